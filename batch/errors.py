@@ -1,0 +1,87 @@
+"""Everything that can stop a job, and the exit code that each asks for.
+
+    BatchError
+    ├── UsageError (2)          could not start; nothing was sent
+    │   ├── InputError          the file cannot be read as a table
+    │   ├── HeaderError         a header names no field, or two name one
+    │   ├── SettingsError       an option, variable or batch.toml
+    │   ├── CredentialError     no credential, or one that must not be used like this
+    │   └── FolderError         the run folder cannot be used
+    ├── StoppedError (3)        the run ended before the last row; the rest is unsent
+    ├── BusyError (5)           another run holds this input
+    ├── JournalError (3)        the journal cannot be written; sending stopped
+    └── BooksError (4)          the counts do not balance: a bug in batch
+
+What is wrong with a *row* is never an exception; it is a `Problem` (see `model.py`).
+Messages are whole sentences for the person at the screen: where, what was seen, what to do.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the next step is (design.md, "Exit codes")."""
+
+    OK = 0
+    FIX_ROWS = 1
+    COULD_NOT_START = 2
+    RUN_AGAIN = 3
+    BUG = 4
+    BUSY = 5
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class BatchError(Exception):
+    """The root; `str()` of it is what the person reads."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.COULD_NOT_START
+
+
+class UsageError(BatchError):
+    """The job could not start, and nothing was sent."""
+
+
+class InputError(UsageError):
+    """The input cannot be read as a table."""
+
+
+class HeaderError(UsageError):
+    """A header names no field, or two headers name the same one."""
+
+
+class SettingsError(UsageError):
+    """An option, an environment variable or a line of batch.toml makes no sense."""
+
+
+class CredentialError(UsageError):
+    """A credential is missing, or must not be used like this."""
+
+
+class FolderError(UsageError):
+    """The run folder cannot be used."""
+
+
+class StoppedError(BatchError):
+    """The run ended before its last row; what was not sent is unsent."""
+
+    exit_code = ExitCode.RUN_AGAIN
+
+
+class BusyError(BatchError):
+    """Another run holds this input."""
+
+    exit_code = ExitCode.BUSY
+
+
+class JournalError(BatchError):
+    """The journal cannot be written or read any more; nothing more was sent."""
+
+    exit_code = ExitCode.RUN_AGAIN
+
+
+class BooksError(BatchError):
+    """The seven outcomes do not add up to the rows: a bug."""
+
+    exit_code = ExitCode.BUG

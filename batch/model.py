@@ -1,0 +1,160 @@
+"""The words of the program as frozen types: problems, staged input, changes and fates.
+
+Nothing here does anything; every other module speaks in these. A cell's three states are: absent from a mapping
+(**leave**), `None` (**clear**), anything else (a **value**).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+ROW = "row"
+"""Column of `input.parquet` with the row's number as the spreadsheet shows it (UInt32, header = 1)."""
+DAMAGE = "damage"
+"""Column of `input.parquet`: null, or JSON `[[column index or null, seen, reason], …]` of what the reader saw wrong."""
+OURS = "batch_"
+"""Columns whose header begins with this are ours: written into failures files, ignored on input."""
+
+
+def cell_column(index: int) -> str:
+    """Name the column of `input.parquet` that holds the input's column `index` (0-based) as text."""
+    return f"c{index}"
+
+
+def original_column(index: int) -> str:
+    """Name the column of `input.parquet` that keeps column `index` as it was, where text does not (typed Parquet)."""
+    return f"o{index}"
+
+
+class Outcome(StrEnum):
+    """The final word on a row, in the order in which they are told."""
+
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    INVALID = "invalid"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    UNSENT = "unsent"
+
+
+NEEDS_EDIT = frozenset({Outcome.INVALID, Outcome.REJECTED})
+"""A person must edit the row."""
+NEEDS_RETRY = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.UNSENT})
+"""The same command again takes these up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with one row.
+
+    `reason` says what is wrong and what to do, without the cell's own text, so that equal problems of many rows can be
+    grouped; `seen` is the cell's text (cut to 80 characters where shown), "" when it plays no part.
+    """
+
+    reason: str
+    field: str = ""
+    header: str = ""
+    cell: str = ""
+    seen: str = ""
+
+    @property
+    def message(self) -> str:
+        """The problem as one sentence for a results file."""
+        where = f'column "{self.header}": ' if self.header else ""
+        seen = f'"{shorten(self.seen)}" ' if self.seen else ""
+        return f"{where}{seen}{self.reason}"
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    """Cut `text` for a message, marking the cut with an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of one row. `status` is the last HTTP status, `attempts` the HTTP exchanges of its change."""
+
+    row: int
+    id: str
+    outcome: Outcome
+    status: int | None = None
+    attempts: int = 0
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CsvDialect:
+    """How a CSV input was written, so that its failures file is written the same way."""
+
+    encoding: str = "utf-8"
+    """Python codec name; "utf-8-sig" when the file began with a byte order mark."""
+    delimiter: str = ","
+    line_end: str = "\n"
+    quoting: Literal["minimal", "all"] = "minimal"
+    has_sep_line: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SheetStyle:
+    """What an XLSX input looked like beside its cells' values, for its failures workbook."""
+
+    sheet: str
+    first_row: int
+    """The header's row number in the sheet (1-based)."""
+    first_column: int
+    """The first column's number in the sheet (1-based), so that cells can be named as Excel names them."""
+    is_1904: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """An input after it was read once: `input.parquet` and what is known about it.
+
+    `input.parquet` has `row`, `c0` … `cN` (String, null = the cell is blank), `damage`, and for formats with typed
+    cells further columns that only the same format's failures writer reads. Blank rows are not in it.
+    """
+
+    path: Path
+    name: str
+    """The input as messages call it: `customers.xlsx`."""
+    format: Literal["csv", "xlsx", "parquet"]
+    headers: tuple[str, ...]
+    """As they stand in the file, in order; may hold duplicates and empty ones."""
+    rows: int
+    sha256: str
+    notes: tuple[str, ...] = ()
+    """What the person should know about how it was read: whole sentences."""
+    dialect: CsvDialect | None = None
+    style: SheetStyle | None = None
+
+    def cell(self, row: int, index: int) -> str:
+        """Name a cell as the spreadsheet does (`F17`); "" where the input has no such names."""
+        if self.style is None:
+            return ""
+        return f"{column_letters(self.style.first_column + index)}{row}"
+
+
+def column_letters(number: int) -> str:
+    """Name column `number` (1 = A, 27 = AA) as a spreadsheet does."""
+    letters = ""
+    while number:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(65 + rest) + letters
+    return letters
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Validated row(s) for one record: the id and the fields to set (`None` clears)."""
+
+    rows: tuple[int, ...]
+    id: str
+    fields: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def number(self) -> int:
+        """What the journal calls this change: the number of its first row."""
+        return self.rows[0]
