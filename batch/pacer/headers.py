@@ -1,0 +1,150 @@
+"""What a reply's headers say about rate: Retry-After and every generation of RateLimit headers.
+
+Promises: never raises, whatever a server sends; what is malformed counts as absent. Times come out as seconds from now.
+Sources: RFC 9110 (Retry-After), draft-ietf-httpapi-ratelimit-headers 02 to 10, and the X- headers in use (apis.md).
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+EPOCH_SECONDS = 1e9
+EPOCH_MILLISECONDS = 1e12
+LONGEST = 366 * 86_400.0
+"""A wait of more than a year is garbage: a wrong unit, a wrong clock."""
+
+_NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,9})?", re.ASCII)
+_PARAMETER = re.compile(r"\b([a-z]+)\s*=\s*\"?([^\s;,\"]+)", re.IGNORECASE)
+_DAY_NAME = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", re.IGNORECASE)
+_SPELLINGS = ("ratelimit-{}", "x-ratelimit-{}", "x-rate-limit-{}")
+
+
+@dataclass(frozen=True, slots=True)
+class RateHint:
+    """What a reply says about rate: `limit` attempts in `window` seconds, `remaining` until `reset` seconds from now."""
+
+    retry_after: float | None = None
+    limit: float | None = None
+    remaining: float | None = None
+    reset: float | None = None
+    window: float | None = None
+
+    @property
+    def wait(self) -> float | None:
+        """Return how long a refused client is asked to stay away; Retry-After outranks the rate headers."""
+        return self.reset if self.retry_after is None else self.retry_after
+
+
+NO_HINT = RateHint()
+
+
+def read_rate_headers(headers: Mapping[str, str], now_epoch: float) -> RateHint:
+    """Read every rate header there is. `now_epoch` is the wall clock, for dates and epochs."""
+    found = {
+        name.lower(): headers[name]
+        for name in headers
+        if len(name) > 8 and name[0] in "RrXx" and ("rate" in (low := name.lower()) or low == "retry-after")
+    }
+    if not found:
+        return NO_HINT
+    retry_after = _retry_after(found.get("retry-after", ""), now_epoch)
+    hints = [*_one_line(found), *_one_header_each(found, now_epoch)]
+    # Several policies at once: the one that ends first is the one to heed.
+    tightest = min(hints, key=_room, default=NO_HINT)
+    return RateHint(retry_after, tightest.limit, tightest.remaining, tightest.reset, tightest.window)
+
+
+def read_retry_after(headers: Mapping[str, str], now_epoch: float) -> float | None:
+    """Read Retry-After alone: seconds from now, or None when absent or garbage."""
+    return read_rate_headers(headers, now_epoch).retry_after
+
+
+def _room(hint: RateHint) -> tuple[float, float]:
+    remaining = math.inf if hint.remaining is None else hint.remaining
+    return remaining, -(hint.reset or 0.0)
+
+
+def _number(text: str | None) -> float | None:
+    text = (text or "").strip()
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def _retry_after(text: str, now_epoch: float) -> float | None:
+    seconds = _number(text)
+    if seconds is None:
+        seconds = _http_date(text.strip(), now_epoch)
+    return seconds if seconds is not None and seconds <= LONGEST else None
+
+
+def _http_date(text: str, now_epoch: float) -> float | None:
+    """Read the three date forms of RFC 9110; a past date is 0."""
+    if not _DAY_NAME.match(text) or len(text) > 60:
+        return None
+    try:
+        moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:  # asctime form; every HTTP date is in GMT
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - now_epoch)
+    except (ValueError, TypeError, OverflowError, IndexError):  # email.utils raises each of them on some garbage
+        return None
+
+
+def _reset(text: str | None, now_epoch: float) -> float | None:
+    """Read a reset: seconds from now at some, epoch seconds or milliseconds at others."""
+    value = _number(text)
+    if value is None:
+        return None
+    if value > EPOCH_MILLISECONDS:
+        value = max(0.0, value / 1000 - now_epoch)
+    elif value > EPOCH_SECONDS:
+        value = max(0.0, value - now_epoch)
+    return value if value <= LONGEST else None
+
+
+def _one_line(found: Mapping[str, str]) -> Iterator[RateHint]:
+    """Read `"p";r=50;t=30` and `limit=100, remaining=50, reset=5`, with their RateLimit-Policy."""
+    line = found.get("ratelimit")
+    if line is None:
+        return
+    windows = dict(_policies(found.get("ratelimit-policy", "")))
+    for name, values in _items(line):
+        quota, window = windows.get(name) or next(iter(windows.values()), (None, None))
+        limit = _number(values.get("limit"))
+        yield RateHint(
+            limit=quota if limit is None else limit,
+            remaining=_number(values.get("r") or values.get("remaining")),
+            reset=_reset(values.get("t") or values.get("reset"), math.inf),
+            window=window,
+        )
+
+
+def _items(line: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Split a line into policies; in the oldest form the whole line is one."""
+    for item in line.split(",") if ";" in line else [line]:
+        name, _, rest = item.partition(";") if ";" in item else ("", "", item)
+        yield name.strip(' "'), {key.lower(): value for key, value in _PARAMETER.findall(rest)}
+
+
+def _policies(line: str) -> Iterator[tuple[str, tuple[float | None, float | None]]]:
+    """Read `"p";q=100;w=60` and `100;w=60` as name -> (quota, window)."""
+    for item in filter(None, (part.strip() for part in line.split(","))):
+        name, _, rest = item.partition(";")
+        values = {key.lower(): value for key, value in _PARAMETER.findall(rest)}
+        quota = _number(values.get("q")) if "q" in values else _number(name)
+        yield name.strip(' "'), (quota, _number(values.get("w")))
+
+
+def _one_header_each(found: Mapping[str, str], now_epoch: float) -> Iterator[RateHint]:
+    """Read RateLimit-Limit, -Remaining and -Reset, also with X-, also as X-Rate-Limit-."""
+    for spelling in _SPELLINGS:
+        limit, remaining, reset = (found.get(spelling.format(part)) for part in ("limit", "remaining", "reset"))
+        if limit is None and remaining is None and reset is None:
+            continue
+        first, *policies = (limit or "").split(",")  # draft 02: `RateLimit-Limit: 100, 100;w=60`
+        policy = next(iter(dict(_policies(",".join(policies))).values()), (None, None))
+        yield RateHint(
+            limit=_number(first), remaining=_number(remaining), reset=_reset(reset, now_epoch), window=policy[1]
+        )

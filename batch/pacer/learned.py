@@ -1,0 +1,86 @@
+"""What a run found out about an API's real limit, kept for the next run.
+
+Kept per origin and *fingerprint* of the credential; the credential itself never comes near this file. Promises: a file
+that is missing, damaged or unwritable costs what was learned, never the run.
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+KEPT_KEYS = 200
+LARGEST_FILE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """The ceiling that was found, in attempts per second, and the API's window in seconds if it has a long one."""
+
+    per_second: float | None = None
+    window: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("per_second", self.per_second), ("window", self.window)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be a number greater than 0, not {value}")
+
+    def as_dict(self) -> dict[str, float]:
+        """Return it as JSON can hold it."""
+        pairs = (("per_second", self.per_second), ("window", self.window))
+        return {name: value for name, value in pairs if value is not None}
+
+    @classmethod
+    def from_dict(cls, raw: object) -> "Learned":
+        """Read what `as_dict` made; whatever does not fit counts as not learned."""
+        if not isinstance(raw, Mapping):
+            return cls()
+        return cls(_positive(raw.get("per_second")), _positive(raw.get("window")))
+
+
+def load_learned(path: Path, key: str) -> Learned:
+    """Return what was learned under this key (origin and credential fingerprint), or nothing."""
+    return Learned.from_dict(_read(path).get(key))
+
+
+def save_learned(path: Path, key: str, learned: Learned) -> None:
+    """Keep it under this key beside the others; the oldest keys give way. An unwritable place is no error."""
+    everything = _read(path)
+    everything.pop(key, None)
+    if learned.as_dict():
+        everything[key] = learned.as_dict()
+    newest = dict(list(everything.items())[-KEPT_KEYS:])
+    with suppress(OSError):
+        _replace(path, json.dumps(newest, indent=1))
+
+
+def _positive(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value < 1e9 else None
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as file:
+            raw = json.loads(file.read(LARGEST_FILE))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return raw if isinstance(raw, dict) else {}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside it and rename, so that two runs at once never leave half a file. mkstemp makes it mode 0600."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(beside).replace(path)
+    except OSError:
+        Path(beside).unlink(missing_ok=True)
+        raise

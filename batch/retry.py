@@ -1,0 +1,286 @@
+"""What a reply means and whether to try again: verdicts, backoff, and the two things that stop a hopeless run.
+
+Pure: time is passed in, nothing here sleeps or sends. The rules are those of pacing.md, "Retries and giving up".
+
+A dead API costs a bounded number of requests, whatever the number of rows: `Breaker` lets at most `in_a_row` (20)
+attempts fail for one transient cause, or `any_cause` (100) for mixed ones, then at most what was in flight
+(`max_at_once`), then one probe: 20 + max_at_once + 1 requests (100 + max_at_once + 1 when causes alternate).
+`RetryQuota` bounds the retries of an API that is half dead: at most 500 / 5 = 100 of them (50 after time-outs) beyond
+one for every five rows that succeed at once.
+"""
+
+import math
+import random
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, Literal
+
+from batch.pacer import RateHint, read_rate_headers
+
+Sent = Literal["no", "maybe", "answered"]
+"""What is known of an attempt: it never left, it may have been applied, or a reply came."""
+
+
+class Body(Enum):
+    """Bodies that are no JSON value, for `judge`."""
+
+    EMPTY = "empty"
+    NOT_JSON = "not JSON"
+
+
+class Verdict(Enum):
+    """What to do about a reply."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    AGAIN = "again"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How one API differs: `idempotent_keys` if it has an Idempotency-Key, `is_repeat` if this key was sent before."""
+
+    idempotent_keys: bool = False
+    is_repeat: bool = False
+
+    def for_repeat(self) -> "Rules":
+        """Return the rules for an attempt whose key the API may have seen already."""
+        return replace(self, is_repeat=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and its reason.
+
+    `wait` is the API's Retry-After in seconds. `same_key`: repeat with the same Idempotency-Key. `is_rate`: it speaks
+    about rate, not about this row; the pacer deals with it, and it uses up neither the retry quota nor the breaker.
+    `is_unknown`: the API may have applied the change although nobody said so.
+    """
+
+    verdict: Verdict
+    cause: str
+    wait: float | None = None
+    same_key: bool = False
+    is_rate: bool = False
+    is_unknown: bool = False
+
+
+TRANSIENT: Final = {
+    408: "the API gave up waiting for the request (408)",
+    425: "the API was not ready for the request (425)",
+    429: "too many requests (429)",
+    500: "the API failed (500)",
+    502: "the API's gateway failed (502)",
+    503: "the API is unavailable (503)",
+    504: "the API did not answer its gateway in time (504)",
+}
+STOPPING: Final = {
+    401: "the API does not accept the key (401)",
+    403: "the API does not permit this with the key (403)",
+    407: "the proxy asks for a user name and password (407)",
+    511: "the network asks for a login first (511)",
+}
+FINAL_5XX: Final = frozenset({501, 505, 506, 510})
+NO_REPLY: Final = {
+    "no": "the API cannot be reached",
+    "maybe": "no answer came",
+    "answered": "the answer broke off",
+}
+REFUSALS: Final = {
+    404: "not found (404)",
+    409: "it conflicts with something at the API (409)",
+    413: "too large for the API (413)",
+    501: "the API cannot do this (501)",
+}
+
+
+def judge(
+    status: int | None,
+    headers: Mapping[str, str],
+    body_json: object,
+    *,
+    sent: Sent,
+    rules: Rules = Rules(),
+    now_epoch: float | None = None,
+) -> Judgement:
+    """Judge one attempt. `status` is None when no whole answer came; `body_json` is the parsed body or a `Body`."""
+    if status is None:
+        return Judgement(Verdict.AGAIN, NO_REPLY[sent], same_key=True, is_unknown=sent != "no")
+    hint = read_rate_headers(headers, time.time() if now_epoch is None else now_epoch)
+    if 200 <= status < 300:
+        return _judge_success(status, body_json)
+    if 300 <= status < 400:
+        return Judgement(Verdict.STOP, f"the API answers with a redirect ({status}), which is never followed")
+    if status in STOPPING:
+        return Judgement(Verdict.STOP, STOPPING[status], hint.retry_after)
+    if status == 409 and rules.idempotent_keys:
+        return _judge_conflict(hint, rules)
+    if _is_transient(status):
+        cause = TRANSIENT.get(status, f"the API or its gateway failed ({status})")
+        is_rate = status == 429 or (status == 503 and hint.retry_after is not None)
+        wait = hint.wait if status == 429 else hint.retry_after
+        return Judgement(Verdict.AGAIN, cause, wait, same_key=True, is_rate=is_rate)
+    return Judgement(Verdict.REFUSED, REFUSALS.get(status, f"the API refused it ({status})"))
+
+
+def _is_transient(status: int) -> bool:
+    # Beyond the RFC's codes, 5xx such as 520-529 are what gateways say when the API behind them does not answer.
+    return status in TRANSIENT or status < 200 or (status >= 500 and status not in FINAL_5XX)
+
+
+def _judge_success(status: int, body: object) -> Judgement:
+    if body is Body.NOT_JSON:
+        cause = f"the answer ({status}) did not come from the API: it is not JSON"
+        return Judgement(Verdict.AGAIN, cause, same_key=True, is_unknown=True)
+    if isinstance(body, dict) and body.get("success") in (False, "false"):
+        return Judgement(Verdict.REFUSED, f"the API answered {status}, but says that it failed")
+    return Judgement(Verdict.DONE, "done")
+
+
+def _judge_conflict(hint: RateHint, rules: Rules) -> Judgement:
+    """Read a 409 of the idempotency layer (apis.md): with Retry-After the first one still runs."""
+    if hint.retry_after is not None:
+        cause = "the API is still busy with the first try of this change (409)"
+        return Judgement(Verdict.AGAIN, cause, hint.retry_after, same_key=True, is_unknown=True)
+    if rules.is_repeat:
+        return Judgement(Verdict.DONE, "the API had applied it before, and cannot repeat its answer (409)")
+    return Judgement(Verdict.REFUSED, REFUSALS[409])
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and after what time to try again. Seconds; `max_wait` is the longest Retry-After that is waited for."""
+
+    max_attempts: int = 6
+    max_wait: float = 300.0
+    base: float = 0.5
+    cap: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts}")
+        for name, value in (("max_wait", self.max_wait), ("base", self.base), ("cap", self.cap)):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be 0 or more seconds, not {value}")
+
+
+def backoff(policy: RetryPolicy, attempt: int, rng: random.Random) -> float:
+    """Return the seconds to wait after failed attempt number `attempt` (from 1): full jitter."""
+    doublings = min(attempt - 1, 60)
+    return rng.uniform(0.0, min(policy.cap, policy.base * 2.0**doublings))
+
+
+class RetryQuota:
+    """Bound the retries of a whole run: without tokens there are none until first tries succeed again.
+
+    A full quota of 500 pays for 100 retries (50 after time-outs); five rows that succeed at once pay for one more.
+    """
+
+    SIZE: Final = 500
+    RETRY: Final = 5
+    AFTER_TIMEOUT: Final = 10
+
+    def __init__(self) -> None:
+        self.tokens = self.SIZE
+
+    def spend(self, *, is_timeout: bool = False) -> bool:
+        """Pay for one retry; False = not enough left, give the row up as failed."""
+        cost = self.AFTER_TIMEOUT if is_timeout else self.RETRY
+        if self.tokens < cost:
+            return False
+        self.tokens -= cost
+        return True
+
+    def earn(self) -> None:
+        """Give one token back for a row that succeeded at the first try."""
+        self.tokens = min(self.SIZE, self.tokens + 1)
+
+
+class Health(Enum):
+    """What the breaker thinks of the API."""
+
+    GOING = "going"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+class Breaker:
+    """Stop a run whose attempts all fail for one cause: pause, probe once, stop if the probe fails too.
+
+    Judged by cause, not by count: other people's rejections, and 429s, which the pacer deals with, count as answers.
+    On `PAUSED` let nobody start before `paused_until`, and then one alone.
+    """
+
+    def __init__(self, *, in_a_row: int = 20, any_cause: int = 100, pause: float = 15.0) -> None:
+        self._in_a_row = in_a_row
+        self._any_cause = any_cause
+        self._pause = pause
+        self._same = self._failed = 0
+        self.cause = ""
+        self.paused_until = -math.inf
+        self.health = Health.GOING
+
+    def answered(self, now: float, started: float) -> Health:
+        """Count an attempt that the API answered properly, be it with a rejection or a 429."""
+        if self.health is not Health.STOPPED:
+            self._same = self._failed = 0
+            self.health = Health.GOING
+        return self.health
+
+    def failed(self, now: float, started: float, cause: str) -> Health:
+        """Count an attempt that failed for a transient cause."""
+        match self.health:
+            case Health.GOING:
+                self._count(now, cause)
+            case Health.PAUSED if started >= self.paused_until:
+                self.health, self.cause = Health.STOPPED, cause
+            case _:
+                pass  # it was in flight when the pause began, and says nothing new
+        return self.health
+
+    def _count(self, now: float, cause: str) -> None:
+        self._same = self._same + 1 if cause == self.cause else 1
+        self._failed += 1
+        self.cause = cause
+        if self._same >= self._in_a_row or self._failed >= self._any_cause:
+            self.health = Health.PAUSED
+            self.paused_until = now + self._pause
+
+
+SHARE_FROM: Final = 50
+"""A share is reckoned on at least so many rows, or the first rejection would be 100 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimit:
+    """`--max-failures N|N%`: how many rejections a run may have, as a count or as a share of what was answered."""
+
+    count: int | None = None
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.count is None) == (self.share is None):
+            raise ValueError("give a count or a share")
+        if self.count is not None and self.count < 0:
+            raise ValueError(f"the count must be 0 or more, not {self.count}")
+        if self.share is not None and not 0 <= self.share <= 1:
+            raise ValueError(f"the share must be between 0 % and 100 %, not {self.share:.0%}")
+
+    @classmethod
+    def parse(cls, text: str) -> "FailureLimit":
+        """Read `50` or `5%`; ValueError otherwise."""
+        found = re.fullmatch(r"(\d{1,9})|(\d{1,3}(?:\.\d{1,6})?)\s*%", text.strip(), re.ASCII)
+        if found is None:
+            raise ValueError(f"{text!r} is neither a number of rows (50) nor a share of them (5%)")
+        count, share = found.groups()
+        return cls(count=int(count)) if count is not None else cls(share=float(share) / 100)
+
+    def is_exceeded(self, rejected: int, answered: int) -> bool:
+        """Return whether so many rejections among so many answered rows are too many."""
+        if self.share is None:
+            return rejected > (self.count or 0)
+        return rejected > self.share * max(answered, SHARE_FROM)
