@@ -1,0 +1,20 @@
+"""One HTTP exchange at a time, told honestly.
+
+`Session.exchange` sends one request and comes back with a `Reply`, or with a `Lost` that says whether the request
+may have reached the API. It never repeats a request, never follows a redirect, never reads more than it was told to,
+and raises nothing for anything that the network or the server does.
+
+    url.py       base URLs, ids as path segments
+    lost.py      how an exchange can be lost, in plain words
+    reply.py     answers: bounded, decoded, parsed
+    session.py   the exchange itself, over any httpx transport
+    wire.py      the httpx transport used outside of tests (aiohttp underneath, imported when first needed)
+    proxy.py     HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
+"""
+
+from batch.transport.lost import Kind, Lost
+from batch.transport.reply import Reply
+from batch.transport.session import Call, Session, Timeouts
+from batch.transport.url import check_base_url, encode_id
+
+__all__ = ["Call", "Kind", "Lost", "Reply", "Session", "Timeouts", "check_base_url", "encode_id"]

@@ -1,0 +1,101 @@
+"""Answers: read no further than asked, decompressed no further than asked, parsed without surprises."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import httpx
+from pydantic_core import from_json
+
+MAX_TEXT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)  # not slotted: cached_property keeps what it parsed in __dict__
+class Reply:
+    """A whole answer, or the first `max_bytes` of one (`is_truncated`); header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    is_truncated: bool = False
+    seconds: float = 0.0
+
+    @cached_property
+    def json(self) -> object:
+        """The body as JSON; None when it is not JSON, not UTF-8, nested deeper than 200, or truncated."""
+        if self.is_truncated or not self.body:
+            return None
+        try:
+            parsed: object = from_json(self.body, allow_inf_nan=False)
+        except ValueError:
+            return None
+        return parsed
+
+    @cached_property
+    def text(self) -> str:
+        """At most 64 KiB of the body as text, for people; what cannot be decoded is shown as U+FFFD."""
+        text = self.body[:MAX_TEXT_BYTES].decode(_charset(self.headers), "replace")
+        return text.encode()[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+
+
+def _charset(headers: Mapping[str, str]) -> str:
+    """Only the two charsets that are met besides UTF-8: some of Python's decoders are slow on hostile input."""
+    content_type = headers.get("content-type", "").lower()
+    if any(name in content_type for name in ("iso-8859-1", "latin-1", "latin1", "windows-1252")):
+        return "cp1252"
+    return "utf-8"
+
+
+def read_headers(headers: httpx.Headers) -> dict[str, str]:
+    """Return headers with names in lower case; values of a repeated one are joined by commas (RFC 9110, 5.3)."""
+    read: dict[str, str] = {}
+    for raw_name, raw_value in headers.raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        read[name] = f"{read[name]}, {value}" if name in read else value
+    return read
+
+
+class Bounded:
+    """Collects a body up to `max_bytes` of it decompressed, however far the compressed bytes would unfold."""
+
+    def __init__(self, max_bytes: int, content_encoding: str = "") -> None:
+        self._room = max_bytes
+        self._parts: list[bytes] = []
+        encoding = content_encoding.strip().lower()
+        is_packed = encoding in ("gzip", "x-gzip", "deflate")
+        self._unpack = zlib.decompressobj(wbits=47) if is_packed else None  # 47: zlib or gzip, by its header
+        self._is_readable = is_packed or encoding in ("", "identity")
+        self.is_full = False
+        self._is_corrupt = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take in the next bytes as they came; sets `is_full` when there is more than fits."""
+        if self._unpack is not None:
+            chunk = self._decompress(chunk)
+        if len(chunk) > self._room:
+            self.is_full = True
+            chunk = chunk[: self._room]
+        self._room -= len(chunk)
+        self._parts.append(chunk)
+
+    def _decompress(self, chunk: bytes) -> bytes:
+        assert self._unpack is not None  # noqa: S101 - narrows for mypy; feed() checked it
+        if self._is_corrupt:
+            return b""
+        try:
+            return self._unpack.decompress(chunk, self._room + 1)  # one more, to see that there is more
+        except zlib.error:
+            self._is_corrupt = True
+            return b""
+
+    @property
+    def body(self) -> bytes:
+        """What was collected."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    @property
+    def is_truncated(self) -> bool:
+        """Tell whether this is not the whole body, or not readable as it is."""
+        has_ended = self._unpack is None or self._unpack.eof or not self._parts
+        return self.is_full or self._is_corrupt or not self._is_readable or not has_ended

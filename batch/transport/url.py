@@ -1,0 +1,70 @@
+"""Where requests may go, and how an id becomes part of a path.
+
+A URL that is wrong here would send a secret in the clear, or change another record than the one in the row; both are
+refused before anything is sent.
+"""
+
+import ipaddress
+import re
+import unicodedata
+from urllib.parse import quote
+
+import httpx
+
+from batch.errors import CredentialError, SettingsError
+
+# What urlsplit, browsers and servers disagree about: white space, control characters, backslashes.
+_UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
+
+
+def check_base_url(url: str, *, has_credentials: bool) -> str:
+    """Return `url` normalised, without a slash at its end; raise SettingsError or CredentialError if it will not do."""
+    parsed = _parse(url.strip())
+    if parsed.scheme not in ("http", "https"):
+        raise SettingsError("the base URL must begin with https:// (write it like https://api.example.com)")
+    if parsed.userinfo:
+        raise SettingsError(
+            "the base URL has a user name or password in it (leave it out; credentials are given separately)"
+        )
+    if parsed.query or parsed.fragment or url.rstrip().endswith(("?", "#")):
+        raise SettingsError("the base URL has a ? or # part (leave out everything from there on)")
+    if not parsed.host:
+        raise SettingsError("the base URL names no host (write it like https://api.example.com)")
+    normal = str(parsed).rstrip("/")
+    if parsed.scheme == "http" and has_credentials and not is_loopback(parsed.host):
+        raise CredentialError(
+            f'the base URL "{normal}" would send the credentials unencrypted '
+            "(use https://; http:// is for this machine only, such as http://127.0.0.1:8080)"
+        )
+    return normal
+
+
+def _parse(url: str) -> httpx.URL:
+    if _UNSAFE_IN_URL.search(url):
+        raise SettingsError("the base URL has a space, a line break or a backslash in it (copy it again)")
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise SettingsError("the base URL cannot be read (write it like https://api.example.com)") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host` is this machine itself, by its name or number alone."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def encode_id(id: str) -> str:
+    """Return `id` as one path segment; raise ValueError, in plain words, if it would not arrive as it is."""
+    if not id.strip():
+        raise ValueError("the id is empty")
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in id):
+        raise ValueError("the id has a line break or another invisible control character in it")
+    # Many servers decode %2F before they fold dot segments: "7/../8" would change record 8.
+    if any(segment in (".", "..") for segment in re.split(r"[/\\]", id)):
+        raise ValueError('the id has a part that is only "." or "..", which web addresses cannot carry')
+    return quote(id, safe="")
