@@ -1,0 +1,164 @@
+"""Headers -> columns: which field each header names, before any row is looked at.
+
+Promises: every header is used, ignored on purpose (`--map "Notes="`), or ours (`batch_…`); anything else stops the run
+before anything is sent, and the message has the `--map` options to paste. All problems are told at once.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from batch.endpoints.base import Endpoint, Field, fold
+from batch.errors import HeaderError
+from batch.model import OURS, column_letters, shorten
+
+Role = Literal["id", "key", "field", "ignored", "ours", "empty"]
+MAX_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A header and what it stands for; `field` is set for the roles "field" and "key"."""
+
+    index: int
+    header: str
+    role: Role
+    field: Field | None = None
+
+    @property
+    def target(self) -> str:
+        """The field's name, "id", or "" for a column that is not used."""
+        if self.field is not None:
+            return self.field.name
+        return "id" if self.role == "id" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """All columns of an input in order. `id` is the one that says which record; with `--key` it is the key's."""
+
+    all: tuple[Column, ...]
+    id: Column
+    fields: tuple[Column, ...]
+    key_field: str | None = None
+
+
+def match_columns(
+    headers: Sequence[str],
+    endpoint: Endpoint,
+    *,
+    name: str,
+    mapping: Mapping[str, str],
+    key_field: str | None = None,
+    has_values: Callable[[int], bool] = lambda index: True,
+) -> Columns:
+    """Match `headers` of input `name` to the fields of `endpoint`; raises HeaderError with every problem at once.
+
+    `mapping` is what `--map` says: header -> field, "" to ignore it. `has_values` tells whether column `index` has any
+    cell that is not blank: an unnamed column without values is nothing to worry about.
+    """
+    key = _key_field(endpoint, key_field)
+    given = {fold(header): target for header, target in mapping.items()}
+    problems = _unknown_mapping(headers, mapping, endpoint)
+    columns: list[Column] = []
+    unmatched: list[str] = []
+    for index, header in enumerate(headers):
+        column = _match(index, header, endpoint, given, key)
+        if column is not None:
+            columns.append(column)
+        elif header.strip():
+            unmatched.append(header)
+        elif has_values(index):
+            problems.append(f"Column {column_letters(index + 1)} has values but no header. Name it, or empty it.")
+        else:
+            columns.append(Column(index, header, "empty"))
+    problems += _unmatched(unmatched, endpoint) + _doubled(columns)
+    record = next((one for one in columns if one.role == ("key" if key else "id")), None)
+    if record is None and not any(fold(h) in given for h in unmatched):
+        problems += _no_id(columns, unmatched, endpoint, key_field)
+    fields = tuple(one for one in columns if one.role == "field")
+    if record is not None and not fields and not unmatched:
+        problems.append("Beside the id there is no column that sets a field.")
+    if problems or record is None:
+        raise HeaderError("\n".join([f"{name}: the headers do not fit {endpoint.name}.", *problems, "Nothing was sent."]))
+    return Columns(tuple(columns), record, fields, key_field)
+
+
+def _key_field(endpoint: Endpoint, key_field: str | None) -> Field | None:
+    if key_field is None:
+        return None
+    if key_field not in endpoint.key_fields:
+        raise HeaderError(f"--key {key_field}: {endpoint.name} finds records by {' or '.join(endpoint.key_fields)}.")
+    return endpoint.field_named(key_field)
+
+
+def _match(
+    index: int, header: str, endpoint: Endpoint, given: Mapping[str, str], key: Field | None
+) -> Column | None:
+    target = given.get(fold(header), header)
+    if header.strip() and not target.strip():
+        return Column(index, header, "ignored")
+    if header.strip().casefold().startswith(OURS) and target == header:
+        return Column(index, header, "ours")
+    if endpoint.is_id(target):
+        return Column(index, header, "ignored" if key else "id")
+    field = endpoint.field_named(target) if target.strip() else None
+    if field is None:
+        return None
+    return Column(index, header, "key" if key and field.name == key.name else "field", field)
+
+
+def _unknown_mapping(headers: Sequence[str], mapping: Mapping[str, str], endpoint: Endpoint) -> list[str]:
+    known = {fold(header) for header in headers}
+    problems = [
+        f'--map "{header}={target}": there is no header "{header}".'
+        for header, target in mapping.items()
+        if fold(header) not in known
+    ]
+    for header, target in mapping.items():
+        if target.strip() and not endpoint.is_id(target) and endpoint.field_named(target) is None:
+            near = ", ".join(endpoint.nearest(target))
+            problems.append(f'--map "{header}={target}": there is no field "{target}".' + (f" Nearest: {near}." if near else ""))
+    return problems
+
+
+def _unmatched(headers: Iterable[str], endpoint: Endpoint) -> list[str]:
+    lines = []
+    for header in headers:
+        near = endpoint.nearest(header)
+        shown = shorten(header, 60)
+        if near:
+            lines.append(f'  "{shown}" names no field; nearest: {", ".join(near)}.  --map "{shown}={near[0]}"')
+        else:
+            lines.append(f'  "{shown}" names no field.  To leave it out:  --map "{shown}="')
+    more = len(lines) - MAX_LISTED
+    return lines[:MAX_LISTED] + ([f"  … and {more} more."] if more > 0 else [])
+
+
+def _doubled(columns: Iterable[Column]) -> list[str]:
+    by_target: dict[str, list[str]] = {}
+    for one in columns:
+        if one.target:
+            by_target.setdefault(one.target, []).append(one.header)
+    return [
+        f"Columns {' and '.join(_quoted(headers))} both stand for {target}. Keep one, or leave one out with --map."
+        for target, headers in by_target.items()
+        if len(headers) > 1
+    ]
+
+
+def _quoted(headers: Iterable[str]) -> list[str]:
+    return [f'"{shorten(header, 60)}"' for header in headers]
+
+
+def _no_id(columns: Sequence[Column], unmatched: Sequence[str], endpoint: Endpoint, key_field: str | None) -> list[str]:
+    if key_field is not None:
+        return [f"No column is {key_field}, by which --key finds the records."]
+    headers = [one.header for one in columns if one.role != "empty"] + list(unmatched)
+    lines = [f"No column is the customer's id. Columns: {', '.join(shorten(h, 40) for h in headers[:MAX_LISTED])}."]
+    likely = unmatched[0] if unmatched else (columns[0].header if columns else "")
+    if likely:
+        own = endpoint.key_fields[0]
+        lines.append(f'If "{likely}" is it:  --map "{likely}=id"')
+        lines.append(f'(if it is your own number, not the API\'s:  --key {own} --map "{likely}={own}")')
+    return lines

@@ -1,0 +1,351 @@
+"""What an API operation looks like: the one interface through which the program knows an API.
+
+An `Endpoint` is data and pure functions: fields with their limits, how a record is addressed, written, read and
+compared, how its errors are spelt. It never sends anything. Adding an API is adding one file beside this one.
+"""
+
+import json
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, ClassVar, Final, Protocol
+
+from batch.endpoints.cells import CellType, Reading
+from batch.pacer import Limits
+from batch.retry import Rules
+from batch.transport import Call, Lost, Reply
+
+Record = Mapping[str, Any]
+"""A record as the API shows it."""
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing()
+"""The record does not show this field, so it cannot be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the write body, addressed by its dotted `name`.
+
+    `limits` is what a person must know about its values; `form` what to say when its pattern does not fit.
+    """
+
+    name: str
+    type: CellType
+    nullable: bool = True
+    labels: tuple[str, ...] = ()
+    limits: str = ""
+    form: str = ""
+    choices: tuple[str, ...] = ()
+    kind: str = "text"
+    trims: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A custom field as the organisation defined it."""
+
+    name: str
+    kind: str
+    id: int | str | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable that carries a credential."""
+
+    name: str
+    is_required: bool
+    what: str
+
+
+Send = Callable[[Call], Awaitable[Reply | Lost]]
+"""Sends one call under the limits, with retries, and gives the last answer."""
+
+
+class Account(Protocol):
+    """Who we are at the API; shared by all workers of a run."""
+
+    async def headers(self, send: Send) -> Mapping[str, str]:
+        """Give the headers that authenticate a request, logging in first when that is needed."""
+
+    async def renew(self, send: Send, refused: Mapping[str, str]) -> bool:
+        """Try to get past a 401 that `refused` headers got, once for all workers; false when there is nothing to try."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaticAccount:
+    """An account whose headers never change."""
+
+    fixed: Mapping[str, str] = field(repr=False)
+
+    async def headers(self, send: Send) -> Mapping[str, str]:
+        """Give the fixed headers."""
+        return self.fixed
+
+    async def renew(self, send: Send, refused: Mapping[str, str]) -> bool:
+        """Nothing can be renewed."""
+        return False
+
+
+class UnreadableReplyError(ValueError):
+    """An answer lacks what it should carry; `str()` says what, in words."""
+
+
+class Endpoint(ABC):
+    """One API operation on one kind of record. Instances are immutable; `defined` and `reading` give changed copies."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    method: ClassVar[str]
+    base_url: ClassVar[str]
+    test_urls: ClassVar[tuple[str, ...]]
+    limits: ClassVar[Limits]
+    rules: ClassVar[Rules]
+    fields: ClassVar[tuple[Field, ...]]
+    id_labels: ClassVar[tuple[str, ...]]
+    id_form: ClassVar[str]
+    key_fields: ClassVar[tuple[str, ...]]
+    """Fields by which a record can be found when its id is not known."""
+    variables: ClassVar[tuple[Variable, ...]]
+    records_per_read: ClassVar[int]
+    keys_per_read: ClassVar[int] = 1
+    writes_whole: bool = False
+    """The write body is the whole record, so that the current one must be read before (read, overlay, write)."""
+    has_idempotency_keys: ClassVar[bool] = False
+    families: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Fields with a name to fill in, as (spelling, what it means), for lists of fields."""
+
+    def __init__(self, *, definitions: Sequence[Definition] = (), reading: Reading | None = None) -> None:
+        self.definitions = tuple(definitions)
+        self.reading = reading or Reading()
+        self._by_label = _labels(self.fields)
+
+    # -- headers ------------------------------------------------------------------------------------------------
+
+    def field_named(self, header: str) -> Field | None:
+        """Find the field that `header` names: by name, by label, or as one of a family."""
+        found = self._by_label.get(fold(header))
+        return found or self.family_field(unicodedata.normalize("NFC", header.strip()))
+
+    def is_id(self, header: str) -> bool:
+        """Whether `header` names the record's id."""
+        return fold(header) in {fold(label) for label in ("id", *self.id_labels)}
+
+    def nearest(self, header: str, count: int = 3) -> list[str]:
+        """Name the fields whose name or label is nearest to `header`."""
+        ids = {fold(label): "id" for label in ("id", *self.id_labels)}
+        labels = ids | {label: known.name for label, known in self._by_label.items()}
+        close = get_close_matches(fold(header), labels, n=count * 2, cutoff=0.6)
+        return list(dict.fromkeys(labels[label] for label in close))[:count]
+
+    @abstractmethod
+    def family_field(self, header: str) -> Field | None:
+        """Build the field for a header such as `custom_fields.Tier`."""
+
+    # -- ids ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def id_problem(self, record_id: str) -> str | None:
+        """Say why `record_id` (spaces around it dropped) cannot be an id here."""
+
+    # -- a row's fields together --------------------------------------------------------------------------------
+
+    def conflicts(self, fields: Mapping[str, Any], *, is_completed: bool) -> list[tuple[str, str]]:
+        """List (field, reason) where fields of one change do not go together.
+
+        `is_completed`: the current record will be read first and completes what the sheet leaves out.
+        """
+        return [
+            (name, f'cannot be changed while "{whole}" is cleared in the same row')
+            for whole, value in fields.items()
+            if value is None
+            for name in fields
+            if name.startswith(whole + ".")
+        ]
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def body(self, fields: Mapping[str, Any], current: Record | None) -> dict[str, Any]:
+        """Build the write body for `fields` (None clears), completed from `current` where the API needs it.
+
+        Raises ConflictError where the current record makes the change impossible.
+        """
+
+    @abstractmethod
+    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> Call:
+        """Build the call that writes `body`; `key` is the change's idempotency key, where the API has them."""
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, record_ids: Sequence[str]) -> Call:
+        """Build the call that reads at most `records_per_read` records."""
+
+    @abstractmethod
+    def read_one(self, record_id: str) -> Call:
+        """Build the call that reads one record by its id."""
+
+    @abstractmethod
+    def records(self, reply: Reply) -> list[Record]:
+        """Read the records out of an answer to `read`, `read_one`, `find`, `page` or a write.
+
+        Raises UnreadableReplyError when there are none where there should be.
+        """
+
+    def record_id(self, record: Record) -> str:
+        """Read a record's id as text, "" when it has none."""
+        value = record.get("id")
+        return "" if value is None else str(value)
+
+    @abstractmethod
+    def value(self, record: Record, name: str) -> Any:
+        """Read field `name` from a record, as `body` would be given it; MISSING where the record does not show it."""
+
+    def is_same(self, name: str, wanted: Any, current: Any) -> bool:
+        """Whether a record that shows `current` already has `wanted`, as the API means it."""
+        return same_value(wanted, current)
+
+    @abstractmethod
+    def find(self, key_field: str, keys: Sequence[str]) -> Call:
+        """Build the call that finds records by their own number; at most `keys_per_read` keys."""
+
+    @abstractmethod
+    def page(self, cursor: str, where: Mapping[str, str]) -> Call:
+        """Build the call for one page of all records; `cursor` is "" for the first."""
+
+    @abstractmethod
+    def next_cursor(self, reply: Reply, cursor: str) -> str | None:
+        """Give the cursor of the page after `reply`, None when it was the last."""
+
+    # -- definitions and accounts -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def definitions_call(self, page: int) -> Call:
+        """Build the call for page `page` (from 0) of the organisation's custom fields."""
+
+    @abstractmethod
+    def read_definitions(self, reply: Reply) -> list[Definition]:
+        """Read custom field definitions out of an answer; [] when the page has none."""
+
+    def defined(self, definitions: Sequence[Definition]) -> "Endpoint":
+        """Give a copy that knows the organisation's custom fields."""
+        return self._copy(definitions=tuple(definitions))
+
+    def read_as(self, reading: Reading) -> "Endpoint":
+        """Give a copy that reads ambiguous cells as `reading` says."""
+        return self._copy(reading=reading)
+
+    def _copy(self, **changed: Any) -> "Endpoint":
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, **changed)
+        return twin
+
+    @abstractmethod
+    def account(self, credentials: Mapping[str, str]) -> Account:
+        """Build the account from the values of `variables`."""
+
+    # -- errors -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def refusals(self, reply: Reply) -> list[tuple[str, str]]:
+        """Read (field, message) pairs out of an error answer; field is "" where none is named. Never raises."""
+
+    def pending(self, record: Record) -> str:
+        """Say what an accepted write still waits for, "" when nothing."""
+        return ""
+
+
+class ConflictError(ValueError):
+    """A change does not fit the current record; `field` and `str()` say where and why."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+def fold(header: str) -> str:
+    """Fold a header for matching: Unicode form, case, spaces, `_`, `-` and invisible marks do not matter."""
+    text = unicodedata.normalize("NFKC", header).casefold()
+    return "".join(c for c in text if not (c.isspace() or c in "_-" or unicodedata.category(c) == "Cf"))
+
+
+def _labels(fields: Iterable[Field]) -> dict[str, Field]:
+    known = {fold(label): one for one in fields for label in one.labels}
+    return known | {fold(one.name): one for one in fields}
+
+
+def as_content(body: Mapping[str, Any]) -> bytes:
+    """Write a body as JSON bytes, the same bytes for the same body always."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def nest(fields: Mapping[str, Any], whole: str) -> dict[str, Any]:
+    """Collect the parts of object `whole` (`whole.part` -> `part`)."""
+    start = whole + "."
+    return {name.removeprefix(start): value for name, value in fields.items() if name.startswith(start)}
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a value reads as empty: null, "" or an empty list."""
+    return value is None or value == "" or value == []
+
+
+def same_value(wanted: Any, current: Any) -> bool:
+    """Compare as APIs mean it: null equals "", numbers and booleans by value (never one with the other), else exactly."""
+    if is_blank(wanted) or is_blank(current):
+        return is_blank(wanted) and is_blank(current)
+    if isinstance(wanted, bool) or isinstance(current, bool):
+        return isinstance(wanted, bool) and isinstance(current, bool) and wanted is current
+    return bool(wanted == current)
+
+
+_SUFFIX = re.compile(r"(?P<name>.*\S)\s*:\s*(?P<kind>[a-z_]+)", re.IGNORECASE | re.DOTALL)
+
+
+def split_kind(name: str, kinds: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Split `Partner:boolean` into name and kind, where the kind is one of `kinds`; else the name is whole."""
+    found = _SUFFIX.fullmatch(name)
+    if found and found["kind"].casefold() in kinds:
+        return found["name"], found["kind"].casefold()
+    return name, None
+
+
+def generic_refusals(data: Any) -> list[tuple[str, str]]:
+    """Read the error shapes of RFC 9457 problem+json and of FastAPI / django-ninja; [] where neither fits."""
+    if not isinstance(data, Mapping):
+        return []
+    found = []
+    for error in data.get("errors") or () if isinstance(data.get("errors"), list) else ():
+        if isinstance(error, Mapping) and isinstance(error.get("detail"), str):
+            pointer = str(error.get("pointer") or "").lstrip("#/").replace("/", ".")
+            found.append((pointer, error["detail"]))
+    for error in data["detail"] if isinstance(data.get("detail"), list) else ():
+        if isinstance(error, Mapping) and "msg" in error:
+            loc = error.get("loc")
+            path = [str(part) for part in loc] if isinstance(loc, list) else []
+            found.append((".".join(path[1:] if path[:1] == ["body"] else path), str(error["msg"])))
+    if not found:
+        texts = [data[key] for key in ("detail", "message", "error", "title") if isinstance(data.get(key), str)]
+        found = [("", text) for text in texts[:1]]
+    return found
+
+
+def refusal_text(reply: Reply) -> str:
+    """Describe an error answer that has no readable shape."""
+    start = " ".join(reply.text[:300].split())
+    if not start:
+        return f"the API answered {reply.status} without saying why"
+    if start.startswith("<"):
+        return f"the API answered {reply.status} with a web page instead of a reason"
+    return f"the API answered {reply.status}: {start}"

@@ -1,0 +1,206 @@
+"""Cell types: how the text of a cell becomes a value of the API, or the reason why not.
+
+Promises: nothing is guessed. A type takes the cell's text and gives a value or a `ValueError`-like problem in words; the
+constraints that most cells pass are checked inside pydantic, without Python code per cell.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, StringConstraints
+from pydantic_core import PydanticCustomError
+
+CellType: TypeAlias = Any
+"""A type that pydantic can validate a cell's text with."""
+
+TRUE, FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
+LIST_SEPARATOR = ";"
+
+
+def text(
+    *, min_length: int | None = None, max_length: int | None = None, pattern: str | None = None, trim: bool = True
+) -> CellType:
+    """Text with limits in characters; spaces around it are dropped unless `trim` is off."""
+    return Annotated[
+        str,
+        StringConstraints(strip_whitespace=trim, min_length=min_length, max_length=max_length, pattern=pattern),
+    ]
+
+
+def problem(reason: str) -> PydanticCustomError:
+    """Build the error that carries `reason` to the person as it stands."""
+    return PydanticCustomError("cell", "{reason}", {"reason": reason})
+
+
+def _parsed(parse: Callable[[str], Any]) -> CellType:
+    return Annotated[Any, BeforeValidator(parse)]
+
+
+def choice(*options: str) -> CellType:
+    """One of `options`; upper and lower case do not matter, the API's own spelling is sent."""
+    known = {option.casefold(): option for option in options}
+
+    def parse(cell: str) -> str:
+        found = known.get(cell.strip().casefold())
+        if found is None:
+            raise problem(not_among(cell.strip(), options))
+        return found
+
+    return _parsed(parse)
+
+
+def not_among(cell: str, options: tuple[str, ...]) -> str:
+    """Say that `cell` is none of `options`, naming the nearest one when there is one."""
+    listed = ", ".join(options[:15]) + (f" and {len(options) - 15} more" if len(options) > 15 else "")
+    near = get_close_matches(cell.casefold(), [option.casefold() for option in options], n=1, cutoff=0.7)
+    spelt = next((option for option in options if near and option.casefold() == near[0]), None)
+    hint = f"; did you mean {spelt}?" if spelt else ""
+    return f"is not one of {listed}{hint}"
+
+
+def parse_boolean(cell: str) -> bool:
+    """Read true/false/yes/no/1/0, in any case."""
+    word = cell.strip().casefold()
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise problem("is neither yes nor no (use true, false, yes, no, 1 or 0)")
+
+
+BOOLEAN: CellType = _parsed(parse_boolean)
+
+_PLAIN = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
+_GROUPED = {".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII), ",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?", re.ASCII)}
+_COMMA = re.compile(r"[+-]?\d+(,\d+)?", re.ASCII)
+
+
+def number(decimal: Literal[".", ",", None] = None) -> CellType:
+    """A number; `decimal` says which mark separates decimals, `None` that only unambiguous ones are taken."""
+
+    def parse(cell: str) -> int | float:
+        return _as_json_number(_plain_digits(cell.strip(), decimal))
+
+    return _parsed(parse)
+
+
+def _plain_digits(cell: str, decimal: str | None) -> str:
+    if decimal is None:
+        if re.fullmatch(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", cell, re.ASCII):
+            whole, part = re.split("[.,]", cell)
+            raise problem(
+                f"may mean {whole}{part} or {whole} and a decimal part (say which mark is the decimal one: --decimal . or --decimal ,)"
+            )
+        decimal = "," if _COMMA.fullmatch(cell) or _GROUPED[","].fullmatch(cell) else "."
+    grouping = "," if decimal == "." else "."
+    if _GROUPED[decimal].fullmatch(cell):
+        cell = cell.replace(grouping, "")
+    cell = cell.replace(decimal, ".") if grouping not in cell else cell
+    if not _PLAIN.fullmatch(cell):
+        raise problem("is not a number (use digits, a minus sign and one decimal mark)")
+    return cell
+
+
+def _as_json_number(digits: str) -> int | float:
+    try:
+        exact = Decimal(digits)
+    except InvalidOperation:
+        raise problem("is not a number (use digits, a minus sign and one decimal mark)") from None
+    if exact == exact.to_integral_value() and "." not in digits:
+        return int(exact)
+    value = float(exact)
+    if not math.isfinite(value) or Decimal(repr(value)) != exact:
+        raise problem("has more digits than can be sent without rounding it (use at most 15 digits)")
+    return value
+
+
+_DATE_FORMATS = {
+    "iso": (re.compile(r"(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})(?:[T ]00:00(?::00(?:\.0+)?)?)?", re.ASCII), "2026-04-03"),
+    "dmy": (re.compile(r"(?P<d>\d{1,2})[./-](?P<m>\d{1,2})[./-](?P<y>\d{4})", re.ASCII), "03/04/2026 = 3 April"),
+    "mdy": (re.compile(r"(?P<m>\d{1,2})[./-](?P<d>\d{1,2})[./-](?P<y>\d{4})", re.ASCII), "03/04/2026 = March 4"),
+}
+DateFormat: TypeAlias = Literal["iso", "dmy", "mdy"]
+
+
+def date(order: DateFormat | None = None) -> CellType:
+    """A calendar date, sent as `2026-04-03`; `order` says how dates other than ISO's are written."""
+
+    def parse(cell: str) -> str:
+        return parse_date(cell.strip(), order)
+
+    return _parsed(parse)
+
+
+def parse_date(cell: str, order: DateFormat | None) -> str:
+    """Read a date as ISO text; without `order` a date that has two readings is refused with both."""
+    from datetime import date as day
+
+    readings: dict[str, str] = {}
+    for name in ("iso", order) if order else ("iso", "dmy", "mdy"):
+        found = _DATE_FORMATS[name][0].fullmatch(cell)
+        if found:
+            try:
+                readings[name] = day(int(found["y"]), int(found["m"]), int(found["d"])).isoformat()
+            except ValueError:
+                continue
+    values = sorted(set(readings.values()))
+    if len(values) == 1:
+        return values[0]
+    if values:
+        raise problem("may be day/month/year or month/day/year (say which: --date-format dmy or --date-format mdy)")
+    raise problem("is not a date (write it as 2026-04-03)")
+
+
+def parse_list(cell: str) -> list[str]:
+    """Split `a; b; c` into its items; empty ones are dropped, and a cell of separators alone is refused."""
+    items = [item for item in (part.strip() for part in cell.split(LIST_SEPARATOR)) if item]
+    if not items:
+        raise problem("has no item in it (use <clear> to empty the list, or leave the cell blank)")
+    return items
+
+
+TEXT_LIST: CellType = _parsed(parse_list)
+
+
+def choice_list(*options: str) -> CellType:
+    """Several of `options`, separated by semicolons."""
+    known = {option.casefold(): option for option in options}
+
+    def parse(cell: str) -> list[str]:
+        return [_known(item) for item in parse_list(cell)]
+
+    def _known(item: str) -> str:
+        if item.casefold() not in known:
+            raise problem(not_among(item, options))
+        return known[item.casefold()]
+
+    return _parsed(parse)
+
+
+def parse_custom_text(cell: str) -> str | bool:
+    """Read a custom field's cell of unknown type: text, except exactly `true` and `false`."""
+    return {"true": True, "false": False}.get(cell, cell)  # design: "else text except exactly true/false"
+
+
+CUSTOM_TEXT: CellType = _parsed(parse_custom_text)
+
+
+def parse_nothing(cell: str) -> None:
+    """Refuse every value: for columns of whole objects, which may only be left or cleared."""
+    raise problem("cannot be set as a whole (use one column for each part, or <clear> to empty it)")
+
+
+ONLY_CLEAR: CellType = _parsed(parse_nothing)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How ambiguous cells are to be read: `--decimal` and `--date-format`."""
+
+    decimal: Literal[".", ",", None] = None
+    date_format: DateFormat | None = None

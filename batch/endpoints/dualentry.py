@@ -1,0 +1,364 @@
+"""DualEntry's customers: PATCH, partial (facts: apis.md; the maker's OpenAPI description, 2026).
+
+What is sent changes, what is left out stays, null clears; but a nested address is replaced whole, so that its missing
+parts come from the current record or, without one, the three required parts must be there.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+from batch.endpoints import cells
+from batch.endpoints.base import (
+    MISSING,
+    Account,
+    Call,
+    Definition,
+    Endpoint,
+    Field,
+    Limits,
+    Record,
+    Reply,
+    Rules,
+    StaticAccount,
+    UnreadableReplyError,
+    Variable,
+    as_content,
+    generic_refusals,
+    nest,
+    refusal_text,
+    split_kind,
+)
+from batch.pacer import Bucket
+from batch.transport import encode_id
+
+ROOT = "/public/v2/customers/"
+DEFINITIONS = "/public/v2/custom-fields/"
+MAX_ID = 2**63 - 1
+ADDRESSES = ("full_address", "shipping_address")
+REQUIRED_PARTS = ("street", "city", "postal_code")
+OPTIONAL_PARTS = ("second_line", "state", "country", "name")
+LIST_BYTES = 16 * 1024 * 1024
+PAGE = 100
+MAX_DEPTH = 8
+_FAMILY = re.compile(
+    r"custom[\s_-]*fields?\s*(?:\.\s*(?P<name>\S.*)|\[\s*(?P<number>[0-9]{1,18})\s*\])", re.IGNORECASE | re.DOTALL
+)
+
+
+def _text(name: str, *labels: str, limits: str = "text") -> Field:
+    return Field(name, cells.text(), labels=labels, limits=limits)
+
+
+def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, ...]:
+    def part(name: str, *labels: str, **kwargs: Any) -> Field:
+        spelt = tuple(f"{prefix}{label}".strip() for prefix in prefixes for label in labels)
+        options = {"type": cells.text(), "nullable": True, "limits": "text"} | kwargs
+        return Field(f"{whole}.{name}", labels=spelt, **options)
+
+    return (
+        Field(whole, cells.ONLY_CLEAR, limits=f"the {title} as a whole: only <clear>", kind="object"),
+        part("name", "recipient", "attention"),
+        part("street", "street", "street address", "address line 1", type=cells.text(min_length=1), nullable=False),
+        part("second_line", "address line 2", "street 2"),
+        part("city", "city", "town", type=cells.text(min_length=1), nullable=False),
+        part("state", "state", "province", "region"),
+        part("postal_code", "postal code", "postcode", "zip", "zip code", type=cells.text(min_length=1), nullable=False),
+        part(
+            "country",
+            "country code",
+            type=cells.text(pattern="^[A-Z]{2}$"),
+            limits="two capital letters (ISO 3166)",
+            form="use the two capital letters of the country, such as US or DE",
+        ),
+    )
+
+
+KINDS: dict[str, str] = {
+    "text": "text", "paragraph": "text", "link": "text",
+    "number": "number", "currency": "number",
+    "date": "date", "boolean": "boolean",
+    "single_select": "single_select", "multi_select": "multi_select",
+}  # fmt: skip
+"""Kinds of custom fields, and how their cells are read."""
+
+
+class DualEntryCustomers(Endpoint):
+    """PATCH /public/v2/customers/{id}/"""
+
+    name = "dualentry.customers"
+    title = "DualEntry customers"
+    method = "PATCH"
+    base_url = "https://api.dualentry.com"
+    test_urls = ("https://api-dev.dualentry.com",)
+    limits = Limits(total=Bucket(burst=50, per_second=5), per_route=Bucket(burst=10, per_second=1))
+    rules = Rules(idempotent_keys=True)
+    has_idempotency_keys = True
+    id_labels = ("customer id", "customerId", "record id", "dualentry id", "internal id")
+    id_form = "a whole number without leading zeros"
+    key_fields = ("unique_id",)
+    keys_per_read = 1
+    records_per_read = PAGE
+    variables = (Variable("DUALENTRY_API_KEY", True, "the API key (Settings, API keys)"),)
+    families = (
+        ("custom_fields.NAME", "the custom field with this name; NAME:boolean, :number, :date say its kind"),
+        ("custom_fields[ID]", "the custom field with this id, when two share a name"),
+    )
+    fields: ClassVar[tuple[Field, ...]] = (
+        _text("name", "customer name", "company name", "company", "display name"),
+        _text("email", "e-mail", "email address", "e-mail address", "mail"),
+        Field(
+            "phone",
+            cells.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
+            labels=("phone number", "telephone", "telephone number", "tel", "phone no"),
+            limits="at most 32 characters: digits, spaces and + - . ( )",
+            form="use digits, spaces and + - . ( ) only",
+        ),
+        Field(
+            "unique_id",
+            cells.text(min_length=1, max_length=64),
+            labels=("customer number", "customer no", "external id", "account number"),
+            limits="1 to 64 characters",
+        ),
+        _text("website", "web site", "url", "homepage"),
+        _text("country", "country name"),
+        Field("address", cells.text(trim=False), limits="text, spaces around it kept", trims=False),
+        *_address("full_address", "address", ("", "billing ", "full address ")),
+        *_address("shipping_address", "shipping address", ("shipping ", "delivery ", "ship to ")),
+    )
+
+    # -- headers ------------------------------------------------------------------------------------------------
+
+    def family_field(self, header: str) -> Field | None:
+        """Build the field for `custom_fields.Name`, `custom_fields.Name:kind` or `custom_fields[42]`."""
+        found = _FAMILY.fullmatch(header)
+        if not found:
+            return None
+        if found["number"]:
+            return self._by_id(str(int(found["number"])))
+        return self._by_name(found["name"])
+
+    def _by_id(self, number: str) -> Field:
+        known = next((one for one in self.definitions if str(one.id) == number), None)
+        return self._custom(f"custom_fields[{number}]", known, None)
+
+    def _by_name(self, rest: str) -> Field:
+        known = next((one for one in self.definitions if one.name == rest), None)
+        name, kind = (rest, None) if known else split_kind(rest, KINDS)
+        known = known or next((one for one in self.definitions if one.name == name), None)
+        return self._custom(f"custom_fields.{name}", known, kind)
+
+    def _custom(self, name: str, known: Definition | None, kind: str | None) -> Field:
+        options = known.options if known else ()
+        read_as = KINDS.get(known.kind if known else kind or "", "")
+        if read_as.endswith("select") and not options:
+            read_as = "multi_text" if read_as == "multi_select" else "text"
+        types: dict[str, Any] = {
+            "text": lambda: cells.text(trim=False),
+            "number": lambda: cells.number(self.reading.decimal),
+            "date": lambda: cells.date(self.reading.date_format),
+            "boolean": lambda: cells.BOOLEAN,
+            "single_select": lambda: cells.choice(*options),
+            "multi_select": lambda: cells.choice_list(*options),
+            "multi_text": lambda: cells.TEXT_LIST,
+        }
+        build = types.get(read_as, lambda: cells.CUSTOM_TEXT)
+        label = (known.kind if known else kind) or "text, or exactly true or false"
+        trims = read_as in ("number", "date", "boolean", "single_select", "multi_select", "multi_text")
+        return Field(name, build(), limits=label, choices=options, kind=read_as or "custom", trims=trims)
+
+    # -- ids and rows -------------------------------------------------------------------------------------------
+
+    def id_problem(self, record_id: str) -> str | None:
+        """DualEntry's own ids are integers; zeros in front mean that it is somebody else's number."""
+        if not (record_id.isascii() and record_id.isdigit()):
+            return "is not a DualEntry customer id (a whole number, such as 10042)"
+        if record_id.startswith("0"):
+            return "begins with a zero, as DualEntry's own ids never do (is it your own customer number?)"
+        if int(record_id[:20]) > MAX_ID or len(record_id) > 19:
+            return "is too large for a DualEntry customer id"
+        return None
+
+    def conflicts(self, fields: Mapping[str, Any], *, is_completed: bool) -> list[tuple[str, str]]:
+        """Without the current record, an address needs its three required parts."""
+        found = super().conflicts(fields, is_completed=is_completed)
+        for whole in () if is_completed else ADDRESSES:
+            parts = nest(fields, whole)
+            missing = [part for part in REQUIRED_PARTS if part not in parts]
+            if parts and missing:
+                listed = ", ".join(f"{whole}.{part}" for part in missing)
+                found.append((f"{whole}.{next(iter(parts))}", f"needs {listed} in the same row (an address is replaced whole)"))
+        return found
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def body(self, fields: Mapping[str, Any], current: Record | None) -> dict[str, Any]:
+        """Nest addresses (completed from `current`) and custom fields; everything else goes as it is."""
+        body: dict[str, Any] = {}
+        custom: list[dict[str, Any]] = []
+        for name, value in fields.items():
+            whole, dot, _part = name.partition(".")
+            if name.startswith("custom_fields"):
+                custom.append(_custom_item(name, value))
+            elif dot:
+                body.setdefault(whole, _whole_address(nest(fields, whole), whole, current))
+            else:
+                body[name] = value
+        return body | ({"custom_fields": custom} if custom else {})
+
+    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> Call:
+        """PATCH one customer."""
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if key is not None:
+            headers["Idempotency-Key"] = str(UUID(key))
+        path = f"{ROOT}{encode_id(record_id)}/"
+        return Call("PATCH", path, "PATCH customer", content=as_content(body), headers=headers)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def read(self, record_ids: Sequence[str]) -> Call:
+        """List at most 100 customers by id."""
+        query = (("limit", str(PAGE)), ("ordering", "id"), *(("id", one) for one in record_ids))
+        return Call("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
+
+    def read_one(self, record_id: str) -> Call:
+        """GET one customer."""
+        return Call("GET", f"{ROOT}{encode_id(record_id)}/", "GET customer")
+
+    def find(self, key_field: str, keys: Sequence[str]) -> Call:
+        """List the customers with one `unique_id` (the filter is exact but ignores case)."""
+        query = (("limit", str(PAGE)), ("ordering", "id"), *((key_field, key) for key in keys))
+        return Call("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
+
+    def page(self, cursor: str, where: Mapping[str, str]) -> Call:
+        """List pages in a stable order: by default they shift while records change."""
+        query = (("limit", str(PAGE)), ("offset", cursor or "0"), ("ordering", "id"), *where.items())
+        return Call("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
+
+    def next_cursor(self, reply: Reply, cursor: str) -> str | None:
+        """Count on from the offset; a page that is not full is the last."""
+        count = len(self.records(reply))
+        return str(int(cursor or "0") + count) if count >= PAGE else None
+
+    def records(self, reply: Reply) -> list[Record]:
+        """Read a list (`items`, or a bare array) or one customer."""
+        data = reply.json
+        if isinstance(data, Mapping) and isinstance(data.get("items"), list):
+            data = data["items"]
+        if isinstance(data, Mapping) and "id" in data:
+            return [data]
+        if isinstance(data, list) and all(isinstance(one, Mapping) and "id" in one for one in data):
+            return data
+        raise UnreadableReplyError("the answer holds no customer")
+
+    def value(self, record: Record, name: str) -> Any:
+        """Read a field: nested addresses by part, custom fields by name or id."""
+        if name.startswith("custom_fields"):
+            return _custom_value(record.get("custom_fields"), name)
+        whole, dot, part = name.partition(".")
+        if whole not in record:
+            return MISSING
+        if not dot:
+            return record[whole]
+        address = record[whole]
+        return address.get(part) if isinstance(address, Mapping) else None
+
+    def definitions_call(self, page: int) -> Call:
+        """List the organisation's custom fields."""
+        query = (("limit", str(PAGE)), ("offset", str(page * PAGE)))
+        return Call("GET", DEFINITIONS, "GET custom-fields", query=query, max_bytes=LIST_BYTES)
+
+    def read_definitions(self, reply: Reply) -> list[Definition]:
+        """Read those that are active and apply to customers."""
+        data = reply.json
+        items = data.get("items") if isinstance(data, Mapping) else data
+        found = [_definition(item) for item in items or () if isinstance(item, Mapping)]
+        return [one for one in found if one]
+
+    def account(self, credentials: Mapping[str, str]) -> Account:
+        """The key goes as it is, without `Bearer`."""
+        return StaticAccount({"X-API-KEY": credentials["DUALENTRY_API_KEY"]})
+
+    # -- errors -------------------------------------------------------------------------------------------------
+
+    def refusals(self, reply: Reply) -> list[tuple[str, str]]:
+        """Read `{"success": false, "errors": {field | "__all__": [message, …]}}` however deep it is nested."""
+        data = reply.json
+        errors = data.get("errors") if isinstance(data, Mapping) else None
+        found = list(_flatten("", errors)) if isinstance(errors, Mapping | str) else []
+        return found or generic_refusals(data) or [("", refusal_text(reply))]
+
+    def pending(self, record: Record) -> str:
+        """Approval workflows hold an accepted update back."""
+        status = record.get("approval_status")
+        if isinstance(status, str) and status.casefold() not in ("", "approved", "none", "not_required"):
+            return f"awaiting approval ({status})"
+        return ""
+
+
+def _whole_address(parts: Mapping[str, Any], whole: str, current: Record | None) -> dict[str, Any]:
+    known = current.get(whole) if current else None
+    kept = {
+        part: known[part]
+        for part in (*REQUIRED_PARTS, *OPTIONAL_PARTS)
+        if isinstance(known, Mapping) and known.get(part) is not None
+    }
+    # a cleared part reads back as "", and only `name` may be null inside an address
+    given = {part: "" if value is None and part != "name" else value for part, value in parts.items()}
+    return kept | given
+
+
+def _custom_item(name: str, value: Any) -> dict[str, Any]:
+    if name.startswith("custom_fields["):
+        number = int(name[14:-1])
+        return {"field": {"id": number}, "value": {"custom_field_id": number, "value": value}}
+    return {name.removeprefix("custom_fields."): value}
+
+
+def _custom_value(items: Any, name: str) -> Any:
+    if not isinstance(items, list):
+        return MISSING
+    number = name[14:-1] if name.startswith("custom_fields[") else None
+    wanted = name.removeprefix("custom_fields.") if number is None else None
+    found = []
+    for item in items:
+        definition = item.get("field") if isinstance(item, Mapping) else None
+        if not isinstance(definition, Mapping):
+            continue
+        if (wanted is not None and definition.get("name") == wanted) or (number is not None and str(definition.get("id")) == number):
+            value = item.get("value")
+            found.append(value.get("value") if isinstance(value, Mapping) else value)
+    if len(found) > 1:
+        return MISSING  # two fields share the name: which one is meant cannot be told
+    return found[0] if found else None
+
+
+def _definition(item: Mapping[str, Any]) -> Definition | None:
+    applies = item.get("applies_to")
+    if isinstance(applies, list) and not any(isinstance(a, Mapping) and a.get("type") == "customer" for a in applies):
+        return None
+    if item.get("is_active") is False or not isinstance(item.get("name"), str):
+        return None
+    options = item.get("options")
+    spelt = [o.get("value", o.get("name")) if isinstance(o, Mapping) else o for o in options or ()]
+    return Definition(
+        name=item["name"],
+        kind=str(item.get("field_type") or "text"),
+        id=item.get("id"),
+        options=tuple(o for o in spelt if isinstance(o, str)),
+    )
+
+
+def _flatten(path: str, errors: Any, depth: int = 0) -> list[tuple[str, str]]:
+    if depth > MAX_DEPTH or errors in (None, ""):
+        return []
+    if isinstance(errors, Mapping):
+        return [
+            pair
+            for key, value in list(errors.items())[:50]
+            for pair in _flatten(path if key == "__all__" else f"{path}.{key}".lstrip("."), value, depth + 1)
+        ]
+    if isinstance(errors, list):
+        return [pair for value in errors[:50] for pair in _flatten(path, value, depth + 1)]
+    return [(path, str(errors))]

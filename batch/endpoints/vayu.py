@@ -1,0 +1,452 @@
+"""Vayu's customers: PUT (facts: apis.md; the maker's OpenAPI descriptions and SDKs, 2026).
+
+Whether PUT merges or replaces is said nowhere, so the safe way is the default: read, overlay, write the whole writable
+set. `sparse` sends the change alone, for who knows that it merges.
+"""
+
+import base64
+import binascii
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import anyio
+
+from batch.endpoints import cells
+from batch.endpoints.base import (
+    MISSING,
+    Account,
+    Call,
+    ConflictError,
+    Definition,
+    Endpoint,
+    Field,
+    Limits,
+    Lost,
+    Record,
+    Reply,
+    Rules,
+    Send,
+    UnreadableReplyError,
+    Variable,
+    as_content,
+    generic_refusals,
+    is_blank,
+    nest,
+    refusal_text,
+    same_value,
+    split_kind,
+)
+from batch.errors import StoppedError
+from batch.pacer import Bucket
+from batch.transport import encode_id
+
+ROOT = "/customers"
+LIST_BYTES = 16 * 1024 * 1024
+PAGE = 1000
+RENEW_BEFORE = 300.0
+"""Seconds before the token's end at which we log in again (apis.md)."""
+DEFAULT_LIFE = 3600.0
+MAX_BODY = 256 * 1024
+MAX_CONTACTS = 50
+
+CURRENCIES = ("USD", "EUR", "GBP", "ILS", "CAD", "AUD", "COP", "BRL")
+DUE_DAYS = ("END_OF_MONTH", "SAME_DAY", "15_DAYS", "30_DAYS", "45_DAYS", "60_DAYS", "90_DAYS")
+SOURCES = ("Stripe", "VayuEventsApi", "Api", "Salesforce", "HubSpot")
+VALUE_TYPES = {"string": "String", "number": "Number", "boolean": "Boolean", "enum": "Enum"}
+PHONE = r"^\+?[1-9]\d{4,15}$"
+EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
+PHONE_FORM = "use 5 to 16 digits without spaces, with + in front if you like, not beginning with 0"
+EMAIL_FORM = "use an e-mail address such as ana@example.com"
+
+
+def _choice(name: str, options: tuple[str, ...], *labels: str) -> Field:
+    return Field(name, cells.choice(*options), labels=labels, limits="one of a list", choices=options, kind="choice")
+
+
+def _text(name: str, *labels: str) -> Field:
+    return Field(name, cells.text(), labels=labels, limits="text")
+
+
+def _needed(name: str, *labels: str) -> Field:
+    return Field(name, cells.text(min_length=1), nullable=False, labels=labels, limits="at least 1 character")
+
+
+def _list(name: str, *labels: str) -> Field:
+    return Field(name, cells.TEXT_LIST, labels=labels, limits="a list: a; b; c", kind="list")
+
+
+def _object(name: str, what: str) -> Field:
+    return Field(name, cells.ONLY_CLEAR, limits=f"{what} as a whole: only <clear>", kind="object")
+
+
+CONTACT_FIELDS = {
+    "name": Field("name", cells.text(), nullable=False, limits="text"),
+    "email": Field("email", cells.text(pattern=EMAIL), nullable=False, limits="an e-mail address", form=EMAIL_FORM),
+    "title": Field("title", cells.text(), nullable=False, limits="text"),
+    "phone": Field("phone", cells.text(pattern=PHONE), nullable=False, limits="5 to 16 digits, + in front", form=PHONE_FORM),
+    "receiveInvoiceEmail": Field(
+        "receiveInvoiceEmail", cells.BOOLEAN, nullable=False, limits="true or false", kind="boolean"
+    ),
+}
+_CONTACT = re.compile(r"contacts?\s*[.\[]\s*(\d{1,3})\s*\]?\s*\.\s*(\S.*)", re.IGNORECASE)
+_CUSTOM = re.compile(r"custom[\s_-]*fields?\s*\.\s*(\S.*)", re.IGNORECASE | re.DOTALL)
+
+
+class VayuCustomers(Endpoint):
+    """PUT /customers/{customerId}"""
+
+    name = "vayu.customers"
+    title = "Vayu customers"
+    method = "PUT"
+    base_url = "https://connect.withvayu.com"
+    test_urls = ("https://staging-connect.withvayu.com",)
+    limits = Limits(total=Bucket(burst=100, per_second=500))
+    rules = Rules()
+    writes_whole = True
+    id_labels = ("customer id", "customerId", "vayu id", "vayu customer id")
+    id_form = "24 characters, 0-9 and a-f"
+    key_fields = ("externalId",)
+    records_per_read = 1
+    variables = (
+        Variable("VAYU_API_TOKEN", True, "the API token (dashboard, API Token)"),
+        Variable("VAYU_CLIENT_ID", False, "the client id (dashboard, API Token); sent when set"),
+    )
+    families = (
+        ("contacts.N.PART", "part of contact N (1 = the first): " + ", ".join(CONTACT_FIELDS)),
+        ("customFields.NAME", "the custom field with this name; NAME:number, :boolean, :enum say its type"),
+    )
+    fields: ClassVar[tuple[Field, ...]] = (
+        _needed("name", "customer name", "company name", "company", "display name"),
+        _needed("externalId", "external customer id", "customer number", "customer no"),
+        _list("aliases", "alias", "also known as"),
+        _list("taxIds", "tax id list"),
+        _choice("source", SOURCES),
+        _text("legalName", "legal name", "registered name"),
+        _text("taxId", "tax id", "vat id", "vat number", "tax number"),
+        _text("customerErpId", "erp id", "erp customer id"),
+        _text("salesForceAccountId", "salesforce id", "salesforce account id"),
+        _text("subsidiary"),
+        _choice("dueDays", DUE_DAYS, "payment terms", "due days"),
+        _choice("currency", CURRENCIES, "currency code"),
+        _object("contacts", "the contacts"),
+        _object("address", "the address"),
+        _text("address.country", "country", "country name"),
+        _text("address.city", "city", "town"),
+        Field(
+            "address.addressText", cells.text(trim=False), labels=("street", "street address", "address text"),
+            limits="text, spaces around it kept", trims=False,
+        ),
+        _text("address.state", "state", "province", "region"),
+        _text("address.postalCode", "postal code", "postcode", "zip", "zip code"),
+        _object("cloudProviderSettings", "the cloud provider settings"),
+        _choice("cloudProviderSettings.cloudProvider", ("AWS",), "cloud provider"),
+        _text("cloudProviderSettings.cloudProviderMarketplaceId", "cloud provider marketplace id"),
+        _text("cloudProviderSettings.customerIdentifier", "cloud provider customer identifier"),
+    )  # fmt: skip
+
+    def __init__(self, *, is_sparse: bool = False, clock: Callable[[], float] = time.time, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.writes_whole = not is_sparse
+        self._clock = clock
+
+    # -- headers ------------------------------------------------------------------------------------------------
+
+    def family_field(self, header: str) -> Field | None:
+        """Build the field for `contacts.1.email` or `customFields.Name`."""
+        contact = _CONTACT.fullmatch(header)
+        if contact:
+            return _contact_field(int(contact[1]), contact[2])
+        custom = _CUSTOM.fullmatch(header)
+        return self._custom_field(custom[1]) if custom else None
+
+    def _custom_field(self, rest: str) -> Field:
+        known = next((one for one in self.definitions if one.name == rest), None)
+        name, kind = (rest, None) if known else split_kind(rest, VALUE_TYPES)
+        known = known or next((one for one in self.definitions if one.name == name), None)
+        kind = known.kind.casefold() if known else kind
+        options = known.options if known else ()
+        types = {
+            "number": cells.number(self.reading.decimal),
+            "boolean": cells.BOOLEAN,
+            "string": cells.text(trim=False),
+            "enum": cells.choice(*options) if options else cells.text(),
+        }
+        limits = kind or "text, or exactly true or false"
+        read_as = types.get(kind or "", cells.CUSTOM_TEXT)
+        return Field(f"customFields.{name}", read_as, limits=limits, choices=options, kind=kind or "custom", trims=False)
+
+    # -- ids ----------------------------------------------------------------------------------------------------
+
+    def id_problem(self, record_id: str) -> str | None:
+        """Vayu's ids are 24 hexadecimal digits."""
+        if re.fullmatch(r"[0-9a-fA-F]{24}", record_id):
+            return None
+        return "is not a Vayu customer id (24 characters, 0-9 and a-f)"
+
+    def conflicts(self, fields: Mapping[str, Any], *, is_completed: bool) -> list[tuple[str, str]]:
+        """Without the current record, a contact's place in the list is not known."""
+        found = super().conflicts(fields, is_completed=is_completed)
+        if not is_completed:
+            found += [(name, "needs the current contacts (leave out --no-compare)") for name in nested(fields, "contacts")]
+        return found
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def body(self, fields: Mapping[str, Any], current: Record | None) -> dict[str, Any]:
+        """Lay `fields` over the current record: the whole writable set, or (sparse) what the change touches."""
+        known = writable(current or {})
+        body = dict(known) if self.writes_whole else {}
+        for name, value in fields.items():
+            whole, dot, _ = name.partition(".")
+            if not dot:
+                body[name] = value
+        for whole in ("address", "cloudProviderSettings"):
+            parts = nest(fields, whole)
+            if parts:
+                body[whole] = {**(known.get(whole) or {}), **parts}
+        if nest(fields, "contacts"):
+            body["contacts"] = _overlay_contacts(known.get("contacts"), nest(fields, "contacts"))
+        if nest(fields, "customFields"):
+            body["customFields"] = self._overlay_custom(known.get("customFields"), nest(fields, "customFields"))
+        return body
+
+    def _overlay_custom(self, current: Any, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
+        items = [dict(item) for item in current or () if isinstance(item, Mapping)]
+        by_name = {item.get("vayuCustomFieldName"): item for item in items}
+        for name, value in parts.items():
+            if name in by_name:
+                by_name[name]["value"] = value
+            else:
+                items.append({"vayuCustomFieldName": name, "valueType": self._value_type(name, value), "value": value})
+        return items
+
+    def _value_type(self, name: str, value: Any) -> str:
+        known = next((one for one in self.definitions if one.name == name), None)
+        if known:
+            return VALUE_TYPES.get(known.kind.casefold(), "String")
+        if isinstance(value, bool):
+            return "Boolean"
+        return "Number" if isinstance(value, int | float) else "String"
+
+    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> Call:
+        """PUT one customer; the API has no idempotency keys here, and needs none."""
+        content = as_content(body)
+        if len(content) > MAX_BODY:
+            raise ConflictError("", f"makes a request of {len(content) // 1024} KB (Vayu takes at most 256 KB)")
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        return Call("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content, headers=headers)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def read(self, record_ids: Sequence[str]) -> Call:
+        """GET one customer; there is no reading of several by id."""
+        (record_id,) = record_ids
+        return self.read_one(record_id)
+
+    def read_one(self, record_id: str) -> Call:
+        """GET one customer."""
+        return Call("GET", f"{ROOT}/{encode_id(record_id)}", "GET customer")
+
+    def find(self, key_field: str, keys: Sequence[str]) -> Call:
+        """GET the customer with one external id."""
+        (key,) = keys
+        return Call("GET", f"{ROOT}/{key_field}/{encode_id(key)}", "GET customer by key")
+
+    def page(self, cursor: str, where: Mapping[str, str]) -> Call:
+        """List pages by the time of creation, which does not change."""
+        query = (("limit", str(PAGE)), *((("cursor", cursor),) if cursor else ()), *where.items())
+        return Call("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
+
+    def next_cursor(self, reply: Reply, cursor: str) -> str | None:
+        """Follow `nextCursor` while `hasMore`."""
+        data = reply.json
+        following = data.get("nextCursor") if isinstance(data, Mapping) and data.get("hasMore") else None
+        return str(following) if following and str(following) != cursor else None
+
+    def records(self, reply: Reply) -> list[Record]:
+        """Read `customers`, a wrapped `customer`, or a bare one."""
+        data = reply.json
+        if isinstance(data, Mapping):
+            found = data.get("customers", data.get("customer", data))
+            found = found if isinstance(found, list) else [found]
+            if all(isinstance(one, Mapping) and "id" in one for one in found):
+                return found
+        raise UnreadableReplyError("the answer holds no customer")
+
+    def value(self, record: Record, name: str) -> Any:
+        """Read a field: nested by part, contacts by number, custom fields by name."""
+        whole, dot, part = name.partition(".")
+        if whole == "contacts" and dot:
+            return _contact_value(record.get("contacts"), part)
+        if whole == "customFields" and dot:
+            items = [i for i in record.get("customFields") or () if isinstance(i, Mapping)]
+            return next((i.get("value") for i in items if i.get("vayuCustomFieldName") == part), None)
+        if not dot:
+            return record.get(name, MISSING if name in COMPUTED else None)
+        found = record.get(whole)
+        return found.get(part) if isinstance(found, Mapping) else None
+
+    def is_same(self, name: str, wanted: Any, current: Any) -> bool:
+        """Custom field values may be kept as text whatever their type."""
+        if name.startswith("customFields.") and isinstance(current, str) and isinstance(wanted, bool | int | float):
+            return json.dumps(wanted) == current.casefold()
+        return same_value(wanted, current)
+
+    def definitions_call(self, page: int) -> Call:
+        """List the organisation's custom fields."""
+        return Call("GET", "/customFields", "GET customFields", max_bytes=LIST_BYTES)
+
+    def read_definitions(self, reply: Reply) -> list[Definition]:
+        """Read name, type and options, however the list is wrapped."""
+        data = reply.json
+        if isinstance(data, Mapping):
+            data = next((v for v in data.values() if isinstance(v, list)), None)
+        return [one for one in map(_definition, data or ()) if one]
+
+    def account(self, credentials: Mapping[str, str]) -> Account:
+        """Log in with the API token, which is a refresh token."""
+        return VayuAccount(credentials["VAYU_API_TOKEN"], credentials.get("VAYU_CLIENT_ID", ""), self._clock)
+
+    # -- errors -------------------------------------------------------------------------------------------------
+
+    def refusals(self, reply: Reply) -> list[tuple[str, str]]:
+        """Read `{"type", "code", "message"}` with `param` or `params`; a gateway may give the message alone."""
+        data = reply.json
+        params = data.get("params") if isinstance(data, Mapping) else None
+        found = [
+            (str(p.get("param") or ""), str(p.get("message") or data["message"]))
+            for p in (params if isinstance(params, list) else ())
+            if isinstance(p, Mapping) and (p.get("message") or data.get("message"))
+        ]
+        if not found and isinstance(data, Mapping) and isinstance(data.get("message"), str):
+            found = [(str(data.get("param") or ""), data["message"])]
+        return found[:50] or generic_refusals(data) or [("", refusal_text(reply))]
+
+
+COMPUTED = frozenset({"totalOutstandingAmount", "openAmount"})
+WRITABLE = tuple(dict.fromkeys(one.name.partition(".")[0] for one in VayuCustomers.fields)) + ("customFields",)
+_REFUSE_NULL = frozenset(one.name for one in VayuCustomers.fields if not one.nullable)
+
+
+def nested(fields: Mapping[str, Any], whole: str) -> list[str]:
+    """List the names in `fields` that are parts of `whole`."""
+    return [name for name in fields if name.startswith(whole + ".")]
+
+
+def writable(record: Record) -> dict[str, Any]:
+    """Keep what PUT takes: no id, dates or computed balances, and no null where null is refused."""
+    return {
+        name: record[name]
+        for name in WRITABLE
+        if name in record and not (record[name] is None and name in _REFUSE_NULL)
+    }
+
+
+def _contact_field(number: int, part: str) -> Field | None:
+    spelt = next((name for name in CONTACT_FIELDS if name.casefold() == part.strip().casefold().replace("_", "")), None)
+    if spelt is None or not 1 <= number <= MAX_CONTACTS:
+        return None
+    known = CONTACT_FIELDS[spelt]
+    return Field(
+        f"contacts.{number}.{spelt}", known.type, nullable=False, limits=known.limits, form=known.form, kind=known.kind
+    )
+
+
+def _contact_value(contacts: Any, part: str) -> Any:
+    number, _, name = part.partition(".")
+    index = int(number) - 1
+    if not isinstance(contacts, list) or index >= len(contacts) or not isinstance(contacts[index], Mapping):
+        return None
+    return contacts[index].get(name)
+
+
+def _overlay_contacts(current: Any, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    contacts = [dict(one) for one in current or () if isinstance(one, Mapping)]
+    numbered = sorted((int(part.partition(".")[0]), part.partition(".")[2], value) for part, value in parts.items())
+    for number, name, value in numbered:
+        if number > len(contacts) + 1:
+            reason = f"would leave a gap: the customer has {len(contacts)} contacts"
+            raise ConflictError(f"contacts.{number}.{name}", reason)
+        if number == len(contacts) + 1:
+            contacts.append({})
+        contacts[number - 1][name] = value
+    return contacts
+
+
+def _definition(item: Any) -> Definition | None:
+    if not isinstance(item, Mapping):
+        return None
+    name = next((item[key] for key in ("vayuCustomFieldName", "name") if isinstance(item.get(key), str)), None)
+    if name is None:
+        return None
+    options = next((item[key] for key in ("options", "enumValues", "values") if isinstance(item.get(key), list)), ())
+    return Definition(
+        name=name,
+        kind=str(item.get("valueType") or "String"),
+        id=item.get("id"),
+        options=tuple(o for o in options if isinstance(o, str)),
+    )
+
+
+class VayuAccount:
+    """Logs in once for all workers: at the start, 5 minutes before the token ends, and once on a 401."""
+
+    def __init__(self, refresh_token: str, client_id: str, clock: Callable[[], float]) -> None:
+        self._refresh_token = refresh_token
+        self._client_id = client_id
+        self._clock = clock
+        self._lock = anyio.Lock()
+        self._token = ""
+        self._renew_at = 0.0
+
+    def __repr__(self) -> str:
+        return "VayuAccount(…)"
+
+    async def headers(self, send: Send) -> Mapping[str, str]:
+        """Give the Bearer header, logging in first when there is no token or it ends soon."""
+        if self._clock() >= self._renew_at:
+            async with self._lock:
+                if self._clock() >= self._renew_at:
+                    await self._log_in(send)
+        return self._headers()
+
+    async def renew(self, send: Send, refused: Mapping[str, str]) -> bool:
+        """Log in again unless somebody already did since `refused` was given out."""
+        async with self._lock:
+            if refused.get("Authorization") == self._headers()["Authorization"]:
+                await self._log_in(send)
+        return True
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        return headers | ({"x-api-key": self._client_id} if self._client_id else {})
+
+    async def _log_in(self, send: Send) -> None:
+        content = json.dumps({"refreshToken": self._refresh_token}).encode()
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        reply = await send(Call("POST", "/login", "POST login", content=content, headers=headers))
+        if isinstance(reply, Lost):
+            raise StoppedError(f"Logging in to Vayu did not work: {reply.cause}.")
+        data = reply.json
+        token = data.get("accessToken") if isinstance(data, Mapping) else None
+        if reply.status in (400, 401, 403):
+            raise StoppedError("Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard.")
+        if not isinstance(token, str) or is_blank(token):
+            raise StoppedError(f"Logging in to Vayu did not work: it answered {reply.status} without a token.")
+        self._token = token
+        now = self._clock()
+        # a token that lives shorter than the margin must not send every request to the log-in
+        self._renew_at = now + max(min(life_left(token, now) - RENEW_BEFORE, DEFAULT_LIFE), 0.5 * life_left(token, now), 1)
+
+
+def life_left(token: str, now: float) -> float:
+    """Read how many seconds a JWT lives on, from its `exp`; an unreadable one is taken to live an hour (apis.md)."""
+    try:
+        middle = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+        return max(0.0, float(claims["exp"]) - now)
+    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+        return DEFAULT_LIFE
