@@ -1,0 +1,68 @@
+"""`python -m batch.sandbox`: the switches on a command line.
+
+Prints one line of JSON (where it is and what opens it) and serves until it is stopped.
+"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from batch.sandbox import SandboxOptions, serve
+from batch.sandbox.options import FAULT_KINDS, OptionError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a sandbox; returns the exit code, 2 when a switch is wrong or the port is taken."""
+    parser = _parser()
+    try:
+        given = parser.parse_args(argv)
+    except SystemExit as done:
+        return int(done.code or 0)
+    values = vars(given)
+    values["faults"] = tuple(values["faults"])
+    try:
+        serve(SandboxOptions(**values))
+    except (OptionError, OSError) as error:
+        sys.stderr.write(f"batch sandbox: {_explained(error, given.port)}\n")
+        return 2
+    return 0
+
+
+def _explained(error: Exception, port: int) -> str:
+    if isinstance(error, OSError) and error.filename is None:
+        return f"cannot listen on port {port}: {error.strerror or error}. Choose another, or --port 0 for a free one."
+    return str(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = {field.name: field.default for field in dataclasses.fields(SandboxOptions)}
+    kinds = "\n".join(f"  {kind:15} {meaning}" for kind, meaning in FAULT_KINDS.items())
+    parser = argparse.ArgumentParser(
+        prog="batch sandbox",
+        description="Imitate both APIs on 127.0.0.1, until stopped.",
+        epilog=f"kinds of faults:\n  {'400 to 599':15} answered with this status, not applied; on reads too\n{kinds}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(**defaults)
+    add = parser.add_argument
+    add("--port", type=int, help="0 takes a free one (default)")
+    add("--records", type=int, metavar="N", help="how many sample records each API has (default 1000)")
+    add("--limits", metavar="MODE", help="documented (default), fast (20 times that) or off")
+    add("--put", metavar="MODE", help="what a Vayu PUT does with fields left out: merge (default) or replace")
+    add("--token-lifetime", type=float, metavar="SECONDS", help="of Vayu's access tokens (default 3600)")
+    add("--latency", type=float, metavar="SECONDS", help="before each answer (default 0)")
+    add("--fault", dest="faults", action="append", default=[], metavar="KIND=WHEN", help="WHEN: 0.01 or nth:3,7")
+    add("--seed", type=int, help="of the faults by chance (default 0)")
+    add("--stale-reads", type=int, metavar="N", help="how many reads lag after a stale-read fault (default 2)")
+    add("--ledger", type=Path, metavar="FILE", help="append one JSON line per request")
+    add("--ledger-writes-only", action="store_true", help="no lines for reads")
+    add("--ledger-no-bodies", action="store_true", help="lines without the bodies")
+    add("--state", type=Path, metavar="FILE", help="keep the records here from one sandbox to the next")
+    add("--until-stdin-closes", action="store_true", help="stop when standard input ends")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

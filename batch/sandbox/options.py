@@ -1,0 +1,124 @@
+"""The switches of a sandbox as one frozen value, its credentials, and the way to a command line and back.
+
+`SandboxOptions` refuses values that make no sense, in words for the person who typed them.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+DUALENTRY_API_KEY: Final = "sandbox-key"
+VAYU_API_TOKEN: Final = "sandbox-refresh-token"  # noqa: S105 - opens nothing but a sandbox
+VAYU_CLIENT_ID: Final = "sandbox-client"
+
+LimitsMode = Literal["documented", "fast", "off"]
+PutMode = Literal["merge", "replace"]
+
+FAULT_KINDS: Final = {
+    "drop-before": "the connection closes and nothing is applied",
+    "drop-after": "applied, then the connection closes without an answer",
+    "hang-after": "applied, and the answer never comes",
+    "half": "applied, half of the answer, then the connection closes",
+    "garbage": "applied, and the answer is a page of HTML with status 200",
+    "lie-drop-field": "200, but one of the fields is not applied",
+    "lie-other": "applied, but the answer shows another record",
+    "approval": "DualEntry: 200 with approval_status pending, not visible on reading",
+    "stale-read": "applied, but the next reads show the record as it was before",
+    "success-false": "200 with success: false in the body, not applied",
+    "500-after": "applied, then answered with status 500",
+    "429-bare": "429 without Retry-After, on reads too",
+}
+
+
+class OptionError(ValueError):
+    """A switch has a value that makes no sense; `str()` of it is what the person reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """Every switch of the sandbox, each with the meaning of the command-line option of that name.
+
+    A fault is `KIND=CHANCE` (0 to 1) or `KIND=nth:1,2,3`; a KIND is a status like 503 or one of `FAULT_KINDS`.
+    """
+
+    port: int = 0
+    records: int = 1000
+    limits: LimitsMode = "documented"
+    put: PutMode = "merge"
+    token_lifetime: float = 3600.0
+    latency: float = 0.0
+    faults: tuple[str, ...] = ()
+    seed: int = 0
+    stale_reads: int = 2
+    ledger: Path | None = None
+    ledger_writes_only: bool = False
+    ledger_no_bodies: bool = False
+    state: Path | None = None
+    until_stdin_closes: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("--limits", self.limits, get_args(LimitsMode))
+        _check_choice("--put", self.put, get_args(PutMode))
+        _check_range("--port", self.port, 0, 65535)
+        _check_range("--records", self.records, 0, 1_000_000_000)
+        _check_range("--stale-reads", self.stale_reads, 0, 1_000_000)
+        _check_range("--latency", self.latency, 0, 86_400)
+        _check_range("--token-lifetime", self.token_lifetime, 0, 10**9)
+        for spec in self.faults:
+            parse_fault(spec)
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSpec:
+    """When one kind of fault strikes: by chance, or at the requests with these numbers (from 1)."""
+
+    kind: str
+    chance: float = 0.0
+    nth: frozenset[int] = frozenset()
+
+
+def parse_fault(spec: str) -> FaultSpec:
+    """Read `KIND=CHANCE` or `KIND=nth:1,2,3`; raises `OptionError`."""
+    kind, equals, value = spec.partition("=")
+    if not equals or not (kind in FAULT_KINDS or _is_failure_status(kind)):
+        known = ", ".join(["a status from 400 to 599", *FAULT_KINDS])
+        raise OptionError(f'--fault {spec}: "{kind}" is no fault. Write KIND=CHANCE or KIND=nth:1,2,3; kinds: {known}')
+    try:
+        if value.startswith("nth:"):
+            return FaultSpec(kind, nth=frozenset(int(number) for number in value[4:].split(",")))
+        chance = float(value)
+    except ValueError:
+        chance = -1.0
+    if not 0 <= chance <= 1:
+        raise OptionError(f'--fault {spec}: "{value}" is neither a chance from 0 to 1 nor nth: and numbers (nth:1,2,3)')
+    return FaultSpec(kind, chance=chance)
+
+
+def arguments_of(options: SandboxOptions) -> list[str]:
+    """The command line of `options`: what differs from the defaults."""
+    arguments: list[str] = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        name = "--" + field.name.replace("_", "-")
+        if field.name == "faults":
+            arguments += [f"--fault={spec}" for spec in value]
+        elif value is True:
+            arguments.append(name)
+        elif value != field.default:
+            arguments.append(f"{name}={value}")
+    return arguments
+
+
+def _is_failure_status(kind: str) -> bool:
+    return kind.isascii() and kind.isdigit() and 400 <= int(kind) <= 599
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise OptionError(f"{name} {value}: choose one of {', '.join(choices)}")
+
+
+def _check_range(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise OptionError(f"{name} {value}: must be from {least} to {most}")

@@ -1,0 +1,201 @@
+"""The socket side: one loopback port for both APIs, the faults on the way, and a clean end.
+
+The order for each request: number, fault of a gateway, judgement, latency, deed, **ledger**, answer. The ledger's line
+is written before the first byte of an answer leaves, so whatever a client has seen is in it.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from batch.sandbox.control import Control, Counts
+from batch.sandbox.dualentry import DualEntry
+from batch.sandbox.exchange import Answer, Call
+from batch.sandbox.faults import BARE_429, Faults
+from batch.sandbox.ledger import Ledger
+from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
+from batch.sandbox.vayu import Vayu
+
+HOST: Final = "127.0.0.1"
+_BROKEN_OFF: Final = {"drop-after", "hang-after", "half"}
+
+
+class Sandbox:
+    """Both APIs and all that surrounds them; `handle` answers one request."""
+
+    def __init__(self, options: SandboxOptions) -> None:
+        self._options = options
+        self.dualentry = DualEntry(options)
+        self.vayu = Vayu(options)
+        self.ledger = Ledger(
+            options.ledger, writes_only=options.ledger_writes_only, bodies=not options.ledger_no_bodies
+        )
+        self._faults = Faults(options.faults, options.seed)
+        self._counts = Counts()
+        self._control = Control(self.dualentry, self.vayu, self.ledger, self._counts)
+        self._numbers = itertools.count(1)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, or fail it in the way that was asked for."""
+        path, _, query = request.raw_path.partition("?")
+        try:
+            body = await request.read() if request.can_read_body else b""
+        except web.HTTPRequestEntityTooLarge:
+            body = b" " * (request.content_length or 1024**2)  # each API refuses it in its own words
+        call = Call(next(self._numbers), request.method, path, query, request.headers, body)
+        if path.startswith("/_sandbox/"):
+            return _response(call, self._control.answer(call))
+        self._counts.enter()
+        try:
+            return await self._answer(request, call)
+        finally:
+            self._counts.at_once -= 1
+
+    async def _answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        api: DualEntry | Vayu = self.dualentry if call.path.startswith("/public/") else self.vayu
+        fault = self._faults.draw(is_write=call.is_write)
+        answer = await self._decide(api, call, fault)
+        status = answer.status if answer else None
+        self.ledger.record(api.name, call, status=status, fault=fault)
+        self._counts.note(api.name, call, status)
+        if answer is None:
+            return _close(request)
+        if fault in _BROKEN_OFF:
+            return await _break_off(request, call, answer, fault)
+        return _response(call, answer)
+
+    async def _decide(self, api: DualEntry | Vayu, call: Call, fault: str | None) -> Answer | None:
+        """The answer; None when the connection is to close with nothing done."""
+        early = _before(api, fault)
+        opened = early or (None if fault == "drop-before" else api.open(call, time.monotonic()))
+        if self._options.latency:
+            await asyncio.sleep(self._options.latency)
+        if opened is None or isinstance(opened, Answer):
+            return opened
+        answer = opened(fault)
+        if fault == "500-after":
+            return api.failed(500)
+        if fault == "garbage":
+            return Answer(200, b"<html><body>Welcome</body></html>", content_type="text/html")
+        return answer
+
+    def load(self, path: Path) -> None:
+        """Take up the records that an earlier sandbox saved."""
+        if path.exists():
+            saved = json.loads(path.read_bytes())
+            self.dualentry.records.load(saved["dualentry"])
+            self.vayu.records.load(saved["vayu"])
+
+    def save(self, path: Path) -> None:
+        """Save what was written, for the next sandbox."""
+        state = {"dualentry": self.dualentry.records.dump(), "vayu": self.vayu.records.dump()}
+        unfinished = path.with_name(path.name + ".tmp")
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(state, file)
+        unfinished.replace(path)
+
+
+def run(options: SandboxOptions) -> None:
+    """Serve until told to stop."""
+    asyncio.run(_serve(options))
+
+
+async def _serve(options: SandboxOptions) -> None:
+    sandbox = Sandbox(options)
+    if options.state:
+        sandbox.load(options.state)
+    runner = web.ServerRunner(web.Server(sandbox.handle, access_log=None))
+    await runner.setup()
+    stop = asyncio.Event()
+    _stop_on(stop, until_stdin_closes=options.until_stdin_closes)
+    try:
+        await web.TCPSite(runner, HOST, options.port, shutdown_timeout=0, backlog=1024).start()
+        sys.stdout.write(json.dumps(_hello(runner.addresses[0][1])) + "\n")
+        sys.stdout.flush()
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+        sandbox.ledger.close()
+    if options.state:
+        sandbox.save(options.state)
+
+
+def _stop_on(stop: asyncio.Event, *, until_stdin_closes: bool) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if until_stdin_closes:
+        threading.Thread(target=_wait_for_stdin, args=(loop, stop), daemon=True).start()
+
+
+def _wait_for_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    while os.read(0, 4096):
+        pass
+    loop.call_soon_threadsafe(stop.set)
+
+
+def _hello(port: int) -> dict[str, Any]:
+    url = f"http://{HOST}:{port}"
+    vayu = {"VAYU_API_TOKEN": VAYU_API_TOKEN, "VAYU_CLIENT_ID": VAYU_CLIENT_ID}
+    return {
+        "url": url,
+        "dualentry": {"base_url": url, "env": {"DUALENTRY_API_KEY": DUALENTRY_API_KEY}},
+        "vayu": {"base_url": url, "env": vayu},
+        "pid": os.getpid(),
+    }
+
+
+def _before(api: DualEntry | Vayu, fault: str | None) -> Answer | None:
+    """The answer of a gateway that never asks the API."""
+    if fault == BARE_429:
+        answer = api.failed(429)
+        answer.headers.pop("Retry-After", None)
+        return answer
+    return api.failed(int(fault)) if fault is not None and fault.isdigit() else None
+
+
+def _response(call: Call, answer: Answer) -> web.Response:
+    return web.Response(
+        body=answer.rendered(),
+        status=answer.status,
+        headers=call.reply_headers | answer.headers,
+        content_type=answer.content_type,
+    )
+
+
+def _close(request: web.BaseRequest) -> web.Response:
+    """Close the connection; what is returned goes nowhere."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+async def _break_off(request: web.BaseRequest, call: Call, answer: Answer, fault: str | None) -> web.StreamResponse:
+    if fault == "hang-after":
+        await _client_gone(request)
+    elif fault == "half":
+        await _send_half(request, call, answer)
+    return _close(request)
+
+
+async def _client_gone(request: web.BaseRequest) -> None:
+    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110 - aiohttp tells nobody
+        await asyncio.sleep(0.05)
+
+
+async def _send_half(request: web.BaseRequest, call: Call, answer: Answer) -> None:
+    body = answer.rendered()
+    response = web.StreamResponse(status=answer.status, headers=call.reply_headers | answer.headers)
+    response.content_type = answer.content_type
+    response.content_length = len(body)
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])

@@ -1,0 +1,247 @@
+"""Vayu's customers, imitated: login, limits, PUT that merges or replaces, GET one and GET many.
+
+Order of judgement: size, token, route, rate limit, record, body. Error shapes and codes are the maker's; whether PUT
+merges or replaces no source says, so it is a switch.
+"""
+
+import base64
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from batch.sandbox.exchange import Answer, Call, json_answer, parsed
+from batch.sandbox.limits import VAYU_ALL, Limiter
+from batch.sandbox.options import VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
+from batch.sandbox.records import Overlay, Records
+from batch.sandbox.samples import FIRST_VAYU_ID, VayuSamples
+from batch.sandbox.tokens import Tokens
+from batch.sandbox.vayu_fields import DEFINITIONS, LEFT_OUT, RefusedError, changes_from
+
+Action = Callable[[str | None], Answer]
+
+MAX_BODY: Final = 256 * 1024
+MAX_PAGE: Final = 1000
+DEFAULT_PAGE: Final = 10
+FIRST_CREATED: Final = 1_710_000_000
+_ID = re.compile(r"[0-9a-fA-F]{24}")
+_BALANCES: Final = (
+    "totalOutstandingAmount", "openAmount", "overdueAmount", "pendingPaymentAmount", "paidAmount",
+)  # fmt: skip
+_TYPES: Final = {401: "authentication_error", 429: "rate_limit_error", 500: "api_error"}
+
+
+class Vayu:
+    """The whole API; `open` judges a request, and the action it returns does it."""
+
+    name = "vayu"
+
+    def __init__(self, options: SandboxOptions) -> None:
+        self.records = Records(VayuSamples(), options.records, ("externalId", "name"))
+        self.tokens = Tokens(options.token_lifetime)
+        self._limiter = Limiter(VAYU_ALL, None, options.limits)
+        self._replaces = options.put == "replace"
+        self._stale_reads = options.stale_reads
+
+    def open(self, call: Call, now: float) -> Answer | Action:
+        """Refuse the request, or say what is to be done for it."""
+        if len(call.body) > MAX_BODY:
+            return _failure(413, "request_too_large", "The request is larger than 256 KB")
+        if call.segments == ["login"] and call.method == "POST":
+            return partial(self._login, call)
+        if refusal := self._authenticated(call):
+            return refusal
+        action = self._route(call)
+        if isinstance(action, Answer):
+            return action
+        ticket = self._limiter.admit("", now)
+        if ticket is not None and ticket.wait > 0:
+            return _failure(429, "rate_limit_exceeded", "Too many requests")
+        return action
+
+    def edit(self, call: Call, wanted: str) -> Answer:
+        """Apply a change by another hand, merging, without a token or a limit."""
+        number = self.number_of(wanted)
+        if number is None:
+            return _not_found(wanted)
+        call.record = wanted
+        try:
+            changes = changes_from(call.body)
+        except RefusedError as refused:
+            return _refused(refused)
+        call.applied = True
+        return self._shown(number, self._stored(number, changes, None))
+
+    def true_record(self, wanted: str) -> dict[str, Any] | None:
+        """The record as it is."""
+        number = self.number_of(wanted)
+        return None if number is None else _rendered(number, self.records.record(number))
+
+    def number_of(self, wanted: str) -> int | None:
+        """The sample number of an id, if there is such a record."""
+        if not _ID.fullmatch(wanted):
+            return None
+        number = int(wanted, 16) - FIRST_VAYU_ID
+        return number if 1 <= number <= self.records.count else None
+
+    def failed(self, status: int) -> Answer:
+        """The answer of a gateway or a server that is in trouble; a 503 is a page of HTML."""
+        if status == 503:
+            return Answer(503, b"<html><body><h1>503 Service Unavailable</h1></body></html>", content_type="text/html")
+        if status == 429:
+            return json_answer(429, {"message": "Too Many Requests"})
+        return _failure(status, "internal_error" if status >= 500 else "bad_request", "Something went wrong")
+
+    def not_done(self) -> Answer:
+        """The status says 200 and the body that nothing was done."""
+        return json_answer(200, {"success": False, "message": "The customer could not be saved"})
+
+    def _login(self, call: Call, fault: str | None) -> Answer:
+        try:
+            body = parsed(call.body)
+        except ValueError:
+            return _failure(400, "bad_request", "The request body must be a JSON object")
+        given = body.get("refreshToken") if isinstance(body, dict) else None
+        if given is None:
+            missing = [("refreshToken", "Missing")]
+            return _refused(RefusedError("parameter_missing", "Missing required parameter: refreshToken", missing))
+        if given != VAYU_API_TOKEN:
+            return _failure(401, "authentication_failed", "Invalid refresh token")
+        return json_answer(200, {"accessToken": self.tokens.issue(time.time())})
+
+    def _authenticated(self, call: Call) -> Answer | None:
+        scheme, _, token = call.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self.tokens.is_good(token.strip(), time.time()):
+            return _failure(401, "authentication_failed", "Missing or expired access token")
+        if call.headers.get("x-api-key", VAYU_CLIENT_ID) != VAYU_CLIENT_ID:
+            return _failure(401, "authentication_failed", "Unknown client id")
+        return None
+
+    def _route(self, call: Call) -> Answer | Action:
+        match call.method, call.segments:
+            case "GET", ["customers"]:
+                return partial(self._list, call)
+            case "GET", ["customFields"]:
+                return lambda fault: json_answer(200, {"customFields": DEFINITIONS})
+            case "GET", ["customers", ("externalId" | "name") as field, value]:
+                return partial(self._find, field, value)
+            case ("GET" | "PUT") as method, ["customers", wanted]:
+                call.record = wanted
+                if not _ID.fullmatch(wanted):
+                    bad = [("customerId", "must be 24 hexadecimal digits")]
+                    return _refused(RefusedError("parameter_invalid", "customerId is not a valid id", bad))
+                return partial(self._get if method == "GET" else self._write, call)
+        return _failure(404, "resource_not_found", f"Cannot {call.method} {call.path}")
+
+    def _write(self, call: Call, fault: str | None) -> Answer:
+        number = self.number_of(call.record or "")
+        if number is None:
+            return _not_found(call.record)
+        try:
+            changes = changes_from(call.body)
+        except RefusedError as refused:
+            return _refused(refused)
+        if set(self.records.find("externalId", changes.get("externalId", ""))) - {number}:
+            return _failure(409, "resource_already_exists", "A customer with this externalId already exists")
+        if fault == "success-false":
+            return self.not_done()
+        if self._replaces:
+            changes = LEFT_OUT | changes
+        if fault == "lie-drop-field":
+            changes = self.records.without_one(number, changes)
+        call.applied = bool(changes) or fault != "lie-drop-field"
+        overlay = self._stored(number, changes, fault)
+        if fault == "lie-other":
+            number = number % self.records.count + 1
+            overlay = self.records.overlay(number)
+        return self._shown(number, overlay)
+
+    def _stored(self, number: int, changes: dict[str, Any], fault: str | None) -> Overlay:
+        changes["updatedAt"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return self.records.write(number, changes, stale_reads=self._stale_reads if fault == "stale-read" else 0)
+
+    def _get(self, call: Call, fault: str | None) -> Answer:
+        number = self.number_of(call.record or "")
+        if number is None:
+            return _not_found(call.record)
+        return self._shown(number, self.records.overlay_for_reading(number))
+
+    def _find(self, field: str, value: str, fault: str | None) -> Answer:
+        exact = [number for number in self.records.find(field, value) if self.records.record(number)[field] == value]
+        if not exact:
+            return _not_found(value)
+        return self._shown(exact[0], self.records.overlay_for_reading(exact[0]))
+
+    def _list(self, call: Call, fault: str | None) -> Answer:
+        parameters = call.parameters
+        limit = parameters.get("limit", [str(DEFAULT_PAGE)])[-1]
+        if not re.fullmatch(r"[0-9]{1,4}", limit) or not 1 <= int(limit) <= MAX_PAGE:
+            bad = [("limit", f"must be from 1 to {MAX_PAGE}")]
+            return _refused(RefusedError("parameter_invalid", "limit is invalid", bad))
+        after = _position(parameters.get("cursor", [""])[-1])
+        if after is None:
+            return _refused(RefusedError("parameter_invalid", "cursor is invalid", [("cursor", "unknown")]))
+        page = self.records.page("id", after, int(limit))
+        has_more = after + len(page) < self.records.count
+        payload = {
+            "customers": [
+                _rendered(number, self.records.record(number, self.records.overlay_for_reading(number)))
+                for number in page
+            ],
+            "total": self.records.count,
+            "hasMore": has_more,
+            "nextCursor": _cursor(after + len(page)) if has_more else None,
+        }
+        return json_answer(200, payload)
+
+    def _shown(self, number: int, overlay: Overlay) -> Answer:
+        return Answer(200, to_json({"customer": _rendered(number, self.records.record(number, overlay))}))
+
+
+def _rendered(number: int, record: dict[str, Any]) -> dict[str, Any]:
+    created = datetime.fromtimestamp(FIRST_CREATED + number, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return {
+        **record,
+        "id": f"{FIRST_VAYU_ID + number:024x}",
+        "createdAt": created,
+        "updatedAt": record.get("updatedAt", created),
+        **dict.fromkeys(_BALANCES, 0),
+    }
+
+
+def _failure(status: int, code: str, message: str) -> Answer:
+    kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+    return json_answer(status, {"type": kind, "code": code, "message": message})
+
+
+def _not_found(wanted: str | None) -> Answer:
+    return _failure(404, "resource_not_found", f"Customer with id {wanted} not found")
+
+
+def _refused(refused: RefusedError) -> Answer:
+    """One parameter stands in `param`, several in `params`."""
+    payload: dict[str, Any] = {"type": "invalid_request_error", "code": refused.code, "message": refused.message}
+    if len(refused.params) == 1:
+        payload["param"] = refused.params[0][0]
+    elif refused.params:
+        payload["params"] = [{"param": param, "message": message} for param, message in refused.params]
+    return json_answer(400, payload)
+
+
+def _cursor(position: int) -> str:
+    return base64.urlsafe_b64encode(f"after:{position}".encode()).decode()
+
+
+def _position(cursor: str) -> int | None:
+    """Where a cursor points to; 0 without one, None for one that is not ours."""
+    if not cursor:
+        return 0
+    try:
+        word, _, digits = base64.urlsafe_b64decode(cursor).decode().partition(":")
+    except ValueError:
+        return None
+    return int(digits) if word == "after" and re.fullmatch(r"[0-9]{1,18}", digits) else None
