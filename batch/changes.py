@@ -14,9 +14,8 @@ import polars as pl
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from batch.columns import Column, Columns
-from batch.endpoints.base import Endpoint, Field
-from batch.model import DAMAGE, ROW, Change, Fate, Outcome, Problem, Staged, cell_column
+from batch.endpoints.base import Endpoint
+from batch.model import DAMAGE, ROW, Change, Column, Columns, Fate, Field, Outcome, Problem, Staged, cell_column
 
 ReadRows = Callable[[Sequence[int]], pl.DataFrame]
 """Reads the rows with these numbers (in order) from the staged input."""
@@ -67,9 +66,9 @@ class Sieve:
         self._by_key = {one.target: one for one in columns.fields}
         self._has_nested = any("." in key or "[" in key for key in self._keys)
         shape = {key: one.field.type for key, one in self._by_key.items() if one.field}
-        self._adapter = TypeAdapter(
-            list[TypedDict("Row", shape, total=False)],  # type: ignore[misc]  # the columns are known only now
-            config=ConfigDict(hide_input_in_errors=True),
+        row: Any = TypedDict("Row", shape, total=False)  # type: ignore[misc]  # the columns are known only now
+        self._adapter: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(
+            list[row], config=ConfigDict(hide_input_in_errors=True)
         )
         self.counts = {one.index: ColumnCount() for one in (columns.id, *columns.fields)}
 
@@ -125,7 +124,9 @@ class Sieve:
             count.values += len(column) - clears
             if len(count.examples) < EXAMPLES:
                 fresh = column.head(50).unique(maintain_order=True).to_list()
-                count.examples += [one for one in fresh if one.strip() != self._clear_token and one not in count.examples]
+                count.examples += [
+                    one for one in fresh if one.strip() != self._clear_token and one not in count.examples
+                ]
                 del count.examples[EXAMPLES:]
 
     def _check_ids(self, rows: Iterable[_Row]) -> None:
@@ -139,7 +140,11 @@ class Sieve:
                 row.problems.append(self._problem(row, column, reason, row.id))
 
     def _key_problem(self, key: str) -> str | None:
-        return None if key.isprintable() and key not in (".", "..") else "cannot be looked up (it has invisible characters)"
+        return (
+            None
+            if key.isprintable() and key not in (".", "..")
+            else "cannot be looked up (it has invisible characters)"
+        )
 
     def _take_clears(self, frame: pl.DataFrame, rows: Sequence[_Row]) -> list[tuple[int, str]]:
         found = []
@@ -221,26 +226,24 @@ class Sieve:
 
 
 def _disagreements(group: Sequence[_Row]) -> list[tuple[_Row, _Row, str]]:
-    """List (row, the row it disagrees with, field), for every row that takes part in a disagreement."""
-    found = []
+    """List (row, a row it disagrees with, field), for every row that takes part in a disagreement."""
+    said_by: dict[str, list[tuple[str, _Row]]] = {}
     for row in group:
-        for other in group:
-            for key in _set_by(row) & _set_by(other) if row is not other else ():
-                if _said(row, other, key) != _said(other, row, key):
-                    found.append((row, other, key))
-    seen: set[tuple[int, str]] = set()
-    return [one for one in found if (mark := (one[0].number, one[2])) not in seen and not seen.add(mark)]  # type: ignore[func-returns-value]  # set.add as "remember"
+        for key in row.raw.keys() | row.fields.keys():
+            said_by.setdefault(key, []).append((_said(row, key), row))
+    found = []
+    for key, entries in said_by.items():
+        first, first_row = entries[0]
+        other = next((row for said, row in entries if said != first), None)
+        if other is not None:
+            found += [(row, other if said == first else first_row, key) for said, row in entries]
+    return found
 
 
-def _set_by(row: _Row) -> set[str]:
-    return row.raw.keys() | row.fields.keys()
-
-
-def _said(row: _Row, other: _Row, key: str) -> Any:
-    """What `row` says of a field: its value, or its text while one of the two could not be read."""
-    if key in row.fields and key in other.fields:
-        return row.fields[key], type(row.fields[key])
-    return row.raw.get(key, "").strip()
+def _said(row: _Row, key: str) -> str:
+    """What `row` says of a field: its value, or its text while that could not be read."""
+    value = row.fields.get(key, row.raw.get(key, "").strip()) if key in row.raw or key in row.fields else None
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _invalid(row: _Row) -> Fate:
@@ -262,7 +265,11 @@ def in_words(detail: Mapping[str, Any], known: Field | None, seen: str) -> str:
             return f"is too short (at least {context['min_length']} characters)"
         case "string_pattern_mismatch":
             form = known.form if known else ""
-            what = "has letters in it" if known and "digits" in known.form and any(map(str.isalpha, seen)) else "does not fit"
+            what = (
+                "has letters in it"
+                if known and "digits" in known.form and any(map(str.isalpha, seen))
+                else "does not fit"
+            )
             return f"{what} ({form})"
         case "cell":
             return str(detail["msg"])
@@ -283,9 +290,11 @@ def find_doubles(staged: Staged, id_index: int) -> Doubles:
 
     Two passes over the id column: 8 bytes a row to find hashes that occur twice, then only those rows' ids.
     """
-    ids = pl.scan_parquet(staged.path).select(
-        pl.col(ROW), pl.col(cell_column(id_index)).str.strip_chars().str.to_lowercase().alias("id")
-    ).filter(pl.col("id").is_not_null() & (pl.col("id") != ""))
+    ids = (
+        pl.scan_parquet(staged.path)
+        .select(pl.col(ROW), pl.col(cell_column(id_index)).str.strip_chars().str.to_lowercase().alias("id"))
+        .filter(pl.col("id").is_not_null() & (pl.col("id") != ""))
+    )
     hashes = ids.select(pl.col("id").hash()).collect(engine="streaming").to_series().sort()
     twice = hashes.filter(hashes == hashes.shift(1)).unique()
     if not len(twice):

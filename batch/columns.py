@@ -5,42 +5,12 @@ before anything is sent, and the message has the `--map` options to paste. All p
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from batch.endpoints.base import Endpoint, Field, fold
+from batch.endpoints.base import Endpoint, fold
 from batch.errors import HeaderError
-from batch.model import OURS, column_letters, shorten
+from batch.model import OURS, Column, Columns, Field, column_letters, shorten
 
-Role = Literal["id", "key", "field", "ignored", "ours", "empty"]
 MAX_LISTED = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A header and what it stands for; `field` is set for the roles "field" and "key"."""
-
-    index: int
-    header: str
-    role: Role
-    field: Field | None = None
-
-    @property
-    def target(self) -> str:
-        """The field's name, "id", or "" for a column that is not used."""
-        if self.field is not None:
-            return self.field.name
-        return "id" if self.role == "id" else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """All columns of an input in order. `id` is the one that says which record; with `--key` it is the key's."""
-
-    all: tuple[Column, ...]
-    id: Column
-    fields: tuple[Column, ...]
-    key_field: str | None = None
 
 
 def match_columns(
@@ -80,7 +50,9 @@ def match_columns(
     if record is not None and not fields and not unmatched:
         problems.append("Beside the id there is no column that sets a field.")
     if problems or record is None:
-        raise HeaderError("\n".join([f"{name}: the headers do not fit {endpoint.name}.", *problems, "Nothing was sent."]))
+        raise HeaderError(
+            "\n".join([f"{name}: the headers do not fit {endpoint.name}.", *problems, "Nothing was sent."])
+        )
     return Columns(tuple(columns), record, fields, key_field)
 
 
@@ -92,9 +64,7 @@ def _key_field(endpoint: Endpoint, key_field: str | None) -> Field | None:
     return endpoint.field_named(key_field)
 
 
-def _match(
-    index: int, header: str, endpoint: Endpoint, given: Mapping[str, str], key: Field | None
-) -> Column | None:
+def _match(index: int, header: str, endpoint: Endpoint, given: Mapping[str, str], key: Field | None) -> Column | None:
     target = given.get(fold(header), header)
     if header.strip() and not target.strip():
         return Column(index, header, "ignored")
@@ -118,7 +88,9 @@ def _unknown_mapping(headers: Sequence[str], mapping: Mapping[str, str], endpoin
     for header, target in mapping.items():
         if target.strip() and not endpoint.is_id(target) and endpoint.field_named(target) is None:
             near = ", ".join(endpoint.nearest(target))
-            problems.append(f'--map "{header}={target}": there is no field "{target}".' + (f" Nearest: {near}." if near else ""))
+            problems.append(
+                f'--map "{header}={target}": there is no field "{target}".' + (f" Nearest: {near}." if near else "")
+            )
     return problems
 
 

@@ -147,6 +147,54 @@ def column_letters(number: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the write body, addressed by its dotted `name`.
+
+    `limits` is what a person must know about its values; `form` what to say when its pattern does not fit.
+    """
+
+    name: str
+    type: Any
+    nullable: bool = True
+    labels: tuple[str, ...] = ()
+    limits: str = ""
+    form: str = ""
+    choices: tuple[str, ...] = ()
+    kind: str = "text"
+    trims: bool = True
+
+
+Role = Literal["id", "key", "field", "ignored", "ours", "empty"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A header and what it stands for; `field` is set for the roles "field" and "key"."""
+
+    index: int
+    header: str
+    role: Role
+    field: Field | None = None
+
+    @property
+    def target(self) -> str:
+        """The field's name, "id", or "" for a column that is not used."""
+        if self.field is not None:
+            return self.field.name
+        return "id" if self.role == "id" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """All columns of an input in order. `id` is the one that says which record; with `--key` it is the key's."""
+
+    all: tuple[Column, ...]
+    id: Column
+    fields: tuple[Column, ...]
+    key_field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """Validated row(s) for one record: the id and the fields to set (`None` clears)."""
 

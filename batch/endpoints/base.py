@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Protocol
 
-from batch.endpoints.cells import CellType, Reading
+from batch.endpoints.cells import Reading
+from batch.model import Field
 from batch.pacer import Limits
 from batch.retry import Rules
 from batch.transport import Call, Lost, Reply
@@ -29,24 +30,6 @@ class _Missing:
 
 MISSING: Final = _Missing()
 """The record does not show this field, so it cannot be compared."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of the write body, addressed by its dotted `name`.
-
-    `limits` is what a person must know about its values; `form` what to say when its pattern does not fit.
-    """
-
-    name: str
-    type: CellType
-    nullable: bool = True
-    labels: tuple[str, ...] = ()
-    limits: str = ""
-    form: str = ""
-    choices: tuple[str, ...] = ()
-    kind: str = "text"
-    trims: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +62,7 @@ class Account(Protocol):
         """Give the headers that authenticate a request, logging in first when that is needed."""
 
     async def renew(self, send: Send, refused: Mapping[str, str]) -> bool:
-        """Try to get past a 401 that `refused` headers got, once for all workers; false when there is nothing to try."""
+        """Try to get past a 401 that `refused` headers got, once for all workers; false: nothing to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +285,7 @@ def is_blank(value: Any) -> bool:
 
 
 def same_value(wanted: Any, current: Any) -> bool:
-    """Compare as APIs mean it: null equals "", numbers and booleans by value (never one with the other), else exactly."""
+    """Compare as APIs mean it: null equals "", a boolean is never a number, everything else by value."""
     if is_blank(wanted) or is_blank(current):
         return is_blank(wanted) and is_blank(current)
     if isinstance(wanted, bool) or isinstance(current, bool):

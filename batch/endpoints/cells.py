@@ -1,7 +1,7 @@
 """Cell types: how the text of a cell becomes a value of the API, or the reason why not.
 
-Promises: nothing is guessed. A type takes the cell's text and gives a value or a `ValueError`-like problem in words; the
-constraints that most cells pass are checked inside pydantic, without Python code per cell.
+Promises: nothing is guessed. A type takes the cell's text and gives a value or a problem in words; the constraints that
+most cells pass are checked inside pydantic, without Python code per cell.
 """
 
 import math
@@ -76,7 +76,10 @@ def parse_boolean(cell: str) -> bool:
 BOOLEAN: CellType = _parsed(parse_boolean)
 
 _PLAIN = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
-_GROUPED = {".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII), ",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?", re.ASCII)}
+_GROUPED = {
+    ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII),
+    ",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?", re.ASCII),
+}
 _COMMA = re.compile(r"[+-]?\d+(,\d+)?", re.ASCII)
 
 
@@ -94,7 +97,7 @@ def _plain_digits(cell: str, decimal: str | None) -> str:
         if re.fullmatch(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", cell, re.ASCII):
             whole, part = re.split("[.,]", cell)
             raise problem(
-                f"may mean {whole}{part} or {whole} and a decimal part (say which mark is the decimal one: --decimal . or --decimal ,)"
+                f"may mean {whole}{part} or {whole}.{part} (say which mark is the decimal one: --decimal)"
             )
         decimal = "," if _COMMA.fullmatch(cell) or _GROUPED[","].fullmatch(cell) else "."
     grouping = "," if decimal == "." else "."
@@ -120,7 +123,10 @@ def _as_json_number(digits: str) -> int | float:
 
 
 _DATE_FORMATS = {
-    "iso": (re.compile(r"(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})(?:[T ]00:00(?::00(?:\.0+)?)?)?", re.ASCII), "2026-04-03"),
+    "iso": (
+        re.compile(r"(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})(?:[T ]00:00(?::00(?:\.0+)?)?)?", re.ASCII),
+        "2026-04-03",
+    ),
     "dmy": (re.compile(r"(?P<d>\d{1,2})[./-](?P<m>\d{1,2})[./-](?P<y>\d{4})", re.ASCII), "03/04/2026 = 3 April"),
     "mdy": (re.compile(r"(?P<m>\d{1,2})[./-](?P<d>\d{1,2})[./-](?P<y>\d{4})", re.ASCII), "03/04/2026 = March 4"),
 }

@@ -13,14 +13,9 @@ from batch.endpoints import cells
 from batch.endpoints.base import (
     MISSING,
     Account,
-    Call,
     Definition,
     Endpoint,
-    Field,
-    Limits,
     Record,
-    Reply,
-    Rules,
     StaticAccount,
     UnreadableReplyError,
     Variable,
@@ -30,8 +25,10 @@ from batch.endpoints.base import (
     refusal_text,
     split_kind,
 )
-from batch.pacer import Bucket
-from batch.transport import encode_id
+from batch.model import Field
+from batch.pacer import Bucket, Limits
+from batch.retry import Rules
+from batch.transport import Call, Reply, encode_id
 
 ROOT = "/public/v2/customers/"
 DEFINITIONS = "/public/v2/custom-fields/"
@@ -64,7 +61,9 @@ def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, 
         part("second_line", "address line 2", "street 2"),
         part("city", "city", "town", type=cells.text(min_length=1), nullable=False),
         part("state", "state", "province", "region"),
-        part("postal_code", "postal code", "postcode", "zip", "zip code", type=cells.text(min_length=1), nullable=False),
+        part(
+            "postal_code", "postal code", "postcode", "zip", "zip code", type=cells.text(min_length=1), nullable=False
+        ),
         part(
             "country",
             "country code",
@@ -188,7 +187,9 @@ class DualEntryCustomers(Endpoint):
             missing = [part for part in REQUIRED_PARTS if part not in parts]
             if parts and missing:
                 listed = ", ".join(f"{whole}.{part}" for part in missing)
-                found.append((f"{whole}.{next(iter(parts))}", f"needs {listed} in the same row (an address is replaced whole)"))
+                found.append(
+                    (f"{whole}.{next(iter(parts))}", f"needs {listed} in the same row (an address is replaced whole)")
+                )
         return found
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ class DualEntryCustomers(Endpoint):
 
     def records(self, reply: Reply) -> list[Record]:
         """Read a list (`items`, or a bare array) or one customer."""
-        data = reply.json
+        data: Any = reply.json
         if isinstance(data, Mapping) and isinstance(data.get("items"), list):
             data = data["items"]
         if isinstance(data, Mapping) and "id" in data:
@@ -271,7 +272,7 @@ class DualEntryCustomers(Endpoint):
 
     def read_definitions(self, reply: Reply) -> list[Definition]:
         """Read those that are active and apply to customers."""
-        data = reply.json
+        data: Any = reply.json
         items = data.get("items") if isinstance(data, Mapping) else data
         found = [_definition(item) for item in items or () if isinstance(item, Mapping)]
         return [one for one in found if one]
@@ -284,7 +285,7 @@ class DualEntryCustomers(Endpoint):
 
     def refusals(self, reply: Reply) -> list[tuple[str, str]]:
         """Read `{"success": false, "errors": {field | "__all__": [message, …]}}` however deep it is nested."""
-        data = reply.json
+        data: Any = reply.json
         errors = data.get("errors") if isinstance(data, Mapping) else None
         found = list(_flatten("", errors)) if isinstance(errors, Mapping | str) else []
         return found or generic_refusals(data) or [("", refusal_text(reply))]
@@ -326,7 +327,9 @@ def _custom_value(items: Any, name: str) -> Any:
         definition = item.get("field") if isinstance(item, Mapping) else None
         if not isinstance(definition, Mapping):
             continue
-        if (wanted is not None and definition.get("name") == wanted) or (number is not None and str(definition.get("id")) == number):
+        if (wanted is not None and definition.get("name") == wanted) or (
+            number is not None and str(definition.get("id")) == number
+        ):
             value = item.get("value")
             found.append(value.get("value") if isinstance(value, Mapping) else value)
     if len(found) > 1:

@@ -18,16 +18,10 @@ from batch.endpoints import cells
 from batch.endpoints.base import (
     MISSING,
     Account,
-    Call,
     ConflictError,
     Definition,
     Endpoint,
-    Field,
-    Limits,
-    Lost,
     Record,
-    Reply,
-    Rules,
     Send,
     UnreadableReplyError,
     Variable,
@@ -40,8 +34,10 @@ from batch.endpoints.base import (
     split_kind,
 )
 from batch.errors import StoppedError
-from batch.pacer import Bucket
-from batch.transport import encode_id
+from batch.model import Field
+from batch.pacer import Bucket, Limits
+from batch.retry import Rules
+from batch.transport import Call, Lost, Reply, encode_id
 
 ROOT = "/customers"
 LIST_BYTES = 16 * 1024 * 1024
@@ -86,7 +82,9 @@ CONTACT_FIELDS = {
     "name": Field("name", cells.text(), nullable=False, limits="text"),
     "email": Field("email", cells.text(pattern=EMAIL), nullable=False, limits="an e-mail address", form=EMAIL_FORM),
     "title": Field("title", cells.text(), nullable=False, limits="text"),
-    "phone": Field("phone", cells.text(pattern=PHONE), nullable=False, limits="5 to 16 digits, + in front", form=PHONE_FORM),
+    "phone": Field(
+        "phone", cells.text(pattern=PHONE), nullable=False, limits="5 to 16 digits, + in front", form=PHONE_FORM
+    ),
     "receiveInvoiceEmail": Field(
         "receiveInvoiceEmail", cells.BOOLEAN, nullable=False, limits="true or false", kind="boolean"
     ),
@@ -176,7 +174,9 @@ class VayuCustomers(Endpoint):
         }
         limits = kind or "text, or exactly true or false"
         read_as = types.get(kind or "", cells.CUSTOM_TEXT)
-        return Field(f"customFields.{name}", read_as, limits=limits, choices=options, kind=kind or "custom", trims=False)
+        return Field(
+            f"customFields.{name}", read_as, limits=limits, choices=options, kind=kind or "custom", trims=False
+        )
 
     # -- ids ----------------------------------------------------------------------------------------------------
 
@@ -190,7 +190,9 @@ class VayuCustomers(Endpoint):
         """Without the current record, a contact's place in the list is not known."""
         found = super().conflicts(fields, is_completed=is_completed)
         if not is_completed:
-            found += [(name, "needs the current contacts (leave out --no-compare)") for name in nested(fields, "contacts")]
+            found += [
+                (name, "needs the current contacts (leave out --no-compare)") for name in nested(fields, "contacts")
+            ]
         return found
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -262,13 +264,13 @@ class VayuCustomers(Endpoint):
 
     def next_cursor(self, reply: Reply, cursor: str) -> str | None:
         """Follow `nextCursor` while `hasMore`."""
-        data = reply.json
+        data: Any = reply.json
         following = data.get("nextCursor") if isinstance(data, Mapping) and data.get("hasMore") else None
         return str(following) if following and str(following) != cursor else None
 
     def records(self, reply: Reply) -> list[Record]:
         """Read `customers`, a wrapped `customer`, or a bare one."""
-        data = reply.json
+        data: Any = reply.json
         if isinstance(data, Mapping):
             found = data.get("customers", data.get("customer", data))
             found = found if isinstance(found, list) else [found]
@@ -301,7 +303,7 @@ class VayuCustomers(Endpoint):
 
     def read_definitions(self, reply: Reply) -> list[Definition]:
         """Read name, type and options, however the list is wrapped."""
-        data = reply.json
+        data: Any = reply.json
         if isinstance(data, Mapping):
             data = next((v for v in data.values() if isinstance(v, list)), None)
         return [one for one in map(_definition, data or ()) if one]
@@ -314,7 +316,7 @@ class VayuCustomers(Endpoint):
 
     def refusals(self, reply: Reply) -> list[tuple[str, str]]:
         """Read `{"type", "code", "message"}` with `param` or `params`; a gateway may give the message alone."""
-        data = reply.json
+        data: Any = reply.json
         params = data.get("params") if isinstance(data, Mapping) else None
         found = [
             (str(p.get("param") or ""), str(p.get("message") or data["message"]))
@@ -327,7 +329,7 @@ class VayuCustomers(Endpoint):
 
 
 COMPUTED = frozenset({"totalOutstandingAmount", "openAmount"})
-WRITABLE = tuple(dict.fromkeys(one.name.partition(".")[0] for one in VayuCustomers.fields)) + ("customFields",)
+WRITABLE = (*dict.fromkeys(one.name.partition(".")[0] for one in VayuCustomers.fields), "customFields")
 _REFUSE_NULL = frozenset(one.name for one in VayuCustomers.fields if not one.nullable)
 
 
@@ -430,7 +432,7 @@ class VayuAccount:
         reply = await send(Call("POST", "/login", "POST login", content=content, headers=headers))
         if isinstance(reply, Lost):
             raise StoppedError(f"Logging in to Vayu did not work: {reply.cause}.")
-        data = reply.json
+        data: Any = reply.json
         token = data.get("accessToken") if isinstance(data, Mapping) else None
         if reply.status in (400, 401, 403):
             raise StoppedError("Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard.")
@@ -439,7 +441,9 @@ class VayuAccount:
         self._token = token
         now = self._clock()
         # a token that lives shorter than the margin must not send every request to the log-in
-        self._renew_at = now + max(min(life_left(token, now) - RENEW_BEFORE, DEFAULT_LIFE), 0.5 * life_left(token, now), 1)
+        self._renew_at = now + max(
+            min(life_left(token, now) - RENEW_BEFORE, DEFAULT_LIFE), 0.5 * life_left(token, now), 1
+        )
 
 
 def life_left(token: str, now: float) -> float:
