@@ -5,6 +5,7 @@ No authentication: they are reachable from this machine alone, and open nothing 
     POST /_sandbox/edit     {"api": "dualentry" | "vayu", "id": …, "set": {…}}   the body of a PATCH, by another hand
     POST /_sandbox/approve  {"id": …}                   applies a change that waits for approval
     POST /_sandbox/expire                               makes all access tokens worthless
+    POST /_sandbox/faults   {"faults": ["KIND=WHEN", …]}  from now on these faults and no others; counts start anew
     GET  /_sandbox/record?api=&id=                      the record as it is, never stale
     GET  /_sandbox/counts                               requests, applied, most_at_once
 """
@@ -17,7 +18,9 @@ from pydantic_core import to_json
 
 from batch.sandbox.dualentry import DualEntry
 from batch.sandbox.exchange import EDIT, Answer, Call, json_answer, parsed
+from batch.sandbox.faults import Faults
 from batch.sandbox.ledger import Ledger
+from batch.sandbox.options import OptionError
 from batch.sandbox.vayu import Vayu
 
 
@@ -56,12 +59,13 @@ class Counts:
 class Control:
     """Answers the routes under `/_sandbox/`."""
 
-    def __init__(self, dualentry: DualEntry, vayu: Vayu, ledger: Ledger, counts: Counts) -> None:
+    def __init__(self, dualentry: DualEntry, vayu: Vayu, ledger: Ledger, counts: Counts, faults: Faults) -> None:
         self._apis: dict[str, DualEntry | Vayu] = {"dualentry": dualentry, "vayu": vayu}
         self._dualentry = dualentry
         self._vayu = vayu
         self._ledger = ledger
         self._counts = counts
+        self._faults = faults
 
     def answer(self, call: Call) -> Answer:
         """Answer one request."""
@@ -73,6 +77,8 @@ class Control:
             case "POST", "/_sandbox/expire":
                 self._vayu.tokens.expire_all()
                 return json_answer(200, {})
+            case "POST", "/_sandbox/faults":
+                return self._set_faults(call)
             case "GET", "/_sandbox/record":
                 return self._record(call)
             case "GET", "/_sandbox/counts":
@@ -94,6 +100,13 @@ class Control:
         answer = self._dualentry.approve(approval, str(_object(call).get("id")))
         self._ledger.record("dualentry", approval, status=answer.status, fault=None, by="approval")
         return answer
+
+    def _set_faults(self, call: Call) -> Answer:
+        try:
+            self._faults.plan(tuple(map(str, _object(call).get("faults", ()))))
+        except OptionError as error:
+            return json_answer(400, {"message": str(error)})
+        return json_answer(200, {})
 
     def _record(self, call: Call) -> Answer:
         parameters = call.parameters

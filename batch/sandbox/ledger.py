@@ -4,11 +4,12 @@ Tests judge by it what was applied, whatever became of the client. Each line is 
 appending, readable by its owner alone, so a killed sandbox loses no line of an answer that was seen.
 """
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_json
 
 from batch.sandbox.exchange import Call, parsed
 
@@ -43,7 +44,7 @@ class Ledger:
         }
         if self._bodies and call.body:
             line["body"] = _shown(call)
-        os.write(self._file, json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        os.write(self._file, to_json(line) + b"\n")
 
     def close(self) -> None:
         """Close the file."""

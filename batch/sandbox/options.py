@@ -39,7 +39,9 @@ class OptionError(ValueError):
 class SandboxOptions:
     """Every switch of the sandbox, each with the meaning of the command-line option of that name.
 
-    A fault is `KIND=CHANCE` (0 to 1) or `KIND=nth:1,2,3`; a KIND is a status like 503 or one of `FAULT_KINDS`.
+    A fault is `KIND=WHEN`: a KIND is a status like 503 or one of `FAULT_KINDS`; WHEN is a chance from 0 to 1, or
+    `nth:1,2,3` (those requests, counted from 1), `id:10001,10002` (every request for those records) or
+    `once:10001,10002` (the first request for each of those records).
     """
 
     port: int = 0
@@ -71,27 +73,32 @@ class SandboxOptions:
 
 @dataclass(frozen=True, slots=True)
 class FaultSpec:
-    """When one kind of fault strikes: by chance, or at the requests with these numbers (from 1)."""
+    """When one kind of fault strikes: by chance, at the requests with these numbers (from 1), or at these records."""
 
     kind: str
     chance: float = 0.0
     nth: frozenset[int] = frozenset()
+    ids: frozenset[str] = frozenset()
+    once: bool = False
 
 
 def parse_fault(spec: str) -> FaultSpec:
-    """Read `KIND=CHANCE` or `KIND=nth:1,2,3`; raises `OptionError`."""
+    """Read `KIND=WHEN`; raises `OptionError`."""
     kind, equals, value = spec.partition("=")
     if not equals or not (kind in FAULT_KINDS or _is_failure_status(kind)):
         known = ", ".join(["a status from 400 to 599", *FAULT_KINDS])
-        raise OptionError(f'--fault {spec}: "{kind}" is no fault. Write KIND=CHANCE or KIND=nth:1,2,3; kinds: {known}')
+        raise OptionError(f'--fault {spec}: "{kind}" is no fault. Write KIND=0.01 or KIND=nth:1,2,3; kinds: {known}')
+    when, colon, listed = value.partition(":")
     try:
-        if value.startswith("nth:"):
-            return FaultSpec(kind, nth=frozenset(int(number) for number in value[4:].split(",")))
+        if colon and when in ("id", "once"):
+            return FaultSpec(kind, ids=frozenset(listed.split(",")), once=when == "once")
+        if colon and when == "nth":
+            return FaultSpec(kind, nth=frozenset(int(number) for number in listed.split(",")))
         chance = float(value)
     except ValueError:
         chance = -1.0
     if not 0 <= chance <= 1:
-        raise OptionError(f'--fault {spec}: "{value}" is neither a chance from 0 to 1 nor nth: and numbers (nth:1,2,3)')
+        raise OptionError(f'--fault {spec}: "{value}" is neither a chance from 0 to 1 nor nth:1,2 nor id:… nor once:…')
     return FaultSpec(kind, chance=chance)
 
 

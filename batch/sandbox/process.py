@@ -4,6 +4,7 @@ The child stops when its standard input closes, which the operating system sees 
 in a session of its own, so that Ctrl-C on the terminal reaches the parent alone.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -49,6 +50,36 @@ class SandboxProcess:
         if self.ledger is None:
             return []
         return [json.loads(line) for line in self.ledger.read_bytes().splitlines()]
+
+    def set_faults(self, *specs: str) -> None:
+        """From now on these faults and no others (`KIND=WHEN`, see `SandboxOptions`)."""
+        self.ask("faults", {"faults": specs})
+
+    def edit(self, api: str, record_id: str | int, changes: dict[str, Any]) -> None:
+        """Change a record by another hand; `changes` is the body of a PATCH."""
+        self.ask("edit", {"api": api, "id": record_id, "set": changes})
+
+    def record(self, api: str, record_id: str | int) -> dict[str, Any]:
+        """A record as it is, whatever reads are shown."""
+        return self.ask(f"record?api={api}&id={record_id}")
+
+    def counts(self) -> dict[str, Any]:
+        """How many requests there were by method and status, and how many were applied."""
+        return self.ask("counts")
+
+    def ask(self, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Call one of the routes of `control.py`; raises `SandboxError` with what it says."""
+        from http.client import HTTPConnection  # here, since it is slow to import and few need it
+
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET" if body is None else "POST", f"/_sandbox/{route}", body and json.dumps(body))
+            answer = connection.getresponse()
+            said = answer.read()
+        if answer.status >= 400:
+            raise SandboxError(f"The sandbox refuses {route}: {said.decode()}")
+        result: dict[str, Any] = json.loads(said)
+        return result
 
     def stop(self) -> None:
         """End the process and wait for it; a second call does nothing."""

@@ -41,7 +41,7 @@ class Sandbox:
         )
         self._faults = Faults(options.faults, options.seed)
         self._counts = Counts()
-        self._control = Control(self.dualentry, self.vayu, self.ledger, self._counts)
+        self._control = Control(self.dualentry, self.vayu, self.ledger, self._counts, self._faults)
         self._numbers = itertools.count(1)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -62,7 +62,7 @@ class Sandbox:
 
     async def _answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         api: DualEntry | Vayu = self.dualentry if call.path.startswith("/public/") else self.vayu
-        fault = self._faults.draw(is_write=call.is_write)
+        fault = self._faults.draw(call)
         answer = await self._decide(api, call, fault)
         status = answer.status if answer else None
         self.ledger.record(api.name, call, status=status, fault=fault)
