@@ -9,8 +9,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +18,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from batch.errors import JournalError
-from batch.model import NEEDS_RETRY, Fate, Outcome, Problem
+from batch.model import NEEDS_RETRY, Fate, Intent, Outcome, Problem
 
 VERSION = 1
 SCHEMA = """
@@ -36,23 +35,6 @@ CREATE TABLE tally(name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A change about to be sent.
-
-    `key` is its idempotency key, `attempts` the attempts made or about to be made, `fields` what is wanted, `before`
-    what the record showed for these fields (None: it was not read), `body` what is sent.
-    """
-
-    number: int
-    id: str
-    key: str | None
-    attempts: int
-    fields: Mapping[str, Any]
-    before: Mapping[str, Any] | None
-    body: Mapping[str, Any]
-
-
 class Journal:
     """The journal of one run, open until the end of `with`."""
 
@@ -64,6 +46,7 @@ class Journal:
         self._tally: Counter[str] = Counter()
         self._wake = anyio.Event()
         self._written = anyio.Event()
+        self.error: JournalError | None = None
         self.counts: Counter[Outcome] = Counter()
         """Rows by outcome, counted after their commit; rows to retry count once they are settled anew."""
 
@@ -121,10 +104,13 @@ class Journal:
     # -- writing while sending ----------------------------------------------------------------------------------
 
     async def intend(self, intent: Intent) -> None:
-        """Write `intent` and come back when it is on disk."""
-        self._intents.append(intent)
-        self._wake.set()
-        await self._written.wait()
+        """Write `intent` and come back when it is on disk; raises JournalError when it cannot be."""
+        if self.error is None:
+            self._intents.append(intent)
+            self._wake.set()
+            await self._written.wait()
+        if self.error is not None:
+            raise self.error
 
     def settle(self, number: int, fates: Sequence[Fate]) -> None:
         """Write the fates of change `number` with the next commit; they count from then on."""
@@ -135,17 +121,30 @@ class Journal:
         """Add to a tally (requests, attempts, throttled) with the next commit."""
         self._tally[name] += by
 
-    async def keep_writing(self) -> None:
-        """Commit whatever waits, all of it together, until cancelled; raises JournalError when the disk refuses."""
-        while True:
+    async def keep_writing(self, on_error: Callable[[JournalError], None]) -> None:
+        """Commit whatever waits, all of it together, until cancelled or until the disk refuses."""
+        while self.error is None:
             await self._wake.wait()
             await checkpoint()  # whoever is about to write joins this commit
-            self.flush()
+            try:
+                self.flush()
+            except JournalError as error:
+                on_error(error)
 
     def flush(self) -> None:
-        """Commit everything that waits now."""
+        """Commit everything that waits now; after a first JournalError nothing is written any more."""
         self._wake = anyio.Event()
         written, self._written = self._written, anyio.Event()
+        try:
+            if self.error is None:
+                self._commit()
+        except JournalError as error:
+            self.error = error
+            raise
+        finally:
+            written.set()
+
+    def _commit(self) -> None:
         intents, self._intents = self._intents, []
         fates, self._fates = self._fates, []
         tally, self._tally = self._tally, Counter()
@@ -157,7 +156,6 @@ class Journal:
                 list(tally.items()),
             )
         self.counts.update(fate.outcome for _, fate in fates)
-        written.set()
 
     def record(self, fates: Iterable[Fate]) -> None:
         """Write fates at once, of rows that are no change's (invalid ones and the like)."""

@@ -4,6 +4,7 @@ Nothing here does anything; every other module speaks in these. A cell's three s
 (**leave**), `None` (**clear**), anything else (a **value**).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -206,3 +207,33 @@ class Change:
     def number(self) -> int:
         """What the journal calls this change: the number of its first row."""
         return self.rows[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A change about to be sent.
+
+    `key` is its idempotency key, `attempts` the attempts made or about to be made, `fields` what is wanted, `before`
+    what the record showed for these fields (None: it was not read), `body` what is sent.
+    """
+
+    number: int
+    id: str
+    key: str | None
+    attempts: int
+    fields: Mapping[str, Any]
+    before: Mapping[str, Any] | None
+    body: Mapping[str, Any]
+
+
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+
+def visible(text: str) -> str:
+    """Make control characters, escape sequences and bidi marks of foreign text visible; line breaks become spaces."""
+    return _INVISIBLE.sub(_made_visible, text)
+
+
+def _made_visible(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return " " if code in (9, 10, 13) else f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

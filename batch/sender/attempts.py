@@ -1,0 +1,259 @@
+"""One call, as often as it takes: slot and token for every attempt, verdict, backoff, and the reasons to stop.
+
+Promises: one attempt is one HTTP exchange, and each is seen by the gate, the quota and the breaker; backoff holds no
+slot; a 401 is met with one new log-in for all workers; a reason that ends the run puts up the stop sign instead of
+raising.
+"""
+
+import math
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import anyio
+
+from batch.endpoints.base import Account, Endpoint
+from batch.errors import StoppedError
+from batch.model import visible
+from batch.pacer import Gate
+from batch.retry import Body, Breaker, Health, Judgement, RetryPolicy, RetryQuota, Rules, Verdict, backoff, judge
+from batch.sender.stop import StopSign
+from batch.transport import Call, Kind, Lost, Reply, Session
+
+Count = Callable[[str], None]
+"""Adds one to a tally of the journal."""
+BeforeAttempt = Callable[[int], Awaitable[None]]
+BeforeRetry = Callable[[], Awaitable[bool]]
+"""Looks whether an attempt without an answer was applied after all; true ends the attempts."""
+NEVER: Final = Judgement(Verdict.AGAIN, "it was not sent", is_rate=True)
+TIMEOUTS = frozenset({Kind.READ_TIMEOUT, Kind.WRITE_TIMEOUT, Kind.CONNECT_TIMEOUT, Kind.TOTAL_TIMEOUT})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a call after `attempts` attempts: the last reply (or loss) and its judgement.
+
+    `is_cut`: the run stopped before the attempts were used up. `is_settled`: reading back showed that it was applied.
+    """
+
+    reply: Reply | Lost | None
+    judgement: Judgement
+    attempts: int
+    is_cut: bool = False
+    is_settled: bool = False
+
+    @property
+    def status(self) -> int | None:
+        """The last HTTP status, None when no answer came."""
+        return self.reply.status if self.reply is not None else None
+
+    @property
+    def cause(self) -> str:
+        """Why it did not work, in plain words."""
+        return self.reply.cause if isinstance(self.reply, Lost) else self.judgement.cause
+
+
+@dataclass(slots=True)
+class Caller:
+    """Makes attempts against one API for all workers of a run."""
+
+    session: Session
+    gate: Gate
+    endpoint: Endpoint
+    account: Account
+    stop: StopSign
+    count: Count
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    quota: RetryQuota = field(default_factory=RetryQuota)
+    breaker: Breaker = field(default_factory=Breaker)
+    rng: random.Random = field(default_factory=random.Random)
+    _probe: anyio.Lock = field(default_factory=anyio.Lock)
+
+    async def ask(self, call: Call) -> Answer:
+        """Make a call that changes nothing (a read), with retries; a stop verdict puts up the stop sign."""
+        self.count("requests")
+        return await self.attempt_all(call, rules=self.endpoint.rules)
+
+    async def log_in(self, call: Call) -> Reply | Lost:
+        """Make a call of the account's own, without its headers."""
+        self.count("requests")
+        answer = await self.attempt_all(call, rules=Rules(), is_own=True)
+        return answer.reply or Lost("no", "the run stopped before it", Kind.UNREACHABLE)
+
+    async def attempt_all(
+        self,
+        call: Call,
+        *,
+        rules: Rules,
+        is_own: bool = False,
+        before_attempt: BeforeAttempt | None = None,
+        before_retry: BeforeRetry | None = None,
+    ) -> Answer:
+        """Attempt `call` until it is done, refused, stopped, or the attempts are used up."""
+        run = _Attempts(self, call, rules, is_own, before_attempt, before_retry)
+        with self.stop.waiting() as scope:
+            await run.to_the_end()
+        return replace(run.answer, is_cut=run.answer.is_cut or scope.cancelled_caught)
+
+
+class _Attempts:
+    """The attempts of one call; `answer` is always what is known by now."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        call: Call,
+        rules: Rules,
+        is_own: bool,
+        before_attempt: BeforeAttempt | None,
+        before_retry: BeforeRetry | None,
+    ) -> None:
+        self._caller, self._call, self._rules, self._is_own = caller, call, rules, is_own
+        self._before_attempt, self._before_retry = before_attempt, before_retry
+        self._has_renewed = False
+        self.answer = Answer(None, NEVER, 0)
+
+    async def to_the_end(self) -> None:
+        while (headers := await self._headers()) is not None:
+            await self._attempt(headers)
+            if await self._is_over(headers):
+                return
+        self.answer = replace(self.answer, is_cut=True)
+
+    async def _headers(self) -> Mapping[str, str] | None:
+        if self._is_own:
+            return {}
+        try:
+            return await self._caller.account.headers(self._caller.log_in)
+        except StoppedError as error:
+            self._caller.stop.put_up(str(error))
+            return None
+
+    async def _attempt(self, headers: Mapping[str, str]) -> None:
+        """Make the next attempt, alone while the breaker has the run paused."""
+        caller = self._caller
+        if caller.breaker.health is Health.GOING:
+            return await self._pass_gate(headers)
+        async with caller._probe:
+            if caller.breaker.health is Health.PAUSED:
+                await anyio.sleep_until(caller.breaker.paused_until)
+            await self._pass_gate(headers)
+
+    async def _pass_gate(self, headers: Mapping[str, str]) -> None:
+        caller, number = self._caller, self.answer.attempts + 1
+        self._stop_if_paused_too_long()
+        call = replace(self._call, headers={**self._call.headers, **headers})
+        async with caller.gate.attempt(call.route, number > 1) as started:
+            with caller.stop.in_flight() as flight:
+                if self._before_attempt is not None:
+                    await self._before_attempt(number)
+                caller.count("attempts")
+                started = max(started, anyio.current_time())
+                reply: Reply | Lost = Lost("maybe", "batch was ended before an answer came", Kind.TOTAL_TIMEOUT)
+                self.answer = Answer(reply, judge(None, {}, None, sent="maybe"), number)
+                reply = await caller.session.exchange(call)
+            if not flight.cancelled_caught:
+                self._note(reply, started, number)
+
+    def _note(self, reply: Reply | Lost, started: float, number: int) -> None:
+        caller = self._caller
+        headers = reply.headers if isinstance(reply, Reply) else {}
+        caller.gate.answered(self._call.route, started, reply.status, headers)
+        rules = self._rules.for_repeat() if number > 1 else self._rules
+        judgement = _judge(reply, rules)
+        self.answer = Answer(reply, judgement, number)
+        if reply.status == 429:
+            caller.count("throttled")
+        if judgement.verdict is not Verdict.AGAIN or judgement.is_rate:
+            caller.breaker.answered(anyio.current_time(), started)
+            return
+        if caller.breaker.failed(anyio.current_time(), started, judgement.cause) is Health.STOPPED:
+            caller.stop.put_up(f"The API does not work at the moment: {self.answer.cause}, time after time.")
+
+    async def _is_over(self, headers: Mapping[str, str]) -> bool:
+        judgement = self.answer.judgement
+        match judgement.verdict:
+            case Verdict.DONE:
+                if self.answer.attempts == 1:
+                    self._caller.quota.earn()
+                return True
+            case Verdict.REFUSED:
+                return True
+            case Verdict.STOP:
+                return not await self._could_renew(headers)
+            case Verdict.AGAIN:
+                return await self._gives_up(judgement)
+
+    async def _could_renew(self, headers: Mapping[str, str]) -> bool:
+        """Log in again after the first 401; whatever else says stop, stops the run."""
+        if self.answer.status == 401 and not self._has_renewed and not self._is_own:
+            self._has_renewed = True
+            try:
+                if await self._caller.account.renew(self._caller.log_in, headers):
+                    return True
+            except StoppedError as error:
+                self._caller.stop.put_up(str(error))
+        if not self._is_own:
+            self._caller.stop.put_up(stop_reason(self.answer, self._caller.endpoint))
+        return False
+
+    async def _gives_up(self, judgement: Judgement) -> bool:
+        caller = self._caller
+        if self._is_too_long(judgement.wait):
+            return True
+        if judgement.is_unknown and self._before_retry is not None and await self._before_retry():
+            self.answer = replace(self.answer, is_settled=True)
+            return True
+        if self.answer.attempts >= caller.policy.max_attempts:
+            return True
+        is_timeout = isinstance(self.answer.reply, Lost) and self.answer.reply.kind in TIMEOUTS
+        if not judgement.is_rate and not caller.quota.spend(is_timeout=is_timeout):
+            return True
+        if judgement.wait is None:
+            await anyio.sleep(backoff(caller.policy, self.answer.attempts, caller.rng))
+        elif not judgement.is_rate:  # what speaks about rate pauses everybody, at the gate
+            await anyio.sleep(judgement.wait)
+        return False
+
+    def _is_too_long(self, wait: float | None) -> bool:
+        policy = self._caller.policy
+        if wait is None or wait <= policy.max_wait:
+            return False
+        asked = f"The API asks to wait {minutes(wait)} (Retry-After)"
+        self._caller.stop.put_up(f"{asked}, longer than --max-wait {policy.max_wait:g}.")
+        return True
+
+    def _stop_if_paused_too_long(self) -> None:
+        paused = self._caller.gate.pacer.paused_until - anyio.current_time()
+        if math.isfinite(paused):
+            self._is_too_long(paused)
+
+
+def _judge(reply: Reply | Lost, rules: Rules) -> Judgement:
+    if isinstance(reply, Lost):
+        return judge(None, {}, None, sent=reply.sent, rules=rules)
+    body = reply.json if reply.json is not None else (Body.NOT_JSON if reply.body.strip() else Body.EMPTY)
+    if reply.body.strip() == b"null":
+        body = None
+    return judge(reply.status, reply.headers, body, sent="answered", rules=rules)
+
+
+def stop_reason(answer: Answer, endpoint: Endpoint) -> str:
+    """Say why the API ended the run, with its own words and where the key comes from."""
+    said = ""
+    if isinstance(answer.reply, Reply) and answer.status in (401, 403):
+        said = "; ".join(visible(message) for _, message in endpoint.refusals(answer.reply)[:2])
+        said = f' and says: "{said}"' if said else ""
+        names = " and ".join(variable.name for variable in endpoint.variables)
+        said += f". Check {names}: the key may be wrong, expired, or not permitted to do this"
+    cause = answer.judgement.cause
+    return f"{cause[:1].upper()}{cause[1:]}{said}."
+
+
+def minutes(seconds: float) -> str:
+    """Spell a time as people do: 42 s, 42 min, 2 h 47 min."""
+    if seconds < 120:
+        return f"{max(seconds, 0):.0f} s"
+    whole = round(seconds / 60)
+    return f"{whole} min" if whole < 120 else f"{whole // 60} h {whole % 60} min"

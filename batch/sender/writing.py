@@ -1,0 +1,195 @@
+"""One change: intent, attempts, proof, outcome.
+
+Promises: the intent is on disk before the first byte leaves, with the same idempotency key on every attempt and after a
+resume; *updated* is said only when the API confirmed it and its answer does not show otherwise; an attempt without an
+answer is settled by reading back before it is repeated or given up.
+"""
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
+from batch.model import Change, Fate, Intent, Outcome, Problem, visible
+from batch.retry import Verdict
+from batch.sender.attempts import Answer, Caller
+from batch.transport import Reply
+
+Locate = Callable[[int, str, str], Problem]
+"""Makes a problem of (row, field as the API spells it, reason), with the column and cell that it belongs to."""
+Prove = Callable[[str, Mapping[str, Any], Record], list[Problem]]
+"""Lists what a record shows otherwise than asked."""
+
+
+class Book(Protocol):
+    """What the sender needs of the journal."""
+
+    async def intend(self, intent: Intent) -> None:
+        """Come back when `intent` is on disk."""
+
+    def settle(self, number: int, fates: Sequence[Fate]) -> None:
+        """Write the fates of a change with the next commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A change made ready: `fields` is what differs, `before` what the record shows for them (None: not read).
+
+    `record` is the current record, where the write body is completed from it; `earlier` the intent of an earlier part
+    of the same run.
+    """
+
+    change: Change
+    fields: Mapping[str, Any]
+    before: Mapping[str, Any] | None = None
+    record: Record | None = None
+    earlier: Intent | None = None
+
+
+ReadBack = Callable[[Parcel], Awaitable[Record | None]]
+"""Reads the record of a parcel once more; None when that did not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sends parcels, one at a time each, as many at once as the gate lets through."""
+
+    caller: Caller
+    endpoint: Endpoint
+    book: Book
+    locate: Locate
+    prove: Prove
+    read_back: ReadBack | None = None
+
+    async def send(self, parcel: Parcel) -> Outcome:
+        """Bring one change to its outcome and write it down."""
+        try:
+            intent = self._intent(parcel)
+            call = self.endpoint.write(parcel.change.id, intent.body, intent.key)
+        except ConflictError as error:
+            return self._settle(parcel, Outcome.REJECTED, None, 0, [(error.field, str(error))])
+        self.caller.count("requests")
+        delivery = _Delivery(self, parcel, intent)
+        answer = await self.caller.attempt_all(
+            call,
+            rules=self.endpoint.rules.for_repeat() if intent.attempts else self.endpoint.rules,
+            before_attempt=delivery.before_attempt,
+            before_retry=delivery.was_applied if self._reads_before_retry(parcel) else None,
+        )
+        return await self._conclude(parcel, answer, intent.attempts + answer.attempts, delivery)
+
+    def _reads_before_retry(self, parcel: Parcel) -> bool:
+        """With an idempotency key and no before-image, the key alone makes a repetition safe."""
+        return self.read_back is not None and (parcel.before is not None or not self.endpoint.has_idempotency_keys)
+
+    def _intent(self, parcel: Parcel) -> Intent:
+        """Make the intent, or take up the earlier one when it means the same request."""
+        body = self.endpoint.body(parcel.fields, parcel.record)
+        change, earlier = parcel.change, parcel.earlier
+        if earlier is not None and earlier.body == body:
+            return earlier
+        key = str(uuid.uuid4()) if self.endpoint.has_idempotency_keys else None
+        return Intent(change.number, change.id, key, 0, parcel.fields, parcel.before, body)
+
+    async def _conclude(self, parcel: Parcel, answer: Answer, attempts: int, delivery: "_Delivery") -> Outcome:
+        verdict = answer.judgement.verdict
+        if answer.is_settled:
+            return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
+        if verdict is Verdict.DONE:
+            return await self._check_proof(parcel, answer, attempts, delivery)
+        if verdict is Verdict.REFUSED:
+            return self._settle(parcel, Outcome.REJECTED, answer.status, attempts, self._refusals(answer))
+        if answer.judgement.is_unknown:
+            return await self._settle_unknown(parcel, answer, attempts, delivery)
+        is_unsent = verdict is Verdict.STOP or (answer.judgement.is_rate and (answer.is_cut or self.caller.stop.is_up))
+        if is_unsent and not answer.attempts:
+            return Outcome.UNSENT  # a row without a fate is unsent
+        outcome = Outcome.UNSENT if is_unsent else Outcome.FAILED
+        return self._settle(parcel, outcome, answer.status, attempts, [("", answer.cause)])
+
+    async def _check_proof(self, parcel: Parcel, answer: Answer, attempts: int, delivery: "_Delivery") -> Outcome:
+        record = self._record(answer.reply)
+        if record is None and parcel.before is not None and not _has_body(answer.reply):
+            record = await delivery.record_now()
+        if record is None:
+            return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [])
+        pending = self.endpoint.pending(record)
+        if pending:
+            return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", f"updated, {pending}")])
+        wrong = self.prove(parcel.change.id, parcel.fields, record)
+        if wrong:
+            found = [(one.field, one.reason) for one in wrong]
+            return self._settle(parcel, Outcome.REJECTED, answer.status, attempts, found)
+        return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [])
+
+    def _record(self, reply: object) -> Record | None:
+        if not isinstance(reply, Reply):
+            return None
+        try:
+            records = self.endpoint.records(reply)
+        except UnreadableReplyError:
+            return None
+        return records[0] if len(records) == 1 else None
+
+    async def _settle_unknown(self, parcel: Parcel, answer: Answer, attempts: int, delivery: "_Delivery") -> Outcome:
+        """Read back: as wanted -> updated, as before -> failed (it can be sent again), else unknown."""
+        record = None if self.caller.stop.is_up else await delivery.record_now()
+        if record is not None and not self.prove(parcel.change.id, parcel.fields, record):
+            return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
+        if record is not None and parcel.before is not None:
+            if not self.prove(parcel.change.id, parcel.before, record):
+                reason = f"{answer.cause}, and reading back showed that it was not applied"
+                return self._settle(parcel, Outcome.FAILED, answer.status, attempts, [("", reason)])
+            found = [(one.field, one.reason) for one in self.prove(parcel.change.id, parcel.fields, record)]
+            return self._settle(parcel, Outcome.UNKNOWN, answer.status, attempts, [("", answer.cause), *found])
+        reason = f"{answer.cause}: it may have been applied or not"
+        return self._settle(parcel, Outcome.UNKNOWN, answer.status, attempts, [("", reason)])
+
+    def _refusals(self, answer: Answer) -> list[tuple[str, str]]:
+        if not isinstance(answer.reply, Reply):
+            return [("", answer.cause)]
+        if answer.reply.status == 404:
+            return [("id", "there is no customer with this id (404)")]
+        return [(field, visible(message)[:500]) for field, message in self.endpoint.refusals(answer.reply)]
+
+    def _settle(
+        self, parcel: Parcel, outcome: Outcome, status: int | None, attempts: int, said: Sequence[tuple[str, str]]
+    ) -> Outcome:
+        change = parcel.change
+        self.book.settle(
+            change.number,
+            [
+                Fate(row, change.id, outcome, status, attempts, tuple(self.locate(row, *one) for one in said))
+                for row in change.rows
+            ],
+        )
+        return outcome
+
+
+def _has_body(reply: object) -> bool:
+    return isinstance(reply, Reply) and bool(reply.body.strip())
+
+
+FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
+
+
+class _Delivery:
+    """What goes with the attempts of one parcel: its intent before each, and reading back between them."""
+
+    def __init__(self, sender: Sender, parcel: Parcel, intent: Intent) -> None:
+        self._sender, self._parcel, self._intent = sender, parcel, intent
+
+    async def before_attempt(self, number: int) -> None:
+        """Write the intent, with the number of this attempt."""
+        i = self._intent
+        await self._sender.book.intend(Intent(i.number, i.id, i.key, i.attempts + number, i.fields, i.before, i.body))
+
+    async def record_now(self) -> Record | None:
+        """Read the record back, where that is possible."""
+        return await self._sender.read_back(self._parcel) if self._sender.read_back else None
+
+    async def was_applied(self) -> bool:
+        """Whether the record shows what was asked."""
+        record = await self.record_now()
+        return record is not None and not self._sender.prove(self._parcel.change.id, self._parcel.fields, record)

@@ -1,0 +1,182 @@
+"""Options + environment + `batch.toml` -> one frozen value.
+
+Promises: option > environment > file > default; an unknown key or a value that makes no sense is a SettingsError that
+names where it stands. Credentials come from the environment or a token file only, and never show in a repr.
+"""
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from batch.errors import CredentialError, SettingsError
+
+FILE_NAME = "batch.toml"
+DEFAULT_CLEAR = "<clear>"
+DEFAULT_AT_ONCE = 16
+
+
+class Settings(BaseModel):
+    """Everything a job needs to know beside the input itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+
+    input: str = ""
+    endpoint: str = ""
+    base_url: str | None = None
+    sandbox: bool = False
+    out: Path | None = None
+    map: dict[str, str] = Field(default_factory=dict)
+    sheet: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    hidden: Literal["include", "skip"] | None = None
+    decimal: Literal[".", ","] | None = None
+    date_format: Literal["iso", "dmy", "mdy"] | None = None
+    clear_token: str = Field(default=DEFAULT_CLEAR, min_length=1)
+    limit: int | None = Field(default=None, ge=1)
+    key: str | None = None
+    max_at_once: int = Field(default=DEFAULT_AT_ONCE, ge=1, le=1024)
+    max_per_second: float | None = Field(default=None, gt=0)
+    max_attempts: int = Field(default=6, ge=1, le=100)
+    max_wait: float = Field(default=300.0, ge=0)
+    max_failures: str | None = None
+    max_clears: str | None = None
+    canary: int | None = Field(default=None, ge=0)
+    compare: bool = True
+    plan: Path | None = None
+    invalid: Literal["skip", "abort"] = "skip"
+    new: bool = False
+    yes: bool = False
+    json_output: bool = False
+    quiet: bool = False
+    token_file: Path | None = None
+    sparse: bool = False
+    """A setting of Vayu's endpoint: PUT the change alone (`[vayu.customers] sparse = true` in batch.toml)."""
+
+    @field_validator("clear_token")
+    @classmethod
+    def _no_blank_token(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("it must not be blank, or every blank cell would clear its field")
+        return value.strip()
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, value: str | None) -> str | None:
+        value = {"tab": "\t", "\\t": "\t"}.get(value or "", value)
+        if value is not None and (len(value) != 1 or value in '"\r\n'):
+            raise ValueError('it must be one character, such as ; or , or "tab"')
+        return value
+
+
+IN_FILE = frozenset(Settings.model_fields) - {"input", "plan", "json_output", "yes", "new"} | {"json"}
+OF_ENDPOINT = {"vayu.customers": frozenset({"sparse"})}
+
+
+def make_settings(values: Mapping[str, Any]) -> Settings:
+    """Validate the merged values; SettingsError tells every one that makes no sense."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        lines = [_in_words(detail) for detail in error.errors(include_url=False)]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def _in_words(detail: Any) -> str:
+    option = "--" + str(detail["loc"][0]).replace("json_output", "json").replace("_", "-")
+    message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "it should be")
+    return f"{option} {detail['input']!r}: {message}."
+
+
+def read_file(folders: Sequence[Path], endpoint: str | None) -> dict[str, Any]:
+    """Read `batch.toml` from the first of `folders` that has one; {} when none has."""
+    for folder in folders:
+        path = folder / FILE_NAME
+        if path.is_file():
+            return _read_toml(path, endpoint)
+    return {}
+
+
+def _read_toml(path: Path, endpoint: str | None) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: it cannot be read: {error}") from None
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and key.partition(".")[0] in _APIS:
+            continue
+        values[_known(key, IN_FILE - {"sparse"}, path)] = value
+    name = str(values.get("endpoint") or endpoint or "")
+    for known in OF_ENDPOINT:
+        for key, value in _table(data, known, path).items():
+            option = _known(key, OF_ENDPOINT[known], path)
+            values |= {option: value} if known == name else {}
+    if "json" in values:
+        values["json_output"] = values.pop("json")
+    return values
+
+
+_APIS = {"vayu", "dualentry"}
+
+
+def _table(data: Mapping[str, Any], endpoint: str, path: Path) -> Mapping[str, Any]:
+    """Find `[vayu.customers]`, which TOML nests, or `["vayu.customers"]`."""
+    api, _, kind = endpoint.partition(".")
+    nested = data.get(api)
+    found = data.get(endpoint) or (nested.get(kind) if isinstance(nested, Mapping) else None) or {}
+    if not isinstance(found, Mapping):
+        raise SettingsError(f"{path}: [{endpoint}] must be a table.")
+    return found
+
+
+def _known(key: str, options: frozenset[str], path: Path) -> str:
+    name = key.replace("-", "_")
+    if name in options:
+        return name
+    near = get_close_matches(name, sorted(options), n=1)
+    hint = f"; did you mean {near[0].replace('_', '-')}?" if near else ""
+    raise SettingsError(f'{path}: there is no setting "{key}"{hint}')
+
+
+def read_credentials(
+    names: Mapping[str, bool], token_file: Path | None, environment: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Collect credentials by variable name (`names`: whether each is required), with warnings about their keeping.
+
+    A token file holds `NAME=value` lines, or nothing but the value of the first name. Raises CredentialError.
+    """
+    found = {name: environment[name].strip() for name in names if environment.get(name, "").strip()}
+    warnings: list[str] = []
+    if token_file is not None:
+        found |= _read_token_file(token_file, list(names), warnings)
+    missing = [name for name, is_required in names.items() if is_required and name not in found]
+    if missing:
+        raise CredentialError(
+            f"No credential: set the environment variable {missing[0]}, or name a file that holds it (--token-file).\n"
+            "To try things out without one:  --sandbox"
+        )
+    return found, warnings
+
+
+def _read_token_file(path: Path, names: Sequence[str], warnings: list[str]) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        mode = path.stat().st_mode
+    except (OSError, UnicodeDecodeError):
+        raise CredentialError(f"--token-file {path}: the file cannot be read as text.") from None
+    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        warnings.append(f"{path} can be read by other users of this machine. Close it:  chmod 600 {path}")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    pairs = dict(line.partition("=")[::2] for line in lines if line.partition("=")[0].strip() in names)
+    if pairs:
+        return {name.strip(): value.strip().strip("\"'") for name, value in pairs.items()}
+    if len(lines) != 1:
+        raise CredentialError(f"--token-file {path}: it should hold the token alone, or lines such as {names[0]}=….")
+    return {names[0]: lines[0]}
