@@ -12,9 +12,9 @@ and raises nothing for anything that the network or the server does.
     proxy.py     HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
 """
 
-from batch.transport.lost import Kind, Lost
+from batch.transport.lost import Kind, Lost, Timeouts
 from batch.transport.reply import Reply
-from batch.transport.session import Call, Session, Timeouts
+from batch.transport.session import Call, Session
 from batch.transport.url import check_base_url, encode_id
 
 __all__ = ["Call", "Kind", "Lost", "Reply", "Session", "Timeouts", "check_base_url", "encode_id"]

@@ -45,11 +45,44 @@ class BrokeOffError(httpx.ReadError):
     """The connection ended within the head of an answer."""
 
 
-def not_sent(error: httpx.TransportError) -> tuple[Kind, str] | None:
-    """Return kind and cause of an error that says that nothing was sent, None for every other error."""
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect (name look-up, proxy and TLS included), for each silence, and for the whole exchange."""
+
+    connect: float = 10.0
+    write: float = 30.0
+    read: float = 60.0
+    total: float = 120.0
+
+    def __post_init__(self) -> None:
+        """Refuse a whole that could be over before a request has left: it would be called "maybe"."""
+        if not 0 < self.connect < self.total or self.read <= 0 or self.write <= 0:
+            raise ValueError("time-outs must be positive, and `total` longer than `connect`")
+
+    def as_extension(self) -> dict[str, float]:
+        """Return them as httpx transports take them."""
+        return {"connect": self.connect, "pool": self.connect, "write": self.write, "read": self.read}
+
+
+def explain(error: httpx.TransportError, timeouts: Timeouts, status: int | None) -> Lost:
+    """Return what an error means; `status` is that of the answer's head if it had come."""
+    never_left = _why_not_sent(error, timeouts) if status is None else None
+    if never_left:
+        kind, cause = never_left
+        return Lost("no", cause, kind)
+    kind, cause = _what_happened(error, timeouts, status)
+    return Lost("maybe", cause, kind, status=status)
+
+
+def out_of_time(timeouts: Timeouts, status: int | None) -> Lost:
+    """Return what the end of the whole time means; connecting alone cannot have used it up."""
+    return Lost("maybe", f"no whole answer within {timeouts.total:g} s", Kind.TOTAL_TIMEOUT, status=status)
+
+
+def _why_not_sent(error: httpx.TransportError, timeouts: Timeouts) -> tuple[Kind, str] | None:
     match error:
         case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            return Kind.CONNECT_TIMEOUT, "no connection came about in time"
+            return Kind.CONNECT_TIMEOUT, f"no connection came about within {timeouts.connect:g} s"
         case httpx.ProxyError():
             return Kind.PROXY, f"the proxy did not pass the connection on: {error}"
         case httpx.ConnectError():
@@ -60,11 +93,27 @@ def not_sent(error: httpx.TransportError) -> tuple[Kind, str] | None:
             return None
 
 
+def _what_happened(error: httpx.TransportError, timeouts: Timeouts, status: int | None) -> tuple[Kind, str]:
+    match error:
+        case httpx.ReadTimeout() if status is None:
+            return Kind.READ_TIMEOUT, f"no answer within {timeouts.read:g} s"
+        case httpx.ReadTimeout():
+            return Kind.READ_TIMEOUT, f"the answer stopped half-way, and nothing more came within {timeouts.read:g} s"
+        case httpx.WriteTimeout():
+            return Kind.WRITE_TIMEOUT, f"the server did not take the request within {timeouts.write:g} s"
+        case _ if status is not None or isinstance(error, BrokeOffError):
+            return Kind.HALF_ANSWER, "the answer broke off half-way"
+        case httpx.RemoteProtocolError() if not str(error).startswith("Server disconnected"):  # httpcore's words
+            return Kind.GARBLED, "what came back was not a proper HTTP answer"
+        case _:
+            return Kind.DROPPED, "the connection was dropped before an answer came"
+
+
 def _why_not_connected(error: httpx.ConnectError) -> tuple[Kind, str]:
     for cause in _iter_causes(error):
         match cause:
             case ssl.SSLCertVerificationError():
-                return Kind.TLS, f"the server's certificate was not accepted: {cause.verify_message}"
+                return Kind.TLS, _why_not_trusted(cause)
             case ssl.SSLError():
                 return Kind.TLS, "no secure connection came about (TLS)"
             case socket.gaierror():
@@ -74,6 +123,17 @@ def _why_not_connected(error: httpx.ConnectError) -> tuple[Kind, str]:
     return Kind.UNREACHABLE, "the server could not be reached"
 
 
+# OpenSSL's numbers for chains that end in a root that is not known here.
+_UNKNOWN_ROOT = (18, 19, 20, 21)
+
+
+def _why_not_trusted(error: ssl.SSLCertVerificationError) -> str:
+    reason = f"the server's certificate was not accepted: {error.verify_message.rstrip('.')}"
+    if error.verify_code in _UNKNOWN_ROOT:
+        reason += " (if it is your company's own, name the file with its root certificate in SSL_CERT_FILE)"
+    return reason
+
+
 def _iter_causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     cause: BaseException | None = error
@@ -81,22 +141,3 @@ def _iter_causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(cause))
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def maybe_sent(error: httpx.TransportError, *, has_status: bool) -> tuple[Kind, str]:
-    """Return kind and cause of an error that came after the request had begun to leave."""
-    match error:
-        case httpx.ReadTimeout() if has_status:
-            return Kind.READ_TIMEOUT, "the answer stopped half-way"
-        case httpx.ReadTimeout():
-            return Kind.READ_TIMEOUT, "no answer in time"
-        case httpx.WriteTimeout():
-            return Kind.WRITE_TIMEOUT, "the server did not take the request in time"
-        case BrokeOffError():
-            return Kind.HALF_ANSWER, "the answer broke off half-way"
-        case _ if has_status:
-            return Kind.HALF_ANSWER, "the answer broke off half-way"
-        case httpx.RemoteProtocolError() if not str(error).startswith("Server disconnected"):
-            return Kind.GARBLED, "what came back was not an HTTP answer"
-        case _:
-            return Kind.DROPPED, "the connection was dropped before an answer came"

@@ -32,7 +32,8 @@ def find_proxy(target: httpx.URL) -> Proxy | None:
     host_and_port = target.host if target.port is None else f"{target.host}:{target.port}"
     if not address or proxy_bypass(host_and_port):
         return None
-    return _read_proxy(address if "://" in address else f"http://{address}", f"{target.scheme.upper()}_PROXY")
+    variable = f"{target.scheme.upper()}_PROXY" if target.scheme in found else "ALL_PROXY"
+    return _read_proxy(address if "://" in address else f"http://{address}", variable)
 
 
 def _read_proxy(address: str, variable: str) -> Proxy:

@@ -57,36 +57,34 @@ def read_headers(headers: httpx.Headers) -> dict[str, str]:
 
 
 class Bounded:
-    """Collects a body up to `max_bytes` of it decompressed, however far the compressed bytes would unfold."""
+    """Collects a body up to `max_bytes` of it, as it comes and decompressed: a bomb unfolds no further than that."""
 
     def __init__(self, max_bytes: int, content_encoding: str = "") -> None:
-        self._room = max_bytes
+        """Take the answer's Content-Encoding; one that nobody asked for leaves the body as it is."""
+        self._raw_room = self._room = max_bytes
         self._parts: list[bytes] = []
         encoding = content_encoding.strip().lower()
         is_packed = encoding in ("gzip", "x-gzip", "deflate")
-        self._unpack = zlib.decompressobj(wbits=47) if is_packed else None  # 47: zlib or gzip, by its header
+        self._unpack = zlib.decompressobj(wbits=47) if is_packed else None  # 47: zlib or gzip, by its first bytes
         self._is_readable = is_packed or encoding in ("", "identity")
         self.is_full = False
-        self._is_corrupt = False
 
     def feed(self, chunk: bytes) -> None:
-        """Take in the next bytes as they came; sets `is_full` when there is more than fits."""
+        """Take in the next bytes as they came; sets `is_full` when no more are wanted."""
+        self._raw_room -= len(chunk)
         if self._unpack is not None:
-            chunk = self._decompress(chunk)
-        if len(chunk) > self._room:
+            chunk = self._decompress(self._unpack, chunk)
+        if len(chunk) > self._room or self._raw_room < 0:
             self.is_full = True
             chunk = chunk[: self._room]
         self._room -= len(chunk)
         self._parts.append(chunk)
 
-    def _decompress(self, chunk: bytes) -> bytes:
-        assert self._unpack is not None  # noqa: S101 - narrows for mypy; feed() checked it
-        if self._is_corrupt:
-            return b""
+    def _decompress(self, unpack: "zlib._Decompress", chunk: bytes) -> bytes:
         try:
-            return self._unpack.decompress(chunk, self._room + 1)  # one more, to see that there is more
+            return unpack.decompress(chunk, self._room + 1)  # one more, to see that there is more
         except zlib.error:
-            self._is_corrupt = True
+            self.is_full = True
             return b""
 
     @property
@@ -97,5 +95,6 @@ class Bounded:
     @property
     def is_truncated(self) -> bool:
         """Tell whether this is not the whole body, or not readable as it is."""
-        has_ended = self._unpack is None or self._unpack.eof or not self._parts
-        return self.is_full or self._is_corrupt or not self._is_readable or not has_ended
+        if self._unpack is not None and self._parts:
+            return self.is_full or not self._unpack.eof or bool(self._unpack.unused_data)
+        return self.is_full or (bool(self._parts) and not self._is_readable)

@@ -1,10 +1,10 @@
 """The exchange: one request out, one bounded answer in, and an honest word when there is none."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -12,8 +12,9 @@ import httpx
 
 from batch import __version__
 from batch.errors import UsageError
-from batch.transport.lost import Kind, Lost, maybe_sent, not_sent
+from batch.transport.lost import Lost, Timeouts, explain, out_of_time
 from batch.transport.reply import Bounded, Reply, read_headers
+from batch.transport.url import is_exact
 
 MIB = 1024 * 1024
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -31,25 +32,6 @@ class Call:
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     max_bytes: int = MIB
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds: to connect (name look-up, proxy and TLS included), for each silence, and for the whole exchange."""
-
-    connect: float = 10.0
-    write: float = 30.0
-    read: float = 60.0
-    total: float = 120.0
-
-    def __post_init__(self) -> None:
-        """Refuse a whole that could be over before a request has left."""
-        if not 0 < self.connect < self.total or self.read <= 0 or self.write <= 0:
-            raise ValueError("time-outs must be positive, and `total` longer than `connect`")
-
-    def as_extension(self) -> dict[str, float]:
-        """Return them as httpx transports take them."""
-        return {"connect": self.connect, "pool": self.connect, "write": self.write, "read": self.read}
 
 
 class Session:
@@ -71,8 +53,9 @@ class Session:
         self._max_at_once = max_at_once
         self._timeouts = timeouts or Timeouts()
         defaults = {"user-agent": f"batch/{__version__}", "accept": "application/json", "accept-encoding": "gzip"}
-        self._headers = defaults | check_headers(headers or {})
-        self._extensions = {"timeout": self._timeouts.as_extension()}
+        self._headers = {"host": self._base.netloc.decode("ascii")} | defaults | check_headers(headers or {})
+        self._timeout_extension = self._timeouts.as_extension()
+        self._goes_by_target = transport is None
 
     async def __aenter__(self) -> Self:
         """Open the transport."""
@@ -95,15 +78,19 @@ class Session:
         """Send `call` once; UsageError before anything is sent if it would not leave as it is meant."""
         request = self._build(call)
         began = anyio.current_time()
-        status: list[int] = []
+        answer = await self._answer(request, call.max_bytes)
+        return replace(answer, seconds=anyio.current_time() - began)
+
+    async def _answer(self, request: httpx.Request, max_bytes: int) -> Reply | Lost:
+        status: int | None = None
         with anyio.move_on_after(self._timeouts.total):
             try:
-                return await self._send(request, call.max_bytes, began, status)
+                response = await self._transport.handle_async_request(request)
+                status = response.status_code
+                return await _read(response, max_bytes)
             except httpx.TransportError as error:
-                return self._lost(error, began, status)
-        return Lost(
-            "maybe", _within("no whole answer", self._timeouts.total), Kind.TOTAL_TIMEOUT, _since(began), *status
-        )
+                return explain(error, self._timeouts, status)
+        return out_of_time(self._timeouts, status)
 
     def _build(self, call: Call) -> httpx.Request:
         target = self._prefix + call.path
@@ -112,48 +99,48 @@ class Session:
         headers = self._headers | check_headers(call.headers) if call.headers else dict(self._headers)
         if call.content is not None:
             headers.setdefault("content-type", "application/json")
-        url = self._url(target)
-        return httpx.Request(call.method, url, headers=headers, content=call.content, extensions=self._extensions)
+            headers["content-length"] = str(len(call.content))
+        return httpx.Request(
+            call.method,
+            self._url(target),
+            headers=[(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()],
+            stream=httpx.ByteStream(call.content or b""),  # unlike content=, costs no second pass over the headers
+            extensions={"timeout": self._timeout_extension, "target": target.encode("ascii")},
+        )
 
     def _url(self, target: str) -> httpx.URL:
-        try:
+        """Return the URL for `target`, of which every byte leaves as it is; parsing one costs as much as sending."""
+        if is_exact(target):
+            if self._goes_by_target:
+                return self._base
             url = self._base.copy_with(raw_path=target.encode("ascii"))
-        except (httpx.InvalidURL, UnicodeEncodeError):
-            url = self._base
-        if url.raw_path.decode("ascii") != target or not target.startswith("/") or url.host != self._base.host:
-            raise UsageError(f"the path {target!a} would not leave as it is meant; nothing was sent for it")
-        return url
-
-    async def _send(self, request: httpx.Request, max_bytes: int, began: float, status: list[int]) -> Reply:
-        response = await self._transport.handle_async_request(request)
-        status.append(response.status_code)
-        try:
-            body, is_truncated = await _read(response, max_bytes)
-        finally:
-            await response.aclose()
-        return Reply(response.status_code, read_headers(response.headers), body, is_truncated, _since(began))
-
-    def _lost(self, error: httpx.TransportError, began: float, status: list[int]) -> Lost:
-        early = None if status else not_sent(error)
-        kind, cause = early or maybe_sent(error, has_status=bool(status))
-        limits = {
-            Kind.CONNECT_TIMEOUT: self._timeouts.connect,
-            Kind.WRITE_TIMEOUT: self._timeouts.write,
-            Kind.READ_TIMEOUT: self._timeouts.read,
-        }
-        if kind in limits:
-            cause = _within(cause.removesuffix(" in time"), limits[kind])
-        return Lost("no" if early else "maybe", cause, kind, _since(began), *status)
+            if url.raw_path == target.encode("ascii"):
+                return url
+        raise UsageError(f"the path {target!a} would not leave as it is meant")
 
 
-async def _read(response: httpx.Response, max_bytes: int) -> tuple[bytes, bool]:
-    if response.is_stream_consumed:  # a transport that brings the whole answer, already decoded: httpx.MockTransport
-        return response.content[:max_bytes], len(response.content) > max_bytes
-    bounded = Bounded(max_bytes, response.headers.get("content-encoding", ""))
-    async for chunk in response.aiter_raw():
-        bounded.feed(chunk)
-        if bounded.is_full:
-            break
+async def _read(response: httpx.Response, max_bytes: int) -> Reply:
+    try:
+        headers = read_headers(response.headers)
+        if response.is_stream_consumed:  # a transport that brings answers whole and decoded, as httpx.MockTransport
+            body, is_truncated = response.content[:max_bytes], len(response.content) > max_bytes
+        else:
+            body, is_truncated = await _collect(response, Bounded(max_bytes, headers.get("content-encoding", "")))
+    finally:
+        await response.aclose()
+    return Reply(response.status_code, headers, body, is_truncated)
+
+
+async def _collect(response: httpx.Response, bounded: Bounded) -> tuple[bytes, bool]:
+    chunks = aiter(cast(httpx.AsyncByteStream, response.stream))  # not aiter_raw(), which costs more than it adds
+    try:
+        async for chunk in chunks:
+            bounded.feed(chunk)
+            if bounded.is_full:
+                break
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
     return bounded.body, bounded.is_truncated
 
 
@@ -168,11 +155,3 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
                 "outside of plain ASCII in it (copy it again)"
             )
     return {name.lower(): value for name, value in headers.items()}
-
-
-def _since(began: float) -> float:
-    return anyio.current_time() - began
-
-
-def _within(what: str, seconds: float) -> str:
-    return f"{what} within {seconds:g} s"

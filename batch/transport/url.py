@@ -30,6 +30,8 @@ def check_base_url(url: str, *, has_credentials: bool) -> str:
         raise SettingsError("the base URL has a ? or # part (leave out everything from there on)")
     if not parsed.host:
         raise SettingsError("the base URL names no host (write it like https://api.example.com)")
+    if not is_exact(parsed.raw_path.decode("ascii").rstrip("/") or "/"):
+        raise SettingsError("the base URL has an empty part, a . or a .. in its path (write the path out)")
     normal = str(parsed).rstrip("/")
     if parsed.scheme == "http" and has_credentials and not is_loopback(parsed.host):
         raise CredentialError(
@@ -68,3 +70,13 @@ def encode_id(id: str) -> str:
     if any(segment in (".", "..") for segment in re.split(r"[/\\]", id)):
         raise ValueError('the id has a part that is only "." or "..", which web addresses cannot carry')
     return quote(id, safe="")
+
+
+# A path and query that no RFC 3986 normaliser would change: known characters, whole escapes, no empty or dot segment.
+_TARGET = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@%]*)+(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*)?")
+_FOLDS = re.compile(r"%(?![0-9A-Fa-f]{2})|^[^?]*?/(?:/|(?:\.|%2[eE]){1,2}(?:[/?]|$))")
+
+
+def is_exact(target: str) -> bool:
+    """Tell whether a path and query leave, and are read, as they are meant by everybody on the way."""
+    return bool(_TARGET.fullmatch(target)) and not _FOLDS.search(target)

@@ -80,7 +80,7 @@ class WireTransport(httpx.AsyncBaseTransport):
         content = await request.aread()
         answer = await self._client.request(
             request.method,
-            _exact_url(request.url),
+            _exact_url(request),
             headers=headers,
             data=_LargeBody(content, seconds["write"]) if len(content) > _SMALL_BODY else content or None,
             allow_redirects=False,
@@ -186,12 +186,17 @@ class _Answer(httpx.AsyncByteStream):
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self  # no generator: one that is left half-way would be closed only when it is collected
+
+    async def __anext__(self) -> bytes:
         try:
-            async for chunk in self._answer.content.iter_any():
-                yield chunk
+            chunk = await self._answer.content.readany()
         except (aiohttp.ClientError, OSError, HttpProcessingError) as error:
             raise _after(error) from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
     async def aclose(self) -> None:
         if not self._answer.closed:
@@ -234,9 +239,11 @@ def _after(error: Exception) -> httpx.TransportError:
             return httpx.ReadError("the connection was dropped")
 
 
-def _exact_url(url: httpx.URL) -> URL:
-    """Return `url` for aiohttp, which would fold dot segments and re-quote in anything not marked as encoded."""
-    return URL(f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii')}", encoded=True)
+def _exact_url(request: httpx.Request) -> URL:
+    """Return the URL for aiohttp, which would fold dot segments and re-quote in anything not marked as encoded."""
+    url = request.url
+    target = request.extensions.get("target", url.raw_path).decode("ascii")
+    return URL(f"{url.scheme}://{url.netloc.decode('ascii')}{target}", encoded=True)
 
 
 @lru_cache(maxsize=16)
