@@ -46,6 +46,13 @@ class DualEntry:
         self._pending: dict[int, Overlay] = {}
         self._stale_reads = options.stale_reads
 
+    def record_in(self, call: Call) -> str | None:
+        """The id in the path, whether or not there is such a record."""
+        match call.segments[2:]:
+            case ["customers", wanted, ""] if wanted:
+                return wanted
+        return None
+
     def open(self, call: Call, now: float) -> Answer | Action:
         """Refuse the request, or say what is to be done for it."""
         key = call.headers.get("X-API-KEY")
@@ -54,8 +61,7 @@ class DualEntry:
         match call.segments[2:]:
             case ["customers", ""]:
                 route, allowed = "customers", {"GET": self._list}
-            case ["customers", wanted, ""]:
-                call.record = wanted
+            case ["customers", _, ""]:
                 route, allowed = "customer", {"GET": self._get, "PATCH": self._write, "PUT": self._write}
             case ["custom-fields", ""]:
                 route, allowed = "custom-fields", {"GET": self._definitions}

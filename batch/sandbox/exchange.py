@@ -27,7 +27,7 @@ class Call:
     headers: Mapping[str, str]
     body: bytes
     record: str | None = None
-    """The record's id, once the API has found one in the path; for the ledger."""
+    """The record's id in the path, decoded."""
     applied: bool = False
     """Whether the request changed the API's state; for the ledger."""
     reply_headers: dict[str, str] = field(default_factory=dict)

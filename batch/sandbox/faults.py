@@ -51,7 +51,7 @@ class Faults:
         """The fault that the next request meets."""
         self._requests += 1
         self._writes += call.is_write
-        record = call.path.rstrip("/").rpartition("/")[2]
+        record = call.record or ""
         struck = [plan.spec.kind for plan in self._plans if self._strikes(plan, record, is_write=call.is_write)]
         return struck[0] if struck else None
 

@@ -10,6 +10,8 @@ from typing import Final
 from batch.sandbox.options import LimitsMode
 
 FAST: Final = 20
+ROUNDING: Final = 1e-6
+"""Tokens; whoever comes exactly in time is not refused for the last bit of a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Bucket:
 
     def seconds_until(self, tokens: float) -> float:
         """How long until the bucket, as filled last, holds `tokens`."""
-        return max(0.0, (tokens - self.tokens) / self.rate.per_second)
+        missing = tokens - self.tokens
+        return missing / self.rate.per_second if missing > ROUNDING else 0.0
 
 
 @dataclass(frozen=True, slots=True)

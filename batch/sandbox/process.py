@@ -73,7 +73,8 @@ class SandboxProcess:
 
         connection = HTTPConnection(self.url.removeprefix("http://"), timeout=30)
         with contextlib.closing(connection):
-            connection.request("GET" if body is None else "POST", f"/_sandbox/{route}", body and json.dumps(body))
+            sent = None if body is None else json.dumps(body)
+            connection.request("POST" if sent else "GET", f"/_sandbox/{route}", sent)
             answer = connection.getresponse()
             said = answer.read()
         if answer.status >= 400:

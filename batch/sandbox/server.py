@@ -62,6 +62,7 @@ class Sandbox:
 
     async def _answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         api: DualEntry | Vayu = self.dualentry if call.path.startswith("/public/") else self.vayu
+        call.record = api.record_in(call)
         fault = self._faults.draw(call)
         answer = await self._decide(api, call, fault)
         status = answer.status if answer else None

@@ -47,6 +47,13 @@ class Vayu:
         self._replaces = options.put == "replace"
         self._stale_reads = options.stale_reads
 
+    def record_in(self, call: Call) -> str | None:
+        """The id in the path, whether or not there is such a record."""
+        match call.segments:
+            case ["customers", wanted]:
+                return wanted
+        return None
+
     def open(self, call: Call, now: float) -> Answer | Action:
         """Refuse the request, or say what is to be done for it."""
         if len(call.body) > MAX_BODY:
@@ -130,7 +137,6 @@ class Vayu:
             case "GET", ["customers", ("externalId" | "name") as field, value]:
                 return partial(self._find, field, value)
             case ("GET" | "PUT") as method, ["customers", wanted]:
-                call.record = wanted
                 if not _ID.fullmatch(wanted):
                     bad = [("customerId", "must be 24 hexadecimal digits")]
                     return _refused(RefusedError("parameter_invalid", "customerId is not a valid id", bad))

@@ -1,0 +1,102 @@
+"""The limits of both APIs: buckets on a clock of their own, and headers over a real socket."""
+
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from batch.sandbox import DUALENTRY_API_KEY, VAYU_API_TOKEN, SandboxOptions, SandboxProcess, start
+from batch.sandbox.limits import DUALENTRY_ALL, DUALENTRY_ROUTE, VAYU_ALL, Limiter, Ticket
+
+CUSTOMER = "/public/v2/customers/10001/"
+
+
+def admitted(limiter: Limiter, route: str, times: list[float]) -> int:
+    tickets = [limiter.admit(route, now) for now in times]
+    return sum(ticket is None or ticket.wait == 0 for ticket in tickets)
+
+
+def test_a_route_takes_10_at_once_and_1_a_second() -> None:
+    """Over 20 seconds with a request each 10 ms."""
+    limiter = Limiter(DUALENTRY_ALL, DUALENTRY_ROUTE, "documented")
+    assert admitted(limiter, "PATCH customer", [n / 100 for n in range(2001)]) == 30
+
+
+def test_all_routes_together_take_50_at_once_and_5_a_second() -> None:
+    """Ten routes share one bucket, whatever each of them would allow."""
+    limiter = Limiter(DUALENTRY_ALL, DUALENTRY_ROUTE, "documented")
+    times = [n / 100 for n in range(401)]
+    total = sum(admitted(limiter, f"route {n % 10}", [now]) for now in times for n in range(10))
+    assert total == 70
+
+
+def test_vayu_takes_100_at_once_and_500_a_second() -> None:
+    """One bucket and no routes."""
+    limiter = Limiter(VAYU_ALL, None, "documented")
+    assert admitted(limiter, "", [n / 10_000 for n in range(10_001)]) == 600
+
+
+def test_fast_is_twenty_times_and_off_is_none() -> None:
+    """The switch."""
+    assert admitted(Limiter(DUALENTRY_ALL, DUALENTRY_ROUTE, "fast"), "r", [0.0] * 500) == 200
+    assert admitted(Limiter(DUALENTRY_ALL, DUALENTRY_ROUTE, "off"), "r", [0.0] * 500) == 500
+
+
+def test_a_refused_request_takes_nothing_from_the_other_bucket() -> None:
+    """Forty are left for other routes after one route was hammered."""
+    limiter = Limiter(DUALENTRY_ALL, DUALENTRY_ROUTE, "documented")
+    admitted(limiter, "PATCH customer", [0.0] * 100)
+    assert sum(admitted(limiter, f"other {n % 5}", [0.0]) for n in range(100)) == 40
+
+
+def test_the_ticket_speaks_of_the_tighter_bucket() -> None:
+    """What is left of it, and how long until it is full."""
+    limiter = Limiter(DUALENTRY_ALL, DUALENTRY_ROUTE, "documented")
+    tickets = [limiter.admit("PATCH customer", 0.0) for _ in range(11)]
+    assert (tickets[0], tickets[9], tickets[10]) == (
+        Ticket(0.0, 10, 9, 1.0), Ticket(0.0, 10, 0, 10.0), Ticket(1.0, 10, 0, 10.0),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxProcess]:
+    with start(SandboxOptions(records=10)) as running:
+        yield running
+
+
+def test_dualentry_says_how_long_to_wait(sandbox: SandboxProcess) -> None:
+    """429 with Retry-After in whole seconds; the rate headers stand on every answer."""
+    with httpx.Client(base_url=sandbox.url, headers={"X-API-KEY": DUALENTRY_API_KEY}, trust_env=False) as api:
+        answers = [api.patch(CUSTOMER, json={}) for _ in range(11)]
+        read = api.get(CUSTOMER).status_code
+    refused = answers[-1]
+    names = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+    assert refused.json() == {"success": False, "errors": {"__all__": ["Request was throttled"]}}
+    assert [answers[0].headers.get(name) for name in names] == [None, "10", "9", "1"]
+    assert [refused.headers.get(name) for name in names] == ["1", "10", "0", "10"]
+    assert read == 200
+
+
+def test_vayu_does_not_say_how_long_to_wait(sandbox: SandboxProcess) -> None:
+    """Its own shape, no Retry-After and no rate headers."""
+    token = httpx.post(f"{sandbox.url}/login", json={"refreshToken": VAYU_API_TOKEN}, trust_env=False).json()
+    refused: list[httpx.Response] = []
+
+    def hammer() -> None:
+        headers = {"Authorization": f"Bearer {token['accessToken']}"}
+        with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as api:
+            while not refused:
+                answer = api.get("/customers?limit=1")
+                if answer.status_code == 429:
+                    refused.append(answer)
+
+    threads = [threading.Thread(target=hammer) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = {"type": "rate_limit_error", "code": "rate_limit_exceeded", "message": "Too many requests"}
+    assert refused[0].json() == expected
+    assert not [name for name in refused[0].headers if "retry" in name.lower() or "ratelimit" in name.lower()]
