@@ -17,6 +17,14 @@ DAMAGE = "damage"
 """Column of `input.parquet`: null, or JSON `[[column index or null, seen, reason], …]` of what the reader saw wrong."""
 OURS = "batch_"
 """Columns whose header begins with this are ours: written into failures files, ignored on input."""
+REASONS_SHEET = "What to do"
+"""Second sheet of a failures workbook."""
+GUIDE_SHEET = "How to fill this in"
+"""Second sheet of a template."""
+CHOICES_SHEET = "batch_choices"
+"""Hidden sheet of a template: the lists behind its drop-downs."""
+OUR_SHEETS = frozenset({REASONS_SHEET, GUIDE_SHEET, CHOICES_SHEET})
+"""Sheets that are never taken for a table of changes."""
 
 
 def cell_column(index: int) -> str:
@@ -108,6 +116,10 @@ class SheetStyle:
     first_column: int
     """The first column's number in the sheet (1-based), so that cells can be named as Excel names them."""
     is_1904: bool = False
+    formats: tuple[str, ...] = ("General",)
+    """The number formats of its cells, as `input.parquet` counts them (`batch/sources/excel/values.py`)."""
+    widths: tuple[float, ...] = ()
+    """Width of each column in characters; 0 = not said."""
 
 
 @dataclass(frozen=True, slots=True)

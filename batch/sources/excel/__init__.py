@@ -1,0 +1,188 @@
+"""XLSX -> rows of exact text in `input.parquet`, with a reason beside every cell that cannot be trusted.
+
+Promises: nothing is inferred, rounded or blanked; row numbers are the spreadsheet's own; what is hidden, merged,
+calculated or left out is told or refused; memory does not grow with the sheet (the shared texts aside), and a file made
+to exhaust it is refused before it does.
+
+The way: `package` opens the archive, `workbook` and `sheets` find the sheet, `scan` takes its XML apart, `values` makes
+texts of its cells, `header` finds where the table begins, `table` lays the cells out as rows, `notes` tells about it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import polars as pl
+
+from batch.errors import InputError
+from batch.model import SheetStyle, Staged, original_column
+from batch.sources.excel.header import LOOK_AHEAD, Header, find_header
+from batch.sources.excel.layout import LAST_ROW, Layout
+from batch.sources.excel.markup import MarkupError, NotPlain
+from batch.sources.excel.notes import blank_rows_note, hidden_columns_note, hidden_rows_note, iter_column_notes, listed
+from batch.sources.excel.package import MAX_STRINGS, Package, open_package
+from batch.sources.excel.sheets import Choice, choose_sheet, counted, iter_cells, survey
+from batch.sources.excel.table import Table
+from batch.sources.excel.texts import read_texts
+from batch.sources.excel.values import Values
+from batch.sources.excel.workbook import Workbook, read_workbook
+from batch.sources.input import Input, ReadOptions
+from batch.sources.staging import Rows, staged_schema, write_frames
+
+MAX_COLUMNS = 4_096
+"""Columns of a table. Excel can have 16,384, but only a stray cell is ever so far out."""
+MAX_MERGED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A workbook, ready to be read: its sheet was chosen and its texts are in memory."""
+
+    package: Package
+    workbook: Workbook
+    choice: Choice
+    layout: Layout
+    texts: pl.Series
+
+    @property
+    def where(self) -> str:
+        """The sheet as messages call it."""
+        return f'{self.package.name}, sheet "{self.choice.sheet.name}"'
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What one reading of the sheet gave."""
+
+    path: Path
+    table: Table
+    values: Values
+    rows: Rows
+
+
+def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
+    """Read a workbook once into `folder/input.parquet`; raise `InputError` when it is no table that can be trusted."""
+    package = open_package(input.paths[0], input.name)
+    with package.archive:
+        try:
+            opened = _open(package, options.sheet)
+            read = _read_as_needed(opened, folder, options)
+        except MarkupError as error:
+            raise package.damaged() from error
+    try:
+        _check(opened, read, options)
+    except InputError:
+        read.path.unlink()
+        raise
+    return _staged(input, opened, read, options)
+
+
+def _open(package: Package, sheet: str | None) -> _Opened:
+    workbook = read_workbook(package)
+    choice = choose_sheet(package, workbook, sheet)
+    layout = survey(package, choice.sheet)
+    strings = workbook.strings
+    texts = pl.Series(dtype=pl.String)
+    if strings:
+        texts = read_texts(lambda: package.iter_bytes(strings, size=4 << 20, limit=MAX_STRINGS))
+    opened = _Opened(package, workbook, choice, layout, texts)
+    _check_layout(opened)
+    return opened
+
+
+def _check_layout(opened: _Opened) -> None:
+    if opened.layout.last_row > LAST_ROW:
+        raise InputError(
+            f"{opened.where}: it says that it has {opened.layout.last_row:,} rows, and no sheet has more than "
+            f"{LAST_ROW:,}. The file is damaged, or made to do harm; nothing of it was read."
+        )
+    if len(opened.layout.merged) > MAX_MERGED:
+        raise InputError(
+            f"{opened.where}: it has {len(opened.layout.merged):,} merged cells. Unmerge them (select all, then "
+            "Home > Merge & Center > Unmerge Cells), fill in what is meant, save the file, and run again."
+        )
+
+
+def _read_as_needed(opened: _Opened, folder: Path, options: ReadOptions) -> _Read:
+    """Read the sheet; once more in the slow way, or with more columns, when the first reading tells so."""
+    try:
+        read = _read(opened, folder, options, None)
+    except NotPlain:
+        opened.layout.is_plain = False
+        read = _read(opened, folder, options, None)
+    header = read.table.header
+    if (read.table.left, read.table.right) == (header.left, header.right):
+        return read
+    wider = header.widened(read.table.left, read.table.right)
+    if len(wider.texts) > MAX_COLUMNS:
+        raise InputError(
+            f"{opened.where}: cell {read.table.stray} has a value, far outside of the table. Empty it, or move it to "
+            "another sheet, save the file, and run again."
+        )
+    return _read(opened, folder, options, wider)
+
+
+def _read(opened: _Opened, folder: Path, options: ReadOptions, header: Header | None) -> _Read:
+    values = Values(opened.workbook, opened.texts)
+    frames = (values.read(cells) for cells in iter_cells(opened.package, opened.choice.sheet, opened.layout))
+    first = _pull_header(frames, opened.where)
+    header = header or find_header(first, opened.layout.merged, opened.where)
+    table = Table(header, opened.layout.merged, skips_hidden=options.hidden == "skip")
+    width = len(header.texts)
+    rows = Rows(width, header.row + 1, options.limit)
+    schema = staged_schema(width, {original_column(index): pl.String() for index in range(width)})
+    tidy = rows.iter_tidy(table.iter_rows(chain([first], frames)))
+    return _Read(write_frames(tidy, schema, folder), table, values, rows)
+
+
+def _pull_header(frames: Iterator[pl.DataFrame], where: str) -> pl.DataFrame:
+    """Pull so many frames that the header, and the rows among which it may be hidden, are in what comes out."""
+    pulled: list[pl.DataFrame] = []
+    for frame in frames:
+        pulled.append(frame)
+        if sum(one["row"].n_unique() for one in pulled) > LOOK_AHEAD:
+            break
+    cells = pl.concat(pulled) if pulled else pl.DataFrame()
+    if not len(cells):
+        raise InputError(f"{where}: there is nothing in this sheet.")
+    return cells
+
+
+def _check(opened: _Opened, read: _Read, options: ReadOptions) -> None:
+    hidden = read.table.hidden_rows
+    if hidden and options.hidden is None:
+        are = "row is" if len(hidden) == 1 else "rows are"
+        raise InputError(
+            f"{opened.where}: {len(hidden):,} {are} hidden: {listed(hidden)}. "
+            "Say what is to become of them: --hidden include reads them too, --hidden skip leaves them out."
+        )
+    if not read.rows.kept:
+        raise InputError(f"{opened.where} has a header in row {read.table.header.row} but no rows below it.")
+
+
+def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) -> Staged:
+    header = read.table.header
+    notes = [
+        *opened.choice.notes,
+        hidden_rows_note(read.table.hidden_rows, options.hidden),
+        hidden_columns_note(header, opened.layout.hidden_columns),
+        blank_rows_note(read.rows.blank - (len(read.table.hidden_rows) if options.hidden == "skip" else 0)),
+        *iter_column_notes(header, read.values.counts),
+    ]
+    return Staged(
+        path=read.path,
+        name=input.name,
+        format="xlsx",
+        headers=header.texts,
+        rows=read.rows.kept,
+        sha256=input.sha256,
+        notes=tuple(filter(None, notes)),
+        style=SheetStyle(
+            sheet=opened.choice.sheet.name,
+            first_row=header.row,
+            first_column=header.left,
+            is_1904=opened.workbook.is_1904,
+            formats=tuple(read.values.codes),
+        ),
+    )

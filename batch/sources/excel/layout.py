@@ -1,0 +1,131 @@
+"""How a sheet is laid out: hidden columns, merged cells, and whether its rows can be read by the fast scanner."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from batch.model import column_letters
+from batch.sources.excel.markup import MarkupError, is_true, parse
+
+LAST_ROW = 1_048_576
+LAST_COLUMN = 16_384
+_MAX_FRAME = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A rectangle of cells, all numbers counted from 1 and within it."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def name(self) -> str:
+        """The area as Excel names it: `B2:C5`."""
+        return f"{column_letters(self.left)}{self.top}:{column_letters(self.right)}{self.bottom}"
+
+    @property
+    def is_many(self) -> bool:
+        """More than one cell."""
+        return self.top < self.bottom or self.left < self.right
+
+
+@dataclass(slots=True)
+class Layout:
+    """What is said about a sheet outside of its rows."""
+
+    is_plain: bool = True
+    """Written the way that all spreadsheet programs write, so that the fast scanner can read it."""
+    hidden_columns: list[tuple[int, int]] = field(default_factory=list)
+    merged: list[Area] = field(default_factory=list)
+    last_row: int = 0
+    """The last row that the sheet says it has; it need not be true."""
+
+
+def read_layout(pieces: Iterable[bytes]) -> Layout:
+    """Read a sheet's layout from its whole XML; raise `MarkupError` when it cannot be read."""
+    layout = Layout()
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if name == "col" and is_true(attributes.get("hidden")):
+            layout.hidden_columns.append((_number(attributes.get("min")), _number(attributes.get("max"))))
+        elif name == "mergeCell":
+            layout.merged.append(read_area(attributes.get("ref", "")))
+        elif name == "dimension" and attributes.get("ref"):
+            layout.last_row = read_area(attributes["ref"]).bottom
+
+    parse(pieces, start=start)
+    return layout
+
+
+def read_area(reference: str) -> Area:
+    """Read `B2:C5` or `B2`."""
+    match = re.fullmatch(r"\$?([A-Z]{1,3})\$?(\d{1,10})(?::\$?([A-Z]{1,3})\$?(\d{1,10}))?", reference.upper())
+    if match is None:
+        raise MarkupError(f"no area: {reference}")
+    left, top, right, bottom = match.groups()
+    return Area(int(top), column_number(left), int(bottom or top), column_number(right or left))
+
+
+def column_number(letters: str) -> int:
+    """Count column `letters` (A = 1)."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - 64
+    return number
+
+
+class Frame:
+    """Takes a sheet's XML piece by piece and keeps what stands before and after its rows.
+
+    The rows are 99 % of a sheet, and merged cells are told after them; so this is a first pass, as fast as inflating.
+    """
+
+    def __init__(self) -> None:
+        self.is_plain = True
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._overlap = b""
+        self._state = "head"
+
+    def take(self, piece: bytes) -> None:
+        """Look at the next piece."""
+        if b"<!" in self._overlap[-1:] + piece:
+            self.is_plain = False
+        if self._state == "head":
+            self._head += piece
+            match = re.search(rb"<(\w+:)?sheetData\s*(/)?>", self._head)
+            if match is None:
+                return
+            if match[1] or match[2]:
+                self.is_plain = self.is_plain and not match[1]
+                self._state = "all"
+                return
+            piece = bytes(self._head[match.end() :])
+            del self._head[match.start() :]
+            self._state = "rows"
+        if self._state == "rows":
+            self._look_for_end(piece)
+        else:
+            (self._tail if self._state == "tail" else self._head).extend(piece)
+        if len(self._head) + len(self._tail) > _MAX_FRAME:
+            raise MarkupError("too much beside the rows")
+
+    def _look_for_end(self, piece: bytes) -> None:
+        both = self._overlap + piece
+        end = both.find(b"</sheetData>")
+        if end >= 0:
+            self._tail += both[end + 12 :]
+            self._state = "tail"
+        self._overlap = both[-11:]
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give the XML without its rows."""
+        yield bytes(self._head)
+        yield bytes(self._tail)
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and re.fullmatch(r"\d{1,6}", text) else 0

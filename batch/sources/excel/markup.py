@@ -1,0 +1,77 @@
+"""XML as it may come from strangers: read by expat, without document types, so without entities of its own.
+
+Names are given without their namespace prefix: `<x:row>` and `<row>` are the same.
+"""
+
+from collections.abc import Callable, Iterable
+from xml.parsers import expat
+
+Start = Callable[[str, dict[str, str]], None]
+Text = Callable[[str], None]
+
+
+class MarkupError(Exception):
+    """The XML is broken, or is of a kind that no spreadsheet program writes."""
+
+
+class NotPlain(Exception):
+    """The XML may be right, but is not in the form that the fast scanners read."""
+
+
+class Reader:
+    """Reads one document piece by piece, calling `start`, `end` and `text` as it goes; raises `MarkupError`."""
+
+    def __init__(self, *, start: Start, end: Text | None = None, text: Text | None = None) -> None:
+        self._parser = expat.ParserCreate()
+        self._parser.buffer_text = True
+        self._parser.StartDoctypeDeclHandler = _refuse_doctype
+        self._parser.StartElementHandler = lambda name, attributes: start(local(name), attributes)
+        if end is not None:
+            self._parser.EndElementHandler = lambda name: end(local(name))
+        if text is not None:
+            self._parser.CharacterDataHandler = text
+
+    def feed(self, piece: bytes, *, is_last: bool = False) -> None:
+        """Read the next piece."""
+        try:
+            self._parser.Parse(piece, is_last)
+        except (expat.ExpatError, LookupError) as error:  # LookupError: an encoding that Python does not know
+            raise MarkupError(str(error)) from error
+
+
+def parse(pieces: Iterable[bytes], *, start: Start, end: Text | None = None, text: Text | None = None) -> None:
+    """Read `pieces` as one document; raise `MarkupError`."""
+    reader = Reader(start=start, end=end, text=text)
+    for piece in pieces:
+        reader.feed(piece)
+    reader.feed(b"", is_last=True)
+
+
+def elements(document: bytes) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+    """List the elements of a small document, each as its path of names and its attributes."""
+    found: list[tuple[tuple[str, ...], dict[str, str]]] = []
+    path: list[str] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        path.append(name)
+        found.append((tuple(path), {local(key): value for key, value in attributes.items()}))
+
+    def end(_: str) -> None:
+        path.pop()
+
+    parse([document], start=start, end=end)
+    return found
+
+
+def local(name: str) -> str:
+    """Drop the namespace prefix."""
+    return name.rpartition(":")[2]
+
+
+def is_true(value: str | None) -> bool:
+    """Read an XML boolean attribute."""
+    return value in ("1", "true", "on")
+
+
+def _refuse_doctype(*_: object) -> None:
+    raise MarkupError("it declares a document type")
