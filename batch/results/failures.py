@@ -1,0 +1,46 @@
+"""What a failures file is, whatever its format: the Protocol of its writers and the four columns that are ours."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import polars as pl
+
+from batch.model import OURS, Fate, Staged
+
+OUR_COLUMNS = ("batch_row", "batch_outcome", "batch_field", "batch_message")
+
+
+class FailuresWriter(Protocol):
+    """Writes the rows that still need something; constructed with `(path, staged)`.
+
+    `path` is an empty temporary file of ours beside the final one; whoever constructs the writer syncs and renames it
+    after `finish`, or removes it.
+    """
+
+    def add(self, frame: pl.DataFrame, fates: Sequence[Fate]) -> None:
+        """Take some rows of `input.parquet` (all its columns), in order, and the fate of each."""
+
+    def finish(self) -> None:
+        """Write what is left and close the file."""
+
+
+def original_indexes(staged: Staged) -> list[int]:
+    """The columns of the input that are not ours, in order."""
+    return [index for index, header in enumerate(staged.headers) if not is_ours(header)]
+
+
+def is_ours(header: str) -> bool:
+    """Tell whether a header is one that a failures file added."""
+    return header.strip().casefold().startswith(OURS)
+
+
+def field_text(fate: Fate) -> str:
+    """The fields of a fate's problems, for the columns `field` and `batch_field`."""
+    return "; ".join(
+        dict.fromkeys(problem.field or problem.header for problem in fate.problems if problem.field or problem.header)
+    )
+
+
+def message_text(fate: Fate) -> str:
+    """The messages of a fate's problems, for the columns `message` and `batch_message`."""
+    return "; ".join(dict.fromkeys(problem.message for problem in fate.problems))

@@ -1,0 +1,74 @@
+"""The results file: one line for every input row, `row,id,outcome,status,attempts,field,message`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from batch.guard import guarded
+from batch.model import Fate
+from batch.results.failures import field_text, message_text
+from batch.results.parquet import ParquetParts
+
+SCHEMA = {
+    "row": pl.UInt32,
+    "id": pl.String,
+    "outcome": pl.String,
+    "status": pl.UInt16,
+    "attempts": pl.UInt32,
+    "field": pl.String,
+    "message": pl.String,
+}
+
+
+class LinesWriter(Protocol):
+    """Takes the rows' ids as they stand in the input, and their fates, in order."""
+
+    def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def results_writer(path: Path) -> LinesWriter:
+    """Construct the writer for the temporary file of `results.csv` or `results.parquet`."""
+    return _ParquetLines(path) if ".parquet" in path.suffixes else _CsvLines(path)
+
+
+def _lines(ids: Sequence[str], fates: Sequence[Fate]) -> pl.DataFrame:
+    columns: dict[str, Iterator[object] | list[object]] = {
+        "row": [fate.row for fate in fates],
+        "id": list(ids),
+        "outcome": [fate.outcome.value for fate in fates],
+        "status": [fate.status for fate in fates],
+        "attempts": [fate.attempts for fate in fates],
+        "field": [field_text(fate) if fate.problems else "" for fate in fates],
+        "message": [message_text(fate) if fate.problems else "" for fate in fates],
+    }
+    return pl.DataFrame(columns, schema=SCHEMA)
+
+
+class _CsvLines:
+    """UTF-8, commas; ids and messages that look like formulas are made safe."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._file.write((",".join(SCHEMA) + "\n").encode())
+
+    def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None:
+        lines = _lines(ids, fates).with_columns(guarded(pl.col("id", "field", "message").replace("", None)))
+        lines.write_csv(self._file, include_header=False)
+
+    def finish(self) -> None:
+        self._file.close()
+
+
+class _ParquetLines:
+    def __init__(self, path: Path) -> None:
+        self._parts = ParquetParts(path)
+
+    def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None:
+        self._parts.add(_lines(ids, fates))
+
+    def finish(self) -> None:
+        self._parts.finish()

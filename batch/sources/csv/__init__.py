@@ -1,0 +1,65 @@
+"""CSV -> rows of text, exactly as they stand.
+
+The way: `text` finds the encoding and pulls pieces, `head` finds the delimiter and the header, `records` turns the rest
+into frames, and this module puts them together into `input.parquet`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from batch.errors import InputError
+from batch.guard import unguarded
+from batch.model import CsvDialect, Staged, cell_column
+from batch.sources.csv.head import Head, read_head
+from batch.sources.csv.records import Records, Shape
+from batch.sources.csv.text import TextPieces, find_encoding
+from batch.sources.input import Input, ReadOptions
+from batch.sources.staging import Rows, staged_schema, write_frames
+
+
+def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
+    """Read a CSV file once into `folder/input.parquet`."""
+    encoding = find_encoding(input.paths[0], input.name, options.encoding)
+    pieces = TextPieces(input.paths[0], encoding)
+    head = read_head(pieces.read(), input.name, options.delimiter)
+    shape = Shape(input.name, head.delimiter, len(head.headers), head.first_row)
+    rows = Rows(shape.width, shape.first_row, options.limit)
+    frames = Records(head.rest, pieces, shape).iter_frames()
+    if _is_ours(head):
+        frames = _iter_unguarded(frames, shape.width)
+    path = write_frames(rows.iter_tidy(frames), staged_schema(shape.width), folder)
+    if not rows.kept:
+        raise InputError(f"{input.name} has a header but no rows.")
+    return Staged(
+        path=path,
+        name=input.name,
+        format="csv",
+        headers=_headers(head, rows),
+        rows=rows.kept,
+        sha256=input.sha256,
+        notes=tuple(filter(None, (encoding.note, head.note, rows.note))),
+        dialect=CsvDialect(encoding.codec, head.delimiter, head.line_end, head.quoting, head.has_sep_line),
+    )
+
+
+def _is_ours(head: Head) -> bool:
+    """Tell whether this is a failures file, in which formula-like texts were made safe."""
+    return any(header.strip().casefold() == "batch_row" for header in head.headers)
+
+
+def _iter_unguarded(frames: Iterator[pl.DataFrame], width: int) -> Iterator[pl.DataFrame]:
+    cells = [unguarded(pl.col(cell_column(index))) for index in range(width)]
+    for frame in frames:
+        yield frame.with_columns(cells)
+
+
+def _headers(head: Head, rows: Rows) -> tuple[str, ...]:
+    """The headers without empty ones at the end whose columns are empty too."""
+    headers = list(head.headers)
+    while headers and not headers[-1].strip() and cell_column(len(headers) - 1) not in rows.filled:
+        headers.pop()
+    if not _is_ours(head):
+        return tuple(headers)
+    return tuple(pl.Series(headers, dtype=pl.String).to_frame("header").select(unguarded(pl.col("header"))).to_series())

@@ -1,0 +1,172 @@
+"""One record of CSV, read with care: the slow way, for what is not plainly regular.
+
+The grammar is RFC 4180 with any line end. What breaks it never costs more than its own row: a quotation mark that has
+no partner makes the line it stands on invalid, and reading goes on with the next line.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+MAX_RECORD = 32 << 20
+"""Characters; a quoted cell that runs on for longer has lost its closing mark."""
+STRAY_IN_CELL = 'has a quotation mark in it, but does not begin with one (write "" for it, and " around the cell)'
+STRAY_IN_ROW = 'has a quotation mark too many or too few (write "" for one inside a text, and " around the text)'
+NEVER_CLOSED = "has a quotation mark that opens a cell and is never closed (close it or delete it)"
+SWALLOWS = "has a quoted cell that runs on into lines which look like rows (is its closing quotation mark missing?)"
+NUL = "has a NUL character in it (type the cell again)"
+LOST = "has a character that could not be read (type the cell again; if many are like this, try another --encoding)"
+CONTROL = "has a byte that is no letter in this encoding (type the cell again, or try another --encoding)"
+DIRT = re.compile("[\x00\x80-\x9f\ufffd]")
+
+Damage = tuple[int | None, str, str]
+"""Column index or None for the whole row, what was seen, and why it cannot be trusted."""
+
+
+@dataclass(slots=True)
+class Record:
+    """The cells of one record, the lines it takes, and what is wrong with it."""
+
+    cells: list[str]
+    lines: int = 1
+    damage: list[Damage] = field(default_factory=list)
+
+    @property
+    def is_blank(self) -> bool:
+        return not any(cell.strip() for cell in self.cells)
+
+    @property
+    def damage_text(self) -> str | None:
+        return json.dumps(self.damage, ensure_ascii=False) if self.damage else None
+
+
+class UnfinishedError(Exception):
+    """The text ended inside a quoted cell; more of it may close the cell."""
+
+
+def read_record(lines: Sequence[str], start: int, delimiter: str, *, is_end: bool) -> Record:
+    """Read the record that begins at `lines[start]` (each with its line end).
+
+    Raises `UnfinishedError` when the lines end inside a quoted cell, unless they end the file.
+    """
+    scan = _Scan(delimiter)
+    for number in range(start, len(lines)):
+        match scan.take(lines[number]):
+            case "done":
+                return Record(scan.cells, number - start + 1, scan.damage)
+            case "broken":
+                return _broken(lines[start], delimiter, STRAY_IN_ROW)
+        if scan.size > MAX_RECORD:
+            return _broken(lines[start], delimiter, NEVER_CLOSED)
+    if not is_end:
+        raise UnfinishedError
+    return _broken(lines[start], delimiter, NEVER_CLOSED)
+
+
+def _broken(line: str, delimiter: str, reason: str) -> Record:
+    text = line.rstrip("\r\n")
+    return Record(text.split(delimiter), 1, [(None, text, reason)])
+
+
+class _Scan:
+    """Takes a record line by line; linear in its characters."""
+
+    def __init__(self, delimiter: str) -> None:
+        self.delimiter = delimiter
+        self.cells: list[str] = []
+        self.damage: list[Damage] = []
+        self.size = 0
+        self._open: list[str] | None = None
+
+    def take(self, line: str) -> str:
+        """Read one more line: "done" with the record, "open" for a further line, or "broken"."""
+        self.size += len(line)
+        content = line[: len(line) - _end_length(line)]
+        position = 0
+        while True:
+            if self._open is not None:
+                closed = self._take_quoted(line, position)
+                if closed is None:
+                    return "open"
+                position = closed
+            elif content.startswith('"', position):
+                self._open = []
+                position += 1
+                continue
+            else:
+                position = self._take_plain(content, position)
+            if position >= len(content):
+                return "done"
+            if content[position] != self.delimiter:
+                return "broken"
+            position += 1
+
+    def _take_quoted(self, line: str, position: int) -> int | None:
+        """Read on in a quoted cell; return where it closed, or None if the line ends first."""
+        assert self._open is not None  # noqa: S101 -- for the type checker: only called inside a quoted cell
+        while (mark := line.find('"', position)) >= 0:
+            if not line.startswith('"', mark + 1):
+                self._open.append(line[position:mark])
+                self.cells.append("".join(self._open))
+                self._open = None
+                return mark + 1
+            self._open.append(line[position : mark + 1])
+            position = mark + 2
+        self._open.append(line[position:])
+        return None
+
+    def _take_plain(self, content: str, position: int) -> int:
+        end = content.find(self.delimiter, position)
+        end = len(content) if end < 0 else end
+        cell = content[position:end]
+        if '"' in cell:
+            self.damage.append((len(self.cells), cell, STRAY_IN_CELL))
+        self.cells.append(cell)
+        return end
+
+
+def _end_length(line: str) -> int:
+    return 2 if line.endswith("\r\n") else 1 if line.endswith(("\n", "\r")) else 0
+
+
+def judge(record: Record, lines: Sequence[str], width: int, delimiter: str) -> Record:
+    """Add what is wrong with a whole record: its width, rows it swallowed, letters that were lost."""
+    if record.is_blank or any(index is None for index, _, _ in record.damage):
+        return record
+    raw = "".join(lines)
+    raw = raw[: len(raw) - _end_length(raw)]
+    if len(lines) > 1 and any(_looks_like_row(line, record.cells[0], width, delimiter) for line in lines[1:]):
+        record.damage = [(None, raw, SWALLOWS)]
+    elif len(record.cells) != width:
+        record.damage = [(None, raw, ragged(len(record.cells), width))]
+    else:
+        record.damage += [(i, cell, _dirt(cell)) for i, cell in enumerate(record.cells) if DIRT.search(cell)]
+    return record
+
+
+def _looks_like_row(line: str, first: str, width: int, delimiter: str) -> bool:
+    if width < 2 or line.count(delimiter) != width - 1:
+        return False
+    shape = _shape(line.partition(delimiter)[0])
+    return bool(shape) and shape == _shape(first)
+
+
+def _shape(text: str) -> str:
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", text.strip().strip('"')))
+
+
+def _dirt(cell: str) -> str:
+    return NUL if "\x00" in cell else LOST if "\ufffd" in cell else CONTROL
+
+
+def ragged(cells: int, width: int) -> str:
+    """Say that a row has another number of cells than the header."""
+    seen = f"has {cells} {plural(cells)} where the header has {width}"
+    if cells > width:
+        return f"{seen} (a delimiter inside a text needs quotation marks around the text)"
+    return f"{seen} (a line break inside a text needs quotation marks around the text; a blank cell its delimiter)"
+
+
+def plural(cells: int) -> str:
+    return "cell" if cells == 1 else "cells"

@@ -1,0 +1,191 @@
+"""Finds the input: one path, several Parquet files, or standard input; and says what it really is.
+
+Promises that an `Input` exists, can be read, is what its name says, and is identified by the SHA-256 of its bytes.
+Everything else is an `InputError` that says what the file really is and what to do.
+"""
+
+import errno
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from batch.errors import InputError
+from batch.sources.sniff import Content, look
+
+Format = Literal["csv", "xlsx", "parquet"]
+
+STDIN = "standard input"
+PIECE = 1 << 20
+WORKBOOKS = (".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".xlsb", ".ods")
+FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    **dict.fromkeys(WORKBOOKS, "xlsx"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How the person wants the input to be read."""
+
+    sheet: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    hidden: Literal["include", "skip"] | None = None
+    limit: int | None = None
+    """Only the first so many rows (blank ones do not count)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input that was found: one file, or several Parquet files that make one table."""
+
+    paths: tuple[Path, ...]
+    name: str
+    """As messages call it."""
+    sha256: str
+    format: Format
+    changed: tuple[int, ...] = ()
+    """When each file was last changed (ns), so that a change while it is read is noticed."""
+
+    def check_unchanged(self) -> None:
+        """Raise `InputError` if a file is not the one whose bytes were hashed."""
+        if self.changed and self.changed != _changed(self.paths):
+            raise InputError(f"{self.name} was changed while it was read: save it, close it, and run again.")
+
+
+def open_input(argument: str, spool: Path) -> Input:
+    """Find what `argument` names (a path, a folder or glob of Parquet files, `-`), hash it, and tell its format.
+
+    Standard input is copied into the folder `spool` first, readable by this user only.
+    """
+    if argument == "-":
+        path = _spool_stdin(spool)
+        return _input((path,), STDIN, _format_of(path, STDIN, ".csv"))
+    if "://" in argument:
+        raise InputError(f"{argument} is an address, not a file: download it, then give the file's name.")
+    path = Path(argument)
+    if _is_dir(path):
+        return _input(_parquet_files(path), argument, "parquet")
+    if not path.exists() and any(mark in argument for mark in "*?["):
+        return _input(_glob(argument), argument, "parquet")
+    return _input((path,), path.name, _format_of(path, path.name, path.suffix.lower()))
+
+
+def _input(paths: tuple[Path, ...], name: str, form: Format) -> Input:
+    changed = _changed(paths)
+    if form == "parquet":
+        for path in paths:
+            _format_of(path, path.name, ".parquet")
+    return Input(paths, name, _sha256(paths), form, changed)
+
+
+def _changed(paths: tuple[Path, ...]) -> tuple[int, ...]:
+    return tuple(path.stat().st_mtime_ns for path in paths)
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL in it
+        raise InputError(f"{path!s:.80}: this cannot be the name of a file.") from None
+
+
+def _format_of(path: Path, name: str, ending: str) -> Format:
+    """Tell the format by content, and refuse a file whose name says something else."""
+    content = _look(path, name)
+    if content.format is None:
+        raise InputError(f"{name} is {content.what}: {content.advice}.")
+    expected = FORMATS.get(ending)
+    if expected is None or expected == content.format:
+        return content.format
+    if name == STDIN:
+        raise InputError(f"{STDIN} is {content.what}, and only CSV can come that way: give the file's name instead.")
+    better = Path(name).with_suffix(content.ending).name
+    raise InputError(f"{name} is {content.what}, although its name ends in {ending}: rename it to {better}.")
+
+
+def _look(path: Path, name: str) -> Content:
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise InputError(f"{name} is empty (zero bytes): save it again from the program that made it.")
+        with path.open("rb") as file:
+            return look(file)
+    except OSError as error:
+        raise InputError(f"{name} {_trouble(error)}.") from None
+
+
+def _trouble(error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return "does not exist: check the name and the folder"
+        case errno.EACCES | errno.EPERM:
+            return "may not be read by this user: ask for permission to read it"
+    return f"cannot be read: {error.strerror or 'the system says no'}"
+
+
+def _parquet_files(folder: Path) -> tuple[Path, ...]:
+    found = sorted(path for path in folder.rglob("*.parquet") if path.is_file() and not _is_hidden(path, folder))
+    if not found:
+        raise InputError(f"{folder} is a folder without Parquet files: give the name of a file in it.")
+    parted = next((part for path in found for part in path.relative_to(folder).parts[:-1] if "=" in part), None)
+    if parted:
+        raise InputError(
+            f"{folder} is divided into folders such as {parted!r}, whose names hold a column: write it as one file."
+        )
+    return tuple(found)
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+
+
+def _glob(pattern: str) -> tuple[Path, ...]:
+    whole = Path(pattern)
+    anchor = Path(whole.anchor) if whole.is_absolute() else Path()
+    parts = whole.parts[1:] if whole.is_absolute() else whole.parts
+    found = sorted(path for path in anchor.glob(str(Path(*parts))) if path.is_file())
+    if not found:
+        raise InputError(f"{pattern} matches no file: check the name and the folder.")
+    other = next((path for path in found if FORMATS.get(path.suffix.lower()) != "parquet"), None)
+    if other:
+        raise InputError(
+            f"{pattern} matches {other.name}: only Parquet files can be read as one table; give one file's name."
+        )
+    return tuple(found)
+
+
+def _spool_stdin(folder: Path) -> Path:
+    path = folder / "standard-input.csv"
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    with os.fdopen(handle, "wb") as file:
+        for piece in _iter_pieces(sys.stdin.buffer):
+            file.write(piece)
+    return path
+
+
+def _sha256(paths: tuple[Path, ...]) -> str:
+    """Hash the bytes of one file, or the names and bytes of several."""
+    digest = hashlib.sha256()
+    for path in paths:
+        if len(paths) > 1:
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+        with path.open("rb") as file:
+            for piece in _iter_pieces(file):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _iter_pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(PIECE):
+        yield piece

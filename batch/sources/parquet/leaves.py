@@ -1,0 +1,142 @@
+"""Typed Parquet columns -> text, as the value is stored: which text each type becomes, and what cannot become text.
+
+A struct becomes one column for each of its fields (`address.city`), a list of texts one text (`a; b`). What has no
+honest text is refused by name (`InputError`) or makes its row invalid (damage).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from batch.errors import InputError
+from batch.model import cell_column
+
+SEPARATOR = "; "
+DATE_TIME = "%Y-%m-%dT%H:%M:%S%.f"
+NOT_A_NUMBER = "is no number (leave the cell null, or give a number)"
+BAD_ITEM = "is a list with an empty item or one with a semicolon in it, which separates items (change the item)"
+LAST_EXACT = {pl.Float64: 2**53, pl.Float32: 2**24}
+"""Whole numbers below these are exact in a column of the type; beyond, an id may have been rounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One column of text that comes out of a typed column."""
+
+    index: int
+    header: str
+    value: pl.Expr
+    dtype: pl.DataType
+    top: str
+    """The column of the file that it comes from."""
+
+    @property
+    def key(self) -> str:
+        return cell_column(self.index)
+
+
+def leaves(schema: Mapping[str, pl.DataType], name: str) -> list[Leaf]:
+    """Flatten the columns of a file called `name`; raise `InputError` for a type that has no text."""
+    found: list[Leaf] = []
+    for top, dtype in schema.items():
+        for header, value, inner in _iter_flat(top, pl.col(top), dtype):
+            _refuse(header, inner, name)
+            found.append(Leaf(len(found), header, value, inner, top))
+    return found
+
+
+def _iter_flat(header: str, value: pl.Expr, dtype: pl.DataType) -> Iterator[tuple[str, pl.Expr, pl.DataType]]:
+    if not isinstance(dtype, pl.Struct):
+        yield header, value, dtype
+        return
+    for field in dtype.fields:
+        inner = field.dtype if isinstance(field.dtype, pl.DataType) else field.dtype()
+        yield from _iter_flat(f"{header}.{field.name}", value.struct.field(field.name), inner)
+
+
+def _refuse(header: str, dtype: pl.DataType, name: str) -> None:
+    item = list_item(dtype)
+    if isinstance(dtype, pl.Binary | pl.Object):
+        what = "holds binary data"
+    elif item is not None and not (isinstance(item, pl.String | pl.Categorical | pl.Enum) or item.is_integer()):
+        what = "holds lists of something other than texts or whole numbers"
+    else:
+        return
+    raise InputError(f'{name}, column "{header}": it {what}, which no field can take. Save the file without it.')
+
+
+def list_item(dtype: pl.DataType) -> pl.DataType | None:
+    """The type of a list's items; None for what is no list."""
+    if isinstance(dtype, pl.List | pl.Array):
+        return dtype.inner if isinstance(dtype.inner, pl.DataType) else dtype.inner()
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What is true of every value of a column, so that its text can be the plain one."""
+
+    is_whole: bool = False
+    """Floats, all of them whole numbers that are exact: `10042`, not `10042.0`."""
+    is_midnight: bool = False
+    """Points in time without a zone, all at midnight: dates."""
+    empty_lists: int = 0
+    has_blank_text: bool = False
+
+
+def habit_questions(leaf: Leaf) -> list[pl.Expr]:
+    """What to ask all values of a column, in the order of `Habits`."""
+    value, dtype = leaf.value, leaf.dtype
+    asked: list[pl.Expr] = [pl.lit(False), pl.lit(False), pl.lit(0), pl.lit(False)]
+    if type(dtype) in LAST_EXACT:
+        limit = LAST_EXACT[type(dtype)]
+        asked[0] = ((value == value.floor()) & (value.abs() < limit)).all() & (value.count() > 0)
+    elif isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
+        asked[1] = (value == value.dt.truncate("1d")).all() & (value.count() > 0)
+    elif list_item(dtype) is not None:
+        asked[2] = (_length(leaf) == 0).sum()
+    elif isinstance(dtype, pl.String):
+        asked[3] = (value.str.strip_chars() == "").any()
+    return [expr.alias(f"{leaf.index}:{number}") for number, expr in enumerate(asked)]
+
+
+def _length(leaf: Leaf) -> pl.Expr:
+    return _items(leaf).list.len()
+
+
+def _items(leaf: Leaf) -> pl.Expr:
+    return leaf.value.arr.to_list() if isinstance(leaf.dtype, pl.Array) else leaf.value
+
+
+def text(leaf: Leaf, habits: Habits) -> pl.Expr:
+    """The text of a column's values; null stays null."""
+    value, dtype = leaf.value, leaf.dtype
+    if habits.is_whole:
+        value = value.cast(pl.Int64).cast(pl.String)
+    elif isinstance(dtype, pl.Datetime):
+        zone = "%:z" if dtype.time_zone else ""
+        value = value.dt.to_string("%Y-%m-%d" if habits.is_midnight else DATE_TIME + zone)
+    elif isinstance(dtype, pl.Duration):
+        value = value.dt.to_string("iso")
+    elif list_item(dtype) is not None:
+        value = _items(leaf).list.eval(pl.element().cast(pl.String)).list.join(SEPARATOR)
+    else:
+        value = value.cast(pl.String)
+    return value.alias(leaf.key)
+
+
+def damage(leaf: Leaf) -> pl.Expr | None:
+    """One item of the JSON of `damage` where a value cannot be trusted; None if the type cannot be damaged."""
+    if leaf.dtype.is_float():
+        bad, reason = ~leaf.value.is_finite(), NOT_A_NUMBER
+    elif list_item(leaf.dtype) is not None:
+        item = pl.element().cast(pl.String)
+        doubtful = item.is_null() | item.str.contains(";", literal=True) | (item.str.strip_chars() == "")
+        bad, reason = _items(leaf).list.eval(doubtful).list.any(), BAD_ITEM
+    else:
+        return None
+    seen = pl.struct(text=text(leaf, Habits())).struct.json_encode()
+    seen = seen.str.strip_prefix('{"text":').str.strip_suffix("}")
+    return pl.when(bad).then(pl.format("[{},{},{}]", leaf.index, seen, pl.lit(json.dumps(reason))))

@@ -1,0 +1,139 @@
+"""The rows of an input as rows of text on disk: `input.parquet`, written once, pulled in slices afterwards.
+
+Promises flat memory both ways: frames are pulled from the reader one at a time while they are written, and no slice
+reads more than its own rows. The file is complete or absent, and readable by this user only.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from batch.model import DAMAGE, ROW, Staged, cell_column
+
+FILE = "input.parquet"
+ROWS_AT_ONCE = 10_000
+CELLS_AT_ONCE = 2_000_000
+"""A table of 1,000 columns is read and written 2,000 rows at a time, or a slice would be as large as a file."""
+
+Schema = dict[str, pl.DataType]
+
+
+def staged_schema(columns: int, originals: Mapping[str, pl.DataType] | None = None) -> Schema:
+    """The columns of `input.parquet` for an input of so many columns."""
+    cells: Schema = {cell_column(index): pl.String() for index in range(columns)}
+    return {ROW: pl.UInt32(), **cells, DAMAGE: pl.String(), **(originals or {})}
+
+
+def rows_at_once(columns: int) -> int:
+    """How many rows of so many columns are held at once."""
+    return max(100, min(ROWS_AT_ONCE, CELLS_AT_ONCE // max(columns, 1)))
+
+
+class Rows:
+    """Counts what goes by: rows kept, blank ones between them, and the columns that had a value."""
+
+    def __init__(self, columns: int, first_row: int, limit: int | None = None) -> None:
+        self.cells = [cell_column(index) for index in range(columns)]
+        self.limit = limit
+        self.kept = 0
+        self.filled: set[str] = set()
+        self._first_row = first_row
+        self._last_row = first_row - 1
+
+    @property
+    def blank(self) -> int:
+        """How many rows without any value were left out, not counting those after the last row."""
+        return self._last_row - self._first_row + 1 - self.kept
+
+    @property
+    def note(self) -> str:
+        """What to say of the blank rows; "" when there were none."""
+        if not self.blank:
+            return ""
+        return "1 blank row was left out." if self.blank == 1 else f"{self.blank:,} blank rows were left out."
+
+    def iter_tidy(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Make blank cells null, leave blank rows out, and end after `limit` rows."""
+        for frame in frames:
+            tidy = self._tidy(frame)
+            if tidy.height:
+                yield tidy
+            if self.limit is not None and self.kept >= self.limit:
+                return
+
+    def _tidy(self, frame: pl.DataFrame) -> pl.DataFrame:
+        cells = pl.col(self.cells)
+        frame = frame.with_columns(pl.when(cells.str.strip_chars() != "").then(cells).name.keep())
+        is_blank = pl.all_horizontal(cells.is_null(), pl.col(DAMAGE).is_null())
+        tidy = frame.filter(~is_blank)
+        if self.limit is not None:
+            tidy = tidy.head(self.limit - self.kept)
+        self.kept += tidy.height
+        self._last_row = tidy[ROW][-1] if tidy.height else self._last_row
+        self._note_filled(tidy)
+        return tidy
+
+    def _note_filled(self, frame: pl.DataFrame) -> None:
+        open_cells = [name for name in self.cells if name not in self.filled]
+        if open_cells and frame.height:
+            counts = frame.select(pl.col(open_cells).count()).row(0)
+            self.filled.update(name for name, count in zip(open_cells, counts, strict=True) if count)
+
+
+def write_frames(frames: Iterable[pl.DataFrame], schema: Schema, folder: Path) -> Path:
+    """Write `frames`, pulled one at a time, as `folder/input.parquet`; what they raise is raised here."""
+
+    def source(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            yield frame if with_columns is None else frame.select(with_columns)
+
+    lazy = register_io_source(source, schema=schema)
+    return write_lazy(lazy, len(schema), folder)
+
+
+def write_lazy(lazy: pl.LazyFrame, columns: int, folder: Path) -> Path:
+    """Run `lazy` in one streaming pass into `folder/input.parquet`."""
+    return _replace(
+        folder / FILE,
+        lambda path: lazy.sink_parquet(path, row_group_size=rows_at_once(columns), compression="lz4"),
+    )
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a new file beside `path`, and put it there when it is safely on disk."""
+    made = path.with_name(f".{path.name}.part")
+    made.unlink(missing_ok=True)
+    handle = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        write(made)
+        os.fsync(handle)
+        made.replace(path)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+    return path
+
+
+def iter_frames(staged: Staged, size: int = ROWS_AT_ONCE) -> Iterator[pl.DataFrame]:
+    """Pull the rows in slices of at most `size`, in order."""
+    lazy = pl.scan_parquet(staged.path, glob=False)
+    step = min(size, rows_at_once(len(staged.headers)))
+    for offset in range(0, staged.rows, step):
+        yield lazy.slice(offset, step).collect()
+
+
+def read_rows(staged: Staged, rows: Sequence[int]) -> pl.DataFrame:
+    """Read the rows with these numbers, in order; a number that is no row is left out."""
+    lazy = pl.scan_parquet(staged.path, glob=False)
+    if not rows:
+        return lazy.head(0).collect()
+    wanted = pl.Series(ROW, sorted(set(rows)), dtype=pl.UInt32)
+    near = pl.col(ROW).is_between(wanted[0], wanted[-1])
+    return lazy.filter(near, pl.col(ROW).is_in(wanted.implode())).collect()
