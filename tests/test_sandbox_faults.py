@@ -35,10 +35,10 @@ def sandbox(shared: SandboxProcess) -> Iterator[SandboxProcess]:
     shared.set_faults()
 
 
-@pytest.fixture
-def api(sandbox: SandboxProcess) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module")
+def api(shared: SandboxProcess) -> Iterator[httpx.Client]:
     headers = {"X-API-KEY": DUALENTRY_API_KEY}
-    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False, timeout=0.3) as client:
+    with httpx.Client(base_url=shared.url, headers=headers, trust_env=False, timeout=0.3) as client:
         yield client
 
 
@@ -191,6 +191,19 @@ def test_a_dropped_answer_is_replayed_under_its_key(sandbox: SandboxProcess, api
         api.patch(path(10037), json={"phone": "999"}, headers=headers)
     assert api.patch(path(10037), json={"phone": "999"}, headers=headers).json()["phone"] == "999"
     assert last_lines(sandbox, 10037, "key", "status", "applied") == [("dropped", 200, True), ("dropped", 200, False)]
+
+
+def test_a_stored_answer_may_be_too_large_to_replay() -> None:
+    """409 without Retry-After: done once, and not again; lists may come as bare arrays."""
+    headers = {"X-API-KEY": DUALENTRY_API_KEY, "Idempotency-Key": "large"}
+    with start(SandboxOptions(replay="too-large", bare_lists=True)) as sandbox:
+        answers = [
+            httpx.patch(sandbox.url + path(10001), json={"phone": "1"}, headers=headers, trust_env=False)
+            for _ in range(2)
+        ]
+        listed = httpx.get(sandbox.url + "/public/v2/customers/?id=10001", headers=headers, trust_env=False).json()
+    assert [(answer.status_code, answer.headers.get("Retry-After")) for answer in answers] == [(200, None), (409, None)]
+    assert [(item["id"], item["phone"]) for item in listed] == [(10001, "1")]
 
 
 def test_vayu_meets_the_same_faults(sandbox: SandboxProcess) -> None:

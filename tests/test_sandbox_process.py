@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,7 +31,8 @@ def test_every_switch_survives_the_command_line(
 ) -> None:
     """What a parent wants is what its child does."""
     options = SandboxOptions(
-        port=1, records=2, limits="fast", put="replace", token_lifetime=3.5, latency=0.25,
+        port=1, records=2, limits="fast", put="replace", replay="too-large", bare_lists=True, token_lifetime=3.5,
+        latency=0.25,
         faults=("500=0.01", "drop-after=nth:1,2"), seed=4, stale_reads=5, ledger=Path("l"), ledger_writes_only=True,
         ledger_no_bodies=True, state=Path("s"), until_stdin_closes=True,
     )  # fmt: skip
@@ -141,6 +143,33 @@ def test_records_are_kept_from_one_sandbox_to_the_next(tmp_path: Path) -> None:
     with start(options) as second:
         assert second.record("dualentry", 10001) == before
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_broken_state_file_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is served from half a state."""
+    state = tmp_path / "state.json"
+    state.write_text("[]")
+    assert main([f"--state={state}"]) == 2
+    assert capsys.readouterr().err == f"batch sandbox: --state {state}: this is not a state that a sandbox saved\n"
+
+
+def test_a_ledger_that_cannot_be_written_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is served."""
+    assert main([f"--ledger={tmp_path}"]) == 2
+    assert capsys.readouterr().err == f"batch sandbox: {tmp_path}: Is a directory\n"
+
+
+def test_it_stops_while_an_answer_hangs() -> None:
+    """What hangs is dropped."""
+    with start(SandboxOptions(faults=("hang-after=1",))) as sandbox:
+        host, port = sandbox.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"PUT /customers/x HTTP/1.1\r\nHost: x\r\n\r\n")
+            while sandbox.counts()["total"] == 0:
+                pass
+            sandbox.stop()
+            assert client.recv(1) == b""
+    assert sandbox.returncode == 0
 
 
 def test_importing_it_is_cheap() -> None:

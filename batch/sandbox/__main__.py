@@ -30,7 +30,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _explained(error: Exception, port: int) -> str:
-    if isinstance(error, OSError) and error.filename is None:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError):
         return f"cannot listen on port {port}: {error.strerror or error}. Choose another, or --port 0 for a free one."
     return str(error)
 
@@ -51,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--records", type=int, metavar="N", help="how many sample records each API has (default 1000)")
     add("--limits", metavar="MODE", help="documented (default), fast (20 times that) or off")
     add("--put", metavar="MODE", help="what a Vayu PUT does with fields left out: merge (default) or replace")
+    add("--replay", metavar="MODE", help="what a repeated Idempotency-Key gets: the stored answer, or too-large (409)")
+    add("--bare-lists", action="store_true", help="DualEntry lists as a bare array, as its guide shows them")
     add("--token-lifetime", type=float, metavar="SECONDS", help="of Vayu's access tokens (default 3600)")
     add("--latency", type=float, metavar="SECONDS", help="before each answer (default 0)")
     add("--fault", dest="faults", action="append", default=[], metavar="KIND=WHEN", help="WHEN: 0.01 or nth:3,7")

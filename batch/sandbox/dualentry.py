@@ -45,10 +45,12 @@ class DualEntry:
         self._keys = IdempotencyKeys()
         self._pending: dict[int, Overlay] = {}
         self._stale_reads = options.stale_reads
+        self._replays = options.replay == "stored"
+        self._bare_lists = options.bare_lists
 
     def record_in(self, call: Call) -> str | None:
         """The id in the path, whether or not there is such a record."""
-        match call.segments[2:]:
+        match _beneath_version(call):
             case ["customers", wanted, ""] if wanted:
                 return wanted
         return None
@@ -58,7 +60,7 @@ class DualEntry:
         key = call.headers.get("X-API-KEY")
         if key != DUALENTRY_API_KEY:
             return _unauthenticated(key)
-        match call.segments[2:]:
+        match _beneath_version(call):
             case ["customers", ""]:
                 route, allowed = "customers", {"GET": self._list}
             case ["customers", _, ""]:
@@ -129,7 +131,9 @@ class DualEntry:
             return _failure(409, message, {"Retry-After": "1"})
         except KeyReusedError:
             return _failure(422, "This Idempotency-Key was already used with a different request")
-        return stored or partial(self._finish, key, action)
+        if stored is None:
+            return partial(self._finish, key, action)
+        return stored if self._replays else _failure(409, "The stored answer is too large to be replayed")
 
     def _finish(self, key: str, action: Action, fault: str | None) -> Answer:
         answer = action(fault)
@@ -181,7 +185,8 @@ class DualEntry:
             count, page = self.records.count, self.records.page(ordering, offset, limit)
         else:
             count, page = len(found), self.records.ordered(found, ordering)[offset : offset + limit]
-        return json_answer(200, {"items": [self._list_item(number) for number in page], "count": count})
+        items = [self._list_item(number) for number in page]
+        return json_answer(200, items if self._bare_lists else {"items": items, "count": count})
 
     def _filtered(self, parameters: dict[str, list[str]]) -> set[int] | None:
         """The numbers that pass all filters; None without a filter."""
@@ -204,13 +209,20 @@ class DualEntry:
             offset, limit = _paging(call.parameters)
         except RefusedError as refused:
             return _refused(422, refused.errors)
-        return json_answer(200, {"items": DEFINITIONS[offset : offset + limit], "count": len(DEFINITIONS)})
+        items = DEFINITIONS[offset : offset + limit]
+        return json_answer(200, items if self._bare_lists else {"items": items, "count": len(DEFINITIONS)})
 
     def _shown(self, status: int, number: int, overlay: Overlay) -> Answer:
         return Answer(status, partial(self._render, number, overlay))
 
     def _render(self, number: int, overlay: Overlay) -> bytes:
         return to_json(_rendered(number, self.records.record(number, overlay)))
+
+
+def _beneath_version(call: Call) -> list[str]:
+    """The path's segments after /public/v1/ or /public/v2/."""
+    segments = call.segments
+    return segments[2:] if segments[:1] == ["public"] and segments[1:2] in (["v1"], ["v2"]) else []
 
 
 def _rendered(number: int, record: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ VAYU_CLIENT_ID: Final = "sandbox-client"
 
 LimitsMode = Literal["documented", "fast", "off"]
 PutMode = Literal["merge", "replace"]
+ReplayMode = Literal["stored", "too-large"]
 
 FAULT_KINDS: Final = {
     "drop-before": "the connection closes and nothing is applied",
@@ -48,6 +49,8 @@ class SandboxOptions:
     records: int = 1000
     limits: LimitsMode = "documented"
     put: PutMode = "merge"
+    replay: ReplayMode = "stored"
+    bare_lists: bool = False
     token_lifetime: float = 3600.0
     latency: float = 0.0
     faults: tuple[str, ...] = ()
@@ -62,6 +65,7 @@ class SandboxOptions:
     def __post_init__(self) -> None:
         _check_choice("--limits", self.limits, get_args(LimitsMode))
         _check_choice("--put", self.put, get_args(PutMode))
+        _check_choice("--replay", self.replay, get_args(ReplayMode))
         _check_range("--port", self.port, 0, 65535)
         _check_range("--records", self.records, 0, 1_000_000_000)
         _check_range("--stale-reads", self.stale_reads, 0, 1_000_000)

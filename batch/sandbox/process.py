@@ -41,6 +41,11 @@ class SandboxProcess:
         """The file with one line per request, when one was asked for."""
         return self.options.ledger
 
+    @property
+    def returncode(self) -> int | None:
+        """How the process ended; None while it runs, negative when it was killed."""
+        return self._process.poll()
+
     def environment(self) -> dict[str, str]:
         """The environment variables that open both imitated APIs."""
         return {name: value for api in self.apis.values() for name, value in api["env"].items()}

@@ -5,6 +5,7 @@ is written before the first byte of an answer leaves, so whatever a client has s
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -22,10 +23,12 @@ from batch.sandbox.dualentry import DualEntry
 from batch.sandbox.exchange import Answer, Call
 from batch.sandbox.faults import BARE_429, Faults
 from batch.sandbox.ledger import Ledger
-from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
+from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, VAYU_CLIENT_ID, OptionError, SandboxOptions
 from batch.sandbox.vayu import Vayu
 
 HOST: Final = "127.0.0.1"
+LAST_SECONDS: Final = 0.1
+"""What a request in progress is given when the sandbox stops; an answer that hangs would hold it up for ever."""
 _BROKEN_OFF: Final = {"drop-after", "hang-after", "half"}
 
 
@@ -91,10 +94,14 @@ class Sandbox:
 
     def load(self, path: Path) -> None:
         """Take up the records that an earlier sandbox saved."""
-        if path.exists():
+        if not path.exists():
+            return
+        try:
             saved = json.loads(path.read_bytes())
             self.dualentry.records.load(saved["dualentry"])
             self.vayu.records.load(saved["vayu"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise OptionError(f"--state {path}: this is not a state that a sandbox saved") from None
 
     def save(self, path: Path) -> None:
         """Save what was written, for the next sandbox."""
@@ -114,12 +121,12 @@ async def _serve(options: SandboxOptions) -> None:
     sandbox = Sandbox(options)
     if options.state:
         sandbox.load(options.state)
-    runner = web.ServerRunner(web.Server(sandbox.handle, access_log=None))
+    runner = web.ServerRunner(web.Server(sandbox.handle, access_log=None), shutdown_timeout=LAST_SECONDS)
     await runner.setup()
     stop = asyncio.Event()
     _stop_on(stop, until_stdin_closes=options.until_stdin_closes)
     try:
-        await web.TCPSite(runner, HOST, options.port, shutdown_timeout=0, backlog=1024).start()
+        await web.TCPSite(runner, HOST, options.port, backlog=1024).start()
         sys.stdout.write(json.dumps(_hello(runner.addresses[0][1])) + "\n")
         sys.stdout.flush()
         await stop.wait()
@@ -139,8 +146,9 @@ def _stop_on(stop: asyncio.Event, *, until_stdin_closes: bool) -> None:
 
 
 def _wait_for_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    while os.read(0, 4096):
-        pass
+    with contextlib.suppress(OSError):  # closed from the beginning
+        while os.read(0, 4096):
+            pass
     loop.call_soon_threadsafe(stop.set)
 
 
