@@ -54,6 +54,7 @@ def last_lines(sandbox: SandboxProcess, record: int | str, *fields: str) -> list
     ("kind", "error", "applied", "status"),
     [
         ("drop-before", httpx.RemoteProtocolError, False, None),
+        ("hang-before", httpx.ReadTimeout, False, None),
         ("drop-after", httpx.RemoteProtocolError, True, 200),
         ("hang-after", httpx.ReadTimeout, True, 200),
         ("half", httpx.RemoteProtocolError, True, 200),
@@ -63,7 +64,7 @@ def test_no_whole_answer_comes(
     sandbox: SandboxProcess, api: httpx.Client, kind: str, error: type[Exception], applied: bool, status: int | None
 ) -> None:
     """The client cannot know whether it was applied; the ledger does."""
-    record = {"drop-before": 10011, "drop-after": 10012, "hang-after": 10013, "half": 10014}[kind]
+    record = {"drop-before": 10011, "drop-after": 10012, "hang-after": 10013, "half": 10014, "hang-before": 10015}[kind]
     sandbox.set_faults(f"{kind}=nth:1")
     with pytest.raises(error):
         api.patch(path(record), json={"phone": "777"})

@@ -67,8 +67,8 @@ def test_an_unknown_fault_names_the_known_ones() -> None:
         SandboxOptions(faults=("drop=1",))
     assert str(raised.value) == (
         '--fault drop=1: "drop" is no fault. Write KIND=0.01 or KIND=nth:1,2,3; kinds: a status from 400 to 599, '
-        "drop-before, drop-after, hang-after, half, garbage, lie-drop-field, lie-other, approval, stale-read, "
-        "success-false, 500-after, 429-bare"
+        "drop-before, hang-before, drop-after, hang-after, half, garbage, lie-drop-field, lie-other, approval, "
+        "stale-read, success-false, 500-after, 429-bare"
     )
 
 

@@ -18,6 +18,7 @@ ReplayMode = Literal["stored", "too-large"]
 
 FAULT_KINDS: Final = {
     "drop-before": "the connection closes and nothing is applied",
+    "hang-before": "the answer never comes and nothing is applied",
     "drop-after": "applied, then the connection closes without an answer",
     "hang-after": "applied, and the answer never comes",
     "half": "applied, half of the answer, then the connection closes",

@@ -29,6 +29,7 @@ from batch.sandbox.vayu import Vayu
 HOST: Final = "127.0.0.1"
 LAST_SECONDS: Final = 0.1
 """What a request in progress is given when the sandbox stops; an answer that hangs would hold it up for ever."""
+_NOTHING_DONE: Final = {"drop-before", "hang-before"}
 _BROKEN_OFF: Final = {"drop-after", "hang-after", "half"}
 
 
@@ -72,6 +73,8 @@ class Sandbox:
         self.ledger.record(api.name, call, status=status, fault=fault)
         self._counts.note(api.name, call, status)
         if answer is None:
+            if fault == "hang-before":
+                await _client_gone(request)
             return _close(request)
         if fault in _BROKEN_OFF:
             return await _break_off(request, call, answer, fault)
@@ -80,7 +83,7 @@ class Sandbox:
     async def _decide(self, api: DualEntry | Vayu, call: Call, fault: str | None) -> Answer | None:
         """The answer; None when the connection is to close with nothing done."""
         early = _before(api, fault)
-        opened = early or (None if fault == "drop-before" else api.open(call, time.monotonic()))
+        opened = early or (None if fault in _NOTHING_DONE else api.open(call, time.monotonic()))
         if self._options.latency:
             await asyncio.sleep(self._options.latency)
         if opened is None or isinstance(opened, Answer):
