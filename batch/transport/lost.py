@@ -112,9 +112,9 @@ def _what_happened(error: httpx.TransportError, timeouts: Timeouts, status: int 
 def _why_not_connected(error: httpx.ConnectError) -> tuple[Kind, str]:
     for cause in _iter_causes(error):
         match cause:
-            case ssl.SSLCertVerificationError():
+            case ssl.SSLCertVerificationError(verify_message=str()):  # aiohttp's subclass of it has none; its cause has
                 return Kind.TLS, _why_not_trusted(cause)
-            case ssl.SSLError():
+            case ssl.SSLError() if not isinstance(cause, ssl.SSLCertVerificationError):
                 return Kind.TLS, "no secure connection came about (TLS)"
             case socket.gaierror():
                 return Kind.DNS, "the host name was not found"

@@ -39,8 +39,10 @@ def find_proxy(target: httpx.URL) -> Proxy | None:
 def _read_proxy(address: str, variable: str) -> Proxy:
     try:
         url = httpx.URL(address)
-    except httpx.InvalidURL as error:
-        raise SettingsError(f"{variable} cannot be read (write it like http://proxy.example.com:3128)") from error
+    except httpx.InvalidURL:
+        raise SettingsError(
+            f"{variable} cannot be read (write it like http://proxy.example.com:3128)"
+        ) from None  # it may quote a password
     if url.scheme not in ("http", "https") or not url.host:
         raise SettingsError(f"{variable} names a kind of proxy that is not supported (http:// and https:// ones are)")
     headers = {}

@@ -49,8 +49,7 @@ class Session:
         """Take a URL that `check_base_url` returned; `headers` go with every request."""
         self._base = httpx.URL(base_url)
         self._prefix = self._base.raw_path.decode("ascii").rstrip("/")
-        self._given = transport
-        self._max_at_once = max_at_once
+        self._transport = transport or _make_transport(self._base, max_at_once)
         self._timeouts = timeouts or Timeouts()
         defaults = {"user-agent": f"batch/{__version__}", "accept": "application/json", "accept-encoding": "gzip"}
         self._headers = {"host": self._base.netloc.decode("ascii")} | defaults | check_headers(headers or {})
@@ -59,7 +58,6 @@ class Session:
 
     async def __aenter__(self) -> Self:
         """Open the transport."""
-        self._transport = self._given or self._make_transport()
         await self._transport.__aenter__()
         return self
 
@@ -68,11 +66,6 @@ class Session:
     ) -> None:
         """Close the transport and its connections."""
         await self._transport.__aexit__(kind, error, trace)
-
-    def _make_transport(self) -> httpx.AsyncBaseTransport:
-        from batch.transport.wire import WireTransport  # aiohttp is slow to import, and tests need none of it
-
-        return WireTransport(self._base, max_at_once=self._max_at_once)
 
     async def exchange(self, call: Call) -> Reply | Lost:
         """Send `call` once; UsageError before anything is sent if it would not leave as it is meant."""
@@ -117,6 +110,12 @@ class Session:
             if url.raw_path == target.encode("ascii"):
                 return url
         raise UsageError(f"the path {target!a} would not leave as it is meant")
+
+
+def _make_transport(base: httpx.URL, max_at_once: int) -> httpx.AsyncBaseTransport:
+    from batch.transport.wire import WireTransport  # aiohttp is slow to import, and a given transport needs none of it
+
+    return WireTransport(base, max_at_once=max_at_once)
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> Reply:

@@ -31,7 +31,7 @@ def check_base_url(url: str, *, has_credentials: bool) -> str:
     if not parsed.host:
         raise SettingsError("the base URL names no host (write it like https://api.example.com)")
     if not is_exact(parsed.raw_path.decode("ascii").rstrip("/") or "/"):
-        raise SettingsError("the base URL has an empty part, a . or a .. in its path (write the path out)")
+        raise SettingsError("the base URL cannot be used with that path (write out the path, without . or .. or //)")
     normal = str(parsed).rstrip("/")
     if parsed.scheme == "http" and has_credentials and not is_loopback(parsed.host):
         raise CredentialError(
@@ -46,8 +46,10 @@ def _parse(url: str) -> httpx.URL:
         raise SettingsError("the base URL has a space, a line break or a backslash in it (copy it again)")
     try:
         return httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise SettingsError("the base URL cannot be read (write it like https://api.example.com)") from error
+    except httpx.InvalidURL:
+        raise SettingsError(
+            "the base URL cannot be read (write it like https://api.example.com)"
+        ) from None  # it may quote a password
 
 
 def is_loopback(host: str) -> bool:
@@ -74,9 +76,11 @@ def encode_id(id: str) -> str:
 
 # A path and query that no RFC 3986 normaliser would change: known characters, whole escapes, no empty or dot segment.
 _TARGET = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@%]*)+(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*)?")
-_FOLDS = re.compile(r"%(?![0-9A-Fa-f]{2})|^[^?]*?/(?:/|(?:\.|%2[eE]){1,2}(?:[/?]|$))")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# %2F and %5C count as slashes here, since many servers decode before they fold.
+_FOLDS = re.compile(r"[^?]*?(?:/|%2f|%5c)(?:/|(?:\.|%2e){1,2}(?:/|%2f|%5c|\?|$))", re.IGNORECASE)
 
 
 def is_exact(target: str) -> bool:
     """Tell whether a path and query leave, and are read, as they are meant by everybody on the way."""
-    return bool(_TARGET.fullmatch(target)) and not _FOLDS.search(target)
+    return bool(_TARGET.fullmatch(target)) and not _BROKEN_ESCAPE.search(target) and not _FOLDS.match(target)

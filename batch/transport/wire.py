@@ -94,7 +94,6 @@ class WireTransport(httpx.AsyncBaseTransport):
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Keep aiohttp from repeating the request: it does so only after errors of its own kinds."""
-        has_left = False
         while True:
             try:
                 return await handler(request)
@@ -218,6 +217,8 @@ def _before(error: Exception, proxy: Proxy | None) -> httpx.TransportError:
             return httpx.ProxyError("its name was not found")
         case aiohttp.ClientConnectorError():
             return httpx.ConnectError("no connection")
+        case aiohttp.ClientResponseError() | HttpProcessingError() if proxy:
+            return httpx.ProxyError("it did not answer as a proxy does")
         case _ if proxy:
             return httpx.ProxyError("it dropped the connection")
         case _:
