@@ -8,21 +8,16 @@ apostrophe, so that only one is taken off again.
 
 import polars as pl
 
-FORMULA = r"^'*[=@\t\r]"
-SIGNED = r"^'*[+-]"
-NUMBER = r"^'*[+-][0-9\s.,()/-]*$"
+FORMULA = r"^'*(?:[=@\t\r]|[+-][0-9\s.,()/-]*[^0-9\s.,()/-])"
+"""Apostrophes, then what begins a formula: a sign only if anything follows that is not part of a number."""
 
 
 def guarded(text: pl.Expr) -> pl.Expr:
     """Put an apostrophe before a text that a spreadsheet program would execute."""
-    return pl.when(_is_formula(text)).then(pl.lit("'") + text).otherwise(text).name.keep()
+    return pl.when(text.str.contains(FORMULA)).then(pl.lit("'") + text).otherwise(text).name.keep()
 
 
 def unguarded(text: pl.Expr) -> pl.Expr:
     """Take that apostrophe off again."""
-    is_guarded = text.str.starts_with("'") & _is_formula(text)
+    is_guarded = text.str.starts_with("'") & text.str.contains(FORMULA)
     return pl.when(is_guarded).then(text.str.slice(1)).otherwise(text).name.keep()
-
-
-def _is_formula(text: pl.Expr) -> pl.Expr:
-    return text.str.contains(FORMULA) | (text.str.contains(SIGNED) & ~text.str.contains(NUMBER))

@@ -36,11 +36,20 @@ def is_ours(header: str) -> bool:
 
 def field_text(fate: Fate) -> str:
     """The fields of a fate's problems, for the columns `field` and `batch_field`."""
-    return "; ".join(
-        dict.fromkeys(problem.field or problem.header for problem in fate.problems if problem.field or problem.header)
-    )
+    match fate.problems:
+        case ():
+            return ""
+        case (only,):
+            return only.field or only.header
+    fields = [problem.field or problem.header for problem in fate.problems]
+    return "; ".join(dict.fromkeys(filter(None, fields)))
 
 
 def message_text(fate: Fate) -> str:
     """The messages of a fate's problems, for the columns `message` and `batch_message`."""
+    match fate.problems:
+        case ():
+            return ""
+        case (only,):
+            return only.message
     return "; ".join(dict.fromkeys(problem.message for problem in fate.problems))

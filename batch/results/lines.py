@@ -42,8 +42,8 @@ def _lines(ids: Sequence[str], fates: Sequence[Fate]) -> pl.DataFrame:
         "outcome": [fate.outcome.value for fate in fates],
         "status": [fate.status for fate in fates],
         "attempts": [fate.attempts for fate in fates],
-        "field": [field_text(fate) if fate.problems else "" for fate in fates],
-        "message": [message_text(fate) if fate.problems else "" for fate in fates],
+        "field": [field_text(fate) for fate in fates],
+        "message": [message_text(fate) for fate in fates],
     }
     return pl.DataFrame(columns, schema=SCHEMA)
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+from polars.datatypes import DataType, DataTypeClass
 
 from batch.model import Fate, Staged, cell_column, original_column
 from batch.results.failures import OUR_COLUMNS, field_text, message_text, original_indexes
 
 PART_ROWS = 100_000
+PolarsDataType = DataType | DataTypeClass
 
 
 class ParquetParts:
@@ -82,11 +84,12 @@ class ParquetFailures:
         self._parts.finish()
 
 
-def _leaf_count(dtype: pl.DataType | type[pl.DataType]) -> int:
+def _leaf_count(dtype: PolarsDataType) -> int:
+    """How many columns of text a column became."""
     return sum(_leaf_count(field.dtype) for field in dtype.fields) if isinstance(dtype, pl.Struct) else 1
 
 
-def _first_leaf(dtype: pl.DataType | type[pl.DataType]) -> str:
+def _first_leaf(dtype: PolarsDataType) -> str:
     """What the header of a struct's first text column has after the struct's own name."""
     if not isinstance(dtype, pl.Struct) or not dtype.fields:
         return ""

@@ -68,7 +68,7 @@ def _delimiter(said: str | None) -> str | None:
     if said is None:
         return None
     delimiter = NAMES.get(said.lower(), said)
-    if len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isprintable() and delimiter != "\t":
+    if len(delimiter) != 1 or delimiter in '"\r\n' or (not delimiter.isprintable() and delimiter != "\t"):
         raise InputError(f'--delimiter "{said}": give one character, such as ";", or the word tab.')
     return delimiter
 

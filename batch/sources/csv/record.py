@@ -6,7 +6,7 @@ no partner makes the line it stands on invalid, and reading goes on with the nex
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MAX_RECORD = 32 << 20

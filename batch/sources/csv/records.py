@@ -69,7 +69,7 @@ class Records:
         plain = block.replace("\r\n", "\n").replace("\r", "\n") if "\r" in block else block
         data = plain.encode()
         if self._may_be_regular(plain, data):
-            # More delimiters in one line mean fewer in another here, so polars meets a line that is too long and raises.
+            # The sum is right, so a line that is too short means one that is too long, and at that polars raises.
             with contextlib.suppress(pl.exceptions.ComputeError):
                 return self._number(self._parse(data))
         return self._mixed(block, plain, is_end=is_end)

@@ -5,18 +5,20 @@ alone could not give them back, so that the failures file has the original types
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from pathlib import Path
 
 import polars as pl
 
 from batch.errors import InputError
-from batch.model import DAMAGE, ROW, Staged, cell_column, original_column, shorten
+from batch.model import DAMAGE, ROW, Staged, original_column, shorten
 from batch.sources.input import Input, ReadOptions
-from batch.sources.parquet.leaves import Habits, Leaf, damage, habit_questions, leaves, text
-from batch.sources.staging import write_lazy
+from batch.sources.parquet.leaves import Habits, Leaf, damage, habit_question, habits_from, leaves, text
+from batch.sources.staging import Rows, rows_at_once, staged_schema, write_frames
 
+SLICES_AT_ONCE = 10
+"""Larger slices than are written, because each one opens its row group anew."""
 FIRST_ROW = 2
 """As if the column names were the first line of a spreadsheet."""
 Schema = dict[str, pl.DataType]
@@ -34,21 +36,45 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
 def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     schema = _common_schema(input)
     found = leaves(schema, input.name)
-    lazy = pl.scan_parquet(list(input.paths), glob=False, hive_partitioning=False)
-    habits = _habits(lazy, found)
-    path = write_lazy(_staged(lazy, found, habits, options.limit), 2 * len(found), folder)
-    rows, last = pl.scan_parquet(path, glob=False).select(pl.len(), pl.col(ROW).max().alias("last")).collect().row(0)
-    if not rows:
+    table = _Table(input.paths, len(found))
+    habits = _habits(table, found)
+    cells = [text(leaf, habit) for leaf, habit in zip(found, habits, strict=True)]
+    originals = _originals(found, habits)
+    rows = Rows(len(found), FIRST_ROW, options.limit)
+    staged_as = staged_schema(len(found), {expr.meta.output_name(): schema[top] for top, expr in originals.items()})
+    frames = table.iter_frames([pl.col(ROW), *cells, _damage(found), *originals.values()])
+    path = write_frames(rows.iter_tidy(frames), staged_as, folder)
+    if not rows.kept:
+        path.unlink()
         raise InputError(f"{input.name} has columns but no rows.")
     return Staged(
         path=path,
         name=input.name,
         format="parquet",
         headers=tuple(leaf.header for leaf in found),
-        rows=rows,
+        rows=rows.kept,
         sha256=input.sha256,
-        notes=(*_notes(found, habits), *_blank_note(last - FIRST_ROW + 1 - rows)),
+        notes=(*_notes(found, habits), *filter(None, [rows.note])),
     )
+
+
+class _Table:
+    """The rows of all files, pulled in slices: a streaming scan reads ahead, and holds several row groups at once."""
+
+    def __init__(self, paths: Sequence[Path], columns: int) -> None:
+        self._files = [pl.scan_parquet(path, glob=False, hive_partitioning=False) for path in paths]
+        self._step = SLICES_AT_ONCE * rows_at_once(columns)
+
+    def iter_frames(self, columns: Sequence[pl.Expr]) -> Iterator[pl.DataFrame]:
+        """Yield these columns of the rows; `row` is the number of each."""
+        row = FIRST_ROW
+        for file in self._files:
+            height = file.select(pl.len()).collect().item()
+            for offset in range(0, height, self._step):
+                part = file.slice(offset, self._step).with_row_index(ROW, row)
+                frame = part.select(columns).collect()
+                row += frame.height
+                yield frame
 
 
 def _common_schema(input: Input) -> Schema:
@@ -74,20 +100,14 @@ def _kind(dtype: pl.DataType | None) -> str:
     return "missing" if dtype is None else f"of type {dtype}"
 
 
-def _habits(lazy: pl.LazyFrame, found: Sequence[Leaf]) -> list[Habits]:
-    """Ask all values of each column, in one streaming pass."""
-    questions = [question for leaf in found for question in habit_questions(leaf)]
-    answers = lazy.select(questions).collect(engine="streaming").row(0)
-    return [Habits(*(answer or False for answer in answers[at : at + 4])) for at in range(0, len(answers), 4)]
-
-
-def _staged(lazy: pl.LazyFrame, found: Sequence[Leaf], habits: Sequence[Habits], limit: int | None) -> pl.LazyFrame:
-    keys = [cell_column(leaf.index) for leaf in found]
-    cells = [text(leaf, habit) for leaf, habit in zip(found, habits, strict=True)]
-    shown = lazy.with_row_index(ROW, FIRST_ROW).select(pl.col(ROW), *cells, _damage(found), *_originals(found, habits))
-    blanked = shown.with_columns(pl.when(pl.col(keys).str.strip_chars() != "").then(pl.col(keys)).name.keep())
-    kept = blanked.filter(~pl.all_horizontal(pl.col(*keys, DAMAGE).is_null()))
-    return kept if limit is None else kept.head(limit)
+def _habits(table: _Table, found: Sequence[Leaf]) -> list[Habits]:
+    """Ask all values of each column, in one pass; only the columns of which there is something to ask are read."""
+    questions = {leaf.index: question for leaf in found if (question := habit_question(leaf)) is not None}
+    if not questions:
+        return [Habits()] * len(found)
+    asked = [question.alias(str(index)) for index, question in questions.items()]
+    answers = pl.concat(frame for frame in table.iter_frames(asked))
+    return [habits_from(leaf, answers[str(leaf.index)]) if leaf.index in questions else Habits() for leaf in found]
 
 
 def _damage(found: Sequence[Leaf]) -> pl.Expr:
@@ -99,15 +119,14 @@ def _damage(found: Sequence[Leaf]) -> pl.Expr:
     return pl.when(is_damaged).then(pl.format("[{}]", joined)).alias(DAMAGE)
 
 
-def _originals(found: Sequence[Leaf], habits: Sequence[Habits]) -> list[pl.Expr]:
+def _originals(found: Sequence[Leaf], habits: Sequence[Habits]) -> dict[str, pl.Expr]:
     """The typed columns: of a struct one, at the index of its first field; a text only where blank is not null."""
     kept: dict[str, pl.Expr] = {}
     for leaf, habit in zip(found, habits, strict=True):
-        if leaf.top not in kept and (not isinstance(leaf.dtype, pl.String) or leaf.header != leaf.top):
+        is_text = isinstance(leaf.dtype, pl.String) and leaf.header == leaf.top and not habit.has_blank_text
+        if leaf.top not in kept and not is_text:
             kept[leaf.top] = pl.col(leaf.top).alias(original_column(leaf.index))
-        elif habit.has_blank_text and leaf.top not in kept:
-            kept[leaf.top] = pl.col(leaf.top).alias(original_column(leaf.index))
-    return list(kept.values())
+    return kept
 
 
 def _notes(found: Sequence[Leaf], habits: Sequence[Habits]) -> list[str]:
@@ -119,11 +138,6 @@ def _notes(found: Sequence[Leaf], habits: Sequence[Habits]) -> list[str]:
         if habit.is_midnight:
             notes.append(f"{column} holds points in time that are all at midnight: read as dates.")
         if habit.empty_lists:
-            notes.append(f"{column} has {habit.empty_lists:,} empty lists: read as blank, which changes nothing.")
+            lists = "an empty list" if habit.empty_lists == 1 else f"{habit.empty_lists:,} empty lists"
+            notes.append(f"{column} has {lists}: read as blank, which changes nothing.")
     return notes
-
-
-def _blank_note(blank: int) -> list[str]:
-    if not blank:
-        return []
-    return ["1 blank row was left out." if blank == 1 else f"{blank:,} blank rows were left out."]

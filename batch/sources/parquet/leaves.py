@@ -17,7 +17,7 @@ SEPARATOR = "; "
 DATE_TIME = "%Y-%m-%dT%H:%M:%S%.f"
 NOT_A_NUMBER = "is no number (leave the cell null, or give a number)"
 BAD_ITEM = "is a list with an empty item or one with a semicolon in it, which separates items (change the item)"
-LAST_EXACT = {pl.Float64: 2**53, pl.Float32: 2**24}
+LAST_EXACT: dict[type[pl.DataType] | pl.DataType, int] = {pl.Float64: 2**53, pl.Float32: 2**24}
 """Whole numbers below these are exact in a column of the type; beyond, an id may have been rounded."""
 
 
@@ -86,24 +86,33 @@ class Habits:
     has_blank_text: bool = False
 
 
-def habit_questions(leaf: Leaf) -> list[pl.Expr]:
-    """What to ask all values of a column, in the order of `Habits`."""
+def habit_question(leaf: Leaf) -> pl.Expr | None:
+    """Ask how many values a slice of the column has, and how many of them are against the habit; None if no matter."""
     value, dtype = leaf.value, leaf.dtype
-    asked: list[pl.Expr] = [pl.lit(False), pl.lit(False), pl.lit(0), pl.lit(False)]
-    if type(dtype) in LAST_EXACT:
-        limit = LAST_EXACT[type(dtype)]
-        asked[0] = ((value == value.floor()) & (value.abs() < limit)).all() & (value.count() > 0)
+    limit = LAST_EXACT.get(dtype.base_type())
+    if limit is not None:
+        against = (value != value.floor()) | ~(value.abs() < limit)
     elif isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
-        asked[1] = (value == value.dt.truncate("1d")).all() & (value.count() > 0)
+        against = value != value.dt.truncate("1d")
     elif list_item(dtype) is not None:
-        asked[2] = (_length(leaf) == 0).sum()
+        against = _items(leaf).list.len() == 0
     elif isinstance(dtype, pl.String):
-        asked[3] = (value.str.strip_chars() == "").any()
-    return [expr.alias(f"{leaf.index}:{number}") for number, expr in enumerate(asked)]
+        against = value.str.strip_chars() == ""
+    else:
+        return None
+    return pl.struct(values=value.count(), against=against.sum())
 
 
-def _length(leaf: Leaf) -> pl.Expr:
-    return _items(leaf).list.len()
+def habits_from(leaf: Leaf, answers: pl.Series) -> Habits:
+    """Put together what the slices of the column answered."""
+    has_values = answers.struct.field("values").sum() > 0
+    against = int(answers.struct.field("against").sum())
+    return Habits(
+        is_whole=leaf.dtype.is_float() and has_values and not against,
+        is_midnight=isinstance(leaf.dtype, pl.Datetime) and has_values and not against,
+        empty_lists=against if list_item(leaf.dtype) is not None else 0,
+        has_blank_text=isinstance(leaf.dtype, pl.String) and against > 0,
+    )
 
 
 def _items(leaf: Leaf) -> pl.Expr:
