@@ -11,6 +11,13 @@ from pathlib import Path
 from batch.sandbox import SandboxOptions, serve
 from batch.sandbox.options import FAULT_KINDS, OptionError
 
+_WHEN = """when a fault strikes:
+  0.01            by chance, from 0 to 1
+  nth:3,7         the third and the seventh request (of writes, for a fault of writes)
+  id:10001,10002  every request for these records
+  once:10001      the first request for each of these records
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run a sandbox; returns the exit code, 2 when a switch is wrong or the port is taken."""
@@ -43,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="batch sandbox",
         description="Imitate both APIs on 127.0.0.1, until stopped.",
-        epilog=f"kinds of faults:\n  {'400 to 599':15} answered with this status, not applied; on reads too\n{kinds}",
+        epilog=f"{_WHEN}\nkinds of faults:\n  {'400 to 599':15} answered with this status, not applied; on reads too\n{kinds}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -57,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--bare-lists", action="store_true", help="DualEntry lists as a bare array, as its guide shows them")
     add("--token-lifetime", type=float, metavar="SECONDS", help="of Vayu's access tokens (default 3600)")
     add("--latency", type=float, metavar="SECONDS", help="before each answer (default 0)")
-    add("--fault", dest="faults", action="append", default=[], metavar="KIND=WHEN", help="WHEN: 0.01 or nth:3,7")
+    add("--fault", dest="faults", action="append", default=[], metavar="KIND=WHEN", help="see below; may be repeated")
     add("--seed", type=int, help="of the faults by chance (default 0)")
     add("--stale-reads", type=int, metavar="N", help="how many reads lag after a stale-read fault (default 2)")
     add("--ledger", type=Path, metavar="FILE", help="append one JSON line per request")
