@@ -46,11 +46,12 @@ def _explained(error: Exception, port: int) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     defaults = {field.name: field.default for field in dataclasses.fields(SandboxOptions)}
-    kinds = "\n".join(f"  {kind:15} {meaning}" for kind, meaning in FAULT_KINDS.items())
+    statuses = {"400 to 599": "answered with this status, not applied; on reads too"}
+    kinds = "\n".join(f"  {kind:15} {meaning}" for kind, meaning in (statuses | FAULT_KINDS).items())
     parser = argparse.ArgumentParser(
         prog="batch sandbox",
         description="Imitate both APIs on 127.0.0.1, until stopped.",
-        epilog=f"{_WHEN}\nkinds of faults:\n  {'400 to 599':15} answered with this status, not applied; on reads too\n{kinds}",
+        epilog=f"{_WHEN}\nkinds of faults:\n{kinds}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
