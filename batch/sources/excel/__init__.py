@@ -9,7 +9,7 @@ texts of its cells, `header` finds where the table begins, `table` lays the cell
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from batch.sources.excel.layout import LAST_ROW, Layout
 from batch.sources.excel.markup import MarkupError, NotPlain
 from batch.sources.excel.notes import blank_rows_note, hidden_columns_note, hidden_rows_note, iter_column_notes, listed
 from batch.sources.excel.package import MAX_STRINGS, Package, open_package
-from batch.sources.excel.sheets import Choice, choose_sheet, counted, iter_cells, survey
+from batch.sources.excel.sheets import Choice, choose_sheet, iter_cells, survey, survey_slowly
 from batch.sources.excel.table import Table
 from batch.sources.excel.texts import read_texts
 from batch.sources.excel.values import Values
@@ -109,7 +109,8 @@ def _read_as_needed(opened: _Opened, folder: Path, options: ReadOptions) -> _Rea
     try:
         read = _read(opened, folder, options, None)
     except NotPlain:
-        opened.layout.is_plain = False
+        opened = replace(opened, layout=survey_slowly(opened.package, opened.choice.sheet))
+        _check_layout(opened)
         read = _read(opened, folder, options, None)
     header = read.table.header
     if (read.table.left, read.table.right) == (header.left, header.right):

@@ -21,7 +21,8 @@ _EPOCH = 25_569
 def read_dates(cells: pl.DataFrame, *, is_1904: bool) -> pl.DataFrame:
     """Give `index text origin reason` of cells with a number in a date, time or duration format.
 
-    Dates come out as `2026-03-04`, with a time as `2026-03-04T12:30:00`, times alone as `12:30:00`, durations as `36:00:00`.
+    Dates come out as `2026-03-04`, with a time as `2026-03-04T12:30:00`, times alone as `12:30:00`, durations as
+    `36:00:00`.
     Fractions are rounded to milliseconds, as Excel does, and shown when there are any.
     """
     number, kind = pl.col("number"), pl.col("kind")

@@ -1,7 +1,7 @@
 """Where the table in a sheet begins: its header, or why that cannot be told.
 
-The header is the first row with anything in it. A title above it, or merged cells in it, are refused with the row named:
-nobody should have to guess which column a value stands in.
+The header is the first row with anything in it. A title above it, or merged cells in it, are refused with the row
+named: nobody should have to guess which column a value stands in.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,8 @@ def _refuse_title(cells: pl.DataFrame, row: int, title: tuple[int, str], where: 
     shown = ", ".join(f'"{shorten(one, 40)}"' for one in likely["text"][0].to_list()[:SHOWN])
     more = ", …" if len(likely["text"][0]) > SHOWN else ""
     raise InputError(
-        f'{where}: row {row} has only one cell filled, {column_letters(column)}{row} "{shorten(text)}", and is no header. '
+        f'{where}: row {row} has only one cell filled, {column_letters(column)}{row} "{shorten(text)}", '
+        "and is no header. "
         f"The header seems to be in row {likely['row'][0]}: {shown}{more}. "
         "Delete the rows above the header, save the file, and run again."
     )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from batch.model import column_letters
 from batch.sources.excel.markup import MarkupError, is_true, parse
@@ -10,6 +11,7 @@ from batch.sources.excel.markup import MarkupError, is_true, parse
 LAST_ROW = 1_048_576
 LAST_COLUMN = 16_384
 _MAX_FRAME = 64 << 20
+_END = b"</sheetData>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,46 +87,43 @@ class Frame:
 
     def __init__(self) -> None:
         self.is_plain = True
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._overlap = b""
-        self._state = "head"
+        """Nothing was met so far that only the slow scanner understands."""
+        self._kept = bytearray()
+        self._rest = b""
+        self._state: Literal["before", "rows", "after"] = "before"
 
     def take(self, piece: bytes) -> None:
         """Look at the next piece."""
-        if b"<!" in self._overlap[-1:] + piece:
-            self.is_plain = False
-        if self._state == "head":
-            self._head += piece
-            match = re.search(rb"<(\w+:)?sheetData\s*(/)?>", self._head)
-            if match is None:
-                return
-            if match[1] or match[2]:
-                self.is_plain = self.is_plain and not match[1]
-                self._state = "all"
-                return
-            piece = bytes(self._head[match.end() :])
-            del self._head[match.start() :]
-            self._state = "rows"
         if self._state == "rows":
             self._look_for_end(piece)
-        else:
-            (self._tail if self._state == "tail" else self._head).extend(piece)
-        if len(self._head) + len(self._tail) > _MAX_FRAME:
+            return
+        self._kept += piece
+        if self._state == "before":
+            self._look_for_rows()
+        if len(self._kept) > _MAX_FRAME:
             raise MarkupError("too much beside the rows")
 
+    def _look_for_rows(self) -> None:
+        match = re.search(rb"<sheetData\s*>", self._kept)
+        if match is not None:
+            rows = bytes(self._kept[match.end() :])
+            del self._kept[match.start() :]
+            self._state = "rows"
+            self._look_for_end(rows)
+        if b"<!" in self._kept or re.search(rb"<\w+:sheetData", self._kept):
+            self.is_plain = False
+
     def _look_for_end(self, piece: bytes) -> None:
-        both = self._overlap + piece
-        end = both.find(b"</sheetData>")
+        rows = self._rest + piece
+        end = rows.find(_END)
         if end >= 0:
-            self._tail += both[end + 12 :]
-            self._state = "tail"
-        self._overlap = both[-11:]
+            self._kept += rows[end + len(_END) :]
+            self._state = "after"
+        self._rest = rows[1 - len(_END) :]
 
     def pieces(self) -> Iterator[bytes]:
         """Give the XML without its rows."""
-        yield bytes(self._head)
-        yield bytes(self._tail)
+        yield bytes(self._kept)
 
 
 def _number(text: str | None) -> int:

@@ -1,9 +1,9 @@
 """A sheet's XML -> its cells as they are written, in frames of some ten thousand.
 
-There are two scanners, and what they give is the same. The fast one cuts the XML at `<c ` and takes the pieces apart with
-one regular expression inside polars: it reads the form that Excel, LibreOffice and all known libraries write, five times
-as fast as expat called from Python. Every byte of a piece must fit that expression: whatever does not raises `NotPlain`,
-and the sheet is read again by the slow one, which understands all XML.
+There are two scanners, and what they give is the same. The fast one cuts the XML at `<c r="` and takes the pieces apart
+with one regular expression inside polars: it reads the form that Excel, LibreOffice and all known libraries write, five
+times as fast as expat called from Python. Every byte of a piece must fit that expression: whatever does not raises
+`NotPlain`, and the sheet is read again by the slow one, which understands all XML.
 """
 
 import re
@@ -31,13 +31,21 @@ CHUNK = 4 << 20
 _MAX_ROW = 256 << 20
 _SLOW_CELLS = 100_000
 
+_ATTRIBUTES = r'(?: (?:s="(?P<style>[0-9]{1,6})"|t="(?P<type>[a-zA-Z]{1,9})"|(?:cm|vm|ph)="[0-9a-z]*"))*'
+_INLINE = r'is><t(?: xml:space="preserve")?>(?P<inline>[^<]*)</t></is>'
+_ROWS = r"(?:[ \t\n]|<(?:/row|row(?: [^<>]*)?)>)*$"
 _CELL = (
-    r'^r="(?P<letters>[A-Z]{1,3})(?P<row>[1-9]\d{0,8})"(?: s="(?P<style>\d{1,6})")?(?: t="(?P<type>\w+)")?'
-    r'(?: (?:cm|vm|ph)="\w+")*\s*(?:/>|>(?P<formula><f(?: [^<>]*)?(?:/>|>[^<]*</f>))?'
-    r'(?:<v(?: xml:space="preserve")?>(?P<value>[^<]*)</v>|<v/>)?'
-    r'(?:<is><t(?: xml:space="preserve")?>(?P<inline>[^<]*)</t></is>)?</c>)'
-    r"\s*(?:(?:</row>|<row(?: [^<>]*)?>)\s*)*$"
+    rf'^(?P<letters>[A-Z]{{1,3}})(?P<row>[1-9][0-9]{{0,8}})"{_ATTRIBUTES}'
+    rf"(?:/>|><(?:(?P<formula>f(?: [^<>]*)?>[^<]*</f>)<)?(?:v(?:/|>(?P<value>[^<]*)</v)><)?(?:{_INLINE}<)?/c>){_ROWS}"
 )
+"""One byte ahead always tells where to go on, so that Rust's "one-pass" engine takes it: three times as fast."""
+_RARER_CELL = (
+    rf'^(?P<letters>[A-Z]{{1,3}})(?P<row>[1-9][0-9]{{0,8}})"{_ATTRIBUTES}\s*>\s*'
+    r"(?:<(?P<formula>f(?: [^<>]*)?(?:/>|>[^<]*</f>))\s*)?"
+    r'(?:<v(?: xml:space="preserve")?>(?P<value>[^<]*)</v>\s*|<v/>\s*)?'
+    rf"(?:<{_INLINE}\s*)?</c>{_ROWS}"
+)
+"""Formulas that are shared with other cells, and line breaks between the tags."""
 _BETWEEN = re.compile(r"\s*(?:(?:</row>|<row(?: [^<>]*)?>)\s*)*")
 _START = re.compile(rb"<sheetData\s*(/?)>")
 _ROW = re.compile(r"<row [^<>]*>")
@@ -77,13 +85,10 @@ def _iter_rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _scan(text: str) -> pl.DataFrame:
-    parts = pl.Series("parts", [text]).str.split("<c ").explode()
+    parts = pl.Series("parts", [text]).str.split('<c r="').explode()
     if not _BETWEEN.fullmatch(parts[0]):
         raise NotPlain
-    found = parts.slice(1).str.extract_groups(_CELL).struct.unnest()
-    if found["letters"].null_count():
-        raise NotPlain
-    found = found.filter(pl.any_horizontal(pl.col("formula", "value", "inline").is_not_null()))
+    found = _take_apart(parts.slice(1)).filter(pl.any_horizontal(pl.col("formula", "value", "inline").is_not_null()))
     letters = found["letters"].unique()
     columns = letters.map_elements(column_number, return_dtype=pl.UInt16)
     frame = found.select(
@@ -91,12 +96,24 @@ def _scan(text: str) -> pl.DataFrame:
         pl.col("letters").replace_strict(letters, columns, return_dtype=pl.UInt16).alias("column"),
         pl.col("style").cast(pl.UInt32).fill_null(0),
         pl.col("type").fill_null("n"),
-        pl.col("formula").str.replace_all("<[^<>]*>", ""),
+        pl.col("formula").str.replace("^f[^<>]*>", "").str.strip_suffix("</f>"),
         pl.coalesce("value", "inline").alias("value"),
     )
     if "&" in text:
         frame = frame.with_columns(unescape_entities(frame[one]) for one in ("formula", "value"))
     return frame.with_columns(pl.col("row").is_in(_hidden_rows(text)).alias("is_hidden"))
+
+
+def _take_apart(parts: pl.Series) -> pl.DataFrame:
+    found = parts.str.extract_groups(_CELL).struct.unnest()
+    rarer = found["letters"].is_null()
+    if rarer.any():
+        again = parts.filter(rarer).str.extract_groups(_RARER_CELL).struct.unnest()
+        if again["letters"].null_count():
+            raise NotPlain
+        at = rarer.arg_true()
+        found = found.with_columns(found[name].scatter(at, again[name]) for name in again.columns)
+    return found
 
 
 def _hidden_rows(text: str) -> list[int]:

@@ -72,16 +72,19 @@ def survey(package: Package, sheet: Sheet) -> Layout:
     for piece in package.iter_bytes(sheet.part):
         frame.take(piece)
         if not frame.is_plain:
-            break
-    if frame.is_plain:
-        return read_layout(frame.pieces())
+            return survey_slowly(package, sheet)
+    return read_layout(frame.pieces())
+
+
+def survey_slowly(package: Package, sheet: Sheet) -> Layout:
+    """Read the layout of a sheet in any form of XML."""
     layout = read_layout(package.iter_bytes(sheet.part))
     layout.is_plain = False
     return layout
 
 
 def iter_cells(package: Package, sheet: Sheet, layout: Layout) -> Iterator[pl.DataFrame]:
-    """Pull the cells of `sheet` with the scanner that can read it; raise `NotPlain` when that turns out to be the slow one."""
+    """Pull the cells of `sheet`; raise `NotPlain` when it turns out that only the slow scanner can read them."""
     pieces = package.iter_bytes(sheet.part, size=CHUNK)
     return iter_plain(pieces) if layout.is_plain else iter_any(pieces)
 

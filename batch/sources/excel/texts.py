@@ -7,7 +7,7 @@ import polars as pl
 
 from batch.sources.excel.markup import MarkupError, NotPlain, parse
 
-_PLAIN = r'^(?:<t(?: xml:space="preserve")?>(?P<text>[^<]*)</t>|<t/>)</si>\s*$'
+_PLAIN = r'^<t(?: xml:space="preserve")?>([^<]*)</t></si>[ \t\n]*$'
 _START = re.compile(rb"<sst(?: [^<>]*)?>")
 _ENTITY = re.compile(r"&([^;&]*);?")
 _CONTROL = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -36,12 +36,10 @@ def _iter_plain(pieces: Iterable[bytes]) -> Iterator[pl.Series]:
         if parts[0].strip():
             raise NotPlain
         parts = parts.slice(1)
-        plain = parts.str.contains(_PLAIN)
-        texts = unescape_entities(parts.str.extract(_PLAIN, 1))
-        if not plain.all():
-            rich = (~plain).arg_true()
-            texts = texts.scatter(rich, [_rich_text(one) for one in parts.gather(rich)])
-        yield texts.fill_null("")
+        texts = parts.str.extract(_PLAIN, 1)
+        rich = texts.is_null().arg_true()
+        texts = unescape_entities(texts) if "&" in text else texts
+        yield texts.scatter(rich, [_rich_text(one) for one in parts.gather(rich)]) if len(rich) else texts
 
 
 def _iter_stretches(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -64,7 +62,7 @@ def _iter_stretches(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def _rich_text(part: str) -> str:
     if part.count("</si>") != 1 or not part.rstrip().endswith("</si>"):
         raise NotPlain
-    return _read_any([f"<si>{part}".encode()])[0]
+    return str(_read_any([f"<si>{part}".encode()])[0])
 
 
 def _read_any(pieces: Iterable[bytes]) -> pl.Series:
