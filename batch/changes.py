@@ -67,9 +67,7 @@ class Sieve:
         self._has_nested = any("." in key or "[" in key for key in self._keys)
         shape = {key: one.field.type for key, one in self._by_key.items() if one.field}
         row: Any = TypedDict("Row", shape, total=False)  # type: ignore[misc]  # the columns are known only now
-        self._adapter: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(
-            list[row], config=ConfigDict(hide_input_in_errors=True)
-        )
+        self._adapter: TypeAdapter[Any] = TypeAdapter(list[row], config=ConfigDict(hide_input_in_errors=True))
         self.counts = {one.index: ColumnCount() for one in (columns.id, *columns.fields)}
 
     def sift(self, frame: pl.DataFrame) -> Sifted:

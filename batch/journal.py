@@ -87,6 +87,10 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was committed is in it."""
         self._db.close()
 
     # -- meta ---------------------------------------------------------------------------------------------------
@@ -226,6 +230,14 @@ class Journal:
         """Count the rows that have a fate, by outcome."""
         rows = self._db.execute("SELECT outcome, count(*) FROM fate GROUP BY outcome")
         return {Outcome(outcome): count for outcome, count in rows}
+
+    def count_final_changes(self) -> int:
+        """Count the changes that nothing more is to be done about; rows that never were a change do not count."""
+        (count,) = self._db.execute(
+            "SELECT count(DISTINCT number) FROM fate WHERE outcome IN ('updated', 'unchanged', 'rejected') "
+            "AND NOT (outcome = 'unchanged' AND problems IS NOT NULL)"
+        ).fetchone()
+        return int(count)
 
     def tallies(self) -> dict[str, int]:
         """Read the tallies."""

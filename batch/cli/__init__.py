@@ -1,0 +1,185 @@
+"""Commands and options: the only room that knows click and prints.
+
+    __init__.py   the commands                options.py   the options, and what settings they make
+    screen.py     before, while and after     pages.py     check, endpoints: what they show
+
+Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
+with `--yes`; every way to end goes through one boundary that maps it to an exit code; no traceback, no secret.
+Starting is cheap: what reads files or talks HTTP is imported by the commands that need it.
+"""
+
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from batch import __version__
+from batch.cli.options import endpoint_option, input_options, run_options, to_settings
+from batch.errors import BatchError, ExitCode
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="batch")
+def batch() -> None:
+    """Change thousands of customer records from a spreadsheet, and know what happened to every row.
+
+    INPUT is a CSV, XLSX or Parquet file, "-" for CSV on standard input, or a folder or pattern of Parquet files.
+    Results go to a run folder beside the input; what needs fixing or another try is in its failures file, which is
+    the next input as it is.
+    """
+
+
+@batch.command(short_help="Validate every row; no network.")
+@input_options
+def check(**values: Any) -> None:
+    """Validate every row of INPUT, and show what each column is taken for. Nothing is sent, no key is needed."""
+    from batch import job
+    from batch.cli import pages
+    from batch.cli.screen import Screen
+
+    settings = to_settings(values)
+    screen = Screen(settings)
+    with screen.working():
+        checked = job.check(settings)
+    if settings.json_output:
+        click.echo(pages.as_json(checked.summary))
+    else:
+        pages.show_check(screen, checked)
+    sys.exit(checked.summary.exit_code)
+
+
+@batch.command(short_help="Send what INPUT changes.")
+@input_options
+@run_options
+def update(**values: Any) -> None:
+    """Validate INPUT, show what will happen, ask, send, and write down what became of every row.
+
+    The same command again goes on where it stopped.
+    """
+    from batch import job
+    from batch.cli import pages
+    from batch.cli.screen import Screen
+
+    settings = to_settings(values)
+    screen = Screen(settings)
+    try:
+        closing = job.update(settings, screen, job.World(os.environ))
+    except job.Declined:
+        raise BatchError("Nothing was sent.") from None
+    finally:
+        screen.leave()
+    if settings.json_output:
+        click.echo(pages.as_json(closing.summary))
+    pages.show_closing(screen, closing)
+    sys.exit(closing.summary.exit_code)
+
+
+@batch.command(short_help="Make the results files again.")
+@click.argument("run_folder", type=click.Path(file_okay=False))
+@click.option("--json", "json_output", is_flag=True, help="The summary as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="Errors only.")
+def results(run_folder: str, json_output: bool, quiet: bool) -> None:
+    """Make the results files of RUN_FOLDER again from its journal, and show the summary."""
+    from pathlib import Path
+
+    from batch import job
+    from batch.cli import pages
+    from batch.cli.screen import Screen
+    from batch.settings import Settings
+
+    screen = Screen(Settings(json_output=json_output, quiet=quiet))
+    closing = job.results(Path(run_folder), screen.note)
+    if json_output:
+        click.echo(pages.as_json(closing.summary))
+    pages.show_closing(screen, closing)
+    sys.exit(closing.summary.exit_code)
+
+
+@batch.command(short_help="What there is, and its fields.")
+@click.argument("name", required=False)
+@click.option("--json", "json_output", is_flag=True, help="As JSON on stdout.")
+def endpoints(name: str | None, json_output: bool) -> None:
+    """List the endpoints, or show the fields of endpoint NAME: types, limits, labels."""
+    from batch.cli import pages
+
+    click.echo(pages.endpoints_page(name, as_json=json_output))
+
+
+@batch.command(short_help="An empty spreadsheet with the right headers.")
+@endpoint_option
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The .xlsx or .csv to write.")
+@click.option("--sandbox", is_flag=True, help="With the custom fields of a sandbox.")
+@click.option("--base-url", help="With the custom fields at this address.")
+@click.option("--token-file", type=click.Path(dir_okay=False), help="A file with the key: with your custom fields.")
+@click.option("--force", is_flag=True, help="Write over an existing file.")
+def template(**values: Any) -> None:
+    """Write an empty spreadsheet with the headers of an endpoint.
+
+    With a key (or --sandbox), the organisation's custom fields are columns too.
+    """
+    from batch.cli import pages
+
+    click.echo(pages.make_template(values), err=True)
+
+
+@batch.command(
+    short_help="The imitated APIs on a loopback port.",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sandbox(arguments: tuple[str, ...]) -> None:
+    """Serve both imitated APIs on 127.0.0.1 until stopped; --help shows the switches."""
+    from batch.sandbox.__main__ import main as serve
+
+    sys.exit(serve(list(arguments)))
+
+
+def main() -> NoReturn:
+    """Run the command line: the one boundary at which every way to end becomes an exit code."""
+    try:
+        batch.main(standalone_mode=False, prog_name=os.environ.get("BATCH_COMMAND", "batch"))
+        code = int(ExitCode.OK)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.Abort:
+        code = _fail("Interrupted. Nothing more was sent; run the same command again to go on.", ExitCode.INTERRUPTED)
+    except KeyboardInterrupt:
+        code = _fail("Interrupted. Nothing more was sent; run the same command again to go on.", ExitCode.INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        code = int(ExitCode.COULD_NOT_START)
+    except BatchError as error:
+        code = _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that closing it at exit does not fail again
+        code = 141  # as a shell reports SIGPIPE
+    except OSError as error:
+        code = _fail(f"{error.filename or 'The disk'}: {error.strerror or error}.", ExitCode.COULD_NOT_START)
+    except Exception as error:
+        code = _bug(error)
+    sys.exit(code)
+
+
+def _fail(message: str, code: ExitCode) -> int:
+    click.echo(message, err=True)
+    return int(code)
+
+
+def _bug(error: Exception) -> int:
+    """Say that it is our fault; the traceback (file names and lines only) goes to who asks for it."""
+    import traceback
+
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    click.echo(
+        f"This is a bug in batch ({type(error).__name__} at {os.path.basename(where.filename)}:{where.lineno}). "
+        "The journal is intact. Please report it with the command that you used.",
+        err=True,
+    )
+    if os.environ.get("BATCH_DEBUG"):
+        for frame in traceback.extract_tb(error.__traceback__):
+            click.echo(f"  {frame.filename}:{frame.lineno} {frame.name}", err=True)
+    return int(ExitCode.BUG)

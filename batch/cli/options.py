@@ -1,0 +1,108 @@
+"""The options, and what settings they make: option > environment > batch.toml > default.
+
+Promises: each option is also `BATCH_<NAME>` in the environment and a key of `batch.toml` (beside the input, else in the
+current folder); what was not given anywhere is left to the defaults of `Settings`.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+ENVIRONMENT = "BATCH_"
+
+
+def _option(*names: str, **kwargs: Any) -> Callable[[F], F]:
+    long = next(name for name in names if name.startswith("--"))
+    variable = ENVIRONMENT + long.partition("/")[0].lstrip("-").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_envvar=False, **kwargs)
+
+
+endpoint_option = _option("-e", "--endpoint", metavar="NAME", help="What to change, such as dualentry.customers.")
+
+INPUT_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.argument("input", metavar="INPUT"),
+    endpoint_option,
+    _option("--out", metavar="FOLDER", help="The run folder; default: <input>.batch/<time> beside the input."),
+    click.option(
+        "--map", "map", metavar='"HEADER=FIELD"', multiple=True,
+        help='What a header stands for; "HEADER=" leaves the column out. Repeatable.',
+    ),
+    _option("--sheet", metavar="NAME", help="The sheet of a workbook; default: the first."),
+    _option("--delimiter", metavar="C", help='What separates the cells of a CSV file; "tab" for tabs.'),
+    _option("--encoding", metavar="NAME", help="The encoding of a CSV file, such as cp1252."),
+    _option("--hidden", type=click.Choice(["include", "skip"]), help="What to do with hidden rows of a workbook."),
+    _option("--decimal", metavar="C", help='The decimal mark of numbers, "." or ",".'),
+    _option(
+        "--date-format", type=click.Choice(["iso", "dmy", "mdy"]),
+        help="How dates are written: 2026-04-03, day first, or month first.",
+    ),
+    _option("--clear-token", metavar="TEXT", help="The cell text that empties a field; default: <clear>."),
+    _option("--limit", type=int, metavar="N", help="Only the first N rows."),
+    _option("--key", metavar="FIELD", help="Find records by this field of yours instead of the API's id."),
+    _option("--compare/--no-compare", default=None, help="Read first and send only what differs (default), or not."),
+    _option("--json", "json_output", is_flag=True, default=None, help="The summary as JSON on stdout."),
+    _option("--quiet", is_flag=True, default=None, help="Errors only."),
+)  # fmt: skip
+
+RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    _option("--base-url", metavar="URL", help="The API's address instead of the maker's."),
+    _option("--sandbox", is_flag=True, default=None, help="Send to an imitation of the API, started for this run."),
+    _option("--token-file", metavar="FILE", help="A file that holds the key or token."),
+    _option("--max-at-once", type=int, metavar="N", help="Requests in flight; default: 16."),
+    _option("--max-per-second", type=float, metavar="X", help="Requests a second, instead of the documented limits."),
+    _option("--max-attempts", type=int, metavar="N", help="Tries for one change; default: 6."),
+    _option("--max-wait", type=float, metavar="SECONDS", help="The longest wait the API may ask for; default: 300."),
+    _option("--max-failures", metavar="N|N%", help="Stop after so many rejections."),
+    _option(
+        "--invalid", type=click.Choice(["skip", "abort"]),
+        help="Leave invalid rows behind (default), or send nothing while there are any.",
+    ),
+    _option("--new", is_flag=True, default=None, help="Start over instead of resuming."),
+    _option("--yes", is_flag=True, default=None, help="Do not ask."),
+)  # fmt: skip
+
+
+def input_options(command: F) -> F:
+    """Add what reading and checking an input needs."""
+    for option in reversed(INPUT_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run_options(command: F) -> F:
+    """Add what sending needs."""
+    for option in reversed(RUN_OPTIONS):
+        command = option(command)
+    return command
+
+
+def to_settings(values: Mapping[str, Any]) -> Any:
+    """Merge options, environment and `batch.toml`; raises SettingsError."""
+    import os
+
+    from batch.settings import make_settings, read_file
+
+    given = {name: value for name, value in values.items() if value is not None and name != "map"}
+    folders = [Path.cwd()]
+    if given.get("input", "-") != "-":
+        folders.insert(0, Path(given["input"]).parent)
+    from_file = read_file(list(dict.fromkeys(folders)), given.get("endpoint"))
+    settings = from_file | given | {"map": from_file.get("map", {}) | _mapping(values.get("map") or (), os.environ)}
+    if not settings.get("endpoint"):
+        raise click.UsageError("Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints")
+    return make_settings(settings)
+
+
+def _mapping(options: tuple[str, ...], environment: Mapping[str, str]) -> dict[str, str]:
+    """Read `HEADER=FIELD` pairs; in BATCH_MAP each stands on a line of its own. The last `=` is the one that counts."""
+    pairs = {}
+    for text in (*environment.get("BATCH_MAP", "").splitlines(), *options):
+        header, equals, field = text.rpartition("=")
+        if text.strip() and not (equals and header.strip()):
+            raise click.UsageError(f'--map "{text}": write it as "HEADER=FIELD", or "HEADER=" to leave a column out.')
+        if text.strip():
+            pairs[header.strip()] = field.strip()
+    return pairs

@@ -1,0 +1,99 @@
+"""What a person sees before and while a run goes on.
+
+Promises: a question only on a terminal and never with `--yes`; on a terminal a progress bar, elsewhere a line every
+10 s; foreign text has its control characters made visible; colours only underline what the words say (NO_COLOR).
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from batch.cli import words
+from batch.job.watch import Preflight, Progress
+from batch.model import Outcome, visible
+from batch.settings import Settings
+
+LINE_SECONDS = 10.0
+BAR_SECONDS = 0.2
+STYLES = {
+    Outcome.UPDATED: "green", Outcome.UNCHANGED: "bright_black", Outcome.INVALID: "yellow",
+    Outcome.REJECTED: "yellow", Outcome.FAILED: "red", Outcome.UNKNOWN: "red", Outcome.UNSENT: "red",
+}  # fmt: skip
+
+
+class Screen:
+    """The watcher at standard error."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.is_terminal = sys.stderr.isatty()
+        self.can_ask = self.is_terminal and sys.stdin.isatty() and not settings.yes
+        self.interval: float | None = None if settings.quiet else BAR_SECONDS if self.is_terminal else LINE_SECONDS
+        self._bar: Any = None
+        self._began = time.monotonic()
+        self._last_line = -LINE_SECONDS
+
+    def say(self, text: str = "", *, style: str | None = None) -> None:
+        """Write a line to standard error, unless --quiet."""
+        if not self.settings.quiet:
+            self._pause_bar()
+            click.secho(text, err=True, fg=style if style and not words.is_colourless() else None)
+
+    def note(self, text: str) -> None:
+        """Something the person should know."""
+        self.say(visible(text))
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Run something that may take a while."""
+        yield
+
+    # -- before -------------------------------------------------------------------------------------------------
+
+    def confirm(self, preflight: Preflight) -> bool:
+        """Show what is about to happen, and ask where there is somebody to ask."""
+        for line in words.preflight(preflight, self.settings):
+            self.say(line)
+        if not self.can_ask:
+            return True
+        answer = click.confirm("Send?", default=False, err=True)
+        self._began = time.monotonic()
+        return answer
+
+    # -- while --------------------------------------------------------------------------------------------------
+
+    def progress(self, progress: Progress) -> None:
+        """Show a moment of the run."""
+        if self.is_terminal:
+            self._draw(progress)
+            return
+        if time.monotonic() - self._last_line >= LINE_SECONDS - 0.5 and time.monotonic() - self._began > 1:
+            self._last_line = time.monotonic()
+            click.echo(f"{sum(progress.counts.values())}/{progress.rows}  {words.progress(progress)}", err=True)
+
+    def _draw(self, progress: Progress) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import Progress as Bars
+
+            columns = (BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("{task.fields[words]}", markup=False))
+            self._bar = Bars(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
+            self._bar.add_task("rows", total=progress.rows, words="")
+            self._bar.start()
+        (task,) = self._bar.task_ids
+        self._bar.update(task, completed=sum(progress.counts.values()), words=words.progress(progress), refresh=True)
+
+    def _pause_bar(self) -> None:
+        """Take the bar away before something else is written; the next moment draws it again."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def leave(self) -> None:
+        """Give the terminal back."""
+        self._pause_bar()

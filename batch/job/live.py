@@ -1,0 +1,119 @@
+"""The part of a job that talks to the API: read what is there, send what differs, until the last change or a stop.
+
+Promises: changes are pulled, never pushed, so memory is flat whatever the API's pace; the first write leaves long
+before the last read; a stop lets what is in flight finish and leaves every other row unsent; a row's trouble never
+crosses a task group.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
+
+from batch.errors import JournalError
+from batch.job.reading import Reader
+from batch.journal import Journal
+from batch.model import Change, Outcome
+from batch.retry import FailureLimit
+from batch.sender import Parcel, Sender, StopSign
+
+OPEN_PER_SLOT = 4
+"""Changes under way (most of them waiting) for each slot."""
+
+
+@dataclass(slots=True)
+class Live:
+    """One stretch of sending, from the first change that has no final outcome to the last."""
+
+    changes: Callable[[], Iterator[Change]]
+    reader: Reader
+    sender: Sender
+    journal: Journal
+    stop: StopSign
+    failure_limit: FailureLimit | None = None
+    answered: int = 0
+    rejected: int = 0
+
+    @property
+    def max_at_once(self) -> int:
+        """Slots for attempts."""
+        return self.sender.caller.gate.max_at_once
+
+    async def send_all(self) -> None:
+        """Bring every change to its outcome, or stop."""
+        fresh, to_read = anyio.create_memory_object_stream[Change](self.reader.batch_size)
+        ready, to_send = anyio.create_memory_object_stream[Parcel](self.max_at_once)
+        async with anyio.create_task_group() as workers, to_read, ready:
+            workers.start_soon(self._feed, fresh)
+            workers.start_soon(self._send, to_send)
+            for _ in range(self._readers()):
+                workers.start_soon(self._prepare, to_read.clone(), ready.clone())
+            to_read.close()
+            ready.close()
+
+    def _readers(self) -> int:
+        if not self.reader.reads:
+            return 1
+        return 2 if self.reader.batch_size > 1 else self.max_at_once
+
+    async def _feed(self, fresh: ObjectSendStream[Change]) -> None:
+        async with fresh:
+            for change in self._iter_open():
+                if self.stop.is_up:
+                    return
+                await fresh.send(change)
+
+    def _iter_open(self) -> Iterator[Change]:
+        """Yield the changes that have no final outcome yet."""
+        final: set[int] = set()
+        seen_to = 0
+        for change in self.changes():
+            if change.number > seen_to or change.number < seen_to - WINDOW:
+                seen_to = change.number + WINDOW
+                final = self.journal.final_rows(change.number, seen_to)
+            if change.number not in final:
+                yield change
+
+    async def _prepare(self, changes: ObjectReceiveStream[Change], ready: ObjectSendStream[Parcel]) -> None:
+        async with changes, ready:
+            while batch := await self._take(changes):
+                for parcel in await self.reader.make_ready(batch):
+                    await ready.send(parcel)
+            async for _ in changes:
+                pass  # after a stop: let the feeder come to its end
+
+    async def _take(self, changes: ObjectReceiveStream[Change]) -> list[Change]:
+        """Take as many changes as one read serves; [] at the end and after a stop."""
+        batch: list[Change] = []
+        while len(batch) < self.reader.batch_size and not self.stop.is_up:
+            try:
+                batch.append(await changes.receive())
+            except anyio.EndOfStream:
+                break
+        return [] if self.stop.is_up else batch
+
+    async def _send(self, parcels: ObjectReceiveStream[Parcel]) -> None:
+        under_way = anyio.Semaphore(self.max_at_once * OPEN_PER_SLOT)
+        async with parcels, anyio.create_task_group() as tasks:
+            async for parcel in parcels:
+                if not self.stop.is_up:
+                    await under_way.acquire()
+                    tasks.start_soon(self._send_one, parcel, under_way)
+
+    async def _send_one(self, parcel: Parcel, under_way: anyio.Semaphore) -> None:
+        try:
+            outcome = await self.sender.send(parcel)
+        except JournalError:
+            return  # whoever writes the journal has put up the stop sign
+        finally:
+            under_way.release()
+        self.answered += 1
+        self.rejected += outcome is Outcome.REJECTED
+        limit = self.failure_limit
+        if limit is not None and limit.is_exceeded(self.rejected, self.answered):
+            self.stop.put_up(f"{self.rejected} changes were rejected, more than --max-failures allows.")
+
+
+WINDOW = 10_000
+"""Rows looked up in the journal at once when a run is resumed."""

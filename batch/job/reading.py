@@ -1,0 +1,154 @@
+"""Changes -> parcels: read the current records, keep what differs, and settle what needs no sending.
+
+Promises: a record that is not there is rejected before any write; a record that already has the values is unchanged and
+costs no write; what an earlier part of the run sent without an answer is settled before it is sent again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from batch import compare
+from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
+from batch.journal import Journal
+from batch.model import Change, Fate, Intent, Outcome, Problem, visible
+from batch.retry import Verdict
+from batch.sender import Answer, Caller, Parcel
+from batch.transport import Reply
+
+NOT_THERE = Problem("there is no customer with this id", field="id")
+TAKEN_UP = Problem("no answer came, but reading back showed that it was applied")
+
+
+@dataclass(slots=True)
+class Reader:
+    """Makes changes ready to send. `is_compared`: what is the same already is not sent."""
+
+    caller: Caller
+    endpoint: Endpoint
+    journal: Journal
+    is_compared: bool
+    note: Callable[[str], None]
+
+    @property
+    def reads(self) -> bool:
+        """Whether current records are read at all."""
+        return self.is_compared or self.endpoint.writes_whole
+
+    @property
+    def batch_size(self) -> int:
+        """How many changes one read serves."""
+        return self.endpoint.records_per_read if self.reads else 1
+
+    async def make_ready(self, batch: Sequence[Change]) -> list[Parcel]:
+        """Read the records of `batch` and give what is to be sent; every other change gets its outcome here."""
+        if not self.reads:
+            return [self._unread(change) for change in batch]
+        answer = await self.caller.ask(self.endpoint.read([one.id for one in batch]))
+        match answer.judgement.verdict:
+            case Verdict.DONE:
+                return self._compare_all(batch, answer)
+            case Verdict.REFUSED if self.endpoint.records_per_read > 1 and not self.endpoint.writes_whole:
+                return self._go_on_unread(batch, answer)
+            case Verdict.REFUSED:
+                self._settle_all(batch, Outcome.REJECTED, self._refusals(answer), answer.status)
+            case Verdict.AGAIN if not (answer.is_cut or self.caller.stop.is_up):
+                problem = Problem(f"the record could not be read: {answer.cause}")
+                self._settle_all(batch, Outcome.FAILED, [problem], answer.status)
+            case _:
+                pass  # the run stops: these rows stay as they are, unsent or as an earlier part left them
+        return []
+
+    async def read_back(self, parcel: Parcel) -> Record | None:
+        """Read one record again, None when that does not work."""
+        answer = await self.caller.ask(self.endpoint.read([parcel.change.id]))
+        if answer.judgement.verdict is not Verdict.DONE or not isinstance(answer.reply, Reply):
+            return None
+        try:
+            records = self.endpoint.records(answer.reply)
+        except UnreadableReplyError:
+            return None
+        wanted = parcel.change.id.casefold()
+        return next((one for one in records if self.endpoint.record_id(one).casefold() == wanted), None)
+
+    def _unread(self, change: Change) -> Parcel:
+        return Parcel(change, change.fields, earlier=self.journal.intent(change.number))
+
+    def _go_on_unread(self, batch: Sequence[Change], answer: Answer) -> list[Parcel]:
+        """This API does not let us list: go on without comparing, and say so."""
+        self.note(
+            f"The current records cannot be read ({answer.cause}), so nothing is compared: "
+            "every row is sent, also those that change nothing."
+        )
+        self.is_compared = False
+        return [self._unread(change) for change in batch]
+
+    def _refusals(self, answer: Answer) -> list[Problem]:
+        if answer.status == 404:
+            return [NOT_THERE]
+        said = self.endpoint.refusals(answer.reply) if isinstance(answer.reply, Reply) else [("", answer.cause)]
+        return [Problem(f"the record could not be read: {visible(text)[:500]}", field=name) for name, text in said[:3]]
+
+    def _compare_all(self, batch: Sequence[Change], answer: Answer) -> list[Parcel]:
+        assert isinstance(answer.reply, Reply)  # noqa: S101 - DONE is said of replies only
+        try:
+            records = self.endpoint.records(answer.reply)
+        except UnreadableReplyError as error:
+            self._settle_all(batch, Outcome.FAILED, [Problem(f"the record could not be read: {error}")], answer.status)
+            return []
+        known = {self.endpoint.record_id(record).casefold(): record for record in records}
+        parcels = [self._compare(change, known.get(change.id.casefold())) for change in batch]
+        return [parcel for parcel in parcels if parcel is not None]
+
+    def _compare(self, change: Change, record: Record | None) -> Parcel | None:
+        if record is None:
+            self._settle_all([change], Outcome.REJECTED, [NOT_THERE], 404)
+            return None
+        difference = compare.differing(self.endpoint, change.fields, record)
+        earlier = self.journal.intent(change.number)
+        if earlier is not None and earlier.attempts:
+            return self._take_up(change, record, earlier, difference)
+        if not self.is_compared:
+            return Parcel(change, change.fields, difference.before, record)
+        if difference.fields:
+            return Parcel(change, difference.fields, difference.before, record)
+        self._settle_all([change], Outcome.UNCHANGED, [])
+        return None
+
+    def _take_up(
+        self, change: Change, record: Record, earlier: Intent, difference: compare.Difference
+    ) -> Parcel | None:
+        """Settle a change that an earlier part of this run began to send."""
+        if not compare.differing(self.endpoint, earlier.fields, record).fields:
+            self._settle_all([change], Outcome.UPDATED, [TAKEN_UP], attempts=earlier.attempts)
+            return None
+        if earlier.before is None or compare.is_as_before(self.endpoint, earlier.before, record):
+            return Parcel(change, earlier.fields, earlier.before, record, earlier)
+        if self._is_failed(change):  # it was answered, so it was not applied: the other hand's values are the base now
+            return Parcel(change, difference.fields or change.fields, difference.before, record, earlier)
+        problems = [
+            Problem(
+                f"no answer came, and the record now shows {compare.show(now)}: it was {compare.show(was)}, "
+                f"and {compare.show(earlier.fields[name])} was sent (somebody else may have changed it)",
+                field=name,
+            )
+            for name, was in earlier.before.items()
+            if not self.endpoint.is_same(name, earlier.fields[name], now := self.endpoint.value(record, name))
+        ]
+        self._settle_all([change], Outcome.UNKNOWN, problems, attempts=earlier.attempts)
+        return None
+
+    def _is_failed(self, change: Change) -> bool:
+        fate = self.journal.fates(change.number, change.number).get(change.number)
+        return fate is not None and fate.outcome is Outcome.FAILED
+
+    def _settle_all(
+        self,
+        changes: Sequence[Change],
+        outcome: Outcome,
+        problems: Sequence[Problem],
+        status: int | None = None,
+        attempts: int = 0,
+    ) -> None:
+        for one in changes:
+            fates = [Fate(row, one.id, outcome, status, attempts, tuple(problems)) for row in one.rows]
+            self.journal.settle(one.number, fates)

@@ -1,0 +1,254 @@
+"""Runs on disk: which folder a run lives in, whether there is one to resume, and who holds it.
+
+Promises: the same input (bytes, endpoint, host, mapping, clear token, and whatever else changes what a row means)
+resumes the run that still has rows to retry; a folder with another input's run is never touched; two starts of one
+input never send at the same time. Folders are 0700.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from batch.errors import BusyError, FolderError
+from batch.journal import Journal
+from batch.model import CsvDialect, SheetStyle, Staged
+from batch.settings import Settings
+
+JOURNAL = "journal.sqlite"
+INPUT = "input.parquet"
+SUMMARY = "summary.json"
+MEANING = ("map", "clear_token", "sheet", "delimiter", "encoding", "hidden", "decimal", "date_format", "limit", "key")
+"""Settings that change what a row means: a run is the same only when they are."""
+
+
+def identity(settings: Settings, sha256: str, host: str) -> str:
+    """Fingerprint what makes a run the same run."""
+    values = settings.model_dump(mode="json")
+    parts = {name: values[name] for name in MEANING} | {"sha256": sha256, "endpoint": settings.endpoint, "host": host}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def parent_of(argument: str) -> Path:
+    """Name the folder that holds the runs on an input: `customers.xlsx` -> `customers.batch` beside it."""
+    if argument == "-":
+        return Path("stdin.batch")
+    path = Path(argument)
+    if path.is_dir():
+        return path.with_name(path.resolve().name + ".batch")
+    stem = path.stem if path.exists() else re.sub(r"[*?\[\]]+", "_", path.stem)
+    while any(mark in str(path.parent) for mark in "*?["):
+        path = path.parent
+    return path.with_name(f"{stem}.batch")
+
+
+def new_folder(parent: Path, *, prefix: str = "") -> Path:
+    """Make a new run folder in `parent`, named by the time (UTC)."""
+    name = prefix + datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    make_private(parent)
+    for number in range(1, 1000):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _unusable(parent, error) from None
+        return folder
+    raise FolderError(f"{parent}: there are too many runs of this second.")
+
+
+def make_private(folder: Path) -> None:
+    """Make `folder` (0700) unless it is there; raises FolderError when it cannot be used."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "no permission to write")
+    except OSError as error:
+        raise _unusable(folder, error) from None
+
+
+def _unusable(folder: Path, error: OSError) -> FolderError:
+    why = (error.strerror or "it cannot be made").lower()
+    return FolderError(f"{folder}: results cannot be written there ({why}). Name another place with --out.")
+
+
+# -- finding the run to resume --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A run folder with a journal: whose run it is, and whether rows are left to retry."""
+
+    folder: Path
+    identity: str
+    is_finished: bool
+    exit_code: int | None
+
+
+def look_into(folder: Path) -> Found | None:
+    """Read whose run is in `folder`, None when there is no journal; raises FolderError when it cannot be read."""
+    path = folder / JOURNAL
+    if not path.is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True)) as db:
+            meta = {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM meta")}
+            (final,) = db.execute(
+                "SELECT count(*) FROM fate WHERE outcome NOT IN ('failed', 'unknown', 'unsent')"
+            ).fetchone()
+    except (sqlite3.Error, ValueError) as error:
+        raise FolderError(
+            f"{path}: the journal of an earlier run cannot be read ({error}). "
+            "Move that folder away to start over, or name another one with --out."
+        ) from None
+    if "identity" not in meta:
+        return None
+    is_finished = final >= meta["staged"]["rows"] and meta.get("exit_code") is not None  # and its files were written
+    return Found(folder, meta["identity"], is_finished, meta.get("exit_code"))
+
+
+def _quoted(path: Path) -> str:
+    from urllib.parse import quote
+
+    return quote(str(path.resolve()))
+
+
+def find_unfinished(parent: Path, wanted: str) -> Path | None:
+    """Find the newest run in `parent` with this identity that has rows to retry."""
+    if not parent.is_dir():
+        return None
+    for folder in sorted((one for one in parent.iterdir() if one.is_dir()), reverse=True):
+        found = look_into(folder)
+        if found is not None and found.identity == wanted and not found.is_finished:
+            return folder
+    return None
+
+
+def look_into_out(folder: Path, wanted: str) -> Found | None:
+    """Look at the folder that --out names: None when it is free; raises FolderError when it is somebody else's."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise FolderError(f"--out {folder}: this is not a folder.")
+    found = look_into(folder)
+    if found is None:
+        if folder.is_dir() and any(one.name not in OURS for one in folder.iterdir()):
+            raise FolderError(f"--out {folder}: there are other files in it. Name a new or an empty folder.")
+        return None
+    if found.identity != wanted:
+        raise FolderError(
+            f"--out {folder}: it holds the run of another input (or of other options). Name another folder."
+        )
+    return found
+
+
+OURS = frozenset(
+    {INPUT, SUMMARY, ".lock", "plan.json", "plan.csv", "plan.xlsx"}
+    | {f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet")}
+)
+"""What a folder without a journal may hold and still be free: what a check, or a crash at the start, left."""
+
+
+# -- locks ----------------------------------------------------------------------------------------------------------
+
+
+def state_folder() -> Path:
+    """Name the folder for what outlives runs: locks, and what was learned about limits."""
+    given = os.environ.get("XDG_STATE_HOME", "")
+    try:
+        home = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+        folder = home / "batch"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    except (OSError, RuntimeError):  # Path.home() raises RuntimeError for a user without an entry
+        pass
+    owner = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()) / f"batch-{owner}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def held(path: Path, what: str, folder: Path) -> Iterator[None]:
+    """Hold the lock at `path` while the run in `folder` goes on; raises BusyError that names who holds it."""
+    holder = path.with_suffix(".holder")
+    lock = FileLock(path, timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BusyError(f"Another run holds {what}{_holder(holder)}. Wait for it, or stop it first.") from None
+    except OSError as error:
+        raise _unusable(path.parent, error) from None
+    try:
+        write_private(holder, json.dumps({"pid": os.getpid(), "folder": str(folder.resolve())}))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return f": process {known['pid']}, {known['folder']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def input_lock(sha256: str, endpoint: str, host: str) -> Path:
+    """Name the lock of an input, the same by whatever path the input or the folder is reached."""
+    key = hashlib.sha256(f"{sha256} {endpoint} {host}".encode()).hexdigest()[:32]
+    folder = state_folder() / "locks"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / f"{key}.lock"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a small file for this user only, whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+# -- what the journal keeps of the input ----------------------------------------------------------------------------
+
+
+def staged_as_meta(staged: Staged) -> dict[str, Any]:
+    """Turn what is known of the input into JSON (without its path: the folder may be moved)."""
+    return asdict(staged) | {"path": INPUT}
+
+
+def staged_from_meta(folder: Path, meta: Mapping[str, Any]) -> Staged:
+    """Read back what `staged_as_meta` kept."""
+    values = dict(meta["staged"])
+    values["path"] = folder / INPUT
+    values["headers"], values["notes"] = tuple(values["headers"]), tuple(values["notes"])
+    values["dialect"] = CsvDialect(**values["dialect"]) if values["dialect"] else None
+    values["style"] = SheetStyle(**values["style"]) if values["style"] else None
+    return Staged(**values)
+
+
+def open_run(folder: Path) -> tuple[Journal, dict[str, Any], Staged]:
+    """Open the run in `folder`; raises FolderError when there is none."""
+    if not (folder / JOURNAL).is_file():
+        raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
+    journal = Journal.open(folder / JOURNAL)
+    meta = journal.meta()
+    if not (folder / INPUT).is_file():
+        raise FolderError(f"{folder}: {INPUT} is missing, so the rows of this run are not known any more.")
+    return journal, meta, staged_from_meta(folder, meta)

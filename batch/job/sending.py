@@ -1,0 +1,203 @@
+"""One event loop's worth of a run: open the connection, send, watch the signals, tell the progress.
+
+Promises: SIGINT and SIGTERM stop taking rows, give what is in flight 20 s, and end with everything written down; a
+second one ends the process at once, with the journal intact.
+"""
+
+import math
+import os
+import random
+import signal
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import anyio
+
+from batch import compare
+from batch.endpoints.base import Definition, Endpoint
+from batch.errors import ExitCode, JournalError, StoppedError
+from batch.job import runs
+from batch.job.live import Live
+from batch.job.opening import Run
+from batch.job.reading import Reader
+from batch.job.target import Target, World
+from batch.job.watch import Progress, Watcher
+from batch.pacer import Bucket, Gate, Limits, Pacer, load_learned, save_learned
+from batch.retry import FailureLimit, RetryPolicy, Verdict
+from batch.sender import Caller, Sender, StopSign
+from batch.settings import Settings
+from batch.transport import Reply, Session
+
+GRACE = 20.0
+"""Seconds that attempts in flight are given after the first signal."""
+RATE_SECONDS = 10.0
+SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+MAX_PAGES = 100
+
+
+@dataclass(slots=True)
+class Sending:
+    """A run that sends: what it sends to, and how it ended."""
+
+    run: Run
+    target: Target
+    settings: Settings
+    watcher: Watcher
+    world: World
+    stop: StopSign = field(default_factory=StopSign)
+    signalled: ExitCode | None = None
+    _made: int = 0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint, with the organisation's custom fields once they are known."""
+        return self.run.survey.endpoint
+
+    async def fetch_definitions(self) -> list[Definition]:
+        """Read the organisation's custom fields; raises StoppedError when the API cannot be asked at all."""
+        found: list[Definition] = []
+        async with self._session() as session:
+            caller = self._caller(session)
+            for page in range(MAX_PAGES):
+                answer = await caller.ask(self.endpoint.definitions_call(page))
+                if self.stop.is_up or answer.judgement.verdict is Verdict.AGAIN:
+                    raise StoppedError(self.stop.reason or f"The custom fields could not be read: {answer.cause}.")
+                if not isinstance(answer.reply, Reply) or answer.judgement.verdict is not Verdict.DONE:
+                    self.watcher.note(f"The custom fields could not be read ({answer.cause}): their values go as text.")
+                    break
+                fresh = [one for one in self.endpoint.read_definitions(answer.reply) if one not in found]
+                if not fresh:
+                    break
+                found += fresh
+        return found
+
+    async def send(self) -> None:
+        """Send every change that has no final outcome yet."""
+        async with self._session() as session, anyio.create_task_group() as around:
+            caller = self._caller(session)
+            around.start_soon(self._keep_journal)
+            around.start_soon(self._watch_signals)
+            around.start_soon(self._tell_progress, caller.gate)
+            await self._live(caller).send_all()
+            around.cancel_scope.cancel()
+        if self.run.journal.error is None:
+            self.run.journal.flush()
+            self._keep_learned(caller.gate.pacer)
+
+    # -- the parts ----------------------------------------------------------------------------------------------
+
+    def _session(self) -> Session:
+        transport = self.world.transport() if self.world.transport else None
+        return Session(self.target.base_url, transport=transport, max_at_once=self.settings.max_at_once)
+
+    def _caller(self, session: Session) -> Caller:
+        learned = load_learned(runs.state_folder() / "limits.json", self.target.fingerprint)
+        pacer = Pacer(self.limits, max_per_second=self.settings.max_per_second, learned=learned)
+        policy = RetryPolicy(max_attempts=self.settings.max_attempts, max_wait=self.settings.max_wait)
+        return Caller(
+            session=session,
+            gate=Gate(pacer, self.settings.max_at_once),
+            endpoint=self.endpoint,
+            account=self.endpoint.account(self.target.credentials),
+            stop=self.stop,
+            count=self._count,
+            policy=policy,
+            rng=random.Random(),  # noqa: S311 - jitter, no secret
+        )
+
+    def _live(self, caller: Caller) -> Live:
+        journal, survey = self.run.journal, self.run.survey
+        reader = Reader(caller, self.endpoint, journal, self.settings.compare, self.watcher.note)
+        sender = Sender(
+            caller,
+            self.endpoint,
+            journal,
+            survey.locate,
+            lambda record_id, fields, record: compare.unproven(self.endpoint, record_id, fields, record),
+            reader.read_back,
+        )
+        text = self.settings.max_failures
+        limit = FailureLimit.parse(text) if text else None
+        return Live(survey.iter_changes, reader, sender, journal, self.stop, limit)
+
+    @property
+    def limits(self) -> Limits:
+        """The documented limits; a sandbox that was started for this run has the same, but faster."""
+        documented, factor = self.endpoint.limits, self.target.limits_factor
+        if factor == 1:
+            return documented
+        return Limits(*(_faster(bucket, factor) for bucket in (documented.total, documented.per_route)))
+
+    def _keep_learned(self, pacer: Pacer) -> None:
+        save_learned(runs.state_folder() / "limits.json", self.target.fingerprint, pacer.learned())
+
+    # -- around the sending -------------------------------------------------------------------------------------
+
+    async def _keep_journal(self) -> None:
+        await self.run.journal.keep_writing(self._journal_failed)
+
+    def _journal_failed(self, error: JournalError) -> None:
+        self.stop.put_up(str(error))
+        self.stop.cut_short()
+
+    async def _watch_signals(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        with anyio.open_signal_receiver(*SIGNALS) as received:
+            async with anyio.create_task_group() as timer:
+                async for number in received:
+                    if self.signalled is not None:
+                        self.watcher.leave()
+                        os._exit(SIGNALS[number])
+                    self._signal(number)
+                    timer.start_soon(self._cut_short_later)
+
+    def _signal(self, number: signal.Signals) -> None:
+        self.signalled = SIGNALS[number]
+        word = "Interrupted" if number == signal.SIGINT else "Terminated"
+        self.stop.put_up(f"{word}.")
+        self.watcher.note(f"{word}: what is in flight gets up to {GRACE:.0f} s (a second time: leave at once).")
+
+    async def _cut_short_later(self) -> None:
+        await anyio.sleep(GRACE)
+        self.stop.cut_short()
+
+    async def _tell_progress(self, gate: Gate) -> None:
+        interval = self.watcher.interval
+        if interval is None:
+            return
+        moments: deque[tuple[float, int, int]] = deque()
+        while True:
+            now, done = anyio.current_time(), sum(self.run.journal.counts.values())
+            moments.append((now, self._made, done))
+            while now - moments[0][0] > RATE_SECONDS and len(moments) > 2:
+                moments.popleft()
+            self.watcher.progress(self._progress(gate, moments))
+            await anyio.sleep(interval)
+
+    def _progress(self, gate: Gate, moments: Sequence[tuple[float, int, int]]) -> Progress:
+        (then, made_then, done_then), (now, made, done) = moments[0], moments[-1]
+        seconds = max(now - then, 1e-9)
+        per_second = (made - made_then) / seconds if now > then else 0.0
+        rows_per_second = (done - done_then) / seconds
+        rows = self.run.staged.rows
+        paused = gate.pacer.paused_until - now
+        return Progress(
+            rows=rows,
+            counts=dict(self.run.journal.counts),
+            per_second=per_second,
+            throttled=gate.pacer.throttled,
+            paused=paused if math.isfinite(paused) and paused > 0 else 0.0,
+            eta=(rows - done) / rows_per_second if rows_per_second > 0 else None,
+            is_stopping=self.stop.is_up,
+        )
+
+    def _count(self, name: str) -> None:
+        self.run.journal.count(name)
+        self._made += name == "attempts"
+
+
+def _faster(bucket: Bucket | None, factor: float) -> Bucket | None:
+    return bucket and Bucket(bucket.burst, bucket.per_second * factor)

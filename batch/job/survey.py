@@ -1,0 +1,93 @@
+"""The look over the whole input before anything is sent: which columns, how many values, what is invalid.
+
+Promises: reads every row once, without any network; what it finds invalid is never sent; memory does not grow with the
+file. The same survey then yields the changes to send, so that what was shown is what is sent.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from batch import sources
+from batch.changes import ColumnCount, Doubles, Sieve, Sifted, find_doubles, iter_sifted
+from batch.columns import match_columns
+from batch.endpoints.base import Endpoint
+from batch.model import Change, Columns, Fate, Problem, Staged, cell_column
+from batch.settings import Settings
+
+
+@dataclass(slots=True)
+class Survey:
+    """An input with its columns matched to an endpoint; `look` fills in the counts."""
+
+    staged: Staged
+    columns: Columns
+    endpoint: Endpoint
+    settings: Settings
+    is_completed: bool
+    """Current records will be read before writing."""
+    counts: dict[int, ColumnCount] = field(default_factory=dict)
+    changes: int = 0
+    sealed: int = 0
+    """Rows whose fate needs no network: invalid ones, and those with nothing to set."""
+    _doubles: Doubles | None = None
+
+    def look(self, keep: Callable[[Sequence[Fate]], None]) -> None:
+        """Validate every row; `keep` is given the fates that need no network, some at a time."""
+        sieve = self._sieve()
+        self.changes = self.sealed = 0
+        for sifted in self._iter_sifted(sieve):
+            self.changes += len(sifted.changes)
+            self.sealed += len(sifted.fates)
+            if sifted.fates:
+                keep(sifted.fates)
+        self.counts = sieve.counts
+
+    def iter_changes(self) -> Iterator[Change]:
+        """Yield the changes, read and validated anew."""
+        for sifted in self._iter_sifted(self._sieve()):
+            yield from sifted.changes
+
+    def locate(self, row: int, name: str, reason: str) -> Problem:
+        """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
+        target = name.casefold()
+        column = next((one for one in self.columns.fields if one.target.casefold() == target), None)
+        if column is None and target == "id":
+            column = self.columns.id
+        if column is None:
+            return Problem(reason, field=name)
+        return Problem(reason, column.target, column.header, self.staged.cell(row, column.index))
+
+    def _sieve(self) -> Sieve:
+        return Sieve(
+            self.staged,
+            self.columns,
+            self.endpoint,
+            clear_token=self.settings.clear_token,
+            is_completed=self.is_completed,
+        )
+
+    def _iter_sifted(self, sieve: Sieve) -> Iterator[Sifted]:
+        if self._doubles is None:
+            self._doubles = find_doubles(self.staged, self.columns.id.index)
+        frames = sources.iter_frames(self.staged)
+        return iter_sifted(frames, sieve, self._doubles, lambda rows: sources.read_rows(self.staged, rows))
+
+
+def make_survey(staged: Staged, endpoint: Endpoint, settings: Settings, *, is_completed: bool) -> Survey:
+    """Match the headers of `staged`; raises HeaderError before any row is looked at."""
+    columns = match_columns(
+        staged.headers,
+        endpoint,
+        name=staged.name,
+        mapping=settings.map,
+        key_field=settings.key,
+        has_values=lambda index: _has_values(staged, index),
+    )
+    return Survey(staged, columns, endpoint, settings, is_completed)
+
+
+def _has_values(staged: Staged, index: int) -> bool:
+    column = pl.scan_parquet(staged.path).select(pl.col(cell_column(index)).is_not_null().any())
+    return bool(column.collect(engine="streaming").item())
