@@ -108,19 +108,21 @@ def _sample(lines: Sequence[str], at: int, delimiter: str, limit: int = SAMPLE_R
 
 
 def _refuse_title(lines: Sequence[str], first: int, header: Record, delimiter: str, name: str) -> None:
-    """Raise if the first line has one cell and a later one of the first ten looks like the header."""
-    if sum(bool(cell.strip()) for cell in header.cells) != 1 or len(lines) < first + 2:
-        return
-    at = first + header.lines
-    for candidate in range(at, min(at + FIRST_LINES, len(lines))):
-        found = delimiter if delimiter in lines[candidate] else _find_delimiter(lines[candidate:])
-        record = _record(lines, candidate, found)
-        if record and _looks_like_header(record, _sample(lines, candidate + record.lines, found, FIRST_LINES)):
-            title = next(cell for cell in header.cells if cell.strip()).strip()
+    """Raise if the first line is no header (one cell, or a width no row has) and one of the next looks like it."""
+    start = first + header.lines
+    alone = [cell.strip() for cell in header.cells if cell.strip()]
+    is_unlike = all(len(row.cells) != len(header.cells) for row in _sample(lines, start, delimiter, FIRST_LINES))
+    for at in range(start, min(start + FIRST_LINES, len(lines))):
+        found = delimiter if delimiter in lines[at] else _find_delimiter(lines[at:])
+        if len(alone) > 1 and not (is_unlike and found != delimiter):
+            continue
+        record = _record(lines, at, found)
+        if record and _looks_like_header(record, _sample(lines, at + record.lines, found, FIRST_LINES)):
             names = ", ".join(f'"{shorten(cell.strip(), 30)}"' for cell in record.cells if cell.strip())
-            rows = f"rows {first + 1} to {candidate}" if candidate > first + 1 else f"row {first + 1}"
+            rows = f"rows {first + 1} to {at}" if at > first + 1 else f"row {first + 1}"
+            title = shorten(lines[first].strip() if len(alone) > 1 else alone[0])
             raise InputError(
-                f'{name}, row {first + 1}: "{shorten(title)}" is a title, not a header. Row {candidate + 1} looks like '
+                f'{name}, row {first + 1}: "{title}" is a title, not a header. Row {at + 1} looks like '
                 f"the header ({shorten(names, 120)}): delete {rows} and run again."
             )
 

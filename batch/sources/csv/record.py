@@ -9,15 +9,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-MAX_RECORD = 32 << 20
+MAX_RECORD = 16 << 20
 """Characters; a quoted cell that runs on for longer has lost its closing mark."""
 STRAY_IN_CELL = 'has a quotation mark in it, but does not begin with one (write "" for it, and " around the cell)'
 STRAY_IN_ROW = 'has a quotation mark too many or too few (write "" for one inside a text, and " around the text)'
 NEVER_CLOSED = "has a quotation mark that opens a cell and is never closed (close it or delete it)"
 SWALLOWS = "has a quoted cell that runs on into lines which look like rows (is its closing quotation mark missing?)"
-NUL = "has a NUL character in it (type the cell again)"
+NUL = "has a NUL character in it (type it again)"
 LOST = "has a character that could not be read (type the cell again; if many are like this, try another --encoding)"
-CONTROL = "has a byte that is no letter in this encoding (type the cell again, or try another --encoding)"
+CONTROL = "has a character that is none in this encoding (type the cell again, or try another --encoding)"
 DIRT = re.compile("[\x00\x80-\x9f\ufffd]")
 
 Damage = tuple[int | None, str, str]
@@ -139,7 +139,7 @@ def judge(record: Record, lines: Sequence[str], width: int, delimiter: str) -> R
     if len(lines) > 1 and any(_looks_like_row(line, record.cells[0], width, delimiter) for line in lines[1:]):
         record.damage = [(None, raw, SWALLOWS)]
     elif len(record.cells) != width:
-        record.damage = [(None, raw, ragged(len(record.cells), width))]
+        record.damage = [(None, raw, NUL if "\x00" in raw else ragged(len(record.cells), width))]
     else:
         record.damage += [(i, cell, _dirt(cell)) for i, cell in enumerate(record.cells) if DIRT.search(cell)]
     return record
@@ -162,11 +162,7 @@ def _dirt(cell: str) -> str:
 
 def ragged(cells: int, width: int) -> str:
     """Say that a row has another number of cells than the header."""
-    seen = f"has {cells} {plural(cells)} where the header has {width}"
+    seen = f"has {cells} {'cell' if cells == 1 else 'cells'} where the header has {width}"
     if cells > width:
         return f"{seen} (a delimiter inside a text needs quotation marks around the text)"
-    return f"{seen} (a line break inside a text needs quotation marks around the text; a blank cell its delimiter)"
-
-
-def plural(cells: int) -> str:
-    return "cell" if cells == 1 else "cells"
+    return f"{seen} (add the delimiters of its blank cells; a text with line breaks needs quotation marks around it)"

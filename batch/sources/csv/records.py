@@ -59,7 +59,7 @@ class Records:
         cut = max(self._pending.rfind("\n", 0, stop), self._pending.rfind("\r", 0, stop)) + 1
         if not cut and len(self._pending) > 2 * MAX_RECORD:
             raise InputError(
-                f"{self._shape.name}, row {self._next_row}: a line of more than {len(self._pending):,} characters: "
+                f"{self._shape.name}, row {self._next_row}: a line of more than {2 * MAX_RECORD:,} characters: "
                 "this is no table of rows."
             )
         block, self._pending = self._pending[:cut], self._pending[cut:]

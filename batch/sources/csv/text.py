@@ -72,7 +72,7 @@ def _normal_codec(said: str, marked: str | None) -> str:
 
 def _refuse_unmarked_utf16(head: bytes, name: str) -> None:
     odd, even = head[1::2].count(0), head[0::2].count(0)
-    if max(odd, even) * 4 > len(head):
+    if max(odd, even) * 4 > len(head) and min(odd, even) * 50 < len(head):
         guess = "utf-16-le" if odd > even else "utf-16-be"
         raise InputError(f"{name} looks like UTF-16 without a byte order mark: if so, add --encoding {guess}.")
 
