@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
+from batch.files import NewFile, free_path, remove
 from batch.model import ROW, Fate, Outcome, Staged, cell_column
 from batch.results.failures import FailuresWriter
-from batch.results.files import NewFile, free_path, remove
-from batch.results.lines import LinesWriter, results_writer
+from batch.results.lines import CsvLines, LinesWriter, ParquetLines
 
 FATES = Callable[[int, int], Mapping[int, Fate]]
 """The fates of the rows from the first number to the last that have one; a row without one is unsent."""
@@ -47,7 +47,7 @@ def write(
     """Write the files that are wanted into `folder`, and count the outcomes of all rows.
 
     `frames` are all rows of `staged` in order, with all their columns. A failures file of an earlier time is removed
-    when there are none any more.
+    when there are none any more. Raises `OSError` when the folder cannot be written to.
     """
     wanted = wanted or Wanted()
     with _Book(folder, staged, wanted) as book:
@@ -70,9 +70,9 @@ class _Book:
 
     def __enter__(self) -> "_Book":
         if self._wanted.with_results:
-            ending = ".parquet" if self._staged.format == "parquet" else ".csv"
-            file = NewFile(self._path("results", ending))
-            self._results = file, results_writer(file.made)
+            is_parquet = self._staged.format == "parquet"
+            file = NewFile(self._path("results", ".parquet" if is_parquet else ".csv"))
+            self._results = file, (ParquetLines if is_parquet else CsvLines)(file.made)
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -26,13 +26,13 @@ class CsvFailures:
         self._indexes = original_indexes(staged)
         self._is_guarded = len(self._indexes) < len(staged.headers)
         self._old_width = len(staged.headers)
-        self._file = path.open("wb")
+        self._path = path
         self._begin([staged.headers[index] for index in self._indexes])
 
     def _begin(self, headers: Sequence[str]) -> None:
         encoding = self._dialect.encoding
         if encoding.startswith(("utf-16", "utf-32")) or encoding == "utf-8-sig":
-            self._file.write("\ufeff".encode(_without_mark(encoding)))
+            self._append("\ufeff".encode(_without_mark(encoding)))
         if self._dialect.has_sep_line:
             self._write(f"sep={self._dialect.delimiter}{self._dialect.line_end}")
         header = pl.DataFrame([[*headers, *OUR_COLUMNS]], orient="row")
@@ -87,11 +87,14 @@ class CsvFailures:
             data = text.encode(encoding)
         except UnicodeEncodeError:
             data = b"".join(_encode_letter(letter, encoding) for letter in text)
-        self._file.write(data)
+        self._append(data)
+
+    def _append(self, data: bytes) -> None:
+        with self._path.open("ab") as file:
+            file.write(data)
 
     def finish(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Nothing is left to write."""
 
 
 def _our_cells(fates: Sequence[Fate]) -> pl.DataFrame:

@@ -30,11 +30,6 @@ class LinesWriter(Protocol):
     def finish(self) -> None: ...
 
 
-def results_writer(path: Path) -> LinesWriter:
-    """Construct the writer for the temporary file of `results.csv` or `results.parquet`."""
-    return _ParquetLines(path) if ".parquet" in path.suffixes else _CsvLines(path)
-
-
 def _lines(ids: Sequence[str], fates: Sequence[Fate]) -> pl.DataFrame:
     columns: dict[str, Iterator[object] | list[object]] = {
         "row": [fate.row for fate in fates],
@@ -48,22 +43,25 @@ def _lines(ids: Sequence[str], fates: Sequence[Fate]) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=SCHEMA)
 
 
-class _CsvLines:
+class CsvLines:
     """UTF-8, commas; ids and messages that look like formulas are made safe."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._file.write((",".join(SCHEMA) + "\n").encode())
+        self._path = path
+        path.write_text(",".join(SCHEMA) + "\n", encoding="utf-8")
 
     def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None:
         lines = _lines(ids, fates).with_columns(guarded(pl.col("id", "field", "message").replace("", None)))
-        lines.write_csv(self._file, include_header=False)
+        with self._path.open("ab") as file:
+            lines.write_csv(file, include_header=False)
 
     def finish(self) -> None:
-        self._file.close()
+        """Nothing is left to write."""
 
 
-class _ParquetLines:
+class ParquetLines:
+    """The same lines as columns with types; texts as they are."""
+
     def __init__(self, path: Path) -> None:
         self._parts = ParquetParts(path)
 

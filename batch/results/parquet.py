@@ -1,7 +1,5 @@
 """Failures and results as Parquet: the original columns with their types, then ours."""
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,11 +18,13 @@ class ParquetParts:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._folder = Path(tempfile.mkdtemp(prefix=".parts-", dir=path.parent))
+        self._folder = path.with_name(f"{path.name}s")
+        self._folder.mkdir(mode=0o700)
         self._frames: list[pl.DataFrame] = []
         self._parts: list[Path] = []
 
     def add(self, frame: pl.DataFrame) -> None:
+        """Take a frame; write a part when there is enough for one."""
         self._frames.append(frame)
         if sum(frame.height for frame in self._frames) >= PART_ROWS:
             self._write_part()
@@ -40,7 +40,6 @@ class ParquetParts:
         if self._frames:
             self._write_part()
         pl.scan_parquet(self._parts, glob=False).sink_parquet(self._path)
-        shutil.rmtree(self._folder)
 
 
 class ParquetFailures:

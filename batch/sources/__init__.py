@@ -6,6 +6,7 @@ what cannot be trusted is either an `InputError` (the file) or `damage` (the row
 
 from pathlib import Path
 
+from batch.errors import FolderError
 from batch.model import Staged
 from batch.sources.input import Input, ReadOptions, open_input
 from batch.sources.staging import iter_frames, read_rows
@@ -16,9 +17,12 @@ __all__ = ["Input", "ReadOptions", "iter_frames", "open_input", "read_rows", "st
 def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     """Read `input` once and write `folder/input.parquet`.
 
-    Raises `InputError` when it cannot be read as a table with at least one row.
+    Raises `InputError` when it cannot be read as a table with at least one row, `FolderError` when the folder is full.
     """
-    staged = _stage(input, folder, options)
+    try:
+        staged = _stage(input, folder, options)
+    except OSError as error:
+        raise FolderError(f"{input.name} cannot be copied into {folder}: {error.strerror or error}.") from None
     input.check_unchanged()
     return staged
 

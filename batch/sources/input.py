@@ -7,6 +7,7 @@ Everything else is an `InputError` that says what the file really is and what to
 import errno
 import hashlib
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,8 +116,12 @@ def _format_of(path: Path, name: str, ending: str) -> Format:
 
 def _look(path: Path, name: str) -> Content:
     try:
-        size = path.stat().st_size
-        if size == 0:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(
+                f"{name} is no file but a pipe or a device: give CSV on standard input, with - as the name."
+            )
+        if status.st_size == 0:
             raise InputError(f"{name} is empty (zero bytes): save it again from the program that made it.")
         with path.open("rb") as file:
             return look(file)

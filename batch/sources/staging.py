@@ -4,19 +4,22 @@ Promises flat memory both ways: frames are pulled from the reader one at a time 
 reads more than its own rows. The file is complete or absent, and readable by this user only.
 """
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from batch.files import NewFile
 from batch.model import DAMAGE, ROW, Staged, cell_column
 
 FILE = "input.parquet"
 ROWS_AT_ONCE = 10_000
 CELLS_AT_ONCE = 2_000_000
 """A table of 1,000 columns is read and written 2,000 rows at a time, or a slice would be as large as a file."""
+
+IO_ERROR = re.compile(r"IO error: (.+) \(os error (\d+)\)")
 
 Schema = dict[str, pl.DataType]
 
@@ -93,32 +96,22 @@ def write_frames(frames: Iterable[pl.DataFrame], schema: Schema, folder: Path) -
             yield frame if with_columns is None else frame.select(with_columns)
 
     lazy = register_io_source(source, schema=schema)
-    return write_lazy(lazy, len(schema), folder)
-
-
-def write_lazy(lazy: pl.LazyFrame, columns: int, folder: Path) -> Path:
-    """Run `lazy` in one streaming pass into `folder/input.parquet`."""
-    return _replace(
-        folder / FILE,
-        lambda path: lazy.sink_parquet(path, row_group_size=rows_at_once(columns), compression="lz4"),
-    )
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a new file beside `path`, and put it there when it is safely on disk."""
-    made = path.with_name(f".{path.name}.part")
-    made.unlink(missing_ok=True)
-    handle = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    file = NewFile(folder / FILE)
     try:
-        write(made)
-        os.fsync(handle)
-        made.replace(path)
-    except BaseException:
-        made.unlink(missing_ok=True)
+        lazy.sink_parquet(file.made, row_group_size=rows_at_once(len(schema)), compression="lz4")
+        file.keep()
+    except pl.exceptions.ComputeError as error:
+        _raise_os_error(error)
         raise
     finally:
-        os.close(handle)
-    return path
+        file.discard()
+    return file.path
+
+
+def _raise_os_error(error: pl.exceptions.ComputeError) -> None:
+    """Raise what the system said, where polars wraps it in a sentence about Parquet (a full disk)."""
+    if found := IO_ERROR.search(str(error)):
+        raise OSError(int(found[2]), found[1]) from None
 
 
 def iter_frames(staged: Staged, size: int = ROWS_AT_ONCE) -> Iterator[pl.DataFrame]:
