@@ -1,0 +1,110 @@
+"""Puts a cell back into a worksheet as it was in the input, from its text and its origin.
+
+`origin` is what the XLSX reader kept beside the text (`batch/sources/excel/values.py`): null for plain text, else a letter,
+the number of the cell's format, and what the text does not say.
+"""
+
+import re
+from collections.abc import Sequence
+
+import xlsxwriter
+from xlsxwriter.format import Format
+from xlsxwriter.worksheet import Worksheet
+
+TEXT_FORMAT = "@"
+MAX_TEXT = 32_767
+"""UTF-16 units that a cell holds."""
+NO_VALUE = "#N/A"
+"""Stands in a cell whose value is not known: it is not blank, and no reader takes it for a value."""
+BAD = {"bg_color": "#FFC7CE", "font_color": "#9C0006"}
+
+_ERRORS = {
+    "#DIV/0!": "=1/0",
+    "#N/A": "=NA()",
+    "#NAME?": "=#NAME?",
+    "#NULL!": "=#NULL!",
+    "#NUM!": "=#NUM!",
+    "#REF!": "=#REF!",
+    "#VALUE!": "=#VALUE!",
+}
+_NUMBER_STARTS = frozenset("0123456789 +-.,$€£(")
+_NUMBER_LIKE = re.compile(r"[\s+\-.,$€£(]*\d[\d\s.,:/\-+%eE()]*")
+
+
+class _Exact(float):
+    """A number that is written to its last bit; the 16 digits of xlsxwriter lose it."""
+
+    def __format__(self, spec: str) -> str:
+        return repr(float(self))
+
+
+class CellWriter:
+    """Writes cells of one worksheet, each format made once."""
+
+    def __init__(self, book: xlsxwriter.Workbook, sheet: Worksheet, codes: Sequence[str]) -> None:
+        self._book, self._sheet, self._codes = book, sheet, codes
+        self._formats: dict[tuple[str, bool], Format | None] = {("General", False): None}
+        self._plain: dict[str | None, tuple[str, str, str]] = {}
+
+    def write(self, row: int, column: int, text: str | None, origin: str | None, *, is_bad: bool) -> bool:
+        """Write a cell; say whether its value had to be left out, so that `NO_VALUE` stands in its place."""
+        letter, code, raw = self._plain.get(origin) or self._taken_apart(origin)
+        if letter == "s":
+            return self._write_text(row, column, text, code, is_bad=is_bad)
+        style = self._formats.get((code, is_bad)) or self.style(code, is_bad=is_bad)
+        if letter in "nd":
+            self._sheet.write_number(row, column, _Exact(raw or text or ""), style)
+        elif letter == "b":
+            self._sheet.write_boolean(row, column, text == "true", style)
+        else:
+            self._write_error(row, column, raw, style)
+            return raw not in _ERRORS
+        return False
+
+    def _taken_apart(self, origin: str | None) -> tuple[str, str, str]:
+        """Give letter, format code and raw value; what has no raw value is remembered, since it comes again."""
+        if origin is None:
+            taken = ("s", self._codes[0], "")
+        else:
+            number, _, raw = origin[1:].partition(":")
+            taken = (origin[0], self._codes[int(number)], raw)
+        if not taken[2]:
+            self._plain[origin] = taken
+        return taken
+
+    def _write_text(self, row: int, column: int, text: str | None, code: str, *, is_bad: bool) -> bool:
+        if not text:
+            if is_bad:
+                self._sheet.write_blank(row, column, None, self.style(code, is_bad=True))
+            return False
+        if is_unwritable(text):
+            self._write_error(row, column, NO_VALUE, self.style(code, is_bad=is_bad))
+            return True
+        if text[0] in _NUMBER_STARTS and code == "General" and _NUMBER_LIKE.fullmatch(text):
+            code = TEXT_FORMAT  # or whoever corrects a digit of 00123 gets a number, and loses its zeros
+        self.write_plain(row, column, text, self._formats.get((code, is_bad)) or self.style(code, is_bad=is_bad))
+        return False
+
+    def write_plain(self, row: int, column: int, text: str, style: Format | None = None) -> None:
+        """Write any text as nothing but text."""
+        if text.startswith("<r>") and text.endswith("</r>"):  # xlsxwriter takes it for markup of its own
+            self._sheet.write_rich_string(row, column, text[:2], text[2:], *([style] if style else []))
+        else:
+            self._sheet.write_string(row, column, text, style)
+
+    def _write_error(self, row: int, column: int, error: str, style: Format | None) -> None:
+        known = error if error in _ERRORS else NO_VALUE
+        self._sheet.write_formula(row, column, _ERRORS[known], style, known)
+
+    def style(self, code: str, *, is_bad: bool) -> Format | None:
+        """Give the format for a number format's code, marked or not."""
+        key = (code, is_bad)
+        if key not in self._formats:
+            self._formats[key] = self._book.add_format({"num_format": code, **(BAD if is_bad else {})})
+        return self._formats[key]
+
+
+def is_unwritable(text: str) -> bool:
+    """Tell whether a workbook cannot hold a text: too long, or with characters that XML has no spelling for."""
+    is_long = len(text) > MAX_TEXT // 2 and len(text.encode("utf-16-le")) > 2 * MAX_TEXT
+    return is_long or "\ufffe" in text or "\uffff" in text
