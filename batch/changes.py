@@ -36,10 +36,14 @@ class ColumnCount:
 
 @dataclass(frozen=True, slots=True)
 class Sifted:
-    """Some rows after validation: what is to be sent, and the rows whose fate is sealed (invalid, or nothing to do)."""
+    """Some rows after validation: what is to be sent, and the rows whose fate is sealed (invalid, or nothing to do).
+
+    `count` counts the changes, also where only they were asked for and `changes` is left empty.
+    """
 
     changes: list[Change]
     fates: list[Fate]
+    count: int
 
 
 @dataclass(slots=True)
@@ -47,21 +51,32 @@ class _Row:
     number: int
     id: str
     raw: dict[str, str]
-    fields: dict[str, Any] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    fields: dict[str, Any]
+    problems: tuple[Problem, ...] = ()
+
+    def add(self, problem: Problem) -> None:
+        self.problems += (problem,)
 
 
 class Sieve:
     """Validates rows of one staged input for one endpoint.
 
     `is_completed`: current records will be read before writing, so that nested values may be given in part.
+    `only_counts`: changes are validated and counted, but not made.
     """
 
     def __init__(
-        self, staged: Staged, columns: Columns, endpoint: Endpoint, *, clear_token: str, is_completed: bool
+        self,
+        staged: Staged,
+        columns: Columns,
+        endpoint: Endpoint,
+        *,
+        clear_token: str,
+        is_completed: bool,
+        only_counts: bool = False,
     ) -> None:
         self._staged, self._columns, self._endpoint = staged, columns, endpoint
-        self._clear_token, self._is_completed = clear_token, is_completed
+        self._clear_token, self._is_completed, self._only_counts = clear_token, is_completed, only_counts
         self._keys = [one.target for one in columns.fields]
         self._by_key = {one.target: one for one in columns.fields}
         self._has_nested = any("." in key or "[" in key for key in self._keys)
@@ -72,15 +87,12 @@ class Sieve:
 
     def sift(self, frame: pl.DataFrame) -> Sifted:
         """Validate rows whose ids occur once."""
-        changes, fates = [], []
-        for row in self._rows(frame):
-            if row.problems:
-                fates.append(_invalid(row))
-            elif row.fields:
-                changes.append(Change((row.number,), row.id, row.fields))
-            else:
-                fates.append(_nothing(row))
-        return Sifted(changes, fates)
+        rows = self._rows(frame)
+        fates = [_invalid(row) if row.problems else _nothing(row) for row in rows if row.problems or not row.fields]
+        if self._only_counts:
+            return Sifted([], fates, len(rows) - len(fates))
+        changes = [Change((row.number,), row.id, row.fields) for row in rows if row.fields and not row.problems]
+        return Sifted(changes, fates, len(changes))
 
     def sift_doubles(self, frame: pl.DataFrame) -> Sifted:
         """Validate rows of ids that occur more than once; all rows of an id must be in `frame`."""
@@ -91,19 +103,16 @@ class Sieve:
         fates: list[Fate] = []
         for group in groups.values():
             self._merge(group, changes, fates)
-        return Sifted(changes, fates)
+        return Sifted(changes, fates, len(changes))
 
     # -- one frame ----------------------------------------------------------------------------------------------
 
     def _rows(self, frame: pl.DataFrame) -> list[_Row]:
-        cells = [frame[cell_column(one.index)].to_list() for one in self._columns.fields]
-        ids = frame[cell_column(self._columns.id.index)].to_list()
-        keys = self._keys
-        raws = [{k: v for k, v in zip(keys, row, strict=True) if v is not None} for row in zip(*cells, strict=True)]
-        numbers = frame[ROW].to_list()
-        rows = [_Row(n, (i or "").strip(), raw) for n, i, raw in zip(numbers, ids, raws, strict=True)]
+        ids = frame[cell_column(self._columns.id.index)].fill_null("").str.strip_chars()
+        numbers, raws = frame[ROW].to_list(), self._raw_rows(frame)
+        rows = [_Row(n, i, raw, raw) for n, i, raw in zip(numbers, ids.to_list(), raws, strict=True)]
         self._count(frame)
-        self._check_ids(rows)
+        self._check_ids(rows, ids)
         clears = self._take_clears(frame, rows)
         broken = self._take_damage(frame, rows)
         self._validate(rows)
@@ -111,8 +120,19 @@ class Sieve:
             rows[index].fields[key] = None
         self._check_together(rows)
         for index, problem in broken.items():  # a row of the wrong length says nothing else that can be trusted
-            rows[index].problems = [problem]
+            rows[index].problems = (problem,)
         return rows
+
+    def _raw_rows(self, frame: pl.DataFrame) -> list[dict[str, str]]:
+        """Make a dictionary of each row, without the blank cells; the full columns are the fast way."""
+        columns = {key: frame[cell_column(one.index)] for key, one in self._by_key.items()}
+        full = {key: column for key, column in columns.items() if not column.null_count()}
+        raws: list[dict[str, str]] = pl.DataFrame(full).to_dicts() if full else [{} for _ in range(frame.height)]
+        for key in columns.keys() - full.keys():
+            places, values = columns[key].is_not_null().arg_true(), columns[key].drop_nulls()
+            for place, value in zip(places.to_list(), values.to_list(), strict=True):
+                raws[place][key] = value
+        return raws
 
     def _count(self, frame: pl.DataFrame) -> None:
         for index, count in self.counts.items():
@@ -127,15 +147,15 @@ class Sieve:
                 ]
                 del count.examples[EXAMPLES:]
 
-    def _check_ids(self, rows: Iterable[_Row]) -> None:
-        column, check = self._columns.id, self._endpoint.id_problem
-        for row in rows:
-            if not row.id:
-                row.problems.append(self._problem(row, column, "is empty (every row needs the customer's id)", ""))
-                continue
-            reason = self._key_problem(row.id) if self._columns.key_field else check(row.id)
+    def _check_ids(self, rows: Sequence[_Row], ids: pl.Series) -> None:
+        pattern, check = self._endpoint.id_pattern, self._endpoint.id_problem
+        if self._columns.key_field:
+            pattern, check = "^[^\\pC.]+$", self._key_problem
+        for index in (~ids.str.contains(pattern)).arg_true().to_list():
+            row = rows[index]
+            reason = check(row.id) if row.id else "is empty (every row needs the customer's id)"
             if reason:
-                row.problems.append(self._problem(row, column, reason, row.id))
+                row.add(self._problem(row, self._columns.id, reason, row.id))
 
     def _key_problem(self, key: str) -> str | None:
         return (
@@ -154,7 +174,7 @@ class Sieve:
                     found.append((index, key))
                 else:
                     reason = "cannot be cleared: this field may not be empty (write a value, or leave the cell blank)"
-                    rows[index].problems.append(self._problem(rows[index], column, reason, seen))
+                    rows[index].add(self._problem(rows[index], column, reason, seen))
         return found
 
     def _take_damage(self, frame: pl.DataFrame, rows: Sequence[_Row]) -> dict[int, Problem]:
@@ -169,8 +189,8 @@ class Sieve:
                     broken[position] = Problem(reason, seen=seen)
                 elif column is not None:
                     row.raw.pop(column.target, None)
-                    row.problems = [one for one in row.problems if one.header != column.header]
-                    row.problems.append(self._problem(row, column, reason, seen))
+                    row.problems = tuple(one for one in row.problems if one.header != column.header)
+                    row.add(self._problem(row, column, reason, seen))
         return broken
 
     def _validate(self, rows: Sequence[_Row]) -> None:
@@ -192,16 +212,23 @@ class Sieve:
             index, key = int(detail["loc"][0]), str(detail["loc"][1])
             column, row = self._by_key[key], rows[index]
             bad.add(index)
-            row.problems.append(self._problem(row, column, in_words(detail, column.field, row.raw[key]), row.raw[key]))
+            row.fields = {}
+            row.add(self._problem(row, column, in_words(detail, column.field, row.raw[key]), row.raw[key]))
         return bad
 
     def _check_together(self, rows: Iterable[_Row]) -> None:
+        """Look for fields that do not go together; which ones do depends on what is set and cleared, not on values."""
         if not self._has_nested:
             return
+        known: dict[tuple[str, ...], list[tuple[str, str]]] = {}
         for row in rows:
             if row.fields and not row.problems:
-                for key, reason in self._endpoint.conflicts(row.fields, is_completed=self._is_completed):
-                    row.problems.append(self._problem(row, self._by_key[key], reason, row.raw.get(key, "")))
+                cleared = [key for key, value in row.fields.items() if value is None]
+                shape = (*row.fields, "", *cleared)
+                if shape not in known:
+                    known[shape] = self._endpoint.conflicts(row.fields, is_completed=self._is_completed)
+                for key, reason in known[shape]:
+                    row.add(self._problem(row, self._by_key[key], reason, row.raw.get(key, "")))
 
     def _problem(self, row: _Row, column: Column, reason: str, seen: str) -> Problem:
         cell = self._staged.cell(row.number, column.index)
@@ -213,7 +240,7 @@ class Sieve:
         for row, other, key in _disagreements(group):
             said, against = row.raw.get(key, self._clear_token), other.raw.get(key, self._clear_token)
             reason = f'differs between rows of one customer: row {other.number} says "{against.strip()}"'
-            row.problems.append(self._problem(row, self._by_key[key], reason, said))
+            row.add(self._problem(row, self._by_key[key], reason, said))
         good = [row for row in group if not row.problems]
         merged = {key: row.fields[key] for key in self._keys for row in good if key in row.fields}
         fates += [_invalid(row) for row in group if row.problems]
@@ -245,7 +272,7 @@ def _said(row: _Row, key: str) -> str:
 
 
 def _invalid(row: _Row) -> Fate:
-    return Fate(row.number, row.id, Outcome.INVALID, problems=tuple(row.problems))
+    return Fate(row.number, row.id, Outcome.INVALID, problems=row.problems)
 
 
 def _nothing(row: _Row) -> Fate:

@@ -97,6 +97,8 @@ class Endpoint(ABC):
     fields: ClassVar[tuple[Field, ...]]
     id_labels: ClassVar[tuple[str, ...]]
     id_form: ClassVar[str]
+    id_pattern: ClassVar[str]
+    """Ids that this fits (in polars' and Python's dialect) have no `id_problem`; the others are asked one by one."""
     key_fields: ClassVar[tuple[str, ...]]
     """Fields by which a record can be found when its id is not known."""
     variables: ClassVar[tuple[Variable, ...]]
@@ -144,7 +146,7 @@ class Endpoint(ABC):
     # -- a row's fields together --------------------------------------------------------------------------------
 
     def conflicts(self, fields: Mapping[str, Any], *, is_completed: bool) -> list[tuple[str, str]]:
-        """List (field, reason) where fields of one change do not go together.
+        """List (field, reason) where fields of one change do not go together, by which are set and which cleared.
 
         `is_completed`: the current record will be read first and completes what the sheet leaves out.
         """

@@ -95,6 +95,7 @@ class DualEntryCustomers(Endpoint):
     rules = Rules(idempotent_keys=True)
     has_idempotency_keys = True
     id_labels = ("customer id", "customerId", "record id", "dualentry id", "internal id")
+    id_pattern = "^[1-9][0-9]{0,17}$"
     id_form = "a whole number without leading zeros"
     key_fields = ("unique_id",)
     keys_per_read = 1

@@ -105,6 +105,7 @@ class VayuCustomers(Endpoint):
     rules = Rules()
     writes_whole = True
     id_labels = ("customer id", "customerId", "vayu id", "vayu customer id")
+    id_pattern = "^[0-9a-fA-F]{24}$"
     id_form = "24 characters, 0-9 and a-f"
     key_fields = ("externalId",)
     records_per_read = 1

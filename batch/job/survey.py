@@ -35,10 +35,10 @@ class Survey:
 
     def look(self, keep: Callable[[Sequence[Fate]], None]) -> None:
         """Validate every row; `keep` is given the fates that need no network, some at a time."""
-        sieve = self._sieve()
+        sieve = self._sieve(only_counts=True)
         self.changes = self.sealed = 0
         for sifted in self._iter_sifted(sieve):
-            self.changes += len(sifted.changes)
+            self.changes += sifted.count
             self.sealed += len(sifted.fates)
             if sifted.fates:
                 keep(sifted.fates)
@@ -59,13 +59,14 @@ class Survey:
             return Problem(reason, field=name)
         return Problem(reason, column.target, column.header, self.staged.cell(row, column.index))
 
-    def _sieve(self) -> Sieve:
+    def _sieve(self, *, only_counts: bool = False) -> Sieve:
         return Sieve(
             self.staged,
             self.columns,
             self.endpoint,
             clear_token=self.settings.clear_token,
             is_completed=self.is_completed,
+            only_counts=only_counts,
         )
 
     def _iter_sifted(self, sieve: Sieve) -> Iterator[Sifted]:
