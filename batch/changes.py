@@ -8,14 +8,26 @@ all invalid when they disagree. Memory does not grow with the file, but for the 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
 
 from batch.endpoints.base import Endpoint
-from batch.model import DAMAGE, ROW, Change, Column, Columns, Fate, Field, Outcome, Problem, Staged, cell_column
+from batch.model import (
+    DAMAGE,
+    ROW,
+    Change,
+    Column,
+    Columns,
+    Fate,
+    Field,
+    Outcome,
+    Problem,
+    Staged,
+    cell_column,
+    shorten,
+)
 
 ReadRows = Callable[[Sequence[int]], pl.DataFrame]
 """Reads the rows with these numbers (in order) from the staged input."""
@@ -46,20 +58,51 @@ class Sifted:
     count: int
 
 
+class _Absent:
+    """No value to send: the cell is blank, cleared, or wrong."""
+
+
+_ABSENT: Final = _Absent()
+
+
+@dataclass(slots=True)
+class _Look:
+    """What is known of the rows of a frame, by their place in it."""
+
+    frame: pl.DataFrame
+    ids: list[str]
+    problems: dict[int, list[Problem]] = field(default_factory=dict)
+    broken: dict[int, Problem] = field(default_factory=dict)
+    values: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, place: int, problem: Problem) -> None:
+        self.problems.setdefault(place, []).append(problem)
+
+    def number(self, place: int) -> int:
+        return int(self.frame[ROW][place])
+
+    def fields(self, place: int) -> dict[str, Any]:
+        return {key: cells[place] for key, cells in self.values.items() if cells[place] is not _ABSENT}
+
+    def fate(self, place: int) -> Fate:
+        """Seal the fate of a row with problems: one of the wrong length says nothing else that can be trusted."""
+        broken = self.broken.get(place)
+        problems = (broken,) if broken else tuple(self.problems[place])
+        return Fate(self.number(place), self.ids[place], Outcome.INVALID, problems=problems)
+
+
 @dataclass(slots=True)
 class _Row:
-    number: int
-    id: str
-    raw: dict[str, str]
-    fields: dict[str, Any]
-    problems: tuple[Problem, ...] = ()
+    """A row of an id that occurs more than once; `said` is what it says of each field, as text to compare and show."""
 
-    def add(self, problem: Problem) -> None:
-        self.problems += (problem,)
+    place: int
+    number: int
+    fields: dict[str, Any]
+    said: dict[str, str]
 
 
 class Sieve:
-    """Validates rows of one staged input for one endpoint.
+    """Validates rows of one staged input for one endpoint, a column of some thousand cells at a time.
 
     `is_completed`: current records will be read before writing, so that nested values may be given in part.
     `only_counts`: changes are validated and counted, but not made.
@@ -77,185 +120,194 @@ class Sieve:
     ) -> None:
         self._staged, self._columns, self._endpoint = staged, columns, endpoint
         self._clear_token, self._is_completed, self._only_counts = clear_token, is_completed, only_counts
-        self._keys = [one.target for one in columns.fields]
         self._by_key = {one.target: one for one in columns.fields}
-        self._has_nested = any("." in key or "[" in key for key in self._keys)
-        shape = {key: one.field.type for key, one in self._by_key.items() if one.field}
-        row: Any = TypedDict("Row", shape, total=False)  # type: ignore[misc]  # the columns are known only now
-        self._adapter: TypeAdapter[Any] = TypeAdapter(list[row], config=ConfigDict(hide_input_in_errors=True))
+        self._has_nested = any("." in key or "[" in key for key in self._by_key)
+        self._adapters: dict[str, TypeAdapter[Any]] = {
+            key: TypeAdapter(list[one.field.type], config=ConfigDict(hide_input_in_errors=True))  # type: ignore[name-defined]  # a type known only now
+            for key, one in self._by_key.items()
+            if one.field
+        }
         self.counts = {one.index: ColumnCount() for one in (columns.id, *columns.fields)}
 
     def sift(self, frame: pl.DataFrame) -> Sifted:
         """Validate rows whose ids occur once."""
-        rows = self._rows(frame)
-        fates = [_invalid(row) if row.problems else _nothing(row) for row in rows if row.problems or not row.fields]
+        look = self._look(frame, with_values=not self._only_counts)
+        idle = set(_all_blank(frame, self._columns.fields)) - look.problems.keys() - look.broken.keys()
+        sealed = sorted(idle | look.problems.keys() | look.broken.keys())
+        fates = [_nothing(look, place) if place in idle else look.fate(place) for place in sealed]
         if self._only_counts:
-            return Sifted([], fates, len(rows) - len(fates))
-        changes = [Change((row.number,), row.id, row.fields) for row in rows if row.fields and not row.problems]
+            return Sifted([], fates, frame.height - len(fates))
+        rest = sorted(set(range(frame.height)).difference(sealed))
+        changes = [Change((look.number(place),), look.ids[place], look.fields(place)) for place in rest]
         return Sifted(changes, fates, len(changes))
 
     def sift_doubles(self, frame: pl.DataFrame) -> Sifted:
         """Validate rows of ids that occur more than once; all rows of an id must be in `frame`."""
+        look = self._look(frame, with_values=True)
         groups: dict[str, list[_Row]] = {}
-        for row in self._rows(frame):
-            groups.setdefault(row.id.casefold(), []).append(row)
+        for place, record_id in enumerate(look.ids):
+            fields = look.fields(place)
+            row = _Row(place, look.number(place), fields, self._said(frame, place, fields))
+            groups.setdefault(record_id.casefold(), []).append(row)
         changes: list[Change] = []
         fates: list[Fate] = []
         for group in groups.values():
-            self._merge(group, changes, fates)
+            self._merge(look, group, changes, fates)
         return Sifted(changes, fates, len(changes))
 
     # -- one frame ----------------------------------------------------------------------------------------------
 
-    def _rows(self, frame: pl.DataFrame) -> list[_Row]:
+    def _look(self, frame: pl.DataFrame, *, with_values: bool) -> _Look:
         ids = frame[cell_column(self._columns.id.index)].fill_null("").str.strip_chars()
-        numbers, raws = frame[ROW].to_list(), self._raw_rows(frame)
-        rows = [_Row(n, i, raw, raw) for n, i, raw in zip(numbers, ids.to_list(), raws, strict=True)]
-        self._count(frame)
-        self._check_ids(rows, ids)
-        clears = self._take_clears(frame, rows)
-        broken = self._take_damage(frame, rows)
-        self._validate(rows)
-        for index, key in clears:
-            rows[index].fields[key] = None
-        self._check_together(rows)
-        for index, problem in broken.items():  # a row of the wrong length says nothing else that can be trusted
-            rows[index].problems = (problem,)
-        return rows
+        look = _Look(frame, ids.to_list())
+        self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
+        damaged = self._take_damage(look)
+        self._check_ids(look, ids, damaged.get(self._columns.id.index, []))
+        states = {
+            key: self._read_column(look, column, damaged.get(column.index, []), with_values=with_values)
+            for key, column in self._by_key.items()
+        }
+        if self._has_nested:
+            self._check_together(look, pl.DataFrame(states))
+        return look
 
-    def _raw_rows(self, frame: pl.DataFrame) -> list[dict[str, str]]:
-        """Make a dictionary of each row, without the blank cells; the full columns are the fast way."""
-        columns = {key: frame[cell_column(one.index)] for key, one in self._by_key.items()}
-        full = {key: column for key, column in columns.items() if not column.null_count()}
-        raws: list[dict[str, str]] = pl.DataFrame(full).to_dicts() if full else [{} for _ in range(frame.height)]
-        for key in columns.keys() - full.keys():
-            places, values = columns[key].is_not_null().arg_true(), columns[key].drop_nulls()
-            for place, value in zip(places.to_list(), values.to_list(), strict=True):
-                raws[place][key] = value
-        return raws
+    def _read_column(self, look: _Look, column: Column, damaged: Sequence[int], *, with_values: bool) -> pl.Series:
+        """Validate the cells of a column; gives for each row 0 (leave or wrong), 1 (value) or 2 (clear)."""
+        cells = look.frame[cell_column(column.index)]
+        is_clear = (cells.str.strip_chars() == self._clear_token).fill_null(value=False)
+        self._count(column, cells, clears := int(is_clear.sum()))
+        if clears:
+            self._refuse_clears(look, column, cells, is_clear)
+        is_text = cells.is_not_null() & ~is_clear if clears else cells.is_not_null()
+        if damaged:
+            is_text = is_text.scatter(list(damaged), values=False)
+        places = is_text.arg_true()
+        texts = cells.gather(places).to_list() if len(places) < len(cells) else cells.to_list()
+        found = self._validated(look, column, texts, places)
+        if with_values:
+            spread: list[Any] = [_ABSENT] * len(cells)
+            look.values[column.target] = spread
+            for place in is_clear.arg_true().to_list() if clears else ():
+                spread[place] = None
+            for place, value in zip(places.to_list(), found, strict=True):
+                spread[place] = value
+        return is_text.cast(pl.UInt8) + is_clear.cast(pl.UInt8) * 2
 
-    def _count(self, frame: pl.DataFrame) -> None:
-        for index, count in self.counts.items():
-            column = frame[cell_column(index)].drop_nulls()
-            clears = int((column.str.strip_chars() == self._clear_token).sum())
-            count.clears += clears
-            count.values += len(column) - clears
-            if len(count.examples) < EXAMPLES:
-                fresh = column.head(50).unique(maintain_order=True).to_list()
-                count.examples += [
-                    one for one in fresh if one.strip() != self._clear_token and one not in count.examples
-                ]
-                del count.examples[EXAMPLES:]
+    def _refuse_clears(self, look: _Look, column: Column, cells: pl.Series, is_clear: pl.Series) -> None:
+        if column.field and column.field.nullable:
+            return
+        reason = "cannot be cleared: this field may not be empty (write a value, or leave the cell blank)"
+        for place in is_clear.arg_true().to_list():
+            look.add(place, self._problem(look, place, column, reason, cells[place]))
 
-    def _check_ids(self, rows: Sequence[_Row], ids: pl.Series) -> None:
-        pattern, check = self._endpoint.id_pattern, self._endpoint.id_problem
+    def _validated(self, look: _Look, column: Column, texts: list[str], places: pl.Series) -> list[Any]:
+        """Give the value of each text, absent where it has none; the problems go to `look`."""
+        adapter = self._adapters[column.target]
+        try:
+            values: list[Any] = adapter.validate_python(texts)
+        except ValidationError as error:
+            bad = set()
+            for detail in error.errors(include_url=False, include_input=False):
+                index = int(detail["loc"][0])
+                bad.add(index)
+                reason = in_words(detail, column.field, texts[index])
+                look.add(places[index], self._problem(look, places[index], column, reason, texts[index]))
+            good = iter(adapter.validate_python([text for index, text in enumerate(texts) if index not in bad]))
+            return [_ABSENT if index in bad else next(good) for index in range(len(texts))]
+        return values
+
+    def _count(self, column: Column, cells: pl.Series, clears: int) -> None:
+        count = self.counts[column.index]
+        count.clears += clears
+        count.values += len(cells) - cells.null_count() - clears
+        if len(count.examples) < EXAMPLES:
+            fresh = cells.drop_nulls().head(50).unique(maintain_order=True).to_list()
+            count.examples += [one for one in fresh if one.strip() != self._clear_token and one not in count.examples]
+            del count.examples[EXAMPLES:]
+
+    def _check_ids(self, look: _Look, ids: pl.Series, damaged: Sequence[int]) -> None:
+        pattern: str = self._endpoint.id_pattern
+        check: Callable[[str], str | None] = self._endpoint.id_problem
         if self._columns.key_field:
-            pattern, check = "^[^\\pC.]+$", self._key_problem
-        for index in (~ids.str.contains(pattern)).arg_true().to_list():
-            row = rows[index]
-            reason = check(row.id) if row.id else "is empty (every row needs the customer's id)"
-            if reason:
-                row.add(self._problem(row, self._columns.id, reason, row.id))
+            pattern, check = KEY_PATTERN, _key_problem
+        for place in (~ids.str.contains(pattern)).arg_true().to_list():
+            record_id = look.ids[place]
+            reason = check(record_id) if record_id else "is empty (every row needs the customer's id)"
+            if reason and place not in damaged:
+                look.add(place, self._problem(look, place, self._columns.id, reason, record_id))
 
-    def _key_problem(self, key: str) -> str | None:
-        return (
-            None
-            if key.isprintable() and key not in (".", "..")
-            else "cannot be looked up (it has invisible characters)"
-        )
-
-    def _take_clears(self, frame: pl.DataFrame, rows: Sequence[_Row]) -> list[tuple[int, str]]:
-        found = []
-        for key, column in self._by_key.items():
-            series = frame[cell_column(column.index)]
-            for index in (series.str.strip_chars() == self._clear_token).fill_null(value=False).arg_true().to_list():
-                seen = rows[index].raw.pop(key)
-                if column.field and column.field.nullable:
-                    found.append((index, key))
-                else:
-                    reason = "cannot be cleared: this field may not be empty (write a value, or leave the cell blank)"
-                    rows[index].add(self._problem(rows[index], column, reason, seen))
-        return found
-
-    def _take_damage(self, frame: pl.DataFrame, rows: Sequence[_Row]) -> dict[int, Problem]:
-        """Note what the reader saw wrong; gives the rows that cannot be trusted as a whole."""
-        broken = {}
+    def _take_damage(self, look: _Look) -> dict[int, list[int]]:
+        """Note what the reader saw wrong; gives the places of damaged cells by column."""
+        damaged: dict[int, list[int]] = {}
         by_index = {one.index: one for one in (self._columns.id, *self._columns.fields)}
-        for position in frame[DAMAGE].is_not_null().arg_true().to_list():
-            row = rows[position]
-            for index, seen, reason in json.loads(frame[DAMAGE][position]):
-                column = by_index.get(index)
+        column = look.frame[DAMAGE]
+        for place in column.is_not_null().arg_true().to_list():
+            for index, seen, reason in json.loads(column[place]):
                 if index is None:
-                    broken[position] = Problem(reason, seen=seen)
-                elif column is not None:
-                    row.raw.pop(column.target, None)
-                    row.problems = tuple(one for one in row.problems if one.header != column.header)
-                    row.add(self._problem(row, column, reason, seen))
-        return broken
+                    look.broken[place] = Problem(reason, seen=seen)
+                elif index in by_index:
+                    damaged.setdefault(index, []).append(place)
+                    look.add(place, self._problem(look, place, by_index[index], reason, seen))
+        return damaged
 
-    def _validate(self, rows: Sequence[_Row]) -> None:
-        pending = list(rows)
-        while pending:
-            try:
-                values = self._adapter.validate_python([row.raw for row in pending])
-            except ValidationError as error:
-                bad = self._note_errors(pending, error)
-                pending = [row for index, row in enumerate(pending) if index not in bad]
-                continue
-            for row, fields in zip(pending, values, strict=True):
-                row.fields = fields
-            return
-
-    def _note_errors(self, rows: Sequence[_Row], error: ValidationError) -> set[int]:
-        bad: set[int] = set()
-        for detail in error.errors(include_url=False, include_input=False):
-            index, key = int(detail["loc"][0]), str(detail["loc"][1])
-            column, row = self._by_key[key], rows[index]
-            bad.add(index)
-            row.fields = {}
-            row.add(self._problem(row, column, in_words(detail, column.field, row.raw[key]), row.raw[key]))
-        return bad
-
-    def _check_together(self, rows: Iterable[_Row]) -> None:
+    def _check_together(self, look: _Look, states: pl.DataFrame) -> None:
         """Look for fields that do not go together; which ones do depends on what is set and cleared, not on values."""
-        if not self._has_nested:
-            return
-        known: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-        for row in rows:
-            if row.fields and not row.problems:
-                cleared = [key for key, value in row.fields.items() if value is None]
-                shape = (*row.fields, "", *cleared)
-                if shape not in known:
-                    known[shape] = self._endpoint.conflicts(row.fields, is_completed=self._is_completed)
-                for key, reason in known[shape]:
-                    row.add(self._problem(row, self._by_key[key], reason, row.raw.get(key, "")))
+        for shape in states.unique().iter_rows(named=True):
+            fields = {key: "" if state == 1 else None for key, state in shape.items() if state}
+            conflicts = self._endpoint.conflicts(fields, is_completed=self._is_completed) if fields else []
+            if conflicts:
+                is_so = pl.all_horizontal(pl.col(key) == state for key, state in shape.items())
+                for place in states.select(is_so).to_series().arg_true().to_list():
+                    self._note_conflicts(look, place, conflicts)
 
-    def _problem(self, row: _Row, column: Column, reason: str, seen: str) -> Problem:
-        cell = self._staged.cell(row.number, column.index)
+    def _note_conflicts(self, look: _Look, place: int, conflicts: Sequence[tuple[str, str]]) -> None:
+        if place in look.problems:
+            return  # what is wrong with its cells comes first
+        for key, reason in conflicts:
+            column = self._by_key[key]
+            seen = look.frame[cell_column(column.index)][place] or ""
+            look.add(place, self._problem(look, place, column, reason, seen))
+
+    def _problem(self, look: _Look, place: int, column: Column, reason: str, seen: str) -> Problem:
+        cell = self._staged.cell(look.number(place), column.index)
         return Problem(reason, field=column.target, header=column.header, cell=cell, seen=seen)
 
     # -- double ids ---------------------------------------------------------------------------------------------
 
-    def _merge(self, group: Sequence[_Row], changes: list[Change], fates: list[Fate]) -> None:
+    def _said(self, frame: pl.DataFrame, place: int, fields: Mapping[str, Any]) -> dict[str, str]:
+        """What a row says of each field: its value, or its text where that could not be read."""
+        said = {}
+        for key, column in self._by_key.items():
+            text = frame[cell_column(column.index)][place]
+            if text is not None:
+                value = fields.get(key, text.strip())
+                said[key] = value if isinstance(value, str) else json.dumps(value)
+        return said
+
+    def _merge(self, look: _Look, group: Sequence[_Row], changes: list[Change], fates: list[Fate]) -> None:
         for row, other, key in _disagreements(group):
-            said, against = row.raw.get(key, self._clear_token), other.raw.get(key, self._clear_token)
-            reason = f'differs between rows of one customer: row {other.number} says "{against.strip()}"'
-            row.add(self._problem(row, self._by_key[key], reason, said))
-        good = [row for row in group if not row.problems]
-        merged = {key: row.fields[key] for key in self._keys for row in good if key in row.fields}
-        fates += [_invalid(row) for row in group if row.problems]
+            column = self._by_key[key]
+            texts = look.frame[cell_column(column.index)]
+            reason = (
+                f'differs between rows of one customer: row {other.number} says "{shorten(texts[other.place].strip())}"'
+            )
+            look.add(row.place, self._problem(look, row.place, column, reason, texts[row.place]))
+        bad = look.problems.keys() | look.broken.keys()
+        good = [row for row in group if row.place not in bad]
+        merged = {key: row.fields[key] for key in self._by_key for row in good if key in row.fields}
+        fates += [look.fate(row.place) for row in group if row.place in bad]
         if merged:
-            changes.append(Change(tuple(row.number for row in good), good[0].id, merged))
+            changes.append(Change(tuple(row.number for row in good), look.ids[good[0].place], merged))
         else:
-            fates += [_nothing(row) for row in good]
+            fates += [_nothing(look, row.place) for row in good]
 
 
 def _disagreements(group: Sequence[_Row]) -> list[tuple[_Row, _Row, str]]:
     """List (row, a row it disagrees with, field), for every row that takes part in a disagreement."""
     said_by: dict[str, list[tuple[str, _Row]]] = {}
     for row in group:
-        for key in row.raw.keys() | row.fields.keys():
-            said_by.setdefault(key, []).append((_said(row, key), row))
+        for key, said in row.said.items():
+            said_by.setdefault(key, []).append((said, row))
     found = []
     for key, entries in said_by.items():
         first, first_row = entries[0]
@@ -265,19 +317,23 @@ def _disagreements(group: Sequence[_Row]) -> list[tuple[_Row, _Row, str]]:
     return found
 
 
-def _said(row: _Row, key: str) -> str:
-    """What `row` says of a field: its value, or its text while that could not be read."""
-    value = row.fields.get(key, row.raw.get(key, "").strip()) if key in row.raw or key in row.fields else None
-    return value if isinstance(value, str) else json.dumps(value)
+def _all_blank(frame: pl.DataFrame, columns: Sequence[Column]) -> list[int]:
+    is_blank = pl.all_horizontal(pl.col(cell_column(one.index)).is_null() for one in columns)
+    return frame.select(is_blank).to_series().arg_true().to_list()
 
 
-def _invalid(row: _Row) -> Fate:
-    return Fate(row.number, row.id, Outcome.INVALID, problems=row.problems)
+def _nothing(look: _Look, place: int) -> Fate:
+    problem = Problem("no cell of this row sets anything")
+    return Fate(look.number(place), look.ids[place], Outcome.UNCHANGED, problems=(problem,))
 
 
-def _nothing(row: _Row) -> Fate:
-    reason = "no cell of this row sets anything"
-    return Fate(row.number, row.id, Outcome.UNCHANGED, problems=(Problem(reason),))
+KEY_PATTERN = r"^[^\pC.]+$"
+
+
+def _key_problem(key: str) -> str | None:
+    if key.isprintable() and key not in (".", ".."):
+        return None
+    return "cannot be looked up (it has invisible characters)"
 
 
 def in_words(detail: Mapping[str, Any], known: Field | None, seen: str) -> str:
