@@ -77,8 +77,8 @@ BOOLEAN: CellType = _parsed(parse_boolean)
 
 _PLAIN = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 _GROUPED = {
-    ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII),
-    ",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?", re.ASCII),
+    ".": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", re.ASCII),  # 0.123 is a fraction, never a group
+    ",": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?", re.ASCII),
 }
 _COMMA = re.compile(r"[+-]?\d+(,\d+)?", re.ASCII)
 
