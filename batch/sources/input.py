@@ -21,6 +21,7 @@ Format = Literal["csv", "xlsx", "parquet"]
 
 STDIN = "standard input"
 PIECE = 1 << 20
+SAVE_AGAIN = "save it again from the program that made it"
 WORKBOOKS = (".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".xlsb", ".ods")
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
@@ -74,9 +75,10 @@ def open_input(argument: str, spool: Path) -> Input:
     if "://" in argument:
         raise InputError(f"{argument} is an address, not a file: download it, then give the file's name.")
     path = Path(argument)
-    if _is_dir(path):
+    mode = _mode(path)
+    if mode is not None and stat.S_ISDIR(mode):
         return _input(_parquet_files(path), argument, "parquet")
-    if not path.exists() and any(mark in argument for mark in "*?["):
+    if mode is None and any(mark in argument for mark in "*?["):
         return _input(_glob(argument), argument, "parquet")
     return _input((path,), path.name, _format_of(path, path.name, path.suffix.lower()))
 
@@ -93,11 +95,12 @@ def _changed(paths: tuple[Path, ...]) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns for path in paths)
 
 
-def _is_dir(path: Path) -> bool:
+def _mode(path: Path) -> int | None:
+    """What kind of thing `path` is; None if it cannot be said (then `_look` says why)."""
     try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name that is too long, or has a NUL in it
-        raise InputError(f"{path!s:.80}: this cannot be the name of a file.") from None
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return None
 
 
 def _format_of(path: Path, name: str, ending: str) -> Format:
@@ -122,11 +125,14 @@ def _look(path: Path, name: str) -> Content:
                 f"{name} is no file but a pipe or a device: give CSV on standard input, with - as the name."
             )
         if status.st_size == 0:
-            raise InputError(f"{name} is empty (zero bytes): save it again from the program that made it.")
+            advice = "check the command that was to write to it" if name == STDIN else SAVE_AGAIN
+            raise InputError(f"{name} is empty (zero bytes): {advice}.")
         with path.open("rb") as file:
             return look(file)
     except OSError as error:
         raise InputError(f"{name} {_trouble(error)}.") from None
+    except ValueError:  # a NUL in it
+        raise InputError(f"{name}: this cannot be the name of a file.") from None
 
 
 def _trouble(error: OSError) -> str:

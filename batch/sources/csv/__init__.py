@@ -31,6 +31,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
         frames = _iter_unguarded(frames, shape.width)
     path = write_frames(rows.iter_tidy(frames), staged_schema(shape.width), folder)
     if not rows.kept:
+        path.unlink()
         raise InputError(f"{input.name} has a header but no rows.")
     return Staged(
         path=path,

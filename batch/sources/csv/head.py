@@ -15,7 +15,7 @@ from batch.sources.csv.records import split_lines
 
 DELIMITERS = (",", ";", "\t", "|")
 NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
-SEP_LINE = re.compile('"?sep=([^\r\n"])"?(?:\r\n|\r|\n)', re.IGNORECASE)
+SEP_LINE = re.compile(r'"?sep=([\t !#-~])"?(?:\r\n|\r|\n)', re.IGNORECASE)
 FIRST_LINES = 10
 SAMPLE_ROWS = 100
 
@@ -68,7 +68,7 @@ def _delimiter(said: str | None) -> str | None:
     if said is None:
         return None
     delimiter = NAMES.get(said.lower(), said)
-    if len(delimiter) != 1 or delimiter in '"\r\n' or (not delimiter.isprintable() and delimiter != "\t"):
+    if not re.fullmatch(r"[\t !#-~]", delimiter):
         raise InputError(f'--delimiter "{said}": give one character, such as ";", or the word tab.')
     return delimiter
 

@@ -1,0 +1,173 @@
+"""Finding the input: what it really is, and what to do when that is nothing to read."""
+
+import gzip
+import hashlib
+import io
+import os
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from batch.errors import InputError
+from batch.sources import Input, open_input
+
+
+def packed(*names: str) -> bytes:
+    """A ZIP archive with these files."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return out.getvalue()
+
+
+def refusal(argument: Path | str, spool: Path) -> str:
+    """Say why an argument is refused."""
+    with pytest.raises(InputError) as caught:
+        open_input(str(argument), spool)
+    return str(caught.value)
+
+
+XLSX = packed("[Content_Types].xml", "xl/workbook.xml")
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500
+UNPACK = "unpack it, then give the file that is in it."
+SAVE = "open it in the program that made it and save it as .xlsx or .csv."
+SHEET = "ask its sender for the spreadsheet"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.csv", gzip.compress(b"id\n1\n"), f"a.csv is a gzip archive: {UNPACK}"),
+        ("a.csv", packed("a.csv"), f"a.csv is a ZIP archive: {UNPACK}"),
+        ("a.zip", packed("a.csv"), f"a.zip is a ZIP archive: {UNPACK}"),
+        ("a.csv.gz", gzip.compress(b"id\n1\n"), f"a.csv.gz is a gzip archive: {UNPACK}"),
+        ("a.csv", XLSX, "a.csv is an Excel workbook, although its name ends in .csv: rename it to a.xlsx."),
+        ("a.parquet", XLSX, "a.parquet is an Excel workbook, although its name ends in .parquet: rename it to a.xlsx."),
+        ("a.xlsx", b"id,name\n", "a.xlsx is plain text (CSV), although its name ends in .xlsx: rename it to a.csv."),
+        ("a.xls", b"id\tname\n", "a.xls is plain text (CSV), although its name ends in .xls: rename it to a.csv."),
+        ("a.parquet", b"id,name\n", "a.parquet is plain text (CSV), although its name ends in .parquet: rename it to a.csv."),
+        ("a.csv", b"PAR1....PAR1", "a.csv is a Parquet file, although its name ends in .csv: rename it to a.parquet."),
+        ("a.csv", OLE, "a.csv is an old or password-protected Excel workbook, although its name ends in .csv: rename it to a.xls."),
+        ("a.xls", b"\xef\xbb\xbf\n <HTML xmlns='x'><table>", f"a.xls is a web page (HTML): {SAVE}"),
+        ("a.xls", "<html>".encode("utf-16"), f"a.xls is a web page (HTML): {SAVE}"),
+        ("a.xls", b"<?xml version='1.0'?><Workbook>", f"a.xls is an XML file: {SAVE}"),
+        ("a.csv", b'{"id": 1}', "a.csv is a JSON file: save it as CSV or Parquet."),
+        ("a.csv", b"%PDF-1.7", f"a.csv is a PDF: {SHEET} it was made from."),
+        ("a.csv", b"\x89PNG\r\n", f"a.csv is a picture (PNG): {SHEET} itself."),
+        ("a.xlsx", packed("word/document.xml"), "a.xlsx is a Word document: copy its table into a spreadsheet and save that."),
+        ("a.xlsx", XLSX[:40], "a.xlsx is a damaged or incomplete ZIP archive or workbook: copy or download it again."),
+        ("a.csv", b"", "a.csv is empty (zero bytes): save it again from the program that made it."),
+    ],
+)  # fmt: skip
+def test_what_it_really_is(name: str, data: bytes, message: str, tmp_path: Path) -> None:
+    """A file that is not what its name says, or nothing to read, is named, with what to do."""
+    (tmp_path / name).write_bytes(data)
+    assert message == refusal(tmp_path / name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "form"),
+    [
+        ("a.csv", b"id\n", "csv"),
+        ("A.CSV", b"id\n", "csv"),
+        ("a.txt", b"id\n", "csv"),
+        ("a", b"id\n", "csv"),
+        ("a.csv", "id;é\n".encode("utf-16"), "csv"),
+        ("a.csv", b"<clear>,name\n", "csv"),
+        ("a.xlsx", XLSX, "xlsx"),
+        ("a.bin", XLSX, "xlsx"),
+        ("a.ods", packed("mimetype", "content.xml"), "xlsx"),
+        ("a.xlsb", packed("xl/workbook.bin"), "xlsx"),
+        ("a.xls", OLE, "xlsx"),
+        ("a.xlsx", OLE, "xlsx"),
+    ],
+)
+def test_format(name: str, data: bytes, form: str, tmp_path: Path) -> None:
+    """The format is told by the content, where the name does not contradict it."""
+    path = tmp_path / name
+    path.write_bytes(data)
+    found = open_input(str(path), tmp_path)
+    expected = Input((path,), name, hashlib.sha256(data).hexdigest(), form, (path.stat().st_mtime_ns,))  # type: ignore[arg-type] # a parameter of the test
+    assert expected == found
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("no.csv", "no.csv does not exist: check the name and the folder."),
+        ("no/no.csv", "no.csv does not exist: check the name and the folder."),
+        ("*.parquet", "*.parquet matches no file: check the name and the folder."),
+        ("s3://bucket/a.csv", "s3://bucket/a.csv is an address, not a file: download it, then give the file's name."),
+        ("x" * 300, f"{'x' * 300} cannot be read: File name too long."),
+        ("a\0b", "a\0b: this cannot be the name of a file."),
+        ("folder", "folder is a folder without Parquet files: give the name of a file in it."),
+        ("pipe", "pipe is no file but a pipe or a device: give CSV on standard input, with - as the name."),
+        ("*.csv", "*.csv matches x.csv: only Parquet files can be read as one table; give one file's name."),
+        ("parted", "parted is divided into folders such as 'country=DE', whose names hold a column: write it as one file."),
+    ],
+)  # fmt: skip
+def test_nothing_to_read(argument: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be found or read is said in words."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "x.csv").write_bytes(b"id\n")
+    (tmp_path / "parted" / "country=DE").mkdir(parents=True)
+    (tmp_path / "parted" / "country=DE" / "1.parquet").write_bytes(b"PAR1")
+    os.mkfifo(tmp_path / "pipe")
+    assert message == refusal(argument, tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_without_permission(tmp_path: Path) -> None:
+    """A file that this user may not read is named."""
+    (tmp_path / "a.csv").touch(mode=0o000)
+    assert "a.csv may not be read by this user: ask for permission to read it." == refusal(tmp_path / "a.csv", tmp_path)
+
+
+def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input is kept in a file that only this user may read, and hashed like a file."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"id\n1\n")))
+    found = open_input("-", tmp_path)
+    path = tmp_path / "standard-input.csv"
+    assert ((path,), "standard input", "csv") == (found.paths, found.name, found.format)
+    assert (b"id\n1\n", 0o600) == (path.read_bytes(), path.stat().st_mode & 0o777)
+    assert hashlib.sha256(b"id\n1\n").hexdigest() == found.sha256
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (XLSX, "standard input is an Excel workbook, and only CSV can come that way: give the file's name instead."),
+        (gzip.compress(b"id"), f"standard input is a gzip archive: {UNPACK}"),
+        (b"", "standard input is empty (zero bytes): check the command that was to write to it."),
+    ],
+)
+def test_standard_input_is_csv(data: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only CSV can come on standard input."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    assert message == refusal("-", tmp_path)
+
+
+def test_parquet_files_are_one_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder and a glob give the same files in the order of their names, and one hash of names and bytes."""
+    monkeypatch.chdir(tmp_path)
+    Path("in/sub").mkdir(parents=True)
+    for name in ("in/b.parquet", "in/a.parquet", "in/_SUCCESS.parquet", "in/.c.parquet"):
+        pl.DataFrame({"id": [name]}).write_parquet(name)
+    folder, glob = open_input("in", tmp_path), open_input("in/[ab]*.parquet", tmp_path)
+    assert (Path("in/a.parquet"), Path("in/b.parquet")) == folder.paths == glob.paths
+    assert ("in", "in/[ab]*.parquet") == (folder.name, glob.name)
+    Path("in/b.parquet").rename("in/c.parquet")
+    assert folder.sha256 == glob.sha256 != open_input("in", tmp_path).sha256
+
+
+def test_name_with_a_bracket_is_a_file(tmp_path: Path) -> None:
+    """A file whose name looks like a pattern is that file."""
+    path = tmp_path / "customers [1].csv"
+    path.write_bytes(b"id\n1\n")
+    assert (path,) == open_input(str(path), tmp_path).paths
