@@ -6,7 +6,6 @@ second one ends the process at once, with the journal intact.
 
 import math
 import os
-import random
 import signal
 import threading
 from collections import deque
@@ -17,24 +16,23 @@ import anyio
 
 from batch import compare
 from batch.endpoints.base import Definition, Endpoint
-from batch.errors import ExitCode, JournalError, StoppedError
-from batch.job import runs
+from batch.errors import ExitCode, JournalError
+from batch.job.connection import Connection, fetch_definitions
 from batch.job.live import Live
 from batch.job.opening import Run
 from batch.job.reading import Reader
 from batch.job.target import Target, World
 from batch.job.watch import Progress, Watcher
-from batch.pacer import Bucket, Gate, Limits, Pacer, load_learned, save_learned
-from batch.retry import FailureLimit, RetryPolicy, Verdict
+from batch.pacer import Gate, Limits
+from batch.retry import FailureLimit
 from batch.sender import Caller, Sender, StopSign
 from batch.settings import Settings
-from batch.transport import Reply, Session
+from batch.transport import Session
 
 GRACE = 20.0
 """Seconds that attempts in flight are given after the first signal."""
 RATE_SECONDS = 10.0
 SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
-MAX_PAGES = 100
 
 
 @dataclass(slots=True)
@@ -57,21 +55,8 @@ class Sending:
 
     async def fetch_definitions(self) -> list[Definition]:
         """Read the organisation's custom fields; raises StoppedError when the API cannot be asked at all."""
-        found: list[Definition] = []
         async with self._session() as session:
-            caller = self._caller(session)
-            for page in range(MAX_PAGES):
-                answer = await caller.ask(self.endpoint.definitions_call(page))
-                if self.stop.is_up or answer.judgement.verdict is Verdict.AGAIN:
-                    raise StoppedError(self.stop.reason or f"The custom fields could not be read: {answer.cause}.")
-                if not isinstance(answer.reply, Reply) or answer.judgement.verdict is not Verdict.DONE:
-                    self.watcher.note(f"The custom fields could not be read ({answer.cause}): their values go as text.")
-                    break
-                fresh = [one for one in self.endpoint.read_definitions(answer.reply) if one not in found]
-                if not fresh:
-                    break
-                found += fresh
-        return found
+            return await fetch_definitions(self._caller(session), self.watcher.note)
 
     async def send(self) -> None:
         """Send every change that has no final outcome yet."""
@@ -84,28 +69,20 @@ class Sending:
             around.cancel_scope.cancel()
         if self.run.journal.error is None:
             self.run.journal.flush()
-            self._keep_learned(caller.gate.pacer)
+            self.connection.keep_learned(caller.gate.pacer)
 
     # -- the parts ----------------------------------------------------------------------------------------------
 
+    @property
+    def connection(self) -> Connection:
+        """The way to the API."""
+        return Connection(self.target, self.settings, self.world, self.stop, self._count)
+
     def _session(self) -> Session:
-        transport = self.world.transport() if self.world.transport else None
-        return Session(self.target.base_url, transport=transport, max_at_once=self.settings.max_at_once)
+        return self.connection.session()
 
     def _caller(self, session: Session) -> Caller:
-        learned = load_learned(runs.state_folder() / "limits.json", self.target.fingerprint)
-        pacer = Pacer(self.limits, max_per_second=self.settings.max_per_second, learned=learned)
-        policy = RetryPolicy(max_attempts=self.settings.max_attempts, max_wait=self.settings.max_wait)
-        return Caller(
-            session=session,
-            gate=Gate(pacer, self.settings.max_at_once),
-            endpoint=self.endpoint,
-            account=self.endpoint.account(self.target.credentials),
-            stop=self.stop,
-            count=self._count,
-            policy=policy,
-            rng=random.Random(),  # noqa: S311 - jitter, no secret
-        )
+        return self.connection.caller(session, self.endpoint)
 
     def _live(self, caller: Caller) -> Live:
         journal, survey = self.run.journal, self.run.survey
@@ -124,14 +101,8 @@ class Sending:
 
     @property
     def limits(self) -> Limits:
-        """The documented limits; a sandbox that was started for this run has the same, but faster."""
-        documented, factor = self.endpoint.limits, self.target.limits_factor
-        if factor == 1:
-            return documented
-        return Limits(*(_faster(bucket, factor) for bucket in (documented.total, documented.per_route)))
-
-    def _keep_learned(self, pacer: Pacer) -> None:
-        save_learned(runs.state_folder() / "limits.json", self.target.fingerprint, pacer.learned())
+        """The limits that apply to this run."""
+        return self.connection.limits
 
     # -- around the sending -------------------------------------------------------------------------------------
 
@@ -197,7 +168,3 @@ class Sending:
     def _count(self, name: str) -> None:
         self.run.journal.count(name)
         self._made += name == "attempts"
-
-
-def _faster(bucket: Bucket | None, factor: float) -> Bucket | None:
-    return bucket and Bucket(bucket.burst, bucket.per_second * factor)
