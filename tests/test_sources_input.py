@@ -34,8 +34,11 @@ def refusal(argument: Path | str, spool: Path) -> str:
 
 XLSX = packed("[Content_Types].xml", "xl/workbook.xml")
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500
+THOUGH = "although its name ends in"
 UNPACK = "unpack it, then give the file that is in it."
 SAVE = "open it in the program that made it and save it as .xlsx or .csv."
+COPY = "copy its table into a spreadsheet and save that."
+HELD = "whose names hold a column: write it as one file."
 SHEET = "ask its sender for the spreadsheet"
 
 
@@ -46,24 +49,24 @@ SHEET = "ask its sender for the spreadsheet"
         ("a.csv", packed("a.csv"), f"a.csv is a ZIP archive: {UNPACK}"),
         ("a.zip", packed("a.csv"), f"a.zip is a ZIP archive: {UNPACK}"),
         ("a.csv.gz", gzip.compress(b"id\n1\n"), f"a.csv.gz is a gzip archive: {UNPACK}"),
-        ("a.csv", XLSX, "a.csv is an Excel workbook, although its name ends in .csv: rename it to a.xlsx."),
-        ("a.parquet", XLSX, "a.parquet is an Excel workbook, although its name ends in .parquet: rename it to a.xlsx."),
-        ("a.xlsx", b"id,name\n", "a.xlsx is plain text (CSV), although its name ends in .xlsx: rename it to a.csv."),
-        ("a.xls", b"id\tname\n", "a.xls is plain text (CSV), although its name ends in .xls: rename it to a.csv."),
-        ("a.parquet", b"id,name\n", "a.parquet is plain text (CSV), although its name ends in .parquet: rename it to a.csv."),
-        ("a.csv", b"PAR1....PAR1", "a.csv is a Parquet file, although its name ends in .csv: rename it to a.parquet."),
-        ("a.csv", OLE, "a.csv is an old or password-protected Excel workbook, although its name ends in .csv: rename it to a.xls."),
+        ("a.csv", XLSX, f"a.csv is an Excel workbook, {THOUGH} .csv: rename it to a.xlsx."),
+        ("a.parquet", XLSX, f"a.parquet is an Excel workbook, {THOUGH} .parquet: rename it to a.xlsx."),
+        ("a.xlsx", b"id,name\n", f"a.xlsx is plain text (CSV), {THOUGH} .xlsx: rename it to a.csv."),
+        ("a.xls", b"id\tname\n", f"a.xls is plain text (CSV), {THOUGH} .xls: rename it to a.csv."),
+        ("a.parquet", b"id,name\n", f"a.parquet is plain text (CSV), {THOUGH} .parquet: rename it to a.csv."),
+        ("a.csv", b"PAR1....PAR1", f"a.csv is a Parquet file, {THOUGH} .csv: rename it to a.parquet."),
+        ("a.csv", OLE, f"a.csv is an old or password-protected Excel workbook, {THOUGH} .csv: rename it to a.xls."),
         ("a.xls", b"\xef\xbb\xbf\n <HTML xmlns='x'><table>", f"a.xls is a web page (HTML): {SAVE}"),
         ("a.xls", "<html>".encode("utf-16"), f"a.xls is a web page (HTML): {SAVE}"),
         ("a.xls", b"<?xml version='1.0'?><Workbook>", f"a.xls is an XML file: {SAVE}"),
         ("a.csv", b'{"id": 1}', "a.csv is a JSON file: save it as CSV or Parquet."),
         ("a.csv", b"%PDF-1.7", f"a.csv is a PDF: {SHEET} it was made from."),
         ("a.csv", b"\x89PNG\r\n", f"a.csv is a picture (PNG): {SHEET} itself."),
-        ("a.xlsx", packed("word/document.xml"), "a.xlsx is a Word document: copy its table into a spreadsheet and save that."),
+        ("a.xlsx", packed("word/document.xml"), f"a.xlsx is a Word document: {COPY}"),
         ("a.xlsx", XLSX[:40], "a.xlsx is a damaged or incomplete ZIP archive or workbook: copy or download it again."),
         ("a.csv", b"", "a.csv is empty (zero bytes): save it again from the program that made it."),
     ],
-)  # fmt: skip
+)
 def test_what_it_really_is(name: str, data: bytes, message: str, tmp_path: Path) -> None:
     """A file that is not what its name says, or nothing to read, is named, with what to do."""
     (tmp_path / name).write_bytes(data)
@@ -108,9 +111,9 @@ def test_format(name: str, data: bytes, form: str, tmp_path: Path) -> None:
         ("folder", "folder is a folder without Parquet files: give the name of a file in it."),
         ("pipe", "pipe is no file but a pipe or a device: give CSV on standard input, with - as the name."),
         ("*.csv", "*.csv matches x.csv: only Parquet files can be read as one table; give one file's name."),
-        ("parted", "parted is divided into folders such as 'country=DE', whose names hold a column: write it as one file."),
+        ("parted", f"parted is divided into folders such as 'country=DE', {HELD}"),
     ],
-)  # fmt: skip
+)
 def test_nothing_to_read(argument: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be found or read is said in words."""
     monkeypatch.chdir(tmp_path)

@@ -103,10 +103,11 @@ def _kind(dtype: pl.DataType | None) -> str:
 def _habits(table: _Table, found: Sequence[Leaf]) -> list[Habits]:
     """Ask all values of each column, in one pass; only the columns of which there is something to ask are read."""
     questions = {leaf.index: question for leaf in found if (question := habit_question(leaf)) is not None}
-    if not questions:
-        return [Habits()] * len(found)
     asked = [question.alias(str(index)) for index, question in questions.items()]
-    answers = pl.concat(frame for frame in table.iter_frames(asked))
+    frames = list(table.iter_frames(asked)) if asked else []
+    if not frames:
+        return [Habits()] * len(found)
+    answers = pl.concat(frames)
     return [habits_from(leaf, answers[str(leaf.index)]) if leaf.index in questions else Habits() for leaf in found]
 
 

@@ -127,7 +127,7 @@ def text(leaf: Leaf, habits: Habits) -> pl.Expr:
     elif isinstance(dtype, pl.Datetime):
         zone = "%:z" if dtype.time_zone else ""
         value = value.dt.to_string("%Y-%m-%d" if habits.is_midnight else DATE_TIME + zone)
-    elif isinstance(dtype, pl.Duration):
+    elif isinstance(dtype, pl.Duration | pl.Time):
         value = value.dt.to_string("iso")
     elif list_item(dtype) is not None:
         value = _items(leaf).list.eval(pl.element().cast(pl.String)).list.join(SEPARATOR)
