@@ -104,9 +104,17 @@ class Endpoint(ABC):
     variables: ClassVar[tuple[Variable, ...]]
     records_per_read: ClassVar[int]
     keys_per_read: ClassVar[int] = 1
+    page_size: ClassVar[int]
+    """Records on one page of all records."""
+    page_overlap: ClassVar[int] = 0
+    """Records that a page repeats of the page before, so that a page that slipped is noticed."""
+    filters: ClassVar[frozenset[str]] = frozenset()
+    """Fields by which the API can narrow down `page`."""
     writes_whole: bool = False
     """The write body is the whole record, so that the current one must be read before (read, overlay, write)."""
     has_idempotency_keys: ClassVar[bool] = False
+    wholes: ClassVar[tuple[str, ...]] = ()
+    """Fields whose parts are written by sending all of it; their names with a dot and a part are fields, too."""
     families: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Fields with a name to fill in, as (spelling, what it means), for lists of fields."""
 
@@ -201,6 +209,15 @@ class Endpoint(ABC):
         """Whether a record that shows `current` already has `wanted`, as the API means it."""
         return same_value(wanted, current)
 
+    def shows(self, record: Record, name: str) -> bool:
+        """Whether a record shows field `name` at all."""
+        return self.value(record, name) is not MISSING
+
+    def wholes_of(self, fields: Iterable[str], record: Record) -> dict[str, Any]:
+        """Read the nested values of which `fields` are parts."""
+        names = dict.fromkeys(name.partition(".")[0] for name in fields if "." in name)
+        return {name: record.get(name) for name in names if name in self.wholes}
+
     @abstractmethod
     def find(self, key_field: str, keys: Sequence[str]) -> Call:
         """Build the call that finds records by their own number; at most `keys_per_read` keys."""
@@ -213,6 +230,18 @@ class Endpoint(ABC):
     def next_cursor(self, reply: Reply, cursor: str) -> str | None:
         """Give the cursor of the page after `reply`, None when it was the last."""
 
+    def step_back(self, cursor: str) -> str | None:
+        """Give an earlier cursor where pages slip when records are removed; None at the start and where they do not."""
+        return None
+
+    @abstractmethod
+    def total(self, reply: Reply) -> int | None:
+        """Read from a page how many records there are in all, None when it does not say."""
+
+    def pages_in(self, total: int) -> int:
+        """Reckon how many pages `total` records take."""
+        return 1 + max(0, -(-(total - self.page_size) // (self.page_size - self.page_overlap)))
+
     # -- definitions and accounts -------------------------------------------------------------------------------
 
     @abstractmethod
@@ -222,6 +251,10 @@ class Endpoint(ABC):
     @abstractmethod
     def read_definitions(self, reply: Reply) -> list[Definition]:
         """Read custom field definitions out of an answer; [] when the page has none."""
+
+    @abstractmethod
+    def custom_fields(self) -> list[Field]:
+        """List the fields of all definitions, each under a name that no other has."""
 
     def defined(self, definitions: Sequence[Definition]) -> "Endpoint":
         """Give a copy that knows the organisation's custom fields."""

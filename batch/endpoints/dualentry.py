@@ -5,6 +5,7 @@ parts come from the current record or, without one, the three required parts mus
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
@@ -100,6 +101,10 @@ class DualEntryCustomers(Endpoint):
     key_fields = ("unique_id",)
     keys_per_read = 1
     records_per_read = PAGE
+    page_size = PAGE
+    page_overlap = 1
+    filters = frozenset({"unique_id", "name", "email"})
+    wholes = ADDRESSES
     variables = (Variable("DUALENTRY_API_KEY", True, "the API key (Settings, API keys)"),)
     families = (
         ("custom_fields.NAME", "the custom field with this name; NAME:boolean, :number, :date say its kind"),
@@ -239,9 +244,21 @@ class DualEntryCustomers(Endpoint):
         return Call("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
 
     def next_cursor(self, reply: Reply, cursor: str) -> str | None:
-        """Count on from the offset; a page that is not full is the last."""
-        count = len(self.records(reply))
-        return str(int(cursor or "0") + count) if count >= PAGE else None
+        """Count on from the offset, less one; without a count in the answer, a page that is not full is the last."""
+        total, count = self.total(reply), len(self.records(reply))
+        end = int(cursor or "0") + count
+        is_last = end >= total if total is not None else count < PAGE
+        return None if is_last or count <= self.page_overlap else str(end - self.page_overlap)
+
+    def step_back(self, cursor: str) -> str | None:
+        """Offsets slip when a customer before them is removed."""
+        offset = int(cursor or "0")
+        return str(max(0, offset - PAGE)) if offset else None
+
+    def total(self, reply: Reply) -> int | None:
+        """Read `count`, which a bare list does not have."""
+        count = reply.json.get("count") if isinstance(reply.json, Mapping) else None
+        return count if isinstance(count, int) else None
 
     def records(self, reply: Reply) -> list[Record]:
         """Read a list (`items`, or a bare array) or one customer."""
@@ -277,6 +294,17 @@ class DualEntryCustomers(Endpoint):
         items = data.get("items") if isinstance(data, Mapping) else data
         found = [_definition(item) for item in items or () if isinstance(item, Mapping)]
         return [one for one in found if one]
+
+    def custom_fields(self) -> list[Field]:
+        """Name them by name, and by id where the name is not theirs alone or would be read as another."""
+        names = Counter(one.name for one in self.definitions)
+        found = []
+        for one in self.definitions:
+            field = self.field_named(f"custom_fields.{one.name}")
+            if names[one.name] > 1 or field is None or field.name != f"custom_fields.{one.name}":
+                field = self._by_id(str(one.id))
+            found.append(field)
+        return found
 
     def account(self, credentials: Mapping[str, str]) -> Account:
         """The key goes as it is, without `Bearer`."""

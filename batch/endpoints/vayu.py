@@ -109,6 +109,8 @@ class VayuCustomers(Endpoint):
     id_form = "24 characters, 0-9 and a-f"
     key_fields = ("externalId",)
     records_per_read = 1
+    page_size = PAGE
+    wholes = ("address", "contacts", "customFields", "cloudProviderSettings")
     variables = (
         Variable("VAYU_API_TOKEN", True, "the API token (dashboard, API Token)"),
         Variable("VAYU_CLIENT_ID", False, "the client id (dashboard, API Token); sent when set"),
@@ -269,6 +271,11 @@ class VayuCustomers(Endpoint):
         following = data.get("nextCursor") if isinstance(data, Mapping) and data.get("hasMore") else None
         return str(following) if following and str(following) != cursor else None
 
+    def total(self, reply: Reply) -> int | None:
+        """Read `total`."""
+        total = reply.json.get("total") if isinstance(reply.json, Mapping) else None
+        return total if isinstance(total, int) else None
+
     def records(self, reply: Reply) -> list[Record]:
         """Read `customers`, a wrapped `customer`, or a bare one."""
         data: Any = reply.json
@@ -308,6 +315,11 @@ class VayuCustomers(Endpoint):
         if isinstance(data, Mapping):
             data = next((v for v in data.values() if isinstance(v, list)), None)
         return [one for one in map(_definition, data or ()) if one]
+
+    def custom_fields(self) -> list[Field]:
+        """Name them by name; one whose name a header cannot carry is left out."""
+        found = [(one, self.field_named(f"customFields.{one.name}")) for one in self.definitions]
+        return [field for one, field in found if field is not None and field.name == f"customFields.{one.name}"]
 
     def account(self, credentials: Mapping[str, str]) -> Account:
         """Log in with the API token, which is a refresh token."""
@@ -385,7 +397,10 @@ def _definition(item: Any) -> Definition | None:
     name = next((item[key] for key in ("vayuCustomFieldName", "name") if isinstance(item.get(key), str)), None)
     if name is None:
         return None
-    options = next((item[key] for key in ("options", "enumValues", "values") if isinstance(item.get(key), list)), ())
+    if item.get("vayuEntity", "Customer") != "Customer":
+        return None
+    spellings = ("options", "allowedValues", "enumValues", "values")  # ? which one it is, no source says
+    options = next((item[key] for key in spellings if isinstance(item.get(key), list)), ())
     return Definition(
         name=name,
         kind=str(item.get("valueType") or "String"),
