@@ -25,14 +25,20 @@ SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE intent(
     number INTEGER PRIMARY KEY, id TEXT NOT NULL, key TEXT, attempts INTEGER NOT NULL,
-    fields TEXT NOT NULL, before TEXT, body TEXT NOT NULL
+    fields TEXT NOT NULL, before TEXT, body TEXT NOT NULL, name TEXT NOT NULL, wholes TEXT NOT NULL
 );
+CREATE TABLE earlier(
+    place INTEGER PRIMARY KEY, number INTEGER NOT NULL, id TEXT NOT NULL, key TEXT, attempts INTEGER NOT NULL,
+    fields TEXT NOT NULL, before TEXT, body TEXT NOT NULL, name TEXT NOT NULL, wholes TEXT NOT NULL
+);
+CREATE INDEX earlier_number ON earlier(number);
 CREATE TABLE fate(
     row INTEGER PRIMARY KEY, number INTEGER NOT NULL, id TEXT NOT NULL, outcome TEXT NOT NULL, status INTEGER,
     attempts INTEGER NOT NULL, problems TEXT
 );
 CREATE TABLE tally(name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 """
+INTENT = "number, id, key, attempts, fields, before, body, name, wholes"
 
 
 class Journal:
@@ -167,8 +173,16 @@ class Journal:
         self.flush()
 
     def _write_intents(self, intents: Sequence[Intent]) -> None:
-        rows = [(i.number, i.id, i.key, i.attempts, _text(i.fields), _text(i.before), _text(i.body)) for i in intents]
-        self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        rows = [
+            (i.number, i.id, i.key, i.attempts, *map(_text, (i.fields, i.before, i.body)), i.name, _text(i.wholes))
+            for i in intents
+        ]
+        # a resumed run may send something else than it began with: what the record was before that stays known
+        self._db.executemany(
+            f"INSERT INTO earlier({INTENT}) SELECT {INTENT} FROM intent WHERE number = ? AND body <> ?",  # noqa: S608 - only columns
+            [(row[0], row[6]) for row in rows],
+        )
+        self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _write_fates(self, fates: Sequence[tuple[int, Fate]]) -> None:
         rows = [
@@ -209,18 +223,28 @@ class Journal:
     def intent(self, number: int) -> Intent | None:
         """Read the intent of change `number`, from an earlier part of this run."""
         row = self._db.execute(
-            "SELECT number, id, key, attempts, fields, before, body FROM intent WHERE number = ?", (number,)
+            f"SELECT {INTENT} FROM intent WHERE number = ?",  # noqa: S608 - only columns
+            (number,),
         ).fetchone()
         return _intent(row) if row else None
 
-    def iter_applied(self) -> Iterator[tuple[Intent, Outcome | None]]:
-        """Yield every intent in order, with the outcome of its change (None: it has none yet)."""
+    def iter_intents(self) -> Iterator[tuple[list[Intent], Fate | None]]:
+        """Yield every change in order: its intents, the oldest first, and its fate (None: it has none yet)."""
+        columns = ", ".join(f"i.{name}" for name in INTENT.split(", "))
         rows = self._db.execute(
-            "SELECT i.number, i.id, i.key, i.attempts, i.fields, i.before, i.body, f.outcome FROM intent i "
+            f"SELECT {columns}, f.row, f.id, f.outcome, f.status, f.attempts, f.problems FROM intent i "  # noqa: S608 - only columns
             "LEFT JOIN fate f ON f.row = i.number ORDER BY i.number"
         )
-        for *intent, outcome in rows:
-            yield _intent(intent), Outcome(outcome) if outcome else None
+        for row in rows:
+            fate = None if row[9] is None else _fate(row[9:])
+            yield [*self._earlier_intents(row[0]), _intent(row[:9])], fate
+
+    def _earlier_intents(self, number: int) -> list[Intent]:
+        rows = self._db.execute(
+            f"SELECT {INTENT} FROM earlier WHERE number = ? ORDER BY place",  # noqa: S608 - only columns
+            (number,),
+        )
+        return [_intent(row) for row in rows]
 
     def has_intents(self) -> bool:
         """Whether anything was ever about to be sent."""
@@ -315,5 +339,6 @@ def _fate(row: Sequence[Any]) -> Fate:
 
 
 def _intent(row: Sequence[Any]) -> Intent:
-    number, record_id, key, attempts, fields, before, body = row
-    return Intent(number, record_id, key, attempts, json.loads(fields), json.loads(before or "null"), json.loads(body))
+    number, record_id, key, attempts, fields, before, body, name, wholes = row
+    read = (json.loads(fields), json.loads(before or "null"), json.loads(body))
+    return Intent(number, record_id, key, attempts, *read, name, json.loads(wholes))

@@ -226,7 +226,8 @@ class Intent:
     """A change about to be sent.
 
     `key` is its idempotency key, `attempts` the attempts made or about to be made, `fields` what is wanted, `before`
-    what the record showed for these fields (None: it was not read), `body` what is sent.
+    what the record showed for these fields (None: it was not read), `body` what is sent. `name` is the record's, and
+    `wholes` the nested values as they were of which only parts change: what an undo puts back exactly.
     """
 
     number: int
@@ -236,6 +237,8 @@ class Intent:
     fields: Mapping[str, Any]
     before: Mapping[str, Any] | None
     body: Mapping[str, Any]
+    name: str = ""
+    wholes: Mapping[str, Any] = field(default_factory=dict)
 
 
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
