@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 
 ARRIVAL_LAG = 0.5
-"""A bucket refills from the moment the first request *arrives*, not from when it left. So much later, in seconds, is
-reckoned with (connection and TLS included), up to half of what the bucket's burst lasts; it costs that once per burst."""
+"""A bucket refills from the moment the first request *arrives*, not from when it left. So many seconds later are
+reckoned with (connection and TLS included), up to half of what the burst lasts; that is lost once per burst."""
 
 CATCH_UP = 0.02
 """Timers are late by milliseconds; a pace may make up for so many seconds."""
@@ -87,3 +87,15 @@ class Pace:
     def take(self, now: float) -> None:
         """Count one start."""
         self._next = max(self._next, now - CATCH_UP) + 1 / self.per_second
+
+    def is_held(self, now: float) -> bool:
+        """Return whether it is this pace that a start now had to wait for."""
+        return self._next > now - CATCH_UP
+
+    def delay(self, until: float) -> None:
+        """Let nobody start before then."""
+        self._next = max(self._next, until)
+
+    def reset(self, now: float) -> None:
+        """Forget what was delayed; the next start may be now."""
+        self._next = now

@@ -11,6 +11,7 @@ Promises:
   next. The work per attempt grows with the number of *routes* that wait, not with the number of waiters.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -21,25 +22,43 @@ from .pacer import Pacer
 
 
 class _Waiter:
-    """One attempt that waits."""
+    """One attempt that waits: until it is woken, or until its alarm."""
 
-    __slots__ = ("is_gone", "is_retry", "number", "scope", "woken")
+    __slots__ = ("_scope", "_woken", "alarm", "is_gone", "is_retry", "number")
 
     def __init__(self, number: int, is_retry: bool) -> None:
         self.number = number
         self.is_retry = is_retry
         self.is_gone = False
-        self.rest()
+        self.alarm = math.inf
+        self._woken = anyio.Event()
+        self._scope: anyio.CancelScope | None = None
 
-    def rest(self) -> None:
-        """Get ready to sleep (again)."""
-        self.woken = anyio.Event()
-        self.scope = anyio.CancelScope()
+    def wake(self) -> None:
+        """Let it look whether it may start."""
+        self._woken.set()
+
+    def set_alarm(self, at: float) -> None:
+        """Wake it then. A scope costs as much as all the rest, so only who needs one has one, and makes it itself."""
+        self.alarm = at
+        if self._scope is not None:
+            self._scope.deadline = at
+        else:
+            self._woken.set()
 
     async def sleep(self) -> None:
-        """Sleep until woken or until the deadline that somebody set on the scope."""
-        with self.scope:
-            await self.woken.wait()
+        """Come back when woken or when the alarm goes off."""
+        if self._woken.is_set():
+            self._woken = anyio.Event()
+        if math.isinf(self.alarm):
+            await self._woken.wait()
+            return
+        try:
+            with anyio.CancelScope(deadline=self.alarm) as self._scope:
+                await self._woken.wait()
+        finally:
+            self._scope = None
+            self.alarm = math.inf
 
 
 class _Line:
@@ -102,7 +121,7 @@ class Gate:
         now = self._clock()
         if self._free and not self._lines and self.pacer.earliest(now, route) <= now:
             return self._take(now, route)
-        return await self._wait(route, is_retry)
+        return await self._wait(now, route, is_retry)
 
     def _leave(self) -> None:
         self._free += 1
@@ -114,35 +133,36 @@ class Gate:
         self.pacer.take(now, route)
         return now
 
-    async def _wait(self, route: str, is_retry: bool) -> float:
+    async def _wait(self, now: float, route: str, is_retry: bool) -> float:
         self._arrivals += 1
         waiter = _Waiter(self._arrivals, is_retry)
         self._lines.setdefault(route, _Line()).join(waiter)
         try:
             # Whoever is woken looks again: between waking and running, a pause may have arrived.
-            while self._wake_next(self._clock(), running=waiter) is not waiter:
+            while self._wake_next(now, awake=waiter) is not waiter:
                 await waiter.sleep()
-                waiter.rest()
-            return self._take(self._clock(), route)
+                now = self._clock()
+            return self._take(now, route)
         finally:
             waiter.is_gone = True
-            self._wake_next(self._clock())
+            self._wake_next(now)
 
-    def _wake_next(self, now: float, running: _Waiter | None = None) -> _Waiter | None:
-        """Return who is next if they may start now, and wake them; else set the alarm of those who are next."""
-        if not self._free:
-            return None
+    def _wake_next(self, now: float, awake: _Waiter | None = None) -> _Waiter | None:
+        """Wake and return the one who may start now; for the others who are next, see to an alarm."""
         first: _Waiter | None = None
-        for route in list(self._lines):
+        for route in tuple(self._lines) if self._free else ():
             waiter = self._lines[route].head()
             if waiter is None:
                 del self._lines[route]
             elif (at := self.pacer.earliest(now, route)) > now:
-                waiter.scope.deadline = at
+                if waiter is awake:
+                    waiter.alarm = at
+                elif at != waiter.alarm:
+                    waiter.set_alarm(at)
             elif first is None or (not waiter.is_retry, waiter.number) < (not first.is_retry, first.number):
                 first = waiter
-        if first is not None and first is not running:
-            first.woken.set()
+        if first is not None and first is not awake:
+            first.wake()
         return first
 
 

@@ -7,7 +7,7 @@ Sources: RFC 9110 (Retry-After), draft-ietf-httpapi-ratelimit-headers 02 to 10, 
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -19,12 +19,15 @@ LONGEST = 366 * 86_400.0
 _NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,9})?", re.ASCII)
 _PARAMETER = re.compile(r"\b([a-z]+)\s*=\s*\"?([^\s;,\"]+)", re.IGNORECASE)
 _DAY_NAME = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", re.IGNORECASE)
-_SPELLINGS = ("ratelimit-{}", "x-ratelimit-{}", "x-rate-limit-{}")
+_SPELLINGS = tuple(
+    tuple(prefix + part for part in ("limit", "remaining", "reset"))
+    for prefix in ("ratelimit-", "x-ratelimit-", "x-rate-limit-")
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RateHint:
-    """What a reply says about rate: `limit` attempts in `window` seconds, `remaining` until `reset` seconds from now."""
+    """What a reply says about rate: `limit` attempts in `window` seconds, `remaining` of them for `reset` seconds."""
 
     retry_after: float | None = None
     limit: float | None = None
@@ -52,9 +55,11 @@ def read_rate_headers(headers: Mapping[str, str], now_epoch: float) -> RateHint:
         return NO_HINT
     retry_after = _retry_after(found.get("retry-after", ""), now_epoch)
     hints = [*_one_line(found), *_one_header_each(found, now_epoch)]
-    # Several policies at once: the one that ends first is the one to heed.
-    tightest = min(hints, key=_room, default=NO_HINT)
-    return RateHint(retry_after, tightest.limit, tightest.remaining, tightest.reset, tightest.window)
+    if not hints:
+        return RateHint(retry_after)
+    # Several policies at once: the one with the least left is the one to heed.
+    tightest = min(hints, key=_room) if len(hints) > 1 else hints[0]
+    return tightest if retry_after is None else replace(tightest, retry_after=retry_after)
 
 
 def read_retry_after(headers: Mapping[str, str], now_epoch: float) -> float | None:
@@ -68,7 +73,9 @@ def _room(hint: RateHint) -> tuple[float, float]:
 
 
 def _number(text: str | None) -> float | None:
-    text = (text or "").strip()
+    if text is None:
+        return None
+    text = text.strip()
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
@@ -139,12 +146,10 @@ def _policies(line: str) -> Iterator[tuple[str, tuple[float | None, float | None
 
 def _one_header_each(found: Mapping[str, str], now_epoch: float) -> Iterator[RateHint]:
     """Read RateLimit-Limit, -Remaining and -Reset, also with X-, also as X-Rate-Limit-."""
-    for spelling in _SPELLINGS:
-        limit, remaining, reset = (found.get(spelling.format(part)) for part in ("limit", "remaining", "reset"))
+    for names in _SPELLINGS:
+        limit, remaining, reset = map(found.get, names)
         if limit is None and remaining is None and reset is None:
             continue
-        first, *policies = (limit or "").split(",")  # draft 02: `RateLimit-Limit: 100, 100;w=60`
-        policy = next(iter(dict(_policies(",".join(policies))).values()), (None, None))
-        yield RateHint(
-            limit=_number(first), remaining=_number(remaining), reset=_reset(reset, now_epoch), window=policy[1]
-        )
+        first, _, policies = (limit or "").partition(",")  # draft 02: `RateLimit-Limit: 100, 100;w=60`
+        window = next((window for _, (_, window) in _policies(policies)), None)
+        yield RateHint(None, _number(first), _number(remaining), _reset(reset, now_epoch), window)
