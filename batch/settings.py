@@ -94,6 +94,23 @@ def _in_words(detail: Any) -> str:
     return f"{option} {detail['input']!r}: {message}."
 
 
+OF_INPUT = ("sheet", "delimiter", "encoding", "hidden", "limit", "out")
+"""Settings that belong to one input file: its failures file does not need them."""
+REPEATED = ("sandbox", "base_url", "key", "clear_token", "decimal", "date_format", "max_per_second", "token_file")
+
+
+def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:
+    """Spell the settings that the next command must repeat as command-line options."""
+    defaults = Settings()
+    options = [f"--map={header}={field}" for header, field in settings.map.items()]
+    for name in (*REPEATED, *(OF_INPUT if for_same_input else ())):
+        value = getattr(settings, name)
+        if value != getattr(defaults, name):
+            option = "--" + name.replace("_", "-")
+            options += [option] if value is True else [option, str(value)]
+    return options + ([] if settings.compare else ["--no-compare"])
+
+
 def read_file(folders: Sequence[Path], endpoint: str | None) -> dict[str, Any]:
     """Read `batch.toml` from the first of `folders` that has one; {} when none has."""
     for folder in folders:

@@ -23,6 +23,7 @@ NEXT = {
     Outcome.UNKNOWN: "run again as it is",
     Outcome.UNSENT: "run again as it is",
 }
+DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
 WIDTH = 24
 
@@ -40,6 +41,11 @@ def is_colourless() -> bool:
 def plural(count: int, noun: str) -> str:
     """Spell a count: `1 row`, `2,000 rows`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def took(seconds: float) -> str:
+    """Spell how long something took; short times with a decimal."""
+    return f"{seconds:.1f} s" if seconds < 10 else minutes(seconds)
 
 
 # -- before ---------------------------------------------------------------------------------------------------------
@@ -61,10 +67,14 @@ def preflight(about: Preflight, settings: Settings) -> Iterator[str]:
     if ignored:
         yield f"  ignored: {shorten(', '.join(map(visible, ignored)), 200)}"
     sealed = about.done.get(Outcome.INVALID, 0)
-    sends = f"reading {plural(about.reads, 'time')}, then sending what differs" if about.reads else "sending"
-    yield f"  {sends} of {plural(about.to_send, 'change')}" + (
-        f"; {plural(sealed, 'invalid row')} stay behind" if sealed else ""
+    changes = plural(about.to_send, "change")
+    sends = (
+        f"{plural(about.reads, 'read')}, then what differs of {changes} is sent"
+        if about.reads
+        else f"{changes} to send"
     )
+    behind = "stays behind" if sealed == 1 else "stay behind"
+    yield f"  {sends}" + (f"; {plural(sealed, 'invalid row')} {behind}" if sealed else "")
     for column in survey.columns.fields:
         clears = survey.counts[column.index].clears if column.index in survey.counts else 0
         if clears:
@@ -99,7 +109,7 @@ def closing(end: Closing) -> Iterator[tuple[str, str]]:
     summary = end.summary
     if summary.stopped:
         yield from _stopped(end)
-    yield f"{plural(summary.rows, 'row')} in {minutes(summary.seconds)}", ""
+    yield f"{plural(summary.rows, 'row')} in {took(summary.seconds)}", ""
     for outcome in Outcome:
         count = summary.outcomes.get(outcome, 0)
         if count:
@@ -119,7 +129,8 @@ def _stopped(end: Closing) -> Iterator[tuple[str, str]]:
 
 def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
     """List grouped reasons with their rows."""
-    shown = [one for one in grouped if one.reason][:SHOWN_REASONS]
+    grouped = sorted(grouped, key=lambda one: one.outcome in DONE)
+    shown = grouped[:SHOWN_REASONS]
     if shown:
         yield "Reasons"
     for one in shown:
@@ -144,15 +155,15 @@ def _next_steps(end: Closing) -> Iterator[str]:
     if end.failures and to_fix:
         yield f"{plural(to_fix, 'row')} to fix:  {shown_path(end.failures)}"
     if to_retry:
-        yield f"Go on with the same command:  {command()} update {_quoted(summary.input)} -e {summary.endpoint}"
+        yield f"Go on with the same command:  {_update(summary.input, summary.endpoint, end.again)}"
     elif end.failures:
-        yield f"Then:  {command()} update {_quoted(shown_path(end.failures))} -e {summary.endpoint}"
+        yield f"Then:  {_update(shown_path(end.failures), summary.endpoint, end.next)}"
     if "results" in summary.files:
         yield f"Every row:  {shown_path(summary.files['results'])}"
 
 
-def _quoted(path: str) -> str:
-    return shlex.quote(path)
+def _update(path: str, endpoint: str, options: Sequence[str]) -> str:
+    return shlex.join([command(), "update", path, "-e", endpoint, *options])
 
 
 def shown_path(path: str) -> str:

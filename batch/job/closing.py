@@ -28,6 +28,10 @@ class Closing:
     """Problems whose reasons were too many to be grouped."""
     folder: Path
     notes: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    """Options that the same command needs again."""
+    next: tuple[str, ...] = ()
+    """Options that a run on the failures file needs."""
 
     @property
     def failures(self) -> str | None:
@@ -52,7 +56,8 @@ def close(
     except OSError as error:
         raise cannot_write(folder, error) from error
     reasons, left_out = report.group_reasons(journal.iter_troubled())
-    return Closing(summary, tuple(reasons), left_out, folder, written.notes)
+    again, following = tuple(meta.get("again", ())), tuple(meta.get("next", ()))
+    return Closing(summary, tuple(reasons), left_out, folder, written.notes, again, following)
 
 
 def cannot_write(folder: Path, error: OSError) -> JournalError:

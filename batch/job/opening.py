@@ -21,7 +21,7 @@ from batch.job.survey import Survey, make_survey
 from batch.job.target import Target
 from batch.journal import Journal
 from batch.model import Staged
-from batch.settings import Settings
+from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
 
 Note = Callable[[str], None]
@@ -107,6 +107,8 @@ def _begin(source: Input, settings: Settings, target: Target, wanted: str, stack
             "base_url": target.base_url,
             "input": settings.input,
             "map": settings.map,
+            "again": as_options(settings, for_same_input=True),
+            "next": as_options(settings, for_same_input=False),
             "staged": runs.staged_as_meta(survey.staged),
             "id_column": survey.columns.id.index,
             "started": now_text(),
