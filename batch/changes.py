@@ -148,7 +148,8 @@ class Sieve:
         for place, record_id in enumerate(look.ids):
             fields = look.fields(place)
             row = _Row(place, look.number(place), fields, self._said(frame, place, fields))
-            groups.setdefault(record_id.casefold(), []).append(row)
+            name = record_id if self._columns.key_field else record_id.casefold()  # two keys may differ in case alone
+            groups.setdefault(name, []).append(row)
         changes: list[Change] = []
         fates: list[Fate] = []
         for group in groups.values():
