@@ -259,7 +259,8 @@ class Journal:
         """Count the changes that nothing more is to be done about; rows that never were a change do not count."""
         (count,) = self._db.execute(
             "SELECT count(DISTINCT number) FROM fate WHERE outcome IN ('updated', 'unchanged', 'rejected') "
-            "AND NOT (outcome = 'unchanged' AND problems IS NOT NULL)"
+            "AND NOT (outcome = 'unchanged' AND problems IS NOT NULL) "
+            "OR (outcome = 'invalid' AND status IS NOT NULL)"  # its key led to no record, or to two
         ).fetchone()
         return int(count)
 

@@ -3,6 +3,7 @@
     target.py    where to send, and as whom           survey.py   the look over the whole input
     runs.py      run folders and locks                reading.py  current records: what differs
     opening.py   begin a run or resume one            live.py     streams of changes, many at once
+    finding.py   --key: own number -> record          keyed.py    the reading, where rows have no id
     sending.py   one event loop: signals, progress    closing.py  results, failures, summary
     watch.py     what is told while it goes on
 
@@ -78,6 +79,11 @@ def _look_and_send(sending: Sending) -> tuple[str | None, ExitCode | None]:
     to_send = run.survey.changes - _changes_done(run)
     if to_send <= 0:
         return None, None
+    if settings.key is not None:
+        try:
+            world.run(sending.choose_way, to_send)
+        except StoppedError as error:
+            return str(error), None
     if not sending.watcher.confirm(_preflight(sending, to_send)):
         if not run.is_resumed:
             run.journal.close()
@@ -107,7 +113,7 @@ def _changes_done(run: Run) -> int:
 def _preflight(sending: Sending, to_send: int) -> Preflight:
     run, settings, endpoint = sending.run, sending.settings, sending.endpoint
     reads_of = endpoint.records_per_read if settings.compare or endpoint.writes_whole else 0
-    reads = -(-to_send // reads_of) if reads_of else 0
+    reads = sending.way.reads if sending.way else -(-to_send // reads_of) if reads_of else 0
     return Preflight(
         survey=run.survey,
         endpoint=endpoint,

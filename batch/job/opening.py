@@ -122,7 +122,7 @@ def _begin(source: Input, settings: Settings, target: Target, wanted: str, stack
 
 def is_completed(settings: Settings, endpoint: Endpoint) -> bool:
     """Whether current records will be read before writing, so that nested values may be given in part."""
-    return settings.compare or endpoint.writes_whole
+    return settings.compare or endpoint.writes_whole or settings.key is not None
 
 
 def read_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> Survey:

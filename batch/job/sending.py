@@ -16,10 +16,13 @@ import anyio
 
 from batch import compare
 from batch.endpoints.base import Definition, Endpoint
-from batch.errors import ExitCode, JournalError
+from batch.errors import ExitCode, JournalError, StoppedError
 from batch.job.connection import Connection, fetch_definitions
+from batch.job.finding import Finder, Way, choose_way
+from batch.job.keyed import KeyedReader
 from batch.job.live import Live
 from batch.job.opening import Run
+from batch.job.paging import UnreadError
 from batch.job.reading import Reader
 from batch.job.target import Target, World
 from batch.job.watch import Progress, Watcher
@@ -45,6 +48,8 @@ class Sending:
     watcher: Watcher
     world: World
     stop: StopSign = field(default_factory=StopSign)
+    way: Way | None = None
+    """How records are found by key, once that is known."""
     signalled: ExitCode | None = None
     _made: int = 0
 
@@ -57,6 +62,14 @@ class Sending:
         """Read the organisation's custom fields; raises StoppedError when the API cannot be asked at all."""
         async with self._session() as session:
             return await fetch_definitions(self._caller(session), self.watcher.note)
+
+    async def choose_way(self, to_find: int) -> None:
+        """Learn how the records of `to_find` changes are found by key; raises StoppedError when the run stops."""
+        async with self._session() as session:
+            try:
+                self.way = await choose_way(self._caller(session), to_find)
+            except UnreadError as error:
+                raise StoppedError(self.stop.reason or f"The customers could not be read: {error}.") from None
 
     async def send(self) -> None:
         """Send every change that has no final outcome yet."""
@@ -86,7 +99,7 @@ class Sending:
 
     def _live(self, caller: Caller) -> Live:
         journal, survey = self.run.journal, self.run.survey
-        reader = Reader(caller, self.endpoint, journal, self.settings.compare, self.watcher.note)
+        reader = self._reader(caller)
         sender = Sender(
             caller,
             self.endpoint,
@@ -98,6 +111,15 @@ class Sending:
         text = self.settings.max_failures
         limit = FailureLimit.parse(text) if text else None
         return Live(survey.iter_changes, reader, sender, journal, self.stop, limit)
+
+    def _reader(self, caller: Caller) -> Reader:
+        survey = self.run.survey
+        known = (caller, self.endpoint, self.run.journal, self.settings.compare, self.watcher.note)
+        if self.settings.key is None:
+            return Reader(*known)
+        way = self.way or Way(survey.changes)
+        finder = Finder(caller, self.settings.key, way, lambda: (change.id for change in survey.iter_changes()))
+        return KeyedReader(*known, finder, survey.locate)
 
     @property
     def limits(self) -> Limits:
