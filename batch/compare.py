@@ -5,7 +5,7 @@ so that it is sent; nothing is called the same that is not.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,24 @@ def unproven(endpoint: Endpoint, record_id: str, fields: Mapping[str, Any], reco
 def is_as_before(endpoint: Endpoint, before: Mapping[str, Any], record: Record) -> bool:
     """Whether the record still shows what it showed before an attempt whose answer never came."""
     return all(endpoint.is_same(name, value, endpoint.value(record, name)) for name, value in before.items())
+
+
+def hidden(endpoint: Endpoint, names: Iterable[str], record: Record) -> list[str]:
+    """List the fields that a record does not show, so that nothing can be said about them."""
+    return [name for name in names if not endpoint.shows(record, name)]
+
+
+def neither(endpoint: Endpoint, wanted: Mapping[str, Any], before: Mapping[str, Any], record: Record) -> list[Problem]:
+    """List the fields that a record, after an attempt without an answer, does not show as they were sent."""
+    return [
+        Problem(
+            f"no answer came, and the record now shows {show(now)}: it was {show(before[name])}, "
+            f"and {show(value)} was sent (somebody else may have changed it)",
+            field=name,
+        )
+        for name, value in wanted.items()
+        if name in before and not endpoint.is_same(name, value, now := endpoint.value(record, name))
+    ]
 
 
 def show(value: Any) -> str:

@@ -103,7 +103,10 @@ class Live:
 
     async def _send_one(self, parcel: Parcel, under_way: anyio.Semaphore) -> None:
         try:
-            outcome = await self.sender.send(parcel)
+            whole = await self.reader.complete(parcel)
+            if whole is None:
+                return
+            outcome = await self.sender.send(whole)
         except JournalError:
             return  # whoever writes the journal has put up the stop sign
         finally:

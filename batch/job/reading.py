@@ -4,7 +4,7 @@ Promises: a record that is not there is rejected before any write; a record that
 costs no write; what an earlier part of the run sent without an answer is settled before it is sent again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from batch import compare
@@ -49,6 +49,11 @@ class Reader:
                 return self._compare_all(batch, answer)
             case Verdict.REFUSED if self.endpoint.records_per_read > 1 and not self.endpoint.writes_whole:
                 return self._go_on_unread(batch, answer)
+        self._settle_unread(batch, answer)
+        return []
+
+    def _settle_unread(self, batch: Sequence[Change], answer: Answer) -> None:
+        match answer.judgement.verdict:
             case Verdict.REFUSED:
                 self._settle_all(batch, Outcome.REJECTED, self._refusals(answer), answer.status)
             case Verdict.AGAIN if not (answer.is_cut or self.caller.stop.is_up):
@@ -56,19 +61,42 @@ class Reader:
                 self._settle_all(batch, Outcome.FAILED, [problem], answer.status)
             case _:
                 pass  # the run stops: these rows stay as they are, unsent or as an earlier part left them
-        return []
 
     async def read_back(self, parcel: Parcel) -> Record | None:
         """Read one record again, None when that does not work."""
         answer = await self.caller.ask(self.endpoint.read([parcel.change.id]))
+        record = self._record(answer, parcel.change)
+        if record is None or not self._lacks(record, parcel.fields):
+            return record
+        more = self._record(await self.caller.ask(self.endpoint.read_one(parcel.change.id)), parcel.change)
+        return record if more is None else {**record, **more}
+
+    def _record(self, answer: Answer, change: Change) -> Record | None:
         if answer.judgement.verdict is not Verdict.DONE or not isinstance(answer.reply, Reply):
             return None
         try:
             records = self.endpoint.records(answer.reply)
         except UnreadableReplyError:
             return None
-        wanted = parcel.change.id.casefold()
+        wanted = change.id.casefold()
         return next((one for one in records if self.endpoint.record_id(one).casefold() == wanted), None)
+
+    def _lacks(self, record: Record, names: Iterable[str]) -> bool:
+        """Whether a list of records leaves out fields that reading the record alone may show."""
+        return self.endpoint.records_per_read > 1 and bool(compare.hidden(self.endpoint, names, record))
+
+    async def complete(self, parcel: Parcel) -> Parcel | None:
+        """Read what the list left out; None when that gave the change its outcome."""
+        if parcel.is_complete:
+            return parcel
+        change, listed = parcel.change, parcel.record or {}
+        answer = await self.caller.ask(self.endpoint.read_one(change.id))
+        if answer.judgement.verdict is Verdict.DONE:
+            return self._compare(change, {**listed, **(self._record(answer, change) or {})}, is_complete=True)
+        if answer.judgement.verdict is Verdict.REFUSED and answer.status != 404:
+            return self._compare(change, listed, is_complete=True)  # what cannot be read is sent
+        self._settle_unread([change], answer)
+        return None
 
     def _unread(self, change: Change) -> Parcel:
         return Parcel(change, change.fields, earlier=self.journal.intent(change.number))
@@ -99,10 +127,12 @@ class Reader:
         parcels = [self._compare(change, known.get(change.id.casefold())) for change in batch]
         return [parcel for parcel in parcels if parcel is not None]
 
-    def _compare(self, change: Change, record: Record | None) -> Parcel | None:
+    def _compare(self, change: Change, record: Record | None, *, is_complete: bool = False) -> Parcel | None:
         if record is None:
             self._settle_all([change], Outcome.REJECTED, [NOT_THERE], 404)
             return None
+        if not is_complete and self._lacks(record, change.fields):
+            return Parcel(change, change.fields, record=record, is_complete=False)
         difference = compare.differing(self.endpoint, change.fields, record)
         earlier = self.journal.intent(change.number)
         if earlier is not None and earlier.attempts:
@@ -121,19 +151,11 @@ class Reader:
         if not compare.differing(self.endpoint, earlier.fields, record).fields:
             self._settle_all([change], Outcome.UPDATED, [TAKEN_UP], attempts=earlier.attempts)
             return None
-        if earlier.before is None or compare.is_as_before(self.endpoint, earlier.before, record):
+        if not earlier.before or compare.is_as_before(self.endpoint, earlier.before, record):
             return Parcel(change, earlier.fields, earlier.before, record, earlier)
         if self._is_failed(change):  # it was answered, so it was not applied: the other hand's values are the base now
             return Parcel(change, difference.fields or change.fields, difference.before, record, earlier)
-        problems = [
-            Problem(
-                f"no answer came, and the record now shows {compare.show(now)}: it was {compare.show(was)}, "
-                f"and {compare.show(earlier.fields[name])} was sent (somebody else may have changed it)",
-                field=name,
-            )
-            for name, was in earlier.before.items()
-            if not self.endpoint.is_same(name, earlier.fields[name], now := self.endpoint.value(record, name))
-        ]
+        problems = compare.neither(self.endpoint, earlier.fields, earlier.before, record)
         self._settle_all([change], Outcome.UNKNOWN, problems, attempts=earlier.attempts)
         return None
 

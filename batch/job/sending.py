@@ -106,6 +106,7 @@ class Sending:
             journal,
             survey.locate,
             lambda record_id, fields, record: compare.unproven(self.endpoint, record_id, fields, record),
+            lambda fields, before, record: compare.neither(self.endpoint, fields, before, record),
             reader.read_back,
         )
         text = self.settings.max_failures

@@ -6,6 +6,7 @@ No authentication: they are reachable from this machine alone, and open nothing 
     POST /_sandbox/approve  {"id": …}                   applies a change that waits for approval
     POST /_sandbox/expire                               makes all access tokens worthless
     POST /_sandbox/faults   {"faults": ["KIND=WHEN", …]}  from now on these faults and no others; counts start anew
+    POST /_sandbox/reset    {}                            all records as they were at the beginning, and no faults
     GET  /_sandbox/record?api=&id=                      the record as it is, never stale
     GET  /_sandbox/counts                               requests, applied, most_at_once
 """
@@ -79,6 +80,8 @@ class Control:
                 return json_answer(200, {})
             case "POST", "/_sandbox/faults":
                 return self._set_faults(call)
+            case "POST", "/_sandbox/reset":
+                return self._reset()
             case "GET", "/_sandbox/record":
                 return self._record(call)
             case "GET", "/_sandbox/counts":
@@ -106,6 +109,12 @@ class Control:
             self._faults.plan(tuple(map(str, _object(call).get("faults", ()))))
         except OptionError as error:
             return json_answer(400, {"message": str(error)})
+        return json_answer(200, {})
+
+    def _reset(self) -> Answer:
+        for api in self._apis.values():
+            api.records.forget()
+        self._faults.plan(())
         return json_answer(200, {})
 
     def _record(self, call: Call) -> Answer:

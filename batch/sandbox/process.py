@@ -64,6 +64,10 @@ class SandboxProcess:
         """Change a record by another hand; `changes` is the body of a PATCH."""
         self.ask("edit", {"api": api, "id": record_id, "set": changes})
 
+    def reset(self) -> None:
+        """Make every record what it was at the beginning, and end all faults."""
+        self.ask("reset", {})
+
     def record(self, api: str, record_id: str | int) -> dict[str, Any]:
         """A record as it is, whatever reads are shown."""
         return self.ask(f"record?api={api}&id={record_id}")

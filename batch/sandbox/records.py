@@ -97,6 +97,11 @@ class Records:
             return sorted(numbers, key=lambda number: places.get(number, number), reverse=descending)
         return sorted(numbers, key=lambda number: self._folded(number, field), reverse=descending)
 
+    def forget(self) -> None:
+        """Make every record what it was at the beginning."""
+        for written in (self._overlays, self._stale, self._written_to):
+            written.clear()
+
     def dump(self) -> dict[str, Overlay]:
         """All overlays, oldest write first."""
         return {str(number): overlay for number, overlay in self._overlays.items()}

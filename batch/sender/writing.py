@@ -7,8 +7,10 @@ answer is settled by reading back before it is repeated or given up.
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
+
+import anyio
 
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.model import Change, Fate, Intent, Outcome, Problem, visible
@@ -20,6 +22,8 @@ Locate = Callable[[int, str, str], Problem]
 """Makes a problem of (row, field as the API spells it, reason), with the column and cell that it belongs to."""
 Prove = Callable[[str, Mapping[str, Any], Record], list[Problem]]
 """Lists what a record shows otherwise than asked."""
+Explain = Callable[[Mapping[str, Any], Mapping[str, Any], Record], list[Problem]]
+"""Lists the fields that a record shows neither as asked nor as before, with both values."""
 
 
 class Book(Protocol):
@@ -37,7 +41,8 @@ class Parcel:
     """A change made ready: `fields` is what differs, `before` what the record shows for them (None: not read).
 
     `record` is the current record, where the write body is completed from it; `earlier` the intent of an earlier part
-    of the same run.
+    of the same run; `notes` what its outcome is to say beside. `is_complete`: false while fields of it have to be read
+    in another way.
     """
 
     change: Change
@@ -45,6 +50,8 @@ class Parcel:
     before: Mapping[str, Any] | None = None
     record: Record | None = None
     earlier: Intent | None = None
+    notes: tuple[Problem, ...] = ()
+    is_complete: bool = True
 
 
 ReadBack = Callable[[Parcel], Awaitable[Record | None]]
@@ -60,6 +67,7 @@ class Sender:
     book: Book
     locate: Locate
     prove: Prove
+    explain: Explain
     read_back: ReadBack | None = None
 
     async def send(self, parcel: Parcel) -> Outcome:
@@ -90,7 +98,11 @@ class Sender:
         if earlier is not None and earlier.body == body:
             return earlier
         key = str(uuid.uuid4()) if self.endpoint.has_idempotency_keys else None
-        return Intent(change.number, change.id, key, 0, parcel.fields, parcel.before, body)
+        record = parcel.record or {}
+        return Intent(
+            change.number, change.id, key, 0, parcel.fields, parcel.before, body,
+            name=str(record.get("name") or ""), wholes=self.endpoint.wholes_of(parcel.fields, record),
+        )  # fmt: skip
 
     async def _conclude(self, parcel: Parcel, answer: Answer, attempts: int, delivery: "_Delivery") -> Outcome:
         verdict = answer.judgement.verdict
@@ -109,19 +121,35 @@ class Sender:
         return self._settle(parcel, outcome, answer.status, attempts, [("", answer.cause)])
 
     async def _check_proof(self, parcel: Parcel, answer: Answer, attempts: int, delivery: "_Delivery") -> Outcome:
-        record = self._record(answer.reply)
-        if record is None and parcel.before is not None and not _has_body(answer.reply):
-            record = await delivery.record_now()
-        if record is None:
+        """Hold the answer against what was asked, and a read against what the answer does not show."""
+        record, change = self._record(answer.reply), parcel.change
+        if record is not None:
+            pending = self.endpoint.pending(record)
+            # what waits for approval need not show yet; but it must be the record that was meant
+            wrong = self.prove(change.id, {} if pending else parcel.fields, record)
+            if wrong:
+                return self._settle(parcel, Outcome.REJECTED, answer.status, attempts, _pairs(wrong))
+            if pending:
+                return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", f"updated, {pending}")])
+        hidden = self._hidden(parcel.fields, record)
+        if not hidden or parcel.before is None:  # it was not read before, so reading may not be possible at all
             return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [])
-        pending = self.endpoint.pending(record)
-        if pending:
-            return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", f"updated, {pending}")])
-        wrong = self.prove(parcel.change.id, parcel.fields, record)
-        if wrong:
-            found = [(one.field, one.reason) for one in wrong]
-            return self._settle(parcel, Outcome.REJECTED, answer.status, attempts, found)
-        return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [])
+        found = await delivery.prove_by_reading(hidden)
+        if found is None:
+            return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", UNPROVEN)])
+        outcome = Outcome.REJECTED if found else Outcome.UPDATED
+        return self._settle(parcel, outcome, answer.status, attempts, _pairs(found))
+
+    def _hidden(self, fields: Mapping[str, Any], record: Record | None) -> dict[str, Any]:
+        """Keep the fields that a record does not show, so that it proves nothing about them."""
+        if record is None:
+            return dict(fields)
+        return {name: value for name, value in fields.items() if not self.endpoint.shows(record, name)}
+
+    def _proves(self, parcel: Parcel, wanted: Mapping[str, Any], record: Record) -> bool:
+        """Whether a record shows every one of the wanted values."""
+        is_shown = bool(wanted) and not self._hidden(wanted, record)
+        return is_shown and not self.prove(parcel.change.id, wanted, record)
 
     def _record(self, reply: object) -> Record | None:
         if not isinstance(reply, Reply):
@@ -135,14 +163,15 @@ class Sender:
     async def _settle_unknown(self, parcel: Parcel, answer: Answer, attempts: int, delivery: "_Delivery") -> Outcome:
         """Read back: as wanted -> updated, as before -> failed (it can be sent again), else unknown."""
         record = None if self.caller.stop.is_up else await delivery.record_now()
-        if record is not None and not self.prove(parcel.change.id, parcel.fields, record):
+        if record is not None and self._proves(parcel, parcel.fields, record):
             return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
         if record is not None and parcel.before is not None:
-            if not self.prove(parcel.change.id, parcel.before, record):
+            if self._proves(parcel, parcel.before, record):
                 reason = f"{answer.cause}, and reading back showed that it was not applied"
                 return self._settle(parcel, Outcome.FAILED, answer.status, attempts, [("", reason)])
-            found = [(one.field, one.reason) for one in self.prove(parcel.change.id, parcel.fields, record)]
-            return self._settle(parcel, Outcome.UNKNOWN, answer.status, attempts, [("", answer.cause), *found])
+            found = _pairs(self.explain(parcel.fields, parcel.before, record))
+            if found:
+                return self._settle(parcel, Outcome.UNKNOWN, answer.status, attempts, found)
         reason = f"{answer.cause}: it may have been applied or not"
         return self._settle(parcel, Outcome.UNKNOWN, answer.status, attempts, [("", reason)])
 
@@ -160,18 +189,24 @@ class Sender:
         self.book.settle(
             change.number,
             [
-                Fate(row, change.id, outcome, status, attempts, tuple(self.locate(row, *one) for one in said))
+                Fate(
+                    row, change.id, outcome, status, attempts,
+                    (*(self.locate(row, *one) for one in said), *parcel.notes),
+                )
                 for row in change.rows
             ],
-        )
+        )  # fmt: skip
         return outcome
 
 
-def _has_body(reply: object) -> bool:
-    return isinstance(reply, Reply) and bool(reply.body.strip())
+def _pairs(problems: Sequence[Problem]) -> list[tuple[str, str]]:
+    return [(one.field, one.reason) for one in problems]
 
 
 FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
+UNPROVEN = "the API confirmed the change, but neither its answer nor a read shows it: look at the record"
+LOOKS_AFTER = (0.0, 1.0, 2.0, 4.0)
+"""Seconds before each look at a record that does not show a confirmed change: reads may lag behind writes."""
 
 
 class _Delivery:
@@ -182,8 +217,8 @@ class _Delivery:
 
     async def before_attempt(self, number: int) -> None:
         """Write the intent, with the number of this attempt."""
-        i = self._intent
-        await self._sender.book.intend(Intent(i.number, i.id, i.key, i.attempts + number, i.fields, i.before, i.body))
+        intent = replace(self._intent, attempts=self._intent.attempts + number)
+        await self._sender.book.intend(intent)
 
     async def record_now(self) -> Record | None:
         """Read the record back, where that is possible."""
@@ -192,4 +227,18 @@ class _Delivery:
     async def was_applied(self) -> bool:
         """Whether the record shows what was asked."""
         record = await self.record_now()
-        return record is not None and not self._sender.prove(self._parcel.change.id, self._parcel.fields, record)
+        return record is not None and self._sender._proves(self._parcel, self._parcel.fields, record)
+
+    async def prove_by_reading(self, wanted: Mapping[str, Any]) -> list[Problem] | None:
+        """List what the record shows otherwise than `wanted`; None when it cannot be seen."""
+        wrong: list[Problem] | None = None
+        for seconds in LOOKS_AFTER:
+            with self._sender.caller.stop.waiting():
+                await anyio.sleep(seconds)
+            record = await self.record_now()
+            if record is None or self._sender._hidden(wanted, record):
+                return wrong
+            wrong = self._sender.prove(self._parcel.change.id, wanted, record)
+            if not wrong:
+                break
+        return wrong
