@@ -6,6 +6,7 @@ most cells pass are checked inside pydantic, without Python code per cell.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -43,15 +44,23 @@ def _parsed(parse: Callable[[str], Any]) -> CellType:
 
 def choice(*options: str) -> CellType:
     """One of `options`; upper and lower case do not matter, the API's own spelling is sent."""
-    known = {option.casefold(): option for option in options}
+    find = _finder(options)
+    return _parsed(lambda cell: find(cell.strip()))
 
-    def parse(cell: str) -> str:
-        found = known.get(cell.strip().casefold())
+
+def _finder(options: tuple[str, ...]) -> Callable[[str], str]:
+    """Find an option by its spelling; where two differ in case only, only the exact one is clear."""
+    exact = {option.strip(): option for option in options}
+    often = Counter(spelt.casefold() for spelt in exact)
+    folded = {spelt.casefold(): option for spelt, option in exact.items() if often[spelt.casefold()] == 1}
+
+    def find(cell: str) -> str:
+        found = exact.get(cell) or folded.get(cell.casefold())
         if found is None:
-            raise problem(not_among(cell.strip(), options))
+            raise problem(not_among(cell, options))
         return found
 
-    return _parsed(parse)
+    return find
 
 
 def not_among(cell: str, options: tuple[str, ...]) -> str:
@@ -96,9 +105,7 @@ def _plain_digits(cell: str, decimal: str | None) -> str:
     if decimal is None:
         if re.fullmatch(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", cell, re.ASCII):
             whole, part = re.split("[.,]", cell)
-            raise problem(
-                f"may mean {whole}{part} or {whole}.{part} (say which mark is the decimal one: --decimal)"
-            )
+            raise problem(f"may mean {whole}{part} or {whole}.{part} (say which mark is the decimal one: --decimal)")
         decimal = "," if _COMMA.fullmatch(cell) or _GROUPED[","].fullmatch(cell) else "."
     grouping = "," if decimal == "." else "."
     if _GROUPED[decimal].fullmatch(cell):
@@ -114,12 +121,10 @@ def _as_json_number(digits: str) -> int | float:
         exact = Decimal(digits)
     except InvalidOperation:
         raise problem("is not a number (use digits, a minus sign and one decimal mark)") from None
-    if exact == exact.to_integral_value() and "." not in digits:
-        return int(exact)
     value = float(exact)
-    if not math.isfinite(value) or Decimal(repr(value)) != exact:
+    if not math.isfinite(value) or Decimal(repr(value)) != exact:  # also whole ones: many readers of JSON round them
         raise problem("has more digits than can be sent without rounding it (use at most 15 digits)")
-    return value
+    return value if "." in digits else int(exact)
 
 
 _DATE_FORMATS = {
@@ -175,17 +180,8 @@ TEXT_LIST: CellType = _parsed(parse_list)
 
 def choice_list(*options: str) -> CellType:
     """Several of `options`, separated by semicolons."""
-    known = {option.casefold(): option for option in options}
-
-    def parse(cell: str) -> list[str]:
-        return [_known(item) for item in parse_list(cell)]
-
-    def _known(item: str) -> str:
-        if item.casefold() not in known:
-            raise problem(not_among(item, options))
-        return known[item.casefold()]
-
-    return _parsed(parse)
+    find = _finder(options)
+    return _parsed(lambda cell: [find(item) for item in parse_list(cell)])
 
 
 def parse_custom_text(cell: str) -> str | bool:
