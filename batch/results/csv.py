@@ -15,7 +15,7 @@ import polars as pl
 
 from batch.guard import guarded
 from batch.model import DAMAGE, CsvDialect, Fate, Outcome, Staged, cell_column
-from batch.results.failures import OUR_COLUMNS, field_text, message_text, original_indexes
+from batch.results.failures import OUR_COLUMNS, field_text, message_text, on_one_line, original_indexes
 
 
 class CsvFailures:
@@ -104,7 +104,9 @@ def _our_cells(fates: Sequence[Fate]) -> pl.DataFrame:
         [field_text(fate) for fate in fates],
         [message_text(fate) for fate in fates],
     )
-    return pl.DataFrame(dict(zip(OUR_COLUMNS, columns, strict=True))).select(guarded(pl.all().replace("", None)))
+    return pl.DataFrame(dict(zip(OUR_COLUMNS, columns, strict=True))).select(
+        guarded(on_one_line(pl.all().replace("", None)))
+    )
 
 
 def _raw(damage: str) -> str | None:

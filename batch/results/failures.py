@@ -53,3 +53,8 @@ def message_text(fate: Fate) -> str:
         case (only,):
             return only.message
     return "; ".join(dict.fromkeys(problem.message for problem in fate.problems))
+
+
+def on_one_line(text: pl.Expr) -> pl.Expr:
+    """Make line breaks spaces: a message must not look like several rows of a CSV file."""
+    return text.str.replace_all(r"\s*[\r\n]\s*", " ")

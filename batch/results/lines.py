@@ -8,7 +8,7 @@ import polars as pl
 
 from batch.guard import guarded
 from batch.model import Fate
-from batch.results.failures import field_text, message_text
+from batch.results.failures import field_text, message_text, on_one_line
 from batch.results.parquet import ParquetParts
 
 SCHEMA = {
@@ -51,7 +51,9 @@ class CsvLines:
         path.write_text(",".join(SCHEMA) + "\n", encoding="utf-8")
 
     def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None:
-        lines = _lines(ids, fates).with_columns(guarded(pl.col("id", "field", "message").replace("", None)))
+        lines = _lines(ids, fates).with_columns(
+            guarded(on_one_line(pl.col("id", "field", "message").replace("", None)))
+        )
         with self._path.open("ab") as file:
             lines.write_csv(file, include_header=False)
 

@@ -31,6 +31,8 @@ class Record:
     cells: list[str]
     lines: int = 1
     damage: list[Damage] = field(default_factory=list)
+    inside: list[int] = field(default_factory=list)
+    """For each line but the first, the index of the quoted cell in which it begins."""
 
     @property
     def is_blank(self) -> bool:
@@ -54,7 +56,7 @@ def read_record(lines: Sequence[str], start: int, delimiter: str, *, is_end: boo
     for number in range(start, len(lines)):
         match scan.take(lines[number]):
             case "done":
-                return Record(scan.cells, number - start + 1, scan.damage)
+                return Record(scan.cells, number - start + 1, scan.damage, scan.inside)
             case "broken":
                 return _broken(lines[start], delimiter, STRAY_IN_ROW)
         if scan.size > MAX_RECORD:
@@ -76,12 +78,15 @@ class _Scan:
         self.delimiter = delimiter
         self.cells: list[str] = []
         self.damage: list[Damage] = []
+        self.inside: list[int] = []
         self.size = 0
         self._open: list[str] | None = None
 
     def take(self, line: str) -> str:
         """Read one more line: "done" with the record, "open" for a further line, or "broken"."""
         self.size += len(line)
+        if self._open is not None:
+            self.inside.append(len(self.cells))
         content = line[: len(line) - _end_length(line)]
         position = 0
         while True:
@@ -136,7 +141,10 @@ def judge(record: Record, lines: Sequence[str], width: int, delimiter: str) -> R
         return record
     raw = "".join(lines)
     raw = raw[: len(raw) - _end_length(raw)]
-    if len(lines) > 1 and any(_looks_like_row(line, record.cells[0], width, delimiter) for line in lines[1:]):
+    if any(
+        _looks_like_row(line, record, cell, width, delimiter)
+        for line, cell in zip(lines[1:], record.inside, strict=True)
+    ):
         record.damage = [(None, raw, SWALLOWS)]
     elif len(record.cells) != width:
         record.damage = [(None, raw, NUL if "\x00" in raw else ragged(len(record.cells), width))]
@@ -145,11 +153,15 @@ def judge(record: Record, lines: Sequence[str], width: int, delimiter: str) -> R
     return record
 
 
-def _looks_like_row(line: str, first: str, width: int, delimiter: str) -> bool:
-    if width < 2 or line.count(delimiter) != width - 1:
+def _looks_like_row(line: str, record: Record, cell: int, width: int, delimiter: str) -> bool:
+    """Tell whether a line inside a quoted cell could be a row: of its width, and beginning like this one.
+
+    The first cell may go on over lines: what then follows on its last line is the rest of the row.
+    """
+    if cell == 0 or line.count(delimiter) != width - 1:
         return False
     shape = _shape(line.partition(delimiter)[0])
-    return bool(shape) and shape == _shape(first)
+    return bool(shape) and shape == _shape(record.cells[0])
 
 
 def _shape(text: str) -> str:
