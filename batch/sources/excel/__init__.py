@@ -28,7 +28,7 @@ from batch.sources.excel.texts import read_texts
 from batch.sources.excel.values import Values
 from batch.sources.excel.workbook import Workbook, read_workbook
 from batch.sources.input import Input, ReadOptions
-from batch.sources.staging import Rows, staged_schema, write_frames
+from batch.sources.staging import FILE, Rows, staged_schema, write_frames
 
 MAX_COLUMNS = 4_096
 """Columns of a table. Excel can have 16,384, but only a stray cell is ever so far out."""
@@ -63,18 +63,17 @@ class _Read:
 
 def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     """Read a workbook once into `folder/input.parquet`; raise `InputError` when it is no table that can be trusted."""
-    package = open_package(input.paths[0], input.name)
-    with package.archive:
+    with open_package(input.paths[0], input.name) as package:
         try:
             opened = _open(package, options.sheet)
             read = _read_as_needed(opened, folder, options)
+            _check(opened, read, options)
         except MarkupError as error:
+            (folder / FILE).unlink(missing_ok=True)
             raise package.damaged() from error
-    try:
-        _check(opened, read, options)
-    except InputError:
-        read.path.unlink()
-        raise
+        except InputError:
+            (folder / FILE).unlink(missing_ok=True)
+            raise
     return _staged(input, opened, read, options)
 
 
@@ -155,7 +154,7 @@ def _check(opened: _Opened, read: _Read, options: ReadOptions) -> None:
     if hidden and options.hidden is None:
         are = "row is" if len(hidden) == 1 else "rows are"
         raise InputError(
-            f"{opened.where}: {len(hidden):,} {are} hidden: {listed(hidden)}. "
+            f"{opened.where}: {len(hidden):,} {are} hidden, by a filter or by hand: {listed(hidden)}. "
             "Say what is to become of them: --hidden include reads them too, --hidden skip leaves them out."
         )
     if not read.rows.kept:

@@ -6,7 +6,11 @@ Before March 1900 Excel and LibreOffice show different days for the same number,
 
 import polars as pl
 
-EARLY = "is a date that Excel and LibreOffice show differently, or not at all (make the cell text, like 1899-12-31)"
+EARLY = (
+    "is a date before March 1900, which Excel and LibreOffice show as different days "
+    "(make the cell text, and type the date, like 1899-12-31)"
+)
+BELOW_ZERO = "is a negative date, which Excel cannot show (type the date again)"
 LATE = "is later than any date that Excel knows (type the date again)"
 NEGATIVE = "is a negative time (make the cell text, and type what is meant)"
 
@@ -31,7 +35,8 @@ def read_dates(cells: pl.DataFrame, *, is_1904: bool) -> pl.DataFrame:
     day = number + (_SHIFT_1904 if is_1904 else 0)
     reason = (
         pl.when(is_clock & (number < 0)).then(pl.lit(NEGATIVE))
-        .when(~is_clock & (number < 0 if is_1904 else day < _FIRST)).then(pl.lit(EARLY))
+        .when(~is_clock & (number < 0)).then(pl.lit(BELOW_ZERO))
+        .when(~is_clock & (day < _FIRST)).then(pl.lit(EARLY))
         .when(~is_clock & (day >= _LAST)).then(pl.lit(LATE))
     )  # fmt: skip
     cells = cells.with_columns(reason=reason, is_clock=is_clock, total=total)

@@ -49,34 +49,41 @@ def find_header(cells: pl.DataFrame, merged: Sequence[Area], where: str) -> Head
     row = int(cells["row"][0])
     first = cells.filter(pl.col("row") == row)
     texts = dict(zip(first["column"].to_list(), first["text"].to_list(), strict=True))
-    if len(texts) == 1:
-        _refuse_title(cells, row, next(iter(texts.items())), where)
     left, right = min(texts), max(texts)
+    if len(texts) > 1:
+        _refuse_merged(row, left, right, texts, merged, where)
+    _refuse_title(cells, row, texts, where)
     _refuse_merged(row, left, right, texts, merged, where)
     return Header(row, left, tuple(texts.get(column, "") for column in range(left, right + 1)))
 
 
-def _refuse_title(cells: pl.DataFrame, row: int, title: tuple[int, str], where: str) -> None:
-    """Refuse a single cell that stands above rows of several cells."""
-    below = cells.filter(pl.col("row") > row).group_by("row", maintain_order=True).agg("text").head(LOOK_AHEAD)
-    likely = below.filter(pl.col("text").list.len() > 1)
+def _refuse_title(cells: pl.DataFrame, row: int, texts: dict[int, str], where: str) -> None:
+    """Refuse a first row of one cell, or of less than half the cells of a later one that has nothing but texts."""
+    is_text = pl.col("origin").is_null() | pl.col("origin").str.starts_with("s")
+    below = (
+        cells.filter(pl.col("row") > row).group_by("row", maintain_order=True).agg("text", is_text.all().alias("ok"))
+    )
+    likely = below.head(LOOK_AHEAD).filter(
+        pl.col("text").list.len() >= 2 * len(texts), pl.col("ok") | pl.lit(len(texts) == 1)
+    )
     if not len(likely):
         return
-    column, text = title
-    shown = ", ".join(f'"{shorten(one, 40)}"' for one in likely["text"][0].to_list()[:SHOWN])
-    more = ", …" if len(likely["text"][0]) > SHOWN else ""
+    stands = ", ".join(f'{column_letters(column)}{row} "{shorten(text, 60)}"' for column, text in texts.items())
     raise InputError(
-        f'{where}: row {row} has only one cell filled, {column_letters(column)}{row} "{shorten(text)}", '
-        "and is no header. "
-        f"The header seems to be in row {likely['row'][0]}: {shown}{more}. "
+        f"{where}: row {row} has only {stands}, and is no header. "
+        f"The header seems to be in row {likely['row'][0]}: {_listed(likely['text'][0].to_list())}. "
         "Delete the rows above the header, save the file, and run again."
     )
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(f'"{shorten(text, 40)}"' for text in texts[:SHOWN]) + (", …" if len(texts) > SHOWN else "")
 
 
 def _refuse_merged(row: int, left: int, right: int, texts: dict[int, str], merged: Sequence[Area], where: str) -> None:
     found = [
         area
-        for area in merged
+        for area in sorted(merged, key=lambda area: (area.top, area.left))
         if area.top <= row <= area.bottom and area.left <= right and area.right >= left and area.is_many
     ]
     if found:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from batch.model import column_letters
-from batch.sources.excel.markup import MarkupError, is_true, parse
+from batch.sources.excel.markup import MarkupError, is_true, is_utf8, parse
 
 LAST_ROW = 1_048_576
 LAST_COLUMN = 16_384
@@ -110,7 +110,7 @@ class Frame:
             del self._kept[match.start() :]
             self._state = "rows"
             self._look_for_end(rows)
-        if b"<!" in self._kept or re.search(rb"<\w+:sheetData", self._kept):
+        if b"<!" in self._kept or not is_utf8(self._kept) or re.search(rb"<\w+:sheetData", self._kept):
             self.is_plain = False
 
     def _look_for_end(self, piece: bytes) -> None:

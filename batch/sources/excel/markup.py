@@ -3,6 +3,7 @@
 Names are given without their namespace prefix: `<x:row>` and `<row>` are the same.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from xml.parsers import expat
 
@@ -71,6 +72,14 @@ def local(name: str) -> str:
 def is_true(value: str | None) -> bool:
     """Read an XML boolean attribute."""
     return value in ("1", "true", "on")
+
+
+def is_utf8(start: bytes | bytearray) -> bool:
+    """Tell by its beginning whether a document is in UTF-8, as all spreadsheet programs write."""
+    declared = re.match(rb"\xef\xbb\xbf|<\?xml [^<>]*?encoding=[\"']([^\"']*)", start)
+    return start[:1] not in (b"\xff", b"\xfe", b"\0") and (
+        declared is None or declared[1] is None or declared[1].lower() == b"utf-8"
+    )
 
 
 def _refuse_doctype(*_: object) -> None:

@@ -21,7 +21,7 @@ def iter_column_notes(header: Header, counts: Mapping[tuple[int, str], int]) -> 
         if number := found.get("words"):
             yield f"{name}: {counted(number, 'number')} taken as stored, without what the cell's format adds to them."
         if number := found.get("formula"):
-            yield f"{name}: {counted(number, 'formula')} not calculated again; the values stored with them are used."
+            yield f"{name}: {counted(number, 'formula')}, taken with the result that is stored in the file."
         if found.get("digits") and found.get("zeros"):
             yield (
                 f"{name} has numbers and texts mixed: {counted(found['digits'], 'number')}, and "
@@ -45,13 +45,15 @@ def hidden_columns_note(header: Header, hidden: Sequence[tuple[int, int]]) -> st
 
 def hidden_rows_note(rows: Sequence[int], choice: str | None) -> str:
     """Say what became of hidden rows; "" when there are none."""
-    what = "left out" if choice == "skip" else "read too"
+    was = "was" if len(rows) == 1 else "were"
+    what = f"{was} left out" if choice == "skip" else f"{was} read too"
     return f"{counted(len(rows), 'hidden row')} {what}: {listed(rows)}." if rows else ""
 
 
 def blank_rows_note(number: int) -> str:
     """Say how many rows had nothing in them; "" when there are none."""
-    return f"{counted(number, 'blank row')} left out." if number > 0 else ""
+    was = "was" if number == 1 else "were"
+    return f"{counted(number, 'blank row')} {was} left out." if number > 0 else ""
 
 
 def listed(rows: Sequence[int]) -> str:

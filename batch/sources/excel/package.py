@@ -8,8 +8,9 @@ import posixpath
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from batch.errors import InputError
 
@@ -34,6 +35,15 @@ class Package:
     name: str
     archive: zipfile.ZipFile
     parts: dict[str, zipfile.ZipInfo]
+    _open: list[IO[bytes]] = field(default_factory=list)
+
+    def __enter__(self) -> "Package":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for file in self._open:  # what was not read to its end would keep the archive open
+            file.close()
+        self.archive.close()
 
     def refusal(self, text: str) -> InputError:
         """Make the error that says `text` about this file."""
@@ -60,7 +70,9 @@ class Package:
             raise password(self.name)
         done = 0
         try:
-            with self.archive.open(info) as file:
+            file = self.archive.open(info)
+            self._open.append(file)
+            with file:
                 while piece := file.read(size):
                     done += len(piece)
                     self._check_growth(info, done, limit)

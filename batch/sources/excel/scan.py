@@ -32,20 +32,21 @@ _MAX_ROW = 256 << 20
 _SLOW_CELLS = 100_000
 
 _ATTRIBUTES = r'(?: (?:s="(?P<style>[0-9]{1,6})"|t="(?P<type>[a-zA-Z]{1,9})"|(?:cm|vm|ph)="[0-9a-z]*"))*'
-_INLINE = r'is><t(?: xml:space="preserve")?>(?P<inline>[^<]*)</t></is>'
+_TEXT = "[^<]+"
+_INLINE = rf'is><t(?: xml:space="preserve")?>(?P<inline>{_TEXT})</t></is>'
 _ROWS = r"(?:[ \t\n]|<(?:/row|row(?: [^<>]*)?)>)*$"
 _CELL = (
     rf'^(?P<letters>[A-Z]{{1,3}})(?P<row>[1-9][0-9]{{0,8}})"{_ATTRIBUTES}'
-    rf"(?:/>|><(?:(?P<formula>f(?: [^<>]*)?>[^<]*</f>)<)?(?:v(?:/|>(?P<value>[^<]*)</v)><)?(?:{_INLINE}<)?/c>){_ROWS}"
+    rf"(?:/>|><(?:(?P<formula>f(?: [^<>]*)?>[^<]*</f>)<)?(?:v(?:/|>(?P<value>{_TEXT})</v)><)?(?:{_INLINE}<)?/c>){_ROWS}"
 )
 """One byte ahead always tells where to go on, so that Rust's "one-pass" engine takes it: three times as fast."""
 _RARER_CELL = (
-    rf'^(?P<letters>[A-Z]{{1,3}})(?P<row>[1-9][0-9]{{0,8}})"{_ATTRIBUTES}\s*>\s*'
+    rf'^(?P<letters>[A-Z]{{1,3}})(?P<row>[1-9][0-9]{{0,8}})"{_ATTRIBUTES}\s*(?:/>|>\s*'
     r"(?:<(?P<formula>f(?: [^<>]*)?(?:/>|>[^<]*</f>))\s*)?"
-    r'(?:<v(?: xml:space="preserve")?>(?P<value>[^<]*)</v>\s*|<v/>\s*)?'
-    rf"(?:<{_INLINE}\s*)?</c>{_ROWS}"
+    rf'(?:<v(?: xml:space="preserve")?>(?P<value>{_TEXT})</v>\s*|<v\s*/>\s*|<v></v>\s*)?'
+    rf"(?:<{_INLINE}\s*)?</c>){_ROWS}"
 )
-"""Formulas that are shared with other cells, and line breaks between the tags."""
+"""Formulas that are shared with other cells, and spaces and line breaks in and between the tags."""
 _BETWEEN = re.compile(r"\s*(?:(?:</row>|<row(?: [^<>]*)?>)\s*)*")
 _START = re.compile(rb"<sheetData\s*(/?)>")
 _ROW = re.compile(r"<row [^<>]*>")
@@ -89,6 +90,8 @@ def _scan(text: str) -> pl.DataFrame:
     if not _BETWEEN.fullmatch(parts[0]):
         raise NotPlain
     found = _take_apart(parts.slice(1)).filter(pl.any_horizontal(pl.col("formula", "value", "inline").is_not_null()))
+    if not len(found):
+        return pl.DataFrame(schema=SCHEMA)
     letters = found["letters"].unique()
     columns = letters.map_elements(column_number, return_dtype=pl.UInt16)
     frame = found.select(
@@ -198,7 +201,7 @@ class _Slow:
         elif name == "rPh":
             self._is_phonetic = False
         elif name == "c" and self._texts:
-            formula, value = self._texts.get("f"), self._texts.get("v")
+            formula, value = self._texts.get("f"), self._texts.get("v") or None
             cell = (self._row, self._column, self._style, self._type, formula, value, self._is_hidden)
             self._cells.append(cell)
         elif name == "row":

@@ -10,6 +10,7 @@ import polars as pl
 
 from batch.model import OUR_SHEETS
 from batch.sources.excel.layout import Frame, Layout, read_layout
+from batch.sources.excel.markup import MarkupError, is_utf8
 from batch.sources.excel.package import Package
 from batch.sources.excel.scan import CHUNK, iter_any, iter_plain
 from batch.sources.excel.workbook import Sheet, Workbook
@@ -60,7 +61,7 @@ def _named(package: Package, sheets: tuple[Sheet, ...], wanted: str) -> Sheet:
 def _has_data(package: Package, sheet: Sheet) -> bool:
     before = b""
     for piece in package.iter_bytes(sheet.part, size=PEEK):
-        if any(mark in before + piece for mark in _MARKS):
+        if not is_utf8(before + piece) or any(mark in before + piece for mark in _MARKS):
             return True
         before = piece[-5:]
     return False
@@ -73,7 +74,10 @@ def survey(package: Package, sheet: Sheet) -> Layout:
         frame.take(piece)
         if not frame.is_plain:
             return survey_slowly(package, sheet)
-    return read_layout(frame.pieces())
+    try:
+        return read_layout(frame.pieces())
+    except MarkupError:  # what looked like the end of the rows may have stood in a comment
+        return survey_slowly(package, sheet)
 
 
 def survey_slowly(package: Package, sheet: Sheet) -> Layout:

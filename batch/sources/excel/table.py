@@ -17,7 +17,7 @@ from batch.sources.excel.layout import Area
 MERGED = "lies in merged cells, and only their first cell has a value (unmerge them, and fill in what is meant)"
 """Reason of a cell covered by a merged one."""
 
-Damage = dict[int, list[tuple[int, str, str]]]
+_BROKEN = ("row", "column", "text", "origin", "reason")
 
 
 class Table:
@@ -97,8 +97,9 @@ class Table:
     def _damage(self, cells: pl.DataFrame, numbers: pl.Series) -> pl.Series:
         broken = cells.filter(pl.col("reason").is_not_null())
         by_row: dict[int, list[Any]] = defaultdict(list)
-        for row, column, seen, reason in broken.select("row", "column", "text", "reason").iter_rows():
-            by_row[row].append([column - self.header.left, shorten(seen or "", 200), reason])
+        for row, column, text, origin, reason in broken.select(_BROKEN).iter_rows():
+            seen = "" if origin[0] in "dm" else shorten(text, 200)  # the number behind a date is not what is seen
+            by_row[row].append([column - self.header.left, seen, reason])
         if not by_row:
             return pl.Series(DAMAGE, [None], dtype=pl.String).new_from_index(0, len(numbers))
         found = {row: json.dumps(one, ensure_ascii=False) for row, one in by_row.items()}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import polars as pl
 
-from batch.sources.excel.markup import MarkupError, NotPlain, parse
+from batch.sources.excel.markup import MarkupError, NotPlain, is_utf8, parse
 
 _PLAIN = r'^<t(?: xml:space="preserve")?>([^<]*)</t></si>[ \t\n]*$'
 _START = re.compile(rb"<sst(?: [^<>]*)?>")
@@ -50,6 +50,8 @@ def _iter_stretches(pieces: Iterable[bytes]) -> Iterator[bytes]:
             match = _START.search(rest)
             if match is None:
                 continue
+            if b"<!" in rest[: match.start()] or not is_utf8(rest):
+                raise NotPlain
             rest, is_started = rest[match.end() :], True
         cut = rest.rfind(b"</si>") + 5
         if cut > 4:

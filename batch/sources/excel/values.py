@@ -150,6 +150,8 @@ def _seen(number: float | None, value: str, zeros: int, reason: str) -> str:
     """What a person sees in a cell whose number cannot be trusted."""
     if number is None or reason == NO_NUMBER:
         return value
+    if reason == ROUNDED and abs(number) >= 1e21:
+        return f"{number:.15G}"
     text = number_text(number)
     return text if reason == ROUNDED else "-" * text.startswith("-") + text.lstrip("-").zfill(zeros)
 
