@@ -14,7 +14,7 @@ from batch.errors import SettingsError
 from batch.job.checking import Checked
 from batch.job.closing import Closing
 from batch.job.target import make_endpoint
-from batch.model import Field, Outcome
+from batch.model import Field, Outcome, shorten
 from batch.report import Summary
 from batch.settings import Settings
 
@@ -100,7 +100,7 @@ def _endpoint_page(endpoint: Endpoint) -> Iterator[str]:
 def _field_row(field: Field) -> tuple[str, str, str, str, str]:
     limits = ", ".join(field.choices) if field.choices else field.limits
     clear, spaces = "yes" if field.nullable else "no", "trimmed" if field.trims else "kept"
-    return field.name, clear, spaces, limits, ", ".join(field.labels)
+    return field.name, clear, spaces, limits, shorten(", ".join(field.labels), 60)
 
 
 def _limits(endpoint: Endpoint) -> Iterator[str]:
