@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Protocol
@@ -134,16 +134,25 @@ class Endpoint(ABC):
         """Whether `header` names the record's id."""
         return fold(header) in {fold(label) for label in ("id", *self.id_labels)}
 
-    def nearest(self, header: str, count: int = 3) -> list[str]:
-        """Name the fields whose name or label is nearest to `header`."""
+    def nearest(self, header: str, count: int = 3, *, without: Collection[str] = ()) -> list[str]:
+        """Name the fields whose name or label is nearest to `header`, but none of those in `without`."""
         ids = {fold(label): "id" for label in ("id", *self.id_labels)}
         labels = ids | {label: known.name for label, known in self._by_label.items()}
-        close = get_close_matches(fold(header), labels, n=count * 2, cutoff=0.6)
+        labels = {label: name for label, name in labels.items() if name not in without}
+        close = get_close_matches(fold(header), labels, n=count * 2, cutoff=0.7)
         return list(dict.fromkeys(labels[label] for label in close))[:count]
 
     @abstractmethod
     def family_field(self, header: str) -> Field | None:
         """Build the field for a header such as `custom_fields.Tier`."""
+
+    def columns(self) -> list[Field]:
+        """List the fields that have a column of their own in a sheet of records: all but whole objects, custom last."""
+        return [one for one in self.fields if one.kind != "object"] + self.custom_fields()
+
+    def more_columns(self, record: Record | None) -> list[Field]:
+        """List the fields that `record` shows beside `columns` (None: those worth having in an empty sheet)."""
+        return []
 
     # -- ids ----------------------------------------------------------------------------------------------------
 
