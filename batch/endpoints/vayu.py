@@ -26,6 +26,7 @@ from batch.endpoints.base import (
     UnreadableReplyError,
     Variable,
     as_content,
+    fold,
     generic_refusals,
     is_blank,
     nest,
@@ -373,7 +374,7 @@ def writable(record: Record) -> dict[str, Any]:
 
 
 def _contact_field(number: int, part: str) -> Field | None:
-    spelt = next((name for name in CONTACT_FIELDS if name.casefold() == part.strip().casefold().replace("_", "")), None)
+    spelt = next((name for name in CONTACT_FIELDS if fold(name) == fold(part)), None)
     if spelt is None or not 1 <= number <= MAX_CONTACTS:
         return None
     known = CONTACT_FIELDS[spelt]
