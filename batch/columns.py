@@ -4,11 +4,12 @@ Promises: every header is used, ignored on purpose (`--map "Notes="`), or ours (
 before anything is sent, and the message has the `--map` options to paste. All problems are told at once.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from batch.endpoints.base import Endpoint, fold
 from batch.errors import HeaderError
-from batch.model import OURS, Column, Columns, Field, column_letters, shorten
+from batch.model import OURS, Column, Columns, Field, column_letters, shorten, visible
 
 MAX_LISTED = 20
 
@@ -42,9 +43,10 @@ def match_columns(
             problems.append(f"Column {column_letters(index + 1)} has values but no header. Name it, or empty it.")
         else:
             columns.append(Column(index, header, "empty"))
-    problems += _unmatched(unmatched, endpoint) + _doubled(columns)
+    taken = {one.target for one in columns if one.target}
+    problems += _unmatched([one for one in unmatched if fold(one) not in given], endpoint, taken) + _doubled(columns)
     record = next((one for one in columns if one.role == ("key" if key else "id")), None)
-    if record is None and not any(fold(h) in given for h in unmatched):
+    if record is None:
         problems += _no_id(columns, unmatched, endpoint, key_field)
     fields = tuple(one for one in columns if one.role == "field")
     if record is not None and not fields and not unmatched:
@@ -81,7 +83,7 @@ def _match(index: int, header: str, endpoint: Endpoint, given: Mapping[str, str]
 def _unknown_mapping(headers: Sequence[str], mapping: Mapping[str, str], endpoint: Endpoint) -> list[str]:
     known = {fold(header) for header in headers}
     problems = [
-        f'--map "{header}={target}": there is no header "{header}".'
+        f'{_option(header, target)}: there is no header "{_shown(header)}".'
         for header, target in mapping.items()
         if fold(header) not in known
     ]
@@ -89,48 +91,61 @@ def _unknown_mapping(headers: Sequence[str], mapping: Mapping[str, str], endpoin
         if target.strip() and not endpoint.is_id(target) and endpoint.field_named(target) is None:
             near = ", ".join(endpoint.nearest(target))
             problems.append(
-                f'--map "{header}={target}": there is no field "{target}".' + (f" Nearest: {near}." if near else "")
+                f'{_option(header, target)}: there is no field "{_shown(target)}".'
+                + (f" Nearest: {near}." if near else "")
             )
     return problems
 
 
-def _unmatched(headers: Iterable[str], endpoint: Endpoint) -> list[str]:
+def _unmatched(headers: Sequence[str], endpoint: Endpoint, taken: Collection[str]) -> list[str]:
     lines = []
-    for header in headers:
-        near = endpoint.nearest(header)
-        shown = shorten(header, 60)
+    for header in headers[:MAX_LISTED]:
+        near = endpoint.nearest(header, without=taken)
+        lines.append(f'  "{_shown(header)}" names no field.  To leave it out:  {_option(header, "")}')
         if near:
-            lines.append(f'  "{shown}" names no field; nearest: {", ".join(near)}.  --map "{shown}={near[0]}"')
-        else:
-            lines.append(f'  "{shown}" names no field.  To leave it out:  --map "{shown}="')
-    more = len(lines) - MAX_LISTED
-    return lines[:MAX_LISTED] + ([f"  … and {more} more."] if more > 0 else [])
+            lines[-1] += f"  Nearest: {', '.join(near)}.  If it is that:  {_option(header, near[0])}"
+    more = len(headers) - MAX_LISTED
+    return lines + ([f"  … and {more} more."] if more > 0 else [])
 
 
 def _doubled(columns: Iterable[Column]) -> list[str]:
-    by_target: dict[str, list[str]] = {}
+    by_target: dict[str, list[Column]] = {}
     for one in columns:
         if one.target:
-            by_target.setdefault(one.target, []).append(one.header)
-    return [
-        f"Columns {' and '.join(_quoted(headers))} both stand for {target}. Keep one, or leave one out with --map."
-        for target, headers in by_target.items()
-        if len(headers) > 1
-    ]
+            by_target.setdefault(one.target, []).append(one)
+    return [_doubled_line(target, found) for target, found in by_target.items() if len(found) > 1]
 
 
-def _quoted(headers: Iterable[str]) -> list[str]:
-    return [f'"{shorten(header, 60)}"' for header in headers]
+def _doubled_line(target: str, columns: Sequence[Column]) -> str:
+    listed = " and ".join(f'"{_shown(one.header)}" ({column_letters(one.index + 1)})' for one in columns)
+    line = f"Columns {listed} {'both' if len(columns) == 2 else 'all'} stand for {target}. Keep one"
+    if len({fold(one.header) for one in columns}) < len(columns):
+        return f"{line}, and rename or remove the other."
+    return f"{line}, and leave out the other, such as:  {_option(columns[-1].header, '')}"
+
+
+def _shown(header: str) -> str:
+    return shorten(visible(header), 60)
+
+
+def _option(header: str, target: str) -> str:
+    """Spell `--map` so that a shell takes it as it is: in plain quotes unless the header has what they do not keep."""
+    text = f"{' '.join(header.split())}={target}"
+    return f'--map "{text}"' if not set(text) & set('"$`\\!') else f"--map {shlex.quote(text)}"
 
 
 def _no_id(columns: Sequence[Column], unmatched: Sequence[str], endpoint: Endpoint, key_field: str | None) -> list[str]:
     if key_field is not None:
         return [f"No column is {key_field}, by which --key finds the records."]
     headers = [one.header for one in columns if one.role != "empty"] + list(unmatched)
-    lines = [f"No column is the customer's id. Columns: {', '.join(shorten(h, 40) for h in headers[:MAX_LISTED])}."]
-    likely = unmatched[0] if unmatched else (columns[0].header if columns else "")
+    lines = [f"No column is the customer's id. Columns: {', '.join(map(_shown, headers[:MAX_LISTED]))}."]
+    own = endpoint.key_fields[0]
+    known = next((one.header for one in columns if one.target == own), None)
+    likely = [*unmatched, *(one.header for one in columns if one.role == "field" and one.header != known)]
     if likely:
-        own = endpoint.key_fields[0]
-        lines.append(f'If "{likely}" is it:  --map "{likely}=id"')
-        lines.append(f'(if it is your own number, not the API\'s:  --key {own} --map "{likely}={own}")')
+        lines.append(f'If "{_shown(likely[0])}" is it:  {_option(likely[0], "id")}')
+    if known is not None:
+        lines.append(f'If the customers are to be found by your own number in "{_shown(known)}":  --key {own}')
+    elif likely:
+        lines.append(f"(if it is your own number, not the API's:  --key {own} {_option(likely[0], own)})")
     return lines
