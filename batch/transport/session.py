@@ -71,12 +71,12 @@ class Session:
         """Send `call` once; UsageError before anything is sent if it would not leave as it is meant."""
         request = self._build(call)
         began = anyio.current_time()
-        answer = await self._answer(request, call.max_bytes)
+        answer = await self._answer(request, call.max_bytes, began + self._timeouts.total)
         return replace(answer, seconds=anyio.current_time() - began)
 
-    async def _answer(self, request: httpx.Request, max_bytes: int) -> Reply | Lost:
+    async def _answer(self, request: httpx.Request, max_bytes: int, deadline: float) -> Reply | Lost:
         status: int | None = None
-        with anyio.move_on_after(self._timeouts.total):
+        with anyio.CancelScope(deadline=deadline):
             try:
                 response = await self._transport.handle_async_request(request)
                 status = response.status_code

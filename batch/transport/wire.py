@@ -1,6 +1,6 @@
 """The httpx transport used outside of tests: httpx's requests and responses over aiohttp's connections.
 
-The stock httpx pool scans all its connections for every request; this one does not (figures: tests/benchmarks).
+The stock httpx pool scans all its connections for every request; this one does not (tests/benchmarks/transports.py).
 What aiohttp would do differently from what was asked is switched off here: repeating a request on a new connection,
 following redirects, cookies, .netrc, decompression without bounds, folding paths. Errors say whether the request had
 begun to leave: `httpx.ConnectError` and its like only if not one byte of it did.
