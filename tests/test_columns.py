@@ -220,12 +220,15 @@ def test_map_to_no_field() -> None:
 def test_all_at_once() -> None:
     """All that is wrong with the headers is told in one message."""
     lines = refused("Name", "Company", "Colour", "", mapping={"Nmae": "name"}).splitlines()
+    doubled = (
+        'Columns "Name" (A) and "Company" (B) both stand for name. '
+        'Keep one, and leave out the other, such as:  --map "Company="'
+    )
     expected = [
         '--map "Nmae=name": there is no header "Nmae".',
         "Column D has values but no header. Name it, or empty it.",
         '  "Colour" names no field.  To leave it out:  --map "Colour="',
-        'Columns "Name" (A) and "Company" (B) both stand for name. Keep one, and leave out the other, such as:  '
-        + '--map "Company="',
+        doubled,
         "No column is the customer's id. Columns: Name, Company, Colour.",
     ]
     assert expected == lines[:5]

@@ -9,12 +9,14 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Protocol
 
 from batch.endpoints.cells import Reading
-from batch.model import Field
+from batch.model import Field, visible
 from batch.pacer import Limits
 from batch.retry import Rules
 from batch.transport import Call, Lost, Reply
@@ -168,9 +170,9 @@ class Endpoint(ABC):
         `is_completed`: the current record will be read first and completes what the sheet leaves out.
         """
         return [
-            (name, f'cannot be changed while "{whole}" is cleared in the same row')
+            (name, f'cannot be changed while "{whole}" is cleared for the same customer')
             for whole, value in fields.items()
-            if value is None
+            if value is None and "." not in whole  # custom fields may be called "A" and "A.B"
             for name in fields
             if name.startswith(whole + ".")
         ]
@@ -324,8 +326,8 @@ def nest(fields: Mapping[str, Any], whole: str) -> dict[str, Any]:
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a value reads as empty: null, "" or an empty list."""
-    return value is None or value == "" or value == []
+    """Whether a value reads as empty: null, "", an empty list, or an object of which every part does."""
+    return value in (None, "", []) or (isinstance(value, Mapping) and all(map(is_blank, value.values())))
 
 
 def same_value(wanted: Any, current: Any) -> bool:
@@ -337,15 +339,42 @@ def same_value(wanted: Any, current: Any) -> bool:
     return bool(wanted == current)
 
 
+def same_custom_value(wanted: Any, current: Any) -> bool:
+    """Compare values of custom fields, which may be kept as text whatever their type, and lists in any order."""
+    if isinstance(wanted, list) and isinstance(current, list):
+        return sorted(map(str, wanted)) == sorted(map(str, current))
+    if isinstance(wanted, str) and isinstance(current, bool | int | float):
+        return wanted == json.dumps(current)
+    if isinstance(current, str) and isinstance(wanted, bool):
+        return current.strip().casefold() == json.dumps(wanted)
+    if isinstance(current, str) and isinstance(wanted, int | float):
+        with suppress(ArithmeticError):  # not a number
+            return Decimal(current.strip()) == Decimal(repr(wanted))
+        return False
+    return same_value(wanted, current)
+
+
 _SUFFIX = re.compile(r"(?P<name>.*\S)\s*:\s*(?P<kind>[a-z_]+)", re.IGNORECASE | re.DOTALL)
 
 
-def split_kind(name: str, kinds: Mapping[str, Any]) -> tuple[str, str | None]:
+def split_kind(name: str, kinds: Collection[str]) -> tuple[str, str | None]:
     """Split `Partner:boolean` into name and kind, where the kind is one of `kinds`; else the name is whole."""
     found = _SUFFIX.fullmatch(name)
     if found and found["kind"].casefold() in kinds:
         return found["name"], found["kind"].casefold()
     return name, None
+
+
+def find_definition(definitions: Sequence[Definition], name: str) -> Definition | None:
+    """Find a custom field by name; another case or spacing will do where only one field is meant."""
+    exact = next((one for one in definitions if one.name == name), None)
+    alike = [one for one in definitions if fold(one.name) == fold(name)]
+    return exact or (alike[0] if len(alike) == 1 else None)
+
+
+def tidied(refusals: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Make what an API says fit to be kept and shown: not too much of it, and no escape sequences."""
+    return [(visible(name[:200]), visible(message[:500])) for name, message in refusals[:50]]
 
 
 def generic_refusals(data: Any) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from batch.endpoints import cells
 from batch.endpoints.base import (
     MISSING,
     Account,
+    ConflictError,
     Definition,
     Endpoint,
     Record,
@@ -21,10 +22,14 @@ from batch.endpoints.base import (
     UnreadableReplyError,
     Variable,
     as_content,
+    find_definition,
     generic_refusals,
     nest,
     refusal_text,
+    same_custom_value,
+    same_value,
     split_kind,
+    tidied,
 )
 from batch.model import Field
 from batch.pacer import Bucket, Limits
@@ -149,10 +154,10 @@ class DualEntryCustomers(Endpoint):
         return self._custom(f"custom_fields[{number}]", known, None)
 
     def _by_name(self, rest: str) -> Field:
-        known = next((one for one in self.definitions if one.name == rest), None)
+        known = find_definition(self.definitions, rest)
         name, kind = (rest, None) if known else split_kind(rest, KINDS)
-        known = known or next((one for one in self.definitions if one.name == name), None)
-        return self._custom(f"custom_fields.{name}", known, kind)
+        known = known or find_definition(self.definitions, name)
+        return self._custom(f"custom_fields.{known.name if known else name}", known, kind)
 
     def _custom(self, name: str, known: Definition | None, kind: str | None) -> Field:
         options = known.options if known else ()
@@ -283,6 +288,10 @@ class DualEntryCustomers(Endpoint):
         address = record[whole]
         return address.get(part) if isinstance(address, Mapping) else None
 
+    def is_same(self, name: str, wanted: Any, current: Any) -> bool:
+        """Custom field values may be kept as text whatever their type."""
+        return (same_custom_value if name.startswith("custom_fields") else same_value)(wanted, current)
+
     def definitions_call(self, page: int) -> Call:
         """List the organisation's custom fields."""
         query = (("limit", str(PAGE)), ("offset", str(page * PAGE)))
@@ -292,7 +301,7 @@ class DualEntryCustomers(Endpoint):
         """Read those that are active and apply to customers."""
         data: Any = reply.json
         items = data.get("items") if isinstance(data, Mapping) else data
-        found = [_definition(item) for item in items or () if isinstance(item, Mapping)]
+        found = [_definition(item) for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
         return [one for one in found if one]
 
     def custom_fields(self) -> list[Field]:
@@ -316,8 +325,9 @@ class DualEntryCustomers(Endpoint):
         """Read `{"success": false, "errors": {field | "__all__": [message, …]}}` however deep it is nested."""
         data: Any = reply.json
         errors = data.get("errors") if isinstance(data, Mapping) else None
-        found = list(_flatten("", errors)) if isinstance(errors, Mapping | str) else []
-        return found or generic_refusals(data) or [("", refusal_text(reply))]
+        if isinstance(errors, list) and any(isinstance(one, Mapping) and "detail" in one for one in errors):
+            errors = None  # RFC 9457
+        return tidied(_flatten("", errors) or generic_refusals(data) or [("", refusal_text(reply))])
 
     def pending(self, record: Record) -> str:
         """Approval workflows hold an accepted update back."""
@@ -336,6 +346,12 @@ def _whole_address(parts: Mapping[str, Any], whole: str, current: Record | None)
     }
     # a cleared part reads back as "", and only `name` may be null inside an address
     given = {part: "" if value is None and part != "name" else value for part, value in parts.items()}
+    missing = [part for part in REQUIRED_PARTS if part not in kept | given]
+    if missing:
+        listed = ", ".join(f"{whole}.{part}" for part in missing)
+        raise ConflictError(
+            f"{whole}.{next(iter(parts))}", f"needs {listed} in the same row (the customer has none yet)"
+        )
     return kept | given
 
 
@@ -373,7 +389,8 @@ def _definition(item: Mapping[str, Any]) -> Definition | None:
     if item.get("is_active") is False or not isinstance(item.get("name"), str):
         return None
     options = item.get("options")
-    spelt = [o.get("value", o.get("name")) if isinstance(o, Mapping) else o for o in options or ()]
+    listed = options if isinstance(options, list) else []
+    spelt = [one.get("value", one.get("name")) if isinstance(one, Mapping) else one for one in listed]
     return Definition(
         name=item["name"],
         kind=str(item.get("field_type") or "text"),
