@@ -5,11 +5,12 @@ set. `sparse` sends the change alone, for who knows that it merges.
 """
 
 import base64
-import binascii
 import json
+import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import anyio
@@ -26,13 +27,15 @@ from batch.endpoints.base import (
     UnreadableReplyError,
     Variable,
     as_content,
+    find_definition,
     fold,
     generic_refusals,
-    is_blank,
     nest,
     refusal_text,
+    same_custom_value,
     same_value,
     split_kind,
+    tidied,
 )
 from batch.errors import StoppedError
 from batch.model import Field
@@ -94,6 +97,17 @@ _CONTACT = re.compile(r"contacts?\s*[.\[]\s*(\d{1,3})\s*\]?\s*\.\s*(\S.*)", re.I
 _CUSTOM = re.compile(r"custom[\s_-]*fields?\s*\.\s*(\S.*)", re.IGNORECASE | re.DOTALL)
 
 
+def _settings() -> tuple[Field, ...]:
+    """The parts of an object of which only the whole may be null."""
+    start = "cloudProviderSettings."
+    parts = (
+        _choice(start + "cloudProvider", ("AWS",), "cloud provider"),
+        _text(start + "cloudProviderMarketplaceId", "cloud provider marketplace id"),
+        _text(start + "customerIdentifier", "cloud provider customer identifier"),
+    )
+    return tuple(replace(part, nullable=False) for part in parts)
+
+
 class VayuCustomers(Endpoint):
     """PUT /customers/{customerId}"""
 
@@ -144,9 +158,7 @@ class VayuCustomers(Endpoint):
         _text("address.state", "state", "province", "region"),
         _text("address.postalCode", "postal code", "postcode", "zip", "zip code"),
         _object("cloudProviderSettings", "the cloud provider settings"),
-        _choice("cloudProviderSettings.cloudProvider", ("AWS",), "cloud provider"),
-        _text("cloudProviderSettings.cloudProviderMarketplaceId", "cloud provider marketplace id"),
-        _text("cloudProviderSettings.customerIdentifier", "cloud provider customer identifier"),
+        *_settings(),
     )  # fmt: skip
 
     def __init__(self, *, is_sparse: bool = False, clock: Callable[[], float] = time.time, **kwargs: Any) -> None:
@@ -165,10 +177,12 @@ class VayuCustomers(Endpoint):
         return self._custom_field(custom[1]) if custom else None
 
     def _custom_field(self, rest: str) -> Field:
-        known = next((one for one in self.definitions if one.name == rest), None)
+        known = find_definition(self.definitions, rest)
         name, kind = (rest, None) if known else split_kind(rest, VALUE_TYPES)
-        known = known or next((one for one in self.definitions if one.name == name), None)
-        kind = known.kind.casefold() if known else kind
+        known = known or find_definition(self.definitions, name)
+        name, kind = (known.name, known.kind.casefold()) if known else (name, kind)
+        if kind == "enum" and not known:
+            name += ":enum"
         options = known.options if known else ()
         types = {
             "number": cells.number(self.reading.decimal),
@@ -203,11 +217,13 @@ class VayuCustomers(Endpoint):
         return "is not a Vayu customer id (24 characters, 0-9 and a-f)"
 
     def conflicts(self, fields: Mapping[str, Any], *, is_completed: bool) -> list[tuple[str, str]]:
-        """Without the current record, a contact's place in the list is not known."""
+        """Without the current record, what is beside the parts that change is not known."""
         found = super().conflicts(fields, is_completed=is_completed)
-        if not is_completed:
+        if not is_completed:  # sent alone, a part would replace the whole
             found += [
-                (name, "needs the current contacts (leave out --no-compare)") for name in nested(fields, "contacts")
+                (name, f"needs the current {what} (leave out --no-compare)")
+                for whole, what in NESTED.items()
+                for name in nested(fields, whole)
             ]
         return found
 
@@ -234,17 +250,25 @@ class VayuCustomers(Endpoint):
     def _overlay_custom(self, current: Any, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
         items = [dict(item) for item in current or () if isinstance(item, Mapping)]
         by_name = {item.get("vayuCustomFieldName"): item for item in items}
-        for name, value in parts.items():
+        for part, value in parts.items():
+            name, kind = self._name_and_kind(part)
             if name in by_name:
                 by_name[name]["value"] = value
-            else:
-                items.append({"vayuCustomFieldName": name, "valueType": self._value_type(name, value), "value": value})
+            elif value is not None:
+                value_type = self._value_type(kind, value)
+                items.append({"vayuCustomFieldName": name, "valueType": value_type, "value": value})
         return items
 
-    def _value_type(self, name: str, value: Any) -> str:
-        known = next((one for one in self.definitions if one.name == name), None)
+    def _name_and_kind(self, part: str) -> tuple[str, str | None]:
+        """Split what follows `customFields.`: a definition says its kind, else `:enum` does, which no value shows."""
+        known = next((one for one in self.definitions if one.name == part), None)
         if known:
-            return VALUE_TYPES.get(known.kind.casefold(), "String")
+            return part, known.kind.casefold()
+        return split_kind(part, ("enum",))
+
+    def _value_type(self, kind: str | None, value: Any) -> str:
+        if kind:
+            return VALUE_TYPES.get(kind, "String")
         if isinstance(value, bool):
             return "Boolean"
         return "Number" if isinstance(value, int | float) else "String"
@@ -306,7 +330,8 @@ class VayuCustomers(Endpoint):
             return _contact_value(record.get("contacts"), part)
         if whole == "customFields" and dot:
             items = [i for i in record.get("customFields") or () if isinstance(i, Mapping)]
-            return next((i.get("value") for i in items if i.get("vayuCustomFieldName") == part), None)
+            called = self._name_and_kind(part)[0]
+            return next((i.get("value") for i in items if i.get("vayuCustomFieldName") == called), None)
         if not dot:
             return record.get(name, MISSING if name in COMPUTED else None)
         found = record.get(whole)
@@ -314,9 +339,7 @@ class VayuCustomers(Endpoint):
 
     def is_same(self, name: str, wanted: Any, current: Any) -> bool:
         """Custom field values may be kept as text whatever their type."""
-        if name.startswith("customFields.") and isinstance(current, str) and isinstance(wanted, bool | int | float):
-            return json.dumps(wanted) == current.casefold()
-        return same_value(wanted, current)
+        return (same_custom_value if name.startswith("customFields.") else same_value)(wanted, current)
 
     def definitions_call(self, page: int) -> Call:
         """List the organisation's custom fields."""
@@ -327,7 +350,7 @@ class VayuCustomers(Endpoint):
         data: Any = reply.json
         if isinstance(data, Mapping):
             data = next((v for v in data.values() if isinstance(v, list)), None)
-        return [one for one in map(_definition, data or ()) if one]
+        return [one for one in map(_definition, data if isinstance(data, list) else ()) if one]
 
     def custom_fields(self) -> list[Field]:
         """Name them by name; one whose name a header cannot carry is left out."""
@@ -351,10 +374,25 @@ class VayuCustomers(Endpoint):
         ]
         if not found and isinstance(data, Mapping) and isinstance(data.get("message"), str):
             found = [(str(data.get("param") or ""), data["message"])]
-        return found[:50] or generic_refusals(data) or [("", refusal_text(reply))]
+        return tidied(found or generic_refusals(data) or [("", refusal_text(reply))])
 
 
 COMPUTED = frozenset({"totalOutstandingAmount", "openAmount"})
+NESTED = {
+    "address": "address",
+    "cloudProviderSettings": "cloud provider settings",
+    "contacts": "contacts",
+    "customFields": "custom fields",
+}
+PARTS: dict[str, Collection[str]] = {
+    "contacts": tuple(CONTACT_FIELDS),
+    "address": ("country", "city", "addressText", "state", "postalCode"),
+    "cloudProviderSettings": ("cloudProvider", "cloudProviderMarketplaceId", "customerIdentifier"),
+    "customFields": (
+        "vayuCustomFieldName", "valueType", "integrationSource", "integrationEntityType", "fieldPath", "value",
+    ),
+}  # fmt: skip
+"""What the schema knows inside of objects; it refuses everything else (apis.md)."""
 WRITABLE = (*dict.fromkeys(one.name.partition(".")[0] for one in VayuCustomers.fields), "customFields")
 _REFUSE_NULL = frozenset(one.name for one in VayuCustomers.fields if not one.nullable)
 
@@ -365,12 +403,20 @@ def nested(fields: Mapping[str, Any], whole: str) -> list[str]:
 
 
 def writable(record: Record) -> dict[str, Any]:
-    """Keep what PUT takes: no id, dates or computed balances, and no null where null is refused."""
+    """Keep what PUT takes: no id, dates or computed balances, also inside, and no null where null is refused."""
     return {
-        name: record[name]
+        name: _known_parts(record[name], PARTS.get(name))
         for name in WRITABLE
         if name in record and not (record[name] is None and name in _REFUSE_NULL)
     }
+
+
+def _known_parts(value: Any, parts: Collection[str] | None) -> Any:
+    if isinstance(value, list):
+        return [_known_parts(one, parts) for one in value]
+    if isinstance(value, Mapping) and parts is not None:
+        return {part: value[part] for part in value if part in parts}
+    return value
 
 
 def _contact_field(number: int, part: str) -> Field | None:
@@ -396,7 +442,8 @@ def _overlay_contacts(current: Any, parts: Mapping[str, Any]) -> list[dict[str, 
     numbered = sorted((int(part.partition(".")[0]), part.partition(".")[2], value) for part, value in parts.items())
     for number, name, value in numbered:
         if number > len(contacts) + 1:
-            reason = f"would leave a gap: the customer has {len(contacts)} contacts"
+            count = "1 contact" if len(contacts) == 1 else f"{len(contacts)} contacts"
+            reason = f"would leave a gap: the customer has {count}"
             raise ConflictError(f"contacts.{number}.{name}", reason)
         if number == len(contacts) + 1:
             contacts.append({})
@@ -449,7 +496,7 @@ class VayuAccount:
         async with self._lock:
             if refused.get("Authorization") == self._headers()["Authorization"]:
                 await self._log_in(send)
-        return True
+        return refused.get("Authorization") != self._headers()["Authorization"]
 
     def _headers(self) -> dict[str, str]:
         headers = {"Authorization": f"Bearer {self._token}"}
@@ -465,21 +512,27 @@ class VayuAccount:
         token = data.get("accessToken") if isinstance(data, Mapping) else None
         if reply.status in (400, 401, 403):
             raise StoppedError("Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard.")
-        if not isinstance(token, str) or is_blank(token):
+        if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
             raise StoppedError(f"Logging in to Vayu did not work: it answered {reply.status} without a token.")
         self._token = token
         now = self._clock()
+        life = life_left(token, now)
         # a token that lives shorter than the margin must not send every request to the log-in
-        self._renew_at = now + max(
-            min(life_left(token, now) - RENEW_BEFORE, DEFAULT_LIFE), 0.5 * life_left(token, now), 1
-        )
+        self._renew_at = now + max(life - RENEW_BEFORE, 0.5 * life, 1.0)
 
 
 def life_left(token: str, now: float) -> float:
-    """Read how many seconds a JWT lives on, from its `exp`; an unreadable one is taken to live an hour (apis.md)."""
+    """Read how many seconds a JWT lives on; an unreadable one is taken to live an hour (apis.md).
+
+    `exp` is believed as far as it goes with `iat`, or with that hour: this machine's clock may be wrong.
+    """
     try:
         middle = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-        return max(0.0, float(claims["exp"]) - now)
-    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+        end = float(claims["exp"])
+        whole = end - float(claims["iat"]) if "iat" in claims else DEFAULT_LIFE
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return DEFAULT_LIFE
+    if not (math.isfinite(whole) and whole > 0):
+        whole = DEFAULT_LIFE
+    return end - now if 0 < end - now <= whole else whole
