@@ -12,6 +12,7 @@ from batch.errors import StoppedError
 from batch.job import runs
 from batch.job.target import Target, World
 from batch.pacer import Bucket, Gate, Limits, Pacer, load_learned, save_learned
+from batch.report import seconds_at_limits
 from batch.retry import RetryPolicy, Verdict
 from batch.sender import Caller, StopSign
 from batch.sender.attempts import Count
@@ -59,6 +60,13 @@ class Connection:
         if factor == 1:
             return documented
         return Limits(*(_faster(bucket, factor) for bucket in (documented.total, documented.per_route)))
+
+    def seconds(self, reads: int) -> float | None:
+        """Reckon how long so many reads of one kind take at the limits, None when no limit is known."""
+        if self.settings.max_per_second is not None:
+            return reads / self.settings.max_per_second
+        buckets = [(one.burst, one.per_second) for one in (self.limits.total, self.limits.per_route) if one]
+        return seconds_at_limits(reads, buckets) if buckets else None
 
     def keep_learned(self, pacer: Pacer) -> None:
         """Keep what was found out about the API's limits for the next job."""
