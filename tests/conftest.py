@@ -1,0 +1,55 @@
+"""What all tests share: an environment that is nobody's, and one sandbox for the end-to-end tests."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batch.sandbox import SandboxOptions, SandboxProcess, start
+from tests.shell import Api, Shell
+
+CREDENTIALS = ("DUALENTRY_API_KEY", "VAYU_API_TOKEN", "VAYU_CLIENT_ID")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep credentials, settings and the state of whoever runs the tests out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*CREDENTIALS, *(name for name in os.environ if name.startswith("BATCH_"))]:
+            patch.delenv(name, raising=False)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def session_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """One sandbox over real sockets, with its limits off, for all end-to-end tests."""
+    ledger = tmp_path_factory.mktemp("sandbox") / "ledger.jsonl"
+    with start(SandboxOptions(records=100_000, limits="off", ledger=ledger)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def api(session_sandbox: SandboxProcess) -> Iterator[Api]:
+    """The shared sandbox, without faults before and after."""
+    session_sandbox.set_faults()
+    yield Api(session_sandbox)
+    session_sandbox.set_faults()
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> Iterator[Shell]:
+    """A shell without credentials."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    made = Shell(folder)
+    yield made
+    made.end_all()
+
+
+@pytest.fixture
+def shell(offline: Shell, session_sandbox: SandboxProcess) -> Shell:
+    """A shell with the credentials of the shared sandbox."""
+    offline.environment |= session_sandbox.environment()
+    return offline
