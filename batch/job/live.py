@@ -7,6 +7,7 @@ crosses a task group.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
@@ -16,10 +17,21 @@ from batch.job.reading import Reader
 from batch.journal import Journal
 from batch.model import Change, Outcome
 from batch.retry import FailureLimit
-from batch.sender import Parcel, Sender, StopSign
+from batch.sender import Caller, Parcel, StopSign
 
 OPEN_PER_SLOT = 4
 """Changes under way (most of them waiting) for each slot."""
+
+
+class Deliverer(Protocol):
+    """Brings a parcel to its outcome: a sender, or a planner that only writes it down."""
+
+    @property
+    def caller(self) -> Caller:
+        """What it would be sent by."""
+
+    async def send(self, parcel: Parcel) -> Outcome:
+        """Bring one change to its outcome and write it down."""
 
 
 @dataclass(slots=True)
@@ -28,7 +40,7 @@ class Live:
 
     changes: Callable[[], Iterator[Change]]
     reader: Reader
-    sender: Sender
+    sender: Deliverer
     journal: Journal
     stop: StopSign
     failure_limit: FailureLimit | None = None

@@ -17,6 +17,7 @@ from batch import __version__, sources
 from batch.endpoints.base import Definition, Endpoint
 from batch.errors import FolderError, UsageError
 from batch.job import runs
+from batch.job.planned import PlanFile
 from batch.job.survey import Survey, make_survey
 from batch.job.target import Target
 from batch.journal import Journal
@@ -36,6 +37,7 @@ class Run:
     survey: Survey
     meta: dict[str, Any] = field(repr=False)
     is_resumed: bool
+    planned: PlanFile | None = None
 
     @property
     def staged(self) -> Staged:

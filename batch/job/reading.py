@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from batch import compare
-from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
+from batch.endpoints.base import MISSING, Endpoint, Record, UnreadableReplyError
+from batch.job.planned import PlanFile, Weighed, weigh_plan, weigh_undo
 from batch.journal import Journal
 from batch.model import Change, Fate, Intent, Outcome, Problem, visible
 from batch.retry import Verdict
@@ -28,6 +29,8 @@ class Reader:
     journal: Journal
     is_compared: bool
     note: Callable[[str], None]
+    planned: PlanFile | None
+    """What is to be done, where that was written down before: nothing else is done then."""
 
     @property
     def reads(self) -> bool:
@@ -103,6 +106,9 @@ class Reader:
 
     def _go_on_unread(self, batch: Sequence[Change], answer: Answer) -> list[Parcel]:
         """This API does not let us list: go on without comparing, and say so."""
+        if self.planned is not None:
+            self.caller.stop.put_up(f"The current records cannot be read ({answer.cause}), so nothing can be compared.")
+            return []
         self.note(
             f"The current records cannot be read ({answer.cause}), so nothing is compared: "
             "every row is sent, also those that change nothing."
@@ -133,10 +139,18 @@ class Reader:
             return None
         if not is_complete and self._lacks(record, change.fields):
             return Parcel(change, change.fields, record=record, is_complete=False)
-        difference = compare.differing(self.endpoint, change.fields, record)
         earlier = self.journal.intent(change.number)
         if earlier is not None and earlier.attempts:
-            return self._take_up(change, record, earlier, difference)
+            return self._take_up(change, record, earlier)
+        return self._begin(change, record)
+
+    def _begin(self, change: Change, record: Record, earlier: Intent | None = None) -> Parcel | None:
+        """Make ready what differs between a change, or what was planned of it, and its record."""
+        if self.planned is not None:
+            return self._begin_planned(self.planned, change, record, earlier)
+        difference = compare.differing(self.endpoint, change.fields, record)
+        if earlier is not None:
+            return Parcel(change, difference.fields or change.fields, difference.before, record, earlier)
         if not self.is_compared:
             return Parcel(change, change.fields, difference.before, record)
         if difference.fields:
@@ -144,9 +158,24 @@ class Reader:
         self._settle_all([change], Outcome.UNCHANGED, [])
         return None
 
-    def _take_up(
-        self, change: Change, record: Record, earlier: Intent, difference: compare.Difference
-    ) -> Parcel | None:
+    def _begin_planned(self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None) -> Parcel | None:
+        planned = plan.get(change.number)
+        if planned is not None and planned.id.casefold() != change.id.casefold():
+            self._settle_all([change], Outcome.REJECTED, [Problem(f"the plan is for customer {planned.id}", "id")])
+            return None
+        if plan.is_undo:
+            weighed = weigh_undo(self.endpoint, planned, record) if planned else Weighed({}, ())
+        else:
+            weighed = weigh_plan(self.endpoint, planned, change.fields, record)
+        if weighed.fields and (plan.is_undo or not weighed.drifted):
+            now = {name: self.endpoint.value(record, name) for name in weighed.fields}
+            before = {name: value for name, value in now.items() if value is not MISSING}
+            return Parcel(change, weighed.fields, before, record, earlier, weighed.drifted)
+        outcome = Outcome.REJECTED if weighed.drifted else Outcome.UNCHANGED
+        self._settle_all([change], outcome, weighed.drifted)
+        return None
+
+    def _take_up(self, change: Change, record: Record, earlier: Intent) -> Parcel | None:
         """Settle a change that an earlier part of this run began to send."""
         if not compare.differing(self.endpoint, earlier.fields, record).fields:
             self._settle_all([change], Outcome.UPDATED, [TAKEN_UP], attempts=earlier.attempts)
@@ -154,7 +183,7 @@ class Reader:
         if not earlier.before or compare.is_as_before(self.endpoint, earlier.before, record):
             return Parcel(change, earlier.fields, earlier.before, record, earlier)
         if self._is_failed(change):  # it was answered, so it was not applied: the other hand's values are the base now
-            return Parcel(change, difference.fields or change.fields, difference.before, record, earlier)
+            return self._begin(change, record, earlier)
         problems = compare.neither(self.endpoint, earlier.fields, earlier.before, record)
         self._settle_all([change], Outcome.UNKNOWN, problems, attempts=earlier.attempts)
         return None

@@ -28,7 +28,7 @@ from batch.job.target import Target, World
 from batch.job.watch import Progress, Watcher
 from batch.pacer import Gate, Limits
 from batch.retry import FailureLimit
-from batch.sender import Caller, Sender, StopSign
+from batch.sender import Caller, Planner, Sender, StopSign
 from batch.settings import Settings
 from batch.transport import Session
 
@@ -50,6 +50,8 @@ class Sending:
     stop: StopSign = field(default_factory=StopSign)
     way: Way | None = None
     """How records are found by key, once that is known."""
+    is_plan: bool = False
+    """Everything but the sending: what would be sent is only written down."""
     signalled: ExitCode | None = None
     _made: int = 0
 
@@ -57,6 +59,16 @@ class Sending:
     def endpoint(self) -> Endpoint:
         """The endpoint, with the organisation's custom fields once they are known."""
         return self.run.survey.endpoint
+
+    def survey(self) -> None:
+        """Look over all rows, with the organisation's custom fields known where they matter; raises StoppedError."""
+        run = self.run
+        has_custom = any(one.field and one.field.name.startswith("custom") for one in run.survey.columns.fields)
+        if has_custom and not run.meta.get("has_definitions"):
+            run.learn_definitions(self.world.run(self.fetch_definitions), self.settings)
+            run.keep(has_definitions=True)
+        run.survey.look((lambda fates: None) if run.meta["is_surveyed"] else run.journal.record)
+        run.keep(is_surveyed=True)
 
     async def fetch_definitions(self) -> list[Definition]:
         """Read the organisation's custom fields; raises StoppedError when the API cannot be asked at all."""
@@ -100,22 +112,29 @@ class Sending:
     def _live(self, caller: Caller) -> Live:
         journal, survey = self.run.journal, self.run.survey
         reader = self._reader(caller)
-        sender = Sender(
-            caller,
-            self.endpoint,
-            journal,
-            survey.locate,
-            lambda record_id, fields, record: compare.unproven(self.endpoint, record_id, fields, record),
-            lambda fields, before, record: compare.neither(self.endpoint, fields, before, record),
-            reader.read_back,
-        )
+        sender = self._planner(caller) if self.is_plan else self._sender(caller, reader)
         text = self.settings.max_failures
         limit = FailureLimit.parse(text) if text else None
         return Live(survey.iter_changes, reader, sender, journal, self.stop, limit)
 
+    def _planner(self, caller: Caller) -> Planner:
+        return Planner(caller, self.endpoint, self.run.journal, self.run.survey.locate)
+
+    def _sender(self, caller: Caller, reader: Reader) -> Sender:
+        return Sender(
+            caller,
+            self.endpoint,
+            self.run.journal,
+            self.run.survey.locate,
+            lambda record_id, fields, record: compare.unproven(self.endpoint, record_id, fields, record),
+            lambda fields, before, record: compare.neither(self.endpoint, fields, before, record),
+            reader.read_back,
+        )
+
     def _reader(self, caller: Caller) -> Reader:
         survey = self.run.survey
-        known = (caller, self.endpoint, self.run.journal, self.settings.compare, self.watcher.note)
+        compares, note = self.settings.compare, self.watcher.note
+        known = (caller, self.endpoint, self.run.journal, compares, note, self.run.planned)
         if self.settings.key is None:
             return Reader(*known)
         way = self.way or Way(survey.changes)

@@ -1,0 +1,102 @@
+"""`update`: survey, question, sending, files; and the same for every other job that sends.
+
+Promises: nothing leaves before the question is answered (or need not be asked); who says no leaves nothing behind; a
+run that began ends with its files written, whatever stopped it.
+"""
+
+import time
+from contextlib import ExitStack
+
+from batch.errors import BatchError, ExitCode, StoppedError
+from batch.job.closing import Closing, close
+from batch.job.cost import reckon
+from batch.job.opening import discard, open_run
+from batch.job.sending import Sending
+from batch.job.target import World, make_target
+from batch.job.watch import Preflight, Watcher
+from batch.model import Outcome
+from batch.settings import Settings
+
+Ended = tuple[str | None, ExitCode | None]
+"""Why a run stopped before its end, and the exit code where the outcomes do not say it."""
+
+
+class Declined(Exception):
+    """The person said no; nothing was sent, and nothing is left behind."""
+
+
+def update(settings: Settings, watcher: Watcher, world: World) -> Closing:
+    """The main job: read, validate, ask, send, write down. Raises BatchError when it could not begin."""
+    with ExitStack() as stack:
+        target = make_target(settings, world, stack, watcher.note)
+        run = open_run(settings, target, stack, watcher.note)
+        if run.is_finished:
+            watcher.note(f"This run is finished: {run.folder}. To start over:  --new")
+            return close(run.folder, run.journal, run.staged, stopped=run.meta.get("stopped"))
+        return carry_out(Sending(run, target, settings, watcher, world))
+
+
+def carry_out(sending: Sending) -> Closing:
+    """Bring an open run to its end, and write its files."""
+    run, began = sending.run, time.monotonic()
+    try:
+        stopped, forced = _look_and_send(sending)
+    finally:
+        run.keep(seconds=run.meta["seconds"] + time.monotonic() - began)
+    return close(run.folder, run.journal, run.staged, stopped=stopped, forced=forced)
+
+
+def _look_and_send(sending: Sending) -> Ended:
+    run, settings, world = sending.run, sending.settings, sending.world
+    run.keep(exit_code=None)
+    try:
+        sending.survey()
+    except StoppedError as error:
+        return str(error), None
+    invalid = run.journal.counts[Outcome.INVALID]
+    if invalid and settings.invalid == "abort" and not run.journal.has_intents():
+        stopped = f"{invalid} rows are invalid and --invalid abort is set, so nothing was sent."
+        return stopped, ExitCode.COULD_NOT_START
+    to_send = run.survey.changes - run.journal.count_final_changes()
+    if to_send <= 0:
+        return None, None
+    if settings.key is not None:
+        try:
+            world.run(sending.choose_way, to_send)
+        except StoppedError as error:
+            return str(error), None
+    _ask(sending, to_send)
+    world.run(sending.send)
+    if run.journal.error is not None:
+        return str(run.journal.error), ExitCode.RUN_AGAIN
+    return sending.stop.reason or None, sending.signalled
+
+
+def _ask(sending: Sending, to_send: int) -> None:
+    """Ask whether to send; raises Declined, or what forbids it, with nothing left behind."""
+    run = sending.run
+    try:
+        if not sending.watcher.confirm(_preflight(sending, to_send)):
+            raise Declined
+    except (Declined, BatchError):
+        if not run.is_resumed:
+            run.journal.close()
+            discard(run.folder)
+        raise
+
+
+def _preflight(sending: Sending, to_send: int) -> Preflight:
+    run, target, cost = sending.run, sending.target, reckon(sending, to_send)
+    return Preflight(
+        survey=run.survey,
+        endpoint=sending.endpoint,
+        host=target.base_url,
+        host_kind=target.kind,
+        credential=target.shown_credential,
+        folder=run.folder,
+        to_send=to_send,
+        reads=cost.reads,
+        seconds=cost.seconds,
+        is_resumed=run.is_resumed,
+        done=dict(run.journal.counts),
+    )
