@@ -2,6 +2,7 @@
 
     __init__.py   the commands                options.py   the options, and what settings they make
     screen.py     before, while and after     pages.py     check, endpoints: what they show
+    pulled.py     pull: what it shows
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
 with `--yes`; every way to end goes through one boundary that maps it to an exit code; no traceback, no secret.
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from batch import __version__
-from batch.cli.options import endpoint_option, input_options, run_options, to_settings
+from batch.cli.options import endpoint_option, input_options, pull_options, run_options, to_settings, to_where
 from batch.errors import BatchError, ExitCode
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -75,6 +76,29 @@ def update(**values: Any) -> None:
         click.echo(pages.as_json(closing.summary))
     pages.show_closing(screen, closing)
     sys.exit(closing.summary.exit_code)
+
+
+@batch.command(short_help="The current records as a spreadsheet to edit.")
+@pull_options
+def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **values: Any) -> None:
+    """Write the current records into FILE, with the headers that update takes: edit it, and update sends what differs.
+
+    A cell that is left blank changes nothing; what cannot be written into a cell is left blank, and told.
+    """
+    from pathlib import Path
+
+    from batch import job
+    from batch.cli import pulled
+
+    settings = to_settings(values)
+    screen = pulled.PullScreen(settings)
+    wanted = job.Wanted(Path(output), to_where(where), Path(ids) if ids else None, force)
+    found = job.pull(settings, wanted, screen, job.World(os.environ))
+    if settings.json_output:
+        click.echo(pulled.as_json(found, settings.endpoint))
+    for line in pulled.lines(found, settings.endpoint):
+        screen.say(line)
+    sys.exit(ExitCode.FIX_ROWS if found.missing else ExitCode.OK)
 
 
 @batch.command(short_help="Make the results files again.")

@@ -22,6 +22,11 @@ def _option(*names: str, **kwargs: Any) -> Callable[[F], F]:
 
 endpoint_option = _option("-e", "--endpoint", metavar="NAME", help="What to change, such as dualentry.customers.")
 
+JSON_AND_QUIET: tuple[Callable[[Any], Any], ...] = (
+    _option("--json", "json_output", is_flag=True, default=None, help="The summary as JSON on stdout."),
+    _option("--quiet", is_flag=True, default=None, help="Errors only."),
+)
+
 INPUT_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.argument("input", metavar="INPUT"),
     endpoint_option,
@@ -43,11 +48,10 @@ INPUT_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option("--limit", type=int, metavar="N", help="Only the first N rows."),
     _option("--key", metavar="FIELD", help="Find records by this field of yours instead of the API's id."),
     _option("--compare/--no-compare", default=None, help="Read first and send only what differs (default), or not."),
-    _option("--json", "json_output", is_flag=True, default=None, help="The summary as JSON on stdout."),
-    _option("--quiet", is_flag=True, default=None, help="Errors only."),
+    *JSON_AND_QUIET,
 )  # fmt: skip
 
-RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+CONNECTION_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option("--base-url", metavar="URL", help="The API's address instead of the maker's."),
     _option("--sandbox", is_flag=True, default=None, help="Send to an imitation of the API, started for this run."),
     _option("--token-file", metavar="FILE", help="A file that holds the key or token."),
@@ -55,6 +59,10 @@ RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option("--max-per-second", type=float, metavar="X", help="Requests a second, instead of the documented limits."),
     _option("--max-attempts", type=int, metavar="N", help="Tries for one change; default: 6."),
     _option("--max-wait", type=float, metavar="SECONDS", help="The longest wait the API may ask for; default: 300."),
+)  # fmt: skip
+
+RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    *CONNECTION_OPTIONS,
     _option("--max-failures", metavar="N|N%", help="Stop after so many rejections."),
     _option(
         "--invalid", type=click.Choice(["skip", "abort"]),
@@ -62,6 +70,22 @@ RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     _option("--new", is_flag=True, default=None, help="Start over instead of resuming."),
     _option("--yes", is_flag=True, default=None, help="Do not ask."),
+)  # fmt: skip
+
+PULL_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    endpoint_option,
+    click.option(
+        "-o", "--output", required=True, type=click.Path(), metavar="FILE",
+        help="The .csv, .xlsx or .parquet to write.",
+    ),
+    click.option(
+        "--where", metavar="FIELD=VALUE", multiple=True,
+        help='Only records with this value; "FIELD=" for those where it is empty. Repeatable.',
+    ),
+    click.option("--ids", type=click.Path(), metavar="FILE", help="Only the ids of this file."),
+    click.option("--force", is_flag=True, help="Write over an existing file."),
+    *CONNECTION_OPTIONS,
+    *JSON_AND_QUIET,
 )  # fmt: skip
 
 
@@ -77,6 +101,24 @@ def run_options(command: F) -> F:
     for option in reversed(RUN_OPTIONS):
         command = option(command)
     return command
+
+
+def pull_options(command: F) -> F:
+    """Add what pulling needs."""
+    for option in reversed(PULL_OPTIONS):
+        command = option(command)
+    return command
+
+
+def to_where(options: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Read `FIELD=VALUE` pairs; the first `=` is the one that counts, since values have more of them than names."""
+    pairs = []
+    for text in options:
+        name, equals, value = text.partition("=")
+        if not (equals and name.strip()):
+            raise click.UsageError(f'--where "{text}": write it as "FIELD=VALUE".')
+        pairs.append((name.strip(), value))
+    return tuple(pairs)
 
 
 def to_settings(values: Mapping[str, Any]) -> Any:

@@ -7,6 +7,7 @@
     sending.py   one event loop: signals, progress    closing.py  results, failures, summary
     watch.py     what is told while it goes on        updating.py all of that: survey, question, sending, files
     cost.py      requests and time, told before       planned.py  what is to be done, written down and sealed
+    pulling.py   records -> a table, with choosing.py (which), fetching.py and paging.py (how), rendering.py (as cells)
 
 Promises: the order of truth (intent on disk, bytes leave, outcome on disk, counted); an exception from here is a job's
 problem and says what to do; every run that began ends with its files written, whatever stopped it.
@@ -19,6 +20,7 @@ from pathlib import Path
 from batch.job import runs
 from batch.job.checking import Checked, check
 from batch.job.closing import Closing, close
+from batch.job.pulling import Wanted, pull
 from batch.job.target import World, make_endpoint
 from batch.job.updating import Declined, update
 from batch.job.watch import Preflight, Progress, Watcher
@@ -29,10 +31,12 @@ __all__ = [
     "Declined",
     "Preflight",
     "Progress",
+    "Wanted",
     "Watcher",
     "World",
     "check",
     "make_endpoint",
+    "pull",
     "results",
     "update",
 ]
