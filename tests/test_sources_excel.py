@@ -26,7 +26,7 @@ ZOO = Path(__file__).parent / "zoo" / "xlsx"
 BOOKS = sorted({path.name for path in ZOO.glob("*.xlsx")} - {"password.xlsx", "rich-text.xlsx"})
 ACME = '<row r="2"><c r="A2"><v>7</v></c><c r="B2" t="s"><v>2</v></c></row>'
 DAMAGED = "customers.xlsx: the file is damaged. Open it in Excel or LibreOffice, save it, and run again."
-BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]>'
+BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;">]>'
 
 
 def refusal(path: Path, options: ReadOptions | None = None, folder: Path | None = None) -> str:

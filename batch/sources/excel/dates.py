@@ -23,7 +23,7 @@ _EPOCH = 25_569
 
 
 def read_dates(cells: pl.DataFrame, *, is_1904: bool) -> pl.DataFrame:
-    """Give `index text origin reason` of cells with a number in a date, time or duration format.
+    """Give `text origin reason` of cells with a number in a date, time or duration format.
 
     Dates come out as `2026-03-04`, with a time as `2026-03-04T12:30:00`, times alone as `12:30:00`, durations as
     `36:00:00`.
@@ -43,7 +43,6 @@ def read_dates(cells: pl.DataFrame, *, is_1904: bool) -> pl.DataFrame:
     text = pl.when(pl.col("reason").is_not_null()).then(pl.col("value")).when("is_clock").then(_clock(pl.col("total")))
     shift = (_SHIFT_1904 if is_1904 else 0) - _EPOCH
     return cells.select(
-        "index",
         text.otherwise(_calendar(pl.col("total") + shift * _DAY)).alias("text"),
         ("d" + pl.col("format") + ":" + pl.col("value").str.strip_chars()).alias("origin"),
         "reason",

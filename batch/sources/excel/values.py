@@ -9,6 +9,7 @@ else a letter, the number of its format in `SheetStyle.formats`, and after a col
 """
 
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 
 import polars as pl
@@ -30,8 +31,10 @@ TOO_LARGE = 1e15
 _TYPES = ("n", "s", "str", "inlineStr", "b", "e", "d")
 _CONSTANTS = ("TRUE()", "FALSE()", "TRUE", "FALSE")
 """LibreOffice writes plain booleans as such formulas."""
-_WHOLE = r"^-?[1-9]\d{0,14}$|^0$"
-_SHORT = r"^-?(?:0|[1-9]\d*)\.\d*[1-9]$"
+_SHORT = r"^-?(?:[1-9][0-9]{0,14}|0|(?:0|[1-9][0-9]{0,14})\.[0-9]*[1-9])$"
+_SHORT_BYTES = 16
+"""Up to 15 digits and a sign or point: such a number is stored as short as it can be, if nothing else is odd."""
+_READ = ("text", "origin", "reason")
 
 
 class Values:
@@ -43,78 +46,81 @@ class Values:
         formats = [read_format(code) for code in workbook.formats]
         self.codes: list[str] = list(dict.fromkeys(["General", *workbook.formats]))
         """The number formats of the workbook, as `origin` counts them."""
-        self._format = pl.Series("format", [str(self.codes.index(one.code)) for one in formats])
-        self._kind = pl.Series("kind", [one.kind for one in formats])
-        self._zeros = pl.Series("zeros", [one.zeros for one in formats], dtype=pl.UInt32)
-        self._shows = pl.Series("shows", [one.shows for one in formats])
+        numbers = [self.codes.index(one.code) for one in formats]
+        self._looks = pl.DataFrame(
+            {
+                "format": [str(number) for number in numbers],
+                "number_origin": [f"n{number}" for number in numbers],
+                "text_origin": [f"s{number}" if number else None for number in numbers],
+                "kind": [one.kind for one in formats],
+                "zeros": [one.zeros for one in formats],
+                "shows": [one.shows for one in formats],
+            },
+            schema_overrides={"text_origin": pl.String, "zeros": pl.Int64},
+        )
+        """What the styles say, by their index."""
         self.counts: Counter[tuple[int, str]] = Counter()
         """How many cells of a column (1 = A) are "percent", "currency", "words", "formula", "digits" or "zeros"."""
 
     def read(self, cells: pl.DataFrame) -> pl.DataFrame:
-        """Give `row column is_hidden text origin reason` of each cell that is not blank."""
-        cells = self._prepare(cells)
-        cells = cells.with_columns(self._texts_of(cells), _origin())
-        cells = _with_long_numbers(cells)
-        is_date = (pl.col("type") == "n") & (pl.col("kind") != "number") & pl.col("reason").is_null()
-        dates = cells["index"].filter(cells.select(is_date).to_series())
-        if len(dates):
-            read = read_dates(cells[dates], is_1904=self._is_1904)
-            cells = cells.with_columns(cells[name].scatter(dates, read[name]) for name in ("text", "origin", "reason"))
+        """Give `row column is_hidden text origin reason` of each cell that is not blank.
+
+        Most cells are plain texts and numbers and are read at once; the others are then read by kind, and laid over.
+        """
+        cells = self._look_up(cells)
+        is_number, kind, number = cells["type"] == "n", cells["kind"], cells["number"]
+        is_missing = self._is_missing(cells)
+        is_sound = is_number & number.is_finite() & (number.abs() < TOO_LARGE)
+        is_padded = is_sound & (cells["zeros"] > 0) & (number.abs() < 10.0 ** (cells["zeros"] - 1))
+        is_own = cells["type"].is_in(["str", "inlineStr", "d"])
+        cells = _lay_over(cells, is_own, lambda some: some.with_columns(text=unescape_controls(some["value"])))
+        cells = _lay_over(cells, cells["type"] == "b", _read_booleans)
+        cells = _lay_over(cells, is_sound & cells["text"].is_null() & (kind == "number"), _read_long_numbers)
+        cells = _lay_over(cells, is_sound & (kind != "number"), lambda some: read_dates(some, is_1904=self._is_1904))
+        is_bad = is_number & cells["value"].is_not_null() & ~is_sound.fill_null(value=False)
+        cells = _lay_over(cells, is_bad, _read_bad_numbers)
+        cells = _lay_over(cells, is_padded, _read_padded)
+        cells = _lay_over(cells, cells["type"] == "e", _read_errors)
+        cells = _lay_over(cells, is_missing & (cells["type"] != "e"), _read_missing)
         cells = cells.filter(pl.col("text") != "")
         self._count(cells)
-        return cells.select("row", "column", "is_hidden", "text", "origin", "reason")
+        return cells.select("row", "column", "is_hidden", *_READ)
 
-    def _prepare(self, cells: pl.DataFrame) -> pl.DataFrame:
-        """Look up the styles, parse the numbers, and find what cannot be trusted."""
-        cells = cells.filter((pl.col("value") != "") | pl.col("formula").is_not_null()).with_row_index()
-        if not cells["type"].is_in(_TYPES).all():
-            raise MarkupError("a cell of unknown type")
-        style = cells["style"]
-        if len(style) and int(style.max()) >= len(self._format):  # type: ignore[arg-type]  # whole numbers
-            raise MarkupError("a cell of unknown style")
-        looks = [series.gather(style) for series in (self._format, self._kind, self._zeros, self._shows)]
-        is_number = pl.col("type") == "n"
-        number = pl.when(is_number).then(pl.col("value").str.strip_chars()).cast(pl.Float64, strict=False)
-        cells = cells.hstack(looks).with_columns(number.alias("number"))
-        has_value = pl.col("value").fill_null("") != ""
-        is_missing = pl.col("formula").is_not_null() & (~has_value & (pl.col("type") != "str") | self._is_uncalculated)
-        size, zeros = pl.col("number").abs(), pl.col("zeros")
-        reason = (
-            pl.when(pl.col("type") == "e").then(pl.lit(ERROR))
-            .when(is_missing).then(pl.lit(NO_VALUE))
-            .when(is_number & ~pl.col("number").is_finite().fill_null(value=False)).then(pl.lit(NO_NUMBER))
-            .when(size >= TOO_LARGE).then(pl.lit(ROUNDED))
-            .when((zeros > 0) & (size < pl.lit(10.0).pow(zeros.cast(pl.Int64) - 1))).then(pl.lit(PADDED))
-        )  # fmt: skip
-        return cells.with_columns(reason.alias("reason"))
+    def _look_up(self, cells: pl.DataFrame) -> pl.DataFrame:
+        """Add what styles and shared texts say; read what is plain; raise `MarkupError` for what leads nowhere."""
+        cells = cells.filter(pl.col("value").is_not_null() | pl.col("formula").is_not_null())
+        is_number, is_shared = cells["type"] == "n", cells["type"] == "s"
+        places = cells["value"].set(~is_shared, None).cast(pl.UInt32, strict=False)
+        if (
+            not cells["type"].is_in(_TYPES).all()
+            or _most(cells["style"]) >= len(self._looks)
+            or _most(places) >= len(self._texts)
+            or places.count() < is_shared.sum()
+        ):
+            raise MarkupError("a cell of a type, style or text that is not there")
+        looks = self._looks[cells["style"]]
+        value = pl.col("value")
+        is_short = (value.str.len_bytes() <= _SHORT_BYTES) & value.str.contains(_SHORT) & (pl.col("kind") == "number")
+        return cells.hstack(looks).with_columns(
+            pl.when(pl.lit(is_number)).then(value).cast(pl.Float64, strict=False).alias("number"),
+            pl.coalesce(pl.lit(self._texts.gather(places)), pl.when(pl.lit(is_number) & is_short).then(value)).alias(
+                "text"
+            ),
+            pl.when(pl.lit(is_number)).then("number_origin").otherwise("text_origin").alias("origin"),
+            pl.lit(None, dtype=pl.String).alias("reason"),
+        )
 
-    def _texts_of(self, cells: pl.DataFrame) -> pl.Expr:
-        """The text of each cell but dates; null for numbers that have to be written anew."""
-        places = cells.select(
-            pl.when(pl.col("type") == "s").then(pl.col("value").str.strip_chars()).cast(pl.UInt32, strict=False)
-        ).to_series()
-        is_shared = cells["type"] == "s"
-        if int(is_shared.sum()) > places.count() or int(places.max() or 0) >= max(len(self._texts), 1):  # type: ignore[arg-type]  # whole numbers
-            raise MarkupError("a text is missing")
-        true, false = pl.lit("true"), pl.lit("false")
-        value, stripped = pl.col("value"), pl.col("value").str.strip_chars()
-        is_short = stripped.str.contains(_WHOLE) | (stripped.str.contains(_SHORT) & (stripped.str.len_bytes() <= 16))
-        return (
-            pl.when(pl.col("reason") == NO_VALUE).then("=" + pl.col("formula"))
-            .when(pl.col("type") == "s").then(pl.lit(self._texts.gather(places)))
-            .when(pl.col("type") == "n").then(pl.when(is_short & pl.col("reason").is_null()).then(stripped))
-            .when(pl.col("type") == "b").then(pl.when(stripped.is_in(["1", "true"])).then(true).otherwise(false))
-            .when(pl.col("type") == "e").then(value)
-            .otherwise(pl.lit(unescape_controls(cells["value"])))
-            .alias("text")
-        )  # fmt: skip
+    def _is_missing(self, cells: pl.DataFrame) -> pl.Series:
+        """Tell which cells are formulas without a result. (An empty text is a result.)"""
+        has_none = cells["value"].is_null() & (cells["type"] != "str")
+        return cells["formula"].is_not_null() & (has_none | self._is_uncalculated)
 
     def _count(self, cells: pl.DataFrame) -> None:
         numbers = cells.filter(pl.col("type") == "n", pl.col("kind") == "number")
         self._add(numbers.filter(pl.col("shows") != ""), pl.col("shows"))
-        self._add(numbers.filter(pl.col("text").str.contains(r"^[0-9]+$")), pl.lit("digits"))
-        formula = cells.filter(pl.col("formula").is_not_null(), pl.col("reason").is_null())
-        self._add(formula.filter(~pl.col("formula").is_in(_CONSTANTS)), pl.lit("formula"))
+        self._add(numbers.filter(~pl.col("text").str.contains(r"[^0-9]")), pl.lit("digits"))
+        formulas = cells.filter(pl.col("formula").is_not_null(), pl.col("reason").is_null())
+        self._add(formulas.filter(~pl.col("formula").is_in(_CONSTANTS)), pl.lit("formula"))
         zeros = cells.filter(pl.col("text").str.starts_with("0"), pl.col("type") != "n")
         self._add(zeros.filter(pl.col("text").str.contains(r"^0[0-9]+$")), pl.lit("zeros"))
 
@@ -123,37 +129,67 @@ class Values:
             self.counts[column, name] += number
 
 
-def _origin() -> pl.Expr:
-    """What else the failures workbook needs of each cell but dates."""
-    kind, code = pl.col("type"), pl.col("format")
-    raw = pl.col("value").fill_null("")
-    return (
-        pl.when(pl.col("reason") == NO_VALUE).then(pl.lit("u0:"))
-        .when(kind == "e").then("e0:" + raw)
-        .when(kind == "b").then("b" + code)
-        .when(kind != "n").then(pl.when(code != "0").then("s" + code))
-        .when(pl.col("reason").is_null()).then("n" + code)
-        .otherwise("n" + code + ":" + raw)
-        .alias("origin")
-    )  # fmt: skip
+def _most(series: pl.Series) -> int:
+    """The largest number, -1 if there is none."""
+    return int(series.max()) if series.count() else -1  # type: ignore[arg-type]  # whole numbers
 
 
-def _with_long_numbers(cells: pl.DataFrame) -> pl.DataFrame:
-    """Write the numbers anew that are not stored as short as they can be: `1.1000000000000001`, `1E-3`, `2.50`."""
-    waiting = cells["index"].filter(cells["text"].is_null() & (cells["type"] == "n"))
-    raw = cells.select("number", "value", "zeros", "reason")[waiting].iter_rows()
-    texts = [_seen(*one) if one[3] else number_text(one[0]) for one in raw]
-    return cells.with_columns(cells["text"].scatter(waiting, texts)) if texts else cells
+def _lay_over(cells: pl.DataFrame, which: pl.Series, read: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    """Let `read` give text, origin and reason of some cells anew."""
+    at = which.fill_null(value=False).arg_true()
+    if not len(at):
+        return cells
+    found = read(cells[at])
+    return cells.with_columns(cells[name].scatter(at, found[name]) for name in _READ)
 
 
-def _seen(number: float | None, value: str, zeros: int, reason: str) -> str:
-    """What a person sees in a cell whose number cannot be trusted."""
-    if number is None or reason == NO_NUMBER:
-        return value
-    if reason == ROUNDED and abs(number) >= 1e21:
-        return f"{number:.15G}"
-    text = number_text(number)
-    return text if reason == ROUNDED else "-" * text.startswith("-") + text.lstrip("-").zfill(zeros)
+def _read_booleans(cells: pl.DataFrame) -> pl.DataFrame:
+    is_true = pl.col("value").str.strip_chars().is_in(["1", "true"])
+    return cells.with_columns(
+        pl.when(is_true).then(pl.lit("true")).otherwise(pl.lit("false")).alias("text"),
+        ("b" + pl.col("format")).alias("origin"),
+    )
+
+
+def _read_long_numbers(cells: pl.DataFrame) -> pl.DataFrame:
+    """Numbers that are not stored as short as they can be: `1.1000000000000001`, `1E-3`, `2.50`."""
+    return cells.with_columns(pl.Series("text", [number_text(one) for one in cells["number"]]))
+
+
+def _read_bad_numbers(cells: pl.DataFrame) -> pl.DataFrame:
+    number = pl.col("number")
+    is_large = number.is_finite() & (number.abs() >= TOO_LARGE)
+    seen = [
+        (number_text(one) if abs(one) < 1e21 else f"{one:.15G}") if one is not None and large else value
+        for one, value, large in cells.select(
+            "number", "value", is_large.fill_null(value=False).alias("is_large")
+        ).iter_rows()
+    ]
+    return cells.with_columns(
+        pl.Series("text", seen, dtype=pl.String),
+        (pl.col("number_origin") + ":" + pl.col("value")).alias("origin"),
+        pl.when(is_large).then(pl.lit(ROUNDED)).otherwise(pl.lit(NO_NUMBER)).alias("reason"),
+    )
+
+
+def _read_padded(cells: pl.DataFrame) -> pl.DataFrame:
+    sign = pl.when(pl.col("number") < 0).then(pl.lit("-")).otherwise(pl.lit(""))
+    digits = pl.col("text").str.strip_chars_start("-")
+    zeros = pl.col("zeros") - digits.str.split(".").list.first().str.len_bytes().cast(pl.Int64)
+    return cells.with_columns(
+        (sign + pl.lit("0").repeat_by(zeros.clip(0)).list.join("") + digits).alias("text"),
+        (pl.col("number_origin") + ":" + pl.col("value")).alias("origin"),
+        pl.lit(PADDED).alias("reason"),
+    )
+
+
+def _read_errors(cells: pl.DataFrame) -> pl.DataFrame:
+    value = pl.col("value").fill_null("#N/A")
+    return cells.with_columns(text=value, origin="e" + pl.col("format") + ":" + value, reason=pl.lit(ERROR))
+
+
+def _read_missing(cells: pl.DataFrame) -> pl.DataFrame:
+    return cells.with_columns(text="=" + pl.col("formula"), origin=pl.lit("u0:"), reason=pl.lit(NO_VALUE))
 
 
 def number_text(number: float) -> str:
