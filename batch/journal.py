@@ -10,11 +10,13 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
+import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from batch.errors import JournalError
@@ -41,15 +43,23 @@ CREATE TABLE tally(name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 INTENT = "number, id, key, attempts, fields, before, body, name, wholes"
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What one commit writes."""
+
+    intents: list[Intent] = field(default_factory=list)
+    fates: list[tuple[int, Fate]] = field(default_factory=list)
+    tally: Counter[str] = field(default_factory=Counter)
+
+
 class Journal:
     """The journal of one run, open until the end of `with`."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.path = path
         self._db = connection
-        self._intents: list[Intent] = []
-        self._fates: list[tuple[int, Fate]] = []
-        self._tally: Counter[str] = Counter()
+        self._reader = _connect(path)
+        self._waiting = _Batch()
         self._wake = anyio.Event()
         self._written = anyio.Event()
         self.error: JournalError | None = None
@@ -97,6 +107,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; what was committed is in it."""
+        self._reader.close()
         self._db.close()
 
     # -- meta ---------------------------------------------------------------------------------------------------
@@ -116,7 +127,7 @@ class Journal:
     async def intend(self, intent: Intent) -> None:
         """Write `intent` and come back when it is on disk; raises JournalError when it cannot be."""
         if self.error is None:
-            self._intents.append(intent)
+            self._waiting.intents.append(intent)
             self._wake.set()
             await self._written.wait()
         if self.error is not None:
@@ -124,52 +135,69 @@ class Journal:
 
     def settle(self, number: int, fates: Sequence[Fate]) -> None:
         """Write the fates of change `number` with the next commit; they count from then on."""
-        self._fates += [(number, fate) for fate in fates]
+        self._waiting.fates += [(number, fate) for fate in fates]
         self._wake.set()
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a tally (requests, attempts, throttled) with the next commit."""
-        self._tally[name] += by
+        self._waiting.tally[name] += by
 
-    async def keep_writing(self, on_error: Callable[[JournalError], None]) -> None:
-        """Commit whatever waits, all of it together, until cancelled or until the disk refuses."""
+    async def keep_writing(self, on_error: Callable[[JournalError], None], *, in_thread: bool = False) -> None:
+        """Commit whatever waits, all of it together, until cancelled or until the disk refuses.
+
+        `in_thread`: wait for the disk in a thread, so that the next group gathers meanwhile. (Not on trio's virtual
+        clock, which does not know of threads.)
+        """
         while self.error is None:
             await self._wake.wait()
             await checkpoint()  # whoever is about to write joins this commit
+            batch, written = self._take_waiting()
             try:
-                self.flush()
+                if in_thread:
+                    await anyio.to_thread.run_sync(self._commit, batch)
+                else:
+                    self._commit(batch)
+                self._count(batch)
             except JournalError as error:
+                self.error = error
                 on_error(error)
+            finally:
+                written.set()
 
     def flush(self) -> None:
         """Commit everything that waits now; after a first JournalError nothing is written any more."""
-        self._wake = anyio.Event()
-        written, self._written = self._written, anyio.Event()
+        batch, written = self._take_waiting()
         try:
             if self.error is None:
-                self._commit()
+                self._commit(batch)
+                self._count(batch)
         except JournalError as error:
             self.error = error
             raise
         finally:
             written.set()
 
-    def _commit(self) -> None:
-        intents, self._intents = self._intents, []
-        fates, self._fates = self._fates, []
-        tally, self._tally = self._tally, Counter()
+    def _take_waiting(self) -> "tuple[_Batch, anyio.Event]":
+        self._wake = anyio.Event()
+        written, self._written = self._written, anyio.Event()
+        batch, self._waiting = self._waiting, _Batch()
+        return batch, written
+
+    def _commit(self, batch: "_Batch") -> None:
         with self._transaction():
-            self._write_intents(intents)
-            self._write_fates(fates)
+            self._write_intents(batch.intents)
+            self._write_fates(batch.fates)
             self._db.executemany(
                 "INSERT INTO tally VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET count = count + excluded.count",
-                list(tally.items()),
+                list(batch.tally.items()),
             )
-        self.counts.update(fate.outcome for _, fate in fates)
+
+    def _count(self, batch: "_Batch") -> None:
+        self.counts.update(fate.outcome for _, fate in batch.fates)
 
     def record(self, fates: Iterable[Fate]) -> None:
         """Write fates at once, of rows that are no change's (invalid ones and the like)."""
-        self._fates += [(fate.row, fate) for fate in fates]
+        self._waiting.fates += [(fate.row, fate) for fate in fates]
         self.flush()
 
     def _write_intents(self, intents: Sequence[Intent]) -> None:
@@ -198,14 +226,14 @@ class Journal:
 
     def fates(self, first: int, last: int) -> dict[int, Fate]:
         """Read the fates of rows `first` to `last`; a row without one is unsent."""
-        rows = self._db.execute(
+        rows = self._reader.execute(
             "SELECT row, id, outcome, status, attempts, problems FROM fate WHERE row BETWEEN ? AND ?", (first, last)
         )
         return {row[0]: _fate(row) for row in rows}
 
     def iter_troubled(self) -> Iterator[Fate]:
         """Yield the fates that carry a problem or are not done, in order of the rows."""
-        rows = self._db.execute(
+        rows = self._reader.execute(
             "SELECT row, id, outcome, status, attempts, problems FROM fate "
             "WHERE problems IS NOT NULL OR outcome NOT IN ('updated', 'unchanged') ORDER BY row"
         )
@@ -214,7 +242,7 @@ class Journal:
     def final_rows(self, first: int, last: int) -> set[int]:
         """List the rows between `first` and `last` that nothing more is to be done about in this run."""
         marks = ", ".join("?" * len(NEEDS_RETRY))
-        rows = self._db.execute(
+        rows = self._reader.execute(
             f"SELECT row FROM fate WHERE row BETWEEN ? AND ? AND outcome NOT IN ({marks})",  # noqa: S608 - only marks
             (first, last, *NEEDS_RETRY),
         )
@@ -222,7 +250,7 @@ class Journal:
 
     def intent(self, number: int) -> Intent | None:
         """Read the intent of change `number`, from an earlier part of this run."""
-        row = self._db.execute(
+        row = self._reader.execute(
             f"SELECT {INTENT} FROM intent WHERE number = ?",  # noqa: S608 - only columns
             (number,),
         ).fetchone()
@@ -231,7 +259,7 @@ class Journal:
     def iter_intents(self) -> Iterator[tuple[list[Intent], Fate | None]]:
         """Yield every change in order: its intents, the oldest first, and its fate (None: it has none yet)."""
         columns = ", ".join(f"i.{name}" for name in INTENT.split(", "))
-        rows = self._db.execute(
+        rows = self._reader.execute(
             f"SELECT {columns}, f.row, f.id, f.outcome, f.status, f.attempts, f.problems FROM intent i "  # noqa: S608 - only columns
             "LEFT JOIN fate f ON f.row = i.number ORDER BY i.number"
         )
@@ -240,7 +268,7 @@ class Journal:
             yield [*self._earlier_intents(row[0]), _intent(row[:9])], fate
 
     def _earlier_intents(self, number: int) -> list[Intent]:
-        rows = self._db.execute(
+        rows = self._reader.execute(
             f"SELECT {INTENT} FROM earlier WHERE number = ? ORDER BY place",  # noqa: S608 - only columns
             (number,),
         )
@@ -248,25 +276,37 @@ class Journal:
 
     def has_intents(self) -> bool:
         """Whether anything was ever about to be sent."""
-        return self._db.execute("SELECT 1 FROM intent LIMIT 1").fetchone() is not None
+        return self._reader.execute("SELECT 1 FROM intent LIMIT 1").fetchone() is not None
 
     def outcomes(self) -> dict[Outcome, int]:
         """Count the rows that have a fate, by outcome."""
-        rows = self._db.execute("SELECT outcome, count(*) FROM fate GROUP BY outcome")
+        rows = self._reader.execute("SELECT outcome, count(*) FROM fate GROUP BY outcome")
         return {Outcome(outcome): count for outcome, count in rows}
 
     def count_final_changes(self) -> int:
         """Count the changes that nothing more is to be done about; rows that never were a change do not count."""
-        (count,) = self._db.execute(
+        (count,) = self._reader.execute(
             "SELECT count(DISTINCT number) FROM fate WHERE outcome IN ('updated', 'unchanged', 'rejected') "
             "AND NOT (outcome = 'unchanged' AND problems IS NOT NULL) "
             "OR (outcome = 'invalid' AND status IS NOT NULL)"  # its key led to no record, or to two
         ).fetchone()
         return int(count)
 
+    def count_intents(self) -> int:
+        """Count the changes that were ever about to be sent."""
+        (count,) = self._reader.execute("SELECT count(*) FROM intent").fetchone()
+        return int(count)
+
+    def count_not_found(self) -> int:
+        """Count the rows whose record is not there."""
+        (count,) = self._reader.execute(
+            "SELECT count(*) FROM fate WHERE outcome = 'rejected' AND status = 404"
+        ).fetchone()
+        return int(count)
+
     def tallies(self) -> dict[str, int]:
         """Read the tallies."""
-        return dict(self._db.execute("SELECT name, count FROM tally"))
+        return dict(self._reader.execute("SELECT name, count FROM tally"))
 
     def _recount(self) -> None:
         self.counts = Counter({o: n for o, n in self.outcomes().items() if o not in NEEDS_RETRY})
@@ -325,8 +365,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _text(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return None if value is None else _encode(value)
 
 
 def _problems_text(problems: Sequence[Problem]) -> str | None:

@@ -149,7 +149,8 @@ class Sending:
     # -- around the sending -------------------------------------------------------------------------------------
 
     async def _keep_journal(self) -> None:
-        await self.run.journal.keep_writing(self._journal_failed)
+        in_thread = self.world.transport is None  # tests with a transport of their own run on a virtual clock
+        await self.run.journal.keep_writing(self._journal_failed, in_thread=in_thread)
 
     def _journal_failed(self, error: JournalError) -> None:
         self.stop.put_up(str(error))
