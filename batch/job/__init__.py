@@ -22,6 +22,7 @@ from batch.job.checking import Checked, check
 from batch.job.closing import Closing, close
 from batch.job.pulling import Wanted, pull
 from batch.job.target import World, make_endpoint
+from batch.job.templating import template_columns, write_template
 from batch.job.updating import Declined, update
 from batch.job.watch import Preflight, Progress, Watcher
 
@@ -38,7 +39,9 @@ __all__ = [
     "make_endpoint",
     "pull",
     "results",
+    "template_columns",
     "update",
+    "write_template",
 ]
 
 
