@@ -96,7 +96,7 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
     found = job.pull(settings, wanted, screen, job.World(os.environ))
     if settings.json_output:
         click.echo(pulled.as_json(found, settings.endpoint))
-    for line in pulled.lines(found, settings.endpoint):
+    for line in pulled.lines(found, settings):
         screen.say(line)
     sys.exit(ExitCode.FIX_ROWS if found.missing else ExitCode.OK)
 

@@ -1,6 +1,7 @@
 """What a person sees of `pull`: the cost, how far it is, and what the file has and lacks."""
 
 import json
+import shlex
 import time
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from batch.cli.words import command, plural, shown_path
 from batch.job.pulling import Pulled
 from batch.model import visible
 from batch.sender.attempts import minutes
-from batch.settings import Settings
+from batch.settings import Settings, as_options
 
 SHOWN_IDS = 10
 
@@ -34,7 +35,7 @@ class PullScreen(Screen):
             self.say(f"{count:,}" + (f" of {total:,}" if total is not None else "") + " records")
 
 
-def lines(found: Pulled, endpoint: str) -> Iterator[str]:
+def lines(found: Pulled, settings: Settings) -> Iterator[str]:
     """Say what was pulled, what was left out, and what to do next."""
     path = shown_path(str(found.path))
     yield f"{path}: {plural(found.records, 'record')}, {plural(len(found.columns), 'column')}"
@@ -51,7 +52,8 @@ def lines(found: Pulled, endpoint: str) -> Iterator[str]:
         ids = ", ".join(found.missing[:SHOWN_IDS]) + (", …" if len(found.missing) > SHOWN_IDS else "")
         yield f"  {plural(len(found.missing), 'id')} of the file {_have(found)} no record: {ids}"
     if found.records:
-        yield f"Edit it, then:  {command()} plan {path} -e {endpoint}"
+        options = as_options(settings.model_copy(update={"map": {}}), for_same_input=False)
+        yield f"Edit it, then:  {shlex.join([command(), 'plan', path, '-e', settings.endpoint, *options])}"
 
 
 def _have(found: Pulled) -> str:
