@@ -5,7 +5,7 @@ before the last read; a stop lets what is in flight finish and leaves every othe
 crosses a task group.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,7 +54,7 @@ class Live:
 
     async def send_all(self) -> None:
         """Bring every change to its outcome, or stop."""
-        fresh, to_read = anyio.create_memory_object_stream[Change](self.reader.batch_size)
+        fresh, to_read = anyio.create_memory_object_stream[Sequence[Change]](0)
         ready, to_send = anyio.create_memory_object_stream[Parcel](self.max_at_once)
         async with anyio.create_task_group() as workers, to_read, ready:
             workers.start_soon(self._feed, fresh)
@@ -69,12 +69,19 @@ class Live:
             return 1
         return 2 if self.reader.batch_size > 1 else self.max_at_once
 
-    async def _feed(self, fresh: ObjectSendStream[Change]) -> None:
+    async def _feed(self, fresh: ObjectSendStream[Sequence[Change]]) -> None:
+        """Hand out as many changes at a time as one read serves."""
         async with fresh:
+            batch: list[Change] = []
             for change in self._iter_open():
+                batch.append(change)
+                if len(batch) == self.reader.batch_size:
+                    await fresh.send(batch)
+                    batch = []
                 if self.stop.is_up:
                     return
-                await fresh.send(change)
+            if batch:
+                await fresh.send(batch)
 
     def _iter_open(self) -> Iterator[Change]:
         """Yield the changes that have no final outcome yet."""
@@ -87,23 +94,12 @@ class Live:
             if change.number not in final:
                 yield change
 
-    async def _prepare(self, changes: ObjectReceiveStream[Change], ready: ObjectSendStream[Parcel]) -> None:
-        async with changes, ready:
-            while batch := await self._take(changes):
-                for parcel in await self.reader.make_ready(batch):
-                    await ready.send(parcel)
-            async for _ in changes:
-                pass  # after a stop: let the feeder come to its end
-
-    async def _take(self, changes: ObjectReceiveStream[Change]) -> list[Change]:
-        """Take as many changes as one read serves; [] at the end and after a stop."""
-        batch: list[Change] = []
-        while len(batch) < self.reader.batch_size and not self.stop.is_up:
-            try:
-                batch.append(await changes.receive())
-            except anyio.EndOfStream:
-                break
-        return [] if self.stop.is_up else batch
+    async def _prepare(self, batches: ObjectReceiveStream[Sequence[Change]], ready: ObjectSendStream[Parcel]) -> None:
+        async with batches, ready:
+            async for batch in batches:
+                if not self.stop.is_up:  # after a stop the stream is only emptied, so that the feeder comes to its end
+                    for parcel in await self.reader.make_ready(batch):
+                        await ready.send(parcel)
 
     async def _send(self, parcels: ObjectReceiveStream[Parcel]) -> None:
         under_way = anyio.Semaphore(self.max_at_once * OPEN_PER_SLOT)

@@ -109,11 +109,12 @@ class Reader:
         if self.planned is not None:
             self.caller.stop.put_up(f"The current records cannot be read ({answer.cause}), so nothing can be compared.")
             return []
-        self.note(
-            f"The current records cannot be read ({answer.cause}), so nothing is compared: "
-            "every row is sent, also those that change nothing."
-        )
-        self.is_compared = False
+        if self.is_compared:  # the other reader may have said it already
+            self.is_compared = False
+            self.note(
+                f"The current records cannot be read ({answer.cause}), so nothing is compared: "
+                "every row is sent, also those that change nothing."
+            )
         return [self._unread(change) for change in batch]
 
     def _refusals(self, answer: Answer) -> list[Problem]:
