@@ -22,9 +22,9 @@ def iter_column_notes(header: Header, counts: Mapping[tuple[int, str], int]) -> 
             yield f"{name}: {counted(number, 'number')} taken as stored, without what the cell's format adds to them."
         if number := found.get("formula"):
             yield f"{name}: {counted(number, 'formula')}, taken with the result that is stored in the file."
-        if found.get("digits") and found.get("zeros"):
+        if found.get("numbers") and found.get("zeros"):
             yield (
-                f"{name} has numbers and texts mixed: {counted(found['digits'], 'number')}, and "
+                f"{name} has numbers and texts mixed: {counted(found['numbers'], 'number')}, and "
                 f"{counted(found['zeros'], 'text')} beginning with 0. "
                 "If the numbers began with 0 too, Excel has dropped it: compare them."
             )

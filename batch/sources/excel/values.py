@@ -59,8 +59,9 @@ class Values:
             schema_overrides={"text_origin": pl.String, "zeros": pl.Int64},
         )
         """What the styles say, by their index."""
+        self._shows = sorted({one.shows for one in formats if one.shows})
         self.counts: Counter[tuple[int, str]] = Counter()
-        """How many cells of a column (1 = A) are "percent", "currency", "words", "formula", "digits" or "zeros"."""
+        """How many cells of a column (1 = A) are "percent", "currency", "words", "formula", "numbers" or "zeros"."""
 
     def read(self, cells: pl.DataFrame) -> pl.DataFrame:
         """Give `row column is_hidden text origin reason` of each cell that is not blank.
@@ -82,7 +83,8 @@ class Values:
         cells = _lay_over(cells, is_padded, _read_padded)
         cells = _lay_over(cells, cells["type"] == "e", _read_errors)
         cells = _lay_over(cells, is_missing & (cells["type"] != "e"), _read_missing)
-        cells = cells.filter(pl.col("text") != "")
+        is_filled = (cells["text"] != "").fill_null(value=False)
+        cells = cells if is_filled.all() else cells.filter(is_filled)
         self._count(cells)
         return cells.select("row", "column", "is_hidden", *_READ)
 
@@ -116,17 +118,20 @@ class Values:
         return cells["formula"].is_not_null() & (has_none | self._is_uncalculated)
 
     def _count(self, cells: pl.DataFrame) -> None:
-        numbers = cells.filter(pl.col("type") == "n", pl.col("kind") == "number")
-        self._add(numbers.filter(pl.col("shows") != ""), pl.col("shows"))
-        self._add(numbers.filter(~pl.col("text").str.contains(r"[^0-9]")), pl.lit("digits"))
-        formulas = cells.filter(pl.col("formula").is_not_null(), pl.col("reason").is_null())
-        self._add(formulas.filter(~pl.col("formula").is_in(_CONSTANTS)), pl.lit("formula"))
-        zeros = cells.filter(pl.col("text").str.starts_with("0"), pl.col("type") != "n")
-        self._add(zeros.filter(pl.col("text").str.contains(r"^0[0-9]+$")), pl.lit("zeros"))
+        columns, texts = cells["column"], cells["text"]
+        is_number = (cells["type"] == "n") & (cells["kind"] == "number")
+        self._add(columns, is_number, "numbers")
+        zeros = texts.str.starts_with("0") & ~is_number
+        self._add(columns.filter(zeros), texts.filter(zeros).str.contains(r"^0[0-9]+$"), "zeros")
+        for shows in self._shows:
+            self._add(columns, is_number & (cells["shows"] == shows), shows)
+        if cells["formula"].count():
+            is_formula = cells["formula"].is_not_null() & cells["reason"].is_null()
+            self._add(columns, is_formula & ~cells["formula"].is_in(_CONSTANTS), "formula")
 
-    def _add(self, cells: pl.DataFrame, what: pl.Expr) -> None:
-        for column, name, number in cells.group_by("column", what.alias("what")).len().iter_rows():
-            self.counts[column, name] += number
+    def _add(self, columns: pl.Series, which: pl.Series, what: str) -> None:
+        for column, number in columns.filter(which).value_counts().iter_rows():
+            self.counts[column, what] += number
 
 
 def _most(series: pl.Series) -> int:
