@@ -1,0 +1,206 @@
+"""What every endpoint shares: headers, equality, error shapes, and the promises that hold for all of them."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.endpoints import ENDPOINTS
+from batch.endpoints.base import (
+    Endpoint,
+    as_content,
+    fold,
+    generic_refusals,
+    is_blank,
+    nest,
+    refusal_text,
+    same_value,
+    split_kind,
+)
+from batch.endpoints.cells import Reading
+from batch.transport import Reply
+from batch.transport.url import is_exact
+
+EVERY = [kind() for kind in ENDPOINTS.values()]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.fixture(params=EVERY, ids=lambda one: one.name)
+def endpoint(request: pytest.FixtureRequest) -> Endpoint:
+    assert isinstance(request.param, Endpoint)
+    return request.param
+
+
+def test_names() -> None:
+    """Endpoints are known by api and kind of record."""
+    assert ["dualentry.customers", "vayu.customers"] == list(ENDPOINTS)
+
+
+def test_every_field_is_found_by_name(endpoint: Endpoint) -> None:
+    """Every field's own name names it, and every label of it does, too."""
+    wrong = [
+        label for one in endpoint.fields for label in (one.name, *one.labels) if endpoint.field_named(label) is not one
+    ]
+    assert [] == wrong
+
+
+def test_every_field_says_its_limits(endpoint: Endpoint) -> None:
+    """Every field tells a person what may stand in its cells."""
+    assert [] == [one.name for one in endpoint.fields if not one.limits]
+
+
+def test_id_is_no_field(endpoint: Endpoint) -> None:
+    """No label of the id is a field's as well."""
+    assert [] == [label for label in ("id", *endpoint.id_labels) if endpoint.field_named(label)]
+
+
+@given(st.sampled_from(EVERY), st.text(min_size=1) | st.sampled_from([".", "..", "%2e%2e", "a/../b", "x\\..\\y"]))
+def test_any_id(endpoint: Endpoint, record_id: str) -> None:
+    """An id that is let through leaves as exactly one segment of the path; every other gets a reason."""
+    reason = endpoint.id_problem(record_id)
+    if reason is None:
+        for call in (endpoint.write(record_id, {}, None), endpoint.read_one(record_id)):
+            assert is_exact(call.path)
+            assert record_id in call.path.split("/")
+    else:
+        assert reason == reason.strip()
+        assert reason.startswith(("is ", "begins "))
+
+
+@given(st.sampled_from(EVERY), st.text())
+def test_any_header(endpoint: Endpoint, header: str) -> None:
+    """Any header names a field or none, and has at most three near ones that exist."""
+    endpoint.field_named(header)
+    near = endpoint.nearest(header)
+    known = {"id", *(one.name for one in endpoint.fields)}
+    assert len(near) <= 3
+    assert set(near) <= known
+
+
+@given(st.sampled_from(EVERY), JSON)
+def test_any_record(endpoint: Endpoint, shown: Any) -> None:
+    """Whatever a record shows for a field, reading and comparing it never fails."""
+    for one in endpoint.fields:
+        record = {"id": 1, one.name.partition(".")[0]: shown}
+        assert endpoint.is_same(one.name, "x", endpoint.value(record, one.name)) in (True, False)
+
+
+def test_copies(endpoint: Endpoint) -> None:
+    """Definitions and reading are given to copies; the endpoint itself stays as it is."""
+    twin = endpoint.read_as(Reading(",", "dmy"))
+    assert (Reading(), Reading(",", "dmy")) == (endpoint.reading, twin.reading)
+    assert type(endpoint) is type(twin)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Phone Number", "phonenumber"),
+        ("e-mail_ADDRESS", "emailaddress"),
+        ("ﬁeld", "field"),
+        ("a\u200b\ufeffb", "ab"),
+        ("Straße", "strasse"),
+    ],
+)
+def test_fold(header: str, expected: str) -> None:
+    """Headers are matched without case, spaces, hyphens, underscores, ligatures and invisible marks."""
+    assert expected == fold(header)
+
+
+def test_nearest_leaves_out() -> None:
+    """Fields that are taken are not proposed."""
+    found = [EVERY[0].nearest("Webbsite"), EVERY[0].nearest("Webbsite", without={"website"})]
+    assert [["website"], []] == found
+
+
+@pytest.mark.parametrize("value", [None, "", [], {}, {"a": None, "b": {"c": ""}}])
+def test_blank(value: Any) -> None:
+    """Null, empty text, empty lists and objects of nothing else read as empty."""
+    assert is_blank(value)
+
+
+@pytest.mark.parametrize("value", [0, False, " ", [""], {"a": 0}, "x"])
+def test_not_blank(value: Any) -> None:
+    """Zero, false and a space are values."""
+    assert not is_blank(value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "current", "expected"),
+    [
+        (None, "", True),
+        ("", [], True),
+        (True, 1, False),
+        (0, False, False),
+        (1, 1.0, True),
+        ("a", "A", False),
+        (0, "", False),
+    ],
+)
+def test_same_value(wanted: Any, current: Any, expected: bool) -> None:
+    """Null equals empty, a boolean is never a number, everything else is compared by value."""
+    assert expected is same_value(wanted, current)
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_content(body: Any) -> None:
+    """A body is written as JSON that says the same, and the same bytes each time."""
+    assert (body, as_content(body)) == (json.loads(as_content(body)), as_content(dict(body)))
+
+
+def test_content_of_no_number() -> None:
+    """What JSON cannot say never leaves."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        as_content({"x": float("nan")})
+
+
+def test_nest() -> None:
+    """The parts of one object are collected, not those of one whose name begins alike."""
+    assert {"city": 1} == nest({"address.city": 1, "address2.city": 2, "address": 3}, "address")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("A:number", ("A", "number")), ("A : NUMBER", ("A", "number")), ("A:b:number", ("A:b", "number")),
+        ("A:colour", ("A:colour", None)), (":number", (":number", None)), ("number", ("number", None)),
+    ],
+)  # fmt: skip
+def test_split_kind(name: str, expected: tuple[str, str | None]) -> None:
+    """A suffix is a kind only when it is a known one; else it belongs to the name."""
+    assert expected == split_kind(name, ("number",))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"errors": [{"detail": "too long", "pointer": "#/a/b"}]}, [("a.b", "too long")]),
+        ({"detail": [{"loc": ["body", "a", 0, "b"], "msg": "bad"}]}, [("a.0.b", "bad")]),
+        ({"detail": [{"loc": ["query", "a"], "msg": "bad"}]}, [("query.a", "bad")]),
+        ({"detail": "no", "title": "x"}, [("", "no")]),
+        ({"title": "x", "status": 400}, [("", "x")]),
+        ({"error": "nope"}, [("", "nope")]),
+        ([1], []), (None, []), ({"detail": 5, "errors": 5}, []),
+    ],
+)  # fmt: skip
+def test_generic_refusals(data: Any, expected: Sequence[tuple[str, str]]) -> None:
+    """The common error shapes are read even where an API does not document them."""
+    assert expected == generic_refusals(data)
+
+
+@given(JSON | st.fixed_dictionaries({"errors": JSON, "detail": JSON, "message": JSON}))
+def test_any_generic_refusal(data: Any) -> None:
+    """Whatever the answer is, reading errors never fails."""
+    assert all(isinstance(text, str) for pair in generic_refusals(data) for text in pair)
+
+
+def test_refusal_text_is_short() -> None:
+    """An answer without a known shape is quoted, but not all of it."""
+    assert len(refusal_text(Reply(400, body=b"x" * 10_000))) < 340
