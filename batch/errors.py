@@ -13,6 +13,7 @@
     └── BooksError (4)          the counts do not balance: a bug in batch
 
 What is wrong with a *row* is never an exception; it is a `Problem` (see `model.py`).
+Terminated, a KeyboardInterrupt, ends a run like Ctrl-C where nothing is in flight (143).
 Messages are whole sentences for the person at the screen: where, what was seen, what to do.
 """
 
@@ -73,6 +74,10 @@ class BusyError(BatchError):
     """Another run holds this input."""
 
     exit_code = ExitCode.BUSY
+
+
+class Terminated(KeyboardInterrupt):
+    """The process is asked to end (SIGTERM, SIGHUP) at a moment at which nothing is in flight."""
 
 
 class JournalError(BatchError):

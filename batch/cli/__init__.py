@@ -3,6 +3,7 @@
     __init__.py   the commands                options.py   the options, and what settings they make
     screen.py     before, while and after     pages.py     check, endpoints: what they show
     pulled.py     pull: what it shows
+    ending.py     every way to end
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
 with `--yes`; every way to end goes through one boundary that maps it to an exit code; no traceback, no secret.
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from batch import __version__
+from batch.cli.ending import exit_code_of
 from batch.cli.options import endpoint_option, input_options, pull_options, run_options, to_settings, to_where
 from batch.errors import BatchError, ExitCode
 
@@ -163,47 +165,6 @@ def sandbox(arguments: tuple[str, ...]) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line: the one boundary at which every way to end becomes an exit code."""
-    try:
-        batch.main(standalone_mode=False, prog_name=os.environ.get("BATCH_COMMAND", "batch"))
-        code = int(ExitCode.OK)
-    except click.exceptions.Exit as done:
-        code = done.exit_code
-    except click.Abort:
-        code = _fail("Interrupted. Nothing more was sent; run the same command again to go on.", ExitCode.INTERRUPTED)
-    except KeyboardInterrupt:
-        code = _fail("Interrupted. Nothing more was sent; run the same command again to go on.", ExitCode.INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        code = int(ExitCode.COULD_NOT_START)
-    except BatchError as error:
-        code = _fail(str(error), error.exit_code)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that closing it at exit does not fail again
-        code = 141  # as a shell reports SIGPIPE
-    except OSError as error:
-        code = _fail(f"{error.filename or 'The disk'}: {error.strerror or error}.", ExitCode.COULD_NOT_START)
-    except Exception as error:
-        code = _bug(error)
-    sys.exit(code)
-
-
-def _fail(message: str, code: ExitCode) -> int:
-    click.echo(message, err=True)
-    return int(code)
-
-
-def _bug(error: Exception) -> int:
-    """Say that it is our fault; the traceback (file names and lines only) goes to who asks for it."""
-    import traceback
-
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    click.echo(
-        f"This is a bug in batch ({type(error).__name__} at {os.path.basename(where.filename)}:{where.lineno}). "
-        "The journal is intact. Please report it with the command that you used.",
-        err=True,
-    )
-    if os.environ.get("BATCH_DEBUG"):
-        for frame in traceback.extract_tb(error.__traceback__):
-            click.echo(f"  {frame.filename}:{frame.lineno} {frame.name}", err=True)
-    return int(ExitCode.BUG)
+    """Run the command line."""
+    name = os.environ.get("BATCH_COMMAND", "batch")
+    sys.exit(exit_code_of(lambda: batch.main(standalone_mode=False, prog_name=name)))

@@ -36,6 +36,8 @@ GRACE = 20.0
 """Seconds that attempts in flight are given after the first signal."""
 RATE_SECONDS = 10.0
 SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+if hasattr(signal, "SIGHUP"):  # the terminal is gone
+    SIGNALS[signal.SIGHUP] = ExitCode.TERMINATED
 
 
 @dataclass(slots=True)
@@ -159,7 +161,15 @@ class Sending:
     async def _watch_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        with anyio.open_signal_receiver(*SIGNALS) as received:
+        before = {one: handler for one in SIGNALS if (handler := signal.getsignal(one)) is not signal.SIG_IGN}  # nohup
+        try:
+            await self._receive_signals(*before)
+        finally:
+            for number, handler in before.items():  # asyncio leaves the default ones
+                signal.signal(number, handler)
+
+    async def _receive_signals(self, *numbers: signal.Signals) -> None:
+        with anyio.open_signal_receiver(*numbers) as received:
             async with anyio.create_task_group() as timer:
                 async for number in received:
                     if self.signalled is not None:

@@ -1,0 +1,146 @@
+"""Every way to end, as an exit code; and streams that never end a run.
+
+Promises: what nobody expected is exit code 4 and says where, without a traceback; a screen or pipe that is gone
+(`| head`, a closed terminal, `2>&-`) never stops what is under way nor changes its exit code; SIGTERM and SIGHUP end it
+like Ctrl-C.
+"""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from batch.errors import BatchError, ExitCode, Terminated
+
+PACKAGE = Path(__file__).resolve().parents[1]
+TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def exit_code_of(run: Callable[[], object]) -> int:
+    """Run the command line to its end, say what stopped it, and give the exit code."""
+    with _streams(), _signals():
+        try:
+            run()
+        except SystemExit as done:
+            return done.code if isinstance(done.code, int) else int(ExitCode.OK)
+        except BaseException as error:
+            return _explained(error)
+        return int(ExitCode.OK)
+
+
+def _explained(error: BaseException) -> int:
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case KeyboardInterrupt() | click.Abort():
+            is_asked = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
+            word, code = ("Terminated", ExitCode.TERMINATED) if is_asked else ("Interrupted", ExitCode.INTERRUPTED)
+            return _fail(f"{word}. Nothing more was sent; run the same command again to go on.", code)
+        case click.ClickException():
+            error.show()
+            return int(ExitCode.COULD_NOT_START)
+        case BatchError():
+            return _fail(str(error), error.exit_code)
+        case OSError():
+            return _fail(f"{error.filename or 'The disk'}: {error.strerror or error}.", ExitCode.COULD_NOT_START)
+        case BaseExceptionGroup():
+            return _explained(error.exceptions[0])
+    return _bug(error)
+
+
+def _fail(message: str, code: ExitCode) -> int:
+    click.echo(message, err=True)
+    return int(code)
+
+
+def _bug(error: BaseException) -> int:
+    """Say that it is our fault; the traceback (file names and lines only) goes to who asks for it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents] or frames
+    where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown place"
+    text = f"This is a bug in batch (at {where}). The journal is intact. Please report it with your command."
+    if os.environ.get("BATCH_DEBUG"):
+        text += "".join(f"\n  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
+    return _fail(text, ExitCode.BUG)
+
+
+# -- streams --------------------------------------------------------------------------------------------------------
+
+
+class _Lenient:
+    """A stream to a person or a pipe that may be gone: what cannot be written any more is dropped."""
+
+    def __init__(self, stream: Any, *, is_wanted: bool = False) -> None:
+        self._stream, self._is_wanted = stream, is_wanted
+
+    def write(self, text: Any) -> int:
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._dropping():
+            self._stream.flush()
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._is_wanted and not isinstance(error, BrokenPipeError):
+                click.echo(f"Standard output cannot be written: {error.strerror or error}.", err=True)
+            with suppress(OSError):  # what is in the buffer goes nowhere, instead of failing again at the exit
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Make stdout and stderr lenient, and let no file take the place of a stream that is closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    before = sys.stdin, sys.stdout, sys.stderr
+    with open(os.devnull, "r+", encoding="utf-8") as nowhere:
+        sys.stdin = before[0] or nowhere
+        sys.stdout, sys.stderr = _Lenient(before[1] or nowhere, is_wanted=True), _Lenient(before[2] or nowhere)
+        try:
+            yield
+            sys.stdout.flush()
+        finally:
+            sys.stdin, sys.stdout, sys.stderr = before
+
+
+# -- signals --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Meet SIGTERM and SIGHUP; the sending, which has more to bring to an end, takes them over while it goes on."""
+    is_main = threading.current_thread() is threading.main_thread()
+    ours = [one for one in TERMINATING if is_main and signal.getsignal(one) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
