@@ -1,0 +1,181 @@
+"""`--key`: rows found by the customer's own number, end to end, by the sandbox's ledger."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from batch import job
+from batch.job import finding
+from batch.journal import Journal
+from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, office, results, shared_sandbox, told
+
+__all__ = ["office", "shared_sandbox"]
+OWN = {DUALENTRY: "unique_id", VAYU: "externalId"}
+
+
+def reads(office: Office) -> list[str]:
+    """What clients read of customers: paths and queries."""
+    asked = [line for line in office.ledger() if line["method"] == "GET" and line["by"] == "client"]
+    return [f"{line['path']}?{line['query']}" for line in asked if "customers" in line["path"]]
+
+
+def sheet_of(keys: Sequence[str], endpoint: str = DUALENTRY) -> str:
+    """A sheet that gives the customers with these numbers a new name each."""
+    return f"{OWN[endpoint]},name\n" + "".join(f"{key},New {key}\n" for key in keys)
+
+
+@pytest.mark.parametrize(("endpoint", "key", "record"), [(DUALENTRY, "C-10001", "10001"), (VAYU, "V-1", VAYU_1)])
+def test_found(office: Office, endpoint: str, key: str, record: str) -> None:
+    """The record with the number is changed under its real id, and the results keep the number."""
+    closing = office.update(office.sheet(sheet_of([key], endpoint)), endpoint, key=OWN[endpoint])
+    assert [("updated", "")] == told(closing)
+    assert [record] == [written for _, written, _ in office.writes()]
+    assert [key] == [row["id"] for row in results(closing.folder)]
+    assert f"New {key}" == office.record(record, endpoint)["name"]
+
+
+@pytest.mark.parametrize(("endpoint", "key"), [(DUALENTRY, "C-10001"), (VAYU, "V-1")])
+def test_found_is_compared(office: Office, endpoint: str, key: str) -> None:
+    """The record that was found is the one to compare with: one read, and nothing sent when nothing differs."""
+    name = office.record("10001" if endpoint == DUALENTRY else VAYU_1, endpoint)["name"]
+    closing = office.update(office.sheet(f'{OWN[endpoint]},name\n{key},"{name}"\n'), endpoint, key=OWN[endpoint])
+    assert [("unchanged", "")] == told(closing)
+    assert (1, []) == (len(reads(office)), office.writes())
+
+
+def test_journal_has_the_id(office: Office) -> None:
+    """The intent carries the record's id, so that a resume and an undo know it."""
+    closing = office.update(office.sheet(sheet_of(["C-10007"])), key="unique_id")
+    with Journal.open(closing.folder / "journal.sqlite") as journal:
+        intent = journal.intent(2)
+    assert intent is not None
+    assert ("10007", {"name": "New C-10007"}) == (intent.id, intent.fields)
+
+
+def test_nobody(office: Office) -> None:
+    """A number that no customer has makes its row invalid, and only that row."""
+    closing = office.update(office.sheet(sheet_of(["C-1", "C-10001"])), key="unique_id")
+    expected = [("invalid", 'column "unique_id": "C-1" is no customer\'s unique_id'), ("updated", "")]
+    assert expected == told(closing)
+    assert ["10001"] == [written for _, written, _ in office.writes()]
+    assert 1 == closing.summary.exit_code
+
+
+def test_other_case(office: Office) -> None:
+    """The API's filter ignores case; we do not, and say who is nearly it."""
+    closing = office.update(office.sheet(sheet_of(["c-10001"])), key="unique_id")
+    expected = 'column "unique_id": "c-10001" is no customer\'s unique_id ("C-10001", id 10001, is spelt differently)'
+    assert [("invalid", expected)] == told(closing)
+    assert [] == office.writes()
+
+
+@pytest.mark.parametrize("others", [0, 20])
+def test_two(office: Office, others: int) -> None:
+    """A number that two customers have makes its row invalid, whether it is looked up or found in pages."""
+    office.sandbox.edit("dualentry", 10002, {"unique_id": "C-10001"})
+    keys = ["C-10001", *(f"C-{10100 + number}" for number in range(others))]
+    closing = office.update(office.sheet(sheet_of(keys)), key="unique_id")
+    expected = 'column "unique_id": "C-10001" belongs to 2 customers (ids 10001, 10002): say which one by its id'
+    assert ("invalid", expected) == told(closing)[0]
+    assert others == len(office.writes())
+
+
+def test_two_numbers_that_differ_in_case(office: Office) -> None:
+    """Numbers that differ in case alone are two customers', not one's."""
+    office.sandbox.edit("dualentry", 10002, {"unique_id": "c-10001"})
+    closing = office.update(office.sheet("unique_id,name\nC-10001,One\nc-10001,Two\n"), key="unique_id")
+    assert [("updated", ""), ("updated", "")] == told(closing)
+    assert ["One", "Two"] == [office.record(number)["name"] for number in (10001, 10002)]
+
+
+def test_number_that_no_address_can_carry(office: Office) -> None:
+    """A number that would change the path that leaves is not looked up."""
+    closing = office.update(office.sheet(sheet_of(["a/../b", "V/.."], VAYU)), VAYU, key="externalId")
+    reason = "cannot be looked up as externalId: a web address cannot carry it"
+    expected = [("invalid", f'column "externalId": "{key}" {reason}') for key in ("a/../b", "V/..")]
+    assert expected == told(closing)
+    assert [] == reads(office)
+
+
+def test_parts_of_an_address(office: Office) -> None:
+    """A nested address is completed from the record that was found, also without comparing."""
+    sheet = office.sheet("unique_id,full_address.city\nC-10001,Berlin\n")
+    closing = office.update(sheet, key="unique_id", compare=False)
+    assert [("updated", "")] == told(closing)
+    (body,) = [body for _, _, body in office.writes()]
+    assert ("Berlin", "2 Oak Avenue") == (body["full_address"]["city"], body["full_address"]["street"])
+
+
+# -- the cost -------------------------------------------------------------------------------------------------------
+
+
+def test_few_are_looked_up(office: Office) -> None:
+    """Two numbers are two lookups."""
+    office.update(office.sheet(sheet_of(["C-10001", "C-10002"])), key="unique_id")
+    assert 2 == office.person.asked[0].reads == len(reads(office))
+    assert all("unique_id=" in asked for asked in reads(office))
+
+
+@pytest.mark.parametrize(("endpoint", "pages"), [(DUALENTRY, 11), (VAYU, 1)])
+def test_many_come_by_pages(office: Office, endpoint: str, pages: int) -> None:
+    """For many numbers all customers are read by pages, when that is fewer requests; the cost is told first."""
+    keys = [f"C-{10_001 + n}" if endpoint == DUALENTRY else f"V-{1 + n}" for n in range(30)]
+    closing = office.update(office.sheet(sheet_of(keys, endpoint)), endpoint, key=OWN[endpoint])
+    assert [("updated", "")] * 30 == told(closing)
+    assert 1 + pages == office.person.asked[0].reads == len(reads(office))
+    assert not any("unique_id=" in asked or "externalId" in asked for asked in reads(office))
+
+
+def test_record_of_a_page_that_is_old(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pages brought a while ago is read again before it is written over, and only then."""
+    monkeypatch.setattr(finding, "FRESH_SECONDS", -1.0)
+    same = office.record(VAYU_2, VAYU)["name"]
+    text = sheet_of([f"V-{n}" for n in (1, 3, 4)], VAYU) + f'V-2,"{same}"\n'
+    closing = office.update(office.sheet(text), VAYU, key="externalId")
+    assert ["updated"] * 3 + ["unchanged"] == [outcome for outcome, _ in told(closing)]
+    again = [asked.partition("?")[0][-2:] for asked in reads(office) if "/customers/" in asked]
+    assert ["01", "03", "04"] == sorted(again)
+
+
+# -- resuming -------------------------------------------------------------------------------------------------------
+
+
+def test_resume_keeps_the_record(office: Office) -> None:
+    """A change that was begun keeps the record found then, whatever has become of its number."""
+    sheet = office.sheet(sheet_of(["C-10001"]))
+    office.sandbox.set_faults("500=id:10001")
+    first = office.update(sheet, key="unique_id", max_attempts=1)
+    assert ["failed"] == [outcome for outcome, _ in told(first)]
+    office.sandbox.set_faults()
+    office.sandbox.edit("dualentry", 10001, {"unique_id": "other"})
+    second = office.update(sheet, key="unique_id")
+    assert (first.folder, [("updated", "")]) == (second.folder, told(second))
+    assert "New C-10001" == office.record(10001)["name"]
+
+
+def test_lookup_that_fails(office: Office) -> None:
+    """A lookup that does not work is failed, and the same command takes it up again."""
+    sheet = office.sheet(sheet_of(["C-10001"]))
+    office.sandbox.set_faults("500=nth:1")
+    first = office.update(sheet, key="unique_id", max_attempts=1)
+    assert [("failed", 'column "unique_id": "C-10001" could not be looked up: the API failed (500)')] == told(first)
+    assert [("updated", "")] == told(office.update(sheet, key="unique_id"))
+
+
+def test_invalid_numbers_are_not_asked_for_again(office: Office) -> None:
+    """A resumed run counts what is left without the numbers that led nowhere."""
+    sheet = office.sheet(sheet_of(["nobody", "C-10001"]))
+    office.sandbox.set_faults("500=id:10001")
+    office.update(sheet, key="unique_id", max_attempts=1)
+    office.sandbox.set_faults()
+    office.update(sheet, key="unique_id")
+    assert [2, 1] == [preflight.to_send for preflight in office.person.asked]
+
+
+def test_plan(office: Office) -> None:
+    """A plan by number is carried out to the letter."""
+    sheet = office.sheet(sheet_of(["C-10001", "nobody"]))
+    made = job.plan(office.settings(sheet, key="unique_id"), office.person, office.world)
+    closing = office.update(sheet, key="unique_id", plan=made.folder)
+    assert ["updated", "invalid"] == [outcome for outcome, _ in told(closing)]
+    assert "New C-10001" == office.record(10001)["name"]
