@@ -5,6 +5,7 @@ names where it stands. Credentials come from the environment or a token file onl
 """
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,14 @@ class Settings(BaseModel):
             raise ValueError("it must not be blank, or every blank cell would clear its field")
         return value.strip()
 
+    @field_validator("max_failures", "max_clears", mode="before")
+    @classmethod
+    def _number_or_share(cls, value: Any) -> Any:
+        text = str(value) if isinstance(value, int) else value
+        if isinstance(text, str) and not re.fullmatch(r"\s*(\d{1,9}|(100|\d{1,2}(\.\d{1,6})?)\s*%)\s*", text, re.ASCII):
+            raise ValueError("it should be a number of rows (50) or a share of them (5%)")
+        return text
+
     @field_validator("delimiter")
     @classmethod
     def _one_character(cls, value: str | None) -> str | None:
@@ -75,7 +84,7 @@ class Settings(BaseModel):
         return value
 
 
-IN_FILE = frozenset(Settings.model_fields) - {"input", "plan", "json_output", "yes", "new"} | {"json"}
+IN_FILE = frozenset(Settings.model_fields) - {"input", "plan", "json_output"} | {"json"}
 OF_ENDPOINT = {"vayu.customers": frozenset({"sparse"})}
 
 
