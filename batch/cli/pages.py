@@ -39,7 +39,7 @@ def show_closing(screen: Screen, end: Closing) -> None:
     screen.leave()
     for line, style in words.closing(end):
         colour = STOP_STYLE if style == "stop" else STYLES.get(Outcome(style)) if style else None
-        screen.say(line, style=colour)
+        screen.say(line, style=colour, is_error=style == "stop")
 
 
 # -- endpoints ------------------------------------------------------------------------------------------------------

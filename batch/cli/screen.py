@@ -31,15 +31,15 @@ class Screen:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.is_terminal = sys.stderr.isatty()
-        self.can_ask = self.is_terminal and sys.stdin.isatty() and not settings.yes
+        self.can_ask = self.is_terminal and not settings.yes and sys.stdin.isatty()
         self.interval: float | None = None if settings.quiet else BAR_SECONDS if self.is_terminal else LINE_SECONDS
         self._bar: Any = None
         self._began = time.monotonic()
         self._last_line = -LINE_SECONDS
 
-    def say(self, text: str = "", *, style: str | None = None) -> None:
-        """Write a line to standard error, unless --quiet."""
-        if not self.settings.quiet:
+    def say(self, text: str = "", *, style: str | None = None, is_error: bool = False) -> None:
+        """Write a line to standard error; with --quiet only an error."""
+        if is_error or not self.settings.quiet:
             self._pause_bar()
             click.secho(text, err=True, fg=style if style and not words.is_colourless() else None)
 
@@ -56,11 +56,15 @@ class Screen:
 
     def confirm(self, preflight: Preflight) -> bool:
         """Show what is about to happen, and ask where there is somebody to ask."""
-        for line in words.preflight(preflight, self.settings):
-            self.say(line)
+        if self.can_ask or not self.settings.quiet:
+            for line in words.preflight(preflight, self.settings):
+                click.echo(line, err=True)
         if not self.can_ask:
             return True
-        answer = click.confirm("Send?", default=False, err=True)
+        try:
+            answer = click.confirm("Send?", default=False, err=True)
+        except click.Abort as error:
+            raise (error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else KeyboardInterrupt) from None
         self._began = time.monotonic()
         return answer
 

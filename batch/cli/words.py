@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from batch.errors import ExitCode
 from batch.job.checking import Checked
 from batch.job.closing import Closing
 from batch.job.watch import Preflight, Progress
@@ -124,7 +125,8 @@ def _stopped(end: Closing) -> Iterator[tuple[str, str]]:
     summary = end.summary
     left = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
     yield f"Stopped: {visible(summary.stopped or '')}", "stop"
-    yield f"{summary.rows - left:,} of {plural(summary.rows, 'row')} are done, {left:,} are not. Nothing is lost.", ""
+    if summary.exit_code != ExitCode.COULD_NOT_START:
+        yield f"{summary.rows - left:,} of {plural(summary.rows, 'row')} are done, {left:,} are not. Nothing is lost.", ""
 
 
 def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
@@ -154,7 +156,7 @@ def _next_steps(end: Closing) -> Iterator[str]:
     to_retry = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
     if end.failures and to_fix:
         yield f"{plural(to_fix, 'row')} to fix:  {shown_path(end.failures)}"
-    if to_retry:
+    if to_retry and summary.exit_code != ExitCode.COULD_NOT_START:
         yield f"Go on with the same command:  {_update(summary.input, summary.endpoint, end.again)}"
     elif end.failures:
         yield f"Then:  {_update(shown_path(end.failures), summary.endpoint, end.next)}"

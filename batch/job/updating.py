@@ -7,7 +7,7 @@ run that began ends with its files written, whatever stopped it.
 import time
 from contextlib import ExitStack
 
-from batch.errors import BatchError, ExitCode, StoppedError
+from batch.errors import BatchError, ExitCode, StoppedError, Terminated
 from batch.job.closing import Closing, close
 from batch.job.cost import reckon
 from batch.job.opening import discard, open_run
@@ -31,7 +31,7 @@ def update(settings: Settings, watcher: Watcher, world: World) -> Closing:
         target = make_target(settings, world, stack, watcher.note)
         run = open_run(settings, target, stack, watcher.note)
         if run.is_finished:
-            watcher.note(f"This run is finished: {run.folder}. To start over:  --new")
+            watcher.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
             return close(run.folder, run.journal, run.staged, stopped=run.meta.get("stopped"))
         return carry_out(Sending(run, target, settings, watcher, world))
 
@@ -42,7 +42,8 @@ def carry_out(sending: Sending) -> Closing:
     try:
         stopped, forced = _look_and_send(sending)
     finally:
-        run.keep(seconds=run.meta["seconds"] + time.monotonic() - began)
+        if run.journal.path.exists():  # else it was discarded
+            run.keep(seconds=run.meta["seconds"] + time.monotonic() - began)
     return close(run.folder, run.journal, run.staged, stopped=stopped, forced=forced)
 
 
@@ -53,6 +54,10 @@ def _look_and_send(sending: Sending) -> Ended:
         sending.survey()
     except StoppedError as error:
         return str(error), None
+    except Terminated:
+        return "Terminated.", ExitCode.TERMINATED
+    except KeyboardInterrupt:
+        return "Interrupted.", ExitCode.INTERRUPTED
     invalid = run.journal.counts[Outcome.INVALID]
     if invalid and settings.invalid == "abort" and not run.journal.has_intents():
         stopped = f"{invalid} rows are invalid and --invalid abort is set, so nothing was sent."
@@ -78,7 +83,7 @@ def _ask(sending: Sending, to_send: int) -> None:
     try:
         if not sending.watcher.confirm(_preflight(sending, to_send)):
             raise Declined
-    except (Declined, BatchError):
+    except (Declined, BatchError, KeyboardInterrupt):
         if not run.is_resumed:
             run.journal.close()
             discard(run.folder)
