@@ -154,7 +154,8 @@ class Journal:
             batch, written = self._take_waiting()
             try:
                 if in_thread:
-                    await anyio.to_thread.run_sync(self._commit, batch)
+                    with anyio.CancelScope(shield=True):  # what was taken must be written, also when the run ends now
+                        await anyio.to_thread.run_sync(self._commit, batch)
                 else:
                     self._commit(batch)
                 self._count(batch)
