@@ -123,10 +123,11 @@ def closing(end: Closing) -> Iterator[tuple[str, str]]:
 
 def _stopped(end: Closing) -> Iterator[tuple[str, str]]:
     summary = end.summary
-    left = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
     yield f"Stopped: {visible(summary.stopped or '')}", "stop"
     if summary.exit_code != ExitCode.COULD_NOT_START:
-        yield f"{summary.rows - left:,} of {plural(summary.rows, 'row')} are done, {left:,} are not. Nothing is lost.", ""
+        left = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
+        done = f"{summary.rows - left:,} of {plural(summary.rows, 'row')}"
+        yield f"{done} are done, {left:,} are not. Nothing is lost.", ""
 
 
 def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
