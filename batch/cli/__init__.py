@@ -18,7 +18,15 @@ import click
 
 from batch import __version__
 from batch.cli.ending import exit_code_of
-from batch.cli.options import endpoint_option, input_options, pull_options, run_options, to_settings, to_where
+from batch.cli.options import (
+    endpoint_option,
+    input_options,
+    pull_options,
+    run_options,
+    silent_options,
+    to_settings,
+    to_where,
+)
 from batch.errors import BatchError, ExitCode
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -36,6 +44,7 @@ def batch() -> None:
 
 
 @batch.command(short_help="Validate every row; no network.")
+@silent_options
 @input_options
 def check(**values: Any) -> None:
     """Validate every row of INPUT, and show what each column is taken for. Nothing is sent, no key is needed."""

@@ -103,6 +103,18 @@ def run_options(command: F) -> F:
     return command
 
 
+def silent_options(command: F) -> F:
+    """Take the rest of update's options, too, unseen: so one word makes a check or a plan of an update."""
+    shown: list[click.Parameter] = list(command.__click_params__)  # type: ignore[attr-defined]  # click keeps them there
+    names = {one.name for one in shown}
+    run_options(command)
+    unseen = [one for one in command.__click_params__[len(shown) :] if one.name not in names]  # type: ignore[attr-defined]  # as above
+    for option in unseen:
+        option.hidden = True
+    command.__click_params__ = [*unseen, *shown]  # type: ignore[attr-defined]  # as above
+    return command
+
+
 def pull_options(command: F) -> F:
     """Add what pulling needs."""
     for option in reversed(PULL_OPTIONS):
