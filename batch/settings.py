@@ -103,7 +103,7 @@ def _in_words(detail: Any) -> str:
     return f"{option} {detail['input']!r}: {message}."
 
 
-OF_INPUT = ("sheet", "delimiter", "encoding", "hidden", "limit", "out")
+OF_INPUT = ("sheet", "delimiter", "encoding", "hidden", "limit", "out", "plan")
 """Settings that belong to one input file: its failures file does not need them."""
 REPEATED = ("sandbox", "base_url", "key", "clear_token", "decimal", "date_format", "max_per_second", "token_file")
 

@@ -2,7 +2,7 @@
 
     __init__.py   the commands                options.py   the options, and what settings they make
     screen.py     before, while and after     pages.py     check, endpoints: what they show
-    pulled.py     pull: what it shows
+    pulled.py     pull: what it shows             plans.py     plan: what it shows
     ending.py     every way to end
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
@@ -19,6 +19,7 @@ import click
 from batch import __version__
 from batch.cli.ending import exit_code_of
 from batch.cli.options import (
+    connection_options,
     endpoint_option,
     input_options,
     pull_options,
@@ -87,6 +88,33 @@ def update(**values: Any) -> None:
         click.echo(pages.as_json(closing.summary))
     pages.show_closing(screen, closing)
     sys.exit(closing.summary.exit_code)
+
+
+@batch.command(short_help="What INPUT would change; writes nothing to the API.")
+@silent_options
+@input_options
+@connection_options
+def plan(**values: Any) -> None:
+    """Show what an update of INPUT would change, cell by cell, old and new. Nothing is written to the API.
+
+    The plan is in a folder beside the input: a sheet for whoever approves it, and plan.json, which
+    `update INPUT --plan FOLDER` carries out exactly.
+    """
+    from batch import job
+    from batch.cli import pages, plans
+    from batch.cli.screen import Screen
+
+    settings = to_settings(values)
+    screen = Screen(settings)
+    try:
+        made = job.plan(settings, screen, job.World(os.environ))
+    finally:
+        screen.leave()
+    if settings.json_output:
+        click.echo(pages.as_json(made.summary))
+    else:
+        plans.show_plan(screen, made)
+    sys.exit(made.summary.exit_code)
 
 
 @batch.command(short_help="The current records as a spreadsheet to edit.")

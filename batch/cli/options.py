@@ -68,6 +68,18 @@ RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--invalid", type=click.Choice(["skip", "abort"]),
         help="Leave invalid rows behind (default), or send nothing while there are any.",
     ),
+    click.option(
+        "--plan", type=click.Path(), metavar="FOLDER",
+        help="Do exactly what the plan in FOLDER says; refused when the input changed.",
+    ),
+    _option(
+        "--max-clears", metavar="N|N%",
+        help="The most rows that may clear one field; default: 20% of them (from 10 cells on).",
+    ),
+    _option(
+        "--canary", type=int, metavar="N",
+        help="Send N changes first, verify them, and go on only if all held; 0: do not.",
+    ),
     _option("--new", is_flag=True, default=None, help="Start over instead of resuming."),
     _option("--yes", is_flag=True, default=None, help="Do not ask."),
 )  # fmt: skip
@@ -92,6 +104,13 @@ PULL_OPTIONS: tuple[Callable[[Any], Any], ...] = (
 def input_options(command: F) -> F:
     """Add what reading and checking an input needs."""
     for option in reversed(INPUT_OPTIONS):
+        command = option(command)
+    return command
+
+
+def connection_options(command: F) -> F:
+    """Add what talking to the API needs."""
+    for option in reversed(CONNECTION_OPTIONS):
         command = option(command)
     return command
 

@@ -13,6 +13,7 @@ from batch.endpoints.base import Endpoint
 from batch.errors import SettingsError
 from batch.job.checking import Checked
 from batch.job.closing import Closing
+from batch.job.planning import PlanSummary
 from batch.job.target import make_endpoint
 from batch.model import Field, Outcome, shorten
 from batch.report import Summary
@@ -21,7 +22,7 @@ from batch.settings import Settings
 STOP_STYLE = "red"
 
 
-def as_json(summary: Summary) -> str:
+def as_json(summary: Summary | PlanSummary) -> str:
     """The summary as `--json` prints it: what is in `summary.json`."""
     return json.dumps(summary.as_dict(), indent=2, ensure_ascii=False)
 

@@ -158,14 +158,15 @@ def _next_steps(end: Closing) -> Iterator[str]:
     if end.failures and to_fix:
         yield f"{plural(to_fix, 'row')} to fix:  {shown_path(end.failures)}"
     if to_retry and summary.exit_code != ExitCode.COULD_NOT_START:
-        yield f"Go on with the same command:  {_update(summary.input, summary.endpoint, end.again)}"
+        yield f"Go on with the same command:  {update_command(summary.input, summary.endpoint, end.again)}"
     elif end.failures:
-        yield f"Then:  {_update(shown_path(end.failures), summary.endpoint, end.next)}"
+        yield f"Then:  {update_command(shown_path(end.failures), summary.endpoint, end.next)}"
     if "results" in summary.files:
         yield f"Every row:  {shown_path(summary.files['results'])}"
 
 
-def _update(path: str, endpoint: str, options: Sequence[str]) -> str:
+def update_command(path: str, endpoint: str, options: Sequence[str]) -> str:
+    """Spell an update command to paste."""
     return shlex.join([command(), "update", path, "-e", endpoint, *options])
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from batch.job import runs
 from batch.job.checking import Checked, check
 from batch.job.closing import Closing, close
+from batch.job.planning import PlanMade, plan
 from batch.job.pulling import Wanted, pull
 from batch.job.target import World, make_endpoint
 from batch.job.templating import template_columns, write_template
@@ -30,6 +31,7 @@ __all__ = [
     "Checked",
     "Closing",
     "Declined",
+    "PlanMade",
     "Preflight",
     "Progress",
     "Wanted",
@@ -37,6 +39,7 @@ __all__ = [
     "World",
     "check",
     "make_endpoint",
+    "plan",
     "pull",
     "results",
     "template_columns",

@@ -17,7 +17,7 @@ from batch import __version__, sources
 from batch.endpoints.base import Definition, Endpoint
 from batch.errors import FolderError, UsageError
 from batch.job import runs
-from batch.job.planned import PlanFile
+from batch.job.planned import PLAN_FILE, PlanFile, about, check_about
 from batch.job.survey import Survey, make_survey
 from batch.job.target import Target
 from batch.journal import Journal
@@ -65,14 +65,31 @@ def open_run(settings: Settings, target: Target, stack: ExitStack, note: Note) -
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
     with tempfile.TemporaryDirectory(prefix="batch-") as spool:
         source = sources.open_input(settings.input, Path(spool))
-        wanted = runs.identity(settings, source.sha256, target.host)
+        plan = _open_plan(settings, source.sha256, target, stack)
+        wanted = runs.identity(settings, source.sha256, target.host, plan=plan.seal if plan else None)
         lock = runs.input_lock(source.sha256, settings.endpoint, target.host)
         folder_to_be = settings.out or runs.parent_of(settings.input)
         stack.enter_context(runs.held(lock, "this input", folder_to_be))
         folder = _find(settings, wanted)
         if folder is not None:
-            return _resume(folder, settings, target.endpoint, stack)
-        return _begin(source, settings, target, wanted, stack)
+            run = _resume(folder, settings, target.endpoint, stack)
+        else:
+            run = _begin(source, settings, target, wanted, stack)
+        run.planned = plan
+        return run
+
+
+def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack) -> PlanFile | None:
+    """Open the plan to be carried out; raises UsageError unless it is for just this."""
+    if settings.plan is None:
+        return None
+    if not settings.compare:
+        raise UsageError("--plan and --no-compare: a plan is held against the current records. Leave one of them out.")
+    folder = settings.plan
+    plan = PlanFile(folder if folder.is_file() else folder / PLAN_FILE)
+    stack.callback(plan.close)
+    check_about(plan, about(settings, sha256, target.host))
+    return plan
 
 
 def _find(settings: Settings, wanted: str) -> Path | None:

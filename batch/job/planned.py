@@ -25,10 +25,13 @@ from batch.compare import show
 from batch.endpoints.base import MISSING, Endpoint, Record, is_blank, same_value
 from batch.errors import InputError
 from batch.files import NewFile
+from batch.job import runs
 from batch.model import Problem
+from batch.settings import Settings
 
 VERSION = 1
 PLAN, UNDO = "plan", "undo"
+PLAN_FILE = "plan.json"
 UNKNOWN_KEPT = "was not read before it was changed (--no-compare), so what it was is not known"
 
 
@@ -123,8 +126,12 @@ class PlanFile:
         self._numbers, self._offsets = array("Q"), array("Q")
         try:
             self._file = path.open("rb")
+        except OSError:
+            raise InputError(f"{path}: there is no plan to be read. Make one:  batch plan INPUT -e ENDPOINT") from None
+        try:
             self.about, self.seal = self._check()
         except (OSError, ValueError, KeyError, TypeError):
+            self._file.close()
             raise InputError(
                 f"{path}: this is not the plan that was made: it was changed, or it is damaged. Plan again."
             ) from None
@@ -175,6 +182,39 @@ class PlanFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+# -- whose plan it is -----------------------------------------------------------------------------------------------
+
+IN_WORDS = {
+    "input_sha256": "the input was changed",
+    "endpoint": "it is for another endpoint",
+    "host": "it is for another address",
+    "map": "--map is different",
+    "clear_token": "--clear-token is different",
+}
+
+
+def about(settings: Settings, sha256: str, host: str) -> dict[str, Any]:
+    """What a plan is made for: all that changes what a row means, and where it goes."""
+    values = settings.model_dump(mode="json")
+    meaning = {name: values[name] for name in runs.MEANING}
+    return {"kind": PLAN, "input_sha256": sha256, "endpoint": settings.endpoint, "host": host, **meaning}
+
+
+def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:
+    """Raise InputError that names what is not as it was when the plan was made."""
+    made = plan.about
+    wrong = [
+        IN_WORDS.get(name, f"--{name.replace('_', '-')} is different")
+        for name, value in wanted.items()
+        if made.get(name) != value
+    ]
+    if wrong:
+        raise InputError(
+            f"{plan.path}: this plan cannot be carried out: {' and '.join(wrong)} since it was made. "
+            "Nothing was sent. Plan again, or give what it was made for."
+        )
 
 
 # -- holding it against the record as it is now ---------------------------------------------------------------------
@@ -241,7 +281,7 @@ def is_same_whole(one: Any, other: Any) -> bool:
 
 
 def _drift_from_plan(step: Step, now: Any) -> str:
-    is_now = "cannot be seen" if now is MISSING else f"is {show(now)}"
+    is_now = "it cannot be seen" if now is MISSING else f"it is {show(now)}"
     if step.expected is step.wanted:
         return f"{is_now} now, and was {show(step.wanted)} when the plan was made (plan again)"
     was = "could not be seen" if step.expected is MISSING else f"was {show(step.expected)}"
