@@ -124,7 +124,7 @@ def _as_json_number(digits: str) -> int | float:
     value = float(exact)
     if not math.isfinite(value) or Decimal(repr(value)) != exact:  # also whole ones: many readers of JSON round them
         raise problem("has more digits than can be sent without rounding it (use at most 15 digits)")
-    return value if "." in digits else int(exact)
+    return int(exact) if value.is_integer() else value
 
 
 _DATE_FORMATS = {
