@@ -6,7 +6,7 @@ all invalid when they disagree. Memory does not grow with the file, but for the 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -73,6 +73,8 @@ class _Look:
     ids: list[str]
     problems: dict[int, list[Problem]] = field(default_factory=dict)
     broken: dict[int, Problem] = field(default_factory=dict)
+    damaged: dict[int, set[int]] = field(default_factory=dict)
+    """Places of the damaged cells, by column."""
     values: dict[str, list[Any]] = field(default_factory=dict)
 
     def add(self, place: int, problem: Problem) -> None:
@@ -147,7 +149,7 @@ class Sieve:
         groups: dict[str, list[_Row]] = {}
         for place, record_id in enumerate(look.ids):
             fields = look.fields(place)
-            row = _Row(place, look.number(place), fields, self._said(frame, place, fields))
+            row = _Row(place, look.number(place), fields, self._said(look, place, fields))
             name = record_id if self._columns.key_field else record_id.casefold()  # two keys may differ in case alone
             groups.setdefault(name, []).append(row)
         changes: list[Change] = []
@@ -162,26 +164,24 @@ class Sieve:
         ids = frame[cell_column(self._columns.id.index)].fill_null("").str.strip_chars()
         look = _Look(frame, ids.to_list())
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
-        damaged = self._take_damage(look)
-        self._check_ids(look, ids, damaged.get(self._columns.id.index, []))
-        states = {
-            key: self._read_column(look, column, damaged.get(column.index, []), with_values=with_values)
-            for key, column in self._by_key.items()
-        }
+        self._take_damage(look)
+        self._check_ids(look, ids, look.damaged.get(self._columns.id.index, set()))
+        states = {key: self._read_column(look, column, with_values=with_values) for key, column in self._by_key.items()}
         if self._has_nested:
             self._check_together(look, pl.DataFrame(states))
         return look
 
-    def _read_column(self, look: _Look, column: Column, damaged: Sequence[int], *, with_values: bool) -> pl.Series:
-        """Validate the cells of a column; gives for each row 0 (leave or wrong), 1 (value) or 2 (clear)."""
+    def _read_column(self, look: _Look, column: Column, *, with_values: bool) -> pl.Series:
+        """Validate the cells of a column; gives for each row 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
         cells = look.frame[cell_column(column.index)]
-        is_clear = (cells.str.strip_chars() == self._clear_token).fill_null(value=False)
+        damaged = sorted(look.damaged.get(column.index, ()))
+        is_clear = (cells.str.strip_chars() == self._clear_token).fill_null(value=False).scatter(damaged, values=False)
         self._count(column, cells, clears := int(is_clear.sum()))
         if clears:
             self._refuse_clears(look, column, cells, is_clear)
         is_text = cells.is_not_null() & ~is_clear if clears else cells.is_not_null()
-        if damaged:
-            is_text = is_text.scatter(list(damaged), values=False)
+        states = is_text.cast(pl.UInt8).scatter(damaged, values=1) + is_clear.cast(pl.UInt8) * 2
+        is_text = is_text.scatter(damaged, values=False)
         places = is_text.arg_true()
         texts = cells.gather(places).to_list() if len(places) < len(cells) else cells.to_list()
         found = self._validated(look, column, texts, places)
@@ -192,7 +192,7 @@ class Sieve:
                 spread[place] = None
             for place, value in zip(places.to_list(), found, strict=True):
                 spread[place] = value
-        return is_text.cast(pl.UInt8) + is_clear.cast(pl.UInt8) * 2
+        return states
 
     def _refuse_clears(self, look: _Look, column: Column, cells: pl.Series, is_clear: pl.Series) -> None:
         if column.field and column.field.nullable:
@@ -226,7 +226,7 @@ class Sieve:
             count.examples += [one for one in fresh if one.strip() != self._clear_token and one not in count.examples]
             del count.examples[EXAMPLES:]
 
-    def _check_ids(self, look: _Look, ids: pl.Series, damaged: Sequence[int]) -> None:
+    def _check_ids(self, look: _Look, ids: pl.Series, damaged: Collection[int]) -> None:
         pattern: str = self._endpoint.id_pattern
         check: Callable[[str], str | None] = self._endpoint.id_problem
         if self._columns.key_field:
@@ -237,9 +237,8 @@ class Sieve:
             if reason and place not in damaged:
                 look.add(place, self._problem(look, place, self._columns.id, reason, record_id))
 
-    def _take_damage(self, look: _Look) -> dict[int, list[int]]:
-        """Note what the reader saw wrong; gives the places of damaged cells by column."""
-        damaged: dict[int, list[int]] = {}
+    def _take_damage(self, look: _Look) -> None:
+        """Note what the reader saw wrong."""
         by_index = {one.index: one for one in (self._columns.id, *self._columns.fields)}
         column = look.frame[DAMAGE]
         for place in column.is_not_null().arg_true().to_list():
@@ -247,9 +246,8 @@ class Sieve:
                 if index is None:
                     look.broken[place] = Problem(reason, seen=seen)
                 elif index in by_index:
-                    damaged.setdefault(index, []).append(place)
+                    look.damaged.setdefault(index, set()).add(place)
                     look.add(place, self._problem(look, place, by_index[index], reason, seen))
-        return damaged
 
     def _check_together(self, look: _Look, states: pl.DataFrame) -> None:
         """Look for fields that do not go together; which ones do depends on what is set and cleared, not on values."""
@@ -262,8 +260,6 @@ class Sieve:
                     self._note_conflicts(look, place, conflicts)
 
     def _note_conflicts(self, look: _Look, place: int, conflicts: Sequence[tuple[str, str]]) -> None:
-        if place in look.problems:
-            return  # what is wrong with its cells comes first
         for key, reason in conflicts:
             column = self._by_key[key]
             seen = look.frame[cell_column(column.index)][place] or ""
@@ -275,32 +271,64 @@ class Sieve:
 
     # -- double ids ---------------------------------------------------------------------------------------------
 
-    def _said(self, frame: pl.DataFrame, place: int, fields: Mapping[str, Any]) -> dict[str, str]:
+    def _said(self, look: _Look, place: int, fields: Mapping[str, Any]) -> dict[str, str]:
         """What a row says of each field: its value, or its text where that could not be read."""
         said = {}
         for key, column in self._by_key.items():
-            text = frame[cell_column(column.index)][place]
-            if text is not None:
-                value = fields.get(key, text.strip())
-                said[key] = value if isinstance(value, str) else json.dumps(value)
+            text = look.frame[cell_column(column.index)][place]
+            if text is not None and place not in look.damaged.get(column.index, ()):
+                said[key] = json.dumps(fields[key]) if key in fields else f"unread {text.strip()}"
         return said
 
     def _merge(self, look: _Look, group: Sequence[_Row], changes: list[Change], fates: list[Fate]) -> None:
-        for row, other, key in _disagreements(group):
-            column = self._by_key[key]
-            texts = look.frame[cell_column(column.index)]
-            reason = (
-                f'differs between rows of one customer: row {other.number} says "{shorten(texts[other.place].strip())}"'
-            )
-            look.add(row.place, self._problem(look, row.place, column, reason, texts[row.place]))
-        bad = look.problems.keys() | look.broken.keys()
-        good = [row for row in group if row.place not in bad]
+        self._note_disagreements(look, [row for row in group if row.place not in look.broken])
+        good = [row for row in group if row.place not in look.problems and row.place not in look.broken]
         merged = {key: row.fields[key] for key in self._by_key for row in good if key in row.fields}
-        fates += [look.fate(row.place) for row in group if row.place in bad]
+        if len(good) > 1 and self._note_merged_conflicts(look, good, merged):
+            good, merged = [], {}
+        sent = {row.place for row in good}
+        fates += [look.fate(row.place) for row in group if row.place not in sent]
         if merged:
             changes.append(Change(tuple(row.number for row in good), look.ids[good[0].place], merged))
         else:
             fates += [_nothing(look, row.place) for row in good]
+
+    def _note_disagreements(self, look: _Look, group: Sequence[_Row]) -> None:
+        """Make all rows invalid when two of them disagree."""
+        found = _disagreements(group)
+        for row, other, key in found:
+            texts = look.frame[cell_column(self._by_key[key].index)]
+            said = shorten(texts[other.place].strip())
+            reason = f'differs between rows of one customer: row {other.number} says "{said}"'
+            look.add(row.place, self._problem(look, row.place, self._by_key[key], reason, texts[row.place]))
+        if found:
+            row, other, key = found[0]
+            self._note_bystanders(
+                look, group, f"is also in rows {row.number} and {other.number}, which differ on {key}"
+            )
+
+    def _note_merged_conflicts(self, look: _Look, group: Sequence[_Row], merged: Mapping[str, Any]) -> bool:
+        """Make all rows invalid when one clears a whole of which another sets a part."""
+        conflicts = self._endpoint.conflicts(merged, is_completed=self._is_completed) if self._has_nested else []
+        for key, reason in conflicts:
+            whole = key.partition(".")[0]
+            clearing = [row.number for row in group if row.fields.get(whole, _ABSENT) is None]
+            for row in group:
+                if key in row.fields:
+                    seen = look.frame[cell_column(self._by_key[key].index)][row.place]
+                    full = f"{reason} (row {clearing[0]})" if clearing else reason
+                    look.add(row.place, self._problem(look, row.place, self._by_key[key], full, seen))
+        if conflicts:
+            self._note_bystanders(look, group, f"is also in rows that do not go together on {conflicts[0][0]}")
+        return bool(conflicts)
+
+    def _note_bystanders(self, look: _Look, group: Sequence[_Row], reason: str) -> None:
+        for row in group:
+            if row.place not in look.problems:
+                problem = self._problem(
+                    look, row.place, self._columns.id, f"{reason} (correct those)", look.ids[row.place]
+                )
+                look.add(row.place, problem)
 
 
 def _disagreements(group: Sequence[_Row]) -> list[tuple[_Row, _Row, str]]:
@@ -344,7 +372,8 @@ def in_words(detail: Mapping[str, Any], known: Field | None, seen: str) -> str:
         case "string_too_long":
             return f"is {len(seen.strip())} characters long (at most {context['max_length']})"
         case "string_too_short":
-            return f"is too short (at least {context['min_length']} characters)"
+            least = context["min_length"]
+            return f"is too short (at least {least} character{'s' if least > 1 else ''})"
         case "string_pattern_mismatch":
             form = known.form if known else ""
             what = (
