@@ -6,6 +6,7 @@ has a note; and that nothing in it is executed or followed. Memory does not grow
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,8 +36,10 @@ MAX_NOTES = 10_000
 """Notes on cells; spreadsheet programs get slow with more. The column batch_message has them all."""
 NO_VALUE_NOTE = "The value of this cell is not known: {reason}. Type the value, or empty the cell."
 UNWRITABLE = "its text is longer than a cell can hold"
-WIDEST = 50
+WIDEST = 60
 HEAD = {"bold": True, "bottom": 1, "bg_color": "#DDEBF7"}
+TO_EDIT = {"bg_color": "#FFEB9C", "font_color": "#7F6000"}
+TO_RETRY = {"bg_color": "#EDEDED"}
 OUR_HEAD = {"italic": True, "bottom": 1, "bg_color": "#EDEDED"}
 
 
@@ -47,11 +50,13 @@ class ExcelFailures:
         self._staged = staged
         style = staged.style or SheetStyle("Rows", 1, 1)
         self._indexes = original_indexes(staged)
+        self._parts = path.with_name(f"{path.name}s")
+        self._parts.mkdir(mode=0o700, exist_ok=True)
         self._book = xlsxwriter.Workbook(
             str(path),
             {
                 "constant_memory": True,
-                "tmpdir": str(path.parent),  # not where others can read it
+                "tmpdir": str(self._parts),  # not where others can read it
                 "strings_to_urls": False,
                 "date_1904": style.is_1904,
             },
@@ -63,6 +68,8 @@ class ExcelFailures:
         self._widths: list[int] = []
         self._text_columns: set[int] = set()
         self._row = self._notes = 0
+        self._left = self._book.add_format({"align": "left"})
+        self._outcomes = (self._book.add_format(TO_RETRY), self._book.add_format(TO_EDIT))
         self._reasons = Reasons()
         self._write_header([staged.headers[index] for index in self._indexes])
 
@@ -98,8 +105,9 @@ class ExcelFailures:
         """Learn how wide the columns are, and which are to stay text when somebody types into them."""
         for at, index in enumerate(self._indexes):
             texts, origins = frame[cell_column(index)], frame[original_column(index)]
-            longest = texts.head(1_000).str.len_chars().max() or 0
-            self._widths[at] = max(self._widths[at], int(longest) + 2)  # type: ignore[call-overload]  # a length
+            longest = max(texts.head(1_000).str.len_chars().fill_null(0).to_list(), default=0)
+            is_shown_longer = origins.str.contains("^[nd][1-9]").any()  # 1200.5 as 1,200.50 €
+            self._widths[at] = max(self._widths[at], longest + (6 if is_shown_longer else 2))
             is_text = texts.is_not_null() & (origins.is_null() | origins.str.starts_with("s"))
             if texts.filter(is_text).str.contains(r"^0\d+$").any() or self._has_text_format(origins):
                 self._text_columns.add(at)
@@ -125,8 +133,9 @@ class ExcelFailures:
 
     def _write_ours(self, fate: Fate) -> None:
         first = len(self._indexes)
-        self._sheet.write_number(self._row, first, fate.row)
-        for at, text in enumerate((fate.outcome.value, field_text(fate), visible(message_text(fate))), first + 1):
+        self._sheet.write_number(self._row, first, fate.row, self._left)
+        self._sheet.write_string(self._row, first + 1, fate.outcome.value, self._outcomes[fate.outcome in NEEDS_EDIT])
+        for at, text in enumerate((field_text(fate), visible(message_text(fate))), first + 2):
             if text:
                 self._cells.write_plain(self._row, at, shorten(text, 32_000))
                 self._widths[at] = max(self._widths[at], len(text) + 2)
@@ -143,13 +152,14 @@ class ExcelFailures:
         """Write what is left and close the file."""
         for at, width in enumerate(self._widths):
             style = self._cells.style(TEXT_FORMAT, is_bad=False) if at in self._text_columns else None
-            self._sheet.set_column(at, at, min(width, WIDEST if at < len(self._widths) - 1 else 2 * WIDEST), style)
+            self._sheet.set_column(at, at, min(width, WIDEST), style)
         self._sheet.autofilter(0, 0, self._row, len(self._widths) - 1)
         self._sheet.set_landscape()
         self._sheet.fit_to_pages(1, 0)
         self._sheet.repeat_rows(0)
         self._reasons.write(self._book, self._staged, self._sheet.get_name())
         self._book.close()
+        shutil.rmtree(self._parts)
 
 
 def _add_sheet(book: xlsxwriter.Workbook, name: str) -> Worksheet:

@@ -1,7 +1,7 @@
 """Puts a cell back into a worksheet as it was in the input, from its text and its origin.
 
-`origin` is what the XLSX reader kept beside the text (`batch/sources/excel/values.py`): null for plain text, else a letter,
-the number of the cell's format, and what the text does not say.
+`origin` is what the XLSX reader kept beside the text (`batch/sources/excel/values.py`): null for plain text, else a
+letter, the number of the cell's format, and what the text does not say.
 """
 
 import re
@@ -35,7 +35,7 @@ class _Exact(float):
     """A number that is written to its last bit; the 16 digits of xlsxwriter lose it."""
 
     def __format__(self, spec: str) -> str:
-        return repr(float(self))
+        return str(int(self)) if self.is_integer() and abs(self) < 1e15 else repr(float(self))
 
 
 class CellWriter:
@@ -88,7 +88,8 @@ class CellWriter:
     def write_plain(self, row: int, column: int, text: str, style: Format | None = None) -> None:
         """Write any text as nothing but text."""
         if text.startswith("<r>") and text.endswith("</r>"):  # xlsxwriter takes it for markup of its own
-            self._sheet.write_rich_string(row, column, text[:2], text[2:], *([style] if style else []))
+            parts = (text[:1], text[1:2], text[2:])
+            self._sheet.write_rich_string(row, column, *parts, *([style] if style else []))
         else:
             self._sheet.write_string(row, column, text, style)
 

@@ -53,7 +53,7 @@ class Reasons:
         page = book.add_worksheet(REASONS_SHEET)
         title, head = book.add_format({"bold": True, "font_size": 14}), book.add_format(_HEAD)
         wrap = book.add_format({"text_wrap": True, "valign": "top"})
-        top = book.add_format({"valign": "top"})
+        top = book.add_format({"valign": "top", "align": "left"})
         for column, width in enumerate(_WIDTHS):
             page.set_column(column, column, width)
         page.write_string(
@@ -63,7 +63,7 @@ class Reasons:
         for number, step in enumerate(_steps(staged, sheet, self), 1):
             page.merge_range(line, 0, line, 5, "", wrap)
             page.write_string(line, 0, f"{number}.  {step}", wrap)
-            page.set_row(line, 15 * (1 + len(step) // 115))
+            page.set_row(line, 15 * (1 + len(step) // 150))
             line += 1
         line += 1
         for column, text in enumerate(_HEADERS):
@@ -97,12 +97,12 @@ def _steps(staged: Staged, sheet: str, reasons: Reasons) -> list[str]:
     steps = [edit] if reasons.to_edit else []
     if reasons.to_edit < reasons.rows:
         steps.append("Rows that are failed, unknown or unsent need no correction.")
-    return [
-        *steps,
-        "Leave the columns that begin with batch_ alone: they are ignored, and written anew each time.",
+    again = (
         f"Save the file as it is (.xlsx), and run the same command again with it in place of {staged.name}. "
-        "Only these rows are sent.",
-    ]
+        "Only these rows are sent."
+    )
+    ours = "Leave the columns that begin with batch_ alone: they are ignored, and written anew each time."
+    return [*steps, ours, again]
 
 
 def _counted(number: int, noun: str) -> str:
