@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from batch.cli import words
-from batch.job.watch import Preflight, Progress
+from batch.job.watch import CANARY, CANARY_CHANGES, Preflight, Progress
 from batch.model import Outcome, visible
 from batch.settings import Settings
 
@@ -54,7 +54,7 @@ class Screen:
 
     # -- before -------------------------------------------------------------------------------------------------
 
-    def confirm(self, preflight: Preflight) -> bool:
+    def confirm(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Show what is about to happen, and ask where there is somebody to ask."""
         if self.can_ask or not self.settings.quiet:
             for line in words.preflight(preflight, self.settings):
@@ -62,11 +62,27 @@ class Screen:
         if not self.can_ask:
             return True
         try:
-            answer = click.confirm("Send?", default=False, err=True)
+            answer = self._ask(preflight)
         except click.Abort as error:
             raise (error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else KeyboardInterrupt) from None
         self._began = time.monotonic()
         return answer
+
+    def _ask(self, preflight: Preflight) -> bool | Literal["canary"]:
+        """Ask; first for cells that would be emptied, and of a new input offer to send only a few at first."""
+        if preflight.excesses:
+            question = "More cells than usual would be emptied (--max-clears). Is that meant?"
+            if not click.confirm(question, default=False, err=True):
+                return False
+        if preflight.is_resumed or self.settings.canary is not None or preflight.to_send <= CANARY_CHANGES:
+            return click.confirm("Send?", default=False, err=True)
+        question = f"Send? [y/N/c = the first {CANARY_CHANGES}, verify them, then the rest]"
+        while True:
+            letter = click.prompt(question, default="n", show_default=False, err=True).strip().casefold()
+            if letter in ("c", "canary"):
+                return CANARY
+            if letter in ("y", "yes", "n", "no"):
+                return bool(letter.startswith("y"))
 
     # -- while --------------------------------------------------------------------------------------------------
 

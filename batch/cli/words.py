@@ -80,6 +80,7 @@ def preflight(about: Preflight, settings: Settings) -> Iterator[str]:
         clears = survey.counts[column.index].clears if column.index in survey.counts else 0
         if clears:
             yield f"  clears: {column.target} on {plural(clears, 'row')}"
+    yield from (f"  {one}" for one in about.excesses)
     if about.seconds is not None and not settings.sandbox:
         yield f"  at this API's limit: at most {minutes(about.seconds)}"
     if settings.sandbox:

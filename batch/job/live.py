@@ -5,9 +5,9 @@ before the last read; a stop lets what is in flight finish and leaves every othe
 crosses a task group.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
@@ -15,7 +15,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from batch.errors import JournalError
 from batch.job.reading import Reader
 from batch.journal import Journal
-from batch.model import Change, Outcome
+from batch.model import Change, Outcome, Problem
 from batch.retry import FailureLimit
 from batch.sender import Caller, Parcel, StopSign
 
@@ -35,6 +35,16 @@ class Deliverer(Protocol):
 
 
 @dataclass(slots=True)
+class Canary:
+    """The first few changes, and what did not hold of them: (row, why)."""
+
+    count: int
+    verify: Callable[[Parcel, Mapping[str, Any]], Awaitable[list[Problem] | None]]
+    failed: list[tuple[int, str]] = field(default_factory=list)
+    has_held: bool = False
+
+
+@dataclass(slots=True)
 class Live:
     """One stretch of sending, from the first change that has no final outcome to the last."""
 
@@ -44,6 +54,7 @@ class Live:
     journal: Journal
     stop: StopSign
     failure_limit: FailureLimit | None = None
+    canary: Canary | None = None
     answered: int = 0
     rejected: int = 0
 
@@ -103,27 +114,65 @@ class Live:
 
     async def _send(self, parcels: ObjectReceiveStream[Parcel]) -> None:
         under_way = anyio.Semaphore(self.max_at_once * OPEN_PER_SLOT)
-        async with parcels, anyio.create_task_group() as tasks:
-            async for parcel in parcels:
-                if not self.stop.is_up:
-                    await under_way.acquire()
-                    tasks.start_soon(self._send_one, parcel, under_way)
+        async with parcels:
+            if self.canary is not None:
+                await self._send_canary(self.canary, parcels)
+            async with anyio.create_task_group() as tasks:
+                async for parcel in parcels:
+                    if not self.stop.is_up:
+                        await under_way.acquire()
+                        tasks.start_soon(self._send_one, parcel, under_way)
 
     async def _send_one(self, parcel: Parcel, under_way: anyio.Semaphore) -> None:
         try:
-            whole = await self.reader.complete(parcel)
-            if whole is None:
-                return
-            outcome = await self.sender.send(whole)
-        except JournalError:
-            return  # whoever writes the journal has put up the stop sign
+            await self._deliver(parcel)
         finally:
             under_way.release()
+
+    async def _send_canary(self, canary: Canary, parcels: ObjectReceiveStream[Parcel]) -> None:
+        """Send the first few, wait for all of them, and put up the stop sign unless all held."""
+        count = 0
+        async with anyio.create_task_group() as tasks:
+            async for parcel in parcels:
+                tasks.start_soon(self._try, canary, parcel)
+                count += 1
+                if count == canary.count:
+                    break
+        if canary.failed:
+            row, why = min(canary.failed)
+            said = f"The first {count} changes were sent to try, and row {row} did not hold: {why}."
+            self.stop.put_up(f"{said} Nothing else was sent.")
+        canary.has_held = not canary.failed and not self.stop.is_up
+
+    async def _try(self, canary: Canary, parcel: Parcel) -> None:
+        delivered = await self._deliver(parcel)
+        if delivered is None:
+            return
+        whole, outcome = delivered
+        if outcome is not Outcome.UPDATED:
+            canary.failed.append((whole.change.number, f"it is {outcome.value}"))
+            return
+        wrong = await canary.verify(whole, whole.fields)
+        if wrong is None:
+            canary.failed.append((whole.change.number, "it could not be read back"))
+        elif wrong:
+            canary.failed.append((whole.change.number, f"{wrong[0].field}: {wrong[0].reason}"))
+
+    async def _deliver(self, parcel: Parcel) -> tuple[Parcel, Outcome] | None:
+        """Bring a parcel to its outcome; None when it needed no sending, or the journal failed."""
+        try:
+            whole = await self.reader.complete(parcel)
+            if whole is None:
+                return None
+            outcome = await self.sender.send(whole)
+        except JournalError:
+            return None  # whoever writes the journal has put up the stop sign
         self.answered += 1
         self.rejected += outcome is Outcome.REJECTED
         limit = self.failure_limit
         if limit is not None and limit.is_exceeded(self.rejected, self.answered):
             self.stop.put_up(f"{self.rejected} changes were rejected, more than --max-failures allows.")
+        return whole, outcome
 
 
 WINDOW = 10_000

@@ -20,7 +20,7 @@ from batch.errors import ExitCode, JournalError, StoppedError
 from batch.job.connection import Connection, fetch_definitions
 from batch.job.finding import Finder, Way, choose_way
 from batch.job.keyed import KeyedReader
-from batch.job.live import Live
+from batch.job.live import Canary, Live
 from batch.job.opening import Run
 from batch.job.paging import UnreadError
 from batch.job.reading import Reader
@@ -54,6 +54,8 @@ class Sending:
     """How records are found by key, once that is known."""
     is_plan: bool = False
     """Everything but the sending: what would be sent is only written down."""
+    canary: int = 0
+    """How many changes are to be sent and verified before all others; 0 = none."""
     signalled: ExitCode | None = None
     _made: int = 0
 
@@ -92,10 +94,13 @@ class Sending:
             around.start_soon(self._keep_journal)
             around.start_soon(self._watch_signals)
             around.start_soon(self._tell_progress, caller.gate)
-            await self._live(caller).send_all()
+            live = self._live(caller)
+            await live.send_all()
             around.cancel_scope.cancel()
         if self.run.journal.error is None:
             self.run.journal.flush()
+            if live.canary is not None and live.canary.has_held:
+                self.run.keep(canary_held=True)
             self.connection.keep_learned(caller.gate.pacer)
 
     # -- the parts ----------------------------------------------------------------------------------------------
@@ -114,13 +119,14 @@ class Sending:
     def _live(self, caller: Caller) -> Live:
         journal, survey = self.run.journal, self.run.survey
         reader = self._reader(caller)
-        sender = self._planner(caller) if self.is_plan else self._sender(caller, reader)
         text = self.settings.max_failures
         limit = FailureLimit.parse(text) if text else None
-        return Live(survey.iter_changes, reader, sender, journal, self.stop, limit)
-
-    def _planner(self, caller: Caller) -> Planner:
-        return Planner(caller, self.endpoint, self.run.journal, self.run.survey.locate)
+        if self.is_plan:
+            planner = Planner(caller, self.endpoint, journal, survey.locate)
+            return Live(survey.iter_changes, reader, planner, journal, self.stop)
+        sender = self._sender(caller, reader)
+        canary = Canary(self.canary, sender.verify) if self.canary else None
+        return Live(survey.iter_changes, reader, sender, journal, self.stop, limit, canary)
 
     def _sender(self, caller: Caller, reader: Reader) -> Sender:
         return Sender(

@@ -8,12 +8,13 @@ import time
 from contextlib import ExitStack
 
 from batch.errors import BatchError, ExitCode, StoppedError, Terminated
+from batch.job.clears import ClearLimit
 from batch.job.closing import Closing, close
 from batch.job.cost import reckon
 from batch.job.opening import discard, open_run
 from batch.job.sending import Sending
 from batch.job.target import World, make_target
-from batch.job.watch import Preflight, Watcher
+from batch.job.watch import CANARY, CANARY_CHANGES, Preflight, Watcher
 from batch.model import Outcome
 from batch.settings import Settings
 
@@ -81,8 +82,13 @@ def _ask(sending: Sending, to_send: int) -> None:
     """Ask whether to send; raises Declined, or what forbids it, with nothing left behind."""
     run = sending.run
     try:
-        if not sending.watcher.confirm(_preflight(sending, to_send)):
+        excesses = _excesses(sending)
+        answer = sending.watcher.confirm(_preflight(sending, to_send, excesses))
+        if not answer:
             raise Declined
+        run.keep(clears_are_meant=bool(excesses) or bool(run.meta.get("clears_are_meant")))
+        if not run.meta.get("canary_held"):
+            sending.canary = CANARY_CHANGES if answer == CANARY else sending.settings.canary or 0
     except (Declined, BatchError, KeyboardInterrupt):
         if not run.is_resumed:
             run.journal.close()
@@ -90,7 +96,20 @@ def _ask(sending: Sending, to_send: int) -> None:
         raise
 
 
-def _preflight(sending: Sending, to_send: int) -> Preflight:
+def _excesses(sending: Sending) -> tuple[str, ...]:
+    """Name the fields that would be cleared too often; raises TooManyClearsError where nobody can be asked."""
+    run, settings = sending.run, sending.settings
+    limit = ClearLimit.from_settings(settings)
+    takes_back = run.planned is not None and run.planned.is_undo  # what was empty becomes empty again
+    if run.meta.get("clears_are_meant") or (takes_back and limit.is_default):
+        return ()
+    excesses = tuple(limit.iter_excesses(run.survey))
+    if excesses and not sending.watcher.can_ask:
+        raise limit.refusal(excesses)
+    return excesses
+
+
+def _preflight(sending: Sending, to_send: int, excesses: tuple[str, ...]) -> Preflight:
     run, target, cost = sending.run, sending.target, reckon(sending, to_send)
     return Preflight(
         survey=run.survey,
@@ -104,4 +123,5 @@ def _preflight(sending: Sending, to_send: int) -> Preflight:
         seconds=cost.seconds,
         is_resumed=run.is_resumed,
         done=dict(run.journal.counts),
+        excesses=excesses,
     )

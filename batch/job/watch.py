@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 from batch.endpoints.base import Endpoint
 from batch.job.survey import Survey
@@ -27,6 +27,13 @@ class Preflight:
     seconds: float | None
     is_resumed: bool
     done: Mapping[Outcome, int]
+    excesses: tuple[str, ...] = ()
+    """Fields that would be cleared on more rows than --max-clears allows: only who is asked may send them."""
+
+
+CANARY: Final = "canary"
+"""The answer "the first few, then the rest if they held"."""
+CANARY_CHANGES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,10 @@ class Watcher(Protocol):
     def note(self, text: str) -> None:
         """Something the person should know: a whole sentence."""
 
-    def confirm(self, preflight: Preflight) -> bool:
+    can_ask: bool
+    """Whether there is somebody to answer."""
+
+    def confirm(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Show what is about to happen, and ask where there is somebody to ask; false = do not send."""
 
     def progress(self, progress: Progress) -> None:

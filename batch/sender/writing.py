@@ -134,11 +134,25 @@ class Sender:
         hidden = self._hidden(parcel.fields, record)
         if not hidden or parcel.before is None:  # it was not read before, so reading may not be possible at all
             return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [])
-        found = await delivery.prove_by_reading(hidden)
+        found = await self.verify(parcel, hidden)
         if found is None:
             return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", UNPROVEN)])
         outcome = Outcome.REJECTED if found else Outcome.UPDATED
         return self._settle(parcel, outcome, answer.status, attempts, _pairs(found))
+
+    async def verify(self, parcel: Parcel, wanted: Mapping[str, Any]) -> list[Problem] | None:
+        """Read the record, and list what it shows otherwise than `wanted`; None when it cannot be seen."""
+        wrong: list[Problem] | None = None
+        for seconds in LOOKS_AFTER if self.read_back else ():
+            with self.caller.stop.waiting():
+                await anyio.sleep(seconds)
+            record = await self.read_back(parcel) if self.read_back else None
+            if record is None or self._hidden(wanted, record):
+                return wrong
+            wrong = self.prove(parcel.change.id, wanted, record)
+            if not wrong:
+                break
+        return wrong
 
     def _hidden(self, fields: Mapping[str, Any], record: Record | None) -> dict[str, Any]:
         """Keep the fields that a record does not show, so that it proves nothing about them."""
@@ -228,17 +242,3 @@ class _Delivery:
         """Whether the record shows what was asked."""
         record = await self.record_now()
         return record is not None and self._sender._proves(self._parcel, self._parcel.fields, record)
-
-    async def prove_by_reading(self, wanted: Mapping[str, Any]) -> list[Problem] | None:
-        """List what the record shows otherwise than `wanted`; None when it cannot be seen."""
-        wrong: list[Problem] | None = None
-        for seconds in LOOKS_AFTER:
-            with self._sender.caller.stop.waiting():
-                await anyio.sleep(seconds)
-            record = await self.record_now()
-            if record is None or self._sender._hidden(wanted, record):
-                return wrong
-            wrong = self._sender.prove(self._parcel.change.id, wanted, record)
-            if not wrong:
-                break
-        return wrong
