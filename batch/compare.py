@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batch.endpoints.base import MISSING, Endpoint, Record
-from batch.model import Problem, shorten
+from batch.endpoints.base import MISSING, Endpoint, Record, is_blank
+from batch.model import Problem, shorten, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ def unproven(endpoint: Endpoint, record_id: str, fields: Mapping[str, Any], reco
     """List what an answer shows otherwise than asked; fields that it does not show prove nothing either way."""
     shown = endpoint.record_id(record)
     if shown and shown.casefold() != record_id.casefold():
-        return [Problem(f"the API answered with another record ({shorten(shown)}): look at both before going on")]
+        return [
+            Problem(f"the API answered with another record ({shorten(visible(shown))}): look at both before going on")
+        ]
     found = []
     for name, wanted in fields.items():
         now = endpoint.value(record, name)
@@ -66,9 +68,11 @@ def neither(endpoint: Endpoint, wanted: Mapping[str, Any], before: Mapping[str, 
 
 
 def show(value: Any) -> str:
-    """Show a value to a person: text in quotes, nothing as (empty)."""
-    if value is None or value in ("", []):
+    """Show a value to a person: text in quotes, nothing as (empty), what is not there as (not shown)."""
+    if value is MISSING:
+        return "(not shown)"
+    if is_blank(value):
         return "(empty)"
     if isinstance(value, str):
-        return f'"{shorten(value)}"'
-    return shorten(json.dumps(value, ensure_ascii=False))
+        return f'"{shorten(visible(value))}"'
+    return shorten(visible(json.dumps(value, ensure_ascii=False)))

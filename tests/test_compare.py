@@ -1,0 +1,133 @@
+"""Change + current record -> only what differs, and what an answer proves."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.compare import Difference, differing, hidden, is_as_before, neither, show, unproven
+from batch.endpoints.base import MISSING
+from batch.endpoints.dualentry import DualEntryCustomers
+from batch.endpoints.vayu import VayuCustomers
+from batch.model import Problem
+
+DUALENTRY, VAYU = DualEntryCustomers(), VayuCustomers()
+RECORD = {"id": 42, "name": "Bolt", "phone": "", "full_address": {"city": "Bonn", "state": ""}, "custom_fields": []}
+STILL = "the API accepted the change, but still shows {} instead of {}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "differ", "before"),
+    [
+        ({"name": "Bolt", "phone": None}, {}, {}),
+        ({"name": "bolt"}, {"name": "bolt"}, {"name": "Bolt"}),
+        ({"phone": "5", "name": "Bolt"}, {"phone": "5"}, {"phone": ""}),
+        ({"name": None}, {"name": None}, {"name": "Bolt"}),
+        (
+            {"full_address.city": "Bonn", "full_address.state": "NW"},
+            {"full_address.state": "NW"},
+            {"full_address.state": ""},
+        ),
+        ({"website": "x"}, {"website": "x"}, {}),
+        ({"website": None}, {"website": None}, {}),
+        ({"custom_fields.Tier": None}, {}, {}),
+        ({"custom_fields.Tier": False}, {"custom_fields.Tier": False}, {"custom_fields.Tier": None}),
+    ],
+)
+def test_differing(fields: Any, differ: Any, before: Any) -> None:
+    """Only what differs is kept, with what it was; what the record does not show counts as differing."""
+    assert Difference(differ, before) == differing(DUALENTRY, fields, RECORD)
+
+
+VALUES = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "a", "A", "1", "true", " a"])
+
+
+@given(st.dictionaries(st.sampled_from(["name", "phone", "email", "full_address.city"]), VALUES), VALUES, VALUES)
+def test_equal_is_never_different(fields: Any, name: Any, city: Any) -> None:
+    """A record that shows exactly what is wanted never differs, and one that differs is never proof."""
+    record = {"id": 1, "name": name, "full_address": {"city": city}}
+    found = differing(DUALENTRY, fields, record)
+    same = [
+        key
+        for key in found.fields
+        if DUALENTRY.shows(record, key) and json.dumps(DUALENTRY.value(record, key)) == json.dumps(fields[key])
+    ]
+    assert [] == same
+    shown = [key for key in found.fields if DUALENTRY.shows(record, key)]
+    assert shown == [one.field for one in unproven(DUALENTRY, "1", fields, record)]
+
+
+def test_proof() -> None:
+    """An answer that shows all that was asked leaves nothing to say."""
+    assert [] == unproven(DUALENTRY, "42", {"name": "Bolt", "phone": None, "website": "not shown"}, RECORD)
+
+
+def test_no_proof() -> None:
+    """An answer that shows something else is told with both values."""
+    expected = [
+        Problem(STILL.format('"Bolt"', "(empty)"), field="name"),
+        Problem(STILL.format("(empty)", '"5"'), field="phone"),
+    ]
+    assert expected == unproven(DUALENTRY, "42", {"name": None, "phone": "5"}, RECORD)
+
+
+def test_other_record() -> None:
+    """An answer with another record proves nothing, and says so whatever it shows."""
+    expected = [Problem("the API answered with another record (43\\x1b): look at both before going on")]
+    assert expected == unproven(DUALENTRY, "42", {"name": "Bolt"}, RECORD | {"id": "43\x1b"})
+
+
+def test_id_in_another_case() -> None:
+    """An id in the other case is the same record."""
+    assert [] == unproven(VAYU, "65F00000000000000000000A", {}, {"id": "65f00000000000000000000a"})
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [({"name": "Bolt"}, True), ({"name": "x"}, False), ({"phone": None}, True), ({"website": "x"}, False)],
+)
+def test_as_before(before: Any, expected: bool) -> None:
+    """A record is as before when it shows the same values; one that shows them no more is not."""
+    assert expected is is_as_before(DUALENTRY, before, RECORD)
+
+
+def test_hidden() -> None:
+    """Fields that a record does not show are listed."""
+    assert ["website"] == hidden(DUALENTRY, ["name", "website", "full_address.street"], RECORD)
+
+
+def test_neither() -> None:
+    """Where somebody else's hand was in it, all three values are told, and nothing else is."""
+    reason = (
+        'no answer came, and the record now shows {}: it was "Old", and "New" was sent '
+        "(somebody else may have changed it)"
+    )
+    wanted, before = (
+        {"name": "New", "phone": None, "website": "New", "email": "x"},
+        {"name": "Old", "phone": "1", "website": "Old"},
+    )
+    expected = [Problem(reason.format('"Bolt"'), field="name"), Problem(reason.format("(not shown)"), field="website")]
+    assert expected == neither(DUALENTRY, wanted, before, RECORD)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "(empty)"),
+        ("", "(empty)"),
+        ([], "(empty)"),
+        ({"a": None}, "(empty)"),
+        (MISSING, "(not shown)"),
+        (0, "0"),
+        (False, "false"),
+        ("a", '"a"'),
+        ("é\x1b[2J", '"é\\x1b[2J"'),
+        (["é"], '["é"]'),
+        ("x" * 99, f'"{"x" * 79}…"'),
+    ],
+)
+def test_show(value: Any, expected: str) -> None:
+    """Values are shown as people read them, cut, and with nothing in them that a terminal would obey."""
+    assert expected == show(value)
