@@ -250,7 +250,7 @@ def test_address_that_cannot_be_completed(current: Any) -> None:
     """When the customer has no address to complete it from, the change is refused with what is missing."""
     with pytest.raises(ConflictError) as caught:
         ENDPOINT.body({"full_address.city": "Berlin"}, current)
-    expected = "needs full_address.street, full_address.postal_code in the same row (the customer has none yet)"
+    expected = "needs full_address.street, full_address.postal_code in the same row (no current address is there to take them from)"
     assert ("full_address.city", expected) == (caught.value.field, str(caught.value))
 
 

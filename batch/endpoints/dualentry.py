@@ -350,7 +350,7 @@ def _whole_address(parts: Mapping[str, Any], whole: str, current: Record | None)
     if missing:
         listed = ", ".join(f"{whole}.{part}" for part in missing)
         raise ConflictError(
-            f"{whole}.{next(iter(parts))}", f"needs {listed} in the same row (the customer has none yet)"
+            f"{whole}.{next(iter(parts))}", f"needs {listed} in the same row (no current address is there to take them from)"
         )
     return kept | given
 
