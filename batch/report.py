@@ -67,9 +67,10 @@ def check_books(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Out
     told = {outcome: n for outcome, n in outcomes.items() if n and outcome is not Outcome.UNSENT}
     kept = {outcome: n for outcome, n in journal.items() if n and outcome is not Outcome.UNSENT}
     if total != rows or told != kept:
+        listed = ", ".join(f"{outcome.value} {n}" for outcome, n in sorted(kept.items())) or "nothing"
         raise BooksError(
             f"This is a bug in batch: {rows} rows, but the outcomes add up to {total}, "
-            f"and the journal says {dict(sorted(kept.items()))}. The journal is intact; please report it."
+            f"and the journal says {listed}. The journal is intact; please report it."
         )
 
 

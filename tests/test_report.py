@@ -1,0 +1,147 @@
+"""Counts, summary, exit code: the books balance or a bug is admitted; equal reasons are told once."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.errors import BooksError, ExitCode
+from batch.model import Fate, Outcome, Problem
+from batch.report import MAX_REASONS, Summary, check_books, exit_code, group_reasons, seconds_at_limits
+
+UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ({}, ExitCode.OK),
+        ({UPDATED: 1, UNCHANGED: 2}, ExitCode.OK),
+        ({UPDATED: 1, INVALID: 0}, ExitCode.OK),
+        ({INVALID: 1}, ExitCode.FIX_ROWS),
+        ({REJECTED: 1}, ExitCode.FIX_ROWS),
+        ({FAILED: 1}, ExitCode.RUN_AGAIN),
+        ({UNKNOWN: 1}, ExitCode.RUN_AGAIN),
+        ({UNSENT: 1}, ExitCode.RUN_AGAIN),
+        ({INVALID: 9, UNSENT: 1}, ExitCode.RUN_AGAIN),
+    ],
+)
+def test_exit_code(outcomes: Any, expected: ExitCode) -> None:
+    """The exit code says the next step; rows to retry win over rows to fix."""
+    assert expected is exit_code(outcomes)
+
+
+COUNTS = st.dictionaries(st.sampled_from(list(Outcome)), st.integers(0, 99))
+
+
+@given(COUNTS)
+def test_books_that_balance(outcomes: dict[Outcome, int]) -> None:
+    """Any counts that add up to the rows, and that the journal has, are fine; it knows nothing of unsent rows."""
+    journal = {outcome: count for outcome, count in outcomes.items() if outcome is not UNSENT}
+    check_books(sum(outcomes.values()), outcomes, journal)
+
+
+@given(COUNTS, st.integers(-99, 99).filter(bool))
+def test_books_that_do_not_balance(outcomes: dict[Outcome, int], off: int) -> None:
+    """A row too many or too few is never passed over."""
+    with pytest.raises(BooksError):
+        check_books(sum(outcomes.values()) + off, outcomes, outcomes)
+
+
+def test_results_against_the_journal() -> None:
+    """Results that say otherwise than the journal are a bug in batch, in words that help to report it."""
+    with pytest.raises(BooksError) as caught:
+        check_books(3, {UPDATED: 2, FAILED: 1}, {UPDATED: 1, FAILED: 1})
+    expected = (
+        "This is a bug in batch: 3 rows, but the outcomes add up to 3, and the journal says failed 1, updated 1. "
+        "The journal is intact; please report it."
+    )
+    assert (expected, ExitCode.BUG) == (str(caught.value), caught.value.exit_code)
+
+
+def fate(row: int, *problems: Problem, outcome: Outcome = INVALID) -> Fate:
+    return Fate(row, "42", outcome, problems=problems)
+
+
+def test_equal_reasons() -> None:
+    """Equal reasons are one, with how many, the first rows, and the first cell."""
+    fates = [fate(row, Problem("has letters", "phone", "Phone", f"F{row}", f"ext. {row}")) for row in range(2, 12)]
+    (found,), left_out = group_reasons(fates)
+    assert (INVALID, "phone", "has letters", 10) == (found.outcome, found.field, found.reason, found.count)
+    assert ([2, 3, 4, 5, 6], 'F2: "ext. 2"', 0) == (found.rows, found.example, left_out)
+
+
+def test_different_reasons() -> None:
+    """Reasons differ by outcome, field and words; they come by outcome, then the most frequent first."""
+    fates = [
+        fate(2, Problem("a", "name")),
+        fate(3, Problem("a", "phone"), Problem("b", "phone")),
+        fate(4, Problem("a", "phone")),
+        fate(5, Problem("a", "phone"), outcome=REJECTED),
+        fate(6, outcome=FAILED),
+    ]
+    found, _ = group_reasons(fates)
+    expected = [
+        (INVALID, "phone", "a", 2),
+        (INVALID, "name", "a", 1),
+        (INVALID, "phone", "b", 1),
+        (REJECTED, "phone", "a", 1),
+    ]
+    assert expected == [(one.outcome, one.field, one.reason, one.count) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("cell", "seen", "expected"),
+    [("F2", "", "F2"), ("", "x", '"x"'), ("", "", ""), ("F2", "x" * 50, f'F2: "{"x" * 39}…"')],
+)
+def test_example(cell: str, seen: str, expected: str) -> None:
+    """The example shows what there is to show."""
+    assert expected == group_reasons([fate(2, Problem("a", cell=cell, seen=seen))])[0][0].example
+
+
+def test_too_many_reasons() -> None:
+    """A file in which everything is wrong in its own way takes bounded memory, and says what was left out."""
+    found, left_out = group_reasons(fate(row, Problem(f"odd {row}")) for row in range(MAX_REASONS + 7))
+    assert (MAX_REASONS, 7) == (len(found), left_out)
+
+
+def test_summary() -> None:
+    """The summary has the contract's keys in its order, all seven counts, and times in milliseconds."""
+    made = Summary(
+        run_id="r",
+        endpoint="dualentry.customers",
+        input="x.csv",
+        input_sha256="0",
+        started="2026-01-01T00:00:00Z",
+        seconds=1.23456,
+        rows=3,
+        outcomes={UPDATED: 2, UNSENT: 1},
+        requests=4,
+        attempts=5,
+        throttled=1,
+        stopped=None,
+        exit_code=3,
+        files={"results": "results.csv"},
+    ).as_dict()
+    keys = (
+        "run_id endpoint input input_sha256 started seconds rows outcomes requests attempts throttled stopped "
+        "exit_code files"
+    )
+    counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}
+    assert (keys.split(), counts, 1.235) == (list(made), made["outcomes"], made["seconds"])
+
+
+@pytest.mark.parametrize(
+    ("count", "buckets", "expected"),
+    [
+        (0, [(10, 1.0)], 0),
+        (10, [(10, 1.0)], 0),
+        (10_000, [(10, 1.0), (50, 5.0)], 9990),
+        (100, [], 0),
+        (60, [(50, 5.0)], 2),
+    ],
+)
+def test_time_at_the_limits(count: int, buckets: Any, expected: float) -> None:
+    """The slowest of all buckets says how long it takes, after its burst."""
+    assert expected == seconds_at_limits(count, buckets)
