@@ -8,12 +8,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from batch.errors import InputError
 from batch.model import DAMAGE, ROW
-from batch.sources.csv import records
-from batch.sources.csv.record import judge, read_record
+from batch.sources.csv import blocks
+from batch.sources.csv.record import _read_carefully, judge
 from batch.sources.csv.records import Records, Shape, split_lines
 from batch.sources.csv.text import Encoding, TextPieces
 from batch.sources.staging import Rows
@@ -31,9 +32,9 @@ class Pieces(TextPieces):
         self.is_at_end = False
 
 
-def read(text: str, width: int, length: int = 1 << 20) -> list[Row]:
-    """Read all rows the way the program does."""
-    frames = Records("", Pieces(text, length), Shape("x.csv", ",", width, 2)).iter_frames()
+def read(text: str, width: int, length: int = 1 << 20, block: int = 1 << 20) -> list[Row]:
+    """Read all rows the way the program does, from pieces of a length, in blocks of a size."""
+    frames = Records("", Pieces(text, length), Shape("x.csv", ",", width, 2), block).iter_frames()
     return [row for frame in Rows(width, 2).iter_tidy(frames) for row in frame.rows()]
 
 
@@ -41,7 +42,7 @@ def read_carefully(text: str, width: int) -> list[Row]:
     """Read all rows one by one with the careful reader alone."""
     lines, at, number, rows = split_lines(text.removesuffix("\x1a")), 0, 2, []
     while at < len(lines):
-        record = read_record(lines, at, ",", is_end=True)
+        record = _read_carefully(lines, at, ",", is_end=True)
         record = judge(record, lines[at : at + record.lines], width, ",")
         cells = [cell if cell.strip(" \t\n\r\x85\u2028") else None for cell in record.cells[:width]]
         if record.damage or any(cells):
@@ -50,15 +51,17 @@ def read_carefully(text: str, width: int) -> list[Row]:
     return rows
 
 
-@given(MESSY, WIDTHS, st.integers(1, 30))
-@example('a,"b\n', 2, 3)
-@example("a,b\r\nc,d\r", 2, 5)
-@example("a,b\n\nc,d,e\nf\n", 2, 100)
-@example('"a\r\nb",c\r\n', 2, 4)
-@example("a\n\x1a", 1, 1)
-def test_fast_is_careful(text: str, width: int, length: int) -> None:
+@given(MESSY, WIDTHS, st.integers(1, 30), st.integers(1, 30))
+@example('a,"b\n', 2, 3, 3)
+@example("a,b\r\nc,d\r", 2, 5, 1)
+@example("a,b\n\nc,d,e\nf\n", 2, 100, 4)
+@example('"a\r\nb",c\r\n', 2, 4, 2)
+@example("a\n\x1a", 1, 1, 1)
+@example('1,"a\nb"\n2,c\n"', 2, 3, 3)
+@settings(max_examples=300)
+def test_fast_is_careful(text: str, width: int, length: int, block: int) -> None:
     """Any text, cut anywhere, gives the rows that reading record by record gives."""
-    assert read_carefully(text, width) == read(text, width, length) == read(text, width)
+    assert read_carefully(text, width) == read(text, width, length, block) == read(text, width)
 
 
 TABLES = st.integers(1, 4).flatmap(
@@ -108,24 +111,24 @@ def test_column_that_is_blank_at_first() -> None:
 def test_unclosed_quote_costs_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quotation mark without a partner does not take the rest of a large file with it."""
     monkeypatch.setattr("batch.sources.csv.record.MAX_RECORD", 1000)
-    rows = read('1,"a\n' + "2,b\n" * 5000, 2, 500)
+    rows = read('1,"a\n' + "2,b\n" * 5000, 2, 500, 500)
     assert [2, 5002, 5001] == [rows[0][0], rows[-1][0], len(rows)]
     assert [2] == [row[0] for row in rows if row[-1]]
 
 
 def test_line_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Endless text without a line break is refused before it fills the memory."""
-    monkeypatch.setattr(records, "MAX_RECORD", 1000)
-    with pytest.raises(records.InputError) as caught:
-        read("1," + "x" * 5000, 2, 100)
-    assert str(caught.value) == "x.csv, row 2: a line of more than 2,000 characters: this is no table of rows."
+    monkeypatch.setattr(blocks, "MAX_LINE", 1000)
+    with pytest.raises(InputError) as caught:
+        read("1,a\n1," + "x" * 5000, 2, 100, 100)
+    assert str(caught.value) == "x.csv, row 3 has a line of more than 1,000 characters: this is no table of rows."
 
 
 def test_limit_ends_the_reading() -> None:
     """Only the first rows are pulled when there is a limit; blank ones do not count."""
     pieces = Pieces("1,a\n\n2,b\n3,c\n4,d\n" * 1000, 18)
     tidy = Rows(2, 2, limit=2)
-    frames = list(tidy.iter_tidy(Records("", pieces, Shape("x.csv", ",", 2, 2)).iter_frames()))
+    frames = list(tidy.iter_tidy(Records("", pieces, Shape("x.csv", ",", 2, 2), 18).iter_frames()))
     assert [2, 4] == pl.concat(frames)[ROW].to_list()
     assert (2, 1, False) == (tidy.kept, tidy.blank, pieces.is_at_end)
 

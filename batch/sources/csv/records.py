@@ -1,10 +1,9 @@
-"""Text -> frames of rows: the regular lines at once with polars, the others one by one with care.
+"""Blocks of lines -> frames of rows: the regular lines at once with polars, the others one by one with care.
 
 Both ways give the same result: a line goes the fast way only if it is a whole record by itself, of the right width,
 with nothing doubtful in it.
 """
 
-import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +12,15 @@ import polars as pl
 
 from batch.errors import InputError
 from batch.model import DAMAGE, ROW, cell_column
-from batch.sources.csv.record import MAX_RECORD, Record, UnfinishedError, judge, read_record
+from batch.sources.csv.blocks import BLOCK, Blocks
+from batch.sources.csv.record import Record, UnfinishedError, judge, read_record
 from batch.sources.csv.text import TextPieces
 from batch.sources.staging import staged_schema
 
-DIRTY_BYTES = re.compile(rb"\xc2[\x80-\x9f]|\xef\xbf\xbd|\x00")
+CONTROL_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
+WIDE = 200
+"""Columns; beyond, lines are so long that larger blocks are worth it."""
+SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,49 +33,43 @@ class Shape:
     first_row: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The records that begin at doubtful lines of a block, and the line where an unfinished one begins."""
+
+    records: list[tuple[int, Record]]
+    stop: int
+
+
 class Records:
     """Pulls frames of `row`, `c0` …, `damage` from text that begins after the header."""
 
-    def __init__(self, pending: str, pieces: TextPieces, shape: Shape) -> None:
-        self._pending = pending
-        self._pieces = pieces
+    def __init__(self, pending: str, pieces: TextPieces, shape: Shape, block: int = BLOCK) -> None:
+        self._blocks = Blocks(pending, pieces, block * (4 if shape.width > WIDE else 1))
         self._shape = shape
         self._next_row = shape.first_row
         self._schema = staged_schema(shape.width)
+        self._is_regular = _is_regular(shape)
 
     def iter_frames(self) -> Iterator[pl.DataFrame]:
         """Yield the rows, about a megabyte of text at a time; blank lines are left out but counted in the numbers."""
-        is_end = False
-        while not is_end:
-            self._pending += self._pieces.read(len(self._pending))
-            is_end = self._pieces.is_at_end
-            block = self._take_block(is_end=is_end)
-            if block:
-                yield self._frame(block, is_end=is_end)
+        try:
+            while block := self._blocks.take():
+                yield self._long_record(block) if self._blocks.has_grown else self._frame(block)
+        except InputError as error:
+            raise InputError(f"{self._shape.name}, row {self._next_row} {error}") from None
 
-    def _take_block(self, *, is_end: bool) -> str:
-        """Take the whole lines that are there. A CR at the end may be half of a CR LF, so its line waits."""
-        if is_end:
-            block, self._pending = self._pending.removesuffix("\x1a"), ""
-            return block
-        stop = len(self._pending) - self._pending.endswith("\r")
-        cut = max(self._pending.rfind("\n", 0, stop), self._pending.rfind("\r", 0, stop)) + 1
-        if not cut and len(self._pending) > 2 * MAX_RECORD:
-            raise InputError(
-                f"{self._shape.name}, row {self._next_row}: a line of more than {2 * MAX_RECORD:,} characters: "
-                "this is no table of rows."
-            )
-        block, self._pending = self._pending[:cut], self._pending[cut:]
-        return block
-
-    def _frame(self, block: str, *, is_end: bool) -> pl.DataFrame:
+    def _frame(self, block: str) -> pl.DataFrame:
         plain = block.replace("\r\n", "\n").replace("\r", "\n") if "\r" in block else block
-        data = plain.encode()
+        try:
+            data = plain.encode()
+        except UnicodeEncodeError:
+            return self._frame(SURROGATES.sub("\ufffd", block))
         if self._may_be_regular(plain, data):
-            # The sum is right, so a line that is too short means one that is too long, and at that polars raises.
-            with contextlib.suppress(pl.exceptions.ComputeError):
-                return self._number(self._parse(data))
-        return self._mixed(block, plain, is_end=is_end)
+            frame = self._parse(data)
+            if frame is not None:
+                return self._number(frame)
+        return self._mixed(block, plain)
 
     def _may_be_regular(self, plain: str, data: bytes) -> bool:
         """Tell by counting whether the lines are as many cells as they should be, with nothing special in them."""
@@ -83,22 +80,27 @@ class Records:
             and b"\n\n" not in data
             and not data.startswith(b"\n")
             and plain.count(self._shape.delimiter) == lines * (self._shape.width - 1)
-            and (plain.isascii() or not DIRTY_BYTES.search(data))
+            and (plain.isascii() or (b"\xef\xbf\xbd" not in data and not CONTROL_BYTES.search(data)))
         )
 
-    def _parse(self, data: bytes) -> pl.DataFrame:
-        """Let polars read lines that are all regular."""
-        schema = {cell_column(index): pl.String for index in range(self._shape.width)}
-        return pl.read_csv(
-            data,
-            has_header=False,
-            schema=schema,
-            separator=self._shape.delimiter,
-            infer_schema=False,
-            truncate_ragged_lines=False,
-            raise_if_empty=False,
-            glob=False,
-        )
+    def _parse(self, data: bytes) -> pl.DataFrame | None:
+        """Let polars read lines; None if they are not all regular.
+
+        Their sum being right, a line that is too short means one that is too long, and at that polars raises.
+        """
+        try:
+            return pl.read_csv(
+                data,
+                has_header=False,
+                schema={cell_column(index): pl.String for index in range(self._shape.width)},
+                separator=self._shape.delimiter,
+                infer_schema=False,
+                truncate_ragged_lines=False,
+                raise_if_empty=False,
+                glob=False,
+            )
+        except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
+            return None
 
     def _number(self, frame: pl.DataFrame) -> pl.DataFrame:
         numbers = pl.int_range(self._next_row, self._next_row + frame.height, dtype=pl.UInt32, eager=True)
@@ -106,54 +108,77 @@ class Records:
         return self._complete(frame, numbers)
 
     def _complete(self, frame: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:
-        damage = pl.lit(None, pl.String).alias(DAMAGE)
-        return frame.with_columns(numbers.alias(ROW), damage).select(list(self._schema))
+        damage = pl.Series(DAMAGE, [None], dtype=pl.String).new_from_index(0, frame.height)
+        return pl.DataFrame([numbers.alias(ROW), *frame.get_columns(), damage])
 
-    def _mixed(self, block: str, plain: str, *, is_end: bool) -> pl.DataFrame:
+    def _mixed(self, block: str, plain: str) -> pl.DataFrame:
         """Read a block in which some lines need care."""
         lines = pl.Series("line", [plain.removesuffix("\n")]).str.split("\n").explode().to_frame().with_row_index("at")
-        lines = lines.with_columns(good=_is_regular(self._shape), blank=pl.col("line") == "")
+        lines = lines.with_columns(good=self._is_regular, blank=pl.col("line") == "")
         doubtful = lines.filter(~pl.col("good") & ~pl.col("blank"))["at"].to_list()
-        records, stop = self._read_doubtful(block, doubtful, lines.height, is_end=is_end)
-        swallowed = [at + n for at, record in records for n in range(1, record.lines)]
-        lines = lines.head(stop).with_columns(swallowed=pl.col("at").is_in(swallowed))
-        lines = lines.with_columns(number=self._next_row + pl.col("at") - pl.col("swallowed").cum_sum()).filter(
-            ~pl.col("swallowed")
+        found = self._read_doubtful(block, doubtful) if doubtful else _Found([], lines.height)
+        swallowed = [at + more for at, record in found.records for more in range(1, record.lines)]
+        lines = (
+            lines.head(found.stop).filter(~pl.col("at").is_in(swallowed)).drop("at").with_row_index(ROW, self._next_row)
         )
         self._next_row += lines.height
         good = lines.filter("good")
         parsed = self._parse(good["line"].str.join("\n").item().encode() if good.height else b"")
-        return pl.concat([self._complete(parsed, good["number"]), self._doubtful_frame(records, lines)]).sort(ROW)
+        assert parsed is not None  # noqa: S101 -- every good line has the right width, so polars cannot refuse one
+        numbers = lines.filter(~pl.col("good") & ~pl.col("blank"))[ROW]
+        doubted = self._records_frame([record for _, record in found.records], numbers)
+        return pl.concat([self._complete(parsed, good[ROW]), doubted]).sort(ROW)
 
-    def _read_doubtful(
-        self, block: str, doubtful: list[int], height: int, *, is_end: bool
-    ) -> tuple[list[tuple[int, Record]], int]:
-        """Read the records that begin at doubtful lines; return them and where an unfinished one begins."""
-        found: list[tuple[int, Record]] = []
-        if not doubtful:
-            return found, height
+    def _read_doubtful(self, block: str, doubtful: list[int]) -> _Found:
+        """Read the records that begin at doubtful lines; put an unfinished one back, with all that follows it."""
         lines = split_lines(block)
+        found: list[tuple[int, Record]] = []
         after = 0
         for at in doubtful:
             if at < after:
                 continue
             try:
-                record = read_record(lines, at, self._shape.delimiter, is_end=is_end)
+                record = self._read_record(lines, at)
             except UnfinishedError:
-                self._pending = "".join(lines[at:]) + self._pending
-                return found, at
+                rest = "".join(lines[at:])
+                if at:
+                    self._blocks.put_back(rest)
+                else:
+                    self._blocks.grow(rest)
+                return _Found(found, at)
             after = at + record.lines
-            found.append((at, judge(record, lines[at:after], self._shape.width, self._shape.delimiter)))
-        return found, height
+            found.append((at, record))
+        return _Found(found, len(lines))
 
-    def _doubtful_frame(self, records: list[tuple[int, Record]], lines: pl.DataFrame) -> pl.DataFrame:
+    def _read_record(self, lines: list[str], at: int) -> Record:
+        record = read_record(lines, at, self._shape.delimiter, is_end=self._blocks.is_at_end)
+        return judge(record, lines[at : at + record.lines], self._shape.width, self._shape.delimiter)
+
+    def _long_record(self, block: str) -> pl.DataFrame:
+        """Read the first record of a block that has grown for it, and put the rest back."""
+        lines = split_lines(block)
+        try:
+            record = self._read_record(lines, 0)
+        except UnfinishedError:
+            self._blocks.grow(block)
+            return pl.DataFrame(schema=self._schema)
+        self._blocks.put_back("".join(lines[record.lines :]))
+        self._next_row += 1
+        return self._records_frame([record], pl.Series([self._next_row - 1]))
+
+    def _records_frame(self, records: list[Record], numbers: pl.Series) -> pl.DataFrame:
         width = self._shape.width
-        numbers = dict(lines.filter(~pl.col("good"), ~pl.col("blank")).select("at", "number").iter_rows())
-        rows = [
-            (numbers[at], *record.cells[:width], *[None] * (width - len(record.cells)), record.damage_text)
-            for at, record in records
+        columns = zip(*(_fit(record.cells, width) for record in records), strict=True) if records else [()] * width
+        series = [
+            numbers.cast(pl.UInt32).alias(ROW),
+            *(pl.Series(cell_column(index), cells, dtype=pl.String) for index, cells in enumerate(columns)),
+            pl.Series(DAMAGE, [record.damage_text for record in records], dtype=pl.String),
         ]
-        return pl.DataFrame(rows, schema=self._schema, orient="row")
+        return pl.DataFrame(series)
+
+
+def _fit(cells: list[str], width: int) -> list[str | None]:
+    return [*cells[:width], *[None] * (width - len(cells))]
 
 
 def split_lines(text: str) -> list[str]:
