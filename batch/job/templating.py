@@ -15,9 +15,9 @@ from batch.job.connection import Connection, fetch_definitions
 from batch.job.pulling import new_file
 from batch.job.target import Target, World, make_endpoint, make_target
 from batch.model import Field
-from batch.results.tables import write_table
+from batch.results import template
 from batch.sender import StopSign
-from batch.settings import Settings
+from batch.settings import DEFAULT_CLEAR, Settings
 
 Note = Callable[[str], None]
 
@@ -56,11 +56,12 @@ def _definitions(settings: Settings, target: Target, world: World, note: Note) -
     return found
 
 
-def write_template(path: Path, columns: Sequence[Field]) -> None:
+def write_template(path: Path, columns: Sequence[Field], *, clear_token: str = DEFAULT_CLEAR) -> None:
     """Write an empty spreadsheet with these columns; a CSV file is its header alone."""
     file = new_file(path)
     try:
-        write_table(file.made, path.suffix.lower(), [one.name for one in columns], lambda: ())
+        made = [template.template_column(one) for one in columns]
+        template.write_template(file.made, path.suffix.lower(), made, clear=clear_token)
         file.keep()
     except OSError as error:
         raise FolderError(f"{path}: it cannot be written ({error.strerror or error}).") from None

@@ -47,7 +47,8 @@ def template_column(field: Field) -> TemplateColumn:
     form: Literal["text", "number", "date"] = "text"
     if not choices and kind in ("number", "currency", "date"):
         form = "date" if kind == "date" else "number"
-    note = "one of the list" if choices else field.form or field.limits
+    several = "one or several of the list, with semicolons between them"
+    note = (several if kind == "multi_select" else "one of the list") if choices else field.form or field.limits
     return TemplateColumn(field.name, note, choices, form, is_id=kind == "id", is_clearable=field.nullable)
 
 
