@@ -43,9 +43,9 @@ class Settings(BaseModel):
     limit: int | None = Field(default=None, ge=1)
     key: str | None = None
     max_at_once: int = Field(default=DEFAULT_AT_ONCE, ge=1, le=1024)
-    max_per_second: float | None = Field(default=None, gt=0)
+    max_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_attempts: int = Field(default=6, ge=1, le=100)
-    max_wait: float = Field(default=300.0, ge=0)
+    max_wait: float = Field(default=300.0, ge=0, allow_inf_nan=False)
     max_failures: str | None = None
     max_clears: str | None = None
     canary: int | None = Field(default=None, ge=0)
@@ -85,7 +85,8 @@ class Settings(BaseModel):
 
 
 IN_FILE = frozenset(Settings.model_fields) - {"input", "plan", "json_output"} | {"json"}
-OF_ENDPOINT = {"vayu.customers": frozenset({"sparse"})}
+OF_ENDPOINT: dict[str, frozenset[str]] = {"vayu.customers": frozenset({"sparse"}), "dualentry.customers": frozenset()}
+_APIS = frozenset(name.partition(".")[0] for name in OF_ENDPOINT)
 
 
 def make_settings(values: Mapping[str, Any]) -> Settings:
@@ -131,35 +132,39 @@ def read_file(folders: Sequence[Path], endpoint: str | None) -> dict[str, Any]:
 
 def _read_toml(path: Path, endpoint: str | None) -> dict[str, Any]:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a mark in front
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: it cannot be read: {error}") from None
-    values: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, Mapping) and key.partition(".")[0] in _APIS:
-            continue
-        values[_known(key, IN_FILE - {"sparse"}, path)] = value
-    name = str(values.get("endpoint") or endpoint or "")
-    for known in OF_ENDPOINT:
-        for key, value in _table(data, known, path).items():
-            option = _known(key, OF_ENDPOINT[known], path)
-            values |= {option: value} if known == name else {}
+    tables = _tables(data, path)
+    plain = {key: value for key, value in data.items() if not (isinstance(value, Mapping) and _api(key) in _APIS)}
+    for known, options in OF_ENDPOINT.items():
+        for key in options & plain.keys():
+            raise SettingsError(f'{path}: "{key}" belongs under [{known}].')
+    values = {_known(key, IN_FILE, path): value for key, value in plain.items()}
+    name = str(endpoint or values.get("endpoint") or "")
+    for known, table in tables.items():
+        found = {_known(key, OF_ENDPOINT[known], path): value for key, value in table.items()}
+        values |= found if known == name else {}
     if "json" in values:
         values["json_output"] = values.pop("json")
     return values
 
 
-_APIS = {"vayu", "dualentry"}
+def _api(key: str) -> str:
+    return key.partition(".")[0]
 
 
-def _table(data: Mapping[str, Any], endpoint: str, path: Path) -> Mapping[str, Any]:
-    """Find `[vayu.customers]`, which TOML nests, or `["vayu.customers"]`."""
-    api, _, kind = endpoint.partition(".")
-    nested = data.get(api)
-    found = data.get(endpoint) or (nested.get(kind) if isinstance(nested, Mapping) else None) or {}
-    if not isinstance(found, Mapping):
-        raise SettingsError(f"{path}: [{endpoint}] must be a table.")
-    return found
+def _tables(data: Mapping[str, Any], path: Path) -> dict[str, Mapping[str, Any]]:
+    """Find the endpoints' tables: `[vayu.customers]`, which TOML nests, or `["vayu.customers"]`."""
+    named: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and _api(key) in _APIS:
+            named |= {key: value} if "." in key else {f"{key}.{kind}": table for kind, table in value.items()}
+    for name, table in named.items():
+        _known(name, frozenset(OF_ENDPOINT), path)
+        if not isinstance(table, Mapping):
+            raise SettingsError(f"{path}: [{name}] must be a table.")
+    return named
 
 
 def _known(key: str, options: frozenset[str], path: Path) -> str:
@@ -167,7 +172,7 @@ def _known(key: str, options: frozenset[str], path: Path) -> str:
     if name in options:
         return name
     near = get_close_matches(name, sorted(options), n=1)
-    hint = f"; did you mean {near[0].replace('_', '-')}?" if near else ""
+    hint = f"; did you mean {near[0].replace('_', '-')}?" if near else "."
     raise SettingsError(f'{path}: there is no setting "{key}"{hint}')
 
 
@@ -188,7 +193,15 @@ def read_credentials(
             f"No credential: set the environment variable {missing[0]}, or name a file that holds it (--token-file).\n"
             "To try things out without one:  --sandbox"
         )
+    for name, value in found.items():
+        if not _CREDENTIAL.fullmatch(value):
+            raise CredentialError(
+                f"{name}: it has a space, a line break or a character outside of plain ASCII in it. Copy it again."
+            )
     return found, warnings
+
+
+_CREDENTIAL = re.compile(r"[\x21-\x7e]+")  # what a header can carry
 
 
 def _read_token_file(path: Path, names: Sequence[str], warnings: list[str]) -> dict[str, str]:
@@ -202,7 +215,8 @@ def _read_token_file(path: Path, names: Sequence[str], warnings: list[str]) -> d
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     pairs = dict(line.partition("=")[::2] for line in lines if line.partition("=")[0].strip() in names)
     if pairs:
-        return {name.strip(): value.strip().strip("\"'") for name, value in pairs.items()}
+        values = {name.strip(): value.strip().strip("\"'") for name, value in pairs.items()}
+        return {name: value for name, value in values.items() if value}
     if len(lines) != 1:
         raise CredentialError(f"--token-file {path}: it should hold the token alone, or lines such as {names[0]}=….")
     return {names[0]: lines[0]}

@@ -1,0 +1,238 @@
+"""Options, environment and batch.toml -> one frozen value; credentials from the environment or a file only."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from batch.errors import CredentialError, ExitCode, SettingsError
+from batch.settings import Settings, make_settings, read_credentials, read_file
+
+NAMES = {"VAYU_API_TOKEN": True, "VAYU_CLIENT_ID": False}
+
+
+def refused(**values: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(values)
+    assert ExitCode.COULD_NOT_START == caught.value.exit_code
+    return str(caught.value)
+
+
+def test_defaults() -> None:
+    """The defaults are the contract's."""
+    made = make_settings({})
+    expected = ("<clear>", 6, 300.0, "skip", True, False, False)
+    assert expected == (
+        made.clear_token, made.max_attempts, made.max_wait, made.invalid, made.compare, made.new, made.sparse
+    )  # fmt: skip
+
+
+def test_frozen() -> None:
+    """Nobody changes the settings of a job."""
+    with pytest.raises(ValidationError):
+        make_settings({}).yes = True  # type: ignore[misc]  # that is what is tested
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"clear_token": " "}, "--clear-token ' ': it must not be blank, or every blank cell would clear its field."),
+        ({"clear_token": ""}, "--clear-token '': String should have at least 1 character."),
+        ({"delimiter": ";;"}, "--delimiter ';;': it must be one character, such as ; or , or \"tab\"."),
+        ({"delimiter": '"'}, '--delimiter \'"\': it must be one character, such as ; or , or "tab".'),
+        ({"limit": 0}, "--limit 0: it should be greater than or equal to 1."),
+        ({"max_at_once": 0}, "--max-at-once 0: it should be greater than or equal to 1."),
+        ({"max_per_second": 0}, "--max-per-second 0: it should be greater than 0."),
+        ({"max_per_second": float("inf")}, "--max-per-second inf: it should be a finite number."),
+        ({"max_wait": float("nan")}, "--max-wait nan: it should be a finite number."),
+        ({"max_wait": -1}, "--max-wait -1: it should be greater than or equal to 0."),
+        ({"max_attempts": 0}, "--max-attempts 0: it should be greater than or equal to 1."),
+        (
+            {"max_failures": "many"},
+            "--max-failures 'many': it should be a number of rows (50) or a share of them (5%).",
+        ),
+        (
+            {"max_failures": "101%"},
+            "--max-failures '101%': it should be a number of rows (50) or a share of them (5%).",
+        ),
+        ({"decimal": ";"}, "--decimal ';': it should be '.' or ','."),
+        ({"invalid": "x"}, "--invalid 'x': it should be 'skip' or 'abort'."),
+        ({"json_output": "x"}, "--json 'x': it should be a valid boolean, unable to interpret input."),
+    ],
+)
+def test_values_that_make_no_sense(values: dict[str, Any], expected: str) -> None:
+    """A value that makes no sense is named with its option, and with what would."""
+    assert expected == refused(**values)
+
+
+def test_all_at_once() -> None:
+    """Every value that makes no sense is told, one a line."""
+    assert ["--limit", "--max-wait"] == [line.split()[0] for line in refused(limit=0, max_wait=-1).splitlines()]
+
+
+@pytest.mark.parametrize(("given", "expected"), [("tab", "\t"), ("\\t", "\t"), (";", ";"), ("\t", "\t"), (None, None)])
+def test_delimiter(given: str | None, expected: str | None) -> None:
+    """A tab can be spelt."""
+    assert expected == make_settings({"delimiter": given}).delimiter
+
+
+@pytest.mark.parametrize(("given", "expected"), [(50, "50"), ("5%", "5%"), ("0.5 %", "0.5 %"), (None, None)])
+def test_max_failures(given: Any, expected: str | None) -> None:
+    """A limit of failures is a number of rows or a share of them."""
+    assert expected == make_settings({"max_failures": given}).max_failures
+
+
+def test_clear_token_is_trimmed() -> None:
+    """Cells are compared without spaces around them, and so is the token."""
+    assert "NULL" == Settings(**{"clear_token": " NULL "}).clear_token
+
+
+# -- batch.toml -----------------------------------------------------------------------------------------------------
+
+
+def toml(folder: Path, text: str) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    (folder / "batch.toml").write_text(text, encoding="utf-8")
+    return [folder]
+
+
+def test_file(tmp_path: Path) -> None:
+    """A file spells options as the command line does, with - or _."""
+    text = 'endpoint = "vayu.customers"\nmax-wait = 60\nmax_at_once = 4\njson = true\n[map]\nNotes = ""\n'
+    expected = {
+        "endpoint": "vayu.customers",
+        "max_wait": 60,
+        "max_at_once": 4,
+        "json_output": True,
+        "map": {"Notes": ""},
+    }
+    assert expected == read_file(toml(tmp_path, text), None)
+
+
+def test_nearest_file(tmp_path: Path) -> None:
+    """The file beside the input goes before the one in the current folder, and no file is no problem."""
+    first, second = tmp_path / "a", tmp_path / "b"
+    toml(second, "limit = 2")
+    assert ({"limit": 2}, {}) == (read_file([first, second], None), read_file([first], None))
+    toml(first, "limit = 1")
+    assert {"limit": 1} == read_file([first, second], None)
+
+
+def test_file_with_a_mark(tmp_path: Path) -> None:
+    """A byte order mark, as editors on Windows write it, does no harm."""
+    assert {"limit": 1} == read_file(toml(tmp_path, "\ufefflimit = 1"), None)
+
+
+@pytest.mark.parametrize("table", ["[vayu.customers]", '["vayu.customers"]'])
+@pytest.mark.parametrize(
+    ("option", "in_file", "is_sparse"),
+    [
+        ("vayu.customers", "", True), ("dualentry.customers", "", False), (None, "vayu.customers", True),
+        ("vayu.customers", "dualentry.customers", True), ("dualentry.customers", "vayu.customers", False),
+    ],
+)  # fmt: skip
+def test_settings_of_an_endpoint(tmp_path: Path, table: str, option: str | None, in_file: str, is_sparse: bool) -> None:
+    """An endpoint's own settings hold for it alone, and the option names it before the file does."""
+    line = f'endpoint = "{in_file}"\n' if in_file else ""
+    found = read_file(toml(tmp_path, f"{line}{table}\nsparse = true\n"), option)
+    assert is_sparse is found.get("sparse", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("max_waits = 1", 'there is no setting "max_waits"; did you mean max-wait?'),
+        ("zzz = 1", 'there is no setting "zzz".'),
+        ("sparse = true", '"sparse" belongs under [vayu.customers].'),
+        ("plan = 'x'", 'there is no setting "plan".'),
+        ("[vayu.customers]\nsparce = true", 'there is no setting "sparce"; did you mean sparse?'),
+        ("[vayu.customer]\nsparse = true", 'there is no setting "vayu.customer"; did you mean vayu.customers?'),
+        ("[vayu]\nsparse = true", 'there is no setting "vayu.sparse"; did you mean vayu.customers?'),
+        ("[dualentry.customers]\nsparse = true", 'there is no setting "sparse".'),
+        ("[vayu]\ncustomers = 1", "[vayu.customers] must be a table."),
+        ("limit = ", "it cannot be read: Invalid value (at end of document)"),
+    ],
+)
+def test_file_that_makes_no_sense(tmp_path: Path, text: str, expected: str) -> None:
+    """A misspelt key or table is never passed over: the message names the file, and the nearest key."""
+    with pytest.raises(SettingsError) as caught:
+        read_file(toml(tmp_path, text), None)
+    assert f"{tmp_path / 'batch.toml'}: {expected}" == str(caught.value)
+
+
+# -- credentials ----------------------------------------------------------------------------------------------------
+
+
+def test_credentials_of_the_environment() -> None:
+    """Credentials come from the environment, without spaces around them; others are left alone."""
+    environment = {"VAYU_API_TOKEN": " t \n", "VAYU_CLIENT_ID": "", "DUALENTRY_API_KEY": "k"}
+    assert ({"VAYU_API_TOKEN": "t"}, []) == read_credentials(NAMES, None, environment)
+
+
+def token_file(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
+    path = tmp_path / "token"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("abc=\n", {"VAYU_API_TOKEN": "abc="}),
+        ("# mine\n\nabc\n", {"VAYU_API_TOKEN": "abc"}),
+        ("\ufeffVAYU_API_TOKEN = 'a=b'\nVAYU_CLIENT_ID=c\nOTHER=x\n", {"VAYU_API_TOKEN": "a=b", "VAYU_CLIENT_ID": "c"}),
+        ("VAYU_API_TOKEN=a\nVAYU_CLIENT_ID=\n", {"VAYU_API_TOKEN": "a", "VAYU_CLIENT_ID": "e"}),
+    ],
+)
+def test_token_file(tmp_path: Path, text: str, expected: dict[str, str]) -> None:
+    """A token file holds the token alone or NAME=value lines, and goes before the environment."""
+    environment = {"VAYU_CLIENT_ID": "e"} if expected.get("VAYU_CLIENT_ID") == "e" else {}
+    assert (expected, []) == read_credentials(NAMES, token_file(tmp_path, text), environment)
+
+
+def test_open_token_file(tmp_path: Path) -> None:
+    """A token file that others can read is used, with a warning and the way to close it."""
+    path = token_file(tmp_path, "abc", 0o644)
+    expected = [f"{path} can be read by other users of this machine. Close it:  chmod 600 {path}"]
+    assert expected == read_credentials(NAMES, path, {})[1]
+
+
+def no_credential(file: Path | None, environment: dict[str, str]) -> str:
+    with pytest.raises(CredentialError) as caught:
+        read_credentials(NAMES, file, environment)
+    return str(caught.value)
+
+
+def test_no_credential(tmp_path: Path) -> None:
+    """Without a credential, the message names the variable, the file, and the way to try things out."""
+    expected = (
+        "No credential: set the environment variable VAYU_API_TOKEN, or name a file that holds it (--token-file).\n"
+        "To try things out without one:  --sandbox"
+    )
+    assert expected == no_credential(None, {"VAYU_API_TOKEN": " ", "VAYU_CLIENT_ID": "c"})
+    assert expected == no_credential(token_file(tmp_path, "VAYU_API_TOKEN=\n"), {})
+
+
+@pytest.mark.parametrize("value", ["a b", "a\nb", "sëcret", "“quoted”", "a\u200bb", "a\x00b"])
+def test_credential_that_cannot_be_sent(value: str) -> None:
+    """A credential that no header can carry is refused before anything begins, and is not shown."""
+    message = no_credential(None, {"VAYU_API_TOKEN": value})
+    expected = "it has a space, a line break or a character outside of plain ASCII in it. Copy it again."
+    assert f"VAYU_API_TOKEN: {expected}" == message
+
+
+@pytest.mark.parametrize("text", ["", "a\nb\n", "OTHER=x\nANOTHER=y\n"])
+def test_token_file_of_another_kind(tmp_path: Path, text: str) -> None:
+    """A file that is no token file is refused, without what is in it."""
+    path = token_file(tmp_path, text)
+    expected = f"--token-file {path}: it should hold the token alone, or lines such as VAYU_API_TOKEN=…."
+    assert expected == no_credential(path, {})
+
+
+def test_token_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """A token file that is missing, a folder or binary is refused."""
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "missing", tmp_path, tmp_path / "binary"):
+        assert f"--token-file {path}: the file cannot be read as text." == no_credential(path, {})
