@@ -35,7 +35,7 @@ from batch.results.failures import OUR_COLUMNS, field_text, message_text, origin
 MAX_NOTES = 10_000
 """Notes on cells; spreadsheet programs get slow with more. The column batch_message has them all."""
 NO_VALUE_NOTE = "The value of this cell is not known: {reason}. Type the value, or empty the cell."
-UNWRITABLE = "its text is longer than a cell can hold"
+UNWRITABLE = "its text is too long for a cell, or has characters that no workbook can hold"
 WIDEST = 60
 HEAD = {"bold": True, "bottom": 1, "bg_color": "#DDEBF7"}
 TO_EDIT = {"bg_color": "#FFEB9C", "font_color": "#7F6000"}

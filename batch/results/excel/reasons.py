@@ -38,7 +38,8 @@ class Reasons:
         """Count a row that stands in row `row` of the workbook."""
         self.rows += 1
         self.to_edit += fate.outcome in NEEDS_EDIT
-        problems = {(problem.header or problem.field, problem.reason) for problem in fate.problems} or {("", "")}
+        found = [(problem.header or problem.field, problem.reason) for problem in fate.problems]
+        problems = dict.fromkeys(found) or {("", ""): None}
         for column, reason in problems:
             key = (fate.outcome, column, shorten(visible(reason), 300))
             if key not in self._groups and len(self._groups) >= MAX_REASONS:
