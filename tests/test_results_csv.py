@@ -1,5 +1,7 @@
 """The failures file of a CSV input is written as the input was, and is the next input."""
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -177,3 +179,28 @@ def test_letters_that_the_encoding_lacks(tmp_path: Path) -> None:
         b"1;M\xfcller \x80\x81;2;rejected;;is not ?\xf3??\n"
         == (tmp_path / "failures.csv").read_bytes().splitlines(keepends=True)[1]
     )
+
+
+def squared(data: bytes) -> bytes:
+    """What a spreadsheet program makes of a CSV file: every row with the same number of cells."""
+    rows = list(csv.reader(io.StringIO(data.decode(), newline="")))
+    width = max(map(len, rows))
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([*row, *[""] * (width - len(row))] for row in rows)
+    return out.getvalue().encode()
+
+
+@pytest.mark.parametrize("data", [data for data in DAMAGED if data.isascii() and b"\x00" not in data])
+def test_damaged_rows_stay_damaged_when_saved_by_a_spreadsheet_program(data: bytes, tmp_path: Path) -> None:
+    """A damaged row that was squared up is noticed by where our cells stand, and no value is taken for another."""
+    first = staged(tmp_path, data)
+    second = staged(tmp_path, squared(failures(tmp_path, first)), "failures.csv")
+    third = staged(tmp_path, squared(failures(tmp_path, second)), "failures.csv")
+    assert whole(first) == whole(second) == whole(third)
+
+
+def test_corrected_row_is_whole(tmp_path: Path) -> None:
+    """A damaged row is whole when its cells were moved, or when it was written again without ours."""
+    header = b"id,name,city,batch_row,batch_outcome,batch_field,batch_message\n"
+    rows = b'1,"a, b",c,2,invalid,,has 4 cells\n2,d,e,,,,\n3,f,g,4,invalid,,\n'
+    assert [True, True, True] == whole(staged(tmp_path, header + rows, "failures.csv"))

@@ -115,10 +115,13 @@ def _raw(damage: str) -> str | None:
 
 
 def _without_ours(cells: list[str]) -> list[str]:
-    """Leave out the cells that an earlier failures file added at the end."""
-    tail = cells[-len(OUR_COLUMNS) :]
-    if len(tail) == len(OUR_COLUMNS) and tail[0].isdecimal() and tail[1] in set(Outcome):
-        return cells[: -len(OUR_COLUMNS)]
+    """Leave out the cells that an earlier failures file added at the end, and what a spreadsheet program put after."""
+    end = len(cells)
+    while end and not cells[end - 1].strip():
+        end -= 1
+    for start in range(max(end - len(OUR_COLUMNS), 0), end - 1):
+        if cells[start].strip().isdecimal() and cells[start + 1].strip() in set(Outcome):
+            return cells[:start]
     return cells
 
 

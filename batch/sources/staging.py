@@ -36,7 +36,7 @@ def rows_at_once(columns: int) -> int:
 
 
 class Rows:
-    """Counts what goes by: rows kept, blank ones between them, and the columns that had a value."""
+    """Counts what goes by: rows kept, blank ones between them, and the columns that had a value in a row to be trusted."""
 
     def __init__(self, columns: int, first_row: int, limit: int | None = None) -> None:
         self.cells = [cell_column(index) for index in range(columns)]
@@ -82,7 +82,7 @@ class Rows:
     def _note_filled(self, frame: pl.DataFrame) -> None:
         open_cells = [name for name in self.cells if name not in self.filled]
         if open_cells and frame.height:
-            counts = frame.select(pl.col(open_cells).count()).row(0)
+            counts = frame.filter(pl.col(DAMAGE).is_null()).select(pl.col(open_cells).count()).row(0)
             self.filled.update(name for name, count in zip(open_cells, counts, strict=True) if count)
 
 

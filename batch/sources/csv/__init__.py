@@ -4,7 +4,6 @@ The way: `text` finds the encoding and pulls pieces, `head` finds the delimiter 
 into frames, and this module puts them together into `input.parquet`.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +12,7 @@ from batch.errors import InputError
 from batch.guard import unguarded
 from batch.model import CsvDialect, Staged, cell_column
 from batch.sources.csv.head import Head, read_head
+from batch.sources.csv.ours import is_ours, iter_ours
 from batch.sources.csv.records import Records, Shape
 from batch.sources.csv.text import TextPieces, find_encoding
 from batch.sources.input import Input, ReadOptions
@@ -27,8 +27,8 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     shape = Shape(input.name, head.delimiter, len(head.headers), head.first_row)
     rows = Rows(shape.width, shape.first_row, options.limit)
     frames = Records(head.rest, pieces, shape).iter_frames()
-    if _is_ours(head):
-        frames = _iter_unguarded(frames, shape.width)
+    if is_ours(head.headers):
+        frames = iter_ours(frames, head.headers, head.delimiter)
     path = write_frames(rows.iter_tidy(frames), staged_schema(shape.width), folder)
     if not rows.kept:
         path.unlink()
@@ -45,22 +45,11 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     )
 
 
-def _is_ours(head: Head) -> bool:
-    """Tell whether this is a failures file, in which formula-like texts were made safe."""
-    return any(header.strip().casefold() == "batch_row" for header in head.headers)
-
-
-def _iter_unguarded(frames: Iterator[pl.DataFrame], width: int) -> Iterator[pl.DataFrame]:
-    cells = [unguarded(pl.col(cell_column(index))) for index in range(width)]
-    for frame in frames:
-        yield frame.with_columns(cells)
-
-
 def _headers(head: Head, rows: Rows) -> tuple[str, ...]:
     """The headers without empty ones at the end whose columns are empty too."""
     headers = list(head.headers)
     while headers and not headers[-1].strip() and cell_column(len(headers) - 1) not in rows.filled:
         headers.pop()
-    if not _is_ours(head):
+    if not is_ours(headers):
         return tuple(headers)
     return tuple(pl.Series(headers, dtype=pl.String).to_frame("header").select(unguarded(pl.col("header"))).to_series())

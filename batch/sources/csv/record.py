@@ -41,12 +41,15 @@ class Record:
 
     @property
     def damage_text(self) -> str | None:
-        if not self.damage:
-            return None
-        return "[" + ",".join(map(_damage_text, self.damage)) + "]"
+        return damage_text(self.damage) if self.damage else None
 
 
-def _damage_text(damage: Damage) -> str:
+def damage_text(damage: Sequence[Damage]) -> str:
+    """Write damage as the JSON of the column `damage`."""
+    return "[" + ",".join(map(_one_damage, damage)) + "]"
+
+
+def _one_damage(damage: Damage) -> str:
     index, seen, reason = damage
     return f"[{'null' if index is None else index},{encode_basestring(seen)},{encode_basestring(reason)}]"
 
