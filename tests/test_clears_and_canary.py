@@ -54,7 +54,9 @@ def test_enough_clears(office: Office, rows: int, clears: int, limit: str | None
     assert 0 == closing.summary.exit_code
 
 
-@pytest.mark.parametrize(("limit", "reason"), [("0", "1 of 3 rows (33%)"), ("30%", "1 of 3 rows (33%)"), ("2", "3 of 3 rows (100%)")])
+@pytest.mark.parametrize(
+    ("limit", "reason"), [("0", "1 of 3 rows (33%)"), ("30%", "1 of 3 rows (33%)"), ("2", "3 of 3 rows (100%)")]
+)
 def test_own_limit(office: Office, limit: str, reason: str) -> None:
     """A limit of one's own counts from the first cell on."""
     with pytest.raises(TooManyClearsError, match=re.escape(f"phone would be cleared on {reason}")):

@@ -26,7 +26,9 @@ from batch.cli.options import (
     run_options,
     silent_options,
     to_settings,
+    to_undo_settings,
     to_where,
+    undo_options,
 )
 from batch.errors import BatchError, ExitCode
 
@@ -138,6 +140,35 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
     for line in pulled.lines(found, settings):
         screen.say(line)
     sys.exit(ExitCode.FIX_ROWS if found.missing else ExitCode.OK)
+
+
+@batch.command(short_help="Put back what a run changed.")
+@click.argument("run_folder", type=click.Path(file_okay=False))
+@undo_options
+def undo(run_folder: str, **values: Any) -> None:
+    """Put back what the run in RUN_FOLDER changed, where nobody changed it since; endpoint and host are the run's.
+
+    A field that is not as the run left it is kept, and named. An undo is a run of its own, in a folder inside of
+    RUN_FOLDER, and can be undone.
+    """
+    from pathlib import Path
+
+    from batch import job
+    from batch.cli import pages
+    from batch.cli.screen import Screen
+
+    settings = to_undo_settings(values)
+    screen = Screen(settings)
+    try:
+        closing = job.undo(Path(run_folder), settings, screen, job.World(os.environ))
+    except job.Declined:
+        raise BatchError("Nothing was sent.") from None
+    finally:
+        screen.leave()
+    if settings.json_output:
+        click.echo(pages.as_json(closing.summary))
+    pages.show_closing(screen, closing)
+    sys.exit(closing.summary.exit_code)
 
 
 @batch.command(short_help="Make the results files again.")

@@ -134,6 +134,21 @@ def silent_options(command: F) -> F:
     return command
 
 
+def undo_options(command: F) -> F:
+    """Add what taking back needs: the run says the rest."""
+    given = {"max_failures", "max_clears", "canary", "yes"}
+    sending = [one for one in RUN_OPTIONS if _name_of(one) in given]
+    for option in reversed((*CONNECTION_OPTIONS, *sending, *JSON_AND_QUIET)):
+        command = option(command)
+    return command
+
+
+def _name_of(option: Callable[[Any], Any]) -> str:
+    def command() -> None: ...
+
+    return str(option(command).__click_params__[0].name)
+
+
 def pull_options(command: F) -> F:
     """Add what pulling needs."""
     for option in reversed(PULL_OPTIONS):
@@ -167,6 +182,15 @@ def to_settings(values: Mapping[str, Any]) -> Any:
     if not settings.get("endpoint"):
         raise click.UsageError("Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints")
     return make_settings(settings)
+
+
+def to_undo_settings(values: Mapping[str, Any]) -> Any:
+    """Merge options, environment and the settings of `batch.toml` that are about sending; raises SettingsError."""
+    from batch.settings import make_settings, read_file
+
+    given = {name: value for name, value in values.items() if value is not None}
+    from_file = read_file([Path.cwd()], None)
+    return make_settings({name: value for name, value in from_file.items() if name in values} | given)
 
 
 def _mapping(options: tuple[str, ...], environment: Mapping[str, str]) -> dict[str, str]:

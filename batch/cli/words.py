@@ -25,6 +25,12 @@ NEXT = {
     Outcome.UNSENT: "run again as it is",
 }
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
+UNDONE = {
+    Outcome.UPDATED: ("reversed", ""),
+    Outcome.UNCHANGED: ("as before", ""),
+    Outcome.REJECTED: ("kept", "look at these by hand"),
+}
+"""What the outcomes of an undo are called."""
 SHOWN_REASONS = 12
 WIDTH = 24
 
@@ -115,7 +121,8 @@ def closing(end: Closing) -> Iterator[tuple[str, str]]:
     for outcome in Outcome:
         count = summary.outcomes.get(outcome, 0)
         if count:
-            yield f"  {outcome.value:<10}{count:>9,}   {NEXT.get(outcome, '')}".rstrip(), outcome.value
+            word, step = (UNDONE if end.undoes else {}).get(outcome, (outcome.value, NEXT.get(outcome, "")))
+            yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
     yield from ((line, "") for line in reasons(end.reasons, end.left_out))
     for text in end.notes:
         yield visible(text), ""
@@ -156,6 +163,9 @@ def _next_steps(end: Closing) -> Iterator[str]:
     summary = end.summary
     to_fix = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_EDIT)
     to_retry = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
+    if end.undoes:
+        yield from _steps_after_undo(end, to_retry)
+        return
     if end.failures and to_fix:
         yield f"{plural(to_fix, 'row')} to fix:  {shown_path(end.failures)}"
     if to_retry and summary.exit_code != ExitCode.COULD_NOT_START:
@@ -164,6 +174,17 @@ def _next_steps(end: Closing) -> Iterator[str]:
         yield f"Then:  {update_command(shown_path(end.failures), summary.endpoint, end.next)}"
     if "results" in summary.files:
         yield f"Every row:  {shown_path(summary.files['results'])}"
+    if summary.outcomes.get(Outcome.UPDATED) and "--sandbox" not in end.again:
+        yield f"Take it back:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
+
+
+def _steps_after_undo(end: Closing, to_retry: int) -> Iterator[str]:
+    if to_retry:
+        yield f"Go on with the same command:  {shlex.join([command(), 'undo', shown_path(end.undoes or '')])}"
+    if "results" in end.summary.files:
+        yield f"Every row:  {shown_path(end.summary.files['results'])}"
+    if end.summary.outcomes.get(Outcome.UPDATED):
+        yield f"Undo the undo:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
 
 
 def update_command(path: str, endpoint: str, options: Sequence[str]) -> str:

@@ -336,6 +336,10 @@ def same_value(wanted: Any, current: Any) -> bool:
         return is_blank(wanted) and is_blank(current)
     if isinstance(wanted, bool) or isinstance(current, bool):
         return isinstance(wanted, bool) and isinstance(current, bool) and wanted is current
+    if isinstance(wanted, Mapping) and isinstance(current, Mapping):  # what is left out is the same as what is empty
+        return all(same_value(wanted.get(part), current.get(part)) for part in {*wanted, *current})
+    if isinstance(wanted, list) and isinstance(current, list):
+        return len(wanted) == len(current) and all(map(same_value, wanted, current))
     return bool(wanted == current)
 
 

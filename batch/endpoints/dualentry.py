@@ -215,6 +215,9 @@ class DualEntryCustomers(Endpoint):
                 custom.append(_custom_item(name, value))
             elif dot:
                 body.setdefault(whole, _whole_address(nest(fields, whole), whole, current))
+            elif name in ADDRESSES and isinstance(value, Mapping):  # an undo puts back what was cleared
+                known = {part: value[part] for part in (*REQUIRED_PARTS, *OPTIONAL_PARTS) if part in value}
+                body[name] = _whole_address(known, name, None)
             else:
                 body[name] = value
         return body | ({"custom_fields": custom} if custom else {})

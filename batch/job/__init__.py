@@ -24,6 +24,7 @@ from batch.job.planning import PlanMade, plan
 from batch.job.pulling import Wanted, pull
 from batch.job.target import World, make_endpoint
 from batch.job.templating import template_columns, write_template
+from batch.job.undoing import undo
 from batch.job.updating import Declined, update
 from batch.job.watch import Preflight, Progress, Watcher
 
@@ -43,6 +44,7 @@ __all__ = [
     "pull",
     "results",
     "template_columns",
+    "undo",
     "update",
     "write_template",
 ]

@@ -32,6 +32,8 @@ class Closing:
     """Options that the same command needs again."""
     next: tuple[str, ...] = ()
     """Options that a run on the failures file needs."""
+    undoes: str | None = None
+    """The run that was taken back, None when it was no undo."""
 
     @property
     def failures(self) -> str | None:
@@ -57,7 +59,7 @@ def close(
         raise cannot_write(folder, error) from error
     reasons, left_out = report.group_reasons(journal.iter_troubled())
     again, following = tuple(meta.get("again", ())), tuple(meta.get("next", ()))
-    return Closing(summary, tuple(reasons), left_out, folder, written.notes, again, following)
+    return Closing(summary, tuple(reasons), left_out, folder, written.notes, again, following, meta.get("undoes"))
 
 
 def cannot_write(folder: Path, error: OSError) -> JournalError:

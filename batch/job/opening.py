@@ -122,6 +122,7 @@ def _begin(source: Input, settings: Settings, target: Target, wanted: str, stack
             "batch": __version__,
             "command": "update",
             "endpoint": settings.endpoint,
+            "sparse": settings.sparse,
             "host": target.host,
             "base_url": target.base_url,
             "input": settings.input,

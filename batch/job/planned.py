@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.compare import show
-from batch.endpoints.base import MISSING, Endpoint, Record, is_blank, same_value
+from batch.endpoints.base import MISSING, Endpoint, Record
 from batch.errors import InputError
 from batch.files import NewFile
 from batch.job import runs
@@ -32,7 +32,6 @@ from batch.settings import Settings
 VERSION = 1
 PLAN, UNDO = "plan", "undo"
 PLAN_FILE = "plan.json"
-UNKNOWN_KEPT = "was not read before it was changed (--no-compare), so what it was is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,8 @@ class Planned:
     id: str
     name: str
     steps: tuple[Step, ...]
+    of: int | None = None
+    """The row of the run that is taken back."""
 
 
 class PlanWriter:
@@ -77,7 +78,7 @@ class PlanWriter:
             "id": planned.id,
             "name": planned.name,
             "fields": {step.field: _step_as_dict(step) for step in planned.steps},
-        }
+        } | ({} if planned.of is None else {"of": planned.of})
         self._write(("" if self._is_first else ",\n") + _dumps(line))
         self._is_first = False
 
@@ -177,7 +178,7 @@ class PlanFile:
         self._file.seek(offset)
         line = json.loads(self._file.readline().rstrip(b",\n"))
         steps = tuple(_step(name, known) for name, known in line["fields"].items())
-        return Planned(line["row"], line["id"], line["name"], steps)
+        return Planned(line["row"], line["id"], line["name"], steps, line.get("of"))
 
     def close(self) -> None:
         """Close the file."""
@@ -264,20 +265,7 @@ def _weigh(endpoint: Endpoint, steps: Sequence[Step], record: Record, say: Any) 
 def _is_same(endpoint: Endpoint, step: Step, value: Any, now: Any) -> bool:
     if value is MISSING or now is MISSING:
         return False
-    if isinstance(value, Mapping | list) or isinstance(now, Mapping | list):
-        return is_same_whole(value, now)
     return endpoint.is_same(step.field, value, now)
-
-
-def is_same_whole(one: Any, other: Any) -> bool:
-    """Compare nested values; what is left out is the same as what is empty."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return all(is_same_whole(one.get(key), other.get(key)) for key in {*one, *other})
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(is_same_whole, one, other))
-    if is_blank(one) or is_blank(other):
-        return is_blank(one) and is_blank(other)
-    return same_value(one, other)
 
 
 def _drift_from_plan(step: Step, now: Any) -> str:

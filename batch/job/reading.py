@@ -6,9 +6,10 @@ costs no write; what an earlier part of the run sent without an answer is settle
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from batch import compare
-from batch.endpoints.base import MISSING, Endpoint, Record, UnreadableReplyError
+from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
 from batch.job.planned import PlanFile, Weighed, weigh_plan, weigh_undo
 from batch.journal import Journal
 from batch.model import Change, Fate, Intent, Outcome, Problem, visible
@@ -153,7 +154,7 @@ class Reader:
         if earlier is not None:
             return Parcel(change, difference.fields or change.fields, difference.before, record, earlier)
         if not self.is_compared:
-            return Parcel(change, change.fields, difference.before, record)
+            return Parcel(change, change.fields, self._shown(record, change.fields), record)
         if difference.fields:
             return Parcel(change, difference.fields, difference.before, record)
         self._settle_all([change], Outcome.UNCHANGED, [])
@@ -169,12 +170,15 @@ class Reader:
         else:
             weighed = weigh_plan(self.endpoint, planned, change.fields, record)
         if weighed.fields and (plan.is_undo or not weighed.drifted):
-            now = {name: self.endpoint.value(record, name) for name in weighed.fields}
-            before = {name: value for name, value in now.items() if value is not MISSING}
+            before = self._shown(record, weighed.fields)
             return Parcel(change, weighed.fields, before, record, earlier, weighed.drifted)
         outcome = Outcome.REJECTED if weighed.drifted else Outcome.UNCHANGED
         self._settle_all([change], outcome, weighed.drifted)
         return None
+
+    def _shown(self, record: Record, names: Iterable[str]) -> dict[str, Any]:
+        """Give the values of those fields that a record shows."""
+        return {name: self.endpoint.value(record, name) for name in names if self.endpoint.shows(record, name)}
 
     def _take_up(self, change: Change, record: Record, earlier: Intent) -> Parcel | None:
         """Settle a change that an earlier part of this run began to send."""

@@ -95,6 +95,8 @@ class Found:
     identity: str
     is_finished: bool
     exit_code: int | None
+    is_undone: bool = False
+    """It was taken back, so that the same input is sent anew."""
 
 
 def look_into(folder: Path) -> Found | None:
@@ -116,7 +118,7 @@ def look_into(folder: Path) -> Found | None:
     if "identity" not in meta:
         return None
     is_finished = final >= meta["staged"]["rows"] and meta.get("exit_code") is not None  # and its files were written
-    return Found(folder, meta["identity"], is_finished, meta.get("exit_code"))
+    return Found(folder, meta["identity"], is_finished, meta.get("exit_code"), bool(meta.get("undone")))
 
 
 def _quoted(path: Path) -> str:
@@ -131,7 +133,7 @@ def find_unfinished(parent: Path, wanted: str) -> Path | None:
         return None
     for folder in sorted((one for one in parent.iterdir() if one.is_dir()), reverse=True):
         found = look_into(folder)
-        if found is not None and found.identity == wanted and not found.is_finished:
+        if found is not None and found.identity == wanted and not (found.is_finished or found.is_undone):
             return folder
     return None
 
@@ -149,6 +151,8 @@ def look_into_out(folder: Path, wanted: str) -> Found | None:
         raise FolderError(
             f"--out {folder}: it holds the run of another input (or of other options). Name another folder."
         )
+    if found.is_undone:
+        raise FolderError(f"--out {folder}: the run in it was taken back (undo). Name another folder to send again.")
     return found
 
 

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -54,6 +54,8 @@ class Sending:
     """How records are found by key, once that is known."""
     is_plan: bool = False
     """Everything but the sending: what would be sent is only written down."""
+    before_sending: Callable[[], None] = lambda: None
+    """Called once it is certain that something will be sent."""
     canary: int = 0
     """How many changes are to be sent and verified before all others; 0 = none."""
     signalled: ExitCode | None = None

@@ -72,6 +72,7 @@ def _look_and_send(sending: Sending) -> Ended:
         except StoppedError as error:
             return str(error), None
     _ask(sending, to_send)
+    sending.before_sending()
     world.run(sending.send)
     if run.journal.error is not None:
         return str(run.journal.error), ExitCode.RUN_AGAIN

@@ -1,0 +1,305 @@
+"""`undo`: every record is what it was, but for what somebody changed since; by the sandbox's own truth."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from batch import job
+from batch.errors import FolderError, UsageError
+from batch.job.undosheet import FILE
+from batch.settings import Settings
+from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, Person, office, results, shared_sandbox, told
+
+__all__ = ["office", "shared_sandbox"]
+VOLATILE = ("updatedAt",)
+NAMES = "id,name\n10001,New 1\n10002,New 2\n10003,New 3\n"
+
+
+def undo(office: Office, folder: Path, **options: Any) -> job.Closing:
+    return job.undo(folder, Settings(max_per_second=500.0, yes=True, **options), office.person, office.world)
+
+
+def truth(office: Office, number: int | str, endpoint: str = DUALENTRY) -> dict[str, Any]:
+    return {name: value for name, value in office.record(number, endpoint).items() if name not in VOLATILE}
+
+
+@pytest.mark.parametrize(
+    ("before", "sheet"),
+    [
+        ({}, "id,name,phone\n10001,New,123\n"),
+        ({}, "id,phone,unique_id,website\n10001,<clear>,<clear>,<clear>\n"),
+        ({"phone": "", "website": "<clear>"}, "id,phone,website\n10001,123,https://new.example\n"),
+        ({}, "id,full_address.city,full_address.state\n10001,Berlin,<clear>\n"),
+        ({}, "id,full_address\n10001,<clear>\n"),
+        (
+            {},
+            "id,shipping_address.street,shipping_address.city,shipping_address.postal_code\n10001,A,B,C\n",
+        ),
+        ({}, "id,shipping_address.city\n10003,Berlin\n"),
+        ({}, "id,address\n10001,Elsewhere\n"),
+        (
+            {"custom_fields": [{"Segments": ["Retail", "Online"]}, {"Renewal": "2026-01-31"}]},
+            (
+                "id,custom_fields.Tier,custom_fields.Partner,custom_fields.Credit Limit,custom_fields.Segments,"
+                "custom_fields.Renewal,custom_fields[42]\n10001,Silver,true,12.5,Wholesale,<clear>,North\n"
+            ),
+        ),
+        ({"custom_fields": [{"Account Manager": " =1+1; x "}]}, "id,custom_fields.Account Manager\n10001,Z\n"),
+    ],
+)
+def test_dualentry(office: Office, before: dict[str, Any], sheet: str) -> None:
+    """Texts, cleared fields, nested and custom fields come back as they were."""
+    number = sheet.splitlines()[1].partition(",")[0]
+    if before:
+        office.sandbox.edit("dualentry", number, before)
+    was = truth(office, number)
+    closing = office.update(office.sheet(sheet))
+    assert (0, True) == (closing.summary.exit_code, was != truth(office, number))
+    undone = undo(office, closing.folder)
+    assert [("updated", "")] == told(undone)
+    assert was == truth(office, number)
+
+
+CONTACT = {"name": "A; B", "email": "a@x.example", "title": "", "phone": None, "receiveInvoiceEmail": True}
+
+
+@pytest.mark.parametrize(
+    ("before", "sheet"),
+    [
+        ({}, "aliases,taxIds,dueDays\nx; y,<clear>,<clear>"),
+        ({"aliases": ["a;b", "<clear>", " c "]}, "aliases\nx"),
+        ({"legalName": "", "taxId": "<clear>"}, "legalName,taxId,subsidiary\nL,T,S"),
+        ({}, "contacts.1.email,contacts.2.name\nnew@x.example,New"),
+        ({"contacts": [CONTACT]}, "contacts.2.email,contacts.2.name\nnew@x.example,New"),
+        ({"contacts": None}, "contacts.1.email\nnew@x.example"),
+        ({"contacts": [CONTACT]}, "contacts\n<clear>"),
+        ({"customFields": None}, "customFields.Seats,customFields.Is Partner\n7,true"),
+        ({}, "customFields.Segment,customFields.Seats,customFields.AE Name\nStartup,9,Z"),
+        ({}, "address.city,address.state\nBerlin,<clear>"),
+        ({"address": None}, "address.city\nBerlin"),
+        ({}, "address\n<clear>"),
+        ({}, "cloudProviderSettings.cloudProvider,cloudProviderSettings.customerIdentifier\nAWS,x"),
+    ],
+)
+def test_vayu(office: Office, before: dict[str, Any], sheet: str) -> None:
+    """Lists, contacts, custom fields and objects come back as they were, and what the run added is gone."""
+    headers, cells = sheet.split("\n")
+    if before:
+        office.sandbox.edit("vayu", VAYU_1, before)
+    was = truth(office, VAYU_1, VAYU)
+    closing = office.update(office.sheet(f"id,{headers}\n{VAYU_1},{cells}\n"), VAYU)
+    assert (0, True) == (closing.summary.exit_code, was != truth(office, VAYU_1, VAYU))
+    undone = undo(office, closing.folder)
+    assert [("updated", "")] == told(undone)
+    assert was == truth(office, VAYU_1, VAYU)
+
+
+# -- another hand ---------------------------------------------------------------------------------------------------
+
+
+def test_kept(office: Office) -> None:
+    """A field that somebody changed since is kept and named; the others are put back."""
+    closing = office.update(office.sheet("id,name,phone\n10001,New,123\n10002,New,124\n"))
+    office.sandbox.edit("dualentry", 10001, {"phone": "777"})
+    office.sandbox.edit("dualentry", 10002, {"phone": "778", "name": "Theirs"})
+    undone = undo(office, closing.folder)
+    expected = [
+        ("updated", 'kept: it is "777" now, and the run had written "123" over "555-0001"'),
+        (
+            "rejected",
+            (
+                'kept: it is "Theirs" now, and the run had written "New" over "Bolt Holdings, Inc."; '
+                'kept: it is "778" now, and the run had written "124" over "555-0002"'
+            ),
+        ),
+    ]
+    assert expected == told(undone)
+    assert ("Acme Holdings, Inc.", "777") == (office.record(10001)["name"], office.record(10001)["phone"])
+    assert 1 == undone.summary.exit_code
+
+
+def test_kept_contact(office: Office) -> None:
+    """Where a neighbour in a list was changed since, parts go back one by one, and what was added is named."""
+    sheet = office.sheet(f"id,contacts.1.email,contacts.2.email\n{VAYU_2},new@x.example,two@x.example\n")
+    closing = office.update(sheet, VAYU)
+    contacts = office.record(VAYU_2, VAYU)["contacts"]
+    contacts[0]["title"] = "Theirs"
+    office.sandbox.edit("vayu", VAYU_2, {"contacts": contacts})
+    undone = undo(office, closing.folder)
+    reason = "kept: the run added it, and its neighbours were changed since (look at it by hand)"
+    assert [("updated", reason)] == told(undone)
+    now = office.record(VAYU_2, VAYU)["contacts"]
+    assert [("jane2@bolt.example", "Theirs"), ("two@x.example", None)] == [
+        (one["email"], one.get("title")) for one in now
+    ]
+
+
+def test_already_as_before(office: Office) -> None:
+    """What somebody put back already costs no write."""
+    closing = office.update(office.sheet("id,phone\n10001,123\n"))
+    office.sandbox.edit("dualentry", 10001, {"phone": "555-0001"})
+    writes = len(office.writes())
+    assert [("unchanged", "")] == told(undo(office, closing.folder))
+    assert writes == len(office.writes())
+
+
+# -- partial, killed and resumed runs -------------------------------------------------------------------------------
+
+
+def test_partial(office: Office) -> None:
+    """Rows that the run did not change are left out, and what may have been applied is looked at."""
+    office.sandbox.set_faults("422=id:10001", "drop-after=id:10002", "success-false=id:10003")
+    closing = office.update(office.sheet(NAMES), max_attempts=1)
+    office.sandbox.set_faults()
+    undone = undo(office, closing.folder)
+    assert [("10002", "updated"), ("10003", "unchanged")] == [
+        (row["id"], row["outcome"]) for row in results(undone.folder)
+    ]
+    assert "Bolt Holdings, Inc." == office.record(10002)["name"]
+
+
+def test_killed(office: Office) -> None:
+    """What was in flight when a run was killed is taken back, too, without resuming it first."""
+    office.sandbox.set_faults("hang-after=id:10002")
+    sheet = office.sheet(NAMES)
+    command = [sys.executable, "-m", "batch", "update", str(sheet), "-e", DUALENTRY]
+    environment = {**office.sandbox.environment(), "XDG_STATE_HOME": str(office.folder / "state"), "PATH": ""}
+    running = subprocess.Popen([*command, "--base-url", office.sandbox.url, "--quiet"], env=environment)
+    while len(office.writes()) < 3:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    office.sandbox.set_faults()
+    (folder,) = (office.folder / "sheet.batch").iterdir()
+    undone = undo(office, folder)
+    assert {"updated"} == {one for one, _ in told(undone)}
+    assert "Bolt Holdings, Inc." == office.record(10002)["name"]
+
+
+def test_resumed(office: Office) -> None:
+    """The before-image is that of the first part of a run, whatever the later ones found."""
+    sheet = office.sheet("id,name,phone\n10001,New,123\n")
+    office.sandbox.set_faults("500-after=id:10001")
+    first = office.update(sheet, max_attempts=1)
+    office.sandbox.set_faults()
+    office.sandbox.edit("dualentry", 10001, {"phone": "777"})
+    second = office.update(sheet)
+    assert (first.folder, [("updated", "")]) == (second.folder, told(second))
+    undo(office, second.folder)
+    assert ("Acme Holdings, Inc.", "777") == (office.record(10001)["name"], office.record(10001)["phone"])
+
+
+def test_uncompared(office: Office) -> None:
+    """What a run wrote without reading is kept, and said to be unknown."""
+    closing = office.update(office.sheet("id,name\n10001,New\n"), compare=False)
+    undone = undo(office, closing.folder)
+    reason = "kept: it was not read before it was changed (--no-compare), so what it was is not known"
+    assert [("rejected", reason)] == told(undone)
+
+
+def test_undo_interrupted(office: Office) -> None:
+    """An undo that did not finish is resumed by the same command."""
+    closing = office.update(office.sheet(NAMES))
+    office.sandbox.set_faults("503=id:10002")
+    first = undo(office, closing.folder, max_attempts=1)
+    assert 3 == first.summary.exit_code
+    office.sandbox.set_faults()
+    second = undo(office, closing.folder)
+    assert (first.folder, 0) == (second.folder, second.summary.exit_code)
+
+
+# -- and then -------------------------------------------------------------------------------------------------------
+
+
+def test_undo_of_undo(office: Office) -> None:
+    """An undo is a run like any other, and can be undone."""
+    closing = office.update(office.sheet("id,name,phone\n10001,New,<clear>\n"))
+    undone = undo(office, closing.folder)
+    again = undo(office, undone.folder)
+    assert [("updated", "")] == told(again)
+    assert ("New", "") == (office.record(10001)["name"], office.record(10001)["phone"])
+
+
+def test_same_file_again(office: Office) -> None:
+    """After an undo the same file is sent again, by a new run; also where the run had rows left."""
+    sheet = office.sheet(NAMES)
+    office.sandbox.set_faults("503=id:10003")
+    first = office.update(sheet, max_attempts=1)
+    office.sandbox.set_faults()
+    undo(office, first.folder)
+    second = office.update(sheet)
+    assert first.folder != second.folder
+    assert [("updated", "")] * 3 == told(second)
+
+
+def test_same_out_folder(office: Office) -> None:
+    """--out with a run that was taken back asks for another folder."""
+    sheet, out = office.sheet(NAMES), office.folder / "out"
+    undo(office, office.update(sheet, out=out).folder)
+    with pytest.raises(FolderError) as caught:
+        office.update(sheet, out=out)
+    assert f"--out {out}: the run in it was taken back (undo). Name another folder to send again." == str(caught.value)
+
+
+def test_declined(office: Office) -> None:
+    """Who says no leaves the run as it is, without an undo beside it."""
+    closing = office.update(office.sheet(NAMES))
+    office.person = Person(answers=[False])
+    with pytest.raises(job.Declined):
+        undo(office, closing.folder)
+    assert [] == list(closing.folder.glob("undo-*"))
+    assert "New 1" == office.record(10001)["name"]
+
+
+def test_sheet(office: Office) -> None:
+    """undo.csv is an ordinary input where cells can say it, and tells the rest beside."""
+    office.sandbox.edit("vayu", VAYU_1, {"aliases": ["a;b"], "legalName": "=1+1"})
+    closing = office.update(office.sheet(f"id,aliases,legalName,taxId\n{VAYU_1},x,New,T\n"), VAYU)
+    undone = undo(office, closing.folder)
+    (row,) = pl.read_csv(undone.folder / FILE, infer_schema=False).to_dicts()
+    expected = {
+        "id": VAYU_1,
+        "legalName": "'=1+1",
+        "taxId": "<clear>",
+        "batch_name": "Acme Holdings, Inc. 1",
+        "batch_undoes_row": "2",
+        "batch_also": json.dumps({"aliases": ["a;b"]}),
+    }
+    assert expected == row
+
+
+def test_nothing_to_undo(office: Office) -> None:
+    """A run that changed nothing cannot be undone."""
+    closing = office.update(office.sheet('id,name\n10001,"Acme Holdings, Inc."\n'))
+    with pytest.raises(UsageError) as caught:
+        undo(office, closing.folder)
+    assert f"{closing.folder}: this run changed nothing, so there is nothing to undo." == str(caught.value)
+
+
+def test_sandbox_is_gone(office: Office) -> None:
+    """A run in a sandbox of its own cannot be undone, and it is said why."""
+    settings = Settings(input=str(office.sheet(NAMES)), endpoint=DUALENTRY, sandbox=True, yes=True)
+    closing = job.update(settings, office.person, job.World({}))
+    with pytest.raises(UsageError) as caught:
+        undo(office, closing.folder)
+    assert (
+        f"{closing.folder}: this run went to a sandbox that was started for it and ended with it, "
+        "so there is nothing left to undo."
+    ) == str(caught.value)
+
+
+def test_other_host(office: Office) -> None:
+    """The host is the run's and no other."""
+    closing = office.update(office.sheet(NAMES))
+    with pytest.raises(UsageError) as caught:
+        undo(office, closing.folder, base_url="http://127.0.0.1:9")
+    assert f"--base-url http://127.0.0.1:9: this run went to {office.sandbox.url}. Leave the option out." == str(
+        caught.value
+    )
