@@ -118,8 +118,6 @@ class SheetStyle:
     is_1904: bool = False
     formats: tuple[str, ...] = ("General",)
     """The number formats of its cells, as `input.parquet` counts them (`batch/sources/excel/values.py`)."""
-    widths: tuple[float, ...] = ()
-    """Width of each column in characters; 0 = not said."""
 
 
 @dataclass(frozen=True, slots=True)

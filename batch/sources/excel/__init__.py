@@ -18,7 +18,7 @@ import polars as pl
 from batch.errors import InputError
 from batch.model import SheetStyle, Staged, original_column
 from batch.sources.excel.header import LOOK_AHEAD, Header, find_header
-from batch.sources.excel.layout import LAST_ROW, Layout
+from batch.sources.excel.layout import LAST_ROW, MAX_MERGED, Layout
 from batch.sources.excel.markup import MarkupError, NotPlain
 from batch.sources.excel.notes import blank_rows_note, hidden_columns_note, hidden_rows_note, iter_column_notes, listed
 from batch.sources.excel.package import MAX_STRINGS, Package, open_package
@@ -32,7 +32,6 @@ from batch.sources.staging import FILE, Rows, staged_schema, write_frames
 
 MAX_COLUMNS = 4_096
 """Columns of a table. Excel can have 16,384, but only a stray cell is ever so far out."""
-MAX_MERGED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +95,9 @@ def _check_layout(opened: _Opened) -> None:
             f"{opened.where}: it says that it has {opened.layout.last_row:,} rows, and no sheet has more than "
             f"{LAST_ROW:,}. The file is damaged, or made to do harm; nothing of it was read."
         )
-    if len(opened.layout.merged) > MAX_MERGED:
+    if opened.layout.merged_count > MAX_MERGED:
         raise InputError(
-            f"{opened.where}: it has {len(opened.layout.merged):,} merged cells. Unmerge them (select all, then "
+            f"{opened.where}: it has {opened.layout.merged_count:,} merged cells. Unmerge them (select all, then "
             "Home > Merge & Center > Unmerge Cells), fill in what is meant, save the file, and run again."
         )
 

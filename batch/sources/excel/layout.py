@@ -10,6 +10,7 @@ from batch.sources.excel.markup import MarkupError, is_true, is_utf8, parse
 
 LAST_ROW = 1_048_576
 LAST_COLUMN = 16_384
+MAX_MERGED = 10_000
 _MAX_FRAME = 64 << 20
 _END = b"</sheetData>"
 
@@ -42,6 +43,8 @@ class Layout:
     """Written the way that all spreadsheet programs write, so that the fast scanner can read it."""
     hidden_columns: list[tuple[int, int]] = field(default_factory=list)
     merged: list[Area] = field(default_factory=list)
+    """The first `MAX_MERGED` of them."""
+    merged_count: int = 0
     last_row: int = 0
     """The last row that the sheet says it has; it need not be true."""
 
@@ -51,10 +54,12 @@ def read_layout(pieces: Iterable[bytes]) -> Layout:
     layout = Layout()
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        if name == "col" and is_true(attributes.get("hidden")):
+        if name == "col" and is_true(attributes.get("hidden")) and len(layout.hidden_columns) < LAST_COLUMN:
             layout.hidden_columns.append((_number(attributes.get("min")), _number(attributes.get("max"))))
         elif name == "mergeCell":
-            layout.merged.append(read_area(attributes.get("ref", "")))
+            layout.merged_count += 1
+            if layout.merged_count <= MAX_MERGED:
+                layout.merged.append(read_area(attributes.get("ref", "")))
         elif name == "dimension" and attributes.get("ref"):
             layout.last_row = read_area(attributes["ref"]).bottom
 

@@ -4,11 +4,16 @@ Names are given without their namespace prefix: `<x:row>` and `<row>` are the sa
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from xml.parsers import expat
 
 Start = Callable[[str, dict[str, str]], None]
 Text = Callable[[str], None]
+
+
+MAX_ELEMENTS = 200_000
+"""Of a kind, in a small document: Excel itself stops at 65,490 styles."""
+MAX_DEPTH = 1_000
 
 
 class MarkupError(Exception):
@@ -48,14 +53,17 @@ def parse(pieces: Iterable[bytes], *, start: Start, end: Text | None = None, tex
     reader.feed(b"", is_last=True)
 
 
-def elements(document: bytes) -> list[tuple[tuple[str, ...], dict[str, str]]]:
-    """List the elements of a small document, each as its path of names and its attributes."""
+def elements(document: bytes, wanted: Container[str]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+    """List the elements of a small document that have one of these names, each as its path and its attributes."""
     found: list[tuple[tuple[str, ...], dict[str, str]]] = []
     path: list[str] = []
 
     def start(name: str, attributes: dict[str, str]) -> None:
         path.append(name)
-        found.append((tuple(path), {local(key): value for key, value in attributes.items()}))
+        if name in wanted:
+            found.append((tuple(path), {local(key): value for key, value in attributes.items()}))
+        if len(found) > MAX_ELEMENTS or len(path) > MAX_DEPTH:
+            raise MarkupError("more than any program writes")
 
     def end(_: str) -> None:
         path.pop()

@@ -28,7 +28,7 @@ SCHEMA: dict[str, type[pl.DataType]] = {
 (null = there is none). Cells with neither are left out."""
 
 CHUNK = 4 << 20
-_MAX_ROW = 256 << 20
+_MAX_ROW = 64 << 20
 _SLOW_CELLS = 100_000
 
 _ATTRIBUTES = r'(?: (?:s="(?P<style>[0-9]{1,6})"|t="(?P<type>[a-zA-Z]{1,9})"|(?:cm|vm|ph)="[0-9a-z]*"))*'

@@ -46,7 +46,7 @@ def read_workbook(package: Package) -> Workbook:
     """Read everything but the sheets themselves."""
     try:
         main = _target(package, "", "officeDocument") or "xl/workbook.xml"
-        described = elements(package.read(main))
+        described = elements(package.read(main), {"sheet", "workbookPr", "calcPr"})
         targets = dict(_targets(package, main))
         strings = next((part for kind, part in targets.values() if kind == "sharedStrings"), None)
         styles = next((part for kind, part in targets.values() if kind == "styles"), None)
@@ -83,7 +83,7 @@ def _targets(package: Package, part: str) -> Iterator[tuple[str, tuple[str, str]
     relations = f"{folder}/_rels/{file}.rels".lstrip("/")
     if not package.has(relations):
         return
-    for _, attributes in elements(package.read(relations)):
+    for _, attributes in elements(package.read(relations), {"Relationship"}):
         if attributes.get("Target") and attributes.get("TargetMode") != "External":
             kind = attributes.get("Type", "").rpartition("/")[2]
             yield attributes.get("Id", ""), (local(kind), resolve(part, attributes["Target"]))
@@ -93,7 +93,7 @@ def read_formats(styles: bytes) -> tuple[str, ...]:
     """Read the number format of each cell style from the styles part."""
     codes = dict(_BUILT_IN)
     found = []
-    for path, attributes in elements(styles):
+    for path, attributes in elements(styles, {"numFmt", "xf"}):
         if path[-2:] == ("numFmts", "numFmt"):
             codes[_number(attributes.get("numFmtId"))] = attributes.get("formatCode", "General")
         elif path[-2:] == ("cellXfs", "xf"):
