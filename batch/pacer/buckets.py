@@ -13,7 +13,9 @@ ARRIVAL_LAG = 0.5
 reckoned with (connection and TLS included), up to half of what the burst lasts; that is lost once per burst."""
 
 CATCH_UP = 0.02
-"""Timers are late by milliseconds; a pace may make up for so many seconds."""
+"""A busy program is late by milliseconds; a pace may make up for so many seconds."""
+
+LATENESS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,8 @@ class Pace:
         self._next = max(self._next, now - CATCH_UP) + 1 / self.per_second
 
     def is_held(self, now: float) -> bool:
-        """Return whether it is this pace that a start now had to wait for."""
-        return self._next > now - CATCH_UP
+        """Return whether it is this pace that a start now had to wait for, but for the lateness of timers."""
+        return self._next > now - LATENESS
 
     def delay(self, until: float) -> None:
         """Let nobody start before then."""

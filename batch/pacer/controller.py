@@ -24,13 +24,28 @@ KEPT = 0.985
 
 NEARLY_ALL = 0.9
 DEEPEST_CUT = 0.3
-UNSURE_CUT = 0.7
-FEW_REPLIES = 10
 DIP, RISE = 0.02, 0.02
 STEP_BACK = 0.2
 """After a cut, wait so many round trips: it gives a small bucket the token or two that jitter needs."""
 
 SHORTEST_CLIMB, LONGEST_CLIMB = 3.0, 60.0
+
+TRIAL_REFUSALS, TRIAL_REPLIES = 4, 20
+
+
+class Trial:
+    """A few replies at one rate, until it is plain which share of them is accepted."""
+
+    def __init__(self) -> None:
+        self._replies = self._refused = 0
+
+    def share(self, is_refused: bool) -> float | None:
+        """Count a reply; return the share once that is enough."""
+        self._replies += 1
+        self._refused += is_refused
+        if self._refused < TRIAL_REFUSALS and self._replies < TRIAL_REPLIES:
+            return None
+        return 1 - self._refused / self._replies
 
 
 class Controller:
@@ -42,15 +57,17 @@ class Controller:
         self._pace = Pace(first_rate)
         self._accepted = Moments()
         self._begun = math.inf
-        self._earlier = 0.0 if self.ceiling is None else 2 * LONGEST_CLIMB
+        # What was learned is trusted, unless documented limits say otherwise: then it is only where to begin.
+        self._earlier = 0.0 if self.ceiling is None or math.isinf(first_rate) else 2 * LONGEST_CLIMB
         self._last_start = math.inf
         self._last_cut = self._last_deep_cut = -math.inf
         self._held = 0.0
         self._climb_time = SHORTEST_CLIMB
         self._round_trip = 0.1
-        self._replies = self._refused_in_a_row = 0
+        self._refused_in_a_row = 0
+        self._trial: Trial | None = None
         if self.ceiling is not None:
-            self._climb_time = self._time_to_climb(0.0)
+            self._climb_time = min(self._time_to_climb(0.0), max(SHORTEST_CLIMB, self._earlier))
             self._climb()
 
     @property
@@ -71,7 +88,7 @@ class Controller:
             self.blockade.take(now)
             return
         # It climbs only in time in which the pace is what holds the sender back: an untried rate proves nothing.
-        if self._pace.is_held(now):
+        if self._pace.is_held(now) and self._trial is None:
             self._held += min(max(now - self._last_start, 0.0), 1.0)
             self._climb()
         self._last_start = now
@@ -81,8 +98,9 @@ class Controller:
         """Learn from a reply that shows that the attempt was let in."""
         self._round_trip += (now - started - self._round_trip) / 20
         self._refused_in_a_row = 0
-        self._replies += 1
         self._accepted.add(now)
+        if self._trial is not None:
+            self._try(now, 0.0, is_refused=False)
         if self.blockade.is_probe(started):
             self._resume(now, started)
 
@@ -92,10 +110,12 @@ class Controller:
             self.blockade.refused(now, started)
             return
         self._refused_in_a_row += 1
-        self._replies += 1
         # One cut per flight: what left before the last cut says nothing about the rate after it.
         if started >= self._last_cut:
-            self._cut(now, wait)
+            if self.ceiling is None and math.isfinite(self.rate):
+                self._try(now, wait, is_refused=True)
+            else:
+                self._cut(now, wait)
         if self.blockade.begins(wait, self._refused_in_a_row, self._round_trip * self.rate):
             self.blockade.begin(now)
 
@@ -114,13 +134,27 @@ class Controller:
         rate = max(got, 1.0) if math.isinf(self.rate) else self.rate
         if got < NEARLY_ALL * rate and now - self._last_deep_cut >= span:
             self._last_deep_cut = now
-            self.ceiling = max(0.98 * got, rate * (DEEPEST_CUT if self._replies >= FEW_REPLIES else UNSURE_CUT))
-        elif self.ceiling is not None or math.isinf(self.rate) or got < NEARLY_ALL * rate:
-            self.ceiling = KEPT * rate
+            self.ceiling = max(0.98 * got, DEEPEST_CUT * rate)
         else:
-            return  # still doubling, and nearly all was accepted: others fill the limit, take a share of it first
+            self.ceiling = KEPT * rate
         self._restart(now, wait)
         self._pace.delay(now + STEP_BACK * self._round_trip)
+
+    def _try(self, now: float, wait: float, *, is_refused: bool) -> None:
+        """After the first refusal of a search, stay at this rate for a few replies: their share tells the limit."""
+        if self._trial is None:
+            self._trial = Trial()
+            return
+        share = self._trial.share(is_refused)
+        if share is None:
+            return
+        self._trial = None
+        if share >= NEARLY_ALL:
+            return  # others fill the limit: take a share of it before settling
+        # Half of the rate was good for a second.
+        self.ceiling = max(0.98 * share, 0.5 if self.rate > FIRST_RATE else DEEPEST_CUT) * self.rate
+        self._last_deep_cut = now
+        self._restart(now, wait)
 
     def _span(self) -> float:
         """Return the seconds over which acceptances are counted: some 20 attempts."""
@@ -129,9 +163,9 @@ class Controller:
 
     def _restart(self, now: float, wait: float) -> None:
         """Begin a new climb from below the ceiling. Early in a run little is sure, and climbs are short."""
-        self.ceiling = max(SLOWEST, self.ceiling or SLOWEST)
+        self.ceiling = max(SLOWEST, self.ceiling or 0.0)
         self._last_cut = now
-        self._replies = 0
+        self._trial = None
         self._held = 0.0
         known_for = now - self._begun + self._earlier
         self._climb_time = min(self._time_to_climb(wait), max(2.0, known_for / 2))
@@ -157,9 +191,13 @@ class Controller:
         self._pace.per_second = self.ceiling * factor
 
     def _resume(self, now: float, started: float) -> None:
+        # A newcomer's burst may have used this window up; giving way by more than half would leave it the API for good.
+        least = 0.0 if self.blockade.window is None else (self.ceiling or 0.0) / 2
         per_second = self.blockade.end(started, self._accepted)
         if per_second is not None:
-            self.ceiling = per_second
+            self.ceiling = max(per_second, least)
+        elif self.ceiling is None:
+            self.ceiling = self.rate / 2
         self._refused_in_a_row = 0
         self._pace.reset(now)
         self._restart(now, 0.0)
