@@ -41,7 +41,7 @@ class Screen:
         """Write a line to standard error; with --quiet only an error."""
         if is_error or not self.settings.quiet:
             self._pause_bar()
-            click.secho(text, err=True, fg=style if style and not words.is_colourless() else None)
+            click.echo(click.style(text, fg=style) if style and not words.is_colourless() else text, err=True)
 
     def note(self, text: str) -> None:
         """Something the person should know."""
