@@ -152,8 +152,11 @@ class Endpoint(ABC):
         """List the fields that have a column of their own in a sheet of records: all but whole objects, custom last."""
         return [one for one in self.fields if one.kind != "object"] + self.custom_fields()
 
-    def more_columns(self, record: Record | None) -> list[Field]:
-        """List the fields that `record` shows beside `columns` (None: those worth having in an empty sheet)."""
+    def more_columns(self, record: Record | None) -> list[str]:
+        """Name the fields that only some records have (None: those worth having in an empty sheet).
+
+        They may be among `columns`, too. Where `field_named` does not lead back to a name, no header can carry it.
+        """
         return []
 
     # -- ids ----------------------------------------------------------------------------------------------------

@@ -196,17 +196,14 @@ class VayuCustomers(Endpoint):
             f"customFields.{name}", read_as, limits=limits, choices=options, kind=kind or "custom", trims=False
         )
 
-    def more_columns(self, record: Record | None) -> list[Field]:
-        """List the parts of each contact, and custom fields that nobody defined."""
+    def more_columns(self, record: Record | None) -> list[str]:
+        """Name the parts of each contact, and the custom fields, also those that nobody defined."""
         contacts = record.get("contacts") if record is not None else [{}]
         count = min(len(contacts), MAX_CONTACTS) if isinstance(contacts, list) else 0
         names = [f"contacts.{number}.{part}" for number in range(1, count + 1) for part in CONTACT_FIELDS]
-        defined = {one.name for one in self.definitions}
         items = (record.get("customFields") if record is not None else None) or ()
         spelt = [item.get("vayuCustomFieldName") for item in items if isinstance(item, Mapping)]
-        names += [f"customFields.{name}" for name in spelt if isinstance(name, str) and name not in defined]
-        found = [(name, self.field_named(name)) for name in names]
-        return [field for name, field in found if field is not None and field.name == name]
+        return names + [f"customFields.{name}" for name in spelt if isinstance(name, str)]
 
     # -- ids ----------------------------------------------------------------------------------------------------
 

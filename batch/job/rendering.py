@@ -44,6 +44,8 @@ class Renderer:
         self._endpoint, self._clear_token = endpoint, clear_token
         self._fixed = endpoint.columns()
         self._more: dict[str, Field] = {}
+        self._unsayable: set[str] = set()
+        self._known = {one.name for one in self._fixed}
         self._adapters: dict[str, TypeAdapter[Any]] = {}
         self._shown: Counter[str] = Counter()
         self.records = 0
@@ -65,8 +67,11 @@ class Renderer:
         """Give the cells of a record that are not blank, with its id."""
         record_id = self._endpoint.record_id(record)
         self.records += 1
-        for one in self._endpoint.more_columns(record):
-            self._more.setdefault(one.name, one)
+        for name in self._endpoint.more_columns(record):
+            if name not in self._known:
+                self._meet(name)
+            if name in self._unsayable and not is_blank(self._endpoint.value(record, name)):
+                self.leave(name, record_id)
         cells = {"id": record_id}
         for one in (*self._fixed, *self._more.values()):
             value = self._endpoint.value(record, one.name)
@@ -81,6 +86,15 @@ class Renderer:
             else:
                 self.leave(one.name, record_id)
         return cells
+
+    def _meet(self, name: str) -> None:
+        """Make a column of a name that comes for the first time, if a header can carry it."""
+        self._known.add(name)
+        field = self._endpoint.field_named(name)
+        if field is not None and field.name == name:
+            self._more[name] = field
+        else:
+            self._unsayable.add(name)
 
     def leave(self, column: str, record_id: str) -> None:
         """Note that a cell is left blank although the record has a value."""

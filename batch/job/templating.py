@@ -33,7 +33,8 @@ def template_columns(settings: Settings, world: World, note: Note) -> list[Field
         names = " and ".join(one.name for one in endpoint.variables if one.is_required)
         note(f"Without a key ({names}) your own custom fields are not known: they are left out.")
     record_id = Field("id", text(), nullable=False, labels=endpoint.id_labels, limits=endpoint.id_form, kind="id")
-    return [record_id, *endpoint.columns(), *endpoint.more_columns(None)]
+    more = [endpoint.field_named(name) for name in endpoint.more_columns(None)]
+    return [record_id, *endpoint.columns(), *(one for one in more if one is not None)]
 
 
 def _has_key(settings: Settings, endpoint: Endpoint, world: World) -> bool:
