@@ -99,3 +99,17 @@ def test_custom_field_that_nobody_defined() -> None:
     """A custom field of Vayu that only a record has is a column, too."""
     items = [{"vayuCustomFieldName": "Old", "value": "x"}]
     assert ({"id": "1", "customFields.Old": "x"}, {}) == rendered(VAYU, {"customFields": items})
+
+
+def test_definitions_unknown() -> None:
+    """Where the organisation's custom fields could not be asked for, those of the records are columns, by id."""
+    record = {"custom_fields": [custom(31, "Tier", "Gold"), custom(32, "Partner", True), custom(34, "Limit", 1000)]}
+    expected = {"custom_fields[31]": "Gold", "custom_fields[32]": "true", "custom_fields[34]": "1000"}
+    assert ({"id": "1"} | expected, {}) == rendered(DualEntryCustomers(), record)
+
+
+def test_more_contacts_than_columns() -> None:
+    """Contacts beyond the last column are told, not lost."""
+    people = [{"name": f"P{number}"} for number in range(1, 52)]
+    cells, left = rendered(VAYU, {"contacts": people})
+    assert ("P50", {"contacts.51.name": 1}) == (cells["contacts.50.name"], left)

@@ -178,6 +178,12 @@ class DualEntryCustomers(Endpoint):
         trims = read_as in ("number", "date", "boolean", "single_select", "multi_select", "multi_text")
         return Field(name, build(), limits=label, choices=options, kind=read_as or "custom", trims=trims)
 
+    def more_columns(self, record: Record | None) -> list[str]:
+        """Name the record's own custom fields, by id, where the organisation's could not be asked for."""
+        items = record.get("custom_fields") if record is not None and not self.definitions else None
+        known = [item.get("field") for item in items or () if isinstance(item, Mapping)]
+        return [f"custom_fields[{one['id']}]" for one in known if isinstance(one, Mapping) and "id" in one]
+
     # -- ids and rows -------------------------------------------------------------------------------------------
 
     def id_problem(self, record_id: str) -> str | None:
@@ -353,7 +359,8 @@ def _whole_address(parts: Mapping[str, Any], whole: str, current: Record | None)
     if missing:
         listed = ", ".join(f"{whole}.{part}" for part in missing)
         raise ConflictError(
-            f"{whole}.{next(iter(parts))}", f"needs {listed} in the same row (no current address is there to take them from)"
+            f"{whole}.{next(iter(parts))}",
+            f"needs {listed} in the same row (no current address is there to take them from)",
         )
     return kept | given
 

@@ -199,7 +199,7 @@ class VayuCustomers(Endpoint):
     def more_columns(self, record: Record | None) -> list[str]:
         """Name the parts of each contact, and the custom fields, also those that nobody defined."""
         contacts = record.get("contacts") if record is not None else [{}]
-        count = min(len(contacts), MAX_CONTACTS) if isinstance(contacts, list) else 0
+        count = min(len(contacts), 2 * MAX_CONTACTS) if isinstance(contacts, list) else 0  # more is told, not shown
         names = [f"contacts.{number}.{part}" for number in range(1, count + 1) for part in CONTACT_FIELDS]
         items = (record.get("customFields") if record is not None else None) or ()
         spelt = [item.get("vayuCustomFieldName") for item in items if isinstance(item, Mapping)]
