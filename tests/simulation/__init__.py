@@ -1,0 +1,1 @@
+"""Simulated rate limiters and the world around them: what the pacer is measured in."""

@@ -1,0 +1,64 @@
+"""The report: every figure of the simulation in Markdown, so that a change of the pacer shows as a diff of figures."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from .cases import CASES, SEEDS, Case, measure
+from .watched import WATCHED, Watched
+
+REPORT = Path(__file__).with_name("report.md")
+WATCHED_SEEDS = SEEDS[:3]
+
+HEAD = f"""\
+# What the pacer reaches, simulated
+
+Written by `python -m tests.simulation` from the top folder; `tests/test_pacer_simulation.py` compares it with a fresh run.
+Seeds {SEEDS[0]} to {SEEDS[-1]}; round trip lognormal, mean 80 ms, σ 0.3, where nothing else is said; 256 slots; a client with
+endless rows. Every client starts knowing nothing (the watched ones that say otherwise excepted). Counted from 30 s on;
+of a fixed window whole windows are counted, from the first edge after 30 s, and its edges have nothing to do with the
+client's beginning. A token bucket may come out a little above 100 %: what it had saved at 30 s is spent later.
+
+## The table
+
+| server | reached, % of what is permitted | 429s, % of requests | to reach |
+|---|---|---|---|
+"""
+
+MORE = """
+## Also watched
+
+| what | seeds {seeds} | bounds |
+|---|---|---|
+"""
+
+
+def render() -> str:
+    """Run everything (half a minute) and write it down."""
+    rows = [_row(case) for case in CASES]
+    watched = [_watched(one) for one in WATCHED]
+    more = MORE.format(seeds=", ".join(map(str, WATCHED_SEEDS)))
+    return HEAD + "\n".join(rows) + "\n" + more + "\n".join(watched) + "\n"
+
+
+def recorded(name: str) -> list[list[float]]:
+    """Return the figures that the report has for this name: a list for each column, a figure for each seed."""
+    cells = _cells()[name]
+    return [[float(figure) for figure in cell.split()] for cell in cells[:-1]]
+
+
+def _cells() -> Mapping[str, list[str]]:
+    lines = [line.strip("| ").split(" | ") for line in REPORT.read_text(encoding="utf-8").splitlines() if "|" in line]
+    return {name: cells for name, *cells in lines}
+
+
+def _row(case: Case) -> str:
+    figures = [measure(case, seed) for seed in SEEDS]
+    reached = " ".join(f"{one.reached:.2f}" for one in figures)
+    refused = " ".join(f"{one.refused:.2f}" for one in figures)
+    return f"| {case.name} | {reached} | {refused} | ≥ {case.reach:g} / ≤ {case.refused:g} |"
+
+
+def _watched(one: Watched) -> str:
+    figures = " ".join(f"{one.figure(seed):.3f}" for seed in WATCHED_SEEDS)
+    least, most = f"≥ {one.at_least:g}" if one.at_least else "", f"≤ {one.at_most:g}" if one.at_most < 1e9 else ""
+    return f"| {one.name}{f', {one.unit}' if one.unit else ''} | {figures} | {', '.join(filter(None, (least, most)))} |"
