@@ -179,3 +179,13 @@ def test_plan(office: Office) -> None:
     closing = office.update(sheet, key="unique_id", plan=made.folder)
     assert ["updated", "invalid"] == [outcome for outcome, _ in told(closing)]
     assert "New C-10001" == office.record(10001)["name"]
+
+
+def test_abort_does_not_look_ahead(office: Office) -> None:
+    """--invalid abort is about what can be checked before; that a number is nobody's is told, not promised."""
+    closing = office.update(office.sheet(sheet_of(["C-10001", "nobody"])), key="unique_id", invalid="abort")
+    assert ["updated", "invalid"] == [outcome for outcome, _ in told(closing)]
+    assert office.person.notes == [
+        "With --key, a number that no customer has is found out while sending: --invalid abort does not stop for it, "
+        "and only its row is left out. To know before:  batch plan"
+    ]

@@ -67,6 +67,8 @@ def _look_and_send(sending: Sending) -> Ended:
     if to_send <= 0:
         return None, None
     if settings.key is not None:
+        if settings.invalid == "abort":
+            sending.watcher.note(FOUND_WHILE_SENDING)
         try:
             world.run(sending.choose_way, to_send)
         except StoppedError as error:
@@ -77,6 +79,12 @@ def _look_and_send(sending: Sending) -> Ended:
     if run.journal.error is not None:
         return str(run.journal.error), ExitCode.RUN_AGAIN
     return sending.stop.reason or None, sending.signalled
+
+
+FOUND_WHILE_SENDING = (
+    "With --key, a number that no customer has is found out while sending: --invalid abort does not stop for it, "
+    "and only its row is left out. To know before:  batch plan"
+)
 
 
 def _ask(sending: Sending, to_send: int) -> None:
