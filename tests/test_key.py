@@ -7,6 +7,7 @@ import pytest
 from batch import job
 from batch.job import finding
 from batch.journal import Journal
+from batch.settings import Settings
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, office, results, shared_sandbox, told
 
 __all__ = ["office", "shared_sandbox"]
@@ -185,7 +186,19 @@ def test_abort_does_not_look_ahead(office: Office) -> None:
     """--invalid abort is about what can be checked before; that a number is nobody's is told, not promised."""
     closing = office.update(office.sheet(sheet_of(["C-10001", "nobody"])), key="unique_id", invalid="abort")
     assert ["updated", "invalid"] == [outcome for outcome, _ in told(closing)]
-    assert office.person.notes == [
+    (note,) = office.person.notes
+    assert note == (
         "With --key, a number that no customer has is found out while sending: --invalid abort does not stop for it, "
         "and only its row is left out. To know before:  batch plan"
-    ]
+    )
+
+
+@pytest.mark.parametrize(("endpoint", "key", "record"), [(DUALENTRY, "C-10001", "10001"), (VAYU, "V-1", VAYU_1)])
+def test_undo(office: Office, endpoint: str, key: str, record: str) -> None:
+    """An undo takes back what rows named by number changed, also when the number is another's now."""
+    before = office.record(record, endpoint)["name"]
+    closing = office.update(office.sheet(sheet_of([key], endpoint)), endpoint, key=OWN[endpoint])
+    office.sandbox.edit(endpoint.partition(".")[0], record, {OWN[endpoint]: "other"})
+    undone = job.undo(closing.folder, Settings(max_per_second=500.0, yes=True), office.person, office.world)
+    assert [("updated", "")] == told(undone)
+    assert before == office.record(record, endpoint)["name"]
