@@ -78,6 +78,29 @@ def test_encoding_that_does_not_exist(said: str, tmp_path: Path) -> None:
     assert expected == refusal(tmp_path, b"id\n1\n", encoding=said)
 
 
+@pytest.mark.parametrize("said", ["cp1252", "utf-16", "latin-1"])
+def test_encoding_against_the_mark(said: str, tmp_path: Path) -> None:
+    """A file that says what it is by a mark is not read as something else."""
+    expected = f'customers.csv begins with the mark of utf-8, so it is not "{said}": leave --encoding out.'
+    assert expected == refusal(tmp_path, b"\xef\xbb\xbfid\n1\n", encoding=said)
+
+
+@pytest.mark.parametrize(
+    ("mark", "said", "codec"),
+    [("utf-8-sig", "utf-8", "utf-8-sig"), ("utf-16", "utf-16-le", "utf-16"), ("utf-16", "utf-16", "utf-16")],
+)
+def test_encoding_with_the_mark(mark: str, said: str, codec: str, tmp_path: Path) -> None:
+    """The mark is no part of the text, and is written again, also if the encoding was said."""
+    found = staged(tmp_path, "id\nü\n".encode(mark), encoding=said)
+    assert (("id",), [(2, "ü")], codec) == (found.headers, cells(found), found.dialect and found.dialect.encoding)
+
+
+def test_too_many_columns(tmp_path: Path) -> None:
+    """What has more columns than any spreadsheet is no table."""
+    expected = "customers.csv has 20,001 columns: no spreadsheet has more than 16,384."
+    assert expected == refusal(tmp_path, b"id" + b"," * 20_000 + b"\n1\n")
+
+
 def test_latin1_that_is_windows(tmp_path: Path) -> None:
     """Read as Latin-1, a Windows euro sign is no letter, and its row says so."""
     found = staged(tmp_path, "id;name\n1;5 €\n2;Bolt\n".encode("cp1252"), encoding="latin-1")

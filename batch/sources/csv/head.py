@@ -18,6 +18,7 @@ NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 SEP_LINE = re.compile(r'"?sep=([\t !#-~])"?(?:\r\n|\r|\n)', re.IGNORECASE)
 FIRST_LINES = 10
 SAMPLE_ROWS = 100
+MAX_COLUMNS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ def read_head(text: str, name: str, said_delimiter: str | None) -> Head:
     record = _record(lines, first, delimiter)
     if record is None or record.damage:
         raise InputError(f"{name}, row {first + 1}: the header has a quotation mark without a partner: correct it.")
+    if len(record.cells) > MAX_COLUMNS:
+        raise InputError(f"{name} has {len(record.cells):,} columns: no spreadsheet has more than {MAX_COLUMNS:,}.")
     _refuse_title(lines, first, record, delimiter, name)
     rest = "".join(lines[first + record.lines :])
     sample = _sample(lines, first + record.lines, delimiter)

@@ -52,22 +52,31 @@ def find_encoding(path: Path, name: str, said: str | None) -> Encoding:
         head = file.read(4096)
     marked = next((codec for mark, codec in BOMS if head.startswith(mark)), None)
     if said is not None:
-        return Encoding(_normal_codec(said, marked))
+        return Encoding(_said_codec(said, marked, name))
     if marked:
         return Encoding(marked)
     _refuse_unmarked_utf16(head, name)
     return _scan(path)
 
 
-def _normal_codec(said: str, marked: str | None) -> str:
+def _said_codec(said: str, marked: str | None, name: str) -> str:
+    """Return the codec that was said, or the one that a byte order mark makes more exact."""
     try:
         codec = codecs.lookup(said).name
         "".encode(codec)
     except (LookupError, ValueError):
         raise InputError(f'There is no encoding "{said}": try utf-8, cp1252, latin-1 or utf-16.') from None
-    if marked and codec.replace("-", "") == marked.replace("-sig", "").replace("-be", "").replace("-", ""):
-        return marked
-    return codec
+    if marked is None:
+        return codec
+    if _family(codec) != _family(marked):
+        raise InputError(
+            f'{name} begins with the mark of {_family(marked)}, so it is not "{said}": leave --encoding out.'
+        )
+    return marked
+
+
+def _family(codec: str) -> str:
+    return "-".join(codec.split("-")[:2])
 
 
 def _refuse_unmarked_utf16(head: bytes, name: str) -> None:
