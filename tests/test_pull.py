@@ -404,6 +404,7 @@ def test_screen(shell: Shell, api: Api) -> None:
         "some.csv: 1 record, 29 columns\n"
         "  left out: address, which is not shown when records are listed\n"
         "  1 id of the file has no record: 99999999\n"
+        "  to edit it in Excel or LibreOffice, pull an .xlsx: in a CSV file they turn 00123 into 123\n"
         "Edit it, then:  batch plan some.csv -e dualentry.customers --base-url {url}\n"
     )
     assert (1, expected) == (ended.code, shell.tell(ended.err).replace(api.url, "{url}"))
