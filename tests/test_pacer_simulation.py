@@ -1,9 +1,10 @@
 """The pacer against simulated rate limiters: the targets of the table, and the report that shows every figure."""
 
 import pytest
-from simulation.cases import CASES, SEEDS, Case, measure
-from simulation.report import REPORT, recorded, render
-from simulation.watched import WATCHED, Watched
+
+from tests.simulation.cases import CASES, SEEDS, Case, measure
+from tests.simulation.report import REPORT, recorded, render
+from tests.simulation.watched import WATCHED, Watched
 
 STALE = "the pacer does otherwise than the report says: look at `python -m tests.simulation && git diff`"
 

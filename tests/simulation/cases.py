@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from batch.pacer import Learned, Limits, Pacer
 
 from .servers import FixedWindowServer, Server, SlidingLogServer, TokenBucketServer
-from .world import Client, Network, World
+from .world import NEAR, Client, Network, World, seeded
 
 WARM_UP = 30.0
 SEEDS = (1, 2, 3, 4, 5)
@@ -22,7 +22,7 @@ class Case:
     seconds: float
     reach: float
     refused: float
-    network: Network = Network()
+    network: Network = NEAR
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ def window(quota: int, seconds: float, *, tells: bool = False) -> Callable[[rand
     return lambda rng: FixedWindowServer(quota, seconds, first_end=seconds * (1 - rng.random()), tells=tells)
 
 
+def harsh(_: random.Random) -> Server:
+    """What is refused counts too: who goes on knocking is never let in again."""
+    return SlidingLogServer(100, 1, is_harsh=True)
+
+
 CASES = (
     Case("token bucket 100/s, burst 100", lambda _: TokenBucketServer(100, 100), 300, 99, 0.5),
     Case("token bucket 100/s, burst 5", lambda _: TokenBucketServer(100, 5), 300, 97.5, 0.5),
@@ -48,9 +53,7 @@ CASES = (
     Case("fixed window 600 per 60 s, no header", window(600, 60), 1800, 98, 0.8),
     Case("fixed window 600 per 60 s, Retry-After", window(600, 60, tells=True), 1800, 98.5, 0.4),
     Case("sliding log 100 per 1 s", lambda _: SlidingLogServer(100, 1), 300, 95, 0.5),
-    Case(
-        "sliding log that counts refused requests too", lambda _: SlidingLogServer(100, 1, is_harsh=True), 300, 95, 0.5
-    ),
+    Case("sliding log that counts refused requests too", harsh, 300, 95, 0.5),
     Case(
         "token bucket 100/s, burst 20, round trip 500 ms σ 0.6",
         lambda _: TokenBucketServer(100, 20),
@@ -64,7 +67,7 @@ CASES = (
 
 def measure(case: Case, seed: int) -> Figures:
     """Run one case with one seed. Of a fixed window, whole windows are counted."""
-    rng = random.Random(seed)
+    rng = seeded(seed)
     server = case.server(rng)
     begin = server.first_edge_after(WARM_UP) if isinstance(server, FixedWindowServer) else WARM_UP
     client = pacing(seed)
@@ -82,7 +85,7 @@ def pacing(
     rows: float = float("inf"),
 ) -> Client:
     """A client with a pacer of its own."""
-    return Client(Pacer(limits, learned=learned, rng=random.Random(-seed)), joins, rows)
+    return Client(Pacer(limits, learned=learned, rng=seeded(-seed)), joins, rows)
 
 
 def figures(clients: list[Client], server: Server, seconds: float) -> Figures:

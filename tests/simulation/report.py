@@ -12,11 +12,11 @@ WATCHED_SEEDS = SEEDS[:3]
 HEAD = f"""\
 # What the pacer reaches, simulated
 
-Written by `python -m tests.simulation` from the top folder; `tests/test_pacer_simulation.py` compares it with a fresh run.
-Seeds {SEEDS[0]} to {SEEDS[-1]}; round trip lognormal, mean 80 ms, σ 0.3, where nothing else is said; 256 slots; a client with
-endless rows. Every client starts knowing nothing (the watched ones that say otherwise excepted). Counted from 30 s on;
-of a fixed window whole windows are counted, from the first edge after 30 s, and its edges have nothing to do with the
-client's beginning. A token bucket may come out a little above 100 %: what it had saved at 30 s is spent later.
+Written by `python -m tests.simulation` in the top folder; `tests/test_pacer_simulation.py` compares it with a fresh
+run. Seeds {SEEDS[0]} to {SEEDS[-1]}; round trip lognormal, mean 80 ms, σ 0.3, where nothing else is said; 256 slots;
+endless rows. Clients start knowing nothing where nothing else is said. Counted from 30 s on; of a fixed window whole
+windows are counted, from the first edge after 30 s, and its edges have nothing to do with the client's beginning. A
+token bucket may come out a little above 100 %: what it had saved at 30 s is spent later.
 
 ## The table
 
