@@ -41,7 +41,7 @@ def _explained(error: BaseException) -> int:
         case click.exceptions.Exit():
             return error.exit_code
         case KeyboardInterrupt() | click.Abort():
-            is_asked = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
+            is_asked = isinstance(error, Terminated) or isinstance(error.__context__, Terminated)
             word, code = ("Terminated", ExitCode.TERMINATED) if is_asked else ("Interrupted", ExitCode.INTERRUPTED)
             return _fail(f"{word}. Nothing more was sent; run the same command again to go on.", code)
         case click.ClickException():

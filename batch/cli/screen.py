@@ -4,6 +4,7 @@ Promises: a question only on a terminal and never with `--yes`; on a terminal a 
 10 s; foreign text has its control characters made visible; colours only underline what the words say (NO_COLOR).
 """
 
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -61,10 +62,11 @@ class Screen:
                 click.echo(line, err=True)
         if not self.can_ask:
             return True
+        signal.siginterrupt(signal.SIGINT, True)  # else polars' handler lets Ctrl-C wait for the answer
         try:
             answer = self._ask(preflight)
         except click.Abort as error:
-            raise (error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else KeyboardInterrupt) from None
+            raise (error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else KeyboardInterrupt) from None
         self._began = time.monotonic()
         return answer
 
