@@ -12,8 +12,10 @@ import pytest
 from batch import job
 from batch.errors import BatchError, InputError, SettingsError, StoppedError
 from batch.job.pulling import Pulled
+from batch.model import column_letters
 from batch.settings import Settings
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, office, shared_sandbox
+from tests.libreoffice import SOFFICE, type_into
 from tests.shell import Api, Shell
 from tests.virtual import Lists
 
@@ -417,3 +419,17 @@ def test_json(shell: Shell, api: Api) -> None:
     assert (0, VAYU, 1, {}, []) == (
         ended.code, told_of["endpoint"], told_of["records"], told_of["left_blank"], told_of["missing_ids"],
     )  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed: its round trip was NOT tested")
+def test_edited_in_libreoffice(office: Office) -> None:
+    """A workbook that LibreOffice saved sends the one cell that was typed into, with its zeros."""
+    for number, text in enumerate(HARD):
+        office.sandbox.edit("dualentry", 10001 + number, {"name": text})
+    found = pull(office, name="pulled.xlsx", ids=ids_of(len(HARD)))
+    place = f"{column_letters(1 + found.columns.index('phone'))}2"
+    saved = office.folder / "saved.xlsx"
+    type_into(found.path, saved, {place: "00123"}, office.folder)
+    assert {"updated": 1, "unchanged": len(HARD) - 1} == outcomes(office.update(saved))
+    assert [("PATCH", "10001", {"phone": "00123"})] == office.writes()
