@@ -9,10 +9,9 @@ import hashlib
 import json
 import os
 import re
-import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +19,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from batch.errors import BusyError, FolderError
-from batch.journal import Journal
+from batch.errors import BusyError, FolderError, JournalError
+from batch.journal import Journal, peek
 from batch.model import CsvDialect, SheetStyle, Staged
 from batch.settings import Settings
 
@@ -105,26 +104,13 @@ def look_into(folder: Path) -> Found | None:
     if not path.is_file():
         return None
     try:
-        with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=rw", uri=True)) as db:
-            meta = {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM meta")}
-            (final,) = db.execute(
-                "SELECT count(*) FROM fate WHERE outcome NOT IN ('failed', 'unknown', 'unsent')"
-            ).fetchone()
-    except (sqlite3.Error, ValueError) as error:
-        raise FolderError(
-            f"{path}: the journal of an earlier run cannot be read ({error}). "
-            "Move that folder away to start over, or name another one with --out."
-        ) from None
+        meta, final = peek(path)
+    except JournalError as error:
+        raise FolderError(str(error)) from None
     if "identity" not in meta:
         return None
     is_finished = final >= meta["staged"]["rows"] and meta.get("exit_code") is not None  # and its files were written
     return Found(folder, meta["identity"], is_finished, meta.get("exit_code"), bool(meta.get("undone")))
-
-
-def _quoted(path: Path) -> str:
-    from urllib.parse import quote
-
-    return quote(str(path.resolve()))
 
 
 def find_unfinished(parent: Path, wanted: str) -> Path | None:
@@ -144,7 +130,7 @@ def look_into_out(folder: Path, wanted: str) -> Found | None:
         raise FolderError(f"--out {folder}: this is not a folder.")
     found = look_into(folder)
     if found is None:
-        if folder.is_dir() and any(one.name not in OURS for one in folder.iterdir()):
+        if folder.is_dir() and not all(_OURS.fullmatch(one.name) for one in folder.iterdir()):
             raise FolderError(f"--out {folder}: there are other files in it. Name a new or an empty folder.")
         return None
     if found.identity != wanted:
@@ -157,10 +143,13 @@ def look_into_out(folder: Path, wanted: str) -> Found | None:
 
 
 OURS = frozenset(
-    {INPUT, SUMMARY, ".lock", "plan.json", "plan.csv", "plan.xlsx"}
+    {INPUT, SUMMARY, ".lock", ".lock.holder", "plan.json", "plan.csv", "plan.xlsx"}
     | {f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet")}
 )
 """What a folder without a journal may hold and still be free: what a check, or a crash at the start, left."""
+_NAMES = "|".join(re.escape(name) for name in sorted(OURS | {JOURNAL}))
+_OURS = re.compile(rf"{'|'.join(map(re.escape, sorted(OURS)))}|\.(?:{_NAMES})(?:\.\d+)?\.parts?(?:-wal|-shm)?")
+"""These, and the beginnings of them and of a journal."""
 
 
 # -- locks ----------------------------------------------------------------------------------------------------------
@@ -244,16 +233,24 @@ def staged_from_meta(folder: Path, meta: Mapping[str, Any]) -> Staged:
     values["path"] = folder / INPUT
     values["headers"], values["notes"] = tuple(values["headers"]), tuple(values["notes"])
     values["dialect"] = CsvDialect(**values["dialect"]) if values["dialect"] else None
-    values["style"] = SheetStyle(**values["style"]) if values["style"] else None
+    values["style"] = _style(values["style"]) if values["style"] else None
     return Staged(**values)
+
+
+def _style(values: Mapping[str, Any]) -> SheetStyle:
+    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return SheetStyle(**read)
 
 
 def open_run(folder: Path) -> tuple[Journal, dict[str, Any], Staged]:
     """Open the run in `folder`; raises FolderError when there is none."""
     if not (folder / JOURNAL).is_file():
         raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
-    journal = Journal.open(folder / JOURNAL)
-    meta = journal.meta()
     if not (folder / INPUT).is_file():
         raise FolderError(f"{folder}: {INPUT} is missing, so the rows of this run are not known any more.")
+    try:
+        journal = Journal.open(folder / JOURNAL)
+    except JournalError as error:
+        raise FolderError(str(error)) from error  # nothing was sent
+    meta = journal.meta()
     return journal, meta, staged_from_meta(folder, meta)

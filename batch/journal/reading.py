@@ -1,0 +1,99 @@
+"""What the journal tells: fates, intents and counts, read beside the writing."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from batch.journal.file import Reader
+from batch.model import NEEDS_RETRY, Fate, Intent, Outcome, Problem
+
+INTENT = "number, id, key, attempts, fields, before, body, name, wholes"
+FATE = "row, id, outcome, status, attempts, problems"
+
+
+class Records:
+    """The questions that a journal answers."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def fates(self, first: int, last: int) -> dict[int, Fate]:
+        """Read the fates of rows `first` to `last`; a row without one is unsent."""
+        question = f"SELECT {FATE} FROM fate WHERE row BETWEEN ? AND ?"  # noqa: S608 - only columns
+        return {fate.row: fate for fate in self._reader.rows(question, (first, last), _fate)}
+
+    def iter_troubled(self) -> Iterator[Fate]:
+        """Yield the fates that carry a problem or are not done, in order of the rows."""
+        question = f"SELECT {FATE} FROM fate WHERE problems IS NOT NULL OR outcome NOT IN ('updated', 'unchanged')"  # noqa: S608 - only columns
+        yield from self._reader.rows(f"{question} ORDER BY row", read=_fate)
+
+    def final_rows(self, first: int, last: int) -> set[int]:
+        """List the rows between `first` and `last` that nothing more is to be done about in this run."""
+        marks = ", ".join("?" * len(NEEDS_RETRY))
+        question = f"SELECT row FROM fate WHERE row BETWEEN ? AND ? AND outcome NOT IN ({marks})"  # noqa: S608 - only marks
+        return {row for (row,) in self._reader.rows(question, (first, last, *NEEDS_RETRY))}
+
+    def intent(self, number: int) -> Intent | None:
+        """Read the intent of change `number`, from an earlier part of this run."""
+        question = f"SELECT {INTENT} FROM intent WHERE number = ?"  # noqa: S608 - only columns
+        found: Intent | None = self._reader.one(question, (number,), _intent)
+        return found
+
+    def iter_intents(self) -> Iterator[tuple[list[Intent], Fate | None]]:
+        """Yield every change in order: its intents, the oldest first, and its fate (None: it has none yet)."""
+        columns = ", ".join(
+            [*(f"i.{name}" for name in INTENT.split(", ")), *(f"f.{name}" for name in FATE.split(", "))]
+        )
+        question = f"SELECT {columns} FROM intent i LEFT JOIN fate f ON f.row = i.number ORDER BY i.number"  # noqa: S608 - only columns
+        for intent, fate in self._reader.rows(question, read=_intent_and_fate):
+            yield [*self._earlier_intents(intent.number), intent], fate
+
+    def _earlier_intents(self, number: int) -> Iterator[Intent]:
+        question = f"SELECT {INTENT} FROM earlier WHERE number = ? ORDER BY place"  # noqa: S608 - only columns
+        return self._reader.rows(question, (number,), _intent)
+
+    def has_intents(self) -> bool:
+        """Whether anything was ever about to be sent."""
+        return self._reader.one("SELECT 1 FROM intent LIMIT 1") is not None
+
+    def outcomes(self) -> dict[Outcome, int]:
+        """Count the rows that have a fate, by outcome."""
+        question = "SELECT outcome, count(*) FROM fate GROUP BY outcome"
+        return dict(self._reader.rows(question, read=lambda row: (Outcome(row[0]), int(row[1]))))
+
+    def count_final_changes(self) -> int:
+        """Count the changes that nothing more is to be done about; rows that never were a change do not count."""
+        return self._reader.count(
+            "SELECT count(DISTINCT number) FROM fate WHERE outcome IN ('updated', 'unchanged', 'rejected') "
+            "AND NOT (outcome = 'unchanged' AND problems IS NOT NULL) "
+            "OR (outcome = 'invalid' AND status IS NOT NULL)"  # its key led to no record, or to two
+        )
+
+    def count_intents(self) -> int:
+        """Count the changes that were ever about to be sent."""
+        return self._reader.count("SELECT count(*) FROM intent")
+
+    def count_not_found(self) -> int:
+        """Count the rows whose record is not there."""
+        return self._reader.count("SELECT count(*) FROM fate WHERE outcome = 'rejected' AND status = 404")
+
+    def tallies(self) -> dict[str, int]:
+        """Read the tallies."""
+        return dict(self._reader.rows("SELECT name, count FROM tally", read=lambda row: (row[0], int(row[1]))))
+
+
+def _fate(row: Sequence[Any]) -> Fate:
+    number, record_id, outcome, status, attempts, problems = row
+    found = tuple(Problem(*one) for one in json.loads(problems)) if problems else ()
+    return Fate(number, record_id, Outcome(outcome), status, attempts, found)
+
+
+def _intent(row: Sequence[Any]) -> Intent:
+    number, record_id, key, attempts, fields, before, body, name, wholes = row
+    read = (json.loads(fields), json.loads(before or "null"), json.loads(body))
+    return Intent(number, record_id, key, attempts, *read, name, json.loads(wholes))
+
+
+def _intent_and_fate(row: Sequence[Any]) -> tuple[Intent, Fate | None]:
+    width = len(INTENT.split(", "))
+    return _intent(row[:width]), None if row[width] is None else _fate(row[width:])

@@ -1,0 +1,262 @@
+"""The journal while a run is going on: one writer, group commit, and reading beside it."""
+
+import errno
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import checkpoint
+
+from batch.errors import FolderError, JournalError
+from batch.journal.file import OPEN, Reader, Transaction, check, connect, damaged, fill, kept_beside, rename
+from batch.journal.reading import INTENT, Records
+from batch.model import NEEDS_RETRY, Fate, Intent, Outcome, Problem
+
+VERSION = 1
+SCHEMA = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE intent(
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL, key TEXT, attempts INTEGER NOT NULL,
+    fields TEXT NOT NULL, before TEXT, body TEXT NOT NULL, name TEXT NOT NULL, wholes TEXT NOT NULL
+);
+CREATE TABLE earlier(
+    place INTEGER PRIMARY KEY, number INTEGER NOT NULL, id TEXT NOT NULL, key TEXT, attempts INTEGER NOT NULL,
+    fields TEXT NOT NULL, before TEXT, body TEXT NOT NULL, name TEXT NOT NULL, wholes TEXT NOT NULL
+);
+CREATE INDEX earlier_number ON earlier(number);
+CREATE TABLE fate(
+    row INTEGER PRIMARY KEY, number INTEGER NOT NULL, id TEXT NOT NULL, outcome TEXT NOT NULL, status INTEGER,
+    attempts INTEGER NOT NULL, problems TEXT
+);
+CREATE TABLE tally(name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one commit writes."""
+
+    intents: list[Intent] = field(default_factory=list)
+    fates: list[tuple[int, Fate]] = field(default_factory=list)
+    tally: Counter[str] = field(default_factory=Counter)
+
+
+class Journal(Records):
+    """The journal of one run, open until the end of `with`."""
+
+    def __init__(self, connection: sqlite3.Connection, reader: Reader, path: Path) -> None:
+        super().__init__(reader)
+        self.path = path
+        self._db = connection
+        self._is_closed = False
+        self._waiting = _Batch()
+        self._wake = anyio.Event()
+        self._written = anyio.Event()
+        self.error: JournalError | None = None
+        self.counts: Counter[Outcome] = Counter()
+        """Rows by outcome, counted after their commit; rows to retry count once they are settled anew."""
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: Path, meta: Mapping[str, Any]) -> Self:
+        """Make a new journal (0600); raises FolderError when that cannot be done safely: nothing was sent yet."""
+        part = path.with_name(f".{path.name}.part")
+        try:
+            if path.exists() or path.is_symlink():
+                raise FileExistsError(errno.EEXIST, "there is one already")
+            for end in ("", "-wal", "-shm"):
+                Path(f"{part}{end}").unlink(missing_ok=True)  # left by a crash
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o600))
+            fill(part, SCHEMA, {"version": VERSION, OPEN: False, **meta})
+            rename(part, path)
+            return cls._opened(path)
+        except OSError as error:
+            raise FolderError(
+                f"{path}: the journal cannot be made ({(error.strerror or 'no access').lower()})."
+            ) from error
+        except JournalError as error:
+            why = f"{path}: the journal cannot be made ({error.__cause__})." if error.__cause__ else str(error)
+            raise FolderError(why) from error
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an existing journal after checking that it is whole; raises JournalError."""
+        if path.is_symlink() or not path.is_file():
+            raise JournalError(f"{path}: there is no journal.")
+        meta = check(path)
+        if meta.get("version") != VERSION:
+            raise JournalError(f"{path}: this journal was written by another version of batch ({meta.get('version')}).")
+        return cls._opened(path)
+
+    @classmethod
+    def _opened(cls, path: Path) -> Self:
+        """Connect, and say in the main file that newer parts may be beside it from now on."""
+        with ExitStack() as stack:
+            journal = cls(stack.enter_context(closing(connect(path))), stack.enter_context(closing(Reader(path))), path)
+            try:
+                journal.put_meta({OPEN: True})
+                journal._db.execute("PRAGMA wal_checkpoint(FULL)")
+                journal._recount()
+            except sqlite3.Error as error:
+                raise damaged(path, error) from error
+            stack.pop_all()  # all is well: it stays open
+        return journal
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was committed is in it, and in it alone where the disk takes that."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        with ExitStack() as stack:
+            try:
+                self.put_meta({OPEN: False})
+            except JournalError:  # so it counts as open, and the newest part must stay beside it
+                stack.enter_context(kept_beside(self.path))
+            self._reader.close()
+            self._db.close()
+
+    # -- meta ---------------------------------------------------------------------------------------------------
+
+    def meta(self) -> dict[str, Any]:
+        """Read what is known of the run as a whole."""
+        return dict(self._reader.rows("SELECT key, value FROM meta", read=lambda row: (row[0], json.loads(row[1]))))
+
+    def put_meta(self, values: Mapping[str, Any]) -> None:
+        """Add to what is known of the run, at once."""
+        with self._transaction():
+            rows = [(key, json.dumps(value)) for key, value in values.items()]
+            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+    # -- writing while sending ----------------------------------------------------------------------------------
+
+    async def intend(self, intent: Intent) -> None:
+        """Write `intent` and come back when it is on disk; raises JournalError when it cannot be."""
+        if self.error is None:
+            self._waiting.intents.append(intent)
+            self._wake.set()
+            await self._written.wait()
+        if self.error is not None:
+            raise self.error
+
+    def settle(self, number: int, fates: Sequence[Fate]) -> None:
+        """Write the fates of change `number` with the next commit; they count from then on."""
+        self._waiting.fates += [(number, fate) for fate in fates]
+        self._wake.set()
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a tally (requests, attempts, throttled) with the next commit."""
+        self._waiting.tally[name] += by
+
+    async def keep_writing(self, on_error: Callable[[JournalError], None], *, in_thread: bool = False) -> None:
+        """Commit whatever waits, all of it together, until cancelled or until the disk refuses.
+
+        `in_thread`: wait for the disk in a thread, so that the next group gathers meanwhile. (Not on trio's virtual
+        clock, which does not know of threads.)
+        """
+        while self.error is None:
+            await self._wake.wait()
+            await checkpoint()  # whoever is about to write joins this commit
+            batch, written = self._take_waiting()
+            try:
+                if in_thread:
+                    with anyio.CancelScope(shield=True):  # what was taken must be written, also when the run ends now
+                        await anyio.to_thread.run_sync(self._commit, batch)
+                else:
+                    self._commit(batch)
+                self._count(batch)
+            except JournalError as error:
+                self.error = error
+                self._written.set()  # who came while the disk was busy waits for a commit that never comes
+                on_error(error)
+            finally:
+                written.set()
+
+    def flush(self) -> None:
+        """Commit everything that waits now; after a first JournalError nothing is written any more."""
+        batch, written = self._take_waiting()
+        try:
+            if self.error is None:
+                self._commit(batch)
+                self._count(batch)
+        except JournalError as error:
+            self.error = error
+            raise
+        finally:
+            written.set()
+
+    def _take_waiting(self) -> "tuple[_Batch, anyio.Event]":
+        self._wake = anyio.Event()
+        written, self._written = self._written, anyio.Event()
+        batch, self._waiting = self._waiting, _Batch()
+        return batch, written
+
+    def _commit(self, batch: "_Batch") -> None:
+        with self._transaction():
+            self._write_intents(batch.intents)
+            self._write_fates(batch.fates)
+            self._db.executemany(
+                "INSERT INTO tally VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET count = count + excluded.count",
+                list(batch.tally.items()),
+            )
+
+    def _count(self, batch: "_Batch") -> None:
+        self.counts.update(fate.outcome for _, fate in batch.fates)
+
+    def record(self, fates: Iterable[Fate]) -> None:
+        """Write fates at once, of rows that are no change's (invalid ones and the like)."""
+        self._waiting.fates += [(fate.row, fate) for fate in fates]
+        self.flush()
+
+    def _write_intents(self, intents: Sequence[Intent]) -> None:
+        rows = [
+            (i.number, i.id, i.key, i.attempts, *map(_text, (i.fields, i.before, i.body)), i.name, _text(i.wholes))
+            for i in intents
+        ]
+        # a resumed run may send something else than it began with: what the record was before that stays known
+        self._db.executemany(
+            f"INSERT INTO earlier({INTENT}) SELECT {INTENT} FROM intent WHERE number = ? AND body <> ?",  # noqa: S608 - only columns
+            [(row[0], row[6]) for row in rows],
+        )
+        self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _write_fates(self, fates: Sequence[tuple[int, Fate]]) -> None:
+        rows = [
+            (f.row, number, f.id, f.outcome.value, f.status, f.attempts, _problems_text(f.problems))
+            for number, f in fates
+        ]
+        self._db.executemany("INSERT OR REPLACE INTO fate VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _transaction(self) -> Transaction:
+        return Transaction(self._db, self.path)
+
+    def _recount(self) -> None:
+        self.counts = Counter({o: n for o, n in self.outcomes().items() if o not in NEEDS_RETRY})
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else _encode(value)
+
+
+def _problems_text(problems: Sequence[Problem]) -> str | None:
+    return _text([[p.reason, p.field, p.header, p.cell, p.seen] for p in problems]) if problems else None

@@ -1,0 +1,587 @@
+"""What happened, on disk: before it leaves, before it counts, and whole or refused."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from batch.errors import FolderError, JournalError
+from batch.journal import Journal, peek
+from batch.model import Fate, Intent, Outcome, Problem
+
+UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
+START_OVER = "Keep the folder, and start over with --new; records that were changed already then come out as unchanged."
+LOST = (
+    "its newest part is missing (the file journal.sqlite-wal, which was beside it when the run was cut off), so what "
+    "was sent last is not known. Put that file back. If it is lost: k" + START_OVER[1:]
+)
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    with Journal.create(path, {"run_id": "r"}) as made:
+        yield made
+
+
+def intent(number: int = 2, attempts: int = 1, **changed: Any) -> Intent:
+    given = {"fields": {"name": "Zoë", "phone": None}, "before": {"name": "x"}, "body": {"name": "Zoë", "phone": None}}
+    return Intent(number, str(number), f"key-{number}", attempts, **{**given, **changed})
+
+
+def fate(row: int, outcome: Outcome = UPDATED, *problems: Problem, **known: Any) -> Fate:
+    return Fate(row, str(row), outcome, problems=problems, **known)
+
+
+def ask(path: Path, question: str) -> list[Any]:
+    """What another connection sees."""
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(question).fetchall()
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(JournalError) as caught:
+        Journal.open(path)
+    return str(caught.value)
+
+
+def cut_off(folder: Path, *, changes: int = 50) -> Path:
+    """A journal whose process was killed in the middle: its newest part is in the -wal file beside it."""
+    program = (
+        "import os, sys; from pathlib import Path; from batch.journal import Journal; from batch.model import *\n"
+        "journal = Journal.create(Path(sys.argv[1]), {'run_id': 'r'})\n"
+        "for row in range(2, 2 + int(sys.argv[2])): journal.record([Fate(row, str(row), Outcome.UPDATED)])\n"
+        "os._exit(9)"
+    )
+    path = folder / "journal.sqlite"
+    done = subprocess.run([sys.executable, "-c", program, str(path), str(changes)], check=False)
+    assert 9 == done.returncode
+    return path
+
+
+# -- making and opening ---------------------------------------------------------------------------------------------
+
+
+def test_pragmas(journal: Journal, path: Path) -> None:
+    """The journal is in WAL mode, and every commit is synced; the file is for this user only."""
+    assert [("wal",)] == ask(path, "PRAGMA journal_mode")
+    assert 2 == journal._db.execute("PRAGMA synchronous").fetchone()[0]
+    assert 0o600 == path.stat().st_mode & 0o777
+
+
+def test_all_in_one_file(path: Path) -> None:
+    """A closed journal is one file, and has everything in it."""
+    with Journal.create(path, {"run_id": "r"}) as journal:
+        journal.record([fate(2)])
+        assert ["journal.sqlite", "journal.sqlite-shm", "journal.sqlite-wal"] == sorted(os.listdir(path.parent))
+    assert ["journal.sqlite"] == os.listdir(path.parent)
+    with Journal.open(path) as journal:
+        assert ("r", {2: fate(2)}) == (journal.meta()["run_id"], journal.fates(0, 9))
+
+
+def test_closing_twice(path: Path) -> None:
+    """A journal may be closed before the end of its `with`."""
+    with Journal.create(path, {}) as journal:
+        journal.close()
+    with Journal.open(path) as journal:
+        assert {} == journal.outcomes()
+
+
+def test_meta(journal: Journal, path: Path) -> None:
+    """What is known of the run as a whole is on disk at once, and can be added to."""
+    journal.put_meta({"seconds": 1.5, "stopped": None})
+    journal.put_meta({"seconds": 2.5})
+    assert [("seconds", "2.5"), ("stopped", "null")] == ask(path, "SELECT * FROM meta WHERE key LIKE 's%' ORDER BY key")
+    assert ("r", 2.5) == (journal.meta()["run_id"], journal.meta()["seconds"])
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling"])
+def test_never_over_another(path: Path, tmp_path: Path, kind: str) -> None:
+    """A journal is never made over another file, nor through a link."""
+    target = tmp_path / "target"
+    if kind != "dangling":
+        target.write_text("mine")
+    path.symlink_to(target) if kind != "file" else target.rename(path)
+    with pytest.raises(FolderError) as caught:
+        Journal.create(path, {})
+    assert f"{path}: the journal cannot be made (there is one already)." == str(caught.value)
+    assert "mine" == path.read_text() if kind != "dangling" else not target.exists()
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    """A journal that cannot be made is a folder that cannot be used."""
+    path = tmp_path / "missing" / "journal.sqlite"
+    with pytest.raises(FolderError) as caught:
+        Journal.create(path, {})
+    assert f"{path}: the journal cannot be made (no such file or directory)." == str(caught.value)
+
+
+def test_half_made_journal_is_made_again(path: Path) -> None:
+    """What a crash while making it left behind is in nobody's way."""
+    for end in ("", "-wal", "-shm"):
+        (path.parent / f".journal.sqlite.part{end}").write_bytes(b"half")
+    with Journal.create(path, {"run_id": "r"}) as journal:
+        assert "r" == journal.meta()["run_id"]
+    assert ["journal.sqlite"] == os.listdir(path.parent)
+
+
+def test_no_journal(path: Path) -> None:
+    """A missing journal, a link and a folder are no journal."""
+    missing = refused(path)
+    path.mkdir()
+    assert [f"{path}: there is no journal."] * 2 == [missing, refused(path)]
+
+
+def test_other_version(path: Path) -> None:
+    """A journal of another version is refused, and left as it is."""
+    with Journal.create(path, {"version": 99}):
+        pass
+    before = path.read_bytes()
+    assert f"{path}: this journal was written by another version of batch (99)." == refused(path)
+    assert before == path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 5000, b"SQLite format 3\0" + b"\0" * 5000])
+def test_no_database(path: Path, content: bytes) -> None:
+    """A file that is no journal is refused in words, with the way out."""
+    path.write_bytes(content)
+    message = refused(path)
+    assert message.startswith(f"{path}: the journal is damaged (")
+    assert message.endswith(f"). {START_OVER}")
+
+
+# -- cut off and damaged --------------------------------------------------------------------------------------------
+
+
+def test_killed(tmp_path: Path) -> None:
+    """What was committed before a kill is all there."""
+    with Journal.open(cut_off(tmp_path)) as journal:
+        assert ({UPDATED: 50}, Counter({UPDATED: 50})) == (journal.outcomes(), journal.counts)
+
+
+def test_killed_and_newest_part_lost(tmp_path: Path) -> None:
+    """Without the -wal file of a killed run, what was sent last is not known: refused, each time, until it is back."""
+    path = cut_off(tmp_path)
+    wal = tmp_path / "journal.sqlite-wal"
+    content = wal.read_bytes()
+    wal.unlink()
+    assert [f"{path}: {LOST}"] * 2 == [refused(path), refused(path)]
+    wal.write_bytes(b"")
+    assert f"{path}: {LOST}" == refused(path)
+    wal.write_bytes(content)
+    with Journal.open(path) as journal:
+        assert {UPDATED: 50} == journal.outcomes()
+
+
+def test_looking_does_not_touch(tmp_path: Path) -> None:
+    """Looking into a killed run leaves its files as they are, so that it can still be opened."""
+    path = cut_off(tmp_path)
+    files = {name: (tmp_path / name).read_bytes() for name in ("journal.sqlite", "journal.sqlite-wal")}
+    meta, final = peek(path)
+    assert ("r", 50) == (meta["run_id"], final)
+    assert files == {name: (tmp_path / name).read_bytes() for name in files}
+    with Journal.open(path) as journal:
+        assert {UPDATED: 50} == journal.outcomes()
+
+
+def test_looking_into_a_run_that_goes_on(journal: Journal, path: Path) -> None:
+    """Looking into a run does not disturb it."""
+    journal.record([fate(2), fate(3, FAILED)])
+    assert 1 == peek(path)[1]
+    journal.record([fate(3)])
+    assert 2 == peek(path)[1]
+
+
+def test_looking_into_a_closed_run(path: Path) -> None:
+    """Looking into a run that ended leaves nothing behind."""
+    with Journal.create(path, {"run_id": "r"}) as journal:
+        journal.record([fate(2)])
+    assert 1 == peek(path)[1]
+    assert ["journal.sqlite"] == os.listdir(path.parent)
+
+
+def test_looking_where_nothing_is(path: Path) -> None:
+    """A file that is no journal is said to be none."""
+    path.write_bytes(b"no database" * 999)
+    with pytest.raises(JournalError) as caught:
+        peek(path)
+    expected = (
+        f"{path}: the journal of an earlier run cannot be read (file is not a database). "
+        "Move that folder away to start over, or name another one with --out."
+    )
+    assert expected == str(caught.value)
+
+
+FILES = ("journal.sqlite", "journal.sqlite-wal")
+
+
+class Pieces:
+    """The files of a killed run, which hypothesis then spoils."""
+
+    def __init__(self, path: Path) -> None:
+        self.files = {name: (path.parent / name).read_bytes() for name in FILES}
+
+    def fates(self, name: str, content: bytes) -> dict[int, Fate] | None:
+        """What a journal with this content in one of its files tells; None when it is refused in words."""
+        with tempfile.TemporaryDirectory() as folder:
+            for one, data in {**self.files, name: content}.items():
+                (Path(folder) / one).write_bytes(data)
+            try:
+                with Journal.open(Path(folder) / "journal.sqlite") as journal:
+                    return journal.fates(0, 10_000)
+            except JournalError:
+                return None
+
+
+@pytest.fixture(scope="module")
+def pieces() -> Iterator[Pieces]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Pieces(cut_off(Path(folder), changes=120))
+
+
+@settings(deadline=None, max_examples=60)
+@given(share=st.floats(0, 1), name=st.sampled_from(FILES))
+def test_cut_at_any_byte(pieces: Pieces, share: float, name: str) -> None:
+    """Cut at any byte, a journal tells the first so many rows, without a gap and as they were, or is refused."""
+    length = int(len(pieces.files[name]) * share)
+    found = pieces.fates(name, pieces.files[name][:length])
+    assert found is None or {row: fate(row) for row in range(2, 2 + len(found))} == found
+    assert found is None or (length >= 512 if name == "journal.sqlite" else length > 0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(place=st.floats(0, 0.999999), flip=st.integers(1, 255), name=st.sampled_from(FILES))
+def test_any_byte_flipped(pieces: Pieces, place: float, flip: int, name: str) -> None:
+    """A journal with any byte flipped opens or is refused in words; nothing else comes of it."""
+    content = bytearray(pieces.files[name])
+    content[int(len(content) * place)] ^= flip
+    found = pieces.fates(name, bytes(content))
+    assert found is None or len(found) <= 120
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from batch.errors import JournalError
+from batch.journal import Journal
+from batch.model import Fate, Outcome, Problem
+journal = Journal.create(Path(sys.argv[1]), {})
+journal.record([Fate(2, "2", Outcome.UPDATED)])
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+try:
+    for row in range(3, 10_000):
+        journal.record([Fate(row, str(row), Outcome.REJECTED, problems=(Problem("x" * 5000),))])
+except JournalError as error:
+    first = str(error)
+counted = sum(journal.counts.values())
+for more in (lambda: journal.record([Fate(9, "9", Outcome.UPDATED)]), lambda: journal.put_meta({"a": "x" * 500_000})):
+    try:
+        more()
+    except JournalError:
+        pass
+print(first)
+print(counted, journal.error is not None)
+journal.close()
+"""
+
+
+def test_full_disk(path: Path) -> None:
+    """A disk that takes no more stops the journal in words; what it counted before is what it has on disk."""
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    message, counts = done.stdout.splitlines()
+    counted, has_error = counts.split()
+    assert message.startswith(f"{path}: the journal cannot be written (")
+    assert message.endswith("), so sending stopped. Make room or give access, then run the same command again.")
+    assert "True" == has_error
+    with Journal.open(path) as journal:
+        assert int(counted) == sum(journal.outcomes().values())
+
+
+# -- while sending --------------------------------------------------------------------------------------------------
+
+
+class Statements:
+    """Remembers the statements that a journal makes."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.seen: list[str] = []
+        journal._db.set_trace_callback(self.seen.append)
+
+    @property
+    def commits(self) -> int:
+        return self.seen.count("COMMIT")
+
+
+@pytest.mark.anyio
+async def test_intent_is_on_disk_first(journal: Journal, path: Path) -> None:
+    """`intend` comes back when another connection can read the intent, not before."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.keep_writing, pytest.fail)
+        assert [] == ask(path, "SELECT * FROM intent")
+        await journal.intend(intent())
+        (row,) = ask(path, "SELECT number, id, key, attempts, fields, before, body FROM intent")
+        assert (2, "2", "key-2", 1, '{"name":"Zoë","phone":null}', '{"name":"x"}', '{"name":"Zoë","phone":null}') == row
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_group_commit(journal: Journal, path: Path) -> None:
+    """Whatever waits at one moment goes to the disk in one commit."""
+    statements = Statements(journal)
+    async with anyio.create_task_group() as around:
+        around.start_soon(journal.keep_writing, pytest.fail)
+        async with anyio.create_task_group() as workers:
+            for number in range(2, 102):
+                workers.start_soon(journal.intend, intent(number))
+            journal.settle(200, [fate(200), fate(201)])
+            journal.count("attempts", 3)
+        around.cancel_scope.cancel()
+    assert (1, [(100,)]) == (statements.commits, ask(path, "SELECT count(*) FROM intent"))
+    assert ({"attempts": 3}, {200, 201}) == (journal.tallies(), set(journal.fates(0, 999)))
+
+
+def test_group_commit_beside_the_network(path: Path) -> None:
+    """While the disk is busy in a thread, the next group gathers, and nobody waits for long."""
+    with Journal.create(path, {}) as journal:
+        statements = Statements(journal)
+
+        async def work(first: int) -> None:
+            for number in range(first, first + 20):
+                await journal.intend(intent(number))
+
+        async def main() -> None:
+            async with anyio.create_task_group() as around:
+                around.start_soon(lambda: journal.keep_writing(pytest.fail, in_thread=True))
+                async with anyio.create_task_group() as workers:
+                    for first in range(2, 1000, 20):
+                        workers.start_soon(work, first)
+                around.cancel_scope.cancel()
+
+        anyio.run(main)
+        assert (1000, True) == (journal.count_intents(), statements.commits <= 2 * 20 + 2)
+
+
+@pytest.mark.anyio
+async def test_counted_after_commit(journal: Journal) -> None:
+    """A fate counts when it is on disk, not when it is said."""
+    journal.settle(2, [fate(2), fate(3)])
+    assert (Counter(), {}) == (journal.counts, journal.fates(0, 9))
+    journal.flush()
+    assert (Counter({UPDATED: 2}), {2, 3}) == (journal.counts, set(journal.fates(0, 9)))
+
+
+class Refusing(sqlite3.Connection):
+    """A connection whose commits the disk refuses."""
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        if statement == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(statement, *values)
+
+
+def refuse(journal: Journal) -> None:
+    """From now on the disk refuses."""
+    journal._db.close()
+    journal._db = sqlite3.connect(journal.path, isolation_level=None, check_same_thread=False, factory=Refusing)
+
+
+@pytest.mark.anyio
+async def test_disk_refuses(journal: Journal, path: Path) -> None:
+    """When the disk refuses, whoever waits is told, nothing is counted, and nothing more is taken."""
+    refuse(journal)
+    said: list[JournalError] = []
+    message = (
+        f"{path}: the journal cannot be written (disk I/O error), so sending stopped. "
+        "Make room or give access, then run the same command again."
+    )
+
+    async def wait(number: int) -> None:
+        with pytest.raises(JournalError) as caught:
+            await journal.intend(intent(number))
+        assert message == str(caught.value)
+
+    journal.settle(9, [fate(9)])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.keep_writing, said.append)
+        for number in range(2, 12):
+            tasks.start_soon(wait, number)
+    await wait(99)
+    assert ([message], Counter()) == ([str(error) for error in said], journal.counts)
+    assert [] == ask(path, "SELECT * FROM intent") + ask(path, "SELECT * FROM fate")
+
+
+def test_disk_refuses_while_the_next_group_gathers(journal: Journal) -> None:
+    """Who came while the disk was busy with a group that it then refuses is told, too, and never waits for ever."""
+    refuse(journal)
+    late: list[str] = []
+
+    async def come_late() -> None:
+        with pytest.raises(JournalError):
+            await journal.intend(intent(3))
+        late.append("told")
+
+    async def main() -> None:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                commit = journal._commit
+
+                def slow(batch: Any) -> None:
+                    anyio.from_thread.run(begin)
+                    commit(batch)
+
+                async def begin() -> None:
+                    tasks.start_soon(come_late)
+                    await anyio.sleep(0.05)
+
+                journal._commit = slow  # type: ignore[method-assign]  # only to know when the disk is busy
+                journal.settle(2, [fate(2)])
+                await journal.keep_writing(lambda error: None, in_thread=True)
+
+    anyio.run(main)
+    assert ["told"] == late
+
+
+@pytest.mark.anyio
+async def test_intent_again(journal: Journal) -> None:
+    """An attempt's number replaces the one before; another body is kept beside what was begun with."""
+    for one in (
+        intent(attempts=1),
+        intent(attempts=2),
+        intent(attempts=1, body={"name": "Zoe"}, before={"name": "Zoë"}),
+    ):
+        journal._waiting.intents.append(one)
+        journal.flush()
+    (found,) = journal.iter_intents()
+    assert ([(2, {"name": "x"}), (1, {"name": "Zoë"})], None) == ([(i.attempts, i.before) for i in found[0]], found[1])
+    assert {"name": "Zoe"} == journal.intent(2).body  # type: ignore[union-attr]  # it is there
+
+
+JSON = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.lists(st.text(), max_size=2)
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.text(), JSON), st.none() | st.dictionaries(st.text(), JSON), st.none() | st.text())
+def test_any_intent(fields: Any, before: Any, key: str | None) -> None:
+    """An intent comes back as it went in."""
+    one = Intent(2, "42", key, 1, fields, before, fields, "Bolt", {"full_address": before})
+    with tempfile.TemporaryDirectory() as folder, Journal.create(Path(folder) / "j", {}) as journal:
+        journal._waiting.intents.append(one)
+        journal.flush()
+        assert (one, None) == (journal.intent(2), journal.intent(3))
+
+
+# -- reading --------------------------------------------------------------------------------------------------------
+
+WRONG = Problem("has letters", "phone", "Phone", "F17", "ext. 5")
+
+
+def test_fates(journal: Journal) -> None:
+    """Fates come back as they went in; a row without one is unsent."""
+    rows = [fate(2, status=200, attempts=3), fate(4, INVALID, WRONG, Problem("x")), fate(900, REJECTED, status=422)]
+    journal.record(rows)
+    assert {row.row: row for row in rows[:2]} == journal.fates(2, 10)
+    assert {UPDATED: 1, INVALID: 1, REJECTED: 1} == journal.outcomes()
+
+
+def test_latest_fate_counts(journal: Journal) -> None:
+    """A row that failed and was sent again has its newest fate alone."""
+    journal.record([fate(2, FAILED, Problem("x"))])
+    journal.record([fate(2)])
+    assert ({2: fate(2)}, {UPDATED: 1}) == (journal.fates(0, 9), journal.outcomes())
+
+
+def test_troubled(journal: Journal) -> None:
+    """Those with a word to say, or not done, come in order of the rows."""
+    journal.record(
+        [fate(5, FAILED), fate(3, UPDATED, Problem("updated, awaiting approval")), fate(2), fate(4, INVALID, WRONG)]
+    )
+    assert [3, 4, 5] == [one.row for one in journal.iter_troubled()]
+
+
+def test_final_rows(journal: Journal) -> None:
+    """Failed, unknown and unsent rows are taken up again; the others are final."""
+    journal.record([fate(row, outcome) for row, outcome in enumerate(Outcome, 2)])
+    assert ({2, 3, 4, 5}, {3}) == (journal.final_rows(0, 99), journal.final_rows(3, 3))
+
+
+def test_counts_of_a_resumed_run(path: Path) -> None:
+    """A resumed run begins with the rows that are final; the others count when they are settled anew."""
+    with Journal.create(path, {}) as journal:
+        journal.record([fate(2), fate(3, FAILED), fate(4, UNKNOWN), fate(5, INVALID, WRONG)])
+    with Journal.open(path) as journal:
+        assert Counter({UPDATED: 1, INVALID: 1}) == journal.counts
+
+
+def test_final_changes(journal: Journal) -> None:
+    """A change of several rows counts once, and rows that never were a change do not count."""
+    journal.settle(2, [fate(2), fate(7)])
+    journal.settle(3, [fate(3, REJECTED)])
+    journal.settle(4, [fate(4, FAILED)])
+    journal.settle(5, [fate(5, UNCHANGED)])
+    journal.record([fate(8, INVALID, WRONG), fate(9, UNCHANGED, Problem("no cell of this row sets anything"))])
+    assert 3 == journal.count_final_changes()
+
+
+def test_tallies_add_up(journal: Journal) -> None:
+    """Tallies go on from part to part of a run."""
+    journal.count("attempts", 2)
+    journal.flush()
+    journal.count("attempts")
+    journal.count("throttled")
+    journal.flush()
+    assert {"attempts": 3, "throttled": 1} == journal.tallies()
+
+
+def test_has_intents(journal: Journal) -> None:
+    """Whether anything was ever about to be sent is known."""
+    before = journal.has_intents()
+    journal._waiting.intents.append(intent())
+    journal.flush()
+    assert (False, True, 1) == (before, journal.has_intents(), journal.count_intents())
+
+
+def test_reading_from_a_disk_that_fails(journal: Journal, path: Path) -> None:
+    """A journal that cannot be read any more says so in words."""
+    journal.record([fate(row) for row in range(2, 2000)])
+    journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.truncate(8192)
+    with pytest.raises(JournalError) as caught:
+        journal.fates(0, 9999)
+    assert str(caught.value).startswith(f"{path}: the journal cannot be read any more (")
+    assert str(caught.value).endswith("). Run the same command again.")
+
+
+def test_moved_folder(path: Path, tmp_path: Path) -> None:
+    """A run folder may be moved, also to a place with odd characters."""
+    with Journal.create(path, {"run_id": "r"}):
+        pass
+    other = tmp_path / "a ?#% ü" / "journal.sqlite"
+    other.parent.mkdir()
+    shutil.move(path, other)
+    assert "r" == peek(other)[0]["run_id"]
+    with Journal.open(other) as journal:
+        assert "r" == json.loads(json.dumps(journal.meta()))["run_id"]
