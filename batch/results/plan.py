@@ -17,7 +17,7 @@ import xlsxwriter
 from batch.files import NewFile
 from batch.guard import guarded
 from batch.model import shorten
-from batch.results.excel.cells import CellWriter
+from batch.results.excel.cells import ExactSheet
 
 LINES_AT_ONCE = 5_000
 MAX_CELL = 32_000
@@ -88,7 +88,7 @@ def _write_book(path: Path, lines: Iterable[Line]) -> None:
         sheet.write_number(at, 0, line.row)
         for column, cell in enumerate(_texts(line), 1):
             style = clear if line.is_clear and column == 5 else text
-            CellWriter(book, sheet, ()).write_plain(at, column, shorten(cell, MAX_CELL), style)
+            sheet.write_string(at, column, shorten(cell, MAX_CELL), style)
     book.close()
 
 
@@ -97,7 +97,7 @@ def _texts(line: Line) -> Sequence[str]:
 
 
 def _add_sheet(book: Any, head: Any, name: str) -> Any:
-    sheet = book.add_worksheet(name)
+    sheet = book.add_worksheet(name, ExactSheet)
     for column, (title, width) in enumerate(zip(COLUMNS, WIDTHS, strict=True)):
         sheet.set_column(column, column, width)
         sheet.write_string(0, column, title, head)

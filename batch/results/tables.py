@@ -73,23 +73,22 @@ def _write_parquet(path: Path, headers: Sequence[str], frames: Iterable[pl.DataF
 def _write_xlsx(path: Path, headers: Sequence[str], frames: Iterable[pl.DataFrame]) -> None:
     import xlsxwriter
 
-    from batch.results.excel.cells import TEXT_FORMAT, CellWriter, is_unwritable
+    from batch.results.excel.cells import TEXT_FORMAT, ExactSheet, is_unwritable
 
     options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_urls": False}
     with xlsxwriter.Workbook(str(path), options) as book:
-        sheet = book.add_worksheet(SHEET)
+        sheet = book.add_worksheet(SHEET, ExactSheet)
         head, text = book.add_format(HEAD), book.add_format({"num_format": TEXT_FORMAT})
-        cells = CellWriter(book, sheet, [TEXT_FORMAT])
         widths = [len(header) + 4 for header in headers]
         for column, header in enumerate(headers):
-            cells.write_plain(0, column, header, head)
+            sheet.write_string(0, column, header, head)
         row = 0
         for frame in frames:
             for values in frame.iter_rows():
                 row += 1
                 for column, value in enumerate(values):
                     if value and not is_unwritable(value):
-                        cells.write_plain(row, column, value, text)
+                        sheet.write_string(row, column, value, text)
             longest = frame.select(pl.all().str.len_chars().max().fill_null(0)).row(0) if frame.height else ()
             widths = [max(pair) for pair in zip(widths, (n + 2 for n in longest), strict=False)] or widths
         for column, width in enumerate(widths):

@@ -28,7 +28,7 @@ from batch.model import (
     shorten,
     visible,
 )
-from batch.results.excel.cells import TEXT_FORMAT, CellWriter
+from batch.results.excel.cells import TEXT_FORMAT, CellWriter, ExactSheet
 from batch.results.excel.reasons import Reasons
 from batch.results.failures import OUR_COLUMNS, field_text, message_text, original_indexes
 
@@ -77,7 +77,7 @@ class ExcelFailures:
         head, ours = self._book.add_format(HEAD), self._book.add_format(OUR_HEAD)
         for at, header in enumerate([*headers, *OUR_COLUMNS]):
             if header:
-                self._cells.write_plain(0, at, header, head if at < len(headers) else ours)
+                self._sheet.write_string(0, at, header, head if at < len(headers) else ours)
             else:
                 self._sheet.write_blank(0, at, None, head)
             self._widths.append(len(header) + 4)
@@ -137,7 +137,7 @@ class ExcelFailures:
         self._sheet.write_string(self._row, first + 1, fate.outcome.value, self._outcomes[fate.outcome in NEEDS_EDIT])
         for at, text in enumerate((field_text(fate), visible(message_text(fate))), first + 2):
             if text:
-                self._cells.write_plain(self._row, at, shorten(text, 32_000))
+                self._sheet.write_string(self._row, at, shorten(text, 32_000))
                 self._widths[at] = max(self._widths[at], len(text) + 2)
 
     def _write_notes(self, notes: dict[int, str]) -> None:
@@ -164,6 +164,6 @@ class ExcelFailures:
 
 def _add_sheet(book: xlsxwriter.Workbook, name: str) -> Worksheet:
     try:
-        return book.add_worksheet(name if name not in OUR_SHEETS else "Rows")
+        return book.add_worksheet(name if name not in OUR_SHEETS else "Rows", ExactSheet)
     except XlsxWriterException:  # LibreOffice allows names that Excel does not
-        return book.add_worksheet("Rows")
+        return book.add_worksheet("Rows", ExactSheet)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import xlsxwriter
 
 from batch.model import NEEDS_EDIT, REASONS_SHEET, Fate, Outcome, Staged, shorten, visible
+from batch.results.excel.cells import ExactSheet
 
 MAX_REASONS = 500
 """Reasons told apart; a server that words each of its refusals differently must not fill memory."""
@@ -51,7 +52,7 @@ class Reasons:
 
     def write(self, book: xlsxwriter.Workbook, staged: Staged, sheet: str) -> None:
         """Add the sheet to the workbook."""
-        page = book.add_worksheet(REASONS_SHEET)
+        page = book.add_worksheet(REASONS_SHEET, ExactSheet)
         title, head = book.add_format({"bold": True, "font_size": 14}), book.add_format(_HEAD)
         wrap = book.add_format({"text_wrap": True, "valign": "top"})
         top = book.add_format({"valign": "top", "align": "left"})
