@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.guard import guarded, unguarded
@@ -21,12 +21,14 @@ def unguard(text: str) -> str:
 
 
 @given(TEXTS)
+@settings(deadline=None)
 def test_out_and_back(text: str) -> None:
     """Every text comes back as it was."""
     assert text == unguard(guard(text))
 
 
 @given(TEXTS)
+@settings(deadline=None)
 def test_only_one_apostrophe_is_added(text: str) -> None:
     """A text is either as it was, or has one apostrophe before it; and nothing that is left can be executed."""
     found = guard(text)
@@ -35,6 +37,7 @@ def test_only_one_apostrophe_is_added(text: str) -> None:
 
 
 @given(TEXTS)
+@settings(deadline=None)
 def test_what_needs_no_guard_is_never_changed(text: str) -> None:
     """A text that is written as it stands is read as it stands."""
     if guard(text) == text:

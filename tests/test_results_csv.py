@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from batch.model import Fate, Outcome, Problem, Staged
@@ -49,6 +49,11 @@ def cells(found: Staged, width: int) -> list[tuple[Any, ...]]:
 def whole(found: Staged) -> list[bool]:
     """Tell of each row whether it is one."""
     return pl.read_parquet(found.path)["damage"].is_null().to_list()
+
+
+def whole_rows(found: Staged, width: int) -> list[tuple[Any, ...]]:
+    """The first cells of the rows that are not damaged."""
+    return [row for row, is_whole in zip(cells(found, width), whole(found), strict=True) if is_whole]
 
 
 MESSAGE = 'column "Phone": "=ext" has letters in it (use digits)'.replace('"', '""')
@@ -109,25 +114,16 @@ def written(table: Sequence[Sequence[str]], delimiter: str, line_end: str) -> st
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 def test_every_cell_comes_back(
     tmp_path: Path, table: list[list[str]], delimiter: str, line_end: str, encoding: str
 ) -> None:
     """Out into a failures file and back, every cell of every row is as it was, and a damaged row is still damaged."""
-    try:
-        first = staged(tmp_path, written(table, delimiter, line_end).encode(encoding))
-    except ValueError:
-        raise
-    except Exception as error:
-        assert "no rows" in str(error)  # noqa: PT017 -- a table of blank cells is refused
-        return
-    before, was_whole = cells(first, len(table[0])), whole(first)
+    assume(any(cell.strip() for row in table for cell in row))
+    first = staged(tmp_path, written(table, delimiter, line_end).encode(encoding))
     second = again(tmp_path, first)
-    assert was_whole == whole(second)
-    after = cells(second, len(table[0]))
-    assert [row for row, is_row in zip(before, was_whole, strict=True) if is_row] == [
-        row for row, is_row in zip(after, was_whole, strict=True) if is_row
-    ]
+    assert whole(first) == whole(second)
+    assert whole_rows(first, len(table[0])) == whole_rows(second, len(table[0]))
 
 
 DAMAGED = [

@@ -58,7 +58,7 @@ def read_carefully(text: str, width: int) -> list[Row]:
 @example('"a\r\nb",c\r\n', 2, 4, 2)
 @example("a\n\x1a", 1, 1, 1)
 @example('1,"a\nb"\n2,c\n"', 2, 3, 3)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_fast_is_careful(text: str, width: int, length: int, block: int) -> None:
     """Any text, cut anywhere, gives the rows that reading record by record gives."""
     assert read_carefully(text, width) == read(text, width, length, block) == read(text, width)
@@ -70,6 +70,7 @@ TABLES = st.integers(1, 4).flatmap(
 
 
 @given(TABLES, st.sampled_from(["\n", "\r\n", "\r"]))
+@settings(deadline=None)
 def test_reads_what_python_writes(table: list[list[str]], line_end: str) -> None:
     """Well-formed CSV gives back every cell as it was; only a row with line breaks may be in doubt."""
     out = io.StringIO(newline="")

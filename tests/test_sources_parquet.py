@@ -77,7 +77,7 @@ def test_text_of_each_type(values: list[Any], dtype: Any, texts: list[str | None
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 def test_float_comes_back(tmp_path: Path, values: list[float]) -> None:
     """The text of a float is the float again."""
     found = pl.read_parquet(staged(tmp_path, pl.DataFrame({"x": values})).path)
