@@ -66,7 +66,8 @@ class Screen:
         try:
             answer = self._ask(preflight)
         except click.Abort as error:
-            raise (error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else KeyboardInterrupt) from None
+            pressed = error.__context__
+            raise pressed if isinstance(pressed, KeyboardInterrupt) else KeyboardInterrupt from None
         self._began = time.monotonic()
         return answer
 
