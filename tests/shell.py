@@ -67,15 +67,13 @@ class Shell:
 
     # -- the program ------------------------------------------------------------------------------------------------
 
-    def run(self, *arguments: object, stdin: bytes = b"", env: Mapping[str, str] = {}) -> Ended:  # noqa: B006 - only read
+    def run(self, *arguments: object, stdin: bytes = b"", env: Mapping[str, str] = {}) -> Ended:
         """Run the program as a process, to its end."""
-        ended = subprocess.run(
-            self._command(arguments),
-            input=stdin, capture_output=True, cwd=self.folder, env=self.environment | dict(env), timeout=60, check=False,
-        )  # fmt: skip
+        around: dict[str, Any] = {"cwd": self.folder, "env": self.environment | dict(env), "timeout": 60}
+        ended = subprocess.run(self._command(arguments), input=stdin, capture_output=True, check=False, **around)
         return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
-    def start(self, *arguments: object, env: Mapping[str, str] = {}, **options: Any) -> "subprocess.Popen[bytes]":  # noqa: B006 - only read
+    def start(self, *arguments: object, env: Mapping[str, str] = {}, **options: Any) -> "subprocess.Popen[bytes]":
         """Start the program as a process; it is ended with the test."""
         given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         environment = self.environment | dict(env)
@@ -92,12 +90,12 @@ class Shell:
     def _command(self, arguments: Sequence[object]) -> list[str]:
         return [sys.executable, "-P", "-m", "batch", *map(str, arguments)]
 
-    def here(self, *arguments: object, env: Mapping[str, str] = {}) -> Ended:  # noqa: B006 - only read
+    def here(self, *arguments: object, env: Mapping[str, str] = {}) -> Ended:
         """Run the program in this process: the same boundary, without the start."""
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-        argv = ["batch", *map(str, arguments)]
-        around = mock.patch.dict(os.environ, self.environment | dict(env), clear=True), mock.patch.object(sys, "argv", argv)
-        with around[0], around[1], chdir(self.folder), redirect_stdout(out), redirect_stderr(err):
+        around = mock.patch.dict(os.environ, self.environment | dict(env), clear=True)
+        argv = mock.patch.object(sys, "argv", ["batch", *map(str, arguments)])
+        with around, argv, chdir(self.folder), redirect_stdout(out), redirect_stderr(err):
             try:
                 main()
             except SystemExit as ended:
