@@ -10,6 +10,7 @@ from libreoffice import SOFFICE, type_into
 from batch.model import Field
 from batch.results.template import TemplateColumn, template_column, write_template
 
+SEVERAL = "one or several of the list, with semicolons between them"
 TIERS = tuple(f"Tier number {number} of the organisation" for number in range(20))
 COLUMNS = (
     TemplateColumn("id", "a whole number", is_id=True),
@@ -124,10 +125,14 @@ def test_csv(tmp_path: Path) -> None:
             TemplateColumn("id", "24 letters", is_id=True),
         ),
         (Field("phone", str, form="use digits", limits="32"), TemplateColumn("phone", "use digits", is_clearable=True)),
-        (Field("a", str, nullable=False, kind="boolean"), TemplateColumn("a", "one of the list", ("true", "false"))),
+        (Field("a", str, nullable=False, kind="boolean"), TemplateColumn("a", "true or false", ("true", "false"))),
         (
             Field("b", str, choices=("x",), kind="number"),
             TemplateColumn("b", "one of the list", ("x",), is_clearable=True),
+        ),
+        (
+            Field("m", str, choices=("x", "y", "z"), kind="multi_select"),
+            TemplateColumn("m", SEVERAL, ("x", "y", "z"), takes_many=True, is_clearable=True),
         ),
         (Field("c", str, kind="date"), TemplateColumn("c", form="date", is_clearable=True)),
         (Field("d", str, kind="Number"), TemplateColumn("d", form="number", is_clearable=True)),

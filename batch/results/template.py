@@ -36,6 +36,8 @@ class TemplateColumn:
     note: str = ""
     choices: tuple[str, ...] = ()
     form: Literal["text", "number", "date"] = "text"
+    takes_many: bool = False
+    """Several of `choices`, as `a; b`: the drop-down helps with the first."""
     is_id: bool = False
     is_clearable: bool = False
 
@@ -47,9 +49,16 @@ def template_column(field: Field) -> TemplateColumn:
     form: Literal["text", "number", "date"] = "text"
     if not choices and kind in ("number", "currency", "date"):
         form = "date" if kind == "date" else "number"
-    several = "one or several of the list, with semicolons between them"
-    note = (several if kind == "multi_select" else "one of the list") if choices else field.form or field.limits
-    return TemplateColumn(field.name, note, choices, form, is_id=kind == "id", is_clearable=field.nullable)
+    is_many = kind == "multi_select"
+    if not choices:
+        note = field.form or field.limits
+    elif is_many:
+        note = "one or several of the list, with semicolons between them"
+    else:
+        note = "true or false" if kind == "boolean" else "one of the list"
+    return TemplateColumn(
+        field.name, note, choices, form, takes_many=is_many, is_id=kind == "id", is_clearable=field.nullable
+    )
 
 
 def write_template(
@@ -109,6 +118,7 @@ def _add_choices(sheet: Worksheet, at: int, column: TemplateColumn, lists: "_Lis
     options = {
         "validate": "list",
         "source": choices if is_short else lists.add(choices),
+        "show_error": not column.takes_many,
         "error_type": "warning",
         "error_title": "Not in the list",
         "error_message": "This value is not in the list, and will be refused.",
