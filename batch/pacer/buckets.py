@@ -70,7 +70,7 @@ class TokenBucket:
 
     def drain(self, now: float) -> None:
         """Believe the API that the bucket is empty: somebody else took from it."""
-        self._full_at = max(self._full_at, now + self._depth)
+        self._full_at = max(self._full_at, now + self._depth + self._interval)
 
 
 class Pace:

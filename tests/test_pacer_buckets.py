@@ -1,0 +1,92 @@
+"""Known limits: what a bucket permits, and what is no limit at all."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.pacer import Bucket, Limits
+from batch.pacer.buckets import CATCH_UP, Pace, TokenBucket
+
+GAPS = st.lists(st.floats(0, 3), max_size=80)
+
+
+def starts(limit: TokenBucket | Pace, gaps: list[float]) -> list[float]:
+    """Start as early as permitted after each gap."""
+    found, now = [], 100.0
+    for gap in gaps:
+        now = max(now + gap, limit.earliest())
+        limit.take(now)
+        found.append(now)
+    return found
+
+
+def most_in_any_window(times: list[float], per_second: float) -> float:
+    """The largest burst that a bucket refilled at this rate must have had."""
+    return max(
+        (later - first + 1 - per_second * (times[later] - times[first]))
+        for first in range(len(times))
+        for later in range(first, len(times))
+    )
+
+
+@pytest.mark.parametrize(
+    ("burst", "per_second", "message"),
+    [
+        (0, 1, "burst must be at least 1, not 0"),
+        (1, 0, "per_second must be a number greater than 0, not 0"),
+        (1, -1, "per_second must be a number greater than 0, not -1"),
+        (1, float("inf"), "per_second must be a number greater than 0, not inf"),
+        (1, float("nan"), "per_second must be a number greater than 0, not nan"),
+    ],
+)
+def test_nonsense_is_no_bucket(burst: int, per_second: float, message: str) -> None:
+    """A bucket that could not be kept is refused when it is made."""
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Bucket(burst, per_second)
+
+
+def test_route_cannot_be_faster_than_everything() -> None:
+    """A bucket for each route that is faster than the one for all of them is a mistake."""
+    with pytest.raises(ValueError, match=r"^a route cannot be faster than all routes together$"):
+        Limits(total=Bucket(50, 5), per_route=Bucket(10, 6))
+
+
+def test_burst_goes_at_once_and_then_the_rate_holds() -> None:
+    """The burst starts at once, but for the token that the way of the first one costs; then one every interval."""
+    found = starts(TokenBucket(Bucket(5, 2)), [0] * 7)
+    assert found == [100, 100, 100, 100, 100.5, 101, 101.5]
+
+
+@given(burst=st.integers(1, 20), per_second=st.floats(0.1, 50), gaps=GAPS)
+def test_no_window_has_more_than_the_bucket_permits(burst: int, per_second: float, gaps: list[float]) -> None:
+    """In any window there are at most burst + rate x length starts, whenever attempts come."""
+    found = starts(TokenBucket(Bucket(burst, per_second)), gaps)
+    assert not found or most_in_any_window(found, per_second) <= burst + 1e-6
+
+
+@given(per_second=st.floats(0.1, 500), gaps=GAPS)
+def test_pace_makes_up_for_milliseconds_only(per_second: float, gaps: list[float]) -> None:
+    """A pace bursts by no more than what fits into the time that it may catch up."""
+    found = starts(Pace(per_second), gaps)
+    assert not found or most_in_any_window(found, per_second) <= 1 + CATCH_UP * per_second + 1e-6
+
+
+@given(rates=st.lists(st.tuples(st.floats(0, 0.4), st.floats(0.001, 0.2)), min_size=30, max_size=60))
+def test_jitter_on_the_way_overdraws_no_bucket(rates: list[tuple[float, float]]) -> None:
+    """Requests that arrive up to 0.2 s later than they left find a token in the API's own bucket."""
+    ours, tokens, seen, now = TokenBucket(Bucket(10, 5)), 10.0, 0.0, 0.0
+    arrivals = []
+    for gap, lateness in rates:
+        now = max(now + gap / 8, ours.earliest())
+        ours.take(now)
+        arrivals.append(now + lateness)
+    for arrival in sorted(arrivals):
+        tokens, seen = min(10.0, tokens + (arrival - seen) * 5) - 1, arrival
+        assert tokens >= -1e-6
+
+
+def test_drained_bucket_has_none_left() -> None:
+    """When the API says that the bucket is empty, its burst is gone and the next token is one interval away."""
+    bucket = TokenBucket(Bucket(5, 2))
+    bucket.drain(100)
+    assert starts(bucket, [0, 0, 0]) == [100.5, 101, 101.5]
