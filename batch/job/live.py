@@ -5,12 +5,14 @@ before the last read; a stop lets what is in flight finish and leaves every othe
 crosses a task group.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 import anyio
-from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
 
 from batch.errors import JournalError
 from batch.job.reading import Reader
@@ -20,7 +22,7 @@ from batch.retry import FailureLimit
 from batch.sender import Caller, Parcel, StopSign
 
 OPEN_PER_SLOT = 4
-"""Changes under way (most of them waiting) for each slot."""
+"""Changes under way at most for each slot: so many when most of them wait for something else than a slot."""
 
 
 class Deliverer(Protocol):
@@ -44,6 +46,22 @@ class Canary:
     has_held: bool = False
 
 
+class _Crew:
+    """Workers, one for each slot at first; one more whenever one of them has to rest without a slot."""
+
+    def __init__(self, tasks: TaskGroup, work: Callable[[], Awaitable[None]], slots: int) -> None:
+        self._tasks, self._work = tasks, work
+        self._left = slots * OPEN_PER_SLOT
+        for _ in range(slots):
+            self.hire()
+
+    def hire(self) -> None:
+        """Let one more work, as long as there are not too many."""
+        if self._left:
+            self._left -= 1
+            self._tasks.start_soon(self._work)
+
+
 @dataclass(slots=True)
 class Live:
     """One stretch of sending, from the first change that has no final outcome to the last."""
@@ -65,34 +83,17 @@ class Live:
 
     async def send_all(self) -> None:
         """Bring every change to its outcome, or stop."""
-        fresh, to_read = anyio.create_memory_object_stream[Sequence[Change]](0)
         ready, to_send = anyio.create_memory_object_stream[Parcel](self.max_at_once)
-        async with anyio.create_task_group() as workers, to_read, ready:
-            workers.start_soon(self._feed, fresh)
-            workers.start_soon(self._send, to_send)
+        changes = self._iter_open()
+        async with anyio.create_task_group() as tasks, ready:
+            tasks.start_soon(self._send, to_send)
             for _ in range(self._readers()):
-                workers.start_soon(self._prepare, to_read.clone(), ready.clone())
-            to_read.close()
-            ready.close()
+                tasks.start_soon(self._prepare, changes, ready.clone())
 
     def _readers(self) -> int:
         if not self.reader.reads:
             return 1
         return 2 if self.reader.batch_size > 1 else self.max_at_once
-
-    async def _feed(self, fresh: ObjectSendStream[Sequence[Change]]) -> None:
-        """Hand out as many changes at a time as one read serves."""
-        async with fresh:
-            batch: list[Change] = []
-            for change in self._iter_open():
-                batch.append(change)
-                if len(batch) == self.reader.batch_size:
-                    await fresh.send(batch)
-                    batch = []
-                if self.stop.is_up:
-                    return
-            if batch:
-                await fresh.send(batch)
 
     def _iter_open(self) -> Iterator[Change]:
         """Yield the changes that have no final outcome yet."""
@@ -105,29 +106,26 @@ class Live:
             if change.number not in final:
                 yield change
 
-    async def _prepare(self, batches: ObjectReceiveStream[Sequence[Change]], ready: ObjectSendStream[Parcel]) -> None:
-        async with batches, ready:
-            async for batch in batches:
-                if not self.stop.is_up:  # after a stop the stream is only emptied, so that the feeder comes to its end
-                    for parcel in await self.reader.make_ready(batch):
-                        await ready.send(parcel)
+    async def _prepare(self, changes: Iterator[Change], ready: ObjectSendStream[Parcel]) -> None:
+        """Take as many changes at a time as one read serves; all readers take from the same ones."""
+        async with ready:
+            while not self.stop.is_up and (batch := list(islice(changes, self.reader.batch_size))):
+                for parcel in await self.reader.make_ready(batch):
+                    await ready.send(parcel)
 
     async def _send(self, parcels: ObjectReceiveStream[Parcel]) -> None:
-        under_way = anyio.Semaphore(self.max_at_once * OPEN_PER_SLOT)
         async with parcels:
             if self.canary is not None:
                 await self._send_canary(self.canary, parcels)
             async with anyio.create_task_group() as tasks:
-                async for parcel in parcels:
-                    if not self.stop.is_up:
-                        await under_way.acquire()
-                        tasks.start_soon(self._send_one, parcel, under_way)
+                crew = _Crew(tasks, partial(self._work, parcels), self.max_at_once)
+                self.sender.caller.on_rest = crew.hire
 
-    async def _send_one(self, parcel: Parcel, under_way: anyio.Semaphore) -> None:
-        try:
-            await self._deliver(parcel)
-        finally:
-            under_way.release()
+    async def _work(self, parcels: ObjectReceiveStream[Parcel]) -> None:
+        """Deliver one parcel after the other; after a stop they are only taken, so that the readers come to an end."""
+        async for parcel in parcels:
+            if not self.stop.is_up:
+                await self._deliver(parcel)
 
     async def _send_canary(self, canary: Canary, parcels: ObjectReceiveStream[Parcel]) -> None:
         """Send the first few, wait for all of them, and put up the stop sign unless all held."""

@@ -68,6 +68,8 @@ class Caller:
     quota: RetryQuota = field(default_factory=RetryQuota)
     breaker: Breaker = field(default_factory=Breaker)
     rng: random.Random = field(default_factory=random.Random)
+    on_rest: Callable[[], None] = lambda: None
+    """Is told when a change begins to wait for something else than the gate, so that others can go on meanwhile."""
     _probe: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def ask(self, call: Call) -> Answer:
@@ -80,6 +82,11 @@ class Caller:
         self.count("requests")
         answer = await self.attempt_all(call, rules=Rules(), is_own=True)
         return answer.reply or Lost("no", "the run stopped before it", Kind.UNREACHABLE)
+
+    async def rest(self, seconds: float) -> None:
+        """Wait without a slot."""
+        self.on_rest()
+        await anyio.sleep(seconds)
 
     async def attempt_all(
         self,
@@ -211,9 +218,9 @@ class _Attempts:
         if not judgement.is_rate and not caller.quota.spend(is_timeout=is_timeout):
             return True
         if judgement.wait is None:
-            await anyio.sleep(backoff(caller.policy, self.answer.attempts, caller.rng))
+            await caller.rest(backoff(caller.policy, self.answer.attempts, caller.rng))
         elif not judgement.is_rate:  # what speaks about rate pauses everybody, at the gate
-            await anyio.sleep(judgement.wait)
+            await caller.rest(judgement.wait)
         return False
 
     def _is_too_long(self, wait: float | None) -> bool:

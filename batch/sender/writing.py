@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import anyio
-
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.model import Change, Fate, Intent, Outcome, Problem, visible
 from batch.retry import Verdict
@@ -145,7 +143,7 @@ class Sender:
         wrong: list[Problem] | None = None
         for seconds in LOOKS_AFTER if self.read_back else ():
             with self.caller.stop.waiting():
-                await anyio.sleep(seconds)
+                await self.caller.rest(seconds)
             record = await self.read_back(parcel) if self.read_back else None
             if record is None or self._hidden(wanted, record):
                 return wrong
