@@ -16,6 +16,7 @@ from batch.errors import FolderError, UsageError
 from batch.job.undosheet import FILE
 from batch.settings import Settings
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, Person, office, results, shared_sandbox, told
+from tests.shell import Api, Shell
 
 __all__ = ["office", "shared_sandbox"]
 VOLATILE = ("updatedAt",)
@@ -303,3 +304,41 @@ def test_other_host(office: Office) -> None:
     assert f"--base-url http://127.0.0.1:9: this run went to {office.sandbox.url}. Leave the option out." == str(
         caught.value
     )
+
+
+def test_waiting_for_approval(office: Office) -> None:
+    """A change that still waits for approval is named; once it was approved it is put back."""
+    office.sandbox.set_faults("approval=id:10001")
+    closing = office.update(office.sheet("id,name\n10001,New\n"))
+    reason = "kept: the change waited for approval and does not show; withdraw it at the API, or it may still come"
+    assert [("rejected", reason)] == told(undo(office, closing.folder))
+    office.sandbox.set_faults()
+    office.sandbox.ask("approve", {"id": 10001})
+    assert [("updated", "")] == told(undo(office, closing.folder))
+    assert "Acme Holdings, Inc." == office.record(10001)["name"]
+
+
+def test_on_the_command_line(api: Api, shell: Shell) -> None:
+    """The command says reversed, as before and kept, and how to undo it again."""
+    ids = api.ids(3)
+    names = [api.sandbox.record("dualentry", one)["name"] for one in ids]
+    sheet = shell.sheet("id,name\n" + "".join(f"{one},New\n" for one in ids))
+    shell.run("update", sheet, "-e", DUALENTRY, *api.options)
+    (folder,) = (path.relative_to(shell.folder) for path in shell.runs())
+    api.sandbox.edit("dualentry", ids[1], {"name": names[1]})
+    api.sandbox.edit("dualentry", ids[2], {"name": "Theirs"})
+    ended = shell.run("undo", folder, "--yes")
+    (where,) = (path.relative_to(shell.folder) for path in (shell.folder / folder).glob("undo-*"))
+    lines = ended.err.splitlines()
+    kept = f'kept: it is "Theirs" now, and the run had written "New" over "{names[2]}"'
+    assert (1, "") == (ended.code, ended.out)
+    assert f"Taking back {folder}: 3 changes were or may have been applied." == lines[0]
+    assert [
+        "  reversed          1",
+        "  as before         1",
+        "  kept              1   look at these by hand",
+        "Reasons",
+        f"  rejected  name                 {kept}   row 4",
+        f"Every row:  {where}/results.csv",
+        f"Undo the undo:  batch undo {where}",
+    ] == lines[-7:]

@@ -36,6 +36,8 @@ def page(made: PlanMade) -> Iterator[tuple[str, str]]:
     yield f"{' · '.join(_counts(summary))}     {_cost(summary)}", ""
     yield from ((f"  clears: {name} on {words.plural(count, 'customer')}", CLEAR_STYLE)
                 for name, count in summary.clears.items())  # fmt: skip
+    for one in made.excesses:
+        yield f"  {one}: an update of this needs --max-clears 100%, or somebody to ask", CLEAR_STYLE
     if made.lines:
         yield "", ""
         yield from _cells(made)

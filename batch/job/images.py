@@ -12,6 +12,9 @@ from batch.journal import Journal
 from batch.model import Fate, Intent, Outcome
 
 NOT_READ = "kept: it was not read before it was changed (--no-compare), so what it was is not known"
+AWAITING = "updated, "
+"""Begins what `sender/writing.py` says of a change that the API took, but had not carried out yet."""
+PENDING = "kept: the change waited for approval and does not show; withdraw it at the API, or it may still come"
 ADDED = "kept: the run added it, and its neighbours were changed since (look at it by hand)"
 
 
@@ -21,7 +24,8 @@ def iter_images(journal: Journal, endpoint: Endpoint, first_row: int) -> Iterato
     for intents, fate in journal.iter_intents():
         if may_be_applied(intents[-1], fate):
             last = intents[-1]
-            yield Planned(row, last.id, last.name, tuple(_steps(endpoint, intents)), of=last.number)
+            note = PENDING if _is_pending(fate) else ""
+            yield Planned(row, last.id, last.name, tuple(_steps(endpoint, intents)), of=last.number, note=note)
             row += 1
 
 
@@ -36,6 +40,12 @@ def may_be_applied(intent: Intent, fate: Fate | None) -> bool:
     if fate.outcome is Outcome.REJECTED:
         return 200 <= fate.status < 300  # such as an answer that dropped a field
     return fate.status != 429
+
+
+def _is_pending(fate: Fate | None) -> bool:
+    """Whether the API took a change, but had not carried it out when it answered."""
+    is_updated = fate is not None and fate.outcome is Outcome.UPDATED
+    return is_updated and any(one.reason.startswith(AWAITING) for one in (fate.problems if fate else ()))
 
 
 def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[Step]:

@@ -59,6 +59,8 @@ class Planned:
     steps: tuple[Step, ...]
     of: int | None = None
     """The row of the run that is taken back."""
+    note: str = ""
+    """What is to be said where the record shows that there is nothing to do."""
 
 
 class PlanWriter:
@@ -78,7 +80,7 @@ class PlanWriter:
             "id": planned.id,
             "name": planned.name,
             "fields": {step.field: _step_as_dict(step) for step in planned.steps},
-        } | ({} if planned.of is None else {"of": planned.of})
+        } | _more(planned)
         self._write(("" if self._is_first else ",\n") + _dumps(line))
         self._is_first = False
 
@@ -100,6 +102,11 @@ class PlanWriter:
         data = text.encode()
         self._digest.update(data)
         self._file.write(data)
+
+
+def _more(planned: Planned) -> dict[str, Any]:
+    known: dict[str, Any] = {} if planned.of is None else {"of": planned.of}
+    return known | ({"note": planned.note} if planned.note else {})
 
 
 def _dumps(value: Any) -> str:
@@ -178,7 +185,7 @@ class PlanFile:
         self._file.seek(offset)
         line = json.loads(self._file.readline().rstrip(b",\n"))
         steps = tuple(_step(name, known) for name, known in line["fields"].items())
-        return Planned(line["row"], line["id"], line["name"], steps, line.get("of"))
+        return Planned(line["row"], line["id"], line["name"], steps, line.get("of"), line.get("note", ""))
 
     def close(self) -> None:
         """Close the file."""

@@ -18,6 +18,7 @@ from batch import report, sources
 from batch.endpoints.base import MISSING
 from batch.errors import FolderError, SettingsError, StoppedError
 from batch.job import runs
+from batch.job.clears import ClearLimit
 from batch.job.cost import Cost, reckon
 from batch.job.opening import Run, now_text, read_input
 from batch.job.planned import PLAN_FILE, Planned, PlanWriter, Step, about
@@ -89,6 +90,8 @@ class PlanMade:
     folder: Path
     again: tuple[str, ...]
     """Options that an update by this plan needs, too."""
+    excesses: tuple[str, ...]
+    """Fields that would be cleared on more rows than --max-clears allows."""
 
 
 def plan(settings: Settings, watcher: Watcher, world: World) -> PlanMade:
@@ -166,9 +169,9 @@ def _write(sending: Sending, started: str, began: float) -> PlanMade:
     reasons, left_out = report.group_reasons(run.journal.iter_troubled())
     files = {"plan": str((folder / PLAN_FILE).resolve()), "cells": str(book.resolve())}
     summary = _summary(sending, telling, files, (started, time.monotonic() - began))
-    return PlanMade(
-        summary, tuple(telling.first), dict(telling.by_field), tuple(reasons), left_out, folder, _again(settings)
-    )
+    excesses = tuple(ClearLimit.from_settings(settings).iter_excesses(run.survey))
+    lines, by_field = tuple(telling.first), dict(telling.by_field)
+    return PlanMade(summary, lines, by_field, tuple(reasons), left_out, folder, _again(settings), excesses)
 
 
 def _again(settings: Settings) -> tuple[str, ...]:

@@ -172,8 +172,8 @@ class Reader:
         if weighed.fields and (plan.is_undo or not weighed.drifted):
             before = self._shown(record, weighed.fields)
             return Parcel(change, weighed.fields, before, record, earlier, weighed.drifted)
-        outcome = Outcome.REJECTED if weighed.drifted else Outcome.UNCHANGED
-        self._settle_all([change], outcome, weighed.drifted)
+        problems = weighed.drifted or ((Problem(planned.note),) if planned is not None and planned.note else ())
+        self._settle_all([change], Outcome.REJECTED if problems else Outcome.UNCHANGED, problems)
         return None
 
     def _shown(self, record: Record, names: Iterable[str]) -> dict[str, Any]:
