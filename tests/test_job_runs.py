@@ -1,0 +1,354 @@
+"""Runs on disk: which folder, whose run, and who holds it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch.errors import BusyError, ExitCode, FolderError
+from batch.job import runs
+from batch.journal import Journal
+from batch.model import CsvDialect, Fate, Outcome, SheetStyle, Staged
+from batch.settings import Settings
+
+ME = "identity-of-mine"
+STAGED = Staged(
+    Path("input.parquet"), "x.csv", "csv", ("id", "name"), 2, "abc", ("A note.",), CsvDialect(delimiter=";")
+)
+
+
+def settings(**changed: Any) -> Settings:
+    return Settings(**{"input": "x.csv", "endpoint": "dualentry.customers", **changed})
+
+
+def run_in(folder: Path, *outcomes: Outcome, identity: str = ME, **meta: Any) -> Path:
+    """A run on two rows of which so many have an outcome."""
+    folder.mkdir(parents=True)
+    given = {"identity": identity, "staged": runs.staged_as_meta(STAGED), "exit_code": 0, **meta}
+    with Journal.create(folder / runs.JOURNAL, given) as journal:
+        journal.record([Fate(row, str(row), outcome) for row, outcome in enumerate(outcomes, 2)])
+    return folder
+
+
+# -- what makes a run the same --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"map": {"A": "name"}},
+        {"clear_token": "NULL"},
+        {"sheet": "B"},
+        {"delimiter": ";"},
+        {"encoding": "cp1252"},
+        {"hidden": "skip"},
+        {"decimal": ","},
+        {"date_format": "dmy"},
+        {"limit": 5},
+        {"key": "unique_id"},
+        {"endpoint": "vayu.customers"},
+    ],
+    ids=str,
+)
+def test_another_run(changed: dict[str, Any]) -> None:
+    """Whatever changes what a row means makes it another run."""
+    assert runs.identity(settings(), "abc", "host") != runs.identity(settings(**changed), "abc", "host")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"max_at_once": 2},
+        {"max_per_second": 9},
+        {"max_wait": 1},
+        {"yes": True},
+        {"input": "y.csv"},
+        {"compare": False},
+        {"out": "z"},
+    ],
+    ids=str,
+)
+def test_same_run(changed: dict[str, Any]) -> None:
+    """Limits and the like may differ, and so may the path of the same bytes."""
+    assert runs.identity(settings(), "abc", "host") == runs.identity(settings(**changed), "abc", "host")
+
+
+def test_other_bytes_or_host() -> None:
+    """Other bytes, another host or another plan are another run."""
+    same = runs.identity(settings(), "abc", "host")
+    others = [
+        runs.identity(settings(), "abd", "host"),
+        runs.identity(settings(), "abc", "other"),
+        runs.identity(settings(), "abc", "host", plan="seal"),
+    ]
+    assert 4 == len({same, *others})
+
+
+# -- folders --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("a/customers.xlsx", "a/customers.batch"),
+        ("-", "stdin.batch"),
+        ("in/*.parquet", "in/_.batch"),
+        ("x", "x.batch"),
+        ("in/2?/p[1].pq", "in/2?.batch"),
+    ],
+)
+def test_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str, expected: str) -> None:
+    """Runs lie beside their input, in a folder of its name without the ending."""
+    monkeypatch.chdir(tmp_path)
+    found = runs.parent_of(argument)
+    assert expected == str(found) if "2?" not in argument else not set("*?[") & set(str(found.parent))
+
+
+def test_parent_of_a_folder(tmp_path: Path) -> None:
+    """Runs on a folder of files lie beside it."""
+    (tmp_path / "in").mkdir()
+    assert tmp_path / "in.batch" == runs.parent_of(f"{tmp_path}/in/")
+
+
+def test_parent_of_odd_names(tmp_path: Path) -> None:
+    """A file whose name has brackets in it keeps its name."""
+    (tmp_path / "a[1].csv").touch()
+    assert tmp_path / "a[1].batch" == runs.parent_of(str(tmp_path / "a[1].csv"))
+
+
+def test_new_folders(tmp_path: Path) -> None:
+    """Each run has a folder of its own, for this user only, also within one second."""
+    made = [runs.new_folder(tmp_path / "x.batch") for _ in range(3)]
+    assert (3, {0o700}) == (len(set(made)), {one.stat().st_mode & 0o777 for one in [tmp_path / "x.batch", *made]})
+
+
+def test_no_place(tmp_path: Path) -> None:
+    """A place where no folder can be made is named, with the way out."""
+    (tmp_path / "file").touch()
+    with pytest.raises(FolderError) as caught:
+        runs.new_folder(tmp_path / "file" / "x.batch")
+    expected = (
+        f"{tmp_path}/file/x.batch: results cannot be written there (not a directory). Name another place with --out."
+    )
+    assert expected == str(caught.value)
+
+
+def test_small_files(tmp_path: Path) -> None:
+    """A small file is whole, for this user only, and replaces a link instead of following it."""
+    (tmp_path / "target").write_text("mine")
+    (tmp_path / "s.json").symlink_to(tmp_path / "target")
+    runs.write_private(tmp_path / "s.json", "é")
+    assert ("é", "mine", 0o600) == (
+        (tmp_path / "s.json").read_text(encoding="utf-8"),
+        (tmp_path / "target").read_text(),
+        (tmp_path / "s.json").lstat().st_mode & 0o777,
+    )
+    assert {"s.json", "target"} == set(os.listdir(tmp_path))
+
+
+# -- finding the run to resume --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "meta", "is_resumed"),
+    [
+        ([Outcome.UPDATED], {}, True),
+        ([Outcome.UPDATED, Outcome.FAILED], {}, True),
+        ([Outcome.UNKNOWN, Outcome.UPDATED], {}, True),
+        ([Outcome.UPDATED, Outcome.REJECTED], {}, False),
+        ([Outcome.UNCHANGED, Outcome.INVALID], {}, False),
+        ([Outcome.UPDATED, Outcome.UPDATED], {"exit_code": None}, True),
+        ([Outcome.UPDATED, Outcome.FAILED], {"undone": "somewhere"}, False),
+        ([Outcome.UPDATED, Outcome.FAILED], {"identity": "another"}, False),
+    ],
+)
+def test_unfinished(tmp_path: Path, outcomes: list[Outcome], meta: dict[str, Any], is_resumed: bool) -> None:
+    """A run is resumed while rows are left to retry or its files were not written, unless it was taken back."""
+    folder = run_in(tmp_path / "x.batch" / "20260101-000000", *outcomes, **meta)
+    assert (folder if is_resumed else None) == runs.find_unfinished(tmp_path / "x.batch", ME)
+
+
+def test_newest_unfinished(tmp_path: Path) -> None:
+    """Of several unfinished runs the newest is resumed; other folders and half-made ones are passed over."""
+    for name in ("20260101-000000", "20260102-000000"):
+        run_in(tmp_path / name, Outcome.UPDATED)
+    (tmp_path / "20260103-000000").mkdir()
+    (tmp_path / "check-20260104-000000").mkdir()
+    (tmp_path / "file").touch()
+    assert tmp_path / "20260102-000000" == runs.find_unfinished(tmp_path, ME)
+    assert None is runs.find_unfinished(tmp_path / "nothing", ME)
+
+
+def test_damaged_run(tmp_path: Path) -> None:
+    """A run whose journal cannot be read is never passed over: its rows might be sent again."""
+    folder = run_in(tmp_path / "a", Outcome.UPDATED)
+    (folder / runs.JOURNAL).write_bytes(b"x" * 999)
+    with pytest.raises(FolderError) as caught:
+        runs.find_unfinished(tmp_path, ME)
+    expected = (
+        f"{folder}/journal.sqlite: the journal of an earlier run cannot be read (file is not a database). "
+        "Move that folder away to start over, or name another one with --out."
+    )
+    assert (expected, ExitCode.COULD_NOT_START) == (str(caught.value), caught.value.exit_code)
+
+
+def out_refused(folder: Path) -> str:
+    with pytest.raises(FolderError) as caught:
+        runs.look_into_out(folder, ME)
+    return str(caught.value)
+
+
+def test_out(tmp_path: Path) -> None:
+    """--out may name a new folder, an empty one, or that of the same run."""
+    (tmp_path / "empty").mkdir()
+    assert None is runs.look_into_out(tmp_path / "new", ME)
+    assert None is runs.look_into_out(tmp_path / "empty", ME)
+    found = runs.look_into_out(run_in(tmp_path / "mine", Outcome.UPDATED, Outcome.UPDATED, exit_code=0), ME)
+    assert runs.Found(tmp_path / "mine", ME, is_finished=True, exit_code=0) == found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "input.parquet",
+        "failures.xlsx",
+        "summary.json",
+        ".lock",
+        ".lock.holder",
+        ".input.parquet.part",
+        ".input.parquet.parts",
+        ".journal.sqlite.part",
+        ".journal.sqlite.part-wal",
+        ".results.csv.part",
+        "..lock.holder.4711.part",
+        ".summary.json.12.part",
+    ],
+)
+def test_out_after_a_crash(tmp_path: Path, name: str) -> None:
+    """What a check, or a crash at the start, left behind does not make a folder somebody else's."""
+    (tmp_path / name).touch()
+    assert None is runs.look_into_out(tmp_path, ME)
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "results.csv.bak", ".part", "input.parquet.part", ".x.part", "journal.sqlite-wal"]
+)
+def test_out_with_other_files(tmp_path: Path, name: str) -> None:
+    """A folder with other files is never written into."""
+    (tmp_path / name).touch()
+    assert f"--out {tmp_path}: there are other files in it. Name a new or an empty folder." == out_refused(tmp_path)
+
+
+def test_out_of_another(tmp_path: Path) -> None:
+    """A folder with another input's run, a run taken back, a file or a link is refused."""
+    other = run_in(tmp_path / "other", Outcome.UPDATED, identity="another")
+    undone = run_in(tmp_path / "undone", Outcome.UPDATED, undone="x")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(other)
+    expected = [
+        f"--out {other}: it holds the run of another input (or of other options). Name another folder.",
+        f"--out {undone}: the run in it was taken back (undo). Name another folder to send again.",
+        f"--out {tmp_path}/file: this is not a folder.",
+        f"--out {tmp_path}/link: this is not a folder.",
+    ]
+    assert expected == [out_refused(tmp_path / name) for name in ("other", "undone", "file", "link")]
+
+
+# -- opening --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "staged",
+    [
+        STAGED,
+        Staged(
+            Path("input.parquet"),
+            "x.xlsx",
+            "xlsx",
+            ("id",),
+            2,
+            "abc",
+            style=SheetStyle("S", 3, 2, formats=("General", "0.0")),
+        ),
+    ],
+    ids=["csv", "xlsx"],
+)
+def test_staged_input_is_kept(tmp_path: Path, staged: Staged) -> None:
+    """What is known of the input comes back from the journal as it went in, also when the folder was moved."""
+    kept = json.loads(json.dumps({"staged": runs.staged_as_meta(staged)}))
+    assert replace(staged, path=tmp_path / "input.parquet") == runs.staged_from_meta(tmp_path, kept)
+
+
+def test_open_run(tmp_path: Path) -> None:
+    """A run is opened with its journal, what is known of it, and its input."""
+    folder = run_in(tmp_path / "a", Outcome.UPDATED)
+    (folder / runs.INPUT).touch()
+    journal, meta, staged = runs.open_run(folder)
+    with journal:
+        assert (ME, 2, {Outcome.UPDATED: 1}) == (meta["identity"], staged.rows, journal.outcomes())
+
+
+def test_no_run(tmp_path: Path) -> None:
+    """A folder without a run, or without its input, or with a damaged journal is refused; nothing was sent."""
+    folder = run_in(tmp_path / "a", Outcome.UPDATED)
+    with pytest.raises(FolderError) as no_run:
+        runs.open_run(tmp_path)
+    with pytest.raises(FolderError) as no_input:
+        runs.open_run(folder)
+    (folder / runs.INPUT).touch()
+    (folder / runs.JOURNAL).write_bytes(b"")
+    with pytest.raises(FolderError, match="the journal is damaged"):
+        runs.open_run(folder)
+    assert f"{tmp_path}: there is no run in this folder (no journal.sqlite)." == str(no_run.value)
+    assert f"{folder}: input.parquet is missing, so the rows of this run are not known any more." == str(no_input.value)
+
+
+# -- locks ----------------------------------------------------------------------------------------------------------
+
+
+def test_held(tmp_path: Path) -> None:
+    """While one holds an input, another is told who it is; afterwards it is free."""
+    lock = tmp_path / "x.lock"
+    with runs.held(lock, "this input", tmp_path / "run"):
+        with pytest.raises(BusyError) as caught, runs.held(lock, "this input", tmp_path / "other"):
+            pass
+        expected = (
+            f"Another run holds this input: process {os.getpid()}, {tmp_path}/run. Wait for it, or stop it first."
+        )
+        assert (expected, ExitCode.BUSY) == (str(caught.value), caught.value.exit_code)
+    with runs.held(lock, "this input", tmp_path / "run"):
+        pass
+    assert not lock.with_suffix(".holder").exists()
+
+
+def test_holder_that_died(tmp_path: Path) -> None:
+    """The lock of a process that was killed is free."""
+    program = (
+        "import os, sys; from pathlib import Path; from batch.job import runs\n"
+        "with runs.held(Path(sys.argv[1]), 'this input', Path('run')): os._exit(9)"
+    )
+    lock = tmp_path / "x.lock"
+    assert 9 == subprocess.run([sys.executable, "-c", program, str(lock)], check=False).returncode
+    with runs.held(lock, "this input", tmp_path):
+        assert os.getpid() == json.loads(lock.with_suffix(".holder").read_text())["pid"]
+
+
+def test_input_lock() -> None:
+    """An input has one lock for each endpoint and host, by whatever path it is reached."""
+    found = [runs.input_lock("a", "e", "h"), runs.input_lock("a", "e", "h"), runs.input_lock("a", "e", "i")]
+    assert found[0] == found[1] != found[2]
+
+
+def test_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What outlives runs lies where the system wants it, or in a private temporary folder when that cannot be."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert tmp_path / "state" / "batch" == runs.state_folder()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert tmp_path / f"batch-{os.getuid()}" == runs.state_folder()
