@@ -81,6 +81,14 @@ class Shell:
         self._started.append(process)
         return process
 
+    def start_under(self, around: Sequence[str], *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
+        """Start the program inside of another one, such as strace."""
+        given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        command = [*around, *self._command(arguments)]
+        process = subprocess.Popen(command, cwd=self.folder, env=self.environment, **given)
+        self._started.append(process)
+        return process
+
     def end_all(self) -> None:
         """End what was started and is still there."""
         for process in self._started:
