@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from batch.errors import BatchError, ExitCode, Terminated
+from batch.model import visible
 
 PACKAGE = Path(__file__).resolve().parents[1]
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -57,7 +58,7 @@ def _explained(error: BaseException) -> int:
 
 
 def _fail(message: str, code: ExitCode) -> int:
-    click.echo(message, err=True)
+    click.echo("\n".join(map(visible, message.split("\n"))), err=True)
     return int(code)
 
 

@@ -502,7 +502,8 @@ class VayuAccount:
     async def _log_in(self, send: Send) -> None:
         content = json.dumps({"refreshToken": self._refresh_token}).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        reply = await send(Call("POST", "/login", "POST login", content=content, headers=headers))
+        call = Call("POST", "/login", "POST login", content=content, headers=headers, secret=self._refresh_token)
+        reply = await send(call)
         if isinstance(reply, Lost):
             raise StoppedError(f"Logging in to Vayu did not work: {reply.cause}.")
         data: Any = reply.json

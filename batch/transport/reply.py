@@ -1,9 +1,10 @@
 """Answers: read no further than asked, decompressed no further than asked, parsed without surprises."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from urllib.parse import quote
 
 import httpx
 from pydantic_core import from_json
@@ -54,6 +55,21 @@ def read_headers(headers: httpx.Headers) -> dict[str, str]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         read[name] = f"{read[name]}, {value}" if name in read else value
     return read
+
+
+MIN_SECRET = 8
+"""Characters; what is shorter opens nothing, and could be part of anything."""
+REDACTED = b"(the key)"
+
+
+def without_secrets(body: bytes, secrets: Iterable[str]) -> bytes:
+    """Take out credentials that a server echoes, also those spelt as JSON or URLs may spell them."""
+    for secret in secrets:
+        bare = secret.rpartition(" ")[2]  # "Bearer …"
+        if len(bare) >= MIN_SECRET:
+            for spelling in {bare, bare.replace("/", "\\/"), quote(bare, safe="")}:
+                body = body.replace(spelling.encode(), REDACTED)
+    return body
 
 
 class Bounded:

@@ -13,7 +13,7 @@ import httpx
 from batch import __version__
 from batch.errors import UsageError
 from batch.transport.lost import Lost, Timeouts, explain, out_of_time
-from batch.transport.reply import Bounded, Reply, read_headers
+from batch.transport.reply import Bounded, Reply, read_headers, without_secrets
 from batch.transport.url import is_exact
 
 MIB = 1024 * 1024
@@ -32,6 +32,11 @@ class Call:
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     max_bytes: int = MIB
+    secret: str = field(default="", repr=False)
+    """A credential in `content`; those in headers are known."""
+
+
+SECRET_HEADERS = ("authorization", "x-api-key")
 
 
 class Session:
@@ -72,7 +77,11 @@ class Session:
         request = self._build(call)
         began = anyio.current_time()
         answer = await self._answer(request, call.max_bytes, began + self._timeouts.total)
-        return replace(answer, seconds=anyio.current_time() - began)
+        seconds = anyio.current_time() - began
+        if not isinstance(answer, Reply):
+            return replace(answer, seconds=seconds)
+        given = [value for name, value in {**self._headers, **call.headers}.items() if name.lower() in SECRET_HEADERS]
+        return replace(answer, body=without_secrets(answer.body, [call.secret, *given]), seconds=seconds)
 
     async def _answer(self, request: httpx.Request, max_bytes: int, deadline: float) -> Reply | Lost:
         status: int | None = None
