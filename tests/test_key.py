@@ -202,3 +202,11 @@ def test_undo(office: Office, endpoint: str, key: str, record: str) -> None:
     undone = job.undo(closing.folder, Settings(max_per_second=500.0, yes=True), office.person, office.world)
     assert [("updated", "")] == told(undone)
     assert before == office.record(record, endpoint)["name"]
+
+
+def test_old_records_are_read_together(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the API lists by id, what pages brought a while ago is read again 100 at a time."""
+    monkeypatch.setattr(finding, "FRESH_SECONDS", -1.0)
+    closing = office.update(office.sheet(sheet_of([f"C-{10_001 + n}" for n in range(30)])), key="unique_id")
+    assert [("updated", "")] * 30 == told(closing)
+    assert 1 == sum("&id=" in asked for asked in reads(office))

@@ -96,6 +96,11 @@ class Finder:
         """The endpoint whose records are sought."""
         return self._caller.endpoint
 
+    @property
+    def goes_by_pages(self) -> bool:
+        """Whether all records are read at once, so that finding one more costs nothing."""
+        return self._pages is not None
+
     async def find(self, key: str) -> Found | Unfound:
         """Find the one record whose key is exactly `key`."""
         try:

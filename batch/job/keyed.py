@@ -30,37 +30,33 @@ class KeyedReader(Reader):
 
     @property
     def batch_size(self) -> int:
-        """How many changes one lookup serves."""
-        return self.endpoint.keys_per_read
+        """How many changes one lookup serves, or one reading anew of what pages brought a while ago."""
+        return self.endpoint.records_per_read if self.finder.goes_by_pages else self.endpoint.keys_per_read
 
     async def make_ready(self, batch: Sequence[Change]) -> list[Parcel]:
         """Find the records of `batch` and give what is to be sent; every other change gets its outcome here."""
         parcels: list[Parcel] = []
+        by_id: list[Change] = []
         for change in batch:
             earlier = self.journal.intent(change.number)
             if earlier is not None and earlier.attempts:
-                parcels += await self._read(replace(change, id=earlier.id))
-            else:
-                parcels += await self._find(change)
+                by_id.append(replace(change, id=earlier.id))
+                continue
+            match await self.finder.find(change.id):
+                case Found() as found:
+                    known = replace(change, id=found.id)
+                    if found.is_old and self._may_be_sent(known, found):
+                        by_id.append(known)
+                    elif parcel := self._compare(known, found.record):
+                        parcels.append(parcel)
+                case Unfound() as unfound:
+                    self._settle_unfound(change, unfound)
+        if by_id:
+            parcels += await Reader.make_ready(self, by_id)  # super() does not find its class where there are slots
         return parcels
-
-    async def _find(self, change: Change) -> list[Parcel]:
-        match await self.finder.find(change.id):
-            case Found() as found:
-                known = replace(change, id=found.id)
-                if found.is_old and self._may_be_sent(known, found):
-                    return await self._read(known)
-                parcel = self._compare(known, found.record)
-                return [parcel] if parcel is not None else []
-            case Unfound() as unfound:
-                self._settle_unfound(change, unfound)
-                return []
 
     def _may_be_sent(self, change: Change, found: Found) -> bool:
         return not self.is_compared or bool(compare.differing(self.endpoint, change.fields, found.record).fields)
-
-    async def _read(self, change: Change) -> list[Parcel]:
-        return await Reader.make_ready(self, [change])  # super() does not find its class where there are slots
 
     def _settle_unfound(self, change: Change, unfound: Unfound) -> None:
         if unfound.outcome is None:
