@@ -53,6 +53,7 @@ __all__ = [
 def results(folder: Path, note: Callable[[str], None]) -> Closing:
     """Make the results files of the run in `folder` again from its journal."""
     with ExitStack() as stack:
+        runs.check_run(folder)  # a folder that holds no run is left as it is, without a lock
         stack.enter_context(runs.held(folder / ".lock", "this run folder", folder))
         journal, meta, staged = runs.open_run(folder)
         stack.enter_context(journal)

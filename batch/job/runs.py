@@ -242,10 +242,15 @@ def _style(values: Mapping[str, Any]) -> SheetStyle:
     return SheetStyle(**read)
 
 
-def open_run(folder: Path) -> tuple[Journal, dict[str, Any], Staged]:
-    """Open the run in `folder`; raises FolderError when there is none."""
+def check_run(folder: Path) -> None:
+    """Raise FolderError unless there is a run in `folder`."""
     if not (folder / JOURNAL).is_file():
         raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
+
+
+def open_run(folder: Path) -> tuple[Journal, dict[str, Any], Staged]:
+    """Open the run in `folder`; raises FolderError when there is none."""
+    check_run(folder)
     if not (folder / INPUT).is_file():
         raise FolderError(f"{folder}: {INPUT} is missing, so the rows of this run are not known any more.")
     try:

@@ -61,7 +61,8 @@ def _look_and_send(sending: Sending) -> Ended:
         return "Interrupted.", ExitCode.INTERRUPTED
     invalid = run.journal.counts[Outcome.INVALID]
     if invalid and settings.invalid == "abort" and not run.journal.has_intents():
-        stopped = f"{invalid} rows are invalid and --invalid abort is set, so nothing was sent."
+        are = "1 row is" if invalid == 1 else f"{invalid:,} rows are"
+        stopped = f"{are} invalid and --invalid abort is set, so nothing was sent."
         return stopped, ExitCode.COULD_NOT_START
     to_send = run.survey.changes - run.journal.count_final_changes()
     if to_send <= 0:
