@@ -1,4 +1,4 @@
-"""A server of one script, for what the sandbox never does: hostile texts, echoed headers, redirects, very long waits."""
+"""A server of one script, for what the sandbox never does: hostile texts, echoed headers, redirects, long waits."""
 
 import json
 import threading
@@ -67,7 +67,7 @@ def little_api(script: Script) -> Iterator[LittleApi]:
             else:
                 self._say(said)
 
-        do_GET = do_PATCH = do_PUT = do_POST = handle_any  # noqa: N815 - names of http.server
+        do_GET = do_PATCH = do_PUT = do_POST = handle_any
 
         def _say(self, said: Said) -> None:
             data = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
