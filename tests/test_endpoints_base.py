@@ -13,14 +13,13 @@ from batch.endpoints.base import (
     Endpoint,
     as_content,
     fold,
-    generic_refusals,
     is_blank,
     nest,
-    refusal_text,
     same_value,
     split_kind,
 )
 from batch.endpoints.cells import Reading
+from batch.endpoints.refusals import generic_refusals, refusal_text
 from batch.transport import Reply
 from batch.transport.url import is_exact
 

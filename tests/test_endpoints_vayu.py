@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from trio.testing import MockClock
 
 from batch.endpoints.base import MISSING, Account, ConflictError, Definition, UnreadableReplyError
-from batch.endpoints.vayu import VayuCustomers, life_left
+from batch.endpoints.vayu import VayuCustomers
+from batch.endpoints.vayu_account import life_left
 from batch.errors import StoppedError
 from batch.pacer import Bucket
 from batch.transport import Call, Kind, Lost, Reply

@@ -110,10 +110,10 @@ def _plain_digits(cell: str, decimal: str | None) -> str:
     grouping = "," if decimal == "." else "."
     if _GROUPED[decimal].fullmatch(cell):
         cell = cell.replace(grouping, "")
-    cell = cell.replace(decimal, ".") if grouping not in cell else cell
-    if not _PLAIN.fullmatch(cell):
+    plain = cell.replace(decimal, ".")
+    if grouping in cell or not _PLAIN.fullmatch(plain):
         raise problem("is not a number (use digits, a minus sign and one decimal mark)")
-    return cell
+    return plain
 
 
 def _as_json_number(digits: str) -> int | float:

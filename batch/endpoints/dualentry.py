@@ -7,7 +7,7 @@ parts come from the current record or, without one, the three required parts mus
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from batch.endpoints import cells
@@ -23,14 +23,13 @@ from batch.endpoints.base import (
     Variable,
     as_content,
     find_definition,
-    generic_refusals,
     nest,
-    refusal_text,
     same_custom_value,
     same_value,
     split_kind,
-    tidied,
 )
+from batch.endpoints.dualentry_fields import ADDRESSES, FIELDS, KINDS, OPTIONAL_PARTS, REQUIRED_PARTS
+from batch.endpoints.refusals import flattened, generic_refusals, refusal_text, tidied
 from batch.model import Field
 from batch.pacer import Bucket, Limits
 from batch.retry import Rules
@@ -39,54 +38,11 @@ from batch.transport import Call, Reply, encode_id
 ROOT = "/public/v2/customers/"
 DEFINITIONS = "/public/v2/custom-fields/"
 MAX_ID = 2**63 - 1
-ADDRESSES = ("full_address", "shipping_address")
-REQUIRED_PARTS = ("street", "city", "postal_code")
-OPTIONAL_PARTS = ("second_line", "state", "country", "name")
 LIST_BYTES = 16 * 1024 * 1024
 PAGE = 100
-MAX_DEPTH = 8
 _FAMILY = re.compile(
     r"custom[\s_-]*fields?\s*(?:\.\s*(?P<name>\S.*)|\[\s*(?P<number>[0-9]{1,18})\s*\])", re.IGNORECASE | re.DOTALL
 )
-
-
-def _text(name: str, *labels: str, limits: str = "text") -> Field:
-    return Field(name, cells.text(), labels=labels, limits=limits)
-
-
-def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, ...]:
-    def part(name: str, *labels: str, **kwargs: Any) -> Field:
-        spelt = tuple(f"{prefix}{label}".strip() for prefix in prefixes for label in labels)
-        options = {"type": cells.text(), "nullable": True, "limits": "text"} | kwargs
-        return Field(f"{whole}.{name}", labels=spelt, **options)
-
-    return (
-        Field(whole, cells.ONLY_CLEAR, limits=f"the {title} as a whole: only <clear>", kind="object"),
-        part("name", "recipient", "attention"),
-        part("street", "street", "street address", "address line 1", type=cells.text(min_length=1), nullable=False),
-        part("second_line", "address line 2", "street 2"),
-        part("city", "city", "town", type=cells.text(min_length=1), nullable=False),
-        part("state", "state", "province", "region"),
-        part(
-            "postal_code", "postal code", "postcode", "zip", "zip code", type=cells.text(min_length=1), nullable=False
-        ),
-        part(
-            "country",
-            "country code",
-            type=cells.text(pattern="^[A-Z]{2}$"),
-            limits="two capital letters (ISO 3166)",
-            form="use the two capital letters of the country, such as US or DE",
-        ),
-    )
-
-
-KINDS: dict[str, str] = {
-    "text": "text", "paragraph": "text", "link": "text",
-    "number": "number", "currency": "number",
-    "date": "date", "boolean": "boolean",
-    "single_select": "single_select", "multi_select": "multi_select",
-}  # fmt: skip
-"""Kinds of custom fields, and how their cells are read."""
 
 
 class DualEntryCustomers(Endpoint):
@@ -115,28 +71,7 @@ class DualEntryCustomers(Endpoint):
         ("custom_fields.NAME", "the custom field with this name; NAME:boolean, :number, :date say its kind"),
         ("custom_fields[ID]", "the custom field with this id, when two share a name"),
     )
-    fields: ClassVar[tuple[Field, ...]] = (
-        _text("name", "customer name", "company name", "company", "display name"),
-        _text("email", "e-mail", "email address", "e-mail address", "mail"),
-        Field(
-            "phone",
-            cells.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
-            labels=("phone number", "telephone", "telephone number", "tel", "phone no"),
-            limits="at most 32 characters: digits, spaces and + - . ( )",
-            form="use digits, spaces and + - . ( ) only",
-        ),
-        Field(
-            "unique_id",
-            cells.text(min_length=1, max_length=64),
-            labels=("customer number", "customer no", "external id", "account number"),
-            limits="1 to 64 characters",
-        ),
-        _text("website", "web site", "url", "homepage"),
-        _text("country", "country name"),
-        Field("address", cells.text(trim=False), limits="text, spaces around it kept", trims=False),
-        *_address("full_address", "address", ("", "billing ", "full address ")),
-        *_address("shipping_address", "shipping address", ("shipping ", "delivery ", "ship to ")),
-    )
+    fields = FIELDS
 
     # -- headers ------------------------------------------------------------------------------------------------
 
@@ -336,7 +271,7 @@ class DualEntryCustomers(Endpoint):
         errors = data.get("errors") if isinstance(data, Mapping) else None
         if isinstance(errors, list) and any(isinstance(one, Mapping) and "detail" in one for one in errors):
             errors = None  # RFC 9457
-        return tidied(_flatten("", errors) or generic_refusals(data) or [("", refusal_text(reply))])
+        return tidied(flattened("", errors) or generic_refusals(data) or [("", refusal_text(reply))])
 
     def pending(self, record: Record) -> str:
         """Approval workflows hold an accepted update back."""
@@ -407,17 +342,3 @@ def _definition(item: Mapping[str, Any]) -> Definition | None:
         id=item.get("id"),
         options=tuple(o for o in spelt if isinstance(o, str)),
     )
-
-
-def _flatten(path: str, errors: Any, depth: int = 0) -> list[tuple[str, str]]:
-    if depth > MAX_DEPTH or errors in (None, ""):
-        return []
-    if isinstance(errors, Mapping):
-        return [
-            pair
-            for key, value in list(errors.items())[:50]
-            for pair in _flatten(path if key == "__all__" else f"{path}.{key}".lstrip("."), value, depth + 1)
-        ]
-    if isinstance(errors, list):
-        return [pair for value in errors[:50] for pair in _flatten(path, value, depth + 1)]
-    return [(path, str(errors))]

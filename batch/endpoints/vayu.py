@@ -4,16 +4,10 @@ Whether PUT merges or replaces is said nowhere, so the safe way is the default: 
 set. `sparse` sends the change alone, for who knows that it merges.
 """
 
-import base64
-import json
-import math
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
-
-import anyio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from batch.endpoints import cells
 from batch.endpoints.base import (
@@ -23,89 +17,38 @@ from batch.endpoints.base import (
     Definition,
     Endpoint,
     Record,
-    Send,
     UnreadableReplyError,
     Variable,
     as_content,
     find_definition,
-    fold,
-    generic_refusals,
     nest,
-    refusal_text,
     same_custom_value,
     same_value,
     split_kind,
-    tidied,
 )
-from batch.errors import StoppedError
+from batch.endpoints.refusals import generic_refusals, refusal_text, tidied
+from batch.endpoints.vayu_account import VayuAccount
+from batch.endpoints.vayu_fields import (
+    COMPUTED,
+    CONTACT_FIELDS,
+    FIELDS,
+    MAX_CONTACTS,
+    NESTED,
+    VALUE_TYPES,
+    contact_field,
+    writable,
+)
 from batch.model import Field
 from batch.pacer import Bucket, Limits
 from batch.retry import Rules
-from batch.transport import Call, Lost, Reply, encode_id
+from batch.transport import Call, Reply, encode_id
 
 ROOT = "/customers"
 LIST_BYTES = 16 * 1024 * 1024
 PAGE = 1000
-RENEW_BEFORE = 300.0
-"""Seconds before the token's end at which we log in again (apis.md)."""
-DEFAULT_LIFE = 3600.0
 MAX_BODY = 256 * 1024
-MAX_CONTACTS = 50
-
-CURRENCIES = ("USD", "EUR", "GBP", "ILS", "CAD", "AUD", "COP", "BRL")
-DUE_DAYS = ("END_OF_MONTH", "SAME_DAY", "15_DAYS", "30_DAYS", "45_DAYS", "60_DAYS", "90_DAYS")
-SOURCES = ("Stripe", "VayuEventsApi", "Api", "Salesforce", "HubSpot")
-VALUE_TYPES = {"string": "String", "number": "Number", "boolean": "Boolean", "enum": "Enum"}
-PHONE = r"^\+?[1-9][0-9]{4,15}$"  # pydantic takes \d for the digits of every script
-EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
-PHONE_FORM = "use 5 to 16 digits without spaces, with + in front if you like, not beginning with 0"
-EMAIL_FORM = "use an e-mail address such as ana@example.com"
-
-
-def _choice(name: str, options: tuple[str, ...], *labels: str) -> Field:
-    return Field(name, cells.choice(*options), labels=labels, limits="one of a list", choices=options, kind="choice")
-
-
-def _text(name: str, *labels: str) -> Field:
-    return Field(name, cells.text(), labels=labels, limits="text")
-
-
-def _needed(name: str, *labels: str) -> Field:
-    return Field(name, cells.text(min_length=1), nullable=False, labels=labels, limits="at least 1 character")
-
-
-def _list(name: str, *labels: str) -> Field:
-    return Field(name, cells.TEXT_LIST, labels=labels, limits="a list: a; b; c", kind="list")
-
-
-def _object(name: str, what: str) -> Field:
-    return Field(name, cells.ONLY_CLEAR, limits=f"{what} as a whole: only <clear>", kind="object")
-
-
-CONTACT_FIELDS = {
-    "name": Field("name", cells.text(), nullable=False, limits="text"),
-    "email": Field("email", cells.text(pattern=EMAIL), nullable=False, limits="an e-mail address", form=EMAIL_FORM),
-    "title": Field("title", cells.text(), nullable=False, limits="text"),
-    "phone": Field(
-        "phone", cells.text(pattern=PHONE), nullable=False, limits="5 to 16 digits, + in front", form=PHONE_FORM
-    ),
-    "receiveInvoiceEmail": Field(
-        "receiveInvoiceEmail", cells.BOOLEAN, nullable=False, limits="true or false", kind="boolean"
-    ),
-}
 _CONTACT = re.compile(r"contacts?\s*[.\[]\s*(\d{1,3})\s*\]?\s*\.\s*(\S.*)", re.IGNORECASE)
 _CUSTOM = re.compile(r"custom[\s_-]*fields?\s*\.\s*(\S.*)", re.IGNORECASE | re.DOTALL)
-
-
-def _settings() -> tuple[Field, ...]:
-    """The parts of an object of which only the whole may be null."""
-    start = "cloudProviderSettings."
-    parts = (
-        _choice(start + "cloudProvider", ("AWS",), "cloud provider"),
-        _text(start + "cloudProviderMarketplaceId", "cloud provider marketplace id"),
-        _text(start + "customerIdentifier", "cloud provider customer identifier"),
-    )
-    return tuple(replace(part, nullable=False) for part in parts)
 
 
 class VayuCustomers(Endpoint):
@@ -134,32 +77,7 @@ class VayuCustomers(Endpoint):
         ("contacts.N.PART", "part of contact N (1 = the first): " + ", ".join(CONTACT_FIELDS)),
         ("customFields.NAME", "the custom field with this name; NAME:number, :boolean, :enum say its type"),
     )
-    fields: ClassVar[tuple[Field, ...]] = (
-        _needed("name", "customer name", "company name", "company", "display name"),
-        _needed("externalId", "external customer id", "customer number", "customer no"),
-        _list("aliases", "alias", "also known as"),
-        _list("taxIds", "tax id list"),
-        _choice("source", SOURCES),
-        _text("legalName", "legal name", "registered name"),
-        _text("taxId", "tax id", "vat id", "vat number", "tax number"),
-        _text("customerErpId", "erp id", "erp customer id"),
-        _text("salesForceAccountId", "salesforce id", "salesforce account id"),
-        _text("subsidiary"),
-        _choice("dueDays", DUE_DAYS, "payment terms", "due days"),
-        _choice("currency", CURRENCIES, "currency code"),
-        _object("contacts", "the contacts"),
-        _object("address", "the address"),
-        _text("address.country", "country", "country name"),
-        _text("address.city", "city", "town"),
-        Field(
-            "address.addressText", cells.text(trim=False), labels=("street", "street address", "address text"),
-            limits="text, spaces around it kept", trims=False,
-        ),
-        _text("address.state", "state", "province", "region"),
-        _text("address.postalCode", "postal code", "postcode", "zip", "zip code"),
-        _object("cloudProviderSettings", "the cloud provider settings"),
-        *_settings(),
-    )  # fmt: skip
+    fields = FIELDS
 
     def __init__(self, *, is_sparse: bool = False, clock: Callable[[], float] = time.time, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -172,7 +90,7 @@ class VayuCustomers(Endpoint):
         """Build the field for `contacts.1.email` or `customFields.Name`."""
         contact = _CONTACT.fullmatch(header)
         if contact:
-            return _contact_field(int(contact[1]), contact[2])
+            return contact_field(int(contact[1]), contact[2])
         custom = _CUSTOM.fullmatch(header)
         return self._custom_field(custom[1]) if custom else None
 
@@ -374,56 +292,9 @@ class VayuCustomers(Endpoint):
         return tidied(found or generic_refusals(data) or [("", refusal_text(reply))])
 
 
-COMPUTED = frozenset({"totalOutstandingAmount", "openAmount"})
-NESTED = {
-    "address": "address",
-    "cloudProviderSettings": "cloud provider settings",
-    "contacts": "contacts",
-    "customFields": "custom fields",
-}
-PARTS: dict[str, Collection[str]] = {
-    "contacts": tuple(CONTACT_FIELDS),
-    "address": ("country", "city", "addressText", "state", "postalCode"),
-    "cloudProviderSettings": ("cloudProvider", "cloudProviderMarketplaceId", "customerIdentifier"),
-    "customFields": (
-        "vayuCustomFieldName", "valueType", "integrationSource", "integrationEntityType", "fieldPath", "value",
-    ),
-}  # fmt: skip
-"""What the schema knows inside of objects; it refuses everything else (apis.md)."""
-WRITABLE = (*dict.fromkeys(one.name.partition(".")[0] for one in VayuCustomers.fields), "customFields")
-_REFUSE_NULL = frozenset(one.name for one in VayuCustomers.fields if not one.nullable)
-
-
 def nested(fields: Mapping[str, Any], whole: str) -> list[str]:
     """List the names in `fields` that are parts of `whole`."""
     return [name for name in fields if name.startswith(whole + ".")]
-
-
-def writable(record: Record) -> dict[str, Any]:
-    """Keep what PUT takes: no id, dates or computed balances, also inside, and no null where null is refused."""
-    return {
-        name: _known_parts(record[name], PARTS.get(name))
-        for name in WRITABLE
-        if name in record and not (record[name] is None and name in _REFUSE_NULL)
-    }
-
-
-def _known_parts(value: Any, parts: Collection[str] | None) -> Any:
-    if isinstance(value, list):
-        return [_known_parts(one, parts) for one in value]
-    if isinstance(value, Mapping) and parts is not None:
-        return {part: value[part] for part in value if part in parts}
-    return value
-
-
-def _contact_field(number: int, part: str) -> Field | None:
-    spelt = next((name for name in CONTACT_FIELDS if fold(name) == fold(part)), None)
-    if spelt is None or not 1 <= number <= MAX_CONTACTS:
-        return None
-    known = CONTACT_FIELDS[spelt]
-    return Field(
-        f"contacts.{number}.{spelt}", known.type, nullable=False, limits=known.limits, form=known.form, kind=known.kind
-    )
 
 
 def _contact_value(contacts: Any, part: str) -> Any:
@@ -464,73 +335,3 @@ def _definition(item: Any) -> Definition | None:
         id=item.get("id"),
         options=tuple(o for o in options if isinstance(o, str)),
     )
-
-
-class VayuAccount:
-    """Logs in once for all workers: at the start, 5 minutes before the token ends, and once on a 401."""
-
-    def __init__(self, refresh_token: str, client_id: str, clock: Callable[[], float]) -> None:
-        self._refresh_token = refresh_token
-        self._client_id = client_id
-        self._clock = clock
-        self._lock = anyio.Lock()
-        self._token = ""
-        self._renew_at = 0.0
-
-    def __repr__(self) -> str:
-        return "VayuAccount(…)"
-
-    async def headers(self, send: Send) -> Mapping[str, str]:
-        """Give the Bearer header, logging in first when there is no token or it ends soon."""
-        if self._clock() >= self._renew_at:
-            async with self._lock:
-                if self._clock() >= self._renew_at:
-                    await self._log_in(send)
-        return self._headers()
-
-    async def renew(self, send: Send, refused: Mapping[str, str]) -> bool:
-        """Log in again unless somebody already did since `refused` was given out."""
-        async with self._lock:
-            if refused.get("Authorization") == self._headers()["Authorization"]:
-                await self._log_in(send)
-        return refused.get("Authorization") != self._headers()["Authorization"]
-
-    def _headers(self) -> dict[str, str]:
-        headers = {"Authorization": f"Bearer {self._token}"}
-        return headers | ({"x-api-key": self._client_id} if self._client_id else {})
-
-    async def _log_in(self, send: Send) -> None:
-        content = json.dumps({"refreshToken": self._refresh_token}).encode()
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        call = Call("POST", "/login", "POST login", content=content, headers=headers, secret=self._refresh_token)
-        reply = await send(call)
-        if isinstance(reply, Lost):
-            raise StoppedError(f"Logging in to Vayu did not work: {reply.cause}.")
-        data: Any = reply.json
-        token = data.get("accessToken") if isinstance(data, Mapping) else None
-        if reply.status in (400, 401, 403):
-            raise StoppedError("Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard.")
-        if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise StoppedError(f"Logging in to Vayu did not work: it answered {reply.status} without a token.")
-        self._token = token
-        now = self._clock()
-        life = life_left(token, now)
-        # a token that lives shorter than the margin must not send every request to the log-in
-        self._renew_at = now + max(life - RENEW_BEFORE, 0.5 * life, 1.0)
-
-
-def life_left(token: str, now: float) -> float:
-    """Read how many seconds a JWT lives on; an unreadable one is taken to live an hour (apis.md).
-
-    `exp` is believed as far as it goes with `iat`, or with that hour: this machine's clock may be wrong.
-    """
-    try:
-        middle = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-        end = float(claims["exp"])
-        whole = end - float(claims["iat"]) if "iat" in claims else DEFAULT_LIFE
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
-        return DEFAULT_LIFE
-    if not (math.isfinite(whole) and whole > 0):
-        whole = DEFAULT_LIFE
-    return end - now if 0 < end - now <= whole else whole

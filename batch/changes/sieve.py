@@ -1,39 +1,28 @@
-"""Rows -> changes, or the reasons why not (pydantic).
-
-Promises: a row becomes part of exactly one change or gets at least one problem; all problems of a row are found in one
-pass; a blank cell never sets anything; a damaged cell makes its row invalid. Rows with one id become one change, or are
-all invalid when they disagree. Memory does not grow with the file, but for the ids that occur twice.
-"""
+"""Validation: rows of one input for one endpoint, a column of some thousand cells at a time."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from batch.changes.look import ABSENT, Look, Row, Sifted, nothing
+from batch.changes.words import in_words
 from batch.endpoints.base import Endpoint
 from batch.model import (
     DAMAGE,
-    ROW,
     Change,
     Column,
     Columns,
     Fate,
-    Field,
-    Outcome,
     Problem,
     Staged,
     cell_column,
     shorten,
 )
 
-ReadRows = Callable[[Sequence[int]], pl.DataFrame]
-"""Reads the rows with these numbers (in order) from the staged input."""
-
-GROUP_ROWS = 5_000
-"""Rows of double ids looked at together."""
 EXAMPLES = 3
 
 
@@ -44,63 +33,6 @@ class ColumnCount:
     values: int = 0
     clears: int = 0
     examples: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Sifted:
-    """Some rows after validation: what is to be sent, and the rows whose fate is sealed (invalid, or nothing to do).
-
-    `count` counts the changes, also where only they were asked for and `changes` is left empty.
-    """
-
-    changes: list[Change]
-    fates: list[Fate]
-    count: int
-
-
-class _Absent:
-    """No value to send: the cell is blank, cleared, or wrong."""
-
-
-_ABSENT: Final = _Absent()
-
-
-@dataclass(slots=True)
-class _Look:
-    """What is known of the rows of a frame, by their place in it."""
-
-    frame: pl.DataFrame
-    ids: list[str]
-    problems: dict[int, list[Problem]] = field(default_factory=dict)
-    broken: dict[int, Problem] = field(default_factory=dict)
-    damaged: dict[int, set[int]] = field(default_factory=dict)
-    """Places of the damaged cells, by column."""
-    values: dict[str, list[Any]] = field(default_factory=dict)
-
-    def add(self, place: int, problem: Problem) -> None:
-        self.problems.setdefault(place, []).append(problem)
-
-    def number(self, place: int) -> int:
-        return int(self.frame[ROW][place])
-
-    def fields(self, place: int) -> dict[str, Any]:
-        return {key: cells[place] for key, cells in self.values.items() if cells[place] is not _ABSENT}
-
-    def fate(self, place: int) -> Fate:
-        """Seal the fate of a row with problems: one of the wrong length says nothing else that can be trusted."""
-        broken = self.broken.get(place)
-        problems = (broken,) if broken else tuple(self.problems[place])
-        return Fate(self.number(place), self.ids[place], Outcome.INVALID, problems=problems)
-
-
-@dataclass(slots=True)
-class _Row:
-    """A row of an id that occurs more than once; `said` is what it says of each field, as text to compare and show."""
-
-    place: int
-    number: int
-    fields: dict[str, Any]
-    said: dict[str, str]
 
 
 class Sieve:
@@ -136,7 +68,7 @@ class Sieve:
         look = self._look(frame, with_values=not self._only_counts)
         idle = set(_all_blank(frame, self._columns.fields)) - look.problems.keys() - look.broken.keys()
         sealed = sorted(idle | look.problems.keys() | look.broken.keys())
-        fates = [_nothing(look, place) if place in idle else look.fate(place) for place in sealed]
+        fates = [nothing(look, place) if place in idle else look.fate(place) for place in sealed]
         if self._only_counts:
             return Sifted([], fates, frame.height - len(fates))
         rest = sorted(set(range(frame.height)).difference(sealed))
@@ -146,10 +78,10 @@ class Sieve:
     def sift_doubles(self, frame: pl.DataFrame) -> Sifted:
         """Validate rows of ids that occur more than once; all rows of an id must be in `frame`."""
         look = self._look(frame, with_values=True)
-        groups: dict[str, list[_Row]] = {}
+        groups: dict[str, list[Row]] = {}
         for place, record_id in enumerate(look.ids):
             fields = look.fields(place)
-            row = _Row(place, look.number(place), fields, self._said(look, place, fields))
+            row = Row(place, look.number(place), fields, self._said(look, place, fields))
             name = record_id if self._columns.key_field else record_id.casefold()  # two keys may differ in case alone
             groups.setdefault(name, []).append(row)
         changes: list[Change] = []
@@ -160,9 +92,9 @@ class Sieve:
 
     # -- one frame ----------------------------------------------------------------------------------------------
 
-    def _look(self, frame: pl.DataFrame, *, with_values: bool) -> _Look:
+    def _look(self, frame: pl.DataFrame, *, with_values: bool) -> Look:
         ids = frame[cell_column(self._columns.id.index)].fill_null("").str.strip_chars()
-        look = _Look(frame, ids.to_list())
+        look = Look(frame, ids.to_list())
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
         self._take_damage(look)
         self._check_ids(look, ids, look.damaged.get(self._columns.id.index, set()))
@@ -171,7 +103,7 @@ class Sieve:
             self._check_together(look, pl.DataFrame(states))
         return look
 
-    def _read_column(self, look: _Look, column: Column, *, with_values: bool) -> pl.Series:
+    def _read_column(self, look: Look, column: Column, *, with_values: bool) -> pl.Series:
         """Validate the cells of a column; gives for each row 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
         cells = look.frame[cell_column(column.index)]
         damaged = sorted(look.damaged.get(column.index, ()))
@@ -186,7 +118,7 @@ class Sieve:
         texts = cells.gather(places).to_list() if len(places) < len(cells) else cells.to_list()
         found = self._validated(look, column, texts, places)
         if with_values:
-            spread: list[Any] = [_ABSENT] * len(cells)
+            spread: list[Any] = [ABSENT] * len(cells)
             look.values[column.target] = spread
             for place in is_clear.arg_true().to_list() if clears else ():
                 spread[place] = None
@@ -194,14 +126,14 @@ class Sieve:
                 spread[place] = value
         return states
 
-    def _refuse_clears(self, look: _Look, column: Column, cells: pl.Series, is_clear: pl.Series) -> None:
+    def _refuse_clears(self, look: Look, column: Column, cells: pl.Series, is_clear: pl.Series) -> None:
         if column.field and column.field.nullable:
             return
         reason = "cannot be cleared: this field may not be empty (write a value, or leave the cell blank)"
         for place in is_clear.arg_true().to_list():
             look.add(place, self._problem(look, place, column, reason, cells[place]))
 
-    def _validated(self, look: _Look, column: Column, texts: list[str], places: pl.Series) -> list[Any]:
+    def _validated(self, look: Look, column: Column, texts: list[str], places: pl.Series) -> list[Any]:
         """Give the value of each text, absent where it has none; the problems go to `look`."""
         adapter = self._adapters[column.target]
         try:
@@ -214,7 +146,7 @@ class Sieve:
                 reason = in_words(detail, column.field, texts[index])
                 look.add(places[index], self._problem(look, places[index], column, reason, texts[index]))
             good = iter(adapter.validate_python([text for index, text in enumerate(texts) if index not in bad]))
-            return [_ABSENT if index in bad else next(good) for index in range(len(texts))]
+            return [ABSENT if index in bad else next(good) for index in range(len(texts))]
         return values
 
     def _count(self, column: Column, cells: pl.Series, clears: int) -> None:
@@ -226,7 +158,7 @@ class Sieve:
             count.examples += [one for one in fresh if one.strip() != self._clear_token and one not in count.examples]
             del count.examples[EXAMPLES:]
 
-    def _check_ids(self, look: _Look, ids: pl.Series, damaged: Collection[int]) -> None:
+    def _check_ids(self, look: Look, ids: pl.Series, damaged: Collection[int]) -> None:
         pattern: str = self._endpoint.id_pattern
         check: Callable[[str], str | None] = self._endpoint.id_problem
         if self._columns.key_field:
@@ -237,7 +169,7 @@ class Sieve:
             if reason and place not in damaged:
                 look.add(place, self._problem(look, place, self._columns.id, reason, record_id))
 
-    def _take_damage(self, look: _Look) -> None:
+    def _take_damage(self, look: Look) -> None:
         """Note what the reader saw wrong."""
         by_index = {one.index: one for one in (self._columns.id, *self._columns.fields)}
         column = look.frame[DAMAGE]
@@ -249,7 +181,7 @@ class Sieve:
                     look.damaged.setdefault(index, set()).add(place)
                     look.add(place, self._problem(look, place, by_index[index], reason, seen))
 
-    def _check_together(self, look: _Look, states: pl.DataFrame) -> None:
+    def _check_together(self, look: Look, states: pl.DataFrame) -> None:
         """Look for fields that do not go together; which ones do depends on what is set and cleared, not on values."""
         for shape in states.unique().iter_rows(named=True):
             fields = {key: "" if state == 1 else None for key, state in shape.items() if state}
@@ -259,19 +191,19 @@ class Sieve:
                 for place in states.select(is_so).to_series().arg_true().to_list():
                     self._note_conflicts(look, place, conflicts)
 
-    def _note_conflicts(self, look: _Look, place: int, conflicts: Sequence[tuple[str, str]]) -> None:
+    def _note_conflicts(self, look: Look, place: int, conflicts: Sequence[tuple[str, str]]) -> None:
         for key, reason in conflicts:
             column = self._by_key[key]
             seen = look.frame[cell_column(column.index)][place] or ""
             look.add(place, self._problem(look, place, column, reason, seen))
 
-    def _problem(self, look: _Look, place: int, column: Column, reason: str, seen: str) -> Problem:
+    def _problem(self, look: Look, place: int, column: Column, reason: str, seen: str) -> Problem:
         cell = self._staged.cell(look.number(place), column.index)
         return Problem(reason, field=column.target, header=column.header, cell=cell, seen=seen)
 
     # -- double ids ---------------------------------------------------------------------------------------------
 
-    def _said(self, look: _Look, place: int, fields: Mapping[str, Any]) -> dict[str, str]:
+    def _said(self, look: Look, place: int, fields: Mapping[str, Any]) -> dict[str, str]:
         """What a row says of each field: its value, or its text where that could not be read."""
         said = {}
         for key, column in self._by_key.items():
@@ -280,7 +212,7 @@ class Sieve:
                 said[key] = json.dumps(fields[key]) if key in fields else f"unread {text.strip()}"
         return said
 
-    def _merge(self, look: _Look, group: Sequence[_Row], changes: list[Change], fates: list[Fate]) -> None:
+    def _merge(self, look: Look, group: Sequence[Row], changes: list[Change], fates: list[Fate]) -> None:
         self._note_disagreements(look, [row for row in group if row.place not in look.broken])
         good = [row for row in group if row.place not in look.problems and row.place not in look.broken]
         merged = {key: row.fields[key] for key in self._by_key for row in good if key in row.fields}
@@ -291,9 +223,9 @@ class Sieve:
         if merged:
             changes.append(Change(tuple(row.number for row in good), look.ids[good[0].place], merged))
         else:
-            fates += [_nothing(look, row.place) for row in good]
+            fates += [nothing(look, row.place) for row in good]
 
-    def _note_disagreements(self, look: _Look, group: Sequence[_Row]) -> None:
+    def _note_disagreements(self, look: Look, group: Sequence[Row]) -> None:
         """Make all rows invalid when two of them disagree."""
         found = _disagreements(group)
         for row, other, key in found:
@@ -307,12 +239,12 @@ class Sieve:
                 look, group, f"is also in rows {row.number} and {other.number}, which differ on {key}"
             )
 
-    def _note_merged_conflicts(self, look: _Look, group: Sequence[_Row], merged: Mapping[str, Any]) -> bool:
+    def _note_merged_conflicts(self, look: Look, group: Sequence[Row], merged: Mapping[str, Any]) -> bool:
         """Make all rows invalid when one clears a whole of which another sets a part."""
         conflicts = self._endpoint.conflicts(merged, is_completed=self._is_completed) if self._has_nested else []
         for key, reason in conflicts:
             whole = key.partition(".")[0]
-            clearing = [row.number for row in group if row.fields.get(whole, _ABSENT) is None]
+            clearing = [row.number for row in group if row.fields.get(whole, ABSENT) is None]
             for row in group:
                 if key in row.fields:
                     seen = look.frame[cell_column(self._by_key[key].index)][row.place]
@@ -322,7 +254,7 @@ class Sieve:
             self._note_bystanders(look, group, f"is also in rows that do not go together on {conflicts[0][0]}")
         return bool(conflicts)
 
-    def _note_bystanders(self, look: _Look, group: Sequence[_Row], reason: str) -> None:
+    def _note_bystanders(self, look: Look, group: Sequence[Row], reason: str) -> None:
         for row in group:
             if row.place not in look.problems:
                 problem = self._problem(
@@ -331,29 +263,9 @@ class Sieve:
                 look.add(row.place, problem)
 
 
-def _disagreements(group: Sequence[_Row]) -> list[tuple[_Row, _Row, str]]:
-    """List (row, a row it disagrees with, field), for every row that takes part in a disagreement."""
-    said_by: dict[str, list[tuple[str, _Row]]] = {}
-    for row in group:
-        for key, said in row.said.items():
-            said_by.setdefault(key, []).append((said, row))
-    found = []
-    for key, entries in said_by.items():
-        first, first_row = entries[0]
-        other = next((row for said, row in entries if said != first), None)
-        if other is not None:
-            found += [(row, other if said == first else first_row, key) for said, row in entries]
-    return found
-
-
 def _all_blank(frame: pl.DataFrame, columns: Sequence[Column]) -> list[int]:
     is_blank = pl.all_horizontal(pl.col(cell_column(one.index)).is_null() for one in columns)
     return frame.select(is_blank).to_series().arg_true().to_list()
-
-
-def _nothing(look: _Look, place: int) -> Fate:
-    problem = Problem("no cell of this row sets anything")
-    return Fate(look.number(place), look.ids[place], Outcome.UNCHANGED, problems=(problem,))
 
 
 KEY_PATTERN = r"^[^\pC.]+$"
@@ -365,70 +277,16 @@ def _key_problem(key: str) -> str | None:
     return "cannot be looked up (it has invisible characters)"
 
 
-def in_words(detail: Mapping[str, Any], known: Field | None, seen: str) -> str:
-    """Say what pydantic found wrong with a cell as a person would."""
-    context = detail.get("ctx") or {}
-    match detail["type"]:
-        case "string_too_long":
-            return f"is {len(seen.strip())} characters long (at most {context['max_length']})"
-        case "string_too_short":
-            least = context["min_length"]
-            return f"is too short (at least {least} character{'s' if least > 1 else ''})"
-        case "string_pattern_mismatch":
-            form = known.form if known else ""
-            what = (
-                "has letters in it"
-                if known and "digits" in known.form and any(map(str.isalpha, seen))
-                else "does not fit"
-            )
-            return f"{what} ({form})"
-        case "cell":
-            return str(detail["msg"])
-        case _:
-            return "cannot be read as " + (known.limits if known else "this field")
-
-
-@dataclass(frozen=True, slots=True)
-class Doubles:
-    """The rows whose id occurs more than once, grouped."""
-
-    groups: tuple[tuple[int, ...], ...]
-    rows: frozenset[int]
-
-
-def find_doubles(staged: Staged, id_index: int) -> Doubles:
-    """Find the rows whose ids occur more than once (spaces around it and case aside).
-
-    Two passes over the id column: 8 bytes a row to find hashes that occur twice, then only those rows' ids.
-    """
-    ids = (
-        pl.scan_parquet(staged.path)
-        .select(pl.col(ROW), pl.col(cell_column(id_index)).str.strip_chars().str.to_lowercase().alias("id"))
-        .filter(pl.col("id").is_not_null() & (pl.col("id") != ""))
-    )
-    hashes = ids.select(pl.col("id").hash()).collect(engine="streaming").to_series().sort()
-    twice = hashes.filter(hashes == hashes.shift(1)).unique()
-    if not len(twice):
-        return Doubles((), frozenset())
-    found = ids.filter(pl.col("id").hash().is_in(twice.implode())).collect(engine="streaming").sort(ROW)
-    groups = found.group_by("id", maintain_order=True).agg(ROW).filter(pl.col(ROW).list.len() > 1)[ROW].to_list()
-    return Doubles(tuple(map(tuple, groups)), frozenset(row for group in groups for row in group))
-
-
-def iter_sifted(
-    frames: Iterable[pl.DataFrame], sieve: Sieve, doubles: Doubles, read_rows: ReadRows
-) -> Iterator[Sifted]:
-    """Yield all rows, sifted: those with an id of their own in order of the file, then the ids that occur twice."""
-    apart = pl.Series(sorted(doubles.rows), dtype=pl.UInt32)
-    for frame in frames:
-        single = frame.filter(~pl.col(ROW).is_in(apart.implode())) if len(apart) else frame
-        if len(single):
-            yield sieve.sift(single)
-    waiting: list[int] = []
-    for group in doubles.groups:
-        waiting += group
-        if len(waiting) >= GROUP_ROWS:
-            yield sieve.sift_doubles(read_rows(sorted(waiting)))
-            waiting = []
-    if waiting:
-        yield sieve.sift_doubles(read_rows(sorted(waiting)))
+def _disagreements(group: Sequence[Row]) -> list[tuple[Row, Row, str]]:
+    """List (row, a row it disagrees with, field), for every row that takes part in a disagreement."""
+    said_by: dict[str, list[tuple[str, Row]]] = {}
+    for row in group:
+        for key, said in row.said.items():
+            said_by.setdefault(key, []).append((said, row))
+    found = []
+    for key, entries in said_by.items():
+        first, first_row = entries[0]
+        other = next((row for said, row in entries if said != first), None)
+        if other is not None:
+            found += [(row, other if said == first else first_row, key) for said, row in entries]
+    return found

@@ -1,0 +1,29 @@
+"""What pydantic found wrong with a cell, as a person would say it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from batch.model import Field
+
+
+def in_words(detail: Mapping[str, Any], known: Field | None, seen: str) -> str:
+    """Say what pydantic found wrong with a cell as a person would."""
+    context = detail.get("ctx") or {}
+    match detail["type"]:
+        case "string_too_long":
+            return f"is {len(seen.strip())} characters long (at most {context['max_length']})"
+        case "string_too_short":
+            least = context["min_length"]
+            return f"is too short (at least {least} character{'s' if least > 1 else ''})"
+        case "string_pattern_mismatch":
+            form = known.form if known else ""
+            what = (
+                "has letters in it"
+                if known and "digits" in known.form and any(map(str.isalpha, seen))
+                else "does not fit"
+            )
+            return f"{what} ({form})"
+        case "cell":
+            return str(detail["msg"])
+        case _:
+            return "cannot be read as " + (known.limits if known else "this field")
