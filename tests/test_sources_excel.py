@@ -284,3 +284,18 @@ def test_cells_under_a_merged_one_in_another_frame(tmp_path: Path, monkeypatch: 
     frame = pl.read_parquet(staged(path).path)
     reason = "lies in merged cells, and only their first cell has a value (unmerge them, and fill in what is meant)"
     assert frame["damage"].to_list() == [None, f'[[1, "", "{reason}"]]']
+
+
+def test_the_strict_form(tmp_path: Path) -> None:
+    """Excel's "Strict Open XML" has other names for everything, and is read the same."""
+    old, new = "http://schemas.openxmlformats.org/", "http://purl.oclc.org/ooxml/"
+    parts = {name: text.replace(f"{old}officeDocument/2006", f"{new}officeDocument") for name, text in PARTS.items()}
+    parts = {name: text.replace(f"{old}spreadsheetml/2006", f"{new}spreadsheetml") for name, text in parts.items()}
+    assert rows(staged(make_book(tmp_path, sheet_xml(ACME), parts))) == [(2, "7", "Acme")]
+    assert new in parts["xl/workbook.xml"]
+
+
+def test_two_parts_of_one_name(tmp_path: Path) -> None:
+    """An archive with two sheets of one name is refused: programs differ in which of them they show."""
+    path = make_book(tmp_path, sheet_xml(ACME), {SHEET.upper(): sheet_xml(ACME.replace("7", "8"))})
+    assert refusal(path) == DAMAGED

@@ -7,7 +7,9 @@ import polars as pl
 
 from batch.sources.excel.markup import MarkupError, NotPlain, is_utf8, parse
 
-_PLAIN = r'^<t(?: xml:space="preserve")?>([^<]*)</t></si>[ \t\n]*$'
+LETTERS = r"[^<\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
+"""What may stand in a text, for regular expressions of polars: all that XML allows, before entities are replaced."""
+_PLAIN = rf'^<t(?: xml:space="preserve")?>({LETTERS}*)</t></si>[ \t\n]*$'
 _START = re.compile(rb"<sst(?: [^<>]*)?>")
 _ENTITY = re.compile(r"&([^;&]*);?")
 _CONTROL = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -31,8 +33,7 @@ def _iter_plain(pieces: Iterable[bytes]) -> Iterator[pl.Series]:
             raise NotPlain from error
         if "<!" in text:
             raise NotPlain
-        text = text.replace("\r\n", "\n") if "\r" in text else text
-        parts = pl.Series([text]).str.split("<si>").explode()
+        parts = pl.Series([with_plain_line_ends(text)]).str.split("<si>").explode()
         if parts[0].strip():
             raise NotPlain
         parts = parts.slice(1)
@@ -91,6 +92,11 @@ def _read_any(pieces: Iterable[bytes]) -> pl.Series:
 
     parse(pieces, start=start, end=end, text=take)
     return pl.Series(texts, dtype=pl.String)
+
+
+def with_plain_line_ends(text: str) -> str:
+    """Read line ends as XML does."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def unescape_entities(texts: pl.Series) -> pl.Series:
