@@ -9,15 +9,27 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 ENVIRONMENT = "BATCH_"
 
 
+class _Option(click.Option):
+    """An option that says where a wrong value stands."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Name the option, and the variable if the value came from there."""
+        hint = super().get_error_hint(ctx)
+        if ctx and self.name and ctx.get_parameter_source(self.name) is ParameterSource.ENVIRONMENT:
+            return f"{hint} (environment variable {self.envvar})"
+        return hint
+
+
 def _option(*names: str, **kwargs: Any) -> Callable[[F], F]:
     long = next(name for name in names if name.startswith("--"))
     variable = ENVIRONMENT + long.partition("/")[0].lstrip("-").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, show_envvar=False, **kwargs)
+    return click.option(*names, cls=_Option, envvar=variable, show_envvar=False, **kwargs)
 
 
 endpoint_option = _option("-e", "--endpoint", metavar="NAME", help="What to change, such as dualentry.customers.")
