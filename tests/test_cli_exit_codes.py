@@ -92,7 +92,8 @@ USAGE = {
     "no credentials": (
         ["update", "sheet.csv", "-e", DUALENTRY],
         (
-            "No credential: set the environment variable DUALENTRY_API_KEY, or name a file that holds it (--token-file).\n"
+            "No credential: set the environment variable DUALENTRY_API_KEY, or name a file that holds it "
+            "(--token-file).\n"
             "To try things out without one:  --sandbox\n"
         ),
     ),
