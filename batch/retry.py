@@ -69,6 +69,7 @@ class Judgement:
     is_unknown: bool = False
 
 
+DONE: Final = Judgement(Verdict.DONE, "done")
 TRANSIENT: Final = {
     408: "the API gave up waiting for the request (408)",
     425: "the API was not ready for the request (425)",
@@ -110,11 +111,11 @@ def judge(
     """Judge one attempt. `status` is None when no whole answer came; `body_json` is the parsed body or a `Body`."""
     if status is None:
         return Judgement(Verdict.AGAIN, NO_REPLY[sent], same_key=True, is_unknown=sent != "no")
-    hint = read_rate_headers(headers, time.time() if now_epoch is None else now_epoch)
     if 200 <= status < 300:
         return _judge_success(status, body_json)
     if 300 <= status < 400:
         return Judgement(Verdict.STOP, f"the API answers with a redirect ({status}), which is never followed")
+    hint = read_rate_headers(headers, time.time() if now_epoch is None else now_epoch)
     if status in STOPPING:
         return Judgement(Verdict.STOP, STOPPING[status], hint.retry_after)
     if status == 409 and rules.idempotent_keys:
@@ -138,7 +139,7 @@ def _judge_success(status: int, body: object) -> Judgement:
         return Judgement(Verdict.AGAIN, cause, same_key=True, is_unknown=True)
     if isinstance(body, dict) and body.get("success") in (False, "false"):
         return Judgement(Verdict.REFUSED, f"the API answered {status}, but says that it failed")
-    return Judgement(Verdict.DONE, "done")
+    return DONE
 
 
 def _judge_conflict(hint: RateHint, rules: Rules) -> Judgement:

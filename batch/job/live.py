@@ -5,7 +5,7 @@ before the last read; a stop lets what is in flight finish and leaves every othe
 crosses a task group.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -49,7 +49,7 @@ class Canary:
 class _Crew:
     """Workers, one for each slot at first; one more whenever one of them has to rest without a slot."""
 
-    def __init__(self, tasks: TaskGroup, work: Callable[[], Awaitable[None]], slots: int) -> None:
+    def __init__(self, tasks: TaskGroup, work: Callable[[], Coroutine[Any, Any, None]], slots: int) -> None:
         self._tasks, self._work = tasks, work
         self._left = slots * OPEN_PER_SLOT
         for _ in range(slots):

@@ -8,7 +8,7 @@ raising.
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
@@ -26,6 +26,9 @@ Count = Callable[[str], None]
 BeforeAttempt = Callable[[int], Awaitable[None]]
 BeforeRetry = Callable[[], Awaitable[bool]]
 """Looks whether an attempt without an answer was applied after all; true ends the attempts."""
+CUT_SHORT: Final = Lost("maybe", "batch was ended before an answer came", Kind.TOTAL_TIMEOUT)
+NOT_ANSWERED: Final = judge(None, {}, None, sent="maybe")
+"""What is known of an attempt from the moment that its bytes may leave."""
 NEVER: Final = Judgement(Verdict.AGAIN, "it was not sent", is_rate=True)
 TIMEOUTS = frozenset({Kind.READ_TIMEOUT, Kind.WRITE_TIMEOUT, Kind.CONNECT_TIMEOUT, Kind.TOTAL_TIMEOUT})
 
@@ -101,11 +104,11 @@ class Caller:
         run = _Attempts(self, call, rules, is_own, before_attempt, before_retry)
         with self.stop.waiting() as scope:
             await run.to_the_end()
-        return replace(run.answer, is_cut=run.answer.is_cut or scope.cancelled_caught)
+        return run.answer(is_cut=run.is_cut or scope.cancelled_caught)
 
 
 class _Attempts:
-    """The attempts of one call; `answer` is always what is known by now."""
+    """The attempts of one call; `answer()` gives what is known by now, at any time."""
 
     def __init__(
         self,
@@ -118,15 +121,20 @@ class _Attempts:
     ) -> None:
         self._caller, self._call, self._rules, self._is_own = caller, call, rules, is_own
         self._before_attempt, self._before_retry = before_attempt, before_retry
-        self._has_renewed = False
-        self.answer = Answer(None, NEVER, 0)
+        self._has_renewed = self._is_settled = self.is_cut = False
+        self._reply: Reply | Lost | None = None
+        self._judgement = NEVER
+        self._number = 0
+
+    def answer(self, *, is_cut: bool = False) -> Answer:
+        return Answer(self._reply, self._judgement, self._number, is_cut, self._is_settled)
 
     async def to_the_end(self) -> None:
         while (headers := await self._headers()) is not None:
             await self._attempt(headers)
             if await self._is_over(headers):
                 return
-        self.answer = replace(self.answer, is_cut=True)
+        self.is_cut = True
 
     async def _headers(self) -> Mapping[str, str] | None:
         if self._is_own:
@@ -148,41 +156,38 @@ class _Attempts:
             await self._pass_gate(headers)
 
     async def _pass_gate(self, headers: Mapping[str, str]) -> None:
-        caller, number = self._caller, self.answer.attempts + 1
+        caller, number = self._caller, self._number + 1
         self._stop_if_paused_too_long()
-        call = replace(self._call, headers={**self._call.headers, **headers})
-        async with caller.gate.attempt(call.route, number > 1) as started:
+        async with caller.gate.attempt(self._call.route, number > 1) as started:
             with caller.stop.in_flight() as flight:
                 if self._before_attempt is not None:
                     await self._before_attempt(number)
                 caller.count("attempts")
                 started = max(started, anyio.current_time())
-                reply: Reply | Lost = Lost("maybe", "batch was ended before an answer came", Kind.TOTAL_TIMEOUT)
-                self.answer = Answer(reply, judge(None, {}, None, sent="maybe"), number)
-                reply = await caller.session.exchange(call)
+                self._number, self._reply, self._judgement = number, CUT_SHORT, NOT_ANSWERED
+                reply = await caller.session.exchange(self._call, headers)
             if not flight.cancelled_caught:
-                self._note(reply, started, number)
+                self._note(reply, started)
 
-    def _note(self, reply: Reply | Lost, started: float, number: int) -> None:
+    def _note(self, reply: Reply | Lost, started: float) -> None:
         caller = self._caller
         headers = reply.headers if isinstance(reply, Reply) else {}
         caller.gate.answered(self._call.route, started, reply.status, headers)
-        rules = self._rules.for_repeat() if number > 1 else self._rules
-        judgement = _judge(reply, rules)
-        self.answer = Answer(reply, judgement, number)
+        rules = self._rules.for_repeat() if self._number > 1 else self._rules
+        self._reply, self._judgement = reply, (judgement := _judge(reply, rules))
         if reply.status == 429:
             caller.count("throttled")
         if judgement.verdict is not Verdict.AGAIN or judgement.is_rate:
             caller.breaker.answered(anyio.current_time(), started)
             return
         if caller.breaker.failed(anyio.current_time(), started, judgement.cause) is Health.STOPPED:
-            caller.stop.put_up(f"The API does not work at the moment: {self.answer.cause}, time after time.")
+            caller.stop.put_up(f"The API does not work at the moment: {self.answer().cause}, time after time.")
 
     async def _is_over(self, headers: Mapping[str, str]) -> bool:
-        judgement = self.answer.judgement
+        judgement = self._judgement
         match judgement.verdict:
             case Verdict.DONE:
-                if self.answer.attempts == 1:
+                if self._number == 1:
                     self._caller.quota.earn()
                 return True
             case Verdict.REFUSED:
@@ -194,7 +199,7 @@ class _Attempts:
 
     async def _could_renew(self, headers: Mapping[str, str]) -> bool:
         """Log in again after the first 401; whatever else says stop, stops the run."""
-        if self.answer.status == 401 and not self._has_renewed and not self._is_own:
+        if self.answer().status == 401 and not self._has_renewed and not self._is_own:
             self._has_renewed = True
             try:
                 if await self._caller.account.renew(self._caller.log_in, headers):
@@ -202,7 +207,7 @@ class _Attempts:
             except StoppedError as error:
                 self._caller.stop.put_up(str(error))
         if not self._is_own:
-            self._caller.stop.put_up(stop_reason(self.answer, self._caller.endpoint))
+            self._caller.stop.put_up(stop_reason(self.answer(), self._caller.endpoint))
         return False
 
     async def _gives_up(self, judgement: Judgement) -> bool:
@@ -210,15 +215,15 @@ class _Attempts:
         if self._is_too_long(judgement.wait):
             return True
         if judgement.is_unknown and self._before_retry is not None and await self._before_retry():
-            self.answer = replace(self.answer, is_settled=True)
+            self._is_settled = True
             return True
-        if self.answer.attempts >= caller.policy.max_attempts:
+        if self._number >= caller.policy.max_attempts:
             return True
-        is_timeout = isinstance(self.answer.reply, Lost) and self.answer.reply.kind in TIMEOUTS
+        is_timeout = isinstance(self._reply, Lost) and self._reply.kind in TIMEOUTS
         if not judgement.is_rate and not caller.quota.spend(is_timeout=is_timeout):
             return True
         if judgement.wait is None:
-            await caller.rest(backoff(caller.policy, self.answer.attempts, caller.rng))
+            await caller.rest(backoff(caller.policy, self._number, caller.rng))
         elif not judgement.is_rate:  # what speaks about rate pauses everybody, at the gate
             await caller.rest(judgement.wait)
         return False

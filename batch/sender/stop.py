@@ -4,8 +4,7 @@ Promises: who waits (for a slot, a token, a backoff) is let go at once; who has 
 until `cut_short`. The first reason is the one that counts.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 import anyio
 
@@ -31,24 +30,32 @@ class StopSign:
         for scope in list(self._in_flight):
             scope.cancel()
 
-    @contextmanager
-    def waiting(self) -> Iterator[anyio.CancelScope]:
+    def waiting(self) -> "_Watched":
         """Run something that the stop sign ends."""
-        with anyio.CancelScope() as scope:
-            self._waiting.add(scope)
-            if self.is_up:
-                scope.cancel()
-            try:
-                yield scope
-            finally:
-                self._waiting.discard(scope)
+        watched = _Watched(self._waiting, anyio.CancelScope())
+        if self.is_up:
+            watched.scope.cancel()
+        return watched
 
-    @contextmanager
-    def in_flight(self) -> Iterator[anyio.CancelScope]:
+    def in_flight(self) -> "_Watched":
         """Run something that only `cut_short` ends."""
-        with anyio.CancelScope(shield=True) as scope:
-            self._in_flight.add(scope)
-            try:
-                yield scope
-            finally:
-                self._in_flight.discard(scope)
+        return _Watched(self._in_flight, anyio.CancelScope(shield=True))
+
+
+class _Watched:
+    """A scope that is among `scopes` while it is open; a class, since two of them are opened for each attempt."""
+
+    __slots__ = ("_scopes", "scope")
+
+    def __init__(self, scopes: set[anyio.CancelScope], scope: anyio.CancelScope) -> None:
+        self._scopes, self.scope = scopes, scope
+
+    def __enter__(self) -> anyio.CancelScope:
+        self._scopes.add(self.scope)
+        return self.scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._scopes.discard(self.scope)
+        return bool(self.scope.__exit__(kind, error, trace))

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from urllib.parse import quote
 
 import httpx
@@ -65,11 +65,17 @@ REDACTED = b"(the key)"
 def without_secrets(body: bytes, secrets: Iterable[str]) -> bytes:
     """Take out credentials that a server echoes, also those spelt as JSON or URLs may spell them."""
     for secret in secrets:
-        bare = secret.rpartition(" ")[2]  # "Bearer …"
-        if len(bare) >= MIN_SECRET:
-            for spelling in {bare, bare.replace("/", "\\/"), quote(bare, safe="")}:
-                body = body.replace(spelling.encode(), REDACTED)
+        for spelling in _spellings(secret) if secret else ():
+            body = body.replace(spelling, REDACTED)
     return body
+
+
+@lru_cache(maxsize=8)  # there are one or two
+def _spellings(secret: str) -> tuple[bytes, ...]:
+    bare = secret.rpartition(" ")[2]  # "Bearer …"
+    if len(bare) < MIN_SECRET:
+        return ()
+    return tuple(one.encode() for one in {bare, bare.replace("/", "\\/"), quote(bare, safe="")})
 
 
 class Bounded:

@@ -37,6 +37,8 @@ class Call:
 
 
 SECRET_HEADERS = ("authorization", "x-api-key")
+_Received = tuple[int, Mapping[str, str], bytes, bool]
+"""Status, headers, body as it came, and whether that is truncated."""
 
 
 class Session:
@@ -72,20 +74,22 @@ class Session:
         """Close the transport and its connections."""
         await self._transport.__aexit__(kind, error, trace)
 
-    async def exchange(self, call: Call) -> Reply | Lost:
-        """Send `call` once; UsageError before anything is sent if it would not leave as it is meant."""
-        request = self._build(call)
+    async def exchange(self, call: Call, more: Mapping[str, str] | None = None) -> Reply | Lost:
+        """Send `call` once, with `more` headers beside its own; UsageError if it would not leave as it is meant."""
+        headers = self._headers | check_headers({**call.headers, **(more or {})})
+        request = self._build(call, headers)
         began = anyio.current_time()
-        answer = await self._answer(request, call.max_bytes, began + self._timeouts.total)
+        answer = await self._answer(request, call.max_bytes, began)
         seconds = anyio.current_time() - began
-        if not isinstance(answer, Reply):
+        if isinstance(answer, Lost):
             return replace(answer, seconds=seconds)
-        given = [value for name, value in {**self._headers, **call.headers}.items() if name.lower() in SECRET_HEADERS]
-        return replace(answer, body=without_secrets(answer.body, [call.secret, *given]), seconds=seconds)
+        secrets = (call.secret, *(headers.get(name, "") for name in SECRET_HEADERS))
+        status, received, body, is_truncated = answer
+        return Reply(status, received, without_secrets(body, secrets), is_truncated, seconds)
 
-    async def _answer(self, request: httpx.Request, max_bytes: int, deadline: float) -> Reply | Lost:
+    async def _answer(self, request: httpx.Request, max_bytes: int, began: float) -> _Received | Lost:
         status: int | None = None
-        with anyio.CancelScope(deadline=deadline):
+        with anyio.CancelScope(deadline=began + self._timeouts.total):
             try:
                 response = await self._transport.handle_async_request(request)
                 status = response.status_code
@@ -94,11 +98,10 @@ class Session:
                 return explain(error, self._timeouts, status)
         return out_of_time(self._timeouts, status)
 
-    def _build(self, call: Call) -> httpx.Request:
+    def _build(self, call: Call, headers: dict[str, str]) -> httpx.Request:
         target = self._prefix + call.path
         if call.query:
             target += "?" + urlencode(call.query, quote_via=quote)
-        headers = self._headers | check_headers(call.headers) if call.headers else dict(self._headers)
         if call.content is not None:
             headers.setdefault("content-type", "application/json")
             headers["content-length"] = str(len(call.content))
@@ -127,7 +130,7 @@ def _make_transport(base: httpx.URL, max_at_once: int) -> httpx.AsyncBaseTranspo
     return WireTransport(base, max_at_once=max_at_once)
 
 
-async def _read(response: httpx.Response, max_bytes: int) -> Reply:
+async def _read(response: httpx.Response, max_bytes: int) -> _Received:
     try:
         headers = read_headers(response.headers)
         if response.is_stream_consumed:  # a transport that brings answers whole and decoded, as httpx.MockTransport
@@ -136,7 +139,7 @@ async def _read(response: httpx.Response, max_bytes: int) -> Reply:
             body, is_truncated = await _collect(response, Bounded(max_bytes, headers.get("content-encoding", "")))
     finally:
         await response.aclose()
-    return Reply(response.status_code, headers, body, is_truncated)
+    return response.status_code, headers, body, is_truncated
 
 
 async def _collect(response: httpx.Response, bounded: Bounded) -> tuple[bytes, bool]:
