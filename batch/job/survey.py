@@ -13,6 +13,7 @@ from batch import sources
 from batch.changes import ColumnCount, Doubles, Sieve, Sifted, find_doubles, iter_sifted
 from batch.columns import match_columns
 from batch.endpoints.base import Endpoint
+from batch.job.ways import Ways
 from batch.model import Change, Columns, Fate, Problem, Staged, cell_column
 from batch.settings import Settings
 
@@ -32,9 +33,14 @@ class Survey:
     sealed: int = 0
     """Rows whose fate needs no network: invalid ones, and those with nothing to set."""
     _doubles: Doubles | None = None
+    _ways: Ways | None = None
 
     def look(self, keep: Callable[[Sequence[Fate]], None]) -> None:
         """Validate every row; `keep` is given the fates that need no network, some at a time."""
+        if self._ways is None:
+            ways = Ways(self.columns, self.settings)
+            ways.judge(self.staged, sources.iter_frames(self.staged))
+            self.columns, self._ways = ways.apply(self.columns), ways
         sieve = self._sieve(only_counts=True)
         self.changes = self.sealed = 0
         for sifted in self._iter_sifted(sieve):
@@ -72,8 +78,9 @@ class Survey:
     def _iter_sifted(self, sieve: Sieve) -> Iterator[Sifted]:
         if self._doubles is None:
             self._doubles = find_doubles(self.staged, self.columns.id.index)
-        frames = sources.iter_frames(self.staged)
-        return iter_sifted(frames, sieve, self._doubles, lambda rows: sources.read_rows(self.staged, rows))
+        respell = self._ways.respell if self._ways else lambda frame: frame
+        frames = map(respell, sources.iter_frames(self.staged))
+        return iter_sifted(frames, sieve, self._doubles, lambda rows: respell(sources.read_rows(self.staged, rows)))
 
 
 def make_survey(staged: Staged, endpoint: Endpoint, settings: Settings, *, is_completed: bool) -> Survey:

@@ -5,13 +5,14 @@ run that began ends with its files written, whatever stopped it.
 """
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from batch.errors import BatchError, ExitCode, StoppedError, Terminated
+from batch.errors import BatchError, ExitCode, StoppedError, Terminated, UsageError
 from batch.job.clears import ClearLimit
 from batch.job.closing import Closing, close
 from batch.job.cost import reckon
-from batch.job.opening import discard, open_run
+from batch.job.opening import Run, discard, open_run
 from batch.job.sending import Sending
 from batch.job.target import World, make_target
 from batch.job.watch import CANARY, CANARY_CHANGES, Preflight, Watcher
@@ -52,7 +53,8 @@ def _look_and_send(sending: Sending) -> Ended:
     run, settings, world = sending.run, sending.settings, sending.world
     run.keep(exit_code=None)
     try:
-        sending.survey()
+        with _gone_if_refused(run, UsageError):
+            sending.survey()
     except StoppedError as error:
         return str(error), None
     except Terminated:
@@ -91,7 +93,7 @@ FOUND_WHILE_SENDING = (
 def _ask(sending: Sending, to_send: int) -> None:
     """Ask whether to send; raises Declined, or what forbids it, with nothing left behind."""
     run = sending.run
-    try:
+    with _gone_if_refused(run, Declined, BatchError, KeyboardInterrupt):
         excesses = _excesses(sending)
         answer = sending.watcher.confirm(_preflight(sending, to_send, excesses))
         if not answer:
@@ -99,7 +101,14 @@ def _ask(sending: Sending, to_send: int) -> None:
         run.keep(clears_are_meant=bool(excesses) or bool(run.meta.get("clears_are_meant")))
         if not run.meta.get("canary_held"):
             sending.canary = CANARY_CHANGES if answer == CANARY else sending.settings.canary or 0
-    except (Declined, BatchError, KeyboardInterrupt):
+
+
+@contextmanager
+def _gone_if_refused(run: Run, *refusals: type[BaseException]) -> Iterator[None]:
+    """Leave nothing behind of a run that is refused before anything of it was sent."""
+    try:
+        yield
+    except refusals:
         if not run.is_resumed:
             run.journal.close()
             discard(run.folder)
