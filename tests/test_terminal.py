@@ -1,0 +1,94 @@
+"""What is asked on a terminal, beside the plain question: cells that would be emptied, and the canary."""
+
+import os
+import pty
+import select
+from contextlib import suppress
+
+import pytest
+
+from tests.shell import DUALENTRY, Api, Ended, Shell, until
+
+SEND = b"[y/N]: "
+CANARY = b"then the rest]: "
+MEANT = b"Is that meant? [y/N]: "
+
+
+def on_terminal(shell: Shell, command: list[object], answers: list[tuple[bytes, bytes]], **env: str) -> Ended:
+    """Run on a terminal, and give each answer when its question comes."""
+    master, slave = pty.openpty()
+    process = shell.start(*command, stdin=slave, stdout=slave, stderr=slave, env={"TERM": "xterm", **env})
+    os.close(slave)
+    said = b""
+    with suppress(OSError):  # EIO: the other side is closed
+        while select.select([master], [], [], 30.0)[0] and (data := os.read(master, 4096)):
+            said += data
+            if answers and said.endswith(answers[0][0]):
+                os.write(master, answers.pop(0)[1])
+    os.close(master)
+    until(lambda: process.poll() is not None)
+    return Ended(process.returncode, "", said.decode().replace("\r\n", "\n"))
+
+
+def update(api: Api, sheet: object, *more: object) -> list[object]:
+    return ["update", sheet, "-e", DUALENTRY, "--base-url", api.url, "--max-per-second", "2000", *more]
+
+
+def clearing(api: Api) -> str:
+    return "id,phone\n" + "".join(f"{one},<clear>\n" for one in api.ids(12))
+
+
+def test_canary_is_offered(shell: Shell, api: Api) -> None:
+    """For a new input of more than ten changes, "c" sends ten, and stops when one does not hold."""
+    ids = api.ids(12)
+    api.sandbox.set_faults(f"success-false=id:{ids[4]}")
+    sheet = shell.sheet("id,name\n" + "".join(f"{one},New\n" for one in ids))
+    ended = on_terminal(shell, update(api, sheet), [(CANARY, b"c\n")])
+    assert "Send? [y/N/c = the first 10, verify them, then the rest]: c" in ended.err
+    assert (
+        "Stopped: The first 10 changes were sent to try, and row 6 did not hold: it is rejected. "
+        "Nothing else was sent." in ended.err
+    )
+    assert (3, 10) == (ended.code, len(api.writes()))
+
+
+@pytest.mark.parametrize(("answer", "code", "writes"), [(b"y\n", 0, 12), (b"n\n", 2, 0), (b"\n", 2, 0)])
+def test_whole_is_offered(shell: Shell, api: Api, answer: bytes, code: int, writes: int) -> None:
+    """Any other answer means what it means without a canary."""
+    ended = on_terminal(shell, update(api, shell.sheet(api.names(12))), [(CANARY, answer)])
+    assert (code, writes) == (ended.code, len(api.writes()))
+
+
+def test_clears_are_asked_about(shell: Shell, api: Api) -> None:
+    """Many clears are shown and asked about first."""
+    answers = [(MEANT, b"y\n"), (SEND, b"y\n")]
+    ended = on_terminal(shell, update(api, shell.sheet(clearing(api)), "--canary", "0"), answers)
+    assert "  phone would be cleared on 12 of 12 rows (100%)\n" in ended.err
+    assert (0, 12) == (ended.code, len(api.writes()))
+
+
+def test_clears_are_declined(shell: Shell, api: Api) -> None:
+    """Who says that the clears are not meant is not asked any further, and nothing is sent."""
+    ended = on_terminal(shell, update(api, shell.sheet(clearing(api))), [(MEANT, b"n\n")])
+    assert (2, [], []) == (ended.code, api.writes(), shell.runs())
+
+
+def test_clears_with_yes(shell: Shell, api: Api) -> None:
+    """--yes does not answer for cells that would be emptied by mistake."""
+    ended = on_terminal(shell, update(api, shell.sheet(clearing(api)), "--yes"), [])
+    assert ended.err.endswith(
+        "phone would be cleared on 12 of 12 rows (100%).\n"
+        "That is more than --max-clears 20% allows, so nothing was sent. If it is meant:  --max-clears 100%\n"
+    )
+    assert (2, []) == (ended.code, api.writes())
+
+
+@pytest.mark.parametrize(("no_colour", "is_red"), [("", True), ("1", False)])
+def test_clears_of_a_plan_are_red(shell: Shell, api: Api, no_colour: str, is_red: bool) -> None:
+    """On a terminal the cells that would be emptied have a colour of their own, unless NO_COLOR says no."""
+    sheet = shell.sheet(f"id,name,phone\n{api.ids(1)[0]},New,<clear>\n")
+    command: list[object] = ["plan", sheet, "-e", DUALENTRY, "--base-url", api.url]
+    ended = on_terminal(shell, command, [], NO_COLOR=no_colour)
+    red = [line for line in ended.err.splitlines() if line.startswith("\x1b[31m")]
+    assert (2 if is_red else 0) == len(red)
+    assert is_red == ("\x1b[31m" in ended.err)
