@@ -9,7 +9,13 @@
 # .venv beside this file; after that nothing is installed and nothing is asked of the network until a lock file changes.
 set -euo pipefail
 
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+this=${BASH_SOURCE[0]}
+while [[ -L $this ]]; do # a link to this file, such as ~/bin/batch; not every readlink has -f
+    link=$(readlink "$this")
+    [[ $link == /* ]] || link=$(dirname -- "$this")/$link
+    this=$link
+done
+here=$(cd -- "$(dirname -- "$this")" && pwd -P)
 venv=$here/.venv
 python=$venv/bin/python
 
