@@ -21,12 +21,12 @@ def match_columns(
     name: str,
     mapping: Mapping[str, str],
     key_field: str | None = None,
-    has_values: Callable[[int], bool] = lambda index: True,
+    filled: Callable[[int], str] = lambda index: column_letters(index + 1),
 ) -> Columns:
     """Match `headers` of input `name` to the fields of `endpoint`; raises HeaderError with every problem at once.
 
-    `mapping` is what `--map` says: header -> field, "" to ignore it. `has_values` tells whether column `index` has any
-    cell that is not blank: an unnamed column without values is nothing to worry about.
+    `mapping` is what `--map` says: header -> field, "" to ignore it. `filled` names column `index` as the
+    spreadsheet does, "" when all of its cells are blank: then a missing header is nothing to worry about.
     """
     key = _key_field(endpoint, key_field)
     given = {fold(header): target for header, target in mapping.items()}
@@ -39,8 +39,8 @@ def match_columns(
             columns.append(column)
         elif header.strip():
             unmatched.append(header)
-        elif has_values(index):
-            problems.append(f"Column {column_letters(index + 1)} has values but no header. Name it, or empty it.")
+        elif letters := filled(index):
+            problems.append(f"Column {letters} has values but no header. Name it, or empty it.")
         else:
             columns.append(Column(index, header, "empty"))
     taken = {one.target for one in columns if one.target}

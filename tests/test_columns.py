@@ -99,7 +99,7 @@ def test_contacts() -> None:
 
 def test_unnamed_column_without_values() -> None:
     """A column without header and values is nothing to worry about."""
-    found = match("id", "name", "", "  ", has_values=lambda index: index < 2)
+    found = match("id", "name", "", "  ", filled=lambda index: "AB"[index : index + 1])
     assert [("empty", ""), ("empty", "")] == roles(found)[2:]
 
 

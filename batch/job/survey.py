@@ -14,7 +14,7 @@ from batch.changes import ColumnCount, Doubles, Sieve, Sifted, find_doubles, ite
 from batch.columns import match_columns
 from batch.endpoints.base import Endpoint
 from batch.job.ways import Ways
-from batch.model import Change, Columns, Fate, Problem, Staged, cell_column
+from batch.model import Change, Columns, Fate, Problem, Staged, cell_column, column_letters
 from batch.settings import Settings
 
 
@@ -91,11 +91,13 @@ def make_survey(staged: Staged, endpoint: Endpoint, settings: Settings, *, is_co
         name=staged.name,
         mapping=settings.map,
         key_field=settings.key,
-        has_values=lambda index: _has_values(staged, index),
+        filled=lambda index: _letters_if_filled(staged, index),
     )
     return Survey(staged, columns, endpoint, settings, is_completed)
 
 
-def _has_values(staged: Staged, index: int) -> bool:
+def _letters_if_filled(staged: Staged, index: int) -> str:
     column = pl.scan_parquet(staged.path).select(pl.col(cell_column(index)).is_not_null().any())
-    return bool(column.collect(engine="streaming").item())
+    is_filled = column.collect(engine="streaming").item()
+    first = staged.style.first_column if staged.style else 1
+    return column_letters(first + index) if is_filled else ""
