@@ -15,7 +15,7 @@ from tests.shell import ROOT, Shell
 HEAVY = {"polars", "httpx", "pydantic", "aiohttp", "anyio", "rich", "xlsxwriter", "fastexcel", "batch.sandbox"}
 
 
-def run(script: Path, *arguments: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run(script: Path | str, *arguments: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     kept = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder)} | environment
     return subprocess.run(
         [script, *arguments], cwd=folder, env=kept, capture_output=True, text=True, timeout=500, check=False
@@ -51,7 +51,7 @@ def test_from_elsewhere_and_by_a_link(no_pip: Path, tmp_path: Path) -> None:
 
 def test_command_name(no_pip: Path, tmp_path: Path) -> None:
     """Help shows the command as it was typed."""
-    ended = run(Path("./run.sh"), "update", "--help", folder=no_pip)
+    ended = run("./run.sh", "update", "--help", folder=no_pip)
     assert ended.stdout.startswith("Usage: ./run.sh update [OPTIONS] INPUT\n")
 
 
