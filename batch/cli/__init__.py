@@ -2,8 +2,8 @@
 
     __init__.py   the commands                options.py   the options, and what settings they make
     screen.py     before, while and after     pages.py     check, endpoints: what they show
-    pulled.py     pull: what it shows             plans.py     plan: what it shows
-    ending.py     every way to end
+    pulled.py     pull: what it shows       plans.py     plan: what it shows
+    purged.py     purge: what it asks       ending.py    every way to end
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
 with `--yes`; every way to end goes through one boundary that maps it to an exit code; no traceback, no secret.
@@ -29,6 +29,7 @@ from batch.cli.options import (
     to_undo_settings,
     to_where,
     undo_options,
+    yes_option,
 )
 from batch.errors import BatchError, ExitCode
 
@@ -190,6 +191,24 @@ def results(run_folder: str, json_output: bool, quiet: bool) -> None:
         click.echo(pages.as_json(closing.summary))
     pages.show_closing(screen, closing)
     sys.exit(closing.summary.exit_code)
+
+
+@batch.command(short_help="Remove a run and its files.")
+@click.argument("run_folder", type=click.Path())
+@yes_option
+def purge(run_folder: str, yes: bool) -> None:
+    """Remove the run in RUN_FOLDER: journal, results and all; the records at the API stay as they are.
+
+    It cannot be undone after that, nor gone on with. A folder with other files in it, or in use, is left alone.
+    """
+    from pathlib import Path
+
+    from batch import job
+    from batch.cli import purged
+
+    doomed = job.purge(Path(run_folder), purged.Question(yes))
+    click.echo(purged.said(doomed), err=True)
+    sys.exit(ExitCode.OK if doomed else ExitCode.COULD_NOT_START)
 
 
 @batch.command(short_help="What there is, and its fields.")

@@ -96,6 +96,8 @@ RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option("--yes", is_flag=True, default=None, help="Do not ask."),
 )  # fmt: skip
 
+yes_option = _option("--yes", is_flag=True, help="Do not ask.")
+
 PULL_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     endpoint_option,
     click.option(

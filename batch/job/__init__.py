@@ -7,6 +7,8 @@
     sending.py   one event loop: signals, progress    closing.py  results, failures, summary
     watch.py     what is told while it goes on        updating.py all of that: survey, question, sending, files
     cost.py      requests and time, told before       planned.py  what is to be done, written down and sealed
+    purging.py   a run is removed             leftovers.py  what a crash left is removed
+    disks.py     no run on a network file system
     pulling.py   records -> a table, with choosing.py (which), fetching.py and paging.py (how), rendering.py (as cells)
 
 Promises: the order of truth (intent on disk, bytes leave, outcome on disk, counted); an exception from here is a job's
@@ -20,8 +22,10 @@ from pathlib import Path
 from batch.job import runs
 from batch.job.checking import Checked, check
 from batch.job.closing import Closing, close
+from batch.job.leftovers import remove_parts
 from batch.job.planning import PlanMade, plan
 from batch.job.pulling import Wanted, pull
+from batch.job.purging import Doomed, purge
 from batch.job.target import World, make_endpoint
 from batch.job.templating import template_columns, write_template
 from batch.job.undoing import undo
@@ -32,6 +36,7 @@ __all__ = [
     "Checked",
     "Closing",
     "Declined",
+    "Doomed",
     "PlanMade",
     "Preflight",
     "Progress",
@@ -42,6 +47,7 @@ __all__ = [
     "make_endpoint",
     "plan",
     "pull",
+    "purge",
     "results",
     "template_columns",
     "undo",
@@ -55,6 +61,7 @@ def results(folder: Path, note: Callable[[str], None]) -> Closing:
     with ExitStack() as stack:
         runs.check_run(folder)  # a folder that holds no run is left as it is, without a lock
         stack.enter_context(runs.held(folder / ".lock", "this run folder", folder))
+        remove_parts(folder)
         journal, meta, staged = runs.open_run(folder)
         stack.enter_context(journal)
         if not meta.get("is_surveyed"):

@@ -16,6 +16,7 @@ from batch import report, results, sources
 from batch.errors import ExitCode, FolderError
 from batch.job import runs
 from batch.job.closing import cannot_write
+from batch.job.leftovers import scratch
 from batch.job.opening import discard, now_text, read_input
 from batch.job.survey import Survey
 from batch.job.target import make_endpoint
@@ -40,10 +41,10 @@ def check(settings: Settings) -> Checked:
     """Validate every row; raises InputError or HeaderError when there is no telling."""
     endpoint = make_endpoint(settings)
     began, started = time.monotonic(), now_text()
-    with tempfile.TemporaryDirectory(prefix="batch-") as spool:
-        source = sources.open_input(settings.input, Path(spool))
-        survey = read_input(source, Path(spool), settings, endpoint)
-        with Journal.create(Path(spool) / runs.JOURNAL, {}) as journal:
+    with scratch() as spool:
+        source = sources.open_input(settings.input, spool)
+        survey = read_input(source, spool, settings, endpoint)
+        with Journal.create(spool / runs.JOURNAL, {}) as journal:
             kept = _Kept(journal)
             survey.look(kept.keep)
             folder, files, notes = _write(settings, survey, journal) if kept.counts[Outcome.INVALID] else (None, {}, ())

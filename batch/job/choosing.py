@@ -4,7 +4,6 @@ Promises: a field that does not exist, a value that the field cannot have and an
 ids at once; a value means what it would mean in a cell.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from batch import sources
 from batch.changes import in_words
 from batch.endpoints.base import Endpoint
 from batch.errors import InputError, SettingsError
+from batch.job.leftovers import scratch
 from batch.model import Field, cell_column, shorten
 
 SHOWN = 5
@@ -117,8 +117,8 @@ def _listed(path: Path, endpoint: Endpoint) -> list[str] | None:
 
 
 def _tabled(path: Path, endpoint: Endpoint) -> list[str]:
-    with tempfile.TemporaryDirectory(prefix="batch-") as folder:
-        staged = sources.stage(sources.open_input(str(path), Path(folder)), Path(folder), sources.ReadOptions())
+    with scratch() as folder:
+        staged = sources.stage(sources.open_input(str(path), folder), folder, sources.ReadOptions())
         places = [place for place, header in enumerate(staged.headers) if endpoint.is_id(header)]
         if len(places) != 1 and len(staged.headers) != 1:
             headers = ", ".join(f'"{shorten(header, 40)}"' for header in staged.headers[:20])

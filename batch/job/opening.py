@@ -5,7 +5,6 @@ first time, whatever has become of the input's file.
 """
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from batch import __version__, sources
 from batch.endpoints.base import Definition, Endpoint
 from batch.errors import FolderError, UsageError
 from batch.job import runs
+from batch.job.leftovers import remove_parts, remove_unbegun, scratch
 from batch.job.planned import PLAN_FILE, PlanFile, about, check_about
 from batch.job.survey import Survey, make_survey
 from batch.job.target import Target
@@ -63,13 +63,15 @@ class Run:
 
 def open_run(settings: Settings, target: Target, stack: ExitStack, note: Note) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
-    with tempfile.TemporaryDirectory(prefix="batch-") as spool:
-        source = sources.open_input(settings.input, Path(spool))
+    with scratch() as spool:
+        source = sources.open_input(settings.input, spool)
         plan = _open_plan(settings, source.sha256, target, stack)
         wanted = runs.identity(settings, source.sha256, target.host, plan=plan.seal if plan else None)
         lock = runs.input_lock(source.sha256, settings.endpoint, target.host)
         folder_to_be = settings.out or runs.parent_of(settings.input)
         stack.enter_context(runs.held(lock, "this input", folder_to_be))
+        if settings.out is None:
+            remove_unbegun(folder_to_be)
         folder = _find(settings, wanted)
         if folder is not None:
             run = _resume(folder, settings, target.endpoint, stack)
@@ -103,6 +105,7 @@ def _find(settings: Settings, wanted: str) -> Path | None:
 
 def _resume(folder: Path, settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Run:
     stack.enter_context(runs.held(folder / ".lock", "this run folder", folder))
+    remove_parts(folder)
     journal, meta, staged = runs.open_run(folder)
     stack.enter_context(journal)
     definitions = [

@@ -5,7 +5,6 @@ plan is complete or absent; an update never takes its folder for a run.
 """
 
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from batch.errors import FolderError, SettingsError, StoppedError
 from batch.job import runs
 from batch.job.clears import ClearLimit
 from batch.job.cost import Cost, reckon
+from batch.job.leftovers import scratch
 from batch.job.opening import Run, now_text, read_input
 from batch.job.planned import PLAN_FILE, Planned, PlanWriter, Step, about
 from batch.job.sending import Sending
@@ -101,7 +101,7 @@ def plan(settings: Settings, watcher: Watcher, world: World) -> PlanMade:
     began, started = time.monotonic(), now_text()
     with ExitStack() as stack:
         target = make_target(settings, world, stack, watcher.note)
-        spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batch-")))
+        spool = stack.enter_context(scratch())
         source = sources.open_input(settings.input, spool)
         survey = read_input(source, spool, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(spool / runs.JOURNAL, {}))

@@ -7,7 +7,6 @@ another without --force. Memory does not grow with the records.
 """
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from batch.files import NewFile
 from batch.job.choosing import choose, read_ids
 from batch.job.connection import Connection, fetch_definitions
 from batch.job.fetching import Fetch
+from batch.job.leftovers import scratch
 from batch.job.rendering import Left, Renderer
 from batch.job.spool import Spool
 from batch.job.target import World, make_endpoint, make_target
@@ -186,9 +186,9 @@ MOST_TRIES = 3
 def _blank_unproven(path: Path, columns: Sequence[str], spool: Spool, renderer: Renderer) -> int:
     """Read the table as update would, and blank the cells that do not come back; gives how many there were."""
     count = offset = 0
-    with tempfile.TemporaryDirectory(prefix="batch-") as folder:
-        found = sources.open_input(str(path), Path(folder))
-        staged = sources.stage(found, Path(folder), sources.ReadOptions())
+    with scratch() as folder:
+        found = sources.open_input(str(path), folder)
+        staged = sources.stage(found, folder, sources.ReadOptions())
         read = pl.scan_parquet(staged.path, glob=False)
         for part, frame in enumerate(spool.iter_frames(columns)):
             names = {cell_column(index): name for index, name in enumerate(columns)}

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from batch.errors import BusyError, FolderError, JournalError
+from batch.job.disks import check_local, kind_of
 from batch.journal import Journal, peek
 from batch.model import CsvDialect, SheetStyle, Staged
 from batch.settings import Settings
@@ -147,8 +149,12 @@ OURS = frozenset(
     | {f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet")}
 )
 """What a folder without a journal may hold and still be free: what a check, or a crash at the start, left."""
-_NAMES = "|".join(re.escape(name) for name in sorted(OURS | {JOURNAL}))
-_OURS = re.compile(rf"{'|'.join(map(re.escape, sorted(OURS)))}|\.(?:{_NAMES})(?:\.\d+)?\.parts?(?:-wal|-shm)?")
+_NAMES = "|".join(map(re.escape, sorted(OURS | {JOURNAL, "undo.json", "undo.csv"})))
+PART = re.compile(rf"\.(?:{_NAMES})(?:\.\d+)?\.parts?(?:-wal|-shm)?")
+"""The beginnings of our files, which a crash may leave."""
+FILE = re.compile(rf"{_NAMES}|{re.escape(JOURNAL)}-(?:wal|shm|journal)|(?:results|failures)-\d+\.\w+|{PART.pattern}")
+"""Any file that may be in a run folder; the numbered ones were made while a spreadsheet program had the other open."""
+_OURS = re.compile(rf"{'|'.join(map(re.escape, sorted(OURS)))}|{PART.pattern}")
 """These, and the beginnings of them and of a journal."""
 
 
@@ -162,19 +168,37 @@ def state_folder() -> Path:
         home = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
         folder = home / "batch"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK | os.X_OK):
+        if os.access(folder, os.W_OK | os.X_OK) and kind_of(folder) is None:  # a lock across a network may hold nobody
             return folder
     except (OSError, RuntimeError):  # Path.home() raises RuntimeError for a user without an entry
         pass
-    owner = os.getuid() if hasattr(os, "getuid") else "user"
-    folder = Path(tempfile.gettempdir()) / f"batch-{owner}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    return _temporary_state()
+
+
+def _temporary_state() -> Path:
+    """Give a folder for state where everybody may make one; raises FolderError when somebody else made it."""
+    owner = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / f"batch-{owner if owner is not None else 'user'}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise _unusable(folder, error) from None
+    if not stat.S_ISDIR(found.st_mode) or owner not in (None, found.st_uid):
+        raise FolderError(
+            f"{folder}: somebody else has put this here, so no lock can be kept in it. "
+            "Set XDG_STATE_HOME to a folder of yours."
+        )
     return folder
 
 
 @contextmanager
 def held(path: Path, what: str, folder: Path) -> Iterator[None]:
-    """Hold the lock at `path` while the run in `folder` goes on; raises BusyError that names who holds it."""
+    """Hold the lock at `path` while the run in `folder` goes on; raises BusyError that names who holds it.
+
+    Raises FolderError when the folder is on a network file system: whatever needs a lock needs a journal, too.
+    """
+    check_local(folder)
     holder = path.with_suffix(".holder")
     lock = FileLock(path, timeout=0, mode=0o600)
     try:
@@ -210,7 +234,7 @@ def input_lock(sha256: str, endpoint: str, host: str) -> Path:
 def write_private(path: Path, text: str) -> None:
     """Write a small file for this user only, whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
+    part.unlink(missing_ok=True)  # left by a crash of another process with this number
     descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)

@@ -5,7 +5,6 @@ own results; a field that is not as the run left it is kept, and named; no recor
 first request on, the run that is taken back counts as undone: the same input is sent again by a new run.
 """
 
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from batch.errors import FolderError, SettingsError, UsageError
 from batch.job import runs
 from batch.job.closing import Closing
 from batch.job.images import iter_images
+from batch.job.leftovers import remove_parts, scratch
 from batch.job.opening import Run, discard, now_text
 from batch.job.planned import UNDO, PlanFile, PlanWriter
 from batch.job.sending import Sending
@@ -101,8 +101,8 @@ def _for_sheet(settings: Settings, run: Run) -> Settings:
 
 def _open_run(source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:
     """Resume the undo that was not finished, or begin one."""
-    with tempfile.TemporaryDirectory(prefix="batch-") as spool:
-        seal = _write_list(Path(spool) / LIST, source, target.endpoint)
+    with scratch() as spool:
+        seal = _write_list(spool / LIST, source, target.endpoint)
     found = runs.find_unfinished(source.folder, seal)
     if found is not None:
         return _resume(found, settings, target.endpoint, stack)
@@ -164,6 +164,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
 
 def _resume(folder: Path, settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Run:
     stack.enter_context(runs.held(folder / ".lock", "this run folder", folder))
+    remove_parts(folder)
     journal, meta, staged = runs.open_run(folder)
     stack.enter_context(journal)
     survey = _survey(staged, _open_list(folder, stack), settings, endpoint)

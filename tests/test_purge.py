@@ -1,0 +1,161 @@
+"""`purge`: a run is removed, and nothing but a run."""
+
+import os
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.shell import DUALENTRY, Api, Ended, Shell, iter_files
+
+
+def purge(shell: Shell, folder: Path, *options: str) -> Ended:
+    """Purge without a terminal."""
+    return shell.here("purge", folder.relative_to(shell.folder), *options)
+
+
+@pytest.fixture
+def run(shell: Shell, api: Api) -> Path:
+    """The folder of a finished run."""
+    shell.here("update", shell.sheet(api.names(2)), "-e", DUALENTRY, *api.options)
+    return shell.only_run()
+
+
+def test_removes(shell: Shell, run: Path) -> None:
+    """All of a run is gone, with the folder around it; the input stays."""
+    ended = purge(shell, run, "--yes")
+    expected = "Removed sheet.batch/{time} (4 files).\n"
+    assert (0, expected) == (ended.code, shell.tell(ended.err))
+    assert [shell.folder / "sheet.csv"] == list(iter_files(shell.folder))
+
+
+def test_is_forgotten(shell: Shell, api: Api, run: Path) -> None:
+    """The same command after it is a new run, and finds the records as the first one left them."""
+    purge(shell, run, "--yes")
+    ended = shell.here("update", "sheet.csv", "-e", DUALENTRY, *api.options, "--json")
+    assert 2 == ended.json["outcomes"]["unchanged"]
+
+
+def test_other_runs_stay(shell: Shell, api: Api, run: Path) -> None:
+    """Other runs on the same input stay."""
+    shell.here("update", "sheet.csv", "-e", DUALENTRY, *api.options, "--new")
+    other = shell.runs()[1]
+    assert 0 == purge(shell, run, "--yes").code
+    assert [other] == shell.runs()
+
+
+def test_undo_goes_too(shell: Shell, api: Api, run: Path) -> None:
+    """A run that was taken back goes with the undo that is in its folder."""
+    assert 0 == shell.here("undo", run, *api.options[:2], "--yes").code
+    assert 0 == purge(shell, run, "--yes").code
+    assert not (shell.folder / "sheet.batch").exists()
+
+
+def test_undo_alone(shell: Shell, api: Api, run: Path) -> None:
+    """An undo is a run, too, and can be removed alone."""
+    shell.here("undo", run, *api.options[:2], "--yes")
+    (undone,) = run.glob("undo-*")
+    assert 0 == purge(shell, undone, "--yes").code
+    assert (run / "journal.sqlite").exists()
+
+
+def test_nobody_to_ask(shell: Shell, run: Path) -> None:
+    """Without a terminal it wants to be told --yes."""
+    ended = purge(shell, run)
+    expected = "There is no terminal to ask on, so nothing was removed. To remove it unasked: --yes\n"
+    assert (2, expected) == (ended.code, ended.err)
+    assert (run / "results.csv").exists()
+
+
+def test_check(shell: Shell) -> None:
+    """What a check left can be removed, too."""
+    shell.here("check", shell.sheet("id,name\nx,y\n"), "-e", DUALENTRY)
+    assert 0 == purge(shell, shell.only_run(), "--yes").code
+
+
+def test_damaged(shell: Shell, run: Path) -> None:
+    """A run whose journal is damaged can be removed all the same."""
+    (run / "journal.sqlite").write_bytes(b"damaged")
+    assert 0 == purge(shell, run, "--yes").code
+    assert not run.exists()
+
+
+def test_interrupted(shell: Shell, run: Path) -> None:
+    """A removal that was cut off can be done again, as long as the journal is there."""
+    for name in ("input.parquet", "results.csv", "summary.json"):
+        (run / name).unlink()
+    assert 0 == purge(shell, run, "--yes").code
+    assert not run.exists()
+
+
+# -- what is left alone ---------------------------------------------------------------------------------------------
+
+
+def test_no_run(shell: Shell) -> None:
+    """A folder without a run is left alone."""
+    (shell.folder / "mine").mkdir()
+    (shell.folder / "mine" / "results.csv").write_text("mine")
+    ended = purge(shell, shell.folder / "mine", "--yes")
+    expected = "mine: there is no run in this folder (no journal.sqlite), so nothing was removed.\n"
+    assert (2, expected) == (ended.code, ended.err)
+    assert "mine" == (shell.folder / "mine" / "results.csv").read_text()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "~$failures.xlsx", "folder/x", "undo-1/x"])
+def test_other_files(shell: Shell, run: Path, name: str) -> None:
+    """A folder that holds anything else is left alone, and so is everything in it."""
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_text("mine")
+    before = list(iter_files(run))
+    ended = purge(shell, run, "--yes")
+    shown = "folder" if name.startswith("folder") else name
+    why = "this is not one of batch's own files. Move it away first; nothing was removed.\n"
+    assert (2, f"sheet.batch/{{time}}/{shown}: {why}") == (ended.code, shell.tell(ended.err))
+    assert before == list(iter_files(run))
+
+
+def test_link(shell: Shell, run: Path) -> None:
+    """A link to a run is not followed."""
+    (shell.folder / "link").symlink_to(run)
+    ended = purge(shell, shell.folder / "link", "--yes")
+    assert (2, "link: this is a link. Name the folder itself.\n") == (ended.code, ended.err)
+    assert (run / "journal.sqlite").exists()
+
+
+def test_links_inside(shell: Shell, run: Path) -> None:
+    """Of links in the folder only the links go."""
+    kept = shell.folder / "kept.csv"
+    kept.write_text("mine")
+    (run / "results.csv").unlink()
+    (run / "results.csv").symlink_to(kept)
+    (run / "undo-1").symlink_to(shell.folder)
+    assert 2 == purge(shell, run, "--yes").code
+    (run / "undo-1").unlink()
+    assert 0 == purge(shell, run, "--yes").code
+    assert "mine" == kept.read_text()
+
+
+@pytest.mark.parametrize("where", [".", "undo"])
+def test_in_use(shell: Shell, api: Api, run: Path, where: str) -> None:
+    """A run that goes on, or is being taken back, is left alone."""
+    if where == "undo":
+        shell.here("undo", run, *api.options[:2], "--yes")
+        where = next(run.glob("undo-*")).name
+    with FileLock(run / where / ".lock"):
+        ended = purge(shell, run, "--yes")
+    assert (5, "Another run holds this run folder. Wait for it, or stop it first.\n") == (ended.code, ended.err)
+    assert (run / "journal.sqlite").exists()
+
+
+def test_not_there(shell: Shell) -> None:
+    """A folder that is not there is said."""
+    ended = purge(shell, shell.folder / "nowhere", "--yes")
+    assert (2, "nowhere: there is no such folder.\n") == (ended.code, ended.err)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="the superuser may remove everything")
+def test_not_permitted(shell: Shell, run: Path) -> None:
+    """What cannot be removed is said."""
+    run.chmod(0o500)
+    assert 2 == purge(shell, run, "--yes").code
+    run.chmod(0o700)
