@@ -319,7 +319,10 @@ def _labels(fields: Iterable[Field]) -> dict[str, Field]:
 
 def as_content(body: Mapping[str, Any]) -> bytes:
     """Write a body as JSON bytes, the same bytes for the same body always."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return _encode(body).encode()
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # made once: it is slow
 
 
 def nest(fields: Mapping[str, Any], whole: str) -> dict[str, Any]:

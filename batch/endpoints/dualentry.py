@@ -155,7 +155,8 @@ class DualEntryCustomers(Endpoint):
             if name.startswith("custom_fields"):
                 custom.append(_custom_item(name, value))
             elif dot:
-                body.setdefault(whole, _whole_address(nest(fields, whole), whole, current))
+                if whole not in body:  # all its parts go with the first one
+                    body[whole] = _whole_address(nest(fields, whole), whole, current)
             elif name in ADDRESSES and isinstance(value, Mapping):  # an undo puts back what was cleared
                 known = {part: value[part] for part in (*REQUIRED_PARTS, *OPTIONAL_PARTS) if part in value}
                 body[name] = _whole_address(known, name, None)

@@ -38,7 +38,7 @@ class KeyedReader(Reader):
         parcels: list[Parcel] = []
         by_id: list[Change] = []
         for change in batch:
-            earlier = self.journal.intent(change.number)
+            earlier = self._earlier(change)
             if earlier is not None and earlier.attempts:
                 by_id.append(replace(change, id=earlier.id))
                 continue

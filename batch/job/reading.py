@@ -5,7 +5,7 @@ costs no write; what an earlier part of the run sent without an answer is settle
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from batch import compare
@@ -17,6 +17,7 @@ from batch.retry import Verdict
 from batch.sender import Answer, Caller, Parcel
 from batch.transport import Reply
 
+UNREAD_AT_ONCE = 100
 NOT_THERE = Problem("there is no customer with this id", field="id")
 TAKEN_UP = Problem("no answer came, but reading back showed that it was applied")
 
@@ -32,6 +33,11 @@ class Reader:
     note: Callable[[str], None]
     planned: PlanFile | None
     """What is to be done, where that was written down before: nothing else is done then."""
+    _is_later_part: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look once whether there was an earlier part of this run, instead of asking for each change."""
+        self._is_later_part = self.journal.has_intents()
 
     @property
     def reads(self) -> bool:
@@ -41,7 +47,7 @@ class Reader:
     @property
     def batch_size(self) -> int:
         """How many changes one read serves."""
-        return self.endpoint.records_per_read if self.reads else 1
+        return self.endpoint.records_per_read if self.reads else UNREAD_AT_ONCE
 
     async def make_ready(self, batch: Sequence[Change]) -> list[Parcel]:
         """Read the records of `batch` and give what is to be sent; every other change gets its outcome here."""
@@ -103,7 +109,11 @@ class Reader:
         return None
 
     def _unread(self, change: Change) -> Parcel:
-        return Parcel(change, change.fields, earlier=self.journal.intent(change.number))
+        return Parcel(change, change.fields, earlier=self._earlier(change))
+
+    def _earlier(self, change: Change) -> Intent | None:
+        """Look up what an earlier part of this run was about to send."""
+        return self.journal.intent(change.number) if self._is_later_part else None
 
     def _go_on_unread(self, batch: Sequence[Change], answer: Answer) -> list[Parcel]:
         """This API does not let us list: go on without comparing, and say so."""
@@ -141,7 +151,7 @@ class Reader:
             return None
         if not is_complete and self._lacks(record, change.fields):
             return Parcel(change, change.fields, record=record, is_complete=False)
-        earlier = self.journal.intent(change.number)
+        earlier = self._earlier(change)
         if earlier is not None and earlier.attempts:
             return self._take_up(change, record, earlier)
         return self._begin(change, record)
