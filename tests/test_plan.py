@@ -174,7 +174,7 @@ def test_is_json(office: Office) -> None:
 
 
 def test_resumed_by_plan(office: Office) -> None:
-    """A run by a plan is resumed by the same plan, and an update without it does not take it up."""
+    """A run by a plan is resumed by the same plan."""
     sheet = office.sheet(SHEET)
     made = plan(office, sheet)
     office.sandbox.set_faults("503=id:10001")
@@ -183,3 +183,13 @@ def test_resumed_by_plan(office: Office) -> None:
     office.sandbox.set_faults()
     assert first.folder == office.update(sheet, plan=made.folder).folder
     assert "updated" == results(first.folder)[0]["outcome"]
+
+
+def test_not_resumed_without_plan(office: Office) -> None:
+    """A run by a plan that was not finished is not taken up by an update without the plan."""
+    sheet = office.sheet(SHEET)
+    made = plan(office, sheet)
+    office.sandbox.set_faults("503=id:10001")
+    first = office.update(sheet, plan=made.folder, max_attempts=1)
+    office.sandbox.set_faults()
+    assert first.folder != office.update(sheet).folder

@@ -116,14 +116,6 @@ def test_hidden_field_not_applied(office: Office) -> None:
     assert 2 == len(office.writes())
 
 
-def test_hidden_field_unchanged(office: Office) -> None:
-    """A field that lists do not show is read alone, and not sent when it is the same."""
-    address = office.record(10001)["address"]
-    closing = office.update(office.sheet(f'id,address\n10001,"{address}"\n'))
-    assert [("unchanged", "")] == told(closing)
-    assert [] == office.writes()
-
-
 class Meanwhile(httpx.AsyncBaseTransport):
     """Loses every write, and lets another hand write something at that moment."""
 
@@ -143,6 +135,31 @@ class Meanwhile(httpx.AsyncBaseTransport):
 
     async def __aexit__(self, *exception: Any) -> None:
         await self._inner.__aexit__(*exception)
+
+
+class Secretive(Meanwhile):
+    """Refuses to show a single record, and loses every write."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET" and request.url.path.endswith("/10001/"):
+            return httpx.Response(400, json={"success": False, "errors": {"__all__": ["no"]}})
+        return await super().handle_async_request(request)
+
+
+def test_hidden_field_unseen(office: Office) -> None:
+    """A field that nothing shows is unknown after a write without an answer: never updated, never not applied."""
+    world = job.World(office.sandbox.environment(), transport=lambda: Secretive(office, {}))
+    settings = office.settings(office.sheet("id,address\n10001,Elsewhere\n"), max_attempts=1)
+    closing = job.update(settings, office.person, world)
+    assert [("unknown", "no answer within 60 s: it may have been applied or not")] == told(closing)
+
+
+def test_hidden_field_unchanged(office: Office) -> None:
+    """A field that lists do not show is read alone, and not sent when it is the same."""
+    address = office.record(10001)["address"]
+    closing = office.update(office.sheet(f'id,address\n10001,"{address}"\n'))
+    assert [("unchanged", "")] == told(closing)
+    assert [] == office.writes()
 
 
 def test_neither(office: Office) -> None:

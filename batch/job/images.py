@@ -50,7 +50,7 @@ def _is_pending(fate: Fate | None) -> bool:
 
 def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[Step]:
     """Make a step of each field, and one of each nested value of which only parts were written."""
-    steps = {step.field: step for step in _fields(endpoint, intents)}
+    steps = {step.field: step for step in _fields(intents)}
     wholes = {name: step for name in intents[-1].wholes if (step := _whole(endpoint, name, intents, steps)) is not None}
     for name, step in steps.items():
         if name.partition(".")[0] not in wholes or "." not in name:
@@ -58,19 +58,13 @@ def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[Step]:
     yield from wholes.values()
 
 
-def _fields(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[Step]:
-    """Chain what a run wrote in several parts: from what was there before the first to what the last one wrote."""
+def _fields(intents: Sequence[Intent]) -> Iterator[Step]:
+    """Make a step of each field; what a resumed run wrote again, it wrote over what somebody else had put there."""
     steps: dict[str, Step] = {}
     for intent in intents:
         for name, value in intent.fields.items():
             before = (intent.before or {}).get(name, MISSING)
-            known = steps.get(name)
-            if before is MISSING:
-                steps[name] = Step(name, value, MISSING, reason=NOT_READ)
-            elif known and not known.reason and endpoint.is_same(name, known.expected, before):
-                steps[name] = Step(name, value, known.wanted)
-            else:
-                steps[name] = Step(name, value, before)
+            steps[name] = Step(name, value, before, reason=NOT_READ if before is MISSING else "")
     yield from steps.values()
 
 
