@@ -35,8 +35,7 @@ class Screen:
         self.can_ask = self.is_terminal and not settings.yes and sys.stdin.isatty()
         self.interval: float | None = None if settings.quiet else BAR_SECONDS if self.is_terminal else LINE_SECONDS
         self._bar: Any = None
-        self._began = time.monotonic()
-        self._last_line = -LINE_SECONDS
+        self._last_line = time.monotonic()
 
     def say(self, text: str = "", *, style: str | None = None, is_error: bool = False) -> None:
         """Write a line to standard error; with --quiet only an error."""
@@ -60,6 +59,7 @@ class Screen:
         if self.can_ask or not self.settings.quiet:
             for line in words.preflight(preflight, self.settings):
                 click.echo(line, err=True)
+        self._last_line = time.monotonic()
         if not self.can_ask:
             return True
         signal.siginterrupt(signal.SIGINT, True)  # else polars' handler lets Ctrl-C wait for the answer
@@ -68,7 +68,6 @@ class Screen:
         except click.Abort as error:
             pressed = error.__context__
             raise pressed if isinstance(pressed, KeyboardInterrupt) else KeyboardInterrupt from None
-        self._began = time.monotonic()
         return answer
 
     def _ask(self, preflight: Preflight) -> bool | Literal["canary"]:
@@ -94,7 +93,7 @@ class Screen:
         if self.is_terminal:
             self._draw(progress)
             return
-        if time.monotonic() - self._last_line >= LINE_SECONDS - 0.5 and time.monotonic() - self._began > 1:
+        if time.monotonic() - self._last_line >= LINE_SECONDS - 0.5:
             self._last_line = time.monotonic()
             click.echo(f"{sum(progress.counts.values())}/{progress.rows}  {words.progress(progress)}", err=True)
 
