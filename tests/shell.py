@@ -134,7 +134,7 @@ class Shell:
         text = text.replace(str(self.folder), "{here}")
         text = re.sub(r"http://127\.0\.0\.1:\d+", "{url}", text)
         text = re.sub(r"\d{8}-\d{6}(-\d+)?", "{time}", text)
-        return re.sub(r" in \d+ (s|min)$", " in {seconds}", text, flags=re.MULTILINE)
+        return re.sub(r" in [\d.]+ (s|min)$", " in {seconds}", text, flags=re.MULTILINE)
 
 
 class Api:
