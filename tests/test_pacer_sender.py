@@ -69,9 +69,9 @@ async def send_rows(api: Api) -> None:
 @pytest.mark.parametrize(
     ("server", "reach", "refused"),
     [
-        (lambda: TokenBucketServer(100, 20), 98, 0.5),
-        (lambda: TokenBucketServer(50, 50, tells=True), 98, 0.6),
-        (lambda: FixedWindowServer(100, 1), 96.5, 0.6),
+        (lambda: TokenBucketServer(50, 20), 98, 0.5),
+        (lambda: TokenBucketServer(50, 50, tells=True), 98, 0.8),
+        (lambda: FixedWindowServer(50, 1), 96.5, 0.6),
     ],
     ids=["token bucket", "token bucket that tells", "fixed window"],
 )
