@@ -8,7 +8,7 @@
     watch.py     what is told while it goes on        updating.py all of that: survey, question, sending, files
     cost.py      requests and time, told before       planned.py  what is to be done, written down and sealed
     purging.py   a run is removed             leftovers.py  what a crash left is removed
-    disks.py     no run on a network file system
+    disks.py     no run on a network file system     garbage.py  fewer searches for garbage while sending
     pulling.py   records -> a table, with choosing.py (which), fetching.py and paging.py (how), rendering.py (as cells)
 
 Promises: the order of truth (intent on disk, bytes leave, outcome on disk, counted); an exception from here is a job's

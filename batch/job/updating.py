@@ -12,6 +12,7 @@ from batch.errors import BatchError, ExitCode, StoppedError, Terminated, UsageEr
 from batch.job.clears import ClearLimit
 from batch.job.closing import Closing, close
 from batch.job.cost import reckon
+from batch.job.garbage import rare_collection
 from batch.job.opening import Run, discard, open_run
 from batch.job.sending import Sending
 from batch.job.target import World, make_target
@@ -78,7 +79,8 @@ def _look_and_send(sending: Sending) -> Ended:
             return str(error), None
     _ask(sending, to_send)
     sending.before_sending()
-    world.run(sending.send)
+    with rare_collection():
+        world.run(sending.send)
     if run.journal.error is not None:
         return str(run.journal.error), ExitCode.RUN_AGAIN
     return sending.stop.reason or None, sending.signalled
