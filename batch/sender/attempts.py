@@ -131,7 +131,8 @@ class _Attempts:
 
     async def to_the_end(self) -> None:
         while (headers := await self._headers()) is not None:
-            await self._attempt(headers)
+            while not await self._has_attempted(headers):
+                pass
             if await self._is_over(headers):
                 return
         self.is_cut = True
@@ -145,20 +146,23 @@ class _Attempts:
             self._caller.stop.put_up(str(error))
             return None
 
-    async def _attempt(self, headers: Mapping[str, str]) -> None:
-        """Make the next attempt, alone while the breaker has the run paused."""
+    async def _has_attempted(self, headers: Mapping[str, str]) -> bool:
+        """Make the next attempt, alone while the breaker has the run paused; false when that changed meanwhile."""
         caller = self._caller
         if caller.breaker.health is Health.GOING:
-            return await self._pass_gate(headers)
+            return await self._has_passed_gate(headers, is_probe=False)
         async with caller._probe:
-            if caller.breaker.health is Health.PAUSED:
-                await anyio.sleep_until(caller.breaker.paused_until)
-            await self._pass_gate(headers)
+            if caller.breaker.health is not Health.PAUSED:
+                return False  # another one's probe has told
+            await anyio.sleep_until(caller.breaker.paused_until)
+            return await self._has_passed_gate(headers, is_probe=True)
 
-    async def _pass_gate(self, headers: Mapping[str, str]) -> None:
+    async def _has_passed_gate(self, headers: Mapping[str, str], *, is_probe: bool) -> bool:
         caller, number = self._caller, self._number + 1
         self._stop_if_paused_too_long()
         async with caller.gate.attempt(self._call.route, number > 1) as started:
+            if not is_probe and caller.breaker.health is not Health.GOING:
+                return False  # the pause began while this one waited
             with caller.stop.in_flight() as flight:
                 if self._before_attempt is not None:
                     await self._before_attempt(number)
@@ -168,6 +172,7 @@ class _Attempts:
                 reply = await caller.session.exchange(self._call, headers)
             if not flight.cancelled_caught:
                 self._note(reply, started)
+        return True
 
     def _note(self, reply: Reply | Lost, started: float) -> None:
         caller = self._caller

@@ -1,0 +1,705 @@
+"""Change -> outcome, on a virtual clock: attempts, waits, proofs, and every reason to stop."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from trio.testing import MockClock
+
+from batch.compare import neither, unproven
+from batch.endpoints.base import Endpoint, Record, StaticAccount
+from batch.endpoints.dualentry import DualEntryCustomers
+from batch.endpoints.vayu import VayuCustomers
+from batch.errors import JournalError
+from batch.model import Change, Fate, Intent, Outcome, Problem
+from batch.pacer import Bucket, Gate, Limits, Pacer
+from batch.retry import RetryPolicy
+from batch.sender import Caller, Parcel, Sender, StopSign
+from batch.transport import Session
+
+UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
+FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
+DROPPED = "the connection was dropped before an answer came"
+DUALENTRY = DualEntryCustomers()
+JITTER = random.Random(7)  # noqa: S311 - no secret
+Script = Callable[[httpx.Request, int], Any]
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
+
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Api:
+    """Answers each request as the script says: a response, an error to raise, or seconds and one of these."""
+
+    script: Script
+    seconds: float = 0.08
+    asked: list[tuple[float, httpx.Request]] = field(default_factory=list)
+    in_flight: int = 0
+    peak: int = 0
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append((anyio.current_time(), request))
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            said = self.script(request, len(self.asked))
+            seconds, said = said if isinstance(said, tuple) else (self.seconds, said)
+            await anyio.sleep(seconds)
+            if isinstance(said, Exception):
+                raise said
+            assert isinstance(said, httpx.Response)
+            return said
+        finally:
+            self.in_flight -= 1
+
+    @property
+    def times(self) -> list[float]:
+        return [at for at, _ in self.asked]
+
+    @property
+    def gaps(self) -> list[float]:
+        return [
+            round(after - before - self.seconds, 6) for before, after in zip(self.times, self.times[1:], strict=False)
+        ]
+
+    @property
+    def keys(self) -> list[str | None]:
+        return [request.headers.get("Idempotency-Key") for _, request in self.asked]
+
+
+@dataclass
+class Book:
+    """What the sender wrote down, in order."""
+
+    intents: list[Intent] = field(default_factory=list)
+    fates: dict[int, Fate] = field(default_factory=dict)
+    error: JournalError | None = None
+
+    async def intend(self, intent: Intent) -> None:
+        await anyio.sleep(0.001)
+        if self.error:
+            raise self.error
+        self.intents.append(intent)
+
+    def settle(self, number: int, fates: Sequence[Fate]) -> None:
+        for fate in fates:
+            assert fate.row not in self.fates
+            self.fates[fate.row] = fate
+
+    def told(self) -> dict[int, tuple[Outcome, list[str]]]:
+        return {row: (fate.outcome, [one.message for one in fate.problems]) for row, fate in self.fates.items()}
+
+
+@dataclass
+class Desk:
+    """A sender with all that it needs, over an API in memory."""
+
+    api: Api
+    book: Book
+    stop: StopSign
+    sender: Sender
+    tally: Counter[str]
+
+    async def send(self, *numbers: int, **known: Any) -> list[Outcome]:
+        """Send a change of the name for each number, all at once."""
+        outcomes: dict[int, Outcome] = {}
+
+        async def one(number: int) -> None:
+            outcomes[number] = await self.sender.send(parcel(number, **known))
+
+        async with anyio.create_task_group() as tasks:
+            for number in numbers:
+                tasks.start_soon(one, number)
+        return [outcomes[number] for number in numbers]
+
+    async def send_all(self, numbers: Sequence[int], *, workers: int) -> Counter[Outcome]:
+        """Send a change for each number, by so many workers."""
+        left, outcomes = iter(numbers), Counter[Outcome]()
+
+        async def work() -> None:
+            for number in left:
+                outcomes[await self.sender.send(parcel(number))] += 1
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(workers):
+                tasks.start_soon(work)
+        return outcomes
+
+
+def parcel(number: int = 2, **known: Any) -> Parcel:
+    record_id = known.pop("id", str(number))
+    return Parcel(Change((number,), record_id, {"name": "New"}), {"name": "New"}, **known)
+
+
+@asynccontextmanager
+async def desk(script: Script, *, endpoint: Endpoint = DUALENTRY, **options: Any) -> AsyncIterator[Desk]:
+    api, book, stop, tally = Api(script), Book(), StopSign(), Counter[str]()
+    policy = RetryPolicy(options.pop("max_attempts", 6), options.pop("max_wait", 300.0))
+    max_at_once = options.pop("max_at_once", 16)
+    read: Callable[[Caller, Parcel], Awaitable[Record | None]] | None = options.pop("read_back", None)
+    async with Session("https://test", transport=httpx.MockTransport(api.answer)) as session:
+        caller = Caller(
+            session=session,
+            gate=Gate(Pacer(options.pop("limits", None), rng=JITTER), max_at_once),
+            endpoint=endpoint,
+            account=options.pop("account", StaticAccount({"X-API-KEY": "k"})),
+            stop=stop,
+            count=lambda name: tally.update([name]),
+            policy=policy,
+            rng=JITTER,
+        )
+        sender = Sender(
+            caller, endpoint, book, lambda row, name, reason: Problem(reason, name),
+            partial(unproven, endpoint), partial(neither, endpoint), partial(read, caller) if read else None,
+        )  # fmt: skip
+        assert not options
+        yield Desk(api, book, stop, sender, tally)
+
+
+def done(request: httpx.Request, **shown: Any) -> httpx.Response:
+    """The customer as it is after the change, or as it is said to be."""
+    record_id = request.url.path.rstrip("/").rsplit("/", 1)[1]
+    return httpx.Response(200, json={"id": record_id, "name": "New", **shown})
+
+
+def refuse(status: int, body: Any = None, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, json={} if body is None else body, headers=named)
+
+
+def always(response: httpx.Response) -> Script:
+    return lambda request, count: response
+
+
+def first(count: int, said: Any, then: Callable[[httpx.Request], Any] = done) -> Script:
+    """Say it to the first so many requests, and do as asked afterwards."""
+    return lambda request, number: said if number <= count else then(request)
+
+
+# -- one change -----------------------------------------------------------------------------------------------------
+
+
+async def test_updated() -> None:
+    """A change that the API confirms is updated, with one attempt."""
+    async with desk(lambda request, count: done(request)) as d:
+        assert [UPDATED] == await d.send(2)
+    assert {2: Fate(2, "2", UPDATED, 200, 1)} == d.book.fates
+    assert {"requests": 1, "attempts": 1} == d.tally
+
+
+async def test_intent_goes_first() -> None:
+    """The intent of each attempt is written down before its first byte leaves."""
+    seen: list[int] = []
+
+    def script(request: httpx.Request, count: int) -> Any:
+        seen.append(len(d.book.intents))
+        return refuse(500) if count < 3 else done(request)
+
+    async with desk(script) as d:
+        await d.send(2)
+    assert ([1, 2, 3], [1, 2, 3]) == (seen, [one.attempts for one in d.book.intents])
+    assert 1 == len({one.key for one in d.book.intents})
+
+
+async def test_every_row_of_a_change() -> None:
+    """Every row of a change has its fate."""
+    async with desk(lambda request, count: done(request)) as d:
+        await d.sender.send(replace(parcel(2), change=Change((2, 5, 9), "2", {"name": "New"})))
+    assert {2: UPDATED, 5: UPDATED, 9: UPDATED} == {row: fate.outcome for row, fate in d.book.fates.items()}
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        (refuse(422, {"errors": {"name": ["too plain"]}}), "too plain"),
+        (refuse(400, {"errors": "no"}), "no"),
+        (refuse(404), "there is no customer with this id (404)"),
+        (refuse(409), "the API answered 409: {}"),
+        (refuse(501, {"detail": "cannot"}), "cannot"),
+        (httpx.Response(200, json={"success": False, "errors": {"__all__": ["not saved"]}}), "not saved"),
+    ],
+)
+async def test_rejected(response: httpx.Response, said: str) -> None:
+    """What the API refuses is rejected at the first attempt, in its own words."""
+    async with desk(always(response)) as d:
+        assert [REJECTED] == await d.send(2)
+    assert ({2: (REJECTED, [said])}, 1) == (d.book.told(), len(d.api.asked))
+
+
+async def test_conflict_is_never_sent() -> None:
+    """A change that the current record makes impossible is rejected without a request."""
+    async with desk(always(refuse(500))) as d:
+        one = Parcel(Change((2,), "2", {"full_address.city": "X"}), {"full_address.city": "X"}, record={"id": 2})
+        assert REJECTED is await d.sender.send(one)
+    assert (0, [], 0) == (len(d.api.asked), d.book.intents, d.book.fates[2].attempts)
+
+
+async def test_answer_shows_otherwise() -> None:
+    """A 200 whose record shows something else is no success."""
+    async with desk(lambda request, count: done(request, name="Old")) as d:
+        await d.send(2)
+    assert {2: (REJECTED, ['the API accepted the change, but still shows "Old" instead of "New"'])} == d.book.told()
+
+
+@pytest.mark.parametrize("body", [b"", b"  "])
+async def test_no_body(body: bytes) -> None:
+    """A 204, or a 200 without a body, is a success."""
+    async with desk(always(httpx.Response(204, content=body))) as d:
+        assert [UPDATED] == await d.send(2)
+
+
+# -- again ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 520])
+async def test_transient(status: int) -> None:
+    """Transient trouble is tried again with the same key until it passes."""
+    async with desk(first(2, refuse(status))) as d:
+        assert [UPDATED] == await d.send(2)
+    assert (3, 3, 1) == (d.book.fates[2].attempts, len(d.api.asked), len(set(d.api.keys)))
+
+
+async def test_attempts_are_used_up() -> None:
+    """After --max-attempts a row has failed, with the last status and its cause."""
+    async with desk(always(refuse(502)), max_attempts=4) as d:
+        assert [FAILED] == await d.send(2)
+    expected = Fate(2, "2", FAILED, 502, 4, (Problem("the API's gateway failed (502)"),))
+    assert (expected, 4, {"requests": 1, "attempts": 4}) == (d.book.fates[2], len(d.api.asked), d.tally)
+
+
+async def test_backoff() -> None:
+    """Each wait is a random one within half a second, doubled each time, and at most 30 s."""
+    async with desk(always(refuse(500)), max_attempts=12) as d:
+        await d.send(2)
+    bounds = [min(30.0, 0.5 * 2**n) for n in range(11)]
+    assert [True] * 11 == [0 <= gap <= bound + 0.01 for gap, bound in zip(d.api.gaps, bounds, strict=True)]
+    assert len(set(d.api.gaps)) > 8
+    assert max(d.api.gaps) > 4
+
+
+async def test_never_arrived() -> None:
+    """A request that never left is simply sent again."""
+    async with desk(first(1, httpx.ConnectError("refused"))) as d:
+        assert [UPDATED] == await d.send(2)
+    assert 2 == d.book.fates[2].attempts
+
+
+async def test_retry_after_is_waited_in_full() -> None:
+    """A Retry-After keeps everybody away until it is over."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        return refuse(429, Retry_After="40") if count == 1 else done(request)
+
+    async with desk(script, max_at_once=1) as d:
+        assert [UPDATED] * 5 == await d.send(2, 3, 4, 5, 6)
+    refused_at = d.api.times[0] + d.api.seconds
+    assert (6, True) == (len(d.api.asked), all(refused_at + 40 <= at for at in d.api.times[1:]))
+    assert 1 == d.tally["throttled"]
+
+
+async def test_retry_after_of_a_conflict() -> None:
+    """A 409 with Retry-After means that the first try still runs: wait, and repeat it with the same key."""
+    async with desk(first(2, refuse(409, Retry_After="7"))) as d:
+        assert [UPDATED] == await d.send(2)
+    assert ([True, True], 1) == ([gap >= 7 for gap in d.api.gaps], len(set(d.api.keys)))
+
+
+async def test_answer_too_large_to_replay() -> None:
+    """A 409 without Retry-After, to a key that was sent before, means that the change was made."""
+    async with desk(lambda request, count: httpx.ReadError("") if count == 1 else refuse(409)) as d:
+        assert [UPDATED] == await d.send(2)
+    assert 1 == len(set(d.api.keys))
+
+
+async def test_too_long_a_wait() -> None:
+    """A Retry-After beyond --max-wait stops the run, and every row that was not answered is unsent."""
+    async with desk(first(1, refuse(429, Retry_After="2520")), max_at_once=1) as d:
+        assert [UNSENT] * 3 == await d.send(2, 3, 4)
+    assert "The API asks to wait 42 min (Retry-After), longer than --max-wait 300." == d.stop.reason
+    assert (1, [(UNSENT, ["too many requests (429)"])]) == (len(d.api.asked), list(d.book.told().values()))
+
+
+async def test_retries_of_a_whole_run_are_bounded() -> None:
+    """An API that is half dead costs a bounded number of retries: 100, and one for every five rows that succeed."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        return refuse(500) if request.url.path.endswith(("1/", "3/", "5/", "7/", "9/")) else done(request)
+
+    async with desk(script, max_at_once=64) as d:
+        await d.send(*range(1000, 2000))
+    assert 1000 + 100 + 100 >= len(d.api.asked) >= 1000 + 100
+    assert Counter({UPDATED: 500, FAILED: 500}) == Counter(fate.outcome for fate in d.book.fates.values())
+
+
+# -- no answer ------------------------------------------------------------------------------------------------------
+
+
+async def read_list(caller: Caller, one: Parcel) -> Record | None:
+    """Read the record back as the job does."""
+    answer = await caller.ask(caller.endpoint.read([one.change.id]))
+    found = caller.endpoint.records(answer.reply) if answer.judgement.cause == "done" else []  # type: ignore[arg-type]  # a reply
+    return found[0] if found else None
+
+
+def world(*, applies: bool, shows: str | None = None, losses: int = 99) -> Script:
+    """An API that loses the answers to the first writes, having applied them or not."""
+    name, lost = "Old", 0
+
+    def script(request: httpx.Request, count: int) -> Any:
+        nonlocal name, lost
+        if request.method == "GET":
+            return httpx.Response(200, json={"items": [{"id": 2, "name": shows or name}], "count": 1})
+        lost += 1
+        if applies or lost > losses:
+            name = "New"
+        return httpx.ReadError("") if lost <= losses else done(request)
+
+    return script
+
+
+BEFORE = {"before": {"name": "Old"}, "record": {"id": 2, "name": "Old"}}
+
+
+async def test_applied_without_an_answer() -> None:
+    """An attempt without an answer that was applied is found by reading back, and not repeated."""
+    async with desk(world(applies=True), read_back=read_list) as d:
+        assert [UPDATED] == await d.send(2, **BEFORE)
+    assert (["PATCH", "GET"], [FOUND_APPLIED]) == ([r.method for _, r in d.api.asked], d.book.told()[2][1])
+
+
+async def test_not_applied_without_an_answer() -> None:
+    """One that was not applied is repeated with the same key."""
+    async with desk(world(applies=False, losses=1), read_back=read_list) as d:
+        assert [UPDATED] == await d.send(2, **BEFORE)
+    assert ["PATCH", "GET", "PATCH"] == [request.method for _, request in d.api.asked]
+    assert (2, 1) == (d.book.fates[2].attempts, len({key for key in d.api.keys if key}))
+
+
+async def test_never_applied() -> None:
+    """When the attempts are used up and the record is as before, the row has failed: it can be sent again."""
+    async with desk(world(applies=False), read_back=read_list, max_attempts=2) as d:
+        assert [FAILED] == await d.send(2, **BEFORE)
+    assert [f"{DROPPED}, and reading back showed that it was not applied"] == d.book.told()[2][1]
+
+
+async def test_neither_as_asked_nor_as_before() -> None:
+    """When the record shows neither, nobody knows, and all three values are told."""
+    async with desk(world(applies=False, shows="Third"), read_back=read_list, max_attempts=1) as d:
+        assert [UNKNOWN] == await d.send(2, **BEFORE)
+    expected = (
+        'no answer came, and the record now shows "Third": it was "Old", and "New" was sent '
+        "(somebody else may have changed it)"
+    )
+    assert [expected] == d.book.told()[2][1]
+
+
+async def test_no_answer_and_no_reading() -> None:
+    """Without a way to read back, an attempt without an answer is unknown."""
+    async with desk(always_lost, max_attempts=2) as d:
+        assert [UNKNOWN] == await d.send(2)
+    assert [f"{DROPPED}: it may have been applied or not"] == d.book.told()[2][1]
+
+
+def always_lost(request: httpx.Request, count: int) -> Any:
+    return httpx.ReadError("")
+
+
+async def test_html_instead_of_an_answer() -> None:
+    """A success that is a web page did not come from the API: it is looked up, not believed."""
+    async with desk(always(httpx.Response(200, html="<html>login")), max_attempts=2) as d:
+        assert [UNKNOWN] == await d.send(2)
+
+
+async def test_resumed_with_the_same_key() -> None:
+    """A change that an earlier part of the run began keeps its key, when it is the same request."""
+    earlier = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
+    async with desk(first(1, refuse(500))) as d:
+        await d.send(2, earlier=earlier)
+    assert ([earlier.key] * 2, [4, 5], 5) == (
+        d.api.keys,
+        [i.attempts for i in d.book.intents],
+        d.book.fates[2].attempts,
+    )
+
+
+async def test_resumed_with_another_body() -> None:
+    """Another request gets another key: the API would replay the answer to the first."""
+    earlier = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "X"}, None, {"name": "X"})
+    async with desk(lambda request, count: done(request)) as d:
+        await d.send(2, earlier=earlier)
+    assert earlier.key not in d.api.keys
+
+
+CHECK = "Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this."
+
+# -- reasons to stop ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (
+            refuse(403, {"errors": {"__all__": ["API key authentication failed"]}}),
+            f'The API does not permit this with the key (403) and says: "API key authentication failed". {CHECK}',
+        ),
+        (
+            refuse(401, {"detail": "no\x1b[2J"}),
+            f'The API does not accept the key (401) and says: "no\\x1b[2J". {CHECK}',
+        ),
+        (
+            refuse(302, Location="https://elsewhere/"),
+            "The API answers with a redirect (302), which is never followed.",
+        ),
+        (refuse(407), "The proxy asks for a user name and password (407)."),
+    ],
+)
+async def test_stops(response: httpx.Response, reason: str) -> None:
+    """What would meet every row alike stops the run at once; what was not sent is unsent."""
+    async with desk(always(response), max_at_once=2) as d:
+        assert [UNSENT] * 50 == await d.send(*range(2, 52))
+    assert (reason, True) == (d.stop.reason, len(d.api.asked) <= 2)
+    assert {UNSENT} == {fate.outcome for fate in d.book.fates.values()}
+    assert {"https://test"} == {f"{r.url.scheme}://{r.url.host}" for _, r in d.api.asked}
+
+
+def vayu(tokens: Sequence[str], accepted: str) -> Script:
+    """A maker whose log-in gives tokens in turn, of which it accepts one."""
+    left = list(tokens)
+
+    def script(request: httpx.Request, count: int) -> Any:
+        if request.url.path == "/login":
+            return httpx.Response(200, json={"accessToken": left.pop(0) if len(left) > 1 else left[0]})
+        if request.headers["Authorization"] != f"Bearer {accepted}":
+            return refuse(401, {"message": "expired"})
+        record_id = request.url.path.rsplit("/", 1)[1]
+        return httpx.Response(200, json={"customer": {"id": record_id, "name": "New"}})
+
+    return script
+
+
+def hex_ids(count: int) -> list[int]:
+    return list(range(0x10**23, 0x10**23 + count))
+
+
+async def send_vayu(d: Desk, count: int) -> list[Outcome]:
+    async def one(number: int) -> None:
+        found.append(await d.sender.send(parcel(number, id=f"{number:024x}")))
+
+    found: list[Outcome] = []
+    async with anyio.create_task_group() as tasks:
+        for number in range(2, 2 + count):
+            tasks.start_soon(one, number)
+    return found
+
+
+def logins(d: Desk) -> int:
+    return sum(request.url.path == "/login" for _, request in d.api.asked)
+
+
+async def test_renewed_once_for_all() -> None:
+    """A token that is refused is renewed by one log-in for all workers, and every row goes on."""
+    endpoint = VayuCustomers()
+    account = endpoint.account({"VAYU_API_TOKEN": "refresh"})
+    async with desk(vayu(["old", "new"], "new"), endpoint=endpoint, account=account) as d:
+        assert [UPDATED] * 40 == await send_vayu(d, 40)
+    assert (2, True) == (logins(d), len(d.api.asked) <= 2 + 2 * 40)
+
+
+async def test_renewed_in_vain() -> None:
+    """A new token that is refused as well stops the run, after one more log-in."""
+    endpoint = VayuCustomers()
+    account = endpoint.account({"VAYU_API_TOKEN": "refresh"})
+    async with desk(vayu(["old", "older"], "new"), endpoint=endpoint, account=account) as d:
+        assert [UNSENT] * 40 == await send_vayu(d, 40)
+    expected = (
+        'The API does not accept the key (401) and says: "expired". '
+        "Check VAYU_API_TOKEN and VAYU_CLIENT_ID: the key may be wrong, expired, or not permitted to do this."
+    )
+    assert (expected, 2) == (d.stop.reason, logins(d))
+
+
+async def test_log_in_refused() -> None:
+    """A log-in that is refused stops the run before anything is sent."""
+    endpoint = VayuCustomers()
+    account = endpoint.account({"VAYU_API_TOKEN": "refresh"})
+    async with desk(always(refuse(401)), endpoint=endpoint, account=account) as d:
+        assert [UNSENT] * 40 == await send_vayu(d, 40)
+    assert (1, {}, []) == (len(d.api.asked), d.book.fates, d.book.intents)
+    assert "Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard." == d.stop.reason
+
+
+LIMITS = Limits(total=Bucket(50, 5), per_route=Bucket(10, 1))
+
+
+@pytest.mark.parametrize("limits", [None, LIMITS], ids=["no limits", "documented limits"])
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (httpx.ConnectError("x"), "the server could not be reached"),
+        (httpx.Response(503), "the API is unavailable (503)"),
+    ],
+    ids=["unreachable", "unavailable"],
+)
+async def test_dead_api(limits: Limits | None, said: Any, cause: str) -> None:
+    """10,000 rows against a dead API cost at most 20 + max_at_once + 1 requests, whatever the limits."""
+    async with desk(lambda request, count: said, limits=limits, max_at_once=16) as d:
+        outcomes = await d.send_all(range(2, 10_002), workers=64)
+    assert 20 + 16 + 1 >= len(d.api.asked)
+    assert f"The API does not work at the moment: {cause}, time after time." == d.stop.reason
+    assert ({UNSENT, FAILED}, 10_000) == (set(outcomes) | {FAILED}, outcomes.total())
+
+
+async def test_api_that_comes_back() -> None:
+    """When the probe after the pause succeeds, everybody goes on."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        return refuse(503) if anyio.current_time() < began + 5 else done(request)
+
+    async with desk(script, max_at_once=4, max_attempts=50) as d:
+        began = anyio.current_time()
+        assert {UPDATED: 40} == await d.send_all(range(2, 42), workers=16)
+    late = [at for at in d.api.times if began + 5 <= at]
+    overlapping = [after for before, after in pairwise(late) if after - before < d.api.seconds]
+    assert (False, True, True) == (d.stop.is_up, late[0] >= began + 15, len(overlapping) > 20)
+
+
+async def test_only_one_probes() -> None:
+    """While an API seems dead, nobody starts before the pause is over, and then one alone."""
+    async with desk(always(httpx.Response(503)), max_at_once=8, limits=LIMITS, max_attempts=50) as d:
+        await d.send(*range(2, 200))
+    paused_at = d.api.times[19] + d.api.seconds
+    late = [at for at in d.api.times if at > paused_at + 0.01]
+    assert (1, True) == (len(late), late[0] >= paused_at + 15)
+
+
+# -- slots ----------------------------------------------------------------------------------------------------------
+
+
+async def test_peak_in_flight() -> None:
+    """Never more attempts in flight than --max-at-once, retries and reads included."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        return count * 0.618 % 1, refuse(500) if count % 3 == 0 else done(request)
+
+    async with desk(script, max_at_once=7) as d:
+        await d.send(*range(2, 202))
+    assert 7 == d.api.peak
+
+
+async def test_slow_row_holds_up_nobody() -> None:
+    """A row that backs off, or whose answer takes long, does not hold up the others."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        if request.url.path.endswith("/3/"):
+            return refuse(503)
+        return 50.0 if request.url.path.endswith("/2/") else 0.08, done(request)
+
+    async with desk(script, max_at_once=2, max_attempts=4) as d:
+        outcomes = await d.send(*range(2, 102))
+    quick = [at for at, request in d.api.asked if not request.url.path.endswith(("/2/", "/3/"))]
+    assert ([UPDATED, FAILED], True) == (outcomes[:2], max(quick) < 20)
+
+
+async def test_limits_hold_for_retries() -> None:
+    """No more starts in any ten seconds than the buckets permit, retries included."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        return refuse(500) if count % 2 else done(request)
+
+    async with desk(script, limits=Limits(per_route=Bucket(3, 2)), max_at_once=16) as d:
+        await d.send(*range(2, 62))
+    windows = [sum(start <= at < start + 10 for at in d.api.times) for start in d.api.times]
+    assert 3 + 2 * 10 >= max(windows)
+
+
+# -- the stop sign --------------------------------------------------------------------------------------------------
+
+
+async def test_stop_lets_what_is_in_flight_finish() -> None:
+    """After the stop sign, what is in flight gets its answer, and who waits is let go at once."""
+    async with (
+        desk(lambda request, count: (5.0, done(request)), max_at_once=2) as d,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(put_up_later, d.stop, 1.0)
+        began = anyio.current_time()
+        assert {UPDATED: 2, UNSENT: 2} == Counter(await d.send(2, 3, 4, 5))
+        assert (2, 5.0) == (len(d.api.asked), pytest.approx(anyio.current_time() - began, abs=0.1))
+
+
+async def put_up_later(stop: StopSign, seconds: float) -> None:
+    await anyio.sleep(seconds)
+    stop.put_up("Enough.")
+
+
+async def test_stop_frees_who_backs_off() -> None:
+    """Who waits for a second try is let go; the first one failed, so the row has."""
+    async with desk(always(refuse(503, Retry_After="200"))) as d, anyio.create_task_group() as tasks:
+        tasks.start_soon(put_up_later, d.stop, 1.0)
+        began = anyio.current_time()
+        assert [UNSENT] == await d.send(2)
+        assert 2 > anyio.current_time() - began
+
+
+async def test_cut_short() -> None:
+    """What is in flight when it is cut short may have been applied: unknown, never called failed."""
+    async with desk(lambda request, count: (50.0, done(request))) as d, anyio.create_task_group() as tasks:
+
+        async def cut() -> None:
+            await anyio.sleep(1)
+            d.stop.put_up("Enough.")
+            await anyio.sleep(20)
+            d.stop.cut_short()
+
+        tasks.start_soon(cut)
+        assert [UNKNOWN] == await d.send(2)
+    assert ["batch was ended before an answer came: it may have been applied or not"] == d.book.told()[2][1]
+
+
+async def test_after_the_stop_nothing_starts() -> None:
+    """A change that comes after the stop sign is unsent, and not even written down."""
+    async with desk(lambda request, count: done(request)) as d:
+        d.stop.put_up("Enough.")
+        assert [UNSENT] == await d.send(2)
+    assert ([], [], {}) == (d.api.asked, d.book.intents, d.book.fates)
+
+
+async def test_first_reason_counts() -> None:
+    """The first reason to stop is the one that is told."""
+    stop = StopSign()
+    stop.put_up("One.")
+    stop.put_up("Two.")
+    assert ("One.", True) == (stop.reason, stop.is_up)
+
+
+async def test_journal_that_cannot_be_written() -> None:
+    """Without its intent on disk, nothing leaves."""
+    async with desk(lambda request, count: done(request)) as d:
+        d.book.error = JournalError("full")
+        with pytest.raises(JournalError):
+            await d.sender.send(parcel(2))
+    assert [] == d.api.asked
+
+
+async def test_secret_is_only_in_its_header() -> None:
+    """The key travels in its header, and nowhere else."""
+    async with desk(lambda request, count: done(request)) as d:
+        await d.send(2)
+    (_, request), (intent,) = d.api.asked[0], d.book.intents
+    assert "k" == request.headers["X-API-KEY"]
+    assert {"name": "New"} == json.loads(request.content) == intent.body
