@@ -30,7 +30,7 @@ def text() -> str:
 
 def help_of(command: str) -> str:
     """The help of a command, as wide as it gets (100 less a margin of 2)."""
-    context = click.Context(batch, info_name="./run.sh", terminal_width=98)
+    context = click.Context(batch, info_name="./run.sh", terminal_width=98, **batch.context_settings)
     if not command:
         return batch.get_help(context) + "\n"
     found = batch.commands[command]
