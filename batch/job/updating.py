@@ -56,12 +56,8 @@ def _look_and_send(sending: Sending) -> Ended:
     try:
         with _gone_if_refused(run, UsageError):
             sending.survey()
-    except StoppedError as error:
-        return str(error), None
-    except Terminated:
-        return "Terminated.", ExitCode.TERMINATED
-    except KeyboardInterrupt:
-        return "Interrupted.", ExitCode.INTERRUPTED
+    except (StoppedError, KeyboardInterrupt) as error:
+        return _ended_by(error)
     invalid = run.journal.counts[Outcome.INVALID]
     if invalid and settings.invalid == "abort" and not run.journal.has_intents():
         are = "1 row is" if invalid == 1 else f"{invalid:,} rows are"
@@ -75,8 +71,8 @@ def _look_and_send(sending: Sending) -> Ended:
             sending.watcher.note(FOUND_WHILE_SENDING)
         try:
             world.run(sending.choose_way, to_send)
-        except StoppedError as error:
-            return str(error), None
+        except (StoppedError, KeyboardInterrupt) as error:
+            return _ended_by(error)
     _ask(sending, to_send)
     sending.before_sending()
     with rare_collection():
@@ -84,6 +80,15 @@ def _look_and_send(sending: Sending) -> Ended:
     if run.journal.error is not None:
         return str(run.journal.error), ExitCode.RUN_AGAIN
     return sending.stop.reason or None, sending.signalled
+
+
+def _ended_by(error: StoppedError | KeyboardInterrupt) -> Ended:
+    match error:
+        case StoppedError():
+            return str(error), None
+        case Terminated():
+            return "Terminated.", ExitCode.TERMINATED
+    return "Interrupted.", ExitCode.INTERRUPTED
 
 
 FOUND_WHILE_SENDING = (
