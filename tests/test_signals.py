@@ -18,6 +18,7 @@ import pytest
 
 from batch.job import opening, sending
 from batch.job.survey import Survey
+from tests.little_api import little_api
 from tests.shell import DUALENTRY, Api, Ended, Shell, assert_balanced, outcomes, summary, until
 
 SLOWLY = ["--max-per-second", "25"]
@@ -306,3 +307,17 @@ def test_no_terminal_is_not_asked(shell: Shell, api: Api) -> None:
     ended = shell.here(*asking(api, shell.sheet(api.names(1))))
     assert (0, False) == (ended.code, "Send?" in ended.err)
     assert 1 == len(api.applied())
+
+
+@pytest.mark.parametrize(("number", "code", "word"), ENDINGS[:2])
+def test_signal_while_the_api_is_asked_before_sending(
+    shell: Shell, api: Api, signal_when: SignalWhen, number: signal.Signals, code: int, word: str
+) -> None:
+    """While custom fields are being asked for, and nothing comes, it ends at once, with the books written."""
+    with little_api(lambda _: None) as little:
+        signal_when(lambda: bool(little.asked), number)
+        sheet = shell.sheet("id,custom_fields.Tier\n10001,Gold\n")
+        ended = shell.here("update", sheet, "-e", DUALENTRY, *little.options, "--json")
+    assert (code, f"{word}.") == (ended.code, ended.json["stopped"])
+    assert ["unsent"] == outcomes(shell.only_run())
+    assert not [one for one in little.asked if one.is_write]
