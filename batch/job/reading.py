@@ -58,7 +58,7 @@ class Reader:
             case Verdict.DONE:
                 return self._compare_all(batch, answer)
             case Verdict.REFUSED if self.endpoint.records_per_read > 1 and not self.endpoint.writes_whole:
-                return self._go_on_unread(batch, answer)
+                return self._go_on_unread(batch, answer.cause)
         self._settle_unread(batch, answer)
         return []
 
@@ -115,15 +115,15 @@ class Reader:
         """Look up what an earlier part of this run was about to send."""
         return self.journal.intent(change.number) if self._is_later_part else None
 
-    def _go_on_unread(self, batch: Sequence[Change], answer: Answer) -> list[Parcel]:
+    def _go_on_unread(self, batch: Sequence[Change], cause: str) -> list[Parcel]:
         """This API does not let us list: go on without comparing, and say so."""
         if self.planned is not None:
-            self.caller.stop.put_up(f"The current records cannot be read ({answer.cause}), so nothing can be compared.")
+            self.caller.stop.put_up(f"The current records cannot be read ({cause}), so nothing can be compared.")
             return []
         if self.is_compared:  # the other reader may have said it already
             self.is_compared = False
             self.note(
-                f"The current records cannot be read ({answer.cause}), so nothing is compared: "
+                f"The current records cannot be read ({cause}), so nothing is compared: "
                 "every row is sent, also those that change nothing."
             )
         return [self._unread(change) for change in batch]
@@ -142,8 +142,18 @@ class Reader:
             self._settle_all(batch, Outcome.FAILED, [Problem(f"the record could not be read: {error}")], answer.status)
             return []
         known = {self.endpoint.record_id(record).casefold(): record for record in records}
+        if known.keys() - {change.id.casefold() for change in batch}:  # so a record that is not in it may well be there
+            return self._distrust(batch, answer)
         parcels = [self._compare(change, known.get(change.id.casefold())) for change in batch]
         return [parcel for parcel in parcels if parcel is not None]
+
+    def _distrust(self, batch: Sequence[Change], answer: Answer) -> list[Parcel]:
+        """Deal with an answer that shows other records than asked, as a list does whose filter is ignored."""
+        if self.endpoint.records_per_read > 1 and not self.endpoint.writes_whole:
+            return self._go_on_unread(batch, "the API lists other customers than asked")
+        problem = Problem("the record could not be read: the API answered with another one")
+        self._settle_all(batch, Outcome.FAILED, [problem], answer.status)
+        return []
 
     def _compare(self, change: Change, record: Record | None, *, is_complete: bool = False) -> Parcel | None:
         if record is None:
