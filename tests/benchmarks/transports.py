@@ -1,6 +1,6 @@
 """What one exchange costs over each transport that could be used, on one core against nginx on the other.
 
-    .venv/bin/python tests/benchmarks/transports.py [SECONDS PER CELL]
+    .venv/bin/python -m tests.benchmarks.transports [SECONDS PER CELL]
 
 Prints requests per second and the client's processor time for each, at 16, 64 and 256 in flight, as a Markdown table.
 The rounds of all candidates are interleaved and the best one counts, so that a busy machine disturbs the ratios little.
@@ -10,58 +10,24 @@ The rounds of all candidates are interleaved and the best one counts, so that a 
 import asyncio
 import importlib.util
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import aiohttp
 import httpx
 
 from batch.transport import Call, Reply, Session
+from tests.nginx import nginx
 
 BODY = b'{"name":"Acme B.V.","phone":"+31 20 1234567"}'
 HEADERS = {"X-API-Key": "abc", "Content-Type": "application/json", "Accept": "application/json"}
 ROUNDS = 5
-CONFIGURATION = """
-worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 2048; }}
-http {{
-  access_log off; keepalive_requests 100000000;
-  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-  uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{ listen 127.0.0.1:{port}; default_type application/json;
-            location / {{ return 200 '{{"id":"17","name":"Acme B.V.","status":"active","city":"Utrecht"}}'; }} }}
-}}
-"""
+RECORD = """location / { return 200 '{"id":"17","name":"Acme B.V.","status":"active","city":"Utrecht"}'; }"""
 
 Send = Callable[[int], Awaitable[int]]
 Candidate = Callable[[str, int], AbstractAsyncContextManager[Send]]
-
-
-@contextmanager
-def nginx() -> Iterator[str]:
-    """Run nginx on the last core; return its URL."""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        path = Path(folder, "nginx.conf")
-        path.write_text(CONFIGURATION.format(folder=folder, port=port))
-        server = subprocess.Popen([program, "-p", folder, "-c", str(path)], stderr=subprocess.DEVNULL)
-        try:
-            os.sched_setaffinity(server.pid, {max(os.sched_getaffinity(0))})
-            time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait()
 
 
 def over(transport: Callable[[int], httpx.AsyncBaseTransport]) -> Candidate:
@@ -150,7 +116,7 @@ async def measure(candidate: Candidate, url: str, width: int, seconds: float) ->
 
 def main(seconds: float) -> None:
     sys.stdout.write("| in flight | transport | requests/s | µs of processor each |\n|---|---|---|---|\n")
-    with nginx() as url:
+    with nginx(RECORD, last_core=True) as url:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         for width in (16, 64, 256):
             rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates()}

@@ -1,0 +1,104 @@
+"""What each stage of `update` costs by itself: processor time per row, in this process, without the others."""
+
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import anyio
+
+from batch import results, sources
+from batch.endpoints.dualentry import DualEntryCustomers
+from batch.job.garbage import rare_collection
+from batch.job.survey import Survey, make_survey
+from batch.journal import Journal
+from batch.model import Change, Fate, Intent, Outcome
+from batch.settings import Settings
+from batch.sources import ReadOptions
+from batch.transport import Session
+
+WORKERS = 64
+ENDPOINT = DualEntryCustomers()
+
+
+def measure(sheet: Path, rows: int, url: str) -> dict[str, float]:
+    """Return the microseconds of processor time per row of each stage, in their order."""
+    costs: dict[str, float] = {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        costs[name] = (time.process_time() - began) / rows * 1e6
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with stage("read"):
+            staged = sources.stage(sources.open_input(str(sheet), folder), folder, ReadOptions())
+        with stage("validate"):
+            survey = make_survey(staged, ENDPOINT, Settings(input=str(sheet)), is_completed=False)
+            changes = _validated(survey)
+        with stage("send"), rare_collection():
+            anyio.run(_send, changes, url)
+        with Journal.create(folder / "journal.sqlite", {}) as journal:
+            with stage("journal"), rare_collection():
+                anyio.run(_write, journal, changes)
+            with stage("results"):
+                wanted = results.Wanted(id_column=0)
+                results.write(folder, staged, sources.iter_frames(staged), journal.fates, wanted)
+    return costs
+
+
+def _validated(survey: Survey) -> list[Change]:
+    survey.look(lambda fates: None)
+    return list(survey.iter_changes())
+
+
+async def _send(changes: Sequence[Change], url: str) -> None:
+    """Send all of them as nothing but exchanges: no journal, no limits, no verdicts."""
+    async with Session(url, max_at_once=WORKERS) as session:
+
+        async def send(change: Change) -> None:
+            body = ENDPOINT.body(change.fields, None)
+            await session.exchange(ENDPOINT.write(change.id, body, str(uuid.uuid4())), {"X-API-KEY": "k" * 20})
+
+        await _for_each(changes, send)
+
+
+async def _write(journal: Journal, changes: Sequence[Change]) -> None:
+    """Write the intent and the fate of all of them."""
+    async with _writing(journal):
+
+        async def write(change: Change) -> None:
+            await journal.intend(Intent(change.number, change.id, "k" * 36, 1, change.fields, None, change.fields))
+            journal.count("requests")
+            journal.count("attempts")
+            journal.settle(change.number, [Fate(row, change.id, Outcome.UPDATED, 200, 1) for row in change.rows])
+
+        await _for_each(changes, write)
+        journal.flush()
+
+
+@asynccontextmanager
+async def _writing(journal: Journal) -> AsyncIterator[None]:
+    async def keep_writing() -> None:
+        await journal.keep_writing(lambda error: None, in_thread=True)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keep_writing)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def _for_each(changes: Sequence[Change], do: Callable[[Change], object]) -> None:
+    rest = iter(changes)
+
+    async def work() -> None:
+        for change in rest:
+            await do(change)  # type: ignore[misc]  # `object` keeps the signature short
+
+    async with anyio.create_task_group() as workers:
+        for _ in range(WORKERS):
+            workers.start_soon(work)
