@@ -7,9 +7,16 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-OPTIONS = (
-    "--quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate".split()
-)
+OPTIONS = [
+    "--quiet",
+    "--universal",
+    "--python-version",
+    "3.11",
+    "--generate-hashes",
+    "--no-header",
+    "--no-emit-index-url",
+    "--no-annotate",
+]
 
 
 def pin(needs: list[str], lock: Path, what: str, *more: str) -> None:
