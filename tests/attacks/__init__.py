@@ -1,1 +1,1 @@
-"""Attacks on the promises: kills, failing disks, hostile bytes. The sandbox's ledger is the judge, never our journal."""
+"""Attacks on the promises: kills, failing disks, hostile bytes. The judge is the sandbox's ledger, not our journal."""

@@ -79,7 +79,12 @@ def judge(shell: Shell, api: Api, command: list[object], sheet: Path, score: Sco
         return
     assert_balanced(folders[-1])
     applied = Counter(one for one in api.applied() if one in set(ids))
-    said = {line["id"]: line["outcome"] for folder in folders if (folder / "results.csv").exists() for line in results(folder)}
+    said = {
+        line["id"]: line["outcome"]
+        for folder in folders
+        if (folder / "results.csv").exists()
+        for line in results(folder)
+    }
     score.lost += [f"{name}: {one}" for one in ids if said.get(one) not in ("updated", "unchanged")]
     score.untrue += [f"{name}: {one}" for one in ids if said.get(one) == "updated" and not applied[one]]
     score.twice += [f"{name}: {one}" for one in ids if applied[one] > 1]

@@ -1,4 +1,4 @@
-"""EIO and ENOSPC at every call by which the journal and the results reach the disk, each run again once there is room."""
+"""EIO and ENOSPC at every call by which journal and results reach the disk, each run again once there is room."""
 
 import pytest
 
