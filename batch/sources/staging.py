@@ -36,7 +36,7 @@ def rows_at_once(columns: int) -> int:
 
 
 class Rows:
-    """Counts what goes by: rows kept, blank ones between them, and the columns that had a value in a row to be trusted."""
+    """Counts what goes by: rows kept, blank ones between them, and the columns with a value in a row to be trusted."""
 
     def __init__(self, columns: int, first_row: int, limit: int | None = None) -> None:
         self.cells = [cell_column(index) for index in range(columns)]
