@@ -13,6 +13,7 @@ from typing import Any
 from batch import report, results, sources
 from batch.errors import ExitCode, JournalError
 from batch.job import runs
+from batch.job.doubts import settle_doubts
 from batch.journal import Journal
 from batch.model import Outcome, Staged
 from batch.report import Reason, Summary
@@ -46,6 +47,7 @@ def close(
 ) -> Closing:
     """Write the files of the run in `folder`, and reckon its summary; `forced` is an exit code that wins."""
     meta = journal.meta()
+    settle_doubts(journal, staged, meta["id_column"])
     try:
         wanted = results.Wanted(id_column=meta["id_column"])
         written = results.write(folder, staged, sources.iter_frames(staged), journal.fates, wanted)

@@ -73,6 +73,15 @@ class Records:
         """Count the changes that were ever about to be sent."""
         return self._reader.count("SELECT count(*) FROM intent")
 
+    def in_doubt(self) -> dict[int, tuple[str, int]]:
+        """List the changes with an attempt that is newer than what is known of them: number -> (id, attempts)."""
+        marks = ", ".join(f"'{outcome.value}'" for outcome in sorted(NEEDS_RETRY))
+        question = (
+            "SELECT i.number, i.id, i.attempts FROM intent i LEFT JOIN fate f ON f.row = i.number "  # noqa: S608 - only words
+            f"WHERE i.attempts > coalesce(f.attempts, 0) AND coalesce(f.outcome, 'unsent') IN ({marks})"
+        )
+        return {number: (record_id, attempts) for number, record_id, attempts in self._reader.rows(question)}
+
     def count_not_found(self) -> int:
         """Count the rows whose record is not there."""
         return self._reader.count("SELECT count(*) FROM fate WHERE outcome = 'rejected' AND status = 404")

@@ -225,6 +225,11 @@ class Journal(Records):
         self._waiting.fates += [(fate.row, fate) for fate in fates]
         self.flush()
 
+    def record_of_changes(self, fates: Iterable[tuple[int, Fate]]) -> None:
+        """Write fates of changes at once: (number of the change, fate)."""
+        self._waiting.fates += fates
+        self.flush()
+
     def _write_intents(self, intents: Sequence[Intent]) -> None:
         rows = [
             (i.number, i.id, i.key, i.attempts, *map(_text, (i.fields, i.before, i.body)), i.name, _text(i.wholes))
@@ -234,6 +239,12 @@ class Journal(Records):
         self._db.executemany(
             f"INSERT INTO earlier({INTENT}) SELECT {INTENT} FROM intent WHERE number = ? AND body <> ?",  # noqa: S608 - only columns
             [(row[0], row[6]) for row in rows],
+        )
+        # what is known of the change tells of another body then: its attempts are counted anew
+        self._db.executemany(
+            "UPDATE fate SET attempts = 0 WHERE row = ? "
+            "AND EXISTS (SELECT 1 FROM intent i WHERE i.number = fate.row AND i.body <> ?)",
+            [(row[0], row[6]) for row in rows if row[3] == 1],
         )
         self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 

@@ -38,6 +38,8 @@ class Answer:
     """What came of a call after `attempts` attempts: the last reply (or loss) and its judgement.
 
     `is_cut`: the run stopped before the attempts were used up. `is_settled`: reading back showed that it was applied.
+    `is_in_doubt`: one of the attempts, not only the last, may have been applied although nobody said so.
+    `has_arrived`: one of them came as far as the API itself, which then failed.
     """
 
     reply: Reply | Lost | None
@@ -45,6 +47,8 @@ class Answer:
     attempts: int
     is_cut: bool = False
     is_settled: bool = False
+    is_in_doubt: bool = False
+    has_arrived: bool = False
 
     @property
     def status(self) -> int | None:
@@ -125,9 +129,13 @@ class _Attempts:
         self._reply: Reply | Lost | None = None
         self._judgement = NEVER
         self._number = 0
+        self._is_in_doubt = self._has_arrived = False
 
     def answer(self, *, is_cut: bool = False) -> Answer:
-        return Answer(self._reply, self._judgement, self._number, is_cut, self._is_settled)
+        is_in_doubt = self._is_in_doubt or self._judgement.is_unknown
+        return Answer(
+            self._reply, self._judgement, self._number, is_cut, self._is_settled, is_in_doubt, self._has_arrived
+        )
 
     async def to_the_end(self) -> None:
         while (headers := await self._headers()) is not None:
@@ -180,6 +188,8 @@ class _Attempts:
         caller.gate.answered(self._call.route, started, reply.status, headers)
         rules = self._rules.for_repeat() if self._number > 1 else self._rules
         self._reply, self._judgement = reply, (judgement := _judge(reply, rules))
+        self._is_in_doubt |= judgement.is_unknown
+        self._has_arrived |= isinstance(reply, Reply) and judgement.verdict is Verdict.AGAIN and not judgement.is_rate
         if reply.status == 429:
             caller.count("throttled")
         if judgement.verdict is not Verdict.AGAIN or judgement.is_rate:

@@ -109,14 +109,25 @@ class Sender:
         if verdict is Verdict.DONE:
             return await self._check_proof(parcel, answer, attempts, delivery)
         if verdict is Verdict.REFUSED:
-            return self._settle(parcel, Outcome.REJECTED, answer.status, attempts, self._refusals(answer))
-        if answer.judgement.is_unknown:
-            return await self._settle_unknown(parcel, answer, attempts, delivery)
+            return await self._settle_refused(parcel, answer, attempts, delivery)
         is_unsent = verdict is Verdict.STOP or (answer.judgement.is_rate and (answer.is_cut or self.caller.stop.is_up))
         if is_unsent and not answer.attempts:
             return Outcome.UNSENT  # a row without a fate is unsent
-        outcome = Outcome.UNSENT if is_unsent else Outcome.FAILED
+        if answer.is_in_doubt:
+            return await self._settle_unknown(parcel, answer, attempts, delivery)
+        outcome = Outcome.UNSENT if is_unsent and not answer.has_arrived else Outcome.FAILED
         return self._settle(parcel, outcome, answer.status, attempts, [("", answer.cause)])
+
+    async def _settle_refused(self, parcel: Parcel, answer: Answer, attempts: int, delivery: "_Delivery") -> Outcome:
+        """Call it rejected, unless an earlier attempt without an answer was applied all the same: a read tells."""
+        if answer.is_in_doubt or answer.has_arrived or attempts > answer.attempts:
+            record = await delivery.record_now()
+            if record is not None and self._proves(parcel, parcel.fields, record):
+                return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
+            if record is None and answer.is_in_doubt:
+                reason = f"{answer.cause}, but an earlier try without an answer may have been applied or not"
+                return self._settle(parcel, Outcome.UNKNOWN, answer.status, attempts, [("", reason)])
+        return self._settle(parcel, Outcome.REJECTED, answer.status, attempts, self._refusals(answer))
 
     async def _check_proof(self, parcel: Parcel, answer: Answer, attempts: int, delivery: "_Delivery") -> Outcome:
         """Hold the answer against what was asked, and a read against what the answer does not show."""

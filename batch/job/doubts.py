@@ -1,0 +1,41 @@
+"""Rows whose last attempt nothing was written down about: the process ended before its answer came.
+
+Promises: they are called unknown, never unsent and never by an older word, in every file that is made of the journal.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import polars as pl
+
+from batch.errors import JournalError
+from batch.journal import Journal
+from batch.model import NEEDS_RETRY, ROW, Fate, Outcome, Problem, Staged, cell_column
+
+IN_DOUBT = Problem("batch was ended before an answer came: it may have been applied or not")
+
+
+def settle_doubts(journal: Journal, staged: Staged, id_column: int) -> None:
+    """Write down what is in doubt, of every row of such a change; where the disk refuses, it stays for the next time."""
+    with suppress(JournalError):
+        doubts = journal.in_doubt()
+        if doubts:
+            journal.record_of_changes(list(_iter_fates(journal, staged, id_column, doubts)))
+
+
+def _iter_fates(
+    journal: Journal, staged: Staged, id_column: int, doubts: dict[int, tuple[str, int]]
+) -> Iterator[tuple[int, Fate]]:
+    for number, row in _rows_of(staged, id_column, list(doubts)):
+        record_id, attempts = doubts[number]
+        known = journal.fates(row, row).get(row)
+        if known is None or known.outcome in NEEDS_RETRY:
+            yield number, Fate(row, record_id, Outcome.UNKNOWN, None, attempts, (IN_DOUBT,))
+
+
+def _rows_of(staged: Staged, id_column: int, numbers: list[int]) -> list[tuple[int, int]]:
+    """Pair the numbers of changes with all of their rows: those with the same id in its column."""
+    name = cell_column(id_column)
+    keys = pl.scan_parquet(staged.path, glob=False).select(ROW, pl.col(name).str.strip_chars().str.to_lowercase())
+    of_changes = keys.filter(pl.col(ROW).is_in(numbers)).rename({ROW: "number"})
+    return keys.join(of_changes, on=name).select("number", ROW).sort("number", ROW).collect().rows()

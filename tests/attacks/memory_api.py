@@ -1,0 +1,136 @@
+"""The sandbox's APIs without sockets, on a virtual clock: every fault at any exchange, and a ledger of its own."""
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import trio
+
+from batch.sandbox.dualentry import DualEntry
+from batch.sandbox.exchange import EDIT, Answer, Call, parsed
+from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
+from batch.sandbox.vayu import Vayu
+from tests.shell import DUALENTRY
+
+ENVIRONMENT = {
+    "DUALENTRY_API_KEY": DUALENTRY_API_KEY,
+    "VAYU_API_TOKEN": VAYU_API_TOKEN,
+    "VAYU_CLIENT_ID": VAYU_CLIENT_ID,
+}
+GATEWAY = {"429": {}, "429-after": {"Retry-After": "7"}, "429-long": {"Retry-After": "9999"}, "500": {}, "503": {}}
+GATEWAY |= {"503-after": {"Retry-After": "3"}, "422": {}, "401": {}}
+"""Answers of something before the API, which never sees the request."""
+BEFORE = ("refused", "timeout-before", "drop-before")
+AFTER = ("timeout-after", "drop-after", "half", "garbage", "empty", "500-after", "sleep")
+"""What becomes of an answer after the deed; `sleep`: the machine sleeps for an hour before it arrives."""
+FAULTS = ("ok", *GATEWAY, *BEFORE, *AFTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One write that reached the API or its gateway."""
+
+    id: str
+    key: str | None
+    body: Any
+    status: int | None
+    applied: bool
+    command: int
+    """Which start of the program sent it."""
+
+
+@dataclass
+class MemoryApi:
+    """One of the imitated APIs; `faults` are met in turn, by writes and by reads, and none when there are no more."""
+
+    endpoint: str
+    writes: deque[str] = field(default_factory=deque)
+    reads: deque[str] = field(default_factory=deque)
+    ledger: list[Line] = field(default_factory=list)
+    command: int = 0
+    moment: Callable[[], None] = lambda: None
+    """Is told before and after every deed: a moment at which the program may be killed."""
+
+    def __post_init__(self) -> None:
+        options = SandboxOptions(records=50, limits="off")
+        self.api: DualEntry | Vayu = DualEntry(options) if self.endpoint == DUALENTRY else Vayu(options)
+
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """What a session sends by."""
+        return httpx.MockTransport(self.answer)
+
+    def edit(self, record_id: str, name: str) -> None:
+        """Give a record another name by another hand."""
+        self.api.edit(Call(0, EDIT, "", "", {}, b'{"name": "%s"}' % name.encode()), record_id)
+
+    def name(self, record_id: str) -> str:
+        """The name that a record has."""
+        record = self.api.true_record(record_id)
+        return str(record["name"]) if record else ""
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request, or fail it as planned."""
+        raw = request.extensions.get("target", request.url.raw_path).decode("ascii")
+        path, _, query = raw.partition("?")
+        call = Call(0, request.method, path, query, request.headers, await request.aread())
+        call.record = self.api.record_in(call)
+        faults = self.writes if call.is_write else self.reads
+        fault = faults.popleft() if faults and path != "/login" else "ok"
+        self.moment()
+        answer = self._done(call, fault)
+        if call.is_write:
+            status = answer.status if answer else None
+            key = request.headers.get("Idempotency-Key")
+            self.ledger.append(Line(call.record or "", key, parsed(call.body), status, call.applied, self.command))
+        self.moment()
+        return await self._delivered(call, answer, fault)
+
+    def _done(self, call: Call, fault: str) -> Answer | None:
+        if fault in BEFORE:
+            return None
+        if fault in GATEWAY:
+            answer = self.api.failed(int(fault[:3]))
+            answer.headers = dict(GATEWAY[fault])
+            return answer
+        opened = self.api.open(call, time.monotonic())
+        return opened if isinstance(opened, Answer) else opened(None)
+
+    async def _delivered(self, call: Call, answer: Answer | None, fault: str) -> httpx.Response:
+        await anyio.sleep(0.05)
+        if fault == "refused":
+            raise httpx.ConnectError("refused") from ConnectionRefusedError()
+        if fault.startswith("timeout"):
+            await anyio.sleep(60)
+            raise httpx.ReadTimeout("")
+        if answer is None or fault == "drop-after":
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        if fault == "sleep":
+            trio.lowlevel.current_clock().jump(3600)  # type: ignore[attr-defined]  # it is a MockClock
+            await anyio.lowlevel.checkpoint()
+        body, headers = answer.rendered(), call.reply_headers | answer.headers
+        match fault:
+            case "garbage":
+                return httpx.Response(200, content=b"<html>Welcome</html>", headers={"Content-Type": "text/html"})
+            case "empty":
+                return httpx.Response(answer.status, content=b"", headers=headers)
+            case "500-after":
+                return httpx.Response(500, content=b"{}", headers=headers)
+            case "half":
+                return httpx.Response(answer.status, stream=_Half(body), headers=headers)
+        return httpx.Response(answer.status, content=body, headers=headers)
+
+
+class _Half(httpx.AsyncByteStream):
+    """The first half of an answer."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body[: len(self._body) // 2]
+        raise httpx.ReadError("")
