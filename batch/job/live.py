@@ -5,14 +5,15 @@ before the last read; a stop lets what is in flight finish and leaves every othe
 crosses a task group.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
 import anyio
-from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
+from anyio.abc import TaskGroup
 
 from batch.errors import JournalError
 from batch.job.reading import Reader
@@ -44,6 +45,46 @@ class Canary:
     verify: Callable[[Parcel, Mapping[str, Any]], Awaitable[list[Problem] | None]]
     failed: list[tuple[int, str]] = field(default_factory=list)
     has_held: bool = False
+
+
+class _Ready:
+    """Parcels on their way from the readers to the workers; readers wait while there is one for each slot.
+
+    Not a memory object stream, which takes and gives one at a time, with a turn of the event loop for each.
+    """
+
+    def __init__(self, readers: int, enough: int) -> None:
+        self._parcels: deque[Parcel] = deque()
+        self._readers, self._enough = readers, enough
+        self._more, self._room = anyio.Event(), anyio.Event()
+
+    async def put(self, parcels: Iterable[Parcel]) -> None:
+        """Hand over some, and come back when more are wanted."""
+        self._parcels.extend(parcels)
+        self._tell()
+        while len(self._parcels) >= self._enough:
+            await self._room.wait()
+
+    def end(self) -> None:
+        """One of the readers is through."""
+        self._readers -= 1
+        self._tell()
+
+    def _tell(self) -> None:
+        self._more.set()
+        self._more = anyio.Event()
+
+    async def take(self) -> Parcel | None:
+        """Give the next one, None when there are no more."""
+        while not self._parcels:
+            if not self._readers:
+                return None
+            await self._more.wait()
+        parcel = self._parcels.popleft()
+        if len(self._parcels) == self._enough - 1:
+            self._room.set()
+            self._room = anyio.Event()
+        return parcel
 
 
 class _Crew:
@@ -83,12 +124,15 @@ class Live:
 
     async def send_all(self) -> None:
         """Bring every change to its outcome, or stop."""
-        ready, to_send = anyio.create_memory_object_stream[Parcel](self.max_at_once)
+        ready = _Ready(self._readers(), self.max_at_once)
         changes = self._iter_open()
-        async with anyio.create_task_group() as tasks, ready:
-            tasks.start_soon(self._send, to_send)
+        async with anyio.create_task_group() as tasks:
             for _ in range(self._readers()):
-                tasks.start_soon(self._prepare, changes, ready.clone())
+                tasks.start_soon(self._prepare, changes, ready)
+            if self.canary is not None:
+                await self._send_canary(self.canary, ready)
+            crew = _Crew(tasks, partial(self._work, ready), self.max_at_once)
+            self.sender.caller.on_rest = crew.hire
 
     def _readers(self) -> int:
         if not self.reader.reads:
@@ -106,36 +150,25 @@ class Live:
             if change.number not in final:
                 yield change
 
-    async def _prepare(self, changes: Iterator[Change], ready: ObjectSendStream[Parcel]) -> None:
+    async def _prepare(self, changes: Iterator[Change], ready: _Ready) -> None:
         """Take as many changes at a time as one read serves; all readers take from the same ones."""
-        async with ready:
-            while not self.stop.is_up and (batch := list(islice(changes, self.reader.batch_size))):
-                for parcel in await self.reader.make_ready(batch):
-                    await ready.send(parcel)
+        while not self.stop.is_up and (batch := list(islice(changes, self.reader.batch_size))):
+            await ready.put(await self.reader.make_ready(batch))
+        ready.end()
 
-    async def _send(self, parcels: ObjectReceiveStream[Parcel]) -> None:
-        async with parcels:
-            if self.canary is not None:
-                await self._send_canary(self.canary, parcels)
-            async with anyio.create_task_group() as tasks:
-                crew = _Crew(tasks, partial(self._work, parcels), self.max_at_once)
-                self.sender.caller.on_rest = crew.hire
-
-    async def _work(self, parcels: ObjectReceiveStream[Parcel]) -> None:
+    async def _work(self, ready: _Ready) -> None:
         """Deliver one parcel after the other; after a stop they are only taken, so that the readers come to an end."""
-        async for parcel in parcels:
+        while (parcel := await ready.take()) is not None:
             if not self.stop.is_up:
                 await self._deliver(parcel)
 
-    async def _send_canary(self, canary: Canary, parcels: ObjectReceiveStream[Parcel]) -> None:
+    async def _send_canary(self, canary: Canary, ready: _Ready) -> None:
         """Send the first few, wait for all of them, and put up the stop sign unless all held."""
         count = 0
         async with anyio.create_task_group() as tasks:
-            async for parcel in parcels:
+            while count < canary.count and (parcel := await ready.take()) is not None:
                 tasks.start_soon(self._try, canary, parcel)
                 count += 1
-                if count == canary.count:
-                    break
         if canary.failed:
             row, why = min(canary.failed)
             said = f"The first {count} changes were sent to try, and row {row} did not hold: {why}."
