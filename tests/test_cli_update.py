@@ -82,7 +82,7 @@ def test_stopped(shell: Shell) -> None:
   at this API's limit: at most 0 s
 Stopped: The API does not permit this with the key (403) and says: "API key authentication failed". \
 Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this.
-0 of 1 row are done, 1 are not. Nothing is lost.
+Done: 0 of 1 row. Left: 1. Nothing is lost.
 1 row in {seconds}
   unsent            1   run again as it is
 Go on with the same command:  batch update sheet.csv -e dualentry.customers {options}
@@ -166,3 +166,12 @@ def test_input_in_another_folder(shell: Shell, api: Api) -> None:
     assert 0 == shell.here("update", "there/customers.2026.csv", "-e", DUALENTRY, *api.options).code
     (folder,) = shell.runs("there/customers.2026.batch")
     assert Path("there") == folder.parent.parent.relative_to(shell.folder)
+
+
+def test_parts_that_would_be_blanked(shell: Shell, api: Api) -> None:
+    """Without comparing, an address is replaced whole: it is said before anything is sent."""
+    (customer,) = api.ids(1)
+    sheet = shell.sheet(f"id,street,city,zip\n{customer},1 Quay,Cork,T12\n")
+    ended = shell.here("update", sheet, "-e", DUALENTRY, *api.options, "--no-compare")
+    expected = "  without comparing, the parts of full_address that a row leaves out are blanked"
+    assert expected in ended.err.splitlines()

@@ -86,11 +86,22 @@ def preflight(about: Preflight, settings: Settings) -> Iterator[str]:
         clears = survey.counts[column.index].clears if column.index in survey.counts else 0
         if clears:
             yield f"  clears: {column.target} on {plural(clears, 'row')}"
+    yield from _blanked(about, settings)
     yield from (f"  {one}" for one in about.excesses)
     if about.seconds is not None and not settings.sandbox:
         yield f"  at this API's limit: at most {minutes(about.seconds)}"
     if settings.sandbox:
         yield "  This is a sandbox: an imitation of the API with sample records. Nothing real is changed."
+
+
+def _blanked(about: Preflight, settings: Settings) -> Iterator[str]:
+    """Warn that an object which is replaced whole loses the parts that the sheet leaves out."""
+    if settings.compare or about.endpoint.writes_whole:
+        return
+    targets = [column.target for column in about.survey.columns.fields]
+    for whole in about.endpoint.wholes:
+        if any(target.startswith(whole + ".") for target in targets):
+            yield f"  without comparing, the parts of {whole} that a row leaves out are blanked"
 
 
 # -- while ----------------------------------------------------------------------------------------------------------
@@ -134,8 +145,7 @@ def _stopped(end: Closing) -> Iterator[tuple[str, str]]:
     yield f"Stopped: {visible(summary.stopped or '')}", "stop"
     if summary.exit_code != ExitCode.COULD_NOT_START:
         left = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
-        done = f"{summary.rows - left:,} of {plural(summary.rows, 'row')}"
-        yield f"{done} are done, {left:,} are not. Nothing is lost.", ""
+        yield f"Done: {summary.rows - left:,} of {plural(summary.rows, 'row')}. Left: {left:,}. Nothing is lost.", ""
 
 
 def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
