@@ -16,7 +16,7 @@ IN_DOUBT = Problem("batch was ended before an answer came: it may have been appl
 
 
 def settle_doubts(journal: Journal, staged: Staged, id_column: int) -> None:
-    """Write down what is in doubt, of every row of such a change; where the disk refuses, it stays for the next time."""
+    """Write down what is in doubt, of every row of such a change; where the disk refuses, the next time does it."""
     with suppress(JournalError):
         doubts = journal.in_doubt()
         if doubts:
