@@ -81,7 +81,7 @@ def begun(journal: Journal, *outcomes: Outcome, **changed: Any) -> Intent:
     given = {"fields": {"name": "New"}, "before": {"name": "Old"}, "body": {"name": "New"}} | changed
     intent = Intent(2, "2", KEY, 3, **given)
     journal._waiting.intents.append(intent)
-    journal.record([Fate(2, "2", outcome) for outcome in outcomes])
+    journal.record([Fate(2, "2", outcome, attempts=3) for outcome in outcomes])
     return intent
 
 

@@ -65,12 +65,29 @@ class Reader:
     def _settle_unread(self, batch: Sequence[Change], answer: Answer) -> None:
         match answer.judgement.verdict:
             case Verdict.REFUSED:
-                self._settle_all(batch, Outcome.REJECTED, self._refusals(answer), answer.status)
+                self._settle_unseen(batch, Outcome.REJECTED, self._refusals(answer), answer.status)
             case Verdict.AGAIN if not (answer.is_cut or self.caller.stop.is_up):
                 problem = Problem(f"the record could not be read: {answer.cause}")
-                self._settle_all(batch, Outcome.FAILED, [problem], answer.status)
+                self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
             case _:
                 pass  # the run stops: these rows stay as they are, unsent or as an earlier part left them
+
+    def _settle_unseen(
+        self, batch: Sequence[Change], outcome: Outcome, problems: Sequence[Problem], status: int | None
+    ) -> None:
+        """Settle changes whose record cannot be read; those that may have been applied before stay unknown."""
+        for change in batch:
+            earlier = self._earlier(change)
+            if earlier is not None and problems != [NOT_THERE] and self._is_in_doubt(earlier):
+                self._settle_all([change], Outcome.UNKNOWN, problems, status, earlier.attempts)
+            else:
+                self._settle_all([change], outcome, problems, status)
+
+    def _is_in_doubt(self, earlier: Intent) -> bool:
+        """Whether the last attempt of an earlier part may have been applied."""
+        fate = self.journal.fates(earlier.number, earlier.number).get(earlier.number)
+        is_older = fate is None or fate.attempts < earlier.attempts  # than the attempt
+        return earlier.attempts > 0 and (is_older or fate is None or fate.outcome is Outcome.UNKNOWN)
 
     async def read_back(self, parcel: Parcel) -> Record | None:
         """Read one record again, None when that does not work."""
@@ -109,7 +126,10 @@ class Reader:
         return None
 
     def _unread(self, change: Change) -> Parcel:
-        return Parcel(change, change.fields, earlier=self._earlier(change))
+        earlier = self._earlier(change)
+        return Parcel(
+            change, change.fields, earlier=earlier, is_in_doubt=earlier is not None and self._is_in_doubt(earlier)
+        )
 
     def _earlier(self, change: Change) -> Intent | None:
         """Look up what an earlier part of this run was about to send."""
@@ -139,7 +159,8 @@ class Reader:
         try:
             records = self.endpoint.records(answer.reply)
         except UnreadableReplyError as error:
-            self._settle_all(batch, Outcome.FAILED, [Problem(f"the record could not be read: {error}")], answer.status)
+            problem = Problem(f"the record could not be read: {error}")
+            self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
             return []
         known = {self.endpoint.record_id(record).casefold(): record for record in records}
         if known.keys() - {change.id.casefold() for change in batch}:  # so a record that is not in it may well be there
@@ -152,7 +173,7 @@ class Reader:
         if self.endpoint.records_per_read > 1 and not self.endpoint.writes_whole:
             return self._go_on_unread(batch, "the API lists other customers than asked")
         problem = Problem("the record could not be read: the API answered with another one")
-        self._settle_all(batch, Outcome.FAILED, [problem], answer.status)
+        self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
         return []
 
     def _compare(self, change: Change, record: Record | None, *, is_complete: bool = False) -> Parcel | None:
@@ -207,15 +228,15 @@ class Reader:
             return None
         if not earlier.before or compare.is_as_before(self.endpoint, earlier.before, record):
             return Parcel(change, earlier.fields, earlier.before, record, earlier)
-        if self._is_failed(change):  # it was answered, so it was not applied: the other hand's values are the base now
+        if self._is_failed(earlier):  # it was answered, so it was not applied: the other hand's values are the base now
             return self._begin(change, record, earlier)
         problems = compare.neither(self.endpoint, earlier.fields, earlier.before, record)
         self._settle_all([change], Outcome.UNKNOWN, problems, attempts=earlier.attempts)
         return None
 
-    def _is_failed(self, change: Change) -> bool:
-        fate = self.journal.fates(change.number, change.number).get(change.number)
-        return fate is not None and fate.outcome is Outcome.FAILED
+    def _is_failed(self, earlier: Intent) -> bool:
+        fate = self.journal.fates(earlier.number, earlier.number).get(earlier.number)
+        return fate is not None and fate.outcome is Outcome.FAILED and fate.attempts >= earlier.attempts
 
     def _settle_all(
         self,

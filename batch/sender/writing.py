@@ -50,6 +50,8 @@ class Parcel:
     earlier: Intent | None = None
     notes: tuple[Problem, ...] = ()
     is_complete: bool = True
+    is_in_doubt: bool = False
+    """What an earlier part of the run sent may have been applied, and nothing was read since."""
 
 
 ReadBack = Callable[[Parcel], Awaitable[Record | None]]
@@ -113,7 +115,7 @@ class Sender:
         is_unsent = verdict is Verdict.STOP or (answer.judgement.is_rate and (answer.is_cut or self.caller.stop.is_up))
         if is_unsent and not answer.attempts:
             return Outcome.UNSENT  # a row without a fate is unsent
-        if answer.is_in_doubt:
+        if answer.is_in_doubt or parcel.is_in_doubt:
             return await self._settle_unknown(parcel, answer, attempts, delivery)
         outcome = Outcome.UNSENT if is_unsent and not answer.has_arrived else Outcome.FAILED
         return self._settle(parcel, outcome, answer.status, attempts, [("", answer.cause)])
@@ -124,7 +126,7 @@ class Sender:
             record = await delivery.record_now()
             if record is not None and self._proves(parcel, parcel.fields, record):
                 return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
-            if record is None and answer.is_in_doubt:
+            if record is None and (answer.is_in_doubt or parcel.is_in_doubt):
                 reason = f"{answer.cause}, but an earlier try without an answer may have been applied or not"
                 return self._settle(parcel, Outcome.UNKNOWN, answer.status, attempts, [("", reason)])
         return self._settle(parcel, Outcome.REJECTED, answer.status, attempts, self._refusals(answer))
