@@ -46,7 +46,7 @@ def busy(tmp_path: Path) -> Iterator[SandboxProcess]:
 
 
 def run_and_watch(shell: Shell, command: list[object], stop_after: int | None) -> tuple[int, int]:
-    """Run to the end, or to a SIGTERM (an odd number: kill -9) after so many seconds; gives the exit code and the peak of memory in KiB."""
+    """Run to the end, or to SIGTERM (an odd number: kill -9) after so many seconds; gives exit code and peak in KiB."""
     options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     around = {"cwd": shell.folder, "env": shell.environment | {"PYTHONPATH": str(ROOT)}}
     process = subprocess.Popen([sys.executable, "-P", "-c", PATIENT, *map(str, command)], **around, **options)
