@@ -81,12 +81,10 @@ class Caller:
 
     async def ask(self, call: Call) -> Answer:
         """Make a call that changes nothing (a read), with retries; a stop verdict puts up the stop sign."""
-        self.count("requests")
         return await self.attempt_all(call, rules=self.endpoint.rules)
 
     async def log_in(self, call: Call) -> Reply | Lost:
         """Make a call of the account's own, without its headers."""
-        self.count("requests")
         answer = await self.attempt_all(call, rules=Rules(), is_own=True)
         return answer.reply or Lost("no", "the run stopped before it", Kind.UNREACHABLE)
 
@@ -175,6 +173,8 @@ class _Attempts:
                 if self._before_attempt is not None:
                     await self._before_attempt(number)
                 caller.count("attempts")
+                if number == 1:
+                    caller.count("requests")
                 started = max(started, anyio.current_time())
                 self._number, self._reply, self._judgement = number, CUT_SHORT, NOT_ANSWERED
                 reply = await caller.session.exchange(self._call, headers)

@@ -77,7 +77,6 @@ class Sender:
             call = self.endpoint.write(parcel.change.id, intent.body, intent.key)
         except ConflictError as error:
             return self._settle(parcel, Outcome.REJECTED, None, 0, [(error.field, str(error))])
-        self.caller.count("requests")
         delivery = _Delivery(self, parcel, intent)
         answer = await self.caller.attempt_all(
             call,
@@ -147,7 +146,8 @@ class Sender:
             return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [])
         found = await self.verify(parcel, hidden)
         if found is None:
-            return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", UNPROVEN)])
+            said = NOT_READ_BACK if self.caller.stop.is_up else UNPROVEN
+            return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", said)])
         outcome = Outcome.REJECTED if found else Outcome.UPDATED
         return self._settle(parcel, outcome, answer.status, attempts, _pairs(found))
 
@@ -229,6 +229,7 @@ def _pairs(problems: Sequence[Problem]) -> list[tuple[str, str]]:
 
 
 FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
+NOT_READ_BACK = "the API confirmed the change; it was not read back, since the run was being stopped"
 UNPROVEN = "the API confirmed the change, but neither its answer nor a read shows it: look at the record"
 LOOKS_AFTER = (0.0, 1.0, 2.0, 4.0)
 """Seconds before each look at a record that does not show a confirmed change: reads may lag behind writes."""
