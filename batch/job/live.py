@@ -153,7 +153,9 @@ class Live:
     async def _prepare(self, changes: Iterator[Change], ready: _Ready) -> None:
         """Take as many changes at a time as one read serves; all readers take from the same ones."""
         while not self.stop.is_up and (batch := list(islice(changes, self.reader.batch_size))):
-            await ready.put(await self.reader.make_ready(batch))
+            parcels = await self.reader.make_ready(batch)
+            self._check_failures()
+            await ready.put(parcels)
         ready.end()
 
     async def _work(self, ready: _Ready) -> None:
@@ -200,10 +202,15 @@ class Live:
             return None  # whoever writes the journal has put up the stop sign
         self.answered += 1
         self.rejected += outcome is Outcome.REJECTED
-        limit = self.failure_limit
-        if limit is not None and limit.is_exceeded(self.rejected, self.answered):
-            self.stop.put_up(f"{self.rejected} changes were rejected, more than --max-failures allows.")
+        self._check_failures()
         return whole, outcome
+
+    def _check_failures(self) -> None:
+        """Stop when the API refuses too many, be it in reading or in writing."""
+        limit, rejected = self.failure_limit, self.rejected + self.reader.rejected
+        if limit is not None and limit.is_exceeded(rejected, self.answered + self.reader.settled):
+            were = "change was" if rejected == 1 else "changes were"
+            self.stop.put_up(f"{rejected:,} {were} rejected, more than --max-failures allows.")
 
 
 WINDOW = 10_000

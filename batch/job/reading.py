@@ -34,10 +34,15 @@ class Reader:
     planned: PlanFile | None
     """What is to be done, where that was written down before: nothing else is done then."""
     _is_later_part: bool = field(init=False)
+    settled: int = field(init=False)
+    """Changes that came to their outcome by reading alone, in this part of the run."""
+    rejected: int = field(init=False)
+    """Those of them that were rejected."""
 
     def __post_init__(self) -> None:
         """Look once whether there was an earlier part of this run, instead of asking for each change."""
         self._is_later_part = self.journal.has_intents()
+        self.settled = self.rejected = 0
 
     @property
     def reads(self) -> bool:
@@ -246,6 +251,8 @@ class Reader:
         status: int | None = None,
         attempts: int = 0,
     ) -> None:
+        self.settled += len(changes)
+        self.rejected += len(changes) if outcome is Outcome.REJECTED else 0
         for one in changes:
             fates = [Fate(row, one.id, outcome, status, attempts, tuple(problems)) for row in one.rows]
             self.journal.settle(one.number, fates)
