@@ -1,6 +1,6 @@
 """A million rows with faults on, resumed twice on the way: memory is flat, and the books balance.
 
-    ATTACK_ROWS=100000 ./run.sh test tests/attacks/test_endurance.py -m long -s
+ATTACK_ROWS=100000 ./run.sh test tests/attacks/test_endurance.py -m long -s
 """
 
 import json
