@@ -480,3 +480,26 @@ def test_finding_doubles_takes_little_memory(folder: Path) -> None:
     groups, kilobytes = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     assert "()" == groups
     assert 100_000 > int(kilobytes)
+
+
+@pytest.mark.parametrize("cell", ["<CLEAR>", "< clear >", " <Clear>", "<cle ar>"])
+def test_nearly_the_clear_token(cell: str) -> None:
+    """A text that is nearly the clear token is no name to be written: its row is invalid, and told why."""
+    (fate,) = Sheet("id,name", ["42", cell]).sift().fates
+    assert ["is not quite <clear> (write exactly <clear> to empty the field)"] == [one.reason for one in fate.problems]
+
+
+@pytest.mark.parametrize("cell", ["#N/A", "#REF!", " #DIV/0!", "#NAME?"])
+def test_errors_of_spreadsheet_programs(cell: str) -> None:
+    """What a formula that failed left in a CSV file is neither a value nor a blank."""
+    (fate,) = Sheet("id,name", ["42", cell]).sift().fates
+    expected = "is an error of the spreadsheet program, no value (correct the formula, or leave the cell blank)"
+    assert [expected] == [one.reason for one in fate.problems]
+
+
+def test_clears_of_invalid_rows_do_not_count() -> None:
+    """What a row that stays behind would clear is not counted among the clears that a person says yes to."""
+    sheet = Sheet("id,name,phone", ["42", "<clear>", "ext. 5"], ["43", "<clear>", ""])
+    sieve = sheet.sieve
+    sheet.sift()
+    assert 1 == sieve.counts[1].clears

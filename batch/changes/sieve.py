@@ -1,6 +1,7 @@
 """Validation: rows of one input for one endpoint, a column of some thousand cells at a time."""
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,11 @@ from batch.model import (
 )
 
 EXAMPLES = 3
+CLEAR = 2
+"""The state of a cell that clears its field."""
+SHEET_ERROR = r"^\s*#(?:N/A|REF!|DIV/0!|VALUE!|NAME\?|NULL!|NUM!|SPILL!|CALC!|GETTING_DATA)\s*$"
+"""What Excel and LibreOffice write into a CSV file where a formula failed."""
+ERROR_REASON = "is an error of the spreadsheet program, no value (correct the formula, or leave the cell blank)"
 
 
 @dataclass(slots=True)
@@ -54,6 +60,8 @@ class Sieve:
     ) -> None:
         self._staged, self._columns, self._endpoint = staged, columns, endpoint
         self._clear_token, self._is_completed, self._only_counts = clear_token, is_completed, only_counts
+        self._near_token = r"(?i)^\s*" + r"\s*".join(map(re.escape, clear_token)) + r"\s*$"
+        self._near_reason = f"is not quite {clear_token} (write exactly {clear_token} to empty the field)"
         self._by_key = {one.target: one for one in columns.fields}
         self._has_nested = any("." in key or "[" in key for key in self._by_key)
         self._adapters: dict[str, TypeAdapter[Any]] = {
@@ -101,16 +109,25 @@ class Sieve:
         states = {key: self._read_column(look, column, with_values=with_values) for key, column in self._by_key.items()}
         if self._has_nested:
             self._check_together(look, pl.DataFrame(states))
+        self._uncount_clears(look, states)
         return look
+
+    def _uncount_clears(self, look: Look, states: Mapping[str, pl.Series]) -> None:
+        """What a row that stays behind would clear is not cleared."""
+        bad = sorted(look.problems.keys() | look.broken.keys())
+        for key, state in states.items() if bad else ():
+            self.counts[self._by_key[key].index].clears -= int((state.gather(bad) == CLEAR).sum())
 
     def _read_column(self, look: Look, column: Column, *, with_values: bool) -> pl.Series:
         """Validate the cells of a column; gives for each row 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
         cells = look.frame[cell_column(column.index)]
         damaged = sorted(look.damaged.get(column.index, ()))
         is_clear = (cells.str.strip_chars() == self._clear_token).fill_null(value=False).scatter(damaged, values=False)
-        self._count(column, cells, clears := int(is_clear.sum()))
+        clears = int(is_clear.sum())
+        self._count(column, cells, clears)
         if clears:
             self._refuse_clears(look, column, cells, is_clear)
+        damaged = sorted({*damaged, *self._suspicious(look, column, cells)})
         is_text = cells.is_not_null() & ~is_clear if clears else cells.is_not_null()
         states = is_text.cast(pl.UInt8).scatter(damaged, values=1) + is_clear.cast(pl.UInt8) * 2
         is_text = is_text.scatter(damaged, values=False)
@@ -125,6 +142,17 @@ class Sieve:
             for place, value in zip(places.to_list(), found, strict=True):
                 spread[place] = value
         return states
+
+    def _suspicious(self, look: Look, column: Column, cells: pl.Series) -> list[int]:
+        """Refuse texts hardly meant as values: nearly the clear token, or an error of a spreadsheet program."""
+        token = self._clear_token
+        found = []
+        for pattern, reason in ((self._near_token, self._near_reason), (SHEET_ERROR, ERROR_REASON)):
+            for place in cells.str.contains(pattern).fill_null(value=False).arg_true().to_list():
+                if cells[place].strip() != token and place not in look.damaged.get(column.index, ()):
+                    look.add(place, self._problem(look, place, column, reason, cells[place]))
+                    found.append(place)
+        return found
 
     def _refuse_clears(self, look: Look, column: Column, cells: pl.Series, is_clear: pl.Series) -> None:
         if column.field and column.field.nullable:
