@@ -144,6 +144,10 @@ class Endpoint(ABC):
         close = get_close_matches(fold(header), labels, n=count * 2, cutoff=0.7)
         return list(dict.fromkeys(labels[label] for label in close))[:count]
 
+    def definition_problem(self, name: str) -> str:
+        """Say why field `name` cannot be one of the organisation's custom fields; "" where it can, or is none."""
+        return ""
+
     @abstractmethod
     def family_field(self, header: str) -> Field | None:
         """Build the field for a header such as `custom_fields.Tier`."""

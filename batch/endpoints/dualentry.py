@@ -7,6 +7,7 @@ parts come from the current record or, without one, the three required parts mus
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,7 @@ DEFINITIONS = "/public/v2/custom-fields/"
 MAX_ID = 2**63 - 1
 LIST_BYTES = 16 * 1024 * 1024
 PAGE = 100
+CUSTOM_BY_ID = re.compile(r"custom_fields\[(\d+)\]", re.ASCII)
 _FAMILY = re.compile(
     r"custom[\s_-]*fields?\s*(?:\.\s*(?P<name>\S.*)|\[\s*(?P<number>[0-9]{1,18})\s*\])", re.IGNORECASE | re.DOTALL
 )
@@ -74,6 +76,22 @@ class DualEntryCustomers(Endpoint):
     fields = FIELDS
 
     # -- headers ------------------------------------------------------------------------------------------------
+
+    def definition_problem(self, name: str) -> str:
+        """An unknown name or id is refused with 422 for every row (apis.md), so it is told before the first."""
+        if not self.definitions or not name.startswith("custom_fields"):
+            return ""
+        number, wanted = CUSTOM_BY_ID.fullmatch(name), name.removeprefix("custom_fields.")
+        sharing = [str(one.id) for one in self.definitions if one.name == wanted]
+        if len(sharing) > 1:
+            return "is the name of several: " + " or ".join(f"custom_fields[{one}]" for one in sharing)
+        if number:
+            return "" if number[1] in {str(one.id) for one in self.definitions} else "is none of your custom fields"
+        if find_definition(self.definitions, wanted) is not None:
+            return ""
+        near = get_close_matches(wanted, [one.name for one in self.definitions], n=2, cutoff=0.5)
+        hint = "; nearest: " + ", ".join(f"custom_fields.{one}" for one in near) if near else ""
+        return f"is none of your custom fields{hint}"
 
     def family_field(self, header: str) -> Field | None:
         """Build the field for `custom_fields.Name`, `custom_fields.Name:kind` or `custom_fields[42]`."""

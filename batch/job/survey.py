@@ -13,8 +13,9 @@ from batch import sources
 from batch.changes import ColumnCount, Doubles, Sieve, Sifted, find_doubles, iter_sifted
 from batch.columns import match_columns
 from batch.endpoints.base import Endpoint
+from batch.errors import HeaderError
 from batch.job.ways import Ways
-from batch.model import Change, Columns, Fate, Problem, Staged, cell_column, column_letters
+from batch.model import Change, Columns, Fate, Problem, Staged, cell_column, column_letters, shorten
 from batch.settings import Settings
 
 
@@ -93,7 +94,21 @@ def make_survey(staged: Staged, endpoint: Endpoint, settings: Settings, *, is_co
         key_field=settings.key,
         filled=lambda index: _letters_if_filled(staged, index),
     )
+    _check_definitions(staged, columns, endpoint)
     return Survey(staged, columns, endpoint, settings, is_completed)
+
+
+def _check_definitions(staged: Staged, columns: Columns, endpoint: Endpoint) -> None:
+    """Stop before anything is sent for a custom field that the API would refuse in every row."""
+    told = [(one, endpoint.definition_problem(one.target)) for one in columns.fields]
+    problems = [
+        f'  "{shorten(one.header, 60)}" {problem}.  To leave it out:  --map "{shorten(one.header, 60)}="'
+        for one, problem in told
+        if problem
+    ]
+    if problems:
+        first = f"{staged.name}: the headers do not fit {endpoint.name}."
+        raise HeaderError("\n".join([first, *problems, "Nothing was sent."]))
 
 
 def _letters_if_filled(staged: Staged, index: int) -> str:
