@@ -11,7 +11,7 @@ all invalid when they disagree. Memory does not grow with the file, but for the 
 from batch.changes.doubles import GROUP_ROWS, Doubles, ReadRows, find_doubles, iter_sifted
 from batch.changes.look import Sifted
 from batch.changes.sieve import ColumnCount, Sieve
-from batch.changes.words import in_words
+from batch.changes.words import in_words, is_hardly_meant
 
 __all__ = [
     "GROUP_ROWS",
@@ -22,5 +22,6 @@ __all__ = [
     "Sifted",
     "find_doubles",
     "in_words",
+    "is_hardly_meant",
     "iter_sifted",
 ]

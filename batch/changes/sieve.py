@@ -1,7 +1,6 @@
 """Validation: rows of one input for one endpoint, a column of some thousand cells at a time."""
 
 import json
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ import polars as pl
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from batch.changes.look import ABSENT, Look, Row, Sifted, nothing
-from batch.changes.words import in_words
+from batch.changes.words import SHEET_ERROR, in_words, near_token
 from batch.endpoints.base import Endpoint
 from batch.model import (
     DAMAGE,
@@ -27,8 +26,6 @@ from batch.model import (
 EXAMPLES = 3
 CLEAR = 2
 """The state of a cell that clears its field."""
-SHEET_ERROR = r"^\s*#(?:N/A|REF!|DIV/0!|VALUE!|NAME\?|NULL!|NUM!|SPILL!|CALC!|GETTING_DATA)\s*$"
-"""What Excel and LibreOffice write into a CSV file where a formula failed."""
 ERROR_REASON = "is an error of the spreadsheet program, no value (correct the formula, or leave the cell blank)"
 
 
@@ -60,7 +57,7 @@ class Sieve:
     ) -> None:
         self._staged, self._columns, self._endpoint = staged, columns, endpoint
         self._clear_token, self._is_completed, self._only_counts = clear_token, is_completed, only_counts
-        self._near_token = r"(?i)^\s*" + r"\s*".join(map(re.escape, clear_token)) + r"\s*$"
+        self._near_token = near_token(clear_token)
         self._near_reason = f"is not quite {clear_token} (write exactly {clear_token} to empty the field)"
         self._by_key = {one.target: one for one in columns.fields}
         self._has_nested = any("." in key or "[" in key for key in self._by_key)

@@ -1,5 +1,6 @@
 """What pydantic found wrong with a cell, as a person would say it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,3 +28,17 @@ def in_words(detail: Mapping[str, Any], known: Field | None, seen: str) -> str:
             return str(detail["msg"])
         case _:
             return "cannot be read as " + (known.limits if known else "this field")
+
+
+SHEET_ERROR = r"^\s*#(?:N/A|REF!|DIV/0!|VALUE!|NAME\?|NULL!|NUM!|SPILL!|CALC!|GETTING_DATA)\s*$"
+"""What Excel and LibreOffice write into a CSV file where a formula failed, as a pattern."""
+
+
+def near_token(clear_token: str) -> str:
+    """Make the pattern of texts that are the clear token but for case and spaces."""
+    return r"(?i)^\s*" + r"\s*".join(map(re.escape, clear_token)) + r"\s*$"
+
+
+def is_hardly_meant(text: str, clear_token: str) -> bool:
+    """Whether a text would not be taken as a value: the clear token or nearly, or an error of a spreadsheet program."""
+    return bool(re.search(SHEET_ERROR, text) or re.search(near_token(clear_token), text))
