@@ -1,52 +1,104 @@
-"""The pacer against a limiter that nobody here wrote: real nginx with `limit_req`, over real sockets and real time."""
+"""The pacer against a limiter that nobody here wrote: real nginx with `limit_req`, over real sockets and real time.
+
+Clients start knowing nothing, warm up for 15 s, and are judged over 30 s. Real time is what this is about, so 30 s in
+which this machine did not keep time itself (it let a timer wait for 50 ms, in which nginx forgets a burst of 5) say
+nothing, and others are taken; after three of them it is said that nothing was checked.
+"""
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
 from batch.pacer import Gate, Pacer
 from batch.transport import Call, Reply, Session
 from tests.nginx import find_nginx, nginx
 
 pytestmark = pytest.mark.long
+Tell = Callable[[str], None]
 
-SECONDS = 30.0
+WARM_UP, SECONDS, WINDOWS = 15.0, 30.0, 3
+TICK, LATEST = 0.005, 0.05
 WORKERS = 64
-CALL = Call("PATCH", "/customers/1", "PATCH customer", content=b"{}")
+CALL = Call("PATCH", "/customers/1", "PATCH customer", content=b"{}", headers={"X-API-Key": "one key for all"})
 
 
 @dataclass
 class Client:
-    """One program with a pacer that knows nothing, and what the API said to it."""
+    """One program with a pacer that knows nothing, and what the API said to it since the counting began."""
 
     url: str
     accepted: int = 0
     refused: int = 0
 
-    async def run(self, until: float) -> None:
-        """Send as fast as its pacer lets it, until then."""
+    async def run(self) -> None:
+        """Send as fast as its pacer lets it."""
         gate = Gate(Pacer(None), WORKERS)
-
-        async def work(session: Session) -> None:
-            while anyio.current_time() < until:
-                async with gate.attempt(CALL.route) as started:
-                    answer = await session.exchange(CALL)
-                    assert isinstance(answer, Reply)
-                    gate.answered(CALL.route, started, answer.status, answer.headers)
-                self.accepted += answer.status == 200
-                self.refused += answer.status == 429
-
         async with Session(self.url, max_at_once=WORKERS) as session, anyio.create_task_group() as workers:
             for _ in range(WORKERS):
-                workers.start_soon(work, session)
+                workers.start_soon(self._work, gate, session)
+
+    async def _work(self, gate: Gate, session: Session) -> None:
+        while True:
+            async with gate.attempt(CALL.route) as started:
+                answer = await session.exchange(CALL)
+                assert isinstance(answer, Reply)
+                gate.answered(CALL.route, started, answer.status, answer.headers)
+            self.accepted += answer.status == 200
+            self.refused += answer.status == 429
+
+
+@dataclass
+class Window:
+    """What a stretch of time came to: its length, and by how much a timer was late at worst."""
+
+    seconds: float
+    latest: float
+    accepted: list[int]
+    refused: int
+
+    @property
+    def share_refused(self) -> float:
+        return self.refused / (sum(self.accepted) + self.refused)
+
+
+async def watch(clients: list[Client]) -> Window:
+    """Count for a while, and look how well this machine keeps time."""
+    for client in clients:
+        client.accepted = client.refused = 0
+    began = then = anyio.current_time()
+    latest = 0.0
+    while then - began < SECONDS:
+        await anyio.sleep(TICK)
+        now = anyio.current_time()
+        then, latest = now, max(latest, now - then - TICK)
+    return Window(then - began, latest, [one.accepted for one in clients], sum(one.refused for one in clients))
+
+
+async def windows(url: str, count: int) -> list[Window]:
+    """Let clients loose, and watch until there was a quiet window."""
+    found: list[Window] = []
+    clients = [Client(url) for _ in range(count)]
+    async with anyio.create_task_group() as tasks:
+        start_all(tasks, clients)
+        await anyio.sleep(WARM_UP)
+        while len(found) < WINDOWS and not (found and found[-1].latest <= LATEST):
+            found.append(await watch(clients))
+        tasks.cancel_scope.cancel()
+    return found
+
+
+def start_all(tasks: TaskGroup, clients: list[Client]) -> None:
+    for client in clients:
+        tasks.start_soon(client.run)
 
 
 @pytest.fixture
-def tell(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+def tell(capfd: pytest.CaptureFixture[str]) -> Tell:
     """Say it past pytest's capturing: what was measured, or that nothing was."""
 
     def say(text: str) -> None:
@@ -56,53 +108,41 @@ def tell(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     return say
 
 
-@pytest.fixture(autouse=True)
-def has_nginx(tell: Callable[[str], None]) -> None:
+def against_nginx(tell: Tell, per_second: int, burst: int, clients: int = 1) -> Window:
+    """Give a quiet window with this limit; skips, and says so, without nginx or a machine that keeps time."""
     if find_nginx() is None:
         tell("NOT CHECKED: nginx is not installed, so the pacer was not held against a real limiter.")
         pytest.skip("nginx is not installed")
-
-
-async def run_all(clients: list[Client]) -> float:
-    """Run them at the same time; return the seconds it took."""
-    began = time.monotonic()
-    async with anyio.create_task_group() as tasks:
-        for client in clients:
-            tasks.start_soon(client.run, anyio.current_time() + SECONDS)
-    return time.monotonic() - began
-
-
-def against_nginx(per_second: int, burst: int, clients: int = 1) -> tuple[list[Client], float]:
-    """Let clients loose on nginx with this limit; SKIPS, and says so, where nginx is missing."""
-    if find_nginx() is None:
-        sys.__stderr__.write(
-            "\nNOT CHECKED: nginx is not installed, so the pacer was not held against a real limiter.\n"
-        )
-        pytest.skip("nginx is not installed")
-    http = f"limit_req_zone $server_name zone=all:1m rate={per_second}r/s; limit_req_status 429;"
+    http = f"limit_req_zone $http_x_api_key zone=all:1m rate={per_second}r/s; limit_req_status 429;"
     server = f"""
       location / {{ limit_req zone=all burst={burst} nodelay; try_files /none @answer; }}
       location @answer {{ return 200 '{{"success": true}}'; }}
     """  # `return` in the same location would answer before limit_req is asked
     with nginx(server, http=http) as url:
-        all_of_them = [Client(url) for _ in range(clients)]
-        return all_of_them, anyio.run(run_all, all_of_them)
+        found = anyio.run(partial(windows, url, clients))
+    for one in found:
+        share = sum(one.accepted) / (per_second * one.seconds)
+        tell(
+            f"nginx {per_second}/s, burst {burst}: {share:.1%} of the rate by {one.accepted}, "
+            f"{one.share_refused:.2%} refused; timers up to {one.latest * 1000:.0f} ms late"
+        )
+    if found[-1].latest > LATEST:
+        tell("NOT CHECKED: this machine is too busy to keep time, so the pacer was not held against nginx.")
+        pytest.skip("the machine does not keep time")
+    return found[-1]
 
 
 @pytest.mark.parametrize(("per_second", "burst"), [(100, 5), (500, 50)])
-def test_one_client(per_second: int, burst: int, tell: Callable[[str], None]) -> None:
-    """Nearly all that is permitted is used, and nearly nothing refused, from the first second on."""
-    [client], seconds = against_nginx(per_second, burst)
-    share = client.accepted / (per_second * seconds)
-    refused = client.refused / (client.accepted + client.refused)
-    tell(f"nginx, {per_second}/s, burst {burst}: {share:.1%} of the rate, {refused:.2%} refused")
-    assert (True, True) == (share >= 0.98, refused <= 0.005)
+def test_one_client(per_second: int, burst: int, tell: Tell) -> None:
+    """Nearly all that is permitted is used, and nearly nothing refused."""
+    window = against_nginx(tell, per_second, burst)
+    share = sum(window.accepted) / (per_second * window.seconds)
+    assert (True, True) == (0.98 <= share <= 1.02, window.share_refused <= 0.005)  # beyond it, nginx limited nothing
 
 
-def test_two_clients(tell: Callable[[str], None]) -> None:
+def test_two_clients(tell: Tell) -> None:
     """Two programs on one key get about the same (Jain's fairness)."""
-    clients, _ = against_nginx(100, 5, clients=2)
-    got = [client.accepted for client in clients]
-    fairness = sum(got) ** 2 / (len(got) * sum(one**2 for one in got))
-    tell(f"nginx, two clients: fairness {fairness:.3f}, accepted {got}, refused {[one.refused for one in clients]}")
-    assert fairness >= 0.9
+    window = against_nginx(tell, 100, 5, clients=2)
+    fairness = sum(window.accepted) ** 2 / (2 * sum(one**2 for one in window.accepted))
+    tell(f"two clients: fairness {fairness:.3f}")
+    assert (True, True) == (fairness >= 0.9, sum(window.accepted) <= 102 * window.seconds)
