@@ -167,7 +167,7 @@ def _new_folder(settings: Settings) -> Iterator[Path]:
         folder = runs.new_folder(runs.parent_of(settings.input))
     try:
         yield folder
-    except (UsageError, KeyboardInterrupt):
+    except BaseException:  # whatever it is, such as a full disk: nothing was begun
         discard(folder, is_ours=is_ours)
         raise
 

@@ -85,8 +85,8 @@ class Journal(Records):
                 f"{path}: the journal cannot be made ({(error.strerror or 'no access').lower()})."
             ) from error
         except JournalError as error:
-            why = f"{path}: the journal cannot be made ({error.__cause__})." if error.__cause__ else str(error)
-            raise FolderError(why) from error
+            why = f"{path}: the journal cannot be made ({error.__cause__}). Is there room on the disk?"
+            raise FolderError(why if error.__cause__ else str(error)) from error
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_sleep(memory: MemoryApi, tmp_path: Path, when: int) -> None:
 @pytest.mark.parametrize("memory", [VAYU], indirect=True)
 def test_expired_token(memory: MemoryApi, tmp_path: Path) -> None:
     """A token that expires in the middle, time after time, is renewed: every row is updated, once."""
-    moments = iter(range(10_000))
+    moments = count()
 
     def expire() -> None:
         assert isinstance(memory.api, Vayu)
@@ -117,7 +118,7 @@ def fill(disk: Path) -> Path:
 
 def test_full_in_the_middle(shell: Shell, api: Api, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full while sending stops the run; with room again the same command finishes it."""
-    commit, commits = Journal._commit, iter(range(1000))
+    commit, commits = Journal._commit, count()
 
     def filling(self: Journal, batch: Any) -> None:
         if next(commits) == 12:
@@ -166,3 +167,20 @@ def test_full_at_the_end(shell: Shell, api: Api, small_disk: Path, monkeypatch: 
     assert_balanced(folder)
     assert sent == len(api.lines())
     assert not [path for path in folder.iterdir() if path.name.endswith((".part", ".parts"))]
+
+
+@pytest.mark.parametrize("left", [0, 30_000, 120_000, 400_000])
+def test_full_at_the_start(shell: Shell, api: Api, small_disk: Path, left: int) -> None:
+    """On a disk without room for the run, or with hardly any, nothing is sent that is not in the journal."""
+    sheet = shell.sheet(api.names(3000), "disk/sheet.csv")
+    os.truncate(fill(small_disk), max(0, (small_disk / "ballast").stat().st_size - left))
+    ended = shell.here("update", sheet, "-e", DUALENTRY, *api.options)
+    assert ended.code in ((2,) if not left else (2, 3))
+    assert any(words in ended.err for words in ("No space left", "Make room", "room on the disk")), ended.err
+    if ended.code == 2:
+        assert [] == api.lines()
+        assert {"ballast", "sheet.csv"} == {path.name for path in small_disk.iterdir()}
+    (small_disk / "ballast").unlink()
+    assert 0 == shell.here("update", sheet, "-e", DUALENTRY, *api.options).code
+    assert {1} == set(Counter(api.applied()).values())
+    assert 3000 == len(api.applied())
