@@ -80,7 +80,7 @@ class Convention:
             options = " or ".join(f"{_OPTION[self.kind]} {way}" for way in self._both.values)
             raise InputError(
                 f'{where}: "{shorten(self._both.text)}" (row {self._both.row}) may mean {readings}, '
-                f"and no other cell tells. Say which:  {options}. Nothing was sent."
+                f"and no other cell tells. Nothing was sent. Say which:  {options}"
             )
         return next(iter(self._only), None)
 

@@ -106,7 +106,10 @@ def _in_words(detail: Any) -> str:
 
 OF_INPUT = ("sheet", "delimiter", "encoding", "hidden", "limit", "out", "plan")
 """Settings that belong to one input file: its failures file does not need them."""
-REPEATED = ("sandbox", "base_url", "key", "clear_token", "decimal", "date_format", "max_per_second", "token_file")
+REPEATED = (
+    "sandbox", "base_url", "key", "clear_token", "decimal", "date_format", "token_file", "max_per_second",
+    "max_at_once", "max_attempts", "max_wait", "max_failures", "max_clears", "canary", "invalid",
+)  # fmt: skip
 
 
 def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:
@@ -117,7 +120,8 @@ def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:
         value = getattr(settings, name)
         if value != getattr(defaults, name):
             option = "--" + name.replace("_", "-")
-            options += [option] if value is True else [option, str(value)]
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            options += [option] if value is True else [option, shown]
     return options + ([] if settings.compare else ["--no-compare"])
 
 
@@ -133,8 +137,10 @@ def read_file(folders: Sequence[Path], endpoint: str | None) -> dict[str, Any]:
 def _read_toml(path: Path, endpoint: str | None) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a mark in front
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: it cannot be read: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: it cannot be read: brackets within brackets within brackets") from None
     tables = _tables(data, path)
     plain = {key: value for key, value in data.items() if not (isinstance(value, Mapping) and _api(key) in _APIS)}
     for known, options in OF_ENDPOINT.items():

@@ -69,5 +69,5 @@ def test_json(offline: Shell, name: str) -> None:
 
 def test_unknown(offline: Shell) -> None:
     """An unknown one is answered with the nearest."""
-    message = '--endpoint "vayu": there is no such endpoint; did you mean vayu.customers? See: batch endpoints\n'
+    message = '--endpoint "vayu": there is no such endpoint. Did you mean vayu.customers? See:  batch endpoints\n'
     assert Ended(2, "", message) == offline.here("endpoints", "vayu")

@@ -81,8 +81,8 @@ USAGE = {
     "unknown endpoint": (
         ["update", "sheet.csv", "-e", "dualentry.customer"],
         (
-            '--endpoint "dualentry.customer": there is no such endpoint; did you mean dualentry.customers? '
-            "See: batch endpoints\n"
+            '--endpoint "dualentry.customer": there is no such endpoint. Did you mean dualentry.customers? '
+            "See:  batch endpoints\n"
         ),
     ),
     "no endpoint": (

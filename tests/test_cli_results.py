@@ -43,7 +43,7 @@ Reasons
   invalid   id                   is not a DualEntry customer id (a whole number, such as 10042)   row 3 ("x")
   rejected  id                   there is no customer with this id   row 4
 2 rows to fix:  run/failures.csv
-Then:  batch update run/failures.csv -e dualentry.customers --base-url {url} --max-per-second 2000.0
+Then:  batch update run/failures.csv -e dualentry.customers --base-url {url} --max-per-second 2000
 Every row:  run/results.csv
 Take it back:  batch undo run
 """

@@ -36,7 +36,7 @@ Take it back:  batch undo sheet.batch/{time}
 
 
 def tell(shell: Shell, ended: Ended) -> str:
-    return shell.tell(ended.err).replace("--base-url {url} --max-per-second 2000.0", "{options}")
+    return shell.tell(ended.err).replace("--base-url {url} --max-per-second 2000", "{options}")
 
 
 def test_failed_and_resumed(shell: Shell, api: Api) -> None:
@@ -54,7 +54,7 @@ def test_failed_and_resumed(shell: Shell, api: Api) -> None:
   failed            3   run again as it is
 Reasons
   failed    -                    the record could not be read: the API is unavailable (503)   3 rows: 2, 3, 4
-Go on with the same command:  batch update sheet.csv -e dualentry.customers {options}
+Go on with the same command:  batch update sheet.csv -e dualentry.customers {options} --max-attempts 1
 Every row:  sheet.batch/{time}/results.csv
 """
     after = """3 rows -> PATCH {url} (not an address of the API's maker), key …

@@ -43,7 +43,7 @@ def test_told_by_the_others(kind: Kind, texts: tuple[str, ...], expected: str | 
             ("7", "1.000"),
             (
                 'f.csv, column "X": "1.000" (row 3) may mean 1 (a decimal point) or 1000 (a decimal comma), '
-                "and no other cell tells. Say which:  --decimal . or --decimal ,. Nothing was sent."
+                "and no other cell tells. Nothing was sent. Say which:  --decimal . or --decimal ,"
             ),
         ),
         (
@@ -51,7 +51,7 @@ def test_told_by_the_others(kind: Kind, texts: tuple[str, ...], expected: str | 
             ("03/04/2026",),
             (
                 'f.csv, column "X": "03/04/2026" (row 2) may mean 2026-04-03 (day first) or 2026-03-04 (month first), '
-                "and no other cell tells. Say which:  --date-format dmy or --date-format mdy. Nothing was sent."
+                "and no other cell tells. Nothing was sent. Say which:  --date-format dmy or --date-format mdy"
             ),
         ),
         (

@@ -176,12 +176,16 @@ def _next_steps(end: Closing) -> Iterator[str]:
     if end.undoes:
         yield from _steps_after_undo(end, to_retry)
         return
-    if end.failures and to_fix:
-        yield f"{plural(to_fix, 'row')} to fix:  {shown_path(end.failures)}"
-    if to_retry and summary.exit_code != ExitCode.COULD_NOT_START:
+    goes_on = bool(to_retry) and summary.exit_code != ExitCode.COULD_NOT_START
+    if goes_on:
         yield f"Go on with the same command:  {update_command(summary.input, summary.endpoint, end.again)}"
-    elif end.failures:
-        yield f"Then:  {update_command(shown_path(end.failures), summary.endpoint, end.next)}"
+    if end.failures and to_fix:
+        after = ", when the rest is through" if goes_on else ""
+        yield f"{plural(to_fix, 'row')} to fix{after}:  {shown_path(end.failures)}"
+    if end.failures and not goes_on:
+        # what an approver has not seen is planned anew
+        verb = "plan" if "--plan" in end.again else "update"
+        yield f"Then:  {update_command(shown_path(end.failures), summary.endpoint, end.next, verb=verb)}"
     if "results" in summary.files:
         yield f"Every row:  {shown_path(summary.files['results'])}"
     if summary.outcomes.get(Outcome.UPDATED) and "--sandbox" not in end.again:
@@ -197,9 +201,9 @@ def _steps_after_undo(end: Closing, to_retry: int) -> Iterator[str]:
         yield f"Undo the undo:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
 
 
-def update_command(path: str, endpoint: str, options: Sequence[str]) -> str:
-    """Spell an update command to paste."""
-    return shlex.join([command(), "update", path, "-e", endpoint, *options])
+def update_command(path: str, endpoint: str, options: Sequence[str], *, verb: str = "update") -> str:
+    """Spell an update (or plan) command to paste."""
+    return shlex.join([command(), verb, path, "-e", endpoint, *options])
 
 
 def shown_path(path: str) -> str:

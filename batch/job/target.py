@@ -71,8 +71,8 @@ def make_endpoint(settings: Settings) -> Endpoint:
     kind = ENDPOINTS.get(settings.endpoint)
     if kind is None:
         near = get_close_matches(settings.endpoint, ENDPOINTS, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise SettingsError(f'--endpoint "{settings.endpoint}": there is no such endpoint{hint} See: batch endpoints')
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise SettingsError(f'--endpoint "{settings.endpoint}": there is no such endpoint.{hint} See:  batch endpoints')
     options: dict[str, Any] = {"is_sparse": settings.sparse} if kind.name == "vayu.customers" else {}
     return kind(reading=Reading(settings.decimal, settings.date_format), **options)
 
