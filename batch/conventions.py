@@ -20,7 +20,7 @@ _WAYS: dict[Kind, dict[str, CellType]] = {
     "date": {"dmy": date("dmy"), "mdy": date("mdy")},
 }
 _OPTION: dict[Kind, str] = {"number": "--decimal", "date": "--date-format"}
-_WORDS = {".": "a decimal point", ",": "a decimal comma", "dmy": "day first", "mdy": "month first"}
+_WORDS = {".": "a decimal point", ",": "a decimal comma", "dmy": "the day first", "mdy": "the month first"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +38,30 @@ class Convention:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self._adapters = {way: TypeAdapter(type_) for way, type_ in _WAYS[kind].items()}
-        self._only: dict[str, _Seen] = {}
-        """By way, the first cell that can be read in no other."""
-        self._both: _Seen | None = None
-        """The first cell that means different things."""
+        self._only: dict[str, dict[str, _Seen]] = {}
+        """By separator and way, the first cell that can be read in no other way."""
+        self._both: dict[str, _Seen] = {}
+        """By separator, the first cell that means different things: 13.04.2026 says nothing of 4/3/2026."""
+
+    @property
+    def _told(self) -> dict[str, _Seen]:
+        """By way, a cell that can be read in no other."""
+        return {way: seen for ways in self._only.values() for way, seen in ways.items()}
 
     @property
     def is_settled(self) -> bool:
         """Whether no further cell can change the verdict."""
-        return len(self._only) > 1
+        return len(self._told) > 1
 
     def feed(self, cells: Iterable[tuple[int, str]]) -> None:
         """Look at (row, text) pairs; texts that are neither numbers nor dates say nothing."""
         for row, text in cells:
             seen = _Seen(row, text, self._readings(text.strip()))
+            mark = _separator(text) if self.kind == "date" else ""
             if len(seen.values) == 1:
-                self._only.setdefault(next(iter(seen.values)), seen)
-            elif self._both is None and len(set(map(repr, seen.values.values()))) > 1:
-                self._both = seen
+                self._only.setdefault(mark, {}).setdefault(next(iter(seen.values)), seen)
+            elif len(set(map(repr, seen.values.values()))) > 1:
+                self._both.setdefault(mark, seen)
 
     def _readings(self, text: str) -> dict[str, object]:
         found = {}
@@ -68,21 +74,34 @@ class Convention:
 
     def way(self, where: str) -> str | None:
         """Say how the column is written, None when it does not matter; raises InputError that names `where`."""
-        if len(self._only) > 1:
-            one, other = self._only.values()
+        told = self._told
+        if len(told) > 1:
+            one, other = told.values()
             raise InputError(
                 f'{where} is written in two ways: "{shorten(one.text)}" (row {one.row}) has {_word(one)}, '
                 f'"{shorten(other.text)}" (row {other.row}) has {_word(other)}. '
                 "Write the whole column in one way. Nothing was sent."
             )
-        if self._both is not None and not self._only:
-            readings = " or ".join(f"{value} ({_WORDS[way]})" for way, value in self._both.values.items())
-            options = " or ".join(f"{_OPTION[self.kind]} {way}" for way in self._both.values)
-            raise InputError(
-                f'{where}: "{shorten(self._both.text)}" (row {self._both.row}) may mean {readings}, '
-                f"and no other cell tells. Nothing was sent. Say which:  {options}"
-            )
-        return next(iter(self._only), None)
+        for mark, both in self._both.items():
+            if mark not in self._only:
+                raise self._unclear(where, both)
+        return next(iter(told), None)
+
+    def _unclear(self, where: str, both: _Seen) -> InputError:
+        readings = " or ".join(f"{value} ({_WORDS[way]})" for way, value in both.values.items())
+        options = " or ".join(f"{_OPTION[self.kind]} {way}" for way in both.values)
+        return InputError(
+            f'{where}: "{shorten(both.text)}" (row {both.row}) may mean {readings}, '
+            f"and no other cell tells. Nothing was sent. Say which:  {options}"
+        )
+
+    @property
+    def note(self) -> str:
+        """Say how the column was read and by which cell, "" where nothing had to be told."""
+        seen = next(iter(self._told.values()), None)
+        if seen is None or not self._both:
+            return ""
+        return f'is read with {_word(seen)}, as "{shorten(seen.text)}" in row {seen.row} tells'
 
     def reading(self, where: str) -> Reading:
         """Give the way as what an endpoint reads by."""
@@ -90,6 +109,10 @@ class Convention:
         if self.kind == "number":
             return Reading(decimal="," if way == "," else ".")
         return Reading(date_format="mdy" if way == "mdy" else "dmy" if way == "dmy" else "iso")
+
+
+def _separator(text: str) -> str:
+    return next((letter for letter in text if letter in "./-"), "")
 
 
 def _word(seen: _Seen) -> str:

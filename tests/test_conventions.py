@@ -50,8 +50,8 @@ def test_told_by_the_others(kind: Kind, texts: tuple[str, ...], expected: str | 
             "date",
             ("03/04/2026",),
             (
-                'f.csv, column "X": "03/04/2026" (row 2) may mean 2026-04-03 (day first) or 2026-03-04 (month first), '
-                "and no other cell tells. Nothing was sent. Say which:  --date-format dmy or --date-format mdy"
+                'f.csv, column "X": "03/04/2026" (row 2) may mean 2026-04-03 (the day first) or 2026-03-04 '
+                "(the month first), and no other cell tells. Nothing was sent. Say which:  --date-format dmy or --date-format mdy"
             ),
         ),
         (
@@ -69,6 +69,19 @@ def test_refused(kind: Kind, texts: tuple[str, ...], expected: str) -> None:
     with pytest.raises(InputError) as refused:
         way(kind, *texts)
     assert expected == str(refused.value)
+
+
+def test_other_separators_tell_nothing() -> None:
+    """A date with points says nothing of one with slashes."""
+    with pytest.raises(InputError, match=r'"4/3/2026" .row 3. may mean 2026-03-04 .the day first. or 2026-04-03'):
+        way("date", "13.04.2026", "4/3/2026")
+
+
+def test_told_how_it_was_read() -> None:
+    """Where a cell decided how others are read, it is said which."""
+    convention = Convention("date")
+    convention.feed([(2, "03/04/2026"), (3, "13/04/2026")])
+    assert 'is read with the day first, as "13/04/2026" in row 3 tells' == convention.note
 
 
 def test_ambiguous_column_stops_the_run(shell: Shell, session_sandbox: object) -> None:

@@ -63,7 +63,7 @@ def preflight(about: Preflight, settings: Settings) -> Iterator[str]:
     survey, endpoint = about.survey, about.endpoint
     kind = f" ({about.host_kind})" if about.host_kind else " (not an address of the API's maker)"
     yield f"{plural(survey.staged.rows, 'row')} -> {endpoint.method} {about.host}{kind}, key {about.credential}"
-    for text in survey.staged.notes:
+    for text in survey.notes:
         yield f"  {visible(text)}"
     if about.is_resumed:
         done = " · ".join(f"{outcome} {n:,}" for outcome, n in about.done.items() if n)
@@ -224,7 +224,7 @@ def checked(found: Checked) -> Iterator[str]:
     sheet = f', sheet "{visible(staged.style.sheet)}"' if staged.style else ""
     shape = f"{plural(summary.rows, 'row')}, {plural(len(staged.headers), 'column')}"
     yield f"{visible(staged.name)}{sheet}: {shape}"
-    yield from (f"  {visible(text)}" for text in staged.notes)
+    yield from (f"  {visible(text)}" for text in survey.notes)
     yield ""
     yield from _columns(found)
     yield ""

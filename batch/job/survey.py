@@ -51,6 +51,11 @@ class Survey:
                 keep(sifted.fates)
         self.counts = sieve.counts
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the person should know about how the input was read: whole sentences."""
+        return (*self.staged.notes, *(self._ways.notes if self._ways else ()))
+
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes, read and validated anew."""
         for sifted in self._iter_sifted(self._sieve()):

@@ -26,6 +26,8 @@ class Ways:
         self._settings = settings
         self._columns = {one.index: one for one in columns.fields if one.field and one.field.kind in KINDS}
         self._readings: dict[int, Reading] = {}
+        self.notes: list[str] = []
+        """How columns were read that could be read in two ways: whole sentences."""
 
     def judge(self, staged: Staged, frames: Iterable[pl.DataFrame]) -> None:
         """Look at every text of these columns; raises InputError for a column that cannot be told."""
@@ -37,6 +39,8 @@ class Ways:
         for index, column in self._columns.items():
             where = f'{staged.name}, column "{column.header}"'
             self._readings[index] = open_ones[index].reading(where) if index in open_ones else self._given()
+            if index in open_ones and open_ones[index].note:
+                self.notes.append(f'Column "{column.header}" {open_ones[index].note}.')
 
     def apply(self, columns: Columns) -> Columns:
         """Give the columns with cell types that read in the way of each."""
