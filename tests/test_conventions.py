@@ -51,7 +51,8 @@ def test_told_by_the_others(kind: Kind, texts: tuple[str, ...], expected: str | 
             ("03/04/2026",),
             (
                 'f.csv, column "X": "03/04/2026" (row 2) may mean 2026-04-03 (the day first) or 2026-03-04 '
-                "(the month first), and no other cell tells. Nothing was sent. Say which:  --date-format dmy or --date-format mdy"
+                "(the month first), and no other cell tells. Nothing was sent. "
+                "Say which:  --date-format dmy or --date-format mdy"
             ),
         ),
         (
