@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import TracebackType
 from typing import Self, cast
 from urllib.parse import quote, urlencode
@@ -36,6 +37,7 @@ class Call:
     """A credential in `content`; those in headers are known."""
 
 
+RawHeader = tuple[bytes, bytes]
 SECRET_HEADERS = ("authorization", "x-api-key")
 _Received = tuple[int, Mapping[str, str], bytes, bool]
 """Status, headers, body as it came, and whether that is truncated."""
@@ -59,7 +61,7 @@ class Session:
         self._transport = transport or _make_transport(self._base, max_at_once)
         self._timeouts = timeouts or Timeouts()
         defaults = {"user-agent": f"batch/{__version__}", "accept": "application/json", "accept-encoding": "gzip"}
-        self._headers = {"host": self._base.netloc.decode("ascii")} | defaults | check_headers(headers or {})
+        self._headers = check_headers({"host": self._base.netloc.decode("ascii"), **defaults, **(headers or {})})
         self._timeout_extension = self._timeouts.as_extension()
         self._goes_by_target = transport is None
 
@@ -76,14 +78,14 @@ class Session:
 
     async def exchange(self, call: Call, more: Mapping[str, str] | None = None) -> Reply | Lost:
         """Send `call` once, with `more` headers beside its own; UsageError if it would not leave as it is meant."""
-        headers = self._headers | check_headers({**call.headers, **(more or {})})
+        headers = self._headers | check_headers(call.headers) | check_headers(more or {})
         request = self._build(call, headers)
         began = anyio.current_time()
         answer = await self._answer(request, call.max_bytes, began)
         seconds = anyio.current_time() - began
         if isinstance(answer, Lost):
             return replace(answer, seconds=seconds)
-        secrets = (call.secret, *(headers.get(name, "") for name in SECRET_HEADERS))
+        secrets = (call.secret, *(headers[name][1].decode("ascii") for name in SECRET_HEADERS if name in headers))
         status, received, body, is_truncated = answer
         return Reply(status, received, without_secrets(body, secrets), is_truncated, seconds)
 
@@ -98,17 +100,17 @@ class Session:
                 return explain(error, self._timeouts, status)
         return out_of_time(self._timeouts, status)
 
-    def _build(self, call: Call, headers: dict[str, str]) -> httpx.Request:
+    def _build(self, call: Call, headers: dict[str, RawHeader]) -> httpx.Request:
         target = self._prefix + call.path
         if call.query:
             target += "?" + urlencode(call.query, quote_via=quote)
         if call.content is not None:
-            headers.setdefault("content-type", "application/json")
-            headers["content-length"] = str(len(call.content))
+            headers.setdefault("content-type", (b"content-type", b"application/json"))
+            headers["content-length"] = (b"content-length", b"%d" % len(call.content))
         return httpx.Request(
             call.method,
             self._url(target),
-            headers=[(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()],
+            headers=list(headers.values()),
             stream=httpx.ByteStream(call.content or b""),  # unlike content=, costs no second pass over the headers
             extensions={"timeout": self._timeout_extension, "target": target.encode("ascii")},
         )
@@ -155,14 +157,22 @@ async def _collect(response: httpx.Response, bounded: Bounded) -> tuple[bytes, b
     return bounded.body, bounded.is_truncated
 
 
-def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers with names in lower case; UsageError, without the value, for one that HTTP cannot carry."""
+def check_headers(headers: Mapping[str, str]) -> dict[str, RawHeader]:
+    """Return headers as they leave, by name in lower case; UsageError, without the value, for one that HTTP cannot."""
+    checked: dict[str, RawHeader] = {}
     for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise UsageError(f"{name!a} cannot be the name of a header")
+        lower, raw_name = _checked_name(name)
         if value and not _VALUE.fullmatch(value):
             raise UsageError(
                 f'the value for the header "{name}" has a line break, a space at an end or a character '
                 "outside of plain ASCII in it (copy it again)"
             )
-    return {name.lower(): value for name, value in headers.items()}
+        checked[lower] = (raw_name, value.encode("ascii"))
+    return checked
+
+
+@lru_cache(maxsize=64)  # there are a dozen
+def _checked_name(name: str) -> tuple[str, bytes]:
+    if not _TOKEN.fullmatch(name):
+        raise UsageError(f"{name!a} cannot be the name of a header")
+    return name.lower(), name.lower().encode("ascii")

@@ -43,6 +43,7 @@ class WireTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, base: httpx.URL, *, max_at_once: int) -> None:
         """Look up the proxy and the trusted certificates for `base`; SettingsError if they cannot be used."""
+        self._origin = f"{base.scheme}://{base.netloc.decode('ascii')}"
         self._proxy = find_proxy(base)
         self._ssl = _trusted() if base.scheme == "https" else None
         self._max_at_once = max_at_once
@@ -80,7 +81,7 @@ class WireTransport(httpx.AsyncBaseTransport):
         content = await request.aread()
         answer = await self._client.request(
             request.method,
-            _exact_url(request),
+            _exact_url(self._origin, request),
             headers=headers,
             data=_LargeBody(content, seconds["write"]) if len(content) > _SMALL_BODY else content or None,
             allow_redirects=False,
@@ -240,11 +241,10 @@ def _after(error: Exception) -> httpx.TransportError:
             return httpx.ReadError("the connection was dropped")
 
 
-def _exact_url(request: httpx.Request) -> URL:
+def _exact_url(origin: str, request: httpx.Request) -> URL:
     """Return the URL for aiohttp, which would fold dot segments and re-quote in anything not marked as encoded."""
-    url = request.url
-    target = request.extensions.get("target", url.raw_path).decode("ascii")
-    return URL(f"{url.scheme}://{url.netloc.decode('ascii')}{target}", encoded=True)
+    target = request.extensions.get("target", request.url.raw_path).decode("ascii")
+    return URL(origin + target, encoded=True)
 
 
 @lru_cache(maxsize=16)
