@@ -22,6 +22,12 @@ STAGED = Staged(
 )
 
 
+KNOWN = {
+    "run_id": "x", "endpoint": "dualentry.customers", "host": "h", "base_url": "h", "input": "x.csv", "started": "x",
+    "id_column": 0, "seconds": 0.0, "definitions": [], "is_surveyed": True,
+}  # fmt: skip
+
+
 def settings(**changed: Any) -> Settings:
     return Settings(**{"input": "x.csv", "endpoint": "dualentry.customers", **changed})
 
@@ -29,7 +35,7 @@ def settings(**changed: Any) -> Settings:
 def run_in(folder: Path, *outcomes: Outcome, identity: str = ME, **meta: Any) -> Path:
     """A run on two rows of which so many have an outcome."""
     folder.mkdir(parents=True)
-    given = {"identity": identity, "staged": runs.staged_as_meta(STAGED), "exit_code": 0, **meta}
+    given = KNOWN | {"identity": identity, "staged": runs.staged_as_meta(STAGED), "exit_code": 0, **meta}
     with Journal.create(folder / runs.JOURNAL, given) as journal:
         journal.record([Fate(row, str(row), outcome) for row, outcome in enumerate(outcomes, 2)])
     return folder

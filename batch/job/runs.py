@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from batch.errors import BusyError, FolderError, JournalError
 from batch.job.disks import check_local, kind_of
-from batch.journal import Journal, peek
+from batch.journal import START_OVER, Journal, peek
 from batch.model import CsvDialect, SheetStyle, Staged
 from batch.settings import Settings
 
@@ -107,11 +107,14 @@ def look_into(folder: Path) -> Found | None:
         return None
     try:
         meta, final = peek(path)
+        if "identity" not in meta:
+            return None
+        rows = int(meta["staged"]["rows"])
     except JournalError as error:
         raise FolderError(str(error)) from None
-    if "identity" not in meta:
-        return None
-    is_finished = final >= meta["staged"]["rows"] and meta.get("exit_code") is not None  # and its files were written
+    except (KeyError, TypeError, ValueError):
+        raise _senseless(path) from None
+    is_finished = final >= rows and meta.get("exit_code") is not None  # and its files were written
     return Found(folder, meta["identity"], is_finished, meta.get("exit_code"), bool(meta.get("undone")))
 
 
@@ -281,5 +284,36 @@ def open_run(folder: Path) -> tuple[Journal, dict[str, Any], Staged]:
         journal = Journal.open(folder / JOURNAL)
     except JournalError as error:
         raise FolderError(str(error)) from error  # nothing was sent
-    meta = journal.meta()
-    return journal, meta, staged_from_meta(folder, meta)
+    try:
+        return journal, *read_meta(folder, journal)
+    except FolderError:
+        journal.close()
+        raise
+
+
+def read_meta(folder: Path, journal: Journal) -> tuple[dict[str, Any], Staged]:
+    """Read what is known of a run and of its input; raises FolderError when it makes no sense."""
+    try:
+        meta = journal.meta()
+        return meta, _checked(folder, meta)
+    except (JournalError, KeyError, TypeError, ValueError, AttributeError):
+        raise _senseless(folder / JOURNAL) from None
+
+
+def _senseless(path: Path) -> FolderError:
+    return FolderError(f"{path}: the journal is damaged (what it holds makes no sense). {START_OVER}")
+
+
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "run_id": str, "endpoint": str, "host": str, "base_url": str, "input": str, "started": str, "identity": str,
+    "id_column": int, "seconds": (int, float), "definitions": list, "is_surveyed": bool,
+}  # fmt: skip
+
+
+def _checked(folder: Path, meta: Mapping[str, Any]) -> Staged:
+    """Give what is known of the input; KeyError, TypeError and the like when what is known makes no sense."""
+    staged = staged_from_meta(folder, meta)
+    wrong = [name for name, kind in KINDS.items() if not isinstance(meta[name], kind)]
+    if wrong or not isinstance(staged.rows, int) or not all(isinstance(one, str) for one in staged.headers):
+        raise ValueError(*wrong)
+    return staged

@@ -69,7 +69,8 @@ def _open_source(folder: Path, stack: ExitStack) -> _Source:
     journal = stack.enter_context(Journal.open(folder / runs.JOURNAL))
     if not journal.has_intents():
         raise UsageError(f"{folder}: this run changed nothing, so there is nothing to undo.")
-    return _Source(folder, journal, journal.meta())
+    meta, _ = runs.read_meta(folder, journal)
+    return _Source(folder, journal, meta)
 
 
 def _settings(source: _Source, settings: Settings) -> Settings:
