@@ -314,6 +314,8 @@ def _checked(folder: Path, meta: Mapping[str, Any]) -> Staged:
     """Give what is known of the input; KeyError, TypeError and the like when what is known makes no sense."""
     staged = staged_from_meta(folder, meta)
     wrong = [name for name, kind in KINDS.items() if not isinstance(meta[name], kind)]
+    wrong += [name for name in ("again", "next") if not isinstance(meta.get(name, []), list)]
+    wrong += ["id_column"] if not 0 <= meta["id_column"] < len(staged.headers) else []
     if wrong or not isinstance(staged.rows, int) or not all(isinstance(one, str) for one in staged.headers):
         raise ValueError(*wrong)
     return staged

@@ -1,7 +1,8 @@
 """What the journal tells: fates, intents and counts, read beside the writing."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from types import NoneType
 from typing import Any
 
 from batch.journal.file import Reader
@@ -93,14 +94,28 @@ class Records:
 
 def _fate(row: Sequence[Any]) -> Fate:
     number, record_id, outcome, status, attempts, problems = row
+    _check(((record_id, str), (attempts, int), (status, (int, NoneType)), (problems, (str, NoneType))))
     found = tuple(Problem(*one) for one in json.loads(problems)) if problems else ()
+    _check((text, (str, NoneType)) for one in found for text in (one.reason, one.field, one.header, one.cell, one.seen))
     return Fate(number, record_id, Outcome(outcome), status, attempts, found)
 
 
 def _intent(row: Sequence[Any]) -> Intent:
     number, record_id, key, attempts, fields, before, body, name, wholes = row
     read = (json.loads(fields), json.loads(before or "null"), json.loads(body))
-    return Intent(number, record_id, key, attempts, *read, name, json.loads(wholes))
+    found = Intent(number, record_id, key, attempts, *read, name, json.loads(wholes))
+    _check(((found.id, str), (found.key, (str, NoneType)), (found.attempts, int), (found.name, str)))
+    _check(((found.fields, dict), (found.before, (dict, NoneType)), (found.body, dict), (found.wholes, dict)))
+    return found
+
+
+def _check(pairs: Iterable[tuple[object, Any]]) -> None:
+    """Raise ValueError unless each value is of its kind: SQLite lets any value into any column."""
+    for value, kind in pairs:
+        if not isinstance(value, kind):
+            raise ValueError(f"{kind} was expected")
+        if isinstance(value, int) and not 0 <= value < 2**31:
+            raise ValueError("a count was expected")
 
 
 def _intent_and_fate(row: Sequence[Any]) -> tuple[Intent, Fate | None]:
