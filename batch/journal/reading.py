@@ -94,8 +94,10 @@ class Records:
 
 def _fate(row: Sequence[Any]) -> Fate:
     number, record_id, outcome, status, attempts, problems = row
-    _check(((record_id, str), (attempts, int), (status, (int, NoneType)), (problems, (str, NoneType))))
-    found = tuple(Problem(*one) for one in json.loads(problems)) if problems else ()
+    _check(((record_id, str), (attempts, int), (status, (int, NoneType))))
+    if problems is None:  # as most are, of a million
+        return Fate(number, record_id, Outcome(outcome), status, attempts)
+    found = tuple(Problem(*one) for one in json.loads(problems))
     _check((text, (str, NoneType)) for one in found for text in (one.reason, one.field, one.header, one.cell, one.seen))
     return Fate(number, record_id, Outcome(outcome), status, attempts, found)
 

@@ -184,3 +184,29 @@ def test_full_at_the_start(shell: Shell, api: Api, small_disk: Path, left: int) 
     assert 0 == shell.here("update", sheet, "-e", DUALENTRY, *api.options).code
     assert {1} == set(Counter(api.applied()).values())
     assert 3000 == len(api.applied())
+
+
+# -- an earlier try that may have been applied ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory", [DUALENTRY], indirect=True)
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        (["timeout-after", "429-long"], "unknown"),
+        (["drop-after", "401", "401"], "unknown"),
+        (["500-after", "429-long"], "failed"),
+        (["timeout-after", "422"], "updated"),
+        (["timeout-before", "422"], "rejected"),
+        (["429-after", "429-long"], "unsent"),
+    ],
+    ids=" ".join,
+)
+def test_earlier_try(memory: MemoryApi, tmp_path: Path, faults: list[str], expected: str) -> None:
+    """The last answer of several tries is not the whole truth: what may have been applied is never called unsent."""
+    memory.writes.extend(faults)
+    found = update(memory, tmp_path, limit=1, compare=False)
+    assert [expected] == outcomes(found.folder)
+    memory.writes.clear()
+    update(memory, tmp_path, limit=1)
+    assert {1} >= set(Counter(line.id for line in memory.ledger if line.applied).values())
