@@ -30,6 +30,7 @@ class _Missing:
         return "MISSING"
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # made once: it is slow
 MISSING: Final = _Missing()
 """The record does not show this field, so it cannot be compared."""
 
@@ -324,9 +325,6 @@ def _labels(fields: Iterable[Field]) -> dict[str, Field]:
 def as_content(body: Mapping[str, Any]) -> bytes:
     """Write a body as JSON bytes, the same bytes for the same body always."""
     return _encode(body).encode()
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # made once: it is slow
 
 
 def nest(fields: Mapping[str, Any], whole: str) -> dict[str, Any]:
