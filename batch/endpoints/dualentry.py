@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
+from uuid import UUID
 
 from batch.endpoints import cells
 from batch.endpoints.base import (
@@ -185,7 +186,7 @@ class DualEntryCustomers(Endpoint):
         """PATCH one customer."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if key is not None:
-            headers["Idempotency-Key"] = key
+            headers["Idempotency-Key"] = str(UUID(key))
         path = f"{ROOT}{encode_id(record_id)}/"
         return Call("PATCH", path, "PATCH customer", content=as_content(body), headers=headers)
 
