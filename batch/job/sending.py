@@ -56,6 +56,8 @@ class Sending:
     """Everything but the sending: what would be sent is only written down."""
     before_sending: Callable[[], None] = lambda: None
     """Called once it is certain that something will be sent."""
+    asking: float = 0.0
+    """Seconds that a person took to answer; they are not the run's."""
     canary: int = 0
     """How many changes are to be sent and verified before all others; 0 = none."""
     signalled: ExitCode | None = None

@@ -46,7 +46,7 @@ def carry_out(sending: Sending) -> Closing:
         stopped, forced = _look_and_send(sending)
     finally:
         if run.journal.path.exists():  # else it was discarded
-            run.keep(seconds=run.meta["seconds"] + time.monotonic() - began)
+            run.keep(seconds=run.meta["seconds"] + time.monotonic() - began - sending.asking)
     return close(run.folder, run.journal, run.staged, stopped=stopped, forced=forced)
 
 
@@ -102,7 +102,9 @@ def _ask(sending: Sending, to_send: int) -> None:
     run = sending.run
     with _gone_if_refused(run, Declined, BatchError, KeyboardInterrupt):
         excesses = _excesses(sending)
-        answer = sending.watcher.confirm(_preflight(sending, to_send, excesses))
+        about, began = _preflight(sending, to_send, excesses), time.monotonic()
+        answer = sending.watcher.confirm(about)
+        sending.asking = time.monotonic() - began
         if not answer:
             raise Declined
         run.keep(clears_are_meant=bool(excesses) or bool(run.meta.get("clears_are_meant")))
