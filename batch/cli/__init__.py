@@ -58,8 +58,7 @@ def check(**values: Any) -> None:
 
     settings = to_settings(values)
     screen = Screen(settings)
-    with screen.working():
-        checked = job.check(settings)
+    checked = job.check(settings)
     if settings.json_output:
         click.echo(pages.as_json(checked.summary))
     else:
@@ -87,9 +86,7 @@ def update(**values: Any) -> None:
         raise BatchError("Nothing was sent.") from None
     finally:
         screen.leave()
-    if settings.json_output:
-        click.echo(pages.as_json(closing.summary))
-    pages.show_closing(screen, closing)
+    pages.tell_closing(screen, closing)
     sys.exit(closing.summary.exit_code)
 
 
@@ -166,9 +163,7 @@ def undo(run_folder: str, **values: Any) -> None:
         raise BatchError("Nothing was sent.") from None
     finally:
         screen.leave()
-    if settings.json_output:
-        click.echo(pages.as_json(closing.summary))
-    pages.show_closing(screen, closing)
+    pages.tell_closing(screen, closing)
     sys.exit(closing.summary.exit_code)
 
 

@@ -35,6 +35,15 @@ def show_check(screen: Screen, found: Checked) -> None:
         click.echo("\n".join(words.checked(found)))
 
 
+def tell_closing(screen: Screen, end: Closing) -> None:
+    """Print the summary on stdout where --json asks for it, and show it on stderr."""
+    import click
+
+    if screen.settings.json_output:
+        click.echo(as_json(end.summary))
+    show_closing(screen, end)
+
+
 def show_closing(screen: Screen, end: Closing) -> None:
     """Show the closing summary on stderr."""
     screen.leave()

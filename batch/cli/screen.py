@@ -7,8 +7,6 @@ Promises: a question only on a terminal and never with `--yes`; on a terminal a 
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import click
@@ -46,11 +44,6 @@ class Screen:
     def note(self, text: str) -> None:
         """Something the person should know."""
         self.say(visible(text))
-
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Run something that may take a while."""
-        yield
 
     # -- before -------------------------------------------------------------------------------------------------
 

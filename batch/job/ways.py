@@ -6,7 +6,6 @@ cell that the file itself stores as a number or a date needs no telling.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal
 
 import polars as pl
 
@@ -79,8 +78,8 @@ class Ways:
         return KINDS[column.field.kind]
 
     def _is_given(self, column: Column) -> bool:
-        given: Literal[".", ","] | str | None = self._settings.date_format
-        return (self._settings.decimal if self._kind(column) == "number" else given) is not None
+        given = self._given()
+        return (given.decimal if self._kind(column) == "number" else given.date_format) is not None
 
     def _given(self) -> Reading:
         return Reading(self._settings.decimal, self._settings.date_format)
