@@ -109,12 +109,16 @@ def _what_happened(error: httpx.TransportError, timeouts: Timeouts, status: int 
             return Kind.DROPPED, "the connection was dropped before an answer came"
 
 
+_SAY_NOTHING = (ssl.SSLCertVerificationError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""The first has its own sentence in its cause, the others only mean that the handshake was not over."""
+
+
 def _why_not_connected(error: httpx.ConnectError) -> tuple[Kind, str]:
     for cause in _iter_causes(error):
         match cause:
             case ssl.SSLCertVerificationError(verify_message=str()):  # aiohttp's subclass of it has none; its cause has
                 return Kind.TLS, _why_not_trusted(cause)
-            case ssl.SSLError() if not isinstance(cause, ssl.SSLCertVerificationError):
+            case ssl.SSLError() if not isinstance(cause, _SAY_NOTHING):
                 return Kind.TLS, "no secure connection came about (TLS)"
             case socket.gaierror():
                 return Kind.DNS, "the host name was not found"
