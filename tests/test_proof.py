@@ -10,7 +10,6 @@ from batch import job
 from batch.job import connection
 from batch.sender import writing
 from batch.transport import Session, Timeouts
-from batch.transport.wire import WireTransport
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, office, shared_sandbox, told
 
 __all__ = ["office", "shared_sandbox"]
@@ -121,7 +120,7 @@ class Meanwhile(httpx.AsyncBaseTransport):
 
     def __init__(self, office: Office, body: dict[str, str]) -> None:
         self._office, self._body = office, body
-        self._inner = WireTransport(httpx.URL(office.sandbox.url), max_at_once=4)
+        self._inner = httpx.AsyncHTTPTransport()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.method == "PATCH":

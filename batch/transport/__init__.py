@@ -7,8 +7,9 @@ and raises nothing for anything that the network or the server does.
     url.py       base URLs, ids as path segments
     lost.py      how an exchange can be lost, in plain words
     reply.py     answers: bounded, decoded, parsed
-    session.py   the exchange itself, over any httpx transport
-    wire.py      the httpx transport used outside of tests (aiohttp underneath, imported when first needed)
+    session.py   the exchange itself
+    wire.py      what carries it: aiohttp's connections (imported when first needed)
+    given.py     or any httpx transport, as tests and users bring along
     proxy.py     HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
 """
 

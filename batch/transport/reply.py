@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from urllib.parse import quote
 
-import httpx
 from pydantic_core import from_json
 
 MAX_TEXT_BYTES = 64 * 1024
@@ -48,10 +47,15 @@ def _charset(headers: Mapping[str, str]) -> str:
     return "utf-8"
 
 
-def read_headers(headers: httpx.Headers) -> dict[str, str]:
+RawHeader = tuple[bytes, bytes]
+Received = tuple[int, Mapping[str, str], bytes, bool]
+"""Status, headers, body as it came, and whether that is truncated."""
+
+
+def read_headers(headers: Iterable[RawHeader]) -> dict[str, str]:
     """Return headers with names in lower case; values of a repeated one are joined by commas (RFC 9110, 5.3)."""
     read: dict[str, str] = {}
-    for raw_name, raw_value in headers.raw:
+    for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         read[name] = f"{read[name]}, {value}" if name in read else value
     return read

@@ -1,11 +1,11 @@
 """The exchange: one request out, one bounded answer in, and an honest word when there is none."""
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import TracebackType
-from typing import Self, cast
+from typing import Protocol, Self
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -13,8 +13,9 @@ import httpx
 
 from batch import __version__
 from batch.errors import UsageError
-from batch.transport.lost import Lost, Timeouts, explain, out_of_time
-from batch.transport.reply import Bounded, Reply, read_headers, without_secrets
+from batch.transport.given import Given
+from batch.transport.lost import Lost, Timeouts
+from batch.transport.reply import RawHeader, Received, Reply, without_secrets
 from batch.transport.url import is_exact
 
 MIB = 1024 * 1024
@@ -37,10 +38,22 @@ class Call:
     """A credential in `content`; those in headers are known."""
 
 
-RawHeader = tuple[bytes, bytes]
 SECRET_HEADERS = ("authorization", "x-api-key")
-_Received = tuple[int, Mapping[str, str], bytes, bool]
-"""Status, headers, body as it came, and whether that is truncated."""
+
+
+class Carrier(Protocol):
+    """What brings requests to the API and answers back: the wire, or a transport that was given."""
+
+    async def open(self) -> None:
+        """Begin to keep connections."""
+
+    async def close(self) -> None:
+        """Close all of them."""
+
+    async def carry(
+        self, method: str, target: str, headers: Sequence[RawHeader], content: bytes, max_bytes: int
+    ) -> Received | Lost:
+        """Make one exchange, as it is given."""
 
 
 class Session:
@@ -56,32 +69,33 @@ class Session:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Take a URL that `check_base_url` returned; `headers` go with every request."""
-        self._base = httpx.URL(base_url)
-        self._prefix = self._base.raw_path.decode("ascii").rstrip("/")
-        self._transport = transport or _make_transport(self._base, max_at_once)
-        self._timeouts = timeouts or Timeouts()
+        base = httpx.URL(base_url)
+        self._prefix = base.raw_path.decode("ascii").rstrip("/")
+        timeouts = timeouts or Timeouts()
+        self._carrier = Given(transport, base, timeouts) if transport else _make_wire(base, timeouts, max_at_once)
         defaults = {"user-agent": f"batch/{__version__}", "accept": "application/json", "accept-encoding": "gzip"}
-        self._headers = check_headers({"host": self._base.netloc.decode("ascii"), **defaults, **(headers or {})})
-        self._timeout_extension = self._timeouts.as_extension()
-        self._goes_by_target = transport is None
+        self._headers = check_headers({"host": base.netloc.decode("ascii"), **defaults, **(headers or {})})
 
     async def __aenter__(self) -> Self:
-        """Open the transport."""
-        await self._transport.__aenter__()
+        """Open the way to the API."""
+        await self._carrier.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the transport and its connections."""
-        await self._transport.__aexit__(kind, error, trace)
+        """Close all connections."""
+        await self._carrier.close()
 
     async def exchange(self, call: Call, more: Mapping[str, str] | None = None) -> Reply | Lost:
         """Send `call` once, with `more` headers beside its own; UsageError if it would not leave as it is meant."""
         headers = self._headers | check_headers(call.headers) | check_headers(more or {})
-        request = self._build(call, headers)
-        began = anyio.current_time()
-        answer = await self._answer(request, call.max_bytes, began)
+        content = call.content or b""
+        if call.content is not None:
+            headers.setdefault("content-type", (b"content-type", b"application/json"))
+            headers["content-length"] = (b"content-length", b"%d" % len(content))
+        target, began = self._target(call), anyio.current_time()
+        answer = await self._carrier.carry(call.method, target, [*headers.values()], content, call.max_bytes)
         seconds = anyio.current_time() - began
         if isinstance(answer, Lost):
             return replace(answer, seconds=seconds)
@@ -89,72 +103,20 @@ class Session:
         status, received, body, is_truncated = answer
         return Reply(status, received, without_secrets(body, secrets), is_truncated, seconds)
 
-    async def _answer(self, request: httpx.Request, max_bytes: int, began: float) -> _Received | Lost:
-        status: int | None = None
-        with anyio.CancelScope(deadline=began + self._timeouts.total):
-            try:
-                response = await self._transport.handle_async_request(request)
-                status = response.status_code
-                return await _read(response, max_bytes)
-            except httpx.TransportError as error:
-                return explain(error, self._timeouts, status)
-        return out_of_time(self._timeouts, status)
-
-    def _build(self, call: Call, headers: dict[str, RawHeader]) -> httpx.Request:
+    def _target(self, call: Call) -> str:
+        """Return path and query, of which every byte leaves as it is."""
         target = self._prefix + call.path
         if call.query:
             target += "?" + urlencode(call.query, quote_via=quote)
-        if call.content is not None:
-            headers.setdefault("content-type", (b"content-type", b"application/json"))
-            headers["content-length"] = (b"content-length", b"%d" % len(call.content))
-        return httpx.Request(
-            call.method,
-            self._url(target),
-            headers=list(headers.values()),
-            stream=httpx.ByteStream(call.content or b""),  # unlike content=, costs no second pass over the headers
-            extensions={"timeout": self._timeout_extension, "target": target.encode("ascii")},
-        )
-
-    def _url(self, target: str) -> httpx.URL:
-        """Return the URL for `target`, of which every byte leaves as it is; parsing one costs as much as sending."""
-        if is_exact(target):
-            if self._goes_by_target:
-                return self._base
-            url = self._base.copy_with(raw_path=target.encode("ascii"))
-            if url.raw_path == target.encode("ascii"):
-                return url
-        raise UsageError(f"the path {target!a} would not leave as it is meant")
+        if not is_exact(target):
+            raise UsageError(f"the path {target!a} would not leave as it is meant")
+        return target
 
 
-def _make_transport(base: httpx.URL, max_at_once: int) -> httpx.AsyncBaseTransport:
-    from batch.transport.wire import WireTransport  # aiohttp is slow to import, and a given transport needs none of it
+def _make_wire(base: httpx.URL, timeouts: Timeouts, max_at_once: int) -> Carrier:
+    from batch.transport.wire import Wire  # aiohttp is slow to import, and a given transport needs none of it
 
-    return WireTransport(base, max_at_once=max_at_once)
-
-
-async def _read(response: httpx.Response, max_bytes: int) -> _Received:
-    try:
-        headers = read_headers(response.headers)
-        if response.is_stream_consumed:  # a transport that brings answers whole and decoded, as httpx.MockTransport
-            body, is_truncated = response.content[:max_bytes], len(response.content) > max_bytes
-        else:
-            body, is_truncated = await _collect(response, Bounded(max_bytes, headers.get("content-encoding", "")))
-    finally:
-        await response.aclose()
-    return response.status_code, headers, body, is_truncated
-
-
-async def _collect(response: httpx.Response, bounded: Bounded) -> tuple[bytes, bool]:
-    chunks = aiter(cast(httpx.AsyncByteStream, response.stream))  # not aiter_raw(), which costs more than it adds
-    try:
-        async for chunk in chunks:
-            bounded.feed(chunk)
-            if bounded.is_full:
-                break
-    finally:
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
-    return bounded.body, bounded.is_truncated
+    return Wire(base, timeouts, max_at_once=max_at_once)
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, RawHeader]:

@@ -1,129 +1,202 @@
-"""The httpx transport used outside of tests: httpx's requests and responses over aiohttp's connections.
+"""The wire, used outside of tests: our requests over connections that aiohttp makes, keeps and parses.
 
-The stock httpx pool scans all its connections for every request; this one does not (tests/benchmarks/transports.py).
-What aiohttp would do differently from what was asked is switched off here: repeating a request on a new connection,
-following redirects, cookies, .netrc, decompression without bounds, folding paths. Errors say whether the request had
-begun to leave: `httpx.ConnectError` and its like only if not one byte of it did.
+Neither httpx's pool, which scans all its connections for every request, nor aiohttp's client, which costs as much as
+everything else together (tests/benchmarks/transports.py), but aiohttp's connector and parser alone. Each request leaves
+byte for byte as it is given, once: nothing here repeats it, follows a redirect, keeps a cookie, or folds a path.
+`sent="no"` only if not one byte of it left.
 """
 
 import asyncio
 import os
 import select
 import ssl
-from collections.abc import AsyncIterator
-from functools import lru_cache
-from types import TracebackType
-from typing import Self
+from collections.abc import Sequence
 from weakref import WeakSet
 
 import aiohttp
 import httpx
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from batch.errors import SettingsError
-from batch.transport.lost import BrokeOffError
+from batch.transport.lost import BrokeOffError, Lost, Timeouts, explain, out_of_time
 from batch.transport.proxy import Proxy, find_proxy
+from batch.transport.reply import Bounded, RawHeader, Received, read_headers
 
 # Below the 5 s after which Node and uvicorn close an idle connection: a request that crosses such a closing on its
 # way is a "maybe".
 KEEPALIVE_SECONDS = 4.0
-# A body up to here fits into the buffers of an idle connection, so that writing it cannot block.
-_SMALL_BODY = 32 * 1024
 _LOOP_TURNS_TO_SETTLE = 4
+_LOOKS_AT_WRITING = 10
+"""How often, within the time for a silence, it is looked whether the server still takes a large body."""
 
 _used_before: WeakSet[ResponseHandler] = WeakSet()
 
 
-class WireTransport(httpx.AsyncBaseTransport):
-    """Sends each request once, on asyncio, to the one origin that it was made for."""
+class Wire:
+    """Carries exchanges with the one origin that it was made for, on asyncio."""
 
-    def __init__(self, base: httpx.URL, *, max_at_once: int) -> None:
+    def __init__(self, base: httpx.URL, timeouts: Timeouts, *, max_at_once: int) -> None:
         """Look up the proxy and the trusted certificates for `base`; SettingsError if they cannot be used."""
-        self._origin = f"{base.scheme}://{base.netloc.decode('ascii')}"
+        self._host = base.netloc.decode("ascii")
+        self._origin = f"{base.scheme}://{self._host}"
+        self._timeouts, self._max_at_once = timeouts, max_at_once
+        self._connecting = aiohttp.ClientTimeout(total=None, connect=timeouts.connect)
         self._proxy = find_proxy(base)
         self._ssl = _trusted() if base.scheme == "https" else None
-        self._max_at_once = max_at_once
+        # A proxy that is not tunnelled through is told the whole address, and who asks.
+        is_told = self._proxy is not None and base.scheme == "http"
+        self._target_prefix = self._origin if is_told else ""
+        self._more_headers = b"".join(
+            b"%s: %s\r\n" % (name.encode("ascii"), value.encode("ascii"))
+            for name, value in (self._proxy.headers.items() if self._proxy and is_told else ())
+        )
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         """Open the pool; connections are made as they are needed."""
-        connector = aiohttp.TCPConnector(
+        self._connector = aiohttp.TCPConnector(
             limit=self._max_at_once, keepalive_timeout=KEEPALIVE_SECONDS, ssl=self._ssl or True
         )
-        self._client = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_Request,
-            middlewares=(self._send_once,),
-            auto_decompress=False,
-            trust_env=False,  # it would read .netrc, and look for the proxy anew for each request, in a thread
+        # What the connector wants to know about a request is the same for all of them.
+        self._whereto = aiohttp.ClientRequest(
+            "GET",
+            URL(self._origin),
+            loop=asyncio.get_running_loop(),
+            proxy=URL(self._proxy.url) if self._proxy else None,
+            proxy_headers={**self._proxy.headers, "Host": self._host} if self._proxy else None,
         )
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    async def close(self) -> None:
         """Close all connections."""
-        await self._client.close()
+        await self._connector.close()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; the answer's body is still to be read, as raw bytes."""
-        seconds = request.extensions["timeout"]
-        headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw]
-        if self._proxy and request.url.scheme == "http":
-            headers += self._proxy.headers.items()
-        content = await request.aread()
-        answer = await self._client.request(
-            request.method,
-            _exact_url(self._origin, request),
-            headers=headers,
-            data=_LargeBody(content, seconds["write"]) if len(content) > _SMALL_BODY else content or None,
-            allow_redirects=False,
-            timeout=_client_timeout(seconds["connect"], seconds["read"]),
-            proxy=self._proxy.url if self._proxy else None,
-            proxy_headers=self._proxy.headers if self._proxy else None,
-        )
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Answer(answer))
+    async def carry(
+        self, method: str, target: str, headers: Sequence[RawHeader], content: bytes, max_bytes: int
+    ) -> Received | Lost:
+        """Send one request, and read its answer as far as `max_bytes` of the body."""
+        began = asyncio.get_running_loop().time()
+        request = f"{method} {self._target_prefix}{target} HTTP/1.1\r\n".encode("ascii")
+        lines = [b"%s: %s\r\n" % header for header in headers]
+        request = b"".join((request, *lines, self._more_headers, b"\r\n", content))
+        try:
+            connection = await self._connect()
+        except httpx.TransportError as error:
+            return explain(error, self._timeouts, None)
+        exchange = _Exchange(connection, self._timeouts, began + self._timeouts.total)
+        try:
+            return await exchange.make(request, max_bytes)
+        except _OutOfTimeError:
+            return out_of_time(self._timeouts, exchange.status)
+        except (aiohttp.ClientError, OSError, HttpProcessingError) as error:
+            return explain(_after(error), self._timeouts, exchange.status)
+        finally:
+            exchange.end()
 
-    async def _send_once(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        """Keep aiohttp from repeating the request: it does so only after errors of its own kinds."""
+    async def _connect(self) -> Connection:
+        """Give a connection on which nothing is to be read; httpx.TransportError if there is none."""
         while True:
             try:
-                return await handler(request)
-            except _StaleError:
-                continue  # nothing has left; the pool forgets that connection and comes to its end
+                connection = await self._connector.connect(self._whereto, [], self._connecting)
             except (aiohttp.ClientError, OSError, HttpProcessingError) as error:
-                has_left = isinstance(request, _Request) and request.has_left
-                raise (_after(error) if has_left else _before(error, self._proxy)) from error
+                raise _before(error, self._proxy) from error
+            protocol = connection.protocol
+            try:
+                if protocol is not None and await _is_quiet(connection, protocol):
+                    _used_before.add(protocol)
+                    return connection
+            except BaseException:
+                connection.close()
+                raise
+            connection.close()
+            if protocol not in _used_before:
+                raise _before(aiohttp.ClientConnectionError("closed before it was used"), self._proxy)
+            # else nothing has left; the pool forgets that connection and comes to its end
 
 
-class _StaleError(Exception):
-    """A pooled connection turned out to be closed, or to hold bytes that nobody asked for."""
+class _Exchange:
+    """One request on its connection, and what came of it so far (`status`); `end()` is called in any case."""
+
+    __slots__ = ("_alarm", "_connection", "_deadline", "_left", "_loop", "_payload", "_protocol",
+                 "_timeouts", "_transport", "status")  # fmt: skip
+
+    def __init__(self, connection: Connection, timeouts: Timeouts, deadline: float) -> None:
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None:
+            raise RuntimeError("the connection is gone")
+        self._connection, self._protocol, self._transport, self._timeouts = connection, protocol, transport, timeouts
+        self._payload: StreamReader | None = None
+        self._loop = asyncio.get_running_loop()
+        self._deadline = deadline
+        self._alarm = self._loop.call_at(deadline, self._break_off, _OutOfTimeError)
+        self._left = 0
+        self.status: int | None = None
+
+    async def make(self, request: bytes, max_bytes: int) -> Received:
+        """Send the request and read the answer."""
+        self._send(request)
+        while True:
+            message, payload = await self._protocol.read()
+            if not 100 <= message.code <= 199 or message.code == 101:
+                break
+        self._payload, self.status = payload, message.code
+        headers = read_headers(message.raw_headers)
+        bounded = Bounded(max_bytes, headers.get("content-encoding", ""))
+        while not bounded.is_full and not payload.at_eof():
+            bounded.feed(await payload.readany())
+        if payload.at_eof() and not self._transport.get_write_buffer_size():
+            self._connection.release()
+        return message.code, headers, bounded.body, bounded.is_truncated
+
+    def end(self) -> None:
+        """Stop the clock; a connection that is not ready for the next request is closed."""
+        self._alarm.cancel()
+        self._connection.close()
+
+    def _send(self, request: bytes) -> None:
+        self._protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_timeout=self._timeouts.read)
+        self._transport.write(request)
+        self._left = self._transport.get_write_buffer_size()
+        if self._left:  # too large to leave at once
+            self._alarm.cancel()
+            self._look(self._loop.time())
+        else:
+            self._protocol.start_timeout()
+
+    # -- the clock ----------------------------------------------------------------------------------------------
+
+    def _break_off(self, kind: type[OSError]) -> None:
+        """Let whoever waits for the answer see this instead."""
+        error = kind()
+        self._protocol.set_exception(error)
+        if self._payload is not None:
+            self._payload.set_exception(error)
+
+    def _look(self, since: float) -> None:
+        """See every now and then whether the server still takes the body; `since` then it has taken nothing."""
+        now, left = self._loop.time(), self._transport.get_write_buffer_size()
+        if left < self._left:
+            self._left, since = left, now
+        if not left:
+            self._protocol.start_timeout()
+            self._alarm = self._loop.call_at(self._deadline, self._break_off, _OutOfTimeError)
+        elif now >= self._deadline:
+            self._break_off(_OutOfTimeError)
+        elif now - since >= self._timeouts.write:
+            self._break_off(_WriteTimeoutError)
+        else:
+            then = min(now + self._timeouts.write / _LOOKS_AT_WRITING, self._deadline)
+            self._alarm = self._loop.call_at(then, self._look, since)
 
 
-class _Request(aiohttp.ClientRequest):
-    """Looks at the connection before using it, and notes that the request has begun to leave."""
+class _OutOfTimeError(OSError):
+    """The whole exchange has taken too long."""
 
-    has_left = False
 
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        protocol = conn.protocol
-        if protocol is None or not await _is_quiet(conn, protocol):
-            if protocol in _used_before:
-                raise _StaleError
-            raise aiohttp.ClientConnectionError("closed before it was used")
-        _used_before.add(protocol)
-        response = await super().send(conn)
-        self.has_left = True
-        return response
+class _WriteTimeoutError(OSError):
+    """The server stopped taking bytes."""
 
 
 async def _is_quiet(conn: Connection, protocol: ResponseHandler) -> bool:
@@ -146,61 +219,6 @@ def _is_readable(conn: Connection) -> bool:
     poll = select.poll()
     poll.register(socket.fileno(), select.POLLIN)
     return bool(poll.poll(0))
-
-
-class _WriteTimeout(TimeoutError):
-    """The server stopped taking bytes."""
-
-
-class _LargeBody(aiohttp.Payload):
-    """A body in pieces, each of which must be taken within `seconds`; aiohttp itself would wait for ever."""
-
-    _value: bytes
-    _autoclose = True
-    _PIECE = 64 * 1024
-
-    def __init__(self, value: bytes, seconds: float) -> None:
-        super().__init__(value)
-        self._size = len(value)
-        self._seconds = seconds
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return self._value.decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        for start in range(0, len(self._value), self._PIECE):
-            try:
-                async with asyncio.timeout(self._seconds):
-                    await writer.write(self._value[start : start + self._PIECE])
-                    await writer.drain()
-            except TimeoutError as error:
-                raise _WriteTimeout from error
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        await self.write(writer)
-
-
-class _Answer(httpx.AsyncByteStream):
-    """The body as it comes in; closing it early closes the connection."""
-
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self  # no generator: one that is left half-way would be closed only when it is collected
-
-    async def __anext__(self) -> bytes:
-        try:
-            chunk = await self._answer.content.readany()
-        except (aiohttp.ClientError, OSError, HttpProcessingError) as error:
-            raise _after(error) from error
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
-
-    async def aclose(self) -> None:
-        if not self._answer.closed:
-            self._answer.close()
 
 
 def _before(error: Exception, proxy: Proxy | None) -> httpx.TransportError:
@@ -229,7 +247,7 @@ def _before(error: Exception, proxy: Proxy | None) -> httpx.TransportError:
 def _after(error: Exception) -> httpx.TransportError:
     """Translate an error of the time since the request began to leave."""
     match error:
-        case _WriteTimeout():
+        case _WriteTimeoutError():
             return httpx.WriteTimeout("the request was not taken in time")
         case TimeoutError():
             return httpx.ReadTimeout("no answer in time")
@@ -239,17 +257,6 @@ def _after(error: Exception) -> httpx.TransportError:
             return httpx.RemoteProtocolError("not an HTTP answer")
         case _:
             return httpx.ReadError("the connection was dropped")
-
-
-def _exact_url(origin: str, request: httpx.Request) -> URL:
-    """Return the URL for aiohttp, which would fold dot segments and re-quote in anything not marked as encoded."""
-    target = request.extensions.get("target", request.url.raw_path).decode("ascii")
-    return URL(origin + target, encoded=True)
-
-
-@lru_cache(maxsize=16)
-def _client_timeout(connect: float, read: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
 
 
 def _trusted() -> ssl.SSLContext:

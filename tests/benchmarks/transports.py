@@ -59,7 +59,7 @@ async def batch_session(url: str, width: int) -> AsyncIterator[Send]:
 
 @asynccontextmanager
 async def bare_aiohttp(url: str, width: int) -> AsyncIterator[Send]:
-    """Send with aiohttp alone: the floor under everything that is built on it."""
+    """Send with aiohttp's own client, of whose connections and parser batch makes use."""
     async with aiohttp.ClientSession(headers=HEADERS, connector=aiohttp.TCPConnector(limit=width)) as client:
 
         async def send(number: int) -> int:
