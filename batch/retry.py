@@ -225,7 +225,7 @@ class Breaker:
         self.paused_until = -math.inf
         self.health = Health.GOING
 
-    def answered(self, now: float, started: float) -> Health:
+    def answered(self) -> Health:
         """Count an attempt that the API answered properly, be it with a rejection or a 429."""
         if self.health is not Health.STOPPED:
             self._same = self._failed = 0

@@ -172,6 +172,15 @@ def test_blocked_api_gets_one_probe_at_a_time() -> None:
     assert (one.blocked_since, one.earliest(probe + 0.1, "r")) == (None, probe + 0.1)
 
 
+def test_probe_that_was_not_made_after_all() -> None:
+    """An attempt that leaves the gate without being made lets another one probe at once."""
+    one = pacer()
+    answer(one, 0, 429, Retry_After="30")
+    (probe,) = start_all(one, 0, 1)
+    one.withdrawn(probe)
+    assert probe == one.earliest(probe, "r")
+
+
 @pytest.mark.parametrize("status", [429, 500, None])
 def test_probe_that_fails_is_followed_by_another_one_later(status: int | None) -> None:
     """Probes of a blocked API come ever more seldom, at least a tenth of the blocked time apart."""

@@ -218,7 +218,7 @@ def test_breaker_forgets_at_any_proper_answer() -> None:
     breaker = Breaker()
     for _ in range(10):
         assert failing(breaker, 19, "500") is Health.GOING
-        breaker.answered(0, 0)
+        breaker.answered()
 
 
 def test_breaker_pauses_after_a_hundred_failures_for_any_cause() -> None:
@@ -233,14 +233,14 @@ def test_breaker_stops_when_the_probe_fails_too() -> None:
     failing(breaker, 20, "500")
     assert breaker.failed(3, 2, "500") is Health.PAUSED
     assert breaker.failed(16, 15, "no answer came") is Health.STOPPED
-    assert (breaker.cause, breaker.answered(17, 16)) == ("no answer came", Health.STOPPED)
+    assert (breaker.cause, breaker.answered()) == ("no answer came", Health.STOPPED)
 
 
 def test_breaker_goes_on_when_the_probe_succeeds() -> None:
     """After the pause one attempt decides: it succeeds, and the count begins anew."""
     breaker = Breaker(pause=15)
     failing(breaker, 20, "500")
-    assert (breaker.answered(16, 15), failing(breaker, 19, "500")) == (Health.GOING, Health.GOING)
+    assert (breaker.answered(), failing(breaker, 19, "500")) == (Health.GOING, Health.GOING)
 
 
 @pytest.mark.parametrize(

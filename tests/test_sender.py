@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -89,9 +90,10 @@ class Book:
     intents: list[Intent] = field(default_factory=list)
     fates: dict[int, Fate] = field(default_factory=dict)
     error: JournalError | None = None
+    seconds: float = 0.001
 
     async def intend(self, intent: Intent) -> None:
-        await anyio.sleep(0.001)
+        await anyio.sleep(self.seconds)
         if self.error:
             raise self.error
         self.intents.append(intent)
@@ -312,6 +314,21 @@ async def test_retry_after_is_waited_in_full() -> None:
     assert 1 == d.tally["throttled"]
 
 
+async def test_retry_after_while_the_disk_is_slow() -> None:
+    """A Retry-After that comes while an attempt is being written down holds that one back, too."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        return refuse(429, Retry_After="40") if count == 1 else done(request)
+
+    async with desk(script) as d, anyio.create_task_group() as tasks:
+        d.book.seconds = 0.5
+        tasks.start_soon(d.send, 2)
+        await anyio.sleep(0.3)  # the refusal comes at 0.58
+        assert [UPDATED] == await d.send(3)
+    assert (3, True) == (len(d.api.asked), all(40 <= at - d.api.times[0] for at in d.api.times[1:]))
+    assert [(2, 1), (2, 2), (3, 1)] == sorted((intent.number, intent.attempts) for intent in d.book.intents)
+
+
 async def test_retry_after_of_a_conflict() -> None:
     """A 409 with Retry-After means that the first try still runs: wait, and repeat it with the same key."""
     async with desk(first(2, refuse(409, Retry_After="7"))) as d:
@@ -332,6 +349,18 @@ async def test_too_long_a_wait() -> None:
         assert [UNSENT] * 3 == await d.send(2, 3, 4)
     assert "The API asks to wait 42 min (Retry-After), longer than --max-wait 300." == d.stop.reason
     assert (1, [(UNSENT, ["too many requests (429)"])]) == (len(d.api.asked), list(d.book.told().values()))
+
+
+async def test_blocked_for_too_long() -> None:
+    """An API that refuses everything for longer than --max-wait, and says nothing of the time, stops the run."""
+    async with desk(always(refuse(429)), max_wait=60, max_attempts=100) as d:
+        outcomes = await d.send_all(range(2, 102), workers=16)
+    said = re.fullmatch(
+        r"The API has refused everything for (\d+) s \(429\), longer than --max-wait 60\.", d.stop.reason
+    )
+    assert said is not None
+    assert 60 <= int(said[1]) <= 75
+    assert {UNSENT: 100} == outcomes
 
 
 async def test_retries_of_a_whole_run_are_bounded() -> None:
@@ -677,6 +706,16 @@ async def test_after_the_stop_nothing_starts() -> None:
         d.stop.put_up("Enough.")
         assert [UNSENT] == await d.send(2)
     assert ([], [], {}) == (d.api.asked, d.book.intents, d.book.fates)
+
+
+async def test_stop_while_the_disk_is_slow() -> None:
+    """What is only just written down when the stop comes does not leave, and the book says so."""
+    async with desk(lambda request, count: done(request)) as d, anyio.create_task_group() as tasks:
+        d.book.seconds = 0.5
+        tasks.start_soon(put_up_later, d.stop, 0.2)
+        assert [UNSENT] == await d.send(2)
+    assert ([], [1]) == (d.api.asked, [intent.attempts for intent in d.book.intents])
+    assert {2: Fate(2, "2", UNSENT, None, 1)} == d.book.fates
 
 
 async def test_first_reason_counts() -> None:

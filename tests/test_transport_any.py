@@ -103,25 +103,12 @@ def on_virtual_clock() -> tuple[str, dict[str, object]]:
 async def test_the_whole_time_is_bounded() -> None:
     """An answer that always goes on ends after `total` seconds, on the clock of the event loop."""
     stream = Stream(lambda: None, pause=1)
+    began = anyio.current_time()
     answer = await exchange(lambda _: httpx.Response(200, stream=stream), total=90)
+    assert anyio.current_time() - began == pytest.approx(90)
     assert isinstance(answer, Lost)
     assert (answer.kind, answer.cause, answer.status) == (Kind.TOTAL_TIMEOUT, "no whole answer within 90 s", 200)
-    assert answer.seconds == pytest.approx(90)
     assert stream.is_closed
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", [on_virtual_clock()], ids=["trio"])
-async def test_the_seconds_are_those_of_the_exchange() -> None:
-    """A reply says how long it took, on the same clock."""
-
-    async def handler(_: httpx.Request) -> httpx.Response:
-        await anyio.sleep(2.5)
-        return httpx.Response(204)
-
-    async with Session("https://test", transport=httpx.MockTransport(handler)) as session:
-        answer = await session.exchange(CALL)
-    assert answer.seconds == pytest.approx(2.5)
 
 
 @pytest.mark.anyio

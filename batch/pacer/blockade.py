@@ -49,6 +49,11 @@ class Blockade:
         """Send a probe."""
         self._probe = now
 
+    def withdrawn(self, started: float) -> None:
+        """The attempt that started then was not made after all."""
+        if self.is_probe(started):
+            self._probe = None
+
     def is_probe(self, started: float) -> bool:
         """Return whether the attempt that started then is the probe, not one from before the blockade."""
         return self.since is not None and self._probe is not None and started >= self._probe

@@ -111,10 +111,19 @@ class Gate:
         """Tell the pacer what came of an attempt; None = no answer."""
         self.pacer.answered(self._clock(), route=route, started=started, status=status, headers=headers)
 
+    def withdrawn(self, started: float) -> None:
+        """Tell the pacer that the attempt that entered then leaves without having been made."""
+        self.pacer.withdrawn(started)
+
     def longest_wait(self, route: str) -> float:
         """Return how many seconds from now the pacer permits the next start on this route (the queue not counted)."""
         now = self._clock()
         return self.pacer.earliest(now, route) - now
+
+    def is_open(self, route: str) -> bool:
+        """Return whether an attempt on this route could enter now, without waiting."""
+        now = self._clock()
+        return bool(self._free) and not self._lines and self.pacer.earliest(now, route) <= now
 
     async def _enter(self, route: str, is_retry: bool) -> float:
         await checkpoint_if_cancelled()

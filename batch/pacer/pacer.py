@@ -109,6 +109,10 @@ class Pacer:
         else:
             self._controller.accepted(now, started)
 
+    def withdrawn(self, started: float) -> None:
+        """Forget that the attempt that entered then was the probe: another one may be, at once."""
+        self._controller.blockade.withdrawn(started)
+
     def pause(self, until: float) -> None:
         """Let nobody start before then."""
         self.paused_until = max(self.paused_until, until)

@@ -30,6 +30,7 @@ CUT_SHORT: Final = Lost("maybe", "batch was ended before an answer came", Kind.T
 NOT_ANSWERED: Final = judge(None, {}, None, sent="maybe")
 """What is known of an attempt from the moment that its bytes may leave."""
 NEVER: Final = Judgement(Verdict.AGAIN, "it was not sent", is_rate=True)
+FINAL = frozenset({Verdict.DONE, Verdict.REFUSED})
 TIMEOUTS = frozenset({Kind.READ_TIMEOUT, Kind.WRITE_TIMEOUT, Kind.CONNECT_TIMEOUT, Kind.TOTAL_TIMEOUT})
 
 
@@ -104,9 +105,8 @@ class Caller:
     ) -> Answer:
         """Attempt `call` until it is done, refused, stopped, or the attempts are used up."""
         run = _Attempts(self, call, rules, is_own, before_attempt, before_retry)
-        with self.stop.waiting() as scope:
-            await run.to_the_end()
-        return run.answer(is_cut=run.is_cut or scope.cancelled_caught)
+        await run.to_the_end()
+        return run.answer()
 
 
 class _Attempts:
@@ -124,63 +124,96 @@ class _Attempts:
         self._caller, self._call, self._rules, self._is_own = caller, call, rules, is_own
         self._before_attempt, self._before_retry = before_attempt, before_retry
         self._has_renewed = self._is_settled = self.is_cut = False
+        self._headers: Mapping[str, str] | None = None
         self._reply: Reply | Lost | None = None
         self._judgement = NEVER
-        self._number = 0
+        self._number = self._written = 0
         self._is_in_doubt = self._has_arrived = False
 
-    def answer(self, *, is_cut: bool = False) -> Answer:
+    def answer(self) -> Answer:
         is_in_doubt = self._is_in_doubt or self._judgement.is_unknown
         return Answer(
-            self._reply, self._judgement, self._number, is_cut, self._is_settled, is_in_doubt, self._has_arrived
+            self._reply, self._judgement, self._number, self.is_cut, self._is_settled, is_in_doubt, self._has_arrived
         )
 
     async def to_the_end(self) -> None:
-        while (headers := await self._headers()) is not None:
-            while not await self._has_attempted(headers):
+        """Attempt until that is over; only who has to wait needs a scope for the stop sign, which costs as much."""
+        if await self._is_over_at_once():
+            return
+        with self._caller.stop.waiting() as scope:
+            await self._go_on()
+        self.is_cut |= scope.cancelled_caught
+
+    async def _is_over_at_once(self) -> bool:
+        """Make the first attempt if it need not wait; false when anything is to be waited for."""
+        caller = self._caller
+        if caller.stop.is_up or not await self._is_known() or not self._is_way_free():
+            return False
+        await self._has_passed_gate(is_probe=False)
+        return self._judgement.verdict in FINAL and await self._is_over()
+
+    def _is_way_free(self) -> bool:
+        caller = self._caller
+        return not caller.stop.is_up and caller.breaker.health is Health.GOING and caller.gate.is_open(self._call.route)
+
+    async def _go_on(self) -> None:
+        if self._number and await self._is_over():
+            return
+        while await self._is_known():
+            while not await self._has_attempted():
                 pass
-            if await self._is_over(headers):
+            if await self._is_over():
                 return
         self.is_cut = True
 
-    async def _headers(self) -> Mapping[str, str] | None:
-        if self._is_own:
-            return {}
+    async def _is_known(self) -> bool:
+        """Get the account's headers; false when that stops the run."""
         try:
-            return await self._caller.account.headers(self._caller.log_in)
+            self._headers = {} if self._is_own else await self._caller.account.headers(self._caller.log_in)
         except StoppedError as error:
             self._caller.stop.put_up(str(error))
-            return None
+            return False
+        return True
 
-    async def _has_attempted(self, headers: Mapping[str, str]) -> bool:
+    async def _has_attempted(self) -> bool:
         """Make the next attempt, alone while the breaker has the run paused; false when that changed meanwhile."""
         caller = self._caller
         if caller.breaker.health is Health.GOING:
-            return await self._has_passed_gate(headers, is_probe=False)
+            return await self._has_passed_gate(is_probe=False)
         async with caller._probe:
             if caller.breaker.health is not Health.PAUSED:
                 return False  # another one's probe has told
             await anyio.sleep_until(caller.breaker.paused_until)
-            return await self._has_passed_gate(headers, is_probe=True)
+            return await self._has_passed_gate(is_probe=True)
 
-    async def _has_passed_gate(self, headers: Mapping[str, str], *, is_probe: bool) -> bool:
+    async def _has_passed_gate(self, *, is_probe: bool) -> bool:
         caller, number = self._caller, self._number + 1
         self._stop_if_paused_too_long()
-        async with caller.gate.attempt(self._call.route, number > 1) as started:
-            if not is_probe and caller.breaker.health is not Health.GOING:
-                return False  # the pause began while this one waited
-            with caller.stop.in_flight() as flight:
-                if self._before_attempt is not None:
-                    await self._before_attempt(number)
+        async with caller.gate.attempt(self._call.route, number > 1) as entered:
+            with caller.stop.in_flight():
+                started = await self._ready_at(entered, number, is_probe)
+                if started is None:
+                    caller.gate.withdrawn(entered)
+                    return False
                 caller.count("attempts")
                 if number == 1:
                     caller.count("requests")
-                started = max(started, anyio.current_time())
                 self._number, self._reply, self._judgement = number, CUT_SHORT, NOT_ANSWERED
-                reply = await caller.session.exchange(self._call, headers)
-            if not flight.cancelled_caught:
-                self._note(reply, started)
+                self._note(await caller.session.exchange(self._call, self._headers), started)
         return True
+
+    async def _ready_at(self, now: float, number: int, is_probe: bool) -> float | None:
+        """See that the attempt is written down, and give the time; None: it must not leave, now or any more."""
+        if self._before_attempt is not None and self._written < number and self._may_leave(now, is_probe):
+            await self._before_attempt(number)
+            self._written, now = number, anyio.current_time()
+        return now if self._may_leave(now, is_probe) else None
+
+    def _may_leave(self, now: float, is_probe: bool) -> bool:
+        """Look whether a pause or a stop began while this one waited, be it for the gate or for the disk."""
+        caller = self._caller
+        is_going = is_probe or caller.breaker.health is Health.GOING
+        return is_going and not caller.stop.is_up and caller.gate.pacer.paused_until <= now
 
     def _note(self, reply: Reply | Lost, started: float) -> None:
         caller = self._caller
@@ -193,12 +226,11 @@ class _Attempts:
         if reply.status == 429:
             caller.count("throttled")
         if judgement.verdict is not Verdict.AGAIN or judgement.is_rate:
-            caller.breaker.answered(anyio.current_time(), started)
-            return
-        if caller.breaker.failed(anyio.current_time(), started, judgement.cause) is Health.STOPPED:
+            caller.breaker.answered()
+        elif caller.breaker.failed(anyio.current_time(), started, judgement.cause) is Health.STOPPED:
             caller.stop.put_up(f"The API does not work at the moment: {self.answer().cause}, time after time.")
 
-    async def _is_over(self, headers: Mapping[str, str]) -> bool:
+    async def _is_over(self) -> bool:
         judgement = self._judgement
         match judgement.verdict:
             case Verdict.DONE:
@@ -208,16 +240,16 @@ class _Attempts:
             case Verdict.REFUSED:
                 return True
             case Verdict.STOP:
-                return not await self._could_renew(headers)
+                return not await self._could_renew()
             case Verdict.AGAIN:
                 return await self._gives_up(judgement)
 
-    async def _could_renew(self, headers: Mapping[str, str]) -> bool:
+    async def _could_renew(self) -> bool:
         """Log in again after the first 401; whatever else says stop, stops the run."""
         if self.answer().status == 401 and not self._has_renewed and not self._is_own:
             self._has_renewed = True
             try:
-                if await self._caller.account.renew(self._caller.log_in, headers):
+                if await self._caller.account.renew(self._caller.log_in, self._headers or {}):
                     return True
             except StoppedError as error:
                 self._caller.stop.put_up(str(error))
@@ -252,9 +284,16 @@ class _Attempts:
         return True
 
     def _stop_if_paused_too_long(self) -> None:
-        paused = self._caller.gate.pacer.paused_until - anyio.current_time()
-        if math.isfinite(paused):
-            self._is_too_long(paused)
+        pacer, max_wait = self._caller.gate.pacer, self._caller.policy.max_wait
+        if math.isinf(pacer.paused_until) and pacer.blocked_since is None:
+            return
+        now = anyio.current_time()
+        self._is_too_long(pacer.paused_until - now)
+        if pacer.blocked_since is not None and now - pacer.blocked_since > max_wait:
+            since = minutes(now - pacer.blocked_since)
+            self._caller.stop.put_up(
+                f"The API has refused everything for {since} (429), longer than --max-wait {max_wait:g}."
+            )
 
 
 def _judge(reply: Reply | Lost, rules: Rules) -> Judgement:

@@ -80,26 +80,26 @@ class Sender:
         delivery = _Delivery(self, parcel, intent)
         answer = await self.caller.attempt_all(
             call,
-            rules=self.endpoint.rules.for_repeat() if intent.attempts else self.endpoint.rules,
+            rules=self.endpoint.rules.for_repeat() if delivery.tried else self.endpoint.rules,
             before_attempt=delivery.before_attempt,
             before_retry=delivery.was_applied if self._reads_before_retry(parcel) else None,
         )
-        return await self._conclude(parcel, answer, intent.attempts + answer.attempts, delivery)
+        return await self._conclude(parcel, answer, delivery.attempts, delivery)
 
     def _reads_before_retry(self, parcel: Parcel) -> bool:
         """With an idempotency key and no before-image, the key alone makes a repetition safe."""
         return self.read_back is not None and (parcel.before is not None or not self.endpoint.has_idempotency_keys)
 
     def _intent(self, parcel: Parcel) -> Intent:
-        """Make the intent, or take up the earlier one when it means the same request."""
+        """Make the intent of the next attempt, or take up the earlier one when it means the same request."""
         body = self.endpoint.body(parcel.fields, parcel.record)
         change, earlier = parcel.change, parcel.earlier
         if earlier is not None and earlier.body == body:
-            return earlier
+            return replace(earlier, attempts=earlier.attempts + 1)
         key = str(uuid.uuid4()) if self.endpoint.has_idempotency_keys else None
         record = parcel.record or {}
         return Intent(
-            change.number, change.id, key, 0, parcel.fields, parcel.before, body,
+            change.number, change.id, key, 1, parcel.fields, parcel.before, body,
             name=str(record.get("name") or ""), wholes=self.endpoint.wholes_of(parcel.fields, record),
         )  # fmt: skip
 
@@ -113,6 +113,8 @@ class Sender:
             return await self._settle_refused(parcel, answer, attempts, delivery)
         is_unsent = verdict is Verdict.STOP or (answer.judgement.is_rate and (answer.is_cut or self.caller.stop.is_up))
         if is_unsent and not answer.attempts:
+            if attempts > delivery.tried:  # it is written down that it would leave, and it did not
+                return self._settle(parcel, Outcome.UNSENT, None, attempts, [])
             return Outcome.UNSENT  # a row without a fate is unsent
         if answer.is_in_doubt or parcel.is_in_doubt:
             return await self._settle_unknown(parcel, answer, attempts, delivery)
@@ -240,10 +242,13 @@ class _Delivery:
 
     def __init__(self, sender: Sender, parcel: Parcel, intent: Intent) -> None:
         self._sender, self._parcel, self._intent = sender, parcel, intent
+        self.tried = self.attempts = intent.attempts - 1
+        """How many attempts are written down: by earlier parts of the run, and by now."""
 
     async def before_attempt(self, number: int) -> None:
         """Write the intent, with the number of this attempt."""
-        intent = replace(self._intent, attempts=self._intent.attempts + number)
+        self.attempts = self.tried + number
+        intent = self._intent if number == 1 else replace(self._intent, attempts=self.attempts)
         await self._sender.book.intend(intent)
 
     async def record_now(self) -> Record | None:

@@ -37,7 +37,6 @@ class Lost:
     sent: Literal["no", "maybe"]
     cause: str
     kind: Kind
-    seconds: float = 0.0
     status: int | None = None
 
 

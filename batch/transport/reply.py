@@ -19,7 +19,6 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     is_truncated: bool = False
-    seconds: float = 0.0
 
     @cached_property
     def json(self) -> object:

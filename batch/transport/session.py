@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import TracebackType
 from typing import Protocol, Self
 from urllib.parse import quote, urlencode
 
-import anyio
 import httpx
 
 from batch import __version__
@@ -94,14 +93,13 @@ class Session:
         if call.content is not None:
             headers.setdefault("content-type", (b"content-type", b"application/json"))
             headers["content-length"] = (b"content-length", b"%d" % len(content))
-        target, began = self._target(call), anyio.current_time()
-        answer = await self._carrier.carry(call.method, target, [*headers.values()], content, call.max_bytes)
-        seconds = anyio.current_time() - began
+        raw = list(headers.values())
+        answer = await self._carrier.carry(call.method, self._target(call), raw, content, call.max_bytes)
         if isinstance(answer, Lost):
-            return replace(answer, seconds=seconds)
+            return answer
         secrets = (call.secret, *(headers[name][1].decode("ascii") for name in SECRET_HEADERS if name in headers))
         status, received, body, is_truncated = answer
-        return Reply(status, received, without_secrets(body, secrets), is_truncated, seconds)
+        return Reply(status, received, without_secrets(body, secrets), is_truncated)
 
     def _target(self, call: Call) -> str:
         """Return path and query, of which every byte leaves as it is."""
