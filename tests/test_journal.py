@@ -464,19 +464,19 @@ def test_disk_refuses_while_the_next_group_gathers(journal: Journal) -> None:
     assert ["told"] == late
 
 
-@pytest.mark.anyio
-async def test_intent_again(journal: Journal) -> None:
-    """An attempt's number replaces the one before; another body is kept beside what was begun with."""
-    for one in (
-        intent(attempts=1),
-        intent(attempts=2),
-        intent(attempts=1, body={"name": "Zoe"}, before={"name": "Zoë"}),
-    ):
-        journal._waiting.intents.append(one)
+def test_intent_again(path: Path) -> None:
+    """An attempt's number replaces the one before; what a later part sends is kept beside what was begun with."""
+    with Journal.create(path, {}) as journal:
+        for attempts in (1, 2):
+            journal._waiting.intents.append(intent(attempts=attempts))
+            journal.flush()
+    with Journal.open(path) as journal:
+        journal._waiting.intents.append(intent(attempts=1, body={"name": "Zoe"}, before={"name": "Zoë"}))
         journal.flush()
-    (found,) = journal.iter_intents()
+        (found,) = journal.iter_intents()
+        last = journal.intent(2)
     assert ([(2, {"name": "x"}), (1, {"name": "Zoë"})], None) == ([(i.attempts, i.before) for i in found[0]], found[1])
-    assert {"name": "Zoe"} == journal.intent(2).body  # type: ignore[union-attr]  # it is there
+    assert {"name": "Zoe"} == last.body  # type: ignore[union-attr]  # it is there
 
 
 JSON = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.lists(st.text(), max_size=2)

@@ -61,6 +61,8 @@ class Journal(Records):
         self._waiting = _Batch()
         self._wake = anyio.Event()
         self._written = anyio.Event()
+        self._goes_on = False
+        """There are intents of an earlier part of the run."""
         self.error: JournalError | None = None
         self.counts: Counter[Outcome] = Counter()
         """Rows by outcome, counted after their commit; rows to retry count once they are settled anew."""
@@ -107,6 +109,7 @@ class Journal(Records):
                 journal.put_meta({OPEN: True})
                 journal._db.execute("PRAGMA wal_checkpoint(FULL)")
                 journal._recount()
+                journal._goes_on = journal.has_intents()
             except sqlite3.Error as error:
                 raise damaged(path, error) from error
             stack.pop_all()  # all is well: it stays open
@@ -235,7 +238,12 @@ class Journal(Records):
             (i.number, i.id, i.key, i.attempts, *map(_text, (i.fields, i.before, i.body)), i.name, _text(i.wholes))
             for i in intents
         ]
-        # a resumed run may send something else than it began with: what the record was before that stays known
+        if self._goes_on:
+            self._keep_earlier(rows)
+        self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _keep_earlier(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """A resumed run may send something else than it began with: what the record was before that stays known."""
         self._db.executemany(
             f"INSERT INTO earlier({INTENT}) SELECT {INTENT} FROM intent WHERE number = ? AND body <> ?",  # noqa: S608 - only columns
             [(row[0], row[6]) for row in rows],
@@ -246,7 +254,6 @@ class Journal(Records):
             "AND EXISTS (SELECT 1 FROM intent i WHERE i.number = fate.row AND i.body <> ?)",
             [(row[0], row[6]) for row in rows if row[3] == 1],
         )
-        self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _write_fates(self, fates: Sequence[tuple[int, Fate]]) -> None:
         rows = [
