@@ -302,22 +302,20 @@ class DualEntryCustomers(Endpoint):
 
 
 def _whole_address(parts: Mapping[str, Any], whole: str, current: Record | None) -> dict[str, Any]:
-    known = current.get(whole) if current else None
-    kept = {
-        part: known[part]
-        for part in (*REQUIRED_PARTS, *OPTIONAL_PARTS)
-        if isinstance(known, Mapping) and known.get(part) is not None
-    }
+    shown = current.get(whole) if current else None
+    known: Mapping[str, Any] = shown if isinstance(shown, Mapping) else {}
+    kept = {part: known[part] for part in (*REQUIRED_PARTS, *OPTIONAL_PARTS) if known.get(part) is not None}
     # a cleared part reads back as "", and only `name` may be null inside an address
     given = {part: "" if value is None and part != "name" else value for part, value in parts.items()}
-    missing = [part for part in REQUIRED_PARTS if part not in kept | given]
+    made = kept | given
+    missing = [part for part in REQUIRED_PARTS if part not in made]
     if missing:
         listed = ", ".join(f"{whole}.{part}" for part in missing)
         raise ConflictError(
             f"{whole}.{next(iter(parts))}",
             f"needs {listed} in the same row (no current address is there to take them from)",
         )
-    return kept | given
+    return made
 
 
 def _custom_item(name: str, value: Any) -> dict[str, Any]:
