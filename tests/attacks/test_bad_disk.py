@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.attacks.judge import Score, attack, count_calls, judge
-from tests.attacks.test_kill_points import ROWS, command
+from tests.attacks.cases import make_case
+from tests.attacks.judge import Score, attack, count_calls
+from tests.attacks.test_kill_points import AT_ONCE, ROWS
 from tests.shell import DUALENTRY, Api, Shell
 
 DISK_CALLS = ("pwrite64", "fsync", "fdatasync", "ftruncate", "rename")
@@ -16,13 +17,13 @@ def fail_at(shell: Shell, api: Api, points: list[tuple[str, int]], error: str) -
     """Let each of the calls fail once, run again, and judge."""
     score = Score()
     for call, number in points:
-        sheet = shell.sheet(api.names(ROWS), f"{error}-{call}-{number}.csv")
-        code = attack(shell, command(api, sheet, DUALENTRY), call, number, f"error={error}")
+        case = make_case(shell, api, DUALENTRY, f"{error}-{call}-{number}", ROWS, AT_ONCE)
+        code = attack(shell, case.command, call, number, f"error={error}")
         score.tries += 1
         score.killed += code != 0
         if code not in CODES:
             score.untrue.append(f"{call} {number} {error}: exit {code}")
-        judge(shell, api, command(api, sheet, DUALENTRY), sheet, score, f"{call} {number} {error}")
+        case.judge(score)
     return score
 
 
@@ -37,8 +38,8 @@ def test_some_failures(shell: Shell, api: Api, error: str) -> None:
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_every_failure(shell: Shell, api: Api, error: str) -> None:
     """A disk that fails at any write or sync costs nothing but another start."""
-    sheet = shell.sheet(api.names(ROWS), "whole.csv")
-    counts = count_calls(shell, command(api, sheet, DUALENTRY), shell.folder / "strace.log")
+    case = make_case(shell, api, DUALENTRY, "whole", ROWS, AT_ONCE)
+    counts = count_calls(shell, case.command, shell.folder / "strace.log")
     points = [(call, number) for call in DISK_CALLS for number in range(1, counts[call] + 1)]
     score = fail_at(shell, api, points, error)
     print(score.line(f"{error} at every write and sync"))  # noqa: T201 - the table of attacks

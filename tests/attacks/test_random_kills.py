@@ -4,7 +4,6 @@ import os
 import random
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from batch.sandbox import SandboxOptions, start
-from tests.attacks.judge import RESUMES, Score, judge
-from tests.shell import DUALENTRY, VAYU, Api, Shell, results
+from tests.attacks.cases import WHAT, make_case
+from tests.attacks.judge import Score
+from tests.shell import DUALENTRY, Api, Shell, results
 
 KILLS = int(os.environ.get("ATTACK_KILLS", "200"))
 MAX_KILLS_OF_ONE = 4
+AT_ONCE = 8
 DICE = random.Random(6)  # noqa: S311 - no secret
 
 
@@ -42,95 +43,31 @@ def kill_often(shell: Shell, command: list[object], kills: int, score: Score, lo
             return
 
 
-def take(shell: Shell, command: list[object]) -> float:
-    """Run a command to its end; gives the seconds that it took."""
-    began = time.monotonic()
-    assert 0 == shell.run(*command).code
-    return time.monotonic() - began
-
-
-def command_on(sheet: Path, api: Api, endpoint: str = DUALENTRY) -> list[object]:
-    return ["update", sheet, "-e", endpoint, *api.options, "--max-at-once", 8]
-
-
-def kill_updates(shell: Shell, api: Api, rows: int, kills: int, endpoint: str) -> Score:
-    """Kill updates until there were so many kills, and judge each."""
+def kill_all(shell: Shell, api: Api, what: str, rows: int, kills: int) -> Score:
+    """Kill runs until there were so many kills, and judge each."""
     score = Score()
-    longest = take(shell, command_on(shell.sheet(api.names(rows, endpoint), "whole.csv"), api, endpoint))
+    began = time.monotonic()
+    assert 0 == shell.run(*make_case(shell, api, what, "whole", rows, AT_ONCE).command).code
+    longest = max(time.monotonic() - began, 0.5)
     while score.tries < kills:
-        sheet = shell.sheet(api.names(rows, endpoint), f"{score.tries}.csv")
-        command = command_on(sheet, api, endpoint)
-        kill_often(shell, command, min(DICE.randint(1, MAX_KILLS_OF_ONE), kills - score.tries), score, longest)
-        judge(shell, api, command, sheet, score, sheet.stem)
+        case = make_case(shell, api, what, f"try-{score.tries}", rows, AT_ONCE)
+        kill_often(shell, case.command, min(DICE.randint(1, MAX_KILLS_OF_ONE), kills - score.tries), score, longest)
+        case.judge(score)
     return score
 
 
-def kill_undos(shell: Shell, api: Api, rows: int, kills: int) -> Score:
-    """Kill undos: in the end every record has the name that it had, and was written once to that end."""
-    score, longest = Score(), 3.0
-    while score.tries < kills:
-        ids = api.ids(rows)
-        before = {one: api.sandbox.record("dualentry", one)["name"] for one in ids}
-        name = f"undo-{score.tries}"
-        sheet = shell.sheet("id,name\n" + "".join(f"{one},New {one}\n" for one in ids), f"{name}.csv")
-        take(shell, command_on(sheet, api))
-        command: list[object] = ["undo", shell.only_run(f"{name}.batch"), *api.options]
-        seen = len(api.applied())
-        kill_often(shell, command, min(DICE.randint(1, MAX_KILLS_OF_ONE), kills - score.tries), score, longest)
-        codes = [shell.here(*command).code for _ in range(RESUMES)]
-        if 0 not in codes:
-            score.lost.append(f"{name}: exits {codes}")
-        now = {one: api.sandbox.record("dualentry", one)["name"] for one in ids}
-        score.lost += [f"{name}: {one}" for one in ids if now[one] != before[one]]
-        applied = Counter(api.applied()[seen:])
-        score.twice += [f"{name}: {one}" for one in ids if applied[one] > 1]
-    return score
-
-
-def kill_failures(shell: Shell, api: Api, rows: int, kills: int) -> Score:
-    """Kill runs on failures files, taken over as they are."""
-    score, longest = Score(), 3.0
-    while score.tries < kills:
-        sheet = shell.sheet(api.names(rows), f"first-{score.tries}.csv")
-        api.sandbox.set_faults("503=0.5")
-        shell.here(*command_on(sheet, api), "--max-attempts", 1)
-        api.sandbox.set_faults()
-        (failures,) = (shell.folder / f"{sheet.stem}.batch").glob("*/failures.csv")
-        again = shell.sheet(failures.read_text(), f"again-{score.tries}.csv")
-        kill_often(shell, command_on(again, api), min(2, kills - score.tries), score, longest)
-        judge(shell, api, command_on(again, api), again, score, again.stem)
-    return score
-
-
-def test_some_kills(shell: Shell, slow: Api) -> None:
-    """Killed a few times, an update ends with nothing lost, untrue, or applied twice."""
-    score = kill_updates(shell, slow, 60, 2, DUALENTRY)
-    assert ([], [], []) == (score.lost, score.untrue, score.twice)
-
-
-def test_some_kills_of_an_undo(shell: Shell, slow: Api) -> None:
-    """Killed a few times, an undo puts everything back once."""
-    score = kill_undos(shell, slow, 40, 2)
-    assert ([], [], []) == (score.lost, score.untrue, score.twice)
-
-
-def test_some_kills_on_failures(shell: Shell, slow: Api) -> None:
-    """Killed a few times, a run on a failures file ends with nothing lost, untrue, or applied twice."""
-    score = kill_failures(shell, slow, 60, 2)
+@pytest.mark.parametrize("what", [DUALENTRY, "undo", "failures"])
+def test_some_kills(shell: Shell, slow: Api, what: str) -> None:
+    """Killed a few times, a run ends with nothing lost, untrue, or applied twice."""
+    score = kill_all(shell, slow, what, 50, 2)
     assert ([], [], []) == (score.lost, score.untrue, score.twice)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("what", [DUALENTRY, VAYU, "undo", "failures"])
+@pytest.mark.parametrize("what", WHAT)
 def test_many_kills(shell: Shell, slow: Api, what: str) -> None:
     """The same for hundreds of kills of runs of 300 rows."""
-    match what:
-        case "undo":
-            score = kill_undos(shell, slow, 300, KILLS)
-        case "failures":
-            score = kill_failures(shell, slow, 300, KILLS)
-        case _:
-            score = kill_updates(shell, slow, 300, KILLS, what)
+    score = kill_all(shell, slow, what, 300, KILLS)
     print(score.line(f"kill -9 at random, {what}"))  # noqa: T201 - the table of attacks
     assert ([], [], []) == (score.lost, score.untrue, score.twice)
     assert score.killed > 0.3 * score.tries
@@ -139,7 +76,7 @@ def test_many_kills(shell: Shell, slow: Api, what: str) -> None:
 def test_outcomes_of_a_killed_run(shell: Shell, slow: Api) -> None:
     """What was in flight when the run was killed is unknown in the files that are made of its journal."""
     sheet = shell.sheet(slow.names(300))
-    process = shell.start(*command_on(sheet, slow))
+    process = shell.start("update", sheet, "-e", DUALENTRY, *slow.options, "--max-at-once", AT_ONCE)
     deadline = time.monotonic() + 30
     while not slow.writes() and time.monotonic() < deadline:
         time.sleep(0.01)
