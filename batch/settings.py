@@ -98,10 +98,21 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
         raise SettingsError("\n".join(lines)) from None
 
 
-def _in_words(detail: Any) -> str:
-    option = "--" + str(detail["loc"][0]).replace("json_output", "json").replace("_", "-")
+def _in_words(detail: Any, *, is_file: bool = False) -> str:
+    """Spell a mistake as options or as `batch.toml` spell the setting."""
+    name, *inner = (str(part) for part in detail["loc"])
+    option = ("" if is_file else "--") + name.replace("json_output", "json").replace("_", "-")
     message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "it should be")
+    message = message.partition(", unable to")[0]
+    for theirs, ours in WORDS:
+        message = message.replace(theirs, ours)
+    if name == "map":
+        option, message = (f'[map] "{inner[0]}" =', 'it should be "field"') if inner else ("map", MAP_IN_FILE)
     return f"{option} {detail['input']!r}: {message}."
+
+
+WORDS = (("a valid integer", "a whole number"), ("a valid number", "a number"), ("a valid boolean", "true or false"))
+MAP_IN_FILE = 'it should be a table:  [map]  and below it lines such as  "Header" = "field"'
 
 
 OF_INPUT = ("sheet", "delimiter", "encoding", "hidden", "limit", "out", "plan")
@@ -153,6 +164,11 @@ def _read_toml(path: Path, endpoint: str | None) -> dict[str, Any]:
         values |= found if known == name else {}
     if "json" in values:
         values["json_output"] = values.pop("json")
+    try:
+        Settings.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{path}: {_in_words(detail, is_file=True)}" for detail in error.errors(include_url=False)]
+        raise SettingsError("\n".join(lines)) from None
     return values
 
 
@@ -214,8 +230,10 @@ def _read_token_file(path: Path, names: Sequence[str], warnings: list[str]) -> d
     try:
         text = path.read_text(encoding="utf-8-sig")
         mode = path.stat().st_mode
-    except (OSError, UnicodeDecodeError):
-        raise CredentialError(f"--token-file {path}: the file cannot be read as text.") from None
+    except OSError as error:
+        raise CredentialError(f"--token-file {path}: {(error.strerror or 'it cannot be read').lower()}.") from None
+    except UnicodeDecodeError:
+        raise CredentialError(f"--token-file {path}: it is not a text file.") from None
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
         warnings.append(f"{path} can be read by other users of this machine. Close it:  chmod 600 {path}")
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]

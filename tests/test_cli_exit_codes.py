@@ -130,7 +130,7 @@ USAGE = {
     ),
     "token file": (
         ["update", "sheet.csv", "-e", DUALENTRY, "--token-file", "nobody"],
-        "--token-file nobody: the file cannot be read as text.\n",
+        "--token-file nobody: no such file or directory.\n",
     ),
 }
 

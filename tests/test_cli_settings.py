@@ -9,7 +9,7 @@ import pytest
 
 from batch import job
 from batch.errors import BatchError
-from batch.settings import Settings
+from batch.settings import MAP_IN_FILE, Settings
 from tests.shell import DUALENTRY, VAYU, Ended, Shell
 
 
@@ -152,16 +152,22 @@ def test_file_beside_the_input_wins(offline: Shell, told: Any) -> None:
     (offline.folder / "there" / "batch.toml").write_text("limit = 0\n")
     second = offline.here("check", "there/sheet.csv", "-e", DUALENTRY)
     assert (0, 2) == (first.code, second.code)
-    assert "--limit 0: it should be greater than or equal to 1.\n" == second.err
+    assert "there/batch.toml: limit 0: it should be greater than or equal to 1.\n" == second.err
 
 
 WRONG = {
+    "a field that is none": ("[map]\nName = 3\n", 'batch.toml: [map] "Name" = 3: it should be "field".\n'),
+    "no table of headers": (
+        'map = ["Name=name"]\n',
+        f"batch.toml: map ['Name=name']: {MAP_IN_FILE}.\n",
+    ),
+    "a word for a number": ('max-wait = "soon"\n', "batch.toml: max-wait 'soon': it should be a number.\n"),
     "a wrong key": ("max-at-onec = 3\n", 'batch.toml: there is no setting "max-at-onec"; did you mean max-at-once?\n'),
-    "a wrong value": ("max-at-once = 0\n", "--max-at-once 0: it should be greater than or equal to 1.\n"),
-    "a wrong choice": ("invalid = 'stop'\n", "--invalid 'stop': it should be 'skip' or 'abort'.\n"),
+    "a wrong value": ("max-at-once = 0\n", "batch.toml: max-at-once 0: it should be greater than or equal to 1.\n"),
+    "a wrong choice": ("invalid = 'stop'\n", "batch.toml: invalid 'stop': it should be 'skip' or 'abort'.\n"),
     "a wrong delimiter": (
         "delimiter = ';;'\n",
-        "--delimiter ';;': it must be one character, such as ; or , or \"tab\".\n",
+        "batch.toml: delimiter ';;': it must be one character, such as ; or , or \"tab\".\n",
     ),
     "a credential": ("dualentry-api-key = 'x'\n", 'batch.toml: there is no setting "dualentry-api-key".\n'),
     "a wrong table": (

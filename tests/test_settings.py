@@ -58,7 +58,7 @@ def test_frozen() -> None:
         ),
         ({"decimal": ";"}, "--decimal ';': it should be '.' or ','."),
         ({"invalid": "x"}, "--invalid 'x': it should be 'skip' or 'abort'."),
-        ({"json_output": "x"}, "--json 'x': it should be a valid boolean, unable to interpret input."),
+        ({"json_output": "x"}, "--json 'x': it should be true or false."),
     ],
 )
 def test_values_that_make_no_sense(values: dict[str, Any], expected: str) -> None:
@@ -234,5 +234,6 @@ def test_token_file_of_another_kind(tmp_path: Path, text: str) -> None:
 def test_token_file_that_cannot_be_read(tmp_path: Path) -> None:
     """A token file that is missing, a folder or binary is refused."""
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "missing", tmp_path, tmp_path / "binary"):
-        assert f"--token-file {path}: the file cannot be read as text." == no_credential(path, {})
+    whys = {"missing": "no such file or directory", ".": "is a directory", "binary": "it is not a text file"}
+    for name, why in whys.items():
+        assert f"--token-file {tmp_path / name}: {why}." == no_credential(tmp_path / name, {})

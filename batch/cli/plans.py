@@ -45,7 +45,8 @@ def page(made: PlanMade) -> Iterator[tuple[str, str]]:
         yield "", ""
         yield from ((line, "") for line in words.reasons(made.reasons, made.left_out))
     yield "", ""
-    yield f"Nothing was written to the API. All {words.plural(summary.cells, 'cell')}: {_file(summary)}", ""
+    which = "The cell" if summary.cells == 1 else f"All {words.plural(summary.cells, 'cell')}"
+    yield f"Nothing was written to the API. {which}: {_file(summary)}", ""
     if summary.cells:
         plan = ("--plan", words.shown_path(str(made.folder)), *made.again)
         yield f"To do exactly this:  {words.update_command(summary.input, summary.endpoint, plan)}", ""

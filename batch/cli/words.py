@@ -240,7 +240,12 @@ def checked(found: Checked) -> Iterator[str]:
     yield ""
     failures = summary.files.get("failures")
     if failures:
-        yield f"Nothing was sent. The {plural(invalid, 'invalid row')}, each with its reason: {shown_path(failures)}"
+        which = (
+            "The invalid row, with its reason"
+            if invalid == 1
+            else f"The {invalid:,} invalid rows, each with its reason"
+        )
+        yield f"Nothing was sent. {which}: {shown_path(failures)}"
     else:
         yield "Nothing was sent."
     yield from map(visible, found.notes)
