@@ -133,6 +133,8 @@ def closing(end: Closing) -> Iterator[tuple[str, str]]:
         count = summary.outcomes.get(outcome, 0)
         if count:
             word, step = (UNDONE if end.undoes else {}).get(outcome, (outcome.value, NEXT.get(outcome, "")))
+            if outcome is Outcome.UNSENT and summary.exit_code == ExitCode.COULD_NOT_START:
+                step = "goes with the corrected rows"
             yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
     yield from ((line, "") for line in reasons(end.reasons, end.left_out))
     for text in end.notes:
