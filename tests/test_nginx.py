@@ -1,7 +1,7 @@
 """The pacer against a limiter that nobody here wrote: real nginx with `limit_req`, over real sockets and real time.
 
 Clients start knowing nothing, warm up for 15 s, and are judged over 30 s. Real time is what this is about, so 30 s in
-which this machine did not keep time itself (it let a timer wait for 50 ms, in which nginx forgets a burst of 5) say
+which this machine did not keep time itself (it let a timer wait for so long that nginx forgot a whole burst) say
 nothing, and others are taken; after three of them it is said that nothing was checked.
 """
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.long
 Tell = Callable[[str], None]
 
 WARM_UP, SECONDS, WINDOWS = 15.0, 30.0, 3
-TICK, LATEST = 0.005, 0.05
+TICK = 0.005
 WORKERS = 64
 CALL = Call("PATCH", "/customers/1", "PATCH customer", content=b"{}", headers={"X-API-Key": "one key for all"})
 
@@ -79,14 +79,14 @@ async def watch(clients: list[Client]) -> Window:
     return Window(then - began, latest, [one.accepted for one in clients], sum(one.refused for one in clients))
 
 
-async def windows(url: str, count: int) -> list[Window]:
+async def windows(url: str, count: int, latest: float) -> list[Window]:
     """Let clients loose, and watch until there was a quiet window."""
     found: list[Window] = []
     clients = [Client(url) for _ in range(count)]
     async with anyio.create_task_group() as tasks:
         start_all(tasks, clients)
         await anyio.sleep(WARM_UP)
-        while len(found) < WINDOWS and not (found and found[-1].latest <= LATEST):
+        while len(found) < WINDOWS and not (found and found[-1].latest <= latest):
             found.append(await watch(clients))
         tasks.cancel_scope.cancel()
     return found
@@ -119,14 +119,14 @@ def against_nginx(tell: Tell, per_second: int, burst: int, clients: int = 1) -> 
       location @answer {{ return 200 '{{"success": true}}'; }}
     """  # `return` in the same location would answer before limit_req is asked
     with nginx(server, http=http) as url:
-        found = anyio.run(partial(windows, url, clients))
+        found = anyio.run(partial(windows, url, clients, burst / per_second))
     for one in found:
         share = sum(one.accepted) / (per_second * one.seconds)
         tell(
             f"nginx {per_second}/s, burst {burst}: {share:.1%} of the rate by {one.accepted}, "
             f"{one.share_refused:.2%} refused; timers up to {one.latest * 1000:.0f} ms late"
         )
-    if found[-1].latest > LATEST:
+    if found[-1].latest > burst / per_second:
         tell("NOT CHECKED: this machine is too busy to keep time, so the pacer was not held against nginx.")
         pytest.skip("the machine does not keep time")
     return found[-1]
