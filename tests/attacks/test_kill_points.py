@@ -24,6 +24,8 @@ def kill_at(shell: Shell, api: Api, points: list[tuple[str, int]], what: str) ->
 
 def all_points(shell: Shell, api: Api, what: str) -> list[tuple[str, int]]:
     """Every call that a whole run makes."""
+    warm_up = make_case(shell, api, what, "warm-up", ROWS, AT_ONCE)
+    assert 0 == shell.here(*warm_up.command).code  # so that no module is compiled, and written, while calls are counted
     case = make_case(shell, api, what, "whole", ROWS, AT_ONCE)
     counts = count_calls(shell, case.command, shell.folder / "strace.log")
     return [(call, number) for call, count in sorted(counts.items()) for number in range(1, count + 1)]
