@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from batch.sandbox import SandboxOptions, SandboxProcess, start
 from tests.shell import Api, Shell
 
+settings.register_profile("tests", settings.default, deadline=None)  # how long it takes, the machine decides
+settings.load_profile("tests")
 CREDENTIALS = ("DUALENTRY_API_KEY", "VAYU_API_TOKEN", "VAYU_CLIENT_ID")
 
 

@@ -26,8 +26,8 @@ from batch.model import Fate, Intent, Outcome, Problem
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 START_OVER = "Keep the folder, and start over with --new; records that were changed already then come out as unchanged."
 LOST = (
-    "its newest part is missing (the file journal.sqlite-wal, which was beside it when the run was cut off), so what "
-    "was sent last is not known. Put that file back. If it is lost: k" + START_OVER[1:]
+    "its newest part is missing or cut short (the file journal.sqlite-wal, which was beside it when the run was cut "
+    "off), so what was sent last is not known. Put that file back. If it is lost: k" + START_OVER[1:]
 )
 
 
@@ -191,6 +191,19 @@ def test_killed_and_newest_part_lost(tmp_path: Path) -> None:
     assert [f"{path}: {LOST}"] * 2 == [refused(path), refused(path)]
     wal.write_bytes(b"")
     assert f"{path}: {LOST}" == refused(path)
+    wal.write_bytes(content)
+    with Journal.open(path) as journal:
+        assert {UPDATED: 50} == journal.outcomes()
+
+
+def test_killed_and_newest_part_cut(tmp_path: Path) -> None:
+    """A -wal file that is shorter than the -shm file beside it says is refused at any length, each time."""
+    path = cut_off(tmp_path)
+    wal = tmp_path / "journal.sqlite-wal"
+    content = wal.read_bytes()
+    for length in (1, 31, 32, 33, 5_000, len(content) // 2, len(content) - 4_120, len(content) - 1):
+        wal.write_bytes(content[:length])
+        assert [f"{path}: {LOST}"] * 2 == [refused(path), refused(path)], length
     wal.write_bytes(content)
     with Journal.open(path) as journal:
         assert {UPDATED: 50} == journal.outcomes()
@@ -482,7 +495,7 @@ def test_intent_again(path: Path) -> None:
 JSON = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.lists(st.text(), max_size=2)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.text(), JSON), st.none() | st.dictionaries(st.text(), JSON), st.none() | st.text())
 def test_any_intent(fields: Any, before: Any, key: str | None) -> None:
     """An intent comes back as it went in."""

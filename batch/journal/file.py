@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -135,6 +136,26 @@ def has_wal(path: Path) -> bool:
     return wal.exists() and wal.stat().st_size > 0
 
 
+def _is_wal_cut(path: Path) -> bool:
+    """Whether the -wal file lacks what the -shm file, which a kill leaves beside it, says that it holds.
+
+    SQLite itself takes a shorter one for an older one. (The formats: sqlite.org/walformat.html.)
+    """
+    try:
+        with Path(f"{path}-shm").open("rb") as shm:
+            index = shm.read(96)  # two copies of the header, so that a torn one is seen
+        with Path(f"{path}-wal").open("rb") as wal:
+            head, size = wal.read(32), os.fstat(wal.fileno()).st_size
+    except OSError:
+        return False
+    if len(index) < 96 or index[:48] != index[48:] or not index[12]:
+        return False
+    page, frames = struct.unpack_from("=HI", index, 14)
+    page = 65_536 if page == 1 else page
+    is_same_wal = len(head) < 32 or head[16:24] == index[32:40]
+    return is_same_wal and size < (32 + frames * (24 + page) if frames else 0)
+
+
 @contextmanager
 def _looking(path: Path) -> Iterator[sqlite3.Connection]:
     """Connect without touching anything: the run may be going on in another process, or have been cut off."""
@@ -158,6 +179,7 @@ def _read_meta(db: sqlite3.Connection) -> dict[str, Any]:
 
 def check(path: Path) -> dict[str, Any]:
     """Give what is known of the run as a whole; raises JournalError when the journal is damaged or not whole."""
+    _refuse_cut_part(path)  # before SQLite looks, which would make the -shm file anew
     is_newer_beside = has_wal(path)
     try:
         with _looking(path) as db:
@@ -173,6 +195,7 @@ def check(path: Path) -> dict[str, Any]:
 
 def peek(path: Path) -> tuple[dict[str, Any], int]:
     """Read what is known of a run as a whole, and how many of its rows are final; raises JournalError."""
+    _refuse_cut_part(path)  # before SQLite looks, which would make the -shm file anew
     is_newer_beside = has_wal(path)
     marks = ", ".join(f"'{outcome.value}'" for outcome in sorted(NEEDS_RETRY))
     try:
@@ -188,10 +211,19 @@ def peek(path: Path) -> tuple[dict[str, Any], int]:
     return meta, int(final)
 
 
+def _refuse_cut_part(path: Path) -> None:
+    if _is_wal_cut(path):
+        raise _incomplete(path)
+
+
 def _refuse_lost_part(path: Path, meta: Mapping[str, Any], is_newer_beside: bool) -> None:
     if meta.get(OPEN) and not is_newer_beside:
-        raise JournalError(
-            f"{path}: its newest part is missing (the file {path.name}-wal, which was beside it when the run was "
-            f"cut off), so what was sent last is not known. Put that file back. If it is lost: {START_OVER[:1].lower()}"
-            f"{START_OVER[1:]}"
-        )
+        raise _incomplete(path)
+
+
+def _incomplete(path: Path) -> JournalError:
+    return JournalError(
+        f"{path}: its newest part is missing or cut short (the file {path.name}-wal, which was beside it when the run "
+        f"was cut off), so what was sent last is not known. Put that file back. If it is lost: "
+        f"{START_OVER[:1].lower()}{START_OVER[1:]}"
+    )
