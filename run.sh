@@ -95,6 +95,7 @@ test)
     install "$here/tests/requirements.lock" test
     cd "$here"
     arguments=()
+    [[ $# -gt 0 ]] || arguments=(--numprocesses 2) # all of them: on two cores, where there are two
     for argument in "$@"; do
         if [[ $argument == --long ]]; then arguments+=(-m "long or not long"); else arguments+=("$argument"); fi
     done

@@ -21,7 +21,7 @@ def packed(*names: str) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name in names:
-            archive.writestr(name, "x")
+            archive.writestr(zipfile.ZipInfo(name), "x")  # which is of 1980, so that each run names its tests alike
     return out.getvalue()
 
 
@@ -45,10 +45,10 @@ SHEET = "ask its sender for the spreadsheet"
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.csv", gzip.compress(b"id\n1\n"), f"a.csv is a gzip archive: {UNPACK}"),
+        ("a.csv", gzip.compress(b"id\n1\n", mtime=0), f"a.csv is a gzip archive: {UNPACK}"),
         ("a.csv", packed("a.csv"), f"a.csv is a ZIP archive: {UNPACK}"),
         ("a.zip", packed("a.csv"), f"a.zip is a ZIP archive: {UNPACK}"),
-        ("a.csv.gz", gzip.compress(b"id\n1\n"), f"a.csv.gz is a gzip archive: {UNPACK}"),
+        ("a.csv.gz", gzip.compress(b"id\n1\n", mtime=0), f"a.csv.gz is a gzip archive: {UNPACK}"),
         ("a.csv", XLSX, f"a.csv is an Excel workbook, {THOUGH} .csv: rename it to a.xlsx."),
         ("a.parquet", XLSX, f"a.parquet is an Excel workbook, {THOUGH} .parquet: rename it to a.xlsx."),
         ("a.xlsx", b"id,name\n", f"a.xlsx is plain text (CSV), {THOUGH} .xlsx: rename it to a.csv."),
@@ -146,7 +146,7 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ("data", "message"),
     [
         (XLSX, "standard input is an Excel workbook, and only CSV can come that way: give the file's name instead."),
-        (gzip.compress(b"id"), f"standard input is a gzip archive: {UNPACK}"),
+        (gzip.compress(b"id", mtime=0), f"standard input is a gzip archive: {UNPACK}"),
         (b"", "standard input is empty (zero bytes): check the command that was to write to it."),
     ],
 )
