@@ -73,7 +73,7 @@ def judge(shell: Shell, api: Api, command: list[object], sheet: Path, score: Sco
         code = shell.here(*command).code
         if code != 3:
             break
-    folders = shell.runs(f"{sheet.stem}.batch")
+    folders = [one for one in shell.runs(f"{sheet.stem}.batch") if not one.name.startswith("plan-")]
     if code != 0 or not folders:
         score.lost.append(f"{name}: exit {code}")
         return
