@@ -49,7 +49,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 def intent(number: int = 2, attempts: int = 1, **changed: Any) -> Intent:
     given = {"fields": {"name": "Zoë", "phone": None}, "before": {"name": "x"}, "body": {"name": "Zoë", "phone": None}}
-    return Intent(number, str(number), f"key-{number}", attempts, **{**given, **changed})
+    return Intent(number, str(number), f"00000000-0000-4000-8000-{number:012}", attempts, **{**given, **changed})
 
 
 def fate(row: int, outcome: Outcome = UPDATED, *problems: Problem, **known: Any) -> Fate:
@@ -356,7 +356,8 @@ async def test_intent_is_on_disk_first(journal: Journal, path: Path) -> None:
         assert [] == ask(path, "SELECT * FROM intent")
         await journal.intend(intent())
         (row,) = ask(path, "SELECT number, id, key, attempts, fields, before, body FROM intent")
-        assert (2, "2", "key-2", 1, '{"name":"Zoë","phone":null}', '{"name":"x"}', '{"name":"Zoë","phone":null}') == row
+        body = '{"name":"Zoë","phone":null}'
+        assert (2, "2", "00000000-0000-4000-8000-000000000002", 1, body, '{"name":"x"}', body) == row
         tasks.cancel_scope.cancel()
 
 
@@ -496,7 +497,7 @@ JSON = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.dictionaries(st.text(), JSON), st.none() | st.dictionaries(st.text(), JSON), st.none() | st.text())
+@given(st.dictionaries(st.text(), JSON), st.none() | st.dictionaries(st.text(), JSON), st.none() | st.uuids().map(str))
 def test_any_intent(fields: Any, before: Any, key: str | None) -> None:
     """An intent comes back as it went in."""
     one = Intent(2, "42", key, 1, fields, before, fields, "Bolt", {"full_address": before})

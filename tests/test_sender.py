@@ -98,6 +98,9 @@ class Book:
             raise self.error
         self.intents.append(intent)
 
+    def take_back(self, intent: Intent) -> None:
+        self.intents.append(intent)
+
     def settle(self, number: int, fates: Sequence[Fate]) -> None:
         for fate in fates:
             assert fate.row not in self.fates
@@ -355,9 +358,7 @@ async def test_blocked_for_too_long() -> None:
     """An API that refuses everything for longer than --max-wait, and says nothing of the time, stops the run."""
     async with desk(always(refuse(429)), max_wait=60, max_attempts=100) as d:
         outcomes = await d.send_all(range(2, 102), workers=16)
-    said = re.fullmatch(
-        r"The API has refused everything for (\d+) s \(429\), longer than --max-wait 60\.", d.stop.reason
-    )
+    said = re.fullmatch(r"The API has let nothing through for (\d+) s, longer than --max-wait 60\.", d.stop.reason)
     assert said is not None
     assert 60 <= int(said[1]) <= 75
     assert {UNSENT: 100} == outcomes
@@ -709,13 +710,24 @@ async def test_after_the_stop_nothing_starts() -> None:
 
 
 async def test_stop_while_the_disk_is_slow() -> None:
-    """What is only just written down when the stop comes does not leave, and the book says so."""
+    """What is only just written down when the stop comes does not leave, which the book then takes back."""
     async with desk(lambda request, count: done(request)) as d, anyio.create_task_group() as tasks:
         d.book.seconds = 0.5
         tasks.start_soon(put_up_later, d.stop, 0.2)
         assert [UNSENT] == await d.send(2)
-    assert ([], [1]) == (d.api.asked, [intent.attempts for intent in d.book.intents])
-    assert {2: Fate(2, "2", UNSENT, None, 1)} == d.book.fates
+    assert ([], [1, 0], {}) == (d.api.asked, [intent.attempts for intent in d.book.intents], d.book.fates)
+
+
+@pytest.mark.parametrize(("body", "taken_back", "said"), [("New", [3], {}), ("Old", [], {2: UNKNOWN})])
+async def test_stop_while_in_doubt(body: str, taken_back: list[int], said: dict[int, Outcome]) -> None:
+    """A row that may have been applied by an earlier part stays in doubt when this part sends nothing of it."""
+    earlier = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": body}, None, {"name": body})
+    async with desk(lambda request, count: done(request)) as d, anyio.create_task_group() as tasks:
+        d.book.seconds = 0.5
+        tasks.start_soon(put_up_later, d.stop, 0.2)
+        await d.send(2, earlier=earlier, is_in_doubt=True)
+    assert ([], taken_back) == (d.api.asked, [intent.attempts for intent in d.book.intents[1:]])
+    assert said == {row: fate.outcome for row, fate in d.book.fates.items()}
 
 
 async def test_first_reason_counts() -> None:

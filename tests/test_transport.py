@@ -2,8 +2,10 @@
 
 import socket
 import threading
+import time
 
 import anyio
+import anyio.to_thread
 import pytest
 from transport_server import OK, Peer, Script, Server, answering, reply
 
@@ -182,6 +184,47 @@ async def test_write_time_out() -> None:
             answer = await session.exchange(patch(content=BIG))
         gate.set()
     assert outcome(answer) == ("maybe", Kind.WRITE_TIMEOUT, "the server did not take the request within 0.05 s")
+
+
+async def test_given_up_while_sending() -> None:
+    """What had not left when the request was given up never leaves: half a request changes nothing."""
+    gate, got = threading.Event(), bytearray()
+
+    def script(peer: Peer) -> None:
+        gate.wait(10)
+        while chunk := peer.socket.recv(1024 * 1024):
+            got.extend(chunk)
+
+    with Server(script) as server:
+        async with Session(server.url, timeouts=Timeouts(write=0.05)) as session:
+            answer = await session.exchange(patch(content=BIG))
+            gate.set()
+            await anyio.sleep(0.2)  # in which the rest would leave
+        server.end()
+    assert (Kind.WRITE_TIMEOUT, True) == (outcome(answer)[1], len(got) < len(BIG))
+
+
+async def test_head_that_comes_too_late() -> None:
+    """An answer that begins in the very turn of the event loop in which its time is over is lost, not waited for."""
+    has_come = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read()
+        has_come.set()
+        time.sleep(0.1)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        silent(peer)
+
+    async def hold_up() -> None:
+        await anyio.to_thread.run_sync(has_come.wait)
+        time.sleep(0.3)  # noqa: ASYNC251 - the loop is what is held up
+
+    with Server(script) as server:
+        timeouts = Timeouts(connect=0.1, total=0.2)
+        async with Session(server.url, timeouts=timeouts) as session, anyio.create_task_group() as tasks:
+            tasks.start_soon(hold_up)
+            answer = await session.exchange(patch())
+    assert outcome(answer) == ("maybe", Kind.TOTAL_TIMEOUT, "no whole answer within 0.2 s")
 
 
 async def test_reset_while_sending() -> None:

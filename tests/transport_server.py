@@ -94,6 +94,10 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Close all connections, and wait for the scripts."""
         for listening in [self._listener, *self._sockets]:
             with suppress(OSError):
                 listening.shutdown(socket.SHUT_RDWR)

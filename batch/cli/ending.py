@@ -79,6 +79,8 @@ def _bug(error: BaseException) -> int:
 class _Lenient:
     """A stream to a person or a pipe that may be gone: what cannot be written any more is dropped."""
 
+    __slots__ = ("_is_wanted", "_stream")  # so click cannot keep it for ever in what it remembers by weak references
+
     def __init__(self, stream: Any, *, is_wanted: bool = False) -> None:
         self._stream, self._is_wanted = stream, is_wanted
 

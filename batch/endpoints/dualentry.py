@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
-from uuid import UUID
 
 from batch.endpoints import cells
 from batch.endpoints.base import (
@@ -42,7 +41,6 @@ MAX_ID = 2**63 - 1
 LIST_BYTES = 16 * 1024 * 1024
 PAGE = 100
 CUSTOM_BY_ID = re.compile(r"custom_fields\[(\d+)\]", re.ASCII)
-_KEY = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FAMILY = re.compile(
     r"custom[\s_-]*fields?\s*(?:\.\s*(?P<name>\S.*)|\[\s*(?P<number>[0-9]{1,18})\s*\])", re.IGNORECASE | re.DOTALL
 )
@@ -187,7 +185,7 @@ class DualEntryCustomers(Endpoint):
         """PATCH one customer."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if key is not None:
-            headers["Idempotency-Key"] = key if _KEY.fullmatch(key) else str(UUID(key))
+            headers["Idempotency-Key"] = key
         path = f"{ROOT}{encode_id(record_id)}/"
         return Call("PATCH", path, "PATCH customer", content=as_content(body), headers=headers)
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from types import NoneType
 from typing import Any
+from uuid import UUID
 
 from batch.journal.file import Reader
 from batch.model import NEEDS_RETRY, Fate, Intent, Outcome, Problem
@@ -104,9 +105,10 @@ def _fate(row: Sequence[Any]) -> Fate:
 
 def _intent(row: Sequence[Any]) -> Intent:
     number, record_id, key, attempts, fields, before, body, name, wholes = row
+    _check(((record_id, str), (key, (str, NoneType)), (attempts, int), (name, str)))
     read = (json.loads(fields), json.loads(before or "null"), json.loads(body))
-    found = Intent(number, record_id, key, attempts, *read, name, json.loads(wholes))
-    _check(((found.id, str), (found.key, (str, NoneType)), (found.attempts, int), (found.name, str)))
+    known_key = None if key is None else str(UUID(key))  # a header; what else it may be, must not leave
+    found = Intent(number, record_id, known_key, attempts, *read, name, json.loads(wholes))
     _check(((found.fields, dict), (found.before, (dict, NoneType)), (found.body, dict), (found.wholes, dict)))
     return found
 

@@ -159,6 +159,11 @@ class Journal(Records):
         if self.error is not None:
             raise self.error
 
+    def take_back(self, intent: Intent) -> None:
+        """Write with the next commit that no attempt was made after those that `intent` counts."""
+        self._waiting.intents.append(intent)
+        self._wake.set()
+
     def settle(self, number: int, fates: Sequence[Fate]) -> None:
         """Write the fates of change `number` with the next commit; they count from then on."""
         self._waiting.fates += [(number, fate) for fate in fates]

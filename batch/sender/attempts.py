@@ -205,8 +205,12 @@ class _Attempts:
     async def _ready_at(self, now: float, number: int, is_probe: bool) -> float | None:
         """See that the attempt is written down, and give the time; None: it must not leave, now or any more."""
         if self._before_attempt is not None and self._written < number and self._may_leave(now, is_probe):
+            entered = now
             await self._before_attempt(number)
             self._written, now = number, anyio.current_time()
+            blocked_since = self._caller.gate.pacer.blocked_since
+            if blocked_since is not None and blocked_since > entered:
+                return None
         return now if self._may_leave(now, is_probe) else None
 
     def _may_leave(self, now: float, is_probe: bool) -> bool:
@@ -292,7 +296,7 @@ class _Attempts:
         if pacer.blocked_since is not None and now - pacer.blocked_since > max_wait:
             since = minutes(now - pacer.blocked_since)
             self._caller.stop.put_up(
-                f"The API has refused everything for {since} (429), longer than --max-wait {max_wait:g}."
+                f"The API has let nothing through for {since}, longer than --max-wait {max_wait:g}."
             )
 
 

@@ -30,6 +30,9 @@ class Book(Protocol):
     async def intend(self, intent: Intent) -> None:
         """Come back when `intent` is on disk."""
 
+    def take_back(self, intent: Intent) -> None:
+        """Write with the next commit that no attempt was made after those that `intent` counts."""
+
     def settle(self, number: int, fates: Sequence[Fate]) -> None:
         """Write the fates of a change with the next commit."""
 
@@ -84,7 +87,7 @@ class Sender:
             before_attempt=delivery.before_attempt,
             before_retry=delivery.was_applied if self._reads_before_retry(parcel) else None,
         )
-        return await self._conclude(parcel, answer, delivery.attempts, delivery)
+        return await self._conclude(parcel, answer, delivery.tried + answer.attempts, delivery)
 
     def _reads_before_retry(self, parcel: Parcel) -> bool:
         """With an idempotency key and no before-image, the key alone makes a repetition safe."""
@@ -112,10 +115,12 @@ class Sender:
         if verdict is Verdict.REFUSED:
             return await self._settle_refused(parcel, answer, attempts, delivery)
         is_unsent = verdict is Verdict.STOP or (answer.judgement.is_rate and (answer.is_cut or self.caller.stop.is_up))
+        if delivery.attempts > attempts and not (parcel.is_in_doubt and not attempts):
+            delivery.take_back(attempts)
         if is_unsent and not answer.attempts:
-            if attempts > delivery.tried:  # it is written down that it would leave, and it did not
-                return self._settle(parcel, Outcome.UNSENT, None, attempts, [])
-            return Outcome.UNSENT  # a row without a fate is unsent
+            if parcel.is_in_doubt and delivery.attempts > attempts == 0:  # of another body than this one
+                return self._settle(parcel, Outcome.UNKNOWN, None, delivery.attempts, [("", STILL_IN_DOUBT)])
+            return Outcome.UNSENT  # a row without a fate is unsent, and what was known of it before stays
         if answer.is_in_doubt or parcel.is_in_doubt:
             return await self._settle_unknown(parcel, answer, attempts, delivery)
         outcome = Outcome.UNSENT if is_unsent and not answer.has_arrived else Outcome.FAILED
@@ -230,6 +235,7 @@ def _pairs(problems: Sequence[Problem]) -> list[tuple[str, str]]:
     return [(one.field, one.reason) for one in problems]
 
 
+STILL_IN_DOUBT = "an earlier try without an answer may have been applied or not"
 FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
 NOT_READ_BACK = "the API confirmed the change; it was not read back, since the run was being stopped"
 UNPROVEN = "the API confirmed the change, but neither its answer nor a read shows it: look at the record"
@@ -250,6 +256,10 @@ class _Delivery:
         self.attempts = self.tried + number
         intent = self._intent if number == 1 else replace(self._intent, attempts=self.attempts)
         await self._sender.book.intend(intent)
+
+    def take_back(self, attempts: int) -> None:
+        """Write that only so many attempts were made: the one that was written down last never left."""
+        self._sender.book.take_back(replace(self._intent, attempts=attempts))
 
     async def record_now(self) -> Record | None:
         """Read the record back, where that is possible."""

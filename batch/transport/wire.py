@@ -119,7 +119,7 @@ class Wire:
 class _Exchange:
     """One request on its connection, and what came of it so far (`status`); `end()` is called in any case."""
 
-    __slots__ = ("_alarm", "_connection", "_deadline", "_left", "_loop", "_payload", "_protocol",
+    __slots__ = ("_alarm", "_broken", "_connection", "_deadline", "_left", "_loop", "_payload", "_protocol",
                  "_timeouts", "_transport", "status")  # fmt: skip
 
     def __init__(self, connection: Connection, timeouts: Timeouts, deadline: float) -> None:
@@ -128,6 +128,7 @@ class _Exchange:
             raise RuntimeError("the connection is gone")
         self._connection, self._protocol, self._transport, self._timeouts = connection, protocol, transport, timeouts
         self._payload: StreamReader | None = None
+        self._broken: OSError | None = None
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._alarm = self._loop.call_at(deadline, self._break_off, _OutOfTimeError)
@@ -142,23 +143,27 @@ class _Exchange:
             if not 100 <= message.code <= 199 or message.code == 101:
                 break
         self._payload, self.status = payload, message.code
+        if self._broken is not None and not payload.is_eof():  # it was broken off as the head came
+            raise self._broken
         headers = read_headers(message.raw_headers)
         bounded = Bounded(max_bytes, headers.get("content-encoding", ""))
         while not bounded.is_full and not payload.at_eof():
             bounded.feed(await payload.readany())
-        if payload.at_eof() and not self._transport.get_write_buffer_size():
+        if payload.at_eof() and not _unwritten(self._transport):
             self._connection.release()
         return message.code, headers, bounded.body, bounded.is_truncated
 
     def end(self) -> None:
-        """Stop the clock; a connection that is not ready for the next request is closed."""
+        """Stop the clock; a connection that is not ready for the next request ends, with what has not left yet."""
         self._alarm.cancel()
-        self._connection.close()
+        if self._connection.protocol is not None:  # else it was released
+            self._transport.abort()
+            self._connection.close()
 
     def _send(self, request: bytes) -> None:
         self._protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_timeout=self._timeouts.read)
         self._transport.write(request)
-        self._left = self._transport.get_write_buffer_size()
+        self._left = _unwritten(self._transport)
         if self._left:  # too large to leave at once
             self._alarm.cancel()
             self._look(self._loop.time())
@@ -169,14 +174,14 @@ class _Exchange:
 
     def _break_off(self, kind: type[OSError]) -> None:
         """Let whoever waits for the answer see this instead."""
-        error = kind()
-        self._protocol.set_exception(error)
+        self._broken = kind()
+        self._protocol.set_exception(self._broken)
         if self._payload is not None:
-            self._payload.set_exception(error)
+            self._payload.set_exception(self._broken)
 
     def _look(self, since: float) -> None:
         """See every now and then whether the server still takes the body; `since` then it has taken nothing."""
-        now, left = self._loop.time(), self._transport.get_write_buffer_size()
+        now, left = self._loop.time(), _unwritten(self._transport)
         if left < self._left:
             self._left, since = left, now
         if not left:
@@ -199,8 +204,16 @@ class _WriteTimeoutError(OSError):
     """The server stopped taking bytes."""
 
 
+def _unwritten(transport: asyncio.Transport) -> int:
+    """Count the bytes that have not left; asyncio itself leaves out those that TLS has encrypted already."""
+    beneath = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    return transport.get_write_buffer_size() + (beneath.get_write_buffer_size() if beneath is not None else 0)
+
+
 async def _is_quiet(conn: Connection, protocol: ResponseHandler) -> bool:
     """Tell whether the connection is open with nothing to read: its end may be known to the kernel only, as yet."""
+    if not hasattr(select, "poll"):  # Windows, where the loop may have read already, and only has to tell
+        await asyncio.sleep(0)
     for _ in range(_LOOP_TURNS_TO_SETTLE):
         if conn.closed or protocol.should_close:
             return False

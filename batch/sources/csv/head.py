@@ -123,7 +123,7 @@ def _refuse_title(lines: Sequence[str], first: int, header: Record, delimiter: s
         if record and _looks_like_header(record, _sample(lines, at + record.lines, found, FIRST_LINES)):
             names = ", ".join(f'"{shorten(cell.strip(), 30)}"' for cell in record.cells if cell.strip())
             rows = f"rows {first + 1} to {at}" if at > first + 1 else f"row {first + 1}"
-            title = shorten(lines[first].strip() if len(alone) > 1 else alone[0])
+            title = shorten(alone[0] if len(alone) == 1 else lines[first].strip())
             raise InputError(
                 f'{name}, row {first + 1}: "{title}" is a title, not a header. Row {at + 1} looks like '
                 f"the header ({shorten(names, 120)}): delete {rows} and run again."

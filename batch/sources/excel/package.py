@@ -77,8 +77,8 @@ class Package:
                     done += len(piece)
                     self._check_growth(info, done, limit)
                     yield piece
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-            raise self.damaged() from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+            raise self.damaged() from error  # the last two: a method that is not known, a name that is no text
 
     def _check_growth(self, info: zipfile.ZipInfo, done: int, limit: int) -> None:
         if done > limit:
@@ -101,7 +101,7 @@ def open_package(path: Path, name: str) -> Package:
         raise _not_a_workbook(path, name, start)
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise InputError(
             f"{name}: the file is damaged or cut off. Open it in Excel or LibreOffice, save it, and run again."
         ) from error
