@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -308,14 +309,23 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "run_id": str, "endpoint": str, "host": str, "base_url": str, "input": str, "started": str, "identity": str,
     "id_column": int, "seconds": (int, float), "definitions": list, "is_surveyed": bool,
 }  # fmt: skip
+MAY_BE: dict[str, type | tuple[type, ...]] = {
+    "stopped": (str, NoneType), "undoes": (str, NoneType), "exit_code": (int, NoneType), "sparse": bool,
+}  # fmt: skip
 
 
 def _checked(folder: Path, meta: Mapping[str, Any]) -> Staged:
     """Give what is known of the input; KeyError, TypeError and the like when what is known makes no sense."""
     staged = staged_from_meta(folder, meta)
     wrong = [name for name, kind in KINDS.items() if not isinstance(meta[name], kind)]
-    wrong += [name for name in ("again", "next") if not isinstance(meta.get(name, []), list)]
+    wrong += [name for name, kind in MAY_BE.items() if name in meta and not isinstance(meta[name], kind)]
+    wrong += [name for name in ("again", "next") if not _are_texts(meta.get(name, []))]
+    wrong += ["definitions"] if any(not isinstance(one, list) or len(one) != 4 for one in meta["definitions"]) else []
     wrong += ["id_column"] if not 0 <= meta["id_column"] < len(staged.headers) else []
-    if wrong or not isinstance(staged.rows, int) or not all(isinstance(one, str) for one in staged.headers):
+    if wrong or not isinstance(staged.rows, int) or not _are_texts(staged.headers):
         raise ValueError(*wrong)
     return staged
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, (list, tuple)) and all(isinstance(one, str) for one in values)
