@@ -23,7 +23,7 @@ from batch.endpoints.vayu import VayuCustomers
 from batch.errors import JournalError
 from batch.model import Change, Fate, Intent, Outcome, Problem
 from batch.pacer import Bucket, Gate, Limits, Pacer
-from batch.retry import RetryPolicy
+from batch.retry import Breaker, RetryPolicy
 from batch.sender import Caller, Parcel, Sender, StopSign
 from batch.transport import Session
 
@@ -166,6 +166,7 @@ async def desk(script: Script, *, endpoint: Endpoint = DUALENTRY, **options: Any
             stop=stop,
             count=lambda name: tally.update([name]),
             policy=policy,
+            breaker=options.pop("breaker", Breaker()),
             rng=JITTER,
         )
         sender = Sender(
@@ -370,7 +371,7 @@ async def test_retries_of_a_whole_run_are_bounded() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         return refuse(500) if request.url.path.endswith(("1/", "3/", "5/", "7/", "9/")) else done(request)
 
-    async with desk(script, max_at_once=64) as d:
+    async with desk(script, max_at_once=64, breaker=Breaker(in_a_row=2_000, any_cause=2_000)) as d:
         await d.send(*range(1000, 2000))
     assert 1000 + 100 + 100 >= len(d.api.asked) >= 1000 + 100
     assert Counter({UPDATED: 500, FAILED: 500}) == Counter(fate.outcome for fate in d.book.fates.values())
@@ -425,6 +426,18 @@ async def test_never_applied() -> None:
     async with desk(world(applies=False), read_back=read_list, max_attempts=2) as d:
         assert [FAILED] == await d.send(2, **BEFORE)
     assert [f"{DROPPED}, and reading back showed that it was not applied"] == d.book.told()[2][1]
+
+
+async def read_nothing(caller: Caller, parcel: Parcel) -> Record | None:
+    """A record that cannot be read at the moment."""
+
+
+@pytest.mark.parametrize(("read_back", "expected"), [(read_nothing, UNKNOWN), (None, REJECTED)])
+async def test_refused_after_a_failure(read_back: Any, expected: Outcome) -> None:
+    """A refusal after a 5xx, which may have been applied, is believed only where nothing better can be known."""
+    script = first(1, refuse(500), lambda request: refuse(422, {"errors": {"__all__": ["no"]}}))
+    async with desk(script, read_back=read_back) as d:
+        assert [expected] == await d.send(2)
 
 
 async def test_neither_as_asked_nor_as_before() -> None:

@@ -127,13 +127,15 @@ class Sender:
         return self._settle(parcel, outcome, answer.status, attempts, [("", answer.cause)])
 
     async def _settle_refused(self, parcel: Parcel, answer: Answer, attempts: int, delivery: "_Delivery") -> Outcome:
-        """Call it rejected, unless an earlier attempt without an answer was applied all the same: a read tells."""
+        """Call it rejected, unless an earlier attempt may have been applied all the same: a read tells."""
         if answer.is_in_doubt or answer.has_arrived or attempts > answer.attempts:
             record = await delivery.record_now()
             if record is not None and self._proves(parcel, parcel.fields, record):
                 return self._settle(parcel, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
-            if record is None and (answer.is_in_doubt or parcel.is_in_doubt):
-                reason = f"{answer.cause}, but an earlier try without an answer may have been applied or not"
+            is_in_doubt = answer.is_in_doubt or parcel.is_in_doubt
+            is_unread = self.read_back is not None and answer.status != 404  # after a 5xx that proves nothing
+            if record is None and (is_in_doubt or is_unread):
+                reason = f"{answer.cause}, but {STILL_IN_DOUBT if is_in_doubt else MAY_BE_APPLIED}"
                 return self._settle(parcel, Outcome.UNKNOWN, answer.status, attempts, [("", reason)])
         return self._settle(parcel, Outcome.REJECTED, answer.status, attempts, self._refusals(answer))
 
@@ -236,6 +238,7 @@ def _pairs(problems: Sequence[Problem]) -> list[tuple[str, str]]:
 
 
 STILL_IN_DOUBT = "an earlier try without an answer may have been applied or not"
+MAY_BE_APPLIED = "an earlier try that failed may have been applied or not, and the record could not be read"
 FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
 NOT_READ_BACK = "the API confirmed the change; it was not read back, since the run was being stopped"
 UNPROVEN = "the API confirmed the change, but neither its answer nor a read shows it: look at the record"
