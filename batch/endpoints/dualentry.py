@@ -41,6 +41,7 @@ MAX_ID = 2**63 - 1
 LIST_BYTES = 16 * 1024 * 1024
 PAGE = 100
 CUSTOM_BY_ID = re.compile(r"custom_fields\[(\d+)\]", re.ASCII)
+_KEY = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a UUID
 _FAMILY = re.compile(
     r"custom[\s_-]*fields?\s*(?:\.\s*(?P<name>\S.*)|\[\s*(?P<number>[0-9]{1,18})\s*\])", re.IGNORECASE | re.DOTALL
 )
@@ -185,6 +186,8 @@ class DualEntryCustomers(Endpoint):
         """PATCH one customer."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if key is not None:
+            if not _KEY.fullmatch(key):
+                raise ValueError("this is no idempotency key")
             headers["Idempotency-Key"] = key
         path = f"{ROOT}{encode_id(record_id)}/"
         return Call("PATCH", path, "PATCH customer", content=as_content(body), headers=headers)
