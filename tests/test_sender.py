@@ -690,6 +690,14 @@ async def put_up_later(stop: StopSign, seconds: float) -> None:
     stop.put_up("Enough.")
 
 
+async def test_stop_of_a_row_that_failed_before() -> None:
+    """What an earlier part sent in vain, as it seemed, is never called unsent by a later part that is stopped."""
+    earlier = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
+    async with desk(always(refuse(429, Retry_After="9999"))) as d:
+        assert [FAILED] == await d.send(2, earlier=earlier)
+    assert (True, 4) == (d.stop.is_up, d.book.fates[2].attempts)
+
+
 async def test_stop_frees_who_backs_off() -> None:
     """Who waits for a second try is let go; the first one failed, so the row has."""
     async with desk(always(refuse(503, Retry_After="200"))) as d, anyio.create_task_group() as tasks:

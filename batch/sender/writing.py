@@ -123,7 +123,8 @@ class Sender:
             return Outcome.UNSENT  # a row without a fate is unsent, and what was known of it before stays
         if answer.is_in_doubt or parcel.is_in_doubt:
             return await self._settle_unknown(parcel, answer, attempts, delivery)
-        outcome = Outcome.UNSENT if is_unsent and not answer.has_arrived else Outcome.FAILED
+        has_arrived = answer.has_arrived or delivery.tried  # an earlier part's attempts may have, too
+        outcome = Outcome.UNSENT if is_unsent and not has_arrived else Outcome.FAILED
         return self._settle(parcel, outcome, answer.status, attempts, [("", answer.cause)])
 
     async def _settle_refused(self, parcel: Parcel, answer: Answer, attempts: int, delivery: "_Delivery") -> Outcome:
