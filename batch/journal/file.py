@@ -193,6 +193,20 @@ def check(path: Path) -> dict[str, Any]:
     return meta
 
 
+def check_tables(path: Path, schema: str) -> None:
+    """Raise JournalError unless the tables are still those of `schema`: a flipped bit there breaks no page."""
+    wanted = {" ".join(statement.split()) for statement in schema.split(";")} - {""}
+    try:
+        with _looking(path) as db:
+            found = {
+                " ".join(str(sql).split()) for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql <> ''")
+            }
+    except sqlite3.Error as error:
+        raise damaged(path, error) from error
+    if found != wanted:
+        raise damaged(path, "its tables are not those of a journal")
+
+
 def peek(path: Path) -> tuple[dict[str, Any], int]:
     """Read what is known of a run as a whole, and how many of its rows are final; raises JournalError."""
     _refuse_cut_part(path)  # before SQLite looks, which would make the -shm file anew

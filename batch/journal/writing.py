@@ -17,7 +17,18 @@ import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from batch.errors import FolderError, JournalError
-from batch.journal.file import OPEN, Reader, Transaction, check, connect, damaged, fill, kept_beside, rename
+from batch.journal.file import (
+    OPEN,
+    Reader,
+    Transaction,
+    check,
+    check_tables,
+    connect,
+    damaged,
+    fill,
+    kept_beside,
+    rename,
+)
 from batch.journal.reading import INTENT, Records
 from batch.model import NEEDS_RETRY, Fate, Intent, Outcome, Problem
 
@@ -98,6 +109,7 @@ class Journal(Records):
         meta = check(path)
         if meta.get("version") != VERSION:
             raise JournalError(f"{path}: this journal was written by another version of batch ({meta.get('version')}).")
+        check_tables(path, SCHEMA)
         return cls._opened(path)
 
     @classmethod
