@@ -83,7 +83,8 @@ class Reader:
         """Settle changes whose record cannot be read; those that may have been applied before stay unknown."""
         for change in batch:
             earlier = self._earlier(change)
-            if earlier is not None and problems != [NOT_THERE] and self._is_in_doubt(earlier):
+            is_tried = earlier is not None and earlier.attempts > 0 and outcome is Outcome.REJECTED  # a 5xx may lie
+            if earlier is not None and problems != [NOT_THERE] and (is_tried or self._is_in_doubt(earlier)):
                 self._settle_all([change], Outcome.UNKNOWN, problems, status, earlier.attempts)
             else:
                 self._settle_all([change], outcome, problems, status)
