@@ -1,6 +1,7 @@
 """What all tests share: an environment that is nobody's, and one sandbox for the end-to-end tests."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ CREDENTIALS = ("DUALENTRY_API_KEY", "VAYU_API_TOKEN", "VAYU_CLIENT_ID")
 @pytest.fixture(scope="session", autouse=True)
 def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep credentials, settings and the state of whoever runs the tests out of them."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup, whose wish the program would heed
     with pytest.MonkeyPatch.context() as patch:
         for name in [*CREDENTIALS, *(name for name in os.environ if name.startswith("BATCH_"))]:
             patch.delenv(name, raising=False)
