@@ -83,11 +83,14 @@ class Reader:
         """Settle changes whose record cannot be read; those that may have been applied before stay unknown."""
         for change in batch:
             earlier = self._earlier(change)
-            is_tried = earlier is not None and earlier.attempts > 0 and outcome is Outcome.REJECTED  # a 5xx may lie
-            if earlier is not None and problems != [NOT_THERE] and (is_tried or self._is_in_doubt(earlier)):
-                self._settle_all([change], Outcome.UNKNOWN, problems, status, earlier.attempts)
-            else:
+            if earlier is None or problems == [NOT_THERE] or not self._may_be_applied(earlier, outcome):
                 self._settle_all([change], outcome, problems, status)
+            else:
+                self._settle_all([change], Outcome.UNKNOWN, problems, status, earlier.attempts)
+
+    def _may_be_applied(self, earlier: Intent, outcome: Outcome) -> bool:
+        """Whether `outcome` would say too much after an earlier part; a 5xx does not mean that nothing was done."""
+        return self._is_in_doubt(earlier) or (outcome is Outcome.REJECTED and earlier.attempts > 0)
 
     def _is_in_doubt(self, earlier: Intent) -> bool:
         """Whether the last attempt of an earlier part may have been applied."""

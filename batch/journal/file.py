@@ -153,7 +153,7 @@ def _is_wal_cut(path: Path) -> bool:
     page, frames = struct.unpack_from("=HI", index, 14)
     page = 65_536 if page == 1 else page
     is_same_wal = len(head) < 32 or head[16:24] == index[32:40]
-    return is_same_wal and size < (32 + frames * (24 + page) if frames else 0)
+    return is_same_wal and frames > 0 and size < 32 + frames * (24 + page)
 
 
 @contextmanager

@@ -202,22 +202,20 @@ class _Attempts:
                 self._note(await caller.session.exchange(self._call, self._headers), started)
         return True
 
-    async def _ready_at(self, now: float, number: int, is_probe: bool) -> float | None:
+    async def _ready_at(self, entered: float, number: int, is_probe: bool) -> float | None:
         """See that the attempt is written down, and give the time; None: it must not leave, now or any more."""
-        if self._before_attempt is not None and self._written < number and self._may_leave(now, is_probe):
-            entered = now
+        now = entered
+        if self._before_attempt is not None and self._written < number and self._may_leave(entered, now, is_probe):
             await self._before_attempt(number)
             self._written, now = number, anyio.current_time()
-            blocked_since = self._caller.gate.pacer.blocked_since
-            if blocked_since is not None and blocked_since > entered:
-                return None
-        return now if self._may_leave(now, is_probe) else None
+        return now if self._may_leave(entered, now, is_probe) else None
 
-    def _may_leave(self, now: float, is_probe: bool) -> bool:
-        """Look whether a pause or a stop began while this one waited, be it for the gate or for the disk."""
-        caller = self._caller
+    def _may_leave(self, entered: float, now: float, is_probe: bool) -> bool:
+        """Look whether a pause, a blockade or a stop began while this one waited, for the gate or for the disk."""
+        caller, pacer = self._caller, self._caller.gate.pacer
         is_going = is_probe or caller.breaker.health is Health.GOING
-        return is_going and not caller.stop.is_up and caller.gate.pacer.paused_until <= now
+        is_blocked = pacer.blocked_since is not None and pacer.blocked_since > entered
+        return is_going and not caller.stop.is_up and not is_blocked and pacer.paused_until <= now
 
     def _note(self, reply: Reply | Lost, started: float) -> None:
         caller = self._caller

@@ -115,11 +115,11 @@ class Sender:
         if verdict is Verdict.REFUSED:
             return await self._settle_refused(parcel, answer, attempts, delivery)
         is_unsent = verdict is Verdict.STOP or (answer.judgement.is_rate and (answer.is_cut or self.caller.stop.is_up))
-        if delivery.attempts > attempts and not (parcel.is_in_doubt and not attempts):
+        if delivery.attempts > attempts:  # written down, and then it did not leave
+            if parcel.is_in_doubt and not attempts:  # of another body than this one
+                return self._settle(parcel, Outcome.UNKNOWN, None, delivery.attempts, [("", STILL_IN_DOUBT)])
             delivery.take_back(attempts)
         if is_unsent and not answer.attempts:
-            if parcel.is_in_doubt and delivery.attempts > attempts == 0:  # of another body than this one
-                return self._settle(parcel, Outcome.UNKNOWN, None, delivery.attempts, [("", STILL_IN_DOUBT)])
             return Outcome.UNSENT  # a row without a fate is unsent, and what was known of it before stays
         if answer.is_in_doubt or parcel.is_in_doubt:
             return await self._settle_unknown(parcel, answer, attempts, delivery)

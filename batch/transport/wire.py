@@ -131,8 +131,8 @@ class _Exchange:
         self._broken: OSError | None = None
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
-        self._alarm = self._loop.call_at(deadline, self._break_off, _OutOfTimeError)
         self._left = 0
+        self._set_alarm()
         self.status: int | None = None
 
     async def make(self, request: bytes, max_bytes: int) -> Received:
@@ -172,6 +172,9 @@ class _Exchange:
 
     # -- the clock ----------------------------------------------------------------------------------------------
 
+    def _set_alarm(self) -> None:
+        self._alarm = self._loop.call_at(self._deadline, self._break_off, _OutOfTimeError)
+
     def _break_off(self, kind: type[OSError]) -> None:
         """Let whoever waits for the answer see this instead."""
         self._broken = kind()
@@ -186,7 +189,7 @@ class _Exchange:
             self._left, since = left, now
         if not left:
             self._protocol.start_timeout()
-            self._alarm = self._loop.call_at(self._deadline, self._break_off, _OutOfTimeError)
+            self._set_alarm()
         elif now >= self._deadline:
             self._break_off(_OutOfTimeError)
         elif now - since >= self._timeouts.write:
