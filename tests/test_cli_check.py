@@ -78,6 +78,9 @@ def test_workbook(offline: Shell) -> None:
     assert (1, 'sheet.xlsx, sheet "Customers": 1 row, 2 columns') == (ended.code, lines[0])
     problem = 'phone            has letters in it (use digits, spaces and + - . ( ) only)   row 2 (B2: "ext. 5")'
     assert f"  {problem}" in lines
+    assert offline.tell(lines[-1]) == (
+        "Nothing was sent. The invalid row, with its reason: sheet.batch/check-{time}/failures.xlsx"
+    )
     assert offline.tell(lines[-1]).endswith("sheet.batch/check-{time}/failures.xlsx")
 
 

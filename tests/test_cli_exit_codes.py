@@ -210,6 +210,7 @@ def test_2_invalid_abort(shell: Shell, api: Api) -> None:
     assert (2, ["unsent", "invalid"], []) == (ended.code, outcomes(folder), api.lines())
     assert "Stopped: 1 row is invalid and --invalid abort is set, so nothing was sent." in ended.err.splitlines()
     assert not any("same command" in line for line in ended.err.splitlines())
+    assert "  unsent            1   goes with the corrected rows" in ended.err.splitlines()
     failures = folder / "failures.csv"
     assert shell.tell(ended.err).count("batch update sheet.batch/{time}/failures.csv -e dualentry.customers") == 1
     failures.write_text(failures.read_text().replace(f"{one[::-1]}x", api.ids(1)[0]))

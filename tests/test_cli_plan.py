@@ -53,6 +53,13 @@ def test_many_cells(api: Api, shell: Shell) -> None:
     assert 41 == len((shell.folder / folder / "plan.csv").read_text().splitlines())
 
 
+def test_one_cell(api: Api, shell: Shell) -> None:
+    """One cell is not called all of them."""
+    _, out, _ = plan(api, shell, shell.sheet(api.names(1)))
+    (folder,) = (path.relative_to(shell.folder) for path in shell.runs())
+    assert f"Nothing was written to the API. The cell: {folder}/plan.csv" in out.splitlines()
+
+
 def test_colours(api: Api, shell: Shell) -> None:
     """Pages that go into a file have no colours."""
     _, sheet = three(api, shell)

@@ -153,6 +153,27 @@ async def test_cannot_be_read(journal: Journal, answer: Any, outcome: Outcome, s
     assert {2: (outcome, [said])} == told(journal)
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "answer", "expected"),
+    [
+        ((), (400, {"message": "bad id"}), UNKNOWN),  # it was begun, and nobody knows how it ended
+        ((UNKNOWN,), (200, {"ok": True}), UNKNOWN),
+        ((FAILED,), (400, {"message": "bad id"}), UNKNOWN),  # a 5xx may have been applied: refused would be too much
+        ((FAILED,), (200, {"ok": True}), FAILED),  # nothing new is known
+        ((FAILED,), (404, {}), REJECTED),  # what is not there shows no change
+    ],
+)
+async def test_cannot_be_read_after_an_earlier_part(
+    journal: Journal, outcomes: tuple[Outcome, ...], answer: Any, expected: Outcome
+) -> None:
+    """A read that does not work says nothing of what an earlier part may have done to the record."""
+    begun(journal, *outcomes)
+    made, _, _ = reader(journal, answer, endpoint=VAYU)
+    assert [] == await made.make_ready([change(2, "65f000000000000000000001")])
+    assert [expected] == [outcome for outcome, _ in told(journal).values()]
+    assert {UNKNOWN: 3}.get(expected, 0) == journal.fates(2, 2)[2].attempts
+
+
 async def test_run_stops_while_reading(journal: Journal) -> None:
     """A row whose read was cut by the end of the run stays unsent."""
     cut = Answer(None, Judgement(Verdict.AGAIN, "x", is_rate=True), 0, is_cut=True)

@@ -314,6 +314,24 @@ def test_no_run(tmp_path: Path) -> None:
     assert f"{folder}: input.parquet is missing, so the rows of this run are not known any more." == str(no_input.value)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"stopped": 7}, {"undoes": ["x"]}, {"exit_code": "0"}, {"sparse": "yes"}, {"again": "x"}, {"again": [1]},
+        {"next": [None]}, {"definitions": [["a", "b"]]}, {"definitions": "x"}, {"is_surveyed": "x"}, {"id_column": 2},
+        {"id_column": -1}, {"seconds": "1"}, {"run_id": None}, {"staged": {}}, {"staged": "x"},
+    ],
+)  # fmt: skip
+def test_journal_that_makes_no_sense(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """What is known of a run is of the kind that it must be, or the run is refused in words."""
+    folder = run_in(tmp_path / "a", Outcome.UPDATED, **({"stopped": "x", "again": ["--limit"]} | wrong))
+    (folder / runs.INPUT).touch()
+    with pytest.raises(FolderError) as caught:
+        runs.open_run(folder)
+    expected = f"{folder}/journal.sqlite: the journal is damaged (what it holds makes no sense). {runs.START_OVER}"
+    assert expected == str(caught.value)
+
+
 # -- locks ----------------------------------------------------------------------------------------------------------
 
 

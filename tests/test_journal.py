@@ -173,6 +173,43 @@ def test_no_database(path: Path, content: bytes) -> None:
     assert message.endswith(f"). {START_OVER}")
 
 
+def changed_by_hand(path: Path, *statements: str) -> None:
+    """Another program's hand in the file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE fate RENAME COLUMN status TO state",
+        "DROP INDEX earlier_number",
+        "CREATE TRIGGER meddle AFTER INSERT ON fate BEGIN DELETE FROM fate; END",
+        "CREATE TABLE more(x)",
+    ],
+)
+def test_tables_that_are_not_its_own(path: Path, statement: str) -> None:
+    """Tables that differ from a journal's in anything make no journal, sound as the file may be."""
+    with Journal.create(path, {"run_id": "r"}):
+        pass
+    changed_by_hand(path, statement)
+    assert f"{path}: the journal is damaged (its tables are not those of a journal). {START_OVER}" == refused(path)
+
+
+@pytest.mark.parametrize(
+    "value", ["'x'", "''", "X'ff'", "7", "'00000000-0000-4000-8000-00000000000\n2'", "'Authorization: x'"]
+)
+def test_key_that_is_none(path: Path, value: str) -> None:
+    """What is no key must not become a header."""
+    with Journal.create(path, {"run_id": "r"}) as journal:
+        journal._waiting.intents.append(intent())
+        journal.flush()
+    changed_by_hand(path, f"UPDATE intent SET key = {value}")  # noqa: S608 - ours
+    with Journal.open(path) as journal, pytest.raises(JournalError, match="the journal is damaged"):
+        journal.intent(2)
+
+
 # -- cut off and damaged --------------------------------------------------------------------------------------------
 
 

@@ -271,6 +271,24 @@ def test_a_flipped_bit(tmp_path: Path) -> None:
     assert DAMAGED == refusal(path)
 
 
+def spoilt_name(path: Path, *, is_listed: bool) -> Path:
+    """Break the name of the sheet's part where the archive lists it, or where the part itself begins."""
+    data, name = bytearray(path.read_bytes()), SHEET.encode()
+    at = data.rindex(name) if is_listed else data.index(name)
+    flags = at - (46 - 8 if is_listed else 30 - 6)
+    data[flags + 1] |= 0x08  # the name is said to be UTF-8
+    data[at] = 0xFF
+    path.write_bytes(data)
+    return path
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """A part whose name is no text is damage, wherever the name stands."""
+    listed = "customers.xlsx is a damaged or incomplete ZIP archive or workbook: copy or download it again."
+    assert listed == refusal(spoilt_name(make_book(tmp_path, sheet_xml(ACME)), is_listed=True))
+    assert DAMAGED == refusal(spoilt_name(make_book(tmp_path, sheet_xml(ACME)), is_listed=False))
+
+
 def test_cells_under_a_merged_one_in_another_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Merged cells are found as such also when their rows are not read together."""
     monkeypatch.setattr("batch.sources.excel.sheets.CHUNK", 64)
