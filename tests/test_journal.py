@@ -515,6 +515,34 @@ def test_disk_refuses_while_the_next_group_gathers(journal: Journal) -> None:
     assert ["told"] == late
 
 
+def test_bug_while_writing(path: Path) -> None:
+    """Whatever ends a commit, nobody waits for the next one, or goes on as though it were written."""
+    said: list[str] = []
+
+    def buggy(_: Any) -> None:
+        raise ZeroDivisionError
+
+    async def begin(journal: Journal, number: int) -> None:
+        with anyio.CancelScope(shield=True), pytest.raises(JournalError) as caught:
+            await journal.intend(intent(number))
+        said.append(str(caught.value))
+        if number < 4:
+            await begin(journal, number + 2)
+
+    async def main() -> None:
+        with Journal.create(path, {}) as journal:
+            journal._commit = buggy  # type: ignore[method-assign]  # a bug
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(journal.keep_writing, pytest.fail)
+                tasks.start_soon(begin, journal, 2)
+                tasks.start_soon(begin, journal, 3)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        anyio.run(main)
+    assert ZeroDivisionError is type(caught.value.exceptions[0])
+    assert [f"{path}: the journal was not written (ZeroDivisionError())."] * 4 == said
+
+
 def test_intent_again(path: Path) -> None:
     """An attempt's number replaces the one before; what a later part sends is kept beside what was begun with."""
     with Journal.create(path, {}) as journal:

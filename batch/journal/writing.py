@@ -5,8 +5,8 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -194,39 +194,40 @@ class Journal(Records):
         while self.error is None:
             await self._wake.wait()
             await checkpoint()  # whoever is about to write joins this commit
-            batch, written = self._take_waiting()
             try:
-                if in_thread:
-                    with anyio.CancelScope(shield=True):  # what was taken must be written, also when the run ends now
-                        await anyio.to_thread.run_sync(self._commit, batch)
-                else:
-                    self._commit(batch)
-                self._count(batch)
+                with self._taken() as batch:
+                    if in_thread:
+                        with anyio.CancelScope(shield=True):  # what was taken must be written, also when the run ends
+                            await anyio.to_thread.run_sync(self._commit, batch)
+                    else:
+                        self._commit(batch)
             except JournalError as error:
-                self.error = error
-                self._written.set()  # who came while the disk was busy waits for a commit that never comes
                 on_error(error)
-            finally:
-                written.set()
 
     def flush(self) -> None:
         """Commit everything that waits now; after a first JournalError nothing is written any more."""
-        batch, written = self._take_waiting()
-        try:
+        with self._taken() as batch:
             if self.error is None:
                 self._commit(batch)
-                self._count(batch)
-        except JournalError as error:
-            self.error = error
-            raise
-        finally:
-            written.set()
 
-    def _take_waiting(self) -> "tuple[_Batch, anyio.Event]":
+    @contextmanager
+    def _taken(self) -> Iterator["_Batch"]:
+        """Take what waits, and tell whoever waits for it how that ended: nothing follows a commit that failed."""
         self._wake = anyio.Event()
         written, self._written = self._written, anyio.Event()
         batch, self._waiting = self._waiting, _Batch()
-        return batch, written
+        try:
+            yield batch
+        except BaseException as error:
+            bug = JournalError(f"{self.path}: the journal was not written ({error!r}).")
+            self.error = error if isinstance(error, JournalError) else bug
+            self._written.set()  # who came while the disk was busy waits for a commit that never comes
+            raise
+        else:
+            if self.error is None:
+                self.counts.update(fate.outcome for _, fate in batch.fates)
+        finally:
+            written.set()
 
     def _commit(self, batch: "_Batch") -> None:
         with self._transaction():
@@ -236,9 +237,6 @@ class Journal(Records):
                 "INSERT INTO tally VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET count = count + excluded.count",
                 list(batch.tally.items()),
             )
-
-    def _count(self, batch: "_Batch") -> None:
-        self.counts.update(fate.outcome for _, fate in batch.fates)
 
     def record(self, fates: Iterable[Fate]) -> None:
         """Write fates at once, of rows that are no change's (invalid ones and the like)."""
