@@ -42,6 +42,8 @@ class Line:
     applied: bool
     command: int
     """Which start of the program sent it."""
+    was: str
+    """The name that the record had before."""
 
 
 @dataclass
@@ -82,11 +84,13 @@ class MemoryApi:
         faults = self.writes if call.is_write else self.reads
         fault = faults.popleft() if faults and path != "/login" else "ok"
         self.moment()
+        was = self.name(call.record or "")
         answer = self._done(call, fault)
         if call.is_write:
             status = answer.status if answer else None
             key = request.headers.get("Idempotency-Key")
-            self.ledger.append(Line(call.record or "", key, parsed(call.body), status, call.applied, self.command))
+            body = parsed(call.body)
+            self.ledger.append(Line(call.record or "", key, body, status, call.applied, self.command, was))
         self.moment()
         return await self._delivered(call, answer, fault)
 

@@ -25,21 +25,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from batch import job
-from batch.errors import BatchError
+from batch.errors import BatchError, UsageError
 from batch.job import connection, runs
 from batch.job.target import World
 from batch.journal import Journal
 from batch.model import NEEDS_RETRY
 from batch.settings import Settings
-from tests.attacks.memory_api import ENVIRONMENT, FAULTS, MemoryApi
+from tests.attacks.memory_api import ENVIRONMENT, FAULTS, Line, MemoryApi
 from tests.job_world import Person
 from tests.shell import DUALENTRY, VAYU, assert_balanced, results
 from tests.virtual import run_on_virtual_clock
 
 ROWS = 4
-NOT_DONE = {"unsent", "invalid"}
 DONE = {"updated", "unchanged", "rejected", "invalid"}
-FINAL = DONE
+PACE: dict[str, Any] = {"yes": True, "max_at_once": 2, "max_per_second": 20.0, "max_attempts": 3}
 faults = st.lists(st.sampled_from(FAULTS), max_size=8)
 moments = st.integers(1, 40)
 
@@ -117,6 +116,8 @@ class Machine(RuleBasedStateMachine):
         self.names: dict[str, list[str]] = {one: [self.api.name(one)] for one in self.ids}
         """Every name that a record ever had."""
         self.version = 0
+        self.source: Path | None = None
+        """The run that is being taken back."""
         self.write_sheet()
 
     def teardown(self) -> None:
@@ -196,21 +197,26 @@ class Machine(RuleBasedStateMachine):
         self, writes: list[str], reads: list[str], *, compare: bool, new: bool = False, death: Death | None = None
     ) -> job.Closing | None:
         """Start the program on the input as it is, and hold it to its promises."""
+        given = Settings(input=str(self.work / "sheet.csv"), endpoint=self.endpoint, compare=compare, new=new, **PACE)
+        closing = self.go(lambda world: job.update(given, Person(), world), writes, reads, death)
+        if closing is not None:
+            self.judge(closing)
+        return closing
+
+    def go(
+        self, act: Callable[[World], job.Closing], writes: list[str], reads: list[str], death: Death | None
+    ) -> job.Closing | None:
+        """Let the program meet faults, and perhaps its death; None when it died, or had nothing to do."""
         self.api.command += 1
         self.api.writes.clear()
         self.api.reads.clear()
         self.api.writes.extend(writes)
         self.api.reads.extend(reads)
         self.api.moment = death.moment if death else lambda: None
-        given = Settings(
-            input=str(self.work / "sheet.csv"), endpoint=self.endpoint, yes=True, compare=compare, new=new,
-            max_at_once=2, max_per_second=20.0, max_attempts=3,
-        )  # fmt: skip
-        world = World(ENVIRONMENT, run_on_virtual_clock, self.api.transport)
         closing = None
         try:
             with killing_at_commits(self.api.moment, self.note_command):
-                closing = job.update(given, Person(), world)
+                closing = act(World(ENVIRONMENT, run_on_virtual_clock, self.api.transport))
         except BatchError:
             if death is None or death.kept is None:
                 raise
@@ -219,14 +225,10 @@ class Machine(RuleBasedStateMachine):
                 raise
         is_killed_ = death is not None and death.bury()
         self.note_names()
-        if closing is not None and not is_killed_:
-            self.judge(closing)
-            return closing
-        return None
+        return None if is_killed_ else closing
 
     def run_folders(self) -> list[Path]:
-        parent = self.work / "sheet.batch"
-        return sorted(one for one in parent.iterdir() if (one / runs.JOURNAL).exists()) if parent.exists() else []
+        return sorted(one.parent for one in (self.work / "sheet.batch").rglob(runs.JOURNAL))
 
     def note_names(self) -> None:
         for one in self.ids:
@@ -296,8 +298,93 @@ class Machine(RuleBasedStateMachine):
     counts_twice: ClassVar[bool] = True
 
 
+class UndoMachine(Machine):
+    """The same with runs that are taken back, and taken back again, at any time."""
+
+    @precondition(lambda self: self.run_folders())
+    @rule(which=st.integers(0, 5), writes=faults, reads=faults)
+    def undo(self, which: int, writes: list[str], reads: list[str]) -> None:
+        """Take back one of the runs, or go on taking it back."""
+        self.take_back(which, writes, reads)
+
+    @precondition(lambda self: self.run_folders())
+    @rule(which=st.integers(0, 5), writes=faults, reads=faults, at=moments)
+    def kill_undo(self, which: int, writes: list[str], reads: list[str], at: int) -> None:
+        """Take back one of the runs, and be killed."""
+        self.take_back(which, writes, reads, Death(self.work, at))
+
+    def take_back(self, which: int, writes: list[str], reads: list[str], death: Death | None = None) -> None:
+        """Start an undo, and hold it to its promises."""
+        folders = self.run_folders()
+        source = folders[which % len(folders)]
+        self.source, closing, refusal = source, None, ""
+        try:
+            closing = self.go(lambda world: job.undo(source, Settings(**PACE), Person(), world), writes, reads, death)
+        except UsageError as error:
+            refusal = str(error)
+        assert not refusal or ("changed nothing" in refusal and not self.changed_by(source)), refusal
+        if closing is not None:
+            self.judge_undo(closing, source)
+
+    def note_command(self, folder: Path) -> None:
+        """An undo is the work of its own run, not of the one that it takes back."""
+        if folder != self.source:
+            super().note_command(folder)
+
+    def written_by(self, folder: Path) -> list[Line]:
+        return [one for one in self.api.ledger if one.command in self.commands.get(folder, ())]
+
+    def changed_by(self, folder: Path) -> list[Line]:
+        return [one for one in self.written_by(folder) if one.applied]
+
+    def judge_undo(self, closing: job.Closing, source: Path) -> None:
+        """Hold what was said against the ledger."""
+        assert_balanced(closing.folder)
+        lines = results(closing.folder)
+        told = Counter(line["outcome"] for line in lines)
+        assert {k.value: v for k, v in closing.summary.outcomes.items() if v} == dict(told)
+        changed = self.changed_by(source)
+        assert {one.id for one in changed} <= {line["id"] for line in lines}, "a change is not taken back"
+        for line in lines:
+            mine = [one for one in self.changed_by(closing.folder) if one.id == line["id"]]
+            was = {one.was for one in changed if one.id == line["id"]}
+            match line["outcome"]:
+                case "updated":
+                    assert mine or line["id"] in self.by_others, f"called updated, never applied: {line}"
+                case "unsent" | "invalid":
+                    assert not mine, f"called {line['outcome']}, but applied: {line}"
+                case "unchanged":
+                    assert not mine or line["id"] in self.by_others, f"called unchanged, but applied: {line}"
+                    assert not was or was & set(self.names[line["id"]]), f"called unchanged: {line}"
+                case "rejected":
+                    assert not mine or line["id"] in self.by_others, f"called rejected, but applied: {line}"
+
+    @invariant()
+    def nothing_of_others_is_taken_back(self) -> None:
+        """An undo writes only over what its run wrote or may have written, and what was there at the last time."""
+        for folder in self.run_folders():
+            if not folder.name.startswith("undo-"):
+                continue
+            for line in self.written_by(folder):
+                theirs = [one for one in self.written_by(folder.parent) if one.id == line.id]
+                if not theirs:  # it was about to be sent at a kill, and another run of this input sent the same
+                    assert line.was in {one.body["name"] for one in self.api.ledger if one.id == line.id}, line
+                    continue
+                if line.applied:
+                    assert line.was in {one.body["name"] for one in theirs} | {line.body["name"]}, (line, theirs)
+                over = [one.was for one in theirs if one.was != one.body["name"]]
+                assert over[-1:] == [line.body["name"]], (line, theirs)
+
+
 class VayuMachine(Machine):
     """The same with an API that has no idempotency keys: there a 5xx that was applied all the same is repeated."""
+
+    endpoint = VAYU
+    counts_twice = False
+
+
+class VayuUndoMachine(UndoMachine):
+    """The same with that API."""
 
     endpoint = VAYU
     counts_twice = False
@@ -334,6 +421,7 @@ def final_outcomes(folder: Path) -> dict[str, str]:
             return {one: outcome for one, outcome in fates if outcome not in {o.value for o in NEEDS_RETRY}}
 
 
+MACHINES = [Machine, VayuMachine, UndoMachine, VayuUndoMachine]
 PHASES = [Phase.explicit, Phase.generate, *([Phase.shrink] if os.environ.get("ATTACK_SHRINK") else [])]
 """Looking for the smallest case takes minutes: only who asks for it gets it."""
 QUICK = settings(
@@ -344,14 +432,14 @@ EXAMPLES = int(os.environ.get("ATTACK_EXAMPLES", "1000"))
 LONG = settings(QUICK, max_examples=EXAMPLES, stateful_step_count=20, derandomize=False)
 
 
-@pytest.mark.parametrize("machine", [Machine, VayuMachine])
+@pytest.mark.parametrize("machine", MACHINES)
 def test_machine(machine: type[Machine]) -> None:
     """In every state that was reached the promises hold."""
     run_state_machine_as_test(machine, settings=QUICK)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("machine", [Machine, VayuMachine])
+@pytest.mark.parametrize("machine", MACHINES)
 def test_machine_for_long(machine: type[Machine]) -> None:
     """In every state of many more they hold, too."""
     run_state_machine_as_test(machine, settings=LONG)
