@@ -12,6 +12,7 @@ import pytest
 
 from batch.errors import BusyError, ExitCode, FolderError
 from batch.job import runs
+from batch.job.known import read_staged, staged_as_meta
 from batch.journal import Journal
 from batch.model import CsvDialect, Fate, Outcome, SheetStyle, Staged
 from batch.settings import Settings
@@ -22,6 +23,8 @@ STAGED = Staged(
 )
 
 
+KEPT = staged_as_meta(STAGED)
+STYLED = {"format": "xlsx", "dialect": None}
 KNOWN = {
     "run_id": "x", "endpoint": "dualentry.customers", "host": "h", "base_url": "h", "input": "x.csv", "started": "x",
     "id_column": 0, "seconds": 0.0, "definitions": [], "is_surveyed": True,
@@ -35,7 +38,7 @@ def settings(**changed: Any) -> Settings:
 def run_in(folder: Path, *outcomes: Outcome, identity: str = ME, **meta: Any) -> Path:
     """A run on two rows of which so many have an outcome."""
     folder.mkdir(parents=True)
-    given = KNOWN | {"identity": identity, "staged": runs.staged_as_meta(STAGED), "exit_code": 0, **meta}
+    given = KNOWN | {"identity": identity, "staged": staged_as_meta(STAGED), "exit_code": 0, **meta}
     with Journal.create(folder / runs.JOURNAL, given) as journal:
         journal.record([Fate(row, str(row), outcome) for row, outcome in enumerate(outcomes, 2)])
     return folder
@@ -286,8 +289,10 @@ def test_out_of_another(tmp_path: Path) -> None:
 )
 def test_staged_input_is_kept(tmp_path: Path, staged: Staged) -> None:
     """What is known of the input comes back from the journal as it went in, also when the folder was moved."""
-    kept = json.loads(json.dumps({"staged": runs.staged_as_meta(staged)}))
-    assert replace(staged, path=tmp_path / "input.parquet") == runs.staged_from_meta(tmp_path, kept)
+    kept = json.loads(json.dumps({"staged": staged_as_meta(staged)}))
+    assert replace(staged, path=tmp_path / "input.parquet") == read_staged(
+        tmp_path / "input.parquet", KNOWN | {"identity": ME} | kept
+    )
 
 
 def test_open_run(tmp_path: Path) -> None:
@@ -320,6 +325,14 @@ def test_no_run(tmp_path: Path) -> None:
         {"stopped": 7}, {"undoes": ["x"]}, {"exit_code": "0"}, {"sparse": "yes"}, {"again": "x"}, {"again": [1]},
         {"next": [None]}, {"definitions": [["a", "b"]]}, {"definitions": "x"}, {"is_surveyed": "x"}, {"id_column": 2},
         {"id_column": -1}, {"seconds": "1"}, {"run_id": None}, {"staged": {}}, {"staged": "x"},
+        {"definitions": [[1] * 4]}, {"staged": KEPT | {"dialect": None}}, {"staged": KEPT | {"format": "xlsx"}},
+        {"staged": KEPT | {"rows": "2"}}, {"staged": KEPT | {"rows": -1}}, {"staged": KEPT | {"rows_": 2}},
+        {"staged": KEPT | {"headers": "id"}}, {"staged": KEPT | {"format": "cvs"}}, {"staged": KEPT | {"style": {}}},
+        {"staged": KEPT | STYLED | {"style": {"sheet": "S", "first_row": 0, "first_column": 1}}},
+        {"staged": KEPT | STYLED | {"style": {"sheet": "S", "first_row": 1, "first_column": "A"}}},
+        *({"staged": KEPT | {"dialect": KEPT["dialect"] | one}} for one in (
+            {"encoding": "utf-x"}, {"encoding": "base64"}, {"delimiter": ""}, {"line_end": "\v"}, {"quoting": "mini"},
+        )),
     ],
 )  # fmt: skip
 def test_journal_that_makes_no_sense(tmp_path: Path, wrong: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from batch import __version__, sources
 from batch.endpoints.base import Definition, Endpoint
 from batch.errors import FolderError, UsageError
 from batch.job import runs
+from batch.job.known import staged_as_meta
 from batch.job.leftovers import remove_parts, remove_unbegun, scratch
 from batch.job.planned import PLAN_FILE, PlanFile, about, check_about
 from batch.job.survey import Survey, make_survey
@@ -132,7 +133,7 @@ def _begin(source: Input, settings: Settings, target: Target, wanted: str, stack
             "map": settings.map,
             "again": as_options(settings, for_same_input=True),
             "next": as_options(settings, for_same_input=False),
-            "staged": runs.staged_as_meta(survey.staged),
+            "staged": staged_as_meta(survey.staged),
             "id_column": survey.columns.id.index,
             "started": now_text(),
             "seconds": 0.0,

@@ -11,20 +11,20 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from batch.errors import BusyError, FolderError, JournalError
 from batch.job.disks import check_local, kind_of
+from batch.job.known import read_staged
 from batch.journal import START_OVER, Journal, peek
-from batch.model import CsvDialect, SheetStyle, Staged
+from batch.model import Staged
 from batch.settings import Settings
 
 JOURNAL = "journal.sqlite"
@@ -247,27 +247,7 @@ def write_private(path: Path, text: str) -> None:
     part.replace(path)
 
 
-# -- what the journal keeps of the input ----------------------------------------------------------------------------
-
-
-def staged_as_meta(staged: Staged) -> dict[str, Any]:
-    """Turn what is known of the input into JSON (without its path: the folder may be moved)."""
-    return asdict(staged) | {"path": INPUT}
-
-
-def staged_from_meta(folder: Path, meta: Mapping[str, Any]) -> Staged:
-    """Read back what `staged_as_meta` kept."""
-    values = dict(meta["staged"])
-    values["path"] = folder / INPUT
-    values["headers"], values["notes"] = tuple(values["headers"]), tuple(values["notes"])
-    values["dialect"] = CsvDialect(**values["dialect"]) if values["dialect"] else None
-    values["style"] = _style(values["style"]) if values["style"] else None
-    return Staged(**values)
-
-
-def _style(values: Mapping[str, Any]) -> SheetStyle:
-    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return SheetStyle(**read)
+# -- a run that is there ---------------------------------------------------------------------------------------------
 
 
 def check_run(folder: Path) -> None:
@@ -296,36 +276,10 @@ def read_meta(folder: Path, journal: Journal) -> tuple[dict[str, Any], Staged]:
     """Read what is known of a run and of its input; raises FolderError when it makes no sense."""
     try:
         meta = journal.meta()
-        return meta, _checked(folder, meta)
-    except (JournalError, KeyError, TypeError, ValueError, AttributeError):
+        return meta, read_staged(folder / INPUT, meta)
+    except (JournalError, ValueError):
         raise _senseless(folder / JOURNAL) from None
 
 
 def _senseless(path: Path) -> FolderError:
     return FolderError(f"{path}: the journal is damaged (what it holds makes no sense). {START_OVER}")
-
-
-KINDS: dict[str, type | tuple[type, ...]] = {
-    "run_id": str, "endpoint": str, "host": str, "base_url": str, "input": str, "started": str, "identity": str,
-    "id_column": int, "seconds": (int, float), "definitions": list, "is_surveyed": bool,
-}  # fmt: skip
-MAY_BE: dict[str, type | tuple[type, ...]] = {
-    "stopped": (str, NoneType), "undoes": (str, NoneType), "exit_code": (int, NoneType), "sparse": bool,
-}  # fmt: skip
-
-
-def _checked(folder: Path, meta: Mapping[str, Any]) -> Staged:
-    """Give what is known of the input; KeyError, TypeError and the like when what is known makes no sense."""
-    staged = staged_from_meta(folder, meta)
-    wrong = [name for name, kind in KINDS.items() if not isinstance(meta[name], kind)]
-    wrong += [name for name, kind in MAY_BE.items() if name in meta and not isinstance(meta[name], kind)]
-    wrong += [name for name in ("again", "next") if not _are_texts(meta.get(name, []))]
-    wrong += ["definitions"] if any(not isinstance(one, list) or len(one) != 4 for one in meta["definitions"]) else []
-    wrong += ["id_column"] if not 0 <= meta["id_column"] < len(staged.headers) else []
-    if wrong or not isinstance(staged.rows, int) or not _are_texts(staged.headers):
-        raise ValueError(*wrong)
-    return staged
-
-
-def _are_texts(values: object) -> bool:
-    return isinstance(values, (list, tuple)) and all(isinstance(one, str) for one in values)

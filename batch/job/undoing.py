@@ -16,6 +16,7 @@ from batch.errors import FolderError, SettingsError, UsageError
 from batch.job import runs
 from batch.job.closing import Closing
 from batch.job.images import iter_images
+from batch.job.known import staged_as_meta
 from batch.job.leftovers import remove_parts, scratch
 from batch.job.opening import Run, discard, now_text
 from batch.job.planned import UNDO, PlanFile, PlanWriter
@@ -151,7 +152,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
         "map": {},
         "again": [],
         "next": as_options(settings.model_copy(update={"input": sheet}), for_same_input=False),
-        "staged": runs.staged_as_meta(staged),
+        "staged": staged_as_meta(staged),
         "id_column": 0,
         "started": now_text(),
         "seconds": 0.0,
