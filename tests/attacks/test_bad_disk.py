@@ -3,26 +3,28 @@
 import pytest
 
 from tests.attacks.cases import make_case
-from tests.attacks.judge import Score, attack, count_calls
-from tests.attacks.test_kill_points import AT_ONCE, ROWS
+from tests.attacks.judge import Score
+from tests.attacks.strace import Point, attack, find_points
+from tests.attacks.test_kill_points import AT_ONCE, ROWS, slow
 from tests.shell import DUALENTRY, Api, Shell
 
+__all__ = ["slow"]
 DISK_CALLS = ("pwrite64", "fsync", "fdatasync", "ftruncate", "rename")
 """Not `write`: event loops and thread pools wake each other by it, and no disk is asked."""
 CODES = frozenset({0, 2, 3})
 """What a failing disk may end in: not noticed at this call, could not start, or to be run again."""
 
 
-def fail_at(shell: Shell, api: Api, points: list[tuple[str, int]], error: str) -> Score:
+def fail_at(shell: Shell, api: Api, points: list[Point], error: str) -> Score:
     """Let each of the calls fail once, run again, and judge."""
     score = Score()
-    for call, number in points:
-        case = make_case(shell, api, DUALENTRY, f"{error}-{call}-{number}", ROWS, AT_ONCE)
-        code = attack(shell, case.command, call, number, f"error={error}")
+    for point in points:
+        case = make_case(shell, api, DUALENTRY, f"{error}-{point}", ROWS, AT_ONCE)
+        code = attack(shell, api, case.command, point, f"error={error}")
         score.tries += 1
         score.killed += code != 0
         if code not in CODES:
-            score.untrue.append(f"{call} {number} {error}: exit {code}")
+            score.untrue.append(f"{point} {error}: exit {code}")
         case.judge(score)
     return score
 
@@ -30,17 +32,37 @@ def fail_at(shell: Shell, api: Api, points: list[tuple[str, int]], error: str) -
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_some_failures(shell: Shell, api: Api, error: str) -> None:
     """A disk that fails as the journal is written or synced stops the run; run again, nothing is lost or untrue."""
-    score = fail_at(shell, api, [("fdatasync", 5), ("pwrite64", 30)], error)
+    score = fail_at(shell, api, [Point("fdatasync", 5), Point("pwrite64", 30)], error)
     assert ([], [], []) == (score.lost, score.untrue, score.twice)
+
+
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+def test_a_failure_while_sending(shell: Shell, slow: Api, error: str) -> None:
+    """The same for the journal's own thread."""
+    score = fail_at(shell, slow, [Point("fdatasync", 2, is_late=True)], error)
+    assert (1, [], [], []) == (score.killed, score.lost, score.untrue, score.twice)
+
+
+def fail_at_all(shell: Shell, api: Api, error: str, *, is_late: bool) -> Score:
+    """Do so at every call that a whole run makes."""
+    case = make_case(shell, api, DUALENTRY, "whole", ROWS, AT_ONCE)
+    points = find_points(shell, api, case.command, is_late=is_late)
+    return fail_at(shell, api, [one for one in points if one.call in DISK_CALLS], error)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_every_failure(shell: Shell, api: Api, error: str) -> None:
     """A disk that fails at any write or sync costs nothing but another start."""
-    case = make_case(shell, api, DUALENTRY, "whole", ROWS, AT_ONCE)
-    counts = count_calls(shell, case.command, shell.folder / "strace.log")
-    points = [(call, number) for call in DISK_CALLS for number in range(1, counts[call] + 1)]
-    score = fail_at(shell, api, points, error)
+    score = fail_at_all(shell, api, error, is_late=False)
     print(score.line(f"{error} at every write and sync"))  # noqa: T201 - the table of attacks
+    assert ([], [], []) == (score.lost, score.untrue, score.twice)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+def test_every_failure_while_sending(shell: Shell, slow: Api, error: str) -> None:
+    """The same for every write and sync of the journal's own thread."""
+    score = fail_at_all(shell, slow, error, is_late=True)
+    print(score.line(f"{error} at every write and sync of the journal's thread"))  # noqa: T201 - the table of attacks
     assert ([], [], []) == (score.lost, score.untrue, score.twice)
