@@ -43,26 +43,24 @@ def test_a_failure_while_sending(shell: Shell, slow: Api, error: str) -> None:
     assert (1, [], [], []) == (score.killed, score.lost, score.untrue, score.twice)
 
 
-def fail_at_all(shell: Shell, api: Api, error: str, *, is_late: bool) -> Score:
+def assert_held_at_all(shell: Shell, api: Api, error: str, where: str, *, is_late: bool = False) -> None:
     """Do so at every call that a whole run makes."""
     case = make_case(shell, api, DUALENTRY, "whole", ROWS, AT_ONCE)
     points = find_points(shell, api, case.command, is_late=is_late)
-    return fail_at(shell, api, [one for one in points if one.call in DISK_CALLS], error)
+    score = fail_at(shell, api, [one for one in points if one.call in DISK_CALLS], error)
+    print(score.line(f"{error} at every write and sync{where}"))  # noqa: T201 - the table of attacks
+    assert ([], [], []) == (score.lost, score.untrue, score.twice)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_every_failure(shell: Shell, api: Api, error: str) -> None:
     """A disk that fails at any write or sync costs nothing but another start."""
-    score = fail_at_all(shell, api, error, is_late=False)
-    print(score.line(f"{error} at every write and sync"))  # noqa: T201 - the table of attacks
-    assert ([], [], []) == (score.lost, score.untrue, score.twice)
+    assert_held_at_all(shell, api, error, "")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_every_failure_while_sending(shell: Shell, slow: Api, error: str) -> None:
     """The same for every write and sync of the journal's own thread."""
-    score = fail_at_all(shell, slow, error, is_late=True)
-    print(score.line(f"{error} at every write and sync of the journal's thread"))  # noqa: T201 - the table of attacks
-    assert ([], [], []) == (score.lost, score.untrue, score.twice)
+    assert_held_at_all(shell, slow, error, " of the journal's thread", is_late=True)

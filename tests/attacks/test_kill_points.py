@@ -35,12 +35,15 @@ def kill_at(shell: Shell, api: Api, points: list[Point], what: str) -> Score:
     return score
 
 
-def kill_at_all(shell: Shell, api: Api, what: str, *, is_late: bool) -> Score:
+def assert_held_at_all(shell: Shell, api: Api, what: str, where: str, *, is_late: bool = False) -> None:
     """Do so at every call that a whole run makes."""
     warm_up = make_case(shell, api, what, "warm-up", ROWS, AT_ONCE)
     assert 0 == shell.run(*warm_up.command).code  # so that no module is compiled, and written, while calls are counted
     case = make_case(shell, api, what, "whole", ROWS, AT_ONCE)
-    return kill_at(shell, api, find_points(shell, api, case.command, is_late=is_late), what)
+    score = kill_at(shell, api, find_points(shell, api, case.command, is_late=is_late), what)
+    print(score.line(f"kill -9 at every call{where}, {what}"))  # noqa: T201 - the table of attacks
+    assert ([], [], []) == (score.lost, score.untrue, score.twice)
+    assert score.killed > 0.8 * score.tries
 
 
 @pytest.mark.parametrize(("what", "points"), [(DUALENTRY, 3), ("undo", 1), ("failures", 1)])
@@ -61,17 +64,11 @@ def test_a_point_of_the_journal(shell: Shell, slow: Api) -> None:
 @pytest.mark.parametrize("what", WHAT)
 def test_every_point(shell: Shell, api: Api, what: str) -> None:
     """Killed at every write, sync and send of a small run: nothing is lost, nothing untrue, nothing applied twice."""
-    score = kill_at_all(shell, api, what, is_late=False)
-    print(score.line(f"kill -9 at every call, {what}"))  # noqa: T201 - the table of attacks
-    assert ([], [], []) == (score.lost, score.untrue, score.twice)
-    assert score.killed > 0.8 * score.tries
+    assert_held_at_all(shell, api, what, "")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("what", WHAT)
 def test_every_point_of_the_journal(shell: Shell, slow: Api, what: str) -> None:
     """Killed at every call of the journal's own thread while requests are under way: the same."""
-    score = kill_at_all(shell, slow, what, is_late=True)
-    print(score.line(f"kill -9 at every call of the journal's thread, {what}"))  # noqa: T201 - the table of attacks
-    assert ([], [], []) == (score.lost, score.untrue, score.twice)
-    assert score.killed > 0.8 * score.tries
+    assert_held_at_all(shell, slow, what, " of the journal's thread", is_late=True)
