@@ -366,7 +366,8 @@ class UndoMachine(Machine):
             if not folder.name.startswith("undo-"):
                 continue
             for line in self.written_by(folder):
-                theirs = [one for one in self.written_by(folder.parent) if one.id == line.id]
+                parts = self.written_by(folder.parent)
+                theirs = [one for one in parts if one.id == line.id and one.command < line.command]
                 if not theirs:  # it was about to be sent at a kill, and another run of this input sent the same
                     assert line.was in {one.body["name"] for one in self.api.ledger if one.id == line.id}, line
                     continue
