@@ -60,6 +60,13 @@ class Settings(BaseModel):
     sparse: bool = False
     """A setting of Vayu's endpoint: PUT the change alone (`[vayu.customers] sparse = true` in batch.toml)."""
 
+    @field_validator("base_url")
+    @classmethod
+    def _no_blank_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("it is empty, and would mean the maker's own API. Name an address, or unset it")
+        return value
+
     @field_validator("clear_token")
     @classmethod
     def _no_blank_token(cls, value: str) -> str:

@@ -54,6 +54,17 @@ def test_failures(offline: Shell) -> None:
     assert ["failures.csv", "summary.json"] == sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.parametrize("name", ["failures.csv", "results.csv", "input.csv"])
+@pytest.mark.parametrize("command", ["check", "update", "plan"])
+def test_out_beside_the_input(offline: Shell, command: str, name: str) -> None:
+    """An input is never written over, and no file of somebody else: --out beside it is refused."""
+    (offline.folder / "mine").mkdir()
+    path = offline.folder / offline.sheet(SHEET, f"mine/{name}")
+    ended = offline.here(command, path, "-e", DUALENTRY, "--map", "Note=", "--out", "mine", "--sandbox")
+    assert Ended(2, "", "--out mine: the input is in it. Name a new or an empty folder.\n") == ended
+    assert ([path], SHEET) == (list(path.parent.iterdir()), path.read_text())
+
+
 def test_clean(offline: Shell) -> None:
     """A clean file leaves nothing behind."""
     shown = """sheet.csv: 1 row, 2 columns

@@ -202,6 +202,17 @@ def test_wrong_environment(offline: Shell) -> None:
     assert f"Error: Invalid value for {expected}" == ended.err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("options", "env"), [(["--base-url", ""], {}), (["--base-url", " "], {}), ([], {"BATCH_BASE_URL": ""})]
+)
+def test_address_that_is_empty(offline: Shell, options: list[str], env: dict[str, str]) -> None:
+    """An address that somebody forgot to fill in does not mean the maker's own API."""
+    ended = offline.here("update", offline.sheet("id,name\n1,2\n"), "-e", DUALENTRY, *options, env=env)
+    given = repr((options or ["", ""])[1])
+    said = f"--base-url {given}: it is empty, and would mean the maker's own API. Name an address, or unset it.\n"
+    assert Ended(2, "", said) == ended
+
+
 @pytest.mark.parametrize("command", ["check", "plan", "update"])
 def test_same_options(offline: Shell, command: str) -> None:
     """check, plan and update take the same options, so that one word changes what is done."""

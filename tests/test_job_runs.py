@@ -208,25 +208,24 @@ def test_damaged_run(tmp_path: Path) -> None:
 
 def out_refused(folder: Path) -> str:
     with pytest.raises(FolderError) as caught:
-        runs.look_into_out(folder, ME)
+        runs.look_into_out(folder, ME, "elsewhere/x.csv")
     return str(caught.value)
 
 
 def test_out(tmp_path: Path) -> None:
     """--out may name a new folder, an empty one, or that of the same run."""
     (tmp_path / "empty").mkdir()
-    assert None is runs.look_into_out(tmp_path / "new", ME)
-    assert None is runs.look_into_out(tmp_path / "empty", ME)
-    found = runs.look_into_out(run_in(tmp_path / "mine", Outcome.UPDATED, Outcome.UPDATED, exit_code=0), ME)
+    assert None is runs.look_into_out(tmp_path / "new", ME, "elsewhere/x.csv")
+    assert None is runs.look_into_out(tmp_path / "empty", ME, "elsewhere/x.csv")
+    found = runs.look_into_out(
+        run_in(tmp_path / "mine", Outcome.UPDATED, Outcome.UPDATED, exit_code=0), ME, "elsewhere/x.csv"
+    )
     assert runs.Found(tmp_path / "mine", ME, is_finished=True, exit_code=0) == found
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "input.parquet",
-        "failures.xlsx",
-        "summary.json",
         ".lock",
         ".lock.holder",
         ".input.parquet.part",
@@ -239,9 +238,9 @@ def test_out(tmp_path: Path) -> None:
     ],
 )
 def test_out_after_a_crash(tmp_path: Path, name: str) -> None:
-    """What a check, or a crash at the start, left behind does not make a folder somebody else's."""
+    """What a crash at the start left behind does not make a folder somebody else's."""
     (tmp_path / name).touch()
-    assert None is runs.look_into_out(tmp_path, ME)
+    assert None is runs.look_into_out(tmp_path, ME, "elsewhere/x.csv")
 
 
 @pytest.mark.parametrize(
@@ -250,7 +249,39 @@ def test_out_after_a_crash(tmp_path: Path, name: str) -> None:
 def test_out_with_other_files(tmp_path: Path, name: str) -> None:
     """A folder with other files is never written into."""
     (tmp_path / name).touch()
-    assert f"--out {tmp_path}: there are other files in it. Name a new or an empty folder." == out_refused(tmp_path)
+    expected = f"--out {tmp_path}: there are other files in it ({name}). Name a new or an empty folder."
+    assert expected == out_refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["results.csv", "failures.xlsx", "input.parquet", "summary.json", "plan.json"])
+def test_out_with_files_of_our_names(tmp_path: Path, name: str) -> None:
+    """A name alone does not make a file ours: it may be the only copy of somebody's table."""
+    (tmp_path / name).write_text("id,name\n")
+    expected = f"--out {tmp_path}: there are other files in it ({name}). Name a new or an empty folder."
+    assert expected == out_refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("witness", "text"), [(".lock", ""), ("summary.json", '{"run_id": "check-1"'), ("plan.json", '{"batch": 1')]
+)
+def test_out_that_was_ours(tmp_path: Path, witness: str, text: str) -> None:
+    """What a check, a plan or a start left there may be written over by the next."""
+    (tmp_path / witness).write_text(text)
+    (tmp_path / "failures.csv").touch()
+    assert None is runs.look_into_out(tmp_path, ME, "elsewhere/x.csv")
+
+
+@pytest.mark.parametrize("argument", ["x.csv", "missing.csv", "*.parquet", "."])
+def test_out_with_the_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str) -> None:
+    """Nothing is written beside the input, by whatever path it is named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".lock").touch()
+    (tmp_path / "x.csv").touch()
+    (tmp_path.parent / f"link-{tmp_path.name}.csv").symlink_to(tmp_path / "x.csv")
+    for given in (argument, str(tmp_path / argument), f"../link-{tmp_path.name}.csv"):
+        with pytest.raises(FolderError) as caught:
+            runs.look_into_out(Path(), ME, given)
+        assert "--out .: the input is in it. Name a new or an empty folder." == str(caught.value)
 
 
 def test_out_of_another(tmp_path: Path) -> None:
@@ -263,7 +294,7 @@ def test_out_of_another(tmp_path: Path) -> None:
         f"--out {other}: it holds the run of another input (or of other options). Name another folder.",
         f"--out {undone}: the run in it was taken back (undo). Name another folder to send again.",
         f"--out {tmp_path}/file: this is not a folder.",
-        f"--out {tmp_path}/link: this is not a folder.",
+        f"--out {tmp_path}/link: this is a link. Name the folder itself.",
     ]
     assert expected == [out_refused(tmp_path / name) for name in ("other", "undone", "file", "link")]
 

@@ -280,7 +280,7 @@ def test_out_with_files_of_others(shell: Shell, api: Api) -> None:
     (shell.folder / "mine").mkdir()
     (shell.folder / "mine" / "letter.txt").write_text("Dear …")
     ended = shell.here(*update(api, shell.sheet(api.names(1)), "--out", "mine"))
-    message = "--out mine: there are other files in it. Name a new or an empty folder.\n"
+    message = "--out mine: there are other files in it (letter.txt). Name a new or an empty folder.\n"
     assert (2, message) == (ended.code, ended.err)
     assert ["letter.txt"] == [path.name for path in (shell.folder / "mine").iterdir()]
 

@@ -12,7 +12,7 @@ from batch.errors import FolderError
 from batch.model import Field
 from batch.settings import Settings
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, Office, office, shared_sandbox
-from tests.shell import Shell
+from tests.shell import Api, Ended, Shell
 
 __all__ = ["office", "shared_sandbox"]
 WITHOUT_KEY = "Without a key (DUALENTRY_API_KEY) your own custom fields are not known: they are left out."
@@ -125,3 +125,13 @@ def test_screen(offline: Shell) -> None:
     assert (0, told) == (first.code, first.err)
     refused = "empty.csv is there already. Name another file, or use --force to write over it.\n"
     assert (2, refused) == (second.code, second.err)
+
+
+def test_settings(api: Api, shell: Shell) -> None:
+    """The address of the API comes from an option, the environment or batch.toml, as for every command."""
+    command = ("template", "-e", DUALENTRY, "--force", "-o", "empty.csv")
+    asked = [shell.here(*command, "--base-url", api.url), shell.here(*command, env={"BATCH_BASE_URL": api.url})]
+    (shell.folder / "batch.toml").write_text(f"endpoint = '{DUALENTRY}'\nbase_url = '{api.url}'\n")
+    asked.append(shell.here("template", "--force", "-o", "empty.csv"))
+    told = "empty.csv: 30 columns. Fill it in, then:  batch check empty.csv -e dualentry.customers\n"
+    assert [Ended(0, "", told)] * 3 == asked

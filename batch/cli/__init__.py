@@ -25,6 +25,7 @@ from batch.cli.options import (
     pull_options,
     run_options,
     silent_options,
+    template_options,
     to_settings,
     to_undo_settings,
     to_where,
@@ -219,18 +220,18 @@ def endpoints(name: str | None, json_output: bool) -> None:
 @batch.command(short_help="An empty spreadsheet with the right headers.")
 @endpoint_option
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The .xlsx or .csv to write.")
-@click.option("--sandbox", is_flag=True, help="With the custom fields of a sandbox.")
-@click.option("--base-url", help="With the custom fields at this address.")
-@click.option("--token-file", type=click.Path(dir_okay=False), help="A file with the key: with your custom fields.")
+@template_options
 @click.option("--force", is_flag=True, help="Write over an existing file.")
-def template(**values: Any) -> None:
+def template(output: str, force: bool, **values: Any) -> None:
     """Write an empty spreadsheet with the headers of an endpoint.
 
     With a key (or --sandbox), the organisation's custom fields are columns too.
     """
+    from pathlib import Path
+
     from batch.cli import pages
 
-    click.echo(pages.make_template(values), err=True)
+    click.echo(pages.make_template(Path(output), to_settings(values), may_replace=force), err=True)
 
 
 @batch.command(

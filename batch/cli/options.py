@@ -4,6 +4,7 @@ Promises: each option is also `BATCH_<NAME>` in the environment and a key of `ba
 current folder); what was not given anywhere is left to the defaults of `Settings`.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,10 +27,19 @@ class _Option(click.Option):
         return hint
 
 
+class _AddressOption(_Option):
+    """An option for which a variable that is set to nothing is a mistake: it would mean the maker's own API."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Give the variable's value as it is, also if it is empty."""
+        return os.environ.get(str(self.envvar))
+
+
 def _option(*names: str, **kwargs: Any) -> Callable[[F], F]:
     long = next(name for name in names if name.startswith("--"))
     variable = ENVIRONMENT + long.partition("/")[0].lstrip("-").replace("-", "_").upper()
-    return click.option(*names, cls=_Option, envvar=variable, show_envvar=False, **kwargs)
+    kind = _AddressOption if long == "--base-url" else _Option
+    return click.option(*names, cls=kind, envvar=variable, show_envvar=False, **kwargs)
 
 
 endpoint_option = _option("-e", "--endpoint", metavar="NAME", help="What to change, such as dualentry.customers.")
@@ -170,6 +180,14 @@ def pull_options(command: F) -> F:
     return command
 
 
+def template_options(command: F) -> F:
+    """Add what asking for the organisation's custom fields needs."""
+    given = {"base_url", "sandbox", "token_file"}
+    for option in reversed([one for one in CONNECTION_OPTIONS if _name_of(one) in given]):
+        command = option(command)
+    return command
+
+
 def to_where(options: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Read `FIELD=VALUE` pairs; the first `=` is the one that counts, since values have more of them than names."""
     pairs = []
@@ -183,8 +201,6 @@ def to_where(options: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 def to_settings(values: Mapping[str, Any]) -> Any:
     """Merge options, environment and `batch.toml`; raises SettingsError."""
-    import os
-
     from batch.settings import make_settings, read_file
 
     given = {name: value for name, value in values.items() if value is not None and name != "map"}

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,23 +122,14 @@ def _limits(endpoint: Endpoint) -> Iterator[str]:
 # -- template -------------------------------------------------------------------------------------------------------
 
 
-def make_template(values: Mapping[str, Any]) -> str:
+def make_template(path: Path, settings: Settings, *, may_replace: bool) -> str:
     """Write an empty spreadsheet, and say where it is."""
     from batch import job
 
-    if not values.get("endpoint"):
-        raise SettingsError("Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints")
-    path = Path(values["output"])
     if path.suffix.lower() not in (".xlsx", ".csv"):
         raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
-    if path.exists() and not values["force"]:
+    if path.exists() and not may_replace:
         raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
-    settings = Settings(
-        endpoint=values["endpoint"],
-        sandbox=values["sandbox"],
-        base_url=values["base_url"],
-        token_file=values["token_file"],
-    )
     notes: list[str] = []
     columns = job.template_columns(settings, job.World(os.environ), notes.append)
     job.write_template(path, columns)

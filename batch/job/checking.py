@@ -74,7 +74,8 @@ def _write(settings: Settings, survey: Survey, journal: Journal) -> tuple[Path, 
     try:
         written = results.write(folder, survey.staged, sources.iter_frames(survey.staged), journal.fates, wanted)
     except OSError as error:
-        discard(folder)
+        if settings.out is None:
+            discard(folder)
         raise cannot_write(folder, error) from error
     return folder, {name: str((folder / file).resolve()) for name, file in written.files.items()}, written.notes
 
@@ -86,7 +87,7 @@ def _out(settings: Settings) -> Path:
             return runs.new_folder(runs.parent_of(settings.input), prefix="check-")
         except FolderError:  # a check of a file on a read-only disk is still of use
             return Path(tempfile.mkdtemp(prefix="batch-check-"))
-    runs.look_into_out(settings.out, wanted="")
+    runs.look_into_out(settings.out, "", settings.input)
     runs.make_private(settings.out)
     return settings.out
 

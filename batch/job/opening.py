@@ -97,7 +97,7 @@ def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack
 
 def _find(settings: Settings, wanted: str) -> Path | None:
     if settings.out is not None:
-        found = runs.look_into_out(settings.out, wanted)
+        found = runs.look_into_out(settings.out, wanted, settings.input)
         if found is not None and settings.new:
             raise FolderError(f"--out {settings.out}: there is a run in it. With --new, name another folder.")
         return found.folder if found else None

@@ -162,7 +162,8 @@ def _write(sending: Sending, started: str, began: float) -> PlanMade:
         write_plan(book, map(telling.add, _iter_lines(run.journal, settings.clear_token)))
         _seal(folder / PLAN_FILE, sending)
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=settings.out is None)
+        if settings.out is None:
+            shutil.rmtree(folder, ignore_errors=True)
         raise FolderError(
             f"{folder}: the plan cannot be written ({error.strerror}). Make room, and plan again."
         ) from error
@@ -182,7 +183,7 @@ def _again(settings: Settings) -> tuple[str, ...]:
 def _new_folder(settings: Settings) -> Path:
     if settings.out is None:
         return runs.new_folder(runs.parent_of(settings.input), prefix="plan-")
-    runs.look_into_out(settings.out, wanted="")
+    runs.look_into_out(settings.out, "", settings.input)
     runs.make_private(settings.out)
     return settings.out
 

@@ -12,7 +12,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from batch.settings import Settings
 JOURNAL = "journal.sqlite"
 INPUT = "input.parquet"
 SUMMARY = "summary.json"
+PLAN = "plan.json"
 MEANING = ("map", "clear_token", "sheet", "delimiter", "encoding", "hidden", "decimal", "date_format", "limit", "key")
 """Settings that change what a row means: a run is the same only when they are."""
 
@@ -130,14 +131,21 @@ def find_unfinished(parent: Path, wanted: str) -> Path | None:
     return None
 
 
-def look_into_out(folder: Path, wanted: str) -> Found | None:
-    """Look at the folder that --out names: None when it is free; raises FolderError when it is somebody else's."""
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+def look_into_out(folder: Path, wanted: str, argument: str) -> Found | None:
+    """Look at the folder that --out names: None when it is free; raises FolderError when it is somebody else's.
+
+    `argument` is the input, as it was given: nothing is ever written beside it, where it could be written over.
+    """
+    if folder.is_symlink():
+        raise FolderError(f"--out {folder}: this is a link. Name the folder itself.")
+    if folder.exists() and not folder.is_dir():
         raise FolderError(f"--out {folder}: this is not a folder.")
+    if folder.is_dir() and _holds(folder, argument):
+        raise FolderError(f"--out {folder}: the input is in it. Name a new or an empty folder.")
     found = look_into(folder)
     if found is None:
-        if folder.is_dir() and not all(_OURS.fullmatch(one.name) for one in folder.iterdir()):
-            raise FolderError(f"--out {folder}: there are other files in it. Name a new or an empty folder.")
+        if folder.is_dir() and (other := _foreign(folder)):
+            raise FolderError(f"--out {folder}: there are other files in it ({other}). Name a new or an empty folder.")
         return None
     if found.identity != wanted:
         raise FolderError(
@@ -148,8 +156,34 @@ def look_into_out(folder: Path, wanted: str) -> Found | None:
     return found
 
 
+def _holds(folder: Path, argument: str) -> bool:
+    """Whether an input (`-` is none) is a folder, or is in it."""
+    places = {Path(argument).resolve(), Path(argument).resolve().parent, Path(argument).parent.resolve()}
+    return argument != "-" and folder.resolve() in places
+
+
+def _foreign(folder: Path) -> str:
+    """Name a file that is not ours, "" when there is none: what only has a name of ours needs a witness."""
+    names = sorted(one.name for one in folder.iterdir())
+    other = [name for name in names if not _OURS.fullmatch(name)]
+    ours = [name for name in names if not (PART.fullmatch(name) or name == ".lock.holder")]
+    return next(iter(other or ([] if _is_witnessed(folder) else ours)), "")
+
+
+def _is_witnessed(folder: Path) -> bool:
+    """Whether something shows that it was batch that wrote there: the lock of a start, a summary, a plan."""
+    return (folder / ".lock").is_file() or '"run_id"' in _head(folder / SUMMARY) or '{"batch":' in _head(folder / PLAN)
+
+
+def _head(path: Path) -> str:
+    """Give the beginning of a file, "" where there is none."""
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(4096).decode(errors="replace")
+    return ""
+
+
 OURS = frozenset(
-    {INPUT, SUMMARY, ".lock", ".lock.holder", "plan.json", "plan.csv", "plan.xlsx"}
+    {INPUT, SUMMARY, ".lock", ".lock.holder", PLAN, "plan.csv", "plan.xlsx"}
     | {f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet")}
 )
 """What a folder without a journal may hold and still be free: what a check, or a crash at the start, left."""
