@@ -1,5 +1,6 @@
 """Pulling staged rows: in slices, by number, without holding more than a slice."""
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from batch.model import Staged
 from batch.sources import ReadOptions, iter_frames, open_input, read_rows, stage
-from batch.sources.staging import rows_at_once, staged_schema, write_frames
+from batch.sources.staging import SEEN, rows_at_once, staged_schema, write_frames
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +57,27 @@ def test_frames_are_pulled_as_they_are_written(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="as it is"):
         write_frames(frames(), staged_schema(1), tmp_path)
     assert [] == list(tmp_path.iterdir())
+
+
+SHOWN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
+"""Signs of Arabic and other scripts that format other signs, and are seen."""
+KINDS = ("Cc", "Cf", "Zs", "Zl", "Zp")
+UNSEEN = [
+    chr(code) for code in range(1, 0x110000)
+    if unicodedata.category(chr(code)) in KINDS and code not in {*SHOWN, 10, 13}
+]  # fmt: skip
+
+
+def shows(text: str) -> bool:
+    """Whether anything of a text is to be seen."""
+    return bool(pl.Series([text]).str.contains(SEEN)[0])
+
+
+def test_what_looks_blank_is_blank(tmp_path: Path) -> None:
+    """A cell of which nothing is to be seen is blank, whatever web pages and PDF files put into it."""
+    texts = [*UNSEEN, "\u2800", "\u3164", "\ufe0f", "\u200b \ufeff\u00a0", "a\u200b", "\u0601"]
+    path = tmp_path / "x.csv"
+    path.write_text("id,name\n" + "".join(f'{row},"{text}"\n' for row, text in enumerate(texts)), encoding="utf-8")
+    read = pl.concat(iter_frames(stage(open_input(str(path), tmp_path), tmp_path, ReadOptions())))["c1"].to_list()
+    assert [None] * (len(texts) - 2) + ["a\u200b", "\u0601"] == read
+    assert len(UNSEEN) > 100

@@ -19,6 +19,15 @@ ROWS_AT_ONCE = 10_000
 CELLS_AT_ONCE = 2_000_000
 """A table of 1,000 columns is read and written 2,000 rows at a time, or a slice would be as large as a file."""
 
+_UNSEEN = (
+    (0x1, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x1680, 0x1680),
+    (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x206F), (0x2800, 0x2800),
+    (0x3000, 0x3000), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB),
+    (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+SEEN = "[^" + "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in _UNSEEN) + "]"
+"""A character that shows: no space, no control character (but NUL, which is damage), nothing invisible."""
+
 IO_ERROR = re.compile(r"IO error: (.+) \(os error (\d+)\)")
 
 Schema = dict[str, pl.DataType]
@@ -69,7 +78,7 @@ class Rows:
 
     def _tidy(self, frame: pl.DataFrame) -> pl.DataFrame:
         cells = pl.col(self.cells)
-        frame = frame.with_columns(pl.when(cells.str.strip_chars() != "").then(cells).name.keep())
+        frame = frame.with_columns(pl.when(cells.str.contains(SEEN)).then(cells).name.keep())
         is_blank = pl.all_horizontal(cells.is_null(), pl.col(DAMAGE).is_null())
         tidy = frame.filter(~is_blank)
         if self.limit is not None:
