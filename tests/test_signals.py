@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from batch.job import opening, sending
+from batch.job.sending import LEFT
 from batch.job.survey import Survey
 from tests.little_api import little_api
 from tests.shell import DUALENTRY, Api, Ended, Shell, assert_balanced, outcomes, summary, until
@@ -135,6 +136,7 @@ def test_second_signal(shell: Shell, api: Api) -> None:
     assert any(b"a second time: leave at once" in line for line in lines)
     process.send_signal(signal.SIGINT)
     assert 130 == process.wait(5)
+    assert [f"{LEFT}\n".encode()] == list(lines)
     assert not (shell.only_run() / "results.csv").exists()
     api.sandbox.set_faults()
     assert 0 == shell.here(*update(api, sheet)).code

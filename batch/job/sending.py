@@ -35,6 +35,7 @@ from batch.transport import Session
 GRACE = 20.0
 """Seconds that attempts in flight are given after the first signal."""
 RATE_SECONDS = 10.0
+LEFT = "Left at once, without results files. Nothing is lost: the same command goes on, and looks first what was done."
 SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 if hasattr(signal, "SIGHUP"):  # the terminal is gone
     SIGNALS[signal.SIGHUP] = ExitCode.TERMINATED
@@ -183,8 +184,11 @@ class Sending:
             async with anyio.create_task_group() as timer:
                 async for number in received:
                     if self.signalled is not None:
-                        self.watcher.leave()
-                        os._exit(SIGNALS[number])
+                        try:
+                            self.watcher.note(LEFT)
+                            self.watcher.leave()
+                        finally:  # whatever became of the screen
+                            os._exit(SIGNALS[number])
                     self._signal(number)
                     timer.start_soon(self._cut_short_later)
 
