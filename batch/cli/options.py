@@ -160,9 +160,9 @@ def silent_options(command: F) -> F:
 
 def undo_options(command: F) -> F:
     """Add what taking back needs: the run says the rest."""
-    given = {"max_failures", "max_clears", "canary", "yes"}
-    sending = [one for one in RUN_OPTIONS if _name_of(one) in given]
-    for option in reversed((*CONNECTION_OPTIONS, *sending, *JSON_AND_QUIET)):
+    sending = [one for one in RUN_OPTIONS if _name_of(one) in {"max_failures", "canary", "yes"}]
+    clears = _option("--max-clears", metavar="N|N%", help="The most rows that may clear one field; default: all.")
+    for option in reversed((*CONNECTION_OPTIONS, clears, *sending, *JSON_AND_QUIET)):
         command = option(command)
     return command
 
