@@ -240,6 +240,20 @@ class Intent:
 
 
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_UNSEEN = (
+    (0x1, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x1680, 0x1680),
+    (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x206F), (0x2800, 0x2800),
+    (0x3000, 0x3000), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB),
+    (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+SEEN = "[^" + "".join(f"{chr(first)}-{chr(last)}" for first, last in _UNSEEN) + "]"
+"""A character that shows, for Python and polars: no space, no control character (but NUL, which is damage), nothing
+invisible."""
+
+
+def looks_blank(text: str) -> bool:
+    """Whether nothing of a text is to be seen, so that a cell of it means nothing."""
+    return re.search(SEEN, text) is None
 
 
 def visible(text: str) -> str:

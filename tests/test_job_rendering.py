@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from batch.changes.words import is_hardly_meant
 from batch.endpoints import DualEntryCustomers, VayuCustomers
 from batch.endpoints.base import Definition, Endpoint
 from batch.job.rendering import Renderer, as_text
+from batch.model import looks_blank
 from batch.settings import DEFAULT_CLEAR
 
 DUALENTRY = DualEntryCustomers().defined(
@@ -62,7 +64,8 @@ def test_any_number(value: float) -> None:
 def test_any_text(value: str) -> None:
     """Whatever text a record has: its cell is that text, or it is left blank and told, or there is nothing to say."""
     cells, left = rendered(DUALENTRY, {"name": value})
-    is_sayable = value.strip() not in ("", DEFAULT_CLEAR) and value == value.strip()
+    is_meant = not looks_blank(value) and not is_hardly_meant(value, DEFAULT_CLEAR)
+    is_sayable = is_meant and value == value.strip()
     assert (value if is_sayable else None) == cells.get("name")
     assert ({} if is_sayable or not value else {"name": 1}) == left
 

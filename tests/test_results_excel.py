@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from libreoffice import SOFFICE, type_into
 
-from batch.model import DAMAGE, ROW, Fate, Outcome, Problem, Staged
+from batch.model import DAMAGE, ROW, Fate, Outcome, Problem, Staged, looks_blank
 from batch.results.excel import UNWRITABLE, ExcelFailures
 from batch.results.failures import original_indexes
 from batch.sources import ReadOptions
@@ -85,7 +85,7 @@ def test_out_and_back(book: str, tmp_path: Path) -> None:
 
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\ufffe\uffff"), min_size=1).filter(
-    str.strip
+    lambda text: not looks_blank(text)
 )
 
 

@@ -12,13 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batch.errors import InputError
-from batch.model import DAMAGE, ROW
+from batch.model import DAMAGE, ROW, looks_blank
 from batch.sources.csv import blocks
 from batch.sources.csv.record import _read_carefully, judge
 from batch.sources.csv.records import Records, Shape, split_lines
 from batch.sources.csv.text import Encoding, TextPieces
 from batch.sources.staging import Rows
-from tests.test_sources_staging import shows
 
 Row = tuple[Any, ...]
 WIDTHS = st.integers(1, 4)
@@ -79,7 +78,7 @@ def test_reads_what_python_writes(table: list[list[str]], line_end: str) -> None
     found = {row[0]: (row[1:-1], row[-1]) for row in read(out.getvalue(), len(table[0]))}
     for number, cells in enumerate(table, 2):
         read_cells, damage = found.get(number, ((None,) * len(cells), None))
-        assert tuple(cell if shows(cell) else None for cell in cells) == read_cells
+        assert tuple(None if looks_blank(cell) else cell for cell in cells) == read_cells
         assert damage is None or any(end in cell for cell in cells for end in "\r\n")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batch.model import Staged
 from batch.sources import ReadOptions, iter_frames, open_input, read_rows, stage
-from batch.sources.staging import SEEN, rows_at_once, staged_schema, write_frames
+from batch.sources.staging import rows_at_once, staged_schema, write_frames
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +66,6 @@ UNSEEN = [
     chr(code) for code in range(1, 0x110000)
     if unicodedata.category(chr(code)) in KINDS and code not in {*SHOWN, 10, 13}
 ]  # fmt: skip
-
-
-def shows(text: str) -> bool:
-    """Whether anything of a text is to be seen."""
-    return bool(pl.Series([text]).str.contains(SEEN)[0])
 
 
 def test_what_looks_blank_is_blank(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from batch.changes import is_hardly_meant
 from batch.endpoints.base import MISSING, Endpoint, Record, is_blank
 from batch.endpoints.cells import LIST_SEPARATOR
-from batch.model import Field
+from batch.model import Field, looks_blank
 
 SHOWN_IDS = 3
 _MAY_BE_GROUPED = re.compile(r"-?\d{1,3}\.\d{3}")
@@ -103,7 +103,7 @@ class Renderer:
 
     def _says(self, column: Field, text: str, value: Any) -> bool:
         """Whether `text` in a sheet means `value` for update."""
-        if not text.strip() or is_hardly_meant(text, self._clear_token):
+        if looks_blank(text) or is_hardly_meant(text, self._clear_token):
             return False
         if column.name not in self._adapters:
             self._adapters[column.name] = TypeAdapter(column.type)

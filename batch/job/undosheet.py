@@ -22,7 +22,7 @@ from batch.guard import guarded
 from batch.job.planned import PlanFile, Planned, Step
 from batch.job.rendering import as_text
 from batch.job.survey import Survey
-from batch.model import Change, Column, Columns, Fate, Field
+from batch.model import Change, Column, Columns, Fate, Field, looks_blank
 from batch.settings import DEFAULT_CLEAR
 
 FILE = "undo.csv"
@@ -47,7 +47,7 @@ class _Cells:
         if step.wanted is None:
             return DEFAULT_CLEAR if column.nullable else None
         text = as_text(step.wanted)
-        if text is None or not text.strip() or text.strip() == DEFAULT_CLEAR:
+        if text is None or looks_blank(text) or text.strip() == DEFAULT_CLEAR:
             return None
         try:
             read = adapter.validate_python(text)

@@ -12,21 +12,12 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from batch.files import NewFile
-from batch.model import DAMAGE, ROW, Staged, cell_column
+from batch.model import DAMAGE, ROW, SEEN, Staged, cell_column
 
 FILE = "input.parquet"
 ROWS_AT_ONCE = 10_000
 CELLS_AT_ONCE = 2_000_000
 """A table of 1,000 columns is read and written 2,000 rows at a time, or a slice would be as large as a file."""
-
-_UNSEEN = (
-    (0x1, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x1680, 0x1680),
-    (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x206F), (0x2800, 0x2800),
-    (0x3000, 0x3000), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB),
-    (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
-)  # fmt: skip
-SEEN = "[^" + "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in _UNSEEN) + "]"
-"""A character that shows: no space, no control character (but NUL, which is damage), nothing invisible."""
 
 IO_ERROR = re.compile(r"IO error: (.+) \(os error (\d+)\)")
 

@@ -18,7 +18,7 @@ AT_ONCE = 2
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[Api]:
     """A sandbox of its own that lets every request wait, so that strace can join a run while it sends."""
-    options = SandboxOptions(records=10_000, limits="off", latency=PATIENCE, ledger=tmp_path / "ledger.jsonl")
+    options = SandboxOptions(records=10_000_000, limits="off", latency=PATIENCE, ledger=tmp_path / "ledger.jsonl")
     with start(options) as sandbox:
         yield Api(sandbox)
 
