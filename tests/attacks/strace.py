@@ -21,7 +21,7 @@ from tests.shell import Api, Shell, until
 
 CALLS = ("write", "writev", "pwrite64", "fsync", "fdatasync", "sendto", "sendmsg", "rename", "ftruncate", "unlink")
 """Every system call by which bytes leave the process or become durable."""
-PATIENCE = 0.3
+PATIENCE = 0.5
 """Seconds that the sandbox waits before each answer, in late attacks."""
 ESTABLISHED = "01"
 
