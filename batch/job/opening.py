@@ -18,7 +18,7 @@ from batch.errors import FolderError, UsageError
 from batch.job import runs
 from batch.job.known import staged_as_meta
 from batch.job.leftovers import remove_parts, remove_unbegun, scratch
-from batch.job.planned import PLAN_FILE, PlanFile, about, check_about
+from batch.job.planned import PlanFile, about, check_about
 from batch.job.survey import Survey, make_survey
 from batch.job.target import Target
 from batch.journal import Journal
@@ -89,7 +89,7 @@ def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack
     if not settings.compare:
         raise UsageError("--plan and --no-compare: a plan is held against the current records. Leave one of them out.")
     folder = settings.plan
-    plan = PlanFile(folder if folder.is_file() else folder / PLAN_FILE)
+    plan = PlanFile(folder if folder.is_file() else folder / runs.PLAN)
     stack.callback(plan.close)
     check_about(plan, about(settings, sha256, target.host))
     return plan

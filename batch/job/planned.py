@@ -31,7 +31,6 @@ from batch.settings import Settings
 
 VERSION = 1
 PLAN, UNDO = "plan", "undo"
-PLAN_FILE = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from batch.job.clears import ClearLimit
 from batch.job.cost import Cost, reckon
 from batch.job.leftovers import scratch
 from batch.job.opening import Run, now_text, read_input
-from batch.job.planned import PLAN_FILE, Planned, PlanWriter, Step, about
+from batch.job.planned import Planned, PlanWriter, Step, about
 from batch.job.sending import Sending
 from batch.job.target import World, make_target
 from batch.job.watch import Watcher
@@ -160,7 +160,7 @@ def _write(sending: Sending, started: str, began: float) -> PlanMade:
     book = folder / f"plan{'.xlsx' if run.staged.format == 'xlsx' else '.csv'}"
     try:
         write_plan(book, map(telling.add, _iter_lines(run.journal, settings.clear_token)))
-        _seal(folder / PLAN_FILE, sending)
+        _seal(folder / runs.PLAN, sending)
     except OSError as error:
         if settings.out is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -168,7 +168,7 @@ def _write(sending: Sending, started: str, began: float) -> PlanMade:
             f"{folder}: the plan cannot be written ({error.strerror}). Make room, and plan again."
         ) from error
     reasons, left_out = report.group_reasons(run.journal.iter_troubled())
-    files = {"plan": str((folder / PLAN_FILE).resolve()), "cells": str(book.resolve())}
+    files = {"plan": str((folder / runs.PLAN).resolve()), "cells": str(book.resolve())}
     summary = _summary(sending, telling, files, (started, time.monotonic() - began))
     excesses = tuple(ClearLimit.from_settings(settings).iter_excesses(run.survey))
     lines, by_field = tuple(telling.first), dict(telling.by_field)
