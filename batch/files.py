@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from batch.errors import FolderError
+
 
 class NewFile:
     """A file in the making. `made` is the temporary file to fill; `keep` puts it at `path`, `discard` removes it.
@@ -71,3 +73,30 @@ def remove(folder: Path, stem: str, endings: Iterable[str], but: str | None) -> 
     for path in folder.iterdir():
         if ours.fullmatch(path.name) and path.name != but and not _is_open(path):
             path.unlink()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a small file for this user only, whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)  # left by a crash of another process with this number
+    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def make_private(folder: Path) -> None:
+    """Make `folder` (0700) unless it is there; raises FolderError when it cannot be used."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "no permission to write")
+    except OSError as error:
+        raise unusable_folder(folder, error) from None
+
+
+def unusable_folder(folder: Path, error: OSError) -> FolderError:
+    why = (error.strerror or "it cannot be made").lower()
+    return FolderError(f"{folder}: results cannot be written there ({why}). Name another place with --out.")

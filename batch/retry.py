@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Literal
 
-from batch.pacer import RateHint, read_rate_headers
+from batch.ratelimit import RateHint, read_rate_headers
 
 Sent = Literal["no", "maybe", "answered"]
 """What is known of an attempt: it never left, it may have been applied, or a reply came."""

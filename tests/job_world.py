@@ -9,8 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from batch import job
-from batch.job.watch import Preflight, Progress
+from batch.commands.update import update as run_update
+from batch.engine.progress import Preflight, Progress
+from batch.run.finish import Closing
+from batch.run.target import World
 from batch.sandbox import SandboxOptions, SandboxProcess, start
 from batch.settings import Settings
 
@@ -53,8 +55,8 @@ class Office:
     began: int = 0
 
     @property
-    def world(self) -> job.World:
-        return job.World(self.sandbox.environment())
+    def world(self) -> World:
+        return World(self.sandbox.environment())
 
     def sheet(self, text: str, name: str = "sheet.csv") -> Path:
         path = self.folder / name
@@ -65,8 +67,8 @@ class Office:
         given = {"base_url": self.sandbox.url, "max_per_second": 500.0, "yes": True} | options
         return Settings(input=str(sheet), endpoint=endpoint, **given)
 
-    def update(self, sheet: Path, endpoint: str = DUALENTRY, **options: Any) -> job.Closing:
-        return job.update(self.settings(sheet, endpoint, **options), self.person, self.world)
+    def update(self, sheet: Path, endpoint: str = DUALENTRY, **options: Any) -> Closing:
+        return run_update(self.settings(sheet, endpoint, **options), self.person, self.world)
 
     def ledger(self) -> list[dict[str, Any]]:
         """The sandbox's ledger since the test began."""
@@ -84,7 +86,7 @@ class Office:
         return self.sandbox.record(endpoint.partition(".")[0], number)
 
 
-def told(closing: job.Closing) -> list[tuple[str, str]]:
+def told(closing: Closing) -> list[tuple[str, str]]:
     """The outcome and message of every row."""
     return [(row["outcome"], row["message"] or "") for row in results(closing.folder)]
 

@@ -1,143 +1,151 @@
-"""The house: imports go down its floors only, libraries live in few rooms, and functions stay readable."""
+"""The layers: imports go down only and never in a circle, and a library lives in few packages."""
 
 import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent / "batch"
-FLOORS = [
-    {"model", "errors", "guard", "files"},
+LAYERS = [
+    {"model", "errors", "files", "network_fs", "csv_injection", "state", "credentials"},
     {"settings"},
-    {"pacer", "retry", "transport"},
+    {"ratelimit", "retry", "http"},
     {"endpoints"},
-    {"sources", "columns", "conventions", "changes", "compare", "sender", "journal", "results", "report"},
-    {"job"},
-    {"cli", "__main__"},
-]
-"""From the bottom to the top (design.md, section 3); `guard` and `files` are below the stages that share them."""
-STAGES = FLOORS[4]
-MAX_BODY, MAX_PARAMETERS, MAX_LINES = 60, 6, 350
-ALLOWED = {
+    {
+        "sources", "columns", "number_date_formats", "validation", "diff", "conditions", "journal", "outputs",
+        "summary", "exit_code",
+    },
+    {"run", "engine"},
+    {"commands"},
+    {"cli", "web", "distributed", "__main__"},
+]  # fmt: skip
+"""From the bottom to the top: what a package imports lies in its own layer or below."""
+TO_COME = {"conditions", "web", "distributed"}
+"""Packages that have a place and are not there yet."""
+BESIDE = {"sandbox", "__init__"}
+"""What belongs to no layer: the imitated APIs, which share no code with the rest, and the package itself."""
+LIBRARIES = {
     "click": {"cli"},
     "rich": {"cli"},
-    "httpx": {"transport", "job"},
-    "pydantic": {"settings", "changes", "conventions", "endpoints", "transport", "job"},
+    "httpx": {"http", "run"},
+    "pydantic": {"settings", "validation", "number_date_formats", "endpoints", "http", "outputs", "run", "engine"},
+    "asyncio": {"http"},
+    "trio": set(),
 }
-"""Libraries that live in few rooms. `job` names httpx's type for the transport that tests put in its place, and checks
-plans, which come from outside, with pydantic."""
-ASYNCIO = {"transport", "sandbox"}
+"""Where a library may be imported. What waits, waits through anyio, so that a whole job can run on a virtual clock."""
 
 
 @cache
 def modules() -> dict[Path, ast.Module]:
+    """Parse every module of the program."""
     return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
 
 
-def room(path: Path) -> str:
+def package(path: Path) -> str:
+    """Name the package (or module) directly below `batch` that a file belongs to."""
     return path.relative_to(ROOT).with_suffix("").parts[0]
 
 
+def dotted(path: Path) -> str:
+    """Name a module as it is imported."""
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
 def name_of(path: Path) -> str:
+    """Name a file from the project's root."""
     return str(path.relative_to(ROOT.parent))
 
 
-def imports(path: Path, tree: ast.Module) -> Iterator[str]:
-    """Every module that is imported, absolute, also inside of functions."""
-    parts = ["batch", *path.relative_to(ROOT).with_suffix("").parts]
-    package = parts[:-1]
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Yield everything that is imported, also inside of functions, as a dotted name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            assert not node.level, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def rooms_used(path: Path, tree: ast.Module) -> set[str]:
-    parts = [name.split(".") for name in imports(path, tree)]
-    rooms = {room(one) for one in modules()}
-    return {one[1] for one in parts if one[0] == "batch" and len(one) > 1 and one[1] in rooms}
+def modules_used(path: Path, *, at_import: bool) -> set[str]:
+    """List the modules of the program that a module imports; `at_import`: only what its own import needs."""
+    tree = modules()[path]
+    top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    known = {dotted(one) for one in modules()}
+    used = set()
+    for name in imports(top if at_import else tree):
+        while name and name not in known:
+            name = name.rpartition(".")[0]
+        used |= {name} - {"", "batch", dotted(path)}
+    return used
 
 
-def floor(name: str) -> int:
-    (found,) = [number for number, rooms in enumerate(FLOORS) if name in rooms]
+def packages_used(path: Path) -> set[str]:
+    """List the packages that a module imports from."""
+    return {name.split(".")[1] for name in modules_used(path, at_import=False)} - {package(path)}
+
+
+def libraries_used(path: Path) -> set[str]:
+    """List the libraries that a module imports."""
+    return {name.partition(".")[0] for name in imports(modules()[path])}
+
+
+def layer(name: str) -> int:
+    """Give the layer of a package."""
+    (found,) = [number for number, packages in enumerate(LAYERS) if name in packages]
     return found
 
 
-def functions() -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
-    return {
-        f"{name_of(path)}:{node.lineno} {node.name}": node
-        for path, tree in modules().items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+def assert_no_circle(used: dict[str, set[str]]) -> None:
+    """Fail with the circle, if there is one."""
+    try:
+        TopologicalSorter(used).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
-def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines from the first statement after the docstring to the last."""
-    has_doc = ast.get_docstring(node) is not None
-    body = node.body[1:] if has_doc else node.body
-    return (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
-
-
-def test_every_room_has_a_floor() -> None:
-    """Every room of the house stands on one floor; the sandbox stands beside it."""
-    known = set().union(*FLOORS) | {"sandbox", "__init__"}
-    assert set() == {room(path) for path in modules()} - known
+def test_every_package_has_a_layer() -> None:
+    """Every package stands in one layer, and no layer names a package that is gone."""
+    placed = {name for packages in LAYERS for name in packages}
+    assert placed | BESIDE == {package(path) for path in modules()} | TO_COME
 
 
 def test_imports_go_down() -> None:
-    """No room imports from a floor above, and no stage from another stage."""
-    beside = {"sandbox", "__init__"}
-    used = {
-        (room(path), there, name_of(path))
-        for path, tree in modules().items()
-        for there in rooms_used(path, tree) - beside - {room(path)}
-        if room(path) not in beside
-    }
-    wrong = [one for one in used if floor(one[1]) > floor(one[0]) or {one[0], one[1]} <= STAGES]
-    assert [] == sorted(wrong)
-
-
-def test_the_sandbox_stands_alone() -> None:
-    """The imitated APIs share no code with the program, or a mistake would agree with itself; few rooms start them."""
-    outward = {there for path, tree in modules().items() if room(path) == "sandbox" for there in rooms_used(path, tree)}
-    inward = {room(path) for path, tree in modules().items() if "sandbox" in rooms_used(path, tree)}
-    assert (set(), {"job", "cli", "sandbox"}) == (outward - {"sandbox", "errors", "__init__"}, inward | {"job", "cli"})
+    """No package imports from a layer above its own."""
+    wrong = [
+        (name_of(path), used)
+        for path in modules()
+        if package(path) not in BESIDE
+        for used in packages_used(path) - BESIDE
+        if layer(used) > layer(package(path))
+    ]
+    assert [] == wrong
 
 
 def test_no_circles() -> None:
-    """No two rooms import each other."""
-    used: dict[str, set[str]] = {}
-    for path, tree in modules().items():
-        used.setdefault(room(path), set()).update(rooms_used(path, tree) - {room(path)})
-    assert [] == [(one, other) for one in used for other in used[one] if one in used.get(other, set()) and one < other]
+    """Neither packages nor modules import each other in a circle."""
+    by_package: dict[str, set[str]] = {}
+    for path in modules():
+        by_package.setdefault(package(path), set()).update(packages_used(path))
+    assert_no_circle(by_package)
+    assert_no_circle({dotted(path): modules_used(path, at_import=True) for path in modules()})
 
 
-@pytest.mark.parametrize("library", ALLOWED)
-def test_libraries_live_in_few_rooms(library: str) -> None:
-    """A library is known to few rooms, so that it can be replaced in one place."""
-    users = {
-        room(path)
-        for path, tree in modules().items()
-        if library in {name.split(".")[0] for name in imports(path, tree)}
-    }
-    assert set() == users - ALLOWED[library] - {"sandbox"}
+def test_the_sandbox_stands_alone() -> None:
+    """The imitated APIs share no code with the program, or a mistake would agree with itself; few start them."""
+    outward = {used for path in modules() if package(path) == "sandbox" for used in packages_used(path)}
+    inward = {package(path) for path in modules() if "sandbox" in packages_used(path)}
+    assert ({"errors"}, {"run", "cli"}) == (outward - {"__init__"}, inward)
 
 
-def test_anyio_only() -> None:
-    """What waits, waits through anyio, so that a whole job can run on a virtual clock."""
-    users = {
-        room(path)
-        for path, tree in modules().items()
-        if {"asyncio", "trio"} & {name.split(".")[0] for name in imports(path, tree)}
-    }
-    assert set() == users - ASYNCIO
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_libraries_live_in_few_packages(library: str) -> None:
+    """A library is known to few packages, so that it can be replaced in one place."""
+    users = {package(path) for path in modules() if library in libraries_used(path)}
+    assert set() == users - LIBRARIES[library] - {"sandbox"}
 
 
 def is_printing(node: ast.AST) -> bool:
@@ -152,11 +160,11 @@ def is_printing(node: ast.AST) -> bool:
 
 def test_only_the_command_line_prints() -> None:
     """Nothing but the command line and the sandbox's own program writes to the screen."""
-    printing = {room(path) for path, tree in modules().items() if any(map(is_printing, ast.walk(tree)))}
+    printing = {package(path) for path, tree in modules().items() if any(map(is_printing, ast.walk(tree)))}
     assert set() == printing - {"cli", "sandbox"}
 
 
-def test_no_vague_rooms() -> None:
+def test_no_vague_modules() -> None:
     """No module is called by a name that says nothing."""
     vague = {"utils", "util", "helpers", "common", "core", "manager", "misc"}
     assert set() == {part for path in modules() for part in path.with_suffix("").parts} & vague
@@ -165,30 +173,6 @@ def test_no_vague_rooms() -> None:
 def test_every_module_says_what_it_is_for() -> None:
     """Every module opens with a docstring."""
     assert [] == [name_of(path) for path, tree in modules().items() if not ast.get_docstring(tree)]
-
-
-def test_functions_are_short() -> None:
-    """No function has a body of more than 60 lines; half have at most 10, and nine of ten at most 30."""
-    lengths = {name: body_lines(node) for name, node in functions().items()}
-    assert [] == [name for name, length in lengths.items() if length > MAX_BODY]
-    ordered = sorted(lengths.values())
-    assert (True, True) == (ordered[len(ordered) // 2] <= 10, ordered[int(len(ordered) * 0.9)] <= 30)
-
-
-def test_functions_take_few_parameters() -> None:
-    """No function outside of the command line takes more than six parameters, self aside."""
-    many = []
-    for name, node in functions().items():
-        arguments = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-        if len([one for one in arguments if one not in ("self", "cls")]) > MAX_PARAMETERS and "batch/cli/" not in name:
-            many.append(name)
-    assert [] == many
-
-
-def test_files_are_short() -> None:
-    """Files have about 350 lines at most."""
-    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
-    assert [] == [f"{name}: {length}" for name, length in lengths.items() if length > MAX_LINES * 1.1]
 
 
 def test_ignores_have_reasons() -> None:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.changes import GROUP_ROWS, Sieve, Sifted, find_doubles, iter_sifted
 from batch.columns import match_columns
 from batch.endpoints.base import Endpoint
 from batch.endpoints.dualentry import DualEntryCustomers
 from batch.endpoints.vayu import VayuCustomers
 from batch.model import DAMAGE, ROW, Change, Fate, Outcome, Problem, SheetStyle, Staged, cell_column
+from batch.validation import GROUP_ROWS, Sieve, Sifted, find_doubles, iter_sifted
 
 DUALENTRY, VAYU = DualEntryCustomers(), VayuCustomers()
 PHONE = "has letters in it (use digits, spaces and + - . ( ) only)"
@@ -460,7 +460,7 @@ def test_frames_are_pulled(folder: Path) -> None:
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from batch.changes import find_doubles
+from batch.validation import find_doubles
 from batch.model import Staged
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 path = Path(sys.argv[1])

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from batch.job import Declined
-from batch.job.clears import TooManyClearsError
-from batch.job.watch import CANARY
-from batch.sender import writing
+from batch.commands.update import Declined
+from batch.engine import write
+from batch.engine.guards import TooManyClearsError
+from batch.engine.progress import CANARY
 from tests.job_world import Office, Person, office, shared_sandbox, summary, told
 
 __all__ = ["office", "shared_sandbox"]
@@ -16,7 +16,7 @@ __all__ = ["office", "shared_sandbox"]
 
 @pytest.fixture(autouse=True)
 def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "LOOKS_AFTER", (0.0,) * len(writing.LOOKS_AFTER))
+    monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,) * len(write.LOOKS_AFTER))
 
 
 def clearing(rows: int, clears: int) -> str:
@@ -116,7 +116,7 @@ def test_canary_fails(office: Office, fault: str, why: str | None, outcomes: dic
 @pytest.fixture
 def shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look once: the sandbox's reads lag behind for two."""
-    monkeypatch.setattr(writing, "LOOKS_AFTER", (0.0,))
+    monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,))
 
 
 def test_canary_again(office: Office) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from batch import report
 from batch.errors import ExitCode
 from tests.little_api import Asked, Said, little_api
 from tests.shell import (
@@ -278,11 +277,11 @@ def test_4_bug(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(report, "exit_code", fails)
+    monkeypatch.setattr("batch.run.finish.exit_code", fails)
     ended = shell.here(*update(api, shell.sheet(api.names(1))))
     assert (4, "") == (ended.code, ended.out)
     (last,) = ended.err.splitlines()[-1:]
-    assert last.startswith("This is a bug in batch (at closing.py:")
+    assert last.startswith("This is a bug in batch (at finish.py:")
     assert last.endswith("). The journal is intact. Please report it with your command.")
     assert "Traceback" not in ended.err
     assert "ZeroDivision" not in ended.err

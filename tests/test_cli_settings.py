@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 import pytest
 
-from batch import job
 from batch.errors import BatchError
 from batch.settings import MAP_IN_FILE, Settings
 from tests.shell import DUALENTRY, VAYU, Ended, Shell
@@ -90,7 +89,7 @@ def told(offline: Shell, monkeypatch: pytest.MonkeyPatch) -> Any:
         assert kept, ended.err
         return kept.pop()
 
-    monkeypatch.setattr(job, "update", update)
+    monkeypatch.setattr("batch.commands.update.update", update)
     return tell
 
 

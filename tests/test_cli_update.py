@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.cli import screen
+from batch.cli import console
 from tests.little_api import Asked, Said, little_api
 from tests.shell import DUALENTRY, VAYU, Api, Ended, Shell, outcomes
 
@@ -110,7 +110,7 @@ Take it back:  batch undo sheet.batch/{time} --sandbox
 
 def test_line_from_time_to_time(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no terminal a line says from time to time how far it is."""
-    monkeypatch.setattr(screen, "LINE_SECONDS", 0.6)
+    monkeypatch.setattr(console, "LINE_SECONDS", 0.6)
     ended = shell.here("update", shell.sheet(api.names(60)), "-e", DUALENTRY, *api.options, "--max-per-second", 30)
     lines = [line for line in ended.err.splitlines() if "/60  updated " in line and "/s" in line]
     assert (0, True) == (ended.code, bool(lines))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.compare import Difference, differing, hidden, is_as_before, neither, show, unproven
+from batch.diff import Difference, differing, hidden, is_as_before, neither, show, unproven
 from batch.endpoints.base import MISSING
 from batch.endpoints.dualentry import DualEntryCustomers
 from batch.endpoints.vayu import VayuCustomers

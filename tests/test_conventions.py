@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from batch.conventions import Convention, Kind
 from batch.errors import InputError
+from batch.number_date_formats import Convention, Kind
 from tests.shell import DUALENTRY, Shell
 
 LIMIT, RENEWAL = "custom_fields.Limit:number", "custom_fields.Renewal:date"

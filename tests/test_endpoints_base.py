@@ -19,9 +19,9 @@ from batch.endpoints.base import (
     split_kind,
 )
 from batch.endpoints.cells import Reading
-from batch.endpoints.refusals import generic_refusals, refusal_text
-from batch.transport import Reply
-from batch.transport.url import is_exact
+from batch.endpoints.errors import generic_refusals, refusal_text
+from batch.http import Reply
+from batch.http.url import is_exact
 
 EVERY = [kind() for kind in ENDPOINTS.values()]
 JSON = st.recursive(

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from batch.endpoints.base import MISSING, ConflictError, Definition, UnreadableReplyError
 from batch.endpoints.dualentry import DualEntryCustomers
-from batch.pacer import Bucket
-from batch.transport import Call, Reply
+from batch.http import Call, Reply
+from batch.ratelimit import Bucket
 
 ENDPOINT = DualEntryCustomers()
 PLAIN = ("name", "email", "phone", "unique_id", "website", "country", "address")

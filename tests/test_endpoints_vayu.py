@@ -16,8 +16,8 @@ from batch.endpoints.base import MISSING, Account, ConflictError, Definition, Un
 from batch.endpoints.vayu import VayuCustomers
 from batch.endpoints.vayu_account import life_left
 from batch.errors import StoppedError
-from batch.pacer import Bucket
-from batch.transport import Call, Kind, Lost, Reply
+from batch.http import Call, Kind, Lost, Reply
+from batch.ratelimit import Bucket
 
 ENDPOINT, SPARSE = VayuCustomers(), VayuCustomers(is_sparse=True)
 ID = "65f000000000000000000001"

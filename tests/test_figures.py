@@ -7,8 +7,9 @@ import httpx
 import pytest
 import trio
 
-from batch import job
-from batch.job.target import World
+from batch.commands.update import update
+from batch.run.finish import Closing
+from batch.run.target import World
 from batch.settings import Settings
 from tests.job_world import Person, told
 from tests.virtual import KEY, run_on_virtual_clock
@@ -47,42 +48,42 @@ class Records:
         return self.asked[-1][0] - self.asked[0][0]
 
 
-def send(folder: Path, api: Records, *, compare: bool) -> job.Closing:
+def send(folder: Path, api: Records, *, compare: bool) -> Closing:
     every = ROWS // DIFFERING
     lines = [f"{n},{'New' if n % every == 0 and n // every <= DIFFERING else 'N'} {n}" for n in range(1, ROWS + 1)]
     sheet = folder / "sheet.csv"
     sheet.write_text("\n".join(["id,name", *lines, ""]))
     settings = Settings(input=str(sheet), endpoint="dualentry.customers", compare=compare, yes=True)
-    return job.update(settings, Person(), api.world())
+    return update(settings, Person(), api.world())
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Records, job.Closing]:
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Records, Closing]:
     api = Records()
     return api, send(tmp_path_factory.mktemp("compared"), api, compare=True)
 
 
-def test_only_what_differs(compared: tuple[Records, job.Closing]) -> None:
+def test_only_what_differs(compared: tuple[Records, Closing]) -> None:
     """A sheet of 10,000 rows of which 3 % differ takes 100 reads and 300 writes."""
     api, closing = compared
     assert (ROWS // 100, DIFFERING) == (len(api.times("GET")), len(api.times("PATCH")))
     assert DIFFERING == [outcome for outcome, _ in told(closing)].count("updated")
 
 
-def test_a_twentieth_of_the_time(compared: tuple[Records, job.Closing]) -> None:
+def test_a_twentieth_of_the_time(compared: tuple[Records, Closing]) -> None:
     """It takes at most a twentieth of what sending all takes at the documented limit: 10 at once, then 1 a second."""
     api, _ = compared
     assert api.seconds <= (ROWS - 10) / 1.0 / 20
 
 
-def test_reading_beside_sending(compared: tuple[Records, job.Closing]) -> None:
+def test_reading_beside_sending(compared: tuple[Records, Closing]) -> None:
     """The first write leaves long before the last read."""
     api, _ = compared
     assert api.times("PATCH")[0] < 0.1 * api.times("GET")[-1]
 
 
 @pytest.mark.long
-def test_sending_all(tmp_path: Path, compared: tuple[Records, job.Closing]) -> None:
+def test_sending_all(tmp_path: Path, compared: tuple[Records, Closing]) -> None:
     """The twentieth holds against a run that really sends all."""
     api = Records()
     send(tmp_path, api, compare=False)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.guard import guarded, unguarded
+from batch.csv_injection import guarded, unguarded
 
 TEXTS = st.text() | st.text(alphabet="'=@+-\t\r\n 1a(.)/,", max_size=8)
 

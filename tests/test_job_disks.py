@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from batch import network_fs
 from batch.errors import FolderError
-from batch.job import disks, runs
+from batch.state import state_folder
 from tests.shell import DUALENTRY, Api, Shell
 
 MOUNTS = """\
@@ -42,26 +43,26 @@ tmpfs /over tmpfs rw 0 0
 )
 def test_network_kind(path: str, expected: str | None) -> None:
     """The innermost mount counts, and of several at one place the last."""
-    assert expected == disks.network_kind(MOUNTS, path)
+    assert expected == network_fs.network_kind(MOUNTS, path)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "x", "x y", "a b c d e f g", "\\999 \\999 nfs", "x /  "])
 def test_odd_mounts(text: str) -> None:
     """A text that makes no sense says nothing."""
-    assert None is disks.network_kind(text, "/data")
+    assert None is network_fs.network_kind(text, "/data")
 
 
 def test_no_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that does not tell its mounts is believed."""
-    monkeypatch.setattr(disks, "MOUNTS", tmp_path / "nothing")
-    assert None is disks.kind_of(tmp_path)
+    monkeypatch.setattr(network_fs, "MOUNTS", tmp_path / "nothing")
+    assert None is network_fs.kind_of(tmp_path)
 
 
 @pytest.fixture
 def network(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of the shell that counts as one on another machine."""
     (tmp_path / "mounts").write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/x {shell.folder}/net nfs4 rw 0 0\n")
-    monkeypatch.setattr(disks, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(network_fs, "MOUNTS", tmp_path / "mounts")
     (shell.folder / "net").mkdir()
     return shell.folder / "net"
 
@@ -110,10 +111,10 @@ def test_copy_is_resumed(shell: Shell, api: Api, network: Path) -> None:
 def test_state_on_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks are never kept in a home on a network file system."""
     (tmp_path / "mounts").write_text(f"server:/x {tmp_path}/state nfs4 rw 0 0\n")
-    monkeypatch.setattr(disks, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(network_fs, "MOUNTS", tmp_path / "mounts")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    assert tmp_path == runs.state_folder().parent
+    assert tmp_path == state_folder().parent
 
 
 @pytest.mark.parametrize("is_link", [True, False])
@@ -125,6 +126,6 @@ def test_state_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     folder = tmp_path / "batch-4321"
     folder.symlink_to(tmp_path) if is_link else folder.mkdir()
     with pytest.raises(FolderError) as told:
-        runs.state_folder()
+        state_folder()
     why = "somebody else has put this here, so no lock can be kept in it. Set XDG_STATE_HOME to a folder of yours."
     assert f"{folder}: {why}" == str(told.value)

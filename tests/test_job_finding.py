@@ -5,18 +5,19 @@ from typing import Any
 
 import pytest
 
-from batch import job
+from batch.commands.update import update as run_update
+from batch.run.finish import Closing
 from batch.settings import Settings
 from tests.job_world import Person, told
 from tests.virtual import Lists
 
 
-def update(lists: Lists, folder: Path, keys: list[str], **options: Any) -> job.Closing:
+def update(lists: Lists, folder: Path, keys: list[str], **options: Any) -> Closing:
     """Give the customers with these keys a name each."""
     sheet = folder / "sheet.csv"
     sheet.write_text("unique_id,name\n" + "".join(f"{key},New\n" for key in keys), encoding="utf-8")
     settings = Settings(input=str(sheet), endpoint="dualentry.customers", key="unique_id", **options)
-    return job.update(settings, Person(), lists.world())
+    return run_update(settings, Person(), lists.world())
 
 
 @pytest.fixture(autouse=True)

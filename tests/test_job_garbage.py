@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from batch.job.garbage import RARELY, rare_collection
+from batch.engine.garbage import RARELY, rare_collection
 
 
 def test_rarely() -> None:

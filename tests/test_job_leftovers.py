@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from batch.job import leftovers, runs
+from batch.run import cleanup
+from batch.run.folder import JOURNAL
 from tests.shell import DUALENTRY, Api, Shell
 
 
@@ -35,7 +36,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_scratch(temporary: Path) -> None:
     """A folder for a job's own is this user's alone, and gone after it."""
-    with leftovers.scratch() as folder:
+    with cleanup.scratch() as folder:
         (folder / "input.parquet").write_text("private")
         assert [folder] == list(temporary.iterdir())
         assert "0o700" == oct(folder.stat().st_mode & 0o777)
@@ -45,7 +46,7 @@ def test_scratch(temporary: Path) -> None:
 def test_scratch_of_a_crash(temporary: Path) -> None:
     """That of a job that crashed is removed by the next one."""
     make(temporary / "batch-tmp-old", ".lock", "input.parquet")
-    with leftovers.scratch() as folder:
+    with cleanup.scratch() as folder:
         assert [folder] == list(temporary.iterdir())
 
 
@@ -57,7 +58,7 @@ def test_scratch_of_others(temporary: Path) -> None:
     make(temporary / names[1])
     make(temporary / names[2], ".lock").touch()
     (temporary / names[3]).symlink_to(temporary / "mine")
-    with FileLock(temporary / names[0] / ".lock"), leftovers.scratch() as folder:
+    with FileLock(temporary / names[0] / ".lock"), cleanup.scratch() as folder:
         assert sorted([*names, folder.name]) == sorted(path.name for path in temporary.iterdir())
 
 
@@ -65,7 +66,7 @@ def test_unbegun(tmp_path: Path) -> None:
     """A run folder without a journal, left by a crash while the input was read, is removed."""
     make(tmp_path / "x.batch" / "1", ".lock", ".lock.holder", ".input.parquet.part", "input.parquet")
     make(tmp_path / "x.batch" / "2", ".lock", "input.parquet", ".journal.sqlite.part", ".journal.sqlite.part-wal")
-    leftovers.remove_unbegun(tmp_path / "x.batch")
+    cleanup.remove_unbegun(tmp_path / "x.batch")
     assert [] == list((tmp_path / "x.batch").iterdir())
 
 
@@ -73,7 +74,7 @@ def test_unbegun(tmp_path: Path) -> None:
 def test_begun(tmp_path: Path, name: str) -> None:
     """A folder with anything in it that somebody may want stays."""
     folder = make(tmp_path / "x.batch" / "1", ".lock", "input.parquet", name)
-    leftovers.remove_unbegun(tmp_path / "x.batch")
+    cleanup.remove_unbegun(tmp_path / "x.batch")
     assert sorted([".lock", "input.parquet", name]) == sorted(path.name for path in folder.iterdir())
 
 
@@ -81,7 +82,7 @@ def test_unbegun_and_held(tmp_path: Path) -> None:
     """A folder in which a run is being begun stays."""
     folder = make(tmp_path / "x.batch" / "1", ".lock", "input.parquet")
     with FileLock(folder / ".lock"):
-        leftovers.remove_unbegun(tmp_path / "x.batch")
+        cleanup.remove_unbegun(tmp_path / "x.batch")
     assert (folder / "input.parquet").exists()
 
 
@@ -91,7 +92,7 @@ def test_parts(tmp_path: Path) -> None:
     others = [".hidden.part", "failures.csv", "journal.sqlite", "x.part"]
     folder = make(tmp_path / "run", *ours, *others)
     (folder / ".failures.xlsx.parts").mkdir()
-    leftovers.remove_parts(folder)
+    cleanup.remove_parts(folder)
     assert others == sorted(path.name for path in folder.iterdir())
 
 
@@ -106,4 +107,4 @@ def test_next_run(shell: Shell, api: Api) -> None:
     api.sandbox.set_faults()
     assert 0 == shell.here("update", sheet, "-e", DUALENTRY, *api.options).code
     assert folder == shell.only_run()
-    assert [".lock", "input.parquet", runs.JOURNAL, "results.csv", "summary.json"] == sorted(os.listdir(folder))
+    assert [".lock", "input.parquet", JOURNAL, "results.csv", "summary.json"] == sorted(os.listdir(folder))

@@ -8,8 +8,9 @@ import httpx
 import pytest
 import trio
 
-from batch import job
-from batch.job.target import World
+from batch.commands.update import update as run_update
+from batch.run.finish import Closing
+from batch.run.target import World
 from batch.settings import Settings
 from tests.job_world import DUALENTRY, Person
 from tests.virtual import KEY, Lists, run_on_virtual_clock
@@ -22,12 +23,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def update(tmp_path: Path, rows: int, world: World, **options: Any) -> job.Closing:
+def update(tmp_path: Path, rows: int, world: World, **options: Any) -> Closing:
     """Change the names of so many customers."""
     sheet = tmp_path / "sheet.csv"
     sheet.write_text("id,name\n" + "".join(f"{n},New {n}\n" for n in range(1, rows + 1)))
     given = {"base_url": "https://api.test", "max_per_second": 1e5, "yes": True} | options
-    return job.update(Settings(input=str(sheet), endpoint=DUALENTRY, **given), Person(), world)
+    return run_update(Settings(input=str(sheet), endpoint=DUALENTRY, **given), Person(), world)
 
 
 def answering(answer: Answer) -> World:

@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 
 from batch.endpoints import DualEntryCustomers
-from batch.job.connection import Connection
-from batch.job.paging import Pages, UnreadError
-from batch.job.target import Target
-from batch.sender import StopSign
+from batch.engine.api_session import Connection
+from batch.engine.records import Pages, UnreadError
+from batch.engine.shutdown import StopSign
+from batch.run.target import Target
 from batch.settings import Settings
 from tests.virtual import KEY, Lists, run_on_virtual_clock
 

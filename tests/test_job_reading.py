@@ -11,12 +11,14 @@ import pytest
 from batch.endpoints.base import Endpoint
 from batch.endpoints.dualentry import DualEntryCustomers
 from batch.endpoints.vayu import VayuCustomers
-from batch.job.reading import Reader
+from batch.engine.prepare import Reader
+from batch.engine.retry_loop import Answer
+from batch.engine.shutdown import StopSign
+from batch.engine.write import Parcel
+from batch.http import Call, Kind, Lost, Reply
 from batch.journal import Journal
 from batch.model import Change, Fate, Intent, Outcome
 from batch.retry import Judgement, Verdict, judge
-from batch.sender import Answer, Parcel, StopSign
-from batch.transport import Call, Kind, Lost, Reply
 
 DUALENTRY, VAYU = DualEntryCustomers(), VayuCustomers()
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome

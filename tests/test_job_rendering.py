@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from batch.changes.words import is_hardly_meant
 from batch.endpoints import DualEntryCustomers, VayuCustomers
 from batch.endpoints.base import Definition, Endpoint
-from batch.job.rendering import Renderer, as_text
 from batch.model import looks_blank
+from batch.outputs.cell_text import Renderer, as_text
 from batch.settings import DEFAULT_CLEAR
+from batch.validation.messages import is_hardly_meant
 
 DUALENTRY = DualEntryCustomers().defined(
     [Definition("Score", "number", 7), Definition("Twin", "text", 8), Definition("Twin", "text", 9)]

@@ -11,11 +11,24 @@ from typing import Any
 import pytest
 
 from batch.errors import BusyError, ExitCode, FolderError
-from batch.job import runs
-from batch.job.known import read_staged, staged_as_meta
-from batch.journal import Journal
+from batch.files import write_private
+from batch.journal import START_OVER, Journal
 from batch.model import CsvDialect, Fate, Outcome, SheetStyle, Staged
+from batch.run.folder import (
+    INPUT,
+    JOURNAL,
+    Found,
+    find_unfinished,
+    identity,
+    look_into_out,
+    new_folder,
+    open_run,
+    parent_of,
+)
+from batch.run.locks import held, input_lock
+from batch.run.metadata import read_staged, staged_as_meta
 from batch.settings import Settings
+from batch.state import state_folder
 
 ME = "identity-of-mine"
 STAGED = Staged(
@@ -39,7 +52,7 @@ def run_in(folder: Path, *outcomes: Outcome, identity: str = ME, **meta: Any) ->
     """A run on two rows of which so many have an outcome."""
     folder.mkdir(parents=True)
     given = KNOWN | {"identity": identity, "staged": staged_as_meta(STAGED), "exit_code": 0, **meta}
-    with Journal.create(folder / runs.JOURNAL, given) as journal:
+    with Journal.create(folder / JOURNAL, given) as journal:
         journal.record([Fate(row, str(row), outcome) for row, outcome in enumerate(outcomes, 2)])
     return folder
 
@@ -66,7 +79,7 @@ def run_in(folder: Path, *outcomes: Outcome, identity: str = ME, **meta: Any) ->
 )
 def test_another_run(changed: dict[str, Any]) -> None:
     """Whatever changes what a row means makes it another run."""
-    assert runs.identity(settings(), "abc", "host") != runs.identity(settings(**changed), "abc", "host")
+    assert identity(settings(), "abc", "host") != identity(settings(**changed), "abc", "host")
 
 
 @pytest.mark.parametrize(
@@ -84,16 +97,16 @@ def test_another_run(changed: dict[str, Any]) -> None:
 )
 def test_same_run(changed: dict[str, Any]) -> None:
     """Limits and the like may differ, and so may the path of the same bytes."""
-    assert runs.identity(settings(), "abc", "host") == runs.identity(settings(**changed), "abc", "host")
+    assert identity(settings(), "abc", "host") == identity(settings(**changed), "abc", "host")
 
 
 def test_other_bytes_or_host() -> None:
     """Other bytes, another host or another plan are another run."""
-    same = runs.identity(settings(), "abc", "host")
+    same = identity(settings(), "abc", "host")
     others = [
-        runs.identity(settings(), "abd", "host"),
-        runs.identity(settings(), "abc", "other"),
-        runs.identity(settings(), "abc", "host", plan="seal"),
+        identity(settings(), "abd", "host"),
+        identity(settings(), "abc", "other"),
+        identity(settings(), "abc", "host", plan="seal"),
     ]
     assert 4 == len({same, *others})
 
@@ -114,25 +127,25 @@ def test_other_bytes_or_host() -> None:
 def test_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str, expected: str) -> None:
     """Runs lie beside their input, in a folder of its name without the ending."""
     monkeypatch.chdir(tmp_path)
-    found = runs.parent_of(argument)
+    found = parent_of(argument)
     assert expected == str(found) if "2?" not in argument else not set("*?[") & set(str(found.parent))
 
 
 def test_parent_of_a_folder(tmp_path: Path) -> None:
     """Runs on a folder of files lie beside it."""
     (tmp_path / "in").mkdir()
-    assert tmp_path / "in.batch" == runs.parent_of(f"{tmp_path}/in/")
+    assert tmp_path / "in.batch" == parent_of(f"{tmp_path}/in/")
 
 
 def test_parent_of_odd_names(tmp_path: Path) -> None:
     """A file whose name has brackets in it keeps its name."""
     (tmp_path / "a[1].csv").touch()
-    assert tmp_path / "a[1].batch" == runs.parent_of(str(tmp_path / "a[1].csv"))
+    assert tmp_path / "a[1].batch" == parent_of(str(tmp_path / "a[1].csv"))
 
 
 def test_new_folders(tmp_path: Path) -> None:
     """Each run has a folder of its own, for this user only, also within one second."""
-    made = [runs.new_folder(tmp_path / "x.batch") for _ in range(3)]
+    made = [new_folder(tmp_path / "x.batch") for _ in range(3)]
     assert (3, {0o700}) == (len(set(made)), {one.stat().st_mode & 0o777 for one in [tmp_path / "x.batch", *made]})
 
 
@@ -140,7 +153,7 @@ def test_no_place(tmp_path: Path) -> None:
     """A place where no folder can be made is named, with the way out."""
     (tmp_path / "file").touch()
     with pytest.raises(FolderError) as caught:
-        runs.new_folder(tmp_path / "file" / "x.batch")
+        new_folder(tmp_path / "file" / "x.batch")
     expected = (
         f"{tmp_path}/file/x.batch: results cannot be written there (not a directory). Name another place with --out."
     )
@@ -151,7 +164,7 @@ def test_small_files(tmp_path: Path) -> None:
     """A small file is whole, for this user only, and replaces a link instead of following it."""
     (tmp_path / "target").write_text("mine")
     (tmp_path / "s.json").symlink_to(tmp_path / "target")
-    runs.write_private(tmp_path / "s.json", "é")
+    write_private(tmp_path / "s.json", "é")
     assert ("é", "mine", 0o600) == (
         (tmp_path / "s.json").read_text(encoding="utf-8"),
         (tmp_path / "target").read_text(),
@@ -179,7 +192,7 @@ def test_small_files(tmp_path: Path) -> None:
 def test_unfinished(tmp_path: Path, outcomes: list[Outcome], meta: dict[str, Any], is_resumed: bool) -> None:
     """A run is resumed while rows are left to retry or its files were not written, unless it was taken back."""
     folder = run_in(tmp_path / "x.batch" / "20260101-000000", *outcomes, **meta)
-    assert (folder if is_resumed else None) == runs.find_unfinished(tmp_path / "x.batch", ME)
+    assert (folder if is_resumed else None) == find_unfinished(tmp_path / "x.batch", ME)
 
 
 def test_newest_unfinished(tmp_path: Path) -> None:
@@ -189,16 +202,16 @@ def test_newest_unfinished(tmp_path: Path) -> None:
     (tmp_path / "20260103-000000").mkdir()
     (tmp_path / "check-20260104-000000").mkdir()
     (tmp_path / "file").touch()
-    assert tmp_path / "20260102-000000" == runs.find_unfinished(tmp_path, ME)
-    assert None is runs.find_unfinished(tmp_path / "nothing", ME)
+    assert tmp_path / "20260102-000000" == find_unfinished(tmp_path, ME)
+    assert None is find_unfinished(tmp_path / "nothing", ME)
 
 
 def test_damaged_run(tmp_path: Path) -> None:
     """A run whose journal cannot be read is never passed over: its rows might be sent again."""
     folder = run_in(tmp_path / "a", Outcome.UPDATED)
-    (folder / runs.JOURNAL).write_bytes(b"x" * 999)
+    (folder / JOURNAL).write_bytes(b"x" * 999)
     with pytest.raises(FolderError) as caught:
-        runs.find_unfinished(tmp_path, ME)
+        find_unfinished(tmp_path, ME)
     expected = (
         f"{folder}/journal.sqlite: the journal of an earlier run cannot be read (file is not a database). "
         "Move that folder away to start over, or name another one with --out."
@@ -208,19 +221,19 @@ def test_damaged_run(tmp_path: Path) -> None:
 
 def out_refused(folder: Path) -> str:
     with pytest.raises(FolderError) as caught:
-        runs.look_into_out(folder, ME, "elsewhere/x.csv")
+        look_into_out(folder, ME, "elsewhere/x.csv")
     return str(caught.value)
 
 
 def test_out(tmp_path: Path) -> None:
     """--out may name a new folder, an empty one, or that of the same run."""
     (tmp_path / "empty").mkdir()
-    assert None is runs.look_into_out(tmp_path / "new", ME, "elsewhere/x.csv")
-    assert None is runs.look_into_out(tmp_path / "empty", ME, "elsewhere/x.csv")
-    found = runs.look_into_out(
+    assert None is look_into_out(tmp_path / "new", ME, "elsewhere/x.csv")
+    assert None is look_into_out(tmp_path / "empty", ME, "elsewhere/x.csv")
+    found = look_into_out(
         run_in(tmp_path / "mine", Outcome.UPDATED, Outcome.UPDATED, exit_code=0), ME, "elsewhere/x.csv"
     )
-    assert runs.Found(tmp_path / "mine", ME, is_finished=True, exit_code=0) == found
+    assert Found(tmp_path / "mine", ME, is_finished=True, exit_code=0) == found
 
 
 @pytest.mark.parametrize(
@@ -240,7 +253,7 @@ def test_out(tmp_path: Path) -> None:
 def test_out_after_a_crash(tmp_path: Path, name: str) -> None:
     """What a crash at the start left behind does not make a folder somebody else's."""
     (tmp_path / name).touch()
-    assert None is runs.look_into_out(tmp_path, ME, "elsewhere/x.csv")
+    assert None is look_into_out(tmp_path, ME, "elsewhere/x.csv")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +281,7 @@ def test_out_that_was_ours(tmp_path: Path, witness: str, text: str) -> None:
     """What a check, a plan or a start left there may be written over by the next."""
     (tmp_path / witness).write_text(text)
     (tmp_path / "failures.csv").touch()
-    assert None is runs.look_into_out(tmp_path, ME, "elsewhere/x.csv")
+    assert None is look_into_out(tmp_path, ME, "elsewhere/x.csv")
 
 
 @pytest.mark.parametrize("argument", ["x.csv", "missing.csv", "*.parquet", "."])
@@ -280,7 +293,7 @@ def test_out_with_the_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arg
     (tmp_path.parent / f"link-{tmp_path.name}.csv").symlink_to(tmp_path / "x.csv")
     for given in (argument, str(tmp_path / argument), f"../link-{tmp_path.name}.csv"):
         with pytest.raises(FolderError) as caught:
-            runs.look_into_out(Path(), ME, given)
+            look_into_out(Path(), ME, given)
         assert "--out .: the input is in it. Name a new or an empty folder." == str(caught.value)
 
 
@@ -329,8 +342,8 @@ def test_staged_input_is_kept(tmp_path: Path, staged: Staged) -> None:
 def test_open_run(tmp_path: Path) -> None:
     """A run is opened with its journal, what is known of it, and its input."""
     folder = run_in(tmp_path / "a", Outcome.UPDATED)
-    (folder / runs.INPUT).touch()
-    journal, meta, staged = runs.open_run(folder)
+    (folder / INPUT).touch()
+    journal, meta, staged = open_run(folder)
     with journal:
         assert (ME, 2, {Outcome.UPDATED: 1}) == (meta["identity"], staged.rows, journal.outcomes())
 
@@ -339,13 +352,13 @@ def test_no_run(tmp_path: Path) -> None:
     """A folder without a run, or without its input, or with a damaged journal is refused; nothing was sent."""
     folder = run_in(tmp_path / "a", Outcome.UPDATED)
     with pytest.raises(FolderError) as no_run:
-        runs.open_run(tmp_path)
+        open_run(tmp_path)
     with pytest.raises(FolderError) as no_input:
-        runs.open_run(folder)
-    (folder / runs.INPUT).touch()
-    (folder / runs.JOURNAL).write_bytes(b"")
+        open_run(folder)
+    (folder / INPUT).touch()
+    (folder / JOURNAL).write_bytes(b"")
     with pytest.raises(FolderError, match="the journal is damaged"):
-        runs.open_run(folder)
+        open_run(folder)
     assert f"{tmp_path}: there is no run in this folder (no journal.sqlite)." == str(no_run.value)
     assert f"{folder}: input.parquet is missing, so the rows of this run are not known any more." == str(no_input.value)
 
@@ -369,10 +382,10 @@ def test_no_run(tmp_path: Path) -> None:
 def test_journal_that_makes_no_sense(tmp_path: Path, wrong: dict[str, Any]) -> None:
     """What is known of a run is of the kind that it must be, or the run is refused in words."""
     folder = run_in(tmp_path / "a", Outcome.UPDATED, **({"stopped": "x", "again": ["--limit"]} | wrong))
-    (folder / runs.INPUT).touch()
+    (folder / INPUT).touch()
     with pytest.raises(FolderError) as caught:
-        runs.open_run(folder)
-    expected = f"{folder}/journal.sqlite: the journal is damaged (what it holds makes no sense). {runs.START_OVER}"
+        open_run(folder)
+    expected = f"{folder}/journal.sqlite: the journal is damaged (what it holds makes no sense). {START_OVER}"
     assert expected == str(caught.value)
 
 
@@ -382,14 +395,14 @@ def test_journal_that_makes_no_sense(tmp_path: Path, wrong: dict[str, Any]) -> N
 def test_held(tmp_path: Path) -> None:
     """While one holds an input, another is told who it is; afterwards it is free."""
     lock = tmp_path / "x.lock"
-    with runs.held(lock, "this input", tmp_path / "run"):
-        with pytest.raises(BusyError) as caught, runs.held(lock, "this input", tmp_path / "other"):
+    with held(lock, "this input", tmp_path / "run"):
+        with pytest.raises(BusyError) as caught, held(lock, "this input", tmp_path / "other"):
             pass
         expected = (
             f"Another run holds this input: process {os.getpid()}, {tmp_path}/run. Wait for it, or stop it first."
         )
         assert (expected, ExitCode.BUSY) == (str(caught.value), caught.value.exit_code)
-    with runs.held(lock, "this input", tmp_path / "run"):
+    with held(lock, "this input", tmp_path / "run"):
         pass
     assert not lock.with_suffix(".holder").exists()
 
@@ -397,26 +410,26 @@ def test_held(tmp_path: Path) -> None:
 def test_holder_that_died(tmp_path: Path) -> None:
     """The lock of a process that was killed is free."""
     program = (
-        "import os, sys; from pathlib import Path; from batch.job import runs\n"
-        "with runs.held(Path(sys.argv[1]), 'this input', Path('run')): os._exit(9)"
+        "import os, sys; from pathlib import Path; from batch.run.locks import held\n"
+        "with held(Path(sys.argv[1]), 'this input', Path('run')): os._exit(9)"
     )
     lock = tmp_path / "x.lock"
     assert 9 == subprocess.run([sys.executable, "-c", program, str(lock)], check=False).returncode
-    with runs.held(lock, "this input", tmp_path):
+    with held(lock, "this input", tmp_path):
         assert os.getpid() == json.loads(lock.with_suffix(".holder").read_text())["pid"]
 
 
 def test_input_lock() -> None:
     """An input has one lock for each endpoint and host, by whatever path it is reached."""
-    found = [runs.input_lock("a", "e", "h"), runs.input_lock("a", "e", "h"), runs.input_lock("a", "e", "i")]
+    found = [input_lock("a", "e", "h"), input_lock("a", "e", "h"), input_lock("a", "e", "i")]
     assert found[0] == found[1] != found[2]
 
 
 def test_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What outlives runs lies where the system wants it, or in a private temporary folder when that cannot be."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    assert tmp_path / "state" / "batch" == runs.state_folder()
+    assert tmp_path / "state" / "batch" == state_folder()
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert tmp_path / f"batch-{os.getuid()}" == runs.state_folder()
+    assert tmp_path / f"batch-{os.getuid()}" == state_folder()

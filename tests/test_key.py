@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from batch import job
-from batch.job import finding
+from batch.commands.plan import plan
+from batch.commands.undo import undo
+from batch.engine import lookup
 from batch.journal import Journal
 from batch.settings import Settings
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, office, results, shared_sandbox, told
@@ -129,7 +130,7 @@ def test_many_come_by_pages(office: Office, endpoint: str, pages: int) -> None:
 
 def test_record_of_a_page_that_is_old(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """What pages brought a while ago is read again before it is written over, and only then."""
-    monkeypatch.setattr(finding, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(lookup, "FRESH_SECONDS", -1.0)
     same = office.record(VAYU_2, VAYU)["name"]
     text = sheet_of([f"V-{n}" for n in (1, 3, 4)], VAYU) + f'V-2,"{same}"\n'
     closing = office.update(office.sheet(text), VAYU, key="externalId")
@@ -176,7 +177,7 @@ def test_invalid_numbers_are_not_asked_for_again(office: Office) -> None:
 def test_plan(office: Office) -> None:
     """A plan by number is carried out to the letter."""
     sheet = office.sheet(sheet_of(["C-10001", "nobody"]))
-    made = job.plan(office.settings(sheet, key="unique_id"), office.person, office.world)
+    made = plan(office.settings(sheet, key="unique_id"), office.person, office.world)
     closing = office.update(sheet, key="unique_id", plan=made.folder)
     assert ["updated", "invalid"] == [outcome for outcome, _ in told(closing)]
     assert "New C-10001" == office.record(10001)["name"]
@@ -199,14 +200,14 @@ def test_undo(office: Office, endpoint: str, key: str, record: str) -> None:
     before = office.record(record, endpoint)["name"]
     closing = office.update(office.sheet(sheet_of([key], endpoint)), endpoint, key=OWN[endpoint])
     office.sandbox.edit(endpoint.partition(".")[0], record, {OWN[endpoint]: "other"})
-    undone = job.undo(closing.folder, Settings(max_per_second=500.0, yes=True), office.person, office.world)
+    undone = undo(closing.folder, Settings(max_per_second=500.0, yes=True), office.person, office.world)
     assert [("updated", "")] == told(undone)
     assert before == office.record(record, endpoint)["name"]
 
 
 def test_old_records_are_read_together(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the API lists by id, what pages brought a while ago is read again 100 at a time."""
-    monkeypatch.setattr(finding, "FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(lookup, "FRESH_SECONDS", -1.0)
     closing = office.update(office.sheet(sheet_of([f"C-{10_001 + n}" for n in range(30)])), key="unique_id")
     assert [("updated", "")] * 30 == told(closing)
     assert 1 == sum("&id=" in asked for asked in reads(office))

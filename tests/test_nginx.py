@@ -14,8 +14,8 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from batch.pacer import Gate, Pacer
-from batch.transport import Call, Reply, Session
+from batch.http import Call, Reply, Session
+from batch.ratelimit import Gate, Pacer
 from tests.nginx import find_nginx, nginx
 
 pytestmark = pytest.mark.long

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from batch.pacer import Bucket, Learned, Limits, Pacer
+from batch.ratelimit import Bucket, Learned, Limits, Pacer
 from tests.simulation.world import seeded
 
 DUALENTRY = Limits(total=Bucket(50, 5), per_route=Bucket(10, 1))

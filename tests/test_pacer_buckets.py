@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.pacer import Bucket, Limits
-from batch.pacer.buckets import CATCH_UP, Pace, TokenBucket
+from batch.ratelimit import Bucket, Limits
+from batch.ratelimit.buckets import CATCH_UP, Pace, TokenBucket
 
 GAPS = st.lists(st.floats(0, 3), max_size=80)
 

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from batch.pacer import Bucket, Gate, Limits, Pacer
+from batch.ratelimit import Bucket, Gate, Limits, Pacer
 from tests.simulation.world import seeded
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.pacer import RateHint, read_rate_headers
+from batch.ratelimit import RateHint, read_rate_headers
 
 NOW = 1_700_000_000.0
 TEXT = st.text(max_size=40)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from batch.pacer import Bucket, Gate, Limits, Pacer
+from batch.ratelimit import Bucket, Gate, Limits, Pacer
 from tests.simulation.world import seeded
 from tests.test_pacer_buckets import most_in_any_window
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.pacer import Learned, load_learned, save_learned
+from batch.ratelimit import Learned, load_learned, save_learned
 
 
 @pytest.mark.parametrize("learned", [Learned(), Learned(98.5), Learned(10, 60)])

@@ -11,10 +11,11 @@ from trio.testing import MockClock
 
 from batch.endpoints.base import StaticAccount
 from batch.endpoints.dualentry import DualEntryCustomers
-from batch.pacer import Gate, Pacer
+from batch.engine.retry_loop import Caller
+from batch.engine.shutdown import StopSign
+from batch.http import Call, Session
+from batch.ratelimit import Gate, Pacer
 from batch.retry import RetryPolicy
-from batch.sender import Caller, StopSign
-from batch.transport import Call, Session
 from tests.simulation.servers import FixedWindowServer, Server, TokenBucketServer
 from tests.simulation.world import Network, seeded
 

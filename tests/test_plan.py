@@ -7,7 +7,8 @@ from typing import Any
 import openpyxl
 import pytest
 
-from batch import job
+from batch.commands.plan import PlanMade
+from batch.commands.plan import plan as run_plan
 from batch.errors import InputError, UsageError
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, Office, office, results, shared_sandbox, told
 
@@ -15,8 +16,8 @@ __all__ = ["office", "shared_sandbox"]
 SHEET = "id,name,phone\n10001,Bolt,123\n10002,,<clear>\n99999,x,\n10003,,ext. 5\n10004,,555-0004\n"
 
 
-def plan(office: Office, sheet: Path, endpoint: str = DUALENTRY, **options: Any) -> job.PlanMade:
-    return job.plan(office.settings(sheet, endpoint, **options), office.person, office.world)
+def plan(office: Office, sheet: Path, endpoint: str = DUALENTRY, **options: Any) -> PlanMade:
+    return run_plan(office.settings(sheet, endpoint, **options), office.person, office.world)
 
 
 def test_counts(office: Office) -> None:

@@ -6,10 +6,10 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from batch import job
-from batch.job import connection
-from batch.sender import writing
-from batch.transport import Session, Timeouts
+from batch.commands.update import update
+from batch.engine import api_session, write
+from batch.http import Session, Timeouts
+from batch.run.target import World
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, office, shared_sandbox, told
 
 __all__ = ["office", "shared_sandbox"]
@@ -19,12 +19,12 @@ APPLIED_AFTER_ALL = "no answer came, but reading back showed that it was applied
 @pytest.fixture
 def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     patience = Timeouts(connect=1.0, read=0.3, total=5.0)
-    monkeypatch.setattr(connection, "Session", partial(Session, timeouts=patience))
+    monkeypatch.setattr(api_session, "Session", partial(Session, timeouts=patience))
 
 
 @pytest.fixture(autouse=True)
 def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "LOOKS_AFTER", (0.0,) * len(writing.LOOKS_AFTER))
+    monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,) * len(write.LOOKS_AFTER))
 
 
 def test_dropped_field(office: Office) -> None:
@@ -147,9 +147,9 @@ class Secretive(Meanwhile):
 
 def test_hidden_field_unseen(office: Office) -> None:
     """A field that nothing shows is unknown after a write without an answer: never updated, never not applied."""
-    world = job.World(office.sandbox.environment(), transport=lambda: Secretive(office, {}))
+    world = World(office.sandbox.environment(), transport=lambda: Secretive(office, {}))
     settings = office.settings(office.sheet("id,address\n10001,Elsewhere\n"), max_attempts=1)
-    closing = job.update(settings, office.person, world)
+    closing = update(settings, office.person, world)
     assert [("unknown", "no answer within 60 s: it may have been applied or not")] == told(closing)
 
 
@@ -163,9 +163,9 @@ def test_hidden_field_unchanged(office: Office) -> None:
 
 def test_neither(office: Office) -> None:
     """Without an answer, and with another hand's value in its place, the outcome is unknown, with all values."""
-    world = job.World(office.sandbox.environment(), transport=lambda: Meanwhile(office, {"phone": "777"}))
+    world = World(office.sandbox.environment(), transport=lambda: Meanwhile(office, {"phone": "777"}))
     settings = office.settings(office.sheet("id,phone\n10001,123\n"), max_attempts=1)
-    closing = job.update(settings, office.person, world)
+    closing = update(settings, office.person, world)
     reason = (
         'column "phone": no answer came, and the record now shows "777": it was "555-0001", '
         'and "123" was sent (somebody else may have changed it)'

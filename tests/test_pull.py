@@ -9,10 +9,12 @@ import openpyxl
 import polars as pl
 import pytest
 
-from batch import job
+from batch.commands.pull import Pulled, Wanted
+from batch.commands.pull import pull as run_pull
 from batch.errors import BatchError, InputError, SettingsError, StoppedError
-from batch.job.pulling import Pulled
 from batch.model import column_letters
+from batch.run.finish import Closing
+from batch.run.target import World
 from batch.settings import Settings
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, office, shared_sandbox
 from tests.libreoffice import SOFFICE, type_into
@@ -51,11 +53,11 @@ def pull(
     """Pull into the office's folder; `ids` is the text of the file of ids."""
     settings = office.settings(Path(), endpoint, **options)
     listed = office.sheet(ids, "ids.csv") if ids is not None else None
-    wanted = job.Wanted(office.folder / name, where, listed, force)
-    return job.pull(settings, wanted, Listener(), office.world)
+    wanted = Wanted(office.folder / name, where, listed, force)
+    return run_pull(settings, wanted, Listener(), office.world)
 
 
-def outcomes(closing: job.Closing) -> dict[str, int]:
+def outcomes(closing: Closing) -> dict[str, int]:
     """The outcomes of an update, without those of no row."""
     return {outcome.value: count for outcome, count in closing.summary.outcomes.items() if count}
 
@@ -363,10 +365,10 @@ def test_guarded(office: Office) -> None:
 
 def test_key_refused(office: Office) -> None:
     """A credential that is not accepted ends the pull, and no file is there."""
-    world = job.World({"DUALENTRY_API_KEY": "wrong"})
-    wanted = job.Wanted(office.folder / "pulled.csv")
+    world = World({"DUALENTRY_API_KEY": "wrong"})
+    wanted = Wanted(office.folder / "pulled.csv")
     with pytest.raises(StoppedError, match="Check DUALENTRY_API_KEY"):
-        job.pull(office.settings(Path()), wanted, Listener(), world)
+        run_pull(office.settings(Path()), wanted, Listener(), world)
     assert ["state"] == [path.name for path in office.folder.iterdir()]
 
 
@@ -391,7 +393,7 @@ def test_documented_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     lists, listener = Lists(range(1, 3_001)), Listener()
     settings = Settings(endpoint=DUALENTRY)
-    found = job.pull(settings, job.Wanted(tmp_path / "pulled.csv"), listener, lists.world())
+    found = run_pull(settings, Wanted(tmp_path / "pulled.csv"), listener, lists.world())
     asked = [moment for moment, request in lists.asked if "customers" in request.url.path]
     assert (3_000, [(31, 21.0)]) == (found.records, listener.costs)
     assert 21 - 1 <= asked[-1] - asked[0] <= 21 + 1

@@ -11,8 +11,8 @@ from batch.cli import batch
 from batch.endpoints import ENDPOINTS
 from batch.errors import ExitCode
 from batch.model import Outcome
-from batch.results.failures import OUR_COLUMNS
-from batch.results.lines import SCHEMA
+from batch.outputs.failures import OUR_COLUMNS
+from batch.outputs.results import SCHEMA
 from batch.settings import Settings, read_file
 from tests.shell import ROOT, Shell
 

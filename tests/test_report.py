@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.errors import BooksError, ExitCode
+from batch.exit_code import exit_code
 from batch.model import Fate, Outcome, Problem
-from batch.report import MAX_REASONS, Summary, check_books, exit_code, group_reasons, seconds_at_limits
+from batch.summary import MAX_REASONS, Summary, check_books, group_reasons, seconds_at_limits
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 

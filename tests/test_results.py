@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch.model import Fate, Outcome, Problem, Staged
-from batch.results import Wanted, Written, write
+from batch.outputs import Wanted, Written, write
 from batch.sources import ReadOptions, iter_frames, open_input, stage
 
 DATA = b"id,name\n10,Acme\n11,Bolt\n\n12,Cedar\n13,Dill\n"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from batch.model import Fate, Outcome, Problem, Staged
-from batch.results import Wanted, write
+from batch.outputs import Wanted, write
 from batch.sources import ReadOptions, iter_frames, open_input, stage
 
 BAD = (Problem("has letters in it (use digits)", field="phone", header="Phone", seen="=ext"),)

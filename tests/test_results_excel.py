@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from libreoffice import SOFFICE, type_into
 
 from batch.model import DAMAGE, ROW, Fate, Outcome, Problem, Staged, looks_blank
-from batch.results.excel import UNWRITABLE, ExcelFailures
-from batch.results.failures import original_indexes
+from batch.outputs.failures import original_indexes
+from batch.outputs.failures_xlsx import UNWRITABLE, ExcelFailures
 from batch.sources import ReadOptions
 
 ZOO = Path(__file__).parent / "zoo" / "xlsx"

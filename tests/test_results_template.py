@@ -8,7 +8,7 @@ from excel_books import rows, staged
 from libreoffice import SOFFICE, type_into
 
 from batch.model import Field
-from batch.results.template import TemplateColumn, template_column, write_template
+from batch.outputs.template import TemplateColumn, template_column, write_template
 
 SEVERAL = "one or several of the list, with semicolons between them"
 TIERS = tuple(f"Tier number {number} of the organisation" for number in range(20))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from batch.job import connection, updating
-from batch.transport import Session, Timeouts
+from batch.commands import update
+from batch.engine import api_session
+from batch.http import Session, Timeouts
 from tests.little_api import Asked, LittleApi, Said, Script, little_api
 from tests.shell import DUALENTRY, VAYU, Ended, Shell, iter_files, outcomes, results
 
@@ -76,7 +77,7 @@ def assert_nowhere(secret: str, shell: Shell, ended: Ended) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     patience = Timeouts(connect=1.0, read=0.3, total=5.0)
-    monkeypatch.setattr(connection, "Session", partial(Session, timeouts=patience))
+    monkeypatch.setattr(api_session, "Session", partial(Session, timeouts=patience))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -98,12 +99,12 @@ def test_canary_in_a_crash(offline: Shell, key: str, monkeypatch: pytest.MonkeyP
     def crash(*_: object) -> None:
         raise RuntimeError(f"headers: {key}")
 
-    monkeypatch.setattr(updating, "reckon", crash)
+    monkeypatch.setattr(update, "reckon", crash)
     with little_api(succeeds) as api:
         command = ["update", offline.sheet(SHEET), "-e", DUALENTRY, *api.options]
         ended = offline.here(*command, env={"BATCH_DEBUG": "1"})
     assert (4, "") == (ended.code, ended.out)
-    assert ended.err.startswith("This is a bug in batch (at updating.py:")
+    assert ended.err.startswith("This is a bug in batch (at update.py:")
     assert "RuntimeError" not in ended.err
     assert_nowhere(key, offline, ended)
 

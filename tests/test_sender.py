@@ -16,16 +16,18 @@ import httpx
 import pytest
 from trio.testing import MockClock
 
-from batch.compare import neither, unproven
+from batch.diff import neither, unproven
 from batch.endpoints.base import Endpoint, Record, StaticAccount
 from batch.endpoints.dualentry import DualEntryCustomers
 from batch.endpoints.vayu import VayuCustomers
+from batch.engine.retry_loop import Caller
+from batch.engine.shutdown import StopSign
+from batch.engine.write import Parcel, Sender
 from batch.errors import JournalError
+from batch.http import Session
 from batch.model import Change, Fate, Intent, Outcome, Problem
-from batch.pacer import Bucket, Gate, Limits, Pacer
+from batch.ratelimit import Bucket, Gate, Limits, Pacer
 from batch.retry import Breaker, RetryPolicy
-from batch.sender import Caller, Parcel, Sender, StopSign
-from batch.transport import Session
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 FOUND_APPLIED = "no answer came, but reading back showed that it was applied"

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from batch.credentials import read_credentials
 from batch.errors import CredentialError, ExitCode, SettingsError
-from batch.settings import Settings, make_settings, read_credentials, read_file
+from batch.settings import Settings, make_settings, read_file
 
 NAMES = {"VAYU_API_TOKEN": True, "VAYU_CLIENT_ID": False}
 

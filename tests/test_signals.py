@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from batch.job import opening, sending
-from batch.job.sending import LEFT
-from batch.job.survey import Survey
+from batch.engine import context
+from batch.engine.context import LEFT
+from batch.run import begin_or_resume
+from batch.validation.file_changes import Survey
 from tests.little_api import little_api
 from tests.shell import DUALENTRY, Api, Ended, Shell, assert_balanced, outcomes, summary, until
 
@@ -32,7 +33,7 @@ def update(api: Api, sheet: Path, *options: object) -> list[object]:
 @pytest.fixture
 def signal_when(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], bool], signal.Signals], None]]:
     """Raises a signal in this process as soon as a moment has come; the grace of what is in flight is short."""
-    monkeypatch.setattr(sending, "GRACE", 0.3)
+    monkeypatch.setattr(context, "GRACE", 0.3)
     before = signal.getsignal(signal.SIGALRM)
 
     def arm(when: Callable[[], bool], number: signal.Signals) -> None:
@@ -108,7 +109,7 @@ def test_signal_while_reading_the_input(
     def reading(*_: object) -> None:
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(opening, "read_input", reading)
+    monkeypatch.setattr(begin_or_resume, "read_input", reading)
     ended = shell.here(*update(api, shell.sheet(api.names(2))))
     message = f"{word}. Nothing more was sent; run the same command again to go on."
     assert (code, "", message) == (ended.code, ended.out, ended.err.strip())

@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 
 from batch.errors import InputError
 from batch.model import DAMAGE, ROW, looks_blank
-from batch.sources.csv import blocks
-from batch.sources.csv.record import _read_carefully, judge
-from batch.sources.csv.records import Records, Shape, split_lines
-from batch.sources.csv.text import Encoding, TextPieces
+from batch.sources.csv.encoding import Encoding, TextPieces
+from batch.sources.csv.rows import Records, Shape, _read_carefully, judge, split_lines
 from batch.sources.staging import Rows
 
 Row = tuple[Any, ...]
@@ -111,7 +109,7 @@ def test_column_that_is_blank_at_first() -> None:
 
 def test_unclosed_quote_costs_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quotation mark without a partner does not take the rest of a large file with it."""
-    monkeypatch.setattr("batch.sources.csv.record.MAX_RECORD", 1000)
+    monkeypatch.setattr("batch.sources.csv.rows.MAX_RECORD", 1000)
     rows = read('1,"a\n' + "2,b\n" * 5000, 2, 500, 500)
     assert [2, 5002, 5001] == [rows[0][0], rows[-1][0], len(rows)]
     assert [2] == [row[0] for row in rows if row[-1]]
@@ -119,7 +117,7 @@ def test_unclosed_quote_costs_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_line_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Endless text without a line break is refused before it fills the memory."""
-    monkeypatch.setattr(blocks, "MAX_LINE", 1000)
+    monkeypatch.setattr("batch.sources.csv.rows.MAX_LINE", 1000)
     with pytest.raises(InputError) as caught:
         read("1,a\n1," + "x" * 5000, 2, 100, 100)
     assert str(caught.value) == "x.csv, row 3 has a line of more than 1,000 characters: this is no table of rows."
@@ -143,7 +141,7 @@ def test_frames_always_have_the_same_columns(text: str) -> None:
 
 def test_pieces_end_inside_a_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A letter of several bytes is whole also where a piece of the file ends inside it."""
-    monkeypatch.setattr("batch.sources.csv.text.PIECE", 3)
+    monkeypatch.setattr("batch.sources.csv.encoding.PIECE", 3)
     path = tmp_path / "x.csv"
     path.write_bytes("aé€😀ü".encode())
     pieces = TextPieces(path, Encoding("utf-8"))

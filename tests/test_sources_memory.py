@@ -15,7 +15,7 @@ READ_AND_WRITE = """
 import resource, sys
 from pathlib import Path
 from batch.model import Fate, Outcome
-from batch.results import Wanted, write
+from batch.outputs import Wanted, write
 from batch.sources import ReadOptions, iter_frames, open_input, stage
 
 folder = Path(sys.argv[2])

@@ -7,9 +7,11 @@ import openpyxl
 import polars as pl
 import pytest
 
-from batch import job
+from batch.commands.check import check
+from batch.commands.template import template_columns, write_template
 from batch.errors import FolderError
 from batch.model import Field
+from batch.run.target import World
 from batch.settings import Settings
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, Office, office, shared_sandbox
 from tests.shell import Api, Ended, Shell
@@ -21,13 +23,13 @@ WITHOUT_KEY = "Without a key (DUALENTRY_API_KEY) your own custom fields are not 
 def columns_at(office: Office, endpoint: str) -> list[Field]:
     """The columns of a template made with a key."""
     settings = Settings(endpoint=endpoint, base_url=office.sandbox.url)
-    return job.template_columns(settings, office.world, office.person.note)
+    return template_columns(settings, office.world, office.person.note)
 
 
 def test_without_a_key() -> None:
     """Without a key there are all fields but custom ones, and nothing is asked of any network."""
     notes: list[str] = []
-    names = [one.name for one in job.template_columns(Settings(endpoint=DUALENTRY), job.World({}), notes.append)]
+    names = [one.name for one in template_columns(Settings(endpoint=DUALENTRY), World({}), notes.append)]
     assert (["id", "name", "email"], [WITHOUT_KEY]) == (names[:3], notes)
     assert {"address", "full_address.city", "shipping_address.country"} <= set(names)
     assert not any(name.startswith("custom") for name in names)
@@ -53,7 +55,7 @@ def test_first_contact(office: Office) -> None:
 def test_key_that_is_refused(office: Office) -> None:
     """A key that does not work costs the custom fields, and this is told."""
     settings, notes = Settings(endpoint=DUALENTRY, base_url=office.sandbox.url), list[str]()
-    found = job.template_columns(settings, job.World({"DUALENTRY_API_KEY": "wrong"}), notes.append)
+    found = template_columns(settings, World({"DUALENTRY_API_KEY": "wrong"}), notes.append)
     assert not any(one.name.startswith("custom") for one in found)
     (note,) = notes
     assert note.startswith("Your own custom fields are left out: The API does not permit this with the key (403)")
@@ -91,9 +93,9 @@ def fill_in(path: Path, row: dict[str, str]) -> None:
 def test_filled_in(office: Office, endpoint: str, ending: str) -> None:
     """A template that was filled in passes check, and update sends what was typed."""
     path = office.folder / f"filled.{ending}"
-    job.write_template(path, columns_at(office, endpoint))
+    write_template(path, columns_at(office, endpoint))
     fill_in(path, FILLED[endpoint])
-    checked = job.check(Settings(input=str(path), endpoint=endpoint))
+    checked = check(Settings(input=str(path), endpoint=endpoint))
     assert ((), 0) == (checked.reasons, checked.summary.exit_code)
     closing = office.update(path, endpoint)
     assert 0 == closing.summary.exit_code
@@ -104,7 +106,7 @@ def test_filled_in(office: Office, endpoint: str, ending: str) -> None:
 def test_file(tmp_path: Path) -> None:
     """The file is for this user only, and a CSV one is its header alone."""
     path = tmp_path / "empty.csv"
-    job.write_template(path, [Field("id", str), Field("name", str)])
+    write_template(path, [Field("id", str), Field("name", str)])
     assert ("\ufeffid,name\r\n", 0o600) == (path.read_bytes().decode(), stat.S_IMODE(path.stat().st_mode))
     assert [path] == list(tmp_path.iterdir())
 
@@ -113,7 +115,7 @@ def test_folder_that_is_not_there(tmp_path: Path) -> None:
     """A place where nothing can be written is told."""
     path = tmp_path / "nowhere" / "empty.csv"
     with pytest.raises(FolderError) as caught:
-        job.write_template(path, [Field("id", str)])
+        write_template(path, [Field("id", str)])
     assert f"{path}: it cannot be written (No such file or directory)." == str(caught.value)
 
 

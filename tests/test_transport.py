@@ -9,7 +9,7 @@ import anyio.to_thread
 import pytest
 from transport_server import OK, Peer, Script, Server, answering, reply
 
-from batch.transport import Call, Kind, Lost, Reply, Session, Timeouts
+from batch.http import Call, Kind, Lost, Reply, Session, Timeouts
 
 pytestmark = pytest.mark.anyio
 BIG = b"x" * (24 * 1024 * 1024)

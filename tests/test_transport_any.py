@@ -11,7 +11,7 @@ import pytest
 from transport_server import OK, Peer, Script, Server, answering
 from trio.testing import MockClock
 
-from batch.transport import Call, Kind, Lost, Reply, Session, Timeouts
+from batch.http import Call, Kind, Lost, Reply, Session, Timeouts
 
 CALL = Call("PATCH", "/customers/7", "PATCH customer", content=b"{}")
 
@@ -169,5 +169,5 @@ def test_time_outs_that_make_no_sense(values: dict[str, float]) -> None:
 
 def test_importing_stays_cheap() -> None:
     """Neither aiohttp nor asyncio is imported before a session over sockets is made."""
-    code = "import sys, batch.transport; print([name for name in ('aiohttp', 'asyncio') if name in sys.modules])"
+    code = "import sys, batch.http; print([name for name in ('aiohttp', 'asyncio') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_server import Peer, Script, Server, answering, reply
 
-from batch.transport import Call, Lost, Reply, Session, Timeouts
-from batch.transport.reply import Bounded
+from batch.http import Call, Lost, Reply, Session, Timeouts
+from batch.http.response import Bounded
 
 MIB = 1024 * 1024
 CALL = Call("GET", "/customers/7", "GET customer")

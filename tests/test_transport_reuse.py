@@ -6,7 +6,7 @@ import anyio
 import pytest
 from transport_server import OK, Peer, Script, Server, answering, reply
 
-from batch.transport import Call, Kind, Lost, Reply, Session
+from batch.http import Call, Kind, Lost, Reply, Session
 
 pytestmark = pytest.mark.anyio
 CALL = Call("PATCH", "/customers/7", "PATCH customer", content=b"{}")

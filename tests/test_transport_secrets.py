@@ -8,7 +8,7 @@ import pytest
 from transport_server import Peer, Script, Server, answering, reply
 
 from batch.errors import BatchError
-from batch.transport import Call, Session, Timeouts
+from batch.http import Call, Session, Timeouts
 
 CANARY = "canary-4f1d"
 CALL = Call("PATCH", "/customers/7", "PATCH customer", content=b"{}")

@@ -14,7 +14,7 @@ import trustme
 from transport_server import Peer, Server, answering, reply
 
 from batch.errors import SettingsError
-from batch.transport import Call, Kind, Lost, Reply, Session, Timeouts
+from batch.http import Call, Kind, Lost, Reply, Session, Timeouts
 
 pytestmark = pytest.mark.anyio
 CALL = Call("PATCH", "/customers/7", "PATCH customer", content=b"{}", headers={"X-API-Key": "secret"})

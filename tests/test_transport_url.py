@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transport_server import OK, Server, answering
 
 from batch.errors import BatchError, CredentialError, SettingsError, UsageError
-from batch.transport import Call, Reply, Session, check_base_url, encode_id
+from batch.http import Call, Reply, Session, check_base_url, encode_id
 
 
 @pytest.mark.parametrize(

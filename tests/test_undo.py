@@ -11,9 +11,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from batch import job
+from batch.commands.undo import undo as run_undo
+from batch.commands.update import Declined, update
 from batch.errors import FolderError, UsageError
-from batch.job.undosheet import FILE
+from batch.run.finish import Closing
+from batch.run.target import World
+from batch.run.undo_sheet import FILE
 from batch.settings import Settings
 from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, Person, office, results, shared_sandbox, told
 from tests.shell import Api, Shell
@@ -23,8 +26,8 @@ VOLATILE = ("updatedAt",)
 NAMES = "id,name\n10001,New 1\n10002,New 2\n10003,New 3\n"
 
 
-def undo(office: Office, folder: Path, **options: Any) -> job.Closing:
-    return job.undo(folder, Settings(max_per_second=500.0, yes=True, **options), office.person, office.world)
+def undo(office: Office, folder: Path, **options: Any) -> Closing:
+    return run_undo(folder, Settings(max_per_second=500.0, yes=True, **options), office.person, office.world)
 
 
 def truth(office: Office, number: int | str, endpoint: str = DUALENTRY) -> dict[str, Any]:
@@ -253,7 +256,7 @@ def test_declined(office: Office) -> None:
     """Who says no leaves the run as it is, without an undo beside it."""
     closing = office.update(office.sheet(NAMES))
     office.person = Person(answers=[False])
-    with pytest.raises(job.Declined):
+    with pytest.raises(Declined):
         undo(office, closing.folder)
     assert [] == list(closing.folder.glob("undo-*"))
     assert "New 1" == office.record(10001)["name"]
@@ -287,7 +290,7 @@ def test_nothing_to_undo(office: Office) -> None:
 def test_sandbox_is_gone(office: Office) -> None:
     """A run in a sandbox of its own cannot be undone, and it is said why."""
     settings = Settings(input=str(office.sheet(NAMES)), endpoint=DUALENTRY, sandbox=True, yes=True)
-    closing = job.update(settings, office.person, job.World({}))
+    closing = update(settings, office.person, World({}))
     with pytest.raises(UsageError) as caught:
         undo(office, closing.folder)
     assert (

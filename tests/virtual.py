@@ -9,7 +9,7 @@ import httpx
 import trio
 from trio.testing import MockClock
 
-from batch.job.target import World
+from batch.run.target import World
 
 KEY = {"DUALENTRY_API_KEY": "a-key-for-tests"}
 

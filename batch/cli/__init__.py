@@ -1,7 +1,7 @@
 """Commands and options: the only room that knows click and prints.
 
     __init__.py   the commands                options.py   the options, and what settings they make
-    screen.py     before, while and after     pages.py     check, endpoints: what they show
+    screen.py     before, while and after     views.py     check, endpoints: what they show
     pulled.py     pull: what it shows       plans.py     plan: what it shows
     purged.py     purge: what it asks       ending.py    every way to end
 
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from batch import __version__
-from batch.cli.ending import exit_code_of
+from batch.cli.entrypoint import exit_code_of
 from batch.cli.options import (
     connection_options,
     endpoint_option,
@@ -53,17 +53,17 @@ def batch() -> None:
 @input_options
 def check(**values: Any) -> None:
     """Validate every row of INPUT, and show what each column is taken for. Nothing is sent, no key is needed."""
-    from batch import job
-    from batch.cli import pages
-    from batch.cli.screen import Screen
+    from batch.cli import views
+    from batch.cli.console import Screen
+    from batch.commands.check import check as run_check
 
     settings = to_settings(values)
     screen = Screen(settings)
-    checked = job.check(settings)
+    checked = run_check(settings)
     if settings.json_output:
-        click.echo(pages.as_json(checked.summary))
+        click.echo(views.as_json(checked.summary))
     else:
-        pages.show_check(screen, checked)
+        views.show_check(screen, checked)
     sys.exit(checked.summary.exit_code)
 
 
@@ -75,19 +75,21 @@ def update(**values: Any) -> None:
 
     The same command again goes on where it stopped.
     """
-    from batch import job
-    from batch.cli import pages
-    from batch.cli.screen import Screen
+    from batch.cli import views
+    from batch.cli.console import Screen
+    from batch.commands.update import Declined
+    from batch.commands.update import update as run_update
+    from batch.run.target import World
 
     settings = to_settings(values)
     screen = Screen(settings)
     try:
-        closing = job.update(settings, screen, job.World(os.environ))
-    except job.Declined:
+        closing = run_update(settings, screen, World(os.environ))
+    except Declined:
         raise BatchError("Nothing was sent.") from None
     finally:
         screen.leave()
-    pages.tell_closing(screen, closing)
+    views.tell_closing(screen, closing)
     sys.exit(closing.summary.exit_code)
 
 
@@ -101,18 +103,19 @@ def plan(**values: Any) -> None:
     The plan is in a folder beside the input: a sheet for whoever approves it, and plan.json, which
     `update INPUT --plan FOLDER` carries out exactly.
     """
-    from batch import job
-    from batch.cli import pages, plans
-    from batch.cli.screen import Screen
+    from batch.cli import plans, views
+    from batch.cli.console import Screen
+    from batch.commands.plan import plan as run_plan
+    from batch.run.target import World
 
     settings = to_settings(values)
     screen = Screen(settings)
     try:
-        made = job.plan(settings, screen, job.World(os.environ))
+        made = run_plan(settings, screen, World(os.environ))
     finally:
         screen.leave()
     if settings.json_output:
-        click.echo(pages.as_json(made.summary))
+        click.echo(views.as_json(made.summary))
     else:
         plans.show_plan(screen, made)
     sys.exit(made.summary.exit_code)
@@ -127,13 +130,15 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
     """
     from pathlib import Path
 
-    from batch import job
     from batch.cli import pulled
+    from batch.commands.pull import Wanted
+    from batch.commands.pull import pull as run_pull
+    from batch.run.target import World
 
     settings = to_settings(values)
     screen = pulled.PullScreen(settings)
-    wanted = job.Wanted(Path(output), to_where(where), Path(ids) if ids else None, force)
-    found = job.pull(settings, wanted, screen, job.World(os.environ))
+    wanted = Wanted(Path(output), to_where(where), Path(ids) if ids else None, force)
+    found = run_pull(settings, wanted, screen, World(os.environ))
     if settings.json_output:
         click.echo(pulled.as_json(found, settings.endpoint))
     for line in pulled.lines(found, settings):
@@ -152,19 +157,21 @@ def undo(run_folder: str, **values: Any) -> None:
     """
     from pathlib import Path
 
-    from batch import job
-    from batch.cli import pages
-    from batch.cli.screen import Screen
+    from batch.cli import views
+    from batch.cli.console import Screen
+    from batch.commands.undo import undo as run_undo
+    from batch.commands.update import Declined
+    from batch.run.target import World
 
     settings = to_undo_settings(values)
     screen = Screen(settings)
     try:
-        closing = job.undo(Path(run_folder), settings, screen, job.World(os.environ))
-    except job.Declined:
+        closing = run_undo(Path(run_folder), settings, screen, World(os.environ))
+    except Declined:
         raise BatchError("Nothing was sent.") from None
     finally:
         screen.leave()
-    pages.tell_closing(screen, closing)
+    views.tell_closing(screen, closing)
     sys.exit(closing.summary.exit_code)
 
 
@@ -176,16 +183,16 @@ def results(run_folder: str, json_output: bool, quiet: bool) -> None:
     """Make the results files of RUN_FOLDER again from its journal, and show the summary."""
     from pathlib import Path
 
-    from batch import job
-    from batch.cli import pages
-    from batch.cli.screen import Screen
+    from batch.cli import views
+    from batch.cli.console import Screen
+    from batch.commands.results import results as run_results
     from batch.settings import Settings
 
     screen = Screen(Settings(json_output=json_output, quiet=quiet))
-    closing = job.results(Path(run_folder), screen.note)
+    closing = run_results(Path(run_folder), screen.note)
     if json_output:
-        click.echo(pages.as_json(closing.summary))
-    pages.show_closing(screen, closing)
+        click.echo(views.as_json(closing.summary))
+    views.show_closing(screen, closing)
     sys.exit(closing.summary.exit_code)
 
 
@@ -199,10 +206,10 @@ def purge(run_folder: str, yes: bool) -> None:
     """
     from pathlib import Path
 
-    from batch import job
     from batch.cli import purged
+    from batch.commands.purge import purge as run_purge
 
-    doomed = job.purge(Path(run_folder), purged.Question(yes))
+    doomed = run_purge(Path(run_folder), purged.Question(yes))
     click.echo(purged.said(doomed), err=True)
     sys.exit(ExitCode.OK if doomed else ExitCode.COULD_NOT_START)
 
@@ -212,9 +219,9 @@ def purge(run_folder: str, yes: bool) -> None:
 @click.option("--json", "json_output", is_flag=True, help="As JSON on stdout.")
 def endpoints(name: str | None, json_output: bool) -> None:
     """List the endpoints, or show the fields of endpoint NAME: types, limits, labels."""
-    from batch.cli import pages
+    from batch.cli import views
 
-    click.echo(pages.endpoints_page(name, as_json=json_output))
+    click.echo(views.endpoints_page(name, as_json=json_output))
 
 
 @batch.command(short_help="An empty spreadsheet with the right headers.")
@@ -229,9 +236,9 @@ def template(output: str, force: bool, **values: Any) -> None:
     """
     from pathlib import Path
 
-    from batch.cli import pages
+    from batch.cli import views
 
-    click.echo(pages.make_template(Path(output), to_settings(values), may_replace=force), err=True)
+    click.echo(views.make_template(Path(output), to_settings(values), may_replace=force), err=True)
 
 
 @batch.command(

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from batch.cli import words
-from batch.cli.screen import Screen
-from batch.job.planning import PlanMade, PlanSummary
+from batch.cli import messages
+from batch.cli.console import Screen
+from batch.commands.plan import PlanMade, PlanSummary
+from batch.engine.retry_loop import minutes
 from batch.model import Outcome, shorten, visible
-from batch.results.plan import Line
-from batch.sender.attempts import minutes
+from batch.outputs.plan import Line
 
 SHOWN_CELLS = 30
 CLEARED = "(cleared)"
@@ -26,7 +26,7 @@ def show_plan(screen: Screen, made: PlanMade) -> None:
     if screen.settings.quiet:
         return
     for line, style in page(made):
-        colour = style if style and not words.is_colourless() else None
+        colour = style if style and not messages.is_colourless() else None
         click.secho(line, fg=colour)
 
 
@@ -34,7 +34,7 @@ def page(made: PlanMade) -> Iterator[tuple[str, str]]:
     """Say what a plan comes to, as (line, colour) pairs."""
     summary = made.summary
     yield f"{' · '.join(_counts(summary))}     {_cost(summary)}", ""
-    yield from ((f"  clears: {name} on {words.plural(count, 'customer')}", CLEAR_STYLE)
+    yield from ((f"  clears: {name} on {messages.plural(count, 'customer')}", CLEAR_STYLE)
                 for name, count in summary.clears.items())  # fmt: skip
     for one in made.excesses:
         yield f"  {one}: an update of this needs --max-clears 100%, or somebody to ask", CLEAR_STYLE
@@ -43,13 +43,13 @@ def page(made: PlanMade) -> Iterator[tuple[str, str]]:
         yield from _cells(made)
     if made.reasons:
         yield "", ""
-        yield from ((line, "") for line in words.reasons(made.reasons, made.left_out))
+        yield from ((line, "") for line in messages.reasons(made.reasons, made.left_out))
     yield "", ""
-    which = "The cell" if summary.cells == 1 else f"All {words.plural(summary.cells, 'cell')}"
+    which = "The cell" if summary.cells == 1 else f"All {messages.plural(summary.cells, 'cell')}"
     yield f"Nothing was written to the API. {which}: {_file(summary)}", ""
     if summary.cells:
-        plan = ("--plan", words.shown_path(str(made.folder)), *made.again)
-        yield f"To do exactly this:  {words.update_command(summary.input, summary.endpoint, plan)}", ""
+        plan = ("--plan", messages.shown_path(str(made.folder)), *made.again)
+        yield f"To do exactly this:  {messages.update_command(summary.input, summary.endpoint, plan)}", ""
 
 
 def _counts(summary: PlanSummary) -> Iterator[str]:
@@ -64,7 +64,7 @@ def _counts(summary: PlanSummary) -> Iterator[str]:
 
 def _cost(summary: PlanSummary) -> str:
     cost = summary.cost
-    writes, reads = words.plural(cost.writes, "write"), words.plural(cost.reads, "read")
+    writes, reads = messages.plural(cost.writes, "write"), messages.plural(cost.reads, "read")
     return f"{writes}{_about(cost.write_seconds)}; {reads}{_about(cost.read_seconds)}"
 
 
@@ -75,12 +75,12 @@ def _about(seconds: float | None) -> str:
 def _cells(made: PlanMade) -> Iterator[tuple[str, str]]:
     if made.summary.cells > SHOWN_CELLS:
         for name, count in sorted(made.by_field.items(), key=lambda one: -one[1]):
-            yield f"  {visible(name):<30} {words.plural(count, 'cell')}", ""
+            yield f"  {visible(name):<30} {messages.plural(count, 'cell')}", ""
         yield "", ""
     shown = made.lines[:SHOWN_CELLS]
     rows = [("row", "customer", "field", "now", "will be"), *_table(shown)]
     styles = ["", *(CLEAR_STYLE if line.is_clear else "" for line in shown)]
-    yield from zip((f"  {line}" for line in words.table(rows)), styles, strict=True)
+    yield from zip((f"  {line}" for line in messages.table(rows)), styles, strict=True)
     if made.summary.cells > len(shown):
         yield f"  …  {made.summary.cells - len(shown):,} more in {_file(made.summary)}", ""
 
@@ -97,4 +97,4 @@ def _table(lines: Sequence[Line]) -> Iterator[tuple[str, str, str, str, str]]:
 
 
 def _file(summary: PlanSummary) -> str:
-    return words.shown_path(summary.files["cells"])
+    return messages.shown_path(summary.files["cells"])

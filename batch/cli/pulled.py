@@ -5,11 +5,11 @@ import shlex
 import time
 from collections.abc import Iterator
 
-from batch.cli.screen import LINE_SECONDS, Screen
-from batch.cli.words import command, plural, shown_path
-from batch.job.pulling import Pulled
+from batch.cli.console import LINE_SECONDS, Screen
+from batch.cli.messages import command, plural, shown_path
+from batch.commands.pull import Pulled
+from batch.engine.retry_loop import minutes
 from batch.model import visible
-from batch.sender.attempts import minutes
 from batch.settings import Settings, as_options
 
 SHOWN_IDS = 10

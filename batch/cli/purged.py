@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import click
 
-from batch.cli.words import plural, shown_path
+from batch.cli.messages import plural, shown_path
+from batch.commands.purge import Doomed
 from batch.errors import UsageError
-from batch.job import Doomed
 from batch.model import visible
 
 

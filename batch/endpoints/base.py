@@ -16,10 +16,10 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Protocol
 
 from batch.endpoints.cells import Reading
+from batch.http import Call, Lost, Reply
 from batch.model import Field
-from batch.pacer import Limits
+from batch.ratelimit import Limits
 from batch.retry import Rules
-from batch.transport import Call, Lost, Reply
 
 Record = Mapping[str, Any]
 """A record as the API shows it."""

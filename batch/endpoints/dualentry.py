@@ -29,11 +29,11 @@ from batch.endpoints.base import (
     split_kind,
 )
 from batch.endpoints.dualentry_fields import ADDRESSES, FIELDS, KINDS, OPTIONAL_PARTS, REQUIRED_PARTS
-from batch.endpoints.refusals import flattened, generic_refusals, refusal_text, tidied
+from batch.endpoints.errors import flattened, generic_refusals, refusal_text, tidied
+from batch.http import Call, Reply, encode_id
 from batch.model import Field
-from batch.pacer import Bucket, Limits
+from batch.ratelimit import Bucket, Limits
 from batch.retry import Rules
-from batch.transport import Call, Reply, encode_id
 
 ROOT = "/public/v2/customers/"
 DEFINITIONS = "/public/v2/custom-fields/"

@@ -26,7 +26,7 @@ from batch.endpoints.base import (
     same_value,
     split_kind,
 )
-from batch.endpoints.refusals import generic_refusals, refusal_text, tidied
+from batch.endpoints.errors import generic_refusals, refusal_text, tidied
 from batch.endpoints.vayu_account import VayuAccount
 from batch.endpoints.vayu_fields import (
     COMPUTED,
@@ -38,10 +38,10 @@ from batch.endpoints.vayu_fields import (
     contact_field,
     writable,
 )
+from batch.http import Call, Reply, encode_id
 from batch.model import Field
-from batch.pacer import Bucket, Limits
+from batch.ratelimit import Bucket, Limits
 from batch.retry import Rules
-from batch.transport import Call, Reply, encode_id
 
 ROOT = "/customers"
 LIST_BYTES = 16 * 1024 * 1024

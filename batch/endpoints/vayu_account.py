@@ -14,7 +14,7 @@ import anyio
 
 from batch.endpoints.base import Send
 from batch.errors import StoppedError
-from batch.transport import Call, Lost
+from batch.http import Call, Lost
 
 RENEW_BEFORE = 300.0
 """Seconds before the token's end at which we log in again (apis.md)."""

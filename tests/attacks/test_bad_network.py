@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from batch.job import connection
-from batch.transport import Session, Timeouts
+from batch.engine import api_session
+from batch.http import Session, Timeouts
 from tests.attacks.judge import Score, judge
 from tests.attacks.proxy import Kind, Proxy, Trouble, proxy_to
 from tests.shell import DUALENTRY, VAYU, Api, Shell
@@ -30,7 +30,7 @@ def proxy(api: Api) -> Iterator[Proxy]:
 @pytest.fixture(autouse=True)
 def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     patience = Timeouts(connect=1.0, read=0.3, total=5.0)
-    monkeypatch.setattr(connection, "Session", partial(Session, timeouts=patience))
+    monkeypatch.setattr(api_session, "Session", partial(Session, timeouts=patience))
 
 
 def attack(shell: Shell, api: Api, proxy: Proxy, troubles: list[Trouble], endpoint: str) -> Score:

@@ -24,8 +24,8 @@ FAULTS = ("500=0.01", "drop-before=0.005", "drop-after=0.005", "hang-after=0.005
 GROWTH = 1.2
 PATIENT = """
 import functools, sys
-from batch.job import connection
-from batch.transport import Session, Timeouts
+from batch.engine import api_session as connection
+from batch.http import Session, Timeouts
 connection.Session = functools.partial(Session, timeouts=Timeouts(connect=2.0, read=2.0, total=5.0))
 sys.argv[0] = "batch"
 from batch.cli import main

@@ -24,9 +24,10 @@ from typing import Any
 import httpx
 import pytest
 
-from batch import job
+from batch.commands.undo import undo
+from batch.commands.update import update
 from batch.errors import BatchError
-from batch.job.target import World
+from batch.run.target import World
 from batch.settings import Settings
 from tests.attacks.memory_api import ENVIRONMENT, MemoryApi
 from tests.job_world import Person
@@ -212,7 +213,7 @@ def replies(shell: Shell) -> Callable[[random.Random], None]:
         )  # fmt: skip
         world = World(ENVIRONMENT, run_on_virtual_clock, lambda: httpx.MockTransport(answer))
         try:
-            folder = job.update(given, Person(), world).folder
+            folder = update(given, Person(), world).folder
         except BatchError:
             return
         assert_balanced(folder)
@@ -230,21 +231,21 @@ def journals(shell: Shell) -> Callable[[random.Random], None]:
     )
     world = World(ENVIRONMENT, run_on_virtual_clock, api.transport)
     api.writes.extend(["ok", "500", "422", "ok", "429-after", "503", "refused", "timeout-after", "500-after"] * 2)
-    whole = job.update(given, Person(), world).folder
+    whole = update(given, Person(), world).folder
     before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()}
 
     def attack(dice: random.Random) -> None:
         data = before["journal.sqlite"]
-        what = dice.choice([job.update, job.undo])
+        what = dice.choice([update, undo])
         spoiler = dice.choice([spoilt, flipped, flipped, retyped])
         put_back(whole, before | {"journal.sqlite": spoiler(data, dice)})
         assert_honest(shell.here("results", whole, "--quiet"), {0, 1, 2, 3})
         put_back(whole, before | {"journal.sqlite": spoiler(data, dice)})
         with only_in_words():
-            if what is job.update:
-                assert_balanced(job.update(given, Person(), world).folder)
+            if what is update:
+                assert_balanced(update(given, Person(), world).folder)
             else:
-                assert_balanced(job.undo(whole, Settings(yes=True), Person(), world).folder)
+                assert_balanced(undo(whole, Settings(yes=True), Person(), world).folder)
         assert_honest(shell.here("purge", whole), {2})
 
     return attack

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from batch import job
-from batch.job import closing
-from batch.job.target import World
+from batch.commands.update import update as run_update
 from batch.journal import Journal
+from batch.run import finish
+from batch.run.finish import Closing
+from batch.run.target import World
 from batch.sandbox.vayu import Vayu
 from batch.settings import Settings
 from tests.attacks.memory_api import ENVIRONMENT, MemoryApi
@@ -32,7 +33,7 @@ def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     return MemoryApi(request.param)
 
 
-def update(api: MemoryApi, folder: Path, **given: Any) -> job.Closing:
+def update(api: MemoryApi, folder: Path, **given: Any) -> Closing:
     """Rename all records that there are in turn."""
     first = FIRST[api.endpoint]
     ids = [str(first + n) if api.endpoint == DUALENTRY else f"{first + n:024x}" for n in range(ROWS)]
@@ -40,7 +41,7 @@ def update(api: MemoryApi, folder: Path, **given: Any) -> job.Closing:
     settings = Settings(
         input=str(folder / "sheet.csv"), endpoint=api.endpoint, yes=True, max_per_second=50.0, **given
     )  # fmt: skip
-    return job.update(settings, Person(), World(ENVIRONMENT, run_on_virtual_clock, api.transport))
+    return run_update(settings, Person(), World(ENVIRONMENT, run_on_virtual_clock, api.transport))
 
 
 @pytest.mark.parametrize("when", [0, 3, 17])
@@ -142,7 +143,7 @@ def test_full_in_the_middle(shell: Shell, api: Api, small_disk: Path, monkeypatc
 
 def test_full_at_the_end(shell: Shell, api: Api, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full as the results are written loses nothing: with room again they are made of the journal."""
-    write = closing.results.write
+    write = finish.outputs.write
 
     def filling(*given: Any, **options: Any) -> Any:
         fill(small_disk)
@@ -151,7 +152,7 @@ def test_full_at_the_end(shell: Shell, api: Api, small_disk: Path, monkeypatch: 
     sheet = shell.sheet(api.names(200), "disk/sheet.csv")
     command = ["update", sheet, "-e", DUALENTRY, *api.options]
     with monkeypatch.context() as patch:
-        patch.setattr(closing.results, "write", filling)
+        patch.setattr(finish.outputs, "write", filling)
         ended = shell.here(*command)
     folder = shell.only_run("disk/sheet.batch")
     expected = (

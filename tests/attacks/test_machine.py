@@ -24,12 +24,14 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from batch import job
+from batch.commands.undo import undo as run_undo
+from batch.commands.update import update as run_update
 from batch.errors import BatchError, UsageError
-from batch.job import connection, runs
-from batch.job.target import World
 from batch.journal import Journal
 from batch.model import NEEDS_RETRY
+from batch.run.finish import Closing
+from batch.run.folder import JOURNAL
+from batch.run.target import World
 from batch.settings import Settings
 from tests.attacks.memory_api import ENVIRONMENT, FAULTS, Line, MemoryApi
 from tests.job_world import Person
@@ -105,8 +107,8 @@ class Machine(RuleBasedStateMachine):
         self.work.mkdir()
         self.clock = Clock()
         self.stack.enter_context(mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(top / "state")}))
-        self.stack.enter_context(mock.patch.object(runs, "datetime", self.clock))
-        self.stack.enter_context(mock.patch.object(connection, "random", Dice))
+        self.stack.enter_context(mock.patch("batch.run.folder.datetime", self.clock))
+        self.stack.enter_context(mock.patch("batch.engine.api_session.random", Dice))
         self.api = MemoryApi(self.endpoint)
         self.commands: dict[Path, set[int]] = {}
         """The starts that worked on each run."""
@@ -195,17 +197,17 @@ class Machine(RuleBasedStateMachine):
 
     def start(
         self, writes: list[str], reads: list[str], *, compare: bool, new: bool = False, death: Death | None = None
-    ) -> job.Closing | None:
+    ) -> Closing | None:
         """Start the program on the input as it is, and hold it to its promises."""
         given = Settings(input=str(self.work / "sheet.csv"), endpoint=self.endpoint, compare=compare, new=new, **PACE)
-        closing = self.go(lambda world: job.update(given, Person(), world), writes, reads, death)
+        closing = self.go(lambda world: run_update(given, Person(), world), writes, reads, death)
         if closing is not None:
             self.judge(closing)
         return closing
 
     def go(
-        self, act: Callable[[World], job.Closing], writes: list[str], reads: list[str], death: Death | None
-    ) -> job.Closing | None:
+        self, act: Callable[[World], Closing], writes: list[str], reads: list[str], death: Death | None
+    ) -> Closing | None:
         """Let the program meet faults, and perhaps its death; None when it died, or had nothing to do."""
         self.api.command += 1
         self.api.writes.clear()
@@ -228,7 +230,7 @@ class Machine(RuleBasedStateMachine):
         return None if is_killed_ else closing
 
     def run_folders(self) -> list[Path]:
-        return sorted(one.parent for one in (self.work / "sheet.batch").rglob(runs.JOURNAL))
+        return sorted(one.parent for one in (self.work / "sheet.batch").rglob(JOURNAL))
 
     def note_names(self) -> None:
         for one in self.ids:
@@ -241,7 +243,7 @@ class Machine(RuleBasedStateMachine):
 
     # -- the promises -------------------------------------------------------------------------------------------
 
-    def judge(self, closing: job.Closing) -> None:
+    def judge(self, closing: Closing) -> None:
         """Hold what was said against the ledger."""
         assert_balanced(closing.folder)
         lines = results(closing.folder)
@@ -319,7 +321,7 @@ class UndoMachine(Machine):
         source = folders[which % len(folders)]
         self.source, closing, refusal = source, None, ""
         try:
-            closing = self.go(lambda world: job.undo(source, Settings(**PACE), Person(), world), writes, reads, death)
+            closing = self.go(lambda world: run_undo(source, Settings(**PACE), Person(), world), writes, reads, death)
         except UsageError as error:
             refusal = str(error)
         assert not refusal or ("changed nothing" in refusal and not self.changed_by(source)), refusal
@@ -337,7 +339,7 @@ class UndoMachine(Machine):
     def changed_by(self, folder: Path) -> list[Line]:
         return [one for one in self.written_by(folder) if one.applied]
 
-    def judge_undo(self, closing: job.Closing, source: Path) -> None:
+    def judge_undo(self, closing: Closing, source: Path) -> None:
         """Hold what was said against the ledger."""
         assert_balanced(closing.folder)
         lines = results(closing.folder)
@@ -415,9 +417,9 @@ def final_outcomes(folder: Path) -> dict[str, str]:
     """The final outcomes that the journal of a run knows by now, by id."""
     with tempfile.TemporaryDirectory() as copy:
         for end in ("", "-wal"):
-            if (path := folder / f"{runs.JOURNAL}{end}").exists():
+            if (path := folder / f"{JOURNAL}{end}").exists():
                 shutil.copy(path, copy)
-        with closing(sqlite3.connect(Path(copy) / runs.JOURNAL)) as db:
+        with closing(sqlite3.connect(Path(copy) / JOURNAL)) as db:
             fates: Iterator[tuple[str, str]] = db.execute("SELECT id, outcome FROM fate")
             return {one: outcome for one, outcome in fates if outcome not in {o.value for o in NEEDS_RETRY}}
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import anyio
 
-from batch import results, sources
+from batch import outputs, sources
 from batch.endpoints.dualentry import DualEntryCustomers
-from batch.job.garbage import rare_collection
-from batch.job.survey import Survey, make_survey
+from batch.engine.garbage import rare_collection
+from batch.http import Session
 from batch.journal import Journal
 from batch.model import Change, Fate, Intent, Outcome
 from batch.settings import Settings
 from batch.sources import ReadOptions
-from batch.transport import Session
+from batch.validation.file_changes import Survey, make_survey
 
 WORKERS = 64
 ENDPOINT = DualEntryCustomers()
@@ -46,8 +46,8 @@ def measure(sheet: Path, rows: int, url: str) -> dict[str, float]:
             with stage("journal"), rare_collection():
                 anyio.run(_write, journal, changes)
             with stage("results"):
-                wanted = results.Wanted(id_column=0)
-                results.write(folder, staged, sources.iter_frames(staged), journal.fates, wanted)
+                wanted = outputs.Wanted(id_column=0)
+                outputs.write(folder, staged, sources.iter_frames(staged), journal.fates, wanted)
     return costs
 
 

@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import aiohttp
 import httpx
 
-from batch.transport import Call, Reply, Session
+from batch.http import Call, Reply, Session
 from tests.nginx import nginx
 
 BODY = b'{"name":"Acme B.V.","phone":"+31 20 1234567"}'
@@ -84,7 +84,7 @@ def candidates() -> dict[str, Candidate]:
         from pyreqwest.compatibility.httpx import HttpxTransport
 
         found["httpx, pyreqwest"] = over(lambda _: HttpxTransport())
-    return found | {"batch.transport.Session": batch_session, "aiohttp alone": bare_aiohttp}
+    return found | {"batch.http.Session": batch_session, "aiohttp alone": bare_aiohttp}
 
 
 async def as_coroutine(answer: Awaitable[int]) -> int:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batch.pacer import Learned, Limits, Pacer
+from batch.ratelimit import Learned, Limits, Pacer
 
 from .servers import FixedWindowServer, Server, SlidingLogServer, TokenBucketServer
 from .world import NEAR, Client, Network, World, seeded

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batch.pacer import Bucket, Learned, Limits, Pacer
+from batch.ratelimit import Bucket, Learned, Limits, Pacer
 
 from .cases import figures, pacing, window
 from .servers import DeadServer, Server, SlidingLogServer, TokenBucketServer, TwoBucketServer

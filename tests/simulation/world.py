@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from batch.pacer import Pacer
+from batch.ratelimit import Pacer
 
 from .servers import NO_HEADERS, Server
 

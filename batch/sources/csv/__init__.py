@@ -8,13 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
+from batch.csv_injection import unguarded
 from batch.errors import InputError
-from batch.guard import unguarded
 from batch.model import CsvDialect, Staged, cell_column
-from batch.sources.csv.head import Head, read_head
-from batch.sources.csv.ours import is_ours, iter_ours
-from batch.sources.csv.records import Records, Shape
-from batch.sources.csv.text import TextPieces, find_encoding
+from batch.sources.csv.encoding import TextPieces, find_encoding
+from batch.sources.csv.failures_file import is_ours, iter_ours
+from batch.sources.csv.header import Head, read_head
+from batch.sources.csv.rows import Records, Shape
 from batch.sources.input import Input, ReadOptions
 from batch.sources.staging import Rows, staged_schema, write_frames
 

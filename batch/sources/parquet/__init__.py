@@ -14,7 +14,7 @@ import polars as pl
 from batch.errors import InputError
 from batch.model import DAMAGE, ROW, Staged, original_column, shorten
 from batch.sources.input import Input, ReadOptions
-from batch.sources.parquet.leaves import Habits, Leaf, damage, habit_question, habits_from, leaves, text
+from batch.sources.parquet.flatten import Habits, Leaf, damage, habit_question, habits_from, leaves, text
 from batch.sources.staging import Rows, rows_at_once, staged_schema, write_frames
 
 SLICES_AT_ONCE = 10

@@ -1,0 +1,122 @@
+"""`check`: the look over the whole input, and the invalid rows as a file; no network.
+
+Promises: nothing is sent and no run is begun: an update of the same input is not held up by it. Only a file with the
+invalid rows is left behind, and nothing at all when there are none.
+"""
+
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch import outputs, sources
+from batch.errors import ExitCode, FolderError
+from batch.files import make_private, write_private
+from batch.journal import Journal
+from batch.model import Fate, Outcome
+from batch.run.begin_or_resume import discard, now_text, read_input
+from batch.run.cleanup import scratch
+from batch.run.finish import cannot_write
+from batch.run.folder import JOURNAL, SUMMARY, look_into_out, new_folder, parent_of
+from batch.run.target import make_endpoint
+from batch.settings import Settings
+from batch.summary import Reason, Summary, group_reasons
+from batch.validation.file_changes import Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found."""
+
+    survey: Survey
+    summary: Summary
+    reasons: tuple[Reason, ...]
+    left_out: int
+    notes: tuple[str, ...] = ()
+
+
+def check(settings: Settings) -> Checked:
+    """Validate every row; raises InputError or HeaderError when there is no telling."""
+    endpoint = make_endpoint(settings)
+    began, started = time.monotonic(), now_text()
+    with scratch() as spool:
+        source = sources.open_input(settings.input, spool)
+        survey = read_input(source, spool, settings, endpoint)
+        with Journal.create(spool / JOURNAL, {}) as journal:
+            kept = _Kept(journal)
+            survey.look(kept.keep)
+            folder, files, notes = _write(settings, survey, journal) if kept.counts[Outcome.INVALID] else (None, {}, ())
+            reasons, left_out = group_reasons(journal.iter_troubled())
+    summary = _summary(settings, survey, kept.counts, files, (started, time.monotonic() - began))
+    if folder or settings.out:
+        _write_summary(folder or _out(settings), summary)
+    shown = tuple(one for one in reasons if one.outcome is Outcome.INVALID)
+    return Checked(survey, summary, shown, left_out, notes)
+
+
+class _Kept:
+    """Writes fates to the journal and counts them."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.counts: Counter[Outcome] = Counter()
+
+    def keep(self, fates: Sequence[Fate]) -> None:
+        self._journal.record(fates)
+        self.counts.update(fate.outcome for fate in fates)
+
+
+def _write(settings: Settings, survey: Survey, journal: Journal) -> tuple[Path, dict[str, str], tuple[str, ...]]:
+    folder = _out(settings)
+    wanted = outputs.Wanted(id_column=survey.columns.id.index, only=frozenset({Outcome.INVALID}), with_results=False)
+    try:
+        written = outputs.write(folder, survey.staged, sources.iter_frames(survey.staged), journal.fates, wanted)
+    except OSError as error:
+        if settings.out is None:
+            discard(folder)
+        raise cannot_write(folder, error) from error
+    return folder, {name: str((folder / file).resolve()) for name, file in written.files.items()}, written.notes
+
+
+def _out(settings: Settings) -> Path:
+    """Name the folder for the invalid rows; a run that is in it already is never touched."""
+    if settings.out is None:
+        try:
+            return new_folder(parent_of(settings.input), prefix="check-")
+        except FolderError:  # a check of a file on a read-only disk is still of use
+            return Path(tempfile.mkdtemp(prefix="batch-check-"))
+    look_into_out(settings.out, "", settings.input)
+    make_private(settings.out)
+    return settings.out
+
+
+def _summary(
+    settings: Settings, survey: Survey, counts: Counter[Outcome], files: dict[str, str], spent: tuple[str, float]
+) -> Summary:
+    """A check sends nothing: what is not invalid counts as unsent, or as unchanged where there is nothing to set."""
+    staged = survey.staged
+    outcomes = {Outcome.INVALID: counts[Outcome.INVALID], Outcome.UNCHANGED: counts[Outcome.UNCHANGED]}
+    outcomes[Outcome.UNSENT] = staged.rows - sum(outcomes.values())
+    return Summary(
+        run_id=f"check-{staged.sha256[:8]}",
+        endpoint=settings.endpoint,
+        input=settings.input,
+        input_sha256=staged.sha256,
+        started=spent[0],
+        seconds=spent[1],
+        rows=staged.rows,
+        outcomes=outcomes,
+        requests=0,
+        attempts=0,
+        throttled=0,
+        stopped=None,
+        exit_code=int(ExitCode.FIX_ROWS if counts[Outcome.INVALID] else ExitCode.OK),
+        files=files,
+    )
+
+
+def _write_summary(folder: Path, summary: Summary) -> None:
+    write_private(folder / SUMMARY, json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,224 @@
+"""`pull`: the current records as a spreadsheet to edit.
+
+Promises: pulling and updating with what was pulled sends nothing; one edited cell sends that cell alone; what a cell
+cannot say is left blank and told. The file is read back with our own reader before it gets its name, and whatever does
+not come back as it was is left blank, too. It is complete or absent, this user's alone, and never takes the place of
+another without --force. Memory does not grow with the records.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from batch import sources
+from batch.engine.api_session import Connection, fetch_definitions
+from batch.engine.pull_filter import choose, read_ids
+from batch.engine.records import Fetch
+from batch.engine.shutdown import StopSign
+from batch.errors import FolderError, SettingsError, StoppedError
+from batch.files import NewFile
+from batch.model import DAMAGE, cell_column
+from batch.outputs.cell_text import Left, Renderer
+from batch.outputs.row_buffer import Spool
+from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, write_table
+from batch.run.cleanup import scratch
+from batch.run.target import World, make_endpoint, make_target
+from batch.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to pull and where to put it. `where` holds (field, value) as they were given."""
+
+    path: Path
+    where: tuple[tuple[str, str], ...] = ()
+    ids: Path | None = None
+    force: bool = False
+
+
+@dataclass(slots=True)
+class Pulled:
+    """What was pulled."""
+
+    path: Path
+    records: int
+    columns: Sequence[str]
+    left: dict[str, Left] = field(default_factory=dict)
+    """Cells that are blank although the record has a value, by column."""
+    hidden: Sequence[str] = ()
+    """Fields that the API does not show when it lists records: they have no column."""
+    missing: Sequence[str] = ()
+    """Ids of the file of ids that no record has."""
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class PullWatcher(Protocol):
+    """Is told what happens while records are pulled."""
+
+    def note(self, text: str) -> None:
+        """Something the person should know: a whole sentence."""
+
+    def cost(self, reads: int, seconds: float | None) -> None:
+        """So many requests it takes in all, and so long at the limits (None: no limit is known)."""
+
+    def pulled(self, count: int, total: int | None) -> None:
+        """So many records are there, of so many where that is known."""
+
+
+def pull(settings: Settings, wanted: Wanted, watcher: PullWatcher, world: World) -> Pulled:
+    """Read the records that are wanted, and write them as a table; raises BatchError when there is none."""
+    check_path(wanted.path, ENDINGS, force=wanted.force)
+    endpoint = make_endpoint(settings)
+    ids = read_ids(wanted.ids, endpoint) if wanted.ids else None
+    choose(endpoint, wanted.where, ids)  # so that a mistake is told before anything is asked
+    with ExitStack() as stack:
+        target = make_target(settings, world, stack, watcher.note)
+        file = new_file(wanted.path)
+        stack.callback(file.discard)
+        counts: Counter[str] = Counter()
+        connection = Connection(target, settings, world, StopSign(), partial(_count, counts))
+        work = _Work(connection, wanted.where, ids, Spool(file.parts), watcher)
+        world.run(work.fetch)
+        pulled = _write(file, work, settings)
+        pulled.counts = counts
+        return pulled
+
+
+def _count(counts: Counter[str], name: str) -> None:
+    counts[name] += 1
+
+
+def check_path(path: Path, endings: Sequence[str], *, force: bool) -> None:
+    """Raise SettingsError unless a file may be written at `path`."""
+    if path.suffix.lower() not in endings:
+        raise SettingsError(f"{path}: its name must end in {' or '.join(endings)}, which says what to write.")
+    if not path.parent.is_dir():
+        raise SettingsError(f"{path}: there is no folder {path.parent}.")
+    if path.is_dir():
+        raise SettingsError(f"{path} is a folder. Name a file.")
+    if (path.exists() or path.is_symlink()) and not force:
+        raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
+
+
+def new_file(path: Path) -> NewFile:
+    """Begin a new file, for this user only; raises FolderError when that is not possible there."""
+    try:
+        return NewFile(path)
+    except OSError as error:
+        raise FolderError(f"{path}: it cannot be written ({error.strerror or error}).") from None
+
+
+@dataclass(slots=True)
+class _Work:
+    """The part that talks to the API: records -> cells on disk."""
+
+    connection: Connection
+    where: Sequence[tuple[str, str]]
+    ids: tuple[str, ...] | None
+    spool: Spool
+    watcher: PullWatcher
+    renderer: Renderer | None = None
+    missing: Sequence[str] = ()
+    has_told_cost: bool = False
+
+    async def fetch(self) -> None:
+        """Read definitions and records; raises StoppedError when the API does not give them."""
+        settings, target = self.connection.settings, self.connection.target
+        async with self.connection.session() as session:
+            caller = self.connection.caller(session, target.endpoint)
+            definitions = await fetch_definitions(caller, self.watcher.note)
+            caller.endpoint = target.endpoint.defined(definitions)
+            self.renderer = Renderer(caller.endpoint, settings.clear_token)
+            fetch = Fetch(caller, choose(caller.endpoint, self.where, self.ids))
+            async for records in fetch.iter_records():
+                for record in records:
+                    self.spool.add(self.renderer.cells(record))
+                self._tell(fetch)
+            self.missing = fetch.missing
+            self.spool.flush()
+            self.connection.keep_learned(caller.gate.pacer)
+
+    def _tell(self, fetch: Fetch) -> None:
+        """Tell the cost once it is known, and then how far it is."""
+        if not self.has_told_cost and fetch.reads is not None:
+            self.has_told_cost = True
+            self.watcher.cost(fetch.reads, self.connection.seconds(fetch.reads))
+        self.watcher.pulled(self.spool.height, fetch.total)
+
+
+def _write(file: NewFile, work: _Work, settings: Settings) -> Pulled:
+    renderer, spool = work.renderer, work.spool
+    assert renderer is not None  # noqa: S101 - for the type checker: fetch has made it
+    ending = file.path.suffix.lower()
+    if ending == ".xlsx" and spool.height > MAX_SHEET_ROWS:
+        raise SettingsError(
+            f"{file.path}: {spool.height:,} rows do not fit into a sheet. Name a .csv or .parquet file."
+        )
+    columns = ["id", *renderer.columns]
+    try:
+        _write_proven(file, ending, columns, spool, renderer)
+        file.keep()
+    except OSError as error:
+        raise FolderError(f"{file.path}: it cannot be written ({error.strerror or error}).") from None
+    return Pulled(file.path, spool.height, columns, renderer.left, renderer.hidden, work.missing)
+
+
+def _write_proven(file: NewFile, ending: str, columns: Sequence[str], spool: Spool, renderer: Renderer) -> None:
+    """Write the table until everything in it comes back as it was: the second time at the latest."""
+    for _ in range(MOST_TRIES):
+        file.made.write_bytes(b"")
+        write_table(file.made, ending, columns, lambda: spool.iter_frames(columns))
+        if not spool.height or not _blank_unproven(file.made, columns, spool, renderer):
+            return
+    raise StoppedError(f"{file.path}: the table does not read back as it was written, so it was not kept.")
+
+
+MOST_TRIES = 3
+
+
+def _blank_unproven(path: Path, columns: Sequence[str], spool: Spool, renderer: Renderer) -> int:
+    """Read the table as update would, and blank the cells that do not come back; gives how many there were."""
+    count = offset = 0
+    with scratch() as folder:
+        found = sources.open_input(str(path), folder)
+        staged = sources.stage(found, folder, sources.ReadOptions())
+        read = pl.scan_parquet(staged.path, glob=False)
+        for part, frame in enumerate(spool.iter_frames(columns)):
+            names = {cell_column(index): name for index, name in enumerate(columns)}
+            back = read.slice(offset, frame.height).select(*names, DAMAGE).collect().rename(names)
+            offset += frame.height
+            broken = _broken(back[DAMAGE], columns)
+            bad = {name: _differs(frame[name], back[name], broken[name]) for name in columns[1:]}
+            for name, places in bad.items():
+                for place in places.arg_true().to_list():
+                    renderer.leave(name, frame["id"][place])
+                    count += 1
+            if any(places.any() for places in bad.values()):
+                spool.replace(part, _blanked(frame, bad))
+    return count
+
+
+def _broken(damage: pl.Series, columns: Sequence[str]) -> dict[str, pl.Series]:
+    """Say for each column in which rows our reader does not trust it; a row that it does not trust counts for all."""
+    places: dict[str, set[int]] = {name: set() for name in columns}
+    for place in damage.is_not_null().arg_true().to_list():
+        for index, _seen, _reason in json.loads(damage[place]):
+            for name in columns if index is None else columns[index : index + 1]:
+                places[name].add(place)
+    return {name: pl.Series([place in bad for place in range(len(damage))]) for name, bad in places.items()}
+
+
+def _differs(wanted: pl.Series, back: pl.Series, broken: pl.Series) -> pl.Series:
+    return wanted.is_not_null() & (wanted.ne_missing(back) | broken)
+
+
+def _blanked(frame: pl.DataFrame, bad: dict[str, Any]) -> pl.DataFrame:
+    cells = [pl.when(~places).then(frame[name]).otherwise(None).alias(name) for name, places in bad.items()]
+    return frame.with_columns(cells)

@@ -1,0 +1,70 @@
+"""`template`: which columns an empty spreadsheet has, with the organisation's custom fields where a key is at hand.
+
+Promises: without a key nothing is asked of any network; a key that does not work costs the custom fields, and this is
+told; what is filled in under these headers is what `check` and `update` understand.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from batch.commands.pull import new_file
+from batch.endpoints.base import Definition, Endpoint
+from batch.endpoints.cells import text
+from batch.engine.api_session import Connection, fetch_definitions
+from batch.engine.shutdown import StopSign
+from batch.errors import FolderError, StoppedError
+from batch.model import Field
+from batch.outputs import template
+from batch.run.target import Target, World, make_endpoint, make_target
+from batch.settings import DEFAULT_CLEAR, Settings
+
+Note = Callable[[str], None]
+
+
+def template_columns(settings: Settings, world: World, note: Note) -> list[Field]:
+    """List the columns of a template: the id, and every field that a cell can set."""
+    endpoint = make_endpoint(settings)
+    if _has_key(settings, endpoint, world):
+        with ExitStack() as stack:
+            target = make_target(settings, world, stack, note)
+            endpoint = endpoint.defined(_definitions(settings, target, world, note))
+    else:
+        names = " and ".join(one.name for one in endpoint.variables if one.is_required)
+        note(f"Without a key ({names}) your own custom fields are not known: they are left out.")
+    record_id = Field("id", text(), nullable=False, labels=endpoint.id_labels, limits=endpoint.id_form, kind="id")
+    more = [endpoint.field_named(name) for name in endpoint.more_columns(None)]
+    return [record_id, *endpoint.columns(), *(one for one in more if one is not None)]
+
+
+def _has_key(settings: Settings, endpoint: Endpoint, world: World) -> bool:
+    needed = [one.name for one in endpoint.variables if one.is_required]
+    return settings.sandbox or settings.token_file is not None or all(world.environment.get(one) for one in needed)
+
+
+def _definitions(settings: Settings, target: Target, world: World, note: Note) -> list[Definition]:
+    connection = Connection(target, settings, world, StopSign(), lambda name: None)
+
+    async def fetch() -> list[Definition]:
+        async with connection.session() as session:
+            return await fetch_definitions(connection.caller(session, target.endpoint), note)
+
+    try:
+        found: list[Definition] = world.run(fetch)
+    except StoppedError as error:
+        note(f"Your own custom fields are left out: {error}")
+        return []
+    return found
+
+
+def write_template(path: Path, columns: Sequence[Field], *, clear_token: str = DEFAULT_CLEAR) -> None:
+    """Write an empty spreadsheet with these columns; a CSV file is its header alone."""
+    file = new_file(path)
+    try:
+        made = [template.template_column(one) for one in columns]
+        template.write_template(file.made, path.suffix.lower(), made, clear=clear_token)
+        file.keep()
+    except OSError as error:
+        raise FolderError(f"{path}: it cannot be written ({error.strerror or error}).") from None
+    finally:
+        file.discard()

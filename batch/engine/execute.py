@@ -1,0 +1,219 @@
+"""The part of a job that talks to the API: read what is there, send what differs, until the last change or a stop.
+
+Promises: changes are pulled, never pushed, so memory is flat whatever the API's pace; the first write leaves long
+before the last read; a stop lets what is in flight finish and leaves every other row unsent; a row's trouble never
+crosses a task group.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from batch.engine.prepare import Reader
+from batch.engine.retry_loop import Caller
+from batch.engine.shutdown import StopSign
+from batch.engine.write import Parcel
+from batch.errors import JournalError
+from batch.journal import Journal
+from batch.model import Change, Outcome, Problem
+from batch.retry import FailureLimit
+
+OPEN_PER_SLOT = 4
+"""Changes under way at most for each slot: so many when most of them wait for something else than a slot."""
+
+
+class Deliverer(Protocol):
+    """Brings a parcel to its outcome: a sender, or a planner that only writes it down."""
+
+    @property
+    def caller(self) -> Caller:
+        """What it would be sent by."""
+
+    async def send(self, parcel: Parcel) -> Outcome:
+        """Bring one change to its outcome and write it down."""
+
+
+@dataclass(slots=True)
+class Canary:
+    """The first few changes, and what did not hold of them: (row, why)."""
+
+    count: int
+    verify: Callable[[Parcel, Mapping[str, Any]], Awaitable[list[Problem] | None]]
+    failed: list[tuple[int, str]] = field(default_factory=list)
+    has_held: bool = False
+
+
+class _Ready:
+    """Parcels on their way from the readers to the workers; readers wait while there is one for each slot.
+
+    Not a memory object stream, which takes and gives one at a time, with a turn of the event loop for each.
+    """
+
+    def __init__(self, readers: int, enough: int) -> None:
+        self._parcels: deque[Parcel] = deque()
+        self._readers, self._enough = readers, enough
+        self._more, self._room = anyio.Event(), anyio.Event()
+
+    async def put(self, parcels: Iterable[Parcel]) -> None:
+        """Hand over some, and come back when more are wanted."""
+        self._parcels.extend(parcels)
+        self._tell()
+        while len(self._parcels) >= self._enough:
+            await self._room.wait()
+
+    def end(self) -> None:
+        """One of the readers is through."""
+        self._readers -= 1
+        self._tell()
+
+    def _tell(self) -> None:
+        self._more.set()
+        self._more = anyio.Event()
+
+    async def take(self) -> Parcel | None:
+        """Give the next one, None when there are no more."""
+        while not self._parcels:
+            if not self._readers:
+                return None
+            await self._more.wait()
+        parcel = self._parcels.popleft()
+        if len(self._parcels) == self._enough - 1:
+            self._room.set()
+            self._room = anyio.Event()
+        return parcel
+
+
+class _Crew:
+    """Workers, one for each slot at first; one more whenever one of them has to rest without a slot."""
+
+    def __init__(self, tasks: TaskGroup, work: Callable[[], Coroutine[Any, Any, None]], slots: int) -> None:
+        self._tasks, self._work = tasks, work
+        self._left = slots * OPEN_PER_SLOT
+        for _ in range(slots):
+            self.hire()
+
+    def hire(self) -> None:
+        """Let one more work, as long as there are not too many."""
+        if self._left:
+            self._left -= 1
+            self._tasks.start_soon(self._work)
+
+
+@dataclass(slots=True)
+class Live:
+    """One stretch of sending, from the first change that has no final outcome to the last."""
+
+    changes: Callable[[], Iterator[Change]]
+    reader: Reader
+    sender: Deliverer
+    journal: Journal
+    stop: StopSign
+    failure_limit: FailureLimit | None = None
+    canary: Canary | None = None
+    answered: int = 0
+    rejected: int = 0
+
+    @property
+    def max_at_once(self) -> int:
+        """Slots for attempts."""
+        return self.sender.caller.gate.max_at_once
+
+    async def send_all(self) -> None:
+        """Bring every change to its outcome, or stop."""
+        ready = _Ready(self._readers(), self.max_at_once)
+        changes = self._iter_open()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(self._readers()):
+                tasks.start_soon(self._prepare, changes, ready)
+            if self.canary is not None:
+                await self._send_canary(self.canary, ready)
+            crew = _Crew(tasks, partial(self._work, ready), self.max_at_once)
+            self.sender.caller.on_rest = crew.hire
+
+    def _readers(self) -> int:
+        if not self.reader.reads:
+            return 1
+        return 2 if self.reader.batch_size > 1 else self.max_at_once
+
+    def _iter_open(self) -> Iterator[Change]:
+        """Yield the changes that have no final outcome yet."""
+        final: set[int] = set()
+        seen_to = 0
+        for change in self.changes():
+            if change.number > seen_to or change.number < seen_to - WINDOW:
+                seen_to = change.number + WINDOW
+                final = self.journal.final_rows(change.number, seen_to)
+            if change.number not in final:
+                yield change
+
+    async def _prepare(self, changes: Iterator[Change], ready: _Ready) -> None:
+        """Take as many changes at a time as one read serves; all readers take from the same ones."""
+        while not self.stop.is_up and (batch := list(islice(changes, self.reader.batch_size))):
+            parcels = await self.reader.make_ready(batch)
+            self._check_failures()
+            await ready.put(parcels)
+        ready.end()
+
+    async def _work(self, ready: _Ready) -> None:
+        """Deliver one parcel after the other; after a stop they are only taken, so that the readers come to an end."""
+        while (parcel := await ready.take()) is not None:
+            if not self.stop.is_up:
+                await self._deliver(parcel)
+
+    async def _send_canary(self, canary: Canary, ready: _Ready) -> None:
+        """Send the first few, wait for all of them, and put up the stop sign unless all held."""
+        count = 0
+        async with anyio.create_task_group() as tasks:
+            while count < canary.count and (parcel := await ready.take()) is not None:
+                tasks.start_soon(self._try, canary, parcel)
+                count += 1
+        if canary.failed:
+            row, why = min(canary.failed)
+            said = f"The first {count} changes were sent to try, and row {row} did not hold: {why}."
+            self.stop.put_up(f"{said} Nothing else was sent.")
+        canary.has_held = not canary.failed and not self.stop.is_up
+
+    async def _try(self, canary: Canary, parcel: Parcel) -> None:
+        delivered = await self._deliver(parcel)
+        if delivered is None:
+            return
+        whole, outcome = delivered
+        if outcome is not Outcome.UPDATED:
+            canary.failed.append((whole.change.number, f"it is {outcome.value}"))
+            return
+        wrong = await canary.verify(whole, whole.fields)
+        if wrong is None:
+            canary.failed.append((whole.change.number, "it could not be read back"))
+        elif wrong:
+            canary.failed.append((whole.change.number, f"{wrong[0].field}: {wrong[0].reason}"))
+
+    async def _deliver(self, parcel: Parcel) -> tuple[Parcel, Outcome] | None:
+        """Bring a parcel to its outcome; None when it needed no sending, or the journal failed."""
+        try:
+            whole = await self.reader.complete(parcel)
+            if whole is None:
+                return None
+            outcome = await self.sender.send(whole)
+        except JournalError:
+            return None  # whoever writes the journal has put up the stop sign
+        self.answered += 1
+        self.rejected += outcome is Outcome.REJECTED
+        self._check_failures()
+        return whole, outcome
+
+    def _check_failures(self) -> None:
+        """Stop when the API refuses too many, be it in reading or in writing."""
+        limit, rejected = self.failure_limit, self.rejected + self.reader.rejected
+        if limit is not None and limit.is_exceeded(rejected, self.answered + self.reader.settled):
+            were = "change was" if rejected == 1 else "changes were"
+            self.stop.put_up(f"{rejected:,} {were} rejected, more than --max-failures allows.")
+
+
+WINDOW = 10_000
+"""Rows looked up in the journal at once when a run is resumed."""

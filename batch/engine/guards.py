@@ -1,0 +1,61 @@
+"""`--max-clears`: a column that would be emptied by mistake is caught before anything is sent.
+
+Without the option a field may be cleared on 20 % of the rows that are sent; fewer than 10 cleared cells of a field are
+never too many then, so that a short list may clear. What the option says counts from the first cell on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from batch.errors import UsageError
+from batch.retry import FailureLimit
+from batch.settings import Settings
+from batch.validation.file_changes import Survey
+
+DEFAULT: Final = "20%"
+FEW: Final = 10
+"""Fewer cleared cells than this are never too many for the default."""
+
+
+class TooManyClearsError(UsageError):
+    """A field would be cleared on more rows than are allowed, and there is nobody to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClearLimit:
+    """How many rows may clear one field, as a count or a share of the rows that are sent."""
+
+    count: int | None
+    share: float | None
+    text: str
+    is_default: bool
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "ClearLimit":
+        """Read the option."""
+        text = settings.max_clears if settings.max_clears is not None else DEFAULT
+        parsed = FailureLimit.parse(text)
+        return cls(parsed.count, parsed.share, text, settings.max_clears is None)
+
+    def iter_excesses(self, survey: Survey) -> Iterator[str]:
+        """Name each field that would be cleared on too many rows."""
+        rows = survey.staged.rows - survey.sealed
+        for column in survey.columns.fields:
+            count = survey.counts.get(column.index)
+            if count is not None and self._is_exceeded(count.clears, rows):
+                share = f" ({min(count.clears / rows, 1):.0%})" if rows else ""
+                yield f"{column.target} would be cleared on {count.clears:,} of {rows:,} rows{share}"
+
+    def _is_exceeded(self, clears: int, rows: int) -> bool:
+        if self.is_default and clears < FEW:
+            return False
+        return clears > (self.count if self.count is not None else (self.share or 0) * rows)
+
+    def refusal(self, excesses: tuple[str, ...]) -> TooManyClearsError:
+        """Say that nothing is sent because of these fields, and how to send all the same."""
+        listed = "\n".join(f"{one}." for one in excesses)
+        return TooManyClearsError(
+            f"{listed}\nThat is more than --max-clears {self.text} allows, so nothing was sent. "
+            "If it is meant:  --max-clears 100%"
+        )

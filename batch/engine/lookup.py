@@ -1,0 +1,235 @@
+"""`--key`: the customer's own number -> the one record that has it, which is at the same time its current record.
+
+Promises: exact, whatever the API's filter ignores; none and two are said, never guessed; as few requests as possible:
+one for each number, or all records by pages where that is fewer. What pages brought is kept on disk, not in memory, in
+a file without a name that is gone when the run ends, however it ends.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from batch.endpoints.base import Endpoint, Record
+from batch.engine.records import Pages, UnreadError, read
+from batch.engine.retry_loop import Caller
+from batch.http import Call, Reply
+from batch.http.url import is_exact
+from batch.model import Outcome, shorten, visible
+from batch.retry import Verdict
+
+FRESH_SECONDS = 60.0
+"""How long a record that pages brought may lie before it is read again, should it have to be written."""
+KEYS_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the records are found: all records in `pages` pages, or (None) one request for each of `keys` keys.
+
+    `spent` requests were needed to choose.
+    """
+
+    keys: int
+    pages: int | None = None
+    spent: int = 0
+
+    @property
+    def reads(self) -> int:
+        """Requests that finding takes."""
+        return self.spent + (self.keys if self.pages is None else self.pages)
+
+
+async def choose_way(caller: Caller, keys: int) -> Way:
+    """Look at the first page to learn what costs less; raises UnreadError only when the run stops."""
+    if keys < 3:  # the look itself would cost as much
+        return Way(keys)
+    pages = Pages(caller)
+    try:
+        await pages.pull()
+    except UnreadError:
+        if caller.stop.is_up:
+            raise
+        return Way(keys, spent=1)
+    if pages.is_done:
+        return Way(keys, 1, spent=1)
+    if pages.total is None:
+        return Way(keys, spent=1)
+    wanted = caller.endpoint.pages_in(pages.total)
+    return Way(keys, wanted if wanted < keys else None, spent=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The one record with a key; `is_old` when it should be read again before it is written."""
+
+    id: str
+    record: Record
+    is_old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unfound:
+    """Why there is not one record: the outcome (None: the run stops, so nothing is said) and the reason."""
+
+    outcome: Outcome | None
+    reason: str = ""
+    status: int | None = None
+
+
+class Finder:
+    """Finds records by `key_field`; `keys` yields the keys that will be asked for."""
+
+    def __init__(self, caller: Caller, key_field: str, way: Way, keys: Callable[[], Iterator[str]]) -> None:
+        self._caller, self.key_field, self._keys = caller, key_field, keys
+        self._pages = Pages(caller) if way.pages is not None else None
+        self._most_pages = way.keys
+        self._kept: _Kept | None = None
+        self._reading = anyio.Lock()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint whose records are sought."""
+        return self._caller.endpoint
+
+    @property
+    def goes_by_pages(self) -> bool:
+        """Whether all records are read at once, so that finding one more costs nothing."""
+        return self._pages is not None
+
+    async def find(self, key: str) -> Found | Unfound:
+        """Find the one record whose key is exactly `key`."""
+        try:
+            if self._pages is not None:
+                await self._read_pages(self._pages)
+            if self._kept is not None:
+                return self._only(key, self._kept.records(key), [], 200)
+            return await self._look_up(key)
+        except UnreadError as error:
+            return self._unread(error)
+
+    # -- one by one ---------------------------------------------------------------------------------------------
+
+    async def _look_up(self, key: str) -> Found | Unfound:
+        call = self._call(key)
+        if call is None:
+            return Unfound(Outcome.INVALID, f"cannot be looked up as {self.key_field}: a web address cannot carry it")
+        try:
+            reply, records = await read(self._caller, call)
+        except UnreadError as error:
+            if error.answer.status == 404:
+                return self._only(key, [], [], 404)
+            raise
+        if self.endpoint.next_cursor(reply, "") is not None:
+            return Unfound(Outcome.REJECTED, f"cannot be found: the API does not narrow down {self.key_field}", 200)
+        same = [one for one in records if self.endpoint.value(one, self.key_field) == key]
+        seen = [(self.endpoint.record_id(one), one, True) for one in same]
+        return self._only(key, seen, [one for one in records if one not in same], reply.status)
+
+    def _call(self, key: str) -> Call | None:
+        try:
+            call = self.endpoint.find(self.key_field, [key])
+        except ValueError:
+            return None
+        return call if is_exact(call.path) else None
+
+    def _only(
+        self, key: str, seen: Sequence[tuple[str, Record, bool]], alike: Sequence[Record], status: int
+    ) -> Found | Unfound:
+        match seen:
+            case [(record_id, record, is_fresh)]:
+                return Found(record_id, record, is_old=not is_fresh)
+            case []:
+                return Unfound(Outcome.INVALID, self._nobody(alike), status)
+        listed = ", ".join(record_id for record_id, _, _ in seen[:5])
+        reason = f"belongs to {len(seen)} customers (ids {listed}): say which one by its id"
+        return Unfound(Outcome.INVALID, reason, status)
+
+    def _nobody(self, alike: Sequence[Record]) -> str:
+        reason = f"is no customer's {self.key_field}"
+        for one in alike[:1]:
+            text = shorten(visible(str(self.endpoint.value(one, self.key_field))), 64)
+            reason += f' ("{text}", id {self.endpoint.record_id(one)}, is spelt differently)'
+        return reason
+
+    def _unread(self, error: UnreadError) -> Unfound:
+        answer = error.answer
+        match answer.judgement.verdict:
+            case Verdict.REFUSED:
+                said = self.endpoint.refusals(answer.reply) if isinstance(answer.reply, Reply) else [("", str(error))]
+                return Unfound(Outcome.REJECTED, f"could not be looked up: {visible(said[0][1])[:500]}", answer.status)
+            case Verdict.STOP:
+                return Unfound(None)
+        if answer.is_cut or self._caller.stop.is_up:
+            return Unfound(None)
+        return Unfound(Outcome.FAILED, f"could not be looked up: {error}", answer.status)
+
+    # -- by pages -----------------------------------------------------------------------------------------------
+
+    async def _read_pages(self, pages: Pages) -> None:
+        """Read all pages, once, whoever comes first; go over to single requests when that has become cheaper."""
+        if self._kept is not None and pages.is_done:
+            return
+        async with self._reading:
+            if self._pages is None:
+                return
+            if self._kept is None:
+                self._kept = _Kept()
+                await self._kept.want(self._keys())
+            while not pages.is_done:
+                try:
+                    self._keep(self._kept, await pages.pull())
+                except UnreadError as error:
+                    if error.answer.judgement.verdict is Verdict.REFUSED:
+                        return self._give_up_pages()
+                    raise
+                if pages.count >= self._most_pages and not pages.is_done:
+                    return self._give_up_pages()
+
+    def _give_up_pages(self) -> None:
+        self._pages = self._kept = None
+
+    def _keep(self, kept: "_Kept", records: Sequence[Record]) -> None:
+        keyed = [(self.endpoint.value(one, self.key_field), self.endpoint.record_id(one), one) for one in records]
+        kept.add([(key, record_id, one) for key, record_id, one in keyed if isinstance(key, str)])
+
+
+class _Kept:
+    """The records that have one of the wanted keys, in a private file without a name (SQLite's `""`)."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.execute("CREATE TABLE wanted(key TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._db.execute("CREATE TABLE kept(key TEXT NOT NULL, id TEXT NOT NULL, record TEXT NOT NULL, read_at REAL)")
+        self._db.execute("CREATE INDEX kept_key ON kept(key)")
+
+    async def want(self, keys: Iterator[str]) -> None:
+        """Note the keys whose records are to be kept."""
+        while some := [(key,) for key in islice(keys, KEYS_AT_ONCE)]:
+            self._write("INSERT OR IGNORE INTO wanted VALUES (?)", some)
+            await checkpoint()
+
+    def add(self, records: Sequence[tuple[str, str, Record]]) -> None:
+        """Keep those of `records` (key, id, record) whose key is wanted."""
+        wanted = [one for one in records if self._is_wanted(one[0])]
+        now = anyio.current_time()
+        rows = [(key, record_id, json.dumps(record), now) for key, record_id, record in wanted]
+        self._write("INSERT INTO kept VALUES (?, ?, ?, ?)", rows)
+
+    def _is_wanted(self, key: str) -> bool:
+        return self._db.execute("SELECT 1 FROM wanted WHERE key = ?", (key,)).fetchone() is not None
+
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        self._db.execute("BEGIN")
+        self._db.executemany(statement, rows)
+        self._db.execute("COMMIT")
+
+    def records(self, key: str) -> list[tuple[str, Record, bool]]:
+        """Give (id, record, whether it is fresh) of all records with this key."""
+        oldest = anyio.current_time() - FRESH_SECONDS
+        rows = self._db.execute("SELECT id, record, read_at FROM kept WHERE key = ?", (key,))
+        return [(record_id, json.loads(text), read_at >= oldest) for record_id, text, read_at in rows]

@@ -1,0 +1,196 @@
+"""The records of a choice, a few at a time, by the fewest requests: by pages, by ids, or one by its own number.
+
+Promises: what the API's filter lets through is held against the choice once more, exactly; ids without a record are
+told; records come in the order of the API's pages or of the ids.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+import anyio
+
+from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
+from batch.engine.pull_filter import Choice
+from batch.engine.retry_loop import Answer, Caller
+from batch.errors import StoppedError, UsageError
+from batch.http import Call, Reply
+from batch.model import visible
+from batch.outputs.cell_text import matches
+from batch.retry import Verdict
+
+REMEMBERED_PAGES = 4
+
+
+class UnreadError(Exception):
+    """The API was asked and did not give what was wanted; `answer` is its last word, `str()` says why."""
+
+    def __init__(self, answer: Answer, why: str = "") -> None:
+        super().__init__(why or answer.cause)
+        self.answer = answer
+
+
+@dataclass(slots=True)
+class Pages:
+    """Pulls the pages one after the other; after an UnreadError the same page can be asked for again."""
+
+    caller: Caller
+    where: Mapping[str, str] = field(default_factory=dict)
+    total: int | None = None
+    """How many records there are, as the API says."""
+    count: int = 0
+    """Pages that were read."""
+    is_done: bool = False
+    _cursor: str = ""
+    _recent: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_PAGES))
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint whose records these are."""
+        return self.caller.endpoint
+
+    async def pull(self) -> list[Record]:
+        """Read the next page; raises UnreadError. Gives what was not on the pages before, which may be nothing."""
+        reply, records = await read(self.caller, self.endpoint.page(self._cursor, self.where))
+        self.count += 1
+        self.total = self.endpoint.total(reply) if self.total is None else self.total
+        known = frozenset().union(*self._recent)
+        ids = [self.endpoint.record_id(one) for one in records]
+        fresh = [one for one, record_id in zip(records, ids, strict=True) if record_id not in known]
+        back = self.endpoint.step_back(self._cursor)
+        if back is not None and len(fresh) == len(records):  # it should have begun with the end of the one before
+            self._cursor = back
+            return []
+        self._recent.append(frozenset(ids))
+        following = self.endpoint.next_cursor(reply, self._cursor)
+        self.is_done, self._cursor = following is None, following or self._cursor
+        return fresh
+
+
+async def read(caller: Caller, call: Call) -> tuple[Reply, list[Record]]:
+    """Make a call that reads records; raises UnreadError when none can be read out of the answer."""
+    answer = await caller.ask(call)
+    if answer.judgement.verdict is not Verdict.DONE or not isinstance(answer.reply, Reply):
+        raise UnreadError(answer)
+    try:
+        return answer.reply, caller.endpoint.records(answer.reply)
+    except UnreadableReplyError as error:
+        raise UnreadError(answer, str(error)) from None
+
+
+T = TypeVar("T")
+
+
+class Fetch:
+    """Reads the records of `choice`."""
+
+    def __init__(self, caller: Caller, choice: Choice) -> None:
+        self._caller, self._choice = caller, choice
+        self.total: int | None = None
+        """Records that are looked at, where that is known."""
+        self.reads: int | None = None
+        """Requests that it takes, where that is known."""
+        self.missing: list[str] = []
+        """Ids that no record has."""
+
+    async def iter_records(self) -> AsyncIterator[list[Record]]:
+        """Yield the records, some at a time; raises StoppedError, or UsageError when the API refuses to list them."""
+        choice, endpoint = self._choice, self._caller.endpoint
+        try:
+            async for records in self._iter_read():
+                yield [one for one in records if matches(endpoint, one, choice.values)]
+        except UnreadError as error:
+            raise self._as_stop(error) from None
+
+    def _iter_read(self) -> AsyncIterator[list[Record]]:
+        if self._choice.ids is not None:
+            return self._iter_by_ids(self._choice.ids)
+        if self._choice.key is not None:
+            return self._iter_by_key(*self._choice.key)
+        return self._iter_pages(Pages(self._caller, self._choice.filters))
+
+    async def _iter_pages(self, pages: Pages) -> AsyncIterator[list[Record]]:
+        while not pages.is_done:
+            records = await pages.pull()
+            self.total = pages.total
+            self.reads = None if pages.total is None else self._caller.endpoint.pages_in(pages.total)
+            yield records
+
+    async def _iter_by_key(self, name: str, text: str) -> AsyncIterator[list[Record]]:
+        try:
+            _, records = await read(self._caller, self._caller.endpoint.find(name, [text]))
+        except UnreadError as error:
+            if error.answer.status != 404:
+                raise
+            records = []
+        except ValueError as error:
+            raise UsageError(f'--where "{name}={text}": {error}.') from None
+        yield records
+
+    # -- by ids -------------------------------------------------------------------------------------------------
+
+    async def _iter_by_ids(self, ids: Sequence[str]) -> AsyncIterator[list[Record]]:
+        endpoint = self._caller.endpoint
+        open_ids = {one.casefold(): one for one in ids}
+        async for records in self._iter_cheapest(ids):
+            known = [(endpoint.record_id(one).casefold(), one) for one in records]
+            yield [one for name, one in known if open_ids.pop(name, None) is not None]
+            if not open_ids:
+                break
+        self.missing = list(open_ids.values())
+
+    async def _iter_cheapest(self, ids: Sequence[str]) -> AsyncIterator[list[Record]]:
+        """Read by ids, or by pages if the first page shows that these are fewer."""
+        endpoint = self._caller.endpoint
+        reads = -(-len(ids) // endpoint.records_per_read)
+        self.total, self.reads = len(ids), reads
+        if reads > 2:
+            pages = Pages(self._caller)
+            first = await pages.pull()
+            if pages.is_done or (pages.total is not None and endpoint.pages_in(pages.total) < reads):
+                yield first
+                async for records in self._iter_pages(pages):
+                    yield records
+                return
+        batches = _in_groups(ids, endpoint.records_per_read)
+        for group in _in_groups(batches, self._caller.gate.max_at_once):
+            yield await self._read_at_once(group)
+
+    async def _read_at_once(self, batches: Sequence[Sequence[str]]) -> list[Record]:
+        """Read several batches of ids at the same time; their records in the order of the ids."""
+        found: list[list[Record]] = [[] for _ in batches]
+        errors: list[UnreadError] = []
+
+        async def read_batch(place: int, batch: Sequence[str]) -> None:
+            try:
+                _, records = await read(self._caller, self._caller.endpoint.read(batch))
+            except UnreadError as error:
+                errors.extend([error] if error.answer.status != 404 else [])  # 404: this one is not there
+            else:
+                found[place] = self._in_order(records, batch)
+
+        async with anyio.create_task_group() as tasks:
+            for place, batch in enumerate(batches):
+                tasks.start_soon(read_batch, place, batch)
+        for error in errors:
+            raise error
+        return [record for records in found for record in records]
+
+    def _in_order(self, records: Iterable[Record], ids: Sequence[str]) -> list[Record]:
+        by_id = {self._caller.endpoint.record_id(one).casefold(): one for one in records}
+        return [by_id[one.casefold()] for one in ids if one.casefold() in by_id]
+
+    def _as_stop(self, error: UnreadError) -> Exception:
+        answer, caller = error.answer, self._caller
+        if answer.judgement.verdict is Verdict.REFUSED and isinstance(answer.reply, Reply):
+            said = "; ".join(visible(text)[:300] for _, text in caller.endpoint.refusals(answer.reply)[:3])
+            return UsageError(f"The API does not give the records: {said}. Nothing was written.")
+        return StoppedError(f"{caller.stop.reason or f'The records could not be read: {error}.'} Nothing was written.")
+
+
+def _in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while group := list(islice(rest, size)):
+        yield group

@@ -1,0 +1,21 @@
+"""One HTTP exchange at a time, told honestly.
+
+`Session.exchange` sends one request and comes back with a `Reply`, or with a `Lost` that says whether the request
+may have reached the API. It never repeats a request, never follows a redirect, never reads more than it was told to,
+and raises nothing for anything that the network or the server does.
+
+    url.py       base URLs, ids as path segments
+    lost.py      how an exchange can be lost, in plain words
+    reply.py     answers: bounded, decoded, parsed
+    session.py   the exchange itself
+    wire.py      what carries it: aiohttp's connections (imported when first needed)
+    given.py     or any httpx transport, as tests and users bring along
+    proxy.py     HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
+"""
+
+from batch.http.failures import Kind, Lost, Timeouts
+from batch.http.response import Reply
+from batch.http.session import Call, Session
+from batch.http.url import check_base_url, encode_id
+
+__all__ = ["Call", "Kind", "Lost", "Reply", "Session", "Timeouts", "check_base_url", "encode_id"]

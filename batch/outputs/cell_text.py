@@ -1,0 +1,155 @@
+"""Records -> cells: the current values as text that `update` reads back as the very same values.
+
+Promises: a cell with text in it means exactly the value that the record has, proven by reading it; what no text can
+say (a semicolon inside of a list's item, the clear token as a value, what the field's own limits refuse) is left blank,
+which changes nothing, and is told.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from batch.endpoints.base import MISSING, Endpoint, Record, is_blank
+from batch.endpoints.cells import LIST_SEPARATOR
+from batch.model import Field, looks_blank
+from batch.validation import is_hardly_meant
+
+SHOWN_IDS = 3
+_MAY_BE_GROUPED = re.compile(r"-?\d{1,3}\.\d{3}")
+_NUMBERED = re.compile(r"(\w+)\.(\d+)\.")
+
+
+@dataclass(slots=True)
+class Left:
+    """What was left blank in one column: how often, and in which records first."""
+
+    count: int = 0
+    ids: list[str] = field(default_factory=list)
+
+    def add(self, record_id: str) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.ids) < SHOWN_IDS:
+            self.ids.append(record_id)
+
+
+class Renderer:
+    """Turns records of one endpoint into cells by column name, and keeps account of what has none."""
+
+    def __init__(self, endpoint: Endpoint, clear_token: str) -> None:
+        self._endpoint, self._clear_token = endpoint, clear_token
+        self._fixed = endpoint.columns()
+        self._more: dict[str, Field] = {}
+        self._unsayable: set[str] = set()
+        self._known = {one.name for one in self._fixed}
+        self._adapters: dict[str, TypeAdapter[Any]] = {}
+        self._shown: Counter[str] = Counter()
+        self.records = 0
+        self.left: dict[str, Left] = {}
+        """What could not be said, by column."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Name the columns beside the id: without those that no record shows, the numbered ones in their order."""
+        fixed = [one.name for one in self._fixed if self._shown[one.name] or not self.records]
+        return [*fixed, *sorted(self._more, key=_place)]
+
+    @property
+    def hidden(self) -> list[str]:
+        """Name the fields that the API does not show when it lists records."""
+        return [one.name for one in self._fixed if self.records and not self._shown[one.name]]
+
+    def cells(self, record: Record) -> dict[str, str]:
+        """Give the cells of a record that are not blank, with its id."""
+        record_id = self._endpoint.record_id(record)
+        self.records += 1
+        for name in self._endpoint.more_columns(record):
+            if name not in self._known:
+                self._meet(name)
+            if name in self._unsayable and not is_blank(self._endpoint.value(record, name)):
+                self.leave(name, record_id)
+        cells = {"id": record_id}
+        for one in (*self._fixed, *self._more.values()):
+            value = self._endpoint.value(record, one.name)
+            if value is MISSING:
+                continue
+            self._shown[one.name] += 1
+            if is_blank(value):
+                continue
+            text = as_text(value)
+            if text is not None and self._says(one, text, value):
+                cells[one.name] = text
+            else:
+                self.leave(one.name, record_id)
+        return cells
+
+    def _meet(self, name: str) -> None:
+        """Make a column of a name that comes for the first time, if a header can carry it."""
+        self._known.add(name)
+        field = self._endpoint.field_named(name)
+        if field is not None and field.name == name:
+            self._more[name] = field
+        else:
+            self._unsayable.add(name)
+
+    def leave(self, column: str, record_id: str) -> None:
+        """Note that a cell is left blank although the record has a value."""
+        self.left.setdefault(column, Left()).add(record_id)
+
+    def _says(self, column: Field, text: str, value: Any) -> bool:
+        """Whether `text` in a sheet means `value` for update."""
+        if looks_blank(text) or is_hardly_meant(text, self._clear_token):
+            return False
+        if column.name not in self._adapters:
+            self._adapters[column.name] = TypeAdapter(column.type)
+        try:
+            read = self._adapters[column.name].validate_python(text)
+        except ValidationError:
+            return False
+        return self._endpoint.is_same(column.name, read, value)
+
+
+def _place(name: str) -> tuple[str, int]:
+    """Sort `contacts.10.email` behind `contacts.9.email`; everything else stays in the order of its coming."""
+    found = _NUMBERED.match(name)
+    return (found[1], int(found[2])) if found else (name.partition(".")[0], 0)
+
+
+def as_text(value: Any) -> str | None:
+    """Spell a value as a cell, None where there is no spelling for its kind."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case float():
+            return _number_text(value)
+        case [*items] if all(isinstance(item, str) for item in items):
+            return f"{LIST_SEPARATOR} ".join(items)
+        case _:
+            return None
+
+
+def _number_text(value: float) -> str | None:
+    """Spell a number so that it has one reading: 1.234 may mean 1234 somewhere, 1.2340 may not."""
+    try:
+        text = format(Decimal(repr(value)), "f")
+    except ArithmeticError:
+        return None
+    text = text.removesuffix(".0")
+    return f"{text}0" if _MAY_BE_GROUPED.fullmatch(text) else text
+
+
+def matches(endpoint: Endpoint, record: Record, wanted: Mapping[str, Any]) -> bool:
+    """Whether a record has all of the wanted values."""
+    found: Iterable[bool] = (
+        endpoint.is_same(name, value, endpoint.value(record, name)) for name, value in wanted.items()
+    )
+    return all(found)

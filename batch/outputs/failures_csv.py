@@ -1,0 +1,138 @@
+"""The failures file of a CSV input: written the way the input was, so that the same programs read it the same way.
+
+Promises that our own reader gets every cell back as it was, that a spreadsheet program executes none of them, and that
+a row which could not be read as a row stays one that cannot (it must be corrected, not sent).
+"""
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from batch.csv_injection import guarded
+from batch.model import DAMAGE, CsvDialect, Fate, Outcome, Staged, cell_column
+from batch.outputs.failures import OUR_COLUMNS, field_text, message_text, on_one_line, original_indexes
+
+
+class CsvFailures:
+    """Appends rows to a CSV file in the dialect of the input."""
+
+    def __init__(self, path: Path, staged: Staged) -> None:
+        self._dialect = staged.dialect or CsvDialect()
+        self._indexes = original_indexes(staged)
+        self._is_guarded = len(self._indexes) < len(staged.headers)
+        self._old_width = len(staged.headers)
+        self._path = path
+        self._begin([staged.headers[index] for index in self._indexes])
+
+    def _begin(self, headers: Sequence[str]) -> None:
+        encoding = self._dialect.encoding
+        if encoding.startswith(("utf-16", "utf-32")) or encoding == "utf-8-sig":
+            self._append("\ufeff".encode(_without_mark(encoding)))
+        if self._dialect.has_sep_line:
+            self._write(f"sep={self._dialect.delimiter}{self._dialect.line_end}")
+        header = pl.DataFrame([[*headers, *OUR_COLUMNS]], orient="row")
+        self._write_frame(header.with_columns(guarded(pl.all())))
+
+    def add(self, frame: pl.DataFrame, fates: Sequence[Fate]) -> None:
+        """Append rows, in runs of those that are whole and those that are not."""
+        ours = _our_cells(fates)
+        cells = [guarded(pl.col(cell_column(index))) for index in self._indexes]
+        lines = pl.concat([frame.select(cells), ours], how="horizontal")
+        damaged = [at for at, text in enumerate(frame[DAMAGE].to_list()) if text and _raw(text) is not None]
+        start = 0
+        for at in damaged:
+            self._write_frame(lines[start:at])
+            self._write_damaged(_raw(frame[DAMAGE][at]) or "", ours.row(at))
+            start = at + 1
+        self._write_frame(lines[start:])
+
+    def _write_frame(self, lines: pl.DataFrame) -> None:
+        if not lines.height:
+            return
+        text = lines.write_csv(
+            include_header=False,
+            separator=self._dialect.delimiter,
+            line_terminator=self._dialect.line_end,
+            quote_style="always" if self._dialect.quoting == "all" else "necessary",
+        )
+        self._write(text)
+
+    def _write_damaged(self, raw: str, ours: Sequence[str]) -> None:
+        """Write a row that is no row: its cells if they can be told apart, else all of it in one, never well-formed."""
+        cells = self._old_cells(raw)
+        if not self._is_guarded:
+            safe = pl.DataFrame({"cell": cells}, schema={"cell": pl.String}).select(guarded(pl.col("cell")))
+            cells = safe.to_series().to_list()
+        if len(cells) == len(self._indexes):
+            cells.append("")
+        self._write_frame(pl.DataFrame([[*cells, *ours]], orient="row"))
+
+    def _old_cells(self, raw: str) -> list[str]:
+        try:
+            records = list(csv.reader(io.StringIO(raw, newline=""), delimiter=self._dialect.delimiter, strict=True))
+        except csv.Error:
+            return [raw]
+        if len(records) != 1 or len(records[0]) == self._old_width:
+            return [raw]
+        return _without_ours(records[0]) if self._is_guarded else records[0]
+
+    def _write(self, text: str) -> None:
+        encoding = _without_mark(self._dialect.encoding)
+        try:
+            data = text.encode(encoding)
+        except UnicodeEncodeError:
+            data = b"".join(_encode_letter(letter, encoding) for letter in text)
+        self._append(data)
+
+    def _append(self, data: bytes) -> None:
+        with self._path.open("ab") as file:
+            file.write(data)
+
+    def finish(self) -> None:
+        """Nothing is left to write."""
+
+
+def _our_cells(fates: Sequence[Fate]) -> pl.DataFrame:
+    columns = (
+        [str(fate.row) for fate in fates],
+        [fate.outcome.value for fate in fates],
+        [field_text(fate) for fate in fates],
+        [message_text(fate) for fate in fates],
+    )
+    return pl.DataFrame(dict(zip(OUR_COLUMNS, columns, strict=True))).select(
+        guarded(on_one_line(pl.all().replace("", None)))
+    )
+
+
+def _raw(damage: str) -> str | None:
+    """The text of the whole row, if its damage is not that of single cells."""
+    return next((seen for index, seen, _ in json.loads(damage) if index is None), None)
+
+
+def _without_ours(cells: list[str]) -> list[str]:
+    """Leave out the cells that an earlier failures file added at the end, and what a spreadsheet program put after."""
+    end = len(cells)
+    while end and not cells[end - 1].strip():
+        end -= 1
+    for start in range(max(end - len(OUR_COLUMNS), 0), end - 1):
+        if cells[start].strip().isdecimal() and cells[start + 1].strip() in set(Outcome):
+            return cells[:start]
+    return cells
+
+
+def _without_mark(encoding: str) -> str:
+    """The codec that writes no byte order mark by itself."""
+    return {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(encoding, encoding)
+
+
+def _encode_letter(letter: str, encoding: str) -> bytes:
+    """Give back an undefined byte that was kept as the control character of the same number; else `?`."""
+    try:
+        return letter.encode(encoding)
+    except UnicodeEncodeError:
+        return letter.encode("latin-1") if "\x80" <= letter <= "\x9f" else codecs.encode(letter, encoding, "replace")

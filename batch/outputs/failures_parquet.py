@@ -1,0 +1,95 @@
+"""Failures and results as Parquet: the original columns with their types, then ours."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from polars.datatypes import DataType, DataTypeClass
+
+from batch.model import Fate, Staged, cell_column, original_column
+from batch.outputs.failures import OUR_COLUMNS, field_text, message_text, original_indexes
+
+PART_ROWS = 100_000
+PolarsDataType = DataType | DataTypeClass
+
+
+class ParquetParts:
+    """Writes frames of one schema as one Parquet file, holding no more than one part of them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder = path.with_name(f"{path.name}s")
+        self._folder.mkdir(mode=0o700)
+        self._frames: list[pl.DataFrame] = []
+        self._parts: list[Path] = []
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take a frame; write a part when there is enough for one."""
+        self._frames.append(frame)
+        if sum(frame.height for frame in self._frames) >= PART_ROWS:
+            self._write_part()
+
+    def _write_part(self) -> None:
+        part = self._folder / f"{len(self._parts)}.parquet"
+        pl.concat(self._frames).write_parquet(part, compression="lz4")
+        self._parts.append(part)
+        self._frames = []
+
+    def finish(self) -> None:
+        """Join the parts into the file."""
+        if self._frames:
+            self._write_part()
+        pl.scan_parquet(self._parts, glob=False).sink_parquet(self._path)
+
+
+class ParquetFailures:
+    """The rows with their original columns, in order, and ours."""
+
+    def __init__(self, path: Path, staged: Staged) -> None:
+        self._headers = staged.headers
+        self._indexes = original_indexes(staged)
+        self._parts = ParquetParts(path)
+
+    def add(self, frame: pl.DataFrame, fates: Sequence[Fate]) -> None:
+        """Take some rows and their fates."""
+        ours = pl.DataFrame(
+            [
+                pl.Series(OUR_COLUMNS[0], [fate.row for fate in fates], dtype=pl.UInt32),
+                pl.Series(OUR_COLUMNS[1], [fate.outcome.value for fate in fates], dtype=pl.String),
+                pl.Series(OUR_COLUMNS[2], [field_text(fate) for fate in fates], dtype=pl.String),
+                pl.Series(OUR_COLUMNS[3], [message_text(fate) for fate in fates], dtype=pl.String),
+            ]
+        )
+        self._parts.add(pl.concat([frame.select(self._originals(frame)), ours], how="horizontal"))
+
+    def _originals(self, frame: pl.DataFrame) -> list[pl.Expr]:
+        kept: list[pl.Expr] = []
+        covered = -1
+        for index in self._indexes:
+            if index <= covered:
+                continue
+            original = original_column(index)
+            if original not in frame.columns:
+                kept.append(pl.col(cell_column(index)).alias(self._headers[index]))
+                continue
+            dtype = frame.schema[original]
+            first = _first_leaf(dtype)
+            covered = index + _leaf_count(dtype) - 1
+            kept.append(pl.col(original).alias(self._headers[index].removesuffix(first)))
+        return kept
+
+    def finish(self) -> None:
+        """Write the file."""
+        self._parts.finish()
+
+
+def _leaf_count(dtype: PolarsDataType) -> int:
+    """How many columns of text a column became."""
+    return sum(_leaf_count(field.dtype) for field in dtype.fields) if isinstance(dtype, pl.Struct) else 1
+
+
+def _first_leaf(dtype: PolarsDataType) -> str:
+    """What the header of a struct's first text column has after the struct's own name."""
+    if not isinstance(dtype, pl.Struct) or not dtype.fields:
+        return ""
+    return f".{dtype.fields[0].name}{_first_leaf(dtype.fields[0].dtype)}"

@@ -1,0 +1,169 @@
+"""The failures workbook of an XLSX input: the rows that still need something, ready to be corrected and run again.
+
+Promises that our own reader gets every cell back as it was (text as text, numbers to the last bit, dates in their
+format); that a cell which could not be trusted stays one until somebody types into it; that the bad cell is marked and
+has a note; and that nothing in it is executed or followed. Memory does not grow with the rows.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+import xlsxwriter
+from xlsxwriter.exceptions import XlsxWriterException
+from xlsxwriter.worksheet import Worksheet
+
+from batch.model import (
+    DAMAGE,
+    NEEDS_EDIT,
+    OUR_SHEETS,
+    Fate,
+    SheetStyle,
+    Staged,
+    cell_column,
+    column_letters,
+    original_column,
+    shorten,
+    visible,
+)
+from batch.outputs.failures import OUR_COLUMNS, field_text, message_text, original_indexes
+from batch.outputs.failures_xlsx.cells import TEXT_FORMAT, CellWriter, ExactSheet
+from batch.outputs.failures_xlsx.reasons import Reasons
+
+MAX_NOTES = 10_000
+"""Notes on cells; spreadsheet programs get slow with more. The column batch_message has them all."""
+NO_VALUE_NOTE = "The value of this cell is not known: {reason}. Type the value, or empty the cell."
+UNWRITABLE = "its text is too long for a cell, or has characters that no workbook can hold"
+WIDEST = 60
+HEAD = {"bold": True, "bottom": 1, "bg_color": "#DDEBF7"}
+TO_EDIT = {"bg_color": "#FFEB9C", "font_color": "#7F6000"}
+TO_RETRY = {"bg_color": "#EDEDED"}
+OUR_HEAD = {"italic": True, "bottom": 1, "bg_color": "#EDEDED"}
+
+
+class ExcelFailures:
+    """Writes rows into a workbook as they come."""
+
+    def __init__(self, path: Path, staged: Staged) -> None:
+        self._staged = staged
+        style = staged.style or SheetStyle("Rows", 1, 1)
+        self._indexes = original_indexes(staged)
+        self._parts = path.with_name(f"{path.name}s")
+        self._parts.mkdir(mode=0o700, exist_ok=True)
+        self._book = xlsxwriter.Workbook(
+            str(path),
+            {
+                "constant_memory": True,
+                "tmpdir": str(self._parts),  # not where others can read it
+                "strings_to_urls": False,
+                "date_1904": style.is_1904,
+            },
+        )
+        self._sheet = _add_sheet(self._book, style.sheet)
+        self._cells = CellWriter(self._book, self._sheet, style.formats)
+        self._by_letters = {column_letters(style.first_column + index): at for at, index in enumerate(self._indexes)}
+        self._by_header = {staged.headers[index]: at for at, index in reversed(list(enumerate(self._indexes)))}
+        self._widths: list[int] = []
+        self._text_columns: set[int] = set()
+        self._row = self._notes = 0
+        self._left = self._book.add_format({"align": "left"})
+        self._outcomes = (self._book.add_format(TO_RETRY), self._book.add_format(TO_EDIT))
+        self._reasons = Reasons()
+        self._write_header([staged.headers[index] for index in self._indexes])
+
+    def _write_header(self, headers: Sequence[str]) -> None:
+        head, ours = self._book.add_format(HEAD), self._book.add_format(OUR_HEAD)
+        for at, header in enumerate([*headers, *OUR_COLUMNS]):
+            if header:
+                self._sheet.write_string(0, at, header, head if at < len(headers) else ours)
+            else:
+                self._sheet.write_blank(0, at, None, head)
+            self._widths.append(len(header) + 4)
+        self._sheet.freeze_panes(1, 0)
+
+    def add(self, frame: pl.DataFrame, fates: Sequence[Fate]) -> None:
+        """Append some rows, in order."""
+        self._measure(frame)
+        names = [name for index in self._indexes for name in (cell_column(index), original_column(index))]
+        rows = frame.select(*names, DAMAGE).iter_rows()
+        for cells, fate in zip(rows, fates, strict=True):
+            self._row += 1
+            notes = self._find_notes(fate, cells[-1])
+            for at in range(len(self._indexes)):
+                text, origin = cells[2 * at], cells[2 * at + 1]
+                if text is None and origin is None and at not in notes:
+                    continue
+                if self._cells.write(self._row, at, text, origin, is_bad=at in notes):
+                    notes.setdefault(at, NO_VALUE_NOTE.format(reason=UNWRITABLE))
+            self._write_ours(fate)
+            self._write_notes(notes)
+            self._reasons.add(self._row + 1, fate)
+
+    def _measure(self, frame: pl.DataFrame) -> None:
+        """Learn how wide the columns are, and which are to stay text when somebody types into them."""
+        for at, index in enumerate(self._indexes):
+            texts, origins = frame[cell_column(index)], frame[original_column(index)]
+            longest = max(texts.head(1_000).str.len_chars().fill_null(0).to_list(), default=0)
+            is_shown_longer = origins.str.contains("^[nd][1-9]").any()  # 1200.5 as 1,200.50 €
+            self._widths[at] = max(self._widths[at], longest + (6 if is_shown_longer else 2))
+            is_text = texts.is_not_null() & (origins.is_null() | origins.str.starts_with("s"))
+            if texts.filter(is_text).str.contains(r"^0\d+$").any() or self._has_text_format(origins):
+                self._text_columns.add(at)
+
+    def _has_text_format(self, origins: pl.Series) -> bool:
+        codes = self._staged.style.formats if self._staged.style else ()
+        ours = [f"s{number}" for number, code in enumerate(codes) if code == TEXT_FORMAT]
+        return bool(origins.is_in(ours).any())
+
+    def _find_notes(self, fate: Fate, damage: str | None) -> dict[int, str]:
+        """What to say at which cell of a row."""
+        notes: dict[int, list[str]] = {}
+        for problem in fate.problems:
+            at = self._by_letters.get(problem.cell.rstrip("0123456789"), self._by_header.get(problem.header))
+            if at is not None:
+                seen = f'"{shorten(problem.seen)}" ' if problem.seen else ""
+                notes.setdefault(at, []).append(f"{seen}{problem.reason}")
+        found = {at: "\n".join(texts) for at, texts in notes.items()}
+        for index, seen, reason in json.loads(damage) if damage else ():
+            if index in self._indexes:
+                found.setdefault(self._indexes.index(index), f'"{shorten(seen)}" {reason}' if seen else reason)
+        return found
+
+    def _write_ours(self, fate: Fate) -> None:
+        first = len(self._indexes)
+        self._sheet.write_number(self._row, first, fate.row, self._left)
+        self._sheet.write_string(self._row, first + 1, fate.outcome.value, self._outcomes[fate.outcome in NEEDS_EDIT])
+        for at, text in enumerate((field_text(fate), visible(message_text(fate))), first + 2):
+            if text:
+                self._sheet.write_string(self._row, at, shorten(text, 32_000))
+                self._widths[at] = max(self._widths[at], len(text) + 2)
+
+    def _write_notes(self, notes: dict[int, str]) -> None:
+        for at, text in notes.items():
+            self._notes += 1
+            if self._notes <= MAX_NOTES:
+                lines = sum(1 + len(line) // 42 for line in text.splitlines())
+                size = {"width": 260, "height": 20 + 15 * lines, "font_size": 9, "author": "batch"}
+                self._sheet.write_comment(self._row, at, shorten(visible(text), 2_000), size)
+
+    def finish(self) -> None:
+        """Write what is left and close the file."""
+        for at, width in enumerate(self._widths):
+            style = self._cells.style(TEXT_FORMAT, is_bad=False) if at in self._text_columns else None
+            self._sheet.set_column(at, at, min(width, WIDEST), style)
+        self._sheet.autofilter(0, 0, self._row, len(self._widths) - 1)
+        self._sheet.set_landscape()
+        self._sheet.fit_to_pages(1, 0)
+        self._sheet.repeat_rows(0)
+        self._reasons.write(self._book, self._staged, self._sheet.get_name())
+        self._book.close()
+        shutil.rmtree(self._parts)
+
+
+def _add_sheet(book: xlsxwriter.Workbook, name: str) -> Worksheet:
+    try:
+        return book.add_worksheet(name if name not in OUR_SHEETS else "Rows", ExactSheet)
+    except XlsxWriterException:  # LibreOffice allows names that Excel does not
+        return book.add_worksheet("Rows", ExactSheet)

@@ -1,0 +1,105 @@
+"""`plan.csv` and `plan.xlsx`: what would change, one line for every cell, for who has to approve it.
+
+Promises: the same lines in both; nothing in them is executed by a spreadsheet program; the file is complete or absent,
+and memory does not grow with it.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import xlsxwriter
+
+from batch.csv_injection import guarded
+from batch.files import NewFile
+from batch.model import shorten
+from batch.outputs.failures_xlsx.cells import ExactSheet
+
+LINES_AT_ONCE = 5_000
+MAX_CELL = 32_000
+MAX_SHEET = 1_000_000
+"""Lines on one sheet (Excel's limit is 1,048,576)."""
+WIDTHS = (8, 26, 34, 26, 40, 40)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One cell that would change, as text; `is_clear` when it would be emptied."""
+
+    row: int
+    id: str
+    name: str
+    field: str
+    before: str
+    after: str
+    is_clear: bool = False
+
+
+COLUMNS = ("row", "id", "name", "field", "before", "after")
+
+
+def as_cell(value: Any, clear_token: str = "") -> str:
+    """Spell a value as a cell of a sheet has it; nothing is "" or the clear token."""
+    match value:
+        case None | "" | []:
+            return clear_token
+        case str():
+            return value
+        case list() if all(isinstance(one, str) and ";" not in one for one in value):
+            return "; ".join(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def write_plan(path: Path, lines: Iterable[Line]) -> None:
+    """Write the lines as the ending of `path` says; raises OSError."""
+    file = NewFile(path)
+    try:
+        (_write_book if path.suffix == ".xlsx" else _write_csv)(file.made, lines)
+        file.keep()
+    finally:
+        file.discard()
+
+
+def _write_csv(path: Path, lines: Iterable[Line]) -> None:
+    schema = {name: pl.UInt32 if name == "row" else pl.String for name in COLUMNS}
+    texts = [name for name in COLUMNS if name != "row"]
+    waiting = iter(lines)
+    with path.open("wb") as file:
+        file.write((",".join(COLUMNS) + "\n").encode())
+        while some := [astuple(line)[:-1] for line in islice(waiting, LINES_AT_ONCE)]:
+            frame = pl.DataFrame(some, schema=schema, orient="row")
+            frame.with_columns(guarded(pl.col(texts).replace("", None))).write_csv(file, include_header=False)
+
+
+def _write_book(path: Path, lines: Iterable[Line]) -> None:
+    options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_urls": False}
+    book = xlsxwriter.Workbook(str(path), options)
+    head = book.add_format({"bold": True, "bottom": 1, "bg_color": "#DDEBF7"})
+    text, clear = book.add_format({"num_format": "@"}), book.add_format({"font_color": "#9C0006", "num_format": "@"})
+    sheet, at = _add_sheet(book, head, "Plan"), 0
+    for line in lines:
+        if at == MAX_SHEET:
+            sheet, at = _add_sheet(book, head, f"Plan {len(book.worksheets()) + 1}"), 0
+        at += 1
+        sheet.write_number(at, 0, line.row)
+        for column, cell in enumerate(_texts(line), 1):
+            style = clear if line.is_clear and column == 5 else text
+            sheet.write_string(at, column, shorten(cell, MAX_CELL), style)
+    book.close()
+
+
+def _texts(line: Line) -> Sequence[str]:
+    return line.id, line.name, line.field, line.before, line.after
+
+
+def _add_sheet(book: Any, head: Any, name: str) -> Any:
+    sheet = book.add_worksheet(name, ExactSheet)
+    for column, (title, width) in enumerate(zip(COLUMNS, WIDTHS, strict=True)):
+        sheet.set_column(column, column, width)
+        sheet.write_string(0, column, title, head)
+    sheet.freeze_panes(1, 0)
+    return sheet

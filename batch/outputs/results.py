@@ -1,0 +1,212 @@
+"""Keeps the books: one pass over the rows, each with its fate, into the results file, the failures file and counts."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from batch.csv_injection import guarded
+from batch.files import NewFile, free_path, remove
+from batch.model import ROW, Fate, Outcome, Staged, cell_column
+from batch.outputs.failures import FailuresWriter, field_text, message_text, on_one_line
+from batch.outputs.failures_parquet import ParquetParts
+
+SCHEMA = {
+    "row": pl.UInt32,
+    "id": pl.String,
+    "outcome": pl.String,
+    "status": pl.UInt16,
+    "attempts": pl.UInt32,
+    "field": pl.String,
+    "message": pl.String,
+}
+
+
+class LinesWriter(Protocol):
+    """Takes the rows' ids as they stand in the input, and their fates, in order."""
+
+    def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def _lines(ids: Sequence[str], fates: Sequence[Fate]) -> pl.DataFrame:
+    columns: dict[str, Iterator[object] | list[object]] = {
+        "row": [fate.row for fate in fates],
+        "id": list(ids),
+        "outcome": [fate.outcome.value for fate in fates],
+        "status": [fate.status for fate in fates],
+        "attempts": [fate.attempts for fate in fates],
+        "field": [field_text(fate) for fate in fates],
+        "message": [message_text(fate) for fate in fates],
+    }
+    return pl.DataFrame(columns, schema=SCHEMA)
+
+
+class CsvLines:
+    """UTF-8, commas; ids and messages that look like formulas are made safe."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.write_text(",".join(SCHEMA) + "\n", encoding="utf-8")
+
+    def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None:
+        lines = _lines(ids, fates).with_columns(
+            guarded(on_one_line(pl.col("id", "field", "message").replace("", None)))
+        )
+        with self._path.open("ab") as file:
+            lines.write_csv(file, include_header=False)
+
+    def finish(self) -> None:
+        """Nothing is left to write."""
+
+
+class ParquetLines:
+    """The same lines as columns with types; texts as they are."""
+
+    def __init__(self, path: Path) -> None:
+        self._parts = ParquetParts(path)
+
+    def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None:
+        self._parts.add(_lines(ids, fates))
+
+    def finish(self) -> None:
+        self._parts.finish()
+
+
+FATES = Callable[[int, int], Mapping[int, Fate]]
+"""The fates of the rows from the first number to the last that have one; a row without one is unsent."""
+
+ENDINGS = {"csv": ".csv", "xlsx": ".xlsx", "parquet": ".parquet"}
+OPEN_OUTCOMES = frozenset(Outcome) - {Outcome.UPDATED, Outcome.UNCHANGED}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `write` is to make."""
+
+    id_column: int | None = None
+    """Index of the column with the records' ids."""
+    only: frozenset[Outcome] = OPEN_OUTCOMES
+    """The outcomes whose rows go to the failures file."""
+    with_results: bool = True
+    with_failures: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What `write` made."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    """File names in the folder: "results", and "failures" if there are any."""
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
+    """All seven, also those of no row."""
+    notes: tuple[str, ...] = ()
+
+
+def write(
+    folder: Path, staged: Staged, frames: Iterable[pl.DataFrame], fates: FATES, wanted: Wanted | None = None
+) -> Written:
+    """Write the files that are wanted into `folder`, and count the outcomes of all rows.
+
+    `frames` are all rows of `staged` in order, with all their columns. A failures file of an earlier time is removed
+    when there are none any more. Raises `OSError` when the folder cannot be written to.
+    """
+    wanted = wanted or Wanted()
+    with _Book(folder, staged, wanted) as book:
+        for frame in frames:
+            book.add(frame, fates)
+        return book.finish()
+
+
+class _Book:
+    """The files being written; leaves nothing behind when an exception passes."""
+
+    def __init__(self, folder: Path, staged: Staged, wanted: Wanted) -> None:
+        self._folder = folder
+        self._staged = staged
+        self._wanted = wanted
+        self._outcomes = dict.fromkeys(Outcome, 0)
+        self._results: tuple[NewFile, LinesWriter] | None = None
+        self._failures: tuple[NewFile, FailuresWriter] | None = None
+        self._notes: list[str] = []
+
+    def __enter__(self) -> "_Book":
+        if self._wanted.with_results:
+            is_parquet = self._staged.format == "parquet"
+            file = NewFile(self._path("results", ".parquet" if is_parquet else ".csv"))
+            self._results = file, (ParquetLines if is_parquet else CsvLines)(file.made)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for opened in (self._results, self._failures):
+            if opened is not None:
+                opened[0].discard()
+
+    def add(self, frame: pl.DataFrame, fates: FATES) -> None:
+        """Take the next rows, and look up their fates by number."""
+        if not frame.height:
+            return
+        rows = frame[ROW].to_list()
+        ids = self._ids(frame)
+        known = fates(rows[0], rows[-1])
+        found = [known.get(row) or Fate(row, id, Outcome.UNSENT) for row, id in zip(rows, ids, strict=True)]
+        for fate in found:
+            self._outcomes[fate.outcome] += 1
+        if self._results is not None:
+            self._results[1].add(ids, found)
+        self._add_failures(frame, found)
+
+    def _ids(self, frame: pl.DataFrame) -> list[str]:
+        if self._wanted.id_column is None:
+            return [""] * frame.height
+        return frame[cell_column(self._wanted.id_column)].fill_null("").to_list()
+
+    def _add_failures(self, frame: pl.DataFrame, found: Sequence[Fate]) -> None:
+        if not self._wanted.with_failures:
+            return
+        chosen = [at for at, fate in enumerate(found) if fate.outcome in self._wanted.only]
+        if not chosen:
+            return
+        if self._failures is None:
+            file = NewFile(self._path("failures", ENDINGS[self._staged.format]))
+            self._failures = file, failures_writer(file.made, self._staged)
+        self._failures[1].add(frame[chosen] if len(chosen) < frame.height else frame, [found[at] for at in chosen])
+
+    def _path(self, stem: str, ending: str) -> Path:
+        path, note = free_path(self._folder, stem, ending)
+        if note:
+            self._notes.append(note)
+        return path
+
+    def finish(self) -> Written:
+        """Put the files in their places, and remove what is no longer true."""
+        files: dict[str, str] = {}
+        for name, opened in (("results", self._results), ("failures", self._failures)):
+            if opened is not None:
+                file, writer = opened
+                writer.finish()
+                file.keep()
+                files[name] = file.path.name
+        if self._wanted.with_failures:
+            remove(self._folder, "failures", ENDINGS.values(), but=files.get("failures"))
+        return Written(files, self._outcomes, tuple(self._notes))
+
+
+def failures_writer(path: Path, staged: Staged) -> FailuresWriter:
+    """Construct the writer of failures in the format of the input."""
+    match staged.format:
+        case "csv":
+            from batch.outputs.failures_csv import CsvFailures
+
+            return CsvFailures(path, staged)
+        case "parquet":
+            from batch.outputs.failures_parquet import ParquetFailures
+
+            return ParquetFailures(path, staged)
+        case "xlsx":
+            from batch.outputs.failures_xlsx import ExcelFailures
+
+            return ExcelFailures(path, staged)

@@ -1,0 +1,97 @@
+"""A table of text cells as CSV, XLSX or Parquet, for people to edit and for `update` to read: what `pull` writes.
+
+Promises that every cell is text and stays text when somebody edits it, and that a spreadsheet program executes none of
+them. Memory does not grow with the rows.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from batch.csv_injection import FORMULA, guarded
+
+Frames = Callable[[], Iterable[pl.DataFrame]]
+"""Yields the rows from the first on, whenever it is called: frames of String columns, named as the headers."""
+
+ENDINGS = (".csv", ".xlsx", ".parquet")
+MAX_SHEET_ROWS = 1_048_575
+"""Rows that a sheet holds below its header."""
+SHEET = "Customers"
+MARK = "batch_row"
+"""Its presence tells our CSV reader to take off the guards again (`batch/guard.py`)."""
+WIDEST = 40
+HEAD = {"bold": True, "bottom": 1, "bg_color": "#DDEBF7"}
+
+
+def write_table(path: Path, ending: str, headers: Sequence[str], frames: Frames) -> None:
+    """Fill the empty file at `path`, in the format that `ending` names; raises OSError."""
+    match ending:
+        case ".csv":
+            _write_csv(path, headers, frames)
+        case ".xlsx":
+            _write_xlsx(path, headers, frames())
+        case ".parquet":
+            _write_parquet(path, headers, frames())
+
+
+def _write_csv(path: Path, headers: Sequence[str], frames: Frames) -> None:
+    """Write UTF-8 with a mark, without which Excel takes it for another encoding and spoils every umlaut."""
+    needs_guard = any(_has_formula(frame) for frame in frames())
+    names = [*headers, MARK] if needs_guard else list(headers)
+    with path.open("wb") as file:
+        file.write("\ufeff".encode())
+        file.write(_lines(pl.DataFrame([names], orient="row")))
+        row = 1
+        for frame in frames():
+            if needs_guard:
+                numbers = pl.int_range(row + 1, row + 1 + frame.height, eager=True).cast(pl.String).alias(MARK)
+                frame = frame.with_columns(guarded(pl.all())).with_columns(numbers)
+            row += frame.height
+            file.write(_lines(frame))
+
+
+def _has_formula(frame: pl.DataFrame) -> bool:
+    return bool(frame.select(pl.any_horizontal(pl.all().str.contains(FORMULA).any())).item())
+
+
+def _lines(frame: pl.DataFrame) -> bytes:
+    return frame.write_csv(include_header=False, line_terminator="\r\n").encode()
+
+
+def _write_parquet(path: Path, headers: Sequence[str], frames: Iterable[pl.DataFrame]) -> None:
+    def source(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        yield from frames
+
+    schema = {header: pl.String() for header in headers}
+    register_io_source(source, schema=schema).sink_parquet(path, row_group_size=10_000)
+
+
+def _write_xlsx(path: Path, headers: Sequence[str], frames: Iterable[pl.DataFrame]) -> None:
+    import xlsxwriter
+
+    from batch.outputs.failures_xlsx.cells import TEXT_FORMAT, ExactSheet, is_unwritable
+
+    options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_urls": False}
+    with xlsxwriter.Workbook(str(path), options) as book:
+        sheet = book.add_worksheet(SHEET, ExactSheet)
+        head, text = book.add_format(HEAD), book.add_format({"num_format": TEXT_FORMAT})
+        widths = [len(header) + 4 for header in headers]
+        for column, header in enumerate(headers):
+            sheet.write_string(0, column, header, head)
+        row = 0
+        for frame in frames:
+            for values in frame.iter_rows():
+                row += 1
+                for column, value in enumerate(values):
+                    if value and not is_unwritable(value):
+                        sheet.write_string(row, column, value, text)
+            longest = frame.select(pl.all().str.len_chars().max().fill_null(0)).row(0) if frame.height else ()
+            widths = [max(pair) for pair in zip(widths, (n + 2 for n in longest), strict=False)] or widths
+        for column, width in enumerate(widths):
+            sheet.set_column(column, column, min(width, WIDEST), text)
+        sheet.freeze_panes(1, 1)
+        sheet.autofilter(0, 0, row, len(headers) - 1)

@@ -1,0 +1,203 @@
+"""The controller that finds an API's real limit from its replies, when nobody says it or what is said is wrong.
+
+It paces attempts evenly at a rate that climbs until the API refuses one, and settles a little below. It assumes no
+particular kind of limiter; those it is tried on are in `tests/simulation/`, and the report there says how near it gets.
+Only refusals for rate (429, and 503 with Retry-After) are its business; time-outs and other failures are not.
+
+The numbers below were found by random search over that simulation: deeper cuts and faster climbs are fairer among
+several programs on one key and notice a raised limit sooner, shallower and slower ones use more of it.
+"""
+
+import math
+
+from batch.ratelimit.buckets import Pace
+from batch.ratelimit.learned import Learned
+from batch.ratelimit.moments import Moments
+from batch.ratelimit.quota import Blockade
+
+FIRST_RATE = 10.0
+"""Attempts per second when nothing is known; doubled every second that the pace is what holds the sender back."""
+
+SLOWEST = 0.02
+KEPT = 0.985
+"""What is left of the rate after a refusal that came although nearly everything was accepted."""
+
+NEARLY_ALL = 0.9
+DEEPEST_CUT = 0.3
+DIP, RISE = 0.02, 0.02
+STEP_BACK = 0.2
+"""After a cut, wait so many round trips: it gives a small bucket the token or two that jitter needs."""
+
+SHORTEST_CLIMB, LONGEST_CLIMB = 3.0, 60.0
+
+TRIAL_REFUSALS, TRIAL_REPLIES = 4, 20
+
+
+class Trial:
+    """A few replies at one rate, until it is plain which share of them is accepted."""
+
+    def __init__(self) -> None:
+        self._replies = self._refused = 0
+
+    def share(self, is_refused: bool) -> float | None:
+        """Count a reply; return the share once that is enough."""
+        self._replies += 1
+        self._refused += is_refused
+        if self._refused < TRIAL_REFUSALS and self._replies < TRIAL_REPLIES:
+            return None
+        return 1 - self._refused / self._replies
+
+
+class Controller:
+    """Find the rate that the API bears. `first_rate` is infinite where documented limits go before."""
+
+    def __init__(self, first_rate: float, learned: Learned) -> None:
+        self.ceiling = learned.per_second
+        self.blockade = Blockade(learned.window)
+        self._pace = Pace(first_rate)
+        self._accepted = Moments()
+        self._begun = math.inf
+        # What was learned is trusted, unless documented limits say otherwise: then it is only where to begin.
+        self._earlier = 0.0 if self.ceiling is None or math.isinf(first_rate) else 2 * LONGEST_CLIMB
+        self._last_start = math.inf
+        self._last_cut = self._last_deep_cut = -math.inf
+        self._held = 0.0
+        self._climb_time = SHORTEST_CLIMB
+        self._round_trip = 0.1
+        self._refused_in_a_row = 0
+        self._trial: Trial | None = None
+        if self.ceiling is not None:
+            self._climb_time = min(self._time_to_climb(0.0), max(SHORTEST_CLIMB, self._earlier))
+            self._climb()
+
+    @property
+    def rate(self) -> float:
+        """Return the attempts per second that it permits now."""
+        return self._pace.per_second
+
+    def earliest(self) -> float:
+        """Return the time from which the next attempt may start; it may be long ago."""
+        return self._pace.earliest() if self.blockade.since is None else self.blockade.earliest()
+
+    def take(self, now: float) -> None:
+        """Count an attempt that starts now."""
+        if math.isinf(self._begun):
+            self._begun = now
+            self.blockade.watch_from(now, self._accepted)
+        if self.blockade.since is not None:
+            self.blockade.take(now)
+            return
+        # It climbs only in time in which the pace is what holds the sender back: an untried rate proves nothing.
+        if self._pace.is_held(now) and self._trial is None:
+            self._held += min(max(now - self._last_start, 0.0), 1.0)
+            self._climb()
+        self._last_start = now
+        self._pace.take(now)
+
+    def accepted(self, now: float, started: float) -> None:
+        """Learn from a reply that shows that the attempt was let in."""
+        self._round_trip += (now - started - self._round_trip) / 20
+        self._refused_in_a_row = 0
+        self._accepted.add(now)
+        if self._trial is not None:
+            self._try(now, 0.0, is_refused=False)
+        if self.blockade.is_probe(started):
+            self._resume(now, started)
+
+    def refused(self, now: float, started: float, wait: float) -> None:
+        """Learn from a refusal; `wait` is the time that the API asks for, or 0."""
+        if self.blockade.since is not None:
+            self.blockade.refused(now, started)
+            return
+        self._refused_in_a_row += 1
+        # One cut per flight: what left before the last cut says nothing about the rate after it.
+        if started >= self._last_cut:
+            if self.ceiling is None and math.isfinite(self.rate):
+                self._try(now, wait, is_refused=True)
+            else:
+                self._cut(now, wait)
+        if self.blockade.begins(wait, self._refused_in_a_row, self._round_trip * self.rate):
+            self.blockade.begin(now)
+
+    def unclear(self, now: float, started: float) -> None:
+        """Note an attempt of which nothing was heard that speaks about rate."""
+        self.blockade.refused(now, started)
+
+    def learned(self) -> Learned:
+        """Return what is worth keeping for the next run."""
+        return Learned(self.ceiling, self.blockade.window)
+
+    def _cut(self, now: float, wait: float) -> None:
+        span = self._span()
+        watched = max(0.05, min(span, now - self._begun - self._round_trip))
+        got = self._accepted.since(now - watched) / watched
+        rate = max(got, 1.0) if math.isinf(self.rate) else self.rate
+        if got < NEARLY_ALL * rate and now - self._last_deep_cut >= span:
+            self._last_deep_cut = now
+            self.ceiling = max(0.98 * got, DEEPEST_CUT * rate)
+        else:
+            self.ceiling = KEPT * rate
+        self._restart(now, wait)
+        self._pace.delay(now + STEP_BACK * self._round_trip)
+
+    def _try(self, now: float, wait: float, *, is_refused: bool) -> None:
+        """After the first refusal of a search, stay at this rate for a few replies: their share tells the limit."""
+        if self._trial is None:
+            self._trial = Trial()
+            return
+        share = self._trial.share(is_refused)
+        if share is None:
+            return
+        self._trial = None
+        if share >= NEARLY_ALL:
+            return  # others fill the limit: take a share of it before settling
+        # Half of the rate was good for a second.
+        self.ceiling = max(0.98 * share, 0.5 if self.rate > FIRST_RATE else DEEPEST_CUT) * self.rate
+        self._last_deep_cut = now
+        self._restart(now, wait)
+
+    def _span(self) -> float:
+        """Return the seconds over which acceptances are counted: some 20 attempts."""
+        few = 10.0 if math.isinf(self.rate) else 20 / self.rate
+        return min(60.0, max(1.0, 3 * self._round_trip, few))
+
+    def _restart(self, now: float, wait: float) -> None:
+        """Begin a new climb from below the ceiling. Early in a run little is sure, and climbs are short."""
+        self.ceiling = max(SLOWEST, self.ceiling or 0.0)
+        self._last_cut = now
+        self._trial = None
+        self._held = 0.0
+        known_for = now - self._begun + self._earlier
+        self._climb_time = min(self._time_to_climb(wait), max(2.0, known_for / 2))
+        self._climb()
+
+    def _time_to_climb(self, wait: float) -> float:
+        """Return the seconds in which the rate is back at the ceiling: the costlier a refusal, the longer."""
+        by_rate = 65 / math.pow(self.ceiling or SLOWEST, 0.6)
+        return min(LONGEST_CLIMB, max(SHORTEST_CLIMB, by_rate, 1.5 * (self.blockade.window or 0.0), 30 * wait))
+
+    def _climb(self) -> None:
+        """Set the rate: a cubic that is flat at the ceiling (as CUBIC, RFC 9438), then doubling if nothing stops it."""
+        if self.ceiling is None:
+            if self._held >= 1.0:
+                self._pace.per_second *= 2
+                self._held = 0.0
+            return
+        x = self._held / self._climb_time
+        if x < 3:
+            factor = 1 + (DIP if x < 1 else RISE) * (x - 1) ** 3
+        else:
+            factor = (1 + 8 * RISE) * math.exp2(min(2 * (x - 3), 60.0))
+        self._pace.per_second = self.ceiling * factor
+
+    def _resume(self, now: float, started: float) -> None:
+        # A newcomer's burst may have used this window up; giving way by more than half would leave it the API for good.
+        least = 0.0 if self.blockade.window is None else (self.ceiling or 0.0) / 2
+        per_second = self.blockade.end(started, self._accepted)
+        if per_second is not None:
+            self.ceiling = max(per_second, least)
+        elif self.ceiling is None:
+            self.ceiling = self.rate / 2
+        self._refused_in_a_row = 0
+        self._pace.reset(now)
+        self._restart(now, 0.0)

@@ -1,0 +1,82 @@
+"""What a crash leaves behind, and who removes it: the next run.
+
+Promises: only folders and files that are surely ours, that nobody holds, and that no run needs are removed; a link is
+never followed. They hold personal data, as the input does.
+"""
+
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from batch.run.folder import INPUT, PART
+
+PREFIX = "batch-tmp-"
+LOCK = ".lock"
+GRACE = 60.0
+"""Seconds for which a folder is left alone: it may be one that is being made and not yet locked."""
+_UNBEGUN = frozenset({LOCK, f"{LOCK}.holder", INPUT})
+"""All that is in a run folder before there is a journal, but for beginnings of files."""
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Give a folder (0700) for what is needed no longer than this job; those of jobs that crashed are removed."""
+    with suppress(OSError):
+        for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            _remove_if_left(folder)
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
+        lock = FileLock(Path(name) / LOCK, timeout=0, mode=0o600)
+        with suppress(OSError, Timeout, NotImplementedError):  # then nobody can take it, and nobody removes the folder
+            lock.acquire()
+        try:
+            yield Path(name)
+        finally:
+            lock.release()
+
+
+def remove_unbegun(parent: Path) -> None:
+    """Remove the folders in `parent` whose run crashed before it had a journal, so that nothing can go on with it."""
+    with suppress(OSError):
+        for folder in parent.iterdir():
+            if not folder.is_symlink() and folder.is_dir() and _is_unbegun(folder):
+                _remove_if_left(folder)
+
+
+def _is_unbegun(folder: Path) -> bool:
+    return all(one.name in _UNBEGUN or PART.fullmatch(one.name) for one in folder.iterdir())
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the files that a crash left half written in a run folder, which is locked by now."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if not PART.fullmatch(path.name):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a folder of ours whose lock its process let go, which the operating system sees to."""
+    if not _is_old_and_ours(folder) or not (folder / LOCK).is_file():
+        return
+    lock = FileLock(folder / LOCK, timeout=0, mode=0o600)
+    with suppress(Timeout, OSError, NotImplementedError), lock:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_old_and_ours(folder: Path) -> bool:
+    with suppress(OSError):
+        found = folder.lstat()
+        is_ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+        return stat.S_ISDIR(found.st_mode) and is_ours and time.time() - found.st_mtime > GRACE
+    return False

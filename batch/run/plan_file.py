@@ -1,0 +1,287 @@
+"""What is to be done, field by field, with what is expected to be there: the file behind a plan and an undo.
+
+    {"batch": 1,
+    "about": {…},                             whose plan it is: kind, input, endpoint, host, mapping …
+    "changes": [
+    {"row": 17, "id": "10042", "name": "Acme", "fields": {"phone": {"from": "1", "to": "2"}}},
+    …
+    ],
+    "seal": "sha256:…"}                       over everything above it
+
+Promises: values are the API's own, not cells; a file that was edited is refused; whatever its length, it costs 16 bytes
+of memory a change. The seal finds a file that was changed, it does not say who made it.
+"""
+
+import hashlib
+import json
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batch.diff import show
+from batch.endpoints.base import MISSING, Endpoint, Record
+from batch.errors import InputError
+from batch.files import NewFile
+from batch.model import Problem
+from batch.run.folder import MEANING
+from batch.settings import Settings
+
+VERSION = 1
+PLAN, UNDO = "plan", "undo"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One field: the value that is expected (MISSING: nobody could see it) and the one that is wanted.
+
+    `parts`: what to do part by part where the whole is not as expected. `reason`: why nothing can be done.
+    """
+
+    field: str
+    expected: Any
+    wanted: Any
+    parts: tuple["Step", ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What is to be done to one record."""
+
+    row: int
+    """The first of its rows."""
+    id: str
+    name: str
+    steps: tuple[Step, ...]
+    of: int | None = None
+    """The row of the run that is taken back."""
+    note: str = ""
+    """What is to be said where the record shows that there is nothing to do."""
+
+
+class PlanWriter:
+    """Writes changes, in order of their rows, and the seal."""
+
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self._new = NewFile(path)
+        self._file = self._new.made.open("wb")
+        self._digest = hashlib.sha256()
+        self._is_first = True
+        self._write(f'{{"batch": {VERSION},\n"about": {_dumps(about)},\n"changes": [\n')
+
+    def add(self, planned: Planned) -> None:
+        """Append one change."""
+        line = {
+            "row": planned.row,
+            "id": planned.id,
+            "name": planned.name,
+            "fields": {step.field: _step_as_dict(step) for step in planned.steps},
+        } | _more(planned)
+        self._write(("" if self._is_first else ",\n") + _dumps(line))
+        self._is_first = False
+
+    def finish(self) -> str:
+        """Seal the file, put it in its place, and give the seal."""
+        self._write("\n],\n")
+        seal = f"sha256:{self._digest.hexdigest()}"
+        self._file.write(f'"seal": "{seal}"}}\n'.encode())
+        self._file.close()
+        self._new.keep()
+        return seal
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        self._new.discard()
+
+    def _write(self, text: str) -> None:
+        data = text.encode()
+        self._digest.update(data)
+        self._file.write(data)
+
+
+def _more(planned: Planned) -> dict[str, Any]:
+    known: dict[str, Any] = {} if planned.of is None else {"of": planned.of}
+    return known | ({"note": planned.note} if planned.note else {})
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _step_as_dict(step: Step) -> dict[str, Any]:
+    known: dict[str, Any] = {} if step.expected is MISSING else {"from": step.expected}
+    known |= {} if step.wanted is MISSING else {"to": step.wanted}
+    known |= {"parts": {part.field: _step_as_dict(part) for part in step.parts}} if step.parts else {}
+    return known | ({"reason": step.reason} if step.reason else {})
+
+
+def _step(field: str, known: Mapping[str, Any]) -> Step:
+    parts = tuple(_step(name, part) for name, part in known.get("parts", {}).items())
+    return Step(field, known.get("from", MISSING), known.get("to", MISSING), parts, known.get("reason", ""))
+
+
+class PlanFile:
+    """A sealed file, opened and checked; `close` when done."""
+
+    def __init__(self, path: Path) -> None:
+        """Check the seal; raises InputError when the file is not what was written."""
+        self.path = path
+        self._numbers, self._offsets = array("Q"), array("Q")
+        try:
+            self._file = path.open("rb")
+        except OSError:
+            raise InputError(f"{path}: there is no plan to be read. Make one:  batch plan INPUT -e ENDPOINT") from None
+        try:
+            self.about, self.seal = self._check()
+        except (OSError, ValueError, KeyError, TypeError):
+            self._file.close()
+            raise InputError(
+                f"{path}: this is not the plan that was made: it was changed, or it is damaged. Plan again."
+            ) from None
+
+    def _check(self) -> tuple[dict[str, Any], str]:
+        digest, about, line = hashlib.sha256(), {}, b""
+        for number in range(3):
+            line = self._file.readline()
+            digest.update(line)
+            if number == 1:
+                about = json.loads(line.decode().removeprefix('"about": ').rstrip(",\n"))
+        while (line := self._file.readline()) and not line.startswith(b"]"):
+            digest.update(line)
+            if line.startswith(b"{"):
+                self._numbers.append(json.loads(line.rstrip(b",\n"))["row"])
+                self._offsets.append(self._file.tell() - len(line))
+        digest.update(line)
+        sealed = json.loads(b"{" + self._file.readline())["seal"]
+        if sealed != f"sha256:{digest.hexdigest()}" or self._file.read(1):
+            raise ValueError("the seal does not fit")
+        return about, str(sealed)
+
+    @property
+    def is_undo(self) -> bool:
+        """Whether it takes something back, as far as it can; a plan is done exactly or not at all."""
+        return bool(self.about["kind"] == UNDO)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[Planned]:
+        for offset in self._offsets:
+            yield self._read(offset)
+
+    def get(self, number: int) -> Planned | None:
+        """Find the change whose first row is `number`."""
+        place = bisect_left(self._numbers, number)
+        if place == len(self._numbers) or self._numbers[place] != number:
+            return None
+        return self._read(self._offsets[place])
+
+    def _read(self, offset: int) -> Planned:
+        self._file.seek(offset)
+        line = json.loads(self._file.readline().rstrip(b",\n"))
+        steps = tuple(_step(name, known) for name, known in line["fields"].items())
+        return Planned(line["row"], line["id"], line["name"], steps, line.get("of"), line.get("note", ""))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+# -- whose plan it is -----------------------------------------------------------------------------------------------
+
+IN_WORDS = {
+    "input_sha256": "the input was changed",
+    "endpoint": "it is for another endpoint",
+    "host": "it is for another address",
+    "map": "--map is different",
+    "clear_token": "--clear-token is different",
+}
+
+
+def about(settings: Settings, sha256: str, host: str) -> dict[str, Any]:
+    """What a plan is made for: all that changes what a row means, and where it goes."""
+    values = settings.model_dump(mode="json")
+    meaning = {name: values[name] for name in MEANING}
+    return {"kind": PLAN, "input_sha256": sha256, "endpoint": settings.endpoint, "host": host, **meaning}
+
+
+def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:
+    """Raise InputError that names what is not as it was when the plan was made."""
+    made = plan.about
+    wrong = [
+        IN_WORDS.get(name, f"--{name.replace('_', '-')} is different")
+        for name, value in wanted.items()
+        if made.get(name) != value
+    ]
+    if wrong:
+        raise InputError(
+            f"{plan.path}: this plan cannot be carried out: {' and '.join(wrong)} since it was made. "
+            "Nothing was sent. Plan again, or give what it was made for."
+        )
+
+
+# -- holding it against the record as it is now ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What is left to do, and the fields that are neither as expected nor as wanted."""
+
+    fields: dict[str, Any]
+    drifted: tuple[Problem, ...]
+
+
+def weigh_plan(endpoint: Endpoint, planned: Planned | None, fields: Mapping[str, Any], record: Record) -> Weighed:
+    """Hold a plan against a record; fields that the plan leaves alone must be what the sheet says."""
+    steps = {step.field: step for step in planned.steps} if planned else {}
+    for name, value in fields.items():
+        steps.setdefault(name, Step(name, value, value))
+    return _weigh(endpoint, tuple(steps.values()), record, _drift_from_plan)
+
+
+def weigh_undo(endpoint: Endpoint, planned: Planned, record: Record) -> Weighed:
+    """Hold what a run wrote against a record."""
+    return _weigh(endpoint, planned.steps, record, _kept)
+
+
+def _weigh(endpoint: Endpoint, steps: Sequence[Step], record: Record, say: Any) -> Weighed:
+    fields: dict[str, Any] = {}
+    drifted: list[Problem] = []
+    for step in steps:
+        now = endpoint.value(record, step.field)
+        if step.reason:
+            drifted.append(Problem(step.reason, field=step.field))
+        elif _is_same(endpoint, step, step.wanted, now):
+            continue
+        elif _is_same(endpoint, step, step.expected, now) or (now is MISSING and step.expected is MISSING):
+            fields[step.field] = step.wanted
+        elif step.parts:
+            inner = _weigh(endpoint, step.parts, record, say)
+            fields |= inner.fields
+            drifted += inner.drifted
+        else:
+            drifted.append(Problem(say(step, now), field=step.field))
+    return Weighed(fields, tuple(drifted))
+
+
+def _is_same(endpoint: Endpoint, step: Step, value: Any, now: Any) -> bool:
+    if value is MISSING or now is MISSING:
+        return False
+    return endpoint.is_same(step.field, value, now)
+
+
+def _drift_from_plan(step: Step, now: Any) -> str:
+    is_now = "it cannot be seen" if now is MISSING else f"it is {show(now)}"
+    if step.expected is step.wanted:
+        return f"{is_now} now, and was {show(step.wanted)} when the plan was made (plan again)"
+    was = "could not be seen" if step.expected is MISSING else f"was {show(step.expected)}"
+    return f"{is_now} now, and {was} when the plan was made, to become {show(step.wanted)} (plan again)"
+
+
+def _kept(step: Step, now: Any) -> str:
+    is_now = "it cannot be seen now" if now is MISSING else f"it is {show(now)} now"
+    return f"kept: {is_now}, and the run had written {show(step.expected)} over {show(step.wanted)}"

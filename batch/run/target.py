@@ -1,0 +1,109 @@
+"""Where a job sends to, and as whom: endpoint, host, credentials, and the sandbox where one is wanted.
+
+Promises: a credential is never sent anywhere but to the host that was named, never over plain HTTP, and never shown but
+for its last four characters.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+
+from batch.credentials import read_credentials
+from batch.endpoints import ENDPOINTS
+from batch.endpoints.base import Endpoint
+from batch.endpoints.cells import Reading
+from batch.errors import SettingsError
+from batch.http import check_base_url
+from batch.settings import Settings
+
+SANDBOX: Final = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a job needs of the world around it; tests put their own in its place."""
+
+    environment: Mapping[str, str]
+    run: Callable[..., Any] = anyio.run
+    """Runs an async function to its end, as `anyio.run` does."""
+    transport: Callable[[], httpx.AsyncBaseTransport] | None = None
+    """Makes the transport; None for real sockets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint at a host, and what opens it."""
+
+    endpoint: Endpoint
+    base_url: str
+    kind: str
+    """"production", "test system", "sandbox", or "" for an address that is not the maker's."""
+    credentials: Mapping[str, str] = field(repr=False)
+    limits_factor: float = 1.0
+    """How much faster than documented this host may be asked (sandboxes only)."""
+
+    @property
+    def host(self) -> str:
+        """What tells this host from others when a run is resumed: each sandbox has another port."""
+        return SANDBOX if self.kind == SANDBOX else self.base_url
+
+    @property
+    def shown_credential(self) -> str:
+        """The credential as it may be shown."""
+        first = next(iter(self.credentials.values()), "")
+        return f"…{first[-4:]}" if len(first) >= 12 else "…"
+
+    @property
+    def fingerprint(self) -> str:
+        """A name for origin and credential that gives neither away."""
+        text = "\0".join([urlsplit(self.base_url).netloc, *self.credentials.values()])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def make_endpoint(settings: Settings) -> Endpoint:
+    """Find the endpoint by name; SettingsError names the nearest."""
+    kind = ENDPOINTS.get(settings.endpoint)
+    if kind is None:
+        near = get_close_matches(settings.endpoint, ENDPOINTS, n=1, cutoff=0.3)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise SettingsError(f'--endpoint "{settings.endpoint}": there is no such endpoint.{hint} See:  batch endpoints')
+    options: dict[str, Any] = {"is_sparse": settings.sparse} if kind.name == "vayu.customers" else {}
+    return kind(reading=Reading(settings.decimal, settings.date_format), **options)
+
+
+def make_target(settings: Settings, world: World, stack: ExitStack, warn: Callable[[str], None]) -> Target:
+    """Find out where to send and as whom, before the input is read; `stack` ends a sandbox that was started."""
+    endpoint = make_endpoint(settings)
+    if settings.sandbox:
+        return _start_sandbox(settings, endpoint, stack)
+    names = {variable.name: variable.is_required for variable in endpoint.variables}
+    credentials, warnings = read_credentials(names, settings.token_file, world.environment)
+    for text in warnings:
+        warn(text)
+    base_url = check_base_url(settings.base_url or endpoint.base_url, has_credentials=True)
+    return Target(endpoint, base_url, _kind(base_url, endpoint), credentials)
+
+
+def _kind(base_url: str, endpoint: Endpoint) -> str:
+    url = base_url.rstrip("/")
+    if url == endpoint.base_url:
+        return "production"
+    return "test system" if url in endpoint.test_urls else ""
+
+
+def _start_sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Target:
+    from batch.sandbox import SandboxOptions, start  # its server is needed by these runs only
+
+    if settings.base_url:
+        raise SettingsError("--sandbox and --base-url: name one of them.")
+    sandbox = stack.enter_context(start(SandboxOptions(limits="fast")))
+    names = [variable.name for variable in endpoint.variables]
+    credentials = {name: value for name, value in sandbox.environment().items() if name in names}
+    return Target(endpoint, sandbox.url, SANDBOX, credentials, limits_factor=20.0)

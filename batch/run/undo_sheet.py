@@ -1,0 +1,132 @@
+"""`undo.csv`: what an undo puts back, as an ordinary input for a person to read, and the changes behind it.
+
+Promises: a cell of an ordinary column means exactly the value that is put back, should somebody run the sheet by
+itself; what no cell can say is in the column `batch_also` as JSON, which is ignored on input. The undo itself takes its
+values from the sealed file beside, never from the text.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+
+from batch.csv_injection import guarded
+from batch.endpoints.base import MISSING, Endpoint, is_blank
+from batch.files import NewFile
+from batch.model import Change, Column, Columns, Fate, Field, looks_blank
+from batch.outputs.cell_text import as_text
+from batch.run.plan_file import PlanFile, Planned, Step
+from batch.settings import DEFAULT_CLEAR
+from batch.validation import ColumnCount
+from batch.validation.file_changes import Survey
+
+FILE = "undo.csv"
+FIRST_ROW = 2
+ROWS_AT_ONCE = 5_000
+NAME, OF, ALSO = "batch_name", "batch_undoes_row", "batch_also"
+
+
+class _Cells:
+    """Says values as cells, where a cell means just that."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._known: dict[str, tuple[Field, TypeAdapter[Any]] | None] = {}
+
+    def text(self, step: Step) -> str | None:
+        """Spell what a step puts back, None where no cell means it."""
+        known = self._field(step.field)
+        if known is None or step.reason or step.wanted is MISSING:
+            return None
+        column, adapter = known
+        if step.wanted is None:
+            return DEFAULT_CLEAR if column.nullable else None
+        text = as_text(step.wanted)
+        if text is None or looks_blank(text) or text.strip() == DEFAULT_CLEAR:
+            return None
+        try:
+            read = adapter.validate_python(text)
+        except ValidationError:
+            return None
+        return text if type(read) is type(step.wanted) and read == step.wanted else None
+
+    def _field(self, name: str) -> tuple[Field, TypeAdapter[Any]] | None:
+        if name not in self._known:
+            found = self._endpoint.field_named(name)
+            is_it = found is not None and found.name == name
+            self._known[name] = (found, TypeAdapter(found.type)) if found is not None and is_it else None
+        return self._known[name]
+
+
+def write_sheet(path: Path, plan: PlanFile, endpoint: Endpoint) -> None:
+    """Write the sheet: one line for each change, in order."""
+    cells = _Cells(endpoint)
+    names = list(dict.fromkeys(step.field for one in plan for step in one.steps if cells.text(step) is not None))
+    headers = ["id", *names, NAME, OF, ALSO]
+    file = NewFile(path)
+    try:
+        with file.made.open("wb") as opened:
+            opened.write(pl.DataFrame([headers], orient="row").write_csv(include_header=False).encode())
+            lines = (_line(one, names, cells) for one in plan)
+            while some := list(islice(lines, ROWS_AT_ONCE)):
+                frame = pl.DataFrame(some, schema=dict.fromkeys(headers, pl.String), orient="row")
+                frame.with_columns(guarded(pl.all())).write_csv(opened, include_header=False)
+        file.keep()
+    finally:
+        file.discard()
+
+
+def _line(planned: Planned, names: Sequence[str], cells: _Cells) -> list[str | None]:
+    said = {step.field: cells.text(step) for step in planned.steps}
+    also = {step.field: _also(step) for step in planned.steps if said[step.field] is None}
+    shown = json.dumps(also, ensure_ascii=False) if also else None
+    return [planned.id, *(said.get(name) for name in names), planned.name or None, str(planned.of), shown]
+
+
+def _also(step: Step) -> Any:
+    return f"({step.reason})" if step.reason else step.wanted
+
+
+@dataclass(slots=True)
+class UndoSurvey(Survey):
+    """A survey whose changes come from a sealed file instead of from cells."""
+
+    plan: PlanFile | None = None
+
+    def look(self, keep: Callable[[Sequence[Fate]], None]) -> None:
+        """Count the changes, and what they clear."""
+        assert self.plan is not None  # noqa: S101 - made with one
+        by_name = {column.target: column.index for column in self.columns.fields}
+        self.counts = {index: ColumnCount() for index in by_name.values()}
+        self.changes = len(self.plan)
+        for planned in self.plan:
+            for step in planned.steps:
+                index = by_name.get(step.field)
+                if index is not None:
+                    self.counts[index].clears += is_blank(step.wanted)
+                    self.counts[index].values += not is_blank(step.wanted)
+
+    def iter_changes(self) -> Iterator[Change]:
+        """Yield the changes as they are written down."""
+        assert self.plan is not None  # noqa: S101 - made with one
+        for planned in self.plan:
+            yield Change((planned.row,), planned.id, {step.field: step.wanted for step in planned.steps})
+
+
+def undo_columns(headers: Sequence[str], endpoint: Endpoint) -> Columns:
+    """Match the headers of `undo.csv`, which are field names."""
+    columns = [_column(index, header, endpoint) for index, header in enumerate(headers)]
+    return Columns(tuple(columns), columns[0], tuple(one for one in columns if one.role == "field"))
+
+
+def _column(index: int, header: str, endpoint: Endpoint) -> Column:
+    if index == 0:
+        return Column(index, header, "id")
+    if header in (NAME, OF, ALSO):
+        return Column(index, header, "ours")
+    return Column(index, header, "field", endpoint.field_named(header))

@@ -1,0 +1,72 @@
+"""Reading a failures file that was corrected: undoes the guard, and notices rows that a program has squared up.
+
+A damaged row stands in a failures file with more or fewer cells than the header, so it stays invalid until it is
+corrected. But a spreadsheet program that saves the file gives every row the same number of cells, and the row would
+look whole, with its values under the wrong headers. Where our own cells stand says so: `batch_row` and `batch_outcome`
+are a number and the word of an outcome, and nowhere else in a row do these follow each other.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from itertools import pairwise
+
+import polars as pl
+
+from batch.csv_injection import unguarded
+from batch.model import DAMAGE, Outcome, cell_column
+from batch.sources.csv.rows import damage_text
+
+MISPLACED = (
+    "has its values under the wrong headers (move them until batch_row and batch_outcome stand under theirs; "
+    "or write the row again without them)"
+)
+
+
+def is_ours(headers: Sequence[str]) -> bool:
+    """Tell whether a header line is that of a failures file, in which formula-like texts were made safe."""
+    return "batch_row" in _names(headers)
+
+
+def _names(headers: Sequence[str]) -> list[str]:
+    return [header.strip().casefold() for header in headers]
+
+
+def iter_ours(frames: Iterator[pl.DataFrame], headers: Sequence[str], delimiter: str) -> Iterator[pl.DataFrame]:
+    """Take the guard off every cell, and mark the rows whose values are under the wrong headers."""
+    cells = [cell_column(index) for index in range(len(headers))]
+    is_misplaced = _is_misplaced(_names(headers), cells)
+    for frame in frames:
+        marked = frame.with_columns(misplaced=is_misplaced & pl.col(DAMAGE).is_null())
+        if marked["misplaced"].any():
+            marked = marked.with_columns(_with_damage(marked, cells, delimiter))
+        yield marked.drop("misplaced").with_columns(unguarded(pl.col(cells)))
+
+
+def _is_misplaced(names: Sequence[str], cells: Sequence[str]) -> pl.Expr:
+    """Tell of a row whether our number and outcome stand elsewhere, or something else in their place."""
+    at = names.index("batch_row")
+    if at + 1 >= len(names) or names[at + 1] != "batch_outcome":
+        return pl.lit(False)
+    pairs = [_is_pair(one, other) for one, other in pairwise(cells)]
+    elsewhere = reduce(lambda one, other: one | other, [*pairs[:at], *pairs[at + 1 :]], pl.lit(False))
+    blank = pl.all_horizontal(pl.col(cells[at], cells[at + 1]).fill_null("").str.strip_chars() == "")
+    return ~pairs[at] & (elsewhere | ~blank)
+
+
+def _is_pair(row: str, outcome: str) -> pl.Expr:
+    number, word = pl.col(row).str.strip_chars(), pl.col(outcome).str.strip_chars()
+    return (number.str.contains(r"^[0-9]+$") & word.is_in([one.value for one in Outcome])).fill_null(False)
+
+
+def _with_damage(frame: pl.DataFrame, cells: Sequence[str], delimiter: str) -> pl.Series:
+    rows = frame.select("misplaced", DAMAGE, *cells).iter_rows()
+    texts = [_damage(values, delimiter) if misplaced else damage for misplaced, damage, *values in rows]
+    return pl.Series(DAMAGE, texts, dtype=pl.String)
+
+
+def _damage(values: Sequence[str | None], delimiter: str) -> str:
+    line = io.StringIO(newline="")
+    csv.writer(line, delimiter=delimiter, lineterminator="").writerow(values)
+    return damage_text([(None, line.getvalue(), MISPLACED)])

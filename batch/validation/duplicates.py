@@ -1,0 +1,60 @@
+"""Ids that occur more than once: found in little memory, and sifted apart from the others."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from batch.model import ROW, Staged, cell_column
+from batch.validation.row_validator import Sieve, Sifted
+
+ReadRows = Callable[[Sequence[int]], pl.DataFrame]
+"""Reads the rows with these numbers (in order) from the staged input."""
+GROUP_ROWS = 5_000
+"""Rows of double ids looked at together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubles:
+    """The rows whose id occurs more than once, grouped."""
+
+    groups: tuple[tuple[int, ...], ...]
+    rows: frozenset[int]
+
+
+def find_doubles(staged: Staged, id_index: int) -> Doubles:
+    """Find the rows whose ids occur more than once (spaces around it and case aside).
+
+    Two passes over the id column: 8 bytes a row to find hashes that occur twice, then only those rows' ids.
+    """
+    ids = (
+        pl.scan_parquet(staged.path)
+        .select(pl.col(ROW), pl.col(cell_column(id_index)).str.strip_chars().str.to_lowercase().alias("id"))
+        .filter(pl.col("id").is_not_null() & (pl.col("id") != ""))
+    )
+    hashes = ids.select(pl.col("id").hash()).collect(engine="streaming").to_series().sort()
+    twice = hashes.filter(hashes == hashes.shift(1)).unique()
+    if not len(twice):
+        return Doubles((), frozenset())
+    found = ids.filter(pl.col("id").hash().is_in(twice.implode())).collect(engine="streaming").sort(ROW)
+    groups = found.group_by("id", maintain_order=True).agg(ROW).filter(pl.col(ROW).list.len() > 1)[ROW].to_list()
+    return Doubles(tuple(map(tuple, groups)), frozenset(row for group in groups for row in group))
+
+
+def iter_sifted(
+    frames: Iterable[pl.DataFrame], sieve: Sieve, doubles: Doubles, read_rows: ReadRows
+) -> Iterator[Sifted]:
+    """Yield all rows, sifted: those with an id of their own in order of the file, then the ids that occur twice."""
+    apart = pl.Series(sorted(doubles.rows), dtype=pl.UInt32)
+    for frame in frames:
+        single = frame.filter(~pl.col(ROW).is_in(apart.implode())) if len(apart) else frame
+        if len(single):
+            yield sieve.sift(single)
+    waiting: list[int] = []
+    for group in doubles.groups:
+        waiting += group
+        if len(waiting) >= GROUP_ROWS:
+            yield sieve.sift_doubles(read_rows(sorted(waiting)))
+            waiting = []
+    if waiting:
+        yield sieve.sift_doubles(read_rows(sorted(waiting)))
