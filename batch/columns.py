@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from batch.endpoints.base import Endpoint, fold
 from batch.errors import HeaderError
-from batch.model import OURS, Column, Columns, Field, column_letters, shorten, visible
+from batch.model import RESERVED_PREFIX, Column, Columns, Field, column_letters, shorten, visible
 
 MAX_LISTED = 20
 
@@ -70,7 +70,7 @@ def _match(index: int, header: str, endpoint: Endpoint, given: Mapping[str, str]
     target = given.get(fold(header), header)
     if header.strip() and not target.strip():
         return Column(index, header, "ignored")
-    if header.strip().casefold().startswith(OURS) and target == header:
+    if header.strip().casefold().startswith(RESERVED_PREFIX) and target == header:
         return Column(index, header, "ours")
     if endpoint.is_id(target):
         return Column(index, header, "ignored" if key else "id")

@@ -51,7 +51,7 @@ def is_as_before(endpoint: Endpoint, before: Mapping[str, Any], record: Record) 
 
 def hidden(endpoint: Endpoint, names: Iterable[str], record: Record) -> list[str]:
     """List the fields that a record does not show, so that nothing can be said about them."""
-    return [name for name in names if not endpoint.shows(record, name)]
+    return [name for name in names if not endpoint.has_value(record, name)]
 
 
 def neither(endpoint: Endpoint, wanted: Mapping[str, Any], before: Mapping[str, Any], record: Record) -> list[Problem]:

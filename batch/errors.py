@@ -10,7 +10,7 @@
     ├── StoppedError (3)        the run ended before the last row; the rest is unsent
     ├── BusyError (5)           another run holds this input
     ├── JournalError (3)        the journal cannot be written; sending stopped
-    └── BooksError (4)          the counts do not balance: a bug in batch
+    └── CountMismatchError (4)          the counts do not balance: a bug in batch
 
 What is wrong with a *row* is never an exception; it is a `Problem` (see `model.py`).
 Terminated, a KeyboardInterrupt, ends a run like Ctrl-C where nothing is in flight (143).
@@ -86,7 +86,7 @@ class JournalError(BatchError):
     exit_code = ExitCode.RUN_AGAIN
 
 
-class BooksError(BatchError):
+class CountMismatchError(BatchError):
     """The seven outcomes do not add up to the rows: a bug."""
 
     exit_code = ExitCode.BUG

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 ROW = "row"
 """Column of `input.parquet` with the row's number as the spreadsheet shows it (UInt32, header = 1)."""
-DAMAGE = "damage"
+READ_ERRORS = "damage"
 """Column of `input.parquet`: null, or JSON `[[column index or null, seen, reason], …]` of what the reader saw wrong."""
-OURS = "batch_"
+RESERVED_PREFIX = "batch_"
 """Columns whose header begins with this are ours: written into failures files, ignored on input."""
 REASONS_SHEET = "What to do"
 """Second sheet of a failures workbook."""
@@ -23,7 +23,7 @@ GUIDE_SHEET = "How to fill this in"
 """Second sheet of a template."""
 CHOICES_SHEET = "batch_choices"
 """Hidden sheet of a template: the lists behind its drop-downs."""
-OUR_SHEETS = frozenset({REASONS_SHEET, GUIDE_SHEET, CHOICES_SHEET})
+RESERVED_SHEETS = frozenset({REASONS_SHEET, GUIDE_SHEET, CHOICES_SHEET})
 """Sheets that are never taken for a table of changes."""
 
 
@@ -83,7 +83,7 @@ def shorten(text: str, limit: int = 80) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class RowResult:
     """What became of one row. `status` is the last HTTP status, `attempts` the HTTP exchanges of its change."""
 
     row: int
@@ -124,7 +124,7 @@ class SheetStyle:
 class Staged:
     """An input after it was read once: `input.parquet` and what is known about it.
 
-    `input.parquet` has `row`, `c0` … `cN` (String, null = the cell is blank), `damage`, and for formats with typed
+    `input.parquet` has `row`, `c0` … `cN` (String, null = the cell is blank), `read_errors`, and for formats with typed
     cells further columns that only the same format's failures writer reads. Blank rows are not in it.
     """
 
@@ -225,7 +225,7 @@ class Intent:
 
     `key` is its idempotency key, `attempts` the attempts made or about to be made, `fields` what is wanted, `before`
     what the record showed for these fields (None: it was not read), `body` what is sent. `name` is the record's, and
-    `wholes` the nested values as they were of which only parts change: what an undo puts back exactly.
+    `replaced_whole` the nested values as they were of which only parts change: what an undo puts back exactly.
     """
 
     number: int
@@ -236,7 +236,7 @@ class Intent:
     before: Mapping[str, Any] | None
     body: Mapping[str, Any]
     name: str = ""
-    wholes: Mapping[str, Any] = field(default_factory=dict)
+    replaced_whole: Mapping[str, Any] = field(default_factory=dict)
 
 
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")

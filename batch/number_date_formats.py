@@ -12,7 +12,7 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from batch.endpoints import cells
-from batch.endpoints.cells import CellType, Reading, date, number
+from batch.endpoints.cells import CellType, ParseOptions, date, number
 from batch.errors import InputError
 from batch.model import ROW, Column, Columns, Staged, cell_column, original_column, shorten
 from batch.settings import Settings
@@ -41,12 +41,12 @@ class _Seen:
     values: dict[str, object]
 
 
-class Convention:
-    """Judges one column; feed it every text of the column, then ask for the `way`."""
+class DetectedFormat:
+    """Judges one column; feed it every text of the column, then ask for the `notation`."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self._adapters = {way: TypeAdapter(type_) for way, type_ in _WAYS[kind].items()}
+        self._adapters = {notation: TypeAdapter(type_) for notation, type_ in _WAYS[kind].items()}
         self._only: dict[str, dict[str, _Seen]] = {}
         """By separator and way, the first cell that can be read in no other way."""
         self._both: dict[str, _Seen] = {}
@@ -55,7 +55,7 @@ class Convention:
     @property
     def _told(self) -> dict[str, _Seen]:
         """By way, a cell that can be read in no other."""
-        return {way: seen for ways in self._only.values() for way, seen in ways.items()}
+        return {notation: seen for formats in self._only.values() for notation, seen in formats.items()}
 
     @property
     def is_settled(self) -> bool:
@@ -74,14 +74,14 @@ class Convention:
 
     def _readings(self, text: str) -> dict[str, object]:
         found = {}
-        for way, adapter in self._adapters.items():
+        for notation, adapter in self._adapters.items():
             try:
-                found[way] = adapter.validate_python(text)
+                found[notation] = adapter.validate_python(text)
             except ValidationError:
                 continue
         return found
 
-    def way(self, where: str) -> str | None:
+    def notation(self, where: str) -> str | None:
         """Say how the column is written, None when it does not matter; raises InputError that names `where`."""
         told = self._told
         if len(told) > 1:
@@ -97,8 +97,8 @@ class Convention:
         return next(iter(told), None)
 
     def _unclear(self, where: str, both: _Seen) -> InputError:
-        readings = " or ".join(f"{value} ({_WORDS[way]})" for way, value in both.values.items())
-        options = " or ".join(f"{_OPTION[self.kind]} {way}" for way in both.values)
+        readings = " or ".join(f"{value} ({_WORDS[notation]})" for notation, value in both.values.items())
+        options = " or ".join(f"{_OPTION[self.kind]} {notation}" for notation in both.values)
         return InputError(
             f'{where}: "{shorten(both.text)}" (row {both.row}) may mean {readings}, '
             f"and no other cell tells. Nothing was sent. Say which:  {options}"
@@ -112,12 +112,12 @@ class Convention:
             return ""
         return f'is read with {_word(seen)}, as "{shorten(seen.text)}" in row {seen.row} tells'
 
-    def reading(self, where: str) -> Reading:
+    def parse_options(self, where: str) -> ParseOptions:
         """Give the way as what an endpoint reads by."""
-        way = self.way(where)
+        notation = self.notation(where)
         if self.kind == "number":
-            return Reading(decimal="," if way == "," else ".")
-        return Reading(date_format="mdy" if way == "mdy" else "dmy" if way == "dmy" else "iso")
+            return ParseOptions(decimal="," if notation == "," else ".")
+        return ParseOptions(date_format="mdy" if notation == "mdy" else "dmy" if notation == "dmy" else "iso")
 
 
 def _separator(text: str) -> str:
@@ -125,33 +125,33 @@ def _separator(text: str) -> str:
 
 
 def _word(seen: _Seen) -> str:
-    (way,) = seen.values
-    return _WORDS[way]
+    (notation,) = seen.values
+    return _WORDS[notation]
 
 
 KINDS: dict[str, Kind] = {"number": "number", "date": "date"}
 
 
-class Ways:
+class FormatDetector:
     """The way of each column of numbers or dates of one input."""
 
     def __init__(self, columns: Columns, settings: Settings) -> None:
         self._settings = settings
         self._columns = {one.index: one for one in columns.fields if one.field and one.field.kind in KINDS}
-        self._readings: dict[int, Reading] = {}
+        self._readings: dict[int, ParseOptions] = {}
         self.notes: list[str] = []
         """How columns were read that could be read in two ways: whole sentences."""
 
-    def judge(self, staged: Staged, frames: Iterable[pl.DataFrame]) -> None:
+    def detect(self, staged: Staged, frames: Iterable[pl.DataFrame]) -> None:
         """Look at every text of these columns; raises InputError for a column that cannot be told."""
-        open_ones = {i: Convention(self._kind(one)) for i, one in self._columns.items() if not self._is_given(one)}
+        open_ones = {i: DetectedFormat(self._kind(one)) for i, one in self._columns.items() if not self._is_given(one)}
         for frame in frames if open_ones else ():
             for index, convention in open_ones.items():
                 if not convention.is_settled:
                     convention.feed(self._texts(frame, index))
         for index, column in self._columns.items():
             where = f'{staged.name}, column "{column.header}"'
-            self._readings[index] = open_ones[index].reading(where) if index in open_ones else self._given()
+            self._readings[index] = open_ones[index].parse_options(where) if index in open_ones else self._given()
             if index in open_ones and open_ones[index].note:
                 self.notes.append(f'Column "{column.header}" {open_ones[index].note}.')
 
@@ -162,7 +162,7 @@ class Ways:
         everything = tuple(by_index.get(one.index, one) for one in columns.all)
         return replace(columns, all=everything, fields=fields)
 
-    def respell(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def normalize(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Spell cells that are stored as numbers, always with a point, as the texts of their column are written."""
         for index in self._columns:
             if self._readings[index].decimal == "," and original_column(index) in frame.columns:
@@ -176,9 +176,9 @@ class Ways:
     def _typed(self, column: Column) -> Column:
         if column.index not in self._readings or column.field is None:
             return column
-        reading = self._readings[column.index]
+        parse_options = self._readings[column.index]
         is_number = self._kind(column) == "number"
-        type_ = cells.number(reading.decimal) if is_number else cells.date(reading.date_format)
+        type_ = cells.number(parse_options.decimal) if is_number else cells.date(parse_options.date_format)
         return replace(column, field=replace(column.field, type=type_))
 
     def _texts(self, frame: pl.DataFrame, index: int) -> list[tuple[int, str]]:
@@ -195,8 +195,8 @@ class Ways:
         given = self._given()
         return (given.decimal if self._kind(column) == "number" else given.date_format) is not None
 
-    def _given(self) -> Reading:
-        return Reading(self._settings.decimal, self._settings.date_format)
+    def _given(self) -> ParseOptions:
+        return ParseOptions(self._settings.decimal, self._settings.date_format)
 
 
 def _is_typed(frame: pl.DataFrame, index: int) -> pl.Expr:

@@ -2,8 +2,8 @@
 
 Pure: time is passed in, nothing here sleeps or sends. The rules are those of pacing.md, "Retries and giving up".
 
-A dead API costs a bounded number of requests, whatever the number of rows: `Breaker` lets at most `in_a_row` (20)
-attempts fail for one transient cause, or `any_cause` (100) for mixed ones, then at most what was in flight
+A dead API costs a bounded number of requests, whatever the number of rows: `CircuitBreaker` lets at most `in_a_row`
+(20) attempts fail for one transient cause, or `any_cause` (100) for mixed ones, then at most what was in flight
 (`max_at_once`), then one probe: 20 + max_at_once + 1 requests (100 + max_at_once + 1 when causes alternate).
 `RetryQuota` bounds the retries of an API that is half dead: at most 500 / 5 = 100 of them (50 after time-outs) beyond
 one for every five rows that succeed at once.
@@ -20,24 +20,24 @@ from typing import Final, Literal
 
 from batch.ratelimit import RateHint, read_rate_headers
 
-Sent = Literal["no", "maybe", "answered"]
+Delivered = Literal["no", "unknown", "answered"]
 """What is known of an attempt: it never left, it may have been applied, or a reply came."""
 
 
 class Body(Enum):
-    """Bodies that are no JSON value, for `judge`."""
+    """Bodies that are no JSON value, for `classify`."""
 
     EMPTY = "empty"
     NOT_JSON = "not JSON"
 
 
-class Verdict(Enum):
+class Action(Enum):
     """What to do about a reply."""
 
-    DONE = "done"
-    REFUSED = "refused"
-    AGAIN = "again"
-    STOP = "stop"
+    SUCCEED = "done"
+    REJECT = "refused"
+    RETRY = "again"
+    ABORT = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Classification:
     """A verdict and its reason.
 
     `wait` is the API's Retry-After in seconds. `same_key`: repeat with the same Idempotency-Key. `is_rate`: it speaks
@@ -61,7 +61,7 @@ class Judgement:
     `is_unknown`: the API may have applied the change although nobody said so.
     """
 
-    verdict: Verdict
+    action: Action
     cause: str
     wait: float | None = None
     same_key: bool = False
@@ -69,7 +69,7 @@ class Judgement:
     is_unknown: bool = False
 
 
-DONE: Final = Judgement(Verdict.DONE, "done")
+SUCCEED: Final = Classification(Action.SUCCEED, "done")
 TRANSIENT: Final = {
     408: "the API gave up waiting for the request (408)",
     425: "the API was not ready for the request (425)",
@@ -88,7 +88,7 @@ STOPPING: Final = {
 FINAL_5XX: Final = frozenset({501, 505, 506, 510})
 NO_REPLY: Final = {
     "no": "the API cannot be reached",
-    "maybe": "no answer came",
+    "unknown": "no answer came",
     "answered": "the answer broke off",
 }
 REFUSALS: Final = {
@@ -99,33 +99,33 @@ REFUSALS: Final = {
 }
 
 
-def judge(
+def classify(
     status: int | None,
     headers: Mapping[str, str],
     body_json: object,
     *,
-    sent: Sent,
+    delivered: Delivered,
     rules: Rules = Rules(),
     now_epoch: float | None = None,
-) -> Judgement:
+) -> Classification:
     """Judge one attempt. `status` is None when no whole answer came; `body_json` is the parsed body or a `Body`."""
     if status is None:
-        return Judgement(Verdict.AGAIN, NO_REPLY[sent], same_key=True, is_unknown=sent != "no")
+        return Classification(Action.RETRY, NO_REPLY[delivered], same_key=True, is_unknown=delivered != "no")
     if 200 <= status < 300:
-        return _judge_success(status, body_json)
+        return _classify_success(status, body_json)
     if 300 <= status < 400:
-        return Judgement(Verdict.STOP, f"the API answers with a redirect ({status}), which is never followed")
+        return Classification(Action.ABORT, f"the API answers with a redirect ({status}), which is never followed")
     hint = read_rate_headers(headers, time.time() if now_epoch is None else now_epoch)
     if status in STOPPING:
-        return Judgement(Verdict.STOP, STOPPING[status], hint.retry_after)
+        return Classification(Action.ABORT, STOPPING[status], hint.retry_after)
     if status == 409 and rules.idempotent_keys:
-        return _judge_conflict(hint, rules)
+        return _classify_conflict(hint, rules)
     if _is_transient(status):
         cause = TRANSIENT.get(status, f"the API or its gateway failed ({status})")
         is_rate = status == 429 or (status == 503 and hint.retry_after is not None)
         wait = hint.wait if status == 429 else hint.retry_after
-        return Judgement(Verdict.AGAIN, cause, wait, same_key=True, is_rate=is_rate)
-    return Judgement(Verdict.REFUSED, REFUSALS.get(status, f"the API refused it ({status})"))
+        return Classification(Action.RETRY, cause, wait, same_key=True, is_rate=is_rate)
+    return Classification(Action.REJECT, REFUSALS.get(status, f"the API refused it ({status})"))
 
 
 def _is_transient(status: int) -> bool:
@@ -133,23 +133,23 @@ def _is_transient(status: int) -> bool:
     return status in TRANSIENT or status < 200 or (status >= 500 and status not in FINAL_5XX)
 
 
-def _judge_success(status: int, body: object) -> Judgement:
+def _classify_success(status: int, body: object) -> Classification:
     if body is Body.NOT_JSON:
         cause = f"the answer ({status}) did not come from the API: it is not JSON"
-        return Judgement(Verdict.AGAIN, cause, same_key=True, is_unknown=True)
+        return Classification(Action.RETRY, cause, same_key=True, is_unknown=True)
     if isinstance(body, dict) and body.get("success") in (False, "false"):
-        return Judgement(Verdict.REFUSED, f"the API answered {status}, but says that it failed")
-    return DONE
+        return Classification(Action.REJECT, f"the API answered {status}, but says that it failed")
+    return SUCCEED
 
 
-def _judge_conflict(hint: RateHint, rules: Rules) -> Judgement:
+def _classify_conflict(hint: RateHint, rules: Rules) -> Classification:
     """Read a 409 of the idempotency layer (apis.md): with Retry-After the first one still runs."""
     if hint.retry_after is not None:
         cause = "the API is still busy with the first try of this change (409)"
-        return Judgement(Verdict.AGAIN, cause, hint.retry_after, same_key=True, is_unknown=True)
+        return Classification(Action.RETRY, cause, hint.retry_after, same_key=True, is_unknown=True)
     if rules.is_repeat:
-        return Judgement(Verdict.DONE, "the API had applied it before, and cannot repeat its answer (409)")
-    return Judgement(Verdict.REFUSED, REFUSALS[409])
+        return Classification(Action.SUCCEED, "the API had applied it before, and cannot repeat its answer (409)")
+    return Classification(Action.REJECT, REFUSALS[409])
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,19 +201,19 @@ class RetryQuota:
         self.tokens = min(self.SIZE, self.tokens + 1)
 
 
-class Health(Enum):
+class BreakerState(Enum):
     """What the breaker thinks of the API."""
 
-    GOING = "going"
-    PAUSED = "paused"
-    STOPPED = "stopped"
+    CLOSED = "going"
+    HALF_OPEN = "paused"
+    OPEN_CIRCUIT = "stopped"
 
 
-class Breaker:
+class CircuitBreaker:
     """Stop a run whose attempts all fail for one cause: pause, probe once, stop if the probe fails too.
 
     Judged by cause, not by count: other people's rejections, and 429s, which the pacer deals with, count as answers.
-    On `PAUSED` let nobody start before `paused_until`, and then one alone.
+    On `HALF_OPEN` let nobody start before `paused_until`, and then one alone.
     """
 
     def __init__(self, *, in_a_row: int = 20, any_cause: int = 100, pause: float = 15.0) -> None:
@@ -223,22 +223,22 @@ class Breaker:
         self._same = self._failed = 0
         self.cause = ""
         self.paused_until = -math.inf
-        self.health = Health.GOING
+        self.health = BreakerState.CLOSED
 
-    def answered(self) -> Health:
+    def answered(self) -> BreakerState:
         """Count an attempt that the API answered properly, be it with a rejection or a 429."""
-        if self.health is not Health.STOPPED:
+        if self.health is not BreakerState.OPEN_CIRCUIT:
             self._same = self._failed = 0
-            self.health = Health.GOING
+            self.health = BreakerState.CLOSED
         return self.health
 
-    def failed(self, now: float, started: float, cause: str) -> Health:
+    def failed(self, now: float, started: float, cause: str) -> BreakerState:
         """Count an attempt that failed for a transient cause."""
         match self.health:
-            case Health.GOING:
+            case BreakerState.CLOSED:
                 self._count(now, cause)
-            case Health.PAUSED if started >= self.paused_until:
-                self.health, self.cause = Health.STOPPED, cause
+            case BreakerState.HALF_OPEN if started >= self.paused_until:
+                self.health, self.cause = BreakerState.OPEN_CIRCUIT, cause
             case _:
                 pass  # it was in flight when the pause began, and says nothing new
         return self.health
@@ -248,7 +248,7 @@ class Breaker:
         self._failed += 1
         self.cause = cause
         if self._same >= self._in_a_row or self._failed >= self._any_cause:
-            self.health = Health.PAUSED
+            self.health = BreakerState.HALF_OPEN
             self.paused_until = now + self._pause
 
 

@@ -1,7 +1,7 @@
 """Counts, summary, exit code: what is said about a run as a whole.
 
-Promises: the books balance (the seven outcomes add up to the rows) or a BooksError says that batch is at fault; a
-success is never counted before it is in the journal; equal reasons are told once, with their rows.
+Promises: the books balance (the seven outcomes add up to the rows) or a CountMismatchError says that batch is at
+fault; a success is never counted before it is in the journal; equal reasons are told once, with their rows.
 """
 
 import dataclasses
@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batch.errors import BooksError
-from batch.model import Fate, Outcome, shorten
+from batch.errors import CountMismatchError
+from batch.model import Outcome, RowResult, shorten
 
 MAX_REASONS = 1_000
 SHOWN_ROWS = 5
@@ -61,14 +61,14 @@ class Summary:
         }
 
 
-def check_books(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Outcome, int]) -> None:
-    """Raise BooksError unless the results add up to the rows and agree with the journal."""
+def check_totals(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Outcome, int]) -> None:
+    """Raise CountMismatchError unless the results add up to the rows and agree with the journal."""
     total = sum(outcomes.values())
     told = {outcome: n for outcome, n in outcomes.items() if n and outcome is not Outcome.UNSENT}
     kept = {outcome: n for outcome, n in journal.items() if n and outcome is not Outcome.UNSENT}
     if total != rows or told != kept:
         listed = ", ".join(f"{outcome.value} {n}" for outcome, n in sorted(kept.items())) or "nothing"
-        raise BooksError(
+        raise CountMismatchError(
             f"This is a bug in batch: {rows} rows, but the outcomes add up to {total}, "
             f"and the journal says {listed}. The journal is intact; please report it."
         )
@@ -87,13 +87,13 @@ class Reason:
     """The first cell, as `F17: "ext. 5"`, where there is one."""
 
 
-def group_reasons(fates: Iterable[Fate]) -> tuple[list[Reason], int]:
-    """Group the problems of `fates` by outcome, field and reason, most frequent first; and count those left out."""
+def group_reasons(row_results: Iterable[RowResult]) -> tuple[list[Reason], int]:
+    """Group the problems of `row_results` by outcome, field and reason, most frequent first; count those left out."""
     groups: dict[tuple[Outcome, str, str], Reason] = {}
     left_out = 0
-    for fate in fates:
-        for one in fate.problems:
-            key = (fate.outcome, one.field, one.reason)
+    for row_result in row_results:
+        for one in row_result.problems:
+            key = (row_result.outcome, one.field, one.reason)
             if key not in groups:
                 if len(groups) >= MAX_REASONS:
                     left_out += 1
@@ -102,7 +102,7 @@ def group_reasons(fates: Iterable[Fate]) -> tuple[list[Reason], int]:
             group = groups[key]
             group.count += 1
             if len(group.rows) < SHOWN_ROWS:
-                group.rows.append(fate.row)
+                group.rows.append(row_result.row)
     order = list(Outcome)
     return sorted(groups.values(), key=lambda one: (order.index(one.outcome), -one.count)), left_out
 

@@ -11,8 +11,8 @@ import pytest
 
 from batch.commands.update import update as run_update
 from batch.engine.progress import Preflight, Progress
-from batch.run.finish import Closing
-from batch.run.target import World
+from batch.run.finish import FinishedRun
+from batch.run.target import Environment
 from batch.sandbox import SandboxOptions, SandboxProcess, start
 from batch.settings import Settings
 
@@ -22,7 +22,7 @@ VAYU_2 = "65f000000000000000000002"
 
 
 @dataclass
-class Person:
+class FakeReporter:
     """A watcher: says `answers` in turn (then yes), and remembers what was said."""
 
     answers: list[Any] = field(default_factory=list)
@@ -46,17 +46,17 @@ class Person:
 
 
 @dataclass
-class Office:
+class JobFixture:
     """A folder to work in and a sandbox to work with."""
 
     folder: Path
     sandbox: SandboxProcess
-    person: Person = field(default_factory=Person)
+    person: FakeReporter = field(default_factory=FakeReporter)
     began: int = 0
 
     @property
-    def world(self) -> World:
-        return World(self.sandbox.environment())
+    def environment(self) -> Environment:
+        return Environment(self.sandbox.environment())
 
     def sheet(self, text: str, name: str = "sheet.csv") -> Path:
         path = self.folder / name
@@ -67,8 +67,8 @@ class Office:
         given = {"base_url": self.sandbox.url, "max_per_second": 500.0, "yes": True} | options
         return Settings(input=str(sheet), endpoint=endpoint, **given)
 
-    def update(self, sheet: Path, endpoint: str = DUALENTRY, **options: Any) -> Closing:
-        return run_update(self.settings(sheet, endpoint, **options), self.person, self.world)
+    def update(self, sheet: Path, endpoint: str = DUALENTRY, **options: Any) -> FinishedRun:
+        return run_update(self.settings(sheet, endpoint, **options), self.person, self.environment)
 
     def ledger(self) -> list[dict[str, Any]]:
         """The sandbox's ledger since the test began."""
@@ -86,7 +86,7 @@ class Office:
         return self.sandbox.record(endpoint.partition(".")[0], number)
 
 
-def told(closing: Closing) -> list[tuple[str, str]]:
+def told(closing: FinishedRun) -> list[tuple[str, str]]:
     """The outcome and message of every row."""
     return [(row["outcome"], row["message"] or "") for row in results(closing.folder)]
 
@@ -107,8 +107,8 @@ def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox
 
 
 @pytest.fixture
-def office(shared_sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Office:
+def office(shared_sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobFixture:
     """An office whose records are as they were at the beginning."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     shared_sandbox.reset()
-    return Office(tmp_path, shared_sandbox, began=len(shared_sandbox.read_ledger()))
+    return JobFixture(tmp_path, shared_sandbox, began=len(shared_sandbox.read_ledger()))

@@ -9,7 +9,7 @@ from batch.commands.update import Declined
 from batch.engine import write
 from batch.engine.guards import TooManyClearsError
 from batch.engine.progress import CANARY
-from tests.job_world import Office, Person, office, shared_sandbox, summary, told
+from tests.job_world import FakeReporter, JobFixture, office, shared_sandbox, summary, told
 
 __all__ = ["office", "shared_sandbox"]
 
@@ -32,7 +32,7 @@ def names(rows: int) -> str:
 # -- clears ---------------------------------------------------------------------------------------------------------
 
 
-def test_too_many_clears(office: Office) -> None:
+def test_too_many_clears(office: JobFixture) -> None:
     """More than 20 % of the rows clearing a field is refused where nobody can be asked, and nothing is left behind."""
     with pytest.raises(TooManyClearsError) as caught:
         office.update(office.sheet(clearing(40, 12)))
@@ -48,7 +48,7 @@ def test_too_many_clears(office: Office) -> None:
 @pytest.mark.parametrize(
     ("rows", "clears", "limit"), [(3, 1, None), (40, 9, None), (40, 8, None), (60, 12, None), (40, 40, "100%")]
 )
-def test_enough_clears(office: Office, rows: int, clears: int, limit: str | None) -> None:
+def test_enough_clears(office: JobFixture, rows: int, clears: int, limit: str | None) -> None:
     """A few clears, a fifth of the rows, and what --max-clears allows are sent."""
     closing = office.update(office.sheet(clearing(rows, clears)), max_clears=limit)
     assert 0 == closing.summary.exit_code
@@ -57,23 +57,23 @@ def test_enough_clears(office: Office, rows: int, clears: int, limit: str | None
 @pytest.mark.parametrize(
     ("limit", "reason"), [("0", "1 of 3 rows (33%)"), ("30%", "1 of 3 rows (33%)"), ("2", "3 of 3 rows (100%)")]
 )
-def test_own_limit(office: Office, limit: str, reason: str) -> None:
+def test_own_limit(office: JobFixture, limit: str, reason: str) -> None:
     """A limit of one's own counts from the first cell on."""
     with pytest.raises(TooManyClearsError, match=re.escape(f"phone would be cleared on {reason}")):
         office.update(office.sheet(clearing(3, int(reason[0]))), max_clears=limit)
 
 
-def test_asked_about_clears(office: Office) -> None:
+def test_asked_about_clears(office: JobFixture) -> None:
     """Who can be asked is shown the excess, and may send it."""
-    office.person = Person(can_ask=True)
+    office.person = FakeReporter(can_ask=True)
     closing = office.update(office.sheet(clearing(20, 20)))
     assert ("phone would be cleared on 20 of 20 rows (100%)",) == office.person.asked[0].excesses
     assert 0 == closing.summary.exit_code
 
 
-def test_declined_clears(office: Office) -> None:
+def test_declined_clears(office: JobFixture) -> None:
     """Who says no leaves nothing behind."""
-    office.person = Person(answers=[False], can_ask=True)
+    office.person = FakeReporter(answers=[False], can_ask=True)
     with pytest.raises(Declined):
         office.update(office.sheet(clearing(20, 20)))
     assert [] == office.writes()
@@ -82,7 +82,7 @@ def test_declined_clears(office: Office) -> None:
 # -- canary ---------------------------------------------------------------------------------------------------------
 
 
-def test_canary_holds(office: Office) -> None:
+def test_canary_holds(office: JobFixture) -> None:
     """When the first few hold, the rest follows, and each of the first was read back."""
     closing = office.update(office.sheet(names(20)), canary=3)
     assert 0 == closing.summary.exit_code
@@ -99,7 +99,7 @@ def test_canary_holds(office: Office) -> None:
         ("approval=id:10002", None, {"updated": 3, "unsent": 17}),
     ],
 )
-def test_canary_fails(office: Office, fault: str, why: str | None, outcomes: dict[str, int], shows: Any) -> None:
+def test_canary_fails(office: JobFixture, fault: str, why: str | None, outcomes: dict[str, int], shows: Any) -> None:
     """When one of the first few does not hold, the rest is not sent, and the row is named."""
     office.sandbox.set_faults(fault)
     closing = office.update(office.sheet(names(20)), canary=3)
@@ -119,7 +119,7 @@ def shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,))
 
 
-def test_canary_again(office: Office) -> None:
+def test_canary_again(office: JobFixture) -> None:
     """The same command goes on where the canary stopped."""
     office.sandbox.set_faults("success-false=id:10002")
     sheet = office.sheet(names(6))
@@ -129,16 +129,16 @@ def test_canary_again(office: Office) -> None:
     assert ["updated", "rejected", "updated", "updated", "updated", "updated"] == [one for one, _ in told(closing)]
 
 
-def test_canary_by_answer(office: Office) -> None:
+def test_canary_by_answer(office: JobFixture) -> None:
     """Who answers with c sends the first ten first."""
-    office.person = Person(answers=[CANARY], can_ask=True)
+    office.person = FakeReporter(answers=[CANARY], can_ask=True)
     office.sandbox.set_faults("success-false=id:10001")
     closing = office.update(office.sheet(names(20)))
     assert 10 == len(office.writes())
     assert "did not hold" in (closing.summary.stopped or "")
 
 
-def test_canary_larger_than_the_sheet(office: Office) -> None:
+def test_canary_larger_than_the_sheet(office: JobFixture) -> None:
     """A canary may be the whole sheet."""
     closing = office.update(office.sheet(names(2)), canary=10)
     assert [("updated", ""), ("updated", "")] == told(closing)

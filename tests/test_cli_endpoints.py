@@ -45,7 +45,11 @@ def test_page(offline: Shell, name: str) -> None:
     assert (0, "", first) == (ended.code, ended.err, lines[0])
     assert last.splitlines() == lines[-4:]
     assert ["FIELD", "CLEAR", "SPACES", "LIMITS", "ALSO", "CALLED"] == lines[2].split()
-    fields = ["id", *(field.name for field in ENDPOINTS[name].fields), *(one for one, _ in ENDPOINTS[name].families)]
+    fields = [
+        "id",
+        *(field.name for field in ENDPOINTS[name].fields),
+        *(one for one, _ in ENDPOINTS[name].dynamic_fields),
+    ]
     assert fields == [line.split()[0] for line in lines[3:-5]]
 
 

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from batch.errors import InputError
-from batch.number_date_formats import Convention, Kind
+from batch.number_date_formats import DetectedFormat, Kind
 from tests.shell import DUALENTRY, Shell
 
 LIMIT, RENEWAL = "custom_fields.Limit:number", "custom_fields.Renewal:date"
 
 
-def way(kind: Kind, *texts: str) -> str | None:
+def notation(kind: Kind, *texts: str) -> str | None:
     """The way of a column with these texts, from row 2 on."""
-    convention = Convention(kind)
+    convention = DetectedFormat(kind)
     convention.feed(enumerate(texts, 2))
-    return convention.way('f.csv, column "X"')
+    return convention.notation('f.csv, column "X"')
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def way(kind: Kind, *texts: str) -> str | None:
 )
 def test_told_by_the_others(kind: Kind, texts: tuple[str, ...], expected: str | None) -> None:
     """One cell that can be read in one way only tells how the others are written."""
-    assert expected == way(kind, *texts)
+    assert expected == notation(kind, *texts)
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_told_by_the_others(kind: Kind, texts: tuple[str, ...], expected: str | 
 def test_refused(kind: Kind, texts: tuple[str, ...], expected: str) -> None:
     """A column that nothing tells, or that contradicts itself, is refused with both readings."""
     with pytest.raises(InputError) as refused:
-        way(kind, *texts)
+        notation(kind, *texts)
     assert expected == str(refused.value)
 
 
 def test_other_separators_tell_nothing() -> None:
     """A date with points says nothing of one with slashes."""
     with pytest.raises(InputError, match=r'"4/3/2026" .row 3. may mean 2026-03-04 .the day first. or 2026-04-03'):
-        way("date", "13.04.2026", "4/3/2026")
+        notation("date", "13.04.2026", "4/3/2026")
 
 
 def test_told_how_it_was_read() -> None:
     """Where a cell decided how others are read, it is said which."""
-    convention = Convention("date")
+    convention = DetectedFormat("date")
     convention.feed([(2, "03/04/2026"), (3, "13/04/2026")])
     assert 'is read with the day first, as "13/04/2026" in row 3 tells' == convention.note
 

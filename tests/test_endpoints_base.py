@@ -18,9 +18,9 @@ from batch.endpoints.base import (
     same_value,
     split_kind,
 )
-from batch.endpoints.cells import Reading
+from batch.endpoints.cells import ParseOptions
 from batch.endpoints.errors import generic_refusals, refusal_text
-from batch.http import Reply
+from batch.http import ApiResponse
 from batch.http.url import is_exact
 
 EVERY = [kind() for kind in ENDPOINTS.values()]
@@ -65,9 +65,9 @@ def test_any_id(endpoint: Endpoint, record_id: str) -> None:
     """An id that is let through leaves as exactly one segment of the path; every other gets a reason."""
     reason = endpoint.id_problem(record_id)
     if reason is None:
-        for call in (endpoint.write(record_id, {}, None), endpoint.read_one(record_id)):
-            assert is_exact(call.path)
-            assert record_id in call.path.split("/")
+        for request in (endpoint.write(record_id, {}, None), endpoint.read_one(record_id)):
+            assert is_exact(request.path)
+            assert record_id in request.path.split("/")
     else:
         assert reason == reason.strip()
         assert reason.startswith(("is ", "begins "))
@@ -93,8 +93,8 @@ def test_any_record(endpoint: Endpoint, shown: Any) -> None:
 
 def test_copies(endpoint: Endpoint) -> None:
     """Definitions and reading are given to copies; the endpoint itself stays as it is."""
-    twin = endpoint.read_as(Reading(",", "dmy"))
-    assert (Reading(), Reading(",", "dmy")) == (endpoint.reading, twin.reading)
+    twin = endpoint.read_as(ParseOptions(",", "dmy"))
+    assert (ParseOptions(), ParseOptions(",", "dmy")) == (endpoint.parse_options, twin.parse_options)
     assert type(endpoint) is type(twin)
 
 
@@ -202,4 +202,4 @@ def test_any_generic_refusal(data: Any) -> None:
 
 def test_refusal_text_is_short() -> None:
     """An answer without a known shape is quoted, but not all of it."""
-    assert len(refusal_text(Reply(400, body=b"x" * 10_000))) < 340
+    assert len(refusal_text(ApiResponse(400, body=b"x" * 10_000))) < 340

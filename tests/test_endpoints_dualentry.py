@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from batch.endpoints.base import MISSING, ConflictError, Definition, UnreadableReplyError
+from batch.endpoints.base import MISSING, ConflictError, CustomField, UnreadableReplyError
 from batch.endpoints.dualentry import DualEntryCustomers
-from batch.http import Call, Reply
+from batch.http import ApiRequest, ApiResponse
 from batch.ratelimit import Bucket
 
 ENDPOINT = DualEntryCustomers()
@@ -34,8 +34,8 @@ ANY_JSON = st.recursive(
 )
 
 
-def reply(body: Any, status: int = 422) -> Reply:
-    return Reply(status, body=body if isinstance(body, bytes) else json.dumps(body).encode())
+def response(body: Any, status: int = 422) -> ApiResponse:
+    return ApiResponse(status, body=body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
 def fits(name: str, cell: str) -> bool:
@@ -47,7 +47,7 @@ def fits(name: str, cell: str) -> bool:
         return False
 
 
-def named(header: str, *definitions: Definition) -> str | None:
+def named(header: str, *definitions: CustomField) -> str | None:
     field = DualEntryCustomers(definitions=definitions).field_named(header)
     return field and field.name
 
@@ -56,7 +56,7 @@ def test_operation() -> None:
     """PATCH at the documented host, under both documented buckets, with idempotency keys."""
     assert ("PATCH", "https://api.dualentry.com") == (ENDPOINT.method, ENDPOINT.base_url)
     assert (Bucket(50, 5), Bucket(10, 1)) == (ENDPOINT.limits.total, ENDPOINT.limits.per_route)
-    assert (True, False) == (ENDPOINT.has_idempotency_keys, ENDPOINT.writes_whole)
+    assert (True, False) == (ENDPOINT.has_idempotency_keys, ENDPOINT.needs_full_body)
 
 
 def test_fields() -> None:
@@ -126,10 +126,10 @@ def test_custom_field_headers(header: str, name: str | None) -> None:
 
 def test_custom_field_by_another_spelling() -> None:
     """A known custom field is found whatever the header's case, under its own name; an exact name goes first."""
-    tier, other = Definition("Tier", "text", 1), Definition("Net: number", "text", 2)
+    tier, other = CustomField("Tier", "text", 1), CustomField("Net: number", "text", 2)
     assert "custom_fields.Tier" == named("custom_fields.tier", tier, other)
     assert "custom_fields.Net: number" == named("custom_fields.Net: number", tier, other)
-    assert "custom_fields.TIER" == named("custom_fields.TIER", tier, Definition("tier", "text", 3))
+    assert "custom_fields.TIER" == named("custom_fields.TIER", tier, CustomField("tier", "text", 3))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_custom_field_by_another_spelling() -> None:
 )
 def test_custom_field_kinds(kind: str, cell: str, value: Any) -> None:
     """A custom field's cells are typed by its definition, whether it is named by name or by id."""
-    endpoint = DualEntryCustomers(definitions=[Definition("X", kind, 42, ("Gold", "Silver"))])
+    endpoint = DualEntryCustomers(definitions=[CustomField("X", kind, 42, ("Gold", "Silver"))])
     fields = [endpoint.field_named("custom_fields.X"), endpoint.field_named("custom_fields[42]")]
     assert [value, value] == [TypeAdapter(one.type).validate_python(cell) for one in fields if one]
 
@@ -215,15 +215,15 @@ def test_incomplete_address() -> None:
     """Without the current record, an address needs its three required parts."""
     reason = "needs full_address.street, full_address.postal_code in the same row (an address is replaced whole)"
     fields = {"full_address.city": "Bonn", "shipping_address": None}
-    assert [("full_address.city", reason)] == ENDPOINT.conflicts(fields, is_completed=False)
-    assert [] == ENDPOINT.conflicts(fields, is_completed=True)
+    assert [("full_address.city", reason)] == ENDPOINT.conflicts(fields, reads_before_write=False)
+    assert [] == ENDPOINT.conflicts(fields, reads_before_write=True)
 
 
 def test_cleared_and_set() -> None:
     """An address cannot be cleared and set at once; custom fields that begin alike have nothing to do with it."""
     fields = {"full_address": None, "full_address.city": "Bonn", "custom_fields.A": None, "custom_fields.A.B": "x"}
     reason = 'cannot be changed while "full_address" is cleared for the same customer'
-    assert [("full_address.city", reason)] == ENDPOINT.conflicts(fields, is_completed=True)
+    assert [("full_address.city", reason)] == ENDPOINT.conflicts(fields, reads_before_write=True)
 
 
 def test_body() -> None:
@@ -269,9 +269,13 @@ def test_address_that_cannot_be_completed(current: Any) -> None:
 def test_write() -> None:
     """The write has the trailing slash, the body as JSON, and the key in its header."""
     key = str(uuid.uuid4())
-    call = ENDPOINT.write("42", {"name": "Bölt"}, key)
-    assert ("PATCH", "/public/v2/customers/42/", '{"name":"Bölt"}'.encode()) == (call.method, call.path, call.content)
-    assert key == call.headers["Idempotency-Key"]
+    request = ENDPOINT.write("42", {"name": "Bölt"}, key)
+    assert ("PATCH", "/public/v2/customers/42/", '{"name":"Bölt"}'.encode()) == (
+        request.method,
+        request.path,
+        request.content,
+    )
+    assert key == request.headers["Idempotency-Key"]
 
 
 @pytest.mark.parametrize(
@@ -287,8 +291,8 @@ def test_broken_key(key: str) -> None:
 def test_read() -> None:
     """Up to 100 customers are listed by id, in a stable order."""
     expected = (("limit", "100"), ("ordering", "id"), ("id", "1"), ("id", "2"))
-    call = ENDPOINT.read(["1", "2"])
-    assert ("GET", "/public/v2/customers/", expected) == (call.method, call.path, call.query)
+    request = ENDPOINT.read(["1", "2"])
+    assert ("GET", "/public/v2/customers/", expected) == (request.method, request.path, request.query)
 
 
 def test_read_one_and_find() -> None:
@@ -300,14 +304,14 @@ def test_read_one_and_find() -> None:
 @pytest.mark.parametrize("body", [{"items": [{"id": 1}], "count": 1}, [{"id": 1}], {"id": 1}])
 def test_records(body: Any) -> None:
     """Records are read from a wrapped list, a bare one, and a single customer."""
-    assert [{"id": 1}] == ENDPOINT.records(reply(body, 200))
+    assert [{"id": 1}] == ENDPOINT.parse_records(response(body, 200))
 
 
 @pytest.mark.parametrize("body", [b"", b"x", {"success": True}, [1], {"items": [{}]}, 5, None])
 def test_no_records(body: Any) -> None:
     """An answer without customers says so instead of being taken for an empty list."""
     with pytest.raises(UnreadableReplyError, match="the answer holds no customer"):
-        ENDPOINT.records(reply(body, 200))
+        ENDPOINT.parse_records(response(body, 200))
 
 
 def items(*pairs: tuple[int, str, Any]) -> dict[str, Any]:
@@ -378,29 +382,29 @@ DEFINED = {
 def test_definitions(wrap: Any) -> None:
     """Definitions are read from a wrapped or a bare list; those of other records and retired ones are left out."""
     others = [{**DEFINED, "applies_to": [{"type": "invoice"}]}, {**DEFINED, "is_active": False}, {"id": 8}, "x", None]
-    found = ENDPOINT.read_definitions(reply(wrap([DEFINED, *others]), 200))
-    assert [Definition("Tier", "single_select", 7, ("Gold",))] == found
+    found = ENDPOINT.parse_definitions(response(wrap([DEFINED, *others]), 200))
+    assert [CustomField("Tier", "single_select", 7, ("Gold",))] == found
 
 
 def test_options_as_objects() -> None:
     """Options are read as texts or as objects with a value or a name."""
     options = [{"value": "Gold"}, {"name": "Silver"}, "Tin", 5]
-    found = ENDPOINT.read_definitions(reply([{**DEFINED, "options": options}], 200))
+    found = ENDPOINT.parse_definitions(response([{**DEFINED, "options": options}], 200))
     assert ("Gold", "Silver", "Tin") == found[0].options
 
 
 @given(ANY_JSON | st.binary())
 def test_any_definitions(body: Any) -> None:
     """Whatever the answer is, reading definitions never fails."""
-    assert isinstance(ENDPOINT.read_definitions(reply(body)), list)
+    assert isinstance(ENDPOINT.parse_definitions(response(body)), list)
 
 
 @pytest.mark.parametrize("value", [5, "x", {"a": 1}, None, [[1]]])
 def test_odd_definitions(value: Any) -> None:
     """Definitions whose parts have another type than documented are read as far as they go."""
-    found = ENDPOINT.read_definitions(reply({"items": [{**DEFINED, "options": value}], "count": value}, 200))
+    found = ENDPOINT.parse_definitions(response({"items": [{**DEFINED, "options": value}], "count": value}, 200))
     assert [()] == [one.options for one in found]
-    assert [] == ENDPOINT.read_definitions(reply({"items": value}, 200))
+    assert [] == ENDPOINT.parse_definitions(response({"items": value}, 200))
 
 
 @pytest.mark.parametrize(
@@ -427,13 +431,13 @@ def test_odd_definitions(value: Any) -> None:
 )
 def test_refusals(body: Any, expected: list[tuple[str, str]]) -> None:
     """Every known shape of an error answer is read as field and message, and nothing in it is obeyed."""
-    assert expected == ENDPOINT.refusals(reply(body))
+    assert expected == ENDPOINT.parse_error(response(body))
 
 
 @given(ANY_JSON | st.binary() | st.fixed_dictionaries({"errors": ANY_JSON}))
 def test_any_refusal(body: Any) -> None:
     """Whatever the answer is, there is a reason in words, and not too much of it."""
-    found = ENDPOINT.refusals(reply(body))
+    found = ENDPOINT.parse_error(response(body))
     assert 1 <= len(found) <= 50
     assert all(isinstance(name, str) and len(message) <= 5000 for name, message in found)
 
@@ -443,11 +447,11 @@ def test_deep_and_wide_refusal() -> None:
     deep: Any = "x"
     for _ in range(150):
         deep = {"a": [deep]}
-    assert [("", "the API answered 422: " + " ".join(json.dumps({"errors": deep})[:300].split()))] == ENDPOINT.refusals(
-        reply({"errors": deep})
-    )
+    assert [
+        ("", "the API answered 422: " + " ".join(json.dumps({"errors": deep})[:300].split()))
+    ] == ENDPOINT.parse_error(response({"errors": deep}))
     wide = {"errors": {str(number): ["m" * 1000] * 60 for number in range(60)}}
-    assert (50, 500) == (len(ENDPOINT.refusals(reply(wide))), len(ENDPOINT.refusals(reply(wide))[0][1]))
+    assert (50, 500) == (len(ENDPOINT.parse_error(response(wide))), len(ENDPOINT.parse_error(response(wide))[0][1]))
 
 
 @pytest.mark.parametrize(
@@ -456,11 +460,11 @@ def test_deep_and_wide_refusal() -> None:
 )
 def test_pending(status: Any, said: str) -> None:
     """An update that waits for approval says so."""
-    assert said == ENDPOINT.pending({"id": 1, "approval_status": status})
+    assert said == ENDPOINT.pending_note({"id": 1, "approval_status": status})
 
 
-async def never(call: Call) -> Reply:
-    raise AssertionError(call)
+async def never(request: ApiRequest) -> ApiResponse:
+    raise AssertionError(request)
 
 
 @pytest.mark.anyio

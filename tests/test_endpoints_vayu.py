@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from trio.testing import MockClock
 
-from batch.endpoints.base import MISSING, Account, ConflictError, Definition, UnreadableReplyError
+from batch.endpoints.base import MISSING, Account, ConflictError, CustomField, UnreadableReplyError
 from batch.endpoints.vayu import VayuCustomers
 from batch.endpoints.vayu_account import life_left
 from batch.errors import StoppedError
-from batch.http import Call, Kind, Lost, Reply
+from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure
 from batch.ratelimit import Bucket
 
 ENDPOINT, SPARSE = VayuCustomers(), VayuCustomers(is_sparse=True)
@@ -63,8 +63,8 @@ ANY_JSON = st.recursive(
 )
 
 
-def reply(body: Any, status: int = 400) -> Reply:
-    return Reply(status, body=body if isinstance(body, bytes) else json.dumps(body).encode())
+def response(body: Any, status: int = 400) -> ApiResponse:
+    return ApiResponse(status, body=body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
 def read(name: str, cell: str) -> Any:
@@ -76,7 +76,7 @@ def read(name: str, cell: str) -> Any:
         return ValueError
 
 
-def named(header: str, *definitions: Definition) -> str | None:
+def named(header: str, *definitions: CustomField) -> str | None:
     field = VayuCustomers(definitions=definitions).field_named(header)
     return field and field.name
 
@@ -85,7 +85,7 @@ def test_operation() -> None:
     """PUT at the maker's own host, 500 a second with bursts of 100, the whole record unless `sparse`."""
     assert ("PUT", "https://connect.withvayu.com") == (ENDPOINT.method, ENDPOINT.base_url)
     assert (Bucket(100, 500), None) == (ENDPOINT.limits.total, ENDPOINT.limits.per_route)
-    assert (True, False, False) == (ENDPOINT.writes_whole, SPARSE.writes_whole, ENDPOINT.has_idempotency_keys)
+    assert (True, False, False) == (ENDPOINT.needs_full_body, SPARSE.needs_full_body, ENDPOINT.has_idempotency_keys)
 
 
 def test_fields() -> None:
@@ -177,7 +177,7 @@ def test_families(header: str, name: str | None) -> None:
 
 def test_custom_field_by_another_spelling() -> None:
     """A known custom field is found in any case, and a definition goes before the header's suffix."""
-    tier = Definition("Tier", "Enum", options=("Gold", "Tin"))
+    tier = CustomField("Tier", "Enum", options=("Gold", "Tin"))
     found = VayuCustomers(definitions=[tier]).field_named("customfields.TIER:number")
     assert found
     assert ("customFields.Tier", "Gold") == (found.name, TypeAdapter(found.type).validate_python("gold"))
@@ -225,8 +225,8 @@ def test_part_without_current(name: str, what: str) -> None:
     """Sent alone, a part would wipe what is beside it; so the current record must be read."""
     expected = [(name, f"needs the current {what} (leave out --no-compare)")]
     assert (expected, []) == (
-        SPARSE.conflicts({name: "x", "name": "y"}, is_completed=False),
-        SPARSE.conflicts({name: "x", "name": "y"}, is_completed=True),
+        SPARSE.conflicts({name: "x", "name": "y"}, reads_before_write=False),
+        SPARSE.conflicts({name: "x", "name": "y"}, reads_before_write=True),
     )
 
 
@@ -277,7 +277,7 @@ def test_overlay(endpoint: VayuCustomers, fields: Any, changed: Any) -> None:
 )
 def test_new_custom_field(name: str, value: Any, value_type: str) -> None:
     """A custom field that the customer does not have yet gets the type of its definition, header or value."""
-    endpoint = VayuCustomers(definitions=[Definition("Known", "Enum")])
+    endpoint = VayuCustomers(definitions=[CustomField("Known", "Enum")])
     item = endpoint.body({name: value}, {"customFields": []})["customFields"][0]
     expected = {"vayuCustomFieldName": name.split(".")[1].split(":")[0], "valueType": value_type, "value": value}
     assert expected == item
@@ -302,21 +302,21 @@ def test_too_large() -> None:
 
 def test_write() -> None:
     """The body goes as it is, not wrapped."""
-    call = ENDPOINT.write(ID, {"name": "Bölt"}, None)
-    assert ("PUT", f"/customers/{ID}", '{"name":"Bölt"}'.encode()) == (call.method, call.path, call.content)
+    request = ENDPOINT.write(ID, {"name": "Bölt"}, None)
+    assert ("PUT", f"/customers/{ID}", '{"name":"Bölt"}'.encode()) == (request.method, request.path, request.content)
 
 
 @pytest.mark.parametrize("body", [{"customers": [CURRENT]}, {"customer": CURRENT}, CURRENT])
 def test_records(body: Any) -> None:
     """Customers are read from a list, wrapped and bare."""
-    assert [CURRENT] == ENDPOINT.records(reply(body, 200))
+    assert [CURRENT] == ENDPOINT.parse_records(response(body, 200))
 
 
 @pytest.mark.parametrize("body", [b"", {}, {"customer": None}, {"customers": [1]}, {"customers": "x"}, [CURRENT], 5])
 def test_no_records(body: Any) -> None:
     """An answer without customers says so."""
     with pytest.raises(UnreadableReplyError, match="the answer holds no customer"):
-        ENDPOINT.records(reply(body, 200))
+        ENDPOINT.parse_records(response(body, 200))
 
 
 @pytest.mark.parametrize(
@@ -355,15 +355,15 @@ def test_custom_values_as_text(wanted: Any, current: Any, is_same: bool) -> None
 def test_definitions(wrap: Callable[[Any], Any]) -> None:
     """Definitions are read however the list is wrapped, without those of other records."""
     tier = {"vayuCustomFieldName": "Tier", "valueType": "Enum", "options": ["Gold", 5]}
-    found = ENDPOINT.read_definitions(reply(wrap([tier, {**tier, "vayuEntity": "Invoice"}, {"id": 1}, 7]), 200))
-    assert [Definition("Tier", "Enum", None, ("Gold",))] == found
+    found = ENDPOINT.parse_definitions(response(wrap([tier, {**tier, "vayuEntity": "Invoice"}, {"id": 1}, 7]), 200))
+    assert [CustomField("Tier", "Enum", None, ("Gold",))] == found
 
 
 @given(ANY_JSON | st.binary())
 def test_any_answer(body: Any) -> None:
     """Whatever the answer is, reading definitions and errors never fails, and a reason comes out."""
-    assert isinstance(ENDPOINT.read_definitions(reply(body)), list)
-    assert 1 <= len(ENDPOINT.refusals(reply(body))) <= 50
+    assert isinstance(ENDPOINT.parse_definitions(response(body)), list)
+    assert 1 <= len(ENDPOINT.parse_error(response(body))) <= 50
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_any_answer(body: Any) -> None:
 )
 def test_refusals(body: Any, expected: list[tuple[str, str]]) -> None:
     """Errors are read with one parameter, with several, and from the gateway."""
-    assert expected == ENDPOINT.refusals(reply(body))
+    assert expected == ENDPOINT.parse_error(response(body))
 
 
 # -- the account ----------------------------------------------------------------------------------------------------
@@ -400,13 +400,13 @@ class Maker:
     """The maker's log-in: gives tokens in turn, and counts."""
 
     def __init__(self, tokens: Iterator[Any]) -> None:
-        self.tokens, self.calls = tokens, []  # type: ignore[var-annotated]  # of Call
+        self.tokens, self.calls = tokens, []  # type: ignore[var-annotated]  # of ApiRequest
 
-    async def send(self, call: Call) -> Reply | Lost:
-        self.calls.append(call)
+    async def send(self, request: ApiRequest) -> ApiResponse | RequestFailure:
+        self.calls.append(request)
         await anyio.sleep(0.1)
         answer = next(self.tokens)
-        return answer if isinstance(answer, Reply | Lost) else reply({"accessToken": answer}, 200)
+        return answer if isinstance(answer, ApiResponse | RequestFailure) else response({"accessToken": answer}, 200)
 
 
 class Clock:
@@ -502,13 +502,16 @@ NO_LOG_IN = "Logging in to Vayu did not work: "
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (reply({"code": "x"}, 401), "Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard."),
-        (reply({}, 400), "Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard."),
-        (reply({}, 200), NO_LOG_IN + "it answered 200 without a token."),
-        (reply(b"<html>", 302), NO_LOG_IN + "it answered 302 without a token."),
-        (reply({"accessToken": "a b\r\nX: y"}, 200), NO_LOG_IN + "it answered 200 without a token."),
-        (reply({"accessToken": ["x"]}, 200), NO_LOG_IN + "it answered 200 without a token."),
-        (Lost("no", "the connection was refused", Kind.REFUSED), NO_LOG_IN + "the connection was refused."),
+        (response({"code": "x"}, 401), "Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard."),
+        (response({}, 400), "Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard."),
+        (response({}, 200), NO_LOG_IN + "it answered 200 without a token."),
+        (response(b"<html>", 302), NO_LOG_IN + "it answered 302 without a token."),
+        (response({"accessToken": "a b\r\nX: y"}, 200), NO_LOG_IN + "it answered 200 without a token."),
+        (response({"accessToken": ["x"]}, 200), NO_LOG_IN + "it answered 200 without a token."),
+        (
+            RequestFailure("no", "the connection was refused", FailureKind.REFUSED),
+            NO_LOG_IN + "the connection was refused.",
+        ),
     ],
 )
 async def test_no_log_in(answer: Any, expected: str) -> None:

@@ -36,7 +36,7 @@ def test_every_error_has_its_exit_code() -> None:
         "StoppedError": 3,
         "BusyError": 5,
         "JournalError": 3,
-        "BooksError": 4,
+        "CountMismatchError": 4,
     }
     assert expected == {name: kind.exit_code for name, kind in KINDS.items()}
 

@@ -8,10 +8,10 @@ import pytest
 import trio
 
 from batch.commands.update import update
-from batch.run.finish import Closing
-from batch.run.target import World
+from batch.run.finish import FinishedRun
+from batch.run.target import Environment
 from batch.settings import Settings
-from tests.job_world import Person, told
+from tests.job_world import FakeReporter, told
 from tests.virtual import KEY, run_on_virtual_clock
 
 ROWS = 10_000
@@ -25,8 +25,8 @@ class Records:
         self.names = {number: f"N {number}" for number in range(1, ROWS + 1)}
         self.asked: list[tuple[float, str]] = []
 
-    def world(self) -> World:
-        return World(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(self.answer))
+    def environment(self) -> Environment:
+        return Environment(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(self.answer))
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append((trio.current_time(), request.method))
@@ -48,42 +48,42 @@ class Records:
         return self.asked[-1][0] - self.asked[0][0]
 
 
-def send(folder: Path, api: Records, *, compare: bool) -> Closing:
+def send(folder: Path, api: Records, *, compare: bool) -> FinishedRun:
     every = ROWS // DIFFERING
     lines = [f"{n},{'New' if n % every == 0 and n // every <= DIFFERING else 'N'} {n}" for n in range(1, ROWS + 1)]
     sheet = folder / "sheet.csv"
     sheet.write_text("\n".join(["id,name", *lines, ""]))
     settings = Settings(input=str(sheet), endpoint="dualentry.customers", compare=compare, yes=True)
-    return update(settings, Person(), api.world())
+    return update(settings, FakeReporter(), api.environment())
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Records, Closing]:
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Records, FinishedRun]:
     api = Records()
     return api, send(tmp_path_factory.mktemp("compared"), api, compare=True)
 
 
-def test_only_what_differs(compared: tuple[Records, Closing]) -> None:
+def test_only_what_differs(compared: tuple[Records, FinishedRun]) -> None:
     """A sheet of 10,000 rows of which 3 % differ takes 100 reads and 300 writes."""
     api, closing = compared
     assert (ROWS // 100, DIFFERING) == (len(api.times("GET")), len(api.times("PATCH")))
     assert DIFFERING == [outcome for outcome, _ in told(closing)].count("updated")
 
 
-def test_a_twentieth_of_the_time(compared: tuple[Records, Closing]) -> None:
+def test_a_twentieth_of_the_time(compared: tuple[Records, FinishedRun]) -> None:
     """It takes at most a twentieth of what sending all takes at the documented limit: 10 at once, then 1 a second."""
     api, _ = compared
     assert api.seconds <= (ROWS - 10) / 1.0 / 20
 
 
-def test_reading_beside_sending(compared: tuple[Records, Closing]) -> None:
+def test_reading_beside_sending(compared: tuple[Records, FinishedRun]) -> None:
     """The first write leaves long before the last read."""
     api, _ = compared
     assert api.times("PATCH")[0] < 0.1 * api.times("GET")[-1]
 
 
 @pytest.mark.long
-def test_sending_all(tmp_path: Path, compared: tuple[Records, Closing]) -> None:
+def test_sending_all(tmp_path: Path, compared: tuple[Records, FinishedRun]) -> None:
     """The twentieth holds against a run that really sends all."""
     api = Records()
     send(tmp_path, api, compare=False)

@@ -5,19 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.csv_injection import guarded, unguarded
+from batch.csv_injection import escape_formula, unescape_formula
 
 TEXTS = st.text() | st.text(alphabet="'=@+-\t\r\n 1a(.)/,", max_size=8)
 
 
 def guard(text: str) -> str:
     """Guard one text."""
-    return str(pl.DataFrame({"x": [text]}).select(guarded(pl.col("x"))).item())
+    return str(pl.DataFrame({"x": [text]}).select(escape_formula(pl.col("x"))).item())
 
 
 def unguard(text: str) -> str:
     """Undo the guard of one text."""
-    return str(pl.DataFrame({"x": [text]}).select(unguarded(pl.col("x"))).item())
+    return str(pl.DataFrame({"x": [text]}).select(unescape_formula(pl.col("x"))).item())
 
 
 @given(TEXTS)
@@ -75,4 +75,4 @@ def test_left_alone(text: str) -> None:
 def test_null_stays_null() -> None:
     """A blank cell stays blank."""
     frame = pl.DataFrame({"x": [None, "=1"]}, schema={"x": pl.String})
-    assert [None, "'=1"] == frame.select(guarded(pl.col("x"))).to_series().to_list()
+    assert [None, "'=1"] == frame.select(escape_formula(pl.col("x"))).to_series().to_list()

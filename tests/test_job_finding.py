@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from batch.commands.update import update as run_update
-from batch.run.finish import Closing
+from batch.run.finish import FinishedRun
 from batch.settings import Settings
-from tests.job_world import Person, told
+from tests.job_world import FakeReporter, told
 from tests.virtual import Lists
 
 
-def update(lists: Lists, folder: Path, keys: list[str], **options: Any) -> Closing:
+def update(lists: Lists, folder: Path, keys: list[str], **options: Any) -> FinishedRun:
     """Give the customers with these keys a name each."""
     sheet = folder / "sheet.csv"
     sheet.write_text("unique_id,name\n" + "".join(f"{key},New\n" for key in keys), encoding="utf-8")
     settings = Settings(input=str(sheet), endpoint="dualentry.customers", key="unique_id", **options)
-    return run_update(settings, Person(), lists.world())
+    return run_update(settings, FakeReporter(), lists.environment())
 
 
 @pytest.fixture(autouse=True)

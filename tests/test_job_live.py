@@ -9,10 +9,10 @@ import pytest
 import trio
 
 from batch.commands.update import update as run_update
-from batch.run.finish import Closing
-from batch.run.target import World
+from batch.run.finish import FinishedRun
+from batch.run.target import Environment
 from batch.settings import Settings
-from tests.job_world import DUALENTRY, Person
+from tests.job_world import DUALENTRY, FakeReporter
 from tests.virtual import KEY, Lists, run_on_virtual_clock
 
 Answer = Callable[[httpx.Request], Any]
@@ -23,22 +23,22 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def update(tmp_path: Path, rows: int, world: World, **options: Any) -> Closing:
+def update(tmp_path: Path, rows: int, environment: Environment, **options: Any) -> FinishedRun:
     """Change the names of so many customers."""
     sheet = tmp_path / "sheet.csv"
     sheet.write_text("id,name\n" + "".join(f"{n},New {n}\n" for n in range(1, rows + 1)))
     given = {"base_url": "https://api.test", "max_per_second": 1e5, "yes": True} | options
-    return run_update(Settings(input=str(sheet), endpoint=DUALENTRY, **given), Person(), world)
+    return run_update(Settings(input=str(sheet), endpoint=DUALENTRY, **given), FakeReporter(), environment)
 
 
-def answering(answer: Answer) -> World:
+def answering(answer: Answer) -> Environment:
     """A world in which every request gets this answer."""
 
     async def handle(request: httpx.Request) -> httpx.Response:
         found = answer(request)
         return found if isinstance(found, httpx.Response) else await found
 
-    return World(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(handle))
+    return Environment(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(handle))
 
 
 def test_resting_frees_the_worker(tmp_path: Path) -> None:

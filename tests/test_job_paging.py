@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 
 from batch.endpoints import DualEntryCustomers
-from batch.engine.api_session import Connection
+from batch.engine.api_session import ApiSession
 from batch.engine.records import Pages, UnreadError
-from batch.engine.shutdown import StopSign
+from batch.engine.shutdown import Shutdown
 from batch.run.target import Target
 from batch.settings import Settings
 from tests.virtual import KEY, Lists, run_on_virtual_clock
@@ -19,9 +19,9 @@ def pull_all(lists: Lists) -> list[int]:
     async def pull() -> list[int]:
         target = Target(DualEntryCustomers(), "https://api.dualentry.com", "production", KEY)
         settings = Settings(endpoint="dualentry.customers", max_attempts=1)
-        connection = Connection(target, settings, lists.world(), StopSign(), Counter[str]().update)
+        connection = ApiSession(target, settings, lists.environment(), Shutdown(), Counter[str]().update)
         async with connection.session() as session:
-            pages = Pages(connection.caller(session, target.endpoint))
+            pages = Pages(connection.client(session, target.endpoint))
             found = []
             while not pages.is_done:
                 found += [record["id"] for record in await pages.pull()]

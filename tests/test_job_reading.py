@@ -11,14 +11,14 @@ import pytest
 from batch.endpoints.base import Endpoint
 from batch.endpoints.dualentry import DualEntryCustomers
 from batch.endpoints.vayu import VayuCustomers
-from batch.engine.prepare import Reader
+from batch.engine.prepare import ChangePreparer
 from batch.engine.retry_loop import Answer
-from batch.engine.shutdown import StopSign
-from batch.engine.write import Parcel
-from batch.http import Call, Kind, Lost, Reply
+from batch.engine.shutdown import Shutdown
+from batch.engine.write import PreparedChange
+from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure
 from batch.journal import Journal
-from batch.model import Change, Fate, Intent, Outcome
-from batch.retry import Judgement, Verdict, judge
+from batch.model import Change, Intent, Outcome, RowResult
+from batch.retry import Action, Classification, classify
 
 DUALENTRY, VAYU = DualEntryCustomers(), VayuCustomers()
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
@@ -39,17 +39,17 @@ class Api:
     """What the reader needs of a caller: gives answers in turn, and remembers what was asked."""
 
     answers: list[Any]
-    stop: StopSign = field(default_factory=StopSign)
-    asked: list[Call] = field(default_factory=list)
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    asked: list[ApiRequest] = field(default_factory=list)
 
-    async def ask(self, call: Call) -> Answer:
-        self.asked.append(call)
+    async def read(self, request: ApiRequest) -> Answer:
+        self.asked.append(request)
         said = self.answers.pop(0)
         if isinstance(said, Answer):
             return said
         status, body = said if isinstance(said, tuple) else (200, said)
-        reply = Reply(status, body=json.dumps(body).encode())
-        return Answer(reply, judge(status, {}, body, sent="answered"), 1)
+        response = ApiResponse(status, body=json.dumps(body).encode())
+        return Answer(response, classify(status, {}, body, delivered="answered"), 1)
 
 
 @pytest.fixture
@@ -58,11 +58,11 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield made
 
 
-def reader(
+def preparer(
     journal: Journal, *answers: Any, endpoint: Endpoint = DUALENTRY, compare: bool = True
-) -> tuple[Reader, Api, list[str]]:
+) -> tuple[ChangePreparer, Api, list[str]]:
     api, notes = Api(list(answers)), list[str]()
-    return Reader(api, endpoint, journal, compare, notes.append, None), api, notes  # type: ignore[arg-type]  # all that it uses
+    return ChangePreparer(api, endpoint, journal, compare, notes.append, None), api, notes  # type: ignore[arg-type]  # all that it uses
 
 
 def change(number: int, record_id: str | None = None, **fields: Any) -> Change:
@@ -75,7 +75,10 @@ def listed(*records: Any) -> Any:
 
 def told(journal: Journal) -> dict[int, tuple[Outcome, list[str]]]:
     journal.flush()
-    return {row: (fate.outcome, [one.message for one in fate.problems]) for row, fate in journal.fates(0, 999).items()}
+    return {
+        row: (row_result.outcome, [one.message for one in row_result.problems])
+        for row, row_result in journal.row_results(0, 999).items()
+    }
 
 
 def begun(journal: Journal, *outcomes: Outcome, **changed: Any) -> Intent:
@@ -83,37 +86,37 @@ def begun(journal: Journal, *outcomes: Outcome, **changed: Any) -> Intent:
     given = {"fields": {"name": "New"}, "before": {"name": "Old"}, "body": {"name": "New"}} | changed
     intent = Intent(2, "2", KEY, 3, **given)
     journal._waiting.intents.append(intent)
-    journal.record([Fate(2, "2", outcome, attempts=3) for outcome in outcomes])
+    journal.record_rows([RowResult(2, "2", outcome, attempts=3) for outcome in outcomes])
     return intent
 
 
 async def test_what_differs_is_sent(journal: Journal) -> None:
     """Only what differs becomes a parcel, with what it was and the record to complete it from."""
-    made, api, _ = reader(journal, listed(OLD))
-    found = await made.make_ready([change(2, name="New", phone="1")])
-    assert [Parcel(change(2, name="New", phone="1"), {"name": "New"}, {"name": "Old"}, OLD)] == found
+    made, api, _ = preparer(journal, listed(OLD))
+    found = await made.prepare([change(2, name="New", phone="1")])
+    assert [PreparedChange(change(2, name="New", phone="1"), {"name": "New"}, {"name": "Old"}, OLD)] == found
     assert [("id", "2")] == [pair for pair in api.asked[0].query if pair[0] == "id"]
 
 
 async def test_what_is_the_same_is_unchanged(journal: Journal) -> None:
     """A record that already has the values costs no write."""
-    made, _, _ = reader(journal, listed(OLD))
-    assert [] == await made.make_ready([change(2, name="Old", full_address=None)])
+    made, _, _ = preparer(journal, listed(OLD))
+    assert [] == await made.prepare([change(2, name="Old", full_address=None)])
     assert {2: (UNCHANGED, [])} == told(journal)
 
 
 async def test_not_there(journal: Journal) -> None:
     """A record that is not there is rejected before any write; the others go on."""
-    made, _, _ = reader(journal, listed(OLD))
-    assert [2] == [one.change.number for one in await made.make_ready([change(2), change(3)])]
+    made, _, _ = preparer(journal, listed(OLD))
+    assert [2] == [one.change.number for one in await made.prepare([change(2), change(3)])]
     assert {3: (REJECTED, ["there is no customer with this id"])} == told(journal)
-    assert 404 == journal.fates(3, 3)[3].status
+    assert 404 == journal.row_results(3, 3)[3].status
 
 
 async def test_list_that_ignores_the_filter(journal: Journal) -> None:
     """A list of other customers than asked proves of none that it is not there: all are sent, and it is said."""
-    made, _, notes = reader(journal, listed({"id": 77, "name": "x"}, {"id": 78, "name": "y"}))
-    assert [change(2), change(3)] == [one.change for one in await made.make_ready([change(2), change(3)])]
+    made, _, notes = preparer(journal, listed({"id": 77, "name": "x"}, {"id": 78, "name": "y"}))
+    assert [change(2), change(3)] == [one.change for one in await made.prepare([change(2), change(3)])]
     expected = (
         "The current records cannot be read (the API lists other customers than asked), so nothing is compared: "
         "every row is sent, also those that change nothing."
@@ -124,15 +127,15 @@ async def test_list_that_ignores_the_filter(journal: Journal) -> None:
 async def test_another_record(journal: Journal) -> None:
     """A single record with another id is not believed, nor taken for a missing one."""
     other = {"customer": {"id": "65f000000000000000000009", "name": "x"}}
-    made, _, _ = reader(journal, other, endpoint=VAYU)
-    assert [] == await made.make_ready([change(2, "65f000000000000000000001")])
+    made, _, _ = preparer(journal, other, endpoint=VAYU)
+    assert [] == await made.prepare([change(2, "65f000000000000000000001")])
     assert {2: (FAILED, ["the record could not be read: the API answered with another one"])} == told(journal)
 
 
 async def test_ids_in_another_case(journal: Journal) -> None:
     """A record is found whatever the case of its id."""
-    made, _, _ = reader(journal, {"customer": {"id": "65f00000000000000000000a", "name": "Old"}}, endpoint=VAYU)
-    assert 1 == len(await made.make_ready([change(2, "65F00000000000000000000A")]))
+    made, _, _ = preparer(journal, {"customer": {"id": "65f00000000000000000000a", "name": "Old"}}, endpoint=VAYU)
+    assert 1 == len(await made.prepare([change(2, "65F00000000000000000000A")]))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,11 @@ async def test_ids_in_another_case(journal: Journal) -> None:
         ((400, {"message": "bad id", "param": "customerId"}), REJECTED, "the record could not be read: bad id"),
         ((200, {"ok": True}), FAILED, "the record could not be read: the answer holds no customer"),
         (
-            Answer(Lost("no", "the connection was refused", Kind.REFUSED), Judgement(Verdict.AGAIN, "x"), 6),
+            Answer(
+                RequestFailure("no", "the connection was refused", FailureKind.REFUSED),
+                Classification(Action.RETRY, "x"),
+                6,
+            ),
             FAILED,
             "the record could not be read: the connection was refused",
         ),
@@ -150,8 +157,8 @@ async def test_ids_in_another_case(journal: Journal) -> None:
 )
 async def test_cannot_be_read(journal: Journal, answer: Any, outcome: Outcome, said: str) -> None:
     """Where the write needs the record, a read that does not work decides over the row."""
-    made, _, _ = reader(journal, answer, endpoint=VAYU)
-    assert [] == await made.make_ready([change(2, "65f000000000000000000001")])
+    made, _, _ = preparer(journal, answer, endpoint=VAYU)
+    assert [] == await made.prepare([change(2, "65f000000000000000000001")])
     assert {2: (outcome, [said])} == told(journal)
 
 
@@ -170,45 +177,45 @@ async def test_cannot_be_read_after_an_earlier_part(
 ) -> None:
     """A read that does not work says nothing of what an earlier part may have done to the record."""
     begun(journal, *outcomes)
-    made, _, _ = reader(journal, answer, endpoint=VAYU)
-    assert [] == await made.make_ready([change(2, "65f000000000000000000001")])
+    made, _, _ = preparer(journal, answer, endpoint=VAYU)
+    assert [] == await made.prepare([change(2, "65f000000000000000000001")])
     assert [expected] == [outcome for outcome, _ in told(journal).values()]
-    assert {UNKNOWN: 3}.get(expected, 0) == journal.fates(2, 2)[2].attempts
+    assert {UNKNOWN: 3}.get(expected, 0) == journal.row_results(2, 2)[2].attempts
 
 
 async def test_run_stops_while_reading(journal: Journal) -> None:
     """A row whose read was cut by the end of the run stays unsent."""
-    cut = Answer(None, Judgement(Verdict.AGAIN, "x", is_rate=True), 0, is_cut=True)
-    made, _, _ = reader(journal, cut)
-    assert ([], {}) == (await made.make_ready([change(2)]), told(journal))
+    cut = Answer(None, Classification(Action.RETRY, "x", is_rate=True), 0, is_cut=True)
+    made, _, _ = preparer(journal, cut)
+    assert ([], {}) == (await made.prepare([change(2)]), told(journal))
 
 
 async def test_listing_refused(journal: Journal) -> None:
     """An API that does not let us list is written to without comparing, and that is said once."""
-    made, api, notes = reader(journal, (400, {}), endpoint=DUALENTRY)
-    assert [Parcel(change(2), {"name": "New"})] == await made.make_ready([change(2)])
-    assert [Parcel(change(3), {"name": "New"})] == await made.make_ready([change(3)])
+    made, api, notes = preparer(journal, (400, {}), endpoint=DUALENTRY)
+    assert [PreparedChange(change(2), {"name": "New"})] == await made.prepare([change(2)])
+    assert [PreparedChange(change(3), {"name": "New"})] == await made.prepare([change(3)])
     assert (1, 1) == (len(api.asked), len(notes))
 
 
 async def test_without_comparing(journal: Journal) -> None:
     """With --no-compare nothing is read, and everything is sent."""
-    made, api, _ = reader(journal, compare=False)
-    assert ([Parcel(change(2), {"name": "New"})], []) == (await made.make_ready([change(2)]), api.asked)
+    made, api, _ = preparer(journal, compare=False)
+    assert ([PreparedChange(change(2), {"name": "New"})], []) == (await made.prepare([change(2)]), api.asked)
 
 
 async def test_whole_record_without_comparing(journal: Journal) -> None:
     """Where the whole record is written it is read all the same, and what is the same is sent, too."""
     record = {"id": "65f000000000000000000001", "name": "New"}
-    made, _, _ = reader(journal, {"customer": record}, endpoint=VAYU, compare=False)
-    (found,) = await made.make_ready([change(2, record["id"])])
+    made, _, _ = preparer(journal, {"customer": record}, endpoint=VAYU, compare=False)
+    (found,) = await made.prepare([change(2, record["id"])])
     assert ({"name": "New"}, {"name": "New"}, record) == (found.fields, found.before, found.record)
 
 
 async def test_hidden_field_is_read_alone(journal: Journal) -> None:
     """A field that lists do not show is read in another way before it is compared."""
-    made, api, _ = reader(journal, listed(OLD), {**OLD, "address": "Main St 1"})
-    (found,) = await made.make_ready([change(2, address="Main St 1", name="Old")])
+    made, api, _ = preparer(journal, listed(OLD), {**OLD, "address": "Main St 1"})
+    (found,) = await made.prepare([change(2, address="Main St 1", name="Old")])
     assert False is found.is_complete
     assert None is await made.complete(found)
     assert ({2: (UNCHANGED, [])}, "/public/v2/customers/2/") == (told(journal), api.asked[1].path)
@@ -220,24 +227,26 @@ async def test_hidden_field_is_read_alone(journal: Journal) -> None:
 async def test_begun_and_applied(journal: Journal) -> None:
     """What was sent without an answer and shows in the record is updated, and not sent again."""
     begun(journal)
-    made, _, _ = reader(journal, listed(OLD | {"name": "New"}))
-    assert [] == await made.make_ready([change(2)])
+    made, _, _ = preparer(journal, listed(OLD | {"name": "New"}))
+    assert [] == await made.prepare([change(2)])
     assert {2: (UPDATED, ["no answer came, but reading back showed that it was applied"])} == told(journal)
-    assert 3 == journal.fates(2, 2)[2].attempts
+    assert 3 == journal.row_results(2, 2)[2].attempts
 
 
 async def test_begun_and_not_applied(journal: Journal) -> None:
     """What does not show, while the record is as before, is sent again as it was, with its key."""
     earlier = begun(journal)
-    made, _, _ = reader(journal, listed(OLD))
-    assert [Parcel(change(2), {"name": "New"}, {"name": "Old"}, OLD, earlier)] == await made.make_ready([change(2)])
+    made, _, _ = preparer(journal, listed(OLD))
+    assert [PreparedChange(change(2), {"name": "New"}, {"name": "Old"}, OLD, earlier)] == await made.prepare(
+        [change(2)]
+    )
 
 
 async def test_begun_and_changed_by_somebody(journal: Journal) -> None:
     """When the record shows neither, nobody knows; it is not overwritten."""
     begun(journal)
-    made, _, _ = reader(journal, listed(OLD | {"name": "Third"}))
-    assert [] == await made.make_ready([change(2)])
+    made, _, _ = preparer(journal, listed(OLD | {"name": "Third"}))
+    assert [] == await made.prepare([change(2)])
     expected = (
         'no answer came, and the record now shows "Third": it was "Old", and "New" was sent '
         "(somebody else may have changed it)"
@@ -249,8 +258,8 @@ async def test_failed_and_changed_by_somebody(journal: Journal) -> None:
     """What was answered with a failure was not applied: it is sent on top of the other hand's values."""
     earlier = begun(journal, FAILED)
     record = OLD | {"name": "Third"}
-    made, _, _ = reader(journal, listed(record))
-    assert [Parcel(change(2), {"name": "New"}, {"name": "Third"}, record, earlier)] == await made.make_ready(
+    made, _, _ = preparer(journal, listed(record))
+    assert [PreparedChange(change(2), {"name": "New"}, {"name": "Third"}, record, earlier)] == await made.prepare(
         [change(2)]
     )
 
@@ -258,9 +267,9 @@ async def test_failed_and_changed_by_somebody(journal: Journal) -> None:
 async def test_begun_without_reading(journal: Journal) -> None:
     """Without reading, what was begun goes on with its key."""
     earlier = begun(journal)
-    made, _, _ = reader(journal, compare=False)
-    expected = Parcel(change(2), {"name": "New"}, earlier=earlier, is_in_doubt=True)
-    assert [expected] == await made.make_ready([change(2)])
+    made, _, _ = preparer(journal, compare=False)
+    expected = PreparedChange(change(2), {"name": "New"}, earlier=earlier, is_in_doubt=True)
+    assert [expected] == await made.prepare([change(2)])
 
 
 # -- reading back ---------------------------------------------------------------------------------------------------
@@ -272,12 +281,12 @@ async def test_begun_without_reading(journal: Journal) -> None:
 )
 async def test_read_back(journal: Journal, answer: Any, expected: Any) -> None:
     """Reading back gives the record that was meant, or nothing."""
-    made, _, _ = reader(journal, answer)
-    assert expected == await made.read_back(Parcel(change(2), {"name": "New"}))
+    made, _, _ = preparer(journal, answer)
+    assert expected == await made.read_back(PreparedChange(change(2), {"name": "New"}))
 
 
 async def test_read_back_hidden_field(journal: Journal) -> None:
     """Reading back a field that lists do not show reads the record alone as well."""
-    made, _, _ = reader(journal, listed(OLD), {**OLD, "address": "Main St 1"})
-    found = await made.read_back(Parcel(change(2, address="x"), {"address": "x"}))
+    made, _, _ = preparer(journal, listed(OLD), {**OLD, "address": "Main St 1"})
+    found = await made.read_back(PreparedChange(change(2, address="x"), {"address": "x"}))
     assert OLD | {"address": "Main St 1"} == found

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from batch.endpoints import DualEntryCustomers, VayuCustomers
-from batch.endpoints.base import Definition, Endpoint
+from batch.endpoints.base import CustomField, Endpoint
 from batch.model import looks_blank
 from batch.outputs.cell_text import Renderer, as_text
 from batch.settings import DEFAULT_CLEAR
 from batch.validation.messages import is_hardly_meant
 
 DUALENTRY = DualEntryCustomers().defined(
-    [Definition("Score", "number", 7), Definition("Twin", "text", 8), Definition("Twin", "text", 9)]
+    [CustomField("Score", "number", 7), CustomField("Twin", "text", 8), CustomField("Twin", "text", 9)]
 )
-VAYU = VayuCustomers().defined([Definition("Seats", "Number")])
+VAYU = VayuCustomers().defined([CustomField("Seats", "Number")])
 
 
 def rendered(endpoint: Endpoint, record: dict[str, Any]) -> tuple[dict[str, str], dict[str, int]]:

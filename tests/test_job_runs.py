@@ -13,11 +13,11 @@ import pytest
 from batch.errors import BusyError, ExitCode, FolderError
 from batch.files import write_private
 from batch.journal import START_OVER, Journal
-from batch.model import CsvDialect, Fate, Outcome, SheetStyle, Staged
+from batch.model import CsvDialect, Outcome, RowResult, SheetStyle, Staged
 from batch.run.folder import (
     INPUT,
     JOURNAL,
-    Found,
+    ExistingRun,
     find_unfinished,
     identity,
     look_into_out,
@@ -53,7 +53,7 @@ def run_in(folder: Path, *outcomes: Outcome, identity: str = ME, **meta: Any) ->
     folder.mkdir(parents=True)
     given = KNOWN | {"identity": identity, "staged": staged_as_meta(STAGED), "exit_code": 0, **meta}
     with Journal.create(folder / JOURNAL, given) as journal:
-        journal.record([Fate(row, str(row), outcome) for row, outcome in enumerate(outcomes, 2)])
+        journal.record_rows([RowResult(row, str(row), outcome) for row, outcome in enumerate(outcomes, 2)])
     return folder
 
 
@@ -233,7 +233,7 @@ def test_out(tmp_path: Path) -> None:
     found = look_into_out(
         run_in(tmp_path / "mine", Outcome.UPDATED, Outcome.UPDATED, exit_code=0), ME, "elsewhere/x.csv"
     )
-    assert Found(tmp_path / "mine", ME, is_finished=True, exit_code=0) == found
+    assert ExistingRun(tmp_path / "mine", ME, is_finished=True, exit_code=0) == found
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from trio.testing import MockClock
 
 from batch.errors import FolderError, JournalError
 from batch.journal import Journal, peek
-from batch.model import Fate, Intent, Outcome, Problem
+from batch.model import Intent, Outcome, Problem, RowResult
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 START_OVER = "Keep the folder, and start over with --new; records that were changed already then come out as unchanged."
@@ -52,8 +52,8 @@ def intent(number: int = 2, attempts: int = 1, **changed: Any) -> Intent:
     return Intent(number, str(number), f"00000000-0000-4000-8000-{number:012}", attempts, **{**given, **changed})
 
 
-def fate(row: int, outcome: Outcome = UPDATED, *problems: Problem, **known: Any) -> Fate:
-    return Fate(row, str(row), outcome, problems=problems, **known)
+def row_result(row: int, outcome: Outcome = UPDATED, *problems: Problem, **known: Any) -> RowResult:
+    return RowResult(row, str(row), outcome, problems=problems, **known)
 
 
 def ask(path: Path, question: str) -> list[Any]:
@@ -73,7 +73,7 @@ def cut_off(folder: Path, *, changes: int = 50) -> Path:
     program = (
         "import os, sys; from pathlib import Path; from batch.journal import Journal; from batch.model import *\n"
         "journal = Journal.create(Path(sys.argv[1]), {'run_id': 'r'})\n"
-        "for row in range(2, 2 + int(sys.argv[2])): journal.record([Fate(row, str(row), Outcome.UPDATED)])\n"
+        "for row in range(2, 2 + int(sys.argv[2])): journal.record_rows([RowResult(row, str(row), Outcome.UPDATED)])\n"
         "os._exit(9)"
     )
     path = folder / "journal.sqlite"
@@ -95,11 +95,11 @@ def test_pragmas(journal: Journal, path: Path) -> None:
 def test_all_in_one_file(path: Path) -> None:
     """A closed journal is one file, and has everything in it."""
     with Journal.create(path, {"run_id": "r"}) as journal:
-        journal.record([fate(2)])
+        journal.record_rows([row_result(2)])
         assert ["journal.sqlite", "journal.sqlite-shm", "journal.sqlite-wal"] == sorted(os.listdir(path.parent))
     assert ["journal.sqlite"] == os.listdir(path.parent)
     with Journal.open(path) as journal:
-        assert ("r", {2: fate(2)}) == (journal.meta()["run_id"], journal.fates(0, 9))
+        assert ("r", {2: row_result(2)}) == (journal.meta()["run_id"], journal.row_results(0, 9))
 
 
 def test_closing_twice(path: Path) -> None:
@@ -259,16 +259,16 @@ def test_looking_does_not_touch(tmp_path: Path) -> None:
 
 def test_looking_into_a_run_that_goes_on(journal: Journal, path: Path) -> None:
     """Looking into a run does not disturb it."""
-    journal.record([fate(2), fate(3, FAILED)])
+    journal.record_rows([row_result(2), row_result(3, FAILED)])
     assert 1 == peek(path)[1]
-    journal.record([fate(3)])
+    journal.record_rows([row_result(3)])
     assert 2 == peek(path)[1]
 
 
 def test_looking_into_a_closed_run(path: Path) -> None:
     """Looking into a run that ended leaves nothing behind."""
     with Journal.create(path, {"run_id": "r"}) as journal:
-        journal.record([fate(2)])
+        journal.record_rows([row_result(2)])
     assert 1 == peek(path)[1]
     assert ["journal.sqlite"] == os.listdir(path.parent)
 
@@ -294,14 +294,14 @@ class Pieces:
     def __init__(self, path: Path) -> None:
         self.files = {name: (path.parent / name).read_bytes() for name in FILES}
 
-    def fates(self, name: str, content: bytes) -> dict[int, Fate] | None:
+    def row_results(self, name: str, content: bytes) -> dict[int, RowResult] | None:
         """What a journal with this content in one of its files tells; None when it is refused in words."""
         with tempfile.TemporaryDirectory() as folder:
             for one, data in {**self.files, name: content}.items():
                 (Path(folder) / one).write_bytes(data)
             try:
                 with Journal.open(Path(folder) / "journal.sqlite") as journal:
-                    return journal.fates(0, 10_000)
+                    return journal.row_results(0, 10_000)
             except JournalError:
                 return None
 
@@ -317,8 +317,8 @@ def pieces() -> Iterator[Pieces]:
 def test_cut_at_any_byte(pieces: Pieces, share: float, name: str) -> None:
     """Cut at any byte, a journal tells the first so many rows, without a gap and as they were, or is refused."""
     length = int(len(pieces.files[name]) * share)
-    found = pieces.fates(name, pieces.files[name][:length])
-    assert found is None or {row: fate(row) for row in range(2, 2 + len(found))} == found
+    found = pieces.row_results(name, pieces.files[name][:length])
+    assert found is None or {row: row_result(row) for row in range(2, 2 + len(found))} == found
     assert found is None or (length >= 512 if name == "journal.sqlite" else length > 0)
 
 
@@ -328,7 +328,7 @@ def test_any_byte_flipped(pieces: Pieces, place: float, flip: int, name: str) ->
     """A journal with any byte flipped opens or is refused in words; nothing else comes of it."""
     content = bytearray(pieces.files[name])
     content[int(len(content) * place)] ^= flip
-    found = pieces.fates(name, bytes(content))
+    found = pieces.row_results(name, bytes(content))
     assert found is None or len(found) <= 120
 
 
@@ -337,17 +337,19 @@ import resource, sys
 from pathlib import Path
 from batch.errors import JournalError
 from batch.journal import Journal
-from batch.model import Fate, Outcome, Problem
+from batch.model import RowResult, Outcome, Problem
 journal = Journal.create(Path(sys.argv[1]), {})
-journal.record([Fate(2, "2", Outcome.UPDATED)])
+journal.record_rows([RowResult(2, "2", Outcome.UPDATED)])
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 try:
     for row in range(3, 10_000):
-        journal.record([Fate(row, str(row), Outcome.REJECTED, problems=(Problem("x" * 5000),))])
+        journal.record_rows([RowResult(row, str(row), Outcome.REJECTED, problems=(Problem("x" * 5000),))])
 except JournalError as error:
     first = str(error)
 counted = sum(journal.counts.values())
-for more in (lambda: journal.record([Fate(9, "9", Outcome.UPDATED)]), lambda: journal.put_meta({"a": "x" * 500_000})):
+for more in (
+    lambda: journal.record_rows([RowResult(9, "9", Outcome.UPDATED)]),
+    lambda: journal.put_meta({"a": "x" * 500_000})):
     try:
         more()
     except JournalError:
@@ -387,11 +389,11 @@ class Statements:
 
 @pytest.mark.anyio
 async def test_intent_is_on_disk_first(journal: Journal, path: Path) -> None:
-    """`intend` comes back when another connection can read the intent, not before."""
+    """`write_intent` comes back when another connection can read the intent, not before."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(journal.keep_writing, pytest.fail)
+        tasks.start_soon(journal.run_writer, pytest.fail)
         assert [] == ask(path, "SELECT * FROM intent")
-        await journal.intend(intent())
+        await journal.write_intent(intent())
         (row,) = ask(path, "SELECT number, id, key, attempts, fields, before, body FROM intent")
         body = '{"name":"Zoë","phone":null}'
         assert (2, "2", "00000000-0000-4000-8000-000000000002", 1, body, '{"name":"x"}', body) == row
@@ -403,15 +405,15 @@ async def test_group_commit(journal: Journal, path: Path) -> None:
     """Whatever waits at one moment goes to the disk in one commit."""
     statements = Statements(journal)
     async with anyio.create_task_group() as around:
-        around.start_soon(journal.keep_writing, pytest.fail)
+        around.start_soon(journal.run_writer, pytest.fail)
         async with anyio.create_task_group() as workers:
             for number in range(2, 102):
-                workers.start_soon(journal.intend, intent(number))
-            journal.settle(200, [fate(200), fate(201)])
+                workers.start_soon(journal.write_intent, intent(number))
+            journal.record(200, [row_result(200), row_result(201)])
             journal.count("attempts", 3)
         around.cancel_scope.cancel()
     assert (1, [(100,)]) == (statements.commits, ask(path, "SELECT count(*) FROM intent"))
-    assert ({"attempts": 3}, {200, 201}) == (journal.tallies(), set(journal.fates(0, 999)))
+    assert ({"attempts": 3}, {200, 201}) == (journal.counters(), set(journal.row_results(0, 999)))
 
 
 def test_group_commit_beside_the_network(path: Path) -> None:
@@ -421,11 +423,11 @@ def test_group_commit_beside_the_network(path: Path) -> None:
 
         async def work(first: int) -> None:
             for number in range(first, first + 20):
-                await journal.intend(intent(number))
+                await journal.write_intent(intent(number))
 
         async def main() -> None:
             async with anyio.create_task_group() as around:
-                around.start_soon(lambda: journal.keep_writing(pytest.fail, in_thread=True))
+                around.start_soon(lambda: journal.run_writer(pytest.fail, in_thread=True))
                 async with anyio.create_task_group() as workers:
                     for first in range(2, 1000, 20):
                         workers.start_soon(work, first)
@@ -438,10 +440,10 @@ def test_group_commit_beside_the_network(path: Path) -> None:
 @pytest.mark.anyio
 async def test_counted_after_commit(journal: Journal) -> None:
     """A fate counts when it is on disk, not when it is said."""
-    journal.settle(2, [fate(2), fate(3)])
-    assert (Counter(), {}) == (journal.counts, journal.fates(0, 9))
+    journal.record(2, [row_result(2), row_result(3)])
+    assert (Counter(), {}) == (journal.counts, journal.row_results(0, 9))
     journal.flush()
-    assert (Counter({UPDATED: 2}), {2, 3}) == (journal.counts, set(journal.fates(0, 9)))
+    assert (Counter({UPDATED: 2}), {2, 3}) == (journal.counts, set(journal.row_results(0, 9)))
 
 
 class Refusing(sqlite3.Connection):
@@ -471,12 +473,12 @@ async def test_disk_refuses(journal: Journal, path: Path) -> None:
 
     async def wait(number: int) -> None:
         with pytest.raises(JournalError) as caught:
-            await journal.intend(intent(number))
+            await journal.write_intent(intent(number))
         assert message == str(caught.value)
 
-    journal.settle(9, [fate(9)])
+    journal.record(9, [row_result(9)])
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(journal.keep_writing, said.append)
+        tasks.start_soon(journal.run_writer, said.append)
         for number in range(2, 12):
             tasks.start_soon(wait, number)
     await wait(99)
@@ -491,7 +493,7 @@ def test_disk_refuses_while_the_next_group_gathers(journal: Journal) -> None:
 
     async def come_late() -> None:
         with pytest.raises(JournalError):
-            await journal.intend(intent(3))
+            await journal.write_intent(intent(3))
         late.append("told")
 
     async def main() -> None:
@@ -508,8 +510,8 @@ def test_disk_refuses_while_the_next_group_gathers(journal: Journal) -> None:
                     await anyio.sleep(0.05)
 
                 journal._commit = slow  # type: ignore[method-assign]  # only to know when the disk is busy
-                journal.settle(2, [fate(2)])
-                await journal.keep_writing(lambda error: None, in_thread=True)
+                journal.record(2, [row_result(2)])
+                await journal.run_writer(lambda error: None, in_thread=True)
 
     anyio.run(main)
     assert ["told"] == late
@@ -524,7 +526,7 @@ def test_bug_while_writing(path: Path) -> None:
 
     async def begin(journal: Journal, number: int) -> None:
         with anyio.CancelScope(shield=True), pytest.raises(JournalError) as caught:
-            await journal.intend(intent(number))
+            await journal.write_intent(intent(number))
         said.append(str(caught.value))
         if number < 4:
             await begin(journal, number + 2)
@@ -533,7 +535,7 @@ def test_bug_while_writing(path: Path) -> None:
         with Journal.create(path, {}) as journal:
             journal._commit = buggy  # type: ignore[method-assign]  # a bug
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(journal.keep_writing, pytest.fail)
+                tasks.start_soon(journal.run_writer, pytest.fail)
                 tasks.start_soon(begin, journal, 2)
                 tasks.start_soon(begin, journal, 3)
 
@@ -579,48 +581,61 @@ WRONG = Problem("has letters", "phone", "Phone", "F17", "ext. 5")
 
 def test_fates(journal: Journal) -> None:
     """Fates come back as they went in; a row without one is unsent."""
-    rows = [fate(2, status=200, attempts=3), fate(4, INVALID, WRONG, Problem("x")), fate(900, REJECTED, status=422)]
-    journal.record(rows)
-    assert {row.row: row for row in rows[:2]} == journal.fates(2, 10)
+    rows = [
+        row_result(2, status=200, attempts=3),
+        row_result(4, INVALID, WRONG, Problem("x")),
+        row_result(900, REJECTED, status=422),
+    ]
+    journal.record_rows(rows)
+    assert {row.row: row for row in rows[:2]} == journal.row_results(2, 10)
     assert {UPDATED: 1, INVALID: 1, REJECTED: 1} == journal.outcomes()
 
 
 def test_latest_fate_counts(journal: Journal) -> None:
     """A row that failed and was sent again has its newest fate alone."""
-    journal.record([fate(2, FAILED, Problem("x"))])
-    journal.record([fate(2)])
-    assert ({2: fate(2)}, {UPDATED: 1}) == (journal.fates(0, 9), journal.outcomes())
+    journal.record_rows([row_result(2, FAILED, Problem("x"))])
+    journal.record_rows([row_result(2)])
+    assert ({2: row_result(2)}, {UPDATED: 1}) == (journal.row_results(0, 9), journal.outcomes())
 
 
 def test_troubled(journal: Journal) -> None:
     """Those with a word to say, or not done, come in order of the rows."""
-    journal.record(
-        [fate(5, FAILED), fate(3, UPDATED, Problem("updated, awaiting approval")), fate(2), fate(4, INVALID, WRONG)]
+    journal.record_rows(
+        [
+            row_result(5, FAILED),
+            row_result(3, UPDATED, Problem("updated, awaiting approval")),
+            row_result(2),
+            row_result(4, INVALID, WRONG),
+        ]
     )
     assert [3, 4, 5] == [one.row for one in journal.iter_troubled()]
 
 
 def test_final_rows(journal: Journal) -> None:
     """Failed, unknown and unsent rows are taken up again; the others are final."""
-    journal.record([fate(row, outcome) for row, outcome in enumerate(Outcome, 2)])
+    journal.record_rows([row_result(row, outcome) for row, outcome in enumerate(Outcome, 2)])
     assert ({2, 3, 4, 5}, {3}) == (journal.final_rows(0, 99), journal.final_rows(3, 3))
 
 
 def test_counts_of_a_resumed_run(path: Path) -> None:
     """A resumed run begins with the rows that are final; the others count when they are settled anew."""
     with Journal.create(path, {}) as journal:
-        journal.record([fate(2), fate(3, FAILED), fate(4, UNKNOWN), fate(5, INVALID, WRONG)])
+        journal.record_rows(
+            [row_result(2), row_result(3, FAILED), row_result(4, UNKNOWN), row_result(5, INVALID, WRONG)]
+        )
     with Journal.open(path) as journal:
         assert Counter({UPDATED: 1, INVALID: 1}) == journal.counts
 
 
 def test_final_changes(journal: Journal) -> None:
     """A change of several rows counts once, and rows that never were a change do not count."""
-    journal.settle(2, [fate(2), fate(7)])
-    journal.settle(3, [fate(3, REJECTED)])
-    journal.settle(4, [fate(4, FAILED)])
-    journal.settle(5, [fate(5, UNCHANGED)])
-    journal.record([fate(8, INVALID, WRONG), fate(9, UNCHANGED, Problem("no cell of this row sets anything"))])
+    journal.record(2, [row_result(2), row_result(7)])
+    journal.record(3, [row_result(3, REJECTED)])
+    journal.record(4, [row_result(4, FAILED)])
+    journal.record(5, [row_result(5, UNCHANGED)])
+    journal.record_rows(
+        [row_result(8, INVALID, WRONG), row_result(9, UNCHANGED, Problem("no cell of this row sets anything"))]
+    )
     assert 3 == journal.count_final_changes()
 
 
@@ -631,7 +646,7 @@ def test_tallies_add_up(journal: Journal) -> None:
     journal.count("attempts")
     journal.count("throttled")
     journal.flush()
-    assert {"attempts": 3, "throttled": 1} == journal.tallies()
+    assert {"attempts": 3, "throttled": 1} == journal.counters()
 
 
 def test_has_intents(journal: Journal) -> None:
@@ -644,12 +659,12 @@ def test_has_intents(journal: Journal) -> None:
 
 def test_reading_from_a_disk_that_fails(journal: Journal, path: Path) -> None:
     """A journal that cannot be read any more says so in words."""
-    journal.record([fate(row) for row in range(2, 2000)])
+    journal.record_rows([row_result(row) for row in range(2, 2000)])
     journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with path.open("r+b") as file:
         file.truncate(8192)
     with pytest.raises(JournalError) as caught:
-        journal.fates(0, 9999)
+        journal.row_results(0, 9999)
     assert str(caught.value).startswith(f"{path}: the journal cannot be read any more (")
     assert str(caught.value).endswith("). Run the same command again.")
 

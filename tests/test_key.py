@@ -9,13 +9,13 @@ from batch.commands.undo import undo
 from batch.engine import lookup
 from batch.journal import Journal
 from batch.settings import Settings
-from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, office, results, shared_sandbox, told
+from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, JobFixture, office, results, shared_sandbox, told
 
 __all__ = ["office", "shared_sandbox"]
 OWN = {DUALENTRY: "unique_id", VAYU: "externalId"}
 
 
-def reads(office: Office) -> list[str]:
+def reads(office: JobFixture) -> list[str]:
     """What clients read of customers: paths and queries."""
     asked = [line for line in office.ledger() if line["method"] == "GET" and line["by"] == "client"]
     return [f"{line['path']}?{line['query']}" for line in asked if "customers" in line["path"]]
@@ -27,7 +27,7 @@ def sheet_of(keys: Sequence[str], endpoint: str = DUALENTRY) -> str:
 
 
 @pytest.mark.parametrize(("endpoint", "key", "record"), [(DUALENTRY, "C-10001", "10001"), (VAYU, "V-1", VAYU_1)])
-def test_found(office: Office, endpoint: str, key: str, record: str) -> None:
+def test_found(office: JobFixture, endpoint: str, key: str, record: str) -> None:
     """The record with the number is changed under its real id, and the results keep the number."""
     closing = office.update(office.sheet(sheet_of([key], endpoint)), endpoint, key=OWN[endpoint])
     assert [("updated", "")] == told(closing)
@@ -37,7 +37,7 @@ def test_found(office: Office, endpoint: str, key: str, record: str) -> None:
 
 
 @pytest.mark.parametrize(("endpoint", "key"), [(DUALENTRY, "C-10001"), (VAYU, "V-1")])
-def test_found_is_compared(office: Office, endpoint: str, key: str) -> None:
+def test_found_is_compared(office: JobFixture, endpoint: str, key: str) -> None:
     """The record that was found is the one to compare with: one read, and nothing sent when nothing differs."""
     name = office.record("10001" if endpoint == DUALENTRY else VAYU_1, endpoint)["name"]
     closing = office.update(office.sheet(f'{OWN[endpoint]},name\n{key},"{name}"\n'), endpoint, key=OWN[endpoint])
@@ -45,7 +45,7 @@ def test_found_is_compared(office: Office, endpoint: str, key: str) -> None:
     assert (1, []) == (len(reads(office)), office.writes())
 
 
-def test_journal_has_the_id(office: Office) -> None:
+def test_journal_has_the_id(office: JobFixture) -> None:
     """The intent carries the record's id, so that a resume and an undo know it."""
     closing = office.update(office.sheet(sheet_of(["C-10007"])), key="unique_id")
     with Journal.open(closing.folder / "journal.sqlite") as journal:
@@ -54,7 +54,7 @@ def test_journal_has_the_id(office: Office) -> None:
     assert ("10007", {"name": "New C-10007"}) == (intent.id, intent.fields)
 
 
-def test_nobody(office: Office) -> None:
+def test_nobody(office: JobFixture) -> None:
     """A number that no customer has makes its row invalid, and only that row."""
     closing = office.update(office.sheet(sheet_of(["C-1", "C-10001"])), key="unique_id")
     expected = [("invalid", 'column "unique_id": "C-1" is no customer\'s unique_id'), ("updated", "")]
@@ -63,7 +63,7 @@ def test_nobody(office: Office) -> None:
     assert 1 == closing.summary.exit_code
 
 
-def test_other_case(office: Office) -> None:
+def test_other_case(office: JobFixture) -> None:
     """The API's filter ignores case; we do not, and say who is nearly it."""
     closing = office.update(office.sheet(sheet_of(["c-10001"])), key="unique_id")
     expected = 'column "unique_id": "c-10001" is no customer\'s unique_id ("C-10001", id 10001, is spelt differently)'
@@ -72,7 +72,7 @@ def test_other_case(office: Office) -> None:
 
 
 @pytest.mark.parametrize("others", [0, 20])
-def test_two(office: Office, others: int) -> None:
+def test_two(office: JobFixture, others: int) -> None:
     """A number that two customers have makes its row invalid, whether it is looked up or found in pages."""
     office.sandbox.edit("dualentry", 10002, {"unique_id": "C-10001"})
     keys = ["C-10001", *(f"C-{10100 + number}" for number in range(others))]
@@ -82,7 +82,7 @@ def test_two(office: Office, others: int) -> None:
     assert others == len(office.writes())
 
 
-def test_two_numbers_that_differ_in_case(office: Office) -> None:
+def test_two_numbers_that_differ_in_case(office: JobFixture) -> None:
     """Numbers that differ in case alone are two customers', not one's."""
     office.sandbox.edit("dualentry", 10002, {"unique_id": "c-10001"})
     closing = office.update(office.sheet("unique_id,name\nC-10001,One\nc-10001,Two\n"), key="unique_id")
@@ -90,7 +90,7 @@ def test_two_numbers_that_differ_in_case(office: Office) -> None:
     assert ["One", "Two"] == [office.record(number)["name"] for number in (10001, 10002)]
 
 
-def test_number_that_no_address_can_carry(office: Office) -> None:
+def test_number_that_no_address_can_carry(office: JobFixture) -> None:
     """A number that would change the path that leaves is not looked up."""
     closing = office.update(office.sheet(sheet_of(["a/../b", "V/.."], VAYU)), VAYU, key="externalId")
     reason = "cannot be looked up as externalId: a web address cannot carry it"
@@ -99,7 +99,7 @@ def test_number_that_no_address_can_carry(office: Office) -> None:
     assert [] == reads(office)
 
 
-def test_parts_of_an_address(office: Office) -> None:
+def test_parts_of_an_address(office: JobFixture) -> None:
     """A nested address is completed from the record that was found, also without comparing."""
     sheet = office.sheet("unique_id,full_address.city\nC-10001,Berlin\n")
     closing = office.update(sheet, key="unique_id", compare=False)
@@ -111,7 +111,7 @@ def test_parts_of_an_address(office: Office) -> None:
 # -- the cost -------------------------------------------------------------------------------------------------------
 
 
-def test_few_are_looked_up(office: Office) -> None:
+def test_few_are_looked_up(office: JobFixture) -> None:
     """Two numbers are two lookups."""
     office.update(office.sheet(sheet_of(["C-10001", "C-10002"])), key="unique_id")
     assert 2 == office.person.asked[0].reads == len(reads(office))
@@ -119,7 +119,7 @@ def test_few_are_looked_up(office: Office) -> None:
 
 
 @pytest.mark.parametrize(("endpoint", "pages"), [(DUALENTRY, 11), (VAYU, 1)])
-def test_many_come_by_pages(office: Office, endpoint: str, pages: int) -> None:
+def test_many_come_by_pages(office: JobFixture, endpoint: str, pages: int) -> None:
     """For many numbers all customers are read by pages, when that is fewer requests; the cost is told first."""
     keys = [f"C-{10_001 + n}" if endpoint == DUALENTRY else f"V-{1 + n}" for n in range(30)]
     closing = office.update(office.sheet(sheet_of(keys, endpoint)), endpoint, key=OWN[endpoint])
@@ -128,7 +128,7 @@ def test_many_come_by_pages(office: Office, endpoint: str, pages: int) -> None:
     assert not any("unique_id=" in asked or "externalId" in asked for asked in reads(office))
 
 
-def test_record_of_a_page_that_is_old(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_of_a_page_that_is_old(office: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """What pages brought a while ago is read again before it is written over, and only then."""
     monkeypatch.setattr(lookup, "FRESH_SECONDS", -1.0)
     same = office.record(VAYU_2, VAYU)["name"]
@@ -142,7 +142,7 @@ def test_record_of_a_page_that_is_old(office: Office, monkeypatch: pytest.Monkey
 # -- resuming -------------------------------------------------------------------------------------------------------
 
 
-def test_resume_keeps_the_record(office: Office) -> None:
+def test_resume_keeps_the_record(office: JobFixture) -> None:
     """A change that was begun keeps the record found then, whatever has become of its number."""
     sheet = office.sheet(sheet_of(["C-10001"]))
     office.sandbox.set_faults("500=id:10001")
@@ -155,7 +155,7 @@ def test_resume_keeps_the_record(office: Office) -> None:
     assert "New C-10001" == office.record(10001)["name"]
 
 
-def test_lookup_that_fails(office: Office) -> None:
+def test_lookup_that_fails(office: JobFixture) -> None:
     """A lookup that does not work is failed, and the same command takes it up again."""
     sheet = office.sheet(sheet_of(["C-10001"]))
     office.sandbox.set_faults("500=nth:1")
@@ -164,7 +164,7 @@ def test_lookup_that_fails(office: Office) -> None:
     assert [("updated", "")] == told(office.update(sheet, key="unique_id"))
 
 
-def test_invalid_numbers_are_not_asked_for_again(office: Office) -> None:
+def test_invalid_numbers_are_not_asked_for_again(office: JobFixture) -> None:
     """A resumed run counts what is left without the numbers that led nowhere."""
     sheet = office.sheet(sheet_of(["nobody", "C-10001"]))
     office.sandbox.set_faults("500=id:10001")
@@ -174,16 +174,16 @@ def test_invalid_numbers_are_not_asked_for_again(office: Office) -> None:
     assert [2, 1] == [preflight.to_send for preflight in office.person.asked]
 
 
-def test_plan(office: Office) -> None:
+def test_plan(office: JobFixture) -> None:
     """A plan by number is carried out to the letter."""
     sheet = office.sheet(sheet_of(["C-10001", "nobody"]))
-    made = plan(office.settings(sheet, key="unique_id"), office.person, office.world)
+    made = plan(office.settings(sheet, key="unique_id"), office.person, office.environment)
     closing = office.update(sheet, key="unique_id", plan=made.folder)
     assert ["updated", "invalid"] == [outcome for outcome, _ in told(closing)]
     assert "New C-10001" == office.record(10001)["name"]
 
 
-def test_abort_does_not_look_ahead(office: Office) -> None:
+def test_abort_does_not_look_ahead(office: JobFixture) -> None:
     """--invalid abort is about what can be checked before; that a number is nobody's is told, not promised."""
     closing = office.update(office.sheet(sheet_of(["C-10001", "nobody"])), key="unique_id", invalid="abort")
     assert ["updated", "invalid"] == [outcome for outcome, _ in told(closing)]
@@ -195,17 +195,17 @@ def test_abort_does_not_look_ahead(office: Office) -> None:
 
 
 @pytest.mark.parametrize(("endpoint", "key", "record"), [(DUALENTRY, "C-10001", "10001"), (VAYU, "V-1", VAYU_1)])
-def test_undo(office: Office, endpoint: str, key: str, record: str) -> None:
+def test_undo(office: JobFixture, endpoint: str, key: str, record: str) -> None:
     """An undo takes back what rows named by number changed, also when the number is another's now."""
     before = office.record(record, endpoint)["name"]
     closing = office.update(office.sheet(sheet_of([key], endpoint)), endpoint, key=OWN[endpoint])
     office.sandbox.edit(endpoint.partition(".")[0], record, {OWN[endpoint]: "other"})
-    undone = undo(closing.folder, Settings(max_per_second=500.0, yes=True), office.person, office.world)
+    undone = undo(closing.folder, Settings(max_per_second=500.0, yes=True), office.person, office.environment)
     assert [("updated", "")] == told(undone)
     assert before == office.record(record, endpoint)["name"]
 
 
-def test_old_records_are_read_together(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_records_are_read_together(office: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the API lists by id, what pages brought a while ago is read again 100 at a time."""
     monkeypatch.setattr(lookup, "FRESH_SECONDS", -1.0)
     closing = office.update(office.sheet(sheet_of([f"C-{10_001 + n}" for n in range(30)])), key="unique_id")

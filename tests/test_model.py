@@ -14,11 +14,11 @@ from batch.model import (
     Change,
     Column,
     CsvDialect,
-    Fate,
     Field,
     Intent,
     Outcome,
     Problem,
+    RowResult,
     SheetStyle,
     Staged,
     cell_column,
@@ -46,7 +46,7 @@ def test_outcomes() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        Problem("x"), Fate(2, "42", Outcome.UPDATED), CsvDialect(), STYLE, staged(None), Field("name", str),
+        Problem("x"), RowResult(2, "42", Outcome.UPDATED), CsvDialect(), STYLE, staged(None), Field("name", str),
         Column(0, "id", "id"), Change((2,), "42", {}), Intent(2, "42", None, 0, {}, None, {}),
     ],
     ids=lambda value: type(value).__name__,

@@ -14,8 +14,8 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from batch.http import Call, Reply, Session
-from batch.ratelimit import Gate, Pacer
+from batch.http import ApiRequest, ApiResponse, Session
+from batch.ratelimit import RateLimiter, RatePolicy
 from tests.nginx import find_nginx, nginx
 
 pytestmark = pytest.mark.long
@@ -24,7 +24,7 @@ Tell = Callable[[str], None]
 WARM_UP, SECONDS, WINDOWS = 15.0, 30.0, 3
 TICK = 0.005
 WORKERS = 64
-CALL = Call("PATCH", "/customers/1", "PATCH customer", content=b"{}", headers={"X-API-Key": "one key for all"})
+CALL = ApiRequest("PATCH", "/customers/1", "PATCH customer", content=b"{}", headers={"X-API-Key": "one key for all"})
 
 
 @dataclass
@@ -37,17 +37,17 @@ class Client:
 
     async def run(self) -> None:
         """Send as fast as its pacer lets it."""
-        gate = Gate(Pacer(None), WORKERS)
+        limiter = RateLimiter(RatePolicy(None), WORKERS)
         async with Session(self.url, max_at_once=WORKERS) as session, anyio.create_task_group() as workers:
             for _ in range(WORKERS):
-                workers.start_soon(self._work, gate, session)
+                workers.start_soon(self._work, limiter, session)
 
-    async def _work(self, gate: Gate, session: Session) -> None:
+    async def _work(self, limiter: RateLimiter, session: Session) -> None:
         while True:
-            async with gate.attempt(CALL.route) as started:
+            async with limiter.attempt(CALL.route) as started:
                 answer = await session.exchange(CALL)
-                assert isinstance(answer, Reply)
-                gate.answered(CALL.route, started, answer.status, answer.headers)
+                assert isinstance(answer, ApiResponse)
+                limiter.answered(CALL.route, started, answer.status, answer.headers)
             self.accepted += answer.status == 200
             self.refused += answer.status == 429
 

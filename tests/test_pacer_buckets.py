@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.ratelimit import Bucket, Limits
-from batch.ratelimit.buckets import CATCH_UP, Pace, TokenBucket
+from batch.ratelimit.buckets import CATCH_UP, FixedRate, TokenBucket
 
 GAPS = st.lists(st.floats(0, 3), max_size=80)
 
 
-def starts(limit: TokenBucket | Pace, gaps: list[float]) -> list[float]:
+def starts(limit: TokenBucket | FixedRate, gaps: list[float]) -> list[float]:
     """Start as early as permitted after each gap."""
     found, now = [], 100.0
     for gap in gaps:
@@ -67,7 +67,7 @@ def test_no_window_has_more_than_the_bucket_permits(burst: int, per_second: floa
 @given(per_second=st.floats(0.1, 500), gaps=GAPS)
 def test_pace_makes_up_for_milliseconds_only(per_second: float, gaps: list[float]) -> None:
     """A pace bursts by no more than what fits into the time that it may catch up."""
-    found = starts(Pace(per_second), gaps)
+    found = starts(FixedRate(per_second), gaps)
     assert not found or most_in_any_window(found, per_second) <= 1 + CATCH_UP * per_second + 1e-6
 
 

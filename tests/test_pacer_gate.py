@@ -7,7 +7,7 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from batch.ratelimit import Bucket, Gate, Limits, Pacer
+from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
 from tests.simulation.world import seeded
 
 pytestmark = pytest.mark.anyio
@@ -21,21 +21,21 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
     return "trio", {"clock": MockClock(autojump_threshold=0)}
 
 
-def gate(limits: Limits, max_at_once: int = 1) -> Gate:
+def limiter(limits: Limits, max_at_once: int = 1) -> RateLimiter:
     """A gate before a pacer with these limits."""
-    return Gate(Pacer(limits, rng=seeded(1)), max_at_once)
+    return RateLimiter(RatePolicy(limits, rng=seeded(1)), max_at_once)
 
 
 class Diary:
     """Attempts by name, and when each began."""
 
-    def __init__(self, through: Gate) -> None:
-        self.gate = through
+    def __init__(self, through: RateLimiter) -> None:
+        self.limiter = through
         self.begins: dict[str, float] = {}
         self.begun = anyio.current_time()
 
     async def attempt(self, name: str, route: str = "r", *, is_retry: bool = False, lasts: float = 0.0) -> None:
-        async with self.gate.attempt(route, is_retry) as started:
+        async with self.limiter.attempt(route, is_retry) as started:
             self.begins[name] = round(started - self.begun, 6)
             await anyio.sleep(lasts)
 
@@ -51,158 +51,158 @@ async def run_all(*jobs: Callable[[], Any], apart: float = 0.0) -> None:
 
 async def test_no_more_than_the_slots_are_inside() -> None:
     """With two slots, the third attempt begins when the first ends."""
-    diary = Diary(gate(FREE, 2))
-    await run_all(*(lambda n=n: diary.attempt(n, lasts=5) for n in "abcd"), apart=1)
-    assert diary.begins == {"a": 0, "b": 1, "c": 5, "d": 6}
+    trace = Diary(limiter(FREE, 2))
+    await run_all(*(lambda n=n: trace.attempt(n, lasts=5) for n in "abcd"), apart=1)
+    assert trace.begins == {"a": 0, "b": 1, "c": 5, "d": 6}
 
 
 async def test_waiting_for_the_pacer_holds_no_slot() -> None:
     """While one route waits for its own bucket, another one goes through the only slot."""
-    diary = Diary(gate(Limits(per_route=Bucket(1, 0.1))))
+    trace = Diary(limiter(Limits(per_route=Bucket(1, 0.1))))
     await run_all(
-        lambda: diary.attempt("first", "slow"),
-        lambda: diary.attempt("waits", "slow"),
-        lambda: diary.attempt("other", "fast"),
+        lambda: trace.attempt("first", "slow"),
+        lambda: trace.attempt("waits", "slow"),
+        lambda: trace.attempt("other", "fast"),
         apart=1,
     )
-    assert diary.begins == {"first": 0, "other": 2, "waits": 10}
+    assert trace.begins == {"first": 0, "other": 2, "waits": 10}
 
 
 async def test_waiting_for_a_slot_holds_no_token() -> None:
     """Who waits for a slot and gives up has taken no token: it is there for the next one."""
-    diary = Diary(gate(Limits(total=Bucket(2, 0.1))))
+    trace = Diary(limiter(Limits(total=Bucket(2, 0.1))))
 
     async def gives_up() -> None:
         with anyio.move_on_after(1):
-            await diary.attempt("gives up")
+            await trace.attempt("gives up")
 
-    await run_all(lambda: diary.attempt("holds", lasts=3), gives_up, lambda: diary.attempt("next"), apart=1)
-    assert diary.begins == {"holds": 0, "next": 3}
+    await run_all(lambda: trace.attempt("holds", lasts=3), gives_up, lambda: trace.attempt("next"), apart=1)
+    assert trace.begins == {"holds": 0, "next": 3}
 
 
 async def test_first_come_first_served_and_retries_before() -> None:
     """Who waits is served in the order of arrival, retries before all the others."""
-    diary = Diary(gate(ONE_A_SECOND))
+    trace = Diary(limiter(ONE_A_SECOND))
     await run_all(
-        *(lambda n=n: diary.attempt(n) for n in ("first", "second", "third")),
-        lambda: diary.attempt("retry", is_retry=True),
-        lambda: diary.attempt("later retry", is_retry=True),
+        *(lambda n=n: trace.attempt(n) for n in ("first", "second", "third")),
+        lambda: trace.attempt("retry", is_retry=True),
+        lambda: trace.attempt("later retry", is_retry=True),
         apart=0.1,
     )
-    assert diary.begins == {"first": 0, "retry": 1, "later retry": 2, "second": 3, "third": 4}
+    assert trace.begins == {"first": 0, "retry": 1, "later retry": 2, "second": 3, "third": 4}
 
 
 async def test_newcomer_does_not_pass_one_who_was_just_woken() -> None:
     """Who leaves and comes again at once goes behind the one who waits."""
-    diary = Diary(gate(FREE))
+    trace = Diary(limiter(FREE))
 
     async def comes_again() -> None:
-        await diary.attempt("first", lasts=5)
-        await diary.attempt("again")
+        await trace.attempt("first", lasts=5)
+        await trace.attempt("again")
 
-    await run_all(comes_again, lambda: diary.attempt("waits", lasts=5))
-    assert diary.begins == {"first": 0, "waits": 5, "again": 10}
+    await run_all(comes_again, lambda: trace.attempt("waits", lasts=5))
+    assert trace.begins == {"first": 0, "waits": 5, "again": 10}
 
 
 async def test_retry_goes_first_across_routes() -> None:
     """A retry goes ahead of fresh attempts of other routes, too."""
-    diary = Diary(gate(ONE_A_SECOND))
+    trace = Diary(limiter(ONE_A_SECOND))
     await run_all(
-        *(lambda n=n: diary.attempt(n, f"route {n}") for n in "ab"),
-        lambda: diary.attempt("retry", "route a", is_retry=True),
+        *(lambda n=n: trace.attempt(n, f"route {n}") for n in "ab"),
+        lambda: trace.attempt("retry", "route a", is_retry=True),
         apart=0.1,
     )
-    assert diary.begins == {"a": 0, "retry": 1, "b": 2}
+    assert trace.begins == {"a": 0, "retry": 1, "b": 2}
 
 
 async def test_order_holds_across_routes() -> None:
     """Routes that share a bucket are served in the order of arrival, too."""
-    diary = Diary(gate(ONE_A_SECOND, 9))
-    await run_all(*(lambda n=n: diary.attempt(n, f"route {n}") for n in "abcd"), apart=0.1)
-    assert diary.begins == {"a": 0, "b": 1, "c": 2, "d": 3}
+    trace = Diary(limiter(ONE_A_SECOND, 9))
+    await run_all(*(lambda n=n: trace.attempt(n, f"route {n}") for n in "abcd"), apart=0.1)
+    assert trace.begins == {"a": 0, "b": 1, "c": 2, "d": 3}
 
 
 async def test_pause_that_arrives_holds_those_who_wait_already() -> None:
     """A Retry-After that comes while others sleep until their turn keeps all of them until it has passed."""
-    diary = Diary(gate(ONE_A_SECOND, 9))
-    begun = diary.begun
+    trace = Diary(limiter(ONE_A_SECOND, 9))
+    begun = trace.begun
 
     async def refused() -> None:
         await anyio.sleep(0.5)
-        diary.gate.answered("r", begun, 429, {"Retry-After": "60"})
+        trace.limiter.answered("r", begun, 429, {"Retry-After": "60"})
 
-    await run_all(*(lambda n=n: diary.attempt(n) for n in "abc"), refused)
-    assert (diary.begins["a"], diary.begins["b"] >= 60.5, diary.begins["c"] > diary.begins["b"]) == (0, True, True)
+    await run_all(*(lambda n=n: trace.attempt(n) for n in "abc"), refused)
+    assert (trace.begins["a"], trace.begins["b"] >= 60.5, trace.begins["c"] > trace.begins["b"]) == (0, True, True)
 
 
 async def test_pause_between_waking_and_running_counts() -> None:
     """One who was woken for a free slot does not start when, before it runs, a refusal pauses everybody."""
-    diary = Diary(gate(FREE))
+    trace = Diary(limiter(FREE))
 
     async def refused_at_the_end() -> None:
-        async with diary.gate.attempt("r") as started:
+        async with trace.limiter.attempt("r") as started:
             await anyio.sleep(5)
-        diary.gate.answered("r", started, 429, {"Retry-After": "60"})
+        trace.limiter.answered("r", started, 429, {"Retry-After": "60"})
 
-    await run_all(refused_at_the_end, lambda: diary.attempt("waits"))
-    assert diary.begins["waits"] >= 65
+    await run_all(refused_at_the_end, lambda: trace.attempt("waits"))
+    assert trace.begins["waits"] >= 65
 
 
 async def test_pause_that_ends_early_lets_the_waiting_through() -> None:
     """When a probe shows that the API lets in again, who waits starts at once, not at an alarm set before."""
-    diary = Diary(gate(FREE, 9))
-    diary.gate.answered("r", diary.begun, 429, {"Retry-After": "30"})
+    trace = Diary(limiter(FREE, 9))
+    trace.limiter.answered("r", trace.begun, 429, {"Retry-After": "30"})
 
     async def probe() -> None:
-        async with diary.gate.attempt("r") as started:
+        async with trace.limiter.attempt("r") as started:
             await anyio.sleep(0.25)
-            diary.gate.answered("r", started, 200, {})
+            trace.limiter.answered("r", started, 200, {})
 
-    await run_all(probe, lambda: diary.attempt("next"), apart=0.1)
-    assert 30.25 <= diary.begins["next"] <= 31
+    await run_all(probe, lambda: trace.attempt("next"), apart=0.1)
+    assert 30.25 <= trace.begins["next"] <= 31
 
 
 async def test_alarm_moves_when_the_next_permission_comes_sooner() -> None:
     """Who sleeps until a time far off is told when a refused probe brings the next one nearer."""
-    diary = Diary(gate(FREE, 9))
-    diary.gate.answered("r", diary.begun, 429, {"Retry-After": "30"})
+    trace = Diary(limiter(FREE, 9))
+    trace.limiter.answered("r", trace.begun, 429, {"Retry-After": "30"})
 
     async def probe() -> None:
-        async with diary.gate.attempt("r") as started:
+        async with trace.limiter.attempt("r") as started:
             await anyio.sleep(0.25)
-            diary.gate.answered("r", started, 429, {})
+            trace.limiter.answered("r", started, 429, {})
 
-    await run_all(probe, lambda: diary.attempt("next", "another"), apart=0.1)
-    assert 33 <= diary.begins["next"] <= 35
+    await run_all(probe, lambda: trace.attempt("next", "another"), apart=0.1)
+    assert 33 <= trace.begins["next"] <= 35
 
 
 async def test_cancelled_waiter_passes_its_turn_on() -> None:
     """Who is cancelled while waiting leaves no gap: the next one begins at the time that was its own."""
-    diary = Diary(gate(ONE_A_SECOND))
+    trace = Diary(limiter(ONE_A_SECOND))
 
     async def gives_up() -> None:
         with anyio.move_on_after(0.5):
-            await diary.attempt("gives up")
+            await trace.attempt("gives up")
 
-    await run_all(lambda: diary.attempt("first"), gives_up, lambda: diary.attempt("next"), apart=0.1)
-    assert (diary.begins, diary.gate.in_flight) == ({"first": 0, "next": 1}, 0)
+    await run_all(lambda: trace.attempt("first"), gives_up, lambda: trace.attempt("next"), apart=0.1)
+    assert (trace.begins, trace.limiter.in_flight) == ({"first": 0, "next": 1}, 0)
 
 
 async def test_cancelled_holder_gives_its_slot_back() -> None:
     """Who is cancelled inside frees the slot."""
-    diary = Diary(gate(FREE))
+    trace = Diary(limiter(FREE))
 
     async def is_cancelled() -> None:
         with anyio.move_on_after(2):
-            await diary.attempt("cancelled", lasts=100)
+            await trace.attempt("cancelled", lasts=100)
 
-    await run_all(is_cancelled, lambda: diary.attempt("next"), apart=0.1)
-    assert (diary.begins, diary.gate.in_flight) == ({"cancelled": 0, "next": 2}, 0)
+    await run_all(is_cancelled, lambda: trace.attempt("next"), apart=0.1)
+    assert (trace.begins, trace.limiter.in_flight) == ({"cancelled": 0, "next": 2}, 0)
 
 
 async def test_exception_inside_gives_the_slot_back() -> None:
     """An error inside the block goes on its way and frees the slot."""
-    one = gate(FREE)
+    one = limiter(FREE)
     with pytest.raises(OSError, match=r"^broken$"):
         async with one.attempt("r"):
             raise OSError("broken")
@@ -211,7 +211,7 @@ async def test_exception_inside_gives_the_slot_back() -> None:
 
 async def test_who_is_cancelled_already_takes_nothing() -> None:
     """An attempt in a cancelled scope does not start, and takes no token."""
-    one = gate(ONE_A_SECOND)
+    one = limiter(ONE_A_SECOND)
     with anyio.CancelScope() as scope:
         scope.cancel()
         async with one.attempt("r"):
@@ -221,7 +221,7 @@ async def test_who_is_cancelled_already_takes_nothing() -> None:
 
 async def test_next_permission_far_away_can_be_seen() -> None:
     """The sender can ask how far away the next permission is, to stop instead of waiting."""
-    one = gate(FREE)
+    one = limiter(FREE)
     one.answered("r", anyio.current_time(), 429, {"Retry-After": "3600"})
     assert 3600 <= one.longest_wait("r") <= 3672
 
@@ -230,18 +230,18 @@ async def test_work_per_attempt_does_not_grow_with_the_crowd() -> None:
     """A thousand waiters on a slow bucket cost a handful of looks at the pacer each: nobody wakes the whole crowd."""
     looks = 0
 
-    class Watched(Pacer):
+    class Watched(RatePolicy):
         def earliest(self, now: float, route: str) -> float:
             nonlocal looks
             looks += 1
             return super().earliest(now, route)
 
-    diary = Diary(Gate(Watched(Limits(total=Bucket(1, 10))), 50))
-    await run_all(*(lambda n=n: diary.attempt(str(n)) for n in range(1000)))
-    assert (len(diary.begins), looks < 8 * 1000) == (1000, True)
+    trace = Diary(RateLimiter(Watched(Limits(total=Bucket(1, 10))), 50))
+    await run_all(*(lambda n=n: trace.attempt(str(n)) for n in range(1000)))
+    assert (len(trace.begins), looks < 8 * 1000) == (1000, True)
 
 
 def test_no_slots_is_no_gate() -> None:
     """A gate that lets nobody through is a mistake."""
     with pytest.raises(ValueError, match=r"^max_at_once must be at least 1, not 0$"):
-        gate(FREE, 0)
+        limiter(FREE, 0)

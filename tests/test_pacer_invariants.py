@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from batch.ratelimit import Bucket, Gate, Limits, Pacer
+from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
 from tests.simulation.world import seeded
 from tests.test_pacer_buckets import most_in_any_window
 
@@ -54,14 +54,14 @@ ATTEMPTS = st.lists(
 BUCKETS = st.none() | st.builds(Bucket, st.integers(1, 8), st.sampled_from([0.5, 2.0, 10.0]))
 
 
-def play(gate: Gate, attempts: Sequence[Attempt]) -> Seen:
+def play(limiter: RateLimiter, attempts: Sequence[Attempt]) -> Seen:
     """Let all attempts come through the gate, and write down what happened."""
     seen = Seen()
 
     async def one(attempt: Attempt) -> None:
         await anyio.sleep(attempt.comes)
         with anyio.move_on_after(attempt.cancelled_after):
-            async with gate.attempt(attempt.route, attempt.is_retry) as started:
+            async with limiter.attempt(attempt.route, attempt.is_retry) as started:
                 seen.starts.append((started, attempt.route))
                 seen.inside += 1
                 seen.peak = max(seen.peak, seen.inside)
@@ -75,7 +75,7 @@ def play(gate: Gate, attempts: Sequence[Attempt]) -> Seen:
         headers = {} if attempt.retry_after is None else {"retry-after": str(attempt.retry_after)}
         if attempt.status in (429, 503) and attempt.retry_after is not None:
             seen.pauses.append((anyio.current_time(), anyio.current_time() + attempt.retry_after))
-        gate.answered(attempt.route, started, attempt.status, headers)
+        limiter.answered(attempt.route, started, attempt.status, headers)
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
@@ -94,8 +94,8 @@ def test_slots_buckets_and_pauses_hold_whatever_comes(
     """Never too many at once, never too many in a window, never a start in a pause; and nothing leaks."""
     if total and per_route and per_route.per_second > total.per_second:
         total, per_route = per_route, total
-    gate = Gate(Pacer(Limits(total, per_route), rng=seeded(seed)), max_at_once)
-    seen = play(gate, attempts)
+    limiter = RateLimiter(RatePolicy(Limits(total, per_route), rng=seeded(seed)), max_at_once)
+    seen = play(limiter, attempts)
     assert seen.peak <= max_at_once
     assert not [start for start, _ in seen.starts for begin, end in seen.pauses if begin < start < end]
     if total and seen.starts:
@@ -105,14 +105,14 @@ def test_slots_buckets_and_pauses_hold_whatever_comes(
         times = [start for start, other in seen.starts if other == route]
         assert most_in_any_window(times, per_route.per_second) <= per_route.burst + EPSILON
     never_cancelled = sum(attempt.cancelled_after is None for attempt in attempts)
-    assert (gate.in_flight, len(seen.starts) >= never_cancelled) == (0, True)
+    assert (limiter.in_flight, len(seen.starts) >= never_cancelled) == (0, True)
 
 
 @settings(max_examples=100, deadline=None)
 @given(attempts=ATTEMPTS, seed=st.integers(0, 9))
 def test_after_any_cancellations_the_gate_still_lets_through(attempts: list[Attempt], seed: int) -> None:
     """Slots and tokens of those who were cancelled are there for the next ones: all that come later start."""
-    gate = Gate(Pacer(None, rng=seeded(seed)), 2)
+    limiter = RateLimiter(RatePolicy(None, rng=seeded(seed)), 2)
     late = [Attempt(100 + n, "GET", False, 0.05, 200, None, None) for n in range(5)]
-    seen = play(gate, [*attempts, *late])
+    seen = play(limiter, [*attempts, *late])
     assert sum(start >= 100 for start, _ in seen.starts) >= 5

@@ -11,10 +11,10 @@ from trio.testing import MockClock
 
 from batch.endpoints.base import StaticAccount
 from batch.endpoints.dualentry import DualEntryCustomers
-from batch.engine.retry_loop import Caller
-from batch.engine.shutdown import StopSign
-from batch.http import Call, Session
-from batch.ratelimit import Gate, Pacer
+from batch.engine.retry_loop import ApiClient
+from batch.engine.shutdown import Shutdown
+from batch.http import ApiRequest, Session
+from batch.ratelimit import RateLimiter, RatePolicy
 from batch.retry import RetryPolicy
 from tests.simulation.servers import FixedWindowServer, Server, TokenBucketServer
 from tests.simulation.world import Network, seeded
@@ -52,14 +52,20 @@ class Api:
 async def send_rows(api: Api) -> None:
     """Send rows without end through one caller, until the time is over."""
     session = Session("https://api.example", transport=httpx.MockTransport(api.answer), max_at_once=MAX_AT_ONCE)
-    gate = Gate(Pacer(None, rng=seeded(1)), MAX_AT_ONCE)
-    caller = Caller(
-        session, gate, DualEntryCustomers(), StaticAccount({}), StopSign(), lambda _: None, RetryPolicy(max_attempts=50)
+    limiter = RateLimiter(RatePolicy(None, rng=seeded(1)), MAX_AT_ONCE)
+    client = ApiClient(
+        session,
+        limiter,
+        DualEntryCustomers(),
+        StaticAccount({}),
+        Shutdown(),
+        lambda _: None,
+        RetryPolicy(max_attempts=50),
     )
 
     async def worker() -> None:
         while True:
-            await caller.ask(Call("GET", "/customers/1/", "GET /customers/{id}/"))
+            await client.read(ApiRequest("GET", "/customers/1/", "GET /customers/{id}/"))
 
     with anyio.move_on_after(WARM_UP + SECONDS):
         async with anyio.create_task_group() as workers:

@@ -10,17 +10,17 @@ import pytest
 from batch.commands.plan import PlanMade
 from batch.commands.plan import plan as run_plan
 from batch.errors import InputError, UsageError
-from tests.job_world import DUALENTRY, VAYU, VAYU_1, Office, office, results, shared_sandbox, told
+from tests.job_world import DUALENTRY, VAYU, VAYU_1, JobFixture, office, results, shared_sandbox, told
 
 __all__ = ["office", "shared_sandbox"]
 SHEET = "id,name,phone\n10001,Bolt,123\n10002,,<clear>\n99999,x,\n10003,,ext. 5\n10004,,555-0004\n"
 
 
-def plan(office: Office, sheet: Path, endpoint: str = DUALENTRY, **options: Any) -> PlanMade:
-    return run_plan(office.settings(sheet, endpoint, **options), office.person, office.world)
+def plan(office: JobFixture, sheet: Path, endpoint: str = DUALENTRY, **options: Any) -> PlanMade:
+    return run_plan(office.settings(sheet, endpoint, **options), office.person, office.environment)
 
 
-def test_counts(office: Office) -> None:
+def test_counts(office: JobFixture) -> None:
     """A plan counts what would become of every row, and nothing is written to the API."""
     made = plan(office, office.sheet(SHEET))
     counts = {outcome: count for outcome, count in made.summary.as_dict()["outcomes"].items() if count}
@@ -31,7 +31,7 @@ def test_counts(office: Office) -> None:
     assert {"GET"} == {line["method"] for line in office.ledger()}
 
 
-def test_sheet(office: Office) -> None:
+def test_sheet(office: JobFixture) -> None:
     """plan.csv has one line for every cell, old and new."""
     made = plan(office, office.sheet(SHEET))
     expected = (
@@ -43,7 +43,7 @@ def test_sheet(office: Office) -> None:
     assert expected == (made.folder / "plan.csv").read_text(encoding="utf-8")
 
 
-def test_workbook(office: Office) -> None:
+def test_workbook(office: JobFixture) -> None:
     """A workbook is planned in a workbook, and a text that looks like a formula stays text."""
     book = openpyxl.Workbook()
     for row in (["id", "name"], ["10001", "+Bolt()"]):
@@ -57,7 +57,7 @@ def test_workbook(office: Office) -> None:
     assert "s" == cells["F2"].data_type
 
 
-def test_carried_out(office: Office) -> None:
+def test_carried_out(office: JobFixture) -> None:
     """update --plan writes exactly the cells of the plan."""
     sheet = office.sheet(SHEET)
     made = plan(office, sheet)
@@ -69,7 +69,7 @@ def test_carried_out(office: Office) -> None:
     ] == sorted(office.writes(), key=lambda one: one[1])
 
 
-def test_again(office: Office) -> None:
+def test_again(office: JobFixture) -> None:
     """A plan that was carried out already finds everything done."""
     sheet = office.sheet(SHEET)
     made = plan(office, sheet)
@@ -79,7 +79,7 @@ def test_again(office: Office) -> None:
     assert 2 == len(office.writes())
 
 
-def test_drift(office: Office) -> None:
+def test_drift(office: JobFixture) -> None:
     """A record that somebody changed since the plan is not written, and both values are told."""
     sheet = office.sheet(SHEET)
     made = plan(office, sheet)
@@ -92,7 +92,7 @@ def test_drift(office: Office) -> None:
     assert ["10002"] == [one for _, one, _ in office.writes()]
 
 
-def test_drift_of_what_was_unchanged(office: Office) -> None:
+def test_drift_of_what_was_unchanged(office: JobFixture) -> None:
     """A cell that the plan leaves alone is not written either, should it differ by now."""
     sheet = office.sheet(SHEET)
     made = plan(office, sheet)
@@ -112,7 +112,7 @@ def test_drift_of_what_was_unchanged(office: Office) -> None:
         ({"limit": 2}, "--limit is different"),
     ],
 )
-def test_other_options(office: Office, options: dict[str, Any], reason: str) -> None:
+def test_other_options(office: JobFixture, options: dict[str, Any], reason: str) -> None:
     """A plan is refused when rows would mean something else, and it is said what."""
     sheet = office.sheet(SHEET)
     made = plan(office, sheet)
@@ -126,14 +126,14 @@ def test_other_options(office: Office, options: dict[str, Any], reason: str) -> 
     assert [] == office.writes()
 
 
-def test_other_input(office: Office) -> None:
+def test_other_input(office: JobFixture) -> None:
     """A plan is refused when the input was changed."""
     made = plan(office, office.sheet(SHEET))
     with pytest.raises(InputError, match="the input was changed since it was made"):
         office.update(office.sheet(SHEET + "10005,x,\n"), plan=made.folder)
 
 
-def test_edited_plan(office: Office) -> None:
+def test_edited_plan(office: JobFixture) -> None:
     """A plan that was edited is refused."""
     sheet = office.sheet(SHEET)
     path = plan(office, sheet).folder / "plan.json"
@@ -145,20 +145,20 @@ def test_edited_plan(office: Office) -> None:
     )
 
 
-def test_no_plan(office: Office) -> None:
+def test_no_plan(office: JobFixture) -> None:
     """A folder without a plan is told from one with a plan that was edited."""
     with pytest.raises(InputError, match="there is no plan to be read"):
         office.update(office.sheet(SHEET), plan=office.folder)
 
 
-def test_plan_needs_comparing(office: Office) -> None:
+def test_plan_needs_comparing(office: JobFixture) -> None:
     """A plan cannot be carried out without reading the records."""
     made = plan(office, office.sheet(SHEET))
     with pytest.raises(UsageError, match="--plan and --no-compare"):
         office.update(office.folder / "sheet.csv", plan=made.folder, compare=False)
 
 
-def test_is_no_run(office: Office) -> None:
+def test_is_no_run(office: JobFixture) -> None:
     """An update never takes a plan's folder for a run to resume."""
     sheet = office.sheet(SHEET)
     made = plan(office, sheet)
@@ -167,14 +167,14 @@ def test_is_no_run(office: Office) -> None:
     assert 2 == len(office.writes())
 
 
-def test_is_json(office: Office) -> None:
+def test_is_json(office: JobFixture) -> None:
     """plan.json is one JSON document, with the API's own values."""
     made = plan(office, office.sheet(f"id,aliases\n{VAYU_1},a; b\n"), VAYU)
     read = json.loads((made.folder / "plan.json").read_text())
     assert {"aliases": {"from": ["alias-1"], "to": ["a", "b"]}} == read["changes"][0]["fields"]
 
 
-def test_resumed_by_plan(office: Office) -> None:
+def test_resumed_by_plan(office: JobFixture) -> None:
     """A run by a plan is resumed by the same plan."""
     sheet = office.sheet(SHEET)
     made = plan(office, sheet)
@@ -186,7 +186,7 @@ def test_resumed_by_plan(office: Office) -> None:
     assert "updated" == results(first.folder)[0]["outcome"]
 
 
-def test_not_resumed_without_plan(office: Office) -> None:
+def test_not_resumed_without_plan(office: JobFixture) -> None:
     """A run by a plan that was not finished is not taken up by an update without the plan."""
     sheet = office.sheet(SHEET)
     made = plan(office, sheet)

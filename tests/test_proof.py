@@ -9,8 +9,8 @@ import pytest
 from batch.commands.update import update
 from batch.engine import api_session, write
 from batch.http import Session, Timeouts
-from batch.run.target import World
-from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, office, shared_sandbox, told
+from batch.run.target import Environment
+from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, JobFixture, office, shared_sandbox, told
 
 __all__ = ["office", "shared_sandbox"]
 APPLIED_AFTER_ALL = "no answer came, but reading back showed that it was applied"
@@ -27,7 +27,7 @@ def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,) * len(write.LOOKS_AFTER))
 
 
-def test_dropped_field(office: Office) -> None:
+def test_dropped_field(office: JobFixture) -> None:
     """A 200 whose answer shows that a field was dropped is rejected, with both values."""
     office.sandbox.set_faults("lie-drop-field=id:10001")
     closing = office.update(office.sheet("id,name,phone\n10001,Bolt,123\n"))
@@ -36,7 +36,7 @@ def test_dropped_field(office: Office) -> None:
     assert 1 == closing.summary.exit_code
 
 
-def test_dropped_address(office: Office) -> None:
+def test_dropped_address(office: JobFixture) -> None:
     """A 200 whose answer does not show the address at all is held against a read."""
     office.sandbox.set_faults("lie-drop-field=id:10002")
     closing = office.update(office.sheet("id,full_address.city\n10002,Berlin\n"))
@@ -44,7 +44,7 @@ def test_dropped_address(office: Office) -> None:
     assert [("rejected", expected)] == told(closing)
 
 
-def test_address_that_lags(office: Office) -> None:
+def test_address_that_lags(office: JobFixture) -> None:
     """Reads that lag behind a write are looked at again before anything is called dropped."""
     office.sandbox.set_faults("stale-read=id:10002")
     closing = office.update(office.sheet("id,full_address.city\n10002,Berlin\n"))
@@ -53,7 +53,7 @@ def test_address_that_lags(office: Office) -> None:
 
 
 @pytest.mark.parametrize(("endpoint", "record"), [(DUALENTRY, "10001"), (VAYU, VAYU_1)])
-def test_other_record(office: Office, endpoint: str, record: str) -> None:
+def test_other_record(office: JobFixture, endpoint: str, record: str) -> None:
     """An answer with another record is rejected, and says to look at both."""
     office.sandbox.set_faults(f"lie-other=id:{record}")
     closing = office.update(office.sheet(f"id,name\n{record},Bolt\n"), endpoint)
@@ -64,7 +64,7 @@ def test_other_record(office: Office, endpoint: str, record: str) -> None:
 
 
 @pytest.mark.parametrize(("endpoint", "record"), [(DUALENTRY, "10001"), (VAYU, VAYU_1)])
-def test_success_false(office: Office, endpoint: str, record: str) -> None:
+def test_success_false(office: JobFixture, endpoint: str, record: str) -> None:
     """A 200 that says `success: false` is rejected, in the API's own words."""
     office.sandbox.set_faults(f"success-false=id:{record}")
     closing = office.update(office.sheet(f"id,name\n{record},Bolt\n"), endpoint)
@@ -72,14 +72,14 @@ def test_success_false(office: Office, endpoint: str, record: str) -> None:
     assert "Bolt" != office.record(record, endpoint)["name"]
 
 
-def test_approval(office: Office) -> None:
+def test_approval(office: JobFixture) -> None:
     """What waits for approval is updated, and says that it waits."""
     office.sandbox.set_faults("approval=id:10001")
     closing = office.update(office.sheet("id,name\n10001,Bolt\n"))
     assert [("updated", "updated, awaiting approval (pending)")] == told(closing)
 
 
-def test_stale_read(office: Office) -> None:
+def test_stale_read(office: JobFixture) -> None:
     """The answer proves the change, whatever reads show for a while."""
     office.sandbox.set_faults("stale-read=id:10001")
     closing = office.update(office.sheet("id,name\n10001,Bolt\n"))
@@ -88,7 +88,7 @@ def test_stale_read(office: Office) -> None:
 
 @pytest.mark.parametrize("fault", ["drop-after", "hang-after", "half", "garbage"])
 @pytest.mark.parametrize(("endpoint", "record"), [(DUALENTRY, "10001"), (VAYU, VAYU_1)])
-def test_applied_without_answer(office: Office, is_impatient: None, endpoint: str, record: str, fault: str) -> None:
+def test_applied_without_answer(office: JobFixture, is_impatient: None, endpoint: str, record: str, fault: str) -> None:
     """A change that was applied without an answer is found by reading, and sent once."""
     office.sandbox.set_faults(f"{fault}=id:{record}")
     closing = office.update(office.sheet(f"id,name\n{record},Bolt\n"), endpoint)
@@ -97,7 +97,7 @@ def test_applied_without_answer(office: Office, is_impatient: None, endpoint: st
 
 
 @pytest.mark.parametrize("fault", ["drop-before", "hang-before"])
-def test_not_applied(office: Office, is_impatient: None, fault: str) -> None:
+def test_not_applied(office: JobFixture, is_impatient: None, fault: str) -> None:
     """A change that never arrived is seen to be missing, and sent again with the same key."""
     office.sandbox.set_faults(f"{fault}=once:10001")
     closing = office.update(office.sheet("id,name\n10001,Bolt\n"))
@@ -106,7 +106,7 @@ def test_not_applied(office: Office, is_impatient: None, fault: str) -> None:
     assert (2, 1) == (len(office.writes()), len(keys))
 
 
-def test_hidden_field_not_applied(office: Office) -> None:
+def test_hidden_field_not_applied(office: JobFixture) -> None:
     """A field that lists do not show is never taken for applied because nothing says otherwise."""
     office.sandbox.set_faults("drop-before=once:10001")
     closing = office.update(office.sheet("id,address\n10001,Elsewhere 1\n"))
@@ -118,7 +118,7 @@ def test_hidden_field_not_applied(office: Office) -> None:
 class Meanwhile(httpx.AsyncBaseTransport):
     """Loses every write, and lets another hand write something at that moment."""
 
-    def __init__(self, office: Office, body: dict[str, str]) -> None:
+    def __init__(self, office: JobFixture, body: dict[str, str]) -> None:
         self._office, self._body = office, body
         self._inner = httpx.AsyncHTTPTransport()
 
@@ -145,15 +145,15 @@ class Secretive(Meanwhile):
         return await super().handle_async_request(request)
 
 
-def test_hidden_field_unseen(office: Office) -> None:
+def test_hidden_field_unseen(office: JobFixture) -> None:
     """A field that nothing shows is unknown after a write without an answer: never updated, never not applied."""
-    world = World(office.sandbox.environment(), transport=lambda: Secretive(office, {}))
+    environment = Environment(office.sandbox.environment(), transport=lambda: Secretive(office, {}))
     settings = office.settings(office.sheet("id,address\n10001,Elsewhere\n"), max_attempts=1)
-    closing = update(settings, office.person, world)
+    closing = update(settings, office.person, environment)
     assert [("unknown", "no answer within 60 s: it may have been applied or not")] == told(closing)
 
 
-def test_hidden_field_unchanged(office: Office) -> None:
+def test_hidden_field_unchanged(office: JobFixture) -> None:
     """A field that lists do not show is read alone, and not sent when it is the same."""
     address = office.record(10001)["address"]
     closing = office.update(office.sheet(f'id,address\n10001,"{address}"\n'))
@@ -161,11 +161,11 @@ def test_hidden_field_unchanged(office: Office) -> None:
     assert [] == office.writes()
 
 
-def test_neither(office: Office) -> None:
+def test_neither(office: JobFixture) -> None:
     """Without an answer, and with another hand's value in its place, the outcome is unknown, with all values."""
-    world = World(office.sandbox.environment(), transport=lambda: Meanwhile(office, {"phone": "777"}))
+    environment = Environment(office.sandbox.environment(), transport=lambda: Meanwhile(office, {"phone": "777"}))
     settings = office.settings(office.sheet("id,phone\n10001,123\n"), max_attempts=1)
-    closing = update(settings, office.person, world)
+    closing = update(settings, office.person, environment)
     reason = (
         'column "phone": no answer came, and the record now shows "777": it was "555-0001", '
         'and "123" was sent (somebody else may have changed it)'

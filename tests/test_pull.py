@@ -13,10 +13,10 @@ from batch.commands.pull import Pulled, Wanted
 from batch.commands.pull import pull as run_pull
 from batch.errors import BatchError, InputError, SettingsError, StoppedError
 from batch.model import column_letters
-from batch.run.finish import Closing
-from batch.run.target import World
+from batch.run.finish import FinishedRun
+from batch.run.target import Environment
 from batch.settings import Settings
-from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, office, shared_sandbox
+from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, JobFixture, office, shared_sandbox
 from tests.libreoffice import SOFFICE, type_into
 from tests.shell import Api, Shell
 from tests.virtual import Lists
@@ -47,17 +47,17 @@ class Listener:
 
 
 def pull(
-    office: Office, endpoint: str = DUALENTRY, name: str = "pulled.csv", *,
+    office: JobFixture, endpoint: str = DUALENTRY, name: str = "pulled.csv", *,
     where: tuple[tuple[str, str], ...] = (), ids: str | None = None, force: bool = False, **options: Any,
 ) -> Pulled:  # fmt: skip
     """Pull into the office's folder; `ids` is the text of the file of ids."""
     settings = office.settings(Path(), endpoint, **options)
     listed = office.sheet(ids, "ids.csv") if ids is not None else None
     wanted = Wanted(office.folder / name, where, listed, force)
-    return run_pull(settings, wanted, Listener(), office.world)
+    return run_pull(settings, wanted, Listener(), office.environment)
 
 
-def outcomes(closing: Closing) -> dict[str, int]:
+def outcomes(closing: FinishedRun) -> dict[str, int]:
     """The outcomes of an update, without those of no row."""
     return {outcome.value: count for outcome, count in closing.summary.outcomes.items() if count}
 
@@ -100,7 +100,7 @@ def edit(path: Path, row: int, column: str, text: str) -> None:
 
 @pytest.mark.parametrize("endpoint", [DUALENTRY, VAYU])
 @ALL_ENDINGS
-def test_unedited(office: Office, endpoint: str, ending: str) -> None:
+def test_unedited(office: JobFixture, endpoint: str, ending: str) -> None:
     """Updating with what was pulled sends nothing: all records have what the file says."""
     found = pull(office, endpoint, f"pulled.{ending}", ids=ids_of(150, endpoint))
     assert (150, {}) == (found.records, found.left)
@@ -109,7 +109,7 @@ def test_unedited(office: Office, endpoint: str, ending: str) -> None:
 
 
 @ALL_ENDINGS
-def test_one_cell_of_dualentry(office: Office, ending: str) -> None:
+def test_one_cell_of_dualentry(office: JobFixture, ending: str) -> None:
     """One edited cell sends that cell alone."""
     found = pull(office, name=f"pulled.{ending}", ids=ids_of(9))
     edit(found.path, 6, "phone", "00123")
@@ -118,7 +118,7 @@ def test_one_cell_of_dualentry(office: Office, ending: str) -> None:
 
 
 @ALL_ENDINGS
-def test_one_cell_of_vayu(office: Office, ending: str) -> None:
+def test_one_cell_of_vayu(office: JobFixture, ending: str) -> None:
     """One edited cell changes that field alone, also inside of a contact."""
     found = pull(office, VAYU, f"pulled.{ending}", ids=ids_of(2, VAYU))
     before = office.record(VAYU_1, VAYU)
@@ -131,7 +131,7 @@ def test_one_cell_of_vayu(office: Office, ending: str) -> None:
 
 
 @ALL_ENDINGS
-def test_nested_cell_of_dualentry(office: Office, ending: str) -> None:
+def test_nested_cell_of_dualentry(office: JobFixture, ending: str) -> None:
     """A city sends its address, with the other parts as they were."""
     found = pull(office, name=f"pulled.{ending}", ids="10002\n")
     edit(found.path, 0, "full_address.city", "Köln")
@@ -144,7 +144,7 @@ def test_nested_cell_of_dualentry(office: Office, ending: str) -> None:
 
 
 @ALL_ENDINGS
-def test_custom_fields(office: Office, ending: str) -> None:
+def test_custom_fields(office: JobFixture, ending: str) -> None:
     """Custom fields keep their kind, and those that share a name are told apart by their id."""
     custom = [
         {"field": {"id": 43}, "value": {"custom_field_id": 43, "value": "South"}},
@@ -167,7 +167,7 @@ HARD = [
 
 
 @ALL_ENDINGS
-def test_hard_texts(office: Office, ending: str) -> None:
+def test_hard_texts(office: JobFixture, ending: str) -> None:
     """Whatever a text looks like, it comes back as it is: nothing is left blank and nothing is sent."""
     for number, text in enumerate(HARD):
         office.sandbox.edit("dualentry", 10001 + number, {"name": text})
@@ -177,7 +177,7 @@ def test_hard_texts(office: Office, ending: str) -> None:
 
 
 @ALL_ENDINGS
-def test_what_a_cell_cannot_say(office: Office, ending: str) -> None:
+def test_what_a_cell_cannot_say(office: JobFixture, ending: str) -> None:
     """What update would read as something else is left blank and told; updating with it sends nothing."""
     for number, text in enumerate(["<clear>", "< Clear>", "   ", " Acme", "Acme ", "#N/A"]):
         office.sandbox.edit("dualentry", 10001 + number, {"name": text})
@@ -189,7 +189,7 @@ def test_what_a_cell_cannot_say(office: Office, ending: str) -> None:
 
 
 @ALL_ENDINGS
-def test_what_a_list_cannot_say(office: Office, ending: str) -> None:
+def test_what_a_list_cannot_say(office: JobFixture, ending: str) -> None:
     """A semicolon or a space at the end of an item cannot be said in a list: blank, and told."""
     for number, items in enumerate([["a; b"], ["a "], ["", "b"], ["a", "b"]], start=1):
         office.sandbox.edit("vayu", f"{0x65F000000000000000000000 + number:024x}", {"aliases": items})
@@ -202,7 +202,7 @@ def test_what_a_list_cannot_say(office: Office, ending: str) -> None:
 @pytest.mark.parametrize(
     ("text", "blank"), [("bell\x07", {"csv": False, "xlsx": False}), ("x" * 40_000, {"xlsx": True})]
 )
-def test_what_a_file_cannot_hold(office: Office, text: str, blank: dict[str, bool]) -> None:
+def test_what_a_file_cannot_hold(office: JobFixture, text: str, blank: dict[str, bool]) -> None:
     """A text that one format cannot hold is left blank there, and told; never is it another one."""
     office.sandbox.edit("dualentry", 10001, {"name": text})
     for ending, is_blank in blank.items():
@@ -211,7 +211,7 @@ def test_what_a_file_cannot_hold(office: Office, text: str, blank: dict[str, boo
         assert {"unchanged": 1} == outcomes(office.update(found.path))
 
 
-def test_own_clear_token(office: Office) -> None:
+def test_own_clear_token(office: JobFixture) -> None:
     """With another clear token, that one is what a cell cannot say."""
     office.sandbox.edit("dualentry", 10001, {"name": "<clear>"})
     office.sandbox.edit("dualentry", 10002, {"name": LEER})
@@ -236,7 +236,9 @@ def test_own_clear_token(office: Office) -> None:
         (VAYU, (("contacts.1.email", "jane2@bolt.example"),), [VAYU_2]),
     ],
 )
-def test_where(office: Office, endpoint: str, where: tuple[tuple[str, str], ...], expected: list[str] | None) -> None:
+def test_where(
+    office: JobFixture, endpoint: str, where: tuple[tuple[str, str], ...], expected: list[str] | None
+) -> None:
     """Only the records that have the values, exactly."""
     found = pull(office, endpoint, where=where)
     if expected is not None:
@@ -246,7 +248,7 @@ def test_where(office: Office, endpoint: str, where: tuple[tuple[str, str], ...]
     assert {("1000", "Leeds")} == set(table.select("custom_fields.Credit Limit", "full_address.city").rows())
 
 
-def test_where_empty(office: Office) -> None:
+def test_where_empty(office: JobFixture) -> None:
     """`FIELD=` picks those where the field is empty."""
     office.sandbox.edit("dualentry", 10004, {"phone": None})
     assert ["10004"] == cells(pull(office, where=(("phone", ""),)).path)["id"].to_list()
@@ -268,7 +270,7 @@ def test_where_empty(office: Office) -> None:
         ((("id", "x"),), '--where "id=x": "x" is not a DualEntry customer id (a whole number, such as 10042).'),
     ],
 )
-def test_where_refused(office: Office, where: tuple[tuple[str, str], ...], expected: str) -> None:
+def test_where_refused(office: JobFixture, where: tuple[tuple[str, str], ...], expected: str) -> None:
     """A mistake is told before anything is asked."""
     with pytest.raises(BatchError) as caught:
         pull(office, where=where)
@@ -279,26 +281,26 @@ def test_where_refused(office: Office, where: tuple[tuple[str, str], ...], expec
 @pytest.mark.parametrize(
     "text", ["10003\n10001\n", "id\n10003\n10001\n10003\n", "Name,Customer ID\nx,10003\ny,10001\n"]
 )
-def test_ids(office: Office, text: str) -> None:
+def test_ids(office: JobFixture, text: str) -> None:
     """Only the ids of the file, in its order: a bare list, a column, or a table with an id column."""
     assert ["10003", "10001"] == cells(pull(office, ids=text).path)["id"].to_list()
 
 
-def test_ids_of_vayu(office: Office) -> None:
+def test_ids_of_vayu(office: JobFixture) -> None:
     """Ids that are read one by one come in the file's order, and those without a record are told."""
     nobody = "ffffffffffffffffffffffff"
     found = pull(office, VAYU, ids=f"{VAYU_2}\n{nobody}\n")
     assert ([VAYU_2], [nobody]) == (cells(found.path)["id"].to_list(), list(found.missing))
 
 
-def test_many_ids_come_by_pages(office: Office) -> None:
+def test_many_ids_come_by_pages(office: JobFixture) -> None:
     """For many ids of Vayu one page of 1,000 is cheaper than as many requests."""
     ids = "".join(f"{0x65F000000000000000000000 + number:024x}\n" for number in range(1, 51))
     assert 50 == pull(office, VAYU, ids=ids).records
     assert ["/customers"] == [line["path"] for line in office.ledger() if line["path"].startswith("/customers")]
 
 
-def test_ids_refused(office: Office) -> None:
+def test_ids_refused(office: JobFixture) -> None:
     """Ids that cannot be any are all told, before anything is asked."""
     with pytest.raises(InputError) as caught:
         pull(office, ids="id\n10001\nabc\n007\n")
@@ -309,13 +311,13 @@ def test_ids_refused(office: Office) -> None:
     assert [] == office.ledger()
 
 
-def test_address_is_left_out(office: Office) -> None:
+def test_address_is_left_out(office: JobFixture) -> None:
     """A field that lists do not show has no column, and that is told."""
     found = pull(office)
     assert (["address"], False) == (list(found.hidden), "address" in found.columns)
 
 
-def test_contacts_in_order(office: Office) -> None:
+def test_contacts_in_order(office: JobFixture) -> None:
     """There are as many contact columns as the longest list of contacts needs, in their order."""
     people = [{"name": f"P{number}", "receiveInvoiceEmail": False} for number in range(1, 12)]
     office.sandbox.edit("vayu", VAYU_2, {"contacts": people})
@@ -328,14 +330,14 @@ def test_contacts_in_order(office: Office) -> None:
 
 
 @ALL_ENDINGS
-def test_private(office: Office, ending: str) -> None:
+def test_private(office: JobFixture, ending: str) -> None:
     """The file is for this user only, and nothing else is left behind."""
     found = pull(office, name=f"pulled.{ending}", where=(("id", "10001"),))
     assert 0o600 == stat.S_IMODE(found.path.stat().st_mode)
     assert {f"pulled.{ending}", "state"} >= {path.name for path in office.folder.iterdir()}
 
 
-def test_not_over_another(office: Office) -> None:
+def test_not_over_another(office: JobFixture) -> None:
     """A file that is there stays, unless --force says otherwise; a link is replaced, never followed."""
     kept = office.sheet("mine", "kept.csv")
     (office.folder / "pulled.csv").symlink_to(kept)
@@ -345,7 +347,7 @@ def test_not_over_another(office: Office) -> None:
     assert "mine" == kept.read_text()
 
 
-def test_text_cells(office: Office) -> None:
+def test_text_cells(office: JobFixture) -> None:
     """In a workbook every cell is text, in text format, so that zeros survive an edit."""
     office.sandbox.edit("dualentry", 10001, {"unique_id": "000123"})
     sheet = openpyxl.load_workbook(pull(office, name="pulled.xlsx", ids="10001\n").path).worksheets[0]
@@ -356,30 +358,30 @@ def test_text_cells(office: Office) -> None:
     assert "s" == row["id"].data_type
 
 
-def test_guarded(office: Office) -> None:
+def test_guarded(office: JobFixture) -> None:
     """In a CSV file a text that a spreadsheet program would execute is made safe, and taken for what it was."""
     office.sandbox.edit("dualentry", 10001, {"name": "=1+1"})
     found = pull(office, ids="10001\n")
     assert [("'=1+1", "2")] == cells(found.path).select("name", "batch_row").rows()
 
 
-def test_key_refused(office: Office) -> None:
+def test_key_refused(office: JobFixture) -> None:
     """A credential that is not accepted ends the pull, and no file is there."""
-    world = World({"DUALENTRY_API_KEY": "wrong"})
+    environment = Environment({"DUALENTRY_API_KEY": "wrong"})
     wanted = Wanted(office.folder / "pulled.csv")
     with pytest.raises(StoppedError, match="Check DUALENTRY_API_KEY"):
-        run_pull(office.settings(Path()), wanted, Listener(), world)
+        run_pull(office.settings(Path()), wanted, Listener(), environment)
     assert ["state"] == [path.name for path in office.folder.iterdir()]
 
 
-def test_trouble_is_retried(office: Office) -> None:
+def test_trouble_is_retried(office: JobFixture) -> None:
     """A page that fails is asked for again, and every record is there once."""
     office.sandbox.set_faults("500=nth:3,4")
     found = pull(office)
     assert [str(number) for number in range(10001, 11001)] == cells(found.path)["id"].to_list()
 
 
-def test_nobody(office: Office) -> None:
+def test_nobody(office: JobFixture) -> None:
     """Where no record fits, the file is a header."""
     found = pull(office, where=(("name", "nobody"),))
     assert (0, "id") == (found.records, found.path.read_text(encoding="utf-8-sig").partition(",")[0])
@@ -393,7 +395,7 @@ def test_documented_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     lists, listener = Lists(range(1, 3_001)), Listener()
     settings = Settings(endpoint=DUALENTRY)
-    found = run_pull(settings, Wanted(tmp_path / "pulled.csv"), listener, lists.world())
+    found = run_pull(settings, Wanted(tmp_path / "pulled.csv"), listener, lists.environment())
     asked = [moment for moment, request in lists.asked if "customers" in request.url.path]
     assert (3_000, [(31, 21.0)]) == (found.records, listener.costs)
     assert 21 - 1 <= asked[-1] - asked[0] <= 21 + 1
@@ -425,7 +427,7 @@ def test_json(shell: Shell, api: Api) -> None:
 
 @pytest.mark.long
 @pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed: its round trip was NOT tested")
-def test_edited_in_libreoffice(office: Office) -> None:
+def test_edited_in_libreoffice(office: JobFixture) -> None:
     """A workbook that LibreOffice saved sends the one cell that was typed into, with its zeros."""
     for number, text in enumerate(HARD):
         office.sandbox.edit("dualentry", 10001 + number, {"name": text})

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.errors import BooksError, ExitCode
+from batch.errors import CountMismatchError, ExitCode
 from batch.exit_code import exit_code
-from batch.model import Fate, Outcome, Problem
-from batch.summary import MAX_REASONS, Summary, check_books, group_reasons, seconds_at_limits
+from batch.model import Outcome, Problem, RowResult
+from batch.summary import MAX_REASONS, Summary, check_totals, group_reasons, seconds_at_limits
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 
@@ -40,20 +40,20 @@ COUNTS = st.dictionaries(st.sampled_from(list(Outcome)), st.integers(0, 99))
 def test_books_that_balance(outcomes: dict[Outcome, int]) -> None:
     """Any counts that add up to the rows, and that the journal has, are fine; it knows nothing of unsent rows."""
     journal = {outcome: count for outcome, count in outcomes.items() if outcome is not UNSENT}
-    check_books(sum(outcomes.values()), outcomes, journal)
+    check_totals(sum(outcomes.values()), outcomes, journal)
 
 
 @given(COUNTS, st.integers(-99, 99).filter(bool))
 def test_books_that_do_not_balance(outcomes: dict[Outcome, int], off: int) -> None:
     """A row too many or too few is never passed over."""
-    with pytest.raises(BooksError):
-        check_books(sum(outcomes.values()) + off, outcomes, outcomes)
+    with pytest.raises(CountMismatchError):
+        check_totals(sum(outcomes.values()) + off, outcomes, outcomes)
 
 
 def test_results_against_the_journal() -> None:
     """Results that say otherwise than the journal are a bug in batch, in words that help to report it."""
-    with pytest.raises(BooksError) as caught:
-        check_books(3, {UPDATED: 2, FAILED: 1}, {UPDATED: 1, FAILED: 1})
+    with pytest.raises(CountMismatchError) as caught:
+        check_totals(3, {UPDATED: 2, FAILED: 1}, {UPDATED: 1, FAILED: 1})
     expected = (
         "This is a bug in batch: 3 rows, but the outcomes add up to 3, and the journal says failed 1, updated 1. "
         "The journal is intact; please report it."
@@ -61,28 +61,30 @@ def test_results_against_the_journal() -> None:
     assert (expected, ExitCode.BUG) == (str(caught.value), caught.value.exit_code)
 
 
-def fate(row: int, *problems: Problem, outcome: Outcome = INVALID) -> Fate:
-    return Fate(row, "42", outcome, problems=problems)
+def row_result(row: int, *problems: Problem, outcome: Outcome = INVALID) -> RowResult:
+    return RowResult(row, "42", outcome, problems=problems)
 
 
 def test_equal_reasons() -> None:
     """Equal reasons are one, with how many, the first rows, and the first cell."""
-    fates = [fate(row, Problem("has letters", "phone", "Phone", f"F{row}", f"ext. {row}")) for row in range(2, 12)]
-    (found,), left_out = group_reasons(fates)
+    row_results = [
+        row_result(row, Problem("has letters", "phone", "Phone", f"F{row}", f"ext. {row}")) for row in range(2, 12)
+    ]
+    (found,), left_out = group_reasons(row_results)
     assert (INVALID, "phone", "has letters", 10) == (found.outcome, found.field, found.reason, found.count)
     assert ([2, 3, 4, 5, 6], 'F2: "ext. 2"', 0) == (found.rows, found.example, left_out)
 
 
 def test_different_reasons() -> None:
     """Reasons differ by outcome, field and words; they come by outcome, then the most frequent first."""
-    fates = [
-        fate(2, Problem("a", "name")),
-        fate(3, Problem("a", "phone"), Problem("b", "phone")),
-        fate(4, Problem("a", "phone")),
-        fate(5, Problem("a", "phone"), outcome=REJECTED),
-        fate(6, outcome=FAILED),
+    row_results = [
+        row_result(2, Problem("a", "name")),
+        row_result(3, Problem("a", "phone"), Problem("b", "phone")),
+        row_result(4, Problem("a", "phone")),
+        row_result(5, Problem("a", "phone"), outcome=REJECTED),
+        row_result(6, outcome=FAILED),
     ]
-    found, _ = group_reasons(fates)
+    found, _ = group_reasons(row_results)
     expected = [
         (INVALID, "phone", "a", 2),
         (INVALID, "name", "a", 1),
@@ -98,12 +100,12 @@ def test_different_reasons() -> None:
 )
 def test_example(cell: str, seen: str, expected: str) -> None:
     """The example shows what there is to show."""
-    assert expected == group_reasons([fate(2, Problem("a", cell=cell, seen=seen))])[0][0].example
+    assert expected == group_reasons([row_result(2, Problem("a", cell=cell, seen=seen))])[0][0].example
 
 
 def test_too_many_reasons() -> None:
     """A file in which everything is wrong in its own way takes bounded memory, and says what was left out."""
-    found, left_out = group_reasons(fate(row, Problem(f"odd {row}")) for row in range(MAX_REASONS + 7))
+    found, left_out = group_reasons(row_result(row, Problem(f"odd {row}")) for row in range(MAX_REASONS + 7))
     assert (MAX_REASONS, 7) == (len(found), left_out)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.model import Fate, Outcome, Problem, Staged
+from batch.model import Outcome, Problem, RowResult, Staged
 from batch.outputs import Wanted, Written, write
 from batch.sources import ReadOptions, iter_frames, open_input, stage
 
@@ -16,9 +16,9 @@ DATA = b"id,name\n10,Acme\n11,Bolt\n\n12,Cedar\n13,Dill\n"
 LETTERS = Problem('has letters in it ("ext.")', field="phone", header="Phone", cell="F3", seen="=ext. 5")
 MISSING = Problem("is empty", field="name")
 FATES = {
-    2: Fate(2, "10", Outcome.UPDATED, 200, 1),
-    3: Fate(3, "11", Outcome.INVALID, None, 0, (LETTERS, MISSING)),
-    5: Fate(5, "12", Outcome.FAILED, 503, 5, (Problem("the API\r\n was busy"),)),
+    2: RowResult(2, "10", Outcome.UPDATED, 200, 1),
+    3: RowResult(3, "11", Outcome.INVALID, None, 0, (LETTERS, MISSING)),
+    5: RowResult(5, "12", Outcome.FAILED, 503, 5, (Problem("the API\r\n was busy"),)),
 }
 
 
@@ -36,12 +36,12 @@ def stage_in(folder: Path, data: bytes) -> Staged:
     return stage(open_input(str(path), folder), folder / "run", ReadOptions())
 
 
-def kept(staged: Staged, fates: Mapping[int, Fate] = FATES, wanted: Wanted | None = None) -> Written:
+def kept(staged: Staged, row_results: Mapping[int, RowResult] = FATES, wanted: Wanted | None = None) -> Written:
     """Write the books of a run with these fates."""
     folder = staged.path.parent
 
-    def between(first: int, last: int) -> dict[int, Fate]:
-        return {row: fate for row, fate in fates.items() if first <= row <= last}
+    def between(first: int, last: int) -> dict[int, RowResult]:
+        return {row: row_result for row, row_result in row_results.items() if first <= row <= last}
 
     return write(folder, staged, iter_frames(staged, 2), between, wanted or Wanted(id_column=0))
 
@@ -104,8 +104,8 @@ def test_counting_alone(staged: Staged) -> None:
 def test_no_failures_no_file(staged: Staged) -> None:
     """When nothing needs anything any more, an earlier failures file is gone."""
     kept(staged)
-    fates = {row: Fate(row, "", Outcome.UNCHANGED) for row in (2, 3, 5, 6)}
-    assert {"results": "results.csv"} == kept(staged, fates).files
+    row_results = {row: RowResult(row, "", Outcome.UNCHANGED) for row in (2, 3, 5, 6)}
+    assert {"results": "results.csv"} == kept(staged, row_results).files
     assert {"results.csv"} == names(staged)
 
 
@@ -219,7 +219,7 @@ def test_parquet_failures_are_the_next_input(tmp_path: Path) -> None:
 def test_books_balance(tmp_path: Path, outcomes: dict[int, Outcome], rows: int) -> None:
     """Whatever became of which rows, there is one line for each, with its own outcome, and the counts are the rows."""
     found = stage_in(tmp_path, b"id\n" + b"".join(b"%d\n" % row for row in range(2, rows + 2)))
-    counts = kept(found, {row: Fate(row, str(row), outcome) for row, outcome in outcomes.items()}).outcomes
+    counts = kept(found, {row: RowResult(row, str(row), outcome) for row, outcome in outcomes.items()}).outcomes
     lines = pl.read_csv(found.path.parent / "results.csv", infer_schema=False)
     expected = [(str(row), str(row), outcomes.get(row, Outcome.UNSENT).value) for row in range(2, rows + 2)]
     assert expected == lines.select("row", "id", "outcome").rows()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from batch.model import Fate, Outcome, Problem, Staged
+from batch.model import Outcome, Problem, RowResult, Staged
 from batch.outputs import Wanted, write
 from batch.sources import ReadOptions, iter_frames, open_input, stage
 
@@ -28,10 +28,10 @@ def staged(folder: Path, data: bytes, name: str = "customers.csv", **options: An
 def failures(folder: Path, found: Staged, outcome: Outcome = Outcome.INVALID) -> bytes:
     """Write a failures file with all rows, and return it."""
 
-    def fates(first: int, last: int) -> dict[int, Fate]:
-        return {row: Fate(row, "", outcome, None, 0, BAD) for row in range(first, last + 1)}
+    def row_results(first: int, last: int) -> dict[int, RowResult]:
+        return {row: RowResult(row, "", outcome, None, 0, BAD) for row in range(first, last + 1)}
 
-    write(folder, found, iter_frames(found), fates, Wanted(with_results=False))
+    write(folder, found, iter_frames(found), row_results, Wanted(with_results=False))
     return (folder / "failures.csv").read_bytes()
 
 
@@ -169,8 +169,8 @@ def test_letters_that_the_encoding_lacks(tmp_path: Path) -> None:
     """A message may lose a letter that the file's encoding does not have; a cell never does."""
     found = staged(tmp_path, b"id;name\n1;M\xfcller \x80\x81\n")
     problem = Problem("is not Żółć", seen="")
-    fates = {2: Fate(2, "1", Outcome.REJECTED, 422, 1, (problem,))}
-    write(tmp_path, found, iter_frames(found), lambda _first, _last: fates, Wanted(with_results=False))
+    row_results = {2: RowResult(2, "1", Outcome.REJECTED, 422, 1, (problem,))}
+    write(tmp_path, found, iter_frames(found), lambda _first, _last: row_results, Wanted(with_results=False))
     assert (
         b"1;M\xfcller \x80\x81;2;rejected;;is not ?\xf3??\n"
         == (tmp_path / "failures.csv").read_bytes().splitlines(keepends=True)[1]

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from libreoffice import SOFFICE, type_into
 
-from batch.model import DAMAGE, ROW, Fate, Outcome, Problem, Staged, looks_blank
+from batch.model import READ_ERRORS, ROW, Outcome, Problem, RowResult, Staged, looks_blank
 from batch.outputs.failures import original_indexes
 from batch.outputs.failures_xlsx import UNWRITABLE, ExcelFailures
 from batch.sources import ReadOptions
@@ -29,14 +29,14 @@ BOOKS = sorted(path.name for path in ZOO.glob("*.xlsx") if path.stem.removesuffi
 
 def damages(found: Staged) -> list[list[tuple[int, str, str]]]:
     """Give what the reader saw wrong in each row: column, what was seen, reason."""
-    return [[tuple(one) for one in json.loads(text or "[]")] for text in pl.read_parquet(found.path)[DAMAGE]]
+    return [[tuple(one) for one in json.loads(text or "[]")] for text in pl.read_parquet(found.path)[READ_ERRORS]]
 
 
-def as_read(found: Staged) -> list[Fate]:
+def as_read(found: Staged) -> list[RowResult]:
     """Make the fates of rows of which nothing is known but how they were read."""
     numbers = pl.read_parquet(found.path)[ROW].to_list()
     return [
-        Fate(number, "", Outcome.INVALID if problems else Outcome.UNSENT, problems=tuple(problems))
+        RowResult(number, "", Outcome.INVALID if problems else Outcome.UNSENT, problems=tuple(problems))
         for number, wrong in zip(numbers, damages(found), strict=True)
         for problems in [
             [
@@ -47,11 +47,11 @@ def as_read(found: Staged) -> list[Fate]:
     ]
 
 
-def write(found: Staged, path: Path, fates: Sequence[Fate] | None = None) -> Path:
+def write(found: Staged, path: Path, row_results: Sequence[RowResult] | None = None) -> Path:
     """Write the failures workbook of all rows."""
     path.touch(0o600)
     writer = ExcelFailures(path, found)
-    writer.add(pl.read_parquet(found.path), fates or as_read(found))
+    writer.add(pl.read_parquet(found.path), row_results or as_read(found))
     writer.finish()
     return path
 
@@ -98,7 +98,7 @@ def test_nothing_is_lost(table: list[tuple[str, float]], tmp_path: Path) -> None
             ROW: pl.Series(range(2, 2 + len(table)), dtype=pl.UInt32),
             "c0": [text for text, _ in table],
             "c1": [repr(number) for _, number in table],
-            DAMAGE: pl.Series([None] * len(table), dtype=pl.String),
+            READ_ERRORS: pl.Series([None] * len(table), dtype=pl.String),
             "o0": pl.Series([None] * len(table), dtype=pl.String),
             "o1": ["n0"] * len(table),
         }
@@ -123,12 +123,12 @@ def problems(tmp_path: Path) -> Path:
     found = staged(tmp_path / "customers.xlsx")
     letters = Problem("has letters in it (use digits)", "phone", "Phone", "C3", "ext. 5")
     option = Problem("'Tier' has no such option\x1b", "custom_fields.Tier", "Tier", "D3", "=1+1")
-    fates = [
-        Fate(3, "00123", Outcome.INVALID, problems=(letters, option)),
-        Fate(4, "124", Outcome.REJECTED, 422, 1, (Problem("=HYPERLINK(0) refused"),)),
-        Fate(5, "125", Outcome.UNSENT),
+    row_results = [
+        RowResult(3, "00123", Outcome.INVALID, problems=(letters, option)),
+        RowResult(4, "124", Outcome.REJECTED, 422, 1, (Problem("=HYPERLINK(0) refused"),)),
+        RowResult(5, "125", Outcome.UNSENT),
     ]
-    return write(found, tmp_path / "failures.xlsx", fates)
+    return write(found, tmp_path / "failures.xlsx", row_results)
 
 
 def test_marks_and_notes(problems: Path) -> None:
@@ -224,10 +224,10 @@ def test_only_the_owner_may_read_it(problems: Path) -> None:
 def test_a_text_that_no_cell_holds(text: str, tmp_path: Path) -> None:
     """It is not cut but left out, in a cell that nobody takes for blank, with a note that says so."""
     nothing = pl.Series([None], dtype=pl.String)
-    frame = pl.DataFrame({ROW: [2], "c0": [text], DAMAGE: nothing, "o0": nothing})
+    frame = pl.DataFrame({ROW: [2], "c0": [text], READ_ERRORS: nothing, "o0": nothing})
     frame.write_parquet(tmp_path / "input.parquet")
     found = Staged(tmp_path / "input.parquet", "x.xlsx", "xlsx", ("a",), 1, "")
-    path = write(found, tmp_path / "failures.xlsx", [Fate(2, "", Outcome.FAILED)])
+    path = write(found, tmp_path / "failures.xlsx", [RowResult(2, "", Outcome.FAILED)])
     cell = openpyxl.load_workbook(path, data_only=True).worksheets[0]["A2"]
     assert ("#N/A", f"The value of this cell is not known: {UNWRITABLE}. Type the value, or empty the cell.") == (
         cell.value,

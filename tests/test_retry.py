@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.retry import (
+    Action,
     Body,
-    Breaker,
+    BreakerState,
+    CircuitBreaker,
+    Classification,
+    Delivered,
     FailureLimit,
-    Health,
-    Judgement,
     RetryPolicy,
     RetryQuota,
     Rules,
-    Sent,
-    Verdict,
     backoff,
-    judge,
+    classify,
 )
 from tests.simulation.world import seeded
 
@@ -26,43 +26,43 @@ IDEMPOTENT = Rules(idempotent_keys=True)
 WAIT_5 = {"Retry-After": "5"}
 
 
-def verdict(status: int, body: object = Body.EMPTY, **headers: str) -> Verdict:
+def action(status: int, body: object = Body.EMPTY, **headers: str) -> Action:
     """The verdict on a whole answer."""
-    return judge(status, headers, body, sent="answered", now_epoch=0).verdict
+    return classify(status, headers, body, delivered="answered", now_epoch=0).action
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_success_is_done(status: int) -> None:
     """2xx is done, with a body or without."""
-    assert (verdict(status), verdict(status, {"id": 1})) == (Verdict.DONE, Verdict.DONE)
+    assert (action(status), action(status, {"id": 1})) == (Action.SUCCEED, Action.SUCCEED)
 
 
 @pytest.mark.parametrize("body", [{"success": False}, {"success": False, "errors": {"name": ["no"]}}])
 def test_success_that_says_it_failed_is_none(body: object) -> None:
     """2xx whose body says that it failed is a refusal."""
-    expected = Judgement(Verdict.REFUSED, "the API answered 200, but says that it failed")
-    assert judge(200, {}, body, sent="answered") == expected
+    expected = Classification(Action.REJECT, "the API answered 200, but says that it failed")
+    assert classify(200, {}, body, delivered="answered") == expected
 
 
 def test_page_from_someone_else_is_no_success() -> None:
     """200 with something that is not JSON came from a proxy or a login page: whether it was applied is unknown."""
-    expected = Judgement(
-        Verdict.AGAIN, "the answer (200) did not come from the API: it is not JSON", same_key=True, is_unknown=True
+    expected = Classification(
+        Action.RETRY, "the answer (200) did not come from the API: it is not JSON", same_key=True, is_unknown=True
     )
-    assert judge(200, {}, Body.NOT_JSON, sent="answered") == expected
+    assert classify(200, {}, Body.NOT_JSON, delivered="answered") == expected
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 529, 599])
 def test_transient_trouble_is_tried_again_with_the_same_key(status: int) -> None:
     """Codes that pass by themselves, and those of gateways, are tried again, with the same key."""
-    found = judge(status, {}, Body.NOT_JSON, sent="answered")
-    assert (found.verdict, found.same_key, found.is_unknown) == (Verdict.AGAIN, True, False)
+    found = classify(status, {}, Body.NOT_JSON, delivered="answered")
+    assert (found.action, found.same_key, found.is_unknown) == (Action.RETRY, True, False)
 
 
 @pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 410, 412, 413, 415, 422, 428, 451, 501, 505])
 def test_refusals_are_final_for_the_row(status: int) -> None:
     """Every other 4xx, and 501, says something about this row that trying again does not change."""
-    assert verdict(status, {"errors": {}}, **WAIT_5) is Verdict.REFUSED
+    assert action(status, {"errors": {}}, **WAIT_5) is Action.REJECT
 
 
 @pytest.mark.parametrize(
@@ -78,21 +78,21 @@ def test_refusals_are_final_for_the_row(status: int) -> None:
 )
 def test_what_holds_for_every_row_stops_the_run(status: int, cause: str) -> None:
     """A key that is not accepted, and a redirect, would meet every other row too."""
-    assert judge(status, {}, Body.EMPTY, sent="answered") == Judgement(Verdict.STOP, cause)
+    assert classify(status, {}, Body.EMPTY, delivered="answered") == Classification(Action.ABORT, cause)
 
 
 @pytest.mark.parametrize(
-    ("sent", "cause", "is_unknown"),
+    ("delivered", "cause", "is_unknown"),
     [
         ("no", "the API cannot be reached", False),
-        ("maybe", "no answer came", True),
+        ("unknown", "no answer came", True),
         ("answered", "the answer broke off", True),
     ],
 )
-def test_no_answer_is_unknown_once_bytes_have_left(sent: Sent, cause: str, is_unknown: bool) -> None:
+def test_no_answer_is_unknown_once_bytes_have_left(delivered: Delivered, cause: str, is_unknown: bool) -> None:
     """Without a whole answer it is tried again; unless nothing left, it may have been applied."""
-    expected = Judgement(Verdict.AGAIN, cause, same_key=True, is_unknown=is_unknown)
-    assert judge(None, {}, None, sent=sent) == expected
+    expected = Classification(Action.RETRY, cause, same_key=True, is_unknown=is_unknown)
+    assert classify(None, {}, None, delivered=delivered) == expected
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_only_429_and_503_with_retry_after_speak_about_rate(
     status: int, headers: dict[str, str], wait: float | None, is_rate: bool
 ) -> None:
     """What speaks about rate is the pacer's; Retry-After is the row's wait in any case."""
-    found = judge(status, headers, Body.EMPTY, sent="answered", now_epoch=0)
-    assert (found.verdict, found.wait, found.is_rate) == (Verdict.AGAIN, wait, is_rate)
+    found = classify(status, headers, Body.EMPTY, delivered="answered", now_epoch=0)
+    assert (found.action, found.wait, found.is_rate) == (Action.RETRY, wait, is_rate)
 
 
 @pytest.mark.parametrize(
@@ -121,38 +121,38 @@ def test_only_429_and_503_with_retry_after_speak_about_rate(
         (
             WAIT_5,
             IDEMPOTENT,
-            Judgement(
-                Verdict.AGAIN, "the API is still busy with the first try of this change (409)", 5, True, is_unknown=True
+            Classification(
+                Action.RETRY, "the API is still busy with the first try of this change (409)", 5, True, is_unknown=True
             ),
         ),
-        ({}, IDEMPOTENT, Judgement(Verdict.REFUSED, "it conflicts with something at the API (409)")),
+        ({}, IDEMPOTENT, Classification(Action.REJECT, "it conflicts with something at the API (409)")),
         (
             {},
             IDEMPOTENT.for_repeat(),
-            Judgement(Verdict.DONE, "the API had applied it before, and cannot repeat its answer (409)"),
+            Classification(Action.SUCCEED, "the API had applied it before, and cannot repeat its answer (409)"),
         ),
-        (WAIT_5, Rules(), Judgement(Verdict.REFUSED, "it conflicts with something at the API (409)")),
+        (WAIT_5, Rules(), Classification(Action.REJECT, "it conflicts with something at the API (409)")),
     ],
 )
 def test_conflict_means_something_else_where_there_are_keys(
-    headers: dict[str, str], rules: Rules, expected: Judgement
+    headers: dict[str, str], rules: Rules, expected: Classification
 ) -> None:
     """With idempotency keys, 409 is "still busy" or, for a key sent before, "was done"; otherwise a refusal."""
-    assert judge(409, headers, Body.EMPTY, sent="answered", rules=rules) == expected
+    assert classify(409, headers, Body.EMPTY, delivered="answered", rules=rules) == expected
 
 
 @given(
     status=st.none() | st.integers(100, 999),
     headers=st.dictionaries(st.sampled_from(["Retry-After", "RateLimit", "X-RateLimit-Reset"]), st.text(max_size=20)),
     body=st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists) | st.sampled_from(Body),
-    sent=st.sampled_from(["no", "maybe", "answered"]),
+    delivered=st.sampled_from(["no", "unknown", "answered"]),
 )
 def test_every_reply_has_a_verdict_in_words(
-    status: int | None, headers: dict[str, str], body: object, sent: Sent
+    status: int | None, headers: dict[str, str], body: object, delivered: Delivered
 ) -> None:
     """Whatever comes, there is a verdict, a cause, and no wait that cannot be waited for."""
-    found = judge(status, headers, body, sent=sent)
-    assert isinstance(found.verdict, Verdict)
+    found = classify(status, headers, body, delivered=delivered)
+    assert isinstance(found.action, Action)
     assert found.cause
     assert found.wait is None or 0 <= found.wait < math.inf
 
@@ -199,7 +199,7 @@ def test_quota_recovers_with_first_tries_that_succeed() -> None:
     assert (quota.spend(), quota.spend()) == (True, False)
 
 
-def failing(breaker: Breaker, count: int, *causes: str, now: float = 0.0) -> Health:
+def failing(breaker: CircuitBreaker, count: int, *causes: str, now: float = 0.0) -> BreakerState:
     """Let so many attempts fail, for these causes in turn."""
     for number in range(count):
         breaker.failed(now, now, causes[number % len(causes)])
@@ -208,39 +208,45 @@ def failing(breaker: Breaker, count: int, *causes: str, now: float = 0.0) -> Hea
 
 def test_breaker_pauses_after_twenty_failures_for_one_cause() -> None:
     """Nineteen are bad luck, the twentieth pauses the run."""
-    breaker = Breaker(pause=15)
-    assert (failing(breaker, 19, "500"), failing(breaker, 1, "500", now=7)) == (Health.GOING, Health.PAUSED)
+    breaker = CircuitBreaker(pause=15)
+    assert (failing(breaker, 19, "500"), failing(breaker, 1, "500", now=7)) == (
+        BreakerState.CLOSED,
+        BreakerState.HALF_OPEN,
+    )
     assert (breaker.cause, breaker.paused_until) == ("500", 22)
 
 
 def test_breaker_forgets_at_any_proper_answer() -> None:
     """One answer among the failures, be it a rejection, shows that the API works."""
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(10):
-        assert failing(breaker, 19, "500") is Health.GOING
+        assert failing(breaker, 19, "500") is BreakerState.CLOSED
         breaker.answered()
 
 
 def test_breaker_pauses_after_a_hundred_failures_for_any_cause() -> None:
     """Causes that alternate do not hide that nothing works."""
-    breaker = Breaker()
-    assert (failing(breaker, 99, "500", "reset"), failing(breaker, 1, "reset")) == (Health.GOING, Health.PAUSED)
+    breaker = CircuitBreaker()
+    assert (failing(breaker, 99, "500", "reset"), failing(breaker, 1, "reset")) == (
+        BreakerState.CLOSED,
+        BreakerState.HALF_OPEN,
+    )
 
 
 def test_breaker_stops_when_the_probe_fails_too() -> None:
     """After the pause one attempt decides: it fails, and the run stops; failures from before the pause do not count."""
-    breaker = Breaker(pause=15)
+    breaker = CircuitBreaker(pause=15)
     failing(breaker, 20, "500")
-    assert breaker.failed(3, 2, "500") is Health.PAUSED
-    assert breaker.failed(16, 15, "no answer came") is Health.STOPPED
-    assert (breaker.cause, breaker.answered()) == ("no answer came", Health.STOPPED)
+    assert breaker.failed(3, 2, "500") is BreakerState.HALF_OPEN
+    assert breaker.failed(16, 15, "no answer came") is BreakerState.OPEN_CIRCUIT
+    assert (breaker.cause, breaker.answered()) == ("no answer came", BreakerState.OPEN_CIRCUIT)
 
 
 def test_breaker_goes_on_when_the_probe_succeeds() -> None:
     """After the pause one attempt decides: it succeeds, and the count begins anew."""
-    breaker = Breaker(pause=15)
+    breaker = CircuitBreaker(pause=15)
     failing(breaker, 20, "500")
-    assert (breaker.answered(), failing(breaker, 19, "500")) == (Health.GOING, Health.GOING)
+    assert (breaker.answered(), failing(breaker, 19, "500")) == (BreakerState.CLOSED, BreakerState.CLOSED)
 
 
 @pytest.mark.parametrize(
@@ -248,15 +254,15 @@ def test_breaker_goes_on_when_the_probe_succeeds() -> None:
 )
 def test_dead_api_costs_a_bounded_number_of_requests(max_at_once: int, causes: tuple[str, ...], bound: int) -> None:
     """Of 10,000 rows a dead API sees no more than the breaker's count, what was in flight then, and one probe."""
-    breaker, rows, in_flight, requests, now = Breaker(pause=15), 10_000, 0, 0, 0.0
-    while rows and breaker.health is not Health.STOPPED:
+    breaker, rows, in_flight, requests, now = CircuitBreaker(pause=15), 10_000, 0, 0, 0.0
+    while rows and breaker.health is not BreakerState.OPEN_CIRCUIT:
         now += 0.01
-        at_most = 1 if breaker.health is Health.PAUSED else max_at_once
+        at_most = 1 if breaker.health is BreakerState.HALF_OPEN else max_at_once
         while in_flight < at_most and rows and now >= breaker.paused_until:
             rows, in_flight, requests = rows - 1, in_flight + 1, requests + 1
         in_flight -= 1 if in_flight else 0
         breaker.failed(now, now, causes[requests % len(causes)])
-    assert (breaker.health, requests <= bound) == (Health.STOPPED, True)
+    assert (breaker.health, requests <= bound) == (BreakerState.OPEN_CIRCUIT, True)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_canary_in_a_crash(offline: Shell, key: str, monkeypatch: pytest.MonkeyP
     def crash(*_: object) -> None:
         raise RuntimeError(f"headers: {key}")
 
-    monkeypatch.setattr(update, "reckon", crash)
+    monkeypatch.setattr(update, "estimate", crash)
     with little_api(succeeds) as api:
         command = ["update", offline.sheet(SHEET), "-e", DUALENTRY, *api.options]
         ended = offline.here(*command, env={"BATCH_DEBUG": "1"})

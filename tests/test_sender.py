@@ -20,14 +20,14 @@ from batch.diff import neither, unproven
 from batch.endpoints.base import Endpoint, Record, StaticAccount
 from batch.endpoints.dualentry import DualEntryCustomers
 from batch.endpoints.vayu import VayuCustomers
-from batch.engine.retry_loop import Caller
-from batch.engine.shutdown import StopSign
-from batch.engine.write import Parcel, Sender
+from batch.engine.retry_loop import ApiClient
+from batch.engine.shutdown import Shutdown
+from batch.engine.write import ChangeWriter, PreparedChange
 from batch.errors import JournalError
 from batch.http import Session
-from batch.model import Change, Fate, Intent, Outcome, Problem
-from batch.ratelimit import Bucket, Gate, Limits, Pacer
-from batch.retry import Breaker, RetryPolicy
+from batch.model import Change, Intent, Outcome, Problem, RowResult
+from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
+from batch.retry import CircuitBreaker, RetryPolicy
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
@@ -90,26 +90,29 @@ class Book:
     """What the sender wrote down, in order."""
 
     intents: list[Intent] = field(default_factory=list)
-    fates: dict[int, Fate] = field(default_factory=dict)
+    row_results: dict[int, RowResult] = field(default_factory=dict)
     error: JournalError | None = None
     seconds: float = 0.001
 
-    async def intend(self, intent: Intent) -> None:
+    async def write_intent(self, intent: Intent) -> None:
         await anyio.sleep(self.seconds)
         if self.error:
             raise self.error
         self.intents.append(intent)
 
-    def take_back(self, intent: Intent) -> None:
+    def revert_attempt(self, intent: Intent) -> None:
         self.intents.append(intent)
 
-    def settle(self, number: int, fates: Sequence[Fate]) -> None:
-        for fate in fates:
-            assert fate.row not in self.fates
-            self.fates[fate.row] = fate
+    def record(self, number: int, row_results: Sequence[RowResult]) -> None:
+        for row_result in row_results:
+            assert row_result.row not in self.row_results
+            self.row_results[row_result.row] = row_result
 
     def told(self) -> dict[int, tuple[Outcome, list[str]]]:
-        return {row: (fate.outcome, [one.message for one in fate.problems]) for row, fate in self.fates.items()}
+        return {
+            row: (row_result.outcome, [one.message for one in row_result.problems])
+            for row, row_result in self.row_results.items()
+        }
 
 
 @dataclass
@@ -118,8 +121,8 @@ class Desk:
 
     api: Api
     book: Book
-    stop: StopSign
-    sender: Sender
+    shutdown: Shutdown
+    sender: ChangeWriter
     tally: Counter[str]
 
     async def send(self, *numbers: int, **known: Any) -> list[Outcome]:
@@ -127,7 +130,7 @@ class Desk:
         outcomes: dict[int, Outcome] = {}
 
         async def one(number: int) -> None:
-            outcomes[number] = await self.sender.send(parcel(number, **known))
+            outcomes[number] = await self.sender.send(prepared(number, **known))
 
         async with anyio.create_task_group() as tasks:
             for number in numbers:
@@ -140,7 +143,7 @@ class Desk:
 
         async def work() -> None:
             for number in left:
-                outcomes[await self.sender.send(parcel(number))] += 1
+                outcomes[await self.sender.send(prepared(number))] += 1
 
         async with anyio.create_task_group() as tasks:
             for _ in range(workers):
@@ -148,35 +151,35 @@ class Desk:
         return outcomes
 
 
-def parcel(number: int = 2, **known: Any) -> Parcel:
+def prepared(number: int = 2, **known: Any) -> PreparedChange:
     record_id = known.pop("id", str(number))
-    return Parcel(Change((number,), record_id, {"name": "New"}), {"name": "New"}, **known)
+    return PreparedChange(Change((number,), record_id, {"name": "New"}), {"name": "New"}, **known)
 
 
 @asynccontextmanager
 async def desk(script: Script, *, endpoint: Endpoint = DUALENTRY, **options: Any) -> AsyncIterator[Desk]:
-    api, book, stop, tally = Api(script), Book(), StopSign(), Counter[str]()
+    api, book, shutdown, tally = Api(script), Book(), Shutdown(), Counter[str]()
     policy = RetryPolicy(options.pop("max_attempts", 6), options.pop("max_wait", 300.0))
     max_at_once = options.pop("max_at_once", 16)
-    read: Callable[[Caller, Parcel], Awaitable[Record | None]] | None = options.pop("read_back", None)
+    read: Callable[[ApiClient, PreparedChange], Awaitable[Record | None]] | None = options.pop("read_back", None)
     async with Session("https://test", transport=httpx.MockTransport(api.answer)) as session:
-        caller = Caller(
+        client = ApiClient(
             session=session,
-            gate=Gate(Pacer(options.pop("limits", None), rng=JITTER), max_at_once),
+            limiter=RateLimiter(RatePolicy(options.pop("limits", None), rng=JITTER), max_at_once),
             endpoint=endpoint,
             account=options.pop("account", StaticAccount({"X-API-KEY": "k"})),
-            stop=stop,
+            shutdown=shutdown,
             count=lambda name: tally.update([name]),
             policy=policy,
-            breaker=options.pop("breaker", Breaker()),
+            breaker=options.pop("breaker", CircuitBreaker()),
             rng=JITTER,
         )
-        sender = Sender(
-            caller, endpoint, book, lambda row, name, reason: Problem(reason, name),
-            partial(unproven, endpoint), partial(neither, endpoint), partial(read, caller) if read else None,
+        sender = ChangeWriter(
+            client, endpoint, book, lambda row, name, reason: Problem(reason, name),
+            partial(unproven, endpoint), partial(neither, endpoint), partial(read, client) if read else None,
         )  # fmt: skip
         assert not options
-        yield Desk(api, book, stop, sender, tally)
+        yield Desk(api, book, shutdown, sender, tally)
 
 
 def done(request: httpx.Request, **shown: Any) -> httpx.Response:
@@ -206,7 +209,7 @@ async def test_updated() -> None:
     """A change that the API confirms is updated, with one attempt."""
     async with desk(lambda request, count: done(request)) as d:
         assert [UPDATED] == await d.send(2)
-    assert {2: Fate(2, "2", UPDATED, 200, 1)} == d.book.fates
+    assert {2: RowResult(2, "2", UPDATED, 200, 1)} == d.book.row_results
     assert {"requests": 1, "attempts": 1} == d.tally
 
 
@@ -227,8 +230,10 @@ async def test_intent_goes_first() -> None:
 async def test_every_row_of_a_change() -> None:
     """Every row of a change has its fate."""
     async with desk(lambda request, count: done(request)) as d:
-        await d.sender.send(replace(parcel(2), change=Change((2, 5, 9), "2", {"name": "New"})))
-    assert {2: UPDATED, 5: UPDATED, 9: UPDATED} == {row: fate.outcome for row, fate in d.book.fates.items()}
+        await d.sender.send(replace(prepared(2), change=Change((2, 5, 9), "2", {"name": "New"})))
+    assert {2: UPDATED, 5: UPDATED, 9: UPDATED} == {
+        row: row_result.outcome for row, row_result in d.book.row_results.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -252,9 +257,11 @@ async def test_rejected(response: httpx.Response, said: str) -> None:
 async def test_conflict_is_never_sent() -> None:
     """A change that the current record makes impossible is rejected without a request."""
     async with desk(always(refuse(500))) as d:
-        one = Parcel(Change((2,), "2", {"full_address.city": "X"}), {"full_address.city": "X"}, record={"id": 2})
+        one = PreparedChange(
+            Change((2,), "2", {"full_address.city": "X"}), {"full_address.city": "X"}, record={"id": 2}
+        )
         assert REJECTED is await d.sender.send(one)
-    assert (0, [], 0) == (len(d.api.asked), d.book.intents, d.book.fates[2].attempts)
+    assert (0, [], 0) == (len(d.api.asked), d.book.intents, d.book.row_results[2].attempts)
 
 
 async def test_answer_shows_otherwise() -> None:
@@ -279,15 +286,15 @@ async def test_transient(status: int) -> None:
     """Transient trouble is tried again with the same key until it passes."""
     async with desk(first(2, refuse(status))) as d:
         assert [UPDATED] == await d.send(2)
-    assert (3, 3, 1) == (d.book.fates[2].attempts, len(d.api.asked), len(set(d.api.keys)))
+    assert (3, 3, 1) == (d.book.row_results[2].attempts, len(d.api.asked), len(set(d.api.keys)))
 
 
 async def test_attempts_are_used_up() -> None:
     """After --max-attempts a row has failed, with the last status and its cause."""
     async with desk(always(refuse(502)), max_attempts=4) as d:
         assert [FAILED] == await d.send(2)
-    expected = Fate(2, "2", FAILED, 502, 4, (Problem("the API's gateway failed (502)"),))
-    assert (expected, 4, {"requests": 1, "attempts": 4}) == (d.book.fates[2], len(d.api.asked), d.tally)
+    expected = RowResult(2, "2", FAILED, 502, 4, (Problem("the API's gateway failed (502)"),))
+    assert (expected, 4, {"requests": 1, "attempts": 4}) == (d.book.row_results[2], len(d.api.asked), d.tally)
 
 
 async def test_backoff() -> None:
@@ -304,7 +311,7 @@ async def test_never_arrived() -> None:
     """A request that never left is simply sent again."""
     async with desk(first(1, httpx.ConnectError("refused"))) as d:
         assert [UPDATED] == await d.send(2)
-    assert 2 == d.book.fates[2].attempts
+    assert 2 == d.book.row_results[2].attempts
 
 
 async def test_retry_after_is_waited_in_full() -> None:
@@ -353,7 +360,7 @@ async def test_too_long_a_wait() -> None:
     """A Retry-After beyond --max-wait stops the run, and every row that was not answered is unsent."""
     async with desk(first(1, refuse(429, Retry_After="2520")), max_at_once=1) as d:
         assert [UNSENT] * 3 == await d.send(2, 3, 4)
-    assert "The API asks to wait 42 min (Retry-After), longer than --max-wait 300." == d.stop.reason
+    assert "The API asks to wait 42 min (Retry-After), longer than --max-wait 300." == d.shutdown.reason
     assert (1, [(UNSENT, ["too many requests (429)"])]) == (len(d.api.asked), list(d.book.told().values()))
 
 
@@ -361,7 +368,7 @@ async def test_blocked_for_too_long() -> None:
     """An API that refuses everything for longer than --max-wait, and says nothing of the time, stops the run."""
     async with desk(always(refuse(429)), max_wait=60, max_attempts=100) as d:
         outcomes = await d.send_all(range(2, 102), workers=16)
-    said = re.fullmatch(r"The API has let nothing through for (\d+) s, longer than --max-wait 60\.", d.stop.reason)
+    said = re.fullmatch(r"The API has let nothing through for (\d+) s, longer than --max-wait 60\.", d.shutdown.reason)
     assert said is not None
     assert 60 <= int(said[1]) <= 75
     assert {UNSENT: 100} == outcomes
@@ -373,23 +380,25 @@ async def test_retries_of_a_whole_run_are_bounded() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         return refuse(500) if request.url.path.endswith(("1/", "3/", "5/", "7/", "9/")) else done(request)
 
-    async with desk(script, max_at_once=64, breaker=Breaker(in_a_row=2_000, any_cause=2_000)) as d:
+    async with desk(script, max_at_once=64, breaker=CircuitBreaker(in_a_row=2_000, any_cause=2_000)) as d:
         await d.send(*range(1000, 2000))
     assert 1000 + 100 + 100 >= len(d.api.asked) >= 1000 + 100
-    assert Counter({UPDATED: 500, FAILED: 500}) == Counter(fate.outcome for fate in d.book.fates.values())
+    assert Counter({UPDATED: 500, FAILED: 500}) == Counter(
+        row_result.outcome for row_result in d.book.row_results.values()
+    )
 
 
 # -- no answer ------------------------------------------------------------------------------------------------------
 
 
-async def read_list(caller: Caller, one: Parcel) -> Record | None:
+async def read_list(client: ApiClient, one: PreparedChange) -> Record | None:
     """Read the record back as the job does."""
-    answer = await caller.ask(caller.endpoint.read([one.change.id]))
-    found = caller.endpoint.records(answer.reply) if answer.judgement.cause == "done" else []  # type: ignore[arg-type]  # a reply
+    answer = await client.read(client.endpoint.read([one.change.id]))
+    found = client.endpoint.parse_records(answer.response) if answer.classification.cause == "done" else []  # type: ignore[arg-type]  # a reply
     return found[0] if found else None
 
 
-def world(*, applies: bool, shows: str | None = None, losses: int = 99) -> Script:
+def environment(*, applies: bool, shows: str | None = None, losses: int = 99) -> Script:
     """An API that loses the answers to the first writes, having applied them or not."""
     name, lost = "Old", 0
 
@@ -410,27 +419,27 @@ BEFORE = {"before": {"name": "Old"}, "record": {"id": 2, "name": "Old"}}
 
 async def test_applied_without_an_answer() -> None:
     """An attempt without an answer that was applied is found by reading back, and not repeated."""
-    async with desk(world(applies=True), read_back=read_list) as d:
+    async with desk(environment(applies=True), read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
     assert (["PATCH", "GET"], [FOUND_APPLIED]) == ([r.method for _, r in d.api.asked], d.book.told()[2][1])
 
 
 async def test_not_applied_without_an_answer() -> None:
     """One that was not applied is repeated with the same key."""
-    async with desk(world(applies=False, losses=1), read_back=read_list) as d:
+    async with desk(environment(applies=False, losses=1), read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
     assert ["PATCH", "GET", "PATCH"] == [request.method for _, request in d.api.asked]
-    assert (2, 1) == (d.book.fates[2].attempts, len({key for key in d.api.keys if key}))
+    assert (2, 1) == (d.book.row_results[2].attempts, len({key for key in d.api.keys if key}))
 
 
 async def test_never_applied() -> None:
     """When the attempts are used up and the record is as before, the row has failed: it can be sent again."""
-    async with desk(world(applies=False), read_back=read_list, max_attempts=2) as d:
+    async with desk(environment(applies=False), read_back=read_list, max_attempts=2) as d:
         assert [FAILED] == await d.send(2, **BEFORE)
     assert [f"{DROPPED}, and reading back showed that it was not applied"] == d.book.told()[2][1]
 
 
-async def read_nothing(caller: Caller, parcel: Parcel) -> Record | None:
+async def read_nothing(client: ApiClient, prepared: PreparedChange) -> Record | None:
     """A record that cannot be read at the moment."""
 
 
@@ -444,7 +453,7 @@ async def test_refused_after_a_failure(read_back: Any, expected: Outcome) -> Non
 
 async def test_neither_as_asked_nor_as_before() -> None:
     """When the record shows neither, nobody knows, and all three values are told."""
-    async with desk(world(applies=False, shows="Third"), read_back=read_list, max_attempts=1) as d:
+    async with desk(environment(applies=False, shows="Third"), read_back=read_list, max_attempts=1) as d:
         assert [UNKNOWN] == await d.send(2, **BEFORE)
     expected = (
         'no answer came, and the record now shows "Third": it was "Old", and "New" was sent '
@@ -478,7 +487,7 @@ async def test_resumed_with_the_same_key() -> None:
     assert ([earlier.key] * 2, [4, 5], 5) == (
         d.api.keys,
         [i.attempts for i in d.book.intents],
-        d.book.fates[2].attempts,
+        d.book.row_results[2].attempts,
     )
 
 
@@ -517,8 +526,8 @@ async def test_stops(response: httpx.Response, reason: str) -> None:
     """What would meet every row alike stops the run at once; what was not sent is unsent."""
     async with desk(always(response), max_at_once=2) as d:
         assert [UNSENT] * 50 == await d.send(*range(2, 52))
-    assert (reason, True) == (d.stop.reason, len(d.api.asked) <= 2)
-    assert {UNSENT} == {fate.outcome for fate in d.book.fates.values()}
+    assert (reason, True) == (d.shutdown.reason, len(d.api.asked) <= 2)
+    assert {UNSENT} == {row_result.outcome for row_result in d.book.row_results.values()}
     assert {"https://test"} == {f"{r.url.scheme}://{r.url.host}" for _, r in d.api.asked}
 
 
@@ -543,7 +552,7 @@ def hex_ids(count: int) -> list[int]:
 
 async def send_vayu(d: Desk, count: int) -> list[Outcome]:
     async def one(number: int) -> None:
-        found.append(await d.sender.send(parcel(number, id=f"{number:024x}")))
+        found.append(await d.sender.send(prepared(number, id=f"{number:024x}")))
 
     found: list[Outcome] = []
     async with anyio.create_task_group() as tasks:
@@ -575,7 +584,7 @@ async def test_renewed_in_vain() -> None:
         'The API does not accept the key (401) and says: "expired". '
         "Check VAYU_API_TOKEN and VAYU_CLIENT_ID: the key may be wrong, expired, or not permitted to do this."
     )
-    assert (expected, 2) == (d.stop.reason, logins(d))
+    assert (expected, 2) == (d.shutdown.reason, logins(d))
 
 
 async def test_log_in_refused() -> None:
@@ -584,8 +593,8 @@ async def test_log_in_refused() -> None:
     account = endpoint.account({"VAYU_API_TOKEN": "refresh"})
     async with desk(always(refuse(401)), endpoint=endpoint, account=account) as d:
         assert [UNSENT] * 40 == await send_vayu(d, 40)
-    assert (1, {}, []) == (len(d.api.asked), d.book.fates, d.book.intents)
-    assert "Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard." == d.stop.reason
+    assert (1, {}, []) == (len(d.api.asked), d.book.row_results, d.book.intents)
+    assert "Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard." == d.shutdown.reason
 
 
 LIMITS = Limits(total=Bucket(50, 5), per_route=Bucket(10, 1))
@@ -605,7 +614,7 @@ async def test_dead_api(limits: Limits | None, said: Any, cause: str) -> None:
     async with desk(lambda request, count: said, limits=limits, max_at_once=16) as d:
         outcomes = await d.send_all(range(2, 10_002), workers=64)
     assert 20 + 16 + 1 >= len(d.api.asked)
-    assert f"The API does not work at the moment: {cause}, time after time." == d.stop.reason
+    assert f"The API does not work at the moment: {cause}, time after time." == d.shutdown.reason
     assert ({UNSENT, FAILED}, 10_000) == (set(outcomes) | {FAILED}, outcomes.total())
 
 
@@ -620,7 +629,7 @@ async def test_api_that_comes_back() -> None:
         assert {UPDATED: 40} == await d.send_all(range(2, 42), workers=16)
     late = [at for at in d.api.times if began + 5 <= at]
     overlapping = [after for before, after in pairwise(late) if after - before < d.api.seconds]
-    assert (False, True, True) == (d.stop.is_up, late[0] >= began + 15, len(overlapping) > 20)
+    assert (False, True, True) == (d.shutdown.requested, late[0] >= began + 15, len(overlapping) > 20)
 
 
 async def test_only_one_probes() -> None:
@@ -681,15 +690,15 @@ async def test_stop_lets_what_is_in_flight_finish() -> None:
         desk(lambda request, count: (5.0, done(request)), max_at_once=2) as d,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(put_up_later, d.stop, 1.0)
+        tasks.start_soon(put_up_later, d.shutdown, 1.0)
         began = anyio.current_time()
         assert {UPDATED: 2, UNSENT: 2} == Counter(await d.send(2, 3, 4, 5))
         assert (2, 5.0) == (len(d.api.asked), pytest.approx(anyio.current_time() - began, abs=0.1))
 
 
-async def put_up_later(stop: StopSign, seconds: float) -> None:
+async def put_up_later(shutdown: Shutdown, seconds: float) -> None:
     await anyio.sleep(seconds)
-    stop.put_up("Enough.")
+    shutdown.request("Enough.")
 
 
 async def test_stop_of_a_row_that_failed_before() -> None:
@@ -697,13 +706,13 @@ async def test_stop_of_a_row_that_failed_before() -> None:
     earlier = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
     async with desk(always(refuse(429, Retry_After="9999"))) as d:
         assert [FAILED] == await d.send(2, earlier=earlier)
-    assert (True, 4) == (d.stop.is_up, d.book.fates[2].attempts)
+    assert (True, 4) == (d.shutdown.requested, d.book.row_results[2].attempts)
 
 
 async def test_stop_frees_who_backs_off() -> None:
     """Who waits for a second try is let go; the first one failed, so the row has."""
     async with desk(always(refuse(503, Retry_After="200"))) as d, anyio.create_task_group() as tasks:
-        tasks.start_soon(put_up_later, d.stop, 1.0)
+        tasks.start_soon(put_up_later, d.shutdown, 1.0)
         began = anyio.current_time()
         assert [UNSENT] == await d.send(2)
         assert 2 > anyio.current_time() - began
@@ -715,9 +724,9 @@ async def test_cut_short() -> None:
 
         async def cut() -> None:
             await anyio.sleep(1)
-            d.stop.put_up("Enough.")
+            d.shutdown.request("Enough.")
             await anyio.sleep(20)
-            d.stop.cut_short()
+            d.shutdown.cancel_in_flight()
 
         tasks.start_soon(cut)
         assert [UNKNOWN] == await d.send(2)
@@ -727,18 +736,18 @@ async def test_cut_short() -> None:
 async def test_after_the_stop_nothing_starts() -> None:
     """A change that comes after the stop sign is unsent, and not even written down."""
     async with desk(lambda request, count: done(request)) as d:
-        d.stop.put_up("Enough.")
+        d.shutdown.request("Enough.")
         assert [UNSENT] == await d.send(2)
-    assert ([], [], {}) == (d.api.asked, d.book.intents, d.book.fates)
+    assert ([], [], {}) == (d.api.asked, d.book.intents, d.book.row_results)
 
 
 async def test_stop_while_the_disk_is_slow() -> None:
     """What is only just written down when the stop comes does not leave, which the book then takes back."""
     async with desk(lambda request, count: done(request)) as d, anyio.create_task_group() as tasks:
         d.book.seconds = 0.5
-        tasks.start_soon(put_up_later, d.stop, 0.2)
+        tasks.start_soon(put_up_later, d.shutdown, 0.2)
         assert [UNSENT] == await d.send(2)
-    assert ([], [1, 0], {}) == (d.api.asked, [intent.attempts for intent in d.book.intents], d.book.fates)
+    assert ([], [1, 0], {}) == (d.api.asked, [intent.attempts for intent in d.book.intents], d.book.row_results)
 
 
 @pytest.mark.parametrize(("body", "taken_back", "said"), [("New", [3], {}), ("Old", [], {2: UNKNOWN})])
@@ -747,18 +756,18 @@ async def test_stop_while_in_doubt(body: str, taken_back: list[int], said: dict[
     earlier = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": body}, None, {"name": body})
     async with desk(lambda request, count: done(request)) as d, anyio.create_task_group() as tasks:
         d.book.seconds = 0.5
-        tasks.start_soon(put_up_later, d.stop, 0.2)
+        tasks.start_soon(put_up_later, d.shutdown, 0.2)
         await d.send(2, earlier=earlier, is_in_doubt=True)
     assert ([], taken_back) == (d.api.asked, [intent.attempts for intent in d.book.intents[1:]])
-    assert said == {row: fate.outcome for row, fate in d.book.fates.items()}
+    assert said == {row: row_result.outcome for row, row_result in d.book.row_results.items()}
 
 
 async def test_first_reason_counts() -> None:
     """The first reason to stop is the one that is told."""
-    stop = StopSign()
-    stop.put_up("One.")
-    stop.put_up("Two.")
-    assert ("One.", True) == (stop.reason, stop.is_up)
+    shutdown = Shutdown()
+    shutdown.request("One.")
+    shutdown.request("Two.")
+    assert ("One.", True) == (shutdown.reason, shutdown.requested)
 
 
 async def test_journal_that_cannot_be_written() -> None:
@@ -766,7 +775,7 @@ async def test_journal_that_cannot_be_written() -> None:
     async with desk(lambda request, count: done(request)) as d:
         d.book.error = JournalError("full")
         with pytest.raises(JournalError):
-            await d.sender.send(parcel(2))
+            await d.sender.send(prepared(2))
     assert [] == d.api.asked
 
 

@@ -19,7 +19,7 @@ import pytest
 from batch.engine import context
 from batch.engine.context import LEFT
 from batch.run import begin_or_resume
-from batch.validation.file_changes import Survey
+from batch.validation.file_changes import FileChanges
 from tests.little_api import little_api
 from tests.shell import DUALENTRY, Api, Ended, Shell, assert_balanced, outcomes, summary, until
 
@@ -86,12 +86,12 @@ def test_signal_before_sending(
 ) -> None:
     """While rows are still being validated nothing was sent; the books are written, and the same command goes on."""
 
-    def surveying(self: Survey, keep: object) -> None:
+    def surveying(self: FileChanges, keep: object) -> None:
         os.kill(os.getpid(), number)
 
     sheet = shell.sheet(api.names(2))
     with monkeypatch.context() as patch:
-        patch.setattr(Survey, "look", surveying)
+        patch.setattr(FileChanges, "validate_all", surveying)
         ended = shell.here(*update(api, sheet, "--json"))
     assert (code, code, f"{word}.") == (ended.code, ended.json["exit_code"], ended.json["stopped"])
     assert ["unsent"] * 2 == outcomes(shell.only_run())

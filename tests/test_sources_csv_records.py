@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batch.errors import InputError
-from batch.model import DAMAGE, ROW, looks_blank
+from batch.model import READ_ERRORS, ROW, looks_blank
 from batch.sources.csv.encoding import Encoding, TextPieces
-from batch.sources.csv.rows import Records, Shape, _read_carefully, judge, split_lines
+from batch.sources.csv.rows import CsvRows, Shape, _read_carefully, check_record, split_lines
 from batch.sources.staging import Rows
 
 Row = tuple[Any, ...]
@@ -32,7 +32,7 @@ class Pieces(TextPieces):
 
 def read(text: str, width: int, length: int = 1 << 20, block: int = 1 << 20) -> list[Row]:
     """Read all rows the way the program does, from pieces of a length, in blocks of a size."""
-    frames = Records("", Pieces(text, length), Shape("x.csv", ",", width, 2), block).iter_frames()
+    frames = CsvRows("", Pieces(text, length), Shape("x.csv", ",", width, 2), block).iter_frames()
     return [row for frame in Rows(width, 2).iter_tidy(frames) for row in frame.rows()]
 
 
@@ -41,10 +41,10 @@ def read_carefully(text: str, width: int) -> list[Row]:
     lines, at, number, rows = split_lines(text.removesuffix("\x1a")), 0, 2, []
     while at < len(lines):
         record = _read_carefully(lines, at, ",", is_end=True)
-        record = judge(record, lines[at : at + record.lines], width, ",")
+        record = check_record(record, lines[at : at + record.lines], width, ",")
         cells = [cell if cell.strip(" \t\n\r\x85\u2028") else None for cell in record.cells[:width]]
-        if record.damage or any(cells):
-            rows.append((number, *cells, *[None] * (width - len(cells)), record.damage_text))
+        if record.read_errors or any(cells):
+            rows.append((number, *cells, *[None] * (width - len(cells)), record.read_errors_text))
         at, number = at + record.lines, number + 1
     return rows
 
@@ -75,9 +75,9 @@ def test_reads_what_python_writes(table: list[list[str]], line_end: str) -> None
     csv.writer(out, lineterminator=line_end, quoting=csv.QUOTE_ALL).writerows(table)
     found = {row[0]: (row[1:-1], row[-1]) for row in read(out.getvalue(), len(table[0]))}
     for number, cells in enumerate(table, 2):
-        read_cells, damage = found.get(number, ((None,) * len(cells), None))
+        read_cells, read_errors = found.get(number, ((None,) * len(cells), None))
         assert tuple(None if looks_blank(cell) else cell for cell in cells) == read_cells
-        assert damage is None or any(end in cell for cell in cells for end in "\r\n")
+        assert read_errors is None or any(end in cell for cell in cells for end in "\r\n")
 
 
 def test_ten_megabyte_cell() -> None:
@@ -127,7 +127,7 @@ def test_limit_ends_the_reading() -> None:
     """Only the first rows are pulled when there is a limit; blank ones do not count."""
     pieces = Pieces("1,a\n\n2,b\n3,c\n4,d\n" * 1000, 18)
     tidy = Rows(2, 2, limit=2)
-    frames = list(tidy.iter_tidy(Records("", pieces, Shape("x.csv", ",", 2, 2), 18).iter_frames()))
+    frames = list(tidy.iter_tidy(CsvRows("", pieces, Shape("x.csv", ",", 2, 2), 18).iter_frames()))
     assert [2, 4] == pl.concat(frames)[ROW].to_list()
     assert (2, 1, False) == (tidy.kept, tidy.blank, pieces.is_at_end)
 
@@ -135,8 +135,8 @@ def test_limit_ends_the_reading() -> None:
 @pytest.mark.parametrize("text", ["a,b\n", "a\n", '"\n', "\n", '"a",b\na,\n'])
 def test_frames_always_have_the_same_columns(text: str) -> None:
     """A frame's columns do not depend on whether its lines are regular, damaged or blank."""
-    frames = list(Records("", Pieces(text, 9), Shape("x.csv", ",", 2, 2)).iter_frames())
-    assert {(ROW, "c0", "c1", DAMAGE)} == {tuple(frame.columns) for frame in frames}
+    frames = list(CsvRows("", Pieces(text, 9), Shape("x.csv", ",", 2, 2)).iter_frames())
+    assert {(ROW, "c0", "c1", READ_ERRORS)} == {tuple(frame.columns) for frame in frames}
 
 
 def test_pieces_end_inside_a_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

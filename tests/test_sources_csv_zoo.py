@@ -25,10 +25,10 @@ def told(staged: Staged) -> str:
     lines += [f"note: {note}" for note in staged.notes]
     lines += [f"headers: {list(staged.headers)}"]
     for frame in iter_frames(staged):
-        for row, *cells, damage in frame.rows():
+        for row, *cells, read_errors in frame.rows():
             problems = [
                 Problem(reason, header="" if index is None else staged.headers[index], seen=seen).message
-                for index, seen, reason in json.loads(damage or "[]")
+                for index, seen, reason in json.loads(read_errors or "[]")
             ]
             lines += [f"{row}: {cells}", *(f"{row} invalid: {problem!r}" for problem in problems)]
     return "\n".join(lines) + "\n"

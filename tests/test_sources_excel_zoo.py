@@ -35,7 +35,7 @@ def told(staged: Staged) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdict(path: Path, folder: Path, options: ReadOptions) -> str:
+def action(path: Path, folder: Path, options: ReadOptions) -> str:
     """Stage a workbook, and write down what came of it."""
     try:
         return told(stage(open_input(str(path), folder), folder, options))
@@ -48,4 +48,4 @@ def verdict(path: Path, folder: Path, options: ReadOptions) -> str:
 def test_zoo(case: str, tmp_path: Path) -> None:
     """A workbook is read exactly, or what cannot be trusted is named."""
     expected = (ZOO / case).with_suffix(".txt").read_text(encoding="utf-8")
-    assert expected == verdict(ZOO / case, tmp_path, ReadOptions())
+    assert expected == action(ZOO / case, tmp_path, ReadOptions())

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long
 READ_AND_WRITE = """
 import resource, sys
 from pathlib import Path
-from batch.model import Fate, Outcome
+from batch.model import RowResult, Outcome
 from batch.outputs import Wanted, write
 from batch.sources import ReadOptions, iter_frames, open_input, stage
 

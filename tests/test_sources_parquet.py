@@ -85,7 +85,7 @@ def test_float_comes_back(tmp_path: Path, values: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("series", "damage"),
+    ("series", "read_errors"),
     [
         (pl.Series([1.5, float("nan")]), ["NaN", "is no number (leave the cell null, or give a number)"]),
         (pl.Series([1.5, float("-inf")]), ["-inf", "is no number (leave the cell null, or give a number)"]),
@@ -105,11 +105,11 @@ def test_float_comes_back(tmp_path: Path, values: list[float]) -> None:
         ),
     ],
 )
-def test_damaged_values(series: pl.Series, damage: list[str], tmp_path: Path) -> None:
+def test_damaged_values(series: pl.Series, read_errors: list[str], tmp_path: Path) -> None:
     """A value that has no honest text makes its row invalid, and no other."""
     frame = pl.DataFrame({"id": ["1", "2"], "x": series, "y": [float("nan"), 0.5]}).with_columns(y=pl.lit(0.5))
     found = pl.read_parquet(staged(tmp_path, frame).path)["damage"].to_list()
-    assert [None, [[1, *damage]]] == [text and json.loads(text) for text in found]
+    assert [None, [[1, *read_errors]]] == [text and json.loads(text) for text in found]
 
 
 def test_two_damaged_cells(tmp_path: Path) -> None:

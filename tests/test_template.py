@@ -11,31 +11,31 @@ from batch.commands.check import check
 from batch.commands.template import template_columns, write_template
 from batch.errors import FolderError
 from batch.model import Field
-from batch.run.target import World
+from batch.run.target import Environment
 from batch.settings import Settings
-from tests.job_world import DUALENTRY, VAYU, VAYU_1, Office, office, shared_sandbox
+from tests.job_world import DUALENTRY, VAYU, VAYU_1, JobFixture, office, shared_sandbox
 from tests.shell import Api, Ended, Shell
 
 __all__ = ["office", "shared_sandbox"]
 WITHOUT_KEY = "Without a key (DUALENTRY_API_KEY) your own custom fields are not known: they are left out."
 
 
-def columns_at(office: Office, endpoint: str) -> list[Field]:
+def columns_at(office: JobFixture, endpoint: str) -> list[Field]:
     """The columns of a template made with a key."""
     settings = Settings(endpoint=endpoint, base_url=office.sandbox.url)
-    return template_columns(settings, office.world, office.person.note)
+    return template_columns(settings, office.environment, office.person.note)
 
 
 def test_without_a_key() -> None:
     """Without a key there are all fields but custom ones, and nothing is asked of any network."""
     notes: list[str] = []
-    names = [one.name for one in template_columns(Settings(endpoint=DUALENTRY), World({}), notes.append)]
+    names = [one.name for one in template_columns(Settings(endpoint=DUALENTRY), Environment({}), notes.append)]
     assert (["id", "name", "email"], [WITHOUT_KEY]) == (names[:3], notes)
     assert {"address", "full_address.city", "shipping_address.country"} <= set(names)
     assert not any(name.startswith("custom") for name in names)
 
 
-def test_custom_fields(office: Office) -> None:
+def test_custom_fields(office: JobFixture) -> None:
     """With a key the organisation's custom fields have columns, with their options; shared names go by id."""
     found = {one.name: one.choices for one in columns_at(office, DUALENTRY) if one.name.startswith("custom")}
     assert ["Tier", "Partner", "Account Manager", "Credit Limit", "Renewal", "Segments"] == [
@@ -45,17 +45,17 @@ def test_custom_fields(office: Office) -> None:
     assert ("Gold", "Silver", "Bronze") == found["custom_fields.Tier"]
 
 
-def test_first_contact(office: Office) -> None:
+def test_first_contact(office: JobFixture) -> None:
     """A template of Vayu has the columns of a first contact, and the options of a custom field."""
     found = {one.name: one.choices for one in columns_at(office, VAYU)}
     assert {"contacts.1.name", "contacts.1.email"} <= set(found)
     assert ("Enterprise", "Startup", "Public sector") == found["customFields.Segment"]
 
 
-def test_key_that_is_refused(office: Office) -> None:
+def test_key_that_is_refused(office: JobFixture) -> None:
     """A key that does not work costs the custom fields, and this is told."""
     settings, notes = Settings(endpoint=DUALENTRY, base_url=office.sandbox.url), list[str]()
-    found = template_columns(settings, World({"DUALENTRY_API_KEY": "wrong"}), notes.append)
+    found = template_columns(settings, Environment({"DUALENTRY_API_KEY": "wrong"}), notes.append)
     assert not any(one.name.startswith("custom") for one in found)
     (note,) = notes
     assert note.startswith("Your own custom fields are left out: The API does not permit this with the key (403)")
@@ -90,7 +90,7 @@ def fill_in(path: Path, row: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("endpoint", [DUALENTRY, VAYU])
 @pytest.mark.parametrize("ending", ["csv", "xlsx"])
-def test_filled_in(office: Office, endpoint: str, ending: str) -> None:
+def test_filled_in(office: JobFixture, endpoint: str, ending: str) -> None:
     """A template that was filled in passes check, and update sends what was typed."""
     path = office.folder / f"filled.{ending}"
     write_template(path, columns_at(office, endpoint))

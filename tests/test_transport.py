@@ -7,9 +7,9 @@ import time
 import anyio
 import anyio.to_thread
 import pytest
-from transport_server import OK, Peer, Script, Server, answering, reply
+from transport_server import OK, Peer, Script, Server, answering, response
 
-from batch.http import Call, Kind, Lost, Reply, Session, Timeouts
+from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session, Timeouts
 
 pytestmark = pytest.mark.anyio
 BIG = b"x" * (24 * 1024 * 1024)
@@ -21,14 +21,16 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def patch(path: str = "/customers/7", content: bytes = b'{"name":"A"}', max_bytes: int = 1024 * 1024) -> Call:
-    return Call("PATCH", path, "PATCH customer", content=content, max_bytes=max_bytes)
+def patch(path: str = "/customers/7", content: bytes = b'{"name":"A"}', max_bytes: int = 1024 * 1024) -> ApiRequest:
+    return ApiRequest("PATCH", path, "PATCH customer", content=content, max_bytes=max_bytes)
 
 
-async def exchange(script: Script, call: Call | None = None, **timeouts: float) -> Reply | Lost:
+async def exchange(
+    script: Script, request: ApiRequest | None = None, **timeouts: float
+) -> ApiResponse | RequestFailure:
     with Server(script) as server:
         async with Session(server.url, timeouts=Timeouts(**timeouts)) as session:
-            return await session.exchange(call or patch())
+            return await session.exchange(request or patch())
 
 
 def silent(peer: Peer) -> None:
@@ -47,18 +49,18 @@ def ending(answer: bytes, end: Script) -> Script:
     return script
 
 
-def outcome(answer: Reply | Lost) -> tuple[str, Kind, str]:
-    assert isinstance(answer, Lost)
-    return answer.sent, answer.kind, answer.cause
+def outcome(answer: ApiResponse | RequestFailure) -> tuple[str, FailureKind, str]:
+    assert isinstance(answer, RequestFailure)
+    return answer.delivered, answer.kind, answer.cause
 
 
 async def test_a_request_leaves_as_it_was_meant() -> None:
     """Method, path, query, headers and body are exactly those of the call, and nothing is added to them."""
     requests: list[bytes] = []
-    call = Call("PATCH", "/customers/7", "r", (("expand", "a b"),), b"{}", {"Idempotency-Key": "k-1"})
+    request = ApiRequest("PATCH", "/customers/7", "r", (("expand", "a b"),), b"{}", {"Idempotency-Key": "k-1"})
     with Server(answering(OK, requests)) as server:
         async with Session(server.url + "/v1", headers={"X-API-Key": "secret"}) as session:
-            await session.exchange(call)
+            await session.exchange(request)
     head, _, body = requests[0].partition(b"\r\n\r\n")
     assert head.decode().lower().split("\r\n") == [
         "patch /v1/customers/7?expand=a%20b http/1.1",
@@ -76,8 +78,8 @@ async def test_a_request_leaves_as_it_was_meant() -> None:
 
 async def test_an_answer_comes_back_whole() -> None:
     """Status, headers in lower case, body and its JSON are there."""
-    answer = await exchange(answering(reply("201 Created", "X-A: 1", "x-a: 2", body=b'{"id":7}')))
-    assert isinstance(answer, Reply)
+    answer = await exchange(answering(response("201 Created", "X-A: 1", "x-a: 2", body=b'{"id":7}')))
+    assert isinstance(answer, ApiResponse)
     assert (answer.status, answer.headers["x-a"], answer.json) == (201, "1, 2", {"id": 7})
     assert not answer.is_truncated
 
@@ -104,17 +106,17 @@ async def test_never_more_connections_than_allowed() -> None:
 async def test_redirects_are_answers(status: str) -> None:
     """A redirect is handed back, and nothing goes where it points."""
     requests: list[bytes] = []
-    with Server(answering(reply(status, "Location: /elsewhere"), requests)) as server:
+    with Server(answering(response(status, "Location: /elsewhere"), requests)) as server:
         async with Session(server.url) as session:
             answer = await session.exchange(patch())
-    assert isinstance(answer, Reply)
+    assert isinstance(answer, ApiResponse)
     assert (answer.status, answer.headers["location"], len(requests)) == (int(status[:3]), "/elsewhere", 1)
 
 
 async def test_cookies_are_not_kept() -> None:
     """What one answer sets is not sent with the next request."""
     requests: list[bytes] = []
-    with Server(answering(reply("200 OK", "Set-Cookie: a=b; Path=/"), requests)) as server:
+    with Server(answering(response("200 OK", "Set-Cookie: a=b; Path=/"), requests)) as server:
         async with Session(server.url) as session:
             await session.exchange(patch())
             await session.exchange(patch())
@@ -139,13 +141,13 @@ async def test_refused() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         async with Session(f"http://127.0.0.1:{free.getsockname()[1]}") as session:
-            assert outcome(await session.exchange(patch())) == ("no", Kind.REFUSED, "the connection was refused")
+            assert outcome(await session.exchange(patch())) == ("no", FailureKind.REFUSED, "the connection was refused")
 
 
 async def test_unknown_host() -> None:
     """A name that does not exist: not sent."""
     async with Session("http://api.invalid") as session:
-        assert outcome(await session.exchange(patch())) == ("no", Kind.DNS, "the host name was not found")
+        assert outcome(await session.exchange(patch())) == ("no", FailureKind.DNS, "the host name was not found")
 
 
 async def test_connect_time_out() -> None:
@@ -159,49 +161,53 @@ async def test_connect_time_out() -> None:
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
         async with Session(url, timeouts=Timeouts(connect=0.05)) as session:
             answer = await session.exchange(patch())
-    assert outcome(answer) == ("no", Kind.CONNECT_TIMEOUT, "no connection came about within 0.05 s")
+    assert outcome(answer) == ("no", FailureKind.CONNECT_TIMEOUT, "no connection came about within 0.05 s")
 
 
 # What may have arrived
 
 
 async def test_read_time_out() -> None:
-    """The request arrived and no answer comes: maybe."""
+    """The request arrived and no answer comes: unknown."""
     answer = await exchange(silent, read=0.05)
-    assert outcome(answer) == ("maybe", Kind.READ_TIMEOUT, "no answer within 0.05 s")
+    assert outcome(answer) == ("unknown", FailureKind.READ_TIMEOUT, "no answer within 0.05 s")
 
 
 async def test_write_time_out() -> None:
-    """The server stops reading in the middle of the request: maybe."""
-    gate = threading.Event()
+    """The server stops reading in the middle of the request: unknown."""
+    limiter = threading.Event()
 
     def script(peer: Peer) -> None:
         peer.read_head()
-        gate.wait(10)
+        limiter.wait(10)
 
     with Server(script) as server:
         async with Session(server.url, timeouts=Timeouts(write=0.05)) as session:
             answer = await session.exchange(patch(content=BIG))
-        gate.set()
-    assert outcome(answer) == ("maybe", Kind.WRITE_TIMEOUT, "the server did not take the request within 0.05 s")
+        limiter.set()
+    assert outcome(answer) == (
+        "unknown",
+        FailureKind.WRITE_TIMEOUT,
+        "the server did not take the request within 0.05 s",
+    )
 
 
 async def test_given_up_while_sending() -> None:
     """What had not left when the request was given up never leaves: half a request changes nothing."""
-    gate, got = threading.Event(), bytearray()
+    limiter, got = threading.Event(), bytearray()
 
     def script(peer: Peer) -> None:
-        gate.wait(10)
+        limiter.wait(10)
         while chunk := peer.socket.recv(1024 * 1024):
             got.extend(chunk)
 
     with Server(script) as server:
         async with Session(server.url, timeouts=Timeouts(write=0.05)) as session:
             answer = await session.exchange(patch(content=BIG))
-            gate.set()
+            limiter.set()
             await anyio.sleep(0.2)  # in which the rest would leave
         server.end()
-    assert (Kind.WRITE_TIMEOUT, True) == (outcome(answer)[1], len(got) < len(BIG))
+    assert (FailureKind.WRITE_TIMEOUT, True) == (outcome(answer)[1], len(got) < len(BIG))
 
 
 async def test_head_that_comes_too_late() -> None:
@@ -224,53 +230,53 @@ async def test_head_that_comes_too_late() -> None:
         async with Session(server.url, timeouts=timeouts) as session, anyio.create_task_group() as tasks:
             tasks.start_soon(hold_up)
             answer = await session.exchange(patch())
-    assert outcome(answer) == ("maybe", Kind.TOTAL_TIMEOUT, "no whole answer within 0.2 s")
+    assert outcome(answer) == ("unknown", FailureKind.TOTAL_TIMEOUT, "no whole answer within 0.2 s")
 
 
 async def test_reset_while_sending() -> None:
-    """The server resets after the head of the request: maybe."""
+    """The server resets after the head of the request: unknown."""
 
     def script(peer: Peer) -> None:
         peer.read_head()
         peer.reset()
 
     answer = await exchange(script, patch(content=BIG))
-    assert outcome(answer) == ("maybe", Kind.DROPPED, "the connection was dropped before an answer came")
+    assert outcome(answer) == ("unknown", FailureKind.DROPPED, "the connection was dropped before an answer came")
 
 
 @pytest.mark.parametrize("end", [Peer.reset, Peer.close])
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH"])
 async def test_dropped_after_sending(end: Script, method: str) -> None:
-    """The whole request arrived, then the connection ends: maybe, and no second request behind our back."""
+    """The whole request arrived, then the connection ends: unknown, and no second request behind our back."""
     requests: list[bytes] = []
 
     def script(peer: Peer) -> None:
         requests.append(peer.read())
         end(peer)
 
-    answer = await exchange(script, Call(method, "/x", "r", content=b"{}"))
-    assert outcome(answer) == ("maybe", Kind.DROPPED, "the connection was dropped before an answer came")
+    answer = await exchange(script, ApiRequest(method, "/x", "r", content=b"{}"))
+    assert outcome(answer) == ("unknown", FailureKind.DROPPED, "the connection was dropped before an answer came")
     assert len(requests) == 1
 
 
 @pytest.mark.parametrize("end", [Peer.reset, Peer.close])
 @pytest.mark.parametrize("half", ["Content-Length: 11\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n5\r\n{"])
 async def test_half_a_body(half: str, end: Script) -> None:
-    """An answer that ends before its announced end: maybe, with the status that had come."""
+    """An answer that ends before its announced end: unknown, with the status that had come."""
     answer = await exchange(ending(f"HTTP/1.1 200 OK\r\n{half}".encode(), end))
-    assert outcome(answer) == ("maybe", Kind.HALF_ANSWER, "the answer broke off half-way")
-    assert isinstance(answer, Lost)
+    assert outcome(answer) == ("unknown", FailureKind.HALF_ANSWER, "the answer broke off half-way")
+    assert isinstance(answer, RequestFailure)
     assert answer.status == 200
 
 
 async def test_half_a_head() -> None:
-    """An answer that ends within its headers: maybe."""
+    """An answer that ends within its headers: unknown."""
     answer = await exchange(ending(b"HTTP/1.1 200 OK\r\nContent-Len", Peer.close))
-    assert outcome(answer) == ("maybe", Kind.HALF_ANSWER, "the answer broke off half-way")
+    assert outcome(answer) == ("unknown", FailureKind.HALF_ANSWER, "the answer broke off half-way")
 
 
 async def test_an_answer_that_stops() -> None:
-    """Half an answer and then silence: maybe, with the status that had come."""
+    """Half an answer and then silence: unknown, with the status that had come."""
 
     def script(peer: Peer) -> None:
         peer.read()
@@ -279,11 +285,11 @@ async def test_an_answer_that_stops() -> None:
 
     answer = await exchange(script, read=0.05)
     assert outcome(answer) == (
-        "maybe",
-        Kind.READ_TIMEOUT,
+        "unknown",
+        FailureKind.READ_TIMEOUT,
         "the answer stopped half-way, and nothing more came within 0.05 s",
     )
-    assert isinstance(answer, Lost)
+    assert isinstance(answer, RequestFailure)
     assert answer.status == 200
 
 
@@ -297,14 +303,14 @@ async def test_slow_drip() -> None:
             threading.Event().wait(0.01)
 
     answer = await exchange(script, connect=0.1, read=0.1, total=0.3)
-    assert outcome(answer) == ("maybe", Kind.TOTAL_TIMEOUT, "no whole answer within 0.3 s")
+    assert outcome(answer) == ("unknown", FailureKind.TOTAL_TIMEOUT, "no whole answer within 0.3 s")
 
 
 @pytest.mark.parametrize("noise", [b"220 mail.example.com ESMTP\r\n\r\n", b"\x15\x03\x01\x00\x02\x02\x28\r\n"])
 async def test_not_http(noise: bytes) -> None:
-    """Something answers that is not HTTP: maybe."""
+    """Something answers that is not HTTP: unknown."""
     answer = await exchange(ending(noise, Peer.close))
-    assert outcome(answer) == ("maybe", Kind.GARBLED, "what came back was not a proper HTTP answer")
+    assert outcome(answer) == ("unknown", FailureKind.GARBLED, "what came back was not a proper HTTP answer")
 
 
 async def test_endless_head() -> None:
@@ -317,7 +323,7 @@ async def test_endless_head() -> None:
             peer.send(b"X-A: " + b"y" * 1000 + b"\r\n")
 
     answer = await exchange(script)
-    assert outcome(answer) == ("maybe", Kind.GARBLED, "what came back was not a proper HTTP answer")
+    assert outcome(answer) == ("unknown", FailureKind.GARBLED, "what came back was not a proper HTTP answer")
 
 
 # Cancellation
@@ -340,7 +346,7 @@ async def test_cancelling_ends_the_connection() -> None:
             again = await session.exchange(patch())
             assert await anyio.to_thread.run_sync(ended.wait, 5)
     assert scope.cancelled_caught
-    assert isinstance(again, Reply)
+    assert isinstance(again, ApiResponse)
 
 
 async def test_cancelling_in_the_middle_of_an_answer() -> None:

@@ -11,12 +11,14 @@ import pytest
 from transport_server import OK, Peer, Script, Server, answering
 from trio.testing import MockClock
 
-from batch.http import Call, Kind, Lost, Reply, Session, Timeouts
+from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session, Timeouts
 
-CALL = Call("PATCH", "/customers/7", "PATCH customer", content=b"{}")
+CALL = ApiRequest("PATCH", "/customers/7", "PATCH customer", content=b"{}")
 
 
-async def exchange(handler: Callable[[httpx.Request], httpx.Response], **timeouts: float) -> Reply | Lost:
+async def exchange(
+    handler: Callable[[httpx.Request], httpx.Response], **timeouts: float
+) -> ApiResponse | RequestFailure:
     transport = httpx.MockTransport(handler)
     async with Session("https://test", transport=transport, timeouts=Timeouts(**timeouts)) as session:
         return await session.exchange(CALL)
@@ -57,7 +59,7 @@ def connect_error(cause: Exception) -> httpx.ConnectError:
 async def test_a_mock_answers() -> None:
     """An answer made in a test comes back as any other, with the request as it was meant."""
     answer = await exchange(lambda request: httpx.Response(200, json=[str(request.url), request.content.decode()]))
-    assert isinstance(answer, Reply)
+    assert isinstance(answer, ApiResponse)
     assert answer.json == ["https://test/customers/7", "{}"]
 
 
@@ -65,33 +67,38 @@ async def test_a_mock_answers() -> None:
 @pytest.mark.parametrize(
     ("error", "sent", "kind", "cause"),
     [
-        (httpx.ConnectTimeout(""), "no", Kind.CONNECT_TIMEOUT, "no connection came about within 10 s"),
-        (httpx.PoolTimeout(""), "no", Kind.CONNECT_TIMEOUT, "no connection came about within 10 s"),
-        (httpx.ConnectError(""), "no", Kind.UNREACHABLE, "the server could not be reached"),
-        (connect_error(ConnectionRefusedError()), "no", Kind.REFUSED, "the connection was refused"),
-        (connect_error(ssl.SSLError()), "no", Kind.TLS, "no secure connection came about (TLS)"),
-        (httpx.LocalProtocolError(""), "no", Kind.UNREACHABLE, "the request could not be put together"),
-        (httpx.WriteTimeout(""), "maybe", Kind.WRITE_TIMEOUT, "the server did not take the request within 30 s"),
-        (httpx.WriteError(""), "maybe", Kind.DROPPED, "the connection was dropped before an answer came"),
-        (httpx.ReadTimeout(""), "maybe", Kind.READ_TIMEOUT, "no answer within 60 s"),
-        (httpx.ReadError(""), "maybe", Kind.DROPPED, "the connection was dropped before an answer came"),
-        (httpx.CloseError(""), "maybe", Kind.DROPPED, "the connection was dropped before an answer came"),
-        (httpx.RemoteProtocolError("?"), "maybe", Kind.GARBLED, "what came back was not a proper HTTP answer"),
+        (httpx.ConnectTimeout(""), "no", FailureKind.CONNECT_TIMEOUT, "no connection came about within 10 s"),
+        (httpx.PoolTimeout(""), "no", FailureKind.CONNECT_TIMEOUT, "no connection came about within 10 s"),
+        (httpx.ConnectError(""), "no", FailureKind.UNREACHABLE, "the server could not be reached"),
+        (connect_error(ConnectionRefusedError()), "no", FailureKind.REFUSED, "the connection was refused"),
+        (connect_error(ssl.SSLError()), "no", FailureKind.TLS, "no secure connection came about (TLS)"),
+        (httpx.LocalProtocolError(""), "no", FailureKind.UNREACHABLE, "the request could not be put together"),
+        (
+            httpx.WriteTimeout(""),
+            "unknown",
+            FailureKind.WRITE_TIMEOUT,
+            "the server did not take the request within 30 s",
+        ),
+        (httpx.WriteError(""), "unknown", FailureKind.DROPPED, "the connection was dropped before an answer came"),
+        (httpx.ReadTimeout(""), "unknown", FailureKind.READ_TIMEOUT, "no answer within 60 s"),
+        (httpx.ReadError(""), "unknown", FailureKind.DROPPED, "the connection was dropped before an answer came"),
+        (httpx.CloseError(""), "unknown", FailureKind.DROPPED, "the connection was dropped before an answer came"),
+        (httpx.RemoteProtocolError("?"), "unknown", FailureKind.GARBLED, "what came back was not a proper HTTP answer"),
     ],
 )
-async def test_what_errors_mean(error: Exception, sent: str, kind: Kind, cause: str) -> None:
+async def test_what_errors_mean(error: Exception, sent: str, kind: FailureKind, cause: str) -> None:
     """Only errors of connecting promise that nothing was sent; every message is in plain words."""
     answer = await exchange(fail(error))
-    assert isinstance(answer, Lost)
-    assert (answer.sent, answer.kind, answer.cause, answer.status) == (sent, kind, cause, None)
+    assert isinstance(answer, RequestFailure)
+    assert (answer.delivered, answer.kind, answer.cause, answer.status) == (sent, kind, cause, None)
 
 
 @pytest.mark.anyio
 async def test_no_error_in_the_answer_is_a_promise() -> None:
     """Once an answer has begun, even an error of connecting cannot mean that nothing was sent."""
     answer = await exchange(lambda _: httpx.Response(503, stream=Stream(fail(httpx.ConnectError("")))))
-    assert isinstance(answer, Lost)
-    assert (answer.sent, answer.kind, answer.status) == ("maybe", Kind.HALF_ANSWER, 503)
+    assert isinstance(answer, RequestFailure)
+    assert (answer.delivered, answer.kind, answer.status) == ("unknown", FailureKind.HALF_ANSWER, 503)
 
 
 def on_virtual_clock() -> tuple[str, dict[str, object]]:
@@ -106,8 +113,8 @@ async def test_the_whole_time_is_bounded() -> None:
     began = anyio.current_time()
     answer = await exchange(lambda _: httpx.Response(200, stream=stream), total=90)
     assert anyio.current_time() - began == pytest.approx(90)
-    assert isinstance(answer, Lost)
-    assert (answer.kind, answer.cause, answer.status) == (Kind.TOTAL_TIMEOUT, "no whole answer within 90 s", 200)
+    assert isinstance(answer, RequestFailure)
+    assert (answer.kind, answer.cause, answer.status) == (FailureKind.TOTAL_TIMEOUT, "no whole answer within 90 s", 200)
     assert stream.is_closed
 
 
@@ -117,24 +124,24 @@ async def test_a_long_answer_is_cut() -> None:
     stream = Stream(lambda: None)
     transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=stream))
     async with Session("https://test", transport=transport) as session:
-        answer = await session.exchange(Call("GET", "/x", "r", max_bytes=3))
-    assert isinstance(answer, Reply)
+        answer = await session.exchange(ApiRequest("GET", "/x", "r", max_bytes=3))
+    assert isinstance(answer, ApiResponse)
     assert (answer.body, answer.is_truncated, answer.json, stream.is_closed) == (b'{"o', True, None, True)
 
 
 @pytest.mark.parametrize(
     ("script", "sent", "kind"),
     [
-        (Peer.reset, "maybe", Kind.DROPPED),
-        (Peer.close, "maybe", Kind.DROPPED),
-        (lambda peer: peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), "maybe", Kind.HALF_ANSWER),
-        (lambda peer: peer.send(b"220 ESMTP\r\n\r\n"), "maybe", Kind.GARBLED),
-        (lambda peer: peer.read() and None, "maybe", Kind.READ_TIMEOUT),
+        (Peer.reset, "unknown", FailureKind.DROPPED),
+        (Peer.close, "unknown", FailureKind.DROPPED),
+        (lambda peer: peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), "unknown", FailureKind.HALF_ANSWER),
+        (lambda peer: peer.send(b"220 ESMTP\r\n\r\n"), "unknown", FailureKind.GARBLED),
+        (lambda peer: peer.read() and None, "unknown", FailureKind.READ_TIMEOUT),
     ],
     ids=["reset", "closed", "half", "garbled", "silent"],
 )
 @pytest.mark.anyio
-async def test_the_stock_transport(script: Script, sent: str, kind: Kind) -> None:
+async def test_the_stock_transport(script: Script, sent: str, kind: FailureKind) -> None:
     """httpx's own transport, over real sockets on both event loops, is understood as well as ours."""
 
     def serve(peer: Peer) -> None:
@@ -145,8 +152,8 @@ async def test_the_stock_transport(script: Script, sent: str, kind: Kind) -> Non
         transport = httpx.AsyncHTTPTransport()
         async with Session(server.url, transport=transport, timeouts=Timeouts(read=0.05)) as session:
             answer = await session.exchange(CALL)
-    assert isinstance(answer, Lost)
-    assert (answer.sent, answer.kind) == (sent, kind)
+    assert isinstance(answer, RequestFailure)
+    assert (answer.delivered, answer.kind) == (sent, kind)
 
 
 @pytest.mark.anyio
@@ -156,7 +163,7 @@ async def test_the_stock_transport_answers() -> None:
     with Server(answering(OK, requests)) as server:
         async with Session(server.url, transport=httpx.AsyncHTTPTransport()) as session:
             answer = await session.exchange(CALL)
-    assert isinstance(answer, Reply)
+    assert isinstance(answer, ApiResponse)
     assert (answer.json, requests[0].splitlines()[0]) == ({"ok": True}, b"PATCH /customers/7 HTTP/1.1")
 
 

@@ -1,4 +1,4 @@
-"""Answers that no server should give: bounded in memory and time, and never more than a `Reply` or a `Lost`."""
+"""Answers that no server should give: bounded in memory and time, and never more than an `ApiResponse` or a failure."""
 
 import gzip
 import json
@@ -10,21 +10,21 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transport_server import Peer, Script, Server, answering, reply
+from transport_server import Peer, Script, Server, answering, response
 
-from batch.http import Call, Lost, Reply, Session, Timeouts
+from batch.http import ApiRequest, ApiResponse, RequestFailure, Session, Timeouts
 from batch.http.response import Bounded
 
 MIB = 1024 * 1024
-CALL = Call("GET", "/customers/7", "GET customer")
+CALL = ApiRequest("GET", "/customers/7", "GET customer")
 JSON_TYPE = "Content-Type: application/json"
 GZIP = "Content-Encoding: gzip"
 
 
-def get(script: Script, **timeouts: float) -> Reply | Lost:
+def get(script: Script, **timeouts: float) -> ApiResponse | RequestFailure:
     """Do one exchange; the library's own loop, since hypothesis wants functions that are not async."""
 
-    async def exchange(url: str) -> Reply | Lost:
+    async def exchange(url: str) -> ApiResponse | RequestFailure:
         async with Session(url, timeouts=Timeouts(**timeouts)) as session:
             return await session.exchange(CALL)
 
@@ -32,9 +32,9 @@ def get(script: Script, **timeouts: float) -> Reply | Lost:
         return anyio.run(exchange, server.url)
 
 
-def get_reply(answer: bytes) -> Reply:
+def get_reply(answer: bytes) -> ApiResponse:
     received = get(answering(answer))
-    assert isinstance(received, Reply)
+    assert isinstance(received, ApiResponse)
     return received
 
 
@@ -56,7 +56,7 @@ def get_reply(answer: bytes) -> Reply:
 )
 def test_a_body_that_is_not_proper_json(body: bytes) -> None:
     """The answer and its status stand; there is only no JSON in it."""
-    answer = get_reply(reply("200 OK", JSON_TYPE, body=body))
+    answer = get_reply(response("200 OK", JSON_TYPE, body=body))
     assert (answer.status, answer.body, answer.json) == (200, body, None)
 
 
@@ -74,26 +74,26 @@ def test_an_announced_gzip_body_that_is_not_there() -> None:
 
 def test_gzip() -> None:
     """A compressed answer is read like any other."""
-    answer = get_reply(reply("200 OK", JSON_TYPE, GZIP, body=gzip.compress(b'{"id":7}')))
+    answer = get_reply(response("200 OK", JSON_TYPE, GZIP, body=gzip.compress(b'{"id":7}')))
     assert (answer.json, answer.is_truncated) == ({"id": 7}, False)
 
 
 def test_text_is_at_most_64_kib() -> None:
     """What is kept for people stays within 64 KiB, also where undecodable bytes become longer ones."""
-    assert len(get_reply(reply("500 Oops", body=b"\xff" * MIB)).text.encode()) <= 64 * 1024
+    assert len(get_reply(response("500 Oops", body=b"\xff" * MIB)).text.encode()) <= 64 * 1024
 
 
 def test_text_in_an_old_charset() -> None:
     """A page that says that it is Latin-1 is decoded as it says."""
-    page = reply(
+    page = response(
         "502 Bad Gateway", "Content-Type: text/html; charset=ISO-8859-1", body="Zugriff für Müller".encode("cp1252")
     )
     assert get_reply(page).text == "Zugriff für Müller"
 
 
-def peak_memory(script: Script) -> tuple[Reply | Lost, int]:
+def peak_memory(script: Script) -> tuple[ApiResponse | RequestFailure, int]:
     """Return the answer and the bytes that Python held at most; the server in its thread holds next to nothing."""
-    get(answering(reply("200 OK")))  # what is imported or cached at first use is not the answer's
+    get(answering(response("200 OK")))  # what is imported or cached at first use is not the answer's
     tracemalloc.start()
     try:
         return get(script), tracemalloc.get_traced_memory()[1]
@@ -109,9 +109,9 @@ def bomb() -> bytes:
 
 def test_gzip_bomb() -> None:
     """Of 256 MiB that arrive as 250 KiB, the first MiB is unfolded, and no more."""
-    packed = reply("200 OK", GZIP, body=bomb())
+    packed = response("200 OK", GZIP, body=bomb())
     answer, peak = peak_memory(answering(packed))
-    assert isinstance(answer, Reply)
+    assert isinstance(answer, ApiResponse)
     assert (len(answer.body), answer.is_truncated, answer.json) == (MIB, True, None)
     assert peak < 6 * MIB
 
@@ -126,7 +126,7 @@ def test_endless_body() -> None:
             peer.send(b"400\r\n" + b"x" * 1024 + b"\r\n")
 
     answer, peak = peak_memory(script)
-    assert isinstance(answer, Reply)
+    assert isinstance(answer, ApiResponse)
     assert (len(answer.body), answer.is_truncated) == (MIB, True)
     assert peak < 6 * MIB
 
@@ -143,7 +143,7 @@ def test_endless_body() -> None:
 )
 def test_a_body_that_cannot_be_unpacked(encoding: str, body: bytes) -> None:
     """The status stands; what is left of the body is not taken for the whole."""
-    answer = get_reply(reply("200 OK", JSON_TYPE, f"Content-Encoding: {encoding}", body=body))
+    answer = get_reply(response("200 OK", JSON_TYPE, f"Content-Encoding: {encoding}", body=body))
     assert (answer.status, answer.is_truncated, answer.json) == (200, True, None)
 
 
@@ -163,7 +163,7 @@ def test_any_bytes_as_a_body_are_a_reply(body: bytes, is_packed: bool) -> None:
     """JSON and text of any body can be asked for."""
     bounded = Bounded(200, "gzip" if is_packed else "")
     bounded.feed(gzip.compress(body) if is_packed else body)
-    answer = Reply(200, {}, bounded.body, bounded.is_truncated)
+    answer = ApiResponse(200, {}, bounded.body, bounded.is_truncated)
     assert answer.body == body[:200]
     assert len(answer.text.encode()) <= 600
     if answer.json is not None:
@@ -197,9 +197,9 @@ def test_any_bytes_as_an_answer_are_a_reply_or_lost(rude_server: tuple[list[byte
     answers, server = rude_server
     answers[0] = answer
 
-    async def exchange() -> Reply | Lost:
+    async def exchange() -> ApiResponse | RequestFailure:
         async with Session(server.url, timeouts=Timeouts(read=5)) as session:
             return await session.exchange(CALL)
 
     received = anyio.run(exchange)
-    assert isinstance(received, Reply) or received.sent == "maybe"
+    assert isinstance(received, ApiResponse) or received.delivered == "unknown"

@@ -4,13 +4,13 @@ import threading
 
 import anyio
 import pytest
-from transport_server import OK, Peer, Script, Server, answering, reply
+from transport_server import OK, Peer, Script, Server, answering, response
 
-from batch.http import Call, Kind, Lost, Reply, Session
+from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session
 
 pytestmark = pytest.mark.anyio
-CALL = Call("PATCH", "/customers/7", "PATCH customer", content=b"{}")
-STRAY = reply("408 Request Timeout")
+CALL = ApiRequest("PATCH", "/customers/7", "PATCH customer", content=b"{}")
+STRAY = response("408 Request Timeout")
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Step:
+class FieldChange:
     """A script that answers one request a connection and then does `end` when the test says so."""
 
     def __init__(self, end: Script) -> None:
@@ -29,7 +29,7 @@ class Step:
     def __call__(self, peer: Peer) -> None:
         is_early = not self._go.is_set()
         while peer.read():
-            peer.send(reply("200 OK", body=b'{"connection":%d}' % peer.number))
+            peer.send(response("200 OK", body=b'{"connection":%d}' % peer.number))
             if is_early:
                 self._go.wait(10)
                 self._end(peer)
@@ -43,7 +43,7 @@ class Step:
 
 
 def served_by(answer: object) -> object:
-    assert isinstance(answer, Reply)
+    assert isinstance(answer, ApiResponse)
     return answer.json
 
 
@@ -51,7 +51,7 @@ def served_by(answer: object) -> object:
 @pytest.mark.parametrize("is_noticed", [True, False])
 async def test_an_ended_connection_is_not_used(end: Script, is_noticed: bool) -> None:
     """FIN, RST or a stray answer between two requests: the second goes out on a new connection, and is answered."""
-    step = Step(end)
+    step = FieldChange(end)
     with Server(step) as server:
         async with Session(server.url) as session:
             first = await session.exchange(CALL)
@@ -64,7 +64,7 @@ async def test_an_ended_connection_is_not_used(end: Script, is_noticed: bool) ->
 
 async def test_a_restarted_server_costs_nothing() -> None:
     """When all kept connections have ended, as many requests at once are all answered."""
-    step = Step(Peer.close)
+    step = FieldChange(Peer.close)
     answers: list[object] = []
 
     async def send() -> None:
@@ -91,7 +91,7 @@ async def test_a_second_answer_is_dropped() -> None:
 
 
 async def test_more_than_the_announced_length_is_no_answer() -> None:
-    """Surplus bytes spoil their own answer at most: maybe; the next request gets its own."""
+    """Surplus bytes spoil their own answer at most: unknown; the next request gets its own."""
     requests: list[bytes] = []
 
     def script(peer: Peer) -> None:
@@ -102,14 +102,14 @@ async def test_more_than_the_announced_length_is_no_answer() -> None:
     with Server(script) as server:
         async with Session(server.url) as session:
             first, second = await session.exchange(CALL), await session.exchange(CALL)
-    assert isinstance(first, Lost)
-    assert (first.sent, first.kind) == ("maybe", Kind.GARBLED)
+    assert isinstance(first, RequestFailure)
+    assert (first.delivered, first.kind) == ("unknown", FailureKind.GARBLED)
     assert served_by(second) == {"ok": True}
 
 
 async def test_connection_close_is_heeded() -> None:
     """After an answer that says so, the next request goes out on a new connection."""
-    with Server(answering(reply("200 OK", "Connection: close"))) as server:
+    with Server(answering(response("200 OK", "Connection: close"))) as server:
         async with Session(server.url) as session:
             for _ in range(3):
                 await session.exchange(CALL)
@@ -118,10 +118,10 @@ async def test_connection_close_is_heeded() -> None:
 
 async def test_a_cut_answer_ends_its_connection() -> None:
     """When not all of an answer was read, the rest is not taken for the next one."""
-    with Server(answering(reply("200 OK", body=b"x" * 5_000_000))) as server:
+    with Server(answering(response("200 OK", body=b"x" * 5_000_000))) as server:
         async with Session(server.url) as session:
-            answers = [await session.exchange(Call("GET", "/x", "r", max_bytes=10)) for _ in range(2)]
+            answers = [await session.exchange(ApiRequest("GET", "/x", "r", max_bytes=10)) for _ in range(2)]
         assert server.connections == 2
-    assert [isinstance(answer, Reply) and (answer.body, answer.is_truncated) for answer in answers] == [
+    assert [isinstance(answer, ApiResponse) and (answer.body, answer.is_truncated) for answer in answers] == [
         (b"x" * 10, True)
     ] * 2

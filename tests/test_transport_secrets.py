@@ -5,13 +5,13 @@ import traceback
 
 import anyio
 import pytest
-from transport_server import Peer, Script, Server, answering, reply
+from transport_server import Peer, Script, Server, answering, response
 
 from batch.errors import BatchError
-from batch.http import Call, Session, Timeouts
+from batch.http import ApiRequest, Session, Timeouts
 
 CANARY = "canary-4f1d"
-CALL = Call("PATCH", "/customers/7", "PATCH customer", content=b"{}")
+CALL = ApiRequest("PATCH", "/customers/7", "PATCH customer", content=b"{}")
 
 
 def silent(peer: Peer) -> None:
@@ -21,8 +21,8 @@ def silent(peer: Peer) -> None:
 
 SCRIPTS: dict[str, Script] = {
     "success": answering(),
-    "unauthorized": answering(reply("401 Unauthorized")),
-    "redirect": answering(reply("302 Found", "Location: http://127.0.0.1:1/")),
+    "unauthorized": answering(response("401 Unauthorized")),
+    "redirect": answering(response("302 Found", "Location: http://127.0.0.1:1/")),
     "garbage": answering(b"220 ESMTP\r\n\r\n"),
     "reset": Peer.reset,
     "silent": silent,

@@ -11,13 +11,13 @@ from socket import SHUT_RDWR, create_connection, socket
 
 import pytest
 import trustme
-from transport_server import Peer, Server, answering, reply
+from transport_server import Peer, Server, answering, response
 
 from batch.errors import SettingsError
-from batch.http import Call, Kind, Lost, Reply, Session, Timeouts
+from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session, Timeouts
 
 pytestmark = pytest.mark.anyio
-CALL = Call("PATCH", "/customers/7", "PATCH customer", content=b"{}", headers={"X-API-Key": "secret"})
+CALL = ApiRequest("PATCH", "/customers/7", "PATCH customer", content=b"{}", headers={"X-API-Key": "secret"})
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def certified(authority: trustme.CA, *names: str, not_after: datetime | None = N
     return context
 
 
-async def exchange(url: str, **timeouts: float) -> Reply | Lost:
+async def exchange(url: str, **timeouts: float) -> ApiResponse | RequestFailure:
     async with Session(url, timeouts=Timeouts(**timeouts)) as session:
         return await session.exchange(CALL)
 
 
-def outcome(answer: Reply | Lost) -> tuple[str, Kind, str]:
-    assert isinstance(answer, Lost)
-    return answer.sent, answer.kind, answer.cause
+def outcome(answer: ApiResponse | RequestFailure) -> tuple[str, FailureKind, str]:
+    assert isinstance(answer, RequestFailure)
+    return answer.delivered, answer.kind, answer.cause
 
 
 async def test_a_private_authority_is_trusted(authority: trustme.CA) -> None:
@@ -66,7 +66,7 @@ async def test_a_private_authority_is_trusted(authority: trustme.CA) -> None:
         async with Session(server.url) as session:
             answers = [await session.exchange(CALL) for _ in range(3)]
         assert server.connections == 1
-    assert [isinstance(answer, Reply) and answer.json for answer in answers] == [{"ok": True}] * 3
+    assert [isinstance(answer, ApiResponse) and answer.json for answer in answers] == [{"ok": True}] * 3
 
 
 NOT_ACCEPTED = "the server's certificate was not accepted: "
@@ -78,7 +78,7 @@ async def test_an_unknown_authority_is_not_trusted(authority: trustme.CA, monkey
     requests: list[bytes] = []
     with Server(answering(requests=requests), certified(authority, "127.0.0.1")) as server:
         sent, kind, cause = outcome(await exchange(server.url))
-    assert (sent, kind, requests) == ("no", Kind.TLS, [])
+    assert (sent, kind, requests) == ("no", FailureKind.TLS, [])
     assert cause == (
         NOT_ACCEPTED + "unable to get local issuer certificate "
         "(if it is your company's own, name the file with its root certificate in SSL_CERT_FILE)"
@@ -90,7 +90,7 @@ async def test_a_certificate_for_another_host(authority: trustme.CA) -> None:
     with Server(answering(), certified(authority, "other.example")) as server:
         answer = await exchange(server.url)
     cause = NOT_ACCEPTED + "IP address mismatch, certificate is not valid for '127.0.0.1'"
-    assert outcome(answer) == ("no", Kind.TLS, cause)
+    assert outcome(answer) == ("no", FailureKind.TLS, cause)
 
 
 async def test_an_expired_certificate(authority: trustme.CA) -> None:
@@ -98,14 +98,14 @@ async def test_an_expired_certificate(authority: trustme.CA) -> None:
     context = certified(authority, "127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC))
     with Server(answering(), context) as server:
         answer = await exchange(server.url)
-    assert outcome(answer) == ("no", Kind.TLS, NOT_ACCEPTED + "certificate has expired")
+    assert outcome(answer) == ("no", FailureKind.TLS, NOT_ACCEPTED + "certificate has expired")
 
 
 async def test_https_to_a_server_without() -> None:
     """A server that does not speak TLS: not sent."""
     with Server(lambda peer: peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         answer = await exchange(server.url.replace("http:", "https:"))
-    assert outcome(answer) == ("no", Kind.TLS, "no secure connection came about (TLS)")
+    assert outcome(answer) == ("no", FailureKind.TLS, "no secure connection came about (TLS)")
 
 
 async def test_a_handshake_that_never_ends() -> None:
@@ -114,14 +114,14 @@ async def test_a_handshake_that_never_ends() -> None:
     with Server(lambda _: done.wait(10) and None) as server:
         answer = await exchange(server.url.replace("http:", "https:"), connect=0.05)
         done.set()
-    assert outcome(answer) == ("no", Kind.CONNECT_TIMEOUT, "no connection came about within 0.05 s")
+    assert outcome(answer) == ("no", FailureKind.CONNECT_TIMEOUT, "no connection came about within 0.05 s")
 
 
 async def test_a_reset_in_the_handshake() -> None:
     """A connection that ends before the request could leave: not sent."""
     with Server(Peer.reset) as server:
         answer = await exchange(server.url.replace("http:", "https:"))
-    assert outcome(answer) == ("no", Kind.UNREACHABLE, "the server could not be reached")
+    assert outcome(answer) == ("no", FailureKind.UNREACHABLE, "the server could not be reached")
 
 
 @pytest.mark.parametrize("content", [None, "not a certificate"])
@@ -160,7 +160,7 @@ class ConnectProxy:
         head = peer.read_head()
         self.heads.append(head)
         if self._wanted.lower() not in head.lower():
-            return peer.send(reply("407 Proxy Authentication Required", 'Proxy-Authenticate: Basic realm="x"'))
+            return peer.send(response("407 Proxy Authentication Required", 'Proxy-Authenticate: Basic realm="x"'))
         peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
         with create_connection(("127.0.0.1", self._port)) as upstream:
             back = threading.Thread(target=pump, args=(upstream, peer.socket))
@@ -195,7 +195,7 @@ async def test_through_a_proxy(api: tuple[Server, list[bytes]], monkeypatch: pyt
         monkeypatch.setenv("HTTPS_PROXY", f"http://me%40corp:p%3Aw%20rd@127.0.0.1:{proxy.port}")
         async with Session(f"https://api.test:{server.port}/v1") as session:
             answers = [await session.exchange(CALL) for _ in range(2)]
-    assert [isinstance(answer, Reply) and answer.json for answer in answers] == [{"ok": True}] * 2
+    assert [isinstance(answer, ApiResponse) and answer.json for answer in answers] == [{"ok": True}] * 2
     assert [head.splitlines()[0].decode() for head in script.heads] == [f"CONNECT api.test:{server.port} HTTP/1.1"]
     assert b"secret" not in script.heads[0]
     assert [b"proxy-authorization" in request.lower() for request in requests] == [False, False]
@@ -208,7 +208,7 @@ async def test_a_proxy_that_wants_other_credentials(monkeypatch: pytest.MonkeyPa
         answer = await exchange("https://api.test")
     assert outcome(answer) == (
         "no",
-        Kind.PROXY,
+        FailureKind.PROXY,
         NOT_PASSED_ON + "it wants a user name and a password (407), or others than it was given",
     )
 
@@ -216,7 +216,7 @@ async def test_a_proxy_that_wants_other_credentials(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (reply("502 Bad Gateway"), "it answered with status 502"),
+        (response("502 Bad Gateway"), "it answered with status 502"),
         (b"", "it dropped the connection"),
         (b"SSH-2.0\r\n\r\n", "it did not answer as a proxy does"),
     ],
@@ -232,7 +232,7 @@ async def test_a_proxy_that_does_not_help(answer: bytes, why: str, monkeypatch: 
     with Server(script) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
         received = await exchange("https://api.test")
-    assert outcome(received) == ("no", Kind.PROXY, NOT_PASSED_ON + why)
+    assert outcome(received) == ("no", FailureKind.PROXY, NOT_PASSED_ON + why)
 
 
 async def test_a_silent_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +240,7 @@ async def test_a_silent_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(lambda peer: [peer.read() for _ in range(2)] and None) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         answer = await exchange("https://api.test", connect=0.05)
-    assert outcome(answer) == ("no", Kind.CONNECT_TIMEOUT, "no connection came about within 0.05 s")
+    assert outcome(answer) == ("no", FailureKind.CONNECT_TIMEOUT, "no connection came about within 0.05 s")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ async def test_no_proxy_there(address: str, why: str, monkeypatch: pytest.Monkey
     """A proxy that is not there: not sent."""
     monkeypatch.setenv("HTTPS_PROXY", address)
     answer = await exchange("https://api.test")
-    assert outcome(answer) == ("no", Kind.PROXY, NOT_PASSED_ON + why)
+    assert outcome(answer) == ("no", FailureKind.PROXY, NOT_PASSED_ON + why)
 
 
 @pytest.mark.parametrize("exceptions", ["api.test", ".test", "other.example, api.test", "*"])
@@ -262,7 +262,7 @@ async def test_no_proxy_for_some_hosts(exceptions: str, monkeypatch: pytest.Monk
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", exceptions)
         answer = await exchange("https://api.test")
-    assert (outcome(answer)[1], script.heads) == (Kind.DNS, [])
+    assert (outcome(answer)[1], script.heads) == (FailureKind.DNS, [])
 
 
 async def test_this_machine_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ async def test_this_machine_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     with Server(answering()) as server:
-        assert isinstance(await exchange(server.url), Reply)
+        assert isinstance(await exchange(server.url), ApiResponse)
 
 
 async def test_plain_http_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +280,7 @@ async def test_plain_http_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv("HTTP_PROXY", f"http://me:pw@127.0.0.1:{proxy.port}")
         answer = await exchange("http://api.test/v1")
     lines = requests[0].decode().split("\r\n")
-    assert isinstance(answer, Reply)
+    assert isinstance(answer, ApiResponse)
     assert lines[0] == "PATCH http://api.test/v1/customers/7 HTTP/1.1"
     assert f"Proxy-Authorization: Basic {b64encode(b'me:pw').decode()}" in lines
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transport_server import OK, Server, answering
 
 from batch.errors import BatchError, CredentialError, SettingsError, UsageError
-from batch.http import Call, Reply, Session, check_base_url, encode_id
+from batch.http import ApiRequest, ApiResponse, Session, check_base_url, encode_id
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_the_path_that_leaves_is_the_path_meant(ids: list[str]) -> None:
     async def send(url: str) -> None:
         async with Session(url) as session:
             for id in ids:
-                await session.exchange(Call("PATCH", f"/v1/customers/{encode_id(id)}", "r"))
+                await session.exchange(ApiRequest("PATCH", f"/v1/customers/{encode_id(id)}", "r"))
 
     with Server(answering(OK, requests)) as server:
         anyio.run(send, server.url)
@@ -166,18 +166,18 @@ def test_the_same_path_over_any_transport(id: str) -> None:
 
     async def send() -> None:
         async with Session("http://test", transport=httpx.MockTransport(handler)) as session:
-            await session.exchange(Call("PATCH", f"/customers/{encode_id(id)}", "r"))
+            await session.exchange(ApiRequest("PATCH", f"/customers/{encode_id(id)}", "r"))
 
     anyio.run(send, backend="trio")
     assert paths == [f"/customers/{encode_id(id)}".encode()]
 
 
-async def refuse(call: Call, headers: dict[str, str] | None = None) -> str:
+async def refuse(request: ApiRequest, headers: dict[str, str] | None = None) -> str:
     """Return the message of the refusal; nothing may reach the transport."""
     sent: list[httpx.Request] = []
     with pytest.raises(UsageError) as refused:
         async with Session("http://test", transport=httpx.MockTransport(sent.append), headers=headers) as session:
-            await session.exchange(call)
+            await session.exchange(request)
     assert not sent
     return str(refused.value)
 
@@ -214,7 +214,7 @@ ESCAPES = ["/a%", "/a%2", "/a%zz", "/a?b=%"]
 @pytest.mark.parametrize("path", FOLDING + ODD + ESCAPES)
 def test_paths_that_would_change_on_the_way(path: str) -> None:
     """Such a path is refused before anything is sent."""
-    message = anyio.run(refuse, Call("PATCH", path, "r"))
+    message = anyio.run(refuse, ApiRequest("PATCH", path, "r"))
     assert message == f"the path {path!a} would not leave as it is meant"
 
 
@@ -225,15 +225,16 @@ def test_header_values_that_http_cannot_carry(value: str) -> None:
         'the value for the header "X-API-Key" has a line break, a space at an end or a character '
         "outside of plain ASCII in it (copy it again)"
     )
-    assert anyio.run(refuse, Call("PATCH", "/x", "r", headers={"X-API-Key": value})) == message
-    assert anyio.run(refuse, Call("PATCH", "/x", "r"), {"X-API-Key": value}) == message
+    assert anyio.run(refuse, ApiRequest("PATCH", "/x", "r", headers={"X-API-Key": value})) == message
+    assert anyio.run(refuse, ApiRequest("PATCH", "/x", "r"), {"X-API-Key": value}) == message
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:", "a\r\n", "ä"])
 def test_header_names_that_http_cannot_carry(name: str) -> None:
     """They are refused, too."""
     assert (
-        anyio.run(refuse, Call("PATCH", "/x", "r", headers={name: "1"})) == f"{name!a} cannot be the name of a header"
+        anyio.run(refuse, ApiRequest("PATCH", "/x", "r", headers={name: "1"}))
+        == f"{name!a} cannot be the name of a header"
     )
 
 
@@ -248,9 +249,9 @@ def test_any_header_arrives_or_is_refused(name: str, value: str) -> None:
         seen.append(request.headers.get(name))
         return httpx.Response(204)
 
-    async def send() -> Reply | object:
+    async def send() -> ApiResponse | object:
         async with Session("http://test", transport=httpx.MockTransport(handler)) as session:
-            return await session.exchange(Call("PATCH", "/x", "r", headers={name: value}))
+            return await session.exchange(ApiRequest("PATCH", "/x", "r", headers={name: value}))
 
     try:
         anyio.run(send)

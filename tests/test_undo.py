@@ -14,11 +14,22 @@ import pytest
 from batch.commands.undo import undo as run_undo
 from batch.commands.update import Declined, update
 from batch.errors import FolderError, UsageError
-from batch.run.finish import Closing
-from batch.run.target import World
+from batch.run.finish import FinishedRun
+from batch.run.target import Environment
 from batch.run.undo_sheet import FILE
 from batch.settings import Settings
-from tests.job_world import DUALENTRY, VAYU, VAYU_1, VAYU_2, Office, Person, office, results, shared_sandbox, told
+from tests.job_world import (
+    DUALENTRY,
+    VAYU,
+    VAYU_1,
+    VAYU_2,
+    FakeReporter,
+    JobFixture,
+    office,
+    results,
+    shared_sandbox,
+    told,
+)
 from tests.shell import Api, Shell
 
 __all__ = ["office", "shared_sandbox"]
@@ -26,11 +37,11 @@ VOLATILE = ("updatedAt",)
 NAMES = "id,name\n10001,New 1\n10002,New 2\n10003,New 3\n"
 
 
-def undo(office: Office, folder: Path, **options: Any) -> Closing:
-    return run_undo(folder, Settings(max_per_second=500.0, yes=True, **options), office.person, office.world)
+def undo(office: JobFixture, folder: Path, **options: Any) -> FinishedRun:
+    return run_undo(folder, Settings(max_per_second=500.0, yes=True, **options), office.person, office.environment)
 
 
-def truth(office: Office, number: int | str, endpoint: str = DUALENTRY) -> dict[str, Any]:
+def truth(office: JobFixture, number: int | str, endpoint: str = DUALENTRY) -> dict[str, Any]:
     return {name: value for name, value in office.record(number, endpoint).items() if name not in VOLATILE}
 
 
@@ -58,7 +69,7 @@ def truth(office: Office, number: int | str, endpoint: str = DUALENTRY) -> dict[
         ({"custom_fields": [{"Account Manager": " =1+1; x "}]}, "id,custom_fields.Account Manager\n10001,Z\n"),
     ],
 )
-def test_dualentry(office: Office, before: dict[str, Any], sheet: str) -> None:
+def test_dualentry(office: JobFixture, before: dict[str, Any], sheet: str) -> None:
     """Texts, cleared fields, nested and custom fields come back as they were."""
     number = sheet.splitlines()[1].partition(",")[0]
     if before:
@@ -92,7 +103,7 @@ CONTACT = {"name": "A; B", "email": "a@x.example", "title": "", "phone": None, "
         ({}, "cloudProviderSettings.cloudProvider,cloudProviderSettings.customerIdentifier\nAWS,x"),
     ],
 )
-def test_vayu(office: Office, before: dict[str, Any], sheet: str) -> None:
+def test_vayu(office: JobFixture, before: dict[str, Any], sheet: str) -> None:
     """Lists, contacts, custom fields and objects come back as they were, and what the run added is gone."""
     headers, cells = sheet.split("\n")
     if before:
@@ -108,7 +119,7 @@ def test_vayu(office: Office, before: dict[str, Any], sheet: str) -> None:
 # -- another hand ---------------------------------------------------------------------------------------------------
 
 
-def test_kept(office: Office) -> None:
+def test_kept(office: JobFixture) -> None:
     """A field that somebody changed since is kept and named; the others are put back."""
     closing = office.update(office.sheet("id,name,phone\n10001,New,123\n10002,New,124\n"))
     office.sandbox.edit("dualentry", 10001, {"phone": "777"})
@@ -129,7 +140,7 @@ def test_kept(office: Office) -> None:
     assert 1 == undone.summary.exit_code
 
 
-def test_kept_contact(office: Office) -> None:
+def test_kept_contact(office: JobFixture) -> None:
     """Where a neighbour in a list was changed since, parts go back one by one, and what was added is named."""
     sheet = office.sheet(f"id,contacts.1.email,contacts.2.email\n{VAYU_2},new@x.example,two@x.example\n")
     closing = office.update(sheet, VAYU)
@@ -145,7 +156,7 @@ def test_kept_contact(office: Office) -> None:
     ]
 
 
-def test_already_as_before(office: Office) -> None:
+def test_already_as_before(office: JobFixture) -> None:
     """What somebody put back already costs no write."""
     closing = office.update(office.sheet("id,phone\n10001,123\n"))
     office.sandbox.edit("dualentry", 10001, {"phone": "555-0001"})
@@ -157,7 +168,7 @@ def test_already_as_before(office: Office) -> None:
 # -- partial, killed and resumed runs -------------------------------------------------------------------------------
 
 
-def test_partial(office: Office) -> None:
+def test_partial(office: JobFixture) -> None:
     """Rows that the run did not change are left out, and what may have been applied is looked at."""
     office.sandbox.set_faults("422=id:10001", "drop-after=id:10002", "success-false=id:10003")
     closing = office.update(office.sheet(NAMES), max_attempts=1)
@@ -169,7 +180,7 @@ def test_partial(office: Office) -> None:
     assert "Bolt Holdings, Inc." == office.record(10002)["name"]
 
 
-def test_killed(office: Office) -> None:
+def test_killed(office: JobFixture) -> None:
     """What was in flight when a run was killed is taken back, too, without resuming it first."""
     office.sandbox.set_faults("hang-after=id:10002")
     sheet = office.sheet(NAMES)
@@ -187,7 +198,7 @@ def test_killed(office: Office) -> None:
     assert "Bolt Holdings, Inc." == office.record(10002)["name"]
 
 
-def test_resumed(office: Office) -> None:
+def test_resumed(office: JobFixture) -> None:
     """The before-image is that of the first part of a run, whatever the later ones found."""
     sheet = office.sheet("id,name,phone\n10001,New,123\n")
     office.sandbox.set_faults("500-after=id:10001")
@@ -200,7 +211,7 @@ def test_resumed(office: Office) -> None:
     assert ("Acme Holdings, Inc.", "777") == (office.record(10001)["name"], office.record(10001)["phone"])
 
 
-def test_uncompared(office: Office) -> None:
+def test_uncompared(office: JobFixture) -> None:
     """What a run wrote without reading is kept, and said to be unknown."""
     closing = office.update(office.sheet("id,name\n10001,New\n"), compare=False)
     undone = undo(office, closing.folder)
@@ -208,7 +219,7 @@ def test_uncompared(office: Office) -> None:
     assert [("rejected", reason)] == told(undone)
 
 
-def test_undo_interrupted(office: Office) -> None:
+def test_undo_interrupted(office: JobFixture) -> None:
     """An undo that did not finish is resumed by the same command."""
     closing = office.update(office.sheet(NAMES))
     office.sandbox.set_faults("503=id:10002")
@@ -222,7 +233,7 @@ def test_undo_interrupted(office: Office) -> None:
 # -- and then -------------------------------------------------------------------------------------------------------
 
 
-def test_undo_of_undo(office: Office) -> None:
+def test_undo_of_undo(office: JobFixture) -> None:
     """An undo is a run like any other, and can be undone."""
     closing = office.update(office.sheet("id,name,phone\n10001,New,<clear>\n"))
     undone = undo(office, closing.folder)
@@ -231,7 +242,7 @@ def test_undo_of_undo(office: Office) -> None:
     assert ("New", "") == (office.record(10001)["name"], office.record(10001)["phone"])
 
 
-def test_same_file_again(office: Office) -> None:
+def test_same_file_again(office: JobFixture) -> None:
     """After an undo the same file is sent again, by a new run; also where the run had rows left."""
     sheet = office.sheet(NAMES)
     office.sandbox.set_faults("503=id:10003")
@@ -243,7 +254,7 @@ def test_same_file_again(office: Office) -> None:
     assert [("updated", "")] * 3 == told(second)
 
 
-def test_same_out_folder(office: Office) -> None:
+def test_same_out_folder(office: JobFixture) -> None:
     """--out with a run that was taken back asks for another folder."""
     sheet, out = office.sheet(NAMES), office.folder / "out"
     undo(office, office.update(sheet, out=out).folder)
@@ -252,17 +263,17 @@ def test_same_out_folder(office: Office) -> None:
     assert f"--out {out}: the run in it was taken back (undo). Name another folder to send again." == str(caught.value)
 
 
-def test_declined(office: Office) -> None:
+def test_declined(office: JobFixture) -> None:
     """Who says no leaves the run as it is, without an undo beside it."""
     closing = office.update(office.sheet(NAMES))
-    office.person = Person(answers=[False])
+    office.person = FakeReporter(answers=[False])
     with pytest.raises(Declined):
         undo(office, closing.folder)
     assert [] == list(closing.folder.glob("undo-*"))
     assert "New 1" == office.record(10001)["name"]
 
 
-def test_sheet(office: Office) -> None:
+def test_sheet(office: JobFixture) -> None:
     """undo.csv is an ordinary input where cells can say it, and tells the rest beside."""
     office.sandbox.edit("vayu", VAYU_1, {"aliases": ["a;b"], "legalName": "=1+1"})
     closing = office.update(office.sheet(f"id,aliases,legalName,taxId\n{VAYU_1},x,New,T\n"), VAYU)
@@ -279,7 +290,7 @@ def test_sheet(office: Office) -> None:
     assert expected == row
 
 
-def test_nothing_to_undo(office: Office) -> None:
+def test_nothing_to_undo(office: JobFixture) -> None:
     """A run that changed nothing cannot be undone."""
     closing = office.update(office.sheet('id,name\n10001,"Acme Holdings, Inc."\n'))
     with pytest.raises(UsageError) as caught:
@@ -287,10 +298,10 @@ def test_nothing_to_undo(office: Office) -> None:
     assert f"{closing.folder}: this run changed nothing, so there is nothing to undo." == str(caught.value)
 
 
-def test_sandbox_is_gone(office: Office) -> None:
+def test_sandbox_is_gone(office: JobFixture) -> None:
     """A run in a sandbox of its own cannot be undone, and it is said why."""
     settings = Settings(input=str(office.sheet(NAMES)), endpoint=DUALENTRY, sandbox=True, yes=True)
-    closing = update(settings, office.person, World({}))
+    closing = update(settings, office.person, Environment({}))
     with pytest.raises(UsageError) as caught:
         undo(office, closing.folder)
     assert (
@@ -299,7 +310,7 @@ def test_sandbox_is_gone(office: Office) -> None:
     ) == str(caught.value)
 
 
-def test_other_host(office: Office) -> None:
+def test_other_host(office: JobFixture) -> None:
     """The host is the run's and no other."""
     closing = office.update(office.sheet(NAMES))
     with pytest.raises(UsageError) as caught:
@@ -309,7 +320,7 @@ def test_other_host(office: Office) -> None:
     )
 
 
-def test_waiting_for_approval(office: Office) -> None:
+def test_waiting_for_approval(office: JobFixture) -> None:
     """A change that still waits for approval is named; once it was approved it is put back."""
     office.sandbox.set_faults("approval=id:10001")
     closing = office.update(office.sheet("id,name\n10001,New\n"))

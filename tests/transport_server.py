@@ -12,7 +12,7 @@ from typing import Self
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n" + b'{"ok":true}'
 
 
-def reply(status: str, *headers: str, body: bytes = b"") -> bytes:
+def response(status: str, *headers: str, body: bytes = b"") -> bytes:
     """Return an answer with its right length."""
     head = "\r\n".join([f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}"])
     return head.encode("latin-1") + b"\r\n\r\n" + body

@@ -9,7 +9,7 @@ import httpx
 import trio
 from trio.testing import MockClock
 
-from batch.run.target import World
+from batch.run.target import Environment
 
 KEY = {"DUALENTRY_API_KEY": "a-key-for-tests"}
 
@@ -33,9 +33,9 @@ class Lists:
         self.refusal: int | None = None
         """The status of every answer, if it is to be a refusal."""
 
-    def world(self) -> World:
+    def environment(self) -> Environment:
         """A world in which this is the API."""
-        return World(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(self.answer))
+        return Environment(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(self.answer))
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         """Answer a request."""

@@ -79,12 +79,12 @@ def update(**values: Any) -> None:
     from batch.cli.console import Screen
     from batch.commands.update import Declined
     from batch.commands.update import update as run_update
-    from batch.run.target import World
+    from batch.run.target import Environment
 
     settings = to_settings(values)
     screen = Screen(settings)
     try:
-        closing = run_update(settings, screen, World(os.environ))
+        closing = run_update(settings, screen, Environment(os.environ))
     except Declined:
         raise BatchError("Nothing was sent.") from None
     finally:
@@ -106,12 +106,12 @@ def plan(**values: Any) -> None:
     from batch.cli import plans, views
     from batch.cli.console import Screen
     from batch.commands.plan import plan as run_plan
-    from batch.run.target import World
+    from batch.run.target import Environment
 
     settings = to_settings(values)
     screen = Screen(settings)
     try:
-        made = run_plan(settings, screen, World(os.environ))
+        made = run_plan(settings, screen, Environment(os.environ))
     finally:
         screen.leave()
     if settings.json_output:
@@ -133,12 +133,12 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
     from batch.cli import pulled
     from batch.commands.pull import Wanted
     from batch.commands.pull import pull as run_pull
-    from batch.run.target import World
+    from batch.run.target import Environment
 
     settings = to_settings(values)
     screen = pulled.PullScreen(settings)
     wanted = Wanted(Path(output), to_where(where), Path(ids) if ids else None, force)
-    found = run_pull(settings, wanted, screen, World(os.environ))
+    found = run_pull(settings, wanted, screen, Environment(os.environ))
     if settings.json_output:
         click.echo(pulled.as_json(found, settings.endpoint))
     for line in pulled.lines(found, settings):
@@ -161,12 +161,12 @@ def undo(run_folder: str, **values: Any) -> None:
     from batch.cli.console import Screen
     from batch.commands.undo import undo as run_undo
     from batch.commands.update import Declined
-    from batch.run.target import World
+    from batch.run.target import Environment
 
     settings = to_undo_settings(values)
     screen = Screen(settings)
     try:
-        closing = run_undo(Path(run_folder), settings, screen, World(os.environ))
+        closing = run_undo(Path(run_folder), settings, screen, Environment(os.environ))
     except Declined:
         raise BatchError("Nothing was sent.") from None
     finally:
@@ -209,9 +209,9 @@ def purge(run_folder: str, yes: bool) -> None:
     from batch.cli import purged
     from batch.commands.purge import purge as run_purge
 
-    doomed = run_purge(Path(run_folder), purged.Question(yes))
-    click.echo(purged.said(doomed), err=True)
-    sys.exit(ExitCode.OK if doomed else ExitCode.COULD_NOT_START)
+    preview = run_purge(Path(run_folder), purged.Question(yes))
+    click.echo(purged.said(preview), err=True)
+    sys.exit(ExitCode.OK if preview else ExitCode.COULD_NOT_START)
 
 
 @batch.command(short_help="What there is, and its fields.")

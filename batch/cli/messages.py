@@ -13,7 +13,7 @@ from batch.engine.progress import Preflight, Progress
 from batch.engine.retry_loop import minutes
 from batch.errors import ExitCode
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Outcome, shorten, visible
-from batch.run.finish import Closing
+from batch.run.finish import FinishedRun
 from batch.settings import Settings
 from batch.summary import Reason
 
@@ -96,10 +96,10 @@ def preflight(about: Preflight, settings: Settings) -> Iterator[str]:
 
 def _blanked(about: Preflight, settings: Settings) -> Iterator[str]:
     """Warn that an object which is replaced whole loses the parts that the sheet leaves out."""
-    if settings.compare or about.endpoint.writes_whole:
+    if settings.compare or about.endpoint.needs_full_body:
         return
     targets = [column.target for column in about.survey.columns.fields]
-    for whole in about.endpoint.wholes:
+    for whole in about.endpoint.replaced_whole:
         if any(target.startswith(whole + ".") for target in targets):
             yield f"  without comparing, the parts of {whole} that a row leaves out are blanked"
 
@@ -123,7 +123,7 @@ def progress(now: Progress) -> str:
 # -- after ----------------------------------------------------------------------------------------------------------
 
 
-def closing(end: Closing) -> Iterator[tuple[str, str]]:
+def closing(end: FinishedRun) -> Iterator[tuple[str, str]]:
     """Say what happened and what to do next, as (line, style) pairs."""
     summary = end.summary
     if summary.stopped:
@@ -142,7 +142,7 @@ def closing(end: Closing) -> Iterator[tuple[str, str]]:
     yield from ((line, "") for line in _next_steps(end))
 
 
-def _stopped(end: Closing) -> Iterator[tuple[str, str]]:
+def _stopped(end: FinishedRun) -> Iterator[tuple[str, str]]:
     summary = end.summary
     yield f"Stopped: {visible(summary.stopped or '')}", "stop"
     if summary.exit_code != ExitCode.COULD_NOT_START:
@@ -171,7 +171,7 @@ def rows_of(one: Reason) -> str:
     return f"{count} {listed}" + (f" ({visible(one.example)})" if one.example else "")
 
 
-def _next_steps(end: Closing) -> Iterator[str]:
+def _next_steps(end: FinishedRun) -> Iterator[str]:
     summary = end.summary
     to_fix = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_EDIT)
     to_retry = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
@@ -194,7 +194,7 @@ def _next_steps(end: Closing) -> Iterator[str]:
         yield f"Take it back:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
 
 
-def _steps_after_undo(end: Closing, to_retry: int) -> Iterator[str]:
+def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
     if to_retry:
         yield f"Go on with the same command:  {shlex.join([command(), 'undo', shown_path(end.undoes or '')])}"
     if "results" in end.summary.files:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import click
 
 from batch.cli.messages import plural, shown_path
-from batch.commands.purge import Doomed
+from batch.commands.purge import PurgePreview
 from batch.errors import UsageError
 from batch.model import visible
 
@@ -17,27 +17,27 @@ class Question:
 
     is_answered: bool
 
-    def __call__(self, doomed: Doomed) -> bool:
+    def __call__(self, preview: PurgePreview) -> bool:
         """Say what will be removed and ask; raises UsageError where there is nobody to ask."""
         if self.is_answered:
             return True
         if not (sys.stderr.isatty() and sys.stdin.isatty()):
             raise UsageError("There is no terminal to ask on, so nothing was removed. To remove it unasked: --yes")
-        for line in _lines(doomed):
+        for line in _lines(preview):
             click.echo(line, err=True)
         return click.confirm("Remove it?", default=False, err=True)
 
 
-def _lines(doomed: Doomed) -> list[str]:
-    what = f" of {visible(doomed.input)}, {plural(doomed.rows, 'row')}" if doomed.input and doomed.rows else ""
-    lines = [f"{shown_path(str(doomed.folder))}: a run{what} ({plural(doomed.files, 'file')})"]
-    if doomed.left:
-        lines.append(f"  {plural(doomed.left, 'row')} of it are still to be sent or sent again.")
+def _lines(preview: PurgePreview) -> list[str]:
+    what = f" of {visible(preview.input)}, {plural(preview.rows, 'row')}" if preview.input and preview.rows else ""
+    lines = [f"{shown_path(str(preview.folder))}: a run{what} ({plural(preview.files, 'file')})"]
+    if preview.left:
+        lines.append(f"  {plural(preview.left, 'row')} of it are still to be sent or sent again.")
     return [*lines, "  Records at the API stay as they are; the run cannot be undone or gone on with after that."]
 
 
-def said(doomed: Doomed | None) -> str:
+def said(preview: PurgePreview | None) -> str:
     """Say what came of it."""
-    if doomed is None:
+    if preview is None:
         return "Nothing was removed."
-    return f"Removed {shown_path(str(doomed.folder))} ({plural(doomed.files, 'file')})."
+    return f"Removed {shown_path(str(preview.folder))} ({plural(preview.files, 'file')})."

@@ -14,7 +14,7 @@ from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.errors import SettingsError
 from batch.model import Field, Outcome, shorten
-from batch.run.finish import Closing
+from batch.run.finish import FinishedRun
 from batch.run.target import make_endpoint
 from batch.settings import Settings
 from batch.summary import Summary
@@ -35,7 +35,7 @@ def show_check(screen: Screen, found: Checked) -> None:
         click.echo("\n".join(messages.checked(found)))
 
 
-def tell_closing(screen: Screen, end: Closing) -> None:
+def tell_closing(screen: Screen, end: FinishedRun) -> None:
     """Print the summary on stdout where --json asks for it, and show it on stderr."""
     import click
 
@@ -44,7 +44,7 @@ def tell_closing(screen: Screen, end: Closing) -> None:
     show_closing(screen, end)
 
 
-def show_closing(screen: Screen, end: Closing) -> None:
+def show_closing(screen: Screen, end: FinishedRun) -> None:
     """Show the closing summary on stderr."""
     screen.leave()
     for line, style in messages.closing(end):
@@ -65,7 +65,9 @@ def endpoints_page(name: str | None, *, as_json: bool) -> str:
     endpoint = make_endpoint(Settings(endpoint=name))
     if as_json:
         fields = [_field_as_dict(field) for field in endpoint.fields]
-        return json.dumps(_summary_of(endpoint) | {"fields": fields, "families": dict(endpoint.families)}, indent=2)
+        return json.dumps(
+            _summary_of(endpoint) | {"fields": fields, "families": dict(endpoint.dynamic_fields)}, indent=2
+        )
     return "\n".join(_endpoint_page(endpoint))
 
 
@@ -98,7 +100,7 @@ def _endpoint_page(endpoint: Endpoint) -> Iterator[str]:
     rows = [("FIELD", "CLEAR", "SPACES", "LIMITS", "ALSO CALLED")]
     rows += [("id", "", "trimmed", endpoint.id_form, ", ".join(endpoint.id_labels))]
     rows += [_field_row(field) for field in endpoint.fields]
-    rows += [(name, "yes", "", meaning, "") for name, meaning in endpoint.families]
+    rows += [(name, "yes", "", meaning, "") for name, meaning in endpoint.dynamic_fields]
     yield from (f"  {line}" for line in messages.table(rows))
     yield ""
     yield "CLEAR: whether <clear> may empty it. SPACES: whether spaces around a value are trimmed or kept."
@@ -125,14 +127,14 @@ def _limits(endpoint: Endpoint) -> Iterator[str]:
 def make_template(path: Path, settings: Settings, *, may_replace: bool) -> str:
     """Write an empty spreadsheet, and say where it is."""
     from batch.commands.template import template_columns, write_template
-    from batch.run.target import World
+    from batch.run.target import Environment
 
     if path.suffix.lower() not in (".xlsx", ".csv"):
         raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
     if path.exists() and not may_replace:
         raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
     notes: list[str] = []
-    columns = template_columns(settings, World(os.environ), notes.append)
+    columns = template_columns(settings, Environment(os.environ), notes.append)
     write_template(path, columns)
     check = f"{messages.command()} check {path} -e {settings.endpoint}"
     return "\n".join(

@@ -16,7 +16,7 @@ from batch import outputs, sources
 from batch.errors import ExitCode, FolderError
 from batch.files import make_private, write_private
 from batch.journal import Journal
-from batch.model import Fate, Outcome
+from batch.model import Outcome, RowResult
 from batch.run.begin_or_resume import discard, now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import cannot_write
@@ -24,14 +24,14 @@ from batch.run.folder import JOURNAL, SUMMARY, look_into_out, new_folder, parent
 from batch.run.target import make_endpoint
 from batch.settings import Settings
 from batch.summary import Reason, Summary, group_reasons
-from batch.validation.file_changes import Survey
+from batch.validation.file_changes import FileChanges
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """What a check found."""
 
-    survey: Survey
+    survey: FileChanges
     summary: Summary
     reasons: tuple[Reason, ...]
     left_out: int
@@ -47,7 +47,7 @@ def check(settings: Settings) -> Checked:
         survey = read_input(source, spool, settings, endpoint)
         with Journal.create(spool / JOURNAL, {}) as journal:
             kept = _Kept(journal)
-            survey.look(kept.keep)
+            survey.validate_all(kept.keep)
             folder, files, notes = _write(settings, survey, journal) if kept.counts[Outcome.INVALID] else (None, {}, ())
             reasons, left_out = group_reasons(journal.iter_troubled())
     summary = _summary(settings, survey, kept.counts, files, (started, time.monotonic() - began))
@@ -64,16 +64,16 @@ class _Kept:
         self._journal = journal
         self.counts: Counter[Outcome] = Counter()
 
-    def keep(self, fates: Sequence[Fate]) -> None:
-        self._journal.record(fates)
-        self.counts.update(fate.outcome for fate in fates)
+    def keep(self, row_results: Sequence[RowResult]) -> None:
+        self._journal.record_rows(row_results)
+        self.counts.update(row_result.outcome for row_result in row_results)
 
 
-def _write(settings: Settings, survey: Survey, journal: Journal) -> tuple[Path, dict[str, str], tuple[str, ...]]:
+def _write(settings: Settings, survey: FileChanges, journal: Journal) -> tuple[Path, dict[str, str], tuple[str, ...]]:
     folder = _out(settings)
     wanted = outputs.Wanted(id_column=survey.columns.id.index, only=frozenset({Outcome.INVALID}), with_results=False)
     try:
-        written = outputs.write(folder, survey.staged, sources.iter_frames(survey.staged), journal.fates, wanted)
+        written = outputs.write(folder, survey.staged, sources.iter_frames(survey.staged), journal.row_results, wanted)
     except OSError as error:
         if settings.out is None:
             discard(folder)
@@ -94,7 +94,7 @@ def _out(settings: Settings) -> Path:
 
 
 def _summary(
-    settings: Settings, survey: Survey, counts: Counter[Outcome], files: dict[str, str], spent: tuple[str, float]
+    settings: Settings, survey: FileChanges, counts: Counter[Outcome], files: dict[str, str], spent: tuple[str, float]
 ) -> Summary:
     """A check sends nothing: what is not invalid counts as unsent, or as unchanged where there is nothing to set."""
     staged = survey.staged

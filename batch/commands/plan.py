@@ -15,10 +15,10 @@ from typing import Any
 
 from batch import sources
 from batch.endpoints.base import MISSING
-from batch.engine.context import Sending
-from batch.engine.estimate import Cost, reckon
+from batch.engine.context import RunContext
+from batch.engine.estimate import Estimate, estimate
 from batch.engine.guards import ClearLimit
-from batch.engine.progress import Watcher
+from batch.engine.progress import Reporter
 from batch.errors import FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
 from batch.files import make_private
@@ -28,8 +28,8 @@ from batch.outputs.plan import Line, as_cell, write_plan
 from batch.run.begin_or_resume import Run, now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.folder import JOURNAL, PLAN, look_into_out, new_folder, parent_of
-from batch.run.plan_file import Planned, PlanWriter, Step, about
-from batch.run.target import World, make_target
+from batch.run.plan_file import FieldChange, PlannedChange, PlanWriter, about
+from batch.run.target import Environment, make_target
 from batch.settings import Settings, as_options
 from batch.summary import Reason, group_reasons
 
@@ -53,7 +53,7 @@ class PlanSummary:
     not_found: int
     cells: int
     clears: dict[str, int]
-    cost: Cost
+    cost: Estimate
     exit_code: int
     files: dict[str, str]
 
@@ -96,33 +96,33 @@ class PlanMade:
     """Fields that would be cleared on more rows than --max-clears allows."""
 
 
-def plan(settings: Settings, watcher: Watcher, world: World) -> PlanMade:
+def plan(settings: Settings, reporter: Reporter, environment: Environment) -> PlanMade:
     """Read, validate, compare, and write down what would be sent. Raises BatchError when there is no telling."""
     if not settings.compare:
         raise SettingsError("A plan says what differs, so it cannot be made with --no-compare.")
     began, started = time.monotonic(), now_text()
     with ExitStack() as stack:
-        target = make_target(settings, world, stack, watcher.note)
+        target = make_target(settings, environment, stack, reporter.note)
         spool = stack.enter_context(scratch())
         source = sources.open_input(settings.input, spool)
         survey = read_input(source, spool, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(spool / JOURNAL, {}))
         run = Run(spool, journal, survey, {"is_surveyed": False}, is_resumed=False)
-        sending = Sending(run, target, settings, watcher, world, is_plan=True)
+        sending = RunContext(run, target, settings, reporter, environment, is_plan=True)
         _look(sending)
         return _write(sending, started, began)
 
 
-def _look(sending: Sending) -> None:
+def _look(sending: RunContext) -> None:
     """Do all that an update does before it sends; raises StoppedError when it did not come to the end."""
     sending.survey()
-    if sending.run.survey.changes:
+    if sending.run.survey.change_count:
         if sending.settings.key is not None:
-            sending.world.run(sending.choose_way, sending.run.survey.changes)
-        sending.world.run(sending.send)
+            sending.environment.run(sending.choose_strategy, sending.run.survey.change_count)
+        sending.environment.run(sending.send)
     if sending.run.journal.error is not None:
         raise sending.run.journal.error
-    if sending.stop.is_up:
+    if sending.shutdown.requested:
         raise _Unfinished.because(sending)
 
 
@@ -130,8 +130,10 @@ class _Unfinished(StoppedError):
     """The plan is not complete, so there is none."""
 
     @classmethod
-    def because(cls, sending: Sending) -> "_Unfinished":
-        error = cls(f"{sending.stop.reason} There is no plan, since not all rows were looked at. Nothing was written.")
+    def because(cls, sending: RunContext) -> "_Unfinished":
+        error = cls(
+            f"{sending.shutdown.reason} There is no plan, since not all rows were looked at. Nothing was written."
+        )
         if sending.signalled is not None:
             error.exit_code = sending.signalled  # type: ignore[misc]  # this one ended by a signal
         return error
@@ -156,13 +158,13 @@ class _Telling:
         return line
 
 
-def _write(sending: Sending, started: str, began: float) -> PlanMade:
+def _write(sending: RunContext, started: str, began: float) -> PlanMade:
     run, settings = sending.run, sending.settings
     folder, telling = _new_folder(settings), _Telling()
     book = folder / f"plan{'.xlsx' if run.staged.format == 'xlsx' else '.csv'}"
     try:
         write_plan(book, map(telling.add, _iter_lines(run.journal, settings.clear_token)))
-        _seal(folder / PLAN, sending)
+        _write_plan_file(folder / PLAN, sending)
     except OSError as error:
         if settings.out is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -191,29 +193,29 @@ def _new_folder(settings: Settings) -> Path:
 
 
 def _iter_lines(journal: Journal, clear_token: str) -> Iterator[Line]:
-    for intents, fate in journal.iter_intents():
+    for intents, row_result in journal.iter_intents():
         intent, before = intents[-1], intents[-1].before or {}
-        if fate is None or fate.outcome is not Outcome.UPDATED:
+        if row_result is None or row_result.outcome is not Outcome.UPDATED:
             continue
         for name, value in intent.fields.items():
             was, will = as_cell(before.get(name)), as_cell(value, clear_token)
             yield Line(intent.number, intent.id, intent.name, name, was, will, is_clear=value is None)
 
 
-def _seal(path: Path, sending: Sending) -> None:
+def _write_plan_file(path: Path, sending: RunContext) -> None:
     writer = PlanWriter(path, about(sending.settings, sending.run.staged.sha256, sending.target.host))
     try:
         for intents, _fate in sending.run.journal.iter_intents():
             intent, before = intents[-1], intents[-1].before or {}
-            steps = [Step(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
-            writer.add(Planned(intent.number, intent.id, intent.name, tuple(steps)))
+            steps = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
+            writer.add(PlannedChange(intent.number, intent.id, intent.name, tuple(steps)))
         writer.finish()
     except BaseException:
         writer.discard()
         raise
 
 
-def _summary(sending: Sending, telling: _Telling, files: dict[str, str], spent: tuple[str, float]) -> PlanSummary:
+def _summary(sending: RunContext, telling: _Telling, files: dict[str, str], spent: tuple[str, float]) -> PlanSummary:
     run, outcomes = sending.run, sending.run.journal.outcomes()
     return PlanSummary(
         endpoint=sending.settings.endpoint,
@@ -227,7 +229,7 @@ def _summary(sending: Sending, telling: _Telling, files: dict[str, str], spent: 
         not_found=run.journal.count_not_found(),
         cells=telling.by_field.total(),
         clears={name: count for name, count in telling.clears.items() if count},
-        cost=reckon(sending, run.journal.count_intents(), run.survey.changes),
+        cost=estimate(sending, run.journal.count_intents(), run.survey.change_count),
         exit_code=int(exit_code(outcomes)),
         files=files,
     )

@@ -18,18 +18,18 @@ from typing import Any, Protocol
 import polars as pl
 
 from batch import sources
-from batch.engine.api_session import Connection, fetch_definitions
-from batch.engine.pull_filter import choose, read_ids
+from batch.engine.api_session import ApiSession, fetch_definitions
+from batch.engine.pull_filter import make_pull_filter, read_ids
 from batch.engine.records import Fetch
-from batch.engine.shutdown import StopSign
+from batch.engine.shutdown import Shutdown
 from batch.errors import FolderError, SettingsError, StoppedError
 from batch.files import NewFile
-from batch.model import DAMAGE, cell_column
+from batch.model import READ_ERRORS, cell_column
 from batch.outputs.cell_text import Left, Renderer
-from batch.outputs.row_buffer import Spool
+from batch.outputs.row_buffer import RowBuffer
 from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, write_table
 from batch.run.cleanup import scratch
-from batch.run.target import World, make_endpoint, make_target
+from batch.run.target import Environment, make_endpoint, make_target
 from batch.settings import Settings
 
 
@@ -59,7 +59,7 @@ class Pulled:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-class PullWatcher(Protocol):
+class PullReporter(Protocol):
     """Is told what happens while records are pulled."""
 
     def note(self, text: str) -> None:
@@ -72,20 +72,20 @@ class PullWatcher(Protocol):
         """So many records are there, of so many where that is known."""
 
 
-def pull(settings: Settings, wanted: Wanted, watcher: PullWatcher, world: World) -> Pulled:
+def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment: Environment) -> Pulled:
     """Read the records that are wanted, and write them as a table; raises BatchError when there is none."""
     check_path(wanted.path, ENDINGS, force=wanted.force)
     endpoint = make_endpoint(settings)
     ids = read_ids(wanted.ids, endpoint) if wanted.ids else None
-    choose(endpoint, wanted.where, ids)  # so that a mistake is told before anything is asked
+    make_pull_filter(endpoint, wanted.where, ids)  # so that a mistake is told before anything is asked
     with ExitStack() as stack:
-        target = make_target(settings, world, stack, watcher.note)
+        target = make_target(settings, environment, stack, reporter.note)
         file = new_file(wanted.path)
         stack.callback(file.discard)
         counts: Counter[str] = Counter()
-        connection = Connection(target, settings, world, StopSign(), partial(_count, counts))
-        work = _Work(connection, wanted.where, ids, Spool(file.parts), watcher)
-        world.run(work.fetch)
+        connection = ApiSession(target, settings, environment, Shutdown(), partial(_count, counts))
+        work = _Work(connection, wanted.where, ids, RowBuffer(file.parts), reporter)
+        environment.run(work.fetch)
         pulled = _write(file, work, settings)
         pulled.counts = counts
         return pulled
@@ -119,11 +119,11 @@ def new_file(path: Path) -> NewFile:
 class _Work:
     """The part that talks to the API: records -> cells on disk."""
 
-    connection: Connection
+    connection: ApiSession
     where: Sequence[tuple[str, str]]
     ids: tuple[str, ...] | None
-    spool: Spool
-    watcher: PullWatcher
+    spool: RowBuffer
+    reporter: PullReporter
     renderer: Renderer | None = None
     missing: Sequence[str] = ()
     has_told_cost: bool = False
@@ -132,25 +132,25 @@ class _Work:
         """Read definitions and records; raises StoppedError when the API does not give them."""
         settings, target = self.connection.settings, self.connection.target
         async with self.connection.session() as session:
-            caller = self.connection.caller(session, target.endpoint)
-            definitions = await fetch_definitions(caller, self.watcher.note)
-            caller.endpoint = target.endpoint.defined(definitions)
-            self.renderer = Renderer(caller.endpoint, settings.clear_token)
-            fetch = Fetch(caller, choose(caller.endpoint, self.where, self.ids))
+            client = self.connection.client(session, target.endpoint)
+            definitions = await fetch_definitions(client, self.reporter.note)
+            client.endpoint = target.endpoint.defined(definitions)
+            self.renderer = Renderer(client.endpoint, settings.clear_token)
+            fetch = Fetch(client, make_pull_filter(client.endpoint, self.where, self.ids))
             async for records in fetch.iter_records():
                 for record in records:
                     self.spool.add(self.renderer.cells(record))
                 self._tell(fetch)
             self.missing = fetch.missing
             self.spool.flush()
-            self.connection.keep_learned(caller.gate.pacer)
+            self.connection.keep_learned(client.limiter.policy)
 
     def _tell(self, fetch: Fetch) -> None:
         """Tell the cost once it is known, and then how far it is."""
         if not self.has_told_cost and fetch.reads is not None:
             self.has_told_cost = True
-            self.watcher.cost(fetch.reads, self.connection.seconds(fetch.reads))
-        self.watcher.pulled(self.spool.height, fetch.total)
+            self.reporter.cost(fetch.reads, self.connection.seconds(fetch.reads))
+        self.reporter.pulled(self.spool.height, fetch.total)
 
 
 def _write(file: NewFile, work: _Work, settings: Settings) -> Pulled:
@@ -170,7 +170,7 @@ def _write(file: NewFile, work: _Work, settings: Settings) -> Pulled:
     return Pulled(file.path, spool.height, columns, renderer.left, renderer.hidden, work.missing)
 
 
-def _write_proven(file: NewFile, ending: str, columns: Sequence[str], spool: Spool, renderer: Renderer) -> None:
+def _write_proven(file: NewFile, ending: str, columns: Sequence[str], spool: RowBuffer, renderer: Renderer) -> None:
     """Write the table until everything in it comes back as it was: the second time at the latest."""
     for _ in range(MOST_TRIES):
         file.made.write_bytes(b"")
@@ -183,7 +183,7 @@ def _write_proven(file: NewFile, ending: str, columns: Sequence[str], spool: Spo
 MOST_TRIES = 3
 
 
-def _blank_unproven(path: Path, columns: Sequence[str], spool: Spool, renderer: Renderer) -> int:
+def _blank_unproven(path: Path, columns: Sequence[str], spool: RowBuffer, renderer: Renderer) -> int:
     """Read the table as update would, and blank the cells that do not come back; gives how many there were."""
     count = offset = 0
     with scratch() as folder:
@@ -192,9 +192,9 @@ def _blank_unproven(path: Path, columns: Sequence[str], spool: Spool, renderer: 
         read = pl.scan_parquet(staged.path, glob=False)
         for part, frame in enumerate(spool.iter_frames(columns)):
             names = {cell_column(index): name for index, name in enumerate(columns)}
-            back = read.slice(offset, frame.height).select(*names, DAMAGE).collect().rename(names)
+            back = read.slice(offset, frame.height).select(*names, READ_ERRORS).collect().rename(names)
             offset += frame.height
-            broken = _broken(back[DAMAGE], columns)
+            broken = _broken(back[READ_ERRORS], columns)
             bad = {name: _differs(frame[name], back[name], broken[name]) for name in columns[1:]}
             for name, places in bad.items():
                 for place in places.arg_true().to_list():
@@ -205,14 +205,14 @@ def _blank_unproven(path: Path, columns: Sequence[str], spool: Spool, renderer: 
     return count
 
 
-def _broken(damage: pl.Series, columns: Sequence[str]) -> dict[str, pl.Series]:
+def _broken(read_errors: pl.Series, columns: Sequence[str]) -> dict[str, pl.Series]:
     """Say for each column in which rows our reader does not trust it; a row that it does not trust counts for all."""
     places: dict[str, set[int]] = {name: set() for name in columns}
-    for place in damage.is_not_null().arg_true().to_list():
-        for index, _seen, _reason in json.loads(damage[place]):
+    for place in read_errors.is_not_null().arg_true().to_list():
+        for index, _seen, _reason in json.loads(read_errors[place]):
             for name in columns if index is None else columns[index : index + 1]:
                 places[name].add(place)
-    return {name: pl.Series([place in bad for place in range(len(damage))]) for name, bad in places.items()}
+    return {name: pl.Series([place in bad for place in range(len(read_errors))]) for name, bad in places.items()}
 
 
 def _differs(wanted: pl.Series, back: pl.Series, broken: pl.Series) -> pl.Series:

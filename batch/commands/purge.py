@@ -14,11 +14,11 @@ from batch.journal import peek
 from batch.run.folder import FILE, JOURNAL, PART, SUMMARY
 from batch.run.locks import held
 
-Ask = Callable[["Doomed"], bool]
+Ask = Callable[["PurgePreview"], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
+class PurgePreview:
     """What is about to be removed. `rows` and `left` (rows to retry, or not sent) are None where nobody can tell."""
 
     folder: Path
@@ -28,13 +28,13 @@ class Doomed:
     left: int | None = None
 
 
-def purge(folder: Path, ask: Ask) -> Doomed | None:
+def purge(folder: Path, ask: Ask) -> PurgePreview | None:
     """Remove the run in `folder` if `ask` says so, else None; raises FolderError or BusyError when it must stay."""
     with ExitStack() as stack:
         for one in _check(folder):
             stack.enter_context(held(one / ".lock", "this run folder", one))
-        doomed = _look(folder)
-        if not ask(doomed):
+        preview = _look(folder)
+        if not ask(preview):
             return None
         _check(folder)  # the answer may have taken a while
         try:
@@ -46,7 +46,7 @@ def purge(folder: Path, ask: Ask) -> Doomed | None:
         folder.rmdir()
         if folder.absolute().parent.suffix == ".batch":
             folder.absolute().parent.rmdir()
-    return doomed
+    return preview
 
 
 def _check(folder: Path) -> list[Path]:
@@ -80,14 +80,14 @@ def _is_ours(path: Path) -> bool:
     return FILE.fullmatch(path.name) is not None
 
 
-def _look(folder: Path) -> Doomed:
+def _look(folder: Path) -> PurgePreview:
     files = sum(1 for path in folder.rglob("*") if path.name not in (".lock", ".lock.holder") and not path.is_dir())
     try:
         meta, final = peek(folder / JOURNAL)
         rows = int(meta["staged"]["rows"])
-        return Doomed(folder, files, str(meta["input"]), rows, rows - final)
+        return PurgePreview(folder, files, str(meta["input"]), rows, rows - final)
     except (JournalError, KeyError, TypeError, ValueError):  # damaged, or a check or a plan: it can go all the same
-        return Doomed(folder, files)
+        return PurgePreview(folder, files)
 
 
 def _remove(folder: Path) -> None:

@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from batch.run.cleanup import remove_parts
-from batch.run.finish import Closing, close
+from batch.run.finish import FinishedRun, close
 from batch.run.folder import check_run, open_run
 from batch.run.locks import held
 
 
-def results(folder: Path, note: Callable[[str], None]) -> Closing:
+def results(folder: Path, note: Callable[[str], None]) -> FinishedRun:
     """Make the results files of the run in `folder` again from its journal."""
     with ExitStack() as stack:
         check_run(folder)  # a folder that holds no run is left as it is, without a lock

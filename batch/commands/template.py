@@ -9,26 +9,26 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from batch.commands.pull import new_file
-from batch.endpoints.base import Definition, Endpoint
+from batch.endpoints.base import CustomField, Endpoint
 from batch.endpoints.cells import text
-from batch.engine.api_session import Connection, fetch_definitions
-from batch.engine.shutdown import StopSign
+from batch.engine.api_session import ApiSession, fetch_definitions
+from batch.engine.shutdown import Shutdown
 from batch.errors import FolderError, StoppedError
 from batch.model import Field
 from batch.outputs import template
-from batch.run.target import Target, World, make_endpoint, make_target
+from batch.run.target import Environment, Target, make_endpoint, make_target
 from batch.settings import DEFAULT_CLEAR, Settings
 
 Note = Callable[[str], None]
 
 
-def template_columns(settings: Settings, world: World, note: Note) -> list[Field]:
+def template_columns(settings: Settings, environment: Environment, note: Note) -> list[Field]:
     """List the columns of a template: the id, and every field that a cell can set."""
     endpoint = make_endpoint(settings)
-    if _has_key(settings, endpoint, world):
+    if _has_key(settings, endpoint, environment):
         with ExitStack() as stack:
-            target = make_target(settings, world, stack, note)
-            endpoint = endpoint.defined(_definitions(settings, target, world, note))
+            target = make_target(settings, environment, stack, note)
+            endpoint = endpoint.defined(_definitions(settings, target, environment, note))
     else:
         names = " and ".join(one.name for one in endpoint.variables if one.is_required)
         note(f"Without a key ({names}) your own custom fields are not known: they are left out.")
@@ -37,20 +37,20 @@ def template_columns(settings: Settings, world: World, note: Note) -> list[Field
     return [record_id, *endpoint.columns(), *(one for one in more if one is not None)]
 
 
-def _has_key(settings: Settings, endpoint: Endpoint, world: World) -> bool:
+def _has_key(settings: Settings, endpoint: Endpoint, environment: Environment) -> bool:
     needed = [one.name for one in endpoint.variables if one.is_required]
-    return settings.sandbox or settings.token_file is not None or all(world.environment.get(one) for one in needed)
+    return settings.sandbox or settings.token_file is not None or all(environment.variables.get(one) for one in needed)
 
 
-def _definitions(settings: Settings, target: Target, world: World, note: Note) -> list[Definition]:
-    connection = Connection(target, settings, world, StopSign(), lambda name: None)
+def _definitions(settings: Settings, target: Target, environment: Environment, note: Note) -> list[CustomField]:
+    connection = ApiSession(target, settings, environment, Shutdown(), lambda name: None)
 
-    async def fetch() -> list[Definition]:
+    async def fetch() -> list[CustomField]:
         async with connection.session() as session:
-            return await fetch_definitions(connection.caller(session, target.endpoint), note)
+            return await fetch_definitions(connection.client(session, target.endpoint), note)
 
     try:
-        found: list[Definition] = world.run(fetch)
+        found: list[CustomField] = environment.run(fetch)
     except StoppedError as error:
         note(f"Your own custom fields are left out: {error}")
         return []

@@ -12,22 +12,22 @@ from typing import Any
 
 from batch import __version__, sources
 from batch.commands.update import carry_out
-from batch.endpoints.base import Definition, Endpoint
-from batch.engine.context import Sending
-from batch.engine.progress import Watcher
+from batch.endpoints.base import CustomField, Endpoint
+from batch.engine.context import RunContext
+from batch.engine.progress import Reporter
 from batch.errors import FolderError, SettingsError, UsageError
 from batch.journal import Journal
 from batch.model import Staged
 from batch.run.begin_or_resume import Run, discard, now_text
 from batch.run.cleanup import remove_parts, scratch
-from batch.run.finish import Closing
+from batch.run.finish import FinishedRun
 from batch.run.folder import JOURNAL, find_unfinished, new_folder, open_run, read_meta
 from batch.run.locks import held, input_lock
 from batch.run.metadata import staged_as_meta
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
-from batch.run.target import SANDBOX, Target, World, make_target
-from batch.run.undo_plan import iter_images
-from batch.run.undo_sheet import FILE, FIRST_ROW, UndoSurvey, undo_columns, write_sheet
+from batch.run.target import SANDBOX, Environment, Target, make_target
+from batch.run.undo_plan import iter_undo_changes
+from batch.run.undo_sheet import FILE, FIRST_ROW, PlanChanges, undo_columns, write_sheet
 from batch.settings import Settings, as_options
 from batch.sources import ReadOptions
 
@@ -45,21 +45,21 @@ class _Source:
     def endpoint(self, plain: Endpoint) -> Endpoint:
         """Give the endpoint with the custom fields as that run knew them."""
         known = self.meta["definitions"]
-        return plain.defined([Definition(name, kind, number, tuple(options)) for name, kind, number, options in known])
+        return plain.defined([CustomField(name, kind, number, tuple(options)) for name, kind, number, options in known])
 
 
-def undo(folder: Path, settings: Settings, watcher: Watcher, world: World) -> Closing:
+def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
     """Take back the run in `folder`; raises BatchError when that could not begin."""
     with ExitStack() as stack:
         source = _open_source(folder, stack)
         settings = _settings(source, settings)
-        target = make_target(settings, world, stack, watcher.note)
+        target = make_target(settings, environment, stack, reporter.note)
         target = replace(target, endpoint=source.endpoint(target.endpoint))
         lock = input_lock(source.meta["staged"]["sha256"], settings.endpoint, source.meta["host"])
         stack.enter_context(held(lock, "this input", folder))
         run = _open_run(source, settings, target, stack)
-        watcher.note(f"Taking back {folder}: {len(run.planned or ()):,} changes were or may have been applied.")
-        sending = Sending(run, target, _for_sheet(settings, run), watcher, world)
+        reporter.note(f"Taking back {folder}: {len(run.planned or ()):,} changes were or may have been applied.")
+        sending = RunContext(run, target, _for_sheet(settings, run), reporter, environment)
         sending.before_sending = lambda: source.journal.put_meta({"undone": str(run.folder.resolve())})
         return carry_out(sending)
 
@@ -105,8 +105,8 @@ def _for_sheet(settings: Settings, run: Run) -> Settings:
 def _open_run(source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:
     """Resume the undo that was not finished, or begin one."""
     with scratch() as spool:
-        seal = _write_list(spool / LIST, source, target.endpoint)
-    found = find_unfinished(source.folder, seal)
+        checksum = _write_list(spool / LIST, source, target.endpoint)
+    found = find_unfinished(source.folder, checksum)
     if found is not None:
         return _resume(found, settings, target.endpoint, stack)
     folder = new_folder(source.folder, prefix="undo-")
@@ -122,7 +122,7 @@ def _write_list(path: Path, source: _Source, endpoint: Endpoint) -> str:
     about = {"kind": UNDO, "run_id": source.meta["run_id"], "endpoint": endpoint.name, "host": source.meta["host"]}
     writer = PlanWriter(path, about)
     try:
-        for planned in iter_images(source.journal, endpoint, FIRST_ROW):
+        for planned in iter_undo_changes(source.journal, endpoint, FIRST_ROW):
             writer.add(planned)
         return writer.finish()
     except BaseException:
@@ -132,7 +132,7 @@ def _write_list(path: Path, source: _Source, endpoint: Endpoint) -> str:
 
 def _begin(folder: Path, source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:
     stack.enter_context(held(folder / ".lock", "this run folder", folder))
-    seal = _write_list(folder / LIST, source, target.endpoint)
+    checksum = _write_list(folder / LIST, source, target.endpoint)
     plan = _open_list(folder, stack)
     if not len(plan):
         raise UsageError(f"{source.folder}: this run changed nothing, so there is nothing to undo.")
@@ -140,7 +140,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
     sheet = str(folder / FILE)
     staged = sources.stage(sources.open_input(sheet, folder), folder, ReadOptions(delimiter=",", encoding="utf-8"))
     meta = {
-        "identity": seal,
+        "identity": checksum,
         "run_id": f"{source.meta['run_id']}-{folder.name}",
         "batch": __version__,
         "command": "undo",
@@ -180,10 +180,10 @@ def _open_list(folder: Path, stack: ExitStack) -> PlanFile:
     return plan
 
 
-def _survey(staged: Staged, plan: PlanFile, settings: Settings, endpoint: Endpoint) -> UndoSurvey:
+def _survey(staged: Staged, plan: PlanFile, settings: Settings, endpoint: Endpoint) -> PlanChanges:
     columns = undo_columns(staged.headers, endpoint)
-    return UndoSurvey(staged, columns, endpoint, settings, is_completed=True, plan=plan)
+    return PlanChanges(staged, columns, endpoint, settings, reads_before_write=True, plan=plan)
 
 
-def _run(folder: Path, journal: Journal, meta: dict[str, Any], survey: UndoSurvey, *, is_resumed: bool) -> Run:
+def _run(folder: Path, journal: Journal, meta: dict[str, Any], survey: PlanChanges, *, is_resumed: bool) -> Run:
     return Run(folder, journal, survey, meta, is_resumed, planned=survey.plan)

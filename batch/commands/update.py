@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from batch.engine.context import Sending
-from batch.engine.estimate import reckon
+from batch.engine.context import RunContext
+from batch.engine.estimate import estimate
 from batch.engine.garbage import rare_collection
 from batch.engine.guards import ClearLimit
-from batch.engine.progress import CANARY, CANARY_CHANGES, Preflight, Watcher
+from batch.engine.progress import CANARY, CANARY_CHANGES, Preflight, Reporter
 from batch.errors import BatchError, ExitCode, StoppedError, Terminated, UsageError
 from batch.model import Outcome
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
-from batch.run.finish import Closing, close
-from batch.run.target import World, make_target
+from batch.run.finish import FinishedRun, close
+from batch.run.target import Environment, make_target
 from batch.settings import Settings
 
 Ended = tuple[str | None, ExitCode | None]
@@ -28,18 +28,18 @@ class Declined(Exception):
     """The person said no; nothing was sent, and nothing is left behind."""
 
 
-def update(settings: Settings, watcher: Watcher, world: World) -> Closing:
+def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
     """The main job: read, validate, ask, send, write down. Raises BatchError when it could not begin."""
     with ExitStack() as stack:
-        target = make_target(settings, world, stack, watcher.note)
-        run = begin_or_resume(settings, target, stack, watcher.note)
+        target = make_target(settings, environment, stack, reporter.note)
+        run = begin_or_resume(settings, target, stack, reporter.note)
         if run.is_finished:
-            watcher.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
+            reporter.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
             return close(run.folder, run.journal, run.staged, stopped=run.meta.get("stopped"))
-        return carry_out(Sending(run, target, settings, watcher, world))
+        return carry_out(RunContext(run, target, settings, reporter, environment))
 
 
-def carry_out(sending: Sending) -> Closing:
+def carry_out(sending: RunContext) -> FinishedRun:
     """Bring an open run to its end, and write its files."""
     run, began = sending.run, time.monotonic()
     try:
@@ -50,8 +50,8 @@ def carry_out(sending: Sending) -> Closing:
     return close(run.folder, run.journal, run.staged, stopped=stopped, forced=forced)
 
 
-def _look_and_send(sending: Sending) -> Ended:
-    run, settings, world = sending.run, sending.settings, sending.world
+def _look_and_send(sending: RunContext) -> Ended:
+    run, settings, environment = sending.run, sending.settings, sending.environment
     run.keep(exit_code=None)
     try:
         with _gone_if_refused(run, UsageError):
@@ -63,23 +63,23 @@ def _look_and_send(sending: Sending) -> Ended:
         are = "1 row is" if invalid == 1 else f"{invalid:,} rows are"
         stopped = f"{are} invalid and --invalid abort is set, so nothing was sent."
         return stopped, ExitCode.COULD_NOT_START
-    to_send = run.survey.changes - run.journal.count_final_changes()
+    to_send = run.survey.change_count - run.journal.count_final_changes()
     if to_send <= 0:
         return None, None
     if settings.key is not None:
         if settings.invalid == "abort":
-            sending.watcher.note(FOUND_WHILE_SENDING)
+            sending.reporter.note(FOUND_WHILE_SENDING)
         try:
-            world.run(sending.choose_way, to_send)
+            environment.run(sending.choose_strategy, to_send)
         except (StoppedError, KeyboardInterrupt) as error:
             return _ended_by(error)
     _ask(sending, to_send)
     sending.before_sending()
     with rare_collection():
-        world.run(sending.send)
+        environment.run(sending.send)
     if run.journal.error is not None:
         return str(run.journal.error), ExitCode.RUN_AGAIN
-    return sending.stop.reason or None, sending.signalled
+    return sending.shutdown.reason or None, sending.signalled
 
 
 def _ended_by(error: StoppedError | KeyboardInterrupt) -> Ended:
@@ -97,13 +97,13 @@ FOUND_WHILE_SENDING = (
 )
 
 
-def _ask(sending: Sending, to_send: int) -> None:
+def _ask(sending: RunContext, to_send: int) -> None:
     """Ask whether to send; raises Declined, or what forbids it, with nothing left behind."""
     run = sending.run
     with _gone_if_refused(run, Declined, BatchError, KeyboardInterrupt):
         excesses = _excesses(sending)
         about, began = _preflight(sending, to_send, excesses), time.monotonic()
-        answer = sending.watcher.confirm(about)
+        answer = sending.reporter.confirm(about)
         sending.asking = time.monotonic() - began
         if not answer:
             raise Declined
@@ -113,18 +113,18 @@ def _ask(sending: Sending, to_send: int) -> None:
 
 
 @contextmanager
-def _gone_if_refused(run: Run, *refusals: type[BaseException]) -> Iterator[None]:
+def _gone_if_refused(run: Run, *parse_error: type[BaseException]) -> Iterator[None]:
     """Leave nothing behind of a run that is refused before anything of it was sent."""
     try:
         yield
-    except refusals:
+    except parse_error:
         if not run.is_resumed:
             run.journal.close()
             discard(run.folder)
         raise
 
 
-def _excesses(sending: Sending) -> tuple[str, ...]:
+def _excesses(sending: RunContext) -> tuple[str, ...]:
     """Name the fields that would be cleared too often; raises TooManyClearsError where nobody can be asked."""
     run, settings = sending.run, sending.settings
     limit = ClearLimit.from_settings(settings)
@@ -132,13 +132,13 @@ def _excesses(sending: Sending) -> tuple[str, ...]:
     if run.meta.get("clears_are_meant") or (takes_back and limit.is_default):
         return ()
     excesses = tuple(limit.iter_excesses(run.survey))
-    if excesses and not sending.watcher.can_ask:
+    if excesses and not sending.reporter.can_ask:
         raise limit.refusal(excesses)
     return excesses
 
 
-def _preflight(sending: Sending, to_send: int, excesses: tuple[str, ...]) -> Preflight:
-    run, target, cost = sending.run, sending.target, reckon(sending, to_send)
+def _preflight(sending: RunContext, to_send: int, excesses: tuple[str, ...]) -> Preflight:
+    run, target, cost = sending.run, sending.target, estimate(sending, to_send)
     return Preflight(
         survey=run.survey,
         endpoint=sending.endpoint,

@@ -15,8 +15,8 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Protocol
 
-from batch.endpoints.cells import Reading
-from batch.http import Call, Lost, Reply
+from batch.endpoints.cells import ParseOptions
+from batch.http import ApiRequest, ApiResponse, RequestFailure
 from batch.model import Field
 from batch.ratelimit import Limits
 from batch.retry import Rules
@@ -36,7 +36,7 @@ MISSING: Final = _Missing()
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
+class CustomField:
     """A custom field as the organisation defined it."""
 
     name: str
@@ -46,7 +46,7 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True)
-class Variable:
+class CredentialVariable:
     """An environment variable that carries a credential."""
 
     name: str
@@ -54,7 +54,7 @@ class Variable:
     what: str
 
 
-Send = Callable[[Call], Awaitable[Reply | Lost]]
+Send = Callable[[ApiRequest], Awaitable[ApiResponse | RequestFailure]]
 """Sends one call under the limits, with retries, and gives the last answer."""
 
 
@@ -88,7 +88,7 @@ class UnreadableReplyError(ValueError):
 
 
 class Endpoint(ABC):
-    """One API operation on one kind of record. Instances are immutable; `defined` and `reading` give changed copies."""
+    """One API operation on one kind of record. Instances are immutable; `defined` gives a changed copy."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -104,8 +104,8 @@ class Endpoint(ABC):
     """Ids that this fits (in polars' and Python's dialect) have no `id_problem`; the others are asked one by one."""
     key_fields: ClassVar[tuple[str, ...]]
     """Fields by which a record can be found when its id is not known."""
-    variables: ClassVar[tuple[Variable, ...]]
-    records_per_read: ClassVar[int]
+    variables: ClassVar[tuple[CredentialVariable, ...]]
+    ids_per_read: ClassVar[int]
     keys_per_read: ClassVar[int] = 1
     page_size: ClassVar[int]
     """Records on one page of all records."""
@@ -113,17 +113,17 @@ class Endpoint(ABC):
     """Records that a page repeats of the page before, so that a page that slipped is noticed."""
     filters: ClassVar[frozenset[str]] = frozenset()
     """Fields by which the API can narrow down `page`."""
-    writes_whole: bool = False
+    needs_full_body: bool = False
     """The write body is the whole record, so that the current one must be read before (read, overlay, write)."""
     has_idempotency_keys: ClassVar[bool] = False
-    wholes: ClassVar[tuple[str, ...]] = ()
+    replaced_whole: ClassVar[tuple[str, ...]] = ()
     """Fields whose parts are written by sending all of it; their names with a dot and a part are fields, too."""
-    families: ClassVar[tuple[tuple[str, str], ...]] = ()
+    dynamic_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Fields with a name to fill in, as (spelling, what it means), for lists of fields."""
 
-    def __init__(self, *, definitions: Sequence[Definition] = (), reading: Reading | None = None) -> None:
+    def __init__(self, *, definitions: Sequence[CustomField] = (), parse_options: ParseOptions | None = None) -> None:
         self.definitions = tuple(definitions)
-        self.reading = reading or Reading()
+        self.parse_options = parse_options or ParseOptions()
         self._by_label = _labels(self.fields)
 
     # -- headers ------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class Endpoint(ABC):
     def field_named(self, header: str) -> Field | None:
         """Find the field that `header` names: by name, by label, or as one of a family."""
         found = self._by_label.get(fold(header))
-        return found or self.family_field(unicodedata.normalize("NFC", header.strip()))
+        return found or self.dynamic_field(unicodedata.normalize("NFC", header.strip()))
 
     def is_id(self, header: str) -> bool:
         """Whether `header` names the record's id."""
@@ -150,7 +150,7 @@ class Endpoint(ABC):
         return ""
 
     @abstractmethod
-    def family_field(self, header: str) -> Field | None:
+    def dynamic_field(self, header: str) -> Field | None:
         """Build the field for a header such as `custom_fields.Tier`."""
 
     def columns(self) -> list[Field]:
@@ -172,10 +172,10 @@ class Endpoint(ABC):
 
     # -- a row's fields together --------------------------------------------------------------------------------
 
-    def conflicts(self, fields: Mapping[str, Any], *, is_completed: bool) -> list[tuple[str, str]]:
+    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
         """List (field, reason) where fields of one change do not go together, by which are set and which cleared.
 
-        `is_completed`: the current record will be read first and completes what the sheet leaves out.
+        `reads_before_write`: the current record will be read first and completes what the sheet leaves out.
         """
         return [
             (name, f'cannot be changed while "{whole}" is cleared for the same customer')
@@ -195,21 +195,21 @@ class Endpoint(ABC):
         """
 
     @abstractmethod
-    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> Call:
+    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """Build the call that writes `body`; `key` is the change's idempotency key, where the API has them."""
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def read(self, record_ids: Sequence[str]) -> Call:
-        """Build the call that reads at most `records_per_read` records."""
+    def read(self, record_ids: Sequence[str]) -> ApiRequest:
+        """Build the call that reads at most `ids_per_read` records."""
 
     @abstractmethod
-    def read_one(self, record_id: str) -> Call:
+    def read_one(self, record_id: str) -> ApiRequest:
         """Build the call that reads one record by its id."""
 
     @abstractmethod
-    def records(self, reply: Reply) -> list[Record]:
+    def parse_records(self, response: ApiResponse) -> list[Record]:
         """Read the records out of an answer to `read`, `read_one`, `find`, `page` or a write.
 
         Raises UnreadableReplyError when there are none where there should be.
@@ -228,33 +228,33 @@ class Endpoint(ABC):
         """Whether a record that shows `current` already has `wanted`, as the API means it."""
         return same_value(wanted, current)
 
-    def shows(self, record: Record, name: str) -> bool:
+    def has_value(self, record: Record, name: str) -> bool:
         """Whether a record shows field `name` at all."""
         return self.value(record, name) is not MISSING
 
-    def wholes_of(self, fields: Iterable[str], record: Record) -> dict[str, Any]:
+    def replaced_values(self, fields: Iterable[str], record: Record) -> dict[str, Any]:
         """Read the nested values of which `fields` are parts."""
         names = dict.fromkeys(name.partition(".")[0] for name in fields if "." in name)
-        return {name: record.get(name) for name in names if name in self.wholes}
+        return {name: record.get(name) for name in names if name in self.replaced_whole}
 
     @abstractmethod
-    def find(self, key_field: str, keys: Sequence[str]) -> Call:
+    def find(self, key_field: str, keys: Sequence[str]) -> ApiRequest:
         """Build the call that finds records by their own number; at most `keys_per_read` keys."""
 
     @abstractmethod
-    def page(self, cursor: str, where: Mapping[str, str]) -> Call:
+    def page(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """Build the call for one page of all records; `cursor` is "" for the first."""
 
     @abstractmethod
-    def next_cursor(self, reply: Reply, cursor: str) -> str | None:
-        """Give the cursor of the page after `reply`, None when it was the last."""
+    def next_cursor(self, response: ApiResponse, cursor: str) -> str | None:
+        """Give the cursor of the page after `response`, None when it was the last."""
 
-    def step_back(self, cursor: str) -> str | None:
+    def rewind(self, cursor: str) -> str | None:
         """Give an earlier cursor where pages slip when records are removed; None at the start and where they do not."""
         return None
 
     @abstractmethod
-    def total(self, reply: Reply) -> int | None:
+    def total(self, response: ApiResponse) -> int | None:
         """Read from a page how many records there are in all, None when it does not say."""
 
     def pages_in(self, total: int) -> int:
@@ -264,24 +264,24 @@ class Endpoint(ABC):
     # -- definitions and accounts -------------------------------------------------------------------------------
 
     @abstractmethod
-    def definitions_call(self, page: int) -> Call:
+    def definitions_request(self, page: int) -> ApiRequest:
         """Build the call for page `page` (from 0) of the organisation's custom fields."""
 
     @abstractmethod
-    def read_definitions(self, reply: Reply) -> list[Definition]:
+    def parse_definitions(self, response: ApiResponse) -> list[CustomField]:
         """Read custom field definitions out of an answer; [] when the page has none."""
 
     @abstractmethod
     def custom_fields(self) -> list[Field]:
         """List the fields of all definitions, each under a name that no other has."""
 
-    def defined(self, definitions: Sequence[Definition]) -> "Endpoint":
+    def defined(self, definitions: Sequence[CustomField]) -> "Endpoint":
         """Give a copy that knows the organisation's custom fields."""
         return self._copy(definitions=tuple(definitions))
 
-    def read_as(self, reading: Reading) -> "Endpoint":
-        """Give a copy that reads ambiguous cells as `reading` says."""
-        return self._copy(reading=reading)
+    def read_as(self, parse_options: ParseOptions) -> "Endpoint":
+        """Give a copy that reads ambiguous cells as `parse_options` says."""
+        return self._copy(parse_options=parse_options)
 
     def _copy(self, **changed: Any) -> "Endpoint":
         twin = object.__new__(type(self))
@@ -295,10 +295,10 @@ class Endpoint(ABC):
     # -- errors -------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def refusals(self, reply: Reply) -> list[tuple[str, str]]:
+    def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Read (field, message) pairs out of an error answer; field is "" where none is named. Never raises."""
 
-    def pending(self, record: Record) -> str:
+    def pending_note(self, record: Record) -> str:
         """Say what an accepted write still waits for, "" when nothing."""
         return ""
 
@@ -377,7 +377,7 @@ def split_kind(name: str, kinds: Collection[str]) -> tuple[str, str | None]:
     return name, None
 
 
-def find_definition(definitions: Sequence[Definition], name: str) -> Definition | None:
+def find_definition(definitions: Sequence[CustomField], name: str) -> CustomField | None:
     """Find a custom field by name; another case or spacing will do where only one field is meant."""
     exact = next((one for one in definitions if one.name == name), None)
     alike = [one for one in definitions if fold(one.name) == fold(name)]

@@ -201,7 +201,7 @@ ONLY_CLEAR: CellType = _parsed(parse_nothing)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParseOptions:
     """How ambiguous cells are to be read: `--decimal` and `--date-format`."""
 
     decimal: Literal[".", ",", None] = None

@@ -15,12 +15,12 @@ from batch.endpoints.base import (
     MISSING,
     Account,
     ConflictError,
-    Definition,
+    CredentialVariable,
+    CustomField,
     Endpoint,
     Record,
     StaticAccount,
     UnreadableReplyError,
-    Variable,
     as_content,
     find_definition,
     nest,
@@ -30,7 +30,7 @@ from batch.endpoints.base import (
 )
 from batch.endpoints.dualentry_fields import ADDRESSES, FIELDS, KINDS, OPTIONAL_PARTS, REQUIRED_PARTS
 from batch.endpoints.errors import flattened, generic_refusals, refusal_text, tidied
-from batch.http import Call, Reply, encode_id
+from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field
 from batch.ratelimit import Bucket, Limits
 from batch.retry import Rules
@@ -63,13 +63,13 @@ class DualEntryCustomers(Endpoint):
     id_form = "a whole number without leading zeros"
     key_fields = ("unique_id",)
     keys_per_read = 1
-    records_per_read = PAGE
+    ids_per_read = PAGE
     page_size = PAGE
     page_overlap = 1
     filters = frozenset({"unique_id", "name", "email"})
-    wholes = ADDRESSES
-    variables = (Variable("DUALENTRY_API_KEY", True, "the API key (Settings, API keys)"),)
-    families = (
+    replaced_whole = ADDRESSES
+    variables = (CredentialVariable("DUALENTRY_API_KEY", True, "the API key (Settings, API keys)"),)
+    dynamic_fields = (
         ("custom_fields.NAME", "the custom field with this name; NAME:boolean, :number, :date say its kind"),
         ("custom_fields[ID]", "the custom field with this id, when two share a name"),
     )
@@ -93,7 +93,7 @@ class DualEntryCustomers(Endpoint):
         hint = "; nearest: " + ", ".join(f"custom_fields.{one}" for one in near) if near else ""
         return f"is none of your custom fields{hint}"
 
-    def family_field(self, header: str) -> Field | None:
+    def dynamic_field(self, header: str) -> Field | None:
         """Build the field for `custom_fields.Name`, `custom_fields.Name:kind` or `custom_fields[42]`."""
         found = _FAMILY.fullmatch(header)
         if not found:
@@ -112,15 +112,15 @@ class DualEntryCustomers(Endpoint):
         known = known or find_definition(self.definitions, name)
         return self._custom(f"custom_fields.{known.name if known else name}", known, kind)
 
-    def _custom(self, name: str, known: Definition | None, kind: str | None) -> Field:
+    def _custom(self, name: str, known: CustomField | None, kind: str | None) -> Field:
         options = known.options if known else ()
         read_as = KINDS.get(known.kind if known else kind or "", "")
         if read_as.endswith("select") and not options:
             read_as = "multi_text" if read_as == "multi_select" else "text"
         types: dict[str, Any] = {
             "text": lambda: cells.text(trim=False),
-            "number": lambda: cells.number(self.reading.decimal),
-            "date": lambda: cells.date(self.reading.date_format),
+            "number": lambda: cells.number(self.parse_options.decimal),
+            "date": lambda: cells.date(self.parse_options.date_format),
             "boolean": lambda: cells.BOOLEAN,
             "single_select": lambda: cells.choice(*options),
             "multi_select": lambda: cells.choice_list(*options),
@@ -149,10 +149,10 @@ class DualEntryCustomers(Endpoint):
             return "is too large for a DualEntry customer id"
         return None
 
-    def conflicts(self, fields: Mapping[str, Any], *, is_completed: bool) -> list[tuple[str, str]]:
+    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
         """Without the current record, an address needs its three required parts."""
-        found = super().conflicts(fields, is_completed=is_completed)
-        for whole in () if is_completed else ADDRESSES:
+        found = super().conflicts(fields, reads_before_write=reads_before_write)
+        for whole in () if reads_before_write else ADDRESSES:
             parts = nest(fields, whole)
             missing = [part for part in REQUIRED_PARTS if part not in parts]
             if parts and missing:
@@ -182,7 +182,7 @@ class DualEntryCustomers(Endpoint):
                 body[name] = value
         return body | ({"custom_fields": custom} if custom else {})
 
-    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> Call:
+    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PATCH one customer."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if key is not None:
@@ -190,49 +190,49 @@ class DualEntryCustomers(Endpoint):
                 raise ValueError("this is no idempotency key")
             headers["Idempotency-Key"] = key
         path = f"{ROOT}{encode_id(record_id)}/"
-        return Call("PATCH", path, "PATCH customer", content=as_content(body), headers=headers)
+        return ApiRequest("PATCH", path, "PATCH customer", content=as_content(body), headers=headers)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def read(self, record_ids: Sequence[str]) -> Call:
+    def read(self, record_ids: Sequence[str]) -> ApiRequest:
         """List at most 100 customers by id."""
         query = (("limit", str(PAGE)), ("ordering", "id"), *(("id", one) for one in record_ids))
-        return Call("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
+        return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
 
-    def read_one(self, record_id: str) -> Call:
+    def read_one(self, record_id: str) -> ApiRequest:
         """GET one customer."""
-        return Call("GET", f"{ROOT}{encode_id(record_id)}/", "GET customer")
+        return ApiRequest("GET", f"{ROOT}{encode_id(record_id)}/", "GET customer")
 
-    def find(self, key_field: str, keys: Sequence[str]) -> Call:
+    def find(self, key_field: str, keys: Sequence[str]) -> ApiRequest:
         """List the customers with one `unique_id` (the filter is exact but ignores case)."""
         query = (("limit", str(PAGE)), ("ordering", "id"), *((key_field, key) for key in keys))
-        return Call("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
+        return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
 
-    def page(self, cursor: str, where: Mapping[str, str]) -> Call:
+    def page(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """List pages in a stable order: by default they shift while records change."""
         query = (("limit", str(PAGE)), ("offset", cursor or "0"), ("ordering", "id"), *where.items())
-        return Call("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
+        return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
 
-    def next_cursor(self, reply: Reply, cursor: str) -> str | None:
+    def next_cursor(self, response: ApiResponse, cursor: str) -> str | None:
         """Count on from the offset, less one; without a count in the answer, a page that is not full is the last."""
-        total, count = self.total(reply), len(self.records(reply))
+        total, count = self.total(response), len(self.parse_records(response))
         end = int(cursor or "0") + count
         is_last = end >= total if total is not None else count < PAGE
         return None if is_last or count <= self.page_overlap else str(end - self.page_overlap)
 
-    def step_back(self, cursor: str) -> str | None:
+    def rewind(self, cursor: str) -> str | None:
         """Offsets slip when a customer before them is removed."""
         offset = int(cursor or "0")
         return str(max(0, offset - PAGE)) if offset else None
 
-    def total(self, reply: Reply) -> int | None:
+    def total(self, response: ApiResponse) -> int | None:
         """Read `count`, which a bare list does not have."""
-        count = reply.json.get("count") if isinstance(reply.json, Mapping) else None
+        count = response.json.get("count") if isinstance(response.json, Mapping) else None
         return count if isinstance(count, int) else None
 
-    def records(self, reply: Reply) -> list[Record]:
+    def parse_records(self, response: ApiResponse) -> list[Record]:
         """Read a list (`items`, or a bare array) or one customer."""
-        data: Any = reply.json
+        data: Any = response.json
         if isinstance(data, Mapping) and isinstance(data.get("items"), list):
             data = data["items"]
         if isinstance(data, Mapping) and "id" in data:
@@ -257,14 +257,14 @@ class DualEntryCustomers(Endpoint):
         """Custom field values may be kept as text whatever their type."""
         return (same_custom_value if name.startswith("custom_fields") else same_value)(wanted, current)
 
-    def definitions_call(self, page: int) -> Call:
+    def definitions_request(self, page: int) -> ApiRequest:
         """List the organisation's custom fields."""
         query = (("limit", str(PAGE)), ("offset", str(page * PAGE)))
-        return Call("GET", DEFINITIONS, "GET custom-fields", query=query, max_bytes=LIST_BYTES)
+        return ApiRequest("GET", DEFINITIONS, "GET custom-fields", query=query, max_bytes=LIST_BYTES)
 
-    def read_definitions(self, reply: Reply) -> list[Definition]:
+    def parse_definitions(self, response: ApiResponse) -> list[CustomField]:
         """Read those that are active and apply to customers."""
-        data: Any = reply.json
+        data: Any = response.json
         items = data.get("items") if isinstance(data, Mapping) else data
         found = [_definition(item) for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
         return [one for one in found if one]
@@ -286,15 +286,15 @@ class DualEntryCustomers(Endpoint):
 
     # -- errors -------------------------------------------------------------------------------------------------
 
-    def refusals(self, reply: Reply) -> list[tuple[str, str]]:
+    def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Read `{"success": false, "errors": {field | "__all__": [message, …]}}` however deep it is nested."""
-        data: Any = reply.json
+        data: Any = response.json
         errors = data.get("errors") if isinstance(data, Mapping) else None
         if isinstance(errors, list) and any(isinstance(one, Mapping) and "detail" in one for one in errors):
             errors = None  # RFC 9457
-        return tidied(flattened("", errors) or generic_refusals(data) or [("", refusal_text(reply))])
+        return tidied(flattened("", errors) or generic_refusals(data) or [("", refusal_text(response))])
 
-    def pending(self, record: Record) -> str:
+    def pending_note(self, record: Record) -> str:
         """Approval workflows hold an accepted update back."""
         status = record.get("approval_status")
         if isinstance(status, str) and status.casefold() not in ("", "approved", "none", "not_required"):
@@ -346,7 +346,7 @@ def _custom_value(items: Any, name: str) -> Any:
     return found[0] if found else None
 
 
-def _definition(item: Mapping[str, Any]) -> Definition | None:
+def _definition(item: Mapping[str, Any]) -> CustomField | None:
     applies = item.get("applies_to")
     if isinstance(applies, list) and not any(isinstance(a, Mapping) and a.get("type") == "customer" for a in applies):
         return None
@@ -355,7 +355,7 @@ def _definition(item: Mapping[str, Any]) -> Definition | None:
     options = item.get("options")
     listed = options if isinstance(options, list) else []
     spelt = [one.get("value", one.get("name")) if isinstance(one, Mapping) else one for one in listed]
-    return Definition(
+    return CustomField(
         name=item["name"],
         kind=str(item.get("field_type") or "text"),
         id=item.get("id"),

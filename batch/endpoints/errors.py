@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batch.http import Reply
+from batch.http import ApiResponse
 from batch.model import visible
 
 MAX_DEPTH = 8
 
 
-def tidied(refusals: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def tidied(parse_error: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Make what an API says fit to be kept and shown: not too much of it, and no escape sequences."""
-    return [(visible(name[:200]), visible(message[:500])) for name, message in refusals[:50]]
+    return [(visible(name[:200]), visible(message[:500])) for name, message in parse_error[:50]]
 
 
 def generic_refusals(data: Any) -> list[tuple[str, str]]:
@@ -34,14 +34,14 @@ def generic_refusals(data: Any) -> list[tuple[str, str]]:
     return found
 
 
-def refusal_text(reply: Reply) -> str:
+def refusal_text(response: ApiResponse) -> str:
     """Describe an error answer that has no readable shape."""
-    start = " ".join(reply.text[:300].split())
+    start = " ".join(response.text[:300].split())
     if not start:
-        return f"the API answered {reply.status} without saying why"
+        return f"the API answered {response.status} without saying why"
     if start.startswith("<"):
-        return f"the API answered {reply.status} with a web page instead of a reason"
-    return f"the API answered {reply.status}: {start}"
+        return f"the API answered {response.status} with a web page instead of a reason"
+    return f"the API answered {response.status}: {start}"
 
 
 def flattened(path: str, errors: Any, depth: int = 0) -> list[tuple[str, str]]:

@@ -14,11 +14,11 @@ from batch.endpoints.base import (
     MISSING,
     Account,
     ConflictError,
-    Definition,
+    CredentialVariable,
+    CustomField,
     Endpoint,
     Record,
     UnreadableReplyError,
-    Variable,
     as_content,
     find_definition,
     nest,
@@ -38,7 +38,7 @@ from batch.endpoints.vayu_fields import (
     contact_field,
     writable,
 )
-from batch.http import Call, Reply, encode_id
+from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field
 from batch.ratelimit import Bucket, Limits
 from batch.retry import Rules
@@ -61,19 +61,19 @@ class VayuCustomers(Endpoint):
     test_urls = ("https://staging-connect.withvayu.com",)
     limits = Limits(total=Bucket(burst=100, per_second=500))
     rules = Rules()
-    writes_whole = True
+    needs_full_body = True
     id_labels = ("customer id", "customerId", "vayu id", "vayu customer id")
     id_pattern = "^[0-9a-fA-F]{24}$"
     id_form = "24 characters, 0-9 and a-f"
     key_fields = ("externalId",)
-    records_per_read = 1
+    ids_per_read = 1
     page_size = PAGE
-    wholes = ("address", "contacts", "customFields", "cloudProviderSettings")
+    replaced_whole = ("address", "contacts", "customFields", "cloudProviderSettings")
     variables = (
-        Variable("VAYU_API_TOKEN", True, "the API token (dashboard, API Token)"),
-        Variable("VAYU_CLIENT_ID", False, "the client id (dashboard, API Token); sent when set"),
+        CredentialVariable("VAYU_API_TOKEN", True, "the API token (dashboard, API Token)"),
+        CredentialVariable("VAYU_CLIENT_ID", False, "the client id (dashboard, API Token); sent when set"),
     )
-    families = (
+    dynamic_fields = (
         ("contacts.N.PART", "part of contact N (1 = the first): " + ", ".join(CONTACT_FIELDS)),
         ("customFields.NAME", "the custom field with this name; NAME:number, :boolean, :enum say its type"),
     )
@@ -81,12 +81,12 @@ class VayuCustomers(Endpoint):
 
     def __init__(self, *, is_sparse: bool = False, clock: Callable[[], float] = time.time, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.writes_whole = not is_sparse
+        self.needs_full_body = not is_sparse
         self._clock = clock
 
     # -- headers ------------------------------------------------------------------------------------------------
 
-    def family_field(self, header: str) -> Field | None:
+    def dynamic_field(self, header: str) -> Field | None:
         """Build the field for `contacts.1.email` or `customFields.Name`."""
         contact = _CONTACT.fullmatch(header)
         if contact:
@@ -103,7 +103,7 @@ class VayuCustomers(Endpoint):
             name += ":enum"
         options = known.options if known else ()
         types = {
-            "number": cells.number(self.reading.decimal),
+            "number": cells.number(self.parse_options.decimal),
             "boolean": cells.BOOLEAN,
             "string": cells.text(trim=False),
             "enum": cells.choice(*options) if options else cells.text(),
@@ -131,10 +131,10 @@ class VayuCustomers(Endpoint):
             return None
         return "is not a Vayu customer id (24 characters, 0-9 and a-f)"
 
-    def conflicts(self, fields: Mapping[str, Any], *, is_completed: bool) -> list[tuple[str, str]]:
+    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
         """Without the current record, what is beside the parts that change is not known."""
-        found = super().conflicts(fields, is_completed=is_completed)
-        if not is_completed:  # sent alone, a part would replace the whole
+        found = super().conflicts(fields, reads_before_write=reads_before_write)
+        if not reads_before_write:  # sent alone, a part would replace the whole
             found += [
                 (name, f"needs the current {what} (leave out --no-compare)")
                 for whole, what in NESTED.items()
@@ -147,7 +147,7 @@ class VayuCustomers(Endpoint):
     def body(self, fields: Mapping[str, Any], current: Record | None) -> dict[str, Any]:
         """Lay `fields` over the current record: the whole writable set, or (sparse) what the change touches."""
         known = writable(current or {})
-        body = dict(known) if self.writes_whole else {}
+        body = dict(known) if self.needs_full_body else {}
         for name, value in fields.items():
             whole, dot, _ = name.partition(".")
             if not dot:
@@ -188,49 +188,49 @@ class VayuCustomers(Endpoint):
             return "Boolean"
         return "Number" if isinstance(value, int | float) else "String"
 
-    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> Call:
+    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PUT one customer; the API has no idempotency keys here, and needs none."""
         content = as_content(body)
         if len(content) > MAX_BODY:
             raise ConflictError("", f"makes a request of {len(content) // 1024} KB (Vayu takes at most 256 KB)")
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        return Call("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content, headers=headers)
+        return ApiRequest("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content, headers=headers)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def read(self, record_ids: Sequence[str]) -> Call:
+    def read(self, record_ids: Sequence[str]) -> ApiRequest:
         """GET one customer; there is no reading of several by id."""
         (record_id,) = record_ids
         return self.read_one(record_id)
 
-    def read_one(self, record_id: str) -> Call:
+    def read_one(self, record_id: str) -> ApiRequest:
         """GET one customer."""
-        return Call("GET", f"{ROOT}/{encode_id(record_id)}", "GET customer")
+        return ApiRequest("GET", f"{ROOT}/{encode_id(record_id)}", "GET customer")
 
-    def find(self, key_field: str, keys: Sequence[str]) -> Call:
+    def find(self, key_field: str, keys: Sequence[str]) -> ApiRequest:
         """GET the customer with one external id."""
         (key,) = keys
-        return Call("GET", f"{ROOT}/{key_field}/{encode_id(key)}", "GET customer by key")
+        return ApiRequest("GET", f"{ROOT}/{key_field}/{encode_id(key)}", "GET customer by key")
 
-    def page(self, cursor: str, where: Mapping[str, str]) -> Call:
+    def page(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """List pages by the time of creation, which does not change."""
         query = (("limit", str(PAGE)), *((("cursor", cursor),) if cursor else ()), *where.items())
-        return Call("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
+        return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
 
-    def next_cursor(self, reply: Reply, cursor: str) -> str | None:
+    def next_cursor(self, response: ApiResponse, cursor: str) -> str | None:
         """Follow `nextCursor` while `hasMore`."""
-        data: Any = reply.json
+        data: Any = response.json
         following = data.get("nextCursor") if isinstance(data, Mapping) and data.get("hasMore") else None
         return str(following) if following and str(following) != cursor else None
 
-    def total(self, reply: Reply) -> int | None:
+    def total(self, response: ApiResponse) -> int | None:
         """Read `total`."""
-        total = reply.json.get("total") if isinstance(reply.json, Mapping) else None
+        total = response.json.get("total") if isinstance(response.json, Mapping) else None
         return total if isinstance(total, int) else None
 
-    def records(self, reply: Reply) -> list[Record]:
+    def parse_records(self, response: ApiResponse) -> list[Record]:
         """Read `customers`, a wrapped `customer`, or a bare one."""
-        data: Any = reply.json
+        data: Any = response.json
         if isinstance(data, Mapping):
             found = data.get("customers", data.get("customer", data))
             found = found if isinstance(found, list) else [found]
@@ -256,13 +256,13 @@ class VayuCustomers(Endpoint):
         """Custom field values may be kept as text whatever their type."""
         return (same_custom_value if name.startswith("customFields.") else same_value)(wanted, current)
 
-    def definitions_call(self, page: int) -> Call:
+    def definitions_request(self, page: int) -> ApiRequest:
         """List the organisation's custom fields."""
-        return Call("GET", "/customFields", "GET customFields", max_bytes=LIST_BYTES)
+        return ApiRequest("GET", "/customFields", "GET customFields", max_bytes=LIST_BYTES)
 
-    def read_definitions(self, reply: Reply) -> list[Definition]:
+    def parse_definitions(self, response: ApiResponse) -> list[CustomField]:
         """Read name, type and options, however the list is wrapped."""
-        data: Any = reply.json
+        data: Any = response.json
         if isinstance(data, Mapping):
             data = next((v for v in data.values() if isinstance(v, list)), None)
         return [one for one in map(_definition, data if isinstance(data, list) else ()) if one]
@@ -278,9 +278,9 @@ class VayuCustomers(Endpoint):
 
     # -- errors -------------------------------------------------------------------------------------------------
 
-    def refusals(self, reply: Reply) -> list[tuple[str, str]]:
+    def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Read `{"type", "code", "message"}` with `param` or `params`; a gateway may give the message alone."""
-        data: Any = reply.json
+        data: Any = response.json
         params = data.get("params") if isinstance(data, Mapping) else None
         found = [
             (str(p.get("param") or ""), str(p.get("message") or data["message"]))
@@ -289,7 +289,7 @@ class VayuCustomers(Endpoint):
         ]
         if not found and isinstance(data, Mapping) and isinstance(data.get("message"), str):
             found = [(str(data.get("param") or ""), data["message"])]
-        return tidied(found or generic_refusals(data) or [("", refusal_text(reply))])
+        return tidied(found or generic_refusals(data) or [("", refusal_text(response))])
 
 
 def nested(fields: Mapping[str, Any], whole: str) -> list[str]:
@@ -319,7 +319,7 @@ def _overlay_contacts(current: Any, parts: Mapping[str, Any]) -> list[dict[str, 
     return contacts
 
 
-def _definition(item: Any) -> Definition | None:
+def _definition(item: Any) -> CustomField | None:
     if not isinstance(item, Mapping):
         return None
     name = next((item[key] for key in ("vayuCustomFieldName", "name") if isinstance(item.get(key), str)), None)
@@ -329,7 +329,7 @@ def _definition(item: Any) -> Definition | None:
         return None
     spellings = ("options", "allowedValues", "enumValues", "values")  # ? which one it is, no source says
     options = next((item[key] for key in spellings if isinstance(item.get(key), list)), ())
-    return Definition(
+    return CustomField(
         name=name,
         kind=str(item.get("valueType") or "String"),
         id=item.get("id"),

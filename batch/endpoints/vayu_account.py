@@ -14,7 +14,7 @@ import anyio
 
 from batch.endpoints.base import Send
 from batch.errors import StoppedError
-from batch.http import Call, Lost
+from batch.http import ApiRequest, RequestFailure
 
 RENEW_BEFORE = 300.0
 """Seconds before the token's end at which we log in again (apis.md)."""
@@ -57,16 +57,18 @@ class VayuAccount:
     async def _log_in(self, send: Send) -> None:
         content = json.dumps({"refreshToken": self._refresh_token}).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        call = Call("POST", "/login", "POST login", content=content, headers=headers, secret=self._refresh_token)
-        reply = await send(call)
-        if isinstance(reply, Lost):
-            raise StoppedError(f"Logging in to Vayu did not work: {reply.cause}.")
-        data: Any = reply.json
+        request = ApiRequest(
+            "POST", "/login", "POST login", content=content, headers=headers, secret=self._refresh_token
+        )
+        response = await send(request)
+        if isinstance(response, RequestFailure):
+            raise StoppedError(f"Logging in to Vayu did not work: {response.cause}.")
+        data: Any = response.json
         token = data.get("accessToken") if isinstance(data, Mapping) else None
-        if reply.status in (400, 401, 403):
+        if response.status in (400, 401, 403):
             raise StoppedError("Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard.")
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise StoppedError(f"Logging in to Vayu did not work: it answered {reply.status} without a token.")
+            raise StoppedError(f"Logging in to Vayu did not work: it answered {response.status} without a token.")
         self._token = token
         now = self._clock()
         life = life_left(token, now)

@@ -7,14 +7,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batch.endpoints.base import Definition, Endpoint
-from batch.engine.retry_loop import Caller, Count
-from batch.engine.shutdown import StopSign
+from batch.endpoints.base import CustomField, Endpoint
+from batch.engine.retry_loop import ApiClient, Count
+from batch.engine.shutdown import Shutdown
 from batch.errors import StoppedError
-from batch.http import Reply, Session
-from batch.ratelimit import Bucket, Gate, Limits, Pacer, load_learned, save_learned
-from batch.retry import RetryPolicy, Verdict
-from batch.run.target import Target, World
+from batch.http import ApiResponse, Session
+from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy, load_learned, save_learned
+from batch.retry import Action, RetryPolicy
+from batch.run.target import Environment, Target
 from batch.settings import Settings
 from batch.state import state_folder
 from batch.summary import seconds_at_limits
@@ -23,33 +23,32 @@ MAX_PAGES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ApiSession:
     """What it takes to talk to the API of one target, under one set of settings."""
 
     target: Target
     settings: Settings
-    world: World
-    stop: StopSign
+    environment: Environment
+    shutdown: Shutdown
     count: Count
 
     def session(self) -> Session:
         """Give connections to the target's host, open inside of `async with`."""
-        transport = self.world.transport() if self.world.transport else None
+        transport = self.environment.transport() if self.environment.transport else None
         return Session(self.target.base_url, transport=transport, max_at_once=self.settings.max_at_once)
 
-    def caller(self, session: Session, endpoint: Endpoint) -> Caller:
+    def client(self, session: Session, endpoint: Endpoint) -> ApiClient:
         """Give what makes attempts over `session`, with what was learned about the API's limits before."""
         learned = load_learned(state_folder() / "limits.json", self.target.fingerprint)
-        pacer = Pacer(self.limits, max_per_second=self.settings.max_per_second, learned=learned)
-        policy = RetryPolicy(max_attempts=self.settings.max_attempts, max_wait=self.settings.max_wait)
-        return Caller(
+        rate = RatePolicy(self.limits, max_per_second=self.settings.max_per_second, learned=learned)
+        return ApiClient(
             session=session,
-            gate=Gate(pacer, self.settings.max_at_once),
+            limiter=RateLimiter(rate, self.settings.max_at_once),
             endpoint=endpoint,
             account=endpoint.account(self.target.credentials),
-            stop=self.stop,
+            shutdown=self.shutdown,
             count=self.count,
-            policy=policy,
+            policy=RetryPolicy(max_attempts=self.settings.max_attempts, max_wait=self.settings.max_wait),
             rng=random.Random(),  # noqa: S311 - jitter, no secret
         )
 
@@ -68,26 +67,26 @@ class Connection:
         buckets = [(one.burst, one.per_second) for one in (self.limits.total, self.limits.per_route) if one]
         return seconds_at_limits(reads, buckets) if buckets else None
 
-    def keep_learned(self, pacer: Pacer) -> None:
+    def keep_learned(self, policy: RatePolicy) -> None:
         """Keep what was found out about the API's limits for the next job."""
-        save_learned(state_folder() / "limits.json", self.target.fingerprint, pacer.learned())
+        save_learned(state_folder() / "limits.json", self.target.fingerprint, policy.learned())
 
 
 def _faster(bucket: Bucket | None, factor: float) -> Bucket | None:
     return bucket and Bucket(bucket.burst, bucket.per_second * factor)
 
 
-async def fetch_definitions(caller: Caller, note: Callable[[str], None]) -> list[Definition]:
+async def fetch_definitions(client: ApiClient, note: Callable[[str], None]) -> list[CustomField]:
     """Read the organisation's custom fields; raises StoppedError when the API cannot be asked at all."""
-    found: list[Definition] = []
+    found: list[CustomField] = []
     for page in range(MAX_PAGES):
-        answer = await caller.ask(caller.endpoint.definitions_call(page))
-        if caller.stop.is_up or answer.judgement.verdict is Verdict.AGAIN:
-            raise StoppedError(caller.stop.reason or f"The custom fields could not be read: {answer.cause}.")
-        if not isinstance(answer.reply, Reply) or answer.judgement.verdict is not Verdict.DONE:
+        answer = await client.read(client.endpoint.definitions_request(page))
+        if client.shutdown.requested or answer.classification.action is Action.RETRY:
+            raise StoppedError(client.shutdown.reason or f"The custom fields could not be read: {answer.cause}.")
+        if not isinstance(answer.response, ApiResponse) or answer.classification.action is not Action.SUCCEED:
             note(f"The custom fields could not be read ({answer.cause}): their values go as text.")
             break
-        fresh = [one for one in caller.endpoint.read_definitions(answer.reply) if one not in found]
+        fresh = [one for one in client.endpoint.parse_definitions(answer.response) if one not in found]
         if not fresh:
             break
         found += fresh

@@ -15,23 +15,23 @@ from dataclasses import dataclass, field
 import anyio
 
 from batch import diff
-from batch.endpoints.base import Definition, Endpoint
-from batch.engine.api_session import Connection, fetch_definitions
-from batch.engine.execute import Canary, Live
-from batch.engine.keyed import KeyedReader
-from batch.engine.lookup import Finder, Way, choose_way
-from batch.engine.prepare import Reader
-from batch.engine.progress import Progress, Watcher
+from batch.endpoints.base import CustomField, Endpoint
+from batch.engine.api_session import ApiSession, fetch_definitions
+from batch.engine.execute import Canary, Executor
+from batch.engine.keyed import KeyedPreparer
+from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
+from batch.engine.prepare import ChangePreparer
+from batch.engine.progress import Progress, Reporter
 from batch.engine.records import UnreadError
-from batch.engine.retry_loop import Caller
-from batch.engine.shutdown import StopSign
-from batch.engine.write import Planner, Sender
+from batch.engine.retry_loop import ApiClient
+from batch.engine.shutdown import Shutdown
+from batch.engine.write import ChangeWriter, PlanRecorder
 from batch.errors import ExitCode, JournalError, StoppedError
 from batch.http import Session
-from batch.ratelimit import Gate, Limits
+from batch.ratelimit import Limits, RateLimiter
 from batch.retry import FailureLimit
 from batch.run.begin_or_resume import Run
-from batch.run.target import Target, World
+from batch.run.target import Environment, Target
 from batch.settings import Settings
 
 GRACE = 20.0
@@ -44,16 +44,16 @@ if hasattr(signal, "SIGHUP"):  # the terminal is gone
 
 
 @dataclass(slots=True)
-class Sending:
+class RunContext:
     """A run that sends: what it sends to, and how it ended."""
 
     run: Run
     target: Target
     settings: Settings
-    watcher: Watcher
-    world: World
-    stop: StopSign = field(default_factory=StopSign)
-    way: Way | None = None
+    reporter: Reporter
+    environment: Environment
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    strategy: LookupStrategy | None = None
     """How records are found by key, once that is known."""
     is_plan: bool = False
     """Everything but the sending: what would be sent is only written down."""
@@ -76,85 +76,85 @@ class Sending:
         run = self.run
         has_custom = any(one.field and one.field.name.startswith("custom") for one in run.survey.columns.fields)
         if has_custom and not run.meta.get("has_definitions"):
-            run.learn_definitions(self.world.run(self.fetch_definitions), self.settings)
+            run.learn_definitions(self.environment.run(self.fetch_definitions), self.settings)
             run.keep(has_definitions=True)
-        run.survey.look((lambda fates: None) if run.meta["is_surveyed"] else run.journal.record)
+        run.survey.validate_all((lambda row_results: None) if run.meta["is_surveyed"] else run.journal.record_rows)
         run.keep(is_surveyed=True)
 
-    async def fetch_definitions(self) -> list[Definition]:
+    async def fetch_definitions(self) -> list[CustomField]:
         """Read the organisation's custom fields; raises StoppedError when the API cannot be asked at all."""
         async with self._session() as session:
-            return await fetch_definitions(self._caller(session), self.watcher.note)
+            return await fetch_definitions(self._client(session), self.reporter.note)
 
-    async def choose_way(self, to_find: int) -> None:
+    async def choose_strategy(self, to_find: int) -> None:
         """Learn how the records of `to_find` changes are found by key; raises StoppedError when the run stops."""
         async with self._session() as session:
             try:
-                self.way = await choose_way(self._caller(session), to_find)
+                self.strategy = await choose_strategy(self._client(session), to_find)
             except UnreadError as error:
-                raise StoppedError(self.stop.reason or f"The customers could not be read: {error}.") from None
+                raise StoppedError(self.shutdown.reason or f"The customers could not be read: {error}.") from None
 
     async def send(self) -> None:
         """Send every change that has no final outcome yet."""
         async with self._session() as session, anyio.create_task_group() as around:
-            caller = self._caller(session)
+            client = self._client(session)
             around.start_soon(self._keep_journal)
             around.start_soon(self._watch_signals)
-            around.start_soon(self._tell_progress, caller.gate)
-            live = self._live(caller)
+            around.start_soon(self._tell_progress, client.limiter)
+            live = self._live(client)
             await live.send_all()
             around.cancel_scope.cancel()
         if self.run.journal.error is None:
             self.run.journal.flush()
             if live.canary is not None and live.canary.has_held:
                 self.run.keep(canary_held=True)
-            self.connection.keep_learned(caller.gate.pacer)
+            self.connection.keep_learned(client.limiter.policy)
 
     # -- the parts ----------------------------------------------------------------------------------------------
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> ApiSession:
         """The way to the API."""
-        return Connection(self.target, self.settings, self.world, self.stop, self._count)
+        return ApiSession(self.target, self.settings, self.environment, self.shutdown, self._count)
 
     def _session(self) -> Session:
         return self.connection.session()
 
-    def _caller(self, session: Session) -> Caller:
-        return self.connection.caller(session, self.endpoint)
+    def _client(self, session: Session) -> ApiClient:
+        return self.connection.client(session, self.endpoint)
 
-    def _live(self, caller: Caller) -> Live:
+    def _live(self, client: ApiClient) -> Executor:
         journal, survey = self.run.journal, self.run.survey
-        reader = self._reader(caller)
+        preparer = self._preparer(client)
         text = self.settings.max_failures
         limit = FailureLimit.parse(text) if text else None
         if self.is_plan:
-            planner = Planner(caller, self.endpoint, journal, survey.locate)
-            return Live(survey.iter_changes, reader, planner, journal, self.stop)
-        sender = self._sender(caller, reader)
+            planner = PlanRecorder(client, self.endpoint, journal, survey.locate)
+            return Executor(survey.iter_changes, preparer, planner, journal, self.shutdown)
+        sender = self._sender(client, preparer)
         canary = Canary(self.canary, sender.verify) if self.canary else None
-        return Live(survey.iter_changes, reader, sender, journal, self.stop, limit, canary)
+        return Executor(survey.iter_changes, preparer, sender, journal, self.shutdown, limit, canary)
 
-    def _sender(self, caller: Caller, reader: Reader) -> Sender:
-        return Sender(
-            caller,
+    def _sender(self, client: ApiClient, preparer: ChangePreparer) -> ChangeWriter:
+        return ChangeWriter(
+            client,
             self.endpoint,
             self.run.journal,
             self.run.survey.locate,
             lambda record_id, fields, record: diff.unproven(self.endpoint, record_id, fields, record),
             lambda fields, before, record: diff.neither(self.endpoint, fields, before, record),
-            reader.read_back,
+            preparer.read_back,
         )
 
-    def _reader(self, caller: Caller) -> Reader:
+    def _preparer(self, client: ApiClient) -> ChangePreparer:
         survey = self.run.survey
-        compares, note = self.settings.compare, self.watcher.note
-        known = (caller, self.endpoint, self.run.journal, compares, note, self.run.planned)
+        compares, note = self.settings.compare, self.reporter.note
+        known = (client, self.endpoint, self.run.journal, compares, note, self.run.planned)
         if self.settings.key is None:
-            return Reader(*known)
-        way = self.way or Way(survey.changes)
-        finder = Finder(caller, self.settings.key, way, lambda: (change.id for change in survey.iter_changes()))
-        return KeyedReader(*known, finder, survey.locate)
+            return ChangePreparer(*known)
+        strategy = self.strategy or LookupStrategy(survey.change_count)
+        lookup = KeyLookup(client, self.settings.key, strategy, lambda: (change.id for change in survey.iter_changes()))
+        return KeyedPreparer(*known, lookup, survey.locate)
 
     @property
     def limits(self) -> Limits:
@@ -164,12 +164,12 @@ class Sending:
     # -- around the sending -------------------------------------------------------------------------------------
 
     async def _keep_journal(self) -> None:
-        in_thread = self.world.transport is None  # tests with a transport of their own run on a virtual clock
-        await self.run.journal.keep_writing(self._journal_failed, in_thread=in_thread)
+        in_thread = self.environment.transport is None  # tests with a transport of their own run on a virtual clock
+        await self.run.journal.run_writer(self._journal_failed, in_thread=in_thread)
 
     def _journal_failed(self, error: JournalError) -> None:
-        self.stop.put_up(str(error))
-        self.stop.cut_short()
+        self.shutdown.request(str(error))
+        self.shutdown.cancel_in_flight()
 
     async def _watch_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -187,25 +187,25 @@ class Sending:
                 async for number in received:
                     if self.signalled is not None:
                         try:
-                            self.watcher.note(LEFT)
-                            self.watcher.leave()
+                            self.reporter.note(LEFT)
+                            self.reporter.leave()
                         finally:  # whatever became of the screen
                             os._exit(SIGNALS[number])
                     self._signal(number)
-                    timer.start_soon(self._cut_short_later)
+                    timer.start_soon(self._cancel_in_flight_later)
 
     def _signal(self, number: signal.Signals) -> None:
         self.signalled = SIGNALS[number]
         word = "Interrupted" if number == signal.SIGINT else "Terminated"
-        self.stop.put_up(f"{word}.")
-        self.watcher.note(f"{word}: what is in flight gets up to {GRACE:.0f} s (a second time: leave at once).")
+        self.shutdown.request(f"{word}.")
+        self.reporter.note(f"{word}: what is in flight gets up to {GRACE:.0f} s (a second time: leave at once).")
 
-    async def _cut_short_later(self) -> None:
+    async def _cancel_in_flight_later(self) -> None:
         await anyio.sleep(GRACE)
-        self.stop.cut_short()
+        self.shutdown.cancel_in_flight()
 
-    async def _tell_progress(self, gate: Gate) -> None:
-        interval = self.watcher.interval
+    async def _tell_progress(self, limiter: RateLimiter) -> None:
+        interval = self.reporter.interval
         if interval is None:
             return
         moments: deque[tuple[float, int, int]] = deque()
@@ -214,24 +214,24 @@ class Sending:
             moments.append((now, self._made, done))
             while now - moments[0][0] > RATE_SECONDS and len(moments) > 2:
                 moments.popleft()
-            self.watcher.progress(self._progress(gate, moments))
+            self.reporter.progress(self._progress(limiter, moments))
             await anyio.sleep(interval)
 
-    def _progress(self, gate: Gate, moments: Sequence[tuple[float, int, int]]) -> Progress:
+    def _progress(self, limiter: RateLimiter, moments: Sequence[tuple[float, int, int]]) -> Progress:
         (then, made_then, done_then), (now, made, done) = moments[0], moments[-1]
         seconds = max(now - then, 1e-9)
         per_second = (made - made_then) / seconds if now > then else 0.0
         rows_per_second = (done - done_then) / seconds
         rows = self.run.staged.rows
-        paused = gate.pacer.paused_until - now
+        paused = limiter.policy.paused_until - now
         return Progress(
             rows=rows,
             counts=dict(self.run.journal.counts),
             per_second=per_second,
-            throttled=gate.pacer.throttled,
+            throttled=limiter.policy.throttled,
             paused=paused if math.isfinite(paused) and paused > 0 else 0.0,
             eta=(rows - done) / rows_per_second if rows_per_second > 0 else None,
-            is_stopping=self.stop.is_up,
+            is_stopping=self.shutdown.requested,
         )
 
     def _count(self, name: str) -> None:

@@ -6,13 +6,13 @@ Promises: each route counts in a bucket of its own and all of them in the common
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batch.engine.context import Sending
+from batch.engine.context import RunContext
 from batch.ratelimit import Bucket, Limits
 from batch.summary import seconds_at_limits
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class Estimate:
     """Requests that write and that read, and seconds at the limits (None: no limit is known)."""
 
     writes: int
@@ -23,22 +23,24 @@ class Cost:
     """Of both together, which go on at the same time."""
 
 
-def reckon(sending: Sending, writes: int, to_read: int | None = None) -> Cost:
+def estimate(sending: RunContext, writes: int, to_read: int | None = None) -> Estimate:
     """Reckon the cost of `writes` changes, out of `to_read` that are read first (else as many)."""
     reads = _reads(sending, writes if to_read is None else to_read)
     own, limits = sending.settings.max_per_second, sending.limits
     if own is not None:
-        return Cost(writes, reads, writes / own, reads / own, (writes + reads) / own)
-    return Cost(writes, reads, _seconds(limits, [writes]), _seconds(limits, [reads]), _seconds(limits, [writes, reads]))
+        return Estimate(writes, reads, writes / own, reads / own, (writes + reads) / own)
+    return Estimate(
+        writes, reads, _seconds(limits, [writes]), _seconds(limits, [reads]), _seconds(limits, [writes, reads])
+    )
 
 
-def _reads(sending: Sending, changes: int) -> int:
-    if sending.way is not None:
-        return sending.way.reads
+def _reads(sending: RunContext, changes: int) -> int:
+    if sending.strategy is not None:
+        return sending.strategy.reads
     endpoint = sending.endpoint
-    if not (sending.settings.compare or endpoint.writes_whole):
+    if not (sending.settings.compare or endpoint.needs_full_body):
         return 0
-    return -(-changes // endpoint.records_per_read)
+    return -(-changes // endpoint.ids_per_read)
 
 
 def _seconds(limits: Limits, routes: Sequence[int]) -> float | None:

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from batch.engine.prepare import Reader
-from batch.engine.retry_loop import Caller
-from batch.engine.shutdown import StopSign
-from batch.engine.write import Parcel
+from batch.engine.prepare import ChangePreparer
+from batch.engine.retry_loop import ApiClient
+from batch.engine.shutdown import Shutdown
+from batch.engine.write import PreparedChange
 from batch.errors import JournalError
 from batch.journal import Journal
 from batch.model import Change, Outcome, Problem
@@ -32,10 +32,10 @@ class Deliverer(Protocol):
     """Brings a parcel to its outcome: a sender, or a planner that only writes it down."""
 
     @property
-    def caller(self) -> Caller:
+    def client(self) -> ApiClient:
         """What it would be sent by."""
 
-    async def send(self, parcel: Parcel) -> Outcome:
+    async def send(self, prepared: PreparedChange) -> Outcome:
         """Bring one change to its outcome and write it down."""
 
 
@@ -44,25 +44,25 @@ class Canary:
     """The first few changes, and what did not hold of them: (row, why)."""
 
     count: int
-    verify: Callable[[Parcel, Mapping[str, Any]], Awaitable[list[Problem] | None]]
+    verify: Callable[[PreparedChange, Mapping[str, Any]], Awaitable[list[Problem] | None]]
     failed: list[tuple[int, str]] = field(default_factory=list)
     has_held: bool = False
 
 
-class _Ready:
+class PreparedQueue:
     """Parcels on their way from the readers to the workers; readers wait while there is one for each slot.
 
     Not a memory object stream, which takes and gives one at a time, with a turn of the event loop for each.
     """
 
     def __init__(self, readers: int, enough: int) -> None:
-        self._parcels: deque[Parcel] = deque()
+        self._parcels: deque[PreparedChange] = deque()
         self._readers, self._enough = readers, enough
         self._more, self._room = anyio.Event(), anyio.Event()
 
-    async def put(self, parcels: Iterable[Parcel]) -> None:
+    async def put(self, prepared_changes: Iterable[PreparedChange]) -> None:
         """Hand over some, and come back when more are wanted."""
-        self._parcels.extend(parcels)
+        self._parcels.extend(prepared_changes)
         self._tell()
         while len(self._parcels) >= self._enough:
             await self._room.wait()
@@ -76,29 +76,29 @@ class _Ready:
         self._more.set()
         self._more = anyio.Event()
 
-    async def take(self) -> Parcel | None:
+    async def take(self) -> PreparedChange | None:
         """Give the next one, None when there are no more."""
         while not self._parcels:
             if not self._readers:
                 return None
             await self._more.wait()
-        parcel = self._parcels.popleft()
+        prepared = self._parcels.popleft()
         if len(self._parcels) == self._enough - 1:
             self._room.set()
             self._room = anyio.Event()
-        return parcel
+        return prepared
 
 
-class _Crew:
+class WorkerPool:
     """Workers, one for each slot at first; one more whenever one of them has to rest without a slot."""
 
     def __init__(self, tasks: TaskGroup, work: Callable[[], Coroutine[Any, Any, None]], slots: int) -> None:
         self._tasks, self._work = tasks, work
         self._left = slots * OPEN_PER_SLOT
         for _ in range(slots):
-            self.hire()
+            self.add_worker()
 
-    def hire(self) -> None:
+    def add_worker(self) -> None:
         """Let one more work, as long as there are not too many."""
         if self._left:
             self._left -= 1
@@ -106,14 +106,14 @@ class _Crew:
 
 
 @dataclass(slots=True)
-class Live:
+class Executor:
     """One stretch of sending, from the first change that has no final outcome to the last."""
 
     changes: Callable[[], Iterator[Change]]
-    reader: Reader
+    preparer: ChangePreparer
     sender: Deliverer
     journal: Journal
-    stop: StopSign
+    shutdown: Shutdown
     failure_limit: FailureLimit | None = None
     canary: Canary | None = None
     answered: int = 0
@@ -122,24 +122,24 @@ class Live:
     @property
     def max_at_once(self) -> int:
         """Slots for attempts."""
-        return self.sender.caller.gate.max_at_once
+        return self.sender.client.limiter.max_at_once
 
     async def send_all(self) -> None:
         """Bring every change to its outcome, or stop."""
-        ready = _Ready(self._readers(), self.max_at_once)
+        ready = PreparedQueue(self._readers(), self.max_at_once)
         changes = self._iter_open()
         async with anyio.create_task_group() as tasks:
             for _ in range(self._readers()):
                 tasks.start_soon(self._prepare, changes, ready)
             if self.canary is not None:
                 await self._send_canary(self.canary, ready)
-            crew = _Crew(tasks, partial(self._work, ready), self.max_at_once)
-            self.sender.caller.on_rest = crew.hire
+            pool = WorkerPool(tasks, partial(self._work, ready), self.max_at_once)
+            self.sender.client.on_wait = pool.add_worker
 
     def _readers(self) -> int:
-        if not self.reader.reads:
+        if not self.preparer.reads:
             return 1
-        return 2 if self.reader.batch_size > 1 else self.max_at_once
+        return 2 if self.preparer.batch_size > 1 else self.max_at_once
 
     def _iter_open(self) -> Iterator[Change]:
         """Yield the changes that have no final outcome yet."""
@@ -152,35 +152,35 @@ class Live:
             if change.number not in final:
                 yield change
 
-    async def _prepare(self, changes: Iterator[Change], ready: _Ready) -> None:
+    async def _prepare(self, changes: Iterator[Change], ready: PreparedQueue) -> None:
         """Take as many changes at a time as one read serves; all readers take from the same ones."""
-        while not self.stop.is_up and (batch := list(islice(changes, self.reader.batch_size))):
-            parcels = await self.reader.make_ready(batch)
+        while not self.shutdown.requested and (batch := list(islice(changes, self.preparer.batch_size))):
+            prepared_changes = await self.preparer.prepare(batch)
             self._check_failures()
-            await ready.put(parcels)
+            await ready.put(prepared_changes)
         ready.end()
 
-    async def _work(self, ready: _Ready) -> None:
+    async def _work(self, ready: PreparedQueue) -> None:
         """Deliver one parcel after the other; after a stop they are only taken, so that the readers come to an end."""
-        while (parcel := await ready.take()) is not None:
-            if not self.stop.is_up:
-                await self._deliver(parcel)
+        while (prepared := await ready.take()) is not None:
+            if not self.shutdown.requested:
+                await self._deliver(prepared)
 
-    async def _send_canary(self, canary: Canary, ready: _Ready) -> None:
+    async def _send_canary(self, canary: Canary, ready: PreparedQueue) -> None:
         """Send the first few, wait for all of them, and put up the stop sign unless all held."""
         count = 0
         async with anyio.create_task_group() as tasks:
-            while count < canary.count and (parcel := await ready.take()) is not None:
-                tasks.start_soon(self._try, canary, parcel)
+            while count < canary.count and (prepared := await ready.take()) is not None:
+                tasks.start_soon(self._try, canary, prepared)
                 count += 1
         if canary.failed:
             row, why = min(canary.failed)
             said = f"The first {count} changes were sent to try, and row {row} did not hold: {why}."
-            self.stop.put_up(f"{said} Nothing else was sent.")
-        canary.has_held = not canary.failed and not self.stop.is_up
+            self.shutdown.request(f"{said} Nothing else was sent.")
+        canary.has_held = not canary.failed and not self.shutdown.requested
 
-    async def _try(self, canary: Canary, parcel: Parcel) -> None:
-        delivered = await self._deliver(parcel)
+    async def _try(self, canary: Canary, prepared: PreparedChange) -> None:
+        delivered = await self._deliver(prepared)
         if delivered is None:
             return
         whole, outcome = delivered
@@ -193,10 +193,10 @@ class Live:
         elif wrong:
             canary.failed.append((whole.change.number, f"{wrong[0].field}: {wrong[0].reason}"))
 
-    async def _deliver(self, parcel: Parcel) -> tuple[Parcel, Outcome] | None:
+    async def _deliver(self, prepared: PreparedChange) -> tuple[PreparedChange, Outcome] | None:
         """Bring a parcel to its outcome; None when it needed no sending, or the journal failed."""
         try:
-            whole = await self.reader.complete(parcel)
+            whole = await self.preparer.complete(prepared)
             if whole is None:
                 return None
             outcome = await self.sender.send(whole)
@@ -209,10 +209,10 @@ class Live:
 
     def _check_failures(self) -> None:
         """Stop when the API refuses too many, be it in reading or in writing."""
-        limit, rejected = self.failure_limit, self.rejected + self.reader.rejected
-        if limit is not None and limit.is_exceeded(rejected, self.answered + self.reader.settled):
+        limit, rejected = self.failure_limit, self.rejected + self.preparer.rejected
+        if limit is not None and limit.is_exceeded(rejected, self.answered + self.preparer.settled):
             were = "change was" if rejected == 1 else "changes were"
-            self.stop.put_up(f"{rejected:,} {were} rejected, more than --max-failures allows.")
+            self.shutdown.request(f"{rejected:,} {were} rejected, more than --max-failures allows.")
 
 
 WINDOW = 10_000

@@ -11,7 +11,7 @@ from typing import Final
 from batch.errors import UsageError
 from batch.retry import FailureLimit
 from batch.settings import Settings
-from batch.validation.file_changes import Survey
+from batch.validation.file_changes import FileChanges
 
 DEFAULT: Final = "20%"
 FEW: Final = 10
@@ -38,9 +38,9 @@ class ClearLimit:
         parsed = FailureLimit.parse(text)
         return cls(parsed.count, parsed.share, text, settings.max_clears is None)
 
-    def iter_excesses(self, survey: Survey) -> Iterator[str]:
+    def iter_excesses(self, survey: FileChanges) -> Iterator[str]:
         """Name each field that would be cleared on too many rows."""
-        rows = survey.staged.rows - survey.sealed
+        rows = survey.staged.rows - survey.rows_without_change
         for column in survey.columns.fields:
             count = survey.counts.get(column.index)
             if count is not None and self._is_exceeded(count.clears, rows):

@@ -16,11 +16,11 @@ from anyio.lowlevel import checkpoint
 
 from batch.endpoints.base import Endpoint, Record
 from batch.engine.records import Pages, UnreadError, read
-from batch.engine.retry_loop import Caller
-from batch.http import Call, Reply
+from batch.engine.retry_loop import ApiClient
+from batch.http import ApiRequest, ApiResponse
 from batch.http.url import is_exact
 from batch.model import Outcome, shorten, visible
-from batch.retry import Verdict
+from batch.retry import Action
 
 FRESH_SECONDS = 60.0
 """How long a record that pages brought may lie before it is read again, should it have to be written."""
@@ -28,7 +28,7 @@ KEYS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class LookupStrategy:
     """How the records are found: all records in `pages` pages, or (None) one request for each of `keys` keys.
 
     `spent` requests were needed to choose.
@@ -44,27 +44,27 @@ class Way:
         return self.spent + (self.keys if self.pages is None else self.pages)
 
 
-async def choose_way(caller: Caller, keys: int) -> Way:
+async def choose_strategy(client: ApiClient, keys: int) -> LookupStrategy:
     """Look at the first page to learn what costs less; raises UnreadError only when the run stops."""
     if keys < 3:  # the look itself would cost as much
-        return Way(keys)
-    pages = Pages(caller)
+        return LookupStrategy(keys)
+    pages = Pages(client)
     try:
         await pages.pull()
     except UnreadError:
-        if caller.stop.is_up:
+        if client.shutdown.requested:
             raise
-        return Way(keys, spent=1)
+        return LookupStrategy(keys, spent=1)
     if pages.is_done:
-        return Way(keys, 1, spent=1)
+        return LookupStrategy(keys, 1, spent=1)
     if pages.total is None:
-        return Way(keys, spent=1)
-    wanted = caller.endpoint.pages_in(pages.total)
-    return Way(keys, wanted if wanted < keys else None, spent=1)
+        return LookupStrategy(keys, spent=1)
+    wanted = client.endpoint.pages_in(pages.total)
+    return LookupStrategy(keys, wanted if wanted < keys else None, spent=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Match:
     """The one record with a key; `is_old` when it should be read again before it is written."""
 
     id: str
@@ -73,7 +73,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Unfound:
+class NoMatch:
     """Why there is not one record: the outcome (None: the run stops, so nothing is said) and the reason."""
 
     outcome: Outcome | None
@@ -81,27 +81,29 @@ class Unfound:
     status: int | None = None
 
 
-class Finder:
+class KeyLookup:
     """Finds records by `key_field`; `keys` yields the keys that will be asked for."""
 
-    def __init__(self, caller: Caller, key_field: str, way: Way, keys: Callable[[], Iterator[str]]) -> None:
-        self._caller, self.key_field, self._keys = caller, key_field, keys
-        self._pages = Pages(caller) if way.pages is not None else None
-        self._most_pages = way.keys
+    def __init__(
+        self, client: ApiClient, key_field: str, strategy: LookupStrategy, keys: Callable[[], Iterator[str]]
+    ) -> None:
+        self._client, self.key_field, self._keys = client, key_field, keys
+        self._pages = Pages(client) if strategy.pages is not None else None
+        self._most_pages = strategy.keys
         self._kept: _Kept | None = None
         self._reading = anyio.Lock()
 
     @property
     def endpoint(self) -> Endpoint:
         """The endpoint whose records are sought."""
-        return self._caller.endpoint
+        return self._client.endpoint
 
     @property
     def goes_by_pages(self) -> bool:
         """Whether all records are read at once, so that finding one more costs nothing."""
         return self._pages is not None
 
-    async def find(self, key: str) -> Found | Unfound:
+    async def find(self, key: str) -> Match | NoMatch:
         """Find the one record whose key is exactly `key`."""
         try:
             if self._pages is not None:
@@ -114,40 +116,40 @@ class Finder:
 
     # -- one by one ---------------------------------------------------------------------------------------------
 
-    async def _look_up(self, key: str) -> Found | Unfound:
-        call = self._call(key)
-        if call is None:
-            return Unfound(Outcome.INVALID, f"cannot be looked up as {self.key_field}: a web address cannot carry it")
+    async def _look_up(self, key: str) -> Match | NoMatch:
+        request = self._request(key)
+        if request is None:
+            return NoMatch(Outcome.INVALID, f"cannot be looked up as {self.key_field}: a web address cannot carry it")
         try:
-            reply, records = await read(self._caller, call)
+            response, records = await read(self._client, request)
         except UnreadError as error:
             if error.answer.status == 404:
                 return self._only(key, [], [], 404)
             raise
-        if self.endpoint.next_cursor(reply, "") is not None:
-            return Unfound(Outcome.REJECTED, f"cannot be found: the API does not narrow down {self.key_field}", 200)
+        if self.endpoint.next_cursor(response, "") is not None:
+            return NoMatch(Outcome.REJECTED, f"cannot be found: the API does not narrow down {self.key_field}", 200)
         same = [one for one in records if self.endpoint.value(one, self.key_field) == key]
         seen = [(self.endpoint.record_id(one), one, True) for one in same]
-        return self._only(key, seen, [one for one in records if one not in same], reply.status)
+        return self._only(key, seen, [one for one in records if one not in same], response.status)
 
-    def _call(self, key: str) -> Call | None:
+    def _request(self, key: str) -> ApiRequest | None:
         try:
-            call = self.endpoint.find(self.key_field, [key])
+            request = self.endpoint.find(self.key_field, [key])
         except ValueError:
             return None
-        return call if is_exact(call.path) else None
+        return request if is_exact(request.path) else None
 
     def _only(
         self, key: str, seen: Sequence[tuple[str, Record, bool]], alike: Sequence[Record], status: int
-    ) -> Found | Unfound:
+    ) -> Match | NoMatch:
         match seen:
             case [(record_id, record, is_fresh)]:
-                return Found(record_id, record, is_old=not is_fresh)
+                return Match(record_id, record, is_old=not is_fresh)
             case []:
-                return Unfound(Outcome.INVALID, self._nobody(alike), status)
+                return NoMatch(Outcome.INVALID, self._nobody(alike), status)
         listed = ", ".join(record_id for record_id, _, _ in seen[:5])
         reason = f"belongs to {len(seen)} customers (ids {listed}): say which one by its id"
-        return Unfound(Outcome.INVALID, reason, status)
+        return NoMatch(Outcome.INVALID, reason, status)
 
     def _nobody(self, alike: Sequence[Record]) -> str:
         reason = f"is no customer's {self.key_field}"
@@ -156,17 +158,21 @@ class Finder:
             reason += f' ("{text}", id {self.endpoint.record_id(one)}, is spelt differently)'
         return reason
 
-    def _unread(self, error: UnreadError) -> Unfound:
+    def _unread(self, error: UnreadError) -> NoMatch:
         answer = error.answer
-        match answer.judgement.verdict:
-            case Verdict.REFUSED:
-                said = self.endpoint.refusals(answer.reply) if isinstance(answer.reply, Reply) else [("", str(error))]
-                return Unfound(Outcome.REJECTED, f"could not be looked up: {visible(said[0][1])[:500]}", answer.status)
-            case Verdict.STOP:
-                return Unfound(None)
-        if answer.is_cut or self._caller.stop.is_up:
-            return Unfound(None)
-        return Unfound(Outcome.FAILED, f"could not be looked up: {error}", answer.status)
+        match answer.classification.action:
+            case Action.REJECT:
+                said = (
+                    self.endpoint.parse_error(answer.response)
+                    if isinstance(answer.response, ApiResponse)
+                    else [("", str(error))]
+                )
+                return NoMatch(Outcome.REJECTED, f"could not be looked up: {visible(said[0][1])[:500]}", answer.status)
+            case Action.ABORT:
+                return NoMatch(None)
+        if answer.is_cut or self._client.shutdown.requested:
+            return NoMatch(None)
+        return NoMatch(Outcome.FAILED, f"could not be looked up: {error}", answer.status)
 
     # -- by pages -----------------------------------------------------------------------------------------------
 
@@ -184,7 +190,7 @@ class Finder:
                 try:
                     self._keep(self._kept, await pages.pull())
                 except UnreadError as error:
-                    if error.answer.judgement.verdict is Verdict.REFUSED:
+                    if error.answer.classification.action is Action.REJECT:
                         return self._give_up_pages()
                     raise
                 if pages.count >= self._most_pages and not pages.is_done:

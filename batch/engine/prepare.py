@@ -10,13 +10,13 @@ from typing import Any
 
 from batch import diff
 from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
-from batch.engine.retry_loop import Answer, Caller
-from batch.engine.write import Parcel
-from batch.http import Reply
+from batch.engine.retry_loop import Answer, ApiClient
+from batch.engine.write import PreparedChange
+from batch.http import ApiResponse
 from batch.journal import Journal
-from batch.model import Change, Fate, Intent, Outcome, Problem, visible
-from batch.retry import Verdict
-from batch.run.plan_file import PlanFile, Weighed, weigh_plan, weigh_undo
+from batch.model import Change, Intent, Outcome, Problem, RowResult, visible
+from batch.retry import Action
+from batch.run.plan_file import DriftCheck, PlanFile, check_plan_drift, check_undo_drift
 
 UNREAD_AT_ONCE = 100
 NOT_THERE = Problem("there is no customer with this id", field="id")
@@ -24,10 +24,10 @@ TAKEN_UP = Problem("no answer came, but reading back showed that it was applied"
 
 
 @dataclass(slots=True)
-class Reader:
+class ChangePreparer:
     """Makes changes ready to send. `is_compared`: what is the same already is not sent."""
 
-    caller: Caller
+    client: ApiClient
     endpoint: Endpoint
     journal: Journal
     is_compared: bool
@@ -48,31 +48,31 @@ class Reader:
     @property
     def reads(self) -> bool:
         """Whether current records are read at all."""
-        return self.is_compared or self.endpoint.writes_whole
+        return self.is_compared or self.endpoint.needs_full_body
 
     @property
     def batch_size(self) -> int:
         """How many changes one read serves."""
-        return self.endpoint.records_per_read if self.reads else UNREAD_AT_ONCE
+        return self.endpoint.ids_per_read if self.reads else UNREAD_AT_ONCE
 
-    async def make_ready(self, batch: Sequence[Change]) -> list[Parcel]:
+    async def prepare(self, batch: Sequence[Change]) -> list[PreparedChange]:
         """Read the records of `batch` and give what is to be sent; every other change gets its outcome here."""
         if not self.reads:
             return [self._unread(change) for change in batch]
-        answer = await self.caller.ask(self.endpoint.read([one.id for one in batch]))
-        match answer.judgement.verdict:
-            case Verdict.DONE:
+        answer = await self.client.read(self.endpoint.read([one.id for one in batch]))
+        match answer.classification.action:
+            case Action.SUCCEED:
                 return self._compare_all(batch, answer)
-            case Verdict.REFUSED if self.endpoint.records_per_read > 1 and not self.endpoint.writes_whole:
+            case Action.REJECT if self.endpoint.ids_per_read > 1 and not self.endpoint.needs_full_body:
                 return self._go_on_unread(batch, answer.cause)
         self._settle_unread(batch, answer)
         return []
 
     def _settle_unread(self, batch: Sequence[Change], answer: Answer) -> None:
-        match answer.judgement.verdict:
-            case Verdict.REFUSED:
+        match answer.classification.action:
+            case Action.REJECT:
                 self._settle_unseen(batch, Outcome.REJECTED, self._refusals(answer), answer.status)
-            case Verdict.AGAIN if not (answer.is_cut or self.caller.stop.is_up):
+            case Action.RETRY if not (answer.is_cut or self.client.shutdown.requested):
                 problem = Problem(f"the record could not be read: {answer.cause}")
                 self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
             case _:
@@ -95,24 +95,24 @@ class Reader:
 
     def _is_in_doubt(self, earlier: Intent) -> bool:
         """Whether the last attempt of an earlier part may have been applied."""
-        fate = self.journal.fates(earlier.number, earlier.number).get(earlier.number)
-        is_older = fate is None or fate.attempts < earlier.attempts  # than the attempt
-        return earlier.attempts > 0 and (is_older or fate is None or fate.outcome is Outcome.UNKNOWN)
+        row_result = self.journal.row_results(earlier.number, earlier.number).get(earlier.number)
+        is_older = row_result is None or row_result.attempts < earlier.attempts  # than the attempt
+        return earlier.attempts > 0 and (is_older or row_result is None or row_result.outcome is Outcome.UNKNOWN)
 
-    async def read_back(self, parcel: Parcel) -> Record | None:
+    async def read_back(self, prepared: PreparedChange) -> Record | None:
         """Read one record again, None when that does not work."""
-        answer = await self.caller.ask(self.endpoint.read([parcel.change.id]))
-        record = self._record(answer, parcel.change)
-        if record is None or not self._lacks(record, parcel.fields):
+        answer = await self.client.read(self.endpoint.read([prepared.change.id]))
+        record = self._record(answer, prepared.change)
+        if record is None or not self._lacks(record, prepared.fields):
             return record
-        more = self._record(await self.caller.ask(self.endpoint.read_one(parcel.change.id)), parcel.change)
+        more = self._record(await self.client.read(self.endpoint.read_one(prepared.change.id)), prepared.change)
         return record if more is None else {**record, **more}
 
     def _record(self, answer: Answer, change: Change) -> Record | None:
-        if answer.judgement.verdict is not Verdict.DONE or not isinstance(answer.reply, Reply):
+        if answer.classification.action is not Action.SUCCEED or not isinstance(answer.response, ApiResponse):
             return None
         try:
-            records = self.endpoint.records(answer.reply)
+            records = self.endpoint.parse_records(answer.response)
         except UnreadableReplyError:
             return None
         wanted = change.id.casefold()
@@ -120,24 +120,24 @@ class Reader:
 
     def _lacks(self, record: Record, names: Iterable[str]) -> bool:
         """Whether a list of records leaves out fields that reading the record alone may show."""
-        return self.endpoint.records_per_read > 1 and bool(diff.hidden(self.endpoint, names, record))
+        return self.endpoint.ids_per_read > 1 and bool(diff.hidden(self.endpoint, names, record))
 
-    async def complete(self, parcel: Parcel) -> Parcel | None:
+    async def complete(self, prepared: PreparedChange) -> PreparedChange | None:
         """Read what the list left out; None when that gave the change its outcome."""
-        if parcel.is_complete:
-            return parcel
-        change, listed = parcel.change, parcel.record or {}
-        answer = await self.caller.ask(self.endpoint.read_one(change.id))
-        if answer.judgement.verdict is Verdict.DONE:
+        if prepared.is_complete:
+            return prepared
+        change, listed = prepared.change, prepared.record or {}
+        answer = await self.client.read(self.endpoint.read_one(change.id))
+        if answer.classification.action is Action.SUCCEED:
             return self._compare(change, {**listed, **(self._record(answer, change) or {})}, is_complete=True)
-        if answer.judgement.verdict is Verdict.REFUSED and answer.status != 404:
+        if answer.classification.action is Action.REJECT and answer.status != 404:
             return self._compare(change, listed, is_complete=True)  # what cannot be read is sent
         self._settle_unread([change], answer)
         return None
 
-    def _unread(self, change: Change) -> Parcel:
+    def _unread(self, change: Change) -> PreparedChange:
         earlier = self._earlier(change)
-        return Parcel(
+        return PreparedChange(
             change, change.fields, earlier=earlier, is_in_doubt=earlier is not None and self._is_in_doubt(earlier)
         )
 
@@ -145,10 +145,10 @@ class Reader:
         """Look up what an earlier part of this run was about to send."""
         return self.journal.intent(change.number) if self._is_later_part else None
 
-    def _go_on_unread(self, batch: Sequence[Change], cause: str) -> list[Parcel]:
+    def _go_on_unread(self, batch: Sequence[Change], cause: str) -> list[PreparedChange]:
         """This API does not let us list: go on without comparing, and say so."""
         if self.planned is not None:
-            self.caller.stop.put_up(f"The current records cannot be read ({cause}), so nothing can be compared.")
+            self.client.shutdown.request(f"The current records cannot be read ({cause}), so nothing can be compared.")
             return []
         if self.is_compared:  # the other reader may have said it already
             self.is_compared = False
@@ -161,13 +161,17 @@ class Reader:
     def _refusals(self, answer: Answer) -> list[Problem]:
         if answer.status == 404:
             return [NOT_THERE]
-        said = self.endpoint.refusals(answer.reply) if isinstance(answer.reply, Reply) else [("", answer.cause)]
+        said = (
+            self.endpoint.parse_error(answer.response)
+            if isinstance(answer.response, ApiResponse)
+            else [("", answer.cause)]
+        )
         return [Problem(f"the record could not be read: {visible(text)[:500]}", field=name) for name, text in said[:3]]
 
-    def _compare_all(self, batch: Sequence[Change], answer: Answer) -> list[Parcel]:
-        assert isinstance(answer.reply, Reply)  # noqa: S101 - DONE is said of replies only
+    def _compare_all(self, batch: Sequence[Change], answer: Answer) -> list[PreparedChange]:
+        assert isinstance(answer.response, ApiResponse)  # noqa: S101 - DONE is said of replies only
         try:
-            records = self.endpoint.records(answer.reply)
+            records = self.endpoint.parse_records(answer.response)
         except UnreadableReplyError as error:
             problem = Problem(f"the record could not be read: {error}")
             self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
@@ -175,69 +179,71 @@ class Reader:
         known = {self.endpoint.record_id(record).casefold(): record for record in records}
         if known.keys() - {change.id.casefold() for change in batch}:  # so a record that is not in it may well be there
             return self._distrust(batch, answer)
-        parcels = [self._compare(change, known.get(change.id.casefold())) for change in batch]
-        return [parcel for parcel in parcels if parcel is not None]
+        prepared_changes = [self._compare(change, known.get(change.id.casefold())) for change in batch]
+        return [prepared for prepared in prepared_changes if prepared is not None]
 
-    def _distrust(self, batch: Sequence[Change], answer: Answer) -> list[Parcel]:
+    def _distrust(self, batch: Sequence[Change], answer: Answer) -> list[PreparedChange]:
         """Deal with an answer that shows other records than asked, as a list does whose filter is ignored."""
-        if self.endpoint.records_per_read > 1 and not self.endpoint.writes_whole:
+        if self.endpoint.ids_per_read > 1 and not self.endpoint.needs_full_body:
             return self._go_on_unread(batch, "the API lists other customers than asked")
         problem = Problem("the record could not be read: the API answered with another one")
         self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
         return []
 
-    def _compare(self, change: Change, record: Record | None, *, is_complete: bool = False) -> Parcel | None:
+    def _compare(self, change: Change, record: Record | None, *, is_complete: bool = False) -> PreparedChange | None:
         if record is None:
             self._settle_all([change], Outcome.REJECTED, [NOT_THERE], 404)
             return None
         if not is_complete and self._lacks(record, change.fields):
-            return Parcel(change, change.fields, record=record, is_complete=False)
+            return PreparedChange(change, change.fields, record=record, is_complete=False)
         earlier = self._earlier(change)
         if earlier is not None and earlier.attempts:
             return self._take_up(change, record, earlier)
         return self._begin(change, record)
 
-    def _begin(self, change: Change, record: Record, earlier: Intent | None = None) -> Parcel | None:
+    def _begin(self, change: Change, record: Record, earlier: Intent | None = None) -> PreparedChange | None:
         """Make ready what differs between a change, or what was planned of it, and its record."""
         if self.planned is not None:
             return self._begin_planned(self.planned, change, record, earlier)
         difference = diff.differing(self.endpoint, change.fields, record)
         if earlier is not None:
-            return Parcel(change, difference.fields or change.fields, difference.before, record, earlier)
+            return PreparedChange(change, difference.fields or change.fields, difference.before, record, earlier)
         if not self.is_compared:
-            return Parcel(change, change.fields, self._shown(record, change.fields), record)
+            return PreparedChange(change, change.fields, self._shown(record, change.fields), record)
         if difference.fields:
-            return Parcel(change, difference.fields, difference.before, record)
+            return PreparedChange(change, difference.fields, difference.before, record)
         self._settle_all([change], Outcome.UNCHANGED, [])
         return None
 
-    def _begin_planned(self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None) -> Parcel | None:
+    def _begin_planned(
+        self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None
+    ) -> PreparedChange | None:
         planned = plan.get(change.number)
         if planned is not None and planned.id.casefold() != change.id.casefold():
             self._settle_all([change], Outcome.REJECTED, [Problem(f"the plan is for customer {planned.id}", "id")])
             return None
         if plan.is_undo:
-            weighed = weigh_undo(self.endpoint, planned, record) if planned else Weighed({}, ())
+            drift = check_undo_drift(self.endpoint, planned, record) if planned else DriftCheck({}, ())
         else:
-            weighed = weigh_plan(self.endpoint, planned, change.fields, record)
-        if weighed.fields and (plan.is_undo or not weighed.drifted):
-            before = self._shown(record, weighed.fields)
-            return Parcel(change, weighed.fields, before, record, earlier, weighed.drifted)
-        problems = weighed.drifted or ((Problem(planned.note),) if planned is not None and planned.note else ())
+            drift = check_plan_drift(self.endpoint, planned, change.fields, record)
+        if drift.fields and (plan.is_undo or not drift.drifted):
+            before = self._shown(record, drift.fields)
+            return PreparedChange(change, drift.fields, before, record, earlier, drift.drifted)
+        problems = drift.drifted or ((Problem(planned.note),) if planned is not None and planned.note else ())
         self._settle_all([change], Outcome.REJECTED if problems else Outcome.UNCHANGED, problems)
         return None
 
     def _shown(self, record: Record, names: Iterable[str]) -> dict[str, Any]:
         """Give the values of those fields that a record shows."""
-        return {name: self.endpoint.value(record, name) for name in names if self.endpoint.shows(record, name)}
+        return {name: self.endpoint.value(record, name) for name in names if self.endpoint.has_value(record, name)}
 
-    def _take_up(self, change: Change, record: Record, earlier: Intent) -> Parcel | None:
+    def _take_up(self, change: Change, record: Record, earlier: Intent) -> PreparedChange | None:
         """Settle a change that an earlier part of this run began to send."""
         if not diff.differing(self.endpoint, earlier.fields, record).fields:
             self._settle_all([change], Outcome.UPDATED, [TAKEN_UP], attempts=earlier.attempts)
             return None
         if not earlier.before or diff.is_as_before(self.endpoint, earlier.before, record):
-            return Parcel(change, earlier.fields, earlier.before, record, earlier)
+            return PreparedChange(change, earlier.fields, earlier.before, record, earlier)
         if self._is_failed(earlier):  # it was answered, so it was not applied: the other hand's values are the base now
             return self._begin(change, record, earlier)
         problems = diff.neither(self.endpoint, earlier.fields, earlier.before, record)
@@ -245,8 +251,10 @@ class Reader:
         return None
 
     def _is_failed(self, earlier: Intent) -> bool:
-        fate = self.journal.fates(earlier.number, earlier.number).get(earlier.number)
-        return fate is not None and fate.outcome is Outcome.FAILED and fate.attempts >= earlier.attempts
+        row_result = self.journal.row_results(earlier.number, earlier.number).get(earlier.number)
+        return (
+            row_result is not None and row_result.outcome is Outcome.FAILED and row_result.attempts >= earlier.attempts
+        )
 
     def _settle_all(
         self,
@@ -259,5 +267,5 @@ class Reader:
         self.settled += len(changes)
         self.rejected += len(changes) if outcome is Outcome.REJECTED else 0
         for one in changes:
-            fates = [Fate(row, one.id, outcome, status, attempts, tuple(problems)) for row in one.rows]
-            self.journal.settle(one.number, fates)
+            row_results = [RowResult(row, one.id, outcome, status, attempts, tuple(problems)) for row in one.rows]
+            self.journal.record(one.number, row_results)

@@ -7,14 +7,14 @@ from typing import Final, Literal, Protocol
 
 from batch.endpoints.base import Endpoint
 from batch.model import Outcome
-from batch.validation.file_changes import Survey
+from batch.validation.file_changes import FileChanges
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """What is about to happen; times are seconds at the limits, None when no limit is known."""
 
-    survey: Survey
+    survey: FileChanges
     endpoint: Endpoint
     host: str
     host_kind: str
@@ -50,7 +50,7 @@ class Progress:
     is_stopping: bool
 
 
-class Watcher(Protocol):
+class Reporter(Protocol):
     """Is told what happens, and asked before anything is sent."""
 
     interval: float | None

@@ -24,7 +24,7 @@ LARGEST_LIST = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PullFilter:
     """The records that are wanted.
 
     `values` holds what each of them has, by field (None: empty); `filters` what of it the API can narrow down by; `key`
@@ -37,7 +37,7 @@ class Choice:
     ids: tuple[str, ...] | None
 
 
-def choose(endpoint: Endpoint, where: Sequence[tuple[str, str]], ids: tuple[str, ...] | None) -> Choice:
+def make_pull_filter(endpoint: Endpoint, where: Sequence[tuple[str, str]], ids: tuple[str, ...] | None) -> PullFilter:
     """Understand `where` by the fields of `endpoint`; raises SettingsError."""
     values: dict[str, Any] = {}
     filters: dict[str, str] = {}
@@ -55,7 +55,7 @@ def choose(endpoint: Endpoint, where: Sequence[tuple[str, str]], ids: tuple[str,
             filters[field.name] = text.strip()
         elif field.name in endpoint.key_fields and text.strip():
             key = field.name, text.strip()
-    return Choice(values, filters, key, ids)
+    return PullFilter(values, filters, key, ids)
 
 
 def _field(endpoint: Endpoint, name: str, text: str) -> Field:

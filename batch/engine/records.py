@@ -13,13 +13,13 @@ from typing import TypeVar
 import anyio
 
 from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
-from batch.engine.pull_filter import Choice
-from batch.engine.retry_loop import Answer, Caller
+from batch.engine.pull_filter import PullFilter
+from batch.engine.retry_loop import Answer, ApiClient
 from batch.errors import StoppedError, UsageError
-from batch.http import Call, Reply
+from batch.http import ApiRequest, ApiResponse
 from batch.model import visible
 from batch.outputs.cell_text import matches
-from batch.retry import Verdict
+from batch.retry import Action
 
 REMEMBERED_PAGES = 4
 
@@ -36,7 +36,7 @@ class UnreadError(Exception):
 class Pages:
     """Pulls the pages one after the other; after an UnreadError the same page can be asked for again."""
 
-    caller: Caller
+    client: ApiClient
     where: Mapping[str, str] = field(default_factory=dict)
     total: int | None = None
     """How many records there are, as the API says."""
@@ -49,33 +49,33 @@ class Pages:
     @property
     def endpoint(self) -> Endpoint:
         """The endpoint whose records these are."""
-        return self.caller.endpoint
+        return self.client.endpoint
 
     async def pull(self) -> list[Record]:
         """Read the next page; raises UnreadError. Gives what was not on the pages before, which may be nothing."""
-        reply, records = await read(self.caller, self.endpoint.page(self._cursor, self.where))
+        response, records = await read(self.client, self.endpoint.page(self._cursor, self.where))
         self.count += 1
-        self.total = self.endpoint.total(reply) if self.total is None else self.total
+        self.total = self.endpoint.total(response) if self.total is None else self.total
         known = frozenset().union(*self._recent)
         ids = [self.endpoint.record_id(one) for one in records]
         fresh = [one for one, record_id in zip(records, ids, strict=True) if record_id not in known]
-        back = self.endpoint.step_back(self._cursor)
+        back = self.endpoint.rewind(self._cursor)
         if back is not None and len(fresh) == len(records):  # it should have begun with the end of the one before
             self._cursor = back
             return []
         self._recent.append(frozenset(ids))
-        following = self.endpoint.next_cursor(reply, self._cursor)
+        following = self.endpoint.next_cursor(response, self._cursor)
         self.is_done, self._cursor = following is None, following or self._cursor
         return fresh
 
 
-async def read(caller: Caller, call: Call) -> tuple[Reply, list[Record]]:
+async def read(client: ApiClient, request: ApiRequest) -> tuple[ApiResponse, list[Record]]:
     """Make a call that reads records; raises UnreadError when none can be read out of the answer."""
-    answer = await caller.ask(call)
-    if answer.judgement.verdict is not Verdict.DONE or not isinstance(answer.reply, Reply):
+    answer = await client.read(request)
+    if answer.classification.action is not Action.SUCCEED or not isinstance(answer.response, ApiResponse):
         raise UnreadError(answer)
     try:
-        return answer.reply, caller.endpoint.records(answer.reply)
+        return answer.response, client.endpoint.parse_records(answer.response)
     except UnreadableReplyError as error:
         raise UnreadError(answer, str(error)) from None
 
@@ -84,10 +84,10 @@ T = TypeVar("T")
 
 
 class Fetch:
-    """Reads the records of `choice`."""
+    """Reads the records of `wanted`."""
 
-    def __init__(self, caller: Caller, choice: Choice) -> None:
-        self._caller, self._choice = caller, choice
+    def __init__(self, client: ApiClient, wanted: PullFilter) -> None:
+        self._client, self._filter = client, wanted
         self.total: int | None = None
         """Records that are looked at, where that is known."""
         self.reads: int | None = None
@@ -97,30 +97,30 @@ class Fetch:
 
     async def iter_records(self) -> AsyncIterator[list[Record]]:
         """Yield the records, some at a time; raises StoppedError, or UsageError when the API refuses to list them."""
-        choice, endpoint = self._choice, self._caller.endpoint
+        wanted, endpoint = self._filter, self._client.endpoint
         try:
             async for records in self._iter_read():
-                yield [one for one in records if matches(endpoint, one, choice.values)]
+                yield [one for one in records if matches(endpoint, one, wanted.values)]
         except UnreadError as error:
             raise self._as_stop(error) from None
 
     def _iter_read(self) -> AsyncIterator[list[Record]]:
-        if self._choice.ids is not None:
-            return self._iter_by_ids(self._choice.ids)
-        if self._choice.key is not None:
-            return self._iter_by_key(*self._choice.key)
-        return self._iter_pages(Pages(self._caller, self._choice.filters))
+        if self._filter.ids is not None:
+            return self._iter_by_ids(self._filter.ids)
+        if self._filter.key is not None:
+            return self._iter_by_key(*self._filter.key)
+        return self._iter_pages(Pages(self._client, self._filter.filters))
 
     async def _iter_pages(self, pages: Pages) -> AsyncIterator[list[Record]]:
         while not pages.is_done:
             records = await pages.pull()
             self.total = pages.total
-            self.reads = None if pages.total is None else self._caller.endpoint.pages_in(pages.total)
+            self.reads = None if pages.total is None else self._client.endpoint.pages_in(pages.total)
             yield records
 
     async def _iter_by_key(self, name: str, text: str) -> AsyncIterator[list[Record]]:
         try:
-            _, records = await read(self._caller, self._caller.endpoint.find(name, [text]))
+            _, records = await read(self._client, self._client.endpoint.find(name, [text]))
         except UnreadError as error:
             if error.answer.status != 404:
                 raise
@@ -132,7 +132,7 @@ class Fetch:
     # -- by ids -------------------------------------------------------------------------------------------------
 
     async def _iter_by_ids(self, ids: Sequence[str]) -> AsyncIterator[list[Record]]:
-        endpoint = self._caller.endpoint
+        endpoint = self._client.endpoint
         open_ids = {one.casefold(): one for one in ids}
         async for records in self._iter_cheapest(ids):
             known = [(endpoint.record_id(one).casefold(), one) for one in records]
@@ -143,19 +143,19 @@ class Fetch:
 
     async def _iter_cheapest(self, ids: Sequence[str]) -> AsyncIterator[list[Record]]:
         """Read by ids, or by pages if the first page shows that these are fewer."""
-        endpoint = self._caller.endpoint
-        reads = -(-len(ids) // endpoint.records_per_read)
+        endpoint = self._client.endpoint
+        reads = -(-len(ids) // endpoint.ids_per_read)
         self.total, self.reads = len(ids), reads
         if reads > 2:
-            pages = Pages(self._caller)
+            pages = Pages(self._client)
             first = await pages.pull()
             if pages.is_done or (pages.total is not None and endpoint.pages_in(pages.total) < reads):
                 yield first
                 async for records in self._iter_pages(pages):
                     yield records
                 return
-        batches = _in_groups(ids, endpoint.records_per_read)
-        for group in _in_groups(batches, self._caller.gate.max_at_once):
+        batches = _in_groups(ids, endpoint.ids_per_read)
+        for group in _in_groups(batches, self._client.limiter.max_at_once):
             yield await self._read_at_once(group)
 
     async def _read_at_once(self, batches: Sequence[Sequence[str]]) -> list[Record]:
@@ -165,7 +165,7 @@ class Fetch:
 
         async def read_batch(place: int, batch: Sequence[str]) -> None:
             try:
-                _, records = await read(self._caller, self._caller.endpoint.read(batch))
+                _, records = await read(self._client, self._client.endpoint.read(batch))
             except UnreadError as error:
                 errors.extend([error] if error.answer.status != 404 else [])  # 404: this one is not there
             else:
@@ -179,15 +179,17 @@ class Fetch:
         return [record for records in found for record in records]
 
     def _in_order(self, records: Iterable[Record], ids: Sequence[str]) -> list[Record]:
-        by_id = {self._caller.endpoint.record_id(one).casefold(): one for one in records}
+        by_id = {self._client.endpoint.record_id(one).casefold(): one for one in records}
         return [by_id[one.casefold()] for one in ids if one.casefold() in by_id]
 
     def _as_stop(self, error: UnreadError) -> Exception:
-        answer, caller = error.answer, self._caller
-        if answer.judgement.verdict is Verdict.REFUSED and isinstance(answer.reply, Reply):
-            said = "; ".join(visible(text)[:300] for _, text in caller.endpoint.refusals(answer.reply)[:3])
+        answer, client = error.answer, self._client
+        if answer.classification.action is Action.REJECT and isinstance(answer.response, ApiResponse):
+            said = "; ".join(visible(text)[:300] for _, text in client.endpoint.parse_error(answer.response)[:3])
             return UsageError(f"The API does not give the records: {said}. Nothing was written.")
-        return StoppedError(f"{caller.stop.reason or f'The records could not be read: {error}.'} Nothing was written.")
+        return StoppedError(
+            f"{client.shutdown.reason or f'The records could not be read: {error}.'} Nothing was written."
+        )
 
 
 def _in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -14,24 +14,37 @@ from typing import Final
 import anyio
 
 from batch.endpoints.base import Account, Endpoint
-from batch.engine.shutdown import StopSign
+from batch.engine.shutdown import Shutdown
 from batch.errors import StoppedError
-from batch.http import Call, Kind, Lost, Reply, Session
+from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session
 from batch.model import visible
-from batch.ratelimit import Gate
-from batch.retry import Body, Breaker, Health, Judgement, RetryPolicy, RetryQuota, Rules, Verdict, backoff, judge
+from batch.ratelimit import RateLimiter
+from batch.retry import (
+    Action,
+    Body,
+    BreakerState,
+    CircuitBreaker,
+    Classification,
+    RetryPolicy,
+    RetryQuota,
+    Rules,
+    backoff,
+    classify,
+)
 
 Count = Callable[[str], None]
 """Adds one to a tally of the journal."""
 BeforeAttempt = Callable[[int], Awaitable[None]]
 BeforeRetry = Callable[[], Awaitable[bool]]
 """Looks whether an attempt without an answer was applied after all; true ends the attempts."""
-CUT_SHORT: Final = Lost("maybe", "batch was ended before an answer came", Kind.TOTAL_TIMEOUT)
-NOT_ANSWERED: Final = judge(None, {}, None, sent="maybe")
+CANCELLED: Final = RequestFailure("unknown", "batch was ended before an answer came", FailureKind.TOTAL_TIMEOUT)
+NOT_ANSWERED: Final = classify(None, {}, None, delivered="unknown")
 """What is known of an attempt from the moment that its bytes may leave."""
-NEVER: Final = Judgement(Verdict.AGAIN, "it was not sent", is_rate=True)
-FINAL = frozenset({Verdict.DONE, Verdict.REFUSED})
-TIMEOUTS = frozenset({Kind.READ_TIMEOUT, Kind.WRITE_TIMEOUT, Kind.CONNECT_TIMEOUT, Kind.TOTAL_TIMEOUT})
+NEVER: Final = Classification(Action.RETRY, "it was not sent", is_rate=True)
+FINAL = frozenset({Action.SUCCEED, Action.REJECT})
+TIMEOUTS = frozenset(
+    {FailureKind.READ_TIMEOUT, FailureKind.WRITE_TIMEOUT, FailureKind.CONNECT_TIMEOUT, FailureKind.TOTAL_TIMEOUT}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +56,8 @@ class Answer:
     `has_arrived`: one of them came as far as the API itself, which then failed.
     """
 
-    reply: Reply | Lost | None
-    judgement: Judgement
+    response: ApiResponse | RequestFailure | None
+    classification: Classification
     attempts: int
     is_cut: bool = False
     is_settled: bool = False
@@ -54,152 +67,162 @@ class Answer:
     @property
     def status(self) -> int | None:
         """The last HTTP status, None when no answer came."""
-        return self.reply.status if self.reply is not None else None
+        return self.response.status if self.response is not None else None
 
     @property
     def cause(self) -> str:
         """Why it did not work, in plain words."""
-        return self.reply.cause if isinstance(self.reply, Lost) else self.judgement.cause
+        return self.response.cause if isinstance(self.response, RequestFailure) else self.classification.cause
 
 
 @dataclass(slots=True)
-class Caller:
+class ApiClient:
     """Makes attempts against one API for all workers of a run."""
 
     session: Session
-    gate: Gate
+    limiter: RateLimiter
     endpoint: Endpoint
     account: Account
-    stop: StopSign
+    shutdown: Shutdown
     count: Count
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     quota: RetryQuota = field(default_factory=RetryQuota)
-    breaker: Breaker = field(default_factory=Breaker)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     rng: random.Random = field(default_factory=random.Random)
-    on_rest: Callable[[], None] = lambda: None
+    on_wait: Callable[[], None] = lambda: None
     """Is told when a change begins to wait for something else than the gate, so that others can go on meanwhile."""
     _probe: anyio.Lock = field(default_factory=anyio.Lock)
 
-    async def ask(self, call: Call) -> Answer:
+    async def read(self, request: ApiRequest) -> Answer:
         """Make a call that changes nothing (a read), with retries; a stop verdict puts up the stop sign."""
-        return await self.attempt_all(call, rules=self.endpoint.rules)
+        return await self.execute(request, rules=self.endpoint.rules)
 
-    async def log_in(self, call: Call) -> Reply | Lost:
+    async def log_in(self, request: ApiRequest) -> ApiResponse | RequestFailure:
         """Make a call of the account's own, without its headers."""
-        answer = await self.attempt_all(call, rules=Rules(), is_own=True)
-        return answer.reply or Lost("no", "the run stopped before it", Kind.UNREACHABLE)
+        answer = await self.execute(request, rules=Rules(), is_own=True)
+        return answer.response or RequestFailure("no", "the run stopped before it", FailureKind.UNREACHABLE)
 
     async def rest(self, seconds: float) -> None:
         """Wait without a slot."""
-        self.on_rest()
+        self.on_wait()
         await anyio.sleep(seconds)
 
-    async def attempt_all(
+    async def execute(
         self,
-        call: Call,
+        request: ApiRequest,
         *,
         rules: Rules,
         is_own: bool = False,
         before_attempt: BeforeAttempt | None = None,
         before_retry: BeforeRetry | None = None,
     ) -> Answer:
-        """Attempt `call` until it is done, refused, stopped, or the attempts are used up."""
-        run = _Attempts(self, call, rules, is_own, before_attempt, before_retry)
-        await run.to_the_end()
+        """Attempt `request` until it is done, refused, stopped, or the attempts are used up."""
+        run = RetryLoop(self, request, rules, is_own, before_attempt, before_retry)
+        await run.run()
         return run.answer()
 
 
-class _Attempts:
+class RetryLoop:
     """The attempts of one call; `answer()` gives what is known by now, at any time."""
 
     def __init__(
         self,
-        caller: Caller,
-        call: Call,
+        client: ApiClient,
+        request: ApiRequest,
         rules: Rules,
         is_own: bool,
         before_attempt: BeforeAttempt | None,
         before_retry: BeforeRetry | None,
     ) -> None:
-        self._caller, self._call, self._rules, self._is_own = caller, call, rules, is_own
+        self._client, self._request, self._rules, self._is_own = client, request, rules, is_own
         self._before_attempt, self._before_retry = before_attempt, before_retry
         self._has_renewed = self._is_settled = self.is_cut = False
         self._headers: Mapping[str, str] | None = None
-        self._reply: Reply | Lost | None = None
-        self._judgement = NEVER
+        self._response: ApiResponse | RequestFailure | None = None
+        self._classification = NEVER
         self._number = self._written = 0
         self._is_in_doubt = self._has_arrived = False
 
     def answer(self) -> Answer:
-        is_in_doubt = self._is_in_doubt or self._judgement.is_unknown
+        is_in_doubt = self._is_in_doubt or self._classification.is_unknown
         return Answer(
-            self._reply, self._judgement, self._number, self.is_cut, self._is_settled, is_in_doubt, self._has_arrived
+            self._response,
+            self._classification,
+            self._number,
+            self.is_cut,
+            self._is_settled,
+            is_in_doubt,
+            self._has_arrived,
         )
 
-    async def to_the_end(self) -> None:
+    async def run(self) -> None:
         """Attempt until that is over; only who has to wait needs a scope for the stop sign, which costs as much."""
-        if await self._is_over_at_once():
+        if await self._try_fast_path():
             return
-        with self._caller.stop.waiting() as scope:
+        with self._client.shutdown.waiting() as scope:
             await self._go_on()
         self.is_cut |= scope.cancelled_caught
 
-    async def _is_over_at_once(self) -> bool:
+    async def _try_fast_path(self) -> bool:
         """Make the first attempt if it need not wait; false when anything is to be waited for."""
-        caller = self._caller
-        if caller.stop.is_up or not await self._is_known() or not self._is_way_free():
+        client = self._client
+        if client.shutdown.requested or not await self._authenticate() or not self._is_way_free():
             return False
-        await self._has_passed_gate(is_probe=False)
-        return self._judgement.verdict in FINAL and await self._is_over()
+        await self._send_once(is_probe=False)
+        return self._classification.action in FINAL and await self._handle()
 
     def _is_way_free(self) -> bool:
-        caller = self._caller
-        return not caller.stop.is_up and caller.breaker.health is Health.GOING and caller.gate.is_open(self._call.route)
+        client = self._client
+        return (
+            not client.shutdown.requested
+            and client.breaker.health is BreakerState.CLOSED
+            and client.limiter.is_open(self._request.route)
+        )
 
     async def _go_on(self) -> None:
-        if self._number and await self._is_over():
+        if self._number and await self._handle():
             return
-        while await self._is_known():
-            while not await self._has_attempted():
+        while await self._authenticate():
+            while not await self._attempt():
                 pass
-            if await self._is_over():
+            if await self._handle():
                 return
         self.is_cut = True
 
-    async def _is_known(self) -> bool:
+    async def _authenticate(self) -> bool:
         """Get the account's headers; false when that stops the run."""
         try:
-            self._headers = {} if self._is_own else await self._caller.account.headers(self._caller.log_in)
+            self._headers = {} if self._is_own else await self._client.account.headers(self._client.log_in)
         except StoppedError as error:
-            self._caller.stop.put_up(str(error))
+            self._client.shutdown.request(str(error))
             return False
         return True
 
-    async def _has_attempted(self) -> bool:
+    async def _attempt(self) -> bool:
         """Make the next attempt, alone while the breaker has the run paused; false when that changed meanwhile."""
-        caller = self._caller
-        if caller.breaker.health is Health.GOING:
-            return await self._has_passed_gate(is_probe=False)
-        async with caller._probe:
-            if caller.breaker.health is not Health.PAUSED:
+        client = self._client
+        if client.breaker.health is BreakerState.CLOSED:
+            return await self._send_once(is_probe=False)
+        async with client._probe:
+            if client.breaker.health is not BreakerState.HALF_OPEN:
                 return False  # another one's probe has told
-            await anyio.sleep_until(caller.breaker.paused_until)
-            return await self._has_passed_gate(is_probe=True)
+            await anyio.sleep_until(client.breaker.paused_until)
+            return await self._send_once(is_probe=True)
 
-    async def _has_passed_gate(self, *, is_probe: bool) -> bool:
-        caller, number = self._caller, self._number + 1
+    async def _send_once(self, *, is_probe: bool) -> bool:
+        client, number = self._client, self._number + 1
         self._stop_if_paused_too_long()
-        async with caller.gate.attempt(self._call.route, number > 1) as entered:
-            with caller.stop.in_flight():
+        async with client.limiter.attempt(self._request.route, number > 1) as entered:
+            with client.shutdown.in_flight():
                 started = await self._ready_at(entered, number, is_probe)
                 if started is None:
-                    caller.gate.withdrawn(entered)
+                    client.limiter.withdrawn(entered)
                     return False
-                caller.count("attempts")
+                client.count("attempts")
                 if number == 1:
-                    caller.count("requests")
-                self._number, self._reply, self._judgement = number, CUT_SHORT, NOT_ANSWERED
-                self._note(await caller.session.exchange(self._call, self._headers), started)
+                    client.count("requests")
+                self._number, self._response, self._classification = number, CANCELLED, NOT_ANSWERED
+                self._note(await client.session.exchange(self._request, self._headers), started)
         return True
 
     async def _ready_at(self, entered: float, number: int, is_probe: bool) -> float | None:
@@ -212,110 +235,112 @@ class _Attempts:
 
     def _may_leave(self, entered: float, now: float, is_probe: bool) -> bool:
         """Look whether a pause, a blockade or a stop began while this one waited, for the gate or for the disk."""
-        caller, pacer = self._caller, self._caller.gate.pacer
-        is_going = is_probe or caller.breaker.health is Health.GOING
-        is_blocked = pacer.blocked_since is not None and pacer.blocked_since > entered
-        return is_going and not caller.stop.is_up and not is_blocked and pacer.paused_until <= now
+        client, policy = self._client, self._client.limiter.policy
+        is_going = is_probe or client.breaker.health is BreakerState.CLOSED
+        is_blocked = policy.blocked_since is not None and policy.blocked_since > entered
+        return is_going and not client.shutdown.requested and not is_blocked and policy.paused_until <= now
 
-    def _note(self, reply: Reply | Lost, started: float) -> None:
-        caller = self._caller
-        headers = reply.headers if isinstance(reply, Reply) else {}
-        caller.gate.answered(self._call.route, started, reply.status, headers)
+    def _note(self, response: ApiResponse | RequestFailure, started: float) -> None:
+        client = self._client
+        headers = response.headers if isinstance(response, ApiResponse) else {}
+        client.limiter.answered(self._request.route, started, response.status, headers)
         rules = self._rules.for_repeat() if self._number > 1 else self._rules
-        self._reply, self._judgement = reply, (judgement := _judge(reply, rules))
-        self._is_in_doubt |= judgement.is_unknown
-        self._has_arrived |= isinstance(reply, Reply) and judgement.verdict is Verdict.AGAIN and not judgement.is_rate
-        if reply.status == 429:
-            caller.count("throttled")
-        if judgement.verdict is not Verdict.AGAIN or judgement.is_rate:
-            caller.breaker.answered()
-        elif caller.breaker.failed(anyio.current_time(), started, judgement.cause) is Health.STOPPED:
-            caller.stop.put_up(f"The API does not work at the moment: {self.answer().cause}, time after time.")
+        self._response, self._classification = response, (classification := _classify_reply(response, rules))
+        self._is_in_doubt |= classification.is_unknown
+        self._has_arrived |= (
+            isinstance(response, ApiResponse) and classification.action is Action.RETRY and not classification.is_rate
+        )
+        if response.status == 429:
+            client.count("throttled")
+        if classification.action is not Action.RETRY or classification.is_rate:
+            client.breaker.answered()
+        elif client.breaker.failed(anyio.current_time(), started, classification.cause) is BreakerState.OPEN_CIRCUIT:
+            client.shutdown.request(f"The API does not work at the moment: {self.answer().cause}, time after time.")
 
-    async def _is_over(self) -> bool:
-        judgement = self._judgement
-        match judgement.verdict:
-            case Verdict.DONE:
+    async def _handle(self) -> bool:
+        classification = self._classification
+        match classification.action:
+            case Action.SUCCEED:
                 if self._number == 1:
-                    self._caller.quota.earn()
+                    self._client.quota.earn()
                 return True
-            case Verdict.REFUSED:
+            case Action.REJECT:
                 return True
-            case Verdict.STOP:
-                return not await self._could_renew()
-            case Verdict.AGAIN:
-                return await self._gives_up(judgement)
+            case Action.ABORT:
+                return not await self._reauthenticate()
+            case Action.RETRY:
+                return await self._backoff_or_give_up(classification)
 
-    async def _could_renew(self) -> bool:
+    async def _reauthenticate(self) -> bool:
         """Log in again after the first 401; whatever else says stop, stops the run."""
         if self.answer().status == 401 and not self._has_renewed and not self._is_own:
             self._has_renewed = True
             try:
-                if await self._caller.account.renew(self._caller.log_in, self._headers or {}):
+                if await self._client.account.renew(self._client.log_in, self._headers or {}):
                     return True
             except StoppedError as error:
-                self._caller.stop.put_up(str(error))
+                self._client.shutdown.request(str(error))
         if not self._is_own:
-            self._caller.stop.put_up(stop_reason(self.answer(), self._caller.endpoint))
+            self._client.shutdown.request(stop_reason(self.answer(), self._client.endpoint))
         return False
 
-    async def _gives_up(self, judgement: Judgement) -> bool:
-        caller = self._caller
-        if self._is_too_long(judgement.wait):
+    async def _backoff_or_give_up(self, classification: Classification) -> bool:
+        client = self._client
+        if self._is_too_long(classification.wait):
             return True
-        if judgement.is_unknown and self._before_retry is not None and await self._before_retry():
+        if classification.is_unknown and self._before_retry is not None and await self._before_retry():
             self._is_settled = True
             return True
-        if self._number >= caller.policy.max_attempts:
+        if self._number >= client.policy.max_attempts:
             return True
-        is_timeout = isinstance(self._reply, Lost) and self._reply.kind in TIMEOUTS
-        if not judgement.is_rate and not caller.quota.spend(is_timeout=is_timeout):
+        is_timeout = isinstance(self._response, RequestFailure) and self._response.kind in TIMEOUTS
+        if not classification.is_rate and not client.quota.spend(is_timeout=is_timeout):
             return True
-        if judgement.wait is None:
-            await caller.rest(backoff(caller.policy, self._number, caller.rng))
-        elif not judgement.is_rate:  # what speaks about rate pauses everybody, at the gate
-            await caller.rest(judgement.wait)
+        if classification.wait is None:
+            await client.rest(backoff(client.policy, self._number, client.rng))
+        elif not classification.is_rate:  # what speaks about rate pauses everybody, at the gate
+            await client.rest(classification.wait)
         return False
 
     def _is_too_long(self, wait: float | None) -> bool:
-        policy = self._caller.policy
+        policy = self._client.policy
         if wait is None or wait <= policy.max_wait:
             return False
         asked = f"The API asks to wait {minutes(wait)} (Retry-After)"
-        self._caller.stop.put_up(f"{asked}, longer than --max-wait {policy.max_wait:g}.")
+        self._client.shutdown.request(f"{asked}, longer than --max-wait {policy.max_wait:g}.")
         return True
 
     def _stop_if_paused_too_long(self) -> None:
-        pacer, max_wait = self._caller.gate.pacer, self._caller.policy.max_wait
-        if math.isinf(pacer.paused_until) and pacer.blocked_since is None:
+        policy, max_wait = self._client.limiter.policy, self._client.policy.max_wait
+        if math.isinf(policy.paused_until) and policy.blocked_since is None:
             return
         now = anyio.current_time()
-        self._is_too_long(pacer.paused_until - now)
-        if pacer.blocked_since is not None and now - pacer.blocked_since > max_wait:
-            since = minutes(now - pacer.blocked_since)
-            self._caller.stop.put_up(
+        self._is_too_long(policy.paused_until - now)
+        if policy.blocked_since is not None and now - policy.blocked_since > max_wait:
+            since = minutes(now - policy.blocked_since)
+            self._client.shutdown.request(
                 f"The API has let nothing through for {since}, longer than --max-wait {max_wait:g}."
             )
 
 
-def _judge(reply: Reply | Lost, rules: Rules) -> Judgement:
-    if isinstance(reply, Lost):
-        return judge(None, {}, None, sent=reply.sent, rules=rules)
-    body = reply.json if reply.json is not None else (Body.NOT_JSON if reply.body.strip() else Body.EMPTY)
-    if reply.body.strip() == b"null":
+def _classify_reply(response: ApiResponse | RequestFailure, rules: Rules) -> Classification:
+    if isinstance(response, RequestFailure):
+        return classify(None, {}, None, delivered=response.delivered, rules=rules)
+    body = response.json if response.json is not None else (Body.NOT_JSON if response.body.strip() else Body.EMPTY)
+    if response.body.strip() == b"null":
         body = None
-    return judge(reply.status, reply.headers, body, sent="answered", rules=rules)
+    return classify(response.status, response.headers, body, delivered="answered", rules=rules)
 
 
 def stop_reason(answer: Answer, endpoint: Endpoint) -> str:
     """Say why the API ended the run, with its own words and where the key comes from."""
     said = ""
-    if isinstance(answer.reply, Reply) and answer.status in (401, 403):
-        said = "; ".join(visible(message) for _, message in endpoint.refusals(answer.reply)[:2])
+    if isinstance(answer.response, ApiResponse) and answer.status in (401, 403):
+        said = "; ".join(visible(message) for _, message in endpoint.parse_error(answer.response)[:2])
         said = f' and says: "{said}"' if said else ""
         names = " and ".join(variable.name for variable in endpoint.variables)
         said += f". Check {names}: the key may be wrong, expired, or not permitted to do this"
-    cause = answer.judgement.cause
+    cause = answer.classification.cause
     return f"{cause[:1].upper()}{cause[1:]}{said}."
 
 

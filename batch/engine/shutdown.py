@@ -1,7 +1,7 @@
 """The stop sign: whoever sees a reason to end the run raises it, and everybody finishes what is in flight.
 
 Promises: who waits (for a slot, a token, a backoff) is let go at once; who has bytes under way goes on to its answer,
-until `cut_short`. The first reason is the one that counts.
+until `cancel_in_flight`. The first reason is the one that counts.
 """
 
 from types import TracebackType
@@ -9,23 +9,23 @@ from types import TracebackType
 import anyio
 
 
-class StopSign:
-    """Down until `put_up`; then `is_up` with the `reason`, a whole sentence."""
+class Shutdown:
+    """Down until `request`; then `requested` with the `reason`, a whole sentence."""
 
     def __init__(self) -> None:
         self.reason = ""
-        self.is_up = False
+        self.requested = False
         self._waiting: set[anyio.CancelScope] = set()
         self._in_flight: set[anyio.CancelScope] = set()
 
-    def put_up(self, reason: str) -> None:
+    def request(self, reason: str) -> None:
         """End the run: nothing new starts, and nobody waits any longer."""
-        if not self.is_up:
-            self.is_up, self.reason = True, reason
+        if not self.requested:
+            self.requested, self.reason = True, reason
             for scope in list(self._waiting):
                 scope.cancel()
 
-    def cut_short(self) -> None:
+    def cancel_in_flight(self) -> None:
         """Give up what is in flight, too."""
         for scope in list(self._in_flight):
             scope.cancel()
@@ -33,12 +33,12 @@ class StopSign:
     def waiting(self) -> "_Watched":
         """Run something that the stop sign ends."""
         watched = _Watched(self._waiting, anyio.CancelScope())
-        if self.is_up:
+        if self.requested:
             watched.scope.cancel()
         return watched
 
     def in_flight(self) -> "_Watched":
-        """Run something that only `cut_short` ends."""
+        """Run something that only `cancel_in_flight` ends."""
         return _Watched(self._in_flight, anyio.CancelScope(shield=True))
 
 

@@ -1,8 +1,8 @@
 """One HTTP exchange at a time, told honestly.
 
-`Session.exchange` sends one request and comes back with a `Reply`, or with a `Lost` that says whether the request
-may have reached the API. It never repeats a request, never follows a redirect, never reads more than it was told to,
-and raises nothing for anything that the network or the server does.
+`Session.exchange` sends one request and comes back with an `ApiResponse`, or with a `RequestFailure` that says whether
+the request may have reached the API. It never repeats a request, never follows a redirect, never reads more than it
+was told to, and raises nothing for anything that the network or the server does.
 
     url.py       base URLs, ids as path segments
     lost.py      how an exchange can be lost, in plain words
@@ -13,9 +13,18 @@ and raises nothing for anything that the network or the server does.
     proxy.py     HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
 """
 
-from batch.http.failures import Kind, Lost, Timeouts
-from batch.http.response import Reply
-from batch.http.session import Call, Session
+from batch.http.failures import FailureKind, RequestFailure, Timeouts
+from batch.http.response import ApiResponse
+from batch.http.session import ApiRequest, Session
 from batch.http.url import check_base_url, encode_id
 
-__all__ = ["Call", "Kind", "Lost", "Reply", "Session", "Timeouts", "check_base_url", "encode_id"]
+__all__ = [
+    "ApiRequest",
+    "ApiResponse",
+    "FailureKind",
+    "RequestFailure",
+    "Session",
+    "Timeouts",
+    "check_base_url",
+    "encode_id",
+]

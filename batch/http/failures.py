@@ -1,6 +1,6 @@
 """How an exchange can be lost, and whether the API may have acted on it.
 
-`sent="no"` is a promise: not one byte of the request left. Everything after the first byte is `"maybe"`.
+`delivered="no"` is a promise: not one byte of the request left. Everything after the first byte is `"unknown"`.
 """
 
 import socket
@@ -13,7 +13,7 @@ from typing import Literal
 import httpx
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """What became of the exchange."""
 
     DNS = "dns"
@@ -31,12 +31,12 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class RequestFailure:
     """An exchange without a (whole) answer; `status` is that of an answer that broke off."""
 
-    sent: Literal["no", "maybe"]
+    delivered: Literal["no", "unknown"]
     cause: str
-    kind: Kind
+    kind: FailureKind
     status: int | None = None
 
 
@@ -54,7 +54,7 @@ class Timeouts:
     total: float = 120.0
 
     def __post_init__(self) -> None:
-        """Refuse a whole that could be over before a request has left: it would be called "maybe"."""
+        """Refuse a whole that could be over before a request has left: it would be called "unknown"."""
         if not 0 < self.connect < self.total or self.read <= 0 or self.write <= 0:
             raise ValueError("time-outs must be positive, and `total` longer than `connect`")
 
@@ -63,67 +63,72 @@ class Timeouts:
         return {"connect": self.connect, "pool": self.connect, "write": self.write, "read": self.read}
 
 
-def explain(error: httpx.TransportError, timeouts: Timeouts, status: int | None) -> Lost:
+def explain(error: httpx.TransportError, timeouts: Timeouts, status: int | None) -> RequestFailure:
     """Return what an error means; `status` is that of the answer's head if it had come."""
-    never_left = _why_not_sent(error, timeouts) if status is None else None
-    if never_left:
-        kind, cause = never_left
-        return Lost("no", cause, kind)
+    not_delivered = _why_not_delivered(error, timeouts) if status is None else None
+    if not_delivered:
+        kind, cause = not_delivered
+        return RequestFailure("no", cause, kind)
     kind, cause = _what_happened(error, timeouts, status)
-    return Lost("maybe", cause, kind, status=status)
+    return RequestFailure("unknown", cause, kind, status=status)
 
 
-def out_of_time(timeouts: Timeouts, status: int | None) -> Lost:
+def out_of_time(timeouts: Timeouts, status: int | None) -> RequestFailure:
     """Return what the end of the whole time means; connecting alone cannot have used it up."""
-    return Lost("maybe", f"no whole answer within {timeouts.total:g} s", Kind.TOTAL_TIMEOUT, status=status)
+    return RequestFailure(
+        "unknown", f"no whole answer within {timeouts.total:g} s", FailureKind.TOTAL_TIMEOUT, status=status
+    )
 
 
-def _why_not_sent(error: httpx.TransportError, timeouts: Timeouts) -> tuple[Kind, str] | None:
+def _why_not_delivered(error: httpx.TransportError, timeouts: Timeouts) -> tuple[FailureKind, str] | None:
     match error:
         case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            return Kind.CONNECT_TIMEOUT, f"no connection came about within {timeouts.connect:g} s"
+            return FailureKind.CONNECT_TIMEOUT, f"no connection came about within {timeouts.connect:g} s"
         case httpx.ProxyError():
-            return Kind.PROXY, f"the proxy did not pass the connection on: {error}"
+            return FailureKind.PROXY, f"the proxy did not pass the connection on: {error}"
         case httpx.ConnectError():
             return _why_not_connected(error)
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-            return Kind.UNREACHABLE, "the request could not be put together"
+            return FailureKind.UNREACHABLE, "the request could not be put together"
         case _:
             return None
 
 
-def _what_happened(error: httpx.TransportError, timeouts: Timeouts, status: int | None) -> tuple[Kind, str]:
+def _what_happened(error: httpx.TransportError, timeouts: Timeouts, status: int | None) -> tuple[FailureKind, str]:
     match error:
         case httpx.ReadTimeout() if status is None:
-            return Kind.READ_TIMEOUT, f"no answer within {timeouts.read:g} s"
+            return FailureKind.READ_TIMEOUT, f"no answer within {timeouts.read:g} s"
         case httpx.ReadTimeout():
-            return Kind.READ_TIMEOUT, f"the answer stopped half-way, and nothing more came within {timeouts.read:g} s"
+            return (
+                FailureKind.READ_TIMEOUT,
+                f"the answer stopped half-way, and nothing more came within {timeouts.read:g} s",
+            )
         case httpx.WriteTimeout():
-            return Kind.WRITE_TIMEOUT, f"the server did not take the request within {timeouts.write:g} s"
+            return FailureKind.WRITE_TIMEOUT, f"the server did not take the request within {timeouts.write:g} s"
         case _ if status is not None or isinstance(error, BrokeOffError):
-            return Kind.HALF_ANSWER, "the answer broke off half-way"
+            return FailureKind.HALF_ANSWER, "the answer broke off half-way"
         case httpx.RemoteProtocolError() if not str(error).startswith("Server disconnected"):  # httpcore's words
-            return Kind.GARBLED, "what came back was not a proper HTTP answer"
+            return FailureKind.GARBLED, "what came back was not a proper HTTP answer"
         case _:
-            return Kind.DROPPED, "the connection was dropped before an answer came"
+            return FailureKind.DROPPED, "the connection was dropped before an answer came"
 
 
 _SAY_NOTHING = (ssl.SSLCertVerificationError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """The first has its own sentence in its cause, the others only mean that the handshake was not over."""
 
 
-def _why_not_connected(error: httpx.ConnectError) -> tuple[Kind, str]:
+def _why_not_connected(error: httpx.ConnectError) -> tuple[FailureKind, str]:
     for cause in _iter_causes(error):
         match cause:
             case ssl.SSLCertVerificationError(verify_message=str()):  # aiohttp's subclass of it has none; its cause has
-                return Kind.TLS, _why_not_trusted(cause)
+                return FailureKind.TLS, _why_not_trusted(cause)
             case ssl.SSLError() if not isinstance(cause, _SAY_NOTHING):
-                return Kind.TLS, "no secure connection came about (TLS)"
+                return FailureKind.TLS, "no secure connection came about (TLS)"
             case socket.gaierror():
-                return Kind.DNS, "the host name was not found"
+                return FailureKind.DNS, "the host name was not found"
             case ConnectionRefusedError():
-                return Kind.REFUSED, "the connection was refused"
-    return Kind.UNREACHABLE, "the server could not be reached"
+                return FailureKind.REFUSED, "the connection was refused"
+    return FailureKind.UNREACHABLE, "the server could not be reached"
 
 
 # OpenSSL's numbers for chains that end in a root that is not known here.

@@ -7,7 +7,7 @@ import anyio
 import httpx
 
 from batch.errors import UsageError
-from batch.http.failures import Lost, Timeouts, explain, out_of_time
+from batch.http.failures import RequestFailure, Timeouts, explain, out_of_time
 from batch.http.response import Bounded, RawHeader, Received, read_headers
 
 
@@ -29,7 +29,7 @@ class Given:
 
     async def carry(
         self, method: str, target: str, headers: Sequence[RawHeader], content: bytes, max_bytes: int
-    ) -> Received | Lost:
+    ) -> Received | RequestFailure:
         """Make one exchange; UsageError if the path would not leave as it is."""
         request = httpx.Request(
             method,

@@ -12,7 +12,7 @@ MAX_TEXT_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)  # not slotted: cached_property keeps what it parsed in __dict__
-class Reply:
+class ApiResponse:
     """A whole answer, or the first `max_bytes` of one (`is_truncated`); header names are in lower case."""
 
     status: int

@@ -12,9 +12,9 @@ import httpx
 
 from batch import __version__
 from batch.errors import UsageError
-from batch.http.failures import Lost, Timeouts
+from batch.http.failures import RequestFailure, Timeouts
 from batch.http.given import Given
-from batch.http.response import RawHeader, Received, Reply, without_secrets
+from batch.http.response import ApiResponse, RawHeader, Received, without_secrets
 from batch.http.url import is_exact
 
 MIB = 1024 * 1024
@@ -23,7 +23,7 @@ _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiRequest:
     """A request as the endpoint means it; `path` is percent-encoded already and begins with a slash."""
 
     method: str
@@ -51,7 +51,7 @@ class Carrier(Protocol):
 
     async def carry(
         self, method: str, target: str, headers: Sequence[RawHeader], content: bytes, max_bytes: int
-    ) -> Received | Lost:
+    ) -> Received | RequestFailure:
         """Make one exchange, as it is given."""
 
 
@@ -86,26 +86,28 @@ class Session:
         """Close all connections."""
         await self._carrier.close()
 
-    async def exchange(self, call: Call, more: Mapping[str, str] | None = None) -> Reply | Lost:
-        """Send `call` once, with `more` headers beside its own; UsageError if it would not leave as it is meant."""
-        headers = self._headers | check_headers(call.headers) | check_headers(more or {})
-        content = call.content or b""
-        if call.content is not None:
+    async def exchange(
+        self, request: ApiRequest, more: Mapping[str, str] | None = None
+    ) -> ApiResponse | RequestFailure:
+        """Send `request` once, with `more` headers beside its own; UsageError if it would not leave as it is meant."""
+        headers = self._headers | check_headers(request.headers) | check_headers(more or {})
+        content = request.content or b""
+        if request.content is not None:
             headers.setdefault("content-type", (b"content-type", b"application/json"))
             headers["content-length"] = (b"content-length", b"%d" % len(content))
         raw = list(headers.values())
-        answer = await self._carrier.carry(call.method, self._target(call), raw, content, call.max_bytes)
-        if isinstance(answer, Lost):
+        answer = await self._carrier.carry(request.method, self._target(request), raw, content, request.max_bytes)
+        if isinstance(answer, RequestFailure):
             return answer
-        secrets = (call.secret, *(headers[name][1].decode("ascii") for name in SECRET_HEADERS if name in headers))
+        secrets = (request.secret, *(headers[name][1].decode("ascii") for name in SECRET_HEADERS if name in headers))
         status, received, body, is_truncated = answer
-        return Reply(status, received, without_secrets(body, secrets), is_truncated)
+        return ApiResponse(status, received, without_secrets(body, secrets), is_truncated)
 
-    def _target(self, call: Call) -> str:
+    def _target(self, request: ApiRequest) -> str:
         """Return path and query, of which every byte leaves as it is."""
-        target = self._prefix + call.path
-        if call.query:
-            target += "?" + urlencode(call.query, quote_via=quote)
+        target = self._prefix + request.path
+        if request.query:
+            target += "?" + urlencode(request.query, quote_via=quote)
         if not is_exact(target):
             raise UsageError(f"the path {target!a} would not leave as it is meant")
         return target

@@ -3,7 +3,7 @@
 Neither httpx's pool, which scans all its connections for every request, nor aiohttp's client, which costs as much as
 everything else together (tests/benchmarks/transports.py), but aiohttp's connector and parser alone. Each request leaves
 byte for byte as it is given, once: nothing here repeats it, follows a redirect, keeps a cookie, or folds a path.
-`sent="no"` only if not one byte of it left.
+`delivered="no"` only if not one byte of it left.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from batch.errors import SettingsError
-from batch.http.failures import BrokeOffError, Lost, Timeouts, explain, out_of_time
+from batch.http.failures import BrokeOffError, RequestFailure, Timeouts, explain, out_of_time
 from batch.http.proxy import Proxy, find_proxy
 from batch.http.response import Bounded, RawHeader, Received, read_headers
 
 # Below the 5 s after which Node and uvicorn close an idle connection: a request that crosses such a closing on its
-# way is a "maybe".
+# way is "unknown".
 KEEPALIVE_SECONDS = 4.0
 _LOOP_TURNS_TO_SETTLE = 4
 _LOOKS_AT_WRITING = 10
@@ -75,7 +75,7 @@ class Wire:
 
     async def carry(
         self, method: str, target: str, headers: Sequence[RawHeader], content: bytes, max_bytes: int
-    ) -> Received | Lost:
+    ) -> Received | RequestFailure:
         """Send one request, and read its answer as far as `max_bytes` of the body."""
         began = asyncio.get_running_loop().time()
         request = f"{method} {self._target_prefix}{target} HTTP/1.1\r\n".encode("ascii")

@@ -60,7 +60,7 @@ def damaged(path: Path, error: object) -> JournalError:
     return JournalError(f"{path}: the journal is damaged ({error}). {START_OVER}")
 
 
-class Reader:
+class ReadConnection:
     """A connection of its own for reading, so that reading never waits for a commit; a snapshot for each question."""
 
     def __init__(self, path: Path) -> None:

@@ -6,25 +6,25 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
-from batch.journal.file import Reader
-from batch.model import NEEDS_RETRY, Fate, Intent, Outcome, Problem
+from batch.journal.file import ReadConnection
+from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult
 
 INTENT = "number, id, key, attempts, fields, before, body, name, wholes"
 FATE = "row, id, outcome, status, attempts, problems"
 
 
-class Records:
+class JournalQueries:
     """The questions that a journal answers."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: ReadConnection) -> None:
         self._reader = reader
 
-    def fates(self, first: int, last: int) -> dict[int, Fate]:
+    def row_results(self, first: int, last: int) -> dict[int, RowResult]:
         """Read the fates of rows `first` to `last`; a row without one is unsent."""
         question = f"SELECT {FATE} FROM fate WHERE row BETWEEN ? AND ?"  # noqa: S608 - only columns
-        return {fate.row: fate for fate in self._reader.rows(question, (first, last), _fate)}
+        return {row_result.row: row_result for row_result in self._reader.rows(question, (first, last), _fate)}
 
-    def iter_troubled(self) -> Iterator[Fate]:
+    def iter_troubled(self) -> Iterator[RowResult]:
         """Yield the fates that carry a problem or are not done, in order of the rows."""
         question = f"SELECT {FATE} FROM fate WHERE problems IS NOT NULL OR outcome NOT IN ('updated', 'unchanged')"  # noqa: S608 - only columns
         yield from self._reader.rows(f"{question} ORDER BY row", read=_fate)
@@ -41,14 +41,14 @@ class Records:
         found: Intent | None = self._reader.one(question, (number,), _intent)
         return found
 
-    def iter_intents(self) -> Iterator[tuple[list[Intent], Fate | None]]:
+    def iter_intents(self) -> Iterator[tuple[list[Intent], RowResult | None]]:
         """Yield every change in order: its intents, the oldest first, and its fate (None: it has none yet)."""
         columns = ", ".join(
             [*(f"i.{name}" for name in INTENT.split(", ")), *(f"f.{name}" for name in FATE.split(", "))]
         )
         question = f"SELECT {columns} FROM intent i LEFT JOIN fate f ON f.row = i.number ORDER BY i.number"  # noqa: S608 - only columns
-        for intent, fate in self._reader.rows(question, read=_intent_and_fate):
-            yield [*self._earlier_intents(intent.number), intent], fate
+        for intent, row_result in self._reader.rows(question, read=_intent_and_fate):
+            yield [*self._earlier_intents(intent.number), intent], row_result
 
     def _earlier_intents(self, number: int) -> Iterator[Intent]:
         question = f"SELECT {INTENT} FROM earlier WHERE number = ? ORDER BY place"  # noqa: S608 - only columns
@@ -88,28 +88,28 @@ class Records:
         """Count the rows whose record is not there."""
         return self._reader.count("SELECT count(*) FROM fate WHERE outcome = 'rejected' AND status = 404")
 
-    def tallies(self) -> dict[str, int]:
+    def counters(self) -> dict[str, int]:
         """Read the tallies."""
         return dict(self._reader.rows("SELECT name, count FROM tally", read=lambda row: (row[0], int(row[1]))))
 
 
-def _fate(row: Sequence[Any]) -> Fate:
+def _fate(row: Sequence[Any]) -> RowResult:
     number, record_id, outcome, status, attempts, problems = row
     _check(((record_id, str), (attempts, int), (status, (int, NoneType))))
     if problems is None:  # as most are, of a million
-        return Fate(number, record_id, Outcome(outcome), status, attempts)
+        return RowResult(number, record_id, Outcome(outcome), status, attempts)
     found = tuple(Problem(*one) for one in json.loads(problems))
     _check((text, (str, NoneType)) for one in found for text in (one.reason, one.field, one.header, one.cell, one.seen))
-    return Fate(number, record_id, Outcome(outcome), status, attempts, found)
+    return RowResult(number, record_id, Outcome(outcome), status, attempts, found)
 
 
 def _intent(row: Sequence[Any]) -> Intent:
-    number, record_id, key, attempts, fields, before, body, name, wholes = row
+    number, record_id, key, attempts, fields, before, body, name, replaced_whole = row
     _check(((record_id, str), (key, (str, NoneType)), (attempts, int), (name, str)))
     read = (json.loads(fields), json.loads(before or "null"), json.loads(body))
     known_key = None if key is None else str(UUID(key))  # a header; what else it may be, must not leave
-    found = Intent(number, record_id, known_key, attempts, *read, name, json.loads(wholes))
-    _check(((found.fields, dict), (found.before, (dict, NoneType)), (found.body, dict), (found.wholes, dict)))
+    found = Intent(number, record_id, known_key, attempts, *read, name, json.loads(replaced_whole))
+    _check(((found.fields, dict), (found.before, (dict, NoneType)), (found.body, dict), (found.replaced_whole, dict)))
     return found
 
 
@@ -122,6 +122,6 @@ def _check(pairs: Iterable[tuple[object, Any]]) -> None:
             raise ValueError("a count was expected")
 
 
-def _intent_and_fate(row: Sequence[Any]) -> tuple[Intent, Fate | None]:
+def _intent_and_fate(row: Sequence[Any]) -> tuple[Intent, RowResult | None]:
     width = len(INTENT.split(", "))
     return _intent(row[:width]), None if row[width] is None else _fate(row[width:])

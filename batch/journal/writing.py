@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from batch.errors import FolderError, JournalError
 from batch.journal.file import (
     OPEN,
-    Reader,
+    ReadConnection,
     Transaction,
     check,
     check_tables,
@@ -29,8 +29,8 @@ from batch.journal.file import (
     kept_beside,
     rename,
 )
-from batch.journal.reading import INTENT, Records
-from batch.model import NEEDS_RETRY, Fate, Intent, Outcome, Problem
+from batch.journal.reading import INTENT, JournalQueries
+from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult
 
 VERSION = 1
 SCHEMA = """
@@ -57,14 +57,14 @@ class _Batch:
     """What one commit writes."""
 
     intents: list[Intent] = field(default_factory=list)
-    fates: list[tuple[int, Fate]] = field(default_factory=list)
+    row_results: list[tuple[int, RowResult]] = field(default_factory=list)
     tally: Counter[str] = field(default_factory=Counter)
 
 
-class Journal(Records):
+class Journal(JournalQueries):
     """The journal of one run, open until the end of `with`."""
 
-    def __init__(self, connection: sqlite3.Connection, reader: Reader, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, reader: ReadConnection, path: Path) -> None:
         super().__init__(reader)
         self.path = path
         self._db = connection
@@ -116,7 +116,9 @@ class Journal(Records):
     def _opened(cls, path: Path) -> Self:
         """Connect, and say in the main file that newer parts may be beside it from now on."""
         with ExitStack() as stack:
-            journal = cls(stack.enter_context(closing(connect(path))), stack.enter_context(closing(Reader(path))), path)
+            journal = cls(
+                stack.enter_context(closing(connect(path))), stack.enter_context(closing(ReadConnection(path))), path
+            )
             try:
                 journal.put_meta({OPEN: True})
                 journal._db.execute("PRAGMA wal_checkpoint(FULL)")
@@ -162,7 +164,7 @@ class Journal(Records):
 
     # -- writing while sending ----------------------------------------------------------------------------------
 
-    async def intend(self, intent: Intent) -> None:
+    async def write_intent(self, intent: Intent) -> None:
         """Write `intent` and come back when it is on disk; raises JournalError when it cannot be."""
         if self.error is None:
             self._waiting.intents.append(intent)
@@ -171,21 +173,21 @@ class Journal(Records):
         if self.error is not None:
             raise self.error
 
-    def take_back(self, intent: Intent) -> None:
+    def revert_attempt(self, intent: Intent) -> None:
         """Write with the next commit that no attempt was made after those that `intent` counts."""
         self._waiting.intents.append(intent)
         self._wake.set()
 
-    def settle(self, number: int, fates: Sequence[Fate]) -> None:
+    def record(self, number: int, row_results: Sequence[RowResult]) -> None:
         """Write the fates of change `number` with the next commit; they count from then on."""
-        self._waiting.fates += [(number, fate) for fate in fates]
+        self._waiting.row_results += [(number, row_result) for row_result in row_results]
         self._wake.set()
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a tally (requests, attempts, throttled) with the next commit."""
         self._waiting.tally[name] += by
 
-    async def keep_writing(self, on_error: Callable[[JournalError], None], *, in_thread: bool = False) -> None:
+    async def run_writer(self, on_error: Callable[[JournalError], None], *, in_thread: bool = False) -> None:
         """Commit whatever waits, all of it together, until cancelled or until the disk refuses.
 
         `in_thread`: wait for the disk in a thread, so that the next group gathers meanwhile. (Not on trio's virtual
@@ -225,32 +227,40 @@ class Journal(Records):
             raise
         else:
             if self.error is None:
-                self.counts.update(fate.outcome for _, fate in batch.fates)
+                self.counts.update(row_result.outcome for _, row_result in batch.row_results)
         finally:
             written.set()
 
     def _commit(self, batch: "_Batch") -> None:
         with self._transaction():
             self._write_intents(batch.intents)
-            self._write_fates(batch.fates)
+            self._write_fates(batch.row_results)
             self._db.executemany(
                 "INSERT INTO tally VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET count = count + excluded.count",
                 list(batch.tally.items()),
             )
 
-    def record(self, fates: Iterable[Fate]) -> None:
+    def record_rows(self, row_results: Iterable[RowResult]) -> None:
         """Write fates at once, of rows that are no change's (invalid ones and the like)."""
-        self._waiting.fates += [(fate.row, fate) for fate in fates]
+        self._waiting.row_results += [(row_result.row, row_result) for row_result in row_results]
         self.flush()
 
-    def record_of_changes(self, fates: Iterable[tuple[int, Fate]]) -> None:
+    def record_of_changes(self, row_results: Iterable[tuple[int, RowResult]]) -> None:
         """Write fates of changes at once: (number of the change, fate)."""
-        self._waiting.fates += fates
+        self._waiting.row_results += row_results
         self.flush()
 
     def _write_intents(self, intents: Sequence[Intent]) -> None:
         rows = [
-            (i.number, i.id, i.key, i.attempts, *map(_text, (i.fields, i.before, i.body)), i.name, _text(i.wholes))
+            (
+                i.number,
+                i.id,
+                i.key,
+                i.attempts,
+                *map(_text, (i.fields, i.before, i.body)),
+                i.name,
+                _text(i.replaced_whole),
+            )
             for i in intents
         ]
         if self._goes_on:
@@ -270,10 +280,10 @@ class Journal(Records):
             [(row[0], row[6]) for row in rows if row[3] == 1],
         )
 
-    def _write_fates(self, fates: Sequence[tuple[int, Fate]]) -> None:
+    def _write_fates(self, row_results: Sequence[tuple[int, RowResult]]) -> None:
         rows = [
             (f.row, number, f.id, f.outcome.value, f.status, f.attempts, _problems_text(f.problems))
-            for number, f in fates
+            for number, f in row_results
         ]
         self._db.executemany("INSERT OR REPLACE INTO fate VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import polars as pl
 
-from batch.model import OURS, Fate, Staged
+from batch.model import RESERVED_PREFIX, RowResult, Staged
 
 OUR_COLUMNS = ("batch_row", "batch_outcome", "batch_field", "batch_message")
 
@@ -17,7 +17,7 @@ class FailuresWriter(Protocol):
     after `finish`, or removes it.
     """
 
-    def add(self, frame: pl.DataFrame, fates: Sequence[Fate]) -> None:
+    def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
         """Take some rows of `input.parquet` (all its columns), in order, and the fate of each."""
 
     def finish(self) -> None:
@@ -26,33 +26,33 @@ class FailuresWriter(Protocol):
 
 def original_indexes(staged: Staged) -> list[int]:
     """The columns of the input that are not ours, in order."""
-    return [index for index, header in enumerate(staged.headers) if not is_ours(header)]
+    return [index for index, header in enumerate(staged.headers) if not is_reserved(header)]
 
 
-def is_ours(header: str) -> bool:
+def is_reserved(header: str) -> bool:
     """Tell whether a header is one that a failures file added."""
-    return header.strip().casefold().startswith(OURS)
+    return header.strip().casefold().startswith(RESERVED_PREFIX)
 
 
-def field_text(fate: Fate) -> str:
+def field_text(row_result: RowResult) -> str:
     """The fields of a fate's problems, for the columns `field` and `batch_field`."""
-    match fate.problems:
+    match row_result.problems:
         case ():
             return ""
         case (only,):
             return only.field or only.header
-    fields = [problem.field or problem.header for problem in fate.problems]
+    fields = [problem.field or problem.header for problem in row_result.problems]
     return "; ".join(dict.fromkeys(filter(None, fields)))
 
 
-def message_text(fate: Fate) -> str:
+def message_text(row_result: RowResult) -> str:
     """The messages of a fate's problems, for the columns `message` and `batch_message`."""
-    match fate.problems:
+    match row_result.problems:
         case ():
             return ""
         case (only,):
             return only.message
-    return "; ".join(dict.fromkeys(problem.message for problem in fate.problems))
+    return "; ".join(dict.fromkeys(problem.message for problem in row_result.problems))
 
 
 def on_one_line(text: pl.Expr) -> pl.Expr:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
-from batch.csv_injection import guarded
-from batch.model import DAMAGE, CsvDialect, Fate, Outcome, Staged, cell_column
+from batch.csv_injection import escape_formula
+from batch.model import READ_ERRORS, CsvDialect, Outcome, RowResult, Staged, cell_column
 from batch.outputs.failures import OUR_COLUMNS, field_text, message_text, on_one_line, original_indexes
 
 
@@ -36,18 +36,18 @@ class CsvFailures:
         if self._dialect.has_sep_line:
             self._write(f"sep={self._dialect.delimiter}{self._dialect.line_end}")
         header = pl.DataFrame([[*headers, *OUR_COLUMNS]], orient="row")
-        self._write_frame(header.with_columns(guarded(pl.all())))
+        self._write_frame(header.with_columns(escape_formula(pl.all())))
 
-    def add(self, frame: pl.DataFrame, fates: Sequence[Fate]) -> None:
+    def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
         """Append rows, in runs of those that are whole and those that are not."""
-        ours = _our_cells(fates)
-        cells = [guarded(pl.col(cell_column(index))) for index in self._indexes]
+        ours = _our_cells(row_results)
+        cells = [escape_formula(pl.col(cell_column(index))) for index in self._indexes]
         lines = pl.concat([frame.select(cells), ours], how="horizontal")
-        damaged = [at for at, text in enumerate(frame[DAMAGE].to_list()) if text and _raw(text) is not None]
+        damaged = [at for at, text in enumerate(frame[READ_ERRORS].to_list()) if text and _raw(text) is not None]
         start = 0
         for at in damaged:
             self._write_frame(lines[start:at])
-            self._write_damaged(_raw(frame[DAMAGE][at]) or "", ours.row(at))
+            self._write_damaged(_raw(frame[READ_ERRORS][at]) or "", ours.row(at))
             start = at + 1
         self._write_frame(lines[start:])
 
@@ -66,7 +66,7 @@ class CsvFailures:
         """Write a row that is no row: its cells if they can be told apart, else all of it in one, never well-formed."""
         cells = self._old_cells(raw)
         if not self._is_guarded:
-            safe = pl.DataFrame({"cell": cells}, schema={"cell": pl.String}).select(guarded(pl.col("cell")))
+            safe = pl.DataFrame({"cell": cells}, schema={"cell": pl.String}).select(escape_formula(pl.col("cell")))
             cells = safe.to_series().to_list()
         if len(cells) == len(self._indexes):
             cells.append("")
@@ -97,21 +97,21 @@ class CsvFailures:
         """Nothing is left to write."""
 
 
-def _our_cells(fates: Sequence[Fate]) -> pl.DataFrame:
+def _our_cells(row_results: Sequence[RowResult]) -> pl.DataFrame:
     columns = (
-        [str(fate.row) for fate in fates],
-        [fate.outcome.value for fate in fates],
-        [field_text(fate) for fate in fates],
-        [message_text(fate) for fate in fates],
+        [str(row_result.row) for row_result in row_results],
+        [row_result.outcome.value for row_result in row_results],
+        [field_text(row_result) for row_result in row_results],
+        [message_text(row_result) for row_result in row_results],
     )
     return pl.DataFrame(dict(zip(OUR_COLUMNS, columns, strict=True))).select(
-        guarded(on_one_line(pl.all().replace("", None)))
+        escape_formula(on_one_line(pl.all().replace("", None)))
     )
 
 
-def _raw(damage: str) -> str | None:
+def _raw(read_errors: str) -> str | None:
     """The text of the whole row, if its damage is not that of single cells."""
-    return next((seen for index, seen, _ in json.loads(damage) if index is None), None)
+    return next((seen for index, seen, _ in json.loads(read_errors) if index is None), None)
 
 
 def _without_ours(cells: list[str]) -> list[str]:

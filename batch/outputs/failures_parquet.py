@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 from polars.datatypes import DataType, DataTypeClass
 
-from batch.model import Fate, Staged, cell_column, original_column
+from batch.model import RowResult, Staged, cell_column, original_column
 from batch.outputs.failures import OUR_COLUMNS, field_text, message_text, original_indexes
 
 PART_ROWS = 100_000
@@ -50,14 +50,14 @@ class ParquetFailures:
         self._indexes = original_indexes(staged)
         self._parts = ParquetParts(path)
 
-    def add(self, frame: pl.DataFrame, fates: Sequence[Fate]) -> None:
+    def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
         """Take some rows and their fates."""
         ours = pl.DataFrame(
             [
-                pl.Series(OUR_COLUMNS[0], [fate.row for fate in fates], dtype=pl.UInt32),
-                pl.Series(OUR_COLUMNS[1], [fate.outcome.value for fate in fates], dtype=pl.String),
-                pl.Series(OUR_COLUMNS[2], [field_text(fate) for fate in fates], dtype=pl.String),
-                pl.Series(OUR_COLUMNS[3], [message_text(fate) for fate in fates], dtype=pl.String),
+                pl.Series(OUR_COLUMNS[0], [row_result.row for row_result in row_results], dtype=pl.UInt32),
+                pl.Series(OUR_COLUMNS[1], [row_result.outcome.value for row_result in row_results], dtype=pl.String),
+                pl.Series(OUR_COLUMNS[2], [field_text(row_result) for row_result in row_results], dtype=pl.String),
+                pl.Series(OUR_COLUMNS[3], [message_text(row_result) for row_result in row_results], dtype=pl.String),
             ]
         )
         self._parts.add(pl.concat([frame.select(self._originals(frame)), ours], how="horizontal"))

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import xlsxwriter
 
-from batch.csv_injection import guarded
+from batch.csv_injection import escape_formula
 from batch.files import NewFile
 from batch.model import shorten
 from batch.outputs.failures_xlsx.cells import ExactSheet
@@ -72,7 +72,7 @@ def _write_csv(path: Path, lines: Iterable[Line]) -> None:
         file.write((",".join(COLUMNS) + "\n").encode())
         while some := [astuple(line)[:-1] for line in islice(waiting, LINES_AT_ONCE)]:
             frame = pl.DataFrame(some, schema=schema, orient="row")
-            frame.with_columns(guarded(pl.col(texts).replace("", None))).write_csv(file, include_header=False)
+            frame.with_columns(escape_formula(pl.col(texts).replace("", None))).write_csv(file, include_header=False)
 
 
 def _write_book(path: Path, lines: Iterable[Line]) -> None:

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import polars as pl
 
-from batch.csv_injection import guarded
+from batch.csv_injection import escape_formula
 from batch.files import NewFile, free_path, remove
-from batch.model import ROW, Fate, Outcome, Staged, cell_column
+from batch.model import ROW, Outcome, RowResult, Staged, cell_column
 from batch.outputs.failures import FailuresWriter, field_text, message_text, on_one_line
 from batch.outputs.failures_parquet import ParquetParts
 
@@ -27,20 +27,20 @@ SCHEMA = {
 class LinesWriter(Protocol):
     """Takes the rows' ids as they stand in the input, and their fates, in order."""
 
-    def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None: ...
+    def add(self, ids: Sequence[str], row_results: Sequence[RowResult]) -> None: ...
 
     def finish(self) -> None: ...
 
 
-def _lines(ids: Sequence[str], fates: Sequence[Fate]) -> pl.DataFrame:
+def _lines(ids: Sequence[str], row_results: Sequence[RowResult]) -> pl.DataFrame:
     columns: dict[str, Iterator[object] | list[object]] = {
-        "row": [fate.row for fate in fates],
+        "row": [row_result.row for row_result in row_results],
         "id": list(ids),
-        "outcome": [fate.outcome.value for fate in fates],
-        "status": [fate.status for fate in fates],
-        "attempts": [fate.attempts for fate in fates],
-        "field": [field_text(fate) for fate in fates],
-        "message": [message_text(fate) for fate in fates],
+        "outcome": [row_result.outcome.value for row_result in row_results],
+        "status": [row_result.status for row_result in row_results],
+        "attempts": [row_result.attempts for row_result in row_results],
+        "field": [field_text(row_result) for row_result in row_results],
+        "message": [message_text(row_result) for row_result in row_results],
     }
     return pl.DataFrame(columns, schema=SCHEMA)
 
@@ -52,9 +52,9 @@ class CsvLines:
         self._path = path
         path.write_text(",".join(SCHEMA) + "\n", encoding="utf-8")
 
-    def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None:
-        lines = _lines(ids, fates).with_columns(
-            guarded(on_one_line(pl.col("id", "field", "message").replace("", None)))
+    def add(self, ids: Sequence[str], row_results: Sequence[RowResult]) -> None:
+        lines = _lines(ids, row_results).with_columns(
+            escape_formula(on_one_line(pl.col("id", "field", "message").replace("", None)))
         )
         with self._path.open("ab") as file:
             lines.write_csv(file, include_header=False)
@@ -69,14 +69,14 @@ class ParquetLines:
     def __init__(self, path: Path) -> None:
         self._parts = ParquetParts(path)
 
-    def add(self, ids: Sequence[str], fates: Sequence[Fate]) -> None:
-        self._parts.add(_lines(ids, fates))
+    def add(self, ids: Sequence[str], row_results: Sequence[RowResult]) -> None:
+        self._parts.add(_lines(ids, row_results))
 
     def finish(self) -> None:
         self._parts.finish()
 
 
-FATES = Callable[[int, int], Mapping[int, Fate]]
+FATES = Callable[[int, int], Mapping[int, RowResult]]
 """The fates of the rows from the first number to the last that have one; a row without one is unsent."""
 
 ENDINGS = {"csv": ".csv", "xlsx": ".xlsx", "parquet": ".parquet"}
@@ -107,7 +107,7 @@ class Written:
 
 
 def write(
-    folder: Path, staged: Staged, frames: Iterable[pl.DataFrame], fates: FATES, wanted: Wanted | None = None
+    folder: Path, staged: Staged, frames: Iterable[pl.DataFrame], row_results: FATES, wanted: Wanted | None = None
 ) -> Written:
     """Write the files that are wanted into `folder`, and count the outcomes of all rows.
 
@@ -115,13 +115,13 @@ def write(
     when there are none any more. Raises `OSError` when the folder cannot be written to.
     """
     wanted = wanted or Wanted()
-    with _Book(folder, staged, wanted) as book:
+    with ResultsWriter(folder, staged, wanted) as book:
         for frame in frames:
-            book.add(frame, fates)
+            book.add(frame, row_results)
         return book.finish()
 
 
-class _Book:
+class ResultsWriter:
     """The files being written; leaves nothing behind when an exception passes."""
 
     def __init__(self, folder: Path, staged: Staged, wanted: Wanted) -> None:
@@ -133,7 +133,7 @@ class _Book:
         self._failures: tuple[NewFile, FailuresWriter] | None = None
         self._notes: list[str] = []
 
-    def __enter__(self) -> "_Book":
+    def __enter__(self) -> "ResultsWriter":
         if self._wanted.with_results:
             is_parquet = self._staged.format == "parquet"
             file = NewFile(self._path("results", ".parquet" if is_parquet else ".csv"))
@@ -145,16 +145,16 @@ class _Book:
             if opened is not None:
                 opened[0].discard()
 
-    def add(self, frame: pl.DataFrame, fates: FATES) -> None:
+    def add(self, frame: pl.DataFrame, row_results: FATES) -> None:
         """Take the next rows, and look up their fates by number."""
         if not frame.height:
             return
         rows = frame[ROW].to_list()
         ids = self._ids(frame)
-        known = fates(rows[0], rows[-1])
-        found = [known.get(row) or Fate(row, id, Outcome.UNSENT) for row, id in zip(rows, ids, strict=True)]
-        for fate in found:
-            self._outcomes[fate.outcome] += 1
+        known = row_results(rows[0], rows[-1])
+        found = [known.get(row) or RowResult(row, id, Outcome.UNSENT) for row, id in zip(rows, ids, strict=True)]
+        for row_result in found:
+            self._outcomes[row_result.outcome] += 1
         if self._results is not None:
             self._results[1].add(ids, found)
         self._add_failures(frame, found)
@@ -164,10 +164,10 @@ class _Book:
             return [""] * frame.height
         return frame[cell_column(self._wanted.id_column)].fill_null("").to_list()
 
-    def _add_failures(self, frame: pl.DataFrame, found: Sequence[Fate]) -> None:
+    def _add_failures(self, frame: pl.DataFrame, found: Sequence[RowResult]) -> None:
         if not self._wanted.with_failures:
             return
-        chosen = [at for at, fate in enumerate(found) if fate.outcome in self._wanted.only]
+        chosen = [at for at, row_result in enumerate(found) if row_result.outcome in self._wanted.only]
         if not chosen:
             return
         if self._failures is None:

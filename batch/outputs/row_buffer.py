@@ -11,7 +11,7 @@ import polars as pl
 PART_ROWS = 5_000
 
 
-class Spool:
+class RowBuffer:
     """Takes rows as mappings from column to text, and gives them back as frames of chosen columns."""
 
     def __init__(self, folder: Path) -> None:

@@ -10,10 +10,10 @@ several programs on one key and notice a raised limit sooner, shallower and slow
 
 import math
 
-from batch.ratelimit.buckets import Pace
+from batch.ratelimit.buckets import FixedRate
 from batch.ratelimit.learned import Learned
-from batch.ratelimit.moments import Moments
-from batch.ratelimit.quota import Blockade
+from batch.ratelimit.moments import EventLog
+from batch.ratelimit.quota import QuotaExhausted
 
 FIRST_RATE = 10.0
 """Attempts per second when nothing is known; doubled every second that the pace is what holds the sender back."""
@@ -48,14 +48,14 @@ class Trial:
         return 1 - self._refused / self._replies
 
 
-class Controller:
+class AdaptiveRate:
     """Find the rate that the API bears. `first_rate` is infinite where documented limits go before."""
 
     def __init__(self, first_rate: float, learned: Learned) -> None:
         self.ceiling = learned.per_second
-        self.blockade = Blockade(learned.window)
-        self._pace = Pace(first_rate)
-        self._accepted = Moments()
+        self.exhausted = QuotaExhausted(learned.window)
+        self._fixed_rate = FixedRate(first_rate)
+        self._accepted = EventLog()
         self._begun = math.inf
         # What was learned is trusted, unless documented limits say otherwise: then it is only where to begin.
         self._earlier = 0.0 if self.ceiling is None or math.isinf(first_rate) else 2 * LONGEST_CLIMB
@@ -73,26 +73,26 @@ class Controller:
     @property
     def rate(self) -> float:
         """Return the attempts per second that it permits now."""
-        return self._pace.per_second
+        return self._fixed_rate.per_second
 
     def earliest(self) -> float:
         """Return the time from which the next attempt may start; it may be long ago."""
-        return self._pace.earliest() if self.blockade.since is None else self.blockade.earliest()
+        return self._fixed_rate.earliest() if self.exhausted.since is None else self.exhausted.earliest()
 
     def take(self, now: float) -> None:
         """Count an attempt that starts now."""
         if math.isinf(self._begun):
             self._begun = now
-            self.blockade.watch_from(now, self._accepted)
-        if self.blockade.since is not None:
-            self.blockade.take(now)
+            self.exhausted.watch_from(now, self._accepted)
+        if self.exhausted.since is not None:
+            self.exhausted.take(now)
             return
         # It climbs only in time in which the pace is what holds the sender back: an untried rate proves nothing.
-        if self._pace.is_held(now) and self._trial is None:
+        if self._fixed_rate.is_held(now) and self._trial is None:
             self._held += min(max(now - self._last_start, 0.0), 1.0)
             self._climb()
         self._last_start = now
-        self._pace.take(now)
+        self._fixed_rate.take(now)
 
     def accepted(self, now: float, started: float) -> None:
         """Learn from a reply that shows that the attempt was let in."""
@@ -101,13 +101,13 @@ class Controller:
         self._accepted.add(now)
         if self._trial is not None:
             self._try(now, 0.0, is_refused=False)
-        if self.blockade.is_probe(started):
+        if self.exhausted.is_probe(started):
             self._resume(now, started)
 
     def refused(self, now: float, started: float, wait: float) -> None:
         """Learn from a refusal; `wait` is the time that the API asks for, or 0."""
-        if self.blockade.since is not None:
-            self.blockade.refused(now, started)
+        if self.exhausted.since is not None:
+            self.exhausted.refused(now, started)
             return
         self._refused_in_a_row += 1
         # One cut per flight: what left before the last cut says nothing about the rate after it.
@@ -116,16 +116,16 @@ class Controller:
                 self._try(now, wait, is_refused=True)
             else:
                 self._cut(now, wait)
-        if self.blockade.begins(wait, self._refused_in_a_row, self._round_trip * self.rate):
-            self.blockade.begin(now)
+        if self.exhausted.begins(wait, self._refused_in_a_row, self._round_trip * self.rate):
+            self.exhausted.begin(now)
 
     def unclear(self, now: float, started: float) -> None:
         """Note an attempt of which nothing was heard that speaks about rate."""
-        self.blockade.refused(now, started)
+        self.exhausted.refused(now, started)
 
     def learned(self) -> Learned:
         """Return what is worth keeping for the next run."""
-        return Learned(self.ceiling, self.blockade.window)
+        return Learned(self.ceiling, self.exhausted.window)
 
     def _cut(self, now: float, wait: float) -> None:
         span = self._span()
@@ -138,7 +138,7 @@ class Controller:
         else:
             self.ceiling = KEPT * rate
         self._restart(now, wait)
-        self._pace.delay(now + STEP_BACK * self._round_trip)
+        self._fixed_rate.delay(now + STEP_BACK * self._round_trip)
 
     def _try(self, now: float, wait: float, *, is_refused: bool) -> None:
         """After the first refusal of a search, stay at this rate for a few replies: their share tells the limit."""
@@ -174,13 +174,13 @@ class Controller:
     def _time_to_climb(self, wait: float) -> float:
         """Return the seconds in which the rate is back at the ceiling: the costlier a refusal, the longer."""
         by_rate = 65 / math.pow(self.ceiling or SLOWEST, 0.6)
-        return min(LONGEST_CLIMB, max(SHORTEST_CLIMB, by_rate, 1.5 * (self.blockade.window or 0.0), 30 * wait))
+        return min(LONGEST_CLIMB, max(SHORTEST_CLIMB, by_rate, 1.5 * (self.exhausted.window or 0.0), 30 * wait))
 
     def _climb(self) -> None:
         """Set the rate: a cubic that is flat at the ceiling (as CUBIC, RFC 9438), then doubling if nothing stops it."""
         if self.ceiling is None:
             if self._held >= 1.0:
-                self._pace.per_second *= 2
+                self._fixed_rate.per_second *= 2
                 self._held = 0.0
             return
         x = self._held / self._climb_time
@@ -188,16 +188,16 @@ class Controller:
             factor = 1 + (DIP if x < 1 else RISE) * (x - 1) ** 3
         else:
             factor = (1 + 8 * RISE) * math.exp2(min(2 * (x - 3), 60.0))
-        self._pace.per_second = self.ceiling * factor
+        self._fixed_rate.per_second = self.ceiling * factor
 
     def _resume(self, now: float, started: float) -> None:
         # A newcomer's burst may have used this window up; giving way by more than half would leave it the API for good.
-        least = 0.0 if self.blockade.window is None else (self.ceiling or 0.0) / 2
-        per_second = self.blockade.end(started, self._accepted)
+        least = 0.0 if self.exhausted.window is None else (self.ceiling or 0.0) / 2
+        per_second = self.exhausted.end(started, self._accepted)
         if per_second is not None:
             self.ceiling = max(per_second, least)
         elif self.ceiling is None:
             self.ceiling = self.rate / 2
         self._refused_in_a_row = 0
-        self._pace.reset(now)
+        self._fixed_rate.reset(now)
         self._restart(now, 0.0)

@@ -1,8 +1,8 @@
 """Known limits as values, and the arithmetic that keeps starts within them.
 
-`TokenBucket` promises: never more than `burst + per_second * t` starts within any `t` seconds. `Pace` promises the same
-with a burst of a few milliseconds. Both are GCRA (the virtual-scheduling form of the leaky bucket, ITU-T I.371): one
-float of state, nothing to refill.
+`TokenBucket` promises: never more than `burst + per_second * t` starts within any `t` seconds. `FixedRate` promises
+the same with a burst of a few milliseconds. Both are GCRA (the virtual-scheduling form of the leaky bucket, ITU-T
+I.371): one float of state, nothing to refill.
 """
 
 import math
@@ -73,7 +73,7 @@ class TokenBucket:
         self._full_at = max(self._full_at, now + self._depth + self._interval)
 
 
-class Pace:
+class FixedRate:
     """Starts evenly spaced at `per_second`, which may change at any time."""
 
     __slots__ = ("_next", "per_second")

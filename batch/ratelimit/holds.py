@@ -3,13 +3,13 @@
 import math
 
 from batch.ratelimit.headers import RateHint
-from batch.ratelimit.moments import Moments
+from batch.ratelimit.moments import EventLog
 
 SHORT = 2.0
 """Shorter resets are left to the buckets and the controller: headers count in whole seconds, which costs more."""
 
 
-class Hold:
+class HeaderBudget:
     """The budget of one route. Without a word from the API there is no limit."""
 
     __slots__ = ("_left", "_shortest", "_starts", "_until")
@@ -18,7 +18,7 @@ class Hold:
         self._shortest = max(SHORT, shortest)
         self._left = math.inf
         self._until = -math.inf
-        self._starts = Moments()
+        self._starts = EventLog()
 
     def earliest(self, now: float) -> float:
         """Return the time from which a start is within the budget."""
@@ -29,7 +29,7 @@ class Hold:
         self._left -= 1
         self._starts.add(now)
 
-    def heed(self, now: float, started: float, hint: RateHint) -> None:
+    def update(self, now: float, started: float, hint: RateHint) -> None:
         """Take the word of the reply to the attempt that started then; later ones may be under way already."""
         if hint.remaining is None or hint.reset is None or hint.reset <= self._shortest:
             return

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from batch.ratelimit.policy import Pacer
+from batch.ratelimit.policy import RatePolicy
 
 
 class _Waiter:
@@ -82,13 +82,15 @@ class _Line:
         return None
 
 
-class Gate:
+class RateLimiter:
     """Let attempts through at the pacer's pace, at most `max_at_once` at a time."""
 
-    def __init__(self, pacer: Pacer, max_at_once: int, *, clock: Callable[[], float] = anyio.current_time) -> None:
+    def __init__(
+        self, policy: RatePolicy, max_at_once: int, *, clock: Callable[[], float] = anyio.current_time
+    ) -> None:
         if max_at_once < 1:
             raise ValueError(f"max_at_once must be at least 1, not {max_at_once}")
-        self.pacer = pacer
+        self.policy = policy
         self.max_at_once = max_at_once
         self._clock = clock
         self._free = max_at_once
@@ -101,34 +103,34 @@ class Gate:
         return self.max_at_once - self._free
 
     def attempt(self, route: str, is_retry: bool = False) -> "_Passage":
-        """Enter with `async with gate.attempt(route) as started:`; `started` is the time of entry.
+        """Enter with `async with limiter.attempt(route) as started:`; `started` is the time of entry.
 
-        Call `answered` *inside* the block, so that a 429 is known before the slot goes to the next one.
+        ApiRequest `answered` *inside* the block, so that a 429 is known before the slot goes to the next one.
         """
         return _Passage(self, route, is_retry)
 
     def answered(self, route: str, started: float, status: int | None, headers: Mapping[str, str]) -> None:
         """Tell the pacer what came of an attempt; None = no answer."""
-        self.pacer.answered(self._clock(), route=route, started=started, status=status, headers=headers)
+        self.policy.answered(self._clock(), route=route, started=started, status=status, headers=headers)
 
     def withdrawn(self, started: float) -> None:
         """Tell the pacer that the attempt that entered then leaves without having been made."""
-        self.pacer.withdrawn(started)
+        self.policy.withdrawn(started)
 
     def longest_wait(self, route: str) -> float:
         """Return how many seconds from now the pacer permits the next start on this route (the queue not counted)."""
         now = self._clock()
-        return self.pacer.earliest(now, route) - now
+        return self.policy.earliest(now, route) - now
 
     def is_open(self, route: str) -> bool:
         """Return whether an attempt on this route could enter now, without waiting."""
         now = self._clock()
-        return bool(self._free) and not self._lines and self.pacer.earliest(now, route) <= now
+        return bool(self._free) and not self._lines and self.policy.earliest(now, route) <= now
 
     async def _enter(self, route: str, is_retry: bool) -> float:
         await checkpoint_if_cancelled()
         now = self._clock()
-        if self._free and not self._lines and self.pacer.earliest(now, route) <= now:
+        if self._free and not self._lines and self.policy.earliest(now, route) <= now:
             return self._take(now, route)
         return await self._wait(now, route, is_retry)
 
@@ -139,7 +141,7 @@ class Gate:
 
     def _take(self, now: float, route: str) -> float:
         self._free -= 1
-        self.pacer.take(now, route)
+        self.policy.take(now, route)
         return now
 
     async def _wait(self, now: float, route: str, is_retry: bool) -> float:
@@ -163,7 +165,7 @@ class Gate:
             waiter = self._lines[route].head()
             if waiter is None:
                 del self._lines[route]
-            elif (at := self.pacer.earliest(now, route)) > now:
+            elif (at := self.policy.earliest(now, route)) > now:
                 if waiter is awake:
                     waiter.alarm = at
                 elif at != waiter.alarm:
@@ -180,8 +182,8 @@ class _Passage:
 
     __slots__ = ("_gate", "_is_retry", "_route")
 
-    def __init__(self, gate: Gate, route: str, is_retry: bool) -> None:
-        self._gate = gate
+    def __init__(self, limiter: RateLimiter, route: str, is_retry: bool) -> None:
+        self._gate = limiter
         self._route = route
         self._is_retry = is_retry
 

@@ -6,7 +6,7 @@ from typing import Final
 KEPT: Final = 40_000
 
 
-class Moments:
+class EventLog:
     """The last moments of something that happens often; `total` counts all of them."""
 
     __slots__ = ("_forgotten", "_times")

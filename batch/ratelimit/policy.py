@@ -10,10 +10,10 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
-from batch.ratelimit.adaptive import FIRST_RATE, Controller
-from batch.ratelimit.buckets import Bucket, Limits, Pace, TokenBucket, check_rate
+from batch.ratelimit.adaptive import FIRST_RATE, AdaptiveRate
+from batch.ratelimit.buckets import Bucket, FixedRate, Limits, TokenBucket, check_rate
 from batch.ratelimit.headers import RateHint, read_rate_headers
-from batch.ratelimit.holds import Hold
+from batch.ratelimit.holds import HeaderBudget
 from batch.ratelimit.learned import Learned
 
 PAUSE_JITTER = 0.02
@@ -29,14 +29,14 @@ class _Route:
 
     __slots__ = ("bucket", "buckets", "hold")
 
-    def __init__(self, limits: Limits, total: TokenBucket | None, pace: Pace | None) -> None:
+    def __init__(self, limits: Limits, total: TokenBucket | None, pace: FixedRate | None) -> None:
         self.bucket = None if limits.per_route is None else TokenBucket(limits.per_route)
         self.buckets = tuple(bucket for bucket in (total, self.bucket, pace) if bucket is not None)
         # A documented bucket is better known than headers that tell when it is full again.
-        self.hold = Hold(max(_time_to_fill(limits.total), _time_to_fill(limits.per_route)))
+        self.hold = HeaderBudget(max(_time_to_fill(limits.total), _time_to_fill(limits.per_route)))
 
 
-class Pacer:
+class RatePolicy:
     """Say when an attempt may start, and learn from the replies. `max_per_second` replaces the documented limits."""
 
     def __init__(
@@ -53,8 +53,8 @@ class Pacer:
             limits = None
         self._limits = limits or Limits()
         is_known = max_per_second is not None or self._limits != Limits()
-        self._controller = Controller(math.inf if is_known else FIRST_RATE, learned or Learned())
-        self._pace = None if max_per_second is None else Pace(max_per_second)
+        self._adaptive = AdaptiveRate(math.inf if is_known else FIRST_RATE, learned or Learned())
+        self._fixed_rate = None if max_per_second is None else FixedRate(max_per_second)
         self._total = None if self._limits.total is None else TokenBucket(self._limits.total)
         self._routes: dict[str, _Route] = {}
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
@@ -66,13 +66,13 @@ class Pacer:
     def rate(self) -> float:
         """Return the attempts per second that are permitted in the long run; infinite when nothing limits them."""
         total = math.inf if self._limits.total is None else self._limits.total.per_second
-        pace = math.inf if self._pace is None else self._pace.per_second
-        return min(total, pace, self._controller.rate)
+        pace = math.inf if self._fixed_rate is None else self._fixed_rate.per_second
+        return min(total, pace, self._adaptive.rate)
 
     @property
     def blocked_since(self) -> float | None:
         """Return since when only single probes go out because the API refuses everything, or None."""
-        return self._controller.blockade.since
+        return self._adaptive.exhausted.since
 
     def is_blocked(self, now: float) -> bool:
         """Return whether the API keeps everybody away for so long that a person wants to know."""
@@ -81,7 +81,7 @@ class Pacer:
     def earliest(self, now: float, route: str) -> float:
         """Return the earliest time, not before now, at which an attempt on this route may start."""
         own = self._route(route)
-        at = max(now, self.paused_until, self._controller.earliest(), own.hold.earliest(now))
+        at = max(now, self.paused_until, self._adaptive.earliest(), own.hold.earliest(now))
         for bucket in own.buckets:
             at = max(at, bucket.earliest())
         return at
@@ -90,7 +90,7 @@ class Pacer:
         """Count an attempt that starts now."""
         own = self._route(route)
         own.hold.take(now)
-        self._controller.take(now)
+        self._adaptive.take(now)
         for bucket in own.buckets:
             bucket.take(now)
 
@@ -100,18 +100,18 @@ class Pacer:
         """Learn from the reply to the attempt that started then; None = no answer."""
         hint = read_rate_headers(headers, self._wall_clock())
         own = self._route(route)
-        own.hold.heed(now, started, hint)
+        own.hold.update(now, started, hint)
         if status == 429 or (status == 503 and hint.retry_after is not None):
             self.throttled += status == 429
             self._refused(now, own, started, hint)
         elif status in SAYS_NOTHING:
-            self._controller.unclear(now, started)
+            self._adaptive.unclear(now, started)
         else:
-            self._controller.accepted(now, started)
+            self._adaptive.accepted(now, started)
 
     def withdrawn(self, started: float) -> None:
         """Forget that the attempt that entered then was the probe: another one may be, at once."""
-        self._controller.blockade.withdrawn(started)
+        self._adaptive.exhausted.withdrawn(started)
 
     def pause(self, until: float) -> None:
         """Let nobody start before then."""
@@ -119,12 +119,12 @@ class Pacer:
 
     def learned(self) -> Learned:
         """Return what is worth keeping for the next run."""
-        return self._controller.learned()
+        return self._adaptive.learned()
 
     def _route(self, route: str) -> _Route:
         found = self._routes.get(route)
         if found is None:
-            found = self._routes[route] = _Route(self._limits, self._total, self._pace)
+            found = self._routes[route] = _Route(self._limits, self._total, self._fixed_rate)
         return found
 
     def _refused(self, now: float, own: _Route, started: float, hint: RateHint) -> None:
@@ -133,7 +133,7 @@ class Pacer:
         for bucket in (self._total, own.bucket):
             if bucket is not None:
                 bucket.drain(now)
-        self._controller.refused(now, started, wait)
+        self._adaptive.refused(now, started, wait)
 
 
 def _time_to_fill(bucket: Bucket | None) -> float:

@@ -5,7 +5,7 @@ At the end it is known how long the API's window is and what it permits in one, 
 
 import math
 
-from batch.ratelimit.moments import Moments
+from batch.ratelimit.moments import EventLog
 
 LONG = 2.0
 """Windows and waits up to so many seconds need no blockade: pacing alone gets along with them."""
@@ -17,7 +17,7 @@ SHORTEST_BREAK = 0.2
 ENOUGH = 20
 
 
-class Blockade:
+class QuotaExhausted:
     """On while `since` is set; `window` is the length of the API's window, once known."""
 
     def __init__(self, window: float | None) -> None:
@@ -28,7 +28,7 @@ class Blockade:
         self._resumed = 0.0
         self._accepted_before = 0
 
-    def watch_from(self, now: float, accepted: Moments) -> None:
+    def watch_from(self, now: float, accepted: EventLog) -> None:
         """Count what is accepted from here on: the run begins, or a window."""
         self._resumed, self._accepted_before = now, accepted.total
 
@@ -64,7 +64,7 @@ class Blockade:
             self._probe = None
             self._next_probe = now + self._break(now)
 
-    def end(self, now: float, accepted: Moments) -> float | None:
+    def end(self, now: float, accepted: EventLog) -> float | None:
         """End it, since a probe was let in; return the rate to go on with, or None if nothing new was learned."""
         blocked_for = now - (now if self.since is None else self.since)
         self.since = self._probe = None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batch import __version__, sources
-from batch.endpoints.base import Definition, Endpoint
+from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import FolderError, UsageError
 from batch.files import make_private
 from batch.journal import Journal
@@ -36,7 +36,7 @@ from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.target import Target
 from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
-from batch.validation.file_changes import Survey, make_survey
+from batch.validation.file_changes import FileChanges, match_file
 
 Note = Callable[[str], None]
 
@@ -47,7 +47,7 @@ class Run:
 
     folder: Path
     journal: Journal
-    survey: Survey
+    survey: FileChanges
     meta: dict[str, Any] = field(repr=False)
     is_resumed: bool
     planned: PlanFile | None = None
@@ -67,11 +67,11 @@ class Run:
         self.meta |= values
         self.journal.put_meta(values)
 
-    def learn_definitions(self, definitions: list[Definition], settings: Settings) -> None:
+    def learn_definitions(self, definitions: list[CustomField], settings: Settings) -> None:
         """Type custom fields by the organisation's definitions, now and whenever this run is resumed."""
         self.keep(definitions=[[one.name, one.kind, one.id, list(one.options)] for one in definitions])
         endpoint = self.survey.endpoint.defined(definitions)
-        self.survey = make_survey(self.staged, endpoint, settings, is_completed=self.survey.is_completed)
+        self.survey = match_file(self.staged, endpoint, settings, reads_before_write=self.survey.reads_before_write)
 
 
 def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, note: Note) -> Run:
@@ -79,7 +79,7 @@ def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, note: 
     with scratch() as spool:
         source = sources.open_input(settings.input, spool)
         plan = _open_plan(settings, source.sha256, target, stack)
-        wanted = identity(settings, source.sha256, target.host, plan=plan.seal if plan else None)
+        wanted = identity(settings, source.sha256, target.host, plan=plan.checksum if plan else None)
         lock = input_lock(source.sha256, settings.endpoint, target.host)
         folder_to_be = settings.out or parent_of(settings.input)
         stack.enter_context(held(lock, "this input", folder_to_be))
@@ -122,9 +122,11 @@ def _resume(folder: Path, settings: Settings, endpoint: Endpoint, stack: ExitSta
     journal, meta, staged = open_run(folder)
     stack.enter_context(journal)
     definitions = [
-        Definition(name, kind, number, tuple(options)) for name, kind, number, options in meta["definitions"]
+        CustomField(name, kind, number, tuple(options)) for name, kind, number, options in meta["definitions"]
     ]
-    survey = make_survey(staged, endpoint.defined(definitions), settings, is_completed=is_completed(settings, endpoint))
+    survey = match_file(
+        staged, endpoint.defined(definitions), settings, reads_before_write=reads_before_write(settings, endpoint)
+    )
     return Run(folder, journal, survey, meta, is_resumed=True)
 
 
@@ -156,40 +158,40 @@ def _begin(source: Input, settings: Settings, target: Target, wanted: str, stack
     return Run(folder, journal, survey, meta, is_resumed=False)
 
 
-def is_completed(settings: Settings, endpoint: Endpoint) -> bool:
+def reads_before_write(settings: Settings, endpoint: Endpoint) -> bool:
     """Whether current records will be read before writing, so that nested values may be given in part."""
-    return settings.compare or endpoint.writes_whole or settings.key is not None
+    return settings.compare or endpoint.needs_full_body or settings.key is not None
 
 
-def read_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> Survey:
+def read_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> FileChanges:
     """Read the input into `folder` and match its headers."""
     options = ReadOptions(settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit)
     staged = sources.stage(source, folder, options)
-    return make_survey(staged, endpoint, settings, is_completed=is_completed(settings, endpoint))
+    return match_file(staged, endpoint, settings, reads_before_write=reads_before_write(settings, endpoint))
 
 
 @contextmanager
 def _new_folder(settings: Settings) -> Iterator[Path]:
     """Make the run folder, and remove it again when the run cannot begin."""
     if settings.out is not None:
-        is_ours = not settings.out.exists()
+        is_reserved = not settings.out.exists()
         make_private(settings.out)
         folder = settings.out
     else:
-        is_ours = True
+        is_reserved = True
         folder = new_folder(parent_of(settings.input))
     try:
         yield folder
     except BaseException:  # whatever it is, such as a full disk: nothing was begun
-        discard(folder, is_ours=is_ours)
+        discard(folder, is_reserved=is_reserved)
         raise
 
 
-def discard(folder: Path, *, is_ours: bool = True) -> None:
+def discard(folder: Path, *, is_reserved: bool = True) -> None:
     """Remove a folder in which nothing was begun; of a folder that was there before, only our files."""
     for name in (JOURNAL, JOURNAL + "-wal", JOURNAL + "-shm", INPUT, ".lock", ".holder"):
         (folder / name).unlink(missing_ok=True)
-    if is_ours:
+    if is_reserved:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.parent.suffix == ".batch":
             with suppress(OSError):  # other runs are in it

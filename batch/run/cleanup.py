@@ -77,6 +77,6 @@ def _remove_if_left(folder: Path) -> None:
 def _is_old_and_ours(folder: Path) -> bool:
     with suppress(OSError):
         found = folder.lstat()
-        is_ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-        return stat.S_ISDIR(found.st_mode) and is_ours and time.time() - found.st_mtime > GRACE
+        is_reserved = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+        return stat.S_ISDIR(found.st_mode) and is_reserved and time.time() - found.st_mtime > GRACE
     return False

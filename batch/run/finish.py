@@ -17,12 +17,12 @@ from batch.files import write_private
 from batch.journal import Journal
 from batch.model import Outcome, Staged
 from batch.run.folder import JOURNAL, SUMMARY
-from batch.run.recovery import settle_doubts
-from batch.summary import Reason, Summary, check_books, group_reasons
+from batch.run.recovery import resolve_in_doubt
+from batch.summary import Reason, Summary, check_totals, group_reasons
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
+class FinishedRun:
     """What is told at the end."""
 
     summary: Summary
@@ -46,14 +46,14 @@ class Closing:
 
 def close(
     folder: Path, journal: Journal, staged: Staged, *, stopped: str | None = None, forced: ExitCode | None = None
-) -> Closing:
+) -> FinishedRun:
     """Write the files of the run in `folder`, and reckon its summary; `forced` is an exit code that wins."""
     meta = journal.meta()
-    settle_doubts(journal, staged, meta["id_column"])
+    resolve_in_doubt(journal, staged, meta["id_column"])
     try:
         wanted = outputs.Wanted(id_column=meta["id_column"])
-        written = outputs.write(folder, staged, sources.iter_frames(staged), journal.fates, wanted)
-        check_books(staged.rows, written.outcomes, journal.outcomes())
+        written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
+        check_totals(staged.rows, written.outcomes, journal.outcomes())
         files = _paths(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())}
         code = forced if forced is not None else exit_code(written.outcomes)
         summary = _summary(meta, journal, staged, written.outcomes, files=files, stopped=stopped, code=code)
@@ -63,7 +63,7 @@ def close(
         raise cannot_write(folder, error) from error
     reasons, left_out = group_reasons(journal.iter_troubled())
     again, following = tuple(meta.get("again", ())), tuple(meta.get("next", ()))
-    return Closing(summary, tuple(reasons), left_out, folder, written.notes, again, following, meta.get("undoes"))
+    return FinishedRun(summary, tuple(reasons), left_out, folder, written.notes, again, following, meta.get("undoes"))
 
 
 def cannot_write(folder: Path, error: OSError) -> JournalError:
@@ -85,7 +85,7 @@ def _summary(
     outcomes: Mapping[Outcome, int],
     **known: Any,
 ) -> Summary:
-    tallies = journal.tallies()
+    counters = journal.counters()
     return Summary(
         run_id=meta["run_id"],
         endpoint=meta["endpoint"],
@@ -95,9 +95,9 @@ def _summary(
         seconds=meta["seconds"],
         rows=staged.rows,
         outcomes=outcomes,
-        requests=tallies.get("requests", 0),
-        attempts=tallies.get("attempts", 0),
-        throttled=tallies.get("throttled", 0),
+        requests=counters.get("requests", 0),
+        attempts=counters.get("attempts", 0),
+        throttled=counters.get("throttled", 0),
         stopped=known["stopped"],
         exit_code=int(known["code"]),
         files=known["files"],

@@ -70,7 +70,7 @@ def new_folder(parent: Path, *, prefix: str = "") -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExistingRun:
     """A run folder with a journal: whose run it is, and whether rows are left to retry."""
 
     folder: Path
@@ -81,7 +81,7 @@ class Found:
     """It was taken back, so that the same input is sent anew."""
 
 
-def look_into(folder: Path) -> Found | None:
+def look_into(folder: Path) -> ExistingRun | None:
     """Read whose run is in `folder`, None when there is no journal; raises FolderError when it cannot be read."""
     path = folder / JOURNAL
     if not path.is_file():
@@ -96,7 +96,7 @@ def look_into(folder: Path) -> Found | None:
     except (KeyError, TypeError, ValueError):
         raise _senseless(path) from None
     is_finished = final >= rows and meta.get("exit_code") is not None  # and its files were written
-    return Found(folder, meta["identity"], is_finished, meta.get("exit_code"), bool(meta.get("undone")))
+    return ExistingRun(folder, meta["identity"], is_finished, meta.get("exit_code"), bool(meta.get("undone")))
 
 
 def find_unfinished(parent: Path, wanted: str) -> Path | None:
@@ -110,7 +110,7 @@ def find_unfinished(parent: Path, wanted: str) -> Path | None:
     return None
 
 
-def look_into_out(folder: Path, wanted: str, argument: str) -> Found | None:
+def look_into_out(folder: Path, wanted: str, argument: str) -> ExistingRun | None:
     """Look at the folder that --out names: None when it is free; raises FolderError when it is somebody else's.
 
     `argument` is the input, as it was given: nothing is ever written beside it, where it could be written over.
@@ -161,17 +161,17 @@ def _head(path: Path) -> str:
     return ""
 
 
-OURS = frozenset(
+RESERVED_PREFIX = frozenset(
     {INPUT, SUMMARY, ".lock", ".lock.holder", PLAN, "plan.csv", "plan.xlsx"}
     | {f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet")}
 )
 """What a folder without a journal may hold and still be free: what a check, or a crash at the start, left."""
-_NAMES = "|".join(map(re.escape, sorted(OURS | {JOURNAL, "undo.json", "undo.csv"})))
+_NAMES = "|".join(map(re.escape, sorted(RESERVED_PREFIX | {JOURNAL, "undo.json", "undo.csv"})))
 PART = re.compile(rf"\.(?:{_NAMES})(?:\.\d+)?\.parts?(?:-wal|-shm)?")
 """The beginnings of our files, which a crash may leave."""
 FILE = re.compile(rf"{_NAMES}|{re.escape(JOURNAL)}-(?:wal|shm|journal)|(?:results|failures)-\d+\.\w+|{PART.pattern}")
 """Any file that may be in a run folder; the numbered ones were made while a spreadsheet program had the other open."""
-_OURS = re.compile(rf"{'|'.join(map(re.escape, sorted(OURS)))}|{PART.pattern}")
+_OURS = re.compile(rf"{'|'.join(map(re.escape, sorted(RESERVED_PREFIX)))}|{PART.pattern}")
 """These, and the beginnings of them and of a journal."""
 
 

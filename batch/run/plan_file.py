@@ -34,7 +34,7 @@ PLAN, UNDO = "plan", "undo"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FieldChange:
     """One field: the value that is expected (MISSING: nobody could see it) and the one that is wanted.
 
     `parts`: what to do part by part where the whole is not as expected. `reason`: why nothing can be done.
@@ -43,19 +43,19 @@ class Step:
     field: str
     expected: Any
     wanted: Any
-    parts: tuple["Step", ...] = ()
+    parts: tuple["FieldChange", ...] = ()
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedChange:
     """What is to be done to one record."""
 
     row: int
     """The first of its rows."""
     id: str
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[FieldChange, ...]
     of: int | None = None
     """The row of the run that is taken back."""
     note: str = ""
@@ -72,7 +72,7 @@ class PlanWriter:
         self._is_first = True
         self._write(f'{{"batch": {VERSION},\n"about": {_dumps(about)},\n"changes": [\n')
 
-    def add(self, planned: Planned) -> None:
+    def add(self, planned: PlannedChange) -> None:
         """Append one change."""
         line = {
             "row": planned.row,
@@ -86,11 +86,11 @@ class PlanWriter:
     def finish(self) -> str:
         """Seal the file, put it in its place, and give the seal."""
         self._write("\n],\n")
-        seal = f"sha256:{self._digest.hexdigest()}"
-        self._file.write(f'"seal": "{seal}"}}\n'.encode())
+        checksum = f"sha256:{self._digest.hexdigest()}"
+        self._file.write(f'"seal": "{checksum}"}}\n'.encode())
         self._file.close()
         self._new.keep()
-        return seal
+        return checksum
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -103,7 +103,7 @@ class PlanWriter:
         self._file.write(data)
 
 
-def _more(planned: Planned) -> dict[str, Any]:
+def _more(planned: PlannedChange) -> dict[str, Any]:
     known: dict[str, Any] = {} if planned.of is None else {"of": planned.of}
     return known | ({"note": planned.note} if planned.note else {})
 
@@ -112,16 +112,16 @@ def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _step_as_dict(step: Step) -> dict[str, Any]:
+def _step_as_dict(step: FieldChange) -> dict[str, Any]:
     known: dict[str, Any] = {} if step.expected is MISSING else {"from": step.expected}
     known |= {} if step.wanted is MISSING else {"to": step.wanted}
     known |= {"parts": {part.field: _step_as_dict(part) for part in step.parts}} if step.parts else {}
     return known | ({"reason": step.reason} if step.reason else {})
 
 
-def _step(field: str, known: Mapping[str, Any]) -> Step:
+def _step(field: str, known: Mapping[str, Any]) -> FieldChange:
     parts = tuple(_step(name, part) for name, part in known.get("parts", {}).items())
-    return Step(field, known.get("from", MISSING), known.get("to", MISSING), parts, known.get("reason", ""))
+    return FieldChange(field, known.get("from", MISSING), known.get("to", MISSING), parts, known.get("reason", ""))
 
 
 class PlanFile:
@@ -136,7 +136,7 @@ class PlanFile:
         except OSError:
             raise InputError(f"{path}: there is no plan to be read. Make one:  batch plan INPUT -e ENDPOINT") from None
         try:
-            self.about, self.seal = self._check()
+            self.about, self.checksum = self._check()
         except (OSError, ValueError, KeyError, TypeError):
             self._file.close()
             raise InputError(
@@ -169,22 +169,22 @@ class PlanFile:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def __iter__(self) -> Iterator[Planned]:
+    def __iter__(self) -> Iterator[PlannedChange]:
         for offset in self._offsets:
             yield self._read(offset)
 
-    def get(self, number: int) -> Planned | None:
+    def get(self, number: int) -> PlannedChange | None:
         """Find the change whose first row is `number`."""
         place = bisect_left(self._numbers, number)
         if place == len(self._numbers) or self._numbers[place] != number:
             return None
         return self._read(self._offsets[place])
 
-    def _read(self, offset: int) -> Planned:
+    def _read(self, offset: int) -> PlannedChange:
         self._file.seek(offset)
         line = json.loads(self._file.readline().rstrip(b",\n"))
         steps = tuple(_step(name, known) for name, known in line["fields"].items())
-        return Planned(line["row"], line["id"], line["name"], steps, line.get("of"), line.get("note", ""))
+        return PlannedChange(line["row"], line["id"], line["name"], steps, line.get("of"), line.get("note", ""))
 
     def close(self) -> None:
         """Close the file."""
@@ -228,27 +228,29 @@ def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class DriftCheck:
     """What is left to do, and the fields that are neither as expected nor as wanted."""
 
     fields: dict[str, Any]
     drifted: tuple[Problem, ...]
 
 
-def weigh_plan(endpoint: Endpoint, planned: Planned | None, fields: Mapping[str, Any], record: Record) -> Weighed:
+def check_plan_drift(
+    endpoint: Endpoint, planned: PlannedChange | None, fields: Mapping[str, Any], record: Record
+) -> DriftCheck:
     """Hold a plan against a record; fields that the plan leaves alone must be what the sheet says."""
     steps = {step.field: step for step in planned.steps} if planned else {}
     for name, value in fields.items():
-        steps.setdefault(name, Step(name, value, value))
-    return _weigh(endpoint, tuple(steps.values()), record, _drift_from_plan)
+        steps.setdefault(name, FieldChange(name, value, value))
+    return _check_drift(endpoint, tuple(steps.values()), record, _drift_from_plan)
 
 
-def weigh_undo(endpoint: Endpoint, planned: Planned, record: Record) -> Weighed:
+def check_undo_drift(endpoint: Endpoint, planned: PlannedChange, record: Record) -> DriftCheck:
     """Hold what a run wrote against a record."""
-    return _weigh(endpoint, planned.steps, record, _kept)
+    return _check_drift(endpoint, planned.steps, record, _kept)
 
 
-def _weigh(endpoint: Endpoint, steps: Sequence[Step], record: Record, say: Any) -> Weighed:
+def _check_drift(endpoint: Endpoint, steps: Sequence[FieldChange], record: Record, say: Any) -> DriftCheck:
     fields: dict[str, Any] = {}
     drifted: list[Problem] = []
     for step in steps:
@@ -260,21 +262,21 @@ def _weigh(endpoint: Endpoint, steps: Sequence[Step], record: Record, say: Any) 
         elif _is_same(endpoint, step, step.expected, now) or (now is MISSING and step.expected is MISSING):
             fields[step.field] = step.wanted
         elif step.parts:
-            inner = _weigh(endpoint, step.parts, record, say)
+            inner = _check_drift(endpoint, step.parts, record, say)
             fields |= inner.fields
             drifted += inner.drifted
         else:
             drifted.append(Problem(say(step, now), field=step.field))
-    return Weighed(fields, tuple(drifted))
+    return DriftCheck(fields, tuple(drifted))
 
 
-def _is_same(endpoint: Endpoint, step: Step, value: Any, now: Any) -> bool:
+def _is_same(endpoint: Endpoint, step: FieldChange, value: Any, now: Any) -> bool:
     if value is MISSING or now is MISSING:
         return False
     return endpoint.is_same(step.field, value, now)
 
 
-def _drift_from_plan(step: Step, now: Any) -> str:
+def _drift_from_plan(step: FieldChange, now: Any) -> str:
     is_now = "it cannot be seen" if now is MISSING else f"it is {show(now)}"
     if step.expected is step.wanted:
         return f"{is_now} now, and was {show(step.wanted)} when the plan was made (plan again)"
@@ -282,6 +284,6 @@ def _drift_from_plan(step: Step, now: Any) -> str:
     return f"{is_now} now, and {was} when the plan was made, to become {show(step.wanted)} (plan again)"
 
 
-def _kept(step: Step, now: Any) -> str:
+def _kept(step: FieldChange, now: Any) -> str:
     is_now = "it cannot be seen now" if now is MISSING else f"it is {show(now)} now"
     return f"kept: {is_now}, and the run had written {show(step.expected)} over {show(step.wanted)}"

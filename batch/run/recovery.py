@@ -10,12 +10,12 @@ import polars as pl
 
 from batch.errors import JournalError
 from batch.journal import Journal
-from batch.model import NEEDS_RETRY, ROW, Fate, Outcome, Problem, Staged, cell_column
+from batch.model import NEEDS_RETRY, ROW, Outcome, Problem, RowResult, Staged, cell_column
 
 IN_DOUBT = Problem("batch was ended before an answer came: it may have been applied or not")
 
 
-def settle_doubts(journal: Journal, staged: Staged, id_column: int) -> None:
+def resolve_in_doubt(journal: Journal, staged: Staged, id_column: int) -> None:
     """Write down what is in doubt, of every row of such a change; where the disk refuses, the next time does it."""
     with suppress(JournalError):
         doubts = journal.in_doubt()
@@ -25,12 +25,12 @@ def settle_doubts(journal: Journal, staged: Staged, id_column: int) -> None:
 
 def _iter_fates(
     journal: Journal, staged: Staged, id_column: int, doubts: dict[int, tuple[str, int]]
-) -> Iterator[tuple[int, Fate]]:
+) -> Iterator[tuple[int, RowResult]]:
     for number, row in _rows_of(staged, id_column, list(doubts)):
         record_id, attempts = doubts[number]
-        known = journal.fates(row, row).get(row)
+        known = journal.row_results(row, row).get(row)
         if known is None or known.outcome in NEEDS_RETRY:
-            yield number, Fate(row, record_id, Outcome.UNKNOWN, None, attempts, (IN_DOUBT,))
+            yield number, RowResult(row, record_id, Outcome.UNKNOWN, None, attempts, (IN_DOUBT,))
 
 
 def _rows_of(staged: Staged, id_column: int, numbers: list[int]) -> list[tuple[int, int]]:

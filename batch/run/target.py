@@ -18,7 +18,7 @@ import httpx
 from batch.credentials import read_credentials
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
-from batch.endpoints.cells import Reading
+from batch.endpoints.cells import ParseOptions
 from batch.errors import SettingsError
 from batch.http import check_base_url
 from batch.settings import Settings
@@ -27,10 +27,10 @@ SANDBOX: Final = "sandbox"
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Environment:
     """What a job needs of the world around it; tests put their own in its place."""
 
-    environment: Mapping[str, str]
+    variables: Mapping[str, str]
     run: Callable[..., Any] = anyio.run
     """Runs an async function to its end, as `anyio.run` does."""
     transport: Callable[[], httpx.AsyncBaseTransport] | None = None
@@ -75,16 +75,16 @@ def make_endpoint(settings: Settings) -> Endpoint:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise SettingsError(f'--endpoint "{settings.endpoint}": there is no such endpoint.{hint} See:  batch endpoints')
     options: dict[str, Any] = {"is_sparse": settings.sparse} if kind.name == "vayu.customers" else {}
-    return kind(reading=Reading(settings.decimal, settings.date_format), **options)
+    return kind(parse_options=ParseOptions(settings.decimal, settings.date_format), **options)
 
 
-def make_target(settings: Settings, world: World, stack: ExitStack, warn: Callable[[str], None]) -> Target:
+def make_target(settings: Settings, environment: Environment, stack: ExitStack, warn: Callable[[str], None]) -> Target:
     """Find out where to send and as whom, before the input is read; `stack` ends a sandbox that was started."""
     endpoint = make_endpoint(settings)
     if settings.sandbox:
         return _start_sandbox(settings, endpoint, stack)
     names = {variable.name: variable.is_required for variable in endpoint.variables}
-    credentials, warnings = read_credentials(names, settings.token_file, world.environment)
+    credentials, warnings = read_credentials(names, settings.token_file, environment.variables)
     for text in warnings:
         warn(text)
     base_url = check_base_url(settings.base_url or endpoint.base_url, has_credentials=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from batch.endpoints.base import MISSING, Endpoint, is_blank
 from batch.journal import Journal
-from batch.model import Fate, Intent, Outcome
-from batch.run.plan_file import Planned, Step
+from batch.model import Intent, Outcome, RowResult
+from batch.run.plan_file import FieldChange, PlannedChange
 
 NOT_READ = "kept: it was not read before it was changed (--no-compare), so what it was is not known"
 AWAITING = "updated, "
@@ -18,62 +18,68 @@ PENDING = "kept: the change waited for approval and does not show; withdraw it a
 ADDED = "kept: the run added it, and its neighbours were changed since (look at it by hand)"
 
 
-def iter_images(journal: Journal, endpoint: Endpoint, first_row: int) -> Iterator[Planned]:
+def iter_undo_changes(journal: Journal, endpoint: Endpoint, first_row: int) -> Iterator[PlannedChange]:
     """Yield what is to be put back, numbered from `first_row`."""
     row = first_row
-    for intents, fate in journal.iter_intents():
-        if may_be_applied(intents[-1], fate):
+    for intents, row_result in journal.iter_intents():
+        if may_be_applied(intents[-1], row_result):
             last = intents[-1]
-            note = PENDING if _is_pending(fate) else ""
-            yield Planned(row, last.id, last.name, tuple(_steps(endpoint, intents)), of=last.number, note=note)
+            note = PENDING if _is_pending(row_result) else ""
+            yield PlannedChange(row, last.id, last.name, tuple(_steps(endpoint, intents)), of=last.number, note=note)
             row += 1
 
 
-def may_be_applied(intent: Intent, fate: Fate | None) -> bool:
+def may_be_applied(intent: Intent, row_result: RowResult | None) -> bool:
     """Whether the API may have applied a change: all but what it refused, or never looked at."""
     if not intent.attempts:
         return False
-    if fate is None or fate.outcome in (Outcome.UPDATED, Outcome.UNKNOWN):
+    if row_result is None or row_result.outcome in (Outcome.UPDATED, Outcome.UNKNOWN):
         return True
-    if fate.attempts > 1 or fate.status is None:
+    if row_result.attempts > 1 or row_result.status is None:
         return True  # an earlier attempt may have arrived
-    if fate.outcome is Outcome.REJECTED:
-        return 200 <= fate.status < 300  # such as an answer that dropped a field
-    return fate.status != 429
+    if row_result.outcome is Outcome.REJECTED:
+        return 200 <= row_result.status < 300  # such as an answer that dropped a field
+    return row_result.status != 429
 
 
-def _is_pending(fate: Fate | None) -> bool:
+def _is_pending(row_result: RowResult | None) -> bool:
     """Whether the API took a change, but had not carried it out when it answered."""
-    is_updated = fate is not None and fate.outcome is Outcome.UPDATED
-    return is_updated and any(one.reason.startswith(AWAITING) for one in (fate.problems if fate else ()))
+    is_updated = row_result is not None and row_result.outcome is Outcome.UPDATED
+    return is_updated and any(one.reason.startswith(AWAITING) for one in (row_result.problems if row_result else ()))
 
 
-def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[Step]:
+def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[FieldChange]:
     """Make a step of each field, and one of each nested value of which only parts were written."""
     steps = {step.field: step for step in _fields(intents)}
-    wholes = {name: step for name in intents[-1].wholes if (step := _whole(endpoint, name, intents, steps)) is not None}
+    replaced_whole = {
+        name: step
+        for name in intents[-1].replaced_whole
+        if (step := _whole(endpoint, name, intents, steps)) is not None
+    }
     for name, step in steps.items():
-        if name.partition(".")[0] not in wholes or "." not in name:
+        if name.partition(".")[0] not in replaced_whole or "." not in name:
             yield step
-    yield from wholes.values()
+    yield from replaced_whole.values()
 
 
-def _fields(intents: Sequence[Intent]) -> Iterator[Step]:
+def _fields(intents: Sequence[Intent]) -> Iterator[FieldChange]:
     """Make a step of each field; what a resumed run wrote again, it wrote over what somebody else had put there."""
-    steps: dict[str, Step] = {}
+    steps: dict[str, FieldChange] = {}
     for intent in intents:
         for name, value in intent.fields.items():
             before = (intent.before or {}).get(name, MISSING)
-            steps[name] = Step(name, value, before, reason=NOT_READ if before is MISSING else "")
+            steps[name] = FieldChange(name, value, before, reason=NOT_READ if before is MISSING else "")
     yield from steps.values()
 
 
-def _whole(endpoint: Endpoint, name: str, intents: Sequence[Intent], steps: dict[str, Step]) -> Step | None:
+def _whole(
+    endpoint: Endpoint, name: str, intents: Sequence[Intent], steps: dict[str, FieldChange]
+) -> FieldChange | None:
     """Put a list, or an object that was not there, back as a whole; part by part where somebody changed it since."""
     first, last = intents[0], intents[-1]
-    if name not in last.body or name not in first.wholes:
+    if name not in last.body or name not in first.replaced_whole:
         return None
-    before, now = first.wholes[name], last.wholes[name]
+    before, now = first.replaced_whole[name], last.replaced_whole[name]
     if not (is_blank(before) or isinstance(before, list)):
         return None
     parts = tuple(step for field, step in steps.items() if field.startswith(name + "."))
@@ -81,15 +87,15 @@ def _whole(endpoint: Endpoint, name: str, intents: Sequence[Intent], steps: dict
         before = now
     if any(part.reason for part in parts):
         return None
-    return Step(name, last.body[name], before, _parts(before, parts))
+    return FieldChange(name, last.body[name], before, _parts(before, parts))
 
 
 def _is_chained(endpoint: Endpoint, name: str, first: Intent, now: object) -> bool:
     """Whether nobody else wrote between the parts of a run."""
-    return endpoint.is_same(name, first.wholes[name], now) or endpoint.is_same(name, first.body.get(name), now)
+    return endpoint.is_same(name, first.replaced_whole[name], now) or endpoint.is_same(name, first.body.get(name), now)
 
 
-def _parts(before: object, parts: Sequence[Step]) -> tuple[Step, ...]:
+def _parts(before: object, parts: Sequence[FieldChange]) -> tuple[FieldChange, ...]:
     """Keep the parts that can be put back alone; one that the run added cannot be taken out alone."""
     if not isinstance(before, list) or not before:
         return ()
@@ -97,5 +103,5 @@ def _parts(before: object, parts: Sequence[Step]) -> tuple[Step, ...]:
     for part in parts:
         number = part.field.split(".")[1]
         is_added = number.isdecimal() and int(number) > len(before)
-        known.append(Step(part.field, part.expected, MISSING, reason=ADDED) if is_added else part)
+        known.append(FieldChange(part.field, part.expected, MISSING, reason=ADDED) if is_added else part)
     return tuple(known)

@@ -15,15 +15,15 @@ from typing import Any
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from batch.csv_injection import guarded
+from batch.csv_injection import escape_formula
 from batch.endpoints.base import MISSING, Endpoint, is_blank
 from batch.files import NewFile
-from batch.model import Change, Column, Columns, Fate, Field, looks_blank
+from batch.model import Change, Column, Columns, Field, RowResult, looks_blank
 from batch.outputs.cell_text import as_text
-from batch.run.plan_file import PlanFile, Planned, Step
+from batch.run.plan_file import FieldChange, PlanFile, PlannedChange
 from batch.settings import DEFAULT_CLEAR
 from batch.validation import ColumnCount
-from batch.validation.file_changes import Survey
+from batch.validation.file_changes import FileChanges
 
 FILE = "undo.csv"
 FIRST_ROW = 2
@@ -38,7 +38,7 @@ class _Cells:
         self._endpoint = endpoint
         self._known: dict[str, tuple[Field, TypeAdapter[Any]] | None] = {}
 
-    def text(self, step: Step) -> str | None:
+    def text(self, step: FieldChange) -> str | None:
         """Spell what a step puts back, None where no cell means it."""
         known = self._field(step.field)
         if known is None or step.reason or step.wanted is MISSING:
@@ -75,35 +75,35 @@ def write_sheet(path: Path, plan: PlanFile, endpoint: Endpoint) -> None:
             lines = (_line(one, names, cells) for one in plan)
             while some := list(islice(lines, ROWS_AT_ONCE)):
                 frame = pl.DataFrame(some, schema=dict.fromkeys(headers, pl.String), orient="row")
-                frame.with_columns(guarded(pl.all())).write_csv(opened, include_header=False)
+                frame.with_columns(escape_formula(pl.all())).write_csv(opened, include_header=False)
         file.keep()
     finally:
         file.discard()
 
 
-def _line(planned: Planned, names: Sequence[str], cells: _Cells) -> list[str | None]:
+def _line(planned: PlannedChange, names: Sequence[str], cells: _Cells) -> list[str | None]:
     said = {step.field: cells.text(step) for step in planned.steps}
     also = {step.field: _also(step) for step in planned.steps if said[step.field] is None}
     shown = json.dumps(also, ensure_ascii=False) if also else None
     return [planned.id, *(said.get(name) for name in names), planned.name or None, str(planned.of), shown]
 
 
-def _also(step: Step) -> Any:
+def _also(step: FieldChange) -> Any:
     return f"({step.reason})" if step.reason else step.wanted
 
 
 @dataclass(slots=True)
-class UndoSurvey(Survey):
+class PlanChanges(FileChanges):
     """A survey whose changes come from a sealed file instead of from cells."""
 
     plan: PlanFile | None = None
 
-    def look(self, keep: Callable[[Sequence[Fate]], None]) -> None:
+    def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
         """Count the changes, and what they clear."""
         assert self.plan is not None  # noqa: S101 - made with one
         by_name = {column.target: column.index for column in self.columns.fields}
         self.counts = {index: ColumnCount() for index in by_name.values()}
-        self.changes = len(self.plan)
+        self.change_count = len(self.plan)
         for planned in self.plan:
             for step in planned.steps:
                 index = by_name.get(step.field)

@@ -1,7 +1,8 @@
 """File -> rows: finds the input, says what it really is, and reads it once into the run folder as rows of text.
 
 Promises that a cell's text is exactly what stands in the file, that no row is shifted, padded or guessed, and that
-what cannot be trusted is either an `InputError` (the file) or `damage` (the row). Memory does not grow with the file.
+what cannot be trusted is either an `InputError` (the file) or `read_errors` (the row). Memory does not grow with the
+file.
 """
 
 from pathlib import Path

@@ -12,7 +12,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from batch.files import NewFile
-from batch.model import DAMAGE, ROW, SEEN, Staged, cell_column
+from batch.model import READ_ERRORS, ROW, SEEN, Staged, cell_column
 
 FILE = "input.parquet"
 ROWS_AT_ONCE = 10_000
@@ -27,7 +27,7 @@ Schema = dict[str, pl.DataType]
 def staged_schema(columns: int, originals: Mapping[str, pl.DataType] | None = None) -> Schema:
     """The columns of `input.parquet` for an input of so many columns."""
     cells: Schema = {cell_column(index): pl.String() for index in range(columns)}
-    return {ROW: pl.UInt32(), **cells, DAMAGE: pl.String(), **(originals or {})}
+    return {ROW: pl.UInt32(), **cells, READ_ERRORS: pl.String(), **(originals or {})}
 
 
 def rows_at_once(columns: int) -> int:
@@ -70,7 +70,7 @@ class Rows:
     def _tidy(self, frame: pl.DataFrame) -> pl.DataFrame:
         cells = pl.col(self.cells)
         frame = frame.with_columns(pl.when(cells.str.contains(SEEN)).then(cells).name.keep())
-        is_blank = pl.all_horizontal(cells.is_null(), pl.col(DAMAGE).is_null())
+        is_blank = pl.all_horizontal(cells.is_null(), pl.col(READ_ERRORS).is_null())
         tidy = frame.filter(~is_blank)
         if self.limit is not None:
             tidy = tidy.head(self.limit - self.kept)
@@ -82,7 +82,7 @@ class Rows:
     def _note_filled(self, frame: pl.DataFrame) -> None:
         open_cells = [name for name in self.cells if name not in self.filled]
         if open_cells and frame.height:
-            counts = frame.filter(pl.col(DAMAGE).is_null()).select(pl.col(open_cells).count()).row(0)
+            counts = frame.filter(pl.col(READ_ERRORS).is_null()).select(pl.col(open_cells).count()).row(0)
             self.filled.update(name for name, count in zip(open_cells, counts, strict=True) if count)
 
 

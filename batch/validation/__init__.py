@@ -8,19 +8,19 @@ pass; a blank cell never sets anything; a damaged cell makes its row invalid. Ro
 all invalid when they disagree. Memory does not grow with the file, but for the ids that occur twice.
 """
 
-from batch.validation.duplicates import GROUP_ROWS, Doubles, ReadRows, find_doubles, iter_sifted
+from batch.validation.duplicates import GROUP_ROWS, Duplicates, ReadRows, find_duplicates, iter_validated
 from batch.validation.messages import in_words, is_hardly_meant
-from batch.validation.row_validator import ColumnCount, Sieve, Sifted
+from batch.validation.row_validator import ColumnCount, RowValidator, ValidatedRows
 
 __all__ = [
     "GROUP_ROWS",
     "ColumnCount",
-    "Doubles",
+    "Duplicates",
     "ReadRows",
-    "Sieve",
-    "Sifted",
-    "find_doubles",
+    "RowValidator",
+    "ValidatedRows",
+    "find_duplicates",
     "in_words",
     "is_hardly_meant",
-    "iter_sifted",
+    "iter_validated",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from batch.model import ROW, Staged, cell_column
-from batch.validation.row_validator import Sieve, Sifted
+from batch.validation.row_validator import RowValidator, ValidatedRows
 
 ReadRows = Callable[[Sequence[int]], pl.DataFrame]
 """Reads the rows with these numbers (in order) from the staged input."""
@@ -15,14 +15,14 @@ GROUP_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Doubles:
+class Duplicates:
     """The rows whose id occurs more than once, grouped."""
 
     groups: tuple[tuple[int, ...], ...]
     rows: frozenset[int]
 
 
-def find_doubles(staged: Staged, id_index: int) -> Doubles:
+def find_duplicates(staged: Staged, id_index: int) -> Duplicates:
     """Find the rows whose ids occur more than once (spaces around it and case aside).
 
     Two passes over the id column: 8 bytes a row to find hashes that occur twice, then only those rows' ids.
@@ -35,26 +35,26 @@ def find_doubles(staged: Staged, id_index: int) -> Doubles:
     hashes = ids.select(pl.col("id").hash()).collect(engine="streaming").to_series().sort()
     twice = hashes.filter(hashes == hashes.shift(1)).unique()
     if not len(twice):
-        return Doubles((), frozenset())
+        return Duplicates((), frozenset())
     found = ids.filter(pl.col("id").hash().is_in(twice.implode())).collect(engine="streaming").sort(ROW)
     groups = found.group_by("id", maintain_order=True).agg(ROW).filter(pl.col(ROW).list.len() > 1)[ROW].to_list()
-    return Doubles(tuple(map(tuple, groups)), frozenset(row for group in groups for row in group))
+    return Duplicates(tuple(map(tuple, groups)), frozenset(row for group in groups for row in group))
 
 
-def iter_sifted(
-    frames: Iterable[pl.DataFrame], sieve: Sieve, doubles: Doubles, read_rows: ReadRows
-) -> Iterator[Sifted]:
+def iter_validated(
+    frames: Iterable[pl.DataFrame], validator: RowValidator, duplicates: Duplicates, read_rows: ReadRows
+) -> Iterator[ValidatedRows]:
     """Yield all rows, sifted: those with an id of their own in order of the file, then the ids that occur twice."""
-    apart = pl.Series(sorted(doubles.rows), dtype=pl.UInt32)
+    apart = pl.Series(sorted(duplicates.rows), dtype=pl.UInt32)
     for frame in frames:
         single = frame.filter(~pl.col(ROW).is_in(apart.implode())) if len(apart) else frame
         if len(single):
-            yield sieve.sift(single)
+            yield validator.validate(single)
     waiting: list[int] = []
-    for group in doubles.groups:
+    for group in duplicates.groups:
         waiting += group
         if len(waiting) >= GROUP_ROWS:
-            yield sieve.sift_doubles(read_rows(sorted(waiting)))
+            yield validator.validate_duplicates(read_rows(sorted(waiting)))
             waiting = []
     if waiting:
-        yield sieve.sift_doubles(read_rows(sorted(waiting)))
+        yield validator.validate_duplicates(read_rows(sorted(waiting)))

@@ -13,53 +13,53 @@ from batch import sources
 from batch.columns import match_columns
 from batch.endpoints.base import Endpoint
 from batch.errors import HeaderError
-from batch.model import Change, Columns, Fate, Problem, Staged, cell_column, column_letters, shorten
-from batch.number_date_formats import Ways
+from batch.model import Change, Columns, Problem, RowResult, Staged, cell_column, column_letters, shorten
+from batch.number_date_formats import FormatDetector
 from batch.settings import Settings
-from batch.validation import ColumnCount, Doubles, Sieve, Sifted, find_doubles, iter_sifted
+from batch.validation import ColumnCount, Duplicates, RowValidator, ValidatedRows, find_duplicates, iter_validated
 
 
 @dataclass(slots=True)
-class Survey:
-    """An input with its columns matched to an endpoint; `look` fills in the counts."""
+class FileChanges:
+    """An input with its columns matched to an endpoint; `validate_all` fills in the counts."""
 
     staged: Staged
     columns: Columns
     endpoint: Endpoint
     settings: Settings
-    is_completed: bool
+    reads_before_write: bool
     """Current records will be read before writing."""
     counts: dict[int, ColumnCount] = field(default_factory=dict)
-    changes: int = 0
-    sealed: int = 0
+    change_count: int = 0
+    rows_without_change: int = 0
     """Rows whose fate needs no network: invalid ones, and those with nothing to set."""
-    _doubles: Doubles | None = None
-    _ways: Ways | None = None
+    _duplicates: Duplicates | None = None
+    _formats: FormatDetector | None = None
 
-    def look(self, keep: Callable[[Sequence[Fate]], None]) -> None:
+    def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
         """Validate every row; `keep` is given the fates that need no network, some at a time."""
-        if self._ways is None:
-            ways = Ways(self.columns, self.settings)
-            ways.judge(self.staged, sources.iter_frames(self.staged))
-            self.columns, self._ways = ways.apply(self.columns), ways
-        sieve = self._sieve(only_counts=True)
-        self.changes = self.sealed = 0
-        for sifted in self._iter_sifted(sieve):
-            self.changes += sifted.count
-            self.sealed += len(sifted.fates)
-            if sifted.fates:
-                keep(sifted.fates)
-        self.counts = sieve.counts
+        if self._formats is None:
+            formats = FormatDetector(self.columns, self.settings)
+            formats.detect(self.staged, sources.iter_frames(self.staged))
+            self.columns, self._formats = formats.apply(self.columns), formats
+        validator = self._validator(only_counts=True)
+        self.change_count = self.rows_without_change = 0
+        for validated in self._iter_validated(validator):
+            self.change_count += validated.count
+            self.rows_without_change += len(validated.row_results)
+            if validated.row_results:
+                keep(validated.row_results)
+        self.counts = validator.counts
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the person should know about how the input was read: whole sentences."""
-        return (*self.staged.notes, *(self._ways.notes if self._ways else ()))
+        return (*self.staged.notes, *(self._formats.notes if self._formats else ()))
 
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes, read and validated anew."""
-        for sifted in self._iter_sifted(self._sieve()):
-            yield from sifted.changes
+        for validated in self._iter_validated(self._validator()):
+            yield from validated.changes
 
     def locate(self, row: int, name: str, reason: str) -> Problem:
         """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
@@ -71,25 +71,27 @@ class Survey:
             return Problem(reason, field=name)
         return Problem(reason, column.target, column.header, self.staged.cell(row, column.index))
 
-    def _sieve(self, *, only_counts: bool = False) -> Sieve:
-        return Sieve(
+    def _validator(self, *, only_counts: bool = False) -> RowValidator:
+        return RowValidator(
             self.staged,
             self.columns,
             self.endpoint,
             clear_token=self.settings.clear_token,
-            is_completed=self.is_completed,
+            reads_before_write=self.reads_before_write,
             only_counts=only_counts,
         )
 
-    def _iter_sifted(self, sieve: Sieve) -> Iterator[Sifted]:
-        if self._doubles is None:
-            self._doubles = find_doubles(self.staged, self.columns.id.index)
-        respell = self._ways.respell if self._ways else lambda frame: frame
-        frames = map(respell, sources.iter_frames(self.staged))
-        return iter_sifted(frames, sieve, self._doubles, lambda rows: respell(sources.read_rows(self.staged, rows)))
+    def _iter_validated(self, validator: RowValidator) -> Iterator[ValidatedRows]:
+        if self._duplicates is None:
+            self._duplicates = find_duplicates(self.staged, self.columns.id.index)
+        normalize = self._formats.normalize if self._formats else lambda frame: frame
+        frames = map(normalize, sources.iter_frames(self.staged))
+        return iter_validated(
+            frames, validator, self._duplicates, lambda rows: normalize(sources.read_rows(self.staged, rows))
+        )
 
 
-def make_survey(staged: Staged, endpoint: Endpoint, settings: Settings, *, is_completed: bool) -> Survey:
+def match_file(staged: Staged, endpoint: Endpoint, settings: Settings, *, reads_before_write: bool) -> FileChanges:
     """Match the headers of `staged`; raises HeaderError before any row is looked at."""
     columns = match_columns(
         staged.headers,
@@ -100,7 +102,7 @@ def make_survey(staged: Staged, endpoint: Endpoint, settings: Settings, *, is_co
         filled=lambda index: _letters_if_filled(staged, index),
     )
     _check_definitions(staged, columns, endpoint)
-    return Survey(staged, columns, endpoint, settings, is_completed)
+    return FileChanges(staged, columns, endpoint, settings, reads_before_write)
 
 
 def _check_definitions(staged: Staged, columns: Columns, endpoint: Endpoint) -> None:

@@ -10,14 +10,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from batch.endpoints.base import Endpoint
 from batch.model import (
-    DAMAGE,
+    READ_ERRORS,
     ROW,
     Change,
     Column,
     Columns,
-    Fate,
     Outcome,
     Problem,
+    RowResult,
     Staged,
     cell_column,
     shorten,
@@ -26,14 +26,14 @@ from batch.validation.messages import SHEET_ERROR, in_words, near_token
 
 
 @dataclass(frozen=True, slots=True)
-class Sifted:
+class ValidatedRows:
     """Some rows after validation: what is to be sent, and the rows whose fate is sealed (invalid, or nothing to do).
 
     `count` counts the changes, also where only they were asked for and `changes` is left empty.
     """
 
     changes: list[Change]
-    fates: list[Fate]
+    row_results: list[RowResult]
     count: int
 
 
@@ -45,7 +45,7 @@ ABSENT: Final = Absent()
 
 
 @dataclass(slots=True)
-class Look:
+class FrameState:
     """What is known of the rows of a frame, by their place in it."""
 
     frame: pl.DataFrame
@@ -65,11 +65,11 @@ class Look:
     def fields(self, place: int) -> dict[str, Any]:
         return {key: cells[place] for key, cells in self.values.items() if cells[place] is not ABSENT}
 
-    def fate(self, place: int) -> Fate:
+    def row_result(self, place: int) -> RowResult:
         """Seal the fate of a row with problems: one of the wrong length says nothing else that can be trusted."""
         broken = self.broken.get(place)
         problems = (broken,) if broken else tuple(self.problems[place])
-        return Fate(self.number(place), self.ids[place], Outcome.INVALID, problems=problems)
+        return RowResult(self.number(place), self.ids[place], Outcome.INVALID, problems=problems)
 
 
 @dataclass(slots=True)
@@ -82,9 +82,9 @@ class Row:
     said: dict[str, str]
 
 
-def nothing(look: Look, place: int) -> Fate:
+def nothing(frame_state: FrameState, place: int) -> RowResult:
     problem = Problem("no cell of this row sets anything")
-    return Fate(look.number(place), look.ids[place], Outcome.UNCHANGED, problems=(problem,))
+    return RowResult(frame_state.number(place), frame_state.ids[place], Outcome.UNCHANGED, problems=(problem,))
 
 
 EXAMPLES = 3
@@ -102,10 +102,10 @@ class ColumnCount:
     examples: list[str] = field(default_factory=list)
 
 
-class Sieve:
+class RowValidator:
     """Validates rows of one staged input for one endpoint, a column of some thousand cells at a time.
 
-    `is_completed`: current records will be read before writing, so that nested values may be given in part.
+    `reads_before_write`: current records will be read before writing, so that nested values may be given in part.
     `only_counts`: changes are validated and counted, but not made.
     """
 
@@ -116,11 +116,11 @@ class Sieve:
         endpoint: Endpoint,
         *,
         clear_token: str,
-        is_completed: bool,
+        reads_before_write: bool,
         only_counts: bool = False,
     ) -> None:
         self._staged, self._columns, self._endpoint = staged, columns, endpoint
-        self._clear_token, self._is_completed, self._only_counts = clear_token, is_completed, only_counts
+        self._clear_token, self._is_completed, self._only_counts = clear_token, reads_before_write, only_counts
         self._near_token = near_token(clear_token)
         self._near_reason = f"is not quite {clear_token} (write exactly {clear_token} to empty the field)"
         self._by_key = {one.target: one for one in columns.fields}
@@ -132,98 +132,104 @@ class Sieve:
         }
         self.counts = {one.index: ColumnCount() for one in (columns.id, *columns.fields)}
 
-    def sift(self, frame: pl.DataFrame) -> Sifted:
+    def validate(self, frame: pl.DataFrame) -> ValidatedRows:
         """Validate rows whose ids occur once."""
-        look = self._look(frame, with_values=not self._only_counts)
-        idle = set(_all_blank(frame, self._columns.fields)) - look.problems.keys() - look.broken.keys()
-        sealed = sorted(idle | look.problems.keys() | look.broken.keys())
-        fates = [nothing(look, place) if place in idle else look.fate(place) for place in sealed]
+        frame_state = self._look(frame, with_values=not self._only_counts)
+        idle = set(_all_blank(frame, self._columns.fields)) - frame_state.problems.keys() - frame_state.broken.keys()
+        sealed = sorted(idle | frame_state.problems.keys() | frame_state.broken.keys())
+        row_results = [
+            nothing(frame_state, place) if place in idle else frame_state.row_result(place) for place in sealed
+        ]
         if self._only_counts:
-            return Sifted([], fates, frame.height - len(fates))
+            return ValidatedRows([], row_results, frame.height - len(row_results))
         rest = sorted(set(range(frame.height)).difference(sealed))
-        changes = [Change((look.number(place),), look.ids[place], look.fields(place)) for place in rest]
-        return Sifted(changes, fates, len(changes))
+        changes = [
+            Change((frame_state.number(place),), frame_state.ids[place], frame_state.fields(place)) for place in rest
+        ]
+        return ValidatedRows(changes, row_results, len(changes))
 
-    def sift_doubles(self, frame: pl.DataFrame) -> Sifted:
+    def validate_duplicates(self, frame: pl.DataFrame) -> ValidatedRows:
         """Validate rows of ids that occur more than once; all rows of an id must be in `frame`."""
-        look = self._look(frame, with_values=True)
+        frame_state = self._look(frame, with_values=True)
         groups: dict[str, list[Row]] = {}
-        for place, record_id in enumerate(look.ids):
-            fields = look.fields(place)
-            row = Row(place, look.number(place), fields, self._said(look, place, fields))
+        for place, record_id in enumerate(frame_state.ids):
+            fields = frame_state.fields(place)
+            row = Row(place, frame_state.number(place), fields, self._said(frame_state, place, fields))
             name = record_id if self._columns.key_field else record_id.casefold()  # two keys may differ in case alone
             groups.setdefault(name, []).append(row)
         changes: list[Change] = []
-        fates: list[Fate] = []
+        row_results: list[RowResult] = []
         for group in groups.values():
-            self._merge(look, group, changes, fates)
-        return Sifted(changes, fates, len(changes))
+            self._merge(frame_state, group, changes, row_results)
+        return ValidatedRows(changes, row_results, len(changes))
 
     # -- one frame ----------------------------------------------------------------------------------------------
 
-    def _look(self, frame: pl.DataFrame, *, with_values: bool) -> Look:
+    def _look(self, frame: pl.DataFrame, *, with_values: bool) -> FrameState:
         ids = frame[cell_column(self._columns.id.index)].fill_null("").str.strip_chars()
-        look = Look(frame, ids.to_list())
+        frame_state = FrameState(frame, ids.to_list())
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
-        self._take_damage(look)
-        self._check_ids(look, ids, look.damaged.get(self._columns.id.index, set()))
-        states = {key: self._read_column(look, column, with_values=with_values) for key, column in self._by_key.items()}
+        self._take_damage(frame_state)
+        self._check_ids(frame_state, ids, frame_state.damaged.get(self._columns.id.index, set()))
+        states = {
+            key: self._read_column(frame_state, column, with_values=with_values) for key, column in self._by_key.items()
+        }
         if self._has_nested:
-            self._check_together(look, pl.DataFrame(states))
-        self._uncount_clears(look, states)
-        return look
+            self._check_together(frame_state, pl.DataFrame(states))
+        self._uncount_clears(frame_state, states)
+        return frame_state
 
-    def _uncount_clears(self, look: Look, states: Mapping[str, pl.Series]) -> None:
+    def _uncount_clears(self, frame_state: FrameState, states: Mapping[str, pl.Series]) -> None:
         """What a row that stays behind would clear is not cleared."""
-        bad = sorted(look.problems.keys() | look.broken.keys())
+        bad = sorted(frame_state.problems.keys() | frame_state.broken.keys())
         for key, state in states.items() if bad else ():
             self.counts[self._by_key[key].index].clears -= int((state.gather(bad) == CLEAR).sum())
 
-    def _read_column(self, look: Look, column: Column, *, with_values: bool) -> pl.Series:
+    def _read_column(self, frame_state: FrameState, column: Column, *, with_values: bool) -> pl.Series:
         """Validate the cells of a column; gives for each row 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
-        cells = look.frame[cell_column(column.index)]
-        damaged = sorted(look.damaged.get(column.index, ()))
+        cells = frame_state.frame[cell_column(column.index)]
+        damaged = sorted(frame_state.damaged.get(column.index, ()))
         is_clear = (cells.str.strip_chars() == self._clear_token).fill_null(value=False).scatter(damaged, values=False)
         clears = int(is_clear.sum())
         self._count(column, cells, clears)
         if clears:
-            self._refuse_clears(look, column, cells, is_clear)
-        damaged = sorted({*damaged, *self._suspicious(look, column, cells)})
+            self._refuse_clears(frame_state, column, cells, is_clear)
+        damaged = sorted({*damaged, *self._suspicious(frame_state, column, cells)})
         is_text = cells.is_not_null() & ~is_clear if clears else cells.is_not_null()
         states = is_text.cast(pl.UInt8).scatter(damaged, values=1) + is_clear.cast(pl.UInt8) * 2
         is_text = is_text.scatter(damaged, values=False)
         places = is_text.arg_true()
         texts = cells.gather(places).to_list() if len(places) < len(cells) else cells.to_list()
-        found = self._validated(look, column, texts, places)
+        found = self._validated(frame_state, column, texts, places)
         if with_values:
             spread: list[Any] = [ABSENT] * len(cells)
-            look.values[column.target] = spread
+            frame_state.values[column.target] = spread
             for place in is_clear.arg_true().to_list() if clears else ():
                 spread[place] = None
             for place, value in zip(places.to_list(), found, strict=True):
                 spread[place] = value
         return states
 
-    def _suspicious(self, look: Look, column: Column, cells: pl.Series) -> list[int]:
+    def _suspicious(self, frame_state: FrameState, column: Column, cells: pl.Series) -> list[int]:
         """Refuse texts hardly meant as values: nearly the clear token, or an error of a spreadsheet program."""
         token = self._clear_token
         found = []
         for pattern, reason in ((self._near_token, self._near_reason), (SHEET_ERROR, ERROR_REASON)):
             for place in cells.str.contains(pattern).fill_null(value=False).arg_true().to_list():
-                if cells[place].strip() != token and place not in look.damaged.get(column.index, ()):
-                    look.add(place, self._problem(look, place, column, reason, cells[place]))
+                if cells[place].strip() != token and place not in frame_state.damaged.get(column.index, ()):
+                    frame_state.add(place, self._problem(frame_state, place, column, reason, cells[place]))
                     found.append(place)
         return found
 
-    def _refuse_clears(self, look: Look, column: Column, cells: pl.Series, is_clear: pl.Series) -> None:
+    def _refuse_clears(self, frame_state: FrameState, column: Column, cells: pl.Series, is_clear: pl.Series) -> None:
         if column.field and column.field.nullable:
             return
         reason = "cannot be cleared: this field may not be empty (write a value, or leave the cell blank)"
         for place in is_clear.arg_true().to_list():
-            look.add(place, self._problem(look, place, column, reason, cells[place]))
+            frame_state.add(place, self._problem(frame_state, place, column, reason, cells[place]))
 
-    def _validated(self, look: Look, column: Column, texts: list[str], places: pl.Series) -> list[Any]:
-        """Give the value of each text, absent where it has none; the problems go to `look`."""
+    def _validated(self, frame_state: FrameState, column: Column, texts: list[str], places: pl.Series) -> list[Any]:
+        """Give the value of each text, absent where it has none; the problems go to `frame_state`."""
         adapter = self._adapters[column.target]
         try:
             values: list[Any] = adapter.validate_python(texts)
@@ -233,7 +239,7 @@ class Sieve:
                 index = int(detail["loc"][0])
                 bad.add(index)
                 reason = in_words(detail, column.field, texts[index])
-                look.add(places[index], self._problem(look, places[index], column, reason, texts[index]))
+                frame_state.add(places[index], self._problem(frame_state, places[index], column, reason, texts[index]))
             good = iter(adapter.validate_python([text for index, text in enumerate(texts) if index not in bad]))
             return [ABSENT if index in bad else next(good) for index in range(len(texts))]
         return values
@@ -247,109 +253,113 @@ class Sieve:
             count.examples += [one for one in fresh if one.strip() != self._clear_token and one not in count.examples]
             del count.examples[EXAMPLES:]
 
-    def _check_ids(self, look: Look, ids: pl.Series, damaged: Collection[int]) -> None:
+    def _check_ids(self, frame_state: FrameState, ids: pl.Series, damaged: Collection[int]) -> None:
         pattern: str = self._endpoint.id_pattern
         check: Callable[[str], str | None] = self._endpoint.id_problem
         if self._columns.key_field:
             pattern, check = KEY_PATTERN, _key_problem
         for place in (~ids.str.contains(pattern)).arg_true().to_list():
-            record_id = look.ids[place]
+            record_id = frame_state.ids[place]
             reason = check(record_id) if record_id else "is empty (every row needs the customer's id)"
             if reason and place not in damaged:
-                look.add(place, self._problem(look, place, self._columns.id, reason, record_id))
+                frame_state.add(place, self._problem(frame_state, place, self._columns.id, reason, record_id))
 
-    def _take_damage(self, look: Look) -> None:
+    def _take_damage(self, frame_state: FrameState) -> None:
         """Note what the reader saw wrong."""
         by_index = {one.index: one for one in (self._columns.id, *self._columns.fields)}
-        column = look.frame[DAMAGE]
+        column = frame_state.frame[READ_ERRORS]
         for place in column.is_not_null().arg_true().to_list():
             for index, seen, reason in json.loads(column[place]):
                 if index is None:
-                    look.broken[place] = Problem(reason, seen=seen)
+                    frame_state.broken[place] = Problem(reason, seen=seen)
                 elif index in by_index:
-                    look.damaged.setdefault(index, set()).add(place)
-                    look.add(place, self._problem(look, place, by_index[index], reason, seen))
+                    frame_state.damaged.setdefault(index, set()).add(place)
+                    frame_state.add(place, self._problem(frame_state, place, by_index[index], reason, seen))
 
-    def _check_together(self, look: Look, states: pl.DataFrame) -> None:
+    def _check_together(self, frame_state: FrameState, states: pl.DataFrame) -> None:
         """Look for fields that do not go together; which ones do depends on what is set and cleared, not on values."""
         for shape in states.unique().iter_rows(named=True):
             fields = {key: "" if state == 1 else None for key, state in shape.items() if state}
-            conflicts = self._endpoint.conflicts(fields, is_completed=self._is_completed) if fields else []
+            conflicts = self._endpoint.conflicts(fields, reads_before_write=self._is_completed) if fields else []
             if conflicts:
                 is_so = pl.all_horizontal(pl.col(key) == state for key, state in shape.items())
                 for place in states.select(is_so).to_series().arg_true().to_list():
-                    self._note_conflicts(look, place, conflicts)
+                    self._note_conflicts(frame_state, place, conflicts)
 
-    def _note_conflicts(self, look: Look, place: int, conflicts: Sequence[tuple[str, str]]) -> None:
+    def _note_conflicts(self, frame_state: FrameState, place: int, conflicts: Sequence[tuple[str, str]]) -> None:
         for key, reason in conflicts:
             column = self._by_key[key]
-            seen = look.frame[cell_column(column.index)][place] or ""
-            look.add(place, self._problem(look, place, column, reason, seen))
+            seen = frame_state.frame[cell_column(column.index)][place] or ""
+            frame_state.add(place, self._problem(frame_state, place, column, reason, seen))
 
-    def _problem(self, look: Look, place: int, column: Column, reason: str, seen: str) -> Problem:
-        cell = self._staged.cell(look.number(place), column.index)
+    def _problem(self, frame_state: FrameState, place: int, column: Column, reason: str, seen: str) -> Problem:
+        cell = self._staged.cell(frame_state.number(place), column.index)
         return Problem(reason, field=column.target, header=column.header, cell=cell, seen=seen)
 
     # -- double ids ---------------------------------------------------------------------------------------------
 
-    def _said(self, look: Look, place: int, fields: Mapping[str, Any]) -> dict[str, str]:
+    def _said(self, frame_state: FrameState, place: int, fields: Mapping[str, Any]) -> dict[str, str]:
         """What a row says of each field: its value, or its text where that could not be read."""
         said = {}
         for key, column in self._by_key.items():
-            text = look.frame[cell_column(column.index)][place]
-            if text is not None and place not in look.damaged.get(column.index, ()):
+            text = frame_state.frame[cell_column(column.index)][place]
+            if text is not None and place not in frame_state.damaged.get(column.index, ()):
                 said[key] = json.dumps(fields[key]) if key in fields else f"unread {text.strip()}"
         return said
 
-    def _merge(self, look: Look, group: Sequence[Row], changes: list[Change], fates: list[Fate]) -> None:
-        self._note_disagreements(look, [row for row in group if row.place not in look.broken])
-        good = [row for row in group if row.place not in look.problems and row.place not in look.broken]
+    def _merge(
+        self, frame_state: FrameState, group: Sequence[Row], changes: list[Change], row_results: list[RowResult]
+    ) -> None:
+        self._note_disagreements(frame_state, [row for row in group if row.place not in frame_state.broken])
+        good = [row for row in group if row.place not in frame_state.problems and row.place not in frame_state.broken]
         merged = {key: row.fields[key] for key in self._by_key for row in good if key in row.fields}
-        if len(good) > 1 and self._note_merged_conflicts(look, good, merged):
+        if len(good) > 1 and self._note_merged_conflicts(frame_state, good, merged):
             good, merged = [], {}
         sent = {row.place for row in good}
-        fates += [look.fate(row.place) for row in group if row.place not in sent]
+        row_results += [frame_state.row_result(row.place) for row in group if row.place not in sent]
         if merged:
-            changes.append(Change(tuple(row.number for row in good), look.ids[good[0].place], merged))
+            changes.append(Change(tuple(row.number for row in good), frame_state.ids[good[0].place], merged))
         else:
-            fates += [nothing(look, row.place) for row in good]
+            row_results += [nothing(frame_state, row.place) for row in good]
 
-    def _note_disagreements(self, look: Look, group: Sequence[Row]) -> None:
+    def _note_disagreements(self, frame_state: FrameState, group: Sequence[Row]) -> None:
         """Make all rows invalid when two of them disagree."""
         found = _disagreements(group)
         for row, other, key in found:
-            texts = look.frame[cell_column(self._by_key[key].index)]
+            texts = frame_state.frame[cell_column(self._by_key[key].index)]
             said = shorten(texts[other.place].strip())
             reason = f'differs between rows of one customer: row {other.number} says "{said}"'
-            look.add(row.place, self._problem(look, row.place, self._by_key[key], reason, texts[row.place]))
+            frame_state.add(
+                row.place, self._problem(frame_state, row.place, self._by_key[key], reason, texts[row.place])
+            )
         if found:
             row, other, key = found[0]
             self._note_bystanders(
-                look, group, f"is also in rows {row.number} and {other.number}, which differ on {key}"
+                frame_state, group, f"is also in rows {row.number} and {other.number}, which differ on {key}"
             )
 
-    def _note_merged_conflicts(self, look: Look, group: Sequence[Row], merged: Mapping[str, Any]) -> bool:
+    def _note_merged_conflicts(self, frame_state: FrameState, group: Sequence[Row], merged: Mapping[str, Any]) -> bool:
         """Make all rows invalid when one clears a whole of which another sets a part."""
-        conflicts = self._endpoint.conflicts(merged, is_completed=self._is_completed) if self._has_nested else []
+        conflicts = self._endpoint.conflicts(merged, reads_before_write=self._is_completed) if self._has_nested else []
         for key, reason in conflicts:
             whole = key.partition(".")[0]
             clearing = [row.number for row in group if row.fields.get(whole, ABSENT) is None]
             for row in group:
                 if key in row.fields:
-                    seen = look.frame[cell_column(self._by_key[key].index)][row.place]
+                    seen = frame_state.frame[cell_column(self._by_key[key].index)][row.place]
                     full = f"{reason} (row {clearing[0]})" if clearing else reason
-                    look.add(row.place, self._problem(look, row.place, self._by_key[key], full, seen))
+                    frame_state.add(row.place, self._problem(frame_state, row.place, self._by_key[key], full, seen))
         if conflicts:
-            self._note_bystanders(look, group, f"is also in rows that do not go together on {conflicts[0][0]}")
+            self._note_bystanders(frame_state, group, f"is also in rows that do not go together on {conflicts[0][0]}")
         return bool(conflicts)
 
-    def _note_bystanders(self, look: Look, group: Sequence[Row], reason: str) -> None:
+    def _note_bystanders(self, frame_state: FrameState, group: Sequence[Row], reason: str) -> None:
         for row in group:
-            if row.place not in look.problems:
+            if row.place not in frame_state.problems:
                 problem = self._problem(
-                    look, row.place, self._columns.id, f"{reason} (correct those)", look.ids[row.place]
+                    frame_state, row.place, self._columns.id, f"{reason} (correct those)", frame_state.ids[row.place]
                 )
-                look.add(row.place, problem)
+                frame_state.add(row.place, problem)
 
 
 def _all_blank(frame: pl.DataFrame, columns: Sequence[Column]) -> list[int]:

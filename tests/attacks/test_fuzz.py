@@ -27,10 +27,10 @@ import pytest
 from batch.commands.undo import undo
 from batch.commands.update import update
 from batch.errors import BatchError
-from batch.run.target import World
+from batch.run.target import Environment
 from batch.settings import Settings
 from tests.attacks.memory_api import ENVIRONMENT, MemoryApi
-from tests.job_world import Person
+from tests.job_world import FakeReporter
 from tests.shell import DUALENTRY, VAYU, Api, Ended, Shell, assert_balanced
 from tests.virtual import run_on_virtual_clock
 
@@ -211,9 +211,9 @@ def replies(shell: Shell) -> Callable[[random.Random], None]:
             input=str(shell.folder / sheet), endpoint=endpoint, yes=True, max_per_second=100.0, new=True,
             compare=dice.random() < 0.7,
         )  # fmt: skip
-        world = World(ENVIRONMENT, run_on_virtual_clock, lambda: httpx.MockTransport(answer))
+        environment = Environment(ENVIRONMENT, run_on_virtual_clock, lambda: httpx.MockTransport(answer))
         try:
-            folder = update(given, Person(), world).folder
+            folder = update(given, FakeReporter(), environment).folder
         except BatchError:
             return
         assert_balanced(folder)
@@ -229,9 +229,9 @@ def journals(shell: Shell) -> Callable[[random.Random], None]:
     given = Settings(
         input=str(shell.folder / "sheet.csv"), endpoint=DUALENTRY, yes=True, max_attempts=1, max_per_second=1000.0
     )
-    world = World(ENVIRONMENT, run_on_virtual_clock, api.transport)
+    environment = Environment(ENVIRONMENT, run_on_virtual_clock, api.transport)
     api.writes.extend(["ok", "500", "422", "ok", "429-after", "503", "refused", "timeout-after", "500-after"] * 2)
-    whole = update(given, Person(), world).folder
+    whole = update(given, FakeReporter(), environment).folder
     before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()}
 
     def attack(dice: random.Random) -> None:
@@ -243,9 +243,9 @@ def journals(shell: Shell) -> Callable[[random.Random], None]:
         put_back(whole, before | {"journal.sqlite": spoiler(data, dice)})
         with only_in_words():
             if what is update:
-                assert_balanced(update(given, Person(), world).folder)
+                assert_balanced(update(given, FakeReporter(), environment).folder)
             else:
-                assert_balanced(undo(whole, Settings(yes=True), Person(), world).folder)
+                assert_balanced(undo(whole, Settings(yes=True), FakeReporter(), environment).folder)
         assert_honest(shell.here("purge", whole), {2})
 
     return attack

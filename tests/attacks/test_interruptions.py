@@ -13,12 +13,12 @@ import pytest
 from batch.commands.update import update as run_update
 from batch.journal import Journal
 from batch.run import finish
-from batch.run.finish import Closing
-from batch.run.target import World
+from batch.run.finish import FinishedRun
+from batch.run.target import Environment
 from batch.sandbox.vayu import Vayu
 from batch.settings import Settings
 from tests.attacks.memory_api import ENVIRONMENT, MemoryApi
-from tests.job_world import Person
+from tests.job_world import FakeReporter
 from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes
 from tests.virtual import run_on_virtual_clock
 
@@ -33,7 +33,7 @@ def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     return MemoryApi(request.param)
 
 
-def update(api: MemoryApi, folder: Path, **given: Any) -> Closing:
+def update(api: MemoryApi, folder: Path, **given: Any) -> FinishedRun:
     """Rename all records that there are in turn."""
     first = FIRST[api.endpoint]
     ids = [str(first + n) if api.endpoint == DUALENTRY else f"{first + n:024x}" for n in range(ROWS)]
@@ -41,7 +41,7 @@ def update(api: MemoryApi, folder: Path, **given: Any) -> Closing:
     settings = Settings(
         input=str(folder / "sheet.csv"), endpoint=api.endpoint, yes=True, max_per_second=50.0, **given
     )  # fmt: skip
-    return run_update(settings, Person(), World(ENVIRONMENT, run_on_virtual_clock, api.transport))
+    return run_update(settings, FakeReporter(), Environment(ENVIRONMENT, run_on_virtual_clock, api.transport))
 
 
 @pytest.mark.parametrize("when", [0, 3, 17])

@@ -29,12 +29,12 @@ from batch.commands.update import update as run_update
 from batch.errors import BatchError, UsageError
 from batch.journal import Journal
 from batch.model import NEEDS_RETRY
-from batch.run.finish import Closing
+from batch.run.finish import FinishedRun
 from batch.run.folder import JOURNAL
-from batch.run.target import World
+from batch.run.target import Environment
 from batch.settings import Settings
 from tests.attacks.memory_api import ENVIRONMENT, FAULTS, Line, MemoryApi
-from tests.job_world import Person
+from tests.job_world import FakeReporter
 from tests.shell import DUALENTRY, VAYU, assert_balanced, results
 from tests.virtual import run_on_virtual_clock
 
@@ -197,17 +197,17 @@ class Machine(RuleBasedStateMachine):
 
     def start(
         self, writes: list[str], reads: list[str], *, compare: bool, new: bool = False, death: Death | None = None
-    ) -> Closing | None:
+    ) -> FinishedRun | None:
         """Start the program on the input as it is, and hold it to its promises."""
         given = Settings(input=str(self.work / "sheet.csv"), endpoint=self.endpoint, compare=compare, new=new, **PACE)
-        closing = self.go(lambda world: run_update(given, Person(), world), writes, reads, death)
+        closing = self.go(lambda environment: run_update(given, FakeReporter(), environment), writes, reads, death)
         if closing is not None:
             self.judge(closing)
         return closing
 
     def go(
-        self, act: Callable[[World], Closing], writes: list[str], reads: list[str], death: Death | None
-    ) -> Closing | None:
+        self, act: Callable[[Environment], FinishedRun], writes: list[str], reads: list[str], death: Death | None
+    ) -> FinishedRun | None:
         """Let the program meet faults, and perhaps its death; None when it died, or had nothing to do."""
         self.api.command += 1
         self.api.writes.clear()
@@ -218,7 +218,7 @@ class Machine(RuleBasedStateMachine):
         closing = None
         try:
             with killing_at_commits(self.api.moment, self.note_command):
-                closing = act(World(ENVIRONMENT, run_on_virtual_clock, self.api.transport))
+                closing = act(Environment(ENVIRONMENT, run_on_virtual_clock, self.api.transport))
         except BatchError:
             if death is None or death.kept is None:
                 raise
@@ -243,7 +243,7 @@ class Machine(RuleBasedStateMachine):
 
     # -- the promises -------------------------------------------------------------------------------------------
 
-    def judge(self, closing: Closing) -> None:
+    def judge(self, closing: FinishedRun) -> None:
         """Hold what was said against the ledger."""
         assert_balanced(closing.folder)
         lines = results(closing.folder)
@@ -321,7 +321,12 @@ class UndoMachine(Machine):
         source = folders[which % len(folders)]
         self.source, closing, refusal = source, None, ""
         try:
-            closing = self.go(lambda world: run_undo(source, Settings(**PACE), Person(), world), writes, reads, death)
+            closing = self.go(
+                lambda environment: run_undo(source, Settings(**PACE), FakeReporter(), environment),
+                writes,
+                reads,
+                death,
+            )
         except UsageError as error:
             refusal = str(error)
         assert not refusal or ("changed nothing" in refusal and not self.changed_by(source)), refusal
@@ -339,7 +344,7 @@ class UndoMachine(Machine):
     def changed_by(self, folder: Path) -> list[Line]:
         return [one for one in self.written_by(folder) if one.applied]
 
-    def judge_undo(self, closing: Closing, source: Path) -> None:
+    def judge_undo(self, closing: FinishedRun, source: Path) -> None:
         """Hold what was said against the ledger."""
         assert_balanced(closing.folder)
         lines = results(closing.folder)
@@ -420,8 +425,8 @@ def final_outcomes(folder: Path) -> dict[str, str]:
             if (path := folder / f"{JOURNAL}{end}").exists():
                 shutil.copy(path, copy)
         with closing(sqlite3.connect(Path(copy) / JOURNAL)) as db:
-            fates: Iterator[tuple[str, str]] = db.execute("SELECT id, outcome FROM fate")
-            return {one: outcome for one, outcome in fates if outcome not in {o.value for o in NEEDS_RETRY}}
+            row_results: Iterator[tuple[str, str]] = db.execute("SELECT id, outcome FROM fate")
+            return {one: outcome for one, outcome in row_results if outcome not in {o.value for o in NEEDS_RETRY}}
 
 
 MACHINES = [Machine, VayuMachine, UndoMachine, VayuUndoMachine]

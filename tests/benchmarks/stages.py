@@ -14,10 +14,10 @@ from batch.endpoints.dualentry import DualEntryCustomers
 from batch.engine.garbage import rare_collection
 from batch.http import Session
 from batch.journal import Journal
-from batch.model import Change, Fate, Intent, Outcome
+from batch.model import Change, Intent, Outcome, RowResult
 from batch.settings import Settings
 from batch.sources import ReadOptions
-from batch.validation.file_changes import Survey, make_survey
+from batch.validation.file_changes import FileChanges, match_file
 
 WORKERS = 64
 ENDPOINT = DualEntryCustomers()
@@ -38,7 +38,7 @@ def measure(sheet: Path, rows: int, url: str) -> dict[str, float]:
         with stage("read"):
             staged = sources.stage(sources.open_input(str(sheet), folder), folder, ReadOptions())
         with stage("validate"):
-            survey = make_survey(staged, ENDPOINT, Settings(input=str(sheet)), is_completed=False)
+            survey = match_file(staged, ENDPOINT, Settings(input=str(sheet)), reads_before_write=False)
             changes = _validated(survey)
         with stage("send"), rare_collection():
             anyio.run(_send, changes, url)
@@ -47,12 +47,12 @@ def measure(sheet: Path, rows: int, url: str) -> dict[str, float]:
                 anyio.run(_write, journal, changes)
             with stage("results"):
                 wanted = outputs.Wanted(id_column=0)
-                outputs.write(folder, staged, sources.iter_frames(staged), journal.fates, wanted)
+                outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
     return costs
 
 
-def _validated(survey: Survey) -> list[Change]:
-    survey.look(lambda fates: None)
+def _validated(survey: FileChanges) -> list[Change]:
+    survey.validate_all(lambda row_results: None)
     return list(survey.iter_changes())
 
 
@@ -72,10 +72,12 @@ async def _write(journal: Journal, changes: Sequence[Change]) -> None:
     async with _writing(journal):
 
         async def write(change: Change) -> None:
-            await journal.intend(Intent(change.number, change.id, "k" * 36, 1, change.fields, None, change.fields))
+            await journal.write_intent(
+                Intent(change.number, change.id, "k" * 36, 1, change.fields, None, change.fields)
+            )
             journal.count("requests")
             journal.count("attempts")
-            journal.settle(change.number, [Fate(row, change.id, Outcome.UPDATED, 200, 1) for row in change.rows])
+            journal.record(change.number, [RowResult(row, change.id, Outcome.UPDATED, 200, 1) for row in change.rows])
 
         await _for_each(changes, write)
         journal.flush()
@@ -83,11 +85,11 @@ async def _write(journal: Journal, changes: Sequence[Change]) -> None:
 
 @asynccontextmanager
 async def _writing(journal: Journal) -> AsyncIterator[None]:
-    async def keep_writing() -> None:
-        await journal.keep_writing(lambda error: None, in_thread=True)
+    async def run_writer() -> None:
+        await journal.run_writer(lambda error: None, in_thread=True)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(keep_writing)
+        tasks.start_soon(run_writer)
         yield
         tasks.cancel_scope.cancel()
 

@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import aiohttp
 import httpx
 
-from batch.http import Call, Reply, Session
+from batch.http import ApiRequest, ApiResponse, Session
 from tests.nginx import nginx
 
 BODY = b'{"name":"Acme B.V.","phone":"+31 20 1234567"}'
@@ -51,8 +51,8 @@ async def batch_session(url: str, width: int) -> AsyncIterator[Send]:
     async with Session(url, headers={"X-API-Key": "abc"}, max_at_once=width) as session:
 
         async def send(number: int) -> int:
-            answer = await session.exchange(Call("PATCH", f"/customers/{number}", "PATCH customer", content=BODY))
-            return answer.status if isinstance(answer, Reply) else 0
+            answer = await session.exchange(ApiRequest("PATCH", f"/customers/{number}", "PATCH customer", content=BODY))
+            return answer.status if isinstance(answer, ApiResponse) else 0
 
         yield send
 

@@ -4,10 +4,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batch.ratelimit import Learned, Limits, Pacer
+from batch.ratelimit import Learned, Limits, RatePolicy
 
 from .servers import FixedWindowServer, Server, SlidingLogServer, TokenBucketServer
-from .world import NEAR, Client, Network, World, seeded
+from .world import NEAR, Client, Environment, Network, seeded
 
 WARM_UP = 30.0
 SEEDS = (1, 2, 3, 4, 5)
@@ -71,7 +71,7 @@ def measure(case: Case, seed: int) -> Figures:
     server = case.server(rng)
     begin = server.first_edge_after(WARM_UP) if isinstance(server, FixedWindowServer) else WARM_UP
     client = pacing(seed)
-    World(server, [client], rng, case.network, counts_from=begin).run(begin + case.seconds)
+    Environment(server, [client], rng, case.network, counts_from=begin).run(begin + case.seconds)
     assert client.broken_pauses == 0
     return figures([client], server, case.seconds)
 
@@ -85,7 +85,7 @@ def pacing(
     rows: float = float("inf"),
 ) -> Client:
     """A client with a pacer of its own."""
-    return Client(Pacer(limits, learned=learned, rng=seeded(-seed)), joins, rows)
+    return Client(RatePolicy(limits, learned=learned, rng=seeded(-seed)), joins, rows)
 
 
 def figures(clients: list[Client], server: Server, seconds: float) -> Figures:

@@ -82,13 +82,13 @@ class TwoBucketServer:
         self.per_second = min(total.per_second, route.per_second)
 
     def refusal(self, now: float) -> Refusal:
-        refusals = [bucket.refusal(now) for bucket in self._both]
-        if refusals == [None, None]:
+        parse_error = [bucket.refusal(now) for bucket in self._both]
+        if parse_error == [None, None]:
             return None
-        for bucket, refusal in zip(self._both, refusals, strict=True):
+        for bucket, refusal in zip(self._both, parse_error, strict=True):
             if refusal is None:
                 bucket.tokens += 1  # what the other refuses costs nothing here
-        return max((one for one in refusals if one), key=lambda one: float(one.get("retry-after", 0)))
+        return max((one for one in parse_error if one), key=lambda one: float(one.get("retry-after", 0)))
 
 
 class DeadServer:

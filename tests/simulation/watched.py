@@ -4,11 +4,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batch.ratelimit import Bucket, Learned, Limits, Pacer
+from batch.ratelimit import Bucket, Learned, Limits, RatePolicy
 
 from .cases import figures, pacing, window
 from .servers import DeadServer, Server, SlidingLogServer, TokenBucketServer, TwoBucketServer
-from .world import Client, World, seeded
+from .world import Client, Environment, seeded
 
 DUALENTRY = Limits(total=Bucket(50, 5), per_route=Bucket(10, 1))
 
@@ -30,7 +30,7 @@ def fairness(server: Callable[[random.Random], Server], joins: float, seconds: f
     def figure(seed: int) -> float:
         rng = seeded(seed)
         clients = [pacing(2 * seed), pacing(2 * seed + 1, joins=joins)]
-        World(server(rng), clients, rng, counts_from=joins + 30).run(joins + 30 + seconds)
+        Environment(server(rng), clients, rng, counts_from=joins + 30).run(joins + 30 + seconds)
         shares = [client.accepted for client in clients]
         return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
 
@@ -42,7 +42,7 @@ def refused_of_first_rows(rows: int, server: Callable[[], Server], learned: Lear
 
     def figure(seed: int) -> float:
         client = pacing(seed, learned=learned, rows=rows)
-        World(server(), [client], seeded(seed)).run(3600)
+        Environment(server(), [client], seeded(seed)).run(3600)
         return 100 * client.refused / (client.accepted + client.refused)
 
     return figure
@@ -53,7 +53,7 @@ def time_of_first_rows(rows: int, server: Callable[[], Server], learned: Learned
 
     def figure(seed: int) -> float:
         client = pacing(seed, learned=learned, rows=rows)
-        World(server(), [client], seeded(seed)).run(3600)
+        Environment(server(), [client], seeded(seed)).run(3600)
         return client.finished
 
     return figure
@@ -64,7 +64,7 @@ def after_change(before: float, after: float) -> Callable[[int], float]:
 
     def figure(seed: int) -> float:
         server, client = TokenBucketServer(before, 20), pacing(seed)
-        world = World(server, [client], seeded(seed), counts_from=135)
+        world = Environment(server, [client], seeded(seed), counts_from=135)
         world.at(120, lambda _: setattr(server, "per_second", after))
         world.run(195)
         return figures([client], server, 60).reached
@@ -77,7 +77,7 @@ def documented(server: Callable[[], Server], limits: Limits, what: str) -> Calla
 
     def figure(seed: int) -> float:
         client = pacing(seed, limits=limits)
-        World(server(), [client], seeded(seed), counts_from=30).run(1230)
+        Environment(server(), [client], seeded(seed), counts_from=30).run(1230)
         return float(getattr(figures([client], server(), 1200), what))
 
     return figure
@@ -85,15 +85,15 @@ def documented(server: Callable[[], Server], limits: Limits, what: str) -> Calla
 
 def too_fast(seed: int) -> float:
     """The share of 429s, in percent, when `--max-per-second` promises five times too much."""
-    client = Client(Pacer(None, max_per_second=500, rng=seeded(seed)))
-    World(TokenBucketServer(100, 20), [client], seeded(seed), counts_from=30).run(330)
+    client = Client(RatePolicy(None, max_per_second=500, rng=seeded(seed)))
+    Environment(TokenBucketServer(100, 20), [client], seeded(seed), counts_from=30).run(330)
     return figures([client], TokenBucketServer(100, 20), 300).refused
 
 
 def requests_to_the_dead(seed: int) -> float:
     """How many requests an API gets in an hour that refuses everything."""
     client = pacing(seed)
-    World(DeadServer(), [client], seeded(seed)).run(3600)
+    Environment(DeadServer(), [client], seeded(seed)).run(3600)
     return float(client.refused)
 
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from batch.ratelimit import Pacer
+from batch.ratelimit import RatePolicy
 
 from .servers import NO_HEADERS, Server
 
@@ -41,7 +41,7 @@ def seeded(seed: int) -> random.Random:
 class Client:
     """One program with its pacer, and what the server said to it since the counting began."""
 
-    pacer: Pacer
+    policy: RatePolicy
     joins: float = 0.0
     rows: float = math.inf
     free: int = SLOTS
@@ -54,27 +54,27 @@ class Client:
     def next_start(self, now: float) -> float:
         if not self.free or not self.rows:
             return math.inf
-        return self.pacer.earliest(max(now, self.joins), ROUTE)
+        return self.policy.earliest(max(now, self.joins), ROUTE)
 
     def start(self, now: float) -> None:
         self.broken_pauses += now < self._paused_until
-        self.pacer.take(now, ROUTE)
+        self.policy.take(now, ROUTE)
         self.free -= 1
         self.rows -= 1
 
     def answer(self, now: float, started: float, refusal: Mapping[str, str] | None) -> None:
         self.free += 1
         if refusal is None:
-            self.pacer.answered(now, route=ROUTE, started=started, status=200, headers=NO_HEADERS)
+            self.policy.answered(now, route=ROUTE, started=started, status=200, headers=NO_HEADERS)
             self.finished = now
             return
         self.rows += 1
         self._paused_until = max(self._paused_until, now + float(refusal.get("retry-after", 0)))
-        self.pacer.answered(now, route=ROUTE, started=started, status=429, headers=refusal)
+        self.policy.answered(now, route=ROUTE, started=started, status=429, headers=refusal)
 
 
 @dataclass
-class World:
+class Environment:
     """Run clients against a server, counting from `counts_from`."""
 
     server: Server

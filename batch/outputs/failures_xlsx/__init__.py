@@ -16,10 +16,10 @@ from xlsxwriter.exceptions import XlsxWriterException
 from xlsxwriter.worksheet import Worksheet
 
 from batch.model import (
-    DAMAGE,
     NEEDS_EDIT,
-    OUR_SHEETS,
-    Fate,
+    READ_ERRORS,
+    RESERVED_SHEETS,
+    RowResult,
     SheetStyle,
     Staged,
     cell_column,
@@ -83,23 +83,23 @@ class ExcelFailures:
             self._widths.append(len(header) + 4)
         self._sheet.freeze_panes(1, 0)
 
-    def add(self, frame: pl.DataFrame, fates: Sequence[Fate]) -> None:
+    def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
         """Append some rows, in order."""
         self._measure(frame)
         names = [name for index in self._indexes for name in (cell_column(index), original_column(index))]
-        rows = frame.select(*names, DAMAGE).iter_rows()
-        for cells, fate in zip(rows, fates, strict=True):
+        rows = frame.select(*names, READ_ERRORS).iter_rows()
+        for cells, row_result in zip(rows, row_results, strict=True):
             self._row += 1
-            notes = self._find_notes(fate, cells[-1])
+            notes = self._find_notes(row_result, cells[-1])
             for at in range(len(self._indexes)):
                 text, origin = cells[2 * at], cells[2 * at + 1]
                 if text is None and origin is None and at not in notes:
                     continue
                 if self._cells.write(self._row, at, text, origin, is_bad=at in notes):
                     notes.setdefault(at, NO_VALUE_NOTE.format(reason=UNWRITABLE))
-            self._write_ours(fate)
+            self._write_ours(row_result)
             self._write_notes(notes)
-            self._reasons.add(self._row + 1, fate)
+            self._reasons.add(self._row + 1, row_result)
 
     def _measure(self, frame: pl.DataFrame) -> None:
         """Learn how wide the columns are, and which are to stay text when somebody types into them."""
@@ -117,25 +117,27 @@ class ExcelFailures:
         ours = [f"s{number}" for number, code in enumerate(codes) if code == TEXT_FORMAT]
         return bool(origins.is_in(ours).any())
 
-    def _find_notes(self, fate: Fate, damage: str | None) -> dict[int, str]:
+    def _find_notes(self, row_result: RowResult, read_errors: str | None) -> dict[int, str]:
         """What to say at which cell of a row."""
         notes: dict[int, list[str]] = {}
-        for problem in fate.problems:
+        for problem in row_result.problems:
             at = self._by_letters.get(problem.cell.rstrip("0123456789"), self._by_header.get(problem.header))
             if at is not None:
                 seen = f'"{shorten(problem.seen)}" ' if problem.seen else ""
                 notes.setdefault(at, []).append(f"{seen}{problem.reason}")
         found = {at: "\n".join(texts) for at, texts in notes.items()}
-        for index, seen, reason in json.loads(damage) if damage else ():
+        for index, seen, reason in json.loads(read_errors) if read_errors else ():
             if index in self._indexes:
                 found.setdefault(self._indexes.index(index), f'"{shorten(seen)}" {reason}' if seen else reason)
         return found
 
-    def _write_ours(self, fate: Fate) -> None:
+    def _write_ours(self, row_result: RowResult) -> None:
         first = len(self._indexes)
-        self._sheet.write_number(self._row, first, fate.row, self._left)
-        self._sheet.write_string(self._row, first + 1, fate.outcome.value, self._outcomes[fate.outcome in NEEDS_EDIT])
-        for at, text in enumerate((field_text(fate), visible(message_text(fate))), first + 2):
+        self._sheet.write_number(self._row, first, row_result.row, self._left)
+        self._sheet.write_string(
+            self._row, first + 1, row_result.outcome.value, self._outcomes[row_result.outcome in NEEDS_EDIT]
+        )
+        for at, text in enumerate((field_text(row_result), visible(message_text(row_result))), first + 2):
             if text:
                 self._sheet.write_string(self._row, at, shorten(text, 32_000))
                 self._widths[at] = max(self._widths[at], len(text) + 2)
@@ -164,6 +166,6 @@ class ExcelFailures:
 
 def _add_sheet(book: xlsxwriter.Workbook, name: str) -> Worksheet:
     try:
-        return book.add_worksheet(name if name not in OUR_SHEETS else "Rows", ExactSheet)
+        return book.add_worksheet(name if name not in RESERVED_SHEETS else "Rows", ExactSheet)
     except XlsxWriterException:  # LibreOffice allows names that Excel does not
         return book.add_worksheet("Rows", ExactSheet)

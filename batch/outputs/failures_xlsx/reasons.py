@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import xlsxwriter
 
-from batch.model import NEEDS_EDIT, REASONS_SHEET, Fate, Outcome, Staged, shorten, visible
+from batch.model import NEEDS_EDIT, REASONS_SHEET, Outcome, RowResult, Staged, shorten, visible
 from batch.outputs.failures_xlsx.cells import ExactSheet
 
 MAX_REASONS = 500
@@ -35,16 +35,16 @@ class Reasons:
         self.to_edit = 0
         self._groups: dict[tuple[Outcome, str, str], _Group] = {}
 
-    def add(self, row: int, fate: Fate) -> None:
+    def add(self, row: int, row_result: RowResult) -> None:
         """Count a row that stands in row `row` of the workbook."""
         self.rows += 1
-        self.to_edit += fate.outcome in NEEDS_EDIT
-        found = [(problem.header or problem.field, problem.reason) for problem in fate.problems]
+        self.to_edit += row_result.outcome in NEEDS_EDIT
+        found = [(problem.header or problem.field, problem.reason) for problem in row_result.problems]
         problems = dict.fromkeys(found) or {("", ""): None}
         for column, reason in problems:
-            key = (fate.outcome, column, shorten(visible(reason), 300))
+            key = (row_result.outcome, column, shorten(visible(reason), 300))
             if key not in self._groups and len(self._groups) >= MAX_REASONS:
-                key = (fate.outcome, "", "other reasons; each is in its row, in the column batch_message")
+                key = (row_result.outcome, "", "other reasons; each is in its row, in the column batch_message")
             group = self._groups.setdefault(key, _Group())
             group.count += 1
             if len(group.rows) < SHOWN_ROWS:

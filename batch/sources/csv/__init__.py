@@ -8,13 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
-from batch.csv_injection import unguarded
+from batch.csv_injection import unescape_formula
 from batch.errors import InputError
 from batch.model import CsvDialect, Staged, cell_column
 from batch.sources.csv.encoding import TextPieces, find_encoding
-from batch.sources.csv.failures_file import is_ours, iter_ours
+from batch.sources.csv.failures_file import is_reserved, iter_ours
 from batch.sources.csv.header import Head, read_head
-from batch.sources.csv.rows import Records, Shape
+from batch.sources.csv.rows import CsvRows, Shape
 from batch.sources.input import Input, ReadOptions
 from batch.sources.staging import Rows, staged_schema, write_frames
 
@@ -26,8 +26,8 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     head = read_head(pieces.read(), input.name, options.delimiter)
     shape = Shape(input.name, head.delimiter, len(head.headers), head.first_row)
     rows = Rows(shape.width, shape.first_row, options.limit)
-    frames = Records(head.rest, pieces, shape).iter_frames()
-    if is_ours(head.headers):
+    frames = CsvRows(head.rest, pieces, shape).iter_frames()
+    if is_reserved(head.headers):
         frames = iter_ours(frames, head.headers, head.delimiter)
     path = write_frames(rows.iter_tidy(frames), staged_schema(shape.width), folder)
     if not rows.kept:
@@ -50,6 +50,8 @@ def _headers(head: Head, rows: Rows) -> tuple[str, ...]:
     headers = list(head.headers)
     while headers and not headers[-1].strip() and cell_column(len(headers) - 1) not in rows.filled:
         headers.pop()
-    if not is_ours(headers):
+    if not is_reserved(headers):
         return tuple(headers)
-    return tuple(pl.Series(headers, dtype=pl.String).to_frame("header").select(unguarded(pl.col("header"))).to_series())
+    return tuple(
+        pl.Series(headers, dtype=pl.String).to_frame("header").select(unescape_formula(pl.col("header"))).to_series()
+    )

@@ -14,9 +14,9 @@ from itertools import pairwise
 
 import polars as pl
 
-from batch.csv_injection import unguarded
-from batch.model import DAMAGE, Outcome, cell_column
-from batch.sources.csv.rows import damage_text
+from batch.csv_injection import unescape_formula
+from batch.model import READ_ERRORS, Outcome, cell_column
+from batch.sources.csv.rows import read_errors_text
 
 MISPLACED = (
     "has its values under the wrong headers (move them until batch_row and batch_outcome stand under theirs; "
@@ -24,7 +24,7 @@ MISPLACED = (
 )
 
 
-def is_ours(headers: Sequence[str]) -> bool:
+def is_reserved(headers: Sequence[str]) -> bool:
     """Tell whether a header line is that of a failures file, in which formula-like texts were made safe."""
     return "batch_row" in _names(headers)
 
@@ -38,10 +38,10 @@ def iter_ours(frames: Iterator[pl.DataFrame], headers: Sequence[str], delimiter:
     cells = [cell_column(index) for index in range(len(headers))]
     is_misplaced = _is_misplaced(_names(headers), cells)
     for frame in frames:
-        marked = frame.with_columns(misplaced=is_misplaced & pl.col(DAMAGE).is_null())
+        marked = frame.with_columns(misplaced=is_misplaced & pl.col(READ_ERRORS).is_null())
         if marked["misplaced"].any():
             marked = marked.with_columns(_with_damage(marked, cells, delimiter))
-        yield marked.drop("misplaced").with_columns(unguarded(pl.col(cells)))
+        yield marked.drop("misplaced").with_columns(unescape_formula(pl.col(cells)))
 
 
 def _is_misplaced(names: Sequence[str], cells: Sequence[str]) -> pl.Expr:
@@ -61,12 +61,12 @@ def _is_pair(row: str, outcome: str) -> pl.Expr:
 
 
 def _with_damage(frame: pl.DataFrame, cells: Sequence[str], delimiter: str) -> pl.Series:
-    rows = frame.select("misplaced", DAMAGE, *cells).iter_rows()
-    texts = [_damage(values, delimiter) if misplaced else damage for misplaced, damage, *values in rows]
-    return pl.Series(DAMAGE, texts, dtype=pl.String)
+    rows = frame.select("misplaced", READ_ERRORS, *cells).iter_rows()
+    texts = [_damage(values, delimiter) if misplaced else read_errors for misplaced, read_errors, *values in rows]
+    return pl.Series(READ_ERRORS, texts, dtype=pl.String)
 
 
 def _damage(values: Sequence[str | None], delimiter: str) -> str:
     line = io.StringIO(newline="")
     csv.writer(line, delimiter=delimiter, lineterminator="").writerow(values)
-    return damage_text([(None, line.getvalue(), MISPLACED)])
+    return read_errors_text([(None, line.getvalue(), MISPLACED)])

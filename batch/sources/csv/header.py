@@ -46,7 +46,7 @@ def read_head(text: str, name: str, said_delimiter: str | None) -> Head:
         raise InputError(f"{name} has nothing in it but blank lines: a header and rows are needed.")
     delimiter = _delimiter(said_delimiter) or (sep.group(1) if sep else _find_delimiter(lines[first:]))
     record = _record(lines, first, delimiter)
-    if record is None or record.damage:
+    if record is None or record.read_errors:
         raise InputError(f"{name}, row {first + 1}: the header has a quotation mark without a partner: correct it.")
     if len(record.cells) > MAX_COLUMNS:
         raise InputError(f"{name} has {len(record.cells):,} columns: no spreadsheet has more than {MAX_COLUMNS:,}.")
@@ -134,7 +134,7 @@ def _looks_like_header(record: Record, after: Sequence[Record]) -> bool:
     texts = [cell for cell in record.cells if cell.strip()]
     has_numbers = any(re.fullmatch(r"[\d\s.,+-]+", cell) for cell in texts)
     alike = [other for other in after if len(other.cells) == len(record.cells)]
-    return len(texts) > 1 and not has_numbers and not record.damage and len(alike) * 2 >= max(len(after), 1)
+    return len(texts) > 1 and not has_numbers and not record.read_errors and len(alike) * 2 >= max(len(after), 1)
 
 
 def _has_trailing_delimiters(sample: Sequence[Record], width: int) -> bool:

@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 import polars as pl
 
 from batch.errors import InputError
-from batch.model import DAMAGE, ROW, cell_column
+from batch.model import READ_ERRORS, ROW, cell_column
 from batch.sources.csv.encoding import TextPieces
 from batch.sources.staging import staged_schema
 
@@ -55,7 +55,7 @@ class Record:
 
     cells: list[str]
     lines: int = 1
-    damage: list[Damage] = field(default_factory=list)
+    read_errors: list[Damage] = field(default_factory=list)
     inside: list[int] | None = None
     """For each line but the first, the index of the quoted cell in which it begins; None if that was not looked at."""
 
@@ -64,17 +64,17 @@ class Record:
         return not any(map(str.strip, self.cells))
 
     @property
-    def damage_text(self) -> str | None:
-        return damage_text(self.damage) if self.damage else None
+    def read_errors_text(self) -> str | None:
+        return read_errors_text(self.read_errors) if self.read_errors else None
 
 
-def damage_text(damage: Sequence[Damage]) -> str:
-    """Write damage as the JSON of the column `damage`."""
-    return "[" + ",".join(map(_one_damage, damage)) + "]"
+def read_errors_text(read_errors: Sequence[Damage]) -> str:
+    """Write damage as the JSON of the column `read_errors`."""
+    return "[" + ",".join(map(_one_damage, read_errors)) + "]"
 
 
-def _one_damage(damage: Damage) -> str:
-    index, seen, reason = damage
+def _one_damage(read_errors: Damage) -> str:
+    index, seen, reason = read_errors
     return f"[{'null' if index is None else index},{encode_basestring(seen)},{encode_basestring(reason)}]"
 
 
@@ -110,7 +110,7 @@ def _read_carefully(lines: Sequence[str], start: int, delimiter: str, *, is_end:
     for number in range(start, len(lines)):
         match scan.take(lines[number]):
             case "done":
-                return Record(scan.cells, number - start + 1, scan.damage, scan.inside)
+                return Record(scan.cells, number - start + 1, scan.read_errors, scan.inside)
             case "broken":
                 return _broken(lines[start], delimiter, STRAY_IN_ROW)
         if scan.size > MAX_RECORD:
@@ -131,7 +131,7 @@ class _Scan:
     def __init__(self, delimiter: str) -> None:
         self.delimiter = delimiter
         self.cells: list[str] = []
-        self.damage: list[Damage] = []
+        self.read_errors: list[Damage] = []
         self.inside: list[int] = []
         self.size = 0
         self._open: list[str] | None = None
@@ -180,7 +180,7 @@ class _Scan:
         end = len(content) if end < 0 else end
         cell = content[position:end]
         if '"' in cell:
-            self.damage.append((len(self.cells), cell, STRAY_IN_CELL))
+            self.read_errors.append((len(self.cells), cell, STRAY_IN_CELL))
         self.cells.append(cell)
         return end
 
@@ -189,18 +189,18 @@ def _end_length(line: str) -> int:
     return 2 if line.endswith("\r\n") else 1 if line.endswith(("\n", "\r")) else 0
 
 
-def judge(record: Record, lines: Sequence[str], width: int, delimiter: str) -> Record:
+def check_record(record: Record, lines: Sequence[str], width: int, delimiter: str) -> Record:
     """Add what is wrong with a whole record: its width, rows it swallowed, letters that were lost."""
-    if record.is_blank or any(index is None for index, _, _ in record.damage):
+    if record.is_blank or any(index is None for index, _, _ in record.read_errors):
         return record
     raw = "".join(lines)
     raw = raw[: len(raw) - _end_length(raw)]
     if len(lines) > 1 and width > 1 and _swallows_rows(record, lines, width, delimiter):
-        record.damage = [(None, raw, SWALLOWS)]
+        record.read_errors = [(None, raw, SWALLOWS)]
     elif len(record.cells) != width:
-        record.damage = [(None, raw, NUL if "\x00" in raw else ragged(len(record.cells), width))]
+        record.read_errors = [(None, raw, NUL if "\x00" in raw else ragged(len(record.cells), width))]
     elif DIRT.search(raw):
-        record.damage += [(i, cell, _dirt(cell)) for i, cell in enumerate(record.cells) if DIRT.search(cell)]
+        record.read_errors += [(i, cell, _dirt(cell)) for i, cell in enumerate(record.cells) if DIRT.search(cell)]
     return record
 
 
@@ -316,8 +316,8 @@ class _Found:
     stop: int
 
 
-class Records:
-    """Pulls frames of `row`, `c0` …, `damage` from text that begins after the header."""
+class CsvRows:
+    """Pulls frames of `row`, `c0` …, `read_errors` from text that begins after the header."""
 
     def __init__(self, pending: str, pieces: TextPieces, shape: Shape, block: int = BLOCK) -> None:
         self._blocks = Blocks(pending, pieces, block * (4 if shape.width > WIDE else 1))
@@ -383,8 +383,8 @@ class Records:
         return self._complete(frame, numbers)
 
     def _complete(self, frame: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:
-        damage = pl.Series(DAMAGE, [None], dtype=pl.String).new_from_index(0, frame.height)
-        return pl.DataFrame([numbers.alias(ROW), *frame.get_columns(), damage])
+        read_errors = pl.Series(READ_ERRORS, [None], dtype=pl.String).new_from_index(0, frame.height)
+        return pl.DataFrame([numbers.alias(ROW), *frame.get_columns(), read_errors])
 
     def _mixed(self, block: str, plain: str) -> pl.DataFrame:
         """Read a block in which some lines need care."""
@@ -427,7 +427,7 @@ class Records:
 
     def _read_record(self, lines: list[str], at: int) -> Record:
         record = read_record(lines, at, self._shape.delimiter, is_end=self._blocks.is_at_end)
-        return judge(record, lines[at : at + record.lines], self._shape.width, self._shape.delimiter)
+        return check_record(record, lines[at : at + record.lines], self._shape.width, self._shape.delimiter)
 
     def _long_record(self, block: str) -> pl.DataFrame:
         """Read the first record of a block that has grown for it, and put the rest back."""
@@ -447,7 +447,7 @@ class Records:
         series = [
             numbers.cast(pl.UInt32).alias(ROW),
             *(pl.Series(cell_column(index), cells, dtype=pl.String) for index, cells in enumerate(columns)),
-            pl.Series(DAMAGE, [record.damage_text for record in records], dtype=pl.String),
+            pl.Series(READ_ERRORS, [record.read_errors_text for record in records], dtype=pl.String),
         ]
         return pl.DataFrame(series)
 

@@ -19,10 +19,10 @@ from batch.errors import InputError
 from batch.model import SheetStyle, Staged, original_column
 from batch.sources.excel.header import LOOK_AHEAD, Header, find_header
 from batch.sources.excel.layout import LAST_ROW, MAX_MERGED, Layout
-from batch.sources.excel.markup import MarkupError, NotPlain
+from batch.sources.excel.markup import MarkupError, NeedsXmlParser
 from batch.sources.excel.notes import blank_rows_note, hidden_columns_note, hidden_rows_note, iter_column_notes, listed
 from batch.sources.excel.package import MAX_STRINGS, Package, open_package
-from batch.sources.excel.sheets import Choice, choose_sheet, iter_cells, survey, survey_slowly
+from batch.sources.excel.sheets import SelectedSheet, iter_cells, select_sheet, survey, survey_slowly
 from batch.sources.excel.table import Table
 from batch.sources.excel.texts import read_texts
 from batch.sources.excel.values import Values
@@ -40,14 +40,14 @@ class _Opened:
 
     package: Package
     workbook: Workbook
-    choice: Choice
+    selected: SelectedSheet
     layout: Layout
     texts: pl.Series
 
     @property
     def where(self) -> str:
         """The sheet as messages call it."""
-        return f'{self.package.name}, sheet "{self.choice.sheet.name}"'
+        return f'{self.package.name}, sheet "{self.selected.sheet.name}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
 
 def _open(package: Package, sheet: str | None) -> _Opened:
     workbook = read_workbook(package)
-    choice = choose_sheet(package, workbook, sheet)
-    layout = survey(package, choice.sheet)
+    selected = select_sheet(package, workbook, sheet)
+    layout = survey(package, selected.sheet)
     strings = workbook.strings
     texts = pl.Series(dtype=pl.String)
     if strings:
         texts = read_texts(lambda: package.iter_bytes(strings, size=4 << 20, limit=MAX_STRINGS))
-    opened = _Opened(package, workbook, choice, layout, texts)
+    opened = _Opened(package, workbook, selected, layout, texts)
     _check_layout(opened)
     return opened
 
@@ -106,8 +106,8 @@ def _read_as_needed(opened: _Opened, folder: Path, options: ReadOptions) -> _Rea
     """Read the sheet; once more in the slow way, or with more columns, when the first reading tells so."""
     try:
         read = _read(opened, folder, options, None)
-    except NotPlain:
-        opened = replace(opened, layout=survey_slowly(opened.package, opened.choice.sheet))
+    except NeedsXmlParser:
+        opened = replace(opened, layout=survey_slowly(opened.package, opened.selected.sheet))
         _check_layout(opened)
         read = _read(opened, folder, options, None)
     header = read.table.header
@@ -124,7 +124,7 @@ def _read_as_needed(opened: _Opened, folder: Path, options: ReadOptions) -> _Rea
 
 def _read(opened: _Opened, folder: Path, options: ReadOptions, header: Header | None) -> _Read:
     values = Values(opened.workbook, opened.texts)
-    frames = (values.read(cells) for cells in iter_cells(opened.package, opened.choice.sheet, opened.layout))
+    frames = (values.read(cells) for cells in iter_cells(opened.package, opened.selected.sheet, opened.layout))
     first = _pull_header(frames, opened.where)
     header = header or find_header(first, opened.layout.merged, opened.where)
     table = Table(header, opened.layout.merged, skips_hidden=options.hidden == "skip")
@@ -163,7 +163,7 @@ def _check(opened: _Opened, read: _Read, options: ReadOptions) -> None:
 def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) -> Staged:
     header = read.table.header
     notes = [
-        *opened.choice.notes,
+        *opened.selected.notes,
         hidden_rows_note(read.table.hidden_rows, options.hidden),
         hidden_columns_note(header, opened.layout.hidden_columns),
         blank_rows_note(read.rows.blank - (len(read.table.hidden_rows) if options.hidden == "skip" else 0)),
@@ -178,7 +178,7 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
         sha256=input.sha256,
         notes=tuple(filter(None, notes)),
         style=SheetStyle(
-            sheet=opened.choice.sheet.name,
+            sheet=opened.selected.sheet.name,
             first_row=header.row,
             first_column=header.left,
             is_1904=opened.workbook.is_1904,

@@ -20,11 +20,11 @@ class MarkupError(Exception):
     """The XML is broken, or is of a kind that no spreadsheet program writes."""
 
 
-class NotPlain(Exception):
+class NeedsXmlParser(Exception):
     """The XML may be right, but is not in the form that the fast scanners read."""
 
 
-class Reader:
+class MarkupReader:
     """Reads one document piece by piece, calling `start`, `end` and `text` as it goes; raises `MarkupError`."""
 
     def __init__(self, *, start: Start, end: Text | None = None, text: Text | None = None) -> None:
@@ -47,7 +47,7 @@ class Reader:
 
 def parse(pieces: Iterable[bytes], *, start: Start, end: Text | None = None, text: Text | None = None) -> None:
     """Read `pieces` as one document; raise `MarkupError`."""
-    reader = Reader(start=start, end=end, text=text)
+    reader = MarkupReader(start=start, end=end, text=text)
     for piece in pieces:
         reader.feed(piece)
     reader.feed(b"", is_last=True)

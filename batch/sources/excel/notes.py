@@ -43,10 +43,10 @@ def hidden_columns_note(header: Header, hidden: Sequence[tuple[int, int]]) -> st
     return f"Hidden, but read like the others: {', '.join(names[:SHOWN])}{more}."
 
 
-def hidden_rows_note(rows: Sequence[int], choice: str | None) -> str:
+def hidden_rows_note(rows: Sequence[int], selected: str | None) -> str:
     """Say what became of hidden rows; "" when there are none."""
     was = "was" if len(rows) == 1 else "were"
-    what = f"{was} left out" if choice == "skip" else f"{was} read too"
+    what = f"{was} left out" if selected == "skip" else f"{was} read too"
     return f"{counted(len(rows), 'hidden row')} {what}: {listed(rows)}." if rows else ""
 
 

@@ -3,7 +3,7 @@
 There are two scanners, and what they give is the same. The fast one cuts the XML at `<c r="` and takes the pieces apart
 with one regular expression inside polars: it reads the form that Excel, LibreOffice and all known libraries write, five
 times as fast as expat called from Python. Every byte of a piece must fit that expression: whatever does not raises
-`NotPlain`, and the sheet is read again by the slow one, which understands all XML.
+`NeedsXmlParser`, and the sheet is read again by the slow one, which understands all XML.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 
 from batch.sources.excel.layout import LAST_ROW, column_number
-from batch.sources.excel.markup import MarkupError, NotPlain, Reader, is_true
+from batch.sources.excel.markup import MarkupError, MarkupReader, NeedsXmlParser, is_true
 from batch.sources.excel.texts import LETTERS, unescape_entities, with_plain_line_ends
 
 SCHEMA: dict[str, type[pl.DataType]] = {
@@ -54,12 +54,12 @@ _NUMBER = re.compile(r' r="(\d{1,9})"')
 
 
 def iter_plain(pieces: Iterable[bytes]) -> Iterator[pl.DataFrame]:
-    """Scan a sheet in plain form; raise `NotPlain` when it is not."""
+    """Scan a sheet in plain form; raise `NeedsXmlParser` when it is not."""
     for rows in _iter_rows(pieces):
         try:
             text = rows.decode()
         except UnicodeDecodeError as error:
-            raise NotPlain from error
+            raise NeedsXmlParser from error
         yield check_order(_scan(with_plain_line_ends(text)))
 
 
@@ -82,13 +82,13 @@ def _iter_rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
         elif len(rest) > _MAX_ROW:
             raise MarkupError("a row is too long")
     if not is_started or b"<c " in rest.partition(b"</sheetData>")[0]:
-        raise NotPlain
+        raise NeedsXmlParser
 
 
 def _scan(text: str) -> pl.DataFrame:
     parts = pl.Series("parts", [text]).str.split('<c r="').explode()
     if not _BETWEEN.fullmatch(parts[0]):
-        raise NotPlain
+        raise NeedsXmlParser
     found = _take_apart(parts.slice(1)).filter(pl.any_horizontal(pl.col("formula", "value", "inline").is_not_null()))
     if not len(found):
         return pl.DataFrame(schema=SCHEMA)
@@ -113,7 +113,7 @@ def _take_apart(parts: pl.Series) -> pl.DataFrame:
     if rarer.any():
         again = parts.filter(rarer).str.extract_groups(_RARER_CELL).struct.unnest()
         if again["letters"].null_count():
-            raise NotPlain
+            raise NeedsXmlParser
         at = rarer.arg_true()
         found = found.with_columns(found[name].scatter(at, again[name]) for name in again.columns)
     return found
@@ -125,7 +125,7 @@ def _hidden_rows(text: str) -> list[int]:
     hidden = [one for one in _ROW.findall(text) if ' hidden="1"' in one or ' hidden="true"' in one]
     numbers = [_NUMBER.search(one) for one in hidden]
     if not all(numbers):
-        raise NotPlain
+        raise NeedsXmlParser
     return [int(one[1]) for one in numbers if one]
 
 
@@ -154,7 +154,7 @@ class _Slow:
     """Collects the cells of a sheet as expat meets them."""
 
     def __init__(self) -> None:
-        self.reader = Reader(start=self._start, end=self._end, text=self._take_text)
+        self.reader = MarkupReader(start=self._start, end=self._end, text=self._take_text)
         self.complete = 0
         self._cells: list[tuple[int, int, int, str, str | None, str | None, bool]] = []
         self._row = self._column = self._style = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from batch.model import OUR_SHEETS
+from batch.model import RESERVED_SHEETS
 from batch.sources.excel.layout import Frame, Layout, read_layout
 from batch.sources.excel.markup import MarkupError, is_utf8
 from batch.sources.excel.package import Package
@@ -20,20 +20,20 @@ PEEK = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SelectedSheet:
     """The sheet to read, and what to tell about the others."""
 
     sheet: Sheet
     notes: tuple[str, ...]
 
 
-def choose_sheet(package: Package, workbook: Workbook, wanted: str | None) -> Choice:
+def select_sheet(package: Package, workbook: Workbook, wanted: str | None) -> SelectedSheet:
     """Take the sheet `wanted`, else the first visible one with data."""
     if not workbook.sheets:
         raise package.refusal("there is no sheet with cells in this workbook.")
     if wanted is not None:
-        return Choice(_named(package, workbook.sheets, wanted), ())
-    theirs = [sheet for sheet in workbook.sheets if sheet.name not in OUR_SHEETS] or list(workbook.sheets)
+        return SelectedSheet(_named(package, workbook.sheets, wanted), ())
+    theirs = [sheet for sheet in workbook.sheets if sheet.name not in RESERVED_SHEETS] or list(workbook.sheets)
     visible = [sheet for sheet in theirs if not sheet.is_hidden]
     filled = [sheet for sheet in visible if _has_data(package, sheet)]
     hidden = [sheet for sheet in theirs if sheet.is_hidden and _has_data(package, sheet)]
@@ -47,7 +47,7 @@ def choose_sheet(package: Package, workbook: Workbook, wanted: str | None) -> Ch
         )
     if hidden:
         notes.append(f"Hidden and not read: {counted(len(hidden), 'sheet')}, {quoted(hidden)}.")
-    return Choice(filled[0], tuple(notes))
+    return SelectedSheet(filled[0], tuple(notes))
 
 
 def _named(package: Package, sheets: tuple[Sheet, ...], wanted: str) -> Sheet:
@@ -88,7 +88,7 @@ def survey_slowly(package: Package, sheet: Sheet) -> Layout:
 
 
 def iter_cells(package: Package, sheet: Sheet, layout: Layout) -> Iterator[pl.DataFrame]:
-    """Pull the cells of `sheet`; raise `NotPlain` when it turns out that only the slow scanner can read them."""
+    """Pull the cells of `sheet`; raise `NeedsXmlParser` when it turns out that only the slow scanner can read them."""
     pieces = package.iter_bytes(sheet.part, size=CHUNK)
     return iter_plain(pieces) if layout.is_plain else iter_any(pieces)
 

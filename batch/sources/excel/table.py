@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from batch.model import DAMAGE, ROW, cell_column, column_letters, original_column, shorten
+from batch.model import READ_ERRORS, ROW, cell_column, column_letters, original_column, shorten
 from batch.sources.excel.header import Header
 from batch.sources.excel.layout import Area
 
@@ -84,7 +84,7 @@ class Table:
         return pl.concat([kept, extra.select(kept.columns)]).sort("row", "column")
 
     def _rows(self, cells: pl.DataFrame) -> pl.DataFrame:
-        """Lay the cells out as rows: `row c0 … cN damage o0 … oN`."""
+        """Lay the cells out as rows: `row c0 … cN read_errors o0 … oN`."""
         numbers = cells["row"].unique(maintain_order=True)
         by_column = cells.with_columns(cells["row"].rle_id().alias("at")).partition_by("column", as_dict=True)
         texts, origins = [], []
@@ -101,9 +101,9 @@ class Table:
             seen = "" if origin[0] in "dm" else shorten(text, 200)  # the number behind a date is not what is seen
             by_row[row].append([column - self.header.left, seen, reason])
         if not by_row:
-            return pl.Series(DAMAGE, [None], dtype=pl.String).new_from_index(0, len(numbers))
+            return pl.Series(READ_ERRORS, [None], dtype=pl.String).new_from_index(0, len(numbers))
         found = {row: json.dumps(one, ensure_ascii=False) for row, one in by_row.items()}
-        return pl.Series(DAMAGE, [found.get(row) for row in numbers.to_list()], dtype=pl.String)
+        return pl.Series(READ_ERRORS, [found.get(row) for row in numbers.to_list()], dtype=pl.String)
 
 
 def _spread(part: pl.DataFrame | None, name: str, length: int) -> pl.Series:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import polars as pl
 
-from batch.sources.excel.markup import MarkupError, NotPlain, is_utf8, parse
+from batch.sources.excel.markup import MarkupError, NeedsXmlParser, is_utf8, parse
 
 LETTERS = r"[^<\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
 """What may stand in a text, for regular expressions of polars: all that XML allows, before entities are replaced."""
@@ -20,7 +20,7 @@ def read_texts(open_pieces: Callable[[], Iterable[bytes]]) -> pl.Series:
     """Read the shared texts in order; raise `MarkupError`. Formatting and reading aids (ruby) are left out."""
     try:
         texts = pl.concat([pl.Series(dtype=pl.String), *_iter_plain(open_pieces())])
-    except NotPlain:
+    except NeedsXmlParser:
         texts = _read_any(open_pieces())
     return unescape_controls(texts.alias("texts"))
 
@@ -30,12 +30,12 @@ def _iter_plain(pieces: Iterable[bytes]) -> Iterator[pl.Series]:
         try:
             text = stretch.decode()
         except UnicodeDecodeError as error:
-            raise NotPlain from error
+            raise NeedsXmlParser from error
         if "<!" in text:
-            raise NotPlain
+            raise NeedsXmlParser
         parts = pl.Series([with_plain_line_ends(text)]).str.split("<si>").explode()
         if parts[0].strip():
-            raise NotPlain
+            raise NeedsXmlParser
         parts = parts.slice(1)
         texts = parts.str.extract(_PLAIN, 1)
         rich = texts.is_null().arg_true()
@@ -52,19 +52,19 @@ def _iter_stretches(pieces: Iterable[bytes]) -> Iterator[bytes]:
             if match is None:
                 continue
             if b"<!" in rest[: match.start()] or not is_utf8(rest):
-                raise NotPlain
+                raise NeedsXmlParser
             rest, is_started = rest[match.end() :], True
         cut = rest.rfind(b"</si>") + 5
         if cut > 4:
             yield rest[:cut]
             rest = rest[cut:]
     if rest.strip() != b"</sst>":
-        raise NotPlain
+        raise NeedsXmlParser
 
 
 def _rich_text(part: str) -> str:
     if part.count("</si>") != 1 or not part.rstrip().endswith("</si>"):
-        raise NotPlain
+        raise NeedsXmlParser
     return str(_read_any([f"<si>{part}".encode()])[0])
 
 

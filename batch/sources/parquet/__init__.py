@@ -12,9 +12,9 @@ from pathlib import Path
 import polars as pl
 
 from batch.errors import InputError
-from batch.model import DAMAGE, ROW, Staged, original_column, shorten
+from batch.model import READ_ERRORS, ROW, Staged, original_column, shorten
 from batch.sources.input import Input, ReadOptions
-from batch.sources.parquet.flatten import Habits, Leaf, damage, habit_question, habits_from, leaves, text
+from batch.sources.parquet.flatten import ColumnStats, Leaf, flatten, read_errors, stats_from, stats_query, text
 from batch.sources.staging import Rows, rows_at_once, staged_schema, write_frames
 
 SLICES_AT_ONCE = 10
@@ -35,11 +35,11 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
 
 def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     schema = _common_schema(input)
-    found = leaves(schema, input.name)
+    found = flatten(schema, input.name)
     table = _Table(input.paths, len(found))
-    habits = _habits(table, found)
-    cells = [text(leaf, habit) for leaf, habit in zip(found, habits, strict=True)]
-    originals = _originals(found, habits)
+    stats = _stats(table, found)
+    cells = [text(leaf, habit) for leaf, habit in zip(found, stats, strict=True)]
+    originals = _originals(found, stats)
     rows = Rows(len(found), FIRST_ROW, options.limit)
     staged_as = staged_schema(len(found), {expr.meta.output_name(): schema[top] for top, expr in originals.items()})
     frames = table.iter_frames([pl.col(ROW), *cells, _damage(found), *originals.values()])
@@ -54,7 +54,7 @@ def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
         headers=tuple(leaf.header for leaf in found),
         rows=rows.kept,
         sha256=input.sha256,
-        notes=(*_notes(found, habits), *filter(None, [rows.note])),
+        notes=(*_notes(found, stats), *filter(None, [rows.note])),
     )
 
 
@@ -100,39 +100,39 @@ def _kind(dtype: pl.DataType | None) -> str:
     return "missing" if dtype is None else f"of type {dtype}"
 
 
-def _habits(table: _Table, found: Sequence[Leaf]) -> list[Habits]:
+def _stats(table: _Table, found: Sequence[Leaf]) -> list[ColumnStats]:
     """Ask all values of each column, in one pass; only the columns of which there is something to ask are read."""
-    questions = {leaf.index: question for leaf in found if (question := habit_question(leaf)) is not None}
+    questions = {leaf.index: question for leaf in found if (question := stats_query(leaf)) is not None}
     asked = [question.alias(str(index)) for index, question in questions.items()]
     frames = list(table.iter_frames(asked)) if asked else []
     if not frames:
-        return [Habits()] * len(found)
+        return [ColumnStats()] * len(found)
     answers = pl.concat(frames)
-    return [habits_from(leaf, answers[str(leaf.index)]) if leaf.index in questions else Habits() for leaf in found]
+    return [stats_from(leaf, answers[str(leaf.index)]) if leaf.index in questions else ColumnStats() for leaf in found]
 
 
 def _damage(found: Sequence[Leaf]) -> pl.Expr:
-    items = [item for item in map(damage, found) if item is not None]
+    items = [item for item in map(read_errors, found) if item is not None]
     if not items:
-        return pl.lit(None, pl.String).alias(DAMAGE)
+        return pl.lit(None, pl.String).alias(READ_ERRORS)
     joined = pl.concat_str(items, separator=",", ignore_nulls=True)
     is_damaged = reduce(lambda one, other: one | other, (item.is_not_null() for item in items))
-    return pl.when(is_damaged).then(pl.format("[{}]", joined)).alias(DAMAGE)
+    return pl.when(is_damaged).then(pl.format("[{}]", joined)).alias(READ_ERRORS)
 
 
-def _originals(found: Sequence[Leaf], habits: Sequence[Habits]) -> dict[str, pl.Expr]:
+def _originals(found: Sequence[Leaf], stats: Sequence[ColumnStats]) -> dict[str, pl.Expr]:
     """The typed columns: of a struct one, at the index of its first field; a text only where blank is not null."""
     kept: dict[str, pl.Expr] = {}
-    for leaf, habit in zip(found, habits, strict=True):
+    for leaf, habit in zip(found, stats, strict=True):
         is_text = isinstance(leaf.dtype, pl.String) and leaf.header == leaf.top and not habit.has_blank_text
         if leaf.top not in kept and not is_text:
             kept[leaf.top] = pl.col(leaf.top).alias(original_column(leaf.index))
     return kept
 
 
-def _notes(found: Sequence[Leaf], habits: Sequence[Habits]) -> list[str]:
+def _notes(found: Sequence[Leaf], stats: Sequence[ColumnStats]) -> list[str]:
     notes = []
-    for leaf, habit in zip(found, habits, strict=True):
+    for leaf, habit in zip(found, stats, strict=True):
         column = f"Column {json.dumps(leaf.header, ensure_ascii=False)}"
         if habit.is_whole:
             notes.append(f"{column} holds decimal numbers ({leaf.dtype}) that are all whole: read as 1, not 1.0.")

@@ -37,7 +37,7 @@ class Leaf:
         return cell_column(self.index)
 
 
-def leaves(schema: Mapping[str, pl.DataType], name: str) -> list[Leaf]:
+def flatten(schema: Mapping[str, pl.DataType], name: str) -> list[Leaf]:
     """Flatten the columns of a file called `name`; raise `InputError` for a type that has no text."""
     found: list[Leaf] = []
     for top, dtype in schema.items():
@@ -75,7 +75,7 @@ def list_item(dtype: pl.DataType) -> pl.DataType | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class ColumnStats:
     """What is true of every value of a column, so that its text can be the plain one."""
 
     is_whole: bool = False
@@ -86,7 +86,7 @@ class Habits:
     has_blank_text: bool = False
 
 
-def habit_question(leaf: Leaf) -> pl.Expr | None:
+def stats_query(leaf: Leaf) -> pl.Expr | None:
     """Ask how many values a slice of the column has, and how many of them are against the habit; None if no matter."""
     value, dtype = leaf.value, leaf.dtype
     limit = LAST_EXACT.get(dtype.base_type())
@@ -103,11 +103,11 @@ def habit_question(leaf: Leaf) -> pl.Expr | None:
     return pl.struct(values=value.count(), against=against.sum())
 
 
-def habits_from(leaf: Leaf, answers: pl.Series) -> Habits:
+def stats_from(leaf: Leaf, answers: pl.Series) -> ColumnStats:
     """Put together what the slices of the column answered."""
     has_values = answers.struct.field("values").sum() > 0
     against = int(answers.struct.field("against").sum())
-    return Habits(
+    return ColumnStats(
         is_whole=leaf.dtype.is_float() and has_values and not against,
         is_midnight=isinstance(leaf.dtype, pl.Datetime) and has_values and not against,
         empty_lists=against if list_item(leaf.dtype) is not None else 0,
@@ -119,14 +119,14 @@ def _items(leaf: Leaf) -> pl.Expr:
     return leaf.value.arr.to_list() if isinstance(leaf.dtype, pl.Array) else leaf.value
 
 
-def text(leaf: Leaf, habits: Habits) -> pl.Expr:
+def text(leaf: Leaf, stats: ColumnStats) -> pl.Expr:
     """The text of a column's values; null stays null."""
     value, dtype = leaf.value, leaf.dtype
-    if habits.is_whole:
+    if stats.is_whole:
         value = value.cast(pl.Int64).cast(pl.String)
     elif isinstance(dtype, pl.Datetime):
         zone = "%:z" if dtype.time_zone else ""
-        value = value.dt.to_string("%Y-%m-%d" if habits.is_midnight else DATE_TIME + zone)
+        value = value.dt.to_string("%Y-%m-%d" if stats.is_midnight else DATE_TIME + zone)
     elif isinstance(dtype, pl.Duration | pl.Time):
         value = value.dt.to_string("iso")
     elif list_item(dtype) is not None:
@@ -136,8 +136,8 @@ def text(leaf: Leaf, habits: Habits) -> pl.Expr:
     return value.alias(leaf.key)
 
 
-def damage(leaf: Leaf) -> pl.Expr | None:
-    """One item of the JSON of `damage` where a value cannot be trusted; None if the type cannot be damaged."""
+def read_errors(leaf: Leaf) -> pl.Expr | None:
+    """One item of the JSON of `read_errors` where a value cannot be trusted; None if the type cannot be damaged."""
     if leaf.dtype.is_float():
         bad, reason = ~leaf.value.is_finite(), NOT_A_NUMBER
     elif list_item(leaf.dtype) is not None:
@@ -146,6 +146,6 @@ def damage(leaf: Leaf) -> pl.Expr | None:
         bad, reason = _items(leaf).list.eval(doubtful).list.any(), BAD_ITEM
     else:
         return None
-    seen = pl.struct(text=text(leaf, Habits())).struct.json_encode()
+    seen = pl.struct(text=text(leaf, ColumnStats())).struct.json_encode()
     seen = seen.str.strip_prefix('{"text":').str.strip_suffix("}")
     return pl.when(bad).then(pl.format("[{},{},{}]", leaf.index, seen, pl.lit(json.dumps(reason))))
