@@ -1,6 +1,7 @@
 """The one place that knows how the program is entered: its command line in this process, with an API in memory.
 
-Whoever renames `batch.job.World` or `batch.cli.main` adapts this file (and `tests/shell.py`), and nothing recorded.
+Whoever renames `batch.run.target.Environment` or `batch.cli.main` adapts this file (and `tests/shell.py`), and nothing
+recorded.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from batch import job
+from batch.run import target
 from batch.sandbox import SandboxOptions, SandboxProcess, start
 from tests.attacks.memory_api import ENVIRONMENT, MemoryApi
 from tests.shell import Ended, Shell
@@ -44,8 +45,10 @@ def run_as_process(folder: Path, *arguments: str) -> Ended:
 
 
 def _worlds_of(api: MemoryApi) -> Any:
-    world = job.World
-    return mock.patch.object(job, "World", lambda environment: world(environment, run_on_virtual_clock, api.transport))
+    made = target.Environment
+    return mock.patch.object(
+        target, "Environment", lambda variables: made(variables, run_on_virtual_clock, api.transport)
+    )
 
 
 def start_sandbox() -> SharedSandbox:
