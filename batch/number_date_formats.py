@@ -15,7 +15,7 @@ from batch.endpoints import cells
 from batch.endpoints.cells import CellType, ParseOptions, date, number
 from batch.errors import InputError
 from batch.model import ROW, Column, Columns, Staged, cell_column, original_column, shorten
-from batch.settings import Settings
+from batch.settings import Parsing
 
 Kind = Literal["number", "date"]
 
@@ -135,8 +135,8 @@ KINDS: dict[str, Kind] = {"number": "number", "date": "date"}
 class FormatDetector:
     """The way of each column of numbers or dates of one input."""
 
-    def __init__(self, columns: Columns, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, columns: Columns, parsing: Parsing) -> None:
+        self._parsing = parsing
         self._columns = {one.index: one for one in columns.fields if one.field and one.field.kind in KINDS}
         self._readings: dict[int, ParseOptions] = {}
         self.notes: list[str] = []
@@ -184,7 +184,7 @@ class FormatDetector:
     def _texts(self, frame: pl.DataFrame, index: int) -> list[tuple[int, str]]:
         name = cell_column(index)
         texts = frame.filter(pl.col(name).is_not_null() & ~_is_typed(frame, index)).select(ROW, name)
-        distinct = texts.filter(pl.col(name) != self._settings.clear_token).unique(name, maintain_order=True)
+        distinct = texts.filter(pl.col(name) != self._parsing.clear_token).unique(name, maintain_order=True)
         return list(zip(distinct[ROW].to_list(), distinct[name].to_list(), strict=True))
 
     def _kind(self, column: Column) -> Kind:
@@ -196,7 +196,7 @@ class FormatDetector:
         return (given.decimal if self._kind(column) == "number" else given.date_format) is not None
 
     def _given(self) -> ParseOptions:
-        return ParseOptions(self._settings.decimal, self._settings.date_format)
+        return ParseOptions(self._parsing.decimal, self._parsing.date_format)
 
 
 def _is_typed(frame: pl.DataFrame, index: int) -> pl.Expr:

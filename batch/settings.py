@@ -7,6 +7,7 @@ names where it stands. Credentials come from the environment or a token file onl
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,28 @@ from batch.errors import SettingsError
 FILE_NAME = "batch.toml"
 DEFAULT_CLEAR = "<clear>"
 DEFAULT_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Parsing:
+    """What the cells of an input mean; see the options of these names."""
+
+    map: Mapping[str, str]
+    key: str | None
+    clear_token: str
+    decimal: Literal[".", ","] | None
+    date_format: Literal["iso", "dmy", "mdy"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast and how persistent a job may be; see the options of these names."""
+
+    max_at_once: int
+    max_per_second: float | None
+    max_attempts: int
+    max_wait: float
+    """Seconds."""
 
 
 class Settings(BaseModel):
@@ -57,6 +80,16 @@ class Settings(BaseModel):
     token_file: Path | None = None
     sparse: bool = False
     """A setting of Vayu's endpoint: PUT the change alone (`[vayu.customers] sparse = true` in batch.toml)."""
+
+    @property
+    def parsing(self) -> Parsing:
+        """The settings about what cells mean."""
+        return Parsing(self.map, self.key, self.clear_token, self.decimal, self.date_format)
+
+    @property
+    def pace(self) -> Pace:
+        """The settings about speed and persistence."""
+        return Pace(self.max_at_once, self.max_per_second, self.max_attempts, self.max_wait)
 
     @field_validator("base_url")
     @classmethod

@@ -19,9 +19,9 @@ def pull_all(lists: Lists) -> list[int]:
     async def pull() -> list[int]:
         target = Target(DualEntryCustomers(), "https://api.dualentry.com", "production", KEY)
         settings = Settings(endpoint="dualentry.customers", max_attempts=1)
-        connection = ApiSession(target, settings, lists.environment(), Shutdown(), Counter[str]().update)
-        async with connection.session() as session:
-            pages = Pages(connection.client(session, target.endpoint))
+        api = ApiSession(target, settings.pace, lists.environment())
+        async with api.open_client(target.endpoint, Shutdown(), Counter[str]().update) as client:
+            pages = Pages(client)
             found = []
             while not pages.is_done:
                 found += [record["id"] for record in await pages.pull()]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ import pytest
 from batch.endpoints.base import Endpoint
 from batch.endpoints.dualentry import DualEntryCustomers
 from batch.endpoints.vayu import VayuCustomers
-from batch.engine.prepare import ChangePreparer
+from batch.engine.context import RunContext
+from batch.engine.prepare import ChangePreparer, PreparedChange
 from batch.engine.retry_loop import Answer
 from batch.engine.shutdown import Shutdown
-from batch.engine.write import PreparedChange
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure
 from batch.journal import Journal
 from batch.model import Change, Intent, Outcome, RowResult
@@ -41,6 +42,7 @@ class Api:
     answers: list[Any]
     shutdown: Shutdown = field(default_factory=Shutdown)
     asked: list[ApiRequest] = field(default_factory=list)
+    endpoint: Endpoint = DUALENTRY
 
     async def read(self, request: ApiRequest) -> Answer:
         self.asked.append(request)
@@ -62,7 +64,11 @@ def preparer(
     journal: Journal, *answers: Any, endpoint: Endpoint = DUALENTRY, compare: bool = True
 ) -> tuple[ChangePreparer, Api, list[str]]:
     api, notes = Api(list(answers)), list[str]()
-    return ChangePreparer(api, endpoint, journal, compare, notes.append, None), api, notes  # type: ignore[arg-type]  # all that it uses
+    api.endpoint = endpoint
+    changes = SimpleNamespace(endpoint=endpoint, rows=0)
+    reporter = SimpleNamespace(note=notes.append)
+    context: Any = RunContext(Any, journal, changes, reporter, None, compare, api.shutdown, connection=api)  # type: ignore[arg-type]
+    return ChangePreparer(context), api, notes
 
 
 def change(number: int, record_id: str | None = None, **fields: Any) -> Change:
@@ -282,11 +288,11 @@ async def test_begun_without_reading(journal: Journal) -> None:
 async def test_read_back(journal: Journal, answer: Any, expected: Any) -> None:
     """Reading back gives the record that was meant, or nothing."""
     made, _, _ = preparer(journal, answer)
-    assert expected == await made.read_back(PreparedChange(change(2), {"name": "New"}))
+    assert expected == await made.context.reader.read_back("2", ["name"])
 
 
 async def test_read_back_hidden_field(journal: Journal) -> None:
     """Reading back a field that lists do not show reads the record alone as well."""
     made, _, _ = preparer(journal, listed(OLD), {**OLD, "address": "Main St 1"})
-    found = await made.read_back(PreparedChange(change(2, address="x"), {"address": "x"}))
+    found = await made.context.reader.read_back("2", ["address"])
     assert OLD | {"address": "Main St 1"} == found

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from batch.run.folder import (
     parent_of,
 )
 from batch.run.locks import held, input_lock
-from batch.run.metadata import read_staged, staged_as_meta
+from batch.run.metadata import RunMetadata
 from batch.settings import Settings
 from batch.state import state_folder
 
@@ -34,6 +34,11 @@ ME = "identity-of-mine"
 STAGED = Staged(
     Path("input.parquet"), "x.csv", "csv", ("id", "name"), 2, "abc", ("A note.",), CsvDialect(delimiter=";")
 )
+
+
+def staged_as_meta(staged: Staged) -> dict[str, Any]:
+    """What a journal keeps of an input."""
+    return asdict(staged) | {"path": staged.path.name}
 
 
 KEPT = staged_as_meta(STAGED)
@@ -333,19 +338,20 @@ def test_out_of_another(tmp_path: Path) -> None:
 )
 def test_staged_input_is_kept(tmp_path: Path, staged: Staged) -> None:
     """What is known of the input comes back from the journal as it went in, also when the folder was moved."""
-    kept = json.loads(json.dumps({"staged": staged_as_meta(staged)}))
-    assert replace(staged, path=tmp_path / "input.parquet") == read_staged(
-        tmp_path / "input.parquet", KNOWN | {"identity": ME} | kept
-    )
+    meta = KNOWN | {"identity": ME, "staged": staged_as_meta(staged)}
+    known = RunMetadata.from_journal(json.loads(json.dumps(meta)), tmp_path / "input.parquet")
+    assert replace(staged, path=tmp_path / "input.parquet") == known.staged
+    kept = json.loads(json.dumps(known.as_meta()))
+    assert json.loads(json.dumps(meta)) == {name: kept[name] for name in meta}
 
 
 def test_open_run(tmp_path: Path) -> None:
     """A run is opened with its journal, what is known of it, and its input."""
     folder = run_in(tmp_path / "a", Outcome.UPDATED)
     (folder / INPUT).touch()
-    journal, meta, staged = open_run(folder)
+    journal, metadata = open_run(folder)
     with journal:
-        assert (ME, 2, {Outcome.UPDATED: 1}) == (meta["identity"], staged.rows, journal.outcomes())
+        assert (ME, 2, {Outcome.UPDATED: 1}) == (metadata.identity, metadata.staged.rows, journal.outcomes())
 
 
 def test_no_run(tmp_path: Path) -> None:

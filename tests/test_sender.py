@@ -4,10 +4,9 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,13 +15,14 @@ import httpx
 import pytest
 from trio.testing import MockClock
 
-from batch.diff import neither, unproven
 from batch.endpoints.base import Endpoint, Record, StaticAccount
 from batch.endpoints.dualentry import DualEntryCustomers
 from batch.endpoints.vayu import VayuCustomers
+from batch.engine.context import RunContext
+from batch.engine.prepare import PreparedChange
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
-from batch.engine.write import ChangeWriter, PreparedChange
+from batch.engine.write import ChangeWriter
 from batch.errors import JournalError
 from batch.http import Session
 from batch.model import Change, Intent, Outcome, Problem, RowResult
@@ -116,6 +116,31 @@ class Book:
 
 
 @dataclass
+class FakeContext:
+    """What a writer uses of a run's context."""
+
+    client: ApiClient
+    journal: Book
+    read: Callable[[ApiClient, str], Awaitable[Record | None]] | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.client.endpoint
+
+    @property
+    def reader(self) -> "FakeContext":
+        return self
+
+    async def read_back(self, record_id: str, names: Iterable[str]) -> Record | None:
+        return await self.read(self.client, record_id) if self.read else None
+
+    def locate(self, said: Sequence[tuple[str, str]]) -> Callable[[int], list[Problem]]:
+        return lambda row: [Problem(reason, name) for name, reason in said]
+
+    settle = RunContext.settle
+
+
+@dataclass
 class Desk:
     """A sender with all that it needs, over an API in memory."""
 
@@ -161,7 +186,7 @@ async def desk(script: Script, *, endpoint: Endpoint = DUALENTRY, **options: Any
     api, book, shutdown, tally = Api(script), Book(), Shutdown(), Counter[str]()
     policy = RetryPolicy(options.pop("max_attempts", 6), options.pop("max_wait", 300.0))
     max_at_once = options.pop("max_at_once", 16)
-    read: Callable[[ApiClient, PreparedChange], Awaitable[Record | None]] | None = options.pop("read_back", None)
+    read: Callable[[ApiClient, str], Awaitable[Record | None]] | None = options.pop("read_back", None)
     async with Session("https://test", transport=httpx.MockTransport(api.answer)) as session:
         client = ApiClient(
             session=session,
@@ -174,10 +199,7 @@ async def desk(script: Script, *, endpoint: Endpoint = DUALENTRY, **options: Any
             breaker=options.pop("breaker", CircuitBreaker()),
             rng=JITTER,
         )
-        sender = ChangeWriter(
-            client, endpoint, book, lambda row, name, reason: Problem(reason, name),
-            partial(unproven, endpoint), partial(neither, endpoint), partial(read, client) if read else None,
-        )  # fmt: skip
+        sender = ChangeWriter(FakeContext(client, book, read))  # type: ignore[arg-type]  # all that it uses
         assert not options
         yield Desk(api, book, shutdown, sender, tally)
 
@@ -391,9 +413,9 @@ async def test_retries_of_a_whole_run_are_bounded() -> None:
 # -- no answer ------------------------------------------------------------------------------------------------------
 
 
-async def read_list(client: ApiClient, one: PreparedChange) -> Record | None:
+async def read_list(client: ApiClient, record_id: str) -> Record | None:
     """Read the record back as the job does."""
-    answer = await client.read(client.endpoint.read([one.change.id]))
+    answer = await client.read(client.endpoint.read([record_id]))
     found = client.endpoint.parse_records(answer.response) if answer.classification.cause == "done" else []  # type: ignore[arg-type]  # a reply
     return found[0] if found else None
 
@@ -439,16 +461,11 @@ async def test_never_applied() -> None:
     assert [f"{DROPPED}, and reading back showed that it was not applied"] == d.book.told()[2][1]
 
 
-async def read_nothing(client: ApiClient, prepared: PreparedChange) -> Record | None:
-    """A record that cannot be read at the moment."""
-
-
-@pytest.mark.parametrize(("read_back", "expected"), [(read_nothing, UNKNOWN), (None, REJECTED)])
-async def test_refused_after_a_failure(read_back: Any, expected: Outcome) -> None:
-    """A refusal after a 5xx, which may have been applied, is believed only where nothing better can be known."""
+async def test_refused_after_a_failure() -> None:
+    """A refusal after a 5xx, which may have been applied, is not believed where the record cannot be read."""
     script = first(1, refuse(500), lambda request: refuse(422, {"errors": {"__all__": ["no"]}}))
-    async with desk(script, read_back=read_back) as d:
-        assert [expected] == await d.send(2)
+    async with desk(script) as d:
+        assert [UNKNOWN] == await d.send(2)
 
 
 async def test_neither_as_asked_nor_as_before() -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from batch.engine import context
-from batch.engine.context import LEFT
+from batch.engine import shutdown
+from batch.engine.shutdown import LEFT
 from batch.run import begin_or_resume
 from batch.validation.file_changes import FileChanges
 from tests.little_api import little_api
@@ -33,7 +33,7 @@ def update(api: Api, sheet: Path, *options: object) -> list[object]:
 @pytest.fixture
 def signal_when(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], bool], signal.Signals], None]]:
     """Raises a signal in this process as soon as a moment has come; the grace of what is in flight is short."""
-    monkeypatch.setattr(context, "GRACE", 0.3)
+    monkeypatch.setattr(shutdown, "GRACE", 0.3)
     before = signal.getsignal(signal.SIGALRM)
 
     def arm(when: Callable[[], bool], number: signal.Signals) -> None:

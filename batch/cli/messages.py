@@ -60,30 +60,30 @@ def took(seconds: float) -> str:
 
 def preflight(about: Preflight, settings: Settings) -> Iterator[str]:
     """Say what is about to happen."""
-    survey, endpoint = about.survey, about.endpoint
+    changes, endpoint = about.changes, about.endpoint
     kind = f" ({about.host_kind})" if about.host_kind else " (not an address of the API's maker)"
-    yield f"{plural(survey.staged.rows, 'row')} -> {endpoint.method} {about.host}{kind}, key {about.credential}"
-    for text in survey.notes:
+    yield f"{plural(changes.staged.rows, 'row')} -> {endpoint.method} {about.host}{kind}, key {about.credential}"
+    for text in changes.notes:
         yield f"  {visible(text)}"
     if about.is_resumed:
         done = " · ".join(f"{outcome} {n:,}" for outcome, n in about.done.items() if n)
         yield f"  resuming {about.folder}" + (f": {done}" if done else "")
-    used = ", ".join(f"{visible(c.header)} -> {c.target}" for c in survey.columns.all if c.target)
+    used = ", ".join(f"{visible(c.header)} -> {c.target}" for c in changes.columns.all if c.target)
     yield f"  columns: {shorten(used, 300)}"
-    ignored = [c.header for c in survey.columns.all if c.role == "ignored"]
+    ignored = [c.header for c in changes.columns.all if c.role == "ignored"]
     if ignored:
         yield f"  ignored: {shorten(', '.join(map(visible, ignored)), 200)}"
     sealed = about.done.get(Outcome.INVALID, 0)
-    changes = plural(about.to_send, "change")
+    to_send = plural(about.to_send, "change")
     sends = (
-        f"{plural(about.reads, 'read')}, then what differs of {changes} is sent"
+        f"{plural(about.reads, 'read')}, then what differs of {to_send} is sent"
         if about.reads
-        else f"{changes} to send"
+        else f"{to_send} to send"
     )
     behind = "stays behind" if sealed == 1 else "stay behind"
     yield f"  {sends}" + (f"; {plural(sealed, 'invalid row')} {behind}" if sealed else "")
-    for column in survey.columns.fields:
-        clears = survey.counts[column.index].clears if column.index in survey.counts else 0
+    for column in changes.columns.fields:
+        clears = changes.counts[column.index].clears if column.index in changes.counts else 0
         if clears:
             yield f"  clears: {column.target} on {plural(clears, 'row')}"
     yield from _blanked(about, settings)
@@ -98,7 +98,7 @@ def _blanked(about: Preflight, settings: Settings) -> Iterator[str]:
     """Warn that an object which is replaced whole loses the parts that the sheet leaves out."""
     if settings.compare or about.endpoint.needs_full_body:
         return
-    targets = [column.target for column in about.survey.columns.fields]
+    targets = [column.target for column in about.changes.columns.fields]
     for whole in about.endpoint.replaced_whole:
         if any(target.startswith(whole + ".") for target in targets):
             yield f"  without comparing, the parts of {whole} that a row leaves out are blanked"
@@ -221,12 +221,12 @@ def shown_path(path: str) -> str:
 
 def checked(found: Checked) -> Iterator[str]:
     """Say what a check found, column by column and reason by reason."""
-    survey, summary = found.survey, found.summary
-    staged = survey.staged
+    changes, summary = found.changes, found.summary
+    staged = changes.staged
     sheet = f', sheet "{visible(staged.style.sheet)}"' if staged.style else ""
     shape = f"{plural(summary.rows, 'row')}, {plural(len(staged.headers), 'column')}"
     yield f"{visible(staged.name)}{sheet}: {shape}"
-    yield from (f"  {visible(text)}" for text in survey.notes)
+    yield from (f"  {visible(text)}" for text in changes.notes)
     yield ""
     yield from _columns(found)
     yield ""
@@ -254,7 +254,7 @@ def checked(found: Checked) -> Iterator[str]:
 
 
 def _columns(found: Checked) -> Iterator[str]:
-    columns = [one for one in found.survey.columns.all if one.role != "empty"]
+    columns = [one for one in found.changes.columns.all if one.role != "empty"]
     width = min(40, max((len(visible(one.header)) for one in columns), default=0))
     target = min(40, max((len(one.target) for one in columns), default=0))
     for one in columns:
@@ -268,7 +268,7 @@ def _columns(found: Checked) -> Iterator[str]:
 
 
 def _contents(found: Checked, column: Column) -> str:
-    count = found.survey.counts.get(column.index)
+    count = found.changes.counts.get(column.index)
     if count is None:
         return ""
     clears = f"  {plural(count.clears, 'clear')}" if count.clears else ""

@@ -31,7 +31,7 @@ from batch.validation.file_changes import FileChanges
 class Checked:
     """What a check found."""
 
-    survey: FileChanges
+    changes: FileChanges
     summary: Summary
     reasons: tuple[Reason, ...]
     left_out: int
@@ -42,19 +42,21 @@ def check(settings: Settings) -> Checked:
     """Validate every row; raises InputError or HeaderError when there is no telling."""
     endpoint = make_endpoint(settings)
     began, started = time.monotonic(), now_text()
-    with scratch() as spool:
-        source = sources.open_input(settings.input, spool)
-        survey = read_input(source, spool, settings, endpoint)
-        with Journal.create(spool / JOURNAL, {}) as journal:
+    with scratch() as temporary:
+        source = sources.open_input(settings.input, temporary)
+        changes = read_input(source, temporary, settings, endpoint)
+        with Journal.create(temporary / JOURNAL, {}) as journal:
             kept = _Kept(journal)
-            survey.validate_all(kept.keep)
-            folder, files, notes = _write(settings, survey, journal) if kept.counts[Outcome.INVALID] else (None, {}, ())
+            changes.validate_all(kept.keep)
+            folder, files, notes = (
+                _write(settings, changes, journal) if kept.counts[Outcome.INVALID] else (None, {}, ())
+            )
             reasons, left_out = group_reasons(journal.iter_troubled())
-    summary = _summary(settings, survey, kept.counts, files, (started, time.monotonic() - began))
+    summary = _summary(settings, changes, kept.counts, files, (started, time.monotonic() - began))
     if folder or settings.out:
         _write_summary(folder or _out(settings), summary)
     shown = tuple(one for one in reasons if one.outcome is Outcome.INVALID)
-    return Checked(survey, summary, shown, left_out, notes)
+    return Checked(changes, summary, shown, left_out, notes)
 
 
 class _Kept:
@@ -69,11 +71,13 @@ class _Kept:
         self.counts.update(row_result.outcome for row_result in row_results)
 
 
-def _write(settings: Settings, survey: FileChanges, journal: Journal) -> tuple[Path, dict[str, str], tuple[str, ...]]:
+def _write(settings: Settings, changes: FileChanges, journal: Journal) -> tuple[Path, dict[str, str], tuple[str, ...]]:
     folder = _out(settings)
-    wanted = outputs.Wanted(id_column=survey.columns.id.index, only=frozenset({Outcome.INVALID}), with_results=False)
+    wanted = outputs.Wanted(id_column=changes.columns.id.index, only=frozenset({Outcome.INVALID}), with_results=False)
     try:
-        written = outputs.write(folder, survey.staged, sources.iter_frames(survey.staged), journal.row_results, wanted)
+        written = outputs.write(
+            folder, changes.staged, sources.iter_frames(changes.staged), journal.row_results, wanted
+        )
     except OSError as error:
         if settings.out is None:
             discard(folder)
@@ -94,10 +98,10 @@ def _out(settings: Settings) -> Path:
 
 
 def _summary(
-    settings: Settings, survey: FileChanges, counts: Counter[Outcome], files: dict[str, str], spent: tuple[str, float]
+    settings: Settings, changes: FileChanges, counts: Counter[Outcome], files: dict[str, str], spent: tuple[str, float]
 ) -> Summary:
     """A check sends nothing: what is not invalid counts as unsent, or as unchanged where there is nothing to set."""
-    staged = survey.staged
+    staged = changes.staged
     outcomes = {Outcome.INVALID: counts[Outcome.INVALID], Outcome.UNCHANGED: counts[Outcome.UNCHANGED]}
     outcomes[Outcome.UNSENT] = staged.rows - sum(outcomes.values())
     return Summary(

@@ -7,26 +7,34 @@ plan is complete or absent; an update never takes its folder for a run.
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from batch import sources
+from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
 from batch.endpoints.base import MISSING
+from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.estimate import Estimate, estimate
+from batch.engine.execute import Executor
 from batch.engine.guards import ClearLimit
+from batch.engine.lookup import LookupStrategy
+from batch.engine.prepare import ChangePreparer
 from batch.engine.progress import Reporter
+from batch.engine.shutdown import Shutdown
+from batch.engine.write import PlanRecorder
 from batch.errors import FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
 from batch.files import make_private
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.outputs.plan import Line, as_cell, write_plan
-from batch.run.begin_or_resume import Run, now_text, read_input
+from batch.run.begin_or_resume import now_text, read_input
 from batch.run.cleanup import scratch
+from batch.run.finish import paths_in
 from batch.run.folder import JOURNAL, PLAN, look_into_out, new_folder, parent_of
 from batch.run.plan_file import FieldChange, PlannedChange, PlanWriter, about
 from batch.run.target import Environment, make_target
@@ -103,39 +111,50 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
     began, started = time.monotonic(), now_text()
     with ExitStack() as stack:
         target = make_target(settings, environment, stack, reporter.note)
-        spool = stack.enter_context(scratch())
-        source = sources.open_input(settings.input, spool)
-        survey = read_input(source, spool, settings, target.endpoint)
-        journal = stack.enter_context(Journal.create(spool / JOURNAL, {}))
-        run = Run(spool, journal, survey, {"is_surveyed": False}, is_resumed=False)
-        sending = RunContext(run, target, settings, reporter, environment, is_plan=True)
-        _look(sending)
-        return _write(sending, started, began)
+        temporary = stack.enter_context(scratch())
+        source = sources.open_input(settings.input, temporary)
+        changes = read_input(source, temporary, settings, target.endpoint)
+        journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))
+        context = RunContext(ApiSession(target, settings.pace, environment), journal, changes, reporter)
+        cost = _compare(context, settings.key)
+        return _write(context, settings, cost, (started, began))
 
 
-def _look(sending: RunContext) -> None:
-    """Do all that an update does before it sends; raises StoppedError when it did not come to the end."""
-    sending.survey()
-    if sending.run.survey.change_count:
-        if sending.settings.key is not None:
-            sending.environment.run(sending.choose_strategy, sending.run.survey.change_count)
-        sending.environment.run(sending.send)
-    if sending.run.journal.error is not None:
-        raise sending.run.journal.error
-    if sending.shutdown.requested:
-        raise _Unfinished.because(sending)
+def _compare(context: RunContext, key_field: str | None) -> Estimate:
+    """Do all that an update does before it sends, and return what sending would cost; raises StoppedError."""
+    definitions = fetch_custom_fields(context)
+    if definitions is not None:
+        context.changes = context.changes.with_definitions(definitions)
+    context.changes.validate_all(context.journal.record_rows)
+    count, strategy = context.changes.change_count, None
+    if count:
+        strategy = find_strategy(context, count) if key_field is not None else None
+        context.api.environment.run(_journal_changes, context, key_field, strategy)
+    if context.journal.error is not None:
+        raise context.journal.error
+    if context.shutdown.requested:
+        raise _Unfinished.because(context.shutdown)
+    return estimate(context, strategy, context.journal.count_intents(), count)
+
+
+async def _journal_changes(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> None:
+    """Journal what every change would do to its record."""
+    async with context.connected() as client, context.attended():
+        preparer = ChangePreparer(context, make_lookup(context, key_field, strategy))
+        await Executor(context, preparer, PlanRecorder(context)).send_all()
+    if context.journal.error is None:
+        context.journal.flush()
+        context.api.keep_learned(client.limiter.policy)
 
 
 class _Unfinished(StoppedError):
     """The plan is not complete, so there is none."""
 
     @classmethod
-    def because(cls, sending: RunContext) -> "_Unfinished":
-        error = cls(
-            f"{sending.shutdown.reason} There is no plan, since not all rows were looked at. Nothing was written."
-        )
-        if sending.signalled is not None:
-            error.exit_code = sending.signalled  # type: ignore[misc]  # this one ended by a signal
+    def because(cls, shutdown: Shutdown) -> "_Unfinished":
+        error = cls(f"{shutdown.reason} There is no plan, since not all rows were looked at. Nothing was written.")
+        if shutdown.signalled is not None:
+            error.exit_code = shutdown.signalled  # type: ignore[misc]  # this one ended by a signal
         return error
 
 
@@ -143,7 +162,7 @@ class _Unfinished(StoppedError):
 
 
 @dataclass(slots=True)
-class _Telling:
+class _Cells:
     """What is said of the cells as they go by into a file."""
 
     first: list[Line] = field(default_factory=list)
@@ -158,25 +177,48 @@ class _Telling:
         return line
 
 
-def _write(sending: RunContext, started: str, began: float) -> PlanMade:
-    run, settings = sending.run, sending.settings
-    folder, telling = _new_folder(settings), _Telling()
-    book = folder / f"plan{'.xlsx' if run.staged.format == 'xlsx' else '.csv'}"
+def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple[str, float]) -> PlanMade:
+    folder, cells, journal = _new_folder(settings), _Cells(), context.journal
+    table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
-        write_plan(book, map(telling.add, _iter_lines(run.journal, settings.clear_token)))
-        _write_plan_file(folder / PLAN, sending)
+        write_plan(table, map(cells.add, _iter_lines(journal, settings.clear_token)))
+        meant_for = about(settings, context.changes.staged.sha256, context.api.target.host)
+        _write_plan_file(folder / PLAN, meant_for, journal)
     except OSError as error:
         if settings.out is None:
             shutil.rmtree(folder, ignore_errors=True)
         raise FolderError(
             f"{folder}: the plan cannot be written ({error.strerror}). Make room, and plan again."
         ) from error
-    reasons, left_out = group_reasons(run.journal.iter_troubled())
-    files = {"plan": str((folder / PLAN).resolve()), "cells": str(book.resolve())}
-    summary = _summary(sending, telling, files, (started, time.monotonic() - began))
-    excesses = tuple(ClearLimit.from_settings(settings).iter_excesses(run.survey))
-    lines, by_field = tuple(telling.first), dict(telling.by_field)
-    return PlanMade(summary, lines, by_field, tuple(reasons), left_out, folder, _again(settings), excesses)
+    reasons, left_out = group_reasons(journal.iter_troubled())
+    outcomes, (started, began) = journal.outcomes(), times
+    summary = PlanSummary(
+        endpoint=settings.endpoint,
+        host=context.api.target.base_url,
+        input=settings.input,
+        input_sha256=context.changes.staged.sha256,
+        started=started,
+        seconds=time.monotonic() - began,
+        rows=context.changes.rows,
+        outcomes=outcomes,
+        not_found=journal.count_not_found(),
+        cells=cells.by_field.total(),
+        clears={name: count for name, count in cells.clears.items() if count},
+        cost=cost,
+        exit_code=int(exit_code(outcomes)),
+        files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
+    )
+    excesses = tuple(ClearLimit.from_option(settings.max_clears).iter_excesses(context.changes))
+    return PlanMade(
+        summary,
+        tuple(cells.first),
+        dict(cells.by_field),
+        tuple(reasons),
+        left_out,
+        folder,
+        _again(settings),
+        excesses,
+    )
 
 
 def _again(settings: Settings) -> tuple[str, ...]:
@@ -193,43 +235,23 @@ def _new_folder(settings: Settings) -> Path:
 
 
 def _iter_lines(journal: Journal, clear_token: str) -> Iterator[Line]:
-    for intents, row_result in journal.iter_intents():
+    for intents, result in journal.iter_intents():
         intent, before = intents[-1], intents[-1].before or {}
-        if row_result is None or row_result.outcome is not Outcome.UPDATED:
+        if result is None or result.outcome is not Outcome.UPDATED:
             continue
         for name, value in intent.fields.items():
             was, will = as_cell(before.get(name)), as_cell(value, clear_token)
             yield Line(intent.number, intent.id, intent.name, name, was, will, is_clear=value is None)
 
 
-def _write_plan_file(path: Path, sending: RunContext) -> None:
-    writer = PlanWriter(path, about(sending.settings, sending.run.staged.sha256, sending.target.host))
+def _write_plan_file(path: Path, meant_for: Mapping[str, Any], journal: Journal) -> None:
+    writer = PlanWriter(path, meant_for)
     try:
-        for intents, _fate in sending.run.journal.iter_intents():
+        for intents, _result in journal.iter_intents():
             intent, before = intents[-1], intents[-1].before or {}
-            steps = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
-            writer.add(PlannedChange(intent.number, intent.id, intent.name, tuple(steps)))
+            fields = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
+            writer.add(PlannedChange(intent.number, intent.id, intent.name, tuple(fields)))
         writer.finish()
     except BaseException:
         writer.discard()
         raise
-
-
-def _summary(sending: RunContext, telling: _Telling, files: dict[str, str], spent: tuple[str, float]) -> PlanSummary:
-    run, outcomes = sending.run, sending.run.journal.outcomes()
-    return PlanSummary(
-        endpoint=sending.settings.endpoint,
-        host=sending.target.base_url,
-        input=sending.settings.input,
-        input_sha256=run.staged.sha256,
-        started=spent[0],
-        seconds=spent[1],
-        rows=run.staged.rows,
-        outcomes=outcomes,
-        not_found=run.journal.count_not_found(),
-        cells=telling.by_field.total(),
-        clears={name: count for name, count in telling.clears.items() if count},
-        cost=estimate(sending, run.journal.count_intents(), run.survey.change_count),
-        exit_code=int(exit_code(outcomes)),
-        files=files,
-    )

@@ -83,8 +83,8 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
         file = new_file(wanted.path)
         stack.callback(file.discard)
         counts: Counter[str] = Counter()
-        connection = ApiSession(target, settings, environment, Shutdown(), partial(_count, counts))
-        work = _Work(connection, wanted.where, ids, RowBuffer(file.parts), reporter)
+        api = ApiSession(target, settings.pace, environment)
+        work = _Work(api, settings.clear_token, counts, wanted.where, ids, RowBuffer(file.parts), reporter)
         environment.run(work.fetch)
         pulled = _write(file, work, settings)
         pulled.counts = counts
@@ -119,10 +119,12 @@ def new_file(path: Path) -> NewFile:
 class _Work:
     """The part that talks to the API: records -> cells on disk."""
 
-    connection: ApiSession
+    api: ApiSession
+    clear_token: str
+    counts: Counter[str]
     where: Sequence[tuple[str, str]]
     ids: tuple[str, ...] | None
-    spool: RowBuffer
+    buffer: RowBuffer
     reporter: PullReporter
     renderer: Renderer | None = None
     missing: Sequence[str] = ()
@@ -130,52 +132,50 @@ class _Work:
 
     async def fetch(self) -> None:
         """Read definitions and records; raises StoppedError when the API does not give them."""
-        settings, target = self.connection.settings, self.connection.target
-        async with self.connection.session() as session:
-            client = self.connection.client(session, target.endpoint)
-            definitions = await fetch_definitions(client, self.reporter.note)
-            client.endpoint = target.endpoint.defined(definitions)
-            self.renderer = Renderer(client.endpoint, settings.clear_token)
+        endpoint = self.api.target.endpoint
+        async with self.api.open_client(endpoint, Shutdown(), partial(_count, self.counts)) as client:
+            client.endpoint = endpoint.defined(await fetch_definitions(client, self.reporter.note))
+            self.renderer = Renderer(client.endpoint, self.clear_token)
             fetch = Fetch(client, make_pull_filter(client.endpoint, self.where, self.ids))
             async for records in fetch.iter_records():
                 for record in records:
-                    self.spool.add(self.renderer.cells(record))
+                    self.buffer.add(self.renderer.cells(record))
                 self._tell(fetch)
             self.missing = fetch.missing
-            self.spool.flush()
-            self.connection.keep_learned(client.limiter.policy)
+            self.buffer.flush()
+            self.api.keep_learned(client.limiter.policy)
 
     def _tell(self, fetch: Fetch) -> None:
         """Tell the cost once it is known, and then how far it is."""
         if not self.has_told_cost and fetch.reads is not None:
             self.has_told_cost = True
-            self.reporter.cost(fetch.reads, self.connection.seconds(fetch.reads))
-        self.reporter.pulled(self.spool.height, fetch.total)
+            self.reporter.cost(fetch.reads, self.api.seconds(fetch.reads))
+        self.reporter.pulled(self.buffer.height, fetch.total)
 
 
 def _write(file: NewFile, work: _Work, settings: Settings) -> Pulled:
-    renderer, spool = work.renderer, work.spool
+    renderer, buffer = work.renderer, work.buffer
     assert renderer is not None  # noqa: S101 - for the type checker: fetch has made it
     ending = file.path.suffix.lower()
-    if ending == ".xlsx" and spool.height > MAX_SHEET_ROWS:
+    if ending == ".xlsx" and buffer.height > MAX_SHEET_ROWS:
         raise SettingsError(
-            f"{file.path}: {spool.height:,} rows do not fit into a sheet. Name a .csv or .parquet file."
+            f"{file.path}: {buffer.height:,} rows do not fit into a sheet. Name a .csv or .parquet file."
         )
     columns = ["id", *renderer.columns]
     try:
-        _write_proven(file, ending, columns, spool, renderer)
+        _write_proven(file, ending, columns, buffer, renderer)
         file.keep()
     except OSError as error:
         raise FolderError(f"{file.path}: it cannot be written ({error.strerror or error}).") from None
-    return Pulled(file.path, spool.height, columns, renderer.left, renderer.hidden, work.missing)
+    return Pulled(file.path, buffer.height, columns, renderer.left, renderer.hidden, work.missing)
 
 
-def _write_proven(file: NewFile, ending: str, columns: Sequence[str], spool: RowBuffer, renderer: Renderer) -> None:
+def _write_proven(file: NewFile, ending: str, columns: Sequence[str], buffer: RowBuffer, renderer: Renderer) -> None:
     """Write the table until everything in it comes back as it was: the second time at the latest."""
     for _ in range(MOST_TRIES):
         file.made.write_bytes(b"")
-        write_table(file.made, ending, columns, lambda: spool.iter_frames(columns))
-        if not spool.height or not _blank_unproven(file.made, columns, spool, renderer):
+        write_table(file.made, ending, columns, lambda: buffer.iter_frames(columns))
+        if not buffer.height or not _blank_unproven(file.made, columns, buffer, renderer):
             return
     raise StoppedError(f"{file.path}: the table does not read back as it was written, so it was not kept.")
 
@@ -183,14 +183,14 @@ def _write_proven(file: NewFile, ending: str, columns: Sequence[str], spool: Row
 MOST_TRIES = 3
 
 
-def _blank_unproven(path: Path, columns: Sequence[str], spool: RowBuffer, renderer: Renderer) -> int:
+def _blank_unproven(path: Path, columns: Sequence[str], buffer: RowBuffer, renderer: Renderer) -> int:
     """Read the table as update would, and blank the cells that do not come back; gives how many there were."""
     count = offset = 0
     with scratch() as folder:
         found = sources.open_input(str(path), folder)
         staged = sources.stage(found, folder, sources.ReadOptions())
         read = pl.scan_parquet(staged.path, glob=False)
-        for part, frame in enumerate(spool.iter_frames(columns)):
+        for part, frame in enumerate(buffer.iter_frames(columns)):
             names = {cell_column(index): name for index, name in enumerate(columns)}
             back = read.slice(offset, frame.height).select(*names, READ_ERRORS).collect().rename(names)
             offset += frame.height
@@ -201,7 +201,7 @@ def _blank_unproven(path: Path, columns: Sequence[str], spool: RowBuffer, render
                     renderer.leave(name, frame["id"][place])
                     count += 1
             if any(places.any() for places in bad.values()):
-                spool.replace(part, _blanked(frame, bad))
+                buffer.replace(part, _blanked(frame, bad))
     return count
 
 

@@ -5,19 +5,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from batch.run.cleanup import remove_parts
-from batch.run.finish import FinishedRun, close
+from batch.run.finish import FinishedRun, finish_run
 from batch.run.folder import check_run, open_run
 from batch.run.locks import held
 
 
 def results(folder: Path, note: Callable[[str], None]) -> FinishedRun:
-    """Make the results files of the run in `folder` again from its journal."""
+    """Make the results files of the run in `folder` again; raises FolderError when there is none."""
     with ExitStack() as stack:
         check_run(folder)  # a folder that holds no run is left as it is, without a lock
         stack.enter_context(held(folder / ".lock", "this run folder", folder))
         remove_parts(folder)
-        journal, meta, staged = open_run(folder)
+        journal, metadata = open_run(folder)
         stack.enter_context(journal)
-        if not meta.get("is_surveyed"):
+        if not metadata.is_validated:
             note("This run was stopped before all rows were validated; run the same command again to go on.")
-        return close(folder, journal, staged, stopped=meta.get("stopped"))
+        return finish_run(folder, journal, metadata, stopped=metadata.stopped)

@@ -16,7 +16,7 @@ from batch.engine.shutdown import Shutdown
 from batch.errors import FolderError, StoppedError
 from batch.model import Field
 from batch.outputs import template
-from batch.run.target import Environment, Target, make_endpoint, make_target
+from batch.run.target import Environment, make_endpoint, make_target
 from batch.settings import DEFAULT_CLEAR, Settings
 
 Note = Callable[[str], None]
@@ -28,7 +28,7 @@ def template_columns(settings: Settings, environment: Environment, note: Note) -
     if _has_key(settings, endpoint, environment):
         with ExitStack() as stack:
             target = make_target(settings, environment, stack, note)
-            endpoint = endpoint.defined(_definitions(settings, target, environment, note))
+            endpoint = endpoint.defined(_definitions(ApiSession(target, settings.pace, environment), note))
     else:
         names = " and ".join(one.name for one in endpoint.variables if one.is_required)
         note(f"Without a key ({names}) your own custom fields are not known: they are left out.")
@@ -42,15 +42,13 @@ def _has_key(settings: Settings, endpoint: Endpoint, environment: Environment) -
     return settings.sandbox or settings.token_file is not None or all(environment.variables.get(one) for one in needed)
 
 
-def _definitions(settings: Settings, target: Target, environment: Environment, note: Note) -> list[CustomField]:
-    connection = ApiSession(target, settings, environment, Shutdown(), lambda name: None)
-
+def _definitions(api: ApiSession, note: Note) -> list[CustomField]:
     async def fetch() -> list[CustomField]:
-        async with connection.session() as session:
-            return await fetch_definitions(connection.client(session, target.endpoint), note)
+        async with api.open_client(api.target.endpoint, Shutdown(), lambda name: None) as client:
+            return await fetch_definitions(client, note)
 
     try:
-        found: list[CustomField] = environment.run(fetch)
+        found: list[CustomField] = api.environment.run(fetch)
     except StoppedError as error:
         note(f"Your own custom fields are left out: {error}")
         return []

@@ -1,94 +1,220 @@
-"""`update`: survey, question, sending, files; and the same for every other job that sends.
+"""`update`: validate, ask, send, and write down what became of every row; and the same for an undo.
 
 Promises: nothing leaves before the question is answered (or need not be asked); who says no leaves nothing behind; a
 run that began ends with its files written, whatever stopped it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
+from batch.endpoints.base import CustomField
+from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.context import RunContext
 from batch.engine.estimate import estimate
-from batch.engine.garbage import rare_collection
-from batch.engine.guards import ClearLimit
+from batch.engine.execute import Executor
+from batch.engine.guards import Canary, ClearLimit
+from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
+from batch.engine.prepare import ChangePreparer
 from batch.engine.progress import CANARY, CANARY_CHANGES, Preflight, Reporter
+from batch.engine.records import UnreadError
+from batch.engine.write import ChangeWriter
 from batch.errors import BatchError, ExitCode, StoppedError, Terminated, UsageError
 from batch.model import Outcome
+from batch.retry import FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
-from batch.run.finish import FinishedRun, close
+from batch.run.finish import FinishedRun, finish_run
 from batch.run.target import Environment, make_target
 from batch.settings import Settings
-
-Ended = tuple[str | None, ExitCode | None]
-"""Why a run stopped before its end, and the exit code where the outcomes do not say it."""
 
 
 class Declined(Exception):
     """The person said no; nothing was sent, and nothing is left behind."""
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Why a run stopped before its end, and the exit code where the outcomes do not say it."""
+
+    stopped: str | None = None
+    code: ExitCode | None = None
+
+
 def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
-    """The main job: read, validate, ask, send, write down. Raises BatchError when it could not begin."""
+    """Send what the input changes; raises BatchError when the job could not begin, Declined when a person said no."""
     with ExitStack() as stack:
         target = make_target(settings, environment, stack, reporter.note)
-        run = begin_or_resume(settings, target, stack, reporter.note)
+        run = begin_or_resume(settings, target, stack)
         if run.is_finished:
             reporter.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
-            return close(run.folder, run.journal, run.staged, stopped=run.meta.get("stopped"))
-        return carry_out(RunContext(run, target, settings, reporter, environment))
+            return finish_run(run.folder, run.journal, run.metadata, stopped=run.metadata.stopped)
+        api = ApiSession(target, settings.pace, environment)
+        context = RunContext(api, run.journal, run.changes, reporter, run.plan, settings.compare)
+        return Update(run, context, settings).carry_out()
 
 
-def carry_out(sending: RunContext) -> FinishedRun:
-    """Bring an open run to its end, and write its files."""
-    run, began = sending.run, time.monotonic()
-    try:
-        stopped, forced = _look_and_send(sending)
-    finally:
-        if run.journal.path.exists():  # else it was discarded
-            run.keep(seconds=run.meta["seconds"] + time.monotonic() - began - sending.asking)
-    return close(run.folder, run.journal, run.staged, stopped=stopped, forced=forced)
+@dataclass(slots=True)
+class Update:
+    """An open run on its way to its end; `carry_out` names its stages in order."""
 
+    run: Run
+    context: RunContext
+    settings: Settings
+    before_sending: Callable[[], None] = lambda: None
+    """Is called once it is certain that something will be sent."""
+    strategy: LookupStrategy | None = None
+    """How records are found by key, once that is known."""
+    canary: int = 0
+    """How many changes are sent and verified before all others; 0: none."""
+    asking: float = 0.0
+    """Seconds that a person took to answer; they are not the run's."""
 
-def _look_and_send(sending: RunContext) -> Ended:
-    run, settings, environment = sending.run, sending.settings, sending.environment
-    run.keep(exit_code=None)
-    try:
-        with _gone_if_refused(run, UsageError):
-            sending.survey()
-    except (StoppedError, KeyboardInterrupt) as error:
-        return _ended_by(error)
-    invalid = run.journal.counts[Outcome.INVALID]
-    if invalid and settings.invalid == "abort" and not run.journal.has_intents():
+    def carry_out(self) -> FinishedRun:
+        """Bring the run to its end, and write its files."""
+        run, began = self.run, time.monotonic()
+        try:
+            end = self._send_changes()
+        finally:
+            if run.journal.path.exists():  # else it was discarded
+                run.keep(seconds=run.metadata.seconds + time.monotonic() - began - self.asking)
+        return finish_run(run.folder, run.journal, run.metadata, stopped=end.stopped, forced=end.code)
+
+    def _send_changes(self) -> _End:
+        self.run.keep(exit_code=None)
+        try:
+            with self._discarded_on(UsageError):
+                self.learn_custom_fields()
+                self.validate()
+            if self._is_forbidden_by_invalid_rows():
+                return self._end_unsent()
+            if self.changes_left() <= 0:
+                return _End()
+            self.choose_strategy()
+        except (StoppedError, KeyboardInterrupt) as error:
+            return _interrupted(error)
+        self.confirm()
+        self.before_sending()
+        self.context.api.environment.run(self._send)
+        return self._end_of_sending()
+
+    # -- the stages ---------------------------------------------------------------------------------------------
+
+    def learn_custom_fields(self) -> None:
+        """Read the organisation's custom fields where a column needs them; raises StoppedError."""
+        if self.run.metadata.has_definitions:
+            return
+        definitions = fetch_custom_fields(self.context)
+        if definitions is not None:
+            self.run.learn_definitions(definitions)
+            self.context.changes = self.run.changes
+
+    def validate(self) -> None:
+        """Validate all rows, and journal those that are not sent."""
+        run = self.run
+        run.changes.validate_all((lambda results: None) if run.metadata.is_validated else run.journal.record_rows)
+        run.keep(is_validated=True)
+
+    def changes_left(self) -> int:
+        """Count the changes that have no final outcome yet."""
+        return self.run.changes.change_count - self.run.journal.count_final_changes()
+
+    def choose_strategy(self) -> None:
+        """With --key, find out how the records are found by the fewest requests; raises StoppedError."""
+        if self.settings.key is None:
+            return
+        if self.settings.invalid == "abort":
+            self.context.reporter.note(FOUND_WHILE_SENDING)
+        self.strategy = find_strategy(self.context, self.changes_left())
+
+    def confirm(self) -> None:
+        """Ask whether to send; raises Declined, or what forbids it, with nothing left behind."""
+        run, reporter = self.run, self.context.reporter
+        with self._discarded_on(Declined, BatchError, KeyboardInterrupt):
+            excesses = self._excessive_clears()
+            about, began = self._preflight(excesses), time.monotonic()
+            answer = reporter.confirm(about)
+            self.asking = time.monotonic() - began
+            if not answer:
+                raise Declined
+            run.keep(clears_are_meant=bool(excesses) or run.metadata.clears_are_meant)
+            if not run.metadata.canary_held:
+                self.canary = CANARY_CHANGES if answer == CANARY else self.settings.canary or 0
+
+    async def _send(self) -> None:
+        """Send every change that has no final outcome yet."""
+        context, run = self.context, self.run
+        async with context.connected() as client, context.attended():
+            preparer = ChangePreparer(context, make_lookup(context, self.settings.key, self.strategy))
+            writer = ChangeWriter(context)
+            limit = FailureLimit.parse(self.settings.max_failures) if self.settings.max_failures else None
+            canary = Canary(self.canary, writer.verify) if self.canary else None
+            await Executor(context, preparer, writer, limit, canary).send_all()
+        if run.journal.error is None:
+            run.journal.flush()
+            if canary is not None and canary.has_held:
+                run.keep(canary_held=True)
+            context.api.keep_learned(client.limiter.policy)
+
+    # -- how it ends --------------------------------------------------------------------------------------------
+
+    def _is_forbidden_by_invalid_rows(self) -> bool:
+        journal = self.run.journal
+        return self.settings.invalid == "abort" and journal.counts[Outcome.INVALID] > 0 and not journal.has_intents()
+
+    def _end_unsent(self) -> _End:
+        invalid = self.run.journal.counts[Outcome.INVALID]
         are = "1 row is" if invalid == 1 else f"{invalid:,} rows are"
         stopped = f"{are} invalid and --invalid abort is set, so nothing was sent."
-        return stopped, ExitCode.COULD_NOT_START
-    to_send = run.survey.change_count - run.journal.count_final_changes()
-    if to_send <= 0:
-        return None, None
-    if settings.key is not None:
-        if settings.invalid == "abort":
-            sending.reporter.note(FOUND_WHILE_SENDING)
+        return _End(stopped, ExitCode.COULD_NOT_START)
+
+    def _end_of_sending(self) -> _End:
+        if self.run.journal.error is not None:
+            return _End(str(self.run.journal.error), ExitCode.RUN_AGAIN)
+        return _End(self.context.shutdown.reason or None, self.context.shutdown.signalled)
+
+    @contextmanager
+    def _discarded_on(self, *refusals: type[BaseException]) -> Iterator[None]:
+        """Leave nothing behind of a run that is refused before anything of it was sent."""
         try:
-            environment.run(sending.choose_strategy, to_send)
-        except (StoppedError, KeyboardInterrupt) as error:
-            return _ended_by(error)
-    _ask(sending, to_send)
-    sending.before_sending()
-    with rare_collection():
-        environment.run(sending.send)
-    if run.journal.error is not None:
-        return str(run.journal.error), ExitCode.RUN_AGAIN
-    return sending.shutdown.reason or None, sending.signalled
+            yield
+        except refusals:
+            if not self.run.is_resumed:
+                self.run.journal.close()
+                discard(self.run.folder)
+            raise
 
+    # -- before the question ------------------------------------------------------------------------------------
 
-def _ended_by(error: StoppedError | KeyboardInterrupt) -> Ended:
-    match error:
-        case StoppedError():
-            return str(error), None
-        case Terminated():
-            return "Terminated.", ExitCode.TERMINATED
-    return "Interrupted.", ExitCode.INTERRUPTED
+    def _excessive_clears(self) -> tuple[str, ...]:
+        """Name the fields that would be cleared too often; raises TooManyClearsError where nobody can be asked."""
+        run = self.run
+        limit = ClearLimit.from_option(self.settings.max_clears)
+        takes_back = run.plan is not None and run.plan.is_undo  # what was empty becomes empty again
+        if run.metadata.clears_are_meant or (takes_back and limit.is_default):
+            return ()
+        excesses = tuple(limit.iter_excesses(run.changes))
+        if excesses and not self.context.reporter.can_ask:
+            raise limit.refusal(excesses)
+        return excesses
+
+    def _preflight(self, excesses: tuple[str, ...]) -> Preflight:
+        run, target, to_send = self.run, self.context.api.target, self.changes_left()
+        cost = estimate(self.context, self.strategy, to_send)
+        return Preflight(
+            changes=run.changes,
+            endpoint=self.context.endpoint,
+            host=target.base_url,
+            host_kind=target.kind,
+            credential=target.shown_credential,
+            folder=run.folder,
+            to_send=to_send,
+            reads=cost.reads,
+            seconds=cost.seconds,
+            is_resumed=run.is_resumed,
+            done=dict(run.journal.counts),
+            excesses=excesses,
+        )
 
 
 FOUND_WHILE_SENDING = (
@@ -97,59 +223,49 @@ FOUND_WHILE_SENDING = (
 )
 
 
-def _ask(sending: RunContext, to_send: int) -> None:
-    """Ask whether to send; raises Declined, or what forbids it, with nothing left behind."""
-    run = sending.run
-    with _gone_if_refused(run, Declined, BatchError, KeyboardInterrupt):
-        excesses = _excesses(sending)
-        about, began = _preflight(sending, to_send, excesses), time.monotonic()
-        answer = sending.reporter.confirm(about)
-        sending.asking = time.monotonic() - began
-        if not answer:
-            raise Declined
-        run.keep(clears_are_meant=bool(excesses) or bool(run.meta.get("clears_are_meant")))
-        if not run.meta.get("canary_held"):
-            sending.canary = CANARY_CHANGES if answer == CANARY else sending.settings.canary or 0
+def _interrupted(error: StoppedError | KeyboardInterrupt) -> _End:
+    match error:
+        case StoppedError():
+            return _End(str(error))
+        case Terminated():
+            return _End("Terminated.", ExitCode.TERMINATED)
+    return _End("Interrupted.", ExitCode.INTERRUPTED)
 
 
-@contextmanager
-def _gone_if_refused(run: Run, *parse_error: type[BaseException]) -> Iterator[None]:
-    """Leave nothing behind of a run that is refused before anything of it was sent."""
-    try:
-        yield
-    except parse_error:
-        if not run.is_resumed:
-            run.journal.close()
-            discard(run.folder)
-        raise
+# -- stages that a plan has, too ------------------------------------------------------------------------------------
 
 
-def _excesses(sending: RunContext) -> tuple[str, ...]:
-    """Name the fields that would be cleared too often; raises TooManyClearsError where nobody can be asked."""
-    run, settings = sending.run, sending.settings
-    limit = ClearLimit.from_settings(settings)
-    takes_back = run.planned is not None and run.planned.is_undo  # what was empty becomes empty again
-    if run.meta.get("clears_are_meant") or (takes_back and limit.is_default):
-        return ()
-    excesses = tuple(limit.iter_excesses(run.survey))
-    if excesses and not sending.reporter.can_ask:
-        raise limit.refusal(excesses)
-    return excesses
+def fetch_custom_fields(context: RunContext) -> list[CustomField] | None:
+    """Read the organisation's custom fields, None where no column needs them; raises StoppedError."""
+
+    async def fetch() -> list[CustomField]:
+        async with context.connected() as client:
+            return await fetch_definitions(client, context.reporter.note)
+
+    if not any(one.field and one.field.name.startswith("custom") for one in context.changes.columns.fields):
+        return None
+    found: list[CustomField] = context.api.environment.run(fetch)
+    return found
 
 
-def _preflight(sending: RunContext, to_send: int, excesses: tuple[str, ...]) -> Preflight:
-    run, target, cost = sending.run, sending.target, estimate(sending, to_send)
-    return Preflight(
-        survey=run.survey,
-        endpoint=sending.endpoint,
-        host=target.base_url,
-        host_kind=target.kind,
-        credential=target.shown_credential,
-        folder=run.folder,
-        to_send=to_send,
-        reads=cost.reads,
-        seconds=cost.seconds,
-        is_resumed=run.is_resumed,
-        done=dict(run.journal.counts),
-        excesses=excesses,
-    )
+def find_strategy(context: RunContext, keys: int) -> LookupStrategy:
+    """Find out how the records of `keys` changes are found by the fewest requests; raises StoppedError."""
+
+    async def choose() -> LookupStrategy:
+        async with context.connected() as client:
+            try:
+                return await choose_strategy(client, keys)
+            except UnreadError as error:
+                why = context.shutdown.reason or f"The customers could not be read: {error}."
+                raise StoppedError(why) from None
+
+    strategy: LookupStrategy = context.api.environment.run(choose)
+    return strategy
+
+
+def make_lookup(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> KeyLookup | None:
+    """Make what finds the records of changes by key, None where their rows have ids."""
+    if key_field is None:
+        return None
+    chosen = strategy or LookupStrategy(context.changes.change_count)
+    return KeyLookup(context.client, key_field, chosen, lambda: (one.id for one in context.changes.iter_changes()))

@@ -4,18 +4,19 @@ Promises: whatever asks the API, for whatever job, goes by the same limits and r
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from batch.endpoints.base import CustomField, Endpoint
-from batch.engine.retry_loop import ApiClient, Count
+from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
 from batch.errors import StoppedError
 from batch.http import ApiResponse, Session
 from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy, load_learned, save_learned
 from batch.retry import Action, RetryPolicy
 from batch.run.target import Environment, Target
-from batch.settings import Settings
+from batch.settings import Pace
 from batch.state import state_folder
 from batch.summary import seconds_at_limits
 
@@ -27,30 +28,28 @@ class ApiSession:
     """What it takes to talk to the API of one target, under one set of settings."""
 
     target: Target
-    settings: Settings
+    pace: Pace
     environment: Environment
-    shutdown: Shutdown
-    count: Count
 
-    def session(self) -> Session:
-        """Give connections to the target's host, open inside of `async with`."""
+    @asynccontextmanager
+    async def open_client(
+        self, endpoint: Endpoint, shutdown: Shutdown, count: Callable[[str], None]
+    ) -> AsyncIterator[ApiClient]:
+        """Open connections, and give what makes requests over them with what was learned about the API's limits."""
         transport = self.environment.transport() if self.environment.transport else None
-        return Session(self.target.base_url, transport=transport, max_at_once=self.settings.max_at_once)
-
-    def client(self, session: Session, endpoint: Endpoint) -> ApiClient:
-        """Give what makes attempts over `session`, with what was learned about the API's limits before."""
-        learned = load_learned(state_folder() / "limits.json", self.target.fingerprint)
-        rate = RatePolicy(self.limits, max_per_second=self.settings.max_per_second, learned=learned)
-        return ApiClient(
-            session=session,
-            limiter=RateLimiter(rate, self.settings.max_at_once),
-            endpoint=endpoint,
-            account=endpoint.account(self.target.credentials),
-            shutdown=self.shutdown,
-            count=self.count,
-            policy=RetryPolicy(max_attempts=self.settings.max_attempts, max_wait=self.settings.max_wait),
-            rng=random.Random(),  # noqa: S311 - jitter, no secret
-        )
+        async with Session(self.target.base_url, transport=transport, max_at_once=self.pace.max_at_once) as session:
+            learned = load_learned(state_folder() / "limits.json", self.target.fingerprint)
+            rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=learned)
+            yield ApiClient(
+                session=session,
+                limiter=RateLimiter(rate, self.pace.max_at_once),
+                endpoint=endpoint,
+                account=endpoint.account(self.target.credentials),
+                shutdown=shutdown,
+                count=count,
+                policy=RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait),
+                rng=random.Random(),  # noqa: S311 - jitter, no secret
+            )
 
     @property
     def limits(self) -> Limits:
@@ -62,8 +61,8 @@ class ApiSession:
 
     def seconds(self, reads: int) -> float | None:
         """Reckon how long so many reads of one kind take at the limits, None when no limit is known."""
-        if self.settings.max_per_second is not None:
-            return reads / self.settings.max_per_second
+        if self.pace.max_per_second is not None:
+            return reads / self.pace.max_per_second
         buckets = [(one.burst, one.per_second) for one in (self.limits.total, self.limits.per_route) if one]
         return seconds_at_limits(reads, buckets) if buckets else None
 

@@ -1,12 +1,13 @@
 """What a job will cost, told before it starts: requests, and the time they take at the limits.
 
-Promises: each route counts in a bucket of its own and all of them in the common one, as the pacer lets them through.
+Promises: each route counts in a bucket of its own and all of them in the common one, as the limiter lets them through.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batch.engine.context import RunContext
+from batch.engine.lookup import LookupStrategy
 from batch.ratelimit import Bucket, Limits
 from batch.summary import seconds_at_limits
 
@@ -23,10 +24,10 @@ class Estimate:
     """Of both together, which go on at the same time."""
 
 
-def estimate(sending: RunContext, writes: int, to_read: int | None = None) -> Estimate:
-    """Reckon the cost of `writes` changes, out of `to_read` that are read first (else as many)."""
-    reads = _reads(sending, writes if to_read is None else to_read)
-    own, limits = sending.settings.max_per_second, sending.limits
+def estimate(context: RunContext, strategy: LookupStrategy | None, writes: int, to_read: int | None = None) -> Estimate:
+    """Estimate the cost of `writes` changes, out of `to_read` that are read first (else as many)."""
+    reads = _reads(context, strategy, writes if to_read is None else to_read)
+    own, limits = context.api.pace.max_per_second, context.api.limits
     if own is not None:
         return Estimate(writes, reads, writes / own, reads / own, (writes + reads) / own)
     return Estimate(
@@ -34,17 +35,17 @@ def estimate(sending: RunContext, writes: int, to_read: int | None = None) -> Es
     )
 
 
-def _reads(sending: RunContext, changes: int) -> int:
-    if sending.strategy is not None:
-        return sending.strategy.reads
-    endpoint = sending.endpoint
-    if not (sending.settings.compare or endpoint.needs_full_body):
+def _reads(context: RunContext, strategy: LookupStrategy | None, changes: int) -> int:
+    if strategy is not None:
+        return strategy.reads
+    endpoint = context.endpoint
+    if not (context.is_compared or endpoint.needs_full_body):
         return 0
     return -(-changes // endpoint.ids_per_read)
 
 
 def _seconds(limits: Limits, routes: Sequence[int]) -> float | None:
-    """Reckon how long it takes when each route has so many requests."""
+    """Estimate how long it takes when each route has so many requests."""
     times = [_drained(limits.total, sum(routes))] if limits.total else []
     times += [_drained(limits.per_route, max(routes))] if limits.per_route else []
     return max(times, default=None)

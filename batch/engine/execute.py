@@ -6,8 +6,8 @@ crosses a task group.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
@@ -15,61 +15,46 @@ from typing import Any, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from batch.engine.prepare import ChangePreparer
-from batch.engine.retry_loop import ApiClient
+from batch.engine.context import RunContext
+from batch.engine.guards import Canary
+from batch.engine.prepare import ChangePreparer, PreparedChange
 from batch.engine.shutdown import Shutdown
-from batch.engine.write import PreparedChange
 from batch.errors import JournalError
-from batch.journal import Journal
-from batch.model import Change, Outcome, Problem
+from batch.model import Change, Outcome
 from batch.retry import FailureLimit
 
 OPEN_PER_SLOT = 4
 """Changes under way at most for each slot: so many when most of them wait for something else than a slot."""
 
 
-class Deliverer(Protocol):
-    """Brings a parcel to its outcome: a sender, or a planner that only writes it down."""
-
-    @property
-    def client(self) -> ApiClient:
-        """What it would be sent by."""
+class Writer(Protocol):
+    """Brings a prepared change to its outcome: one sends it, another only journals what it would change."""
 
     async def send(self, prepared: PreparedChange) -> Outcome:
-        """Bring one change to its outcome and write it down."""
-
-
-@dataclass(slots=True)
-class Canary:
-    """The first few changes, and what did not hold of them: (row, why)."""
-
-    count: int
-    verify: Callable[[PreparedChange, Mapping[str, Any]], Awaitable[list[Problem] | None]]
-    failed: list[tuple[int, str]] = field(default_factory=list)
-    has_held: bool = False
+        """Bring one change to its outcome and journal it."""
 
 
 class PreparedQueue:
-    """Parcels on their way from the readers to the workers; readers wait while there is one for each slot.
+    """Changes on their way from the preparers to the workers; preparers wait while there is one for each slot.
 
     Not a memory object stream, which takes and gives one at a time, with a turn of the event loop for each.
     """
 
-    def __init__(self, readers: int, enough: int) -> None:
-        self._parcels: deque[PreparedChange] = deque()
-        self._readers, self._enough = readers, enough
+    def __init__(self, preparers: int, enough: int) -> None:
+        self._changes: deque[PreparedChange] = deque()
+        self._preparers, self._enough = preparers, enough
         self._more, self._room = anyio.Event(), anyio.Event()
 
     async def put(self, prepared_changes: Iterable[PreparedChange]) -> None:
         """Hand over some, and come back when more are wanted."""
-        self._parcels.extend(prepared_changes)
+        self._changes.extend(prepared_changes)
         self._tell()
-        while len(self._parcels) >= self._enough:
+        while len(self._changes) >= self._enough:
             await self._room.wait()
 
     def end(self) -> None:
-        """One of the readers is through."""
-        self._readers -= 1
+        """Note that one of the preparers is through."""
+        self._preparers -= 1
         self._tell()
 
     def _tell(self) -> None:
@@ -78,19 +63,19 @@ class PreparedQueue:
 
     async def take(self) -> PreparedChange | None:
         """Give the next one, None when there are no more."""
-        while not self._parcels:
-            if not self._readers:
+        while not self._changes:
+            if not self._preparers:
                 return None
             await self._more.wait()
-        prepared = self._parcels.popleft()
-        if len(self._parcels) == self._enough - 1:
+        prepared = self._changes.popleft()
+        if len(self._changes) == self._enough - 1:
             self._room.set()
             self._room = anyio.Event()
         return prepared
 
 
 class WorkerPool:
-    """Workers, one for each slot at first; one more whenever one of them has to rest without a slot."""
+    """Workers, one for each slot at first; one more whenever one of them waits without a slot."""
 
     def __init__(self, tasks: TaskGroup, work: Callable[[], Coroutine[Any, Any, None]], slots: int) -> None:
         self._tasks, self._work = tasks, work
@@ -99,7 +84,7 @@ class WorkerPool:
             self.add_worker()
 
     def add_worker(self) -> None:
-        """Let one more work, as long as there are not too many."""
+        """Start one more, as long as there are not too many."""
         if self._left:
             self._left -= 1
             self._tasks.start_soon(self._work)
@@ -109,11 +94,9 @@ class WorkerPool:
 class Executor:
     """One stretch of sending, from the first change that has no final outcome to the last."""
 
-    changes: Callable[[], Iterator[Change]]
+    context: RunContext
     preparer: ChangePreparer
-    sender: Deliverer
-    journal: Journal
-    shutdown: Shutdown
+    writer: Writer
     failure_limit: FailureLimit | None = None
     canary: Canary | None = None
     answered: int = 0
@@ -122,21 +105,26 @@ class Executor:
     @property
     def max_at_once(self) -> int:
         """Slots for attempts."""
-        return self.sender.client.limiter.max_at_once
+        return self.context.client.limiter.max_at_once
+
+    @property
+    def shutdown(self) -> Shutdown:
+        """What ends the run."""
+        return self.context.shutdown
 
     async def send_all(self) -> None:
         """Bring every change to its outcome, or stop."""
-        ready = PreparedQueue(self._readers(), self.max_at_once)
+        ready = PreparedQueue(self._preparers(), self.max_at_once)
         changes = self._iter_open()
         async with anyio.create_task_group() as tasks:
-            for _ in range(self._readers()):
+            for _ in range(self._preparers()):
                 tasks.start_soon(self._prepare, changes, ready)
             if self.canary is not None:
                 await self._send_canary(self.canary, ready)
             pool = WorkerPool(tasks, partial(self._work, ready), self.max_at_once)
-            self.sender.client.on_wait = pool.add_worker
+            self.context.client.on_wait = pool.add_worker
 
-    def _readers(self) -> int:
+    def _preparers(self) -> int:
         if not self.preparer.reads:
             return 1
         return 2 if self.preparer.batch_size > 1 else self.max_at_once
@@ -145,15 +133,15 @@ class Executor:
         """Yield the changes that have no final outcome yet."""
         final: set[int] = set()
         seen_to = 0
-        for change in self.changes():
+        for change in self.context.changes.iter_changes():
             if change.number > seen_to or change.number < seen_to - WINDOW:
                 seen_to = change.number + WINDOW
-                final = self.journal.final_rows(change.number, seen_to)
+                final = self.context.journal.final_rows(change.number, seen_to)
             if change.number not in final:
                 yield change
 
     async def _prepare(self, changes: Iterator[Change], ready: PreparedQueue) -> None:
-        """Take as many changes at a time as one read serves; all readers take from the same ones."""
+        """Take as many changes at a time as one read serves; all preparers take from the same ones."""
         while not self.shutdown.requested and (batch := list(islice(changes, self.preparer.batch_size))):
             prepared_changes = await self.preparer.prepare(batch)
             self._check_failures()
@@ -161,13 +149,13 @@ class Executor:
         ready.end()
 
     async def _work(self, ready: PreparedQueue) -> None:
-        """Deliver one parcel after the other; after a stop they are only taken, so that the readers come to an end."""
+        """Deliver one change after the other; after a stop they are only taken, so that the preparers end."""
         while (prepared := await ready.take()) is not None:
             if not self.shutdown.requested:
                 await self._deliver(prepared)
 
     async def _send_canary(self, canary: Canary, ready: PreparedQueue) -> None:
-        """Send the first few, wait for all of them, and put up the stop sign unless all held."""
+        """Send the first few, wait for all of them, and end the run unless all held."""
         count = 0
         async with anyio.create_task_group() as tasks:
             while count < canary.count and (prepared := await ready.take()) is not None:
@@ -194,14 +182,14 @@ class Executor:
             canary.failed.append((whole.change.number, f"{wrong[0].field}: {wrong[0].reason}"))
 
     async def _deliver(self, prepared: PreparedChange) -> tuple[PreparedChange, Outcome] | None:
-        """Bring a parcel to its outcome; None when it needed no sending, or the journal failed."""
+        """Bring a change to its outcome; None when it needed no sending, or the journal failed."""
         try:
             whole = await self.preparer.complete(prepared)
             if whole is None:
                 return None
-            outcome = await self.sender.send(whole)
+            outcome = await self.writer.send(whole)
         except JournalError:
-            return None  # whoever writes the journal has put up the stop sign
+            return None  # the journal writer has already requested shutdown
         self.answered += 1
         self.rejected += outcome is Outcome.REJECTED
         self._check_failures()

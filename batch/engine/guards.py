@@ -4,14 +4,15 @@ Without the option a field may be cleared on 20 % of the rows that are sent; few
 never too many then, so that a short list may clear. What the option says counts from the first cell on.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+from batch.engine.prepare import PreparedChange
 from batch.errors import UsageError
+from batch.model import Problem
 from batch.retry import FailureLimit
-from batch.settings import Settings
-from batch.validation.file_changes import FileChanges
+from batch.validation.file_changes import ChangeSource
 
 DEFAULT: Final = "20%"
 FEW: Final = 10
@@ -32,17 +33,17 @@ class ClearLimit:
     is_default: bool
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "ClearLimit":
+    def from_option(cls, max_clears: str | None) -> "ClearLimit":
         """Read the option."""
-        text = settings.max_clears if settings.max_clears is not None else DEFAULT
+        text = max_clears if max_clears is not None else DEFAULT
         parsed = FailureLimit.parse(text)
-        return cls(parsed.count, parsed.share, text, settings.max_clears is None)
+        return cls(parsed.count, parsed.share, text, max_clears is None)
 
-    def iter_excesses(self, survey: FileChanges) -> Iterator[str]:
+    def iter_excesses(self, changes: ChangeSource) -> Iterator[str]:
         """Name each field that would be cleared on too many rows."""
-        rows = survey.staged.rows - survey.rows_without_change
-        for column in survey.columns.fields:
-            count = survey.counts.get(column.index)
+        rows = changes.rows - changes.rows_without_change
+        for column in changes.columns.fields:
+            count = changes.counts.get(column.index)
             if count is not None and self._is_exceeded(count.clears, rows):
                 share = f" ({min(count.clears / rows, 1):.0%})" if rows else ""
                 yield f"{column.target} would be cleared on {count.clears:,} of {rows:,} rows{share}"
@@ -59,3 +60,13 @@ class ClearLimit:
             f"{listed}\nThat is more than --max-clears {self.text} allows, so nothing was sent. "
             "If it is meant:  --max-clears 100%"
         )
+
+
+@dataclass(slots=True)
+class Canary:
+    """The first few changes, and what did not hold of them: (row, why)."""
+
+    count: int
+    verify: Callable[[PreparedChange, Mapping[str, Any]], Awaitable[list[Problem] | None]]
+    failed: list[tuple[int, str]] = field(default_factory=list)
+    has_held: bool = False

@@ -1,20 +1,22 @@
-"""Changes -> parcels: read the current records, keep what differs, and settle what needs no sending.
+"""Changes -> what is to be sent: read the current records, keep what differs, and settle what needs no sending.
 
 Promises: a record that is not there is rejected before any write; a record that already has the values is unchanged and
-costs no write; what an earlier part of the run sent without an answer is settled before it is sent again.
+costs no write; what an earlier part of the run sent without an answer is settled before it is sent again; with `--key`
+a change goes on under its record's real id, so that journal, proof and undo know the record.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batch import diff
 from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
+from batch.engine.context import RunContext, as_they_are
+from batch.engine.lookup import KeyLookup, Match, NoMatch
 from batch.engine.retry_loop import Answer, ApiClient
-from batch.engine.write import PreparedChange
 from batch.http import ApiResponse
 from batch.journal import Journal
-from batch.model import Change, Intent, Outcome, Problem, RowResult, visible
+from batch.model import Change, Intent, Outcome, Problem, visible
 from batch.retry import Action
 from batch.run.plan_file import DriftCheck, PlanFile, check_plan_drift, check_undo_drift
 
@@ -23,40 +25,118 @@ NOT_THERE = Problem("there is no customer with this id", field="id")
 TAKEN_UP = Problem("no answer came, but reading back showed that it was applied")
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedChange:
+    """A change that is ready to be sent: `fields` is what differs, `before` what it was (None: not read).
+
+    `record` is the current record, where the write body is completed from it; `earlier` the intent of an earlier part
+    of the same run; `notes` what its outcome is to say beside. `is_complete`: false while fields of it have to be read
+    in another way.
+    """
+
+    change: Change
+    fields: Mapping[str, Any]
+    before: Mapping[str, Any] | None = None
+    record: Record | None = None
+    earlier: Intent | None = None
+    notes: tuple[Problem, ...] = ()
+    is_complete: bool = True
+    is_in_doubt: bool = False
+    """What an earlier part of the run sent may have been applied, and nothing was read since."""
+
+
 @dataclass(slots=True)
 class ChangePreparer:
-    """Makes changes ready to send. `is_compared`: what is the same already is not sent."""
+    """Makes changes ready to send; with `lookup` the id of a change is a key, by which its record is found first."""
 
-    client: ApiClient
-    endpoint: Endpoint
-    journal: Journal
-    is_compared: bool
-    note: Callable[[str], None]
-    planned: PlanFile | None
-    """What is to be done, where that was written down before: nothing else is done then."""
-    _is_later_part: bool = field(init=False)
-    settled: int = field(init=False)
+    context: RunContext
+    lookup: KeyLookup | None = None
+    is_compared: bool = field(init=False)
+    """What the record has already is not sent; given up when the API does not let records be listed."""
+    settled: int = field(init=False, default=0)
     """Changes that came to their outcome by reading alone, in this part of the run."""
-    rejected: int = field(init=False)
+    rejected: int = field(init=False, default=0)
     """Those of them that were rejected."""
+    _is_later_part: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Look once whether there was an earlier part of this run, instead of asking for each change."""
+        self.is_compared = self.context.is_compared
         self._is_later_part = self.journal.has_intents()
-        self.settled = self.rejected = 0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the run."""
+        return self.context.endpoint
+
+    @property
+    def client(self) -> ApiClient:
+        """What makes the requests."""
+        return self.context.client
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of the run."""
+        return self.context.journal
+
+    @property
+    def planned(self) -> PlanFile | None:
+        """What is to be done, where that was written down before: nothing else is done then."""
+        return self.context.plan
 
     @property
     def reads(self) -> bool:
         """Whether current records are read at all."""
-        return self.is_compared or self.endpoint.needs_full_body
+        return self.is_compared or self.endpoint.needs_full_body or self.lookup is not None
 
     @property
     def batch_size(self) -> int:
-        """How many changes one read serves."""
+        """How many changes one read serves: one lookup, or one reading anew of what pages brought a while ago."""
+        if self.lookup is not None:
+            return self.endpoint.ids_per_read if self.lookup.goes_by_pages else 1
         return self.endpoint.ids_per_read if self.reads else UNREAD_AT_ONCE
 
     async def prepare(self, batch: Sequence[Change]) -> list[PreparedChange]:
-        """Read the records of `batch` and give what is to be sent; every other change gets its outcome here."""
+        """Read the records of `batch` and return what is to be sent; every other change gets its outcome here."""
+        if self.lookup is not None:
+            return await self._find(batch, self.lookup)
+        return await self._read(batch)
+
+    # -- by key -------------------------------------------------------------------------------------------------
+
+    async def _find(self, batch: Sequence[Change], lookup: KeyLookup) -> list[PreparedChange]:
+        prepared: list[PreparedChange] = []
+        by_id: list[Change] = []
+        for change in batch:
+            earlier = self._earlier(change)
+            if earlier is not None and earlier.attempts:
+                by_id.append(replace(change, id=earlier.id))  # the record that was found then
+                continue
+            match await lookup.find(change.id):
+                case Match() as found:
+                    known = replace(change, id=found.id)
+                    if found.is_old and self._may_be_sent(known, found):
+                        by_id.append(known)
+                    elif one := self._compare(known, found.record):
+                        prepared.append(one)
+                case NoMatch() as no_match:
+                    self._settle_no_match(change, no_match)
+        return prepared + (await self._read(by_id) if by_id else [])
+
+    def _may_be_sent(self, change: Change, found: Match) -> bool:
+        return not self.is_compared or bool(diff.differing(self.endpoint, change.fields, found.record).fields)
+
+    def _settle_no_match(self, change: Change, found: NoMatch) -> None:
+        if found.outcome is None:
+            return  # the run stops: these rows stay as they are
+        located = self.context.locate([("id", found.reason)])
+        self.context.settle(
+            change, found.outcome, lambda row: [replace(one, seen=change.id) for one in located(row)], found.status
+        )
+
+    # -- by id --------------------------------------------------------------------------------------------------
+
+    async def _read(self, batch: Sequence[Change]) -> list[PreparedChange]:
         if not self.reads:
             return [self._unread(change) for change in batch]
         answer = await self.client.read(self.endpoint.read([one.id for one in batch]))
@@ -95,32 +175,9 @@ class ChangePreparer:
 
     def _is_in_doubt(self, earlier: Intent) -> bool:
         """Whether the last attempt of an earlier part may have been applied."""
-        row_result = self.journal.row_results(earlier.number, earlier.number).get(earlier.number)
-        is_older = row_result is None or row_result.attempts < earlier.attempts  # than the attempt
-        return earlier.attempts > 0 and (is_older or row_result is None or row_result.outcome is Outcome.UNKNOWN)
-
-    async def read_back(self, prepared: PreparedChange) -> Record | None:
-        """Read one record again, None when that does not work."""
-        answer = await self.client.read(self.endpoint.read([prepared.change.id]))
-        record = self._record(answer, prepared.change)
-        if record is None or not self._lacks(record, prepared.fields):
-            return record
-        more = self._record(await self.client.read(self.endpoint.read_one(prepared.change.id)), prepared.change)
-        return record if more is None else {**record, **more}
-
-    def _record(self, answer: Answer, change: Change) -> Record | None:
-        if answer.classification.action is not Action.SUCCEED or not isinstance(answer.response, ApiResponse):
-            return None
-        try:
-            records = self.endpoint.parse_records(answer.response)
-        except UnreadableReplyError:
-            return None
-        wanted = change.id.casefold()
-        return next((one for one in records if self.endpoint.record_id(one).casefold() == wanted), None)
-
-    def _lacks(self, record: Record, names: Iterable[str]) -> bool:
-        """Whether a list of records leaves out fields that reading the record alone may show."""
-        return self.endpoint.ids_per_read > 1 and bool(diff.hidden(self.endpoint, names, record))
+        found = self.journal.row_results(earlier.number, earlier.number).get(earlier.number)
+        is_older = found is None or found.attempts < earlier.attempts  # than the attempt
+        return earlier.attempts > 0 and (is_older or found is None or found.outcome is Outcome.UNKNOWN)
 
     async def complete(self, prepared: PreparedChange) -> PreparedChange | None:
         """Read what the list left out; None when that gave the change its outcome."""
@@ -129,7 +186,9 @@ class ChangePreparer:
         change, listed = prepared.change, prepared.record or {}
         answer = await self.client.read(self.endpoint.read_one(change.id))
         if answer.classification.action is Action.SUCCEED:
-            return self._compare(change, {**listed, **(self._record(answer, change) or {})}, is_complete=True)
+            return self._compare(
+                change, {**listed, **(self.context.reader.only(answer, change.id) or {})}, is_complete=True
+            )
         if answer.classification.action is Action.REJECT and answer.status != 404:
             return self._compare(change, listed, is_complete=True)  # what cannot be read is sent
         self._settle_unread([change], answer)
@@ -152,7 +211,7 @@ class ChangePreparer:
             return []
         if self.is_compared:  # the other reader may have said it already
             self.is_compared = False
-            self.note(
+            self.context.reporter.note(
                 f"The current records cannot be read ({cause}), so nothing is compared: "
                 "every row is sent, also those that change nothing."
             )
@@ -194,7 +253,7 @@ class ChangePreparer:
         if record is None:
             self._settle_all([change], Outcome.REJECTED, [NOT_THERE], 404)
             return None
-        if not is_complete and self._lacks(record, change.fields):
+        if not is_complete and self.context.reader.lacks(record, change.fields):
             return PreparedChange(change, change.fields, record=record, is_complete=False)
         earlier = self._earlier(change)
         if earlier is not None and earlier.attempts:
@@ -251,10 +310,8 @@ class ChangePreparer:
         return None
 
     def _is_failed(self, earlier: Intent) -> bool:
-        row_result = self.journal.row_results(earlier.number, earlier.number).get(earlier.number)
-        return (
-            row_result is not None and row_result.outcome is Outcome.FAILED and row_result.attempts >= earlier.attempts
-        )
+        found = self.journal.row_results(earlier.number, earlier.number).get(earlier.number)
+        return found is not None and found.outcome is Outcome.FAILED and found.attempts >= earlier.attempts
 
     def _settle_all(
         self,
@@ -267,5 +324,4 @@ class ChangePreparer:
         self.settled += len(changes)
         self.rejected += len(changes) if outcome is Outcome.REJECTED else 0
         for one in changes:
-            row_results = [RowResult(row, one.id, outcome, status, attempts, tuple(problems)) for row in one.rows]
-            self.journal.record(one.number, row_results)
+            self.context.settle(one, outcome, as_they_are(problems), status, attempts)

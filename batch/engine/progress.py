@@ -1,20 +1,27 @@
-"""What a job tells whoever watches it: a person at a terminal, a log, a test."""
+"""What a job tells whoever watches it, a person at a terminal, a log or a test, and how fast it goes on."""
 
+import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+import anyio
+
 from batch.endpoints.base import Endpoint
+from batch.engine.shutdown import Shutdown
+from batch.journal import Journal
 from batch.model import Outcome
-from batch.validation.file_changes import FileChanges
+from batch.ratelimit import RatePolicy
+from batch.validation.file_changes import ChangeSource
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """What is about to happen; times are seconds at the limits, None when no limit is known."""
 
-    survey: FileChanges
+    changes: ChangeSource
     endpoint: Endpoint
     host: str
     host_kind: str
@@ -70,3 +77,48 @@ class Reporter(Protocol):
 
     def leave(self) -> None:
         """The process ends now: give the terminal back."""
+
+
+RATE_SECONDS = 10.0
+"""The recent rate is that of so many seconds."""
+
+
+class Meter:
+    """Measures how fast a run goes on."""
+
+    def __init__(self, journal: Journal, rows: int, shutdown: Shutdown) -> None:
+        self._journal, self._rows, self._shutdown = journal, rows, shutdown
+        self._moments: deque[tuple[float, int, int]] = deque()
+        self._attempts = 0
+
+    def count(self, name: str) -> None:
+        """Add one to a counter of the journal."""
+        self._journal.count(name)
+        self._attempts += name == "attempts"
+
+    async def report(self, reporter: Reporter, policy: RatePolicy) -> None:
+        """Tell the progress every `reporter.interval` seconds, for ever."""
+        if reporter.interval is None:
+            return
+        while True:
+            reporter.progress(self._progress(anyio.current_time(), policy))
+            await anyio.sleep(reporter.interval)
+
+    def _progress(self, now: float, policy: RatePolicy) -> Progress:
+        made, done = self._attempts, sum(self._journal.counts.values())
+        self._moments.append((now, made, done))
+        while now - self._moments[0][0] > RATE_SECONDS and len(self._moments) > 2:
+            self._moments.popleft()
+        then, made_then, done_then = self._moments[0]
+        seconds = max(now - then, 1e-9)
+        rows_per_second = (done - done_then) / seconds
+        paused = policy.paused_until - now
+        return Progress(
+            rows=self._rows,
+            counts=dict(self._journal.counts),
+            per_second=(made - made_then) / seconds if now > then else 0.0,
+            throttled=policy.throttled,
+            paused=paused if math.isfinite(paused) and paused > 0 else 0.0,
+            eta=(self._rows - done) / rows_per_second if rows_per_second > 0 else None,
+            is_stopping=self._shutdown.requested,
+        )

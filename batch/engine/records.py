@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import anyio
 
+from batch import diff
 from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
 from batch.engine.pull_filter import PullFilter
 from batch.engine.retry_loop import Answer, ApiClient
@@ -67,6 +68,38 @@ class Pages:
         following = self.endpoint.next_cursor(response, self._cursor)
         self.is_done, self._cursor = following is None, following or self._cursor
         return fresh
+
+
+@dataclass(frozen=True, slots=True)
+class RecordReader:
+    """Reads single records again, by one request or two."""
+
+    client: ApiClient
+
+    async def read_back(self, record_id: str, names: Iterable[str]) -> Record | None:
+        """Read one record again, with the fields `names` if anything shows them; None when that does not work."""
+        endpoint = self.client.endpoint
+        record = self.only(await self.client.read(endpoint.read([record_id])), record_id)
+        if record is None or not self.lacks(record, names):
+            return record
+        more = self.only(await self.client.read(endpoint.read_one(record_id)), record_id)
+        return record if more is None else {**record, **more}
+
+    def only(self, answer: Answer, record_id: str) -> Record | None:
+        """Find the record with this id in an answer, None when it is not there."""
+        if answer.classification.action is not Action.SUCCEED or not isinstance(answer.response, ApiResponse):
+            return None
+        endpoint, wanted = self.client.endpoint, record_id.casefold()
+        try:
+            records = endpoint.parse_records(answer.response)
+        except UnreadableReplyError:
+            return None
+        return next((one for one in records if endpoint.record_id(one).casefold() == wanted), None)
+
+    def lacks(self, record: Record, names: Iterable[str]) -> bool:
+        """Whether a list of records leaves out fields that reading the record alone may show."""
+        endpoint = self.client.endpoint
+        return endpoint.ids_per_read > 1 and bool(diff.hidden(endpoint, names, record))
 
 
 async def read(client: ApiClient, request: ApiRequest) -> tuple[ApiResponse, list[Record]]:

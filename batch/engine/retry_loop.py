@@ -102,7 +102,7 @@ class ApiClient:
         answer = await self.execute(request, rules=Rules(), is_own=True)
         return answer.response or RequestFailure("no", "the run stopped before it", FailureKind.UNREACHABLE)
 
-    async def rest(self, seconds: float) -> None:
+    async def sleep_without_slot(self, seconds: float) -> None:
         """Wait without a slot."""
         self.on_wait()
         await anyio.sleep(seconds)
@@ -297,9 +297,9 @@ class RetryLoop:
         if not classification.is_rate and not client.quota.spend(is_timeout=is_timeout):
             return True
         if classification.wait is None:
-            await client.rest(backoff(client.policy, self._number, client.rng))
+            await client.sleep_without_slot(backoff(client.policy, self._number, client.rng))
         elif not classification.is_rate:  # what speaks about rate pauses everybody, at the gate
-            await client.rest(classification.wait)
+            await client.sleep_without_slot(classification.wait)
         return False
 
     def _is_too_long(self, wait: float | None) -> bool:

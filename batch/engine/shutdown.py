@@ -4,9 +4,22 @@ Promises: who waits (for a slot, a token, a backoff) is let go at once; who has 
 until `cancel_in_flight`. The first reason is the one that counts.
 """
 
+import os
+import signal
+import threading
 from types import TracebackType
+from typing import Protocol
 
 import anyio
+
+from batch.errors import ExitCode
+
+GRACE = 20.0
+"""Seconds that attempts in flight are given after the first signal."""
+LEFT = "Left at once, without results files. Nothing is lost: the same command goes on, and looks first what was done."
+SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+if hasattr(signal, "SIGHUP"):  # the terminal is gone
+    SIGNALS[signal.SIGHUP] = ExitCode.TERMINATED
 
 
 class Shutdown:
@@ -14,6 +27,8 @@ class Shutdown:
 
     def __init__(self) -> None:
         self.reason = ""
+        self.signalled: ExitCode | None = None
+        """The exit code of the signal that ends the run, None when none came."""
         self.requested = False
         self._waiting: set[anyio.CancelScope] = set()
         self._in_flight: set[anyio.CancelScope] = set()
@@ -59,3 +74,48 @@ class _Watched:
     ) -> bool:
         self._scopes.discard(self.scope)
         return bool(self.scope.__exit__(kind, error, trace))
+
+
+class _Screen(Protocol):
+    def note(self, text: str) -> None:
+        """Tell a whole sentence."""
+
+    def leave(self) -> None:
+        """Give the terminal back."""
+
+
+async def stop_on_signals(shutdown: Shutdown, screen: _Screen) -> None:
+    """End the run at the first signal, and the process at the second one; run it as a task of its own.
+
+    A signal that is ignored, as under nohup, stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before = {one: handler for one in SIGNALS if (handler := signal.getsignal(one)) is not signal.SIG_IGN}
+    try:
+        with anyio.open_signal_receiver(*before) as received:
+            async with anyio.create_task_group() as timer:
+                async for number in received:
+                    if shutdown.signalled is not None:
+                        try:
+                            screen.note(LEFT)
+                            screen.leave()
+                        finally:  # whatever became of the screen
+                            os._exit(SIGNALS[number])
+                    _request(shutdown, screen, number)
+                    timer.start_soon(_cancel_in_flight_later, shutdown)
+    finally:
+        for number, handler in before.items():  # asyncio leaves the default ones
+            signal.signal(number, handler)
+
+
+def _request(shutdown: Shutdown, screen: _Screen, number: signal.Signals) -> None:
+    shutdown.signalled = SIGNALS[number]
+    word = "Interrupted" if number == signal.SIGINT else "Terminated"
+    shutdown.request(f"{word}.")
+    screen.note(f"{word}: what is in flight gets up to {GRACE:.0f} s (a second time: leave at once).")
+
+
+async def _cancel_in_flight_later(shutdown: Shutdown) -> None:
+    await anyio.sleep(GRACE)
+    shutdown.cancel_in_flight()

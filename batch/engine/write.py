@@ -6,75 +6,28 @@ answer is settled by reading back before it is repeated or given up.
 """
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
+from batch import diff
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
+from batch.engine.context import RunContext, as_they_are
+from batch.engine.prepare import PreparedChange
 from batch.engine.retry_loop import Answer, ApiClient
 from batch.http import ApiResponse
-from batch.model import Change, Intent, Outcome, Problem, RowResult, visible
+from batch.model import Intent, Outcome, Problem, visible
 from batch.retry import Action
-
-Locate = Callable[[int, str, str], Problem]
-"""Makes a problem of (row, field as the API spells it, reason), with the column and cell that it belongs to."""
-Prove = Callable[[str, Mapping[str, Any], Record], list[Problem]]
-"""Lists what a record shows otherwise than asked."""
-Explain = Callable[[Mapping[str, Any], Mapping[str, Any], Record], list[Problem]]
-"""Lists the fields that a record shows neither as asked nor as before, with both values."""
-
-
-class Book(Protocol):
-    """What the sender needs of the journal."""
-
-    async def write_intent(self, intent: Intent) -> None:
-        """Come back when `intent` is on disk."""
-
-    def revert_attempt(self, intent: Intent) -> None:
-        """Write with the next commit that no attempt was made after those that `intent` counts."""
-
-    def record(self, number: int, row_results: Sequence[RowResult]) -> None:
-        """Write the fates of a change with the next commit."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedChange:
-    """A change made ready: `fields` is what differs, `before` what the record shows for them (None: not read).
-
-    `record` is the current record, where the write body is completed from it; `earlier` the intent of an earlier part
-    of the same run; `notes` what its outcome is to say beside. `is_complete`: false while fields of it have to be read
-    in another way.
-    """
-
-    change: Change
-    fields: Mapping[str, Any]
-    before: Mapping[str, Any] | None = None
-    record: Record | None = None
-    earlier: Intent | None = None
-    notes: tuple[Problem, ...] = ()
-    is_complete: bool = True
-    is_in_doubt: bool = False
-    """What an earlier part of the run sent may have been applied, and nothing was read since."""
-
-
-ReadBack = Callable[[PreparedChange], Awaitable[Record | None]]
-"""Reads the record of a parcel once more; None when that did not work."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeWriter:
-    """Sends parcels, one at a time each, as many at once as the gate lets through."""
+    """Sends prepared changes, each by itself, as many at once as the limiter lets through."""
 
-    client: ApiClient
-    endpoint: Endpoint
-    book: Book
-    locate: Locate
-    prove: Prove
-    explain: Explain
-    read_back: ReadBack | None = None
+    context: RunContext
 
     async def send(self, prepared: PreparedChange) -> Outcome:
-        """Bring one change to its outcome and write it down."""
+        """Bring one change to its outcome and journal it."""
         try:
             intent = self._intent(prepared)
             request = self.endpoint.write(prepared.change.id, intent.body, intent.key)
@@ -89,9 +42,19 @@ class ChangeWriter:
         )
         return await self._conclude(prepared, answer, attempt.tried + answer.attempts, attempt)
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the run."""
+        return self.context.endpoint
+
+    @property
+    def client(self) -> ApiClient:
+        """What makes the requests."""
+        return self.context.client
+
     def _reads_before_retry(self, prepared: PreparedChange) -> bool:
-        """With an idempotency key and no before-image, the key alone makes a repetition safe."""
-        return self.read_back is not None and (prepared.before is not None or not self.endpoint.has_idempotency_keys)
+        """Whether to read before a repetition: with a key and without a before-image the key alone makes it safe."""
+        return prepared.before is not None or not self.endpoint.has_idempotency_keys
 
     def _intent(self, prepared: PreparedChange) -> Intent:
         """Make the intent of the next attempt, or take up the earlier one when it means the same request."""
@@ -124,7 +87,7 @@ class ChangeWriter:
                 return self._settle(prepared, Outcome.UNKNOWN, None, attempt.attempts, [("", STILL_IN_DOUBT)])
             attempt.revert_attempt(attempts)
         if is_unsent and not answer.attempts:
-            return Outcome.UNSENT  # a row without a fate is unsent, and what was known of it before stays
+            return Outcome.UNSENT  # a row without a result is unsent, and what was known of it before stays
         if answer.is_in_doubt or prepared.is_in_doubt:
             return await self._settle_unknown(prepared, answer, attempts, attempt)
         has_arrived = answer.has_arrived or attempt.tried  # an earlier part's attempts may have, too
@@ -137,10 +100,10 @@ class ChangeWriter:
         """Call it rejected, unless an earlier attempt may have been applied all the same: a read tells."""
         if answer.is_in_doubt or answer.has_arrived or attempts > answer.attempts:
             record = await attempt.record_now()
-            if record is not None and self._proves(prepared, prepared.fields, record):
+            if record is not None and self.proves(prepared, prepared.fields, record):
                 return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
             is_in_doubt = answer.is_in_doubt or prepared.is_in_doubt
-            is_unread = self.read_back is not None and answer.status != 404  # after a 5xx that proves nothing
+            is_unread = answer.status != 404  # after a 5xx that proves nothing
             if record is None and (is_in_doubt or is_unread):
                 reason = f"{answer.cause}, but {STILL_IN_DOUBT if is_in_doubt else MAY_BE_APPLIED}"
                 return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, [("", reason)])
@@ -154,7 +117,7 @@ class ChangeWriter:
         if record is not None:
             pending = self.endpoint.pending_note(record)
             # what waits for approval need not show yet; but it must be the record that was meant
-            wrong = self.prove(change.id, {} if pending else prepared.fields, record)
+            wrong = diff.unproven(self.endpoint, change.id, {} if pending else prepared.fields, record)
             if wrong:
                 return self._settle(prepared, Outcome.REJECTED, answer.status, attempts, _pairs(wrong))
             if pending:
@@ -172,16 +135,20 @@ class ChangeWriter:
     async def verify(self, prepared: PreparedChange, wanted: Mapping[str, Any]) -> list[Problem] | None:
         """Read the record, and list what it shows otherwise than `wanted`; None when it cannot be seen."""
         wrong: list[Problem] | None = None
-        for seconds in LOOKS_AFTER if self.read_back else ():
+        for seconds in LOOKS_AFTER:
             with self.client.shutdown.waiting():
-                await self.client.rest(seconds)
-            record = await self.read_back(prepared) if self.read_back else None
+                await self.client.sleep_without_slot(seconds)
+            record = await self.read_back(prepared)
             if record is None or self._hidden(wanted, record):
                 return wrong
-            wrong = self.prove(prepared.change.id, wanted, record)
+            wrong = diff.unproven(self.endpoint, prepared.change.id, wanted, record)
             if not wrong:
                 break
         return wrong
+
+    async def read_back(self, prepared: PreparedChange) -> Record | None:
+        """Read the record of a change once more, None when that does not work."""
+        return await self.context.reader.read_back(prepared.change.id, prepared.fields)
 
     def _hidden(self, fields: Mapping[str, Any], record: Record | None) -> dict[str, Any]:
         """Keep the fields that a record does not show, so that it proves nothing about them."""
@@ -189,10 +156,10 @@ class ChangeWriter:
             return dict(fields)
         return {name: value for name, value in fields.items() if not self.endpoint.has_value(record, name)}
 
-    def _proves(self, prepared: PreparedChange, wanted: Mapping[str, Any], record: Record) -> bool:
+    def proves(self, prepared: PreparedChange, wanted: Mapping[str, Any], record: Record) -> bool:
         """Whether a record shows every one of the wanted values."""
         is_shown = bool(wanted) and not self._hidden(wanted, record)
-        return is_shown and not self.prove(prepared.change.id, wanted, record)
+        return is_shown and not diff.unproven(self.endpoint, prepared.change.id, wanted, record)
 
     def _record(self, response: object) -> Record | None:
         if not isinstance(response, ApiResponse):
@@ -208,13 +175,13 @@ class ChangeWriter:
     ) -> Outcome:
         """Read back: as wanted -> updated, as before -> failed (it can be sent again), else unknown."""
         record = None if self.client.shutdown.requested else await attempt.record_now()
-        if record is not None and self._proves(prepared, prepared.fields, record):
+        if record is not None and self.proves(prepared, prepared.fields, record):
             return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
         if record is not None and prepared.before is not None:
-            if self._proves(prepared, prepared.before, record):
+            if self.proves(prepared, prepared.before, record):
                 reason = f"{answer.cause}, and reading back showed that it was not applied"
                 return self._settle(prepared, Outcome.FAILED, answer.status, attempts, [("", reason)])
-            found = _pairs(self.explain(prepared.fields, prepared.before, record))
+            found = _pairs(diff.neither(self.endpoint, prepared.fields, prepared.before, record))
             if found:
                 return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, found)
         reason = f"{answer.cause}: it may have been applied or not"
@@ -235,18 +202,10 @@ class ChangeWriter:
         attempts: int,
         said: Sequence[tuple[str, str]],
     ) -> Outcome:
-        change = prepared.change
-        self.book.record(
-            change.number,
-            [
-                RowResult(
-                    row, change.id, outcome, status, attempts,
-                    (*(self.locate(row, *one) for one in said), *prepared.notes),
-                )
-                for row in change.rows
-            ],
-        )  # fmt: skip
-        return outcome
+        located = self.context.locate(said)
+        return self.context.settle(
+            prepared.change, outcome, lambda row: (*located(row), *prepared.notes), status, attempts
+        )
 
 
 def _pairs(problems: Sequence[Problem]) -> list[tuple[str, str]]:
@@ -263,59 +222,49 @@ LOOKS_AFTER = (0.0, 1.0, 2.0, 4.0)
 
 
 class WriteAttempt:
-    """What goes with the attempts of one parcel: its intent before each, and reading back between them."""
+    """What goes with the attempts of one change: its intent before each, and reading back between them."""
 
-    def __init__(self, sender: ChangeWriter, prepared: PreparedChange, intent: Intent) -> None:
-        self._sender, self._parcel, self._intent = sender, prepared, intent
+    def __init__(self, writer: ChangeWriter, prepared: PreparedChange, intent: Intent) -> None:
+        self._writer, self._prepared, self._intent = writer, prepared, intent
         self.tried = self.attempts = intent.attempts - 1
-        """How many attempts are written down: by earlier parts of the run, and by now."""
+        """How many attempts are journaled: by earlier parts of the run, and by now."""
 
     async def before_attempt(self, number: int) -> None:
-        """Write the intent, with the number of this attempt."""
+        """Journal the intent, with the number of this attempt."""
         self.attempts = self.tried + number
         intent = self._intent if number == 1 else replace(self._intent, attempts=self.attempts)
-        await self._sender.book.write_intent(intent)
+        await self._writer.context.journal.write_intent(intent)
 
     def revert_attempt(self, attempts: int) -> None:
-        """Write that only so many attempts were made: the one that was written down last never left."""
-        self._sender.book.revert_attempt(replace(self._intent, attempts=attempts))
+        """Journal that only so many attempts were made: the one that was journaled last never left."""
+        self._writer.context.journal.revert_attempt(replace(self._intent, attempts=attempts))
 
     async def record_now(self) -> Record | None:
-        """Read the record back, where that is possible."""
-        return await self._sender.read_back(self._parcel) if self._sender.read_back else None
+        """Read the record back, None when that does not work."""
+        return await self._writer.read_back(self._prepared)
 
     async def was_applied(self) -> bool:
-        """Whether the record shows what was asked."""
+        """Read the record back, and return whether it shows what was asked."""
         record = await self.record_now()
-        return record is not None and self._sender._proves(self._parcel, self._parcel.fields, record)
+        return record is not None and self._writer.proves(self._prepared, self._prepared.fields, record)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRecorder:
-    """Takes parcels as a sender does, and writes down what each would change."""
+    """Takes prepared changes as a `ChangeWriter` does, and journals what each would change; nothing leaves."""
 
-    client: ApiClient
-    endpoint: Endpoint
-    book: Book
-    locate: Locate
+    context: RunContext
 
     async def send(self, prepared: PreparedChange) -> Outcome:
-        """Write down one change."""
-        change, record = prepared.change, prepared.record or {}
+        """Journal one change, or why it could not be written."""
+        endpoint, change, record = self.context.endpoint, prepared.change, prepared.record or {}
         try:
-            body = self.endpoint.body(prepared.fields, prepared.record)
-            self.endpoint.write(change.id, body, None)
+            body = endpoint.body(prepared.fields, prepared.record)
+            endpoint.write(change.id, body, None)
         except ConflictError as error:
-            return self._settle(prepared, Outcome.REJECTED, [(error.field, str(error))])
+            return self.context.settle(change, Outcome.REJECTED, self.context.locate([(error.field, str(error))]))
         name = str(record.get("name") or "")
-        await self.book.write_intent(
+        await self.context.journal.write_intent(
             Intent(change.number, change.id, None, 0, prepared.fields, prepared.before, body, name)
         )
-        return self._settle(prepared, Outcome.UPDATED, [])
-
-    def _settle(self, prepared: PreparedChange, outcome: Outcome, said: Sequence[tuple[str, str]]) -> Outcome:
-        change = prepared.change
-        problems = {row: tuple(self.locate(row, *one) for one in said) for row in change.rows}
-        row_results = [RowResult(row, change.id, outcome, problems=problems[row]) for row in change.rows]
-        self.book.record(change.number, row_results)
-        return outcome
+        return self.context.settle(change, Outcome.UPDATED, as_they_are(()))

@@ -5,7 +5,7 @@ first time, whatever has become of the input's file.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,53 +31,50 @@ from batch.run.folder import (
     parent_of,
 )
 from batch.run.locks import held, input_lock
-from batch.run.metadata import staged_as_meta
+from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.target import Target
 from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
-from batch.validation.file_changes import FileChanges, match_file
-
-Note = Callable[[str], None]
+from batch.validation.file_changes import ChangeSource, FileChanges, match_file
 
 
 @dataclass(slots=True)
 class Run:
-    """A run that is open: its folder, journal, staged input and survey."""
+    """A run that is open: its folder, its journal, where its changes come from, and what it knows of itself."""
 
     folder: Path
     journal: Journal
-    survey: FileChanges
-    meta: dict[str, Any] = field(repr=False)
+    changes: ChangeSource
+    metadata: RunMetadata = field(repr=False)
     is_resumed: bool
-    planned: PlanFile | None = None
+    plan: PlanFile | None = None
 
     @property
     def staged(self) -> Staged:
         """The input as it was read."""
-        return self.survey.staged
+        return self.changes.staged
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do about any row."""
-        return sum(self.journal.counts.values()) >= self.staged.rows and self.meta.get("exit_code") is not None
+        return sum(self.journal.counts.values()) >= self.staged.rows and self.metadata.exit_code is not None
 
     def keep(self, **values: Any) -> None:
-        """Add to what the journal knows of the run as a whole."""
-        self.meta |= values
-        self.journal.put_meta(values)
+        """Change what the run knows of itself, in memory and in the journal."""
+        self.metadata = self.metadata.model_copy(update=values)
+        self.journal.put_meta(self.metadata.as_meta(values))
 
-    def learn_definitions(self, definitions: list[CustomField], settings: Settings) -> None:
+    def learn_definitions(self, definitions: Sequence[CustomField]) -> None:
         """Type custom fields by the organisation's definitions, now and whenever this run is resumed."""
-        self.keep(definitions=[[one.name, one.kind, one.id, list(one.options)] for one in definitions])
-        endpoint = self.survey.endpoint.defined(definitions)
-        self.survey = match_file(self.staged, endpoint, settings, reads_before_write=self.survey.reads_before_write)
+        self.keep(definitions=definitions_of(definitions), has_definitions=True)
+        self.changes = self.changes.with_definitions(definitions)
 
 
-def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, note: Note) -> Run:
+def begin_or_resume(settings: Settings, target: Target, stack: ExitStack) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
-    with scratch() as spool:
-        source = sources.open_input(settings.input, spool)
+    with scratch() as temporary:
+        source = sources.open_input(settings.input, temporary)
         plan = _open_plan(settings, source.sha256, target, stack)
         wanted = identity(settings, source.sha256, target.host, plan=plan.checksum if plan else None)
         lock = input_lock(source.sha256, settings.endpoint, target.host)
@@ -87,11 +84,8 @@ def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, note: 
             remove_unbegun(folder_to_be)
         folder = _find(settings, wanted)
         if folder is not None:
-            run = _resume(folder, settings, target.endpoint, stack)
-        else:
-            run = _begin(source, settings, target, wanted, stack)
-        run.planned = plan
-        return run
+            return _resume(folder, settings, target.endpoint, plan, stack)
+        return _begin(source, settings, target, wanted, plan, stack)
 
 
 def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack) -> PlanFile | None:
@@ -116,46 +110,46 @@ def _find(settings: Settings, wanted: str) -> Path | None:
     return None if settings.new else find_unfinished(parent_of(settings.input), wanted)
 
 
-def _resume(folder: Path, settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Run:
+def _resume(folder: Path, settings: Settings, endpoint: Endpoint, plan: PlanFile | None, stack: ExitStack) -> Run:
     stack.enter_context(held(folder / ".lock", "this run folder", folder))
     remove_parts(folder)
-    journal, meta, staged = open_run(folder)
+    journal, metadata = open_run(folder)
     stack.enter_context(journal)
-    definitions = [
-        CustomField(name, kind, number, tuple(options)) for name, kind, number, options in meta["definitions"]
-    ]
-    survey = match_file(
-        staged, endpoint.defined(definitions), settings, reads_before_write=reads_before_write(settings, endpoint)
+    reads = reads_before_write(settings, endpoint)
+    changes = match_file(
+        metadata.staged, endpoint.defined(metadata.custom_fields), settings.parsing, reads_before_write=reads
     )
-    return Run(folder, journal, survey, meta, is_resumed=True)
+    return Run(folder, journal, changes, metadata, True, plan)
 
 
-def _begin(source: Input, settings: Settings, target: Target, wanted: str, stack: ExitStack) -> Run:
+def _begin(
+    source: Input, settings: Settings, target: Target, wanted: str, plan: PlanFile | None, stack: ExitStack
+) -> Run:
     with _new_folder(settings) as folder:
         stack.enter_context(held(folder / ".lock", "this run folder", folder))
-        survey = read_input(source, folder, settings, target.endpoint)
-        meta = {
-            "identity": wanted,
-            "run_id": f"{folder.resolve().name}-{wanted[:8]}",
-            "batch": __version__,
-            "command": "update",
-            "endpoint": settings.endpoint,
-            "sparse": settings.sparse,
-            "host": target.host,
-            "base_url": target.base_url,
-            "input": settings.input,
-            "map": settings.map,
-            "again": as_options(settings, for_same_input=True),
-            "next": as_options(settings, for_same_input=False),
-            "staged": staged_as_meta(survey.staged),
-            "id_column": survey.columns.id.index,
-            "started": now_text(),
-            "seconds": 0.0,
-            "definitions": [],
-            "is_surveyed": False,
-        }
-        journal = stack.enter_context(Journal.create(folder / JOURNAL, meta))
-    return Run(folder, journal, survey, meta, is_resumed=False)
+        changes = read_input(source, folder, settings, target.endpoint)
+        metadata = RunMetadata(
+            identity=wanted,
+            run_id=f"{folder.resolve().name}-{wanted[:8]}",
+            batch_version=__version__,
+            command="update",
+            endpoint=settings.endpoint,
+            sparse=settings.sparse,
+            host=target.host,
+            base_url=target.base_url,
+            input=settings.input,
+            map=settings.map,
+            options_again=tuple(as_options(settings, for_same_input=True)),
+            options_next=tuple(as_options(settings, for_same_input=False)),
+            staged=changes.staged,
+            id_column=changes.columns.id.index,
+            started=now_text(),
+            seconds=0.0,
+            definitions=(),
+            is_validated=False,
+        )
+        journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
+    return Run(folder, journal, changes, metadata, False, plan)
 
 
 def reads_before_write(settings: Settings, endpoint: Endpoint) -> bool:
@@ -167,31 +161,31 @@ def read_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoi
     """Read the input into `folder` and match its headers."""
     options = ReadOptions(settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit)
     staged = sources.stage(source, folder, options)
-    return match_file(staged, endpoint, settings, reads_before_write=reads_before_write(settings, endpoint))
+    return match_file(staged, endpoint, settings.parsing, reads_before_write=reads_before_write(settings, endpoint))
 
 
 @contextmanager
 def _new_folder(settings: Settings) -> Iterator[Path]:
     """Make the run folder, and remove it again when the run cannot begin."""
     if settings.out is not None:
-        is_reserved = not settings.out.exists()
+        is_new = not settings.out.exists()
         make_private(settings.out)
         folder = settings.out
     else:
-        is_reserved = True
+        is_new = True
         folder = new_folder(parent_of(settings.input))
     try:
         yield folder
     except BaseException:  # whatever it is, such as a full disk: nothing was begun
-        discard(folder, is_reserved=is_reserved)
+        discard(folder, is_new=is_new)
         raise
 
 
-def discard(folder: Path, *, is_reserved: bool = True) -> None:
+def discard(folder: Path, *, is_new: bool = True) -> None:
     """Remove a folder in which nothing was begun; of a folder that was there before, only our files."""
     for name in (JOURNAL, JOURNAL + "-wal", JOURNAL + "-shm", INPUT, ".lock", ".holder"):
         (folder / name).unlink(missing_ok=True)
-    if is_reserved:
+    if is_new:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.parent.suffix == ".batch":
             with suppress(OSError):  # other runs are in it

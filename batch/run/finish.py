@@ -1,6 +1,6 @@
 """The end of a run: results, failures and summary, made from the journal.
 
-Promises: they can always be made again; the books balance or it is said that they do not; the exit code says what the
+Promises: they can always be made again; the counts balance or it is said that they do not; the exit code says what the
 next step is.
 """
 
@@ -8,15 +8,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from batch import outputs, sources
 from batch.errors import ExitCode, JournalError
 from batch.exit_code import exit_code
 from batch.files import write_private
 from batch.journal import Journal
-from batch.model import Outcome, Staged
 from batch.run.folder import JOURNAL, SUMMARY
+from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
 from batch.summary import Reason, Summary, check_totals, group_reasons
 
@@ -44,26 +43,59 @@ class FinishedRun:
         return self.summary.files.get("failures")
 
 
-def close(
-    folder: Path, journal: Journal, staged: Staged, *, stopped: str | None = None, forced: ExitCode | None = None
+def finish_run(
+    folder: Path,
+    journal: Journal,
+    metadata: RunMetadata,
+    *,
+    stopped: str | None = None,
+    forced: ExitCode | None = None,
 ) -> FinishedRun:
-    """Write the files of the run in `folder`, and reckon its summary; `forced` is an exit code that wins."""
-    meta = journal.meta()
-    resolve_in_doubt(journal, staged, meta["id_column"])
+    """Write the files of the run in `folder`, and sum it up; `forced` is an exit code that wins."""
+    staged = metadata.staged
+    resolve_in_doubt(journal, staged, metadata.id_column)
     try:
-        wanted = outputs.Wanted(id_column=meta["id_column"])
+        wanted = outputs.Wanted(id_column=metadata.id_column)
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
-        files = _paths(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())}
         code = forced if forced is not None else exit_code(written.outcomes)
-        summary = _summary(meta, journal, staged, written.outcomes, files=files, stopped=stopped, code=code)
-        write_private(folder / SUMMARY, json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n")
+        counters = journal.counters()
+        summary = Summary(
+            run_id=metadata.run_id,
+            endpoint=metadata.endpoint,
+            input=metadata.input,
+            input_sha256=staged.sha256,
+            started=metadata.started,
+            seconds=metadata.seconds,
+            rows=staged.rows,
+            outcomes=written.outcomes,
+            requests=counters.get("requests", 0),
+            attempts=counters.get("attempts", 0),
+            throttled=counters.get("throttled", 0),
+            stopped=stopped,
+            exit_code=int(code),
+            files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
+        )
+        write_summary(folder, summary)
         journal.put_meta({"exit_code": int(code), "stopped": stopped})
     except OSError as error:
         raise cannot_write(folder, error) from error
     reasons, left_out = group_reasons(journal.iter_troubled())
-    again, following = tuple(meta.get("again", ())), tuple(meta.get("next", ()))
-    return FinishedRun(summary, tuple(reasons), left_out, folder, written.notes, again, following, meta.get("undoes"))
+    return FinishedRun(
+        summary,
+        tuple(reasons),
+        left_out,
+        folder,
+        written.notes,
+        metadata.options_again,
+        metadata.options_next,
+        metadata.undoes,
+    )
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    """Write `summary.json`."""
+    write_private(folder / SUMMARY, json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n")
 
 
 def cannot_write(folder: Path, error: OSError) -> JournalError:
@@ -74,31 +106,6 @@ def cannot_write(folder: Path, error: OSError) -> JournalError:
     )
 
 
-def _paths(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+def paths_in(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+    """Return where the files of a run are, by what they are."""
     return {name: str((folder / file).resolve()) for name, file in files.items()}
-
-
-def _summary(
-    meta: Mapping[str, Any],
-    journal: Journal,
-    staged: Staged,
-    outcomes: Mapping[Outcome, int],
-    **known: Any,
-) -> Summary:
-    counters = journal.counters()
-    return Summary(
-        run_id=meta["run_id"],
-        endpoint=meta["endpoint"],
-        input=meta["input"],
-        input_sha256=staged.sha256,
-        started=meta["started"],
-        seconds=meta["seconds"],
-        rows=staged.rows,
-        outcomes=outcomes,
-        requests=counters.get("requests", 0),
-        attempts=counters.get("attempts", 0),
-        throttled=counters.get("throttled", 0),
-        stopped=known["stopped"],
-        exit_code=int(known["code"]),
-        files=known["files"],
-    )

@@ -12,13 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from batch.errors import FolderError, JournalError
 from batch.files import make_private, unusable_folder
 from batch.journal import START_OVER, Journal, peek
-from batch.model import Staged
-from batch.run.metadata import read_staged
+from batch.run.metadata import RunMetadata
 from batch.settings import Settings
 
 JOURNAL = "journal.sqlite"
@@ -187,7 +185,7 @@ def check_run(folder: Path) -> None:
         raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
 
 
-def open_run(folder: Path) -> tuple[Journal, dict[str, Any], Staged]:
+def open_run(folder: Path) -> tuple[Journal, RunMetadata]:
     """Open the run in `folder`; raises FolderError when there is none."""
     check_run(folder)
     if not (folder / INPUT).is_file():
@@ -197,17 +195,16 @@ def open_run(folder: Path) -> tuple[Journal, dict[str, Any], Staged]:
     except JournalError as error:
         raise FolderError(str(error)) from error  # nothing was sent
     try:
-        return journal, *read_meta(folder, journal)
+        return journal, read_metadata(folder, journal)
     except FolderError:
         journal.close()
         raise
 
 
-def read_meta(folder: Path, journal: Journal) -> tuple[dict[str, Any], Staged]:
-    """Read what is known of a run and of its input; raises FolderError when it makes no sense."""
+def read_metadata(folder: Path, journal: Journal) -> RunMetadata:
+    """Read what a run knows of itself; raises FolderError when it makes no sense."""
     try:
-        meta = journal.meta()
-        return meta, read_staged(folder / INPUT, meta)
+        return RunMetadata.from_journal(journal.meta(), folder / INPUT)
     except (JournalError, ValueError):
         raise _senseless(folder / JOURNAL) from None
 

@@ -6,13 +6,14 @@ is made of it. (What is of the right kind and wrong all the same, such as anothe
 
 import codecs
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, model_validator
 
+from batch.endpoints.base import CustomField
 from batch.model import CsvDialect, Staged
 
 LINE_ENDS = ("\n", "\r", "\r\n")
@@ -20,29 +21,65 @@ Texts = tuple[str, ...]
 Definitions = tuple[tuple[str, str, int | str | None, Texts], ...]
 
 
-class _Known(BaseModel):
-    """The values that something is made of, by their names in the journal."""
+class RunMetadata(BaseModel):
+    """What a run knows of itself; the names in the journal are those of the aliases."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", populate_by_name=True)
 
     run_id: str
     identity: str
+    """What makes another start the same run; of an undo the checksum of its list."""
+    batch_version: str = Field(default="", validation_alias="batch")
+    command: str = ""
     endpoint: str
     host: str
+    """What tells this host from others: "sandbox", or the base URL."""
     base_url: str
+    sparse: bool = False
     input: str
+    map: dict[str, str] = {}
+    options_again: Texts = Field(default=(), validation_alias="again")
+    """Options that the same command needs again."""
+    options_next: Texts = Field(default=(), validation_alias="next")
+    """Options that a run on the failures file needs."""
+    staged: Staged
+    id_column: NonNegativeInt
     started: str
     seconds: NonNegativeFloat
-    id_column: NonNegativeInt
     definitions: Definitions
-    is_surveyed: bool
-    staged: Staged
-    again: Texts = ()
-    next: Texts = ()
-    sparse: bool = False
+    has_definitions: bool = False
+    is_validated: bool = Field(validation_alias="is_surveyed")
+    clears_are_meant: bool = False
+    canary_held: bool = False
     stopped: str | None = None
-    undoes: str | None = None
     exit_code: int | None = None
+    undoes: str | None = None
+    """The folder of the run that this one takes back."""
+    undone: str | None = None
+    """The folder of the undo that took this run back."""
+
+    @classmethod
+    def from_journal(cls, meta: Mapping[str, Any], input_path: Path) -> Self:
+        """Read what a journal keeps of its run; raises ValueError when it makes no sense."""
+        names = {str(info.validation_alias or name) for name, info in cls.model_fields.items()}
+        known = cls.model_validate_json(json.dumps({name: meta[name] for name in names & meta.keys()}))
+        return known.model_copy(update={"staged": replace(known.staged, path=input_path)})
+
+    def as_meta(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return what the journal keeps, of all fields or of those in `names`."""
+        fields = type(self).model_fields
+        chosen = fields if names is None else {name: fields[name] for name in names}
+        return {str(info.validation_alias or name): self._as_json(name) for name, info in chosen.items()}
+
+    def _as_json(self, name: str) -> Any:
+        if name == "staged":
+            return asdict(self.staged) | {"path": self.staged.path.name}  # the folder may be moved
+        return getattr(self, name)
+
+    @property
+    def custom_fields(self) -> list[CustomField]:
+        """The organisation's custom fields, as this run knows them."""
+        return [CustomField(name, kind, number, options) for name, kind, number, options in self.definitions]
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -69,13 +106,6 @@ def _check_dialect(dialect: CsvDialect) -> None:
         raise ValueError("no table is written like this")
 
 
-def staged_as_meta(staged: Staged) -> dict[str, Any]:
-    """Turn what is known of the input into JSON (without its path: the folder may be moved)."""
-    return asdict(staged) | {"path": staged.path.name}
-
-
-def read_staged(path: Path, meta: Mapping[str, Any]) -> Staged:
-    """Read back what is known of the input at `path`, and see that all that is known makes sense; raises ValueError."""
-    values = {name: meta[name] for name in _Known.model_fields if name in meta}
-    known = _Known.model_validate_json(json.dumps(values))
-    return replace(known.staged, path=path)
+def definitions_of(custom_fields: Sequence[CustomField]) -> Definitions:
+    """Turn custom fields into what the journal keeps of them."""
+    return tuple((one.name, one.kind, one.id, one.options) for one in custom_fields)

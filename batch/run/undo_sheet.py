@@ -7,7 +7,7 @@ values from the sealed file beside, never from the text.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,16 @@ from typing import Any
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
+from batch import sources
 from batch.csv_injection import escape_formula
-from batch.endpoints.base import MISSING, Endpoint, is_blank
+from batch.endpoints.base import MISSING, CustomField, Endpoint, is_blank
 from batch.files import NewFile
-from batch.model import Change, Column, Columns, Field, RowResult, looks_blank
+from batch.model import Change, Column, Columns, Field, Problem, RowResult, Staged, looks_blank
 from batch.outputs.cell_text import as_text
 from batch.run.plan_file import FieldChange, PlanFile, PlannedChange
 from batch.settings import DEFAULT_CLEAR
 from batch.validation import ColumnCount
-from batch.validation.file_changes import FileChanges
+from batch.validation.file_changes import locate
 
 FILE = "undo.csv"
 FIRST_ROW = 2
@@ -63,12 +64,12 @@ class _Cells:
         return self._known[name]
 
 
-def write_sheet(path: Path, plan: PlanFile, endpoint: Endpoint) -> None:
-    """Write the sheet: one line for each change, in order."""
+def write_sheet(folder: Path, plan: PlanFile, endpoint: Endpoint) -> Staged:
+    """Write `undo.csv` into `folder`, one line for each change in order, and return it as an input that was read."""
     cells = _Cells(endpoint)
     names = list(dict.fromkeys(step.field for one in plan for step in one.steps if cells.text(step) is not None))
     headers = ["id", *names, NAME, OF, ALSO]
-    file = NewFile(path)
+    file = NewFile(folder / FILE)
     try:
         with file.made.open("wb") as opened:
             opened.write(pl.DataFrame([headers], orient="row").write_csv(include_header=False).encode())
@@ -79,6 +80,9 @@ def write_sheet(path: Path, plan: PlanFile, endpoint: Endpoint) -> None:
         file.keep()
     finally:
         file.discard()
+    return sources.stage(
+        sources.open_input(str(folder / FILE), folder), folder, sources.ReadOptions(delimiter=",", encoding="utf-8")
+    )
 
 
 def _line(planned: PlannedChange, names: Sequence[str], cells: _Cells) -> list[str | None]:
@@ -93,14 +97,25 @@ def _also(step: FieldChange) -> Any:
 
 
 @dataclass(slots=True)
-class PlanChanges(FileChanges):
-    """A survey whose changes come from a sealed file instead of from cells."""
+class PlanChanges:
+    """The changes of an undo, which come from the list of what is put back instead of from cells."""
 
-    plan: PlanFile | None = None
+    staged: Staged
+    columns: Columns
+    endpoint: Endpoint
+    plan: PlanFile
+    counts: dict[int, ColumnCount] = field(default_factory=dict)
+    change_count: int = 0
+    rows_without_change: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """The rows of the sheet."""
+        return self.staged.rows
 
     def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
-        """Count the changes, and what they clear."""
-        assert self.plan is not None  # noqa: S101 - made with one
+        """Count the changes, and what they clear; none of them is invalid."""
         by_name = {column.target: column.index for column in self.columns.fields}
         self.counts = {index: ColumnCount() for index in by_name.values()}
         self.change_count = len(self.plan)
@@ -113,9 +128,16 @@ class PlanChanges(FileChanges):
 
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes as they are written down."""
-        assert self.plan is not None  # noqa: S101 - made with one
         for planned in self.plan:
             yield Change((planned.row,), planned.id, {step.field: step.wanted for step in planned.steps})
+
+    def locate(self, row: int, name: str, reason: str) -> Problem:
+        """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
+        return locate(self.staged, self.columns, Problem(reason, field=name), row)
+
+    def with_definitions(self, definitions: Sequence[CustomField]) -> "PlanChanges":
+        """Return the same changes: the endpoint of an undo knows the custom fields as its run knew them."""
+        return self
 
 
 def undo_columns(headers: Sequence[str], endpoint: Endpoint) -> Columns:

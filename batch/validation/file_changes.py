@@ -5,18 +5,50 @@ file. The same survey then yields the changes to send, so that what was shown is
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import polars as pl
 
 from batch import sources
 from batch.columns import match_columns
-from batch.endpoints.base import Endpoint
+from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import HeaderError
 from batch.model import Change, Columns, Problem, RowResult, Staged, cell_column, column_letters, shorten
 from batch.number_date_formats import FormatDetector
-from batch.settings import Settings
+from batch.settings import Parsing
 from batch.validation import ColumnCount, Duplicates, RowValidator, ValidatedRows, find_duplicates, iter_validated
+
+
+class ChangeSource(Protocol):
+    """Where the changes of a run come from: the cells of an input, or the list of what an undo puts back."""
+
+    staged: Staged
+    columns: Columns
+    endpoint: Endpoint
+    counts: dict[int, ColumnCount]
+    change_count: int
+    rows_without_change: int
+
+    @property
+    def rows(self) -> int:
+        """The rows of the input."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the person should know about how the input was read: whole sentences."""
+
+    def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
+        """Validate every row and fill in the counts; `keep` is given the results that need no network."""
+
+    def iter_changes(self) -> Iterator[Change]:
+        """Yield the changes, in order."""
+
+    def locate(self, row: int, name: str, reason: str) -> Problem:
+        """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
+
+    def with_definitions(self, definitions: Sequence[CustomField]) -> "ChangeSource":
+        """Return the same changes under the endpoint with the organisation's custom fields."""
 
 
 @dataclass(slots=True)
@@ -26,7 +58,7 @@ class FileChanges:
     staged: Staged
     columns: Columns
     endpoint: Endpoint
-    settings: Settings
+    parsing: Parsing
     reads_before_write: bool
     """Current records will be read before writing."""
     counts: dict[int, ColumnCount] = field(default_factory=dict)
@@ -39,7 +71,7 @@ class FileChanges:
     def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
         """Validate every row; `keep` is given the fates that need no network, some at a time."""
         if self._formats is None:
-            formats = FormatDetector(self.columns, self.settings)
+            formats = FormatDetector(self.columns, self.parsing)
             formats.detect(self.staged, sources.iter_frames(self.staged))
             self.columns, self._formats = formats.apply(self.columns), formats
         validator = self._validator(only_counts=True)
@@ -61,22 +93,26 @@ class FileChanges:
         for validated in self._iter_validated(self._validator()):
             yield from validated.changes
 
+    @property
+    def rows(self) -> int:
+        """The rows of the input."""
+        return self.staged.rows
+
     def locate(self, row: int, name: str, reason: str) -> Problem:
         """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
-        target = name.casefold()
-        column = next((one for one in self.columns.fields if one.target.casefold() == target), None)
-        if column is None and target == "id":
-            column = self.columns.id
-        if column is None:
-            return Problem(reason, field=name)
-        return Problem(reason, column.target, column.header, self.staged.cell(row, column.index))
+        return locate(self.staged, self.columns, Problem(reason, field=name), row)
+
+    def with_definitions(self, definitions: Sequence[CustomField]) -> "FileChanges":
+        """Match the same input again to the endpoint with the organisation's custom fields; raises HeaderError."""
+        endpoint = self.endpoint.defined(definitions)
+        return match_file(self.staged, endpoint, self.parsing, reads_before_write=self.reads_before_write)
 
     def _validator(self, *, only_counts: bool = False) -> RowValidator:
         return RowValidator(
             self.staged,
             self.columns,
             self.endpoint,
-            clear_token=self.settings.clear_token,
+            clear_token=self.parsing.clear_token,
             reads_before_write=self.reads_before_write,
             only_counts=only_counts,
         )
@@ -91,18 +127,29 @@ class FileChanges:
         )
 
 
-def match_file(staged: Staged, endpoint: Endpoint, settings: Settings, *, reads_before_write: bool) -> FileChanges:
+def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Problem:
+    """Add the column and cell that a problem's field belongs to; a field without a column stays as it is spelt."""
+    target = problem.field.casefold()
+    column = next((one for one in columns.fields if one.target.casefold() == target), None)
+    if column is None and target == "id":
+        column = columns.id
+    if column is None:
+        return problem
+    return replace(problem, field=column.target, header=column.header, cell=staged.cell(row, column.index))
+
+
+def match_file(staged: Staged, endpoint: Endpoint, parsing: Parsing, *, reads_before_write: bool) -> FileChanges:
     """Match the headers of `staged`; raises HeaderError before any row is looked at."""
     columns = match_columns(
         staged.headers,
         endpoint,
         name=staged.name,
-        mapping=settings.map,
-        key_field=settings.key,
+        mapping=parsing.map,
+        key_field=parsing.key,
         filled=lambda index: _letters_if_filled(staged, index),
     )
     _check_definitions(staged, columns, endpoint)
-    return FileChanges(staged, columns, endpoint, settings, reads_before_write)
+    return FileChanges(staged, columns, endpoint, parsing, reads_before_write)
 
 
 def _check_definitions(staged: Staged, columns: Columns, endpoint: Endpoint) -> None:
