@@ -1,15 +1,52 @@
-"""TODO."""
+"""The one decision about exit codes: what the next step is after a job, or after what ended it."""
 
+import signal
 from collections.abc import Mapping
+from typing import Final
 
-from batch.errors import ExitCode
+from batch.errors import BatchError, ExitCode, Terminated
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome
 
+SIGNALS: Final = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+"""The signals that end a run, and the codes that they end it with."""
+if hasattr(signal, "SIGHUP"):  # the terminal is gone
+    SIGNALS[signal.SIGHUP] = ExitCode.TERMINATED
 
-def exit_code(outcomes: Mapping[Outcome, int]) -> ExitCode:
-    """Say what the next step is; rows to retry win over rows to fix."""
+
+def exit_code(
+    outcomes: Mapping[Outcome, int],
+    *,
+    signalled: ExitCode | None = None,
+    is_refused: bool = False,
+    is_unwritten: bool = False,
+) -> ExitCode:
+    """Return the code of a job that came to its end.
+
+    `signalled` is the code of the signal that ended it, `is_refused`: nothing was sent on purpose, `is_unwritten`: the
+    journal could not be written any more. Rows to retry win over rows to fix.
+    """
+    if is_unwritten:
+        return ExitCode.RUN_AGAIN
+    if is_refused:
+        return ExitCode.COULD_NOT_START
+    if signalled is not None:
+        return signalled
     if any(outcomes.get(outcome) for outcome in NEEDS_RETRY):
         return ExitCode.RUN_AGAIN
     if any(outcomes.get(outcome) for outcome in NEEDS_EDIT):
         return ExitCode.FIX_ROWS
     return ExitCode.OK
+
+
+def exit_code_of_error(error: BaseException) -> ExitCode:
+    """Return the code of a job that an error ended."""
+    match error:
+        case Terminated():
+            return ExitCode.TERMINATED
+        case KeyboardInterrupt():
+            return ExitCode.INTERRUPTED
+        case BatchError():
+            return error.exit_code
+        case OSError():
+            return ExitCode.COULD_NOT_START
+    return ExitCode.BUG

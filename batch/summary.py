@@ -110,8 +110,3 @@ def group_reasons(row_results: Iterable[RowResult]) -> tuple[list[Reason], int]:
 def _example(cell: str, seen: str) -> str:
     shown = f'"{shorten(seen, 40)}"' if seen else ""
     return f"{cell}: {shown}" if cell and shown else cell or shown
-
-
-def seconds_at_limits(count: int, buckets: Iterable[tuple[int, float]]) -> float:
-    """Reckon how long `count` attempts take where each of `buckets` (burst, per second) applies to all of them."""
-    return max((max(0, count - burst) / per_second for burst, per_second in buckets), default=0.0)

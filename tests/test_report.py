@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from batch.errors import CountMismatchError, ExitCode
 from batch.exit_code import exit_code
 from batch.model import Outcome, Problem, RowResult
-from batch.summary import MAX_REASONS, Summary, check_totals, group_reasons, seconds_at_limits
+from batch.summary import MAX_REASONS, Summary, check_totals, group_reasons
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 
@@ -133,18 +133,3 @@ def test_summary() -> None:
     )
     counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}
     assert (keys.split(), counts, 1.235) == (list(made), made["outcomes"], made["seconds"])
-
-
-@pytest.mark.parametrize(
-    ("count", "buckets", "expected"),
-    [
-        (0, [(10, 1.0)], 0),
-        (10, [(10, 1.0)], 0),
-        (10_000, [(10, 1.0), (50, 5.0)], 9990),
-        (100, [], 0),
-        (60, [(50, 5.0)], 2),
-    ],
-)
-def test_time_at_the_limits(count: int, buckets: Any, expected: float) -> None:
-    """The slowest of all buckets says how long it takes, after its burst."""
-    assert expected == seconds_at_limits(count, buckets)

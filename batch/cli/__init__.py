@@ -143,7 +143,7 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
         click.echo(pulled.as_json(found, settings.endpoint))
     for line in pulled.lines(found, settings):
         screen.say(line)
-    sys.exit(ExitCode.FIX_ROWS if found.missing else ExitCode.OK)
+    sys.exit(found.exit_code)
 
 
 @batch.command(short_help="Put back what a run changed.")

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from batch.errors import BatchError, ExitCode, Terminated
+from batch.exit_code import exit_code_of_error
 from batch.model import visible
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -42,16 +43,17 @@ def _explained(error: BaseException) -> int:
         case click.exceptions.Exit():
             return error.exit_code
         case KeyboardInterrupt() | click.Abort():
-            is_asked = isinstance(error, Terminated) or isinstance(error.__context__, Terminated)
-            word, code = ("Terminated", ExitCode.TERMINATED) if is_asked else ("Interrupted", ExitCode.INTERRUPTED)
+            cause = error.__context__ if isinstance(error.__context__, Terminated) else error  # click hides the signal
+            code = exit_code_of_error(cause if isinstance(cause, Terminated) else KeyboardInterrupt())
+            word = "Terminated" if code is ExitCode.TERMINATED else "Interrupted"
             return _fail(f"{word}. Nothing more was sent; run the same command again to go on.", code)
         case click.ClickException():
             error.show()
             return int(ExitCode.COULD_NOT_START)
         case BatchError():
-            return _fail(str(error), error.exit_code)
+            return _fail(str(error), exit_code_of_error(error))
         case OSError():
-            return _fail(f"{error.filename or 'The disk'}: {error.strerror or error}.", ExitCode.COULD_NOT_START)
+            return _fail(f"{error.filename or 'The disk'}: {error.strerror or error}.", exit_code_of_error(error))
         case BaseExceptionGroup():
             return _explained(error.exceptions[0])
     return _bug(error)
@@ -70,7 +72,7 @@ def _bug(error: BaseException) -> int:
     text = f"This is a bug in batch (at {where}). The journal is intact. Please report it with your command."
     if os.environ.get("BATCH_DEBUG"):
         text += "".join(f"\n  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
-    return _fail(text, ExitCode.BUG)
+    return _fail(text, exit_code_of_error(error))
 
 
 # -- streams --------------------------------------------------------------------------------------------------------

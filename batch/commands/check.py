@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch import outputs, sources
-from batch.errors import ExitCode, FolderError
+from batch.errors import FolderError
+from batch.exit_code import exit_code
 from batch.files import make_private, write_private
 from batch.journal import Journal
 from batch.model import Outcome, RowResult
@@ -117,7 +118,7 @@ def _summary(
         attempts=0,
         throttled=0,
         stopped=None,
-        exit_code=int(ExitCode.FIX_ROWS if counts[Outcome.INVALID] else ExitCode.OK),
+        exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})),
         files=files,
     )
 

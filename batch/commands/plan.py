@@ -15,6 +15,7 @@ from typing import Any
 
 from batch import sources
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
+from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
@@ -36,7 +37,7 @@ from batch.run.begin_or_resume import now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in
 from batch.run.folder import JOURNAL, PLAN, look_into_out, new_folder, parent_of
-from batch.run.plan_file import FieldChange, PlannedChange, PlanWriter, about
+from batch.run.plan_file import PlanWriter, about
 from batch.run.target import Environment, make_target
 from batch.settings import Settings, as_options
 from batch.summary import Reason, group_reasons

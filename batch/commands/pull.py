@@ -19,12 +19,14 @@ import polars as pl
 
 from batch import sources
 from batch.engine.api_session import ApiSession, fetch_definitions
+from batch.engine.estimate import seconds_at_limits
 from batch.engine.pull_filter import make_pull_filter, read_ids
 from batch.engine.records import Fetch
 from batch.engine.shutdown import Shutdown
-from batch.errors import FolderError, SettingsError, StoppedError
+from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
+from batch.exit_code import exit_code
 from batch.files import NewFile
-from batch.model import READ_ERRORS, cell_column
+from batch.model import READ_ERRORS, Outcome, cell_column
 from batch.outputs.cell_text import Left, Renderer
 from batch.outputs.row_buffer import RowBuffer
 from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, write_table
@@ -57,6 +59,11 @@ class Pulled:
     missing: Sequence[str] = ()
     """Ids of the file of ids that no record has."""
     counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Ids that no record has are rows to fix."""
+        return exit_code({Outcome.INVALID: len(self.missing)})
 
 
 class PullReporter(Protocol):
@@ -149,7 +156,7 @@ class _Work:
         """Tell the cost once it is known, and then how far it is."""
         if not self.has_told_cost and fetch.reads is not None:
             self.has_told_cost = True
-            self.reporter.cost(fetch.reads, self.api.seconds(fetch.reads))
+            self.reporter.cost(fetch.reads, seconds_at_limits(self.api, [fetch.reads]))
         self.reporter.pulled(self.buffer.height, fetch.total)
 
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from batch.run.cleanup import remove_parts
-from batch.run.finish import FinishedRun, finish_run
+from batch.run.finish import End, FinishedRun, finish_run
 from batch.run.folder import check_run, open_run
 from batch.run.locks import held
 
@@ -20,4 +20,4 @@ def results(folder: Path, note: Callable[[str], None]) -> FinishedRun:
         stack.enter_context(journal)
         if not metadata.is_validated:
             note("This run was stopped before all rows were validated; run the same command again to go on.")
-        return finish_run(folder, journal, metadata, stopped=metadata.stopped)
+        return finish_run(folder, journal, metadata, End(metadata.stopped))

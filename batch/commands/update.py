@@ -20,25 +20,18 @@ from batch.engine.prepare import ChangePreparer
 from batch.engine.progress import CANARY, CANARY_CHANGES, Preflight, Reporter
 from batch.engine.records import UnreadError
 from batch.engine.write import ChangeWriter
-from batch.errors import BatchError, ExitCode, StoppedError, Terminated, UsageError
+from batch.errors import BatchError, StoppedError, Terminated, UsageError
+from batch.exit_code import exit_code_of_error
 from batch.model import Outcome
 from batch.retry import FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
-from batch.run.finish import FinishedRun, finish_run
+from batch.run.finish import End, FinishedRun, finish_run
 from batch.run.target import Environment, make_target
 from batch.settings import Settings
 
 
 class Declined(Exception):
     """The person said no; nothing was sent, and nothing is left behind."""
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """Why a run stopped before its end, and the exit code where the outcomes do not say it."""
-
-    stopped: str | None = None
-    code: ExitCode | None = None
 
 
 def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
@@ -48,7 +41,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
         run = begin_or_resume(settings, target, stack)
         if run.is_finished:
             reporter.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
-            return finish_run(run.folder, run.journal, run.metadata, stopped=run.metadata.stopped)
+            return finish_run(run.folder, run.journal, run.metadata, End(run.metadata.stopped))
         api = ApiSession(target, settings.pace, environment)
         context = RunContext(api, run.journal, run.changes, reporter, run.plan, settings.compare)
         return Update(run, context, settings).carry_out()
@@ -78,9 +71,9 @@ class Update:
         finally:
             if run.journal.path.exists():  # else it was discarded
                 run.keep(seconds=run.metadata.seconds + time.monotonic() - began - self.asking)
-        return finish_run(run.folder, run.journal, run.metadata, stopped=end.stopped, forced=end.code)
+        return finish_run(run.folder, run.journal, run.metadata, end)
 
-    def _send_changes(self) -> _End:
+    def _send_changes(self) -> End:
         self.run.keep(exit_code=None)
         try:
             with self._discarded_on(UsageError):
@@ -89,7 +82,7 @@ class Update:
             if self._is_forbidden_by_invalid_rows():
                 return self._end_unsent()
             if self.changes_left() <= 0:
-                return _End()
+                return End()
             self.choose_strategy()
         except (StoppedError, KeyboardInterrupt) as error:
             return _interrupted(error)
@@ -162,16 +155,16 @@ class Update:
         journal = self.run.journal
         return self.settings.invalid == "abort" and journal.counts[Outcome.INVALID] > 0 and not journal.has_intents()
 
-    def _end_unsent(self) -> _End:
+    def _end_unsent(self) -> End:
         invalid = self.run.journal.counts[Outcome.INVALID]
         are = "1 row is" if invalid == 1 else f"{invalid:,} rows are"
         stopped = f"{are} invalid and --invalid abort is set, so nothing was sent."
-        return _End(stopped, ExitCode.COULD_NOT_START)
+        return End(stopped, is_refused=True)
 
-    def _end_of_sending(self) -> _End:
+    def _end_of_sending(self) -> End:
         if self.run.journal.error is not None:
-            return _End(str(self.run.journal.error), ExitCode.RUN_AGAIN)
-        return _End(self.context.shutdown.reason or None, self.context.shutdown.signalled)
+            return End(str(self.run.journal.error), is_unwritten=True)
+        return End(self.context.shutdown.reason or None, self.context.shutdown.signalled)
 
     @contextmanager
     def _discarded_on(self, *refusals: type[BaseException]) -> Iterator[None]:
@@ -223,13 +216,13 @@ FOUND_WHILE_SENDING = (
 )
 
 
-def _interrupted(error: StoppedError | KeyboardInterrupt) -> _End:
+def _interrupted(error: StoppedError | KeyboardInterrupt) -> End:
     match error:
         case StoppedError():
-            return _End(str(error))
+            return End(str(error))
         case Terminated():
-            return _End("Terminated.", ExitCode.TERMINATED)
-    return _End("Interrupted.", ExitCode.INTERRUPTED)
+            return End("Terminated.", exit_code_of_error(error))
+    return End("Interrupted.", exit_code_of_error(error))
 
 
 # -- stages that a plan has, too ------------------------------------------------------------------------------------

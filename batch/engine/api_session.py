@@ -18,7 +18,6 @@ from batch.retry import Action, RetryPolicy
 from batch.run.target import Environment, Target
 from batch.settings import Pace
 from batch.state import state_folder
-from batch.summary import seconds_at_limits
 
 MAX_PAGES = 100
 
@@ -58,13 +57,6 @@ class ApiSession:
         if factor == 1:
             return documented
         return Limits(*(_faster(bucket, factor) for bucket in (documented.total, documented.per_route)))
-
-    def seconds(self, reads: int) -> float | None:
-        """Reckon how long so many reads of one kind take at the limits, None when no limit is known."""
-        if self.pace.max_per_second is not None:
-            return reads / self.pace.max_per_second
-        buckets = [(one.burst, one.per_second) for one in (self.limits.total, self.limits.per_route) if one]
-        return seconds_at_limits(reads, buckets) if buckets else None
 
     def keep_learned(self, policy: RatePolicy) -> None:
         """Keep what was found out about the API's limits for the next job."""

@@ -6,10 +6,10 @@ Promises: each route counts in a bucket of its own and all of them in the common
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.lookup import LookupStrategy
-from batch.ratelimit import Bucket, Limits
-from batch.summary import seconds_at_limits
+from batch.ratelimit import Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,12 @@ class Estimate:
 def estimate(context: RunContext, strategy: LookupStrategy | None, writes: int, to_read: int | None = None) -> Estimate:
     """Estimate the cost of `writes` changes, out of `to_read` that are read first (else as many)."""
     reads = _reads(context, strategy, writes if to_read is None else to_read)
-    own, limits = context.api.pace.max_per_second, context.api.limits
-    if own is not None:
-        return Estimate(writes, reads, writes / own, reads / own, (writes + reads) / own)
     return Estimate(
-        writes, reads, _seconds(limits, [writes]), _seconds(limits, [reads]), _seconds(limits, [writes, reads])
+        writes,
+        reads,
+        seconds_at_limits(context.api, [writes]),
+        seconds_at_limits(context.api, [reads]),
+        seconds_at_limits(context.api, [writes, reads]),
     )
 
 
@@ -44,12 +45,15 @@ def _reads(context: RunContext, strategy: LookupStrategy | None, changes: int) -
     return -(-changes // endpoint.ids_per_read)
 
 
-def _seconds(limits: Limits, routes: Sequence[int]) -> float | None:
-    """Estimate how long it takes when each route has so many requests."""
+def seconds_at_limits(api: ApiSession, routes: Sequence[int]) -> float | None:
+    """Estimate the seconds that so many requests on each route take together, None when no limit is known."""
+    if api.pace.max_per_second is not None:
+        return sum(routes) / api.pace.max_per_second
+    limits = api.limits
     times = [_drained(limits.total, sum(routes))] if limits.total else []
     times += [_drained(limits.per_route, max(routes))] if limits.per_route else []
     return max(times, default=None)
 
 
 def _drained(bucket: Bucket, count: int) -> float:
-    return seconds_at_limits(count, [(bucket.burst, bucket.per_second)])
+    return max(0, count - bucket.burst) / bucket.per_second

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batch import diff
+from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift
 from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
 from batch.engine.context import RunContext, as_they_are
 from batch.engine.lookup import KeyLookup, Match, NoMatch
@@ -18,7 +19,7 @@ from batch.http import ApiResponse
 from batch.journal import Journal
 from batch.model import Change, Intent, Outcome, Problem, visible
 from batch.retry import Action
-from batch.run.plan_file import DriftCheck, PlanFile, check_plan_drift, check_undo_drift
+from batch.run.plan_file import PlanFile
 
 UNREAD_AT_ONCE = 100
 NOT_THERE = Problem("there is no customer with this id", field="id")

@@ -13,13 +13,11 @@ from typing import Protocol
 import anyio
 
 from batch.errors import ExitCode
+from batch.exit_code import SIGNALS
 
 GRACE = 20.0
 """Seconds that attempts in flight are given after the first signal."""
 LEFT = "Left at once, without results files. Nothing is lost: the same command goes on, and looks first what was done."
-SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
-if hasattr(signal, "SIGHUP"):  # the terminal is gone
-    SIGNALS[signal.SIGHUP] = ExitCode.TERMINATED
 
 
 class Shutdown:

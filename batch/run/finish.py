@@ -21,6 +21,16 @@ from batch.summary import Reason, Summary, check_totals, group_reasons
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """Why a run stopped before its end, and what the exit code is made of beside the outcomes."""
+
+    stopped: str | None = None
+    signalled: ExitCode | None = None
+    is_refused: bool = False
+    is_unwritten: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FinishedRun:
     """What is told at the end."""
 
@@ -47,18 +57,21 @@ def finish_run(
     folder: Path,
     journal: Journal,
     metadata: RunMetadata,
-    *,
-    stopped: str | None = None,
-    forced: ExitCode | None = None,
+    end: End,
 ) -> FinishedRun:
-    """Write the files of the run in `folder`, and sum it up; `forced` is an exit code that wins."""
+    """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses."""
     staged = metadata.staged
     resolve_in_doubt(journal, staged, metadata.id_column)
     try:
         wanted = outputs.Wanted(id_column=metadata.id_column)
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
-        code = forced if forced is not None else exit_code(written.outcomes)
+        code = exit_code(
+            written.outcomes,
+            signalled=end.signalled,
+            is_refused=end.is_refused,
+            is_unwritten=end.is_unwritten,
+        )
         counters = journal.counters()
         summary = Summary(
             run_id=metadata.run_id,
@@ -72,12 +85,12 @@ def finish_run(
             requests=counters.get("requests", 0),
             attempts=counters.get("attempts", 0),
             throttled=counters.get("throttled", 0),
-            stopped=stopped,
+            stopped=end.stopped,
             exit_code=int(code),
             files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
         )
         write_summary(folder, summary)
-        journal.put_meta({"exit_code": int(code), "stopped": stopped})
+        journal.put_meta({"exit_code": int(code), "stopped": end.stopped})
     except OSError as error:
         raise cannot_write(folder, error) from error
     reasons, left_out = group_reasons(journal.iter_troubled())

@@ -6,10 +6,10 @@ the API's own, not cells; what cannot be put back is in it too, with the reason.
 
 from collections.abc import Iterator, Sequence
 
+from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING, Endpoint, is_blank
 from batch.journal import Journal
 from batch.model import Intent, Outcome, RowResult
-from batch.run.plan_file import FieldChange, PlannedChange
 
 NOT_READ = "kept: it was not read before it was changed (--no-compare), so what it was is not known"
 AWAITING = "updated, "

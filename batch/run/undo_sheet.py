@@ -5,24 +5,39 @@ itself; what no cell can say is in the column `batch_also` as JSON, which is ign
 values from the sealed file beside, never from the text.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from batch import sources
+from batch.conditions import FieldChange, PlannedChange
 from batch.csv_injection import escape_formula
 from batch.endpoints.base import MISSING, CustomField, Endpoint, is_blank
 from batch.files import NewFile
-from batch.model import Change, Column, Columns, Field, Problem, RowResult, Staged, looks_blank
+from batch.model import (
+    READ_ERRORS,
+    ROW,
+    Change,
+    Column,
+    Columns,
+    CsvDialect,
+    Field,
+    Problem,
+    RowResult,
+    Staged,
+    cell_column,
+    looks_blank,
+)
 from batch.outputs.cell_text import as_text
-from batch.run.plan_file import FieldChange, PlanFile, PlannedChange
+from batch.run.plan_file import PlanFile
 from batch.settings import DEFAULT_CLEAR
+from batch.sources.staging import Rows, staged_schema, write_frames
 from batch.validation import ColumnCount
 from batch.validation.file_changes import locate
 
@@ -65,24 +80,37 @@ class _Cells:
 
 
 def write_sheet(folder: Path, plan: PlanFile, endpoint: Endpoint) -> Staged:
-    """Write `undo.csv` into `folder`, one line for each change in order, and return it as an input that was read."""
+    """Write `undo.csv` into `folder`, one line for each change in order, and `input.parquet` with the same rows."""
     cells = _Cells(endpoint)
     names = list(dict.fromkeys(step.field for one in plan for step in one.steps if cells.text(step) is not None))
-    headers = ["id", *names, NAME, OF, ALSO]
+    headers = ("id", *names, NAME, OF, ALSO)
+    lines = (_line(one, names, cells) for one in plan)
     file = NewFile(folder / FILE)
     try:
-        with file.made.open("wb") as opened:
+        with file.made.open("w+b") as opened:
             opened.write(pl.DataFrame([headers], orient="row").write_csv(include_header=False).encode())
-            lines = (_line(one, names, cells) for one in plan)
-            while some := list(islice(lines, ROWS_AT_ONCE)):
-                frame = pl.DataFrame(some, schema=dict.fromkeys(headers, pl.String), orient="row")
-                frame.with_columns(escape_formula(pl.all())).write_csv(opened, include_header=False)
+            rows = Rows(len(headers), FIRST_ROW)
+            frames = rows.iter_tidy(_iter_written(lines, headers, opened))
+            path = write_frames(frames, staged_schema(len(headers)), folder)
+            opened.seek(0)
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
         file.keep()
     finally:
         file.discard()
-    return sources.stage(
-        sources.open_input(str(folder / FILE), folder), folder, sources.ReadOptions(delimiter=",", encoding="utf-8")
-    )
+    return Staged(path, FILE, "csv", headers, rows.kept, digest, dialect=CsvDialect())
+
+
+def _iter_written(lines: Iterator[list[str | None]], headers: Sequence[str], file: IO[bytes]) -> Iterator[pl.DataFrame]:
+    """Write the lines as CSV, and yield them as rows of an input."""
+    row = FIRST_ROW
+    while some := list(islice(lines, ROWS_AT_ONCE)):
+        frame = pl.DataFrame(some, schema=dict.fromkeys(headers, pl.String), orient="row")
+        frame = frame.with_columns(escape_formula(pl.all()))
+        frame.write_csv(file, include_header=False)
+        numbers = pl.int_range(row, row + frame.height, dtype=pl.UInt32, eager=True).alias(ROW)
+        cells = frame.rename({header: cell_column(index) for index, header in enumerate(headers)})
+        row += frame.height
+        yield cells.select(numbers, pl.all(), pl.lit(None, pl.String).alias(READ_ERRORS))
 
 
 def _line(planned: PlannedChange, names: Sequence[str], cells: _Cells) -> list[str | None]:

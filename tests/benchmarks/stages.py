@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
+from batch.engine.garbage import rare_collection
 
 from batch import outputs, sources
 from batch.endpoints.dualentry import DualEntryCustomers
-from batch.engine.garbage import rare_collection
 from batch.http import Session
 from batch.journal import Journal
 from batch.model import Change, Intent, Outcome, RowResult
