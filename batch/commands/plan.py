@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,7 @@ def _write(sending: RunContext, started: str, began: float) -> PlanMade:
 
 def _again(settings: Settings) -> tuple[str, ...]:
     """Give the options to carry the plan out with: not --out, which names the plan's own folder."""
-    return tuple(as_options(settings.model_copy(update={"out": None}), for_same_input=True))
+    return tuple(as_options(replace(settings, out=None), for_same_input=True))
 
 
 def _new_folder(settings: Settings) -> Path:

@@ -92,11 +92,11 @@ def _settings(source: _Source, settings: Settings) -> Settings:
         "base_url": base_url or meta["base_url"],
         "sparse": meta.get("sparse", False),
     }
-    return settings.model_copy(update={**known, "compare": True, "key": None, "plan": None, "map": {}})
+    return replace(settings, **known, compare=True, key=None, plan=None, map={})
 
 
 def _for_sheet(settings: Settings, run: Run) -> Settings:
-    return settings.model_copy(update={"input": str(run.folder / FILE)})
+    return replace(settings, input=str(run.folder / FILE))
 
 
 # -- the run --------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
         "input": sheet,
         "map": {},
         "again": [],
-        "next": as_options(settings.model_copy(update={"input": sheet}), for_same_input=False),
+        "next": as_options(replace(settings, input=sheet), for_same_input=False),
         "staged": staged_as_meta(staged),
         "id_column": 0,
         "started": now_text(),

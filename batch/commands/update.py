@@ -24,7 +24,7 @@ Ended = tuple[str | None, ExitCode | None]
 """Why a run stopped before its end, and the exit code where the outcomes do not say it."""
 
 
-class Declined(Exception):
+class Declined(BatchError):
     """The person said no; nothing was sent, and nothing is left behind."""
 
 
@@ -106,7 +106,7 @@ def _ask(sending: RunContext, to_send: int) -> None:
         answer = sending.reporter.confirm(about)
         sending.asking = time.monotonic() - began
         if not answer:
-            raise Declined
+            raise Declined("Nothing was sent.")
         run.keep(clears_are_meant=bool(excesses) or bool(run.meta.get("clears_are_meant")))
         if not run.meta.get("canary_held"):
             sending.canary = CANARY_CHANGES if answer == CANARY else sending.settings.canary or 0

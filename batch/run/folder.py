@@ -25,14 +25,11 @@ JOURNAL = "journal.sqlite"
 INPUT = "input.parquet"
 SUMMARY = "summary.json"
 PLAN = "plan.json"
-MEANING = ("map", "clear_token", "sheet", "delimiter", "encoding", "hidden", "decimal", "date_format", "limit", "key")
-"""Settings that change what a row means: a run is the same only when they are."""
 
 
 def identity(settings: Settings, sha256: str, host: str, *, plan: str | None = None) -> str:
     """Fingerprint what makes a run the same run; `plan` is the seal of the plan that it carries out."""
-    values = settings.model_dump(mode="json")
-    parts = {name: values[name] for name in MEANING} | {"sha256": sha256, "endpoint": settings.endpoint, "host": host}
+    parts = settings.identity() | {"sha256": sha256, "endpoint": settings.endpoint, "host": host}
     parts |= {"plan": plan} if plan else {}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

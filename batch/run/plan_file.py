@@ -26,7 +26,6 @@ from batch.endpoints.base import MISSING, Endpoint, Record
 from batch.errors import InputError
 from batch.files import NewFile
 from batch.model import Problem
-from batch.run.folder import MEANING
 from batch.settings import Settings
 
 VERSION = 1
@@ -204,9 +203,8 @@ IN_WORDS = {
 
 def about(settings: Settings, sha256: str, host: str) -> dict[str, Any]:
     """What a plan is made for: all that changes what a row means, and where it goes."""
-    values = settings.model_dump(mode="json")
-    meaning = {name: values[name] for name in MEANING}
-    return {"kind": PLAN, "input_sha256": sha256, "endpoint": settings.endpoint, "host": host, **meaning}
+    made_for = {"kind": PLAN, "input_sha256": sha256, "endpoint": settings.endpoint, "host": host}
+    return made_for | settings.identity()
 
 
 def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:
