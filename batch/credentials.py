@@ -1,10 +1,17 @@
-"""TODO."""
+"""Credentials: where they are read, how they are kept from showing, and the one name for whose they are.
 
+Promises: a credential comes from the environment or a token file only; it is taken out of whatever a server echoes;
+what is written down or shown is a fingerprint or its last four characters, never the credential.
+"""
+
+import hashlib
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from batch.errors import CredentialError
 
@@ -55,3 +62,39 @@ def _read_token_file(path: Path, names: Sequence[str], warnings: list[str]) -> d
     if len(lines) != 1:
         raise CredentialError(f"--token-file {path}: it should hold the token alone, or lines such as {names[0]}=….")
     return {names[0]: lines[0]}
+
+
+# -- what may be shown ----------------------------------------------------------------------------------------------
+
+
+def shown_credential(credentials: Mapping[str, str]) -> str:
+    """Return the first credential as it may be shown: its last four characters, where that leaves enough unsaid."""
+    first = next(iter(credentials.values()), "")
+    return f"…{first[-4:]}" if len(first) >= 12 else "…"
+
+
+def fingerprint(base_url: str, credentials: Mapping[str, str]) -> str:
+    """Return a name for origin and credentials that gives neither away."""
+    text = "\0".join([urlsplit(base_url).netloc, *credentials.values()])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+MIN_SECRET = 8
+"""Characters; what is shorter opens nothing, and could be part of anything."""
+REDACTED = b"(the key)"
+
+
+def without_secrets(body: bytes, secrets: Iterable[str]) -> bytes:
+    """Take out credentials that a server echoes, also those spelt as JSON or URLs may spell them."""
+    for secret in secrets:
+        for spelling in _spellings(secret) if secret else ():
+            body = body.replace(spelling, REDACTED)
+    return body
+
+
+@lru_cache(maxsize=8)  # there are one or two
+def _spellings(secret: str) -> tuple[bytes, ...]:
+    bare = secret.rpartition(" ")[2]  # "Bearer …"
+    if len(bare) < MIN_SECRET:
+        return ()
+    return tuple(one.encode() for one in {bare, bare.replace("/", "\\/"), quote(bare, safe="")})

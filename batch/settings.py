@@ -1,24 +1,37 @@
-"""Options + environment + `batch.toml` -> one frozen value.
+"""Every setting, defined once; and the layers of values that make one frozen `Settings`.
 
-Promises: option > environment > file > default; an unknown key or a value that makes no sense is a SettingsError that
-names where it stands. Credentials come from the environment or a token file only, and never show in a repr.
+The fields of `Settings` are the table: type and default as in any dataclass, everything else in the `Setting` beside
+them. The command line's options, the environment variables, and the keys of `batch.toml` are made from it.
+
+Promises: an earlier layer wins over a later one, and any layer over the default; an unknown key or a value that makes
+no sense is a SettingsError that names where it stands. No credential is a setting. Importing this module loads no
+pydantic, so that showing help stays cheap.
 """
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from annotated_types import Ge, Gt, Le, MinLen
 
 from batch.errors import SettingsError
 
 FILE_NAME = "batch.toml"
 DEFAULT_CLEAR = "<clear>"
 DEFAULT_AT_ONCE = 16
+
+INPUT = ("check", "plan", "update")
+"""The commands that take an input."""
+CONNECTION = ("plan", "pull", "undo", "update")
+"""The commands that talk to the API."""
+OUTPUT = ("check", "plan", "pull", "results", "undo", "update")
+"""The commands that show a summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +56,193 @@ class Pace:
     """Seconds."""
 
 
-class Settings(BaseModel):
-    """Everything a job needs to know beside the input itself."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of a setting beside its type and its default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+    help: str = ""
+    metavar: str | None = None
+    commands: tuple[str, ...] = ()
+    """The commands that take it as an option; those without any take none."""
+    short: str = ""
+    help_of: Mapping[str, str] = field(default_factory=dict)
+    """Help texts of the commands that say something else."""
+    endpoint: str | None = None
+    """The endpoint that it belongs to, None for all: in `batch.toml` it stands in that endpoint's table."""
+    in_identity: bool = False
+    """Whether it changes what a row means, so that a run is the same run only when it is the same."""
+    repeat: int | None = None
+    """Its place among the options that the next command repeats; None: it is not repeated."""
+    of_input: bool = False
+    """Whether it belongs to one input file, so that the next command repeats it for the same input only."""
+    is_layered: bool = True
+    """Whether the environment and `batch.toml` may set it, not only the command."""
+    found_file: Literal["no", "if careful", "yes"] = "no"
+    """Whether a `batch.toml` that was found, not named, may set it; "if careful": only towards more care."""
+    parse: Callable[[Any], Any] | None = None
+    """Brings a value into form before its type is checked; raises ValueError with what it should be."""
+    name: str = ""
+    """The name of the field. This and the next two come from the field itself."""
+    type: Any = None
+    """Its type without None."""
+    default: Any = None
 
-    input: str = ""
-    endpoint: str = ""
-    base_url: str | None = None
-    sandbox: bool = False
-    out: Path | None = None
-    map: dict[str, str] = Field(default_factory=dict)
-    sheet: str | None = None
-    delimiter: str | None = None
-    encoding: str | None = None
-    hidden: Literal["include", "skip"] | None = None
-    decimal: Literal[".", ","] | None = None
-    date_format: Literal["iso", "dmy", "mdy"] | None = None
-    clear_token: str = Field(default=DEFAULT_CLEAR, min_length=1)
-    limit: int | None = Field(default=None, ge=1)
-    key: str | None = None
-    max_at_once: int = Field(default=DEFAULT_AT_ONCE, ge=1, le=1024)
-    max_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    max_attempts: int = Field(default=6, ge=1, le=100)
-    max_wait: float = Field(default=300.0, ge=0, allow_inf_nan=False)
-    max_failures: str | None = None
-    max_clears: str | None = None
-    canary: int | None = Field(default=None, ge=0)
-    compare: bool = True
-    plan: Path | None = None
-    invalid: Literal["skip", "abort"] = "skip"
-    new: bool = False
-    yes: bool = False
-    json_output: bool = False
-    quiet: bool = False
-    token_file: Path | None = None
-    sparse: bool = False
-    """A setting of Vayu's endpoint: PUT the change alone (`[vayu.customers] sparse = true` in batch.toml)."""
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Have pydantic call `parse` first."""
+        from pydantic_core import core_schema  # nothing but help is shown without it
+
+        schema = handler(source)
+        return core_schema.no_info_before_validator_function(self.parse, schema) if self.parse else schema
+
+    @property
+    def key(self) -> str:
+        """The setting as options and `batch.toml` spell it: `max-wait`."""
+        return self.name.removesuffix("_output").replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return "BATCH_" + self.key.replace("-", "_").upper()
+
+
+def _address(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("it is empty, and would mean the maker's own API. Name an address, or unset it")
+    return value
+
+
+def _clear_token(value: Any) -> Any:
+    if isinstance(value, str) and value and not value.strip():
+        raise ValueError("it must not be blank, or every blank cell would clear its field")
+    return value.strip() if isinstance(value, str) else value
+
+
+def _number_or_share(value: Any) -> Any:
+    text = str(value) if isinstance(value, int) else value
+    if isinstance(text, str) and not re.fullmatch(r"\s*(\d{1,9}|(100|\d{1,2}(\.\d{1,6})?)\s*%)\s*", text, re.ASCII):
+        raise ValueError("it should be a number of rows (50) or a share of them (5%)")
+    return text
+
+
+def _one_character(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    value = {"tab": "\t", "\\t": "\t"}.get(value, value)
+    if len(value) != 1 or value in '"\r\n':
+        raise ValueError('it must be one character, such as ; or , or "tab"')
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a job needs to know; options are shown in this order. Values that nobody checked: `merge_layers`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+    # fmt: off
+    # (a setting in few lines, so that the table can be read as one)
+    input: Annotated[str, Setting(is_layered=False)] = ""
+    endpoint: Annotated[str, Setting(
+        "What to change, such as dualentry.customers.", "NAME", (*INPUT, "pull", "template"), short="-e",
+        found_file="yes",
+    )] = ""
+    out: Annotated[Path | None, Setting(
+        "The run folder; default: <input>.batch/<time> beside the input.", "FOLDER", INPUT, repeat=22, of_input=True,
+    )] = None
+    map: Annotated[dict[str, str], Setting(
+        'What a header stands for; "HEADER=" leaves the column out. Repeatable.', '"HEADER=FIELD"', INPUT,
+        in_identity=True, repeat=1, found_file="yes",
+    )] = field(default_factory=dict)
+    sheet: Annotated[str | None, Setting(
+        "The sheet of a workbook; default: the first.", "NAME", INPUT,
+        in_identity=True, repeat=17, of_input=True, found_file="yes",
+    )] = None
+    delimiter: Annotated[str | None, Setting(
+        'What separates the cells of a CSV file; "tab" for tabs.', "C", INPUT, parse=_one_character,
+        in_identity=True, repeat=18, of_input=True, found_file="yes",
+    )] = None
+    encoding: Annotated[str | None, Setting(
+        "The encoding of a CSV file, such as cp1252.", "NAME", INPUT,
+        in_identity=True, repeat=19, of_input=True, found_file="yes",
+    )] = None
+    hidden: Annotated[Literal["include", "skip"] | None, Setting(
+        "What to do with hidden rows of a workbook.", None, INPUT,
+        in_identity=True, repeat=20, of_input=True, found_file="yes",
+    )] = None
+    decimal: Annotated[Literal[".", ","] | None, Setting(
+        'The decimal mark of numbers, "." or ",".', "C", INPUT, in_identity=True, repeat=6, found_file="yes",
+    )] = None
+    date_format: Annotated[Literal["iso", "dmy", "mdy"] | None, Setting(
+        "How dates are written: 2026-04-03, day first, or month first.", None, INPUT,
+        in_identity=True, repeat=7, found_file="yes",
+    )] = None
+    clear_token: Annotated[str, MinLen(1), Setting(
+        "The cell text that empties a field; default: <clear>.", "TEXT", INPUT, parse=_clear_token,
+        in_identity=True, repeat=5,
+    )] = DEFAULT_CLEAR
+    limit: Annotated[int | None, Ge(1), Setting(
+        "Only the first N rows.", "N", INPUT, in_identity=True, repeat=21, of_input=True,
+    )] = None
+    key: Annotated[str | None, Setting(
+        "Find records by this field of yours instead of the API's id.", "FIELD", INPUT,
+        in_identity=True, repeat=4, found_file="yes",
+    )] = None
+    compare: Annotated[bool, Setting(
+        "Read first and send only what differs (default), or not.", None, INPUT, repeat=24,
+    )] = True
+    json_output: Annotated[bool, Setting("The summary as JSON on stdout.", None, OUTPUT)] = False
+    quiet: Annotated[bool, Setting("Errors only.", None, OUTPUT)] = False
+    base_url: Annotated[str | None, Setting(
+        "The API's address instead of the maker's.", "URL", (*CONNECTION, "template"), parse=_address, repeat=3,
+    )] = None
+    sandbox: Annotated[bool, Setting(
+        "Send to an imitation of the API, started for this run.", None, (*CONNECTION, "template"), repeat=2,
+    )] = False
+    token_file: Annotated[Path | None, Setting(
+        "A file that holds the key or token.", "FILE", (*CONNECTION, "template"), repeat=8,
+    )] = None
+    max_at_once: Annotated[int, Ge(1), Le(1024), Setting(
+        "Requests in flight; default: 16.", "N", CONNECTION, repeat=10, found_file="if careful",
+    )] = DEFAULT_AT_ONCE
+    max_per_second: Annotated[float | None, Gt(0), Setting(
+        "Requests a second, instead of the documented limits.", "X", CONNECTION, repeat=9, found_file="if careful",
+    )] = None
+    max_attempts: Annotated[int, Ge(1), Le(100), Setting(
+        "Tries for one change; default: 6.", "N", CONNECTION, repeat=11, found_file="if careful",
+    )] = 6
+    max_wait: Annotated[float, Ge(0), Setting(
+        "The longest wait the API may ask for; default: 300.", "SECONDS", CONNECTION, repeat=12,
+    )] = 300.0
+    max_failures: Annotated[str | None, Setting(
+        "Stop after so many rejections.", "N|N%", ("update", "undo"), parse=_number_or_share,
+        repeat=13, found_file="if careful",
+    )] = None
+    invalid: Annotated[Literal["skip", "abort"], Setting(
+        "Leave invalid rows behind (default), or send nothing while there are any.", None, ("update",),
+        repeat=16, found_file="if careful",
+    )] = "skip"
+    plan: Annotated[Path | None, Setting(
+        "Do exactly what the plan in FOLDER says; refused when the input changed.", "FOLDER", ("update",),
+        repeat=23, of_input=True, is_layered=False,
+    )] = None
+    max_clears: Annotated[str | None, Setting(
+        "The most rows that may clear one field; default: 20% of them (from 10 cells on).", "N|N%", ("update", "undo"),
+        help_of={"undo": "The most rows that may clear one field; default: all."}, parse=_number_or_share,
+        repeat=14, found_file="if careful",
+    )] = None
+    canary: Annotated[int | None, Ge(0), Setting(
+        "Send N changes first, verify them, and go on only if all held; 0: do not.", "N", ("update", "undo"),
+        repeat=15, found_file="if careful",
+    )] = None
+    new: Annotated[bool, Setting("Start over instead of resuming.", None, ("update",))] = False
+    yes: Annotated[bool, Setting("Do not ask.", None, ("update", "undo", "purge"))] = False
+    sparse: Annotated[bool, Setting(
+        "PUT the change alone, not the record with the change laid over it.", endpoint="vayu.customers",
+    )] = False
+    # fmt: on
+
+    sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Where each value that was given came from: the `source` of its layer."""
 
     @property
     def parsing(self) -> Parsing:
@@ -91,96 +254,126 @@ class Settings(BaseModel):
         """The settings about speed and persistence."""
         return Pace(self.max_at_once, self.max_per_second, self.max_attempts, self.max_wait)
 
-    @field_validator("base_url")
-    @classmethod
-    def _no_blank_address(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
-            raise ValueError("it is empty, and would mean the maker's own API. Name an address, or unset it")
-        return value
-
-    @field_validator("clear_token")
-    @classmethod
-    def _no_blank_token(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("it must not be blank, or every blank cell would clear its field")
-        return value.strip()
-
-    @field_validator("max_failures", "max_clears", mode="before")
-    @classmethod
-    def _number_or_share(cls, value: Any) -> Any:
-        text = str(value) if isinstance(value, int) else value
-        if isinstance(text, str) and not re.fullmatch(r"\s*(\d{1,9}|(100|\d{1,2}(\.\d{1,6})?)\s*%)\s*", text, re.ASCII):
-            raise ValueError("it should be a number of rows (50) or a share of them (5%)")
-        return text
-
-    @field_validator("delimiter")
-    @classmethod
-    def _one_character(cls, value: str | None) -> str | None:
-        value = {"tab": "\t", "\\t": "\t"}.get(value or "", value)
-        if value is not None and (len(value) != 1 or value in '"\r\n'):
-            raise ValueError('it must be one character, such as ; or , or "tab"')
-        return value
+    def identity(self) -> dict[str, Any]:
+        """Return the values that make a run another run, as JSON can hold them; those without a None come first."""
+        found = sorted((one for one in SETTINGS.values() if one.in_identity), key=lambda one: one.default is None)
+        return {one.name: getattr(self, one.name) for one in found}
 
 
-IN_FILE = frozenset(Settings.model_fields) - {"input", "plan", "json_output"} | {"json"}
-OF_ENDPOINT: dict[str, frozenset[str]] = {"vayu.customers": frozenset({"sparse"}), "dualentry.customers": frozenset()}
-_APIS = frozenset(name.partition(".")[0] for name in OF_ENDPOINT)
+def _read_table() -> dict[str, Setting]:
+    hints = get_type_hints(Settings, include_extras=True)
+    defaults, table = Settings(), {}
+    for one in fields(Settings):
+        if get_origin(hints[one.name]) is Annotated:
+            kind, *_, setting = get_args(hints[one.name])
+            kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+            (kind,) = set(kinds) - {NoneType}
+            table[one.name] = replace(setting, name=one.name, type=kind, default=getattr(defaults, one.name))
+    return table
 
 
-def make_settings(values: Mapping[str, Any]) -> Settings:
-    """Validate the merged values; SettingsError tells every one that makes no sense."""
+SETTINGS = _read_table()
+"""All settings by name, in the order in which options are shown."""
+
+
+# -- layers ---------------------------------------------------------------------------------------------------------
+
+COMMAND_LINE = "the command line"
+ENVIRONMENT = "the environment"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Values that were given together, and where they stand: in a file, its path."""
+
+    source: str
+    values: Mapping[str, Any]
+
+    def spell(self, name: str) -> str:
+        """Name a setting as its source spells it; a variable is told as the option that it stands for."""
+        if self.source in (COMMAND_LINE, ENVIRONMENT):
+            return f"--{SETTINGS[name].key}"
+        return f"{self.source}: {SETTINGS[name].key}"
+
+
+def merge_layers(layers: Sequence[Layer]) -> Settings:
+    """Merge layers, of which the first wins; mappings of headers add up. Raises SettingsError with all wrong values."""
+    origins: dict[str, Layer] = {}
+    headers: dict[str, str] = {}
+    for layer in layers:
+        origins = dict.fromkeys(layer.values, layer) | origins
+    for layer in reversed([one for one in layers if "map" in one.values]):
+        headers |= _checked({"map": layer.values["map"]}, layer.spell).map
+    values = {name: layer.values[name] for name, layer in origins.items()}
+    sources = {name: layer.source for name, layer in origins.items()}
+    merged = values | ({"map": headers} if headers else {})
+    return replace(_checked(merged, lambda name: origins[name].spell(name)), sources=sources)
+
+
+def _checked(values: Mapping[str, Any], spell: Callable[[str], str]) -> Settings:
+    """Return the values as settings; `spell` names a setting in errors."""
+    from pydantic import ValidationError
+
     try:
-        return Settings.model_validate(values)
+        checked: Settings = _reader().validate_python(values)
     except ValidationError as error:
-        lines = [_in_words(detail) for detail in error.errors(include_url=False)]
+        lines = [_in_words(detail, spell) for detail in error.errors(include_url=False)]
         raise SettingsError("\n".join(lines)) from None
+    return checked
 
 
-def _in_words(detail: Any, *, is_file: bool = False) -> str:
-    """Spell a mistake as options or as `batch.toml` spell the setting."""
-    name, *inner = (str(part) for part in detail["loc"])
-    option = ("" if is_file else "--") + name.replace("json_output", "json").replace("_", "-")
-    message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "it should be")
-    message = message.partition(", unable to")[0]
-    for theirs, ours in WORDS:
-        message = message.replace(theirs, ours)
-    if name == "map":
-        option, message = (f'[map] "{inner[0]}" =', 'it should be "field"') if inner else ("map", MAP_IN_FILE)
-    return f"{option} {detail['input']!r}: {message}."
+@cache
+def _reader() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Settings)
 
 
 WORDS = (("a valid integer", "a whole number"), ("a valid number", "a number"), ("a valid boolean", "true or false"))
 MAP_IN_FILE = 'it should be a table:  [map]  and below it lines such as  "Header" = "field"'
 
 
-OF_INPUT = ("sheet", "delimiter", "encoding", "hidden", "limit", "out", "plan")
-"""Settings that belong to one input file: its failures file does not need them."""
-REPEATED = (
-    "sandbox", "base_url", "key", "clear_token", "decimal", "date_format", "token_file", "max_per_second",
-    "max_at_once", "max_attempts", "max_wait", "max_failures", "max_clears", "canary", "invalid",
-)  # fmt: skip
+def _in_words(detail: Any, spell: Callable[[str], str]) -> str:
+    """Say which setting makes no sense, what was seen, and what it should be."""
+    name, *inner = (str(part) for part in detail["loc"])
+    message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "it should be")
+    message = message.partition(", unable to")[0]
+    for theirs, ours in WORDS:
+        message = message.replace(theirs, ours)
+    shown = spell(name)
+    if name == "map":
+        message = 'it should be "field"' if inner else MAP_IN_FILE
+        shown = shown.removesuffix("map") + f'[map] "{inner[0]}" =' if inner else shown
+    return f"{shown} {detail['input']!r}: {message}."
 
 
 def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:
     """Spell the settings that the next command must repeat as command-line options."""
-    defaults = Settings()
-    options = [f"--map={header}={field}" for header, field in settings.map.items()]
-    for name in (*REPEATED, *(OF_INPUT if for_same_input else ())):
-        value = getattr(settings, name)
-        if value != getattr(defaults, name):
-            option = "--" + name.replace("_", "-")
-            shown = f"{value:g}" if isinstance(value, float) else str(value)
-            options += [option] if value is True else [option, shown]
-    return options + ([] if settings.compare else ["--no-compare"])
+    options: list[str] = []
+    repeated = [one for one in SETTINGS.values() if one.repeat and (for_same_input or not one.of_input)]
+    for one in sorted(repeated, key=lambda one: one.repeat or 0):
+        value = getattr(settings, one.name)
+        if isinstance(value, dict):
+            options += [f"--{one.key}={header}={target}" for header, target in value.items()]
+        elif isinstance(value, bool):
+            options += [] if value == one.default else [f"--{one.key}" if value else f"--no-{one.key}"]
+        elif value != one.default:
+            options += [f"--{one.key}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return options
 
 
-def read_file(folders: Sequence[Path], endpoint: str | None) -> dict[str, Any]:
-    """Read `batch.toml` from the first of `folders` that has one; {} when none has."""
+# -- batch.toml -----------------------------------------------------------------------------------------------------
+
+
+def read_file(folders: Sequence[Path], endpoint: str | None) -> Layer:
+    """Read `batch.toml` from the first of `folders` that has one; an empty layer when none has."""
     for folder in folders:
         path = folder / FILE_NAME
         if path.is_file():
-            return _read_toml(path, endpoint)
-    return {}
+            layer = Layer(str(path), _read_toml(path, endpoint))
+            _checked(layer.values, layer.spell)  # also what another layer overrides
+            return layer
+    return Layer(FILE_NAME, {})
 
 
 def _read_toml(path: Path, endpoint: str | None) -> dict[str, Any]:
@@ -192,22 +385,26 @@ def _read_toml(path: Path, endpoint: str | None) -> dict[str, Any]:
         raise SettingsError(f"{path}: it cannot be read: brackets within brackets within brackets") from None
     tables = _tables(data, path)
     plain = {key: value for key, value in data.items() if not (isinstance(value, Mapping) and _api(key) in _APIS)}
-    for known, options in OF_ENDPOINT.items():
-        for key in options & plain.keys():
+    for known in ENDPOINTS:
+        for key in _keys_of(known).keys() & plain.keys():
             raise SettingsError(f'{path}: "{key}" belongs under [{known}].')
-    values = {_known(key, IN_FILE, path): value for key, value in plain.items()}
+    values = {_known(key, _keys_of(None), path): value for key, value in plain.items()}
     name = str(endpoint or values.get("endpoint") or "")
     for known, table in tables.items():
-        found = {_known(key, OF_ENDPOINT[known], path): value for key, value in table.items()}
+        found = {_known(key, _keys_of(known), path): value for key, value in table.items()}
         values |= found if known == name else {}
-    if "json" in values:
-        values["json_output"] = values.pop("json")
-    try:
-        Settings.model_validate(values)
-    except ValidationError as error:
-        lines = [f"{path}: {_in_words(detail, is_file=True)}" for detail in error.errors(include_url=False)]
-        raise SettingsError("\n".join(lines)) from None
     return values
+
+
+ENDPOINTS = ("vayu.customers", "dualentry.customers")
+"""The endpoints that may have a table of their own."""
+_APIS = frozenset(name.partition(".")[0] for name in ENDPOINTS)
+
+
+def _keys_of(endpoint: str | None) -> dict[str, str]:
+    """Map the keys that may stand in an endpoint's table (None: above all tables) to the names of the settings."""
+    found = [one for one in SETTINGS.values() if one.is_layered and one.endpoint == endpoint]
+    return {one.key.replace("-", "_"): one.name for one in found}
 
 
 def _api(key: str) -> str:
@@ -221,16 +418,17 @@ def _tables(data: Mapping[str, Any], path: Path) -> dict[str, Mapping[str, Any]]
         if isinstance(value, Mapping) and _api(key) in _APIS:
             named |= {key: value} if "." in key else {f"{key}.{kind}": table for kind, table in value.items()}
     for name, table in named.items():
-        _known(name, frozenset(OF_ENDPOINT), path)
+        _known(name, dict(zip(ENDPOINTS, ENDPOINTS, strict=True)), path)
         if not isinstance(table, Mapping):
             raise SettingsError(f"{path}: [{name}] must be a table.")
     return named
 
 
-def _known(key: str, options: frozenset[str], path: Path) -> str:
+def _known(key: str, keys: Mapping[str, str], path: Path) -> str:
+    """Return what a key stands for; raises SettingsError with the nearest key when there is none."""
     name = key.replace("-", "_")
-    if name in options:
-        return name
-    near = get_close_matches(name, sorted(options), n=1)
+    if name in keys:
+        return keys[name]
+    near = get_close_matches(name, sorted(keys), n=1)
     hint = f"; did you mean {near[0].replace('_', '-')}?" if near else "."
     raise SettingsError(f'{path}: there is no setting "{key}"{hint}')

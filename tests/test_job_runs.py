@@ -53,6 +53,10 @@ def settings(**changed: Any) -> Settings:
     return Settings(**{"input": "x.csv", "endpoint": "dualentry.customers", **changed})
 
 
+def identity_of(given: Settings, sha256: str = "abc", host: str = "host", *, plan: str | None = None) -> str:
+    return identity(given.identity(), sha256, given.endpoint, host, plan=plan)
+
+
 def run_in(folder: Path, *outcomes: Outcome, identity: str = ME, **meta: Any) -> Path:
     """A run on two rows of which so many have an outcome."""
     folder.mkdir(parents=True)
@@ -84,7 +88,7 @@ def run_in(folder: Path, *outcomes: Outcome, identity: str = ME, **meta: Any) ->
 )
 def test_another_run(changed: dict[str, Any]) -> None:
     """Whatever changes what a row means makes it another run."""
-    assert identity(settings(), "abc", "host") != identity(settings(**changed), "abc", "host")
+    assert identity_of(settings()) != identity_of(settings(**changed))
 
 
 @pytest.mark.parametrize(
@@ -102,16 +106,16 @@ def test_another_run(changed: dict[str, Any]) -> None:
 )
 def test_same_run(changed: dict[str, Any]) -> None:
     """Limits and the like may differ, and so may the path of the same bytes."""
-    assert identity(settings(), "abc", "host") == identity(settings(**changed), "abc", "host")
+    assert identity_of(settings()) == identity_of(settings(**changed))
 
 
 def test_other_bytes_or_host() -> None:
     """Other bytes, another host or another plan are another run."""
-    same = identity(settings(), "abc", "host")
+    same = identity_of(settings())
     others = [
-        identity(settings(), "abd", "host"),
-        identity(settings(), "abc", "other"),
-        identity(settings(), "abc", "host", plan="seal"),
+        identity_of(settings(), "abd", "host"),
+        identity_of(settings(), "abc", "other"),
+        identity_of(settings(), "abc", "host", plan="seal"),
     ]
     assert 4 == len({same, *others})
 

@@ -1,16 +1,20 @@
 """Options, environment and batch.toml -> one frozen value; credentials from the environment or a file only."""
 
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from batch.credentials import read_credentials
 from batch.errors import CredentialError, ExitCode, SettingsError
-from batch.settings import Settings, make_settings, read_file
+from batch.settings import COMMAND_LINE, ENVIRONMENT, MAP_IN_FILE, SETTINGS, Layer, Settings, merge_layers, read_file
 
 NAMES = {"VAYU_API_TOKEN": True, "VAYU_CLIENT_ID": False}
+
+
+def make_settings(values: dict[str, Any]) -> Settings:
+    return merge_layers([Layer(COMMAND_LINE, values)])
 
 
 def refused(**values: Any) -> str:
@@ -31,7 +35,7 @@ def test_defaults() -> None:
 
 def test_frozen() -> None:
     """Nobody changes the settings of a job."""
-    with pytest.raises(ValidationError):
+    with pytest.raises(FrozenInstanceError):
         make_settings({}).yes = True  # type: ignore[misc]  # that is what is tested
 
 
@@ -86,7 +90,66 @@ def test_max_failures(given: Any, expected: str | None) -> None:
 
 def test_clear_token_is_trimmed() -> None:
     """Cells are compared without spaces around them, and so is the token."""
-    assert "NULL" == Settings(**{"clear_token": " NULL "}).clear_token
+    assert "NULL" == make_settings({"clear_token": " NULL "}).clear_token
+
+
+# -- layers and the table -------------------------------------------------------------------------------------------
+
+
+def test_layers() -> None:
+    """Of any number of layers the first that has a value wins, and every value keeps where it came from."""
+    layers = [
+        Layer(COMMAND_LINE, {"limit": 1, "map": {"A": "name"}}),
+        Layer(ENVIRONMENT, {"limit": 2, "sheet": "S", "map": {"A": "id", "B": "phone"}}),
+        Layer("near/batch.toml", {"limit": 3, "max_wait": 4}),
+        Layer("far/batch.toml", {"max_wait": 5, "decimal": ","}),
+    ]
+    made = merge_layers(layers)
+    assert (1, "S", 4.0, ",") == (made.limit, made.sheet, made.max_wait, made.decimal)
+    assert {"A": "name", "B": "phone"} == made.map
+    expected = {"limit": 0, "sheet": 1, "max_wait": 2, "decimal": 3, "map": 0}
+    assert {name: layers[number].source for name, number in expected.items()} == made.sources
+
+
+def test_errors_name_the_layer() -> None:
+    """Values that make no sense are told with where they stand, all at once."""
+    layers = [Layer(COMMAND_LINE, {"limit": 0}), Layer("a.toml", {"limit": -1, "max_wait": -2})]
+    with pytest.raises(SettingsError) as caught:
+        merge_layers(layers)
+    assert [
+        "--limit 0: it should be greater than or equal to 1.",
+        "a.toml: max-wait -2: it should be greater than or equal to 0.",
+    ] == str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("mapping", "expected"),
+    [
+        ({"A": 3}, 'a.toml: [map] "A" = 3: it should be "field".'),
+        (["A=name"], f"a.toml: map ['A=name']: {MAP_IN_FILE}."),
+    ],
+)
+def test_errors_of_a_mapping(mapping: Any, expected: str) -> None:
+    """A mapping of headers that makes no sense is told with its own layer, although the mappings are merged."""
+    with pytest.raises(SettingsError) as caught:
+        merge_layers([Layer(COMMAND_LINE, {"map": {"B": "phone"}}), Layer("a.toml", {"map": mapping})])
+    assert expected == str(caught.value)
+
+
+def test_found_files() -> None:
+    """Whether a file that was found may set a setting is said where it is defined; unless it is said, it may not."""
+    may = {kind: {one.name for one in SETTINGS.values() if one.found_file == kind} for kind in ("yes", "if careful")}
+    layout = {"sheet", "delimiter", "encoding", "hidden", "decimal", "date_format"}
+    assert {"endpoint", "map", "key", *layout} == may["yes"]
+    limits = {"max_per_second", "max_at_once", "max_attempts", "max_failures", "max_clears", "canary", "invalid"}
+    assert limits == may["if careful"]
+
+
+def test_every_setting_is_defined() -> None:
+    """Every setting has a help text but the input; a place among what is repeated is one setting's alone."""
+    assert ["input"] == [one.name for one in SETTINGS.values() if not one.help]
+    places = [one.repeat for one in SETTINGS.values() if one.repeat]
+    assert list(range(1, len(places) + 1)) == sorted(places)
 
 
 # -- batch.toml -----------------------------------------------------------------------------------------------------
@@ -108,21 +171,22 @@ def test_file(tmp_path: Path) -> None:
         "json_output": True,
         "map": {"Notes": ""},
     }
-    assert expected == read_file(toml(tmp_path, text), None)
+    assert expected == read_file(toml(tmp_path, text), None).values
 
 
 def test_nearest_file(tmp_path: Path) -> None:
     """The file beside the input goes before the one in the current folder, and no file is no problem."""
     first, second = tmp_path / "a", tmp_path / "b"
     toml(second, "limit = 2")
-    assert ({"limit": 2}, {}) == (read_file([first, second], None), read_file([first], None))
+    assert Layer(str(second / "batch.toml"), {"limit": 2}) == read_file([first, second], None)
+    assert {} == read_file([first], None).values
     toml(first, "limit = 1")
-    assert {"limit": 1} == read_file([first, second], None)
+    assert Layer(str(first / "batch.toml"), {"limit": 1}) == read_file([first, second], None)
 
 
 def test_file_with_a_mark(tmp_path: Path) -> None:
     """A byte order mark, as editors on Windows write it, does no harm."""
-    assert {"limit": 1} == read_file(toml(tmp_path, "\ufefflimit = 1"), None)
+    assert {"limit": 1} == read_file(toml(tmp_path, "\ufefflimit = 1"), None).values
 
 
 @pytest.mark.parametrize("table", ["[vayu.customers]", '["vayu.customers"]'])
@@ -136,7 +200,7 @@ def test_file_with_a_mark(tmp_path: Path) -> None:
 def test_settings_of_an_endpoint(tmp_path: Path, table: str, option: str | None, in_file: str, is_sparse: bool) -> None:
     """An endpoint's own settings hold for it alone, and the option names it before the file does."""
     line = f'endpoint = "{in_file}"\n' if in_file else ""
-    found = read_file(toml(tmp_path, f"{line}{table}\nsparse = true\n"), option)
+    found = read_file(toml(tmp_path, f"{line}{table}\nsparse = true\n"), option).values
     assert is_sparse is found.get("sparse", False)
 
 

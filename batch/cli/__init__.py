@@ -1,9 +1,8 @@
-"""Commands and options: the only room that knows click and prints.
+"""Commands and options: the only package that knows click and prints.
 
-    __init__.py   the commands                options.py   the options, and what settings they make
-    screen.py     before, while and after     views.py     check, endpoints: what they show
-    pulled.py     pull: what it shows       plans.py     plan: what it shows
-    purged.py     purge: what it asks       ending.py    every way to end
+    __init__.py     the commands                          messages.py     before and while a run goes on; phrases
+    options.py      options -> settings                   views.py        what each command shows
+    console.py      questions, progress, printing         entrypoint.py   every way to end, as an exit code
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
 with `--yes`; every way to end goes through one boundary that maps it to an exit code; no traceback, no secret.
@@ -12,27 +11,20 @@ Starting is cheap: what reads files or talks HTTP is imported by the commands th
 
 import os
 import sys
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from batch import __version__
 from batch.cli.entrypoint import exit_code_of
-from batch.cli.options import (
-    connection_options,
-    endpoint_option,
-    input_options,
-    pull_options,
-    run_options,
-    silent_options,
-    template_options,
-    to_settings,
-    to_undo_settings,
-    to_where,
-    undo_options,
-    yes_option,
-)
-from batch.errors import BatchError, ExitCode
+from batch.cli.options import setting_options, to_settings, to_undo_settings, to_where
+from batch.errors import ExitCode
+
+if TYPE_CHECKING:
+    from batch.cli.console import Console
+    from batch.run.finish import FinishedRun
+    from batch.settings import Settings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -49,168 +41,153 @@ def batch() -> None:
 
 
 @batch.command(short_help="Validate every row; no network.")
-@silent_options
-@input_options
+@setting_options("check")
 def check(**values: Any) -> None:
     """Validate every row of INPUT, and show what each column is taken for. Nothing is sent, no key is needed."""
     from batch.cli import views
-    from batch.cli.console import Screen
     from batch.commands.check import check as run_check
 
     settings = to_settings(values)
-    screen = Screen(settings)
-    checked = run_check(settings)
+    found = run_check(settings)
     if settings.json_output:
-        click.echo(views.as_json(checked.summary))
+        click.echo(views.as_json(found.summary))
     else:
-        views.show_check(screen, checked)
-    sys.exit(checked.summary.exit_code)
+        _console(settings).show((line, "") for line in views.check_page(found))
+    sys.exit(found.summary.exit_code)
 
 
 @batch.command(short_help="Send what INPUT changes.")
-@input_options
-@run_options
+@setting_options("update")
 def update(**values: Any) -> None:
     """Validate INPUT, show what will happen, ask, send, and write down what became of every row.
 
     The same command again goes on where it stopped.
     """
-    from batch.cli import views
-    from batch.cli.console import Screen
-    from batch.commands.update import Declined
     from batch.commands.update import update as run_update
     from batch.run.target import Environment
 
     settings = to_settings(values)
-    screen = Screen(settings)
-    try:
-        closing = run_update(settings, screen, Environment(os.environ))
-    except Declined:
-        raise BatchError("Nothing was sent.") from None
-    finally:
-        screen.leave()
-    views.tell_closing(screen, closing)
-    sys.exit(closing.summary.exit_code)
+    with _console(settings) as console:
+        end = run_update(settings, console, Environment(os.environ))
+    _finish(end, console, as_json=settings.json_output)
 
 
 @batch.command(short_help="What INPUT would change; writes nothing to the API.")
-@silent_options
-@input_options
-@connection_options
+@setting_options("plan")
 def plan(**values: Any) -> None:
     """Show what an update of INPUT would change, cell by cell, old and new. Nothing is written to the API.
 
     The plan is in a folder beside the input: a sheet for whoever approves it, and plan.json, which
     `update INPUT --plan FOLDER` carries out exactly.
     """
-    from batch.cli import plans, views
-    from batch.cli.console import Screen
+    from batch.cli import views
     from batch.commands.plan import plan as run_plan
     from batch.run.target import Environment
 
     settings = to_settings(values)
-    screen = Screen(settings)
-    try:
-        made = run_plan(settings, screen, Environment(os.environ))
-    finally:
-        screen.leave()
+    with _console(settings) as console:
+        made = run_plan(settings, console, Environment(os.environ))
     if settings.json_output:
         click.echo(views.as_json(made.summary))
     else:
-        plans.show_plan(screen, made)
+        console.show(views.plan_page(made))
     sys.exit(made.summary.exit_code)
 
 
 @batch.command(short_help="The current records as a spreadsheet to edit.")
-@pull_options
+@setting_options("pull", only=["endpoint"])
+@click.option(
+    "-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The .csv, .xlsx or .parquet to write."
+)
+@click.option(
+    "--where",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    help='Only records with this value; "FIELD=" for those where it is empty. Repeatable.',
+)
+@click.option("--ids", type=click.Path(), metavar="FILE", help="Only the ids of this file.")
+@click.option("--force", is_flag=True, help="Write over an existing file.")
+@setting_options("pull", without=["endpoint"], last=["json_output", "quiet"])
 def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **values: Any) -> None:
     """Write the current records into FILE, with the headers that update takes: edit it, and update sends what differs.
 
     A cell that is left blank changes nothing; what cannot be written into a cell is left blank, and told.
     """
-    from pathlib import Path
-
-    from batch.cli import pulled
+    from batch.cli import views
     from batch.commands.pull import Wanted
     from batch.commands.pull import pull as run_pull
     from batch.run.target import Environment
 
     settings = to_settings(values)
-    screen = pulled.PullScreen(settings)
+    console = _console(settings)
     wanted = Wanted(Path(output), to_where(where), Path(ids) if ids else None, force)
-    found = run_pull(settings, wanted, screen, Environment(os.environ))
+    found = run_pull(settings, wanted, console, Environment(os.environ))
     if settings.json_output:
-        click.echo(pulled.as_json(found, settings.endpoint))
-    for line in pulled.lines(found, settings):
-        screen.say(line)
+        click.echo(views.pull_as_json(found, settings.endpoint))
+    console.tell((line, "") for line in views.pull_page(found, settings))
     sys.exit(found.exit_code)
 
 
 @batch.command(short_help="Put back what a run changed.")
 @click.argument("run_folder", type=click.Path(file_okay=False))
-@undo_options
+@setting_options("undo", last=["max_failures", "canary", "yes", "json_output", "quiet"])
 def undo(run_folder: str, **values: Any) -> None:
     """Put back what the run in RUN_FOLDER changed, where nobody changed it since; endpoint and host are the run's.
 
     A field that is not as the run left it is kept, and named. An undo is a run of its own, in a folder inside of
     RUN_FOLDER, and can be undone.
     """
-    from pathlib import Path
-
-    from batch.cli import views
-    from batch.cli.console import Screen
     from batch.commands.undo import undo as run_undo
-    from batch.commands.update import Declined
     from batch.run.target import Environment
 
     settings = to_undo_settings(values)
-    screen = Screen(settings)
-    try:
-        closing = run_undo(Path(run_folder), settings, screen, Environment(os.environ))
-    except Declined:
-        raise BatchError("Nothing was sent.") from None
-    finally:
-        screen.leave()
-    views.tell_closing(screen, closing)
-    sys.exit(closing.summary.exit_code)
+    with _console(settings) as console:
+        end = run_undo(Path(run_folder), settings, console, Environment(os.environ))
+    _finish(end, console, as_json=settings.json_output)
+
+
+def _console(settings: "Settings") -> "Console":
+    from batch.cli.console import Console
+
+    return Console(quiet=settings.quiet, yes=settings.yes, canary=settings.canary, compare=settings.compare)
+
+
+def _finish(end: "FinishedRun", console: "Console", *, as_json: bool) -> NoReturn:
+    """Show how a run ended, and end with its exit code."""
+    from batch.cli import views
+
+    if as_json:
+        click.echo(views.as_json(end.summary))
+    console.tell(views.closing_page(end))
+    sys.exit(end.summary.exit_code)
 
 
 @batch.command(short_help="Make the results files again.")
 @click.argument("run_folder", type=click.Path(file_okay=False))
-@click.option("--json", "json_output", is_flag=True, help="The summary as JSON on stdout.")
-@click.option("--quiet", is_flag=True, help="Errors only.")
-def results(run_folder: str, json_output: bool, quiet: bool) -> None:
+@setting_options("results")
+def results(run_folder: str, json_output: bool | None, quiet: bool | None) -> None:
     """Make the results files of RUN_FOLDER again from its journal, and show the summary."""
-    from pathlib import Path
-
-    from batch.cli import views
-    from batch.cli.console import Screen
+    from batch.cli.console import Console
     from batch.commands.results import results as run_results
-    from batch.settings import Settings
 
-    screen = Screen(Settings(json_output=json_output, quiet=quiet))
-    closing = run_results(Path(run_folder), screen.note)
-    if json_output:
-        click.echo(views.as_json(closing.summary))
-    views.show_closing(screen, closing)
-    sys.exit(closing.summary.exit_code)
+    console = Console(quiet=bool(quiet))
+    _finish(run_results(Path(run_folder), console.note), console, as_json=bool(json_output))
 
 
 @batch.command(short_help="Remove a run and its files.")
 @click.argument("run_folder", type=click.Path())
-@yes_option
-def purge(run_folder: str, yes: bool) -> None:
+@setting_options("purge")
+def purge(run_folder: str, yes: bool | None) -> None:
     """Remove the run in RUN_FOLDER: journal, results and all; the records at the API stay as they are.
 
     It cannot be undone after that, nor gone on with. A folder with other files in it, or in use, is left alone.
     """
-    from pathlib import Path
-
-    from batch.cli import purged
+    from batch.cli import views
+    from batch.cli.console import Console
     from batch.commands.purge import purge as run_purge
 
-    preview = run_purge(Path(run_folder), purged.Question(yes))
-    click.echo(purged.said(preview), err=True)
+    preview = run_purge(Path(run_folder), Console(yes=bool(yes)).confirm_purge)
+    click.echo(views.purge_page(preview), err=True)
     sys.exit(ExitCode.OK if preview else ExitCode.COULD_NOT_START)
 
 
@@ -221,21 +198,19 @@ def endpoints(name: str | None, json_output: bool) -> None:
     """List the endpoints, or show the fields of endpoint NAME: types, limits, labels."""
     from batch.cli import views
 
-    click.echo(views.endpoints_page(name, as_json=json_output))
+    click.echo(views.endpoints_page(name, is_json=json_output))
 
 
 @batch.command(short_help="An empty spreadsheet with the right headers.")
-@endpoint_option
+@setting_options("template", only=["endpoint"])
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The .xlsx or .csv to write.")
-@template_options
+@setting_options("template", without=["endpoint"])
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 def template(output: str, force: bool, **values: Any) -> None:
     """Write an empty spreadsheet with the headers of an endpoint.
 
     With a key (or --sandbox), the organisation's custom fields are columns too.
     """
-    from pathlib import Path
-
     from batch.cli import views
 
     click.echo(views.make_template(Path(output), to_settings(values), may_replace=force), err=True)

@@ -1,4 +1,4 @@
-"""What a person sees before and while a run goes on.
+"""What a person sees and is asked before and while a run goes on; how pages are printed.
 
 Promises: a question only on a terminal and never with `--yes`; on a terminal a progress bar, elsewhere a line every
 10 s; foreign text has its control characters made visible; colours only underline what the words say (NO_COLOR).
@@ -7,50 +7,76 @@ Promises: a question only on a terminal and never with `--yes`; on a terminal a 
 import signal
 import sys
 import time
-from typing import Any, Literal
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import click
 
 from batch.cli import messages
+from batch.commands.purge import PurgePreview
 from batch.engine.progress import CANARY, CANARY_CHANGES, Preflight, Progress
+from batch.engine.retry_loop import minutes
+from batch.errors import UsageError
 from batch.model import Outcome, visible
-from batch.settings import Settings
 
 LINE_SECONDS = 10.0
 BAR_SECONDS = 0.2
-STYLES = {
+STYLES: dict[str, str] = {
     Outcome.UPDATED: "green", Outcome.UNCHANGED: "bright_black", Outcome.INVALID: "yellow",
     Outcome.REJECTED: "yellow", Outcome.FAILED: "red", Outcome.UNKNOWN: "red", Outcome.UNSENT: "red",
+    "stop": "red", "clear": "red",
 }  # fmt: skip
 
 
-class Screen:
-    """The watcher at standard error."""
+class Console:
+    """The reporter of a run at standard error; leaving it gives the terminal back."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(
+        self, *, quiet: bool = False, yes: bool = False, canary: int | None = None, compare: bool = True
+    ) -> None:
+        self._quiet, self._yes, self._canary, self._compare = quiet, yes, canary, compare
         self.is_terminal = sys.stderr.isatty()
-        self.can_ask = self.is_terminal and not settings.yes and sys.stdin.isatty()
-        self.interval: float | None = None if settings.quiet else BAR_SECONDS if self.is_terminal else LINE_SECONDS
+        self.can_ask = self.is_terminal and not yes and sys.stdin.isatty()
+        self.interval: float | None = None if quiet else BAR_SECONDS if self.is_terminal else LINE_SECONDS
         self._bar: Any = None
         self._last_line = time.monotonic()
 
-    def say(self, text: str = "", *, style: str | None = None, is_error: bool = False) -> None:
-        """Write a line to standard error; with --quiet only an error."""
-        if is_error or not self.settings.quiet:
-            self._pause_bar()
-            click.echo(click.style(text, fg=style) if style and not messages.is_colourless() else text, err=True)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    def show(self, page: Iterable[tuple[str, str]]) -> None:
+        """Write a page of styled lines to standard output, since it is what was asked for."""
+        if not self._quiet:
+            for text, style in page:
+                click.echo(_coloured(text, style))
+
+    def tell(self, page: Iterable[tuple[str, str]]) -> None:
+        """Write a page of styled lines to standard error."""
+        for text, style in page:
+            self.say(text, style)
+
+    def say(self, text: str, style: str = "") -> None:
+        """Write a line to standard error; with --quiet only what stopped the run."""
+        if style == "stop" or not self._quiet:
+            self.leave()
+            click.echo(_coloured(text, style), err=True)
 
     def note(self, text: str) -> None:
-        """Something the person should know."""
+        """Write something that the person should know."""
         self.say(visible(text))
 
     # -- before -------------------------------------------------------------------------------------------------
 
     def confirm(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Show what is about to happen, and ask where there is somebody to ask."""
-        if self.can_ask or not self.settings.quiet:
-            for line in messages.preflight(preflight, self.settings):
+        if self.can_ask or not self._quiet:
+            for line in messages.preflight(preflight, compare=self._compare):
                 click.echo(line, err=True)
         self._last_line = time.monotonic()
         if not self.can_ask:
@@ -69,7 +95,7 @@ class Screen:
             question = "More cells than usual would be emptied (--max-clears). Is that meant?"
             if not click.confirm(question, default=False, err=True):
                 return False
-        if preflight.is_resumed or self.settings.canary is not None or preflight.to_send <= CANARY_CHANGES:
+        if preflight.is_resumed or self._canary is not None or preflight.to_send <= CANARY_CHANGES:
             return click.confirm("Send?", default=False, err=True)
         question = f"Send? [y/N/c = the first {CANARY_CHANGES}, verify them, then the rest]"
         while True:
@@ -79,36 +105,63 @@ class Screen:
             if letter in ("y", "yes", "n", "no"):
                 return bool(letter.startswith("y"))
 
+    def confirm_purge(self, preview: PurgePreview) -> bool:
+        """Show what is about to be removed, and ask; raises UsageError where there is nobody to ask."""
+        if self._yes:
+            return True
+        if not self.can_ask:
+            raise UsageError("There is no terminal to ask on, so nothing was removed. To remove it unasked: --yes")
+        for line in messages.removal(preview):
+            click.echo(line, err=True)
+        return click.confirm("Remove it?", default=False, err=True)
+
+    def cost(self, reads: int, seconds: float | None) -> None:
+        """Show what a pull takes, where that is worth telling."""
+        if reads > 1:
+            time_text = f", {minutes(seconds)} at this API's limit" if seconds else ""
+            self.say(f"About {messages.plural(reads, 'request')}{time_text}")
+
     # -- while --------------------------------------------------------------------------------------------------
 
+    def pulled(self, count: int, total: int | None) -> None:
+        """Show how far a pull is, now and then."""
+        if self._is_time(LINE_SECONDS):
+            self.say(f"{count:,}" + (f" of {total:,}" if total is not None else "") + " records")
+
     def progress(self, progress: Progress) -> None:
-        """Show a moment of the run."""
+        """Show how far a run is."""
         if self.is_terminal:
             self._draw(progress)
-            return
-        if time.monotonic() - self._last_line >= LINE_SECONDS - 0.5:
-            self._last_line = time.monotonic()
+        elif self._is_time(LINE_SECONDS - 0.5):
             click.echo(f"{sum(progress.counts.values())}/{progress.rows}  {messages.progress(progress)}", err=True)
+
+    def _is_time(self, seconds: float) -> bool:
+        """Tell whether the last line is so long ago; if so, the next one is due after as long again."""
+        now = time.monotonic()
+        is_due = now - self._last_line >= seconds
+        self._last_line = now if is_due else self._last_line
+        return is_due
 
     def _draw(self, progress: Progress) -> None:
         if self._bar is None:
-            from rich.console import Console
+            from rich.console import Console as RichConsole
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
             from rich.progress import Progress as Bars
 
             columns = (BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("{task.fields[words]}", markup=False))
-            self._bar = Bars(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
+            self._bar = Bars(*columns, console=RichConsole(stderr=True), transient=True, auto_refresh=False)
             self._bar.add_task("rows", total=progress.rows, words="")
             self._bar.start()
         (task,) = self._bar.task_ids
         self._bar.update(task, completed=sum(progress.counts.values()), words=messages.progress(progress), refresh=True)
 
-    def _pause_bar(self) -> None:
-        """Take the bar away before something else is written; the next moment draws it again."""
+    def leave(self) -> None:
+        """Take the progress bar away and give the terminal back; the next progress draws it again."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
-    def leave(self) -> None:
-        """Give the terminal back."""
-        self._pause_bar()
+
+def _coloured(text: str, style: str) -> str:
+    colour = STYLES.get(style)
+    return click.style(text, fg=colour) if colour and not messages.is_colourless() else text

@@ -1,47 +1,28 @@
-"""What is said, as lines of text: pure, so that every word can be tested.
-
-Promises: a person reads top to bottom and knows what will happen, what happened, and what to do next.
-"""
+"""What is said before and during a run, and the phrases that pages share: pure, so that every word can be tested."""
 
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from batch.commands.check import Checked
+from batch.commands.purge import PurgePreview
 from batch.engine.progress import Preflight, Progress
 from batch.engine.retry_loop import minutes
-from batch.errors import ExitCode
-from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Outcome, shorten, visible
-from batch.run.finish import FinishedRun
-from batch.settings import Settings
+from batch.model import Outcome, shorten, visible
+from batch.run.target import SANDBOX
 from batch.summary import Reason
 
-NEXT = {
-    Outcome.INVALID: "fix and run again",
-    Outcome.REJECTED: "fix and run again",
-    Outcome.FAILED: "run again as it is",
-    Outcome.UNKNOWN: "run again as it is",
-    Outcome.UNSENT: "run again as it is",
-}
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
-UNDONE = {
-    Outcome.UPDATED: ("reversed", ""),
-    Outcome.UNCHANGED: ("as before", ""),
-    Outcome.REJECTED: ("kept", "look at these by hand"),
-}
-"""What the outcomes of an undo are called."""
 SHOWN_REASONS = 12
-WIDTH = 24
 
 
 def command() -> str:
-    """How the program was called."""
+    """Return what the program was called by."""
     return os.environ.get("BATCH_COMMAND", "batch")
 
 
 def is_colourless() -> bool:
-    """Whether colours are not wanted (no-color.org)."""
+    """Tell whether colours are not wanted (no-color.org)."""
     return bool(os.environ.get("NO_COLOR"))
 
 
@@ -58,8 +39,8 @@ def took(seconds: float) -> str:
 # -- before ---------------------------------------------------------------------------------------------------------
 
 
-def preflight(about: Preflight, settings: Settings) -> Iterator[str]:
-    """Say what is about to happen."""
+def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
+    """Yield what is about to happen."""
     changes, endpoint = about.changes, about.endpoint
     kind = f" ({about.host_kind})" if about.host_kind else " (not an address of the API's maker)"
     yield f"{plural(changes.staged.rows, 'row')} -> {endpoint.method} {about.host}{kind}, key {about.credential}"
@@ -86,17 +67,18 @@ def preflight(about: Preflight, settings: Settings) -> Iterator[str]:
         clears = changes.counts[column.index].clears if column.index in changes.counts else 0
         if clears:
             yield f"  clears: {column.target} on {plural(clears, 'row')}"
-    yield from _blanked(about, settings)
+    if not compare:
+        yield from _blanked(about)
     yield from (f"  {one}" for one in about.excesses)
-    if about.seconds is not None and not settings.sandbox:
+    if about.seconds is not None and about.host_kind != SANDBOX:
         yield f"  at this API's limit: at most {minutes(about.seconds)}"
-    if settings.sandbox:
+    if about.host_kind == SANDBOX:
         yield "  This is a sandbox: an imitation of the API with sample records. Nothing real is changed."
 
 
-def _blanked(about: Preflight, settings: Settings) -> Iterator[str]:
+def _blanked(about: Preflight) -> Iterator[str]:
     """Warn that an object which is replaced whole loses the parts that the sheet leaves out."""
-    if settings.compare or about.endpoint.needs_full_body:
+    if about.endpoint.needs_full_body:
         return
     targets = [column.target for column in about.changes.columns.fields]
     for whole in about.endpoint.replaced_whole:
@@ -104,11 +86,20 @@ def _blanked(about: Preflight, settings: Settings) -> Iterator[str]:
             yield f"  without comparing, the parts of {whole} that a row leaves out are blanked"
 
 
+def removal(preview: PurgePreview) -> list[str]:
+    """Return what is about to be removed, as lines."""
+    what = f" of {visible(preview.input)}, {plural(preview.rows, 'row')}" if preview.input and preview.rows else ""
+    lines = [f"{shown_path(str(preview.folder))}: a run{what} ({plural(preview.files, 'file')})"]
+    if preview.left:
+        lines.append(f"  {plural(preview.left, 'row')} of it are still to be sent or sent again.")
+    return [*lines, "  Records at the API stay as they are; the run cannot be undone or gone on with after that."]
+
+
 # -- while ----------------------------------------------------------------------------------------------------------
 
 
 def progress(now: Progress) -> str:
-    """Say where a run is, in one line."""
+    """Return where a run is, in one line."""
     parts = [f"{outcome} {now.counts[outcome]:,}" for outcome in Outcome if now.counts.get(outcome)]
     text = " · ".join(parts) + f"   {now.per_second:,.1f}/s"
     if now.throttled:
@@ -120,34 +111,7 @@ def progress(now: Progress) -> str:
     return text + (f"   {minutes(now.eta)} left" if now.eta is not None else "")
 
 
-# -- after ----------------------------------------------------------------------------------------------------------
-
-
-def closing(end: FinishedRun) -> Iterator[tuple[str, str]]:
-    """Say what happened and what to do next, as (line, style) pairs."""
-    summary = end.summary
-    if summary.stopped:
-        yield from _stopped(end)
-    yield f"{plural(summary.rows, 'row')} in {took(summary.seconds)}", ""
-    for outcome in Outcome:
-        count = summary.outcomes.get(outcome, 0)
-        if count:
-            word, step = (UNDONE if end.undoes else {}).get(outcome, (outcome.value, NEXT.get(outcome, "")))
-            if outcome is Outcome.UNSENT and summary.exit_code == ExitCode.COULD_NOT_START:
-                step = "goes with the corrected rows"
-            yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
-    yield from ((line, "") for line in reasons(end.reasons, end.left_out))
-    for text in end.notes:
-        yield visible(text), ""
-    yield from ((line, "") for line in _next_steps(end))
-
-
-def _stopped(end: FinishedRun) -> Iterator[tuple[str, str]]:
-    summary = end.summary
-    yield f"Stopped: {visible(summary.stopped or '')}", "stop"
-    if summary.exit_code != ExitCode.COULD_NOT_START:
-        left = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
-        yield f"Done: {summary.rows - left:,} of {plural(summary.rows, 'row')}. Left: {left:,}. Nothing is lost.", ""
+# -- phrases --------------------------------------------------------------------------------------------------------
 
 
 def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
@@ -171,38 +135,6 @@ def rows_of(one: Reason) -> str:
     return f"{count} {listed}" + (f" ({visible(one.example)})" if one.example else "")
 
 
-def _next_steps(end: FinishedRun) -> Iterator[str]:
-    summary = end.summary
-    to_fix = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_EDIT)
-    to_retry = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
-    if end.undoes:
-        yield from _steps_after_undo(end, to_retry)
-        return
-    goes_on = bool(to_retry) and summary.exit_code != ExitCode.COULD_NOT_START
-    if goes_on:
-        yield f"Go on with the same command:  {update_command(summary.input, summary.endpoint, end.again)}"
-    if end.failures and to_fix:
-        after = ", when the rest is through" if goes_on else ""
-        yield f"{plural(to_fix, 'row')} to fix{after}:  {shown_path(end.failures)}"
-    if end.failures and not goes_on:
-        # what an approver has not seen is planned anew
-        verb = "plan" if "--plan" in end.again else "update"
-        yield f"Then:  {update_command(shown_path(end.failures), summary.endpoint, end.next, verb=verb)}"
-    if "results" in summary.files:
-        yield f"Every row:  {shown_path(summary.files['results'])}"
-    if summary.outcomes.get(Outcome.UPDATED) and "--sandbox" not in end.again:
-        yield f"Take it back:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
-
-
-def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
-    if to_retry:
-        yield f"Go on with the same command:  {shlex.join([command(), 'undo', shown_path(end.undoes or '')])}"
-    if "results" in end.summary.files:
-        yield f"Every row:  {shown_path(end.summary.files['results'])}"
-    if end.summary.outcomes.get(Outcome.UPDATED):
-        yield f"Undo the undo:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
-
-
 def update_command(path: str, endpoint: str, options: Sequence[str], *, verb: str = "update") -> str:
     """Spell an update (or plan) command to paste."""
     return shlex.join([command(), verb, path, "-e", endpoint, *options])
@@ -214,69 +146,6 @@ def shown_path(path: str) -> str:
         return str(Path(path).relative_to(Path.cwd()))
     except (ValueError, OSError):
         return path
-
-
-# -- check ----------------------------------------------------------------------------------------------------------
-
-
-def checked(found: Checked) -> Iterator[str]:
-    """Say what a check found, column by column and reason by reason."""
-    changes, summary = found.changes, found.summary
-    staged = changes.staged
-    sheet = f', sheet "{visible(staged.style.sheet)}"' if staged.style else ""
-    shape = f"{plural(summary.rows, 'row')}, {plural(len(staged.headers), 'column')}"
-    yield f"{visible(staged.name)}{sheet}: {shape}"
-    yield from (f"  {visible(text)}" for text in changes.notes)
-    yield ""
-    yield from _columns(found)
-    yield ""
-    invalid = summary.outcomes.get(Outcome.INVALID, 0)
-    yield f"  {plural(summary.rows - invalid, 'row')} ready · {plural(invalid, 'row')} invalid"
-    if found.reasons:
-        yield ""
-        for one in found.reasons[:SHOWN_REASONS]:
-            yield f"  {visible(one.field or '-'):<16} {visible(shorten(one.reason, 160))}   {rows_of(one)}"
-        more = len(found.reasons) - SHOWN_REASONS + found.left_out
-        if more > 0:
-            yield f"  … and {plural(more, 'other reason')}"
-    yield ""
-    failures = summary.files.get("failures")
-    if failures:
-        which = (
-            "The invalid row, with its reason"
-            if invalid == 1
-            else f"The {invalid:,} invalid rows, each with its reason"
-        )
-        yield f"Nothing was sent. {which}: {shown_path(failures)}"
-    else:
-        yield "Nothing was sent."
-    yield from map(visible, found.notes)
-
-
-def _columns(found: Checked) -> Iterator[str]:
-    columns = [one for one in found.changes.columns.all if one.role != "empty"]
-    width = min(40, max((len(visible(one.header)) for one in columns), default=0))
-    target = min(40, max((len(one.target) for one in columns), default=0))
-    for one in columns:
-        header = shorten(visible(one.header), 40).ljust(width)
-        if one.role == "ours":
-            yield f"  {header}    ignored (a column of batch's own)"
-        elif not one.target:
-            yield f'  {header}    ignored (--map "{visible(one.header)}=")'
-        else:
-            yield f"  {header} -> {one.target.ljust(target)}  {_contents(found, one)}".rstrip()
-
-
-def _contents(found: Checked, column: Column) -> str:
-    count = found.changes.counts.get(column.index)
-    if count is None:
-        return ""
-    clears = f"  {plural(count.clears, 'clear')}" if count.clears else ""
-    examples = " · ".join(shorten(visible(text), WIDTH) for text in count.examples) if column.role != "id" else ""
-    return f"{plural(count.values, 'value'):>12}{clears:<12}   {examples}"
-
-
-# -- endpoints ------------------------------------------------------------------------------------------------------
 
 
 def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:

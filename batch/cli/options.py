@@ -1,19 +1,32 @@
-"""The options, and what settings they make: option > environment > batch.toml > default.
+"""The options of each command, and what settings they make: both from the table in `batch/settings.py`.
 
 Promises: each option is also `BATCH_<NAME>` in the environment and a key of `batch.toml` (beside the input, else in the
 current folder); what was not given anywhere is left to the defaults of `Settings`.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 from click.core import ParameterSource
 
+from batch.settings import (
+    COMMAND_LINE,
+    ENVIRONMENT,
+    SETTINGS,
+    Layer,
+    Setting,
+    Settings,
+    merge_layers,
+    read_file,
+)
+
 F = TypeVar("F", bound=Callable[..., Any])
-ENVIRONMENT = "BATCH_"
+GENERAL = "update"
+"""The command that takes all options of those that take an input."""
 
 
 class _Option(click.Option):
@@ -31,161 +44,108 @@ class _AddressOption(_Option):
     """An option for which a variable that is set to nothing is a mistake: it would mean the maker's own API."""
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        """Give the variable's value as it is, also if it is empty."""
+        """Return the variable's value as it is, also if it is empty."""
         return os.environ.get(str(self.envvar))
 
 
-def _option(*names: str, **kwargs: Any) -> Callable[[F], F]:
-    long = next(name for name in names if name.startswith("--"))
-    variable = ENVIRONMENT + long.partition("/")[0].lstrip("-").replace("-", "_").upper()
-    kind = _AddressOption if long == "--base-url" else _Option
-    return click.option(*names, cls=kind, envvar=variable, show_envvar=False, **kwargs)
+def setting_options(
+    command: str, *, only: Sequence[str] = (), without: Sequence[str] = (), last: Sequence[str] = ()
+) -> Callable[[F], F]:
+    """Add the settings that `command` takes, in the table's order but for those that come `last`.
+
+    A command that takes an input takes the rest of update's options as well, unseen: so one word makes a check or a
+    plan of an update.
+    """
+    taken = [one for one in SETTINGS.values() if command in one.commands and one.name not in without]
+    shown = [one for one in taken if not only or one.name in only]
+    shown.sort(key=lambda one: last.index(one.name) + 1 if one.name in last else 0)
+    options = [_option(one, command) for one in shown]
+    if command in SETTINGS["out"].commands:
+        rest = [one for one in SETTINGS.values() if GENERAL in one.commands and one not in taken]
+        options = [click.argument("input", metavar="INPUT"), *options, *(_option(one, command) for one in rest)]
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
-endpoint_option = _option("-e", "--endpoint", metavar="NAME", help="What to change, such as dualentry.customers.")
-
-JSON_AND_QUIET: tuple[Callable[[Any], Any], ...] = (
-    _option("--json", "json_output", is_flag=True, default=None, help="The summary as JSON on stdout."),
-    _option("--quiet", is_flag=True, default=None, help="Errors only."),
-)
-
-INPUT_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.argument("input", metavar="INPUT"),
-    endpoint_option,
-    _option("--out", metavar="FOLDER", help="The run folder; default: <input>.batch/<time> beside the input."),
-    click.option(
-        "--map", "map", metavar='"HEADER=FIELD"', multiple=True,
-        help='What a header stands for; "HEADER=" leaves the column out. Repeatable.',
-    ),
-    _option("--sheet", metavar="NAME", help="The sheet of a workbook; default: the first."),
-    _option("--delimiter", metavar="C", help='What separates the cells of a CSV file; "tab" for tabs.'),
-    _option("--encoding", metavar="NAME", help="The encoding of a CSV file, such as cp1252."),
-    _option("--hidden", type=click.Choice(["include", "skip"]), help="What to do with hidden rows of a workbook."),
-    _option("--decimal", metavar="C", help='The decimal mark of numbers, "." or ",".'),
-    _option(
-        "--date-format", type=click.Choice(["iso", "dmy", "mdy"]),
-        help="How dates are written: 2026-04-03, day first, or month first.",
-    ),
-    _option("--clear-token", metavar="TEXT", help="The cell text that empties a field; default: <clear>."),
-    _option("--limit", type=int, metavar="N", help="Only the first N rows."),
-    _option("--key", metavar="FIELD", help="Find records by this field of yours instead of the API's id."),
-    _option("--compare/--no-compare", default=None, help="Read first and send only what differs (default), or not."),
-    *JSON_AND_QUIET,
-)  # fmt: skip
-
-CONNECTION_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    _option("--base-url", metavar="URL", help="The API's address instead of the maker's."),
-    _option("--sandbox", is_flag=True, default=None, help="Send to an imitation of the API, started for this run."),
-    _option("--token-file", metavar="FILE", help="A file that holds the key or token."),
-    _option("--max-at-once", type=int, metavar="N", help="Requests in flight; default: 16."),
-    _option("--max-per-second", type=float, metavar="X", help="Requests a second, instead of the documented limits."),
-    _option("--max-attempts", type=int, metavar="N", help="Tries for one change; default: 6."),
-    _option("--max-wait", type=float, metavar="SECONDS", help="The longest wait the API may ask for; default: 300."),
-)  # fmt: skip
-
-RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    *CONNECTION_OPTIONS,
-    _option("--max-failures", metavar="N|N%", help="Stop after so many rejections."),
-    _option(
-        "--invalid", type=click.Choice(["skip", "abort"]),
-        help="Leave invalid rows behind (default), or send nothing while there are any.",
-    ),
-    click.option(
-        "--plan", type=click.Path(), metavar="FOLDER",
-        help="Do exactly what the plan in FOLDER says; refused when the input changed.",
-    ),
-    _option(
-        "--max-clears", metavar="N|N%",
-        help="The most rows that may clear one field; default: 20% of them (from 10 cells on).",
-    ),
-    _option(
-        "--canary", type=int, metavar="N",
-        help="Send N changes first, verify them, and go on only if all held; 0: do not.",
-    ),
-    _option("--new", is_flag=True, default=None, help="Start over instead of resuming."),
-    _option("--yes", is_flag=True, default=None, help="Do not ask."),
-)  # fmt: skip
-
-yes_option = _option("--yes", is_flag=True, help="Do not ask.")
-
-PULL_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    endpoint_option,
-    click.option(
-        "-o", "--output", required=True, type=click.Path(), metavar="FILE",
-        help="The .csv, .xlsx or .parquet to write.",
-    ),
-    click.option(
-        "--where", metavar="FIELD=VALUE", multiple=True,
-        help='Only records with this value; "FIELD=" for those where it is empty. Repeatable.',
-    ),
-    click.option("--ids", type=click.Path(), metavar="FILE", help="Only the ids of this file."),
-    click.option("--force", is_flag=True, help="Write over an existing file."),
-    *CONNECTION_OPTIONS,
-    *JSON_AND_QUIET,
-)  # fmt: skip
+def _option(setting: Setting, command: str) -> Callable[[F], F]:
+    """Make the option of a setting; what pydantic checks better is left to it."""
+    spelling = f"--{setting.key}" + (f"/--no-{setting.key}" if setting.default is True else "")
+    names = [*([setting.short] if setting.short else []), spelling, setting.name]
+    more: dict[str, Any] = {}
+    if setting.type is bool:
+        more = {"is_flag": True}
+    elif setting.type in (int, float):
+        more = {"type": setting.type}
+    elif get_origin(setting.type) is Literal and setting.metavar is None:
+        more = {"type": click.Choice(get_args(setting.type))}
+    elif get_origin(setting.type) is dict:
+        more = {"multiple": True}
+    return click.option(
+        *names,
+        cls=_AddressOption if setting.name == "base_url" else _Option,
+        envvar=setting.variable if setting.is_layered and "multiple" not in more else None,  # BATCH_MAP has lines
+        show_envvar=False,
+        default=None,
+        metavar=setting.metavar,
+        help=setting.help_of.get(command, setting.help),
+        hidden=command not in setting.commands,
+        **more,
+    )
 
 
-def input_options(command: F) -> F:
-    """Add what reading and checking an input needs."""
-    for option in reversed(INPUT_OPTIONS):
-        command = option(command)
-    return command
+# -- settings -------------------------------------------------------------------------------------------------------
 
 
-def connection_options(command: F) -> F:
-    """Add what talking to the API needs."""
-    for option in reversed(CONNECTION_OPTIONS):
-        command = option(command)
-    return command
+def to_settings(values: Mapping[str, Any]) -> Settings:
+    """Merge options, environment and `batch.toml`; raises SettingsError."""
+    given, variables = _given(values)
+    folders = [Path.cwd()]
+    source = values.get("input") or "-"
+    if source != "-":
+        folders.insert(0, Path(source).parent)
+    from_file = read_file(list(dict.fromkeys(folders)), values.get("endpoint"))
+    layers = [_with_map(given, values.get("map") or ()), _with_map(variables, _lines_of_map()), from_file]
+    if not any(layer.values.get("endpoint") for layer in layers):
+        raise click.UsageError("Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints")
+    return merge_layers(layers)
 
 
-def run_options(command: F) -> F:
-    """Add what sending needs."""
-    for option in reversed(RUN_OPTIONS):
-        command = option(command)
-    return command
+def to_undo_settings(values: Mapping[str, Any]) -> Settings:
+    """Merge options, environment and the settings of `batch.toml` that are about sending; raises SettingsError."""
+    from_file = read_file([Path.cwd()], None)
+    about_sending = {name: value for name, value in from_file.values.items() if name in values}
+    return merge_layers([*_given(values), replace(from_file, values=about_sending)])
 
 
-def silent_options(command: F) -> F:
-    """Take the rest of update's options, too, unseen: so one word makes a check or a plan of an update."""
-    shown: list[click.Parameter] = list(command.__click_params__)  # type: ignore[attr-defined]  # click keeps them there
-    names = {one.name for one in shown}
-    run_options(command)
-    unseen = [one for one in command.__click_params__[len(shown) :] if one.name not in names]  # type: ignore[attr-defined]  # as above
-    for option in unseen:
-        option.hidden = True
-    command.__click_params__ = [*unseen, *shown]  # type: ignore[attr-defined]  # as above
-    return command
+def _given(values: Mapping[str, Any]) -> tuple[Layer, Layer]:
+    """Tell apart what stands on the command line and in the environment."""
+    context = click.get_current_context()
+    layers: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for name, value in values.items():
+        if value is not None and name != "map":
+            layers[context.get_parameter_source(name) is ParameterSource.ENVIRONMENT][name] = value
+    return Layer(COMMAND_LINE, layers[0]), Layer(ENVIRONMENT, layers[1])
 
 
-def undo_options(command: F) -> F:
-    """Add what taking back needs: the run says the rest."""
-    sending = [one for one in RUN_OPTIONS if _name_of(one) in {"max_failures", "canary", "yes"}]
-    clears = _option("--max-clears", metavar="N|N%", help="The most rows that may clear one field; default: all.")
-    for option in reversed((*CONNECTION_OPTIONS, clears, *sending, *JSON_AND_QUIET)):
-        command = option(command)
-    return command
+def _with_map(layer: Layer, pairs: Iterable[str]) -> Layer:
+    """Add the mapping of headers; in `HEADER=FIELD` the last `=` is the one that counts."""
+    headers = {}
+    for text in pairs:
+        header, equals, target = text.rpartition("=")
+        if text.strip() and not (equals and header.strip()):
+            raise click.UsageError(f'--map "{text}": write it as "HEADER=FIELD", or "HEADER=" to leave a column out.')
+        if text.strip():
+            headers[header.strip()] = target.strip()
+    return replace(layer, values={**layer.values, "map": headers}) if headers else layer
 
 
-def _name_of(option: Callable[[Any], Any]) -> str:
-    def command() -> None: ...
-
-    return str(option(command).__click_params__[0].name)
-
-
-def pull_options(command: F) -> F:
-    """Add what pulling needs."""
-    for option in reversed(PULL_OPTIONS):
-        command = option(command)
-    return command
-
-
-def template_options(command: F) -> F:
-    """Add what asking for the organisation's custom fields needs."""
-    given = {"base_url", "sandbox", "token_file"}
-    for option in reversed([one for one in CONNECTION_OPTIONS if _name_of(one) in given]):
-        command = option(command)
-    return command
+def _lines_of_map() -> list[str]:
+    return os.environ.get(SETTINGS["map"].variable, "").splitlines()
 
 
 def to_where(options: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -197,39 +157,3 @@ def to_where(options: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
             raise click.UsageError(f'--where "{text}": write it as "FIELD=VALUE".')
         pairs.append((name.strip(), value))
     return tuple(pairs)
-
-
-def to_settings(values: Mapping[str, Any]) -> Any:
-    """Merge options, environment and `batch.toml`; raises SettingsError."""
-    from batch.settings import make_settings, read_file
-
-    given = {name: value for name, value in values.items() if value is not None and name != "map"}
-    folders = [Path.cwd()]
-    if given.get("input", "-") != "-":
-        folders.insert(0, Path(given["input"]).parent)
-    from_file = read_file(list(dict.fromkeys(folders)), given.get("endpoint"))
-    settings = from_file | given | {"map": from_file.get("map", {}) | _mapping(values.get("map") or (), os.environ)}
-    if not settings.get("endpoint"):
-        raise click.UsageError("Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints")
-    return make_settings(settings)
-
-
-def to_undo_settings(values: Mapping[str, Any]) -> Any:
-    """Merge options, environment and the settings of `batch.toml` that are about sending; raises SettingsError."""
-    from batch.settings import make_settings, read_file
-
-    given = {name: value for name, value in values.items() if value is not None}
-    from_file = read_file([Path.cwd()], None)
-    return make_settings({name: value for name, value in from_file.items() if name in values} | given)
-
-
-def _mapping(options: tuple[str, ...], environment: Mapping[str, str]) -> dict[str, str]:
-    """Read `HEADER=FIELD` pairs; in BATCH_MAP each stands on a line of its own. The last `=` is the one that counts."""
-    pairs = {}
-    for text in (*environment.get("BATCH_MAP", "").splitlines(), *options):
-        header, equals, field = text.rpartition("=")
-        if text.strip() and not (equals and header.strip()):
-            raise click.UsageError(f'--map "{text}": write it as "HEADER=FIELD", or "HEADER=" to leave a column out.')
-        if text.strip():
-            pairs[header.strip()] = field.strip()
-    return pairs

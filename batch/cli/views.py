@@ -1,69 +1,333 @@
-"""Whole pages: the check's, the closing summary, the endpoints, and the template."""
+"""What each command shows: pages of lines, and the JSON of `--json`.
+
+A line is (text, style): a style is an outcome, "stop" or "clear", and only underlines what the words say.
+Promises: a person reads top to bottom and knows what happened and what to do next; what does not fit is in the file
+that is named.
+"""
 
 import json
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batch.cli import messages
-from batch.cli.console import STYLES, Screen
+from batch.cli.messages import (
+    SHOWN_REASONS,
+    command,
+    plural,
+    reasons,
+    rows_of,
+    shown_path,
+    table,
+    took,
+    update_command,
+)
 from batch.commands.check import Checked
-from batch.commands.plan import PlanSummary
+from batch.commands.plan import PlanMade, PlanSummary
+from batch.commands.pull import Pulled
+from batch.commands.purge import PurgePreview
+from batch.commands.template import template_columns, write_template
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
-from batch.errors import SettingsError
-from batch.model import Field, Outcome, shorten
+from batch.engine.retry_loop import minutes
+from batch.errors import ExitCode, SettingsError
+from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, shorten, visible
+from batch.outputs.plan import Line
 from batch.run.finish import FinishedRun
-from batch.run.target import make_endpoint
-from batch.settings import Settings
+from batch.run.target import Environment, make_endpoint
+from batch.settings import Settings, as_options
 from batch.summary import Summary
 
-STOP_STYLE = "red"
+Styled = tuple[str, str]
+NEXT = {
+    Outcome.INVALID: "fix and run again",
+    Outcome.REJECTED: "fix and run again",
+    Outcome.FAILED: "run again as it is",
+    Outcome.UNKNOWN: "run again as it is",
+    Outcome.UNSENT: "run again as it is",
+}
+UNDONE = {
+    Outcome.UPDATED: ("reversed", ""),
+    Outcome.UNCHANGED: ("as before", ""),
+    Outcome.REJECTED: ("kept", "look at these by hand"),
+}
+"""What the outcomes of an undo are called."""
+SHOWN_CELLS = 30
+SHOWN_IDS = 10
+EXAMPLE = 24
+WIDTHS = (34, 26, 30)
+CLEARED = "(cleared)"
 
 
 def as_json(summary: Summary | PlanSummary) -> str:
-    """The summary as `--json` prints it: what is in `summary.json`."""
+    """Return the summary as `--json` prints it: what is in `summary.json`."""
     return json.dumps(summary.as_dict(), indent=2, ensure_ascii=False)
 
 
-def show_check(screen: Screen, found: Checked) -> None:
-    """Show what a check found: on stdout, since it is what was asked for."""
-    import click
-
-    if not screen.settings.quiet:
-        click.echo("\n".join(messages.checked(found)))
+# -- check ------------------------------------------------------------------------------------------------------------
 
 
-def tell_closing(screen: Screen, end: FinishedRun) -> None:
-    """Print the summary on stdout where --json asks for it, and show it on stderr."""
-    import click
+def check_page(found: Checked) -> Iterator[str]:
+    """Yield what a check found, column by column and reason by reason."""
+    changes, summary = found.changes, found.summary
+    staged = changes.staged
+    sheet = f', sheet "{visible(staged.style.sheet)}"' if staged.style else ""
+    shape = f"{plural(summary.rows, 'row')}, {plural(len(staged.headers), 'column')}"
+    yield f"{visible(staged.name)}{sheet}: {shape}"
+    yield from (f"  {visible(text)}" for text in changes.notes)
+    yield ""
+    yield from _columns(found)
+    yield ""
+    invalid = summary.outcomes.get(Outcome.INVALID, 0)
+    yield f"  {plural(summary.rows - invalid, 'row')} ready · {plural(invalid, 'row')} invalid"
+    if found.reasons:
+        yield ""
+        for one in found.reasons[:SHOWN_REASONS]:
+            yield f"  {visible(one.field or '-'):<16} {visible(shorten(one.reason, 160))}   {rows_of(one)}"
+        more = len(found.reasons) - SHOWN_REASONS + found.left_out
+        if more > 0:
+            yield f"  … and {plural(more, 'other reason')}"
+    yield ""
+    failures = summary.files.get("failures")
+    if failures:
+        which = (
+            "The invalid row, with its reason"
+            if invalid == 1
+            else f"The {invalid:,} invalid rows, each with its reason"
+        )
+        yield f"Nothing was sent. {which}: {shown_path(failures)}"
+    else:
+        yield "Nothing was sent."
+    yield from map(visible, found.notes)
 
-    if screen.settings.json_output:
-        click.echo(as_json(end.summary))
-    show_closing(screen, end)
+
+def _columns(found: Checked) -> Iterator[str]:
+    columns = [one for one in found.changes.columns.all if one.role != "empty"]
+    width = min(40, max((len(visible(one.header)) for one in columns), default=0))
+    target = min(40, max((len(one.target) for one in columns), default=0))
+    for one in columns:
+        header = shorten(visible(one.header), 40).ljust(width)
+        if one.role == "ours":
+            yield f"  {header}    ignored (a column of batch's own)"
+        elif not one.target:
+            yield f'  {header}    ignored (--map "{visible(one.header)}=")'
+        else:
+            yield f"  {header} -> {one.target.ljust(target)}  {_contents(found, one)}".rstrip()
 
 
-def show_closing(screen: Screen, end: FinishedRun) -> None:
-    """Show the closing summary on stderr."""
-    screen.leave()
-    for line, style in messages.closing(end):
-        colour = STOP_STYLE if style == "stop" else STYLES.get(Outcome(style)) if style else None
-        screen.say(line, style=colour, is_error=style == "stop")
+def _contents(found: Checked, column: Column) -> str:
+    count = found.changes.counts.get(column.index)
+    if count is None:
+        return ""
+    clears = f"  {plural(count.clears, 'clear')}" if count.clears else ""
+    examples = "" if column.role == "id" else " · ".join(shorten(visible(text), EXAMPLE) for text in count.examples)
+    return f"{plural(count.values, 'value'):>12}{clears:<12}   {examples}"
 
 
-# -- endpoints ------------------------------------------------------------------------------------------------------
+# -- plan -------------------------------------------------------------------------------------------------------------
 
 
-def endpoints_page(name: str | None, *, as_json: bool) -> str:
-    """Describe all endpoints in a line each, or one with its fields."""
+def plan_page(made: PlanMade) -> Iterator[Styled]:
+    """Yield what a plan comes to: first the counts and the cost, then cell by cell as far as a screen goes."""
+    summary = made.summary
+    yield f"{' · '.join(_counts(summary))}     {_cost(summary)}", ""
+    yield from ((f"  clears: {name} on {plural(count, 'customer')}", "clear")
+                for name, count in summary.clears.items())  # fmt: skip
+    for one in made.excesses:
+        yield f"  {one}: an update of this needs --max-clears 100%, or somebody to ask", "clear"
+    if made.lines:
+        yield "", ""
+        yield from _plan_cells(made)
+    if made.reasons:
+        yield "", ""
+        yield from ((line, "") for line in reasons(made.reasons, made.left_out))
+    yield "", ""
+    which = "The cell" if summary.cells == 1 else f"All {plural(summary.cells, 'cell')}"
+    yield f"Nothing was written to the API. {which}: {_plan_file(summary)}", ""
+    if summary.cells:
+        plan = ("--plan", shown_path(str(made.folder)), *made.again)
+        yield f"To do exactly this:  {update_command(summary.input, summary.endpoint, plan)}", ""
+
+
+def _counts(summary: PlanSummary) -> Iterator[str]:
+    for outcome in Outcome:
+        count = summary.outcomes.get(outcome, 0)
+        count -= summary.not_found if outcome is Outcome.REJECTED else 0
+        if count or outcome in (Outcome.UPDATED, Outcome.UNCHANGED):
+            yield f"{outcome.value.capitalize()} {count:,}"
+    if summary.not_found:
+        yield f"Not found {summary.not_found:,}"
+
+
+def _cost(summary: PlanSummary) -> str:
+    cost = summary.cost
+    writes, reads = plural(cost.writes, "write"), plural(cost.reads, "read")
+    return f"{writes}{_about(cost.write_seconds)}; {reads}{_about(cost.read_seconds)}"
+
+
+def _about(seconds: float | None) -> str:
+    return f", about {minutes(seconds)}" if seconds is not None and seconds >= 1 else ""
+
+
+def _plan_cells(made: PlanMade) -> Iterator[Styled]:
+    if made.summary.cells > SHOWN_CELLS:
+        for name, count in sorted(made.by_field.items(), key=lambda one: -one[1]):
+            yield f"  {visible(name):<30} {plural(count, 'cell')}", ""
+        yield "", ""
+    shown = made.lines[:SHOWN_CELLS]
+    rows = [("row", "customer", "field", "now", "will be"), *_plan_rows(shown)]
+    styles = ["", *("clear" if line.is_clear else "" for line in shown)]
+    yield from zip((f"  {line}" for line in table(rows)), styles, strict=True)
+    if made.summary.cells > len(shown):
+        yield f"  …  {made.summary.cells - len(shown):,} more in {_plan_file(made.summary)}", ""
+
+
+def _plan_rows(lines: Sequence[Line]) -> Iterator[tuple[str, str, str, str, str]]:
+    last = None
+    for line in lines:
+        who = shorten(visible(f"{line.id} {line.name}".rstrip()), WIDTHS[0])
+        is_same = line.row == last
+        last = line.row
+        before, after = (shorten(visible(text), WIDTHS[2]) for text in (line.before, line.after))
+        row = ("", "") if is_same else (str(line.row), who)
+        yield *row, shorten(visible(line.field), WIDTHS[1]), before or "(empty)", CLEARED if line.is_clear else after
+
+
+def _plan_file(summary: PlanSummary) -> str:
+    return shown_path(summary.files["cells"])
+
+
+# -- update, undo, results --------------------------------------------------------------------------------------------
+
+
+def closing_page(end: FinishedRun) -> Iterator[Styled]:
+    """Yield what happened and what to do next."""
+    summary = end.summary
+    if summary.stopped:
+        yield from _stopped(end)
+    yield f"{plural(summary.rows, 'row')} in {took(summary.seconds)}", ""
+    for outcome in Outcome:
+        count = summary.outcomes.get(outcome, 0)
+        if count:
+            word, step = (UNDONE if end.undoes else {}).get(outcome, (outcome.value, NEXT.get(outcome, "")))
+            if outcome is Outcome.UNSENT and summary.exit_code == ExitCode.COULD_NOT_START:
+                step = "goes with the corrected rows"
+            yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
+    yield from ((line, "") for line in reasons(end.reasons, end.left_out))
+    for text in end.notes:
+        yield visible(text), ""
+    yield from ((line, "") for line in _next_steps(end))
+
+
+def _stopped(end: FinishedRun) -> Iterator[Styled]:
+    summary = end.summary
+    yield f"Stopped: {visible(summary.stopped or '')}", "stop"
+    if summary.exit_code != ExitCode.COULD_NOT_START:
+        left = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
+        yield f"Done: {summary.rows - left:,} of {plural(summary.rows, 'row')}. Left: {left:,}. Nothing is lost.", ""
+
+
+def _next_steps(end: FinishedRun) -> Iterator[str]:
+    summary = end.summary
+    to_fix = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_EDIT)
+    to_retry = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
+    if end.undoes:
+        yield from _steps_after_undo(end, to_retry)
+        return
+    goes_on = bool(to_retry) and summary.exit_code != ExitCode.COULD_NOT_START
+    if goes_on:
+        yield f"Go on with the same command:  {update_command(summary.input, summary.endpoint, end.again)}"
+    if end.failures and to_fix:
+        after = ", when the rest is through" if goes_on else ""
+        yield f"{plural(to_fix, 'row')} to fix{after}:  {shown_path(end.failures)}"
+    if end.failures and not goes_on:
+        # what an approver has not seen is planned anew
+        verb = "plan" if "--plan" in end.again else "update"
+        yield f"Then:  {update_command(shown_path(end.failures), summary.endpoint, end.next, verb=verb)}"
+    if "results" in summary.files:
+        yield f"Every row:  {shown_path(summary.files['results'])}"
+    if summary.outcomes.get(Outcome.UPDATED) and "--sandbox" not in end.again:
+        yield f"Take it back:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
+
+
+def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
+    if to_retry:
+        yield f"Go on with the same command:  {shlex.join([command(), 'undo', shown_path(end.undoes or '')])}"
+    if "results" in end.summary.files:
+        yield f"Every row:  {shown_path(end.summary.files['results'])}"
+    if end.summary.outcomes.get(Outcome.UPDATED):
+        yield f"Undo the undo:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
+
+
+# -- pull -------------------------------------------------------------------------------------------------------------
+
+
+def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
+    """Yield what was pulled, what was left out, and what to do next."""
+    path = shown_path(str(found.path))
+    yield f"{path}: {plural(found.records, 'record')}, {plural(len(found.columns), 'column')}"
+    if found.hidden:
+        are = "is" if len(found.hidden) == 1 else "are"
+        yield f"  left out: {', '.join(found.hidden)}, which {are} not shown when records are listed"
+    for column, left in found.left.items():
+        ids = ", ".join(left.ids) + (", …" if left.count > len(left.ids) else "")
+        yield (
+            f"  {visible(column)}: {plural(left.count, 'value')} cannot stand in a cell and "
+            f"{'is' if left.count == 1 else 'are'} left blank, which changes nothing (id {ids})"
+        )
+    if found.missing:
+        ids = ", ".join(found.missing[:SHOWN_IDS]) + (", …" if len(found.missing) > SHOWN_IDS else "")
+        yield f"  {plural(len(found.missing), 'id')} of the file {_have(found)} no record: {ids}"
+    if found.records and found.path.suffix.lower() == ".csv":
+        yield "  to edit it in Excel or LibreOffice, pull an .xlsx: in a CSV file they turn 00123 into 123"
+    if found.records:
+        options = as_options(replace(settings, map={}), for_same_input=False)
+        yield f"Edit it, then:  {shlex.join([command(), 'plan', path, '-e', settings.endpoint, *options])}"
+
+
+def _have(found: Pulled) -> str:
+    return "has" if len(found.missing) == 1 else "have"
+
+
+def pull_as_json(found: Pulled, endpoint: str) -> str:
+    """Return the summary as `--json` prints it."""
+    values = {
+        "endpoint": endpoint,
+        "file": str(found.path.resolve()),
+        "records": found.records,
+        "columns": list(found.columns),
+        "not_shown": list(found.hidden),
+        "left_blank": {column: left.count for column, left in found.left.items()},
+        "missing_ids": list(found.missing),
+        **{name: found.counts[name] for name in ("requests", "attempts", "throttled")},
+    }
+    return json.dumps(values, indent=2, ensure_ascii=False)
+
+
+# -- purge ------------------------------------------------------------------------------------------------------------
+
+
+def purge_page(preview: PurgePreview | None) -> str:
+    """Return what was removed; None: nothing was."""
+    if preview is None:
+        return "Nothing was removed."
+    return f"Removed {shown_path(str(preview.folder))} ({plural(preview.files, 'file')})."
+
+
+# -- endpoints, template ----------------------------------------------------------------------------------------------
+
+
+def endpoints_page(name: str | None, *, is_json: bool) -> str:
+    """Return all endpoints in a line each, or one with its fields."""
     if name is None:
         listed = [make_endpoint(Settings(endpoint=one)) for one in ENDPOINTS]
-        if as_json:
+        if is_json:
             return json.dumps([_summary_of(one) for one in listed], indent=2)
-        return "\n".join(messages.table([(e.name, e.title, f"{e.method} {e.base_url}") for e in listed]))
+        return "\n".join(table([(e.name, e.title, f"{e.method} {e.base_url}") for e in listed]))
     endpoint = make_endpoint(Settings(endpoint=name))
-    if as_json:
+    if is_json:
         fields = [_field_as_dict(field) for field in endpoint.fields]
         return json.dumps(
             _summary_of(endpoint) | {"fields": fields, "families": dict(endpoint.dynamic_fields)}, indent=2
@@ -101,7 +365,7 @@ def _endpoint_page(endpoint: Endpoint) -> Iterator[str]:
     rows += [("id", "", "trimmed", endpoint.id_form, ", ".join(endpoint.id_labels))]
     rows += [_field_row(field) for field in endpoint.fields]
     rows += [(name, "yes", "", meaning, "") for name, meaning in endpoint.dynamic_fields]
-    yield from (f"  {line}" for line in messages.table(rows))
+    yield from (f"  {line}" for line in table(rows))
     yield ""
     yield "CLEAR: whether <clear> may empty it. SPACES: whether spaces around a value are trimmed or kept."
     yield "Limits: " + "; ".join(_limits(endpoint)) + " (--max-per-second for others)"
@@ -121,14 +385,8 @@ def _limits(endpoint: Endpoint) -> Iterator[str]:
             yield f"{bucket.per_second:g} a second after the first {bucket.burst} {what}"
 
 
-# -- template -------------------------------------------------------------------------------------------------------
-
-
 def make_template(path: Path, settings: Settings, *, may_replace: bool) -> str:
     """Write an empty spreadsheet, and say where it is."""
-    from batch.commands.template import template_columns, write_template
-    from batch.run.target import Environment
-
     if path.suffix.lower() not in (".xlsx", ".csv"):
         raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
     if path.exists() and not may_replace:
@@ -136,10 +394,5 @@ def make_template(path: Path, settings: Settings, *, may_replace: bool) -> str:
     notes: list[str] = []
     columns = template_columns(settings, Environment(os.environ), notes.append)
     write_template(path, columns)
-    check = f"{messages.command()} check {path} -e {settings.endpoint}"
-    return "\n".join(
-        [
-            *notes,
-            f"{path}: {len(columns)} columns. Fill it in, then:  {check}",
-        ]
-    )
+    then = f"{command()} check {path} -e {settings.endpoint}"
+    return "\n".join([*notes, f"{path}: {len(columns)} columns. Fill it in, then:  {then}"])

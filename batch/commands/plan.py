@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,9 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
         write_plan(table, map(cells.add, _iter_lines(journal, settings.clear_token)))
-        meant_for = about(settings, context.changes.staged.sha256, context.api.target.host)
+        meant_for = about(
+            settings.identity(), context.changes.staged.sha256, settings.endpoint, context.api.target.host
+        )
         _write_plan_file(folder / PLAN, meant_for, journal)
     except OSError as error:
         if settings.out is None:
@@ -224,7 +226,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
 
 def _again(settings: Settings) -> tuple[str, ...]:
     """Give the options to carry the plan out with: not --out, which names the plan's own folder."""
-    return tuple(as_options(settings.model_copy(update={"out": None}), for_same_input=True))
+    return tuple(as_options(replace(settings, out=None), for_same_input=True))
 
 
 def _new_folder(settings: Settings) -> Path:

@@ -8,6 +8,7 @@ first request on, the run that is taken back counts as undone: the same input is
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from batch import __version__
 from batch.commands.update import Update
@@ -80,12 +81,12 @@ def _settings(source: _Source, settings: Settings) -> Settings:
         )
     if base_url and known.host != SANDBOX and base_url.rstrip("/") != known.base_url.rstrip("/"):
         raise SettingsError(f"--base-url {base_url}: this run went to {known.base_url}. Leave the option out.")
-    fixed = {
+    fixed: dict[str, Any] = {
         "endpoint": known.endpoint,
         "base_url": base_url or known.base_url,
         "sparse": known.sparse,
     }
-    return settings.model_copy(update={**fixed, "compare": True, "key": None, "plan": None, "map": {}})
+    return replace(settings, **fixed, compare=True, key=None, plan=None, map={})
 
 
 # -- the run --------------------------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
         host=target.host,
         base_url=target.base_url,
         input=sheet,
-        options_next=tuple(as_options(settings.model_copy(update={"input": sheet}), for_same_input=False)),
+        options_next=tuple(as_options(replace(settings, input=sheet), for_same_input=False)),
         staged=staged,
         id_column=0,
         started=now_text(),

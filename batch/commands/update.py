@@ -30,7 +30,7 @@ from batch.run.target import Environment, make_target
 from batch.settings import Settings
 
 
-class Declined(Exception):
+class Declined(BatchError):
     """The person said no; nothing was sent, and nothing is left behind."""
 
 
@@ -129,7 +129,7 @@ class Update:
             answer = reporter.confirm(about)
             self.asking = time.monotonic() - began
             if not answer:
-                raise Declined
+                raise Declined("Nothing was sent.")
             run.keep(clears_are_meant=bool(excesses) or run.metadata.clears_are_meant)
             if not run.metadata.canary_held:
                 self.canary = CANARY_CHANGES if answer == CANARY else self.settings.canary or 0

@@ -3,8 +3,7 @@
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from urllib.parse import quote
+from functools import cached_property
 
 from pydantic_core import from_json
 
@@ -58,27 +57,6 @@ def read_headers(headers: Iterable[RawHeader]) -> dict[str, str]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         read[name] = f"{read[name]}, {value}" if name in read else value
     return read
-
-
-MIN_SECRET = 8
-"""Characters; what is shorter opens nothing, and could be part of anything."""
-REDACTED = b"(the key)"
-
-
-def without_secrets(body: bytes, secrets: Iterable[str]) -> bytes:
-    """Take out credentials that a server echoes, also those spelt as JSON or URLs may spell them."""
-    for secret in secrets:
-        for spelling in _spellings(secret) if secret else ():
-            body = body.replace(spelling, REDACTED)
-    return body
-
-
-@lru_cache(maxsize=8)  # there are one or two
-def _spellings(secret: str) -> tuple[bytes, ...]:
-    bare = secret.rpartition(" ")[2]  # "Bearer …"
-    if len(bare) < MIN_SECRET:
-        return ()
-    return tuple(one.encode() for one in {bare, bare.replace("/", "\\/"), quote(bare, safe="")})
 
 
 class Bounded:

@@ -11,10 +11,11 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from batch import __version__
+from batch.credentials import without_secrets
 from batch.errors import UsageError
 from batch.http.failures import RequestFailure, Timeouts
 from batch.http.given import Given
-from batch.http.response import ApiResponse, RawHeader, Received, without_secrets
+from batch.http.response import ApiResponse, RawHeader, Received
 from batch.http.url import is_exact
 
 MIB = 1024 * 1024

@@ -76,7 +76,9 @@ def begin_or_resume(settings: Settings, target: Target, stack: ExitStack) -> Run
     with scratch() as temporary:
         source = sources.open_input(settings.input, temporary)
         plan = _open_plan(settings, source.sha256, target, stack)
-        wanted = identity(settings, source.sha256, target.host, plan=plan.checksum if plan else None)
+        wanted = identity(
+            settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None
+        )
         lock = input_lock(source.sha256, settings.endpoint, target.host)
         folder_to_be = settings.out or parent_of(settings.input)
         stack.enter_context(held(lock, "this input", folder_to_be))
@@ -97,7 +99,7 @@ def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack
     folder = settings.plan
     plan = PlanFile(folder if folder.is_file() else folder / PLAN)
     stack.callback(plan.close)
-    check_about(plan, about(settings, sha256, target.host))
+    check_about(plan, about(settings.identity(), sha256, settings.endpoint, target.host))
     return plan
 
 

@@ -8,29 +8,27 @@ input never send at the same time. Folders are 0700.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from batch.errors import FolderError, JournalError
 from batch.files import make_private, unusable_folder
 from batch.journal import START_OVER, Journal, peek
 from batch.run.metadata import RunMetadata
-from batch.settings import Settings
 
 JOURNAL = "journal.sqlite"
 INPUT = "input.parquet"
 SUMMARY = "summary.json"
 PLAN = "plan.json"
-MEANING = ("map", "clear_token", "sheet", "delimiter", "encoding", "hidden", "decimal", "date_format", "limit", "key")
-"""Settings that change what a row means: a run is the same only when they are."""
 
 
-def identity(settings: Settings, sha256: str, host: str, *, plan: str | None = None) -> str:
-    """Fingerprint what makes a run the same run; `plan` is the seal of the plan that it carries out."""
-    values = settings.model_dump(mode="json")
-    parts = {name: values[name] for name in MEANING} | {"sha256": sha256, "endpoint": settings.endpoint, "host": host}
+def identity(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str, *, plan: str | None = None) -> str:
+    """Fingerprint what makes a run the same run; `plan` is the checksum of the plan that it carries out."""
+    parts = {**meaning, "sha256": sha256, "endpoint": endpoint, "host": host}
     parts |= {"plan": plan} if plan else {}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -24,8 +24,6 @@ from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING
 from batch.errors import InputError
 from batch.files import NewFile
-from batch.run.folder import MEANING
-from batch.settings import Settings
 
 VERSION = 1
 PLAN, UNDO = "plan", "undo"
@@ -171,11 +169,9 @@ IN_WORDS = {
 }
 
 
-def about(settings: Settings, sha256: str, host: str) -> dict[str, Any]:
+def about(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str) -> dict[str, Any]:
     """What a plan is made for: all that changes what a row means, and where it goes."""
-    values = settings.model_dump(mode="json")
-    meaning = {name: values[name] for name in MEANING}
-    return {"kind": PLAN, "input_sha256": sha256, "endpoint": settings.endpoint, "host": host, **meaning}
+    return {"kind": PLAN, "input_sha256": sha256, "endpoint": endpoint, "host": host, **meaning}
 
 
 def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:

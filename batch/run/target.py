@@ -4,18 +4,16 @@ Promises: a credential is never sent anywhere but to the host that was named, ne
 for its last four characters.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import anyio
 import httpx
 
-from batch.credentials import read_credentials
+from batch.credentials import fingerprint, read_credentials, shown_credential
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.endpoints.cells import ParseOptions
@@ -57,14 +55,12 @@ class Target:
     @property
     def shown_credential(self) -> str:
         """The credential as it may be shown."""
-        first = next(iter(self.credentials.values()), "")
-        return f"…{first[-4:]}" if len(first) >= 12 else "…"
+        return shown_credential(self.credentials)
 
     @property
     def fingerprint(self) -> str:
         """A name for origin and credential that gives neither away."""
-        text = "\0".join([urlsplit(self.base_url).netloc, *self.credentials.values()])
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return fingerprint(self.base_url, self.credentials)
 
 
 def make_endpoint(settings: Settings) -> Endpoint:
