@@ -40,10 +40,10 @@ class ApiSession:
     def client(self, session: Session, endpoint: Endpoint) -> ApiClient:
         """Give what makes attempts over `session`, with what was learned about the API's limits before."""
         learned = load_learned(state_folder() / "limits.json", self.target.fingerprint)
-        rate = RatePolicy(self.limits, max_per_second=self.settings.max_per_second, learned=learned)
+        policy = RatePolicy(self.limits, max_per_second=self.settings.max_per_second, learned=learned)
         return ApiClient(
             session=session,
-            limiter=RateLimiter(rate, self.settings.max_at_once),
+            limiter=RateLimiter(policy, self.settings.max_at_once),
             endpoint=endpoint,
             account=endpoint.account(self.target.credentials),
             shutdown=self.shutdown,
@@ -67,9 +67,9 @@ class ApiSession:
         buckets = [(one.burst, one.per_second) for one in (self.limits.total, self.limits.per_route) if one]
         return seconds_at_limits(reads, buckets) if buckets else None
 
-    def keep_learned(self, policy: RatePolicy) -> None:
+    def keep_learned(self, limiter: RateLimiter) -> None:
         """Keep what was found out about the API's limits for the next job."""
-        save_learned(state_folder() / "limits.json", self.target.fingerprint, policy.learned())
+        save_learned(state_folder() / "limits.json", self.target.fingerprint, limiter.learned())
 
 
 def _faster(bucket: Bucket | None, factor: float) -> Bucket | None:

@@ -108,7 +108,7 @@ class RunContext:
             self.run.journal.flush()
             if live.canary is not None and live.canary.has_held:
                 self.run.keep(canary_held=True)
-            self.connection.keep_learned(client.limiter.policy)
+            self.connection.keep_learned(client.limiter)
 
     # -- the parts ----------------------------------------------------------------------------------------------
 
@@ -223,12 +223,12 @@ class RunContext:
         per_second = (made - made_then) / seconds if now > then else 0.0
         rows_per_second = (done - done_then) / seconds
         rows = self.run.staged.rows
-        paused = limiter.policy.paused_until - now
+        paused = limiter.paused_until - now
         return Progress(
             rows=rows,
             counts=dict(self.run.journal.counts),
             per_second=per_second,
-            throttled=limiter.policy.throttled,
+            throttled=limiter.throttled,
             paused=paused if math.isfinite(paused) and paused > 0 else 0.0,
             eta=(rows - done) / rows_per_second if rows_per_second > 0 else None,
             is_stopping=self.shutdown.requested,

@@ -1,6 +1,6 @@
 """What a job will cost, told before it starts: requests, and the time they take at the limits.
 
-Promises: each route counts in a bucket of its own and all of them in the common one, as the pacer lets them through.
+Promises: each route counts in a bucket of its own and all of them in the common one, as the rate limiter permits them.
 """
 
 from collections.abc import Sequence

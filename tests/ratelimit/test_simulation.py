@@ -1,4 +1,4 @@
-"""The pacer against simulated rate limiters: the targets of the table, and the report that shows every figure."""
+"""The policy against simulated rate limiters: the targets of the table, and the report that shows every figure."""
 
 import pytest
 
@@ -6,11 +6,11 @@ from tests.simulation.cases import CASES, SEEDS, Case, measure
 from tests.simulation.report import REPORT, recorded, render
 from tests.simulation.watched import WATCHED, Watched
 
-STALE = "the pacer does otherwise than the report says: look at `python -m tests.simulation && git diff`"
+STALE = "the policy does otherwise than the report says: look at `python -m tests.simulation && git diff`"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_pacer_reaches_the_target_on_each_server(case: Case) -> None:
+def test_policy_reaches_the_target_on_each_server(case: Case) -> None:
     """On every server of the table nearly all that is permitted is used, nearly nothing is refused, as reported."""
     reached, refused = recorded(case.name)
     for of_seed_reached, of_seed_refused in zip(reached, refused, strict=True):
@@ -23,7 +23,7 @@ def test_pacer_reaches_the_target_on_each_server(case: Case) -> None:
 
 
 @pytest.mark.parametrize("watched", WATCHED, ids=lambda watched: watched.name)
-def test_pacer_stays_within_the_bounds_watched(watched: Watched) -> None:
+def test_policy_stays_within_the_bounds_watched(watched: Watched) -> None:
     """Beginnings, changes, neighbours, wrong and right documentation: the figures stay within bounds, as reported."""
     (figures,) = recorded(f"{watched.name}{f', {watched.unit}' if watched.unit else ''}")
     assert all(watched.at_least <= figure <= watched.at_most for figure in figures)
