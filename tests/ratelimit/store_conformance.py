@@ -115,7 +115,7 @@ class StoreConformance:
         assert sum(step for step in steps if step < 1e9) >= 0.2 - 1e-3
 
     async def test_no_bucket_is_overdrawn(self) -> None:
-        """Many bookings at once on several routes get together what the buckets hold: each is in all of them or none."""
+        """Many bookings at once on several routes get what the buckets hold: each is in all of them or none."""
         store, granted = self.make(), dict.fromkeys("abcd", 0)
 
         async def one(route: str) -> None:

@@ -1,4 +1,4 @@
-"""What holds whatever rows, replies and cancellations come: slots, buckets and Retry-After, through the real limiter."""
+"""What holds whatever rows, replies and cancellations come: slots, buckets and Retry-After, through the limiter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,11 +1,15 @@
 """The policy against simulated rate limiters: the targets of the table, and the report that shows every figure."""
 
+from pathlib import Path
+
 import pytest
 
+import batch.ratelimit
 from tests.simulation.cases import CASES, SEEDS, Case, measure
 from tests.simulation.report import REPORT, recorded, render
 from tests.simulation.watched import WATCHED, Watched
 
+README = Path(batch.ratelimit.__file__).with_name("README.md")
 STALE = "the policy does otherwise than the report says: look at `python -m tests.simulation && git diff`"
 
 
@@ -34,3 +38,14 @@ def test_policy_stays_within_the_bounds_watched(watched: Watched) -> None:
 def test_report_is_what_a_fresh_run_writes() -> None:
     """Every figure of every seed is as the report has it."""
     assert REPORT.read_text(encoding="utf-8") == render(), STALE
+
+
+def test_readme_has_the_figures_of_the_report() -> None:
+    """The package's README shows the worst seed of every server in the report."""
+    rows = []
+    for case in CASES:
+        reached, refused = recorded(case.name)
+        rows.append(
+            f"| {case.name} | {min(reached):.2f} | {max(refused):.2f} | ≥ {case.reach:g} / ≤ {case.refused:g} |"
+        )
+    assert "\n".join(rows) in README.read_text(encoding="utf-8")
