@@ -213,7 +213,7 @@ class CircuitBreaker:
     """Stop a run whose attempts all fail for one cause: pause, probe once, stop if the probe fails too.
 
     Judged by cause, not by count: rejections, and 429s, which the rate limiter deals with, count as answers.
-    On `HALF_OPEN` let nobody start before `paused_until`, and then one alone.
+    On `HALF_OPEN` start nothing before `paused_until`, and then one attempt alone.
     """
 
     def __init__(self, *, in_a_row: int = 20, any_cause: int = 100, pause: float = 15.0) -> None:

@@ -1,6 +1,6 @@
 """One call, as often as it takes: slot and token for every attempt, verdict, backoff, and the reasons to stop.
 
-Promises: one attempt is one HTTP exchange, and each is seen by the gate, the quota and the breaker; backoff holds no
+Promises: one attempt is one HTTP exchange, and each is seen by the limiter, the quota and the breaker; backoff holds no
 slot; a 401 is met with one new log-in for all workers; a reason that ends the run puts up the stop sign instead of
 raising.
 """
@@ -90,7 +90,7 @@ class ApiClient:
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     rng: random.Random = field(default_factory=random.Random)
     on_wait: Callable[[], None] = lambda: None
-    """Is told when a change begins to wait for something else than the gate, so that others can go on meanwhile."""
+    """Is told when a change begins to wait for something else than the limiter, so that others can go on meanwhile."""
     _probe: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def read(self, request: ApiRequest) -> Answer:
@@ -237,7 +237,7 @@ class RetryLoop:
         return now if self._may_leave(entered, now, is_probe) else None
 
     def _may_leave(self, entered: float, now: float, is_probe: bool) -> bool:
-        """Look whether a pause, a blockade or a stop began while this one waited, for the gate or for the disk."""
+        """Return whether no pause, used-up quota or stop began while this one waited for the limiter or the disk."""
         client, limiter = self._client, self._client.limiter
         is_going = is_probe or client.breaker.health is BreakerState.CLOSED
         is_blocked = limiter.blocked_since is not None and limiter.blocked_since > entered
@@ -299,7 +299,7 @@ class RetryLoop:
             return True
         if classification.wait is None:
             await client.rest(backoff(client.policy, self._number, client.rng))
-        elif not classification.is_rate:  # what speaks about rate pauses everybody, at the gate
+        elif not classification.is_rate:  # what is about rate pauses everybody, in the limiter
             await client.rest(classification.wait)
         return False
 
