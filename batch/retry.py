@@ -1,6 +1,7 @@
-"""What a reply means and whether to try again: verdicts, backoff, and the two things that stop a hopeless run.
+"""What a reply means and whether to try again: classification, backoff, and the two things that stop a hopeless run.
 
-Pure: time is passed in, nothing here sleeps or sends. The rules are those of pacing.md, "Retries and giving up".
+Pure: time is passed in, nothing here sleeps or sends. The rules are those of "Retries and giving up" in
+`batch/ratelimit/README.md`.
 
 A dead API costs a bounded number of requests, whatever the number of rows: `CircuitBreaker` lets at most `in_a_row`
 (20) attempts fail for one transient cause, or `any_cause` (100) for mixed ones, then at most what was in flight
@@ -18,7 +19,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Literal
 
-from batch.ratelimit import RateHint, read_rate_headers
+from batch.ratelimit import RateHint, is_about_rate, read_rate_headers
 
 Delivered = Literal["no", "unknown", "answered"]
 """What is known of an attempt: it never left, it may have been applied, or a reply came."""
@@ -54,11 +55,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """A verdict and its reason.
+    """What to do about a reply, and why.
 
     `wait` is the API's Retry-After in seconds. `same_key`: repeat with the same Idempotency-Key. `is_rate`: it speaks
-    about rate, not about this row; the pacer deals with it, and it uses up neither the retry quota nor the breaker.
-    `is_unknown`: the API may have applied the change although nobody said so.
+    about rate, not about this row; the rate limiter deals with it, and it counts neither against the retry quota nor
+    for the breaker. `is_unknown`: the API may have applied the change although nobody said so.
     """
 
     action: Action
@@ -108,7 +109,7 @@ def classify(
     rules: Rules = Rules(),
     now_epoch: float | None = None,
 ) -> Classification:
-    """Judge one attempt. `status` is None when no whole answer came; `body_json` is the parsed body or a `Body`."""
+    """Classify one attempt. `status` is None when no whole answer came; `body_json` is the parsed body or a `Body`."""
     if status is None:
         return Classification(Action.RETRY, NO_REPLY[delivered], same_key=True, is_unknown=delivered != "no")
     if 200 <= status < 300:
@@ -122,9 +123,8 @@ def classify(
         return _classify_conflict(hint, rules)
     if _is_transient(status):
         cause = TRANSIENT.get(status, f"the API or its gateway failed ({status})")
-        is_rate = status == 429 or (status == 503 and hint.retry_after is not None)
         wait = hint.wait if status == 429 else hint.retry_after
-        return Classification(Action.RETRY, cause, wait, same_key=True, is_rate=is_rate)
+        return Classification(Action.RETRY, cause, wait, same_key=True, is_rate=is_about_rate(status, hint))
     return Classification(Action.REJECT, REFUSALS.get(status, f"the API refused it ({status})"))
 
 
@@ -143,7 +143,7 @@ def _classify_success(status: int, body: object) -> Classification:
 
 
 def _classify_conflict(hint: RateHint, rules: Rules) -> Classification:
-    """Read a 409 of the idempotency layer (apis.md): with Retry-After the first one still runs."""
+    """Classify a 409 of the idempotency layer: with Retry-After, the first attempt is still being processed."""
     if hint.retry_after is not None:
         cause = "the API is still busy with the first try of this change (409)"
         return Classification(Action.RETRY, cause, hint.retry_after, same_key=True, is_unknown=True)
@@ -212,8 +212,8 @@ class BreakerState(Enum):
 class CircuitBreaker:
     """Stop a run whose attempts all fail for one cause: pause, probe once, stop if the probe fails too.
 
-    Judged by cause, not by count: other people's rejections, and 429s, which the pacer deals with, count as answers.
-    On `HALF_OPEN` let nobody start before `paused_until`, and then one alone.
+    Judged by cause, not by count: rejections, and 429s, which the rate limiter deals with, count as answers.
+    On `HALF_OPEN` start nothing before `paused_until`, and then one attempt alone.
     """
 
     def __init__(self, *, in_a_row: int = 20, any_cause: int = 100, pause: float = 15.0) -> None:

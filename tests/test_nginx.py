@@ -1,4 +1,4 @@
-"""The pacer against a limiter that nobody here wrote: real nginx with `limit_req`, over real sockets and real time.
+"""The rate limiter against one that nobody here wrote: real nginx with `limit_req`, over real sockets and real time.
 
 Clients start knowing nothing, warm up for 15 s, and are judged over 30 s. Real time is what this is about, so 30 s in
 which this machine did not keep time itself (it let a timer wait for so long that nginx forgot a whole burst) say
@@ -29,14 +29,14 @@ CALL = ApiRequest("PATCH", "/customers/1", "PATCH customer", content=b"{}", head
 
 @dataclass
 class Client:
-    """One program with a pacer that knows nothing, and what the API said to it since the counting began."""
+    """One program with a rate limiter that knows nothing, and what the API said to it since the counting began."""
 
     url: str
     accepted: int = 0
     refused: int = 0
 
     async def run(self) -> None:
-        """Send as fast as its pacer lets it."""
+        """Send as fast as its limiter permits."""
         limiter = RateLimiter(RatePolicy(None), WORKERS)
         async with Session(self.url, max_at_once=WORKERS) as session, anyio.create_task_group() as workers:
             for _ in range(WORKERS):
@@ -47,7 +47,7 @@ class Client:
             async with limiter.attempt(CALL.route) as started:
                 answer = await session.exchange(CALL)
                 assert isinstance(answer, ApiResponse)
-                limiter.answered(CALL.route, started, answer.status, answer.headers)
+                await limiter.answered(CALL.route, started, answer.status, answer.headers)
             self.accepted += answer.status == 200
             self.refused += answer.status == 429
 
@@ -111,7 +111,7 @@ def tell(capfd: pytest.CaptureFixture[str]) -> Tell:
 def against_nginx(tell: Tell, per_second: int, burst: int, clients: int = 1) -> Window:
     """Give a quiet window with this limit; skips, and says so, without nginx or a machine that keeps time."""
     if find_nginx() is None:
-        tell("NOT CHECKED: nginx is not installed, so the pacer was not held against a real limiter.")
+        tell("NOT CHECKED: nginx is not installed, so the rate limiter was not tried on a real one.")
         pytest.skip("nginx is not installed")
     http = f"limit_req_zone $http_x_api_key zone=all:1m rate={per_second}r/s; limit_req_status 429;"
     server = f"""
@@ -127,7 +127,7 @@ def against_nginx(tell: Tell, per_second: int, burst: int, clients: int = 1) -> 
             f"{one.share_refused:.2%} refused; timers up to {one.latest * 1000:.0f} ms late"
         )
     if found[-1].latest > burst / per_second:
-        tell("NOT CHECKED: this machine is too busy to keep time, so the pacer was not held against nginx.")
+        tell("NOT CHECKED: this machine is too busy to keep time, so the rate limiter was not tried on nginx.")
         pytest.skip("the machine does not keep time")
     return found[-1]
 

@@ -110,7 +110,7 @@ def test_no_answer_is_unknown_once_bytes_have_left(delivered: Delivered, cause: 
 def test_only_429_and_503_with_retry_after_speak_about_rate(
     status: int, headers: dict[str, str], wait: float | None, is_rate: bool
 ) -> None:
-    """What speaks about rate is the pacer's; Retry-After is the row's wait in any case."""
+    """What speaks about rate is the limiter's; Retry-After is the row's wait in any case."""
     found = classify(status, headers, Body.EMPTY, delivered="answered", now_epoch=0)
     assert (found.action, found.wait, found.is_rate) == (Action.RETRY, wait, is_rate)
 

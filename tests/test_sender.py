@@ -190,7 +190,7 @@ async def desk(script: Script, *, endpoint: Endpoint = DUALENTRY, **options: Any
     async with Session("https://test", transport=httpx.MockTransport(api.answer)) as session:
         client = ApiClient(
             session=session,
-            limiter=RateLimiter(RatePolicy(options.pop("limits", None), rng=JITTER), max_at_once),
+            limiter=RateLimiter(RatePolicy(options.pop("limits", None)), max_at_once, rng=JITTER),
             endpoint=endpoint,
             account=options.pop("account", StaticAccount({"X-API-KEY": "k"})),
             shutdown=shutdown,

@@ -145,7 +145,7 @@ async def _journal_changes(context: RunContext, key_field: str | None, strategy:
         await Executor(context, preparer, PlanRecorder(context)).send_all()
     if context.journal.error is None:
         context.journal.flush()
-        context.api.keep_learned(client.limiter.policy)
+        context.api.keep_learned(client.limiter)
 
 
 class _Unfinished(StoppedError):

@@ -150,7 +150,7 @@ class _Work:
                 self._tell(fetch)
             self.missing = fetch.missing
             self.buffer.flush()
-            self.api.keep_learned(client.limiter.policy)
+            self.api.keep_learned(client.limiter)
 
     def _tell(self, fetch: Fetch) -> None:
         """Tell the cost once it is known, and then how far it is."""

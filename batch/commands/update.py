@@ -147,7 +147,7 @@ class Update:
             run.journal.flush()
             if canary is not None and canary.has_held:
                 run.keep(canary_held=True)
-            context.api.keep_learned(client.limiter.policy)
+            context.api.keep_learned(client.limiter)
 
     # -- how it ends --------------------------------------------------------------------------------------------
 

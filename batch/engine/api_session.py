@@ -58,9 +58,9 @@ class ApiSession:
             return documented
         return Limits(*(_faster(bucket, factor) for bucket in (documented.total, documented.per_route)))
 
-    def keep_learned(self, policy: RatePolicy) -> None:
+    def keep_learned(self, limiter: RateLimiter) -> None:
         """Keep what was found out about the API's limits for the next job."""
-        save_learned(state_folder() / "limits.json", self.target.fingerprint, policy.learned())
+        save_learned(state_folder() / "limits.json", self.target.fingerprint, limiter.learned())
 
 
 def _faster(bucket: Bucket | None, factor: float) -> Bucket | None:

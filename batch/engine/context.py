@@ -76,7 +76,7 @@ class RunContext:
         async with anyio.create_task_group() as around:
             around.start_soon(self._write_journal)
             around.start_soon(stop_on_signals, self.shutdown, self.reporter)
-            around.start_soon(self.meter.report, self.reporter, self.client.limiter.policy)
+            around.start_soon(self.meter.report, self.reporter, self.client.limiter)
             yield
             around.cancel_scope.cancel()
 

@@ -13,7 +13,7 @@ from batch.endpoints.base import Endpoint
 from batch.engine.shutdown import Shutdown
 from batch.journal import Journal
 from batch.model import Outcome
-from batch.ratelimit import RatePolicy
+from batch.ratelimit import RateLimiter
 from batch.validation.file_changes import ChangeSource
 
 
@@ -96,15 +96,15 @@ class Meter:
         self._journal.count(name)
         self._attempts += name == "attempts"
 
-    async def report(self, reporter: Reporter, policy: RatePolicy) -> None:
+    async def report(self, reporter: Reporter, limiter: RateLimiter) -> None:
         """Tell the progress every `reporter.interval` seconds, for ever."""
         if reporter.interval is None:
             return
         while True:
-            reporter.progress(self._progress(anyio.current_time(), policy))
+            reporter.progress(self._progress(anyio.current_time(), limiter))
             await anyio.sleep(reporter.interval)
 
-    def _progress(self, now: float, policy: RatePolicy) -> Progress:
+    def _progress(self, now: float, limiter: RateLimiter) -> Progress:
         made, done = self._attempts, sum(self._journal.counts.values())
         self._moments.append((now, made, done))
         while now - self._moments[0][0] > RATE_SECONDS and len(self._moments) > 2:
@@ -112,12 +112,12 @@ class Meter:
         then, made_then, done_then = self._moments[0]
         seconds = max(now - then, 1e-9)
         rows_per_second = (done - done_then) / seconds
-        paused = policy.paused_until - now
+        paused = limiter.paused_until - now
         return Progress(
             rows=self._rows,
             counts=dict(self._journal.counts),
             per_second=(made - made_then) / seconds if now > then else 0.0,
-            throttled=policy.throttled,
+            throttled=limiter.throttled,
             paused=paused if math.isfinite(paused) and paused > 0 else 0.0,
             eta=(self._rows - done) / rows_per_second if rows_per_second > 0 else None,
             is_stopping=self._shutdown.requested,

@@ -1,6 +1,6 @@
 """One call, as often as it takes: slot and token for every attempt, verdict, backoff, and the reasons to stop.
 
-Promises: one attempt is one HTTP exchange, and each is seen by the gate, the quota and the breaker; backoff holds no
+Promises: one attempt is one HTTP exchange, and each is seen by the limiter, the quota and the breaker; backoff holds no
 slot; a 401 is met with one new log-in for all workers; a reason that ends the run puts up the stop sign instead of
 raising.
 """
@@ -90,7 +90,7 @@ class ApiClient:
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     rng: random.Random = field(default_factory=random.Random)
     on_wait: Callable[[], None] = lambda: None
-    """Is told when a change begins to wait for something else than the gate, so that others can go on meanwhile."""
+    """Is told when a change begins to wait for something else than the limiter, so that others can go on meanwhile."""
     _probe: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def read(self, request: ApiRequest) -> Answer:
@@ -216,13 +216,16 @@ class RetryLoop:
             with client.shutdown.in_flight():
                 started = await self._ready_at(entered, number, is_probe)
                 if started is None:
-                    client.limiter.withdrawn(entered)
+                    await client.limiter.withdrawn(entered)
                     return False
                 client.count("attempts")
                 if number == 1:
                     client.count("requests")
                 self._number, self._response, self._classification = number, CANCELLED, NOT_ANSWERED
-                self._note(await client.session.exchange(self._request, self._headers), started)
+                response = await client.session.exchange(self._request, self._headers)
+                self._note(response, started)  # first, since a store that is shared may be cancelled
+                headers = response.headers if isinstance(response, ApiResponse) else {}
+                await client.limiter.answered(self._request.route, started, response.status, headers)
         return True
 
     async def _ready_at(self, entered: float, number: int, is_probe: bool) -> float | None:
@@ -234,16 +237,14 @@ class RetryLoop:
         return now if self._may_leave(entered, now, is_probe) else None
 
     def _may_leave(self, entered: float, now: float, is_probe: bool) -> bool:
-        """Look whether a pause, a blockade or a stop began while this one waited, for the gate or for the disk."""
-        client, policy = self._client, self._client.limiter.policy
+        """Return whether no pause, used-up quota or stop began while this one waited for the limiter or the disk."""
+        client, limiter = self._client, self._client.limiter
         is_going = is_probe or client.breaker.health is BreakerState.CLOSED
-        is_blocked = policy.blocked_since is not None and policy.blocked_since > entered
-        return is_going and not client.shutdown.requested and not is_blocked and policy.paused_until <= now
+        is_blocked = limiter.blocked_since is not None and limiter.blocked_since > entered
+        return is_going and not client.shutdown.requested and not is_blocked and limiter.paused_until <= now
 
     def _note(self, response: ApiResponse | RequestFailure, started: float) -> None:
         client = self._client
-        headers = response.headers if isinstance(response, ApiResponse) else {}
-        client.limiter.answered(self._request.route, started, response.status, headers)
         rules = self._rules.for_repeat() if self._number > 1 else self._rules
         self._response, self._classification = response, (classification := _classify_reply(response, rules))
         self._is_in_doubt |= classification.is_unknown
@@ -298,7 +299,7 @@ class RetryLoop:
             return True
         if classification.wait is None:
             await client.sleep_without_slot(backoff(client.policy, self._number, client.rng))
-        elif not classification.is_rate:  # what speaks about rate pauses everybody, at the gate
+        elif not classification.is_rate:  # what speaks about rate pauses everybody, in the limiter
             await client.sleep_without_slot(classification.wait)
         return False
 
@@ -311,13 +312,13 @@ class RetryLoop:
         return True
 
     def _stop_if_paused_too_long(self) -> None:
-        policy, max_wait = self._client.limiter.policy, self._client.policy.max_wait
-        if math.isinf(policy.paused_until) and policy.blocked_since is None:
+        limiter, max_wait = self._client.limiter, self._client.policy.max_wait
+        if math.isinf(limiter.paused_until) and limiter.blocked_since is None:
             return
         now = anyio.current_time()
-        self._is_too_long(policy.paused_until - now)
-        if policy.blocked_since is not None and now - policy.blocked_since > max_wait:
-            since = minutes(now - policy.blocked_since)
+        self._is_too_long(limiter.paused_until - now)
+        if limiter.blocked_since is not None and now - limiter.blocked_since > max_wait:
+            since = minutes(now - limiter.blocked_since)
             self._client.shutdown.request(
                 f"The API has let nothing through for {since}, longer than --max-wait {max_wait:g}."
             )

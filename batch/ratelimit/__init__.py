@@ -1,24 +1,29 @@
-"""When may the next attempt start: as fast as the API permits, and never faster.
+"""When the next attempt may start: as fast as the API permits, and never faster. README.md has the algorithm.
 
-`RatePolicy` is a pure controller — time is passed in, it never awaits — so that millions of simulated replies run in
-plain pytest. `RateLimiter` is the thin anyio wrapper around it that attempts go through. `Limits` are what an API
-documents, `Learned` is what a run found out and the next one starts from.
+`RateLimiter` is what attempts go through; `RatePolicy` decides, as pure steps over a state that a `LimiterStore` keeps.
 """
 
 from batch.ratelimit.buckets import Bucket, Limits
-from batch.ratelimit.headers import RateHint, read_rate_headers
+from batch.ratelimit.headers import RateHint, is_about_rate, read_rate_headers
 from batch.ratelimit.learned import Learned, load_learned, save_learned
 from batch.ratelimit.limiter import RateLimiter
-from batch.ratelimit.policy import RatePolicy
+from batch.ratelimit.policy import LimiterState, RatePolicy, Step, read_reply
+from batch.ratelimit.store import LimiterStore, MemoryStore
 
 __all__ = [
     "Bucket",
     "Learned",
+    "LimiterState",
+    "LimiterStore",
     "Limits",
+    "MemoryStore",
     "RateHint",
     "RateLimiter",
     "RatePolicy",
+    "Step",
+    "is_about_rate",
     "load_learned",
     "read_rate_headers",
+    "read_reply",
     "save_learned",
 ]

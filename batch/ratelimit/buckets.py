@@ -1,4 +1,4 @@
-"""Known limits as values, and the arithmetic that keeps starts within them.
+"""Limits as values, the arithmetic that keeps starts within them, and a log that counts what happened since a time.
 
 `TokenBucket` promises: never more than `burst + per_second * t` starts within any `t` seconds. `FixedRate` promises
 the same with a burst of a few milliseconds. Both are GCRA (the virtual-scheduling form of the leaky bucket, ITU-T
@@ -6,16 +6,20 @@ I.371): one float of state, nothing to refill.
 """
 
 import math
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import Final
 
 ARRIVAL_LAG = 0.5
-"""A bucket refills from the moment the first request *arrives*, not from when it left. So many seconds later are
-reckoned with (connection and TLS included), up to half of what the burst lasts; that is lost once per burst."""
+"""The API's bucket refills from the moment the first request *arrives*, not from when it left. Allow this many seconds
+for the way (connection and TLS included), at most half of what the burst lasts; it is lost once per burst."""
 
 CATCH_UP = 0.02
-"""A busy program is late by milliseconds; a pace may make up for so many seconds."""
+"""A busy program is late by milliseconds; a fixed rate may make up for this many seconds."""
 
 LATENESS = 0.005
+
+KEPT: Final = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,54 +54,70 @@ def check_rate(name: str, value: float) -> None:
 
 
 class TokenBucket:
-    """The state of one `Bucket`, as seen from this side of the network."""
+    """The arithmetic of one `Bucket`, as seen from this side of the network.
 
-    __slots__ = ("_depth", "_full_at", "_interval", "_lag")
+    The state is one number that the caller keeps: `full_at`, the time at which the bucket is full again.
+    """
+
+    __slots__ = ("_depth", "_interval", "_lag")
 
     def __init__(self, bucket: Bucket) -> None:
         self._interval = 1 / bucket.per_second
         self._depth = (bucket.burst - 1) * self._interval
         self._lag = min(ARRIVAL_LAG, self._depth / 2)
-        self._full_at = -math.inf
 
-    def earliest(self) -> float:
+    def earliest(self, full_at: float) -> float:
         """Return the time from which a start is within the bucket; it may be long ago."""
-        return self._full_at - self._depth
+        return full_at - self._depth
 
-    def take(self, now: float) -> None:
-        """Count one start."""
-        self._full_at = max(self._full_at, now + self._lag) + self._interval
+    def take(self, full_at: float, now: float) -> float:
+        """Count a start; return the new `full_at`."""
+        return max(full_at, now + self._lag) + self._interval
 
-    def drain(self, now: float) -> None:
-        """Believe the API that the bucket is empty: somebody else took from it."""
-        self._full_at = max(self._full_at, now + self._depth + self._interval)
+    def drain(self, full_at: float, now: float) -> float:
+        """Believe the API that the bucket is empty, because somebody else took from it; return the new `full_at`."""
+        return max(full_at, now + self._depth + self._interval)
 
 
+@dataclass(slots=True)
 class FixedRate:
-    """Starts evenly spaced at `per_second`, which may change at any time."""
+    """Starts evenly spaced at `per_second`, which may change at any time; `next` is the time of the next one."""
 
-    __slots__ = ("_next", "per_second")
-
-    def __init__(self, per_second: float) -> None:
-        self.per_second = per_second
-        self._next = -math.inf
-
-    def earliest(self) -> float:
-        """Return the time from which a start keeps the pace; it may be long ago."""
-        return self._next
+    per_second: float
+    next: float = -math.inf
 
     def take(self, now: float) -> None:
         """Count one start."""
-        self._next = max(self._next, now - CATCH_UP) + 1 / self.per_second
+        self.next = max(self.next, now - CATCH_UP) + 1 / self.per_second
 
     def is_held(self, now: float) -> bool:
-        """Return whether it is this pace that a start now had to wait for, but for the lateness of timers."""
-        return self._next > now - LATENESS
+        """Return whether it is this rate that a start now had to wait for, but for the lateness of timers."""
+        return self.next > now - LATENESS
 
     def delay(self, until: float) -> None:
-        """Let nobody start before then."""
-        self._next = max(self._next, until)
+        """Permit no start before then."""
+        self.next = max(self.next, until)
 
-    def reset(self, now: float) -> None:
-        """Forget what was delayed; the next start may be now."""
-        self._next = now
+
+@dataclass(slots=True)
+class EventLog:
+    """The latest times at which something happened, in order; counts those since a time in O(log n)."""
+
+    times: list[float] = field(default_factory=list)
+    forgotten: int = 0
+
+    @property
+    def total(self) -> int:
+        """Return how many events there were, the forgotten ones included."""
+        return self.forgotten + len(self.times)
+
+    def add(self, now: float) -> None:
+        """Note an event that is not earlier than the last one."""
+        self.times.append(now)
+        if len(self.times) > KEPT:
+            self.forgotten += KEPT // 2
+            del self.times[: KEPT // 2]
+
+    def since(self, time: float) -> int:
+        """Count the remembered events from then on."""
+        return len(self.times) - bisect_left(self.times, time)

@@ -1,20 +1,25 @@
 """What a reply's headers say about rate: Retry-After and every generation of RateLimit headers.
 
-Promises: never raises, whatever a server sends; what is malformed counts as absent. Times come out as seconds from now.
-Sources: RFC 9110 (Retry-After), draft-ietf-httpapi-ratelimit-headers 02 to 10, and the X- headers in use (apis.md).
+Promises: reading never raises, whatever a server sends; what is malformed counts as absent. Times come out as seconds
+from now.
+Sources: RFC 9110 (Retry-After), draft-ietf-httpapi-ratelimit-headers 02 to 10, and the X- headers in use.
 """
 
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+
+from batch.ratelimit.buckets import EventLog
 
 EPOCH_SECONDS = 1e9
 EPOCH_MILLISECONDS = 1e12
 LONGEST = 366 * 86_400.0
 """A wait of more than a year is garbage: a wrong unit, a wrong clock."""
+SHORT = 2.0
+"""Shorter resets are left to the buckets and the controller: headers count in whole seconds, which costs more."""
 
 _NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,9})?", re.ASCII)
 _PARAMETER = re.compile(r"\b([a-z]+)\s*=\s*\"?([^\s;,\"]+)", re.IGNORECASE)
@@ -57,17 +62,46 @@ def read_rate_headers(headers: Mapping[str, str], now_epoch: float) -> RateHint:
     hints = [*_one_line(found), *_one_header_each(found, now_epoch)]
     if not hints:
         return RateHint(retry_after)
-    # Several policies at once: the one with the least left is the one to heed.
-    tightest = min(hints, key=_room) if len(hints) > 1 else hints[0]
+    # Several policies at once: the one with the least left counts.
+    tightest = min(hints, key=_what_is_left) if len(hints) > 1 else hints[0]
     return tightest if retry_after is None else replace(tightest, retry_after=retry_after)
 
 
-def read_retry_after(headers: Mapping[str, str], now_epoch: float) -> float | None:
-    """Read Retry-After alone: seconds from now, or None when absent or garbage."""
-    return read_rate_headers(headers, now_epoch).retry_after
+def is_about_rate(status: int | None, hint: RateHint) -> bool:
+    """Return whether a reply is about rate, and so concerns everybody: 429, or 503 with Retry-After."""
+    return status == 429 or (status == 503 and hint.retry_after is not None)
 
 
-def _room(hint: RateHint) -> tuple[float, float]:
+@dataclass(slots=True)
+class HeaderBudget:
+    """What the headers leave one route: `left` more starts until the time `until`. Without headers, no limit."""
+
+    left: float = math.inf
+    until: float = -math.inf
+    starts: EventLog = field(default_factory=EventLog)
+
+    def earliest(self, now: float) -> float:
+        """Return the time from which a start is within the budget."""
+        return self.until if self.left < 1 and self.until > now else now
+
+    def take(self, now: float) -> None:
+        """Count one start."""
+        self.left -= 1
+        self.starts.add(now)
+
+    def update(self, now: float, started: float, hint: RateHint, shortest: float) -> None:
+        """Believe the reply to the attempt that started then, less what has started since.
+
+        Resets of up to `shortest` seconds are left to the buckets.
+        """
+        if hint.remaining is None or hint.reset is None or hint.reset <= max(SHORT, shortest):
+            return
+        under_way = max(0, self.starts.since(started) - 1)
+        self.left = hint.remaining - under_way
+        self.until = now + hint.reset
+
+
+def _what_is_left(hint: RateHint) -> tuple[float, float]:
     remaining = math.inf if hint.remaining is None else hint.remaining
     return remaining, -(hint.reset or 0.0)
 

@@ -1,24 +1,30 @@
-"""The gate that every attempt goes through: a slot *and* the pacer's permission, or it waits.
+"""The rate limiter that every attempt goes through: it waits for a slot *and* the policy's permission.
 
 Promises:
-- waiting holds neither a slot nor a token; both are taken in one step, without an await between;
-- never more than `max_at_once` attempts inside; no start before the pacer permits it, also when a pause arrives while
+- waiting holds neither a slot nor a token;
+- never more than `max_at_once` attempts inside; no start before the policy permits it, also when a pause arrives while
   attempts wait;
 - retries go ahead of fresh attempts, otherwise first come, first served; a route that waits for its own bucket does
   not hold up the others;
-- cancelling one that waits or one that is inside leaks nothing;
+- cancelling one that waits or one that is inside leaks no slot, and no token of a store that does not suspend;
 - no task of its own, no polling, no thundering herd: one waiter is woken at a time, and the one that enters wakes the
   next. The work per attempt grows with the number of *routes* that wait, not with the number of waiters.
+
+Who waits how long is decided by the state that the store returned last; only the store's grant lets an attempt start.
 """
 
 import math
+import random
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from batch.ratelimit.policy import RatePolicy
+from batch.ratelimit.learned import Learned
+from batch.ratelimit.policy import RatePolicy, read_reply
+from batch.ratelimit.store import LimiterStore, MemoryStore
 
 
 class _Waiter:
@@ -35,7 +41,7 @@ class _Waiter:
         self._scope: anyio.CancelScope | None = None
 
     def wake(self) -> None:
-        """Let it look whether it may start."""
+        """Let it check whether it may start."""
         self._woken.set()
 
     def set_alarm(self, at: float) -> None:
@@ -83,80 +89,114 @@ class _Line:
 
 
 class RateLimiter:
-    """Let attempts through at the pacer's pace, at most `max_at_once` at a time."""
+    """Let attempts start at the rate of `policy`, at most `max_at_once` at a time.
+
+    The state is that of `key` in `store`, by default a memory of this limiter's own.
+    """
 
     def __init__(
-        self, policy: RatePolicy, max_at_once: int, *, clock: Callable[[], float] = anyio.current_time
+        self,
+        policy: RatePolicy,
+        max_at_once: int,
+        store: LimiterStore | None = None,
+        key: str = "",
+        *,
+        rng: random.Random | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         if max_at_once < 1:
             raise ValueError(f"max_at_once must be at least 1, not {max_at_once}")
-        self.policy = policy
         self.max_at_once = max_at_once
-        self._clock = clock
+        self._policy = policy
+        self._store = store or MemoryStore()
+        self._key = key
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self._wall_clock = wall_clock
+        self._state = policy.new_state()
         self._free = max_at_once
         self._lines: dict[str, _Line] = {}
         self._arrivals = 0
 
     @property
-    def in_flight(self) -> int:
-        """Return how many attempts are inside."""
-        return self.max_at_once - self._free
+    def paused_until(self) -> float:
+        """Return the time before which the API wants no attempt to start; long ago if it never asked for a pause."""
+        return self._state.paused_until
 
-    def attempt(self, route: str, is_retry: bool = False) -> "_Passage":
+    @property
+    def blocked_since(self) -> float | None:
+        """Return since when only single probes go out because the API refuses everything, or None."""
+        return self._state.blocked_since
+
+    @property
+    def throttled(self) -> int:
+        """Return how many attempts were answered with 429."""
+        return self._state.throttled
+
+    def learned(self) -> Learned:
+        """Return what is worth keeping for the next run."""
+        return self._state.learned()
+
+    def attempt(self, route: str, is_retry: bool = False) -> "_Attempt":
         """Enter with `async with limiter.attempt(route) as started:`; `started` is the time of entry.
 
-        ApiRequest `answered` *inside* the block, so that a 429 is known before the slot goes to the next one.
+        Call `answered` *inside* the block, so that a 429 is known before the slot goes to the next one.
         """
-        return _Passage(self, route, is_retry)
+        return _Attempt(self, route, is_retry)
 
-    def answered(self, route: str, started: float, status: int | None, headers: Mapping[str, str]) -> None:
-        """Tell the pacer what came of an attempt; None = no answer."""
-        self.policy.answered(self._clock(), route=route, started=started, status=status, headers=headers)
+    async def answered(self, route: str, started: float, status: int | None, headers: Mapping[str, str]) -> None:
+        """Learn from what came of an attempt; None = no answer."""
+        reply = read_reply(route, started, status, headers, now_epoch=self._wall_clock(), rng=self._rng)
+        self._state, _ = await self._store.transact(self._key, self._policy.update(reply))
 
-    def withdrawn(self, started: float) -> None:
-        """Tell the pacer that the attempt that entered then leaves without having been made."""
-        self.policy.withdrawn(started)
-
-    def longest_wait(self, route: str) -> float:
-        """Return how many seconds from now the pacer permits the next start on this route (the queue not counted)."""
-        now = self._clock()
-        return self.policy.earliest(now, route) - now
+    async def withdrawn(self, started: float) -> None:
+        """Note that the attempt that entered then leaves without having been made."""
+        self._state, _ = await self._store.transact(self._key, self._policy.withdraw(started))
 
     def is_open(self, route: str) -> bool:
         """Return whether an attempt on this route could enter now, without waiting."""
-        now = self._clock()
-        return bool(self._free) and not self._lines and self.policy.earliest(now, route) <= now
+        now = anyio.current_time()
+        return bool(self._free) and not self._lines and self._policy.earliest(self._state, now, route) <= now
 
-    async def _enter(self, route: str, is_retry: bool) -> float:
+    async def enter(self, route: str, is_retry: bool) -> float:
+        """Wait for a slot and a start on this route, take both, and return the time of the start."""
         await checkpoint_if_cancelled()
-        now = self._clock()
-        if self._free and not self._lines and self.policy.earliest(now, route) <= now:
-            return self._take(now, route)
-        return await self._wait(now, route, is_retry)
+        if self._free and not self._lines and (started := await self._book(route)) is not None:
+            return started
+        return await self._wait(route, is_retry)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Give the slot back."""
         self._free += 1
         if self._lines:
-            self._wake_next(self._clock())
+            self._wake_next(anyio.current_time())
 
-    def _take(self, now: float, route: str) -> float:
+    async def _book(self, route: str) -> float | None:
+        """Take a slot and book a start; return its time, or None when the store grants none."""
         self._free -= 1
-        self.policy.take(now, route)
-        return now
+        started = None
+        try:
+            self._state, grant = await self._store.transact(self._key, self._policy.book(route))
+            if grant.starts:
+                started = grant.at
+            return started
+        finally:
+            if started is None:
+                self.leave()
 
-    async def _wait(self, now: float, route: str, is_retry: bool) -> float:
+    async def _wait(self, route: str, is_retry: bool) -> float:
         self._arrivals += 1
         waiter = _Waiter(self._arrivals, is_retry)
         self._lines.setdefault(route, _Line()).join(waiter)
         try:
-            # Whoever is woken looks again: between waking and running, a pause may have arrived.
-            while self._wake_next(now, awake=waiter) is not waiter:
-                await waiter.sleep()
-                now = self._clock()
-            return self._take(now, route)
+            # Whoever is woken checks again: between waking and running, a pause may have arrived.
+            while True:
+                if self._wake_next(anyio.current_time(), awake=waiter) is not waiter:
+                    await waiter.sleep()
+                elif (started := await self._book(route)) is not None:
+                    return started
         finally:
             waiter.is_gone = True
-            self._wake_next(now)
+            self._wake_next(anyio.current_time())
 
     def _wake_next(self, now: float, awake: _Waiter | None = None) -> _Waiter | None:
         """Wake and return the one who may start now; for the others who are next, see to an alarm."""
@@ -165,7 +205,7 @@ class RateLimiter:
             waiter = self._lines[route].head()
             if waiter is None:
                 del self._lines[route]
-            elif (at := self.policy.earliest(now, route)) > now:
+            elif (at := self._policy.earliest(self._state, now, route)) > now:
                 if waiter is awake:
                     waiter.alarm = at
                 elif at != waiter.alarm:
@@ -177,18 +217,18 @@ class RateLimiter:
         return first
 
 
-class _Passage:
+class _Attempt:
     """One attempt's way in and out; a class, since `asynccontextmanager` costs more than all of the above."""
 
-    __slots__ = ("_gate", "_is_retry", "_route")
+    __slots__ = ("_is_retry", "_limiter", "_route")
 
     def __init__(self, limiter: RateLimiter, route: str, is_retry: bool) -> None:
-        self._gate = limiter
+        self._limiter = limiter
         self._route = route
         self._is_retry = is_retry
 
     async def __aenter__(self) -> float:
-        return await self._gate._enter(self._route, self._is_retry)
+        return await self._limiter.enter(self._route, self._is_retry)
 
     async def __aexit__(self, *exc: object) -> None:
-        self._gate._leave()
+        self._limiter.leave()

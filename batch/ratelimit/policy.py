@@ -1,140 +1,231 @@
-"""The pacer: all that says when the next attempt may start, in one place.
+"""The policy: all that says when the next attempt may start, as pure steps from one state to the next.
 
-Pure: time is passed in (`now`, seconds of one monotonic clock), it never awaits. An attempt waits for all that apply:
-the documented bucket for everything and the one of its route, or `--max-per-second` in their place; what rate headers
-promise its route; the controller that finds the real limit; a pause that the API asked for.
+`RatePolicy` holds what is configured and never changes; `LimiterState` is everything that does. A step is a function
+`(state, now) -> (state, answer)` for `LimiterStore.transact`: it reads no clock, rolls no dice and waits for nothing,
+so that a store may run it again. It may change the state that it is handed.
+
+Promises: a start is booked in everything that applies to it or in nothing; `LimiterState.from_json(state.as_json())`
+decides from then on as `state` would.
+
+What applies to an attempt: the documented bucket for everything and the one of its route, or `--max-per-second` in
+their place; what rate headers leave its route; the controller that finds the real limit; a pause that the API asked
+for.
 """
 
 import math
 import random
-import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from types import UnionType
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 from batch.ratelimit.adaptive import FIRST_RATE, AdaptiveRate
 from batch.ratelimit.buckets import Bucket, FixedRate, Limits, TokenBucket, check_rate
-from batch.ratelimit.headers import RateHint, read_rate_headers
-from batch.ratelimit.holds import HeaderBudget
+from batch.ratelimit.headers import HeaderBudget, RateHint, is_about_rate, read_rate_headers
 from batch.ratelimit.learned import Learned
 
 PAUSE_JITTER = 0.02
 """Several programs on one key must not come back at the same moment; never earlier than asked."""
 
-LONG_PAUSE = 2.0
 SAYS_NOTHING = frozenset({None, 408, 500, 502, 503, 504})
 """Replies that may come from before or behind the rate limiter, or not at all."""
 
 
-class _Route:
-    """What applies to one method and path alone."""
+@dataclass(slots=True)
+class RouteState:
+    """What is known of one method and path: when its bucket is full again, and what headers leave it."""
 
-    __slots__ = ("bucket", "buckets", "hold")
-
-    def __init__(self, limits: Limits, total: TokenBucket | None, pace: FixedRate | None) -> None:
-        self.bucket = None if limits.per_route is None else TokenBucket(limits.per_route)
-        self.buckets = tuple(bucket for bucket in (total, self.bucket, pace) if bucket is not None)
-        # A documented bucket is better known than headers that tell when it is full again.
-        self.hold = HeaderBudget(max(_time_to_fill(limits.total), _time_to_fill(limits.per_route)))
+    full_at: float = -math.inf
+    budget: HeaderBudget = field(default_factory=HeaderBudget)
 
 
-class RatePolicy:
-    """Say when an attempt may start, and learn from the replies. `max_per_second` replaces the documented limits."""
+@dataclass(slots=True)
+class LimiterState:
+    """All that the policy remembers of one key. Times are seconds of the store's clock."""
 
-    def __init__(
-        self,
-        limits: Limits | None,
-        *,
-        max_per_second: float | None = None,
-        learned: Learned | None = None,
-        rng: random.Random | None = None,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
-        if max_per_second is not None:
-            check_rate("max_per_second", max_per_second)
-            limits = None
-        self._limits = limits or Limits()
-        is_known = max_per_second is not None or self._limits != Limits()
-        self._adaptive = AdaptiveRate(math.inf if is_known else FIRST_RATE, learned or Learned())
-        self._fixed_rate = None if max_per_second is None else FixedRate(max_per_second)
-        self._total = None if self._limits.total is None else TokenBucket(self._limits.total)
-        self._routes: dict[str, _Route] = {}
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._wall_clock = wall_clock
-        self.paused_until = -math.inf
-        self.throttled = 0
+    adaptive: AdaptiveRate
+    fixed_rate: FixedRate | None
+    total_full_at: float = -math.inf
+    paused_until: float = -math.inf
+    throttled: int = 0
+    routes: dict[str, RouteState] = field(default_factory=dict)
 
-    @property
-    def rate(self) -> float:
-        """Return the attempts per second that are permitted in the long run; infinite when nothing limits them."""
-        total = math.inf if self._limits.total is None else self._limits.total.per_second
-        pace = math.inf if self._fixed_rate is None else self._fixed_rate.per_second
-        return min(total, pace, self._adaptive.rate)
+    def as_json(self) -> dict[str, Any]:
+        """Return the state as a value that JSON can hold."""
+        encoded: dict[str, Any] = _encode(self)
+        return encoded
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "LimiterState":
+        """Read what `as_json` returned."""
+        state: LimiterState = _decode(cls, raw)
+        return state
 
     @property
     def blocked_since(self) -> float | None:
         """Return since when only single probes go out because the API refuses everything, or None."""
-        return self._adaptive.exhausted.since
-
-    def is_blocked(self, now: float) -> bool:
-        """Return whether the API keeps everybody away for so long that a person wants to know."""
-        return self.blocked_since is not None or self.paused_until - now > LONG_PAUSE
-
-    def earliest(self, now: float, route: str) -> float:
-        """Return the earliest time, not before now, at which an attempt on this route may start."""
-        own = self._route(route)
-        at = max(now, self.paused_until, self._adaptive.earliest(), own.hold.earliest(now))
-        for bucket in own.buckets:
-            at = max(at, bucket.earliest())
-        return at
-
-    def take(self, now: float, route: str) -> None:
-        """Count an attempt that starts now."""
-        own = self._route(route)
-        own.hold.take(now)
-        self._adaptive.take(now)
-        for bucket in own.buckets:
-            bucket.take(now)
-
-    def answered(
-        self, now: float, *, route: str, started: float, status: int | None, headers: Mapping[str, str]
-    ) -> None:
-        """Learn from the reply to the attempt that started then; None = no answer."""
-        hint = read_rate_headers(headers, self._wall_clock())
-        own = self._route(route)
-        own.hold.update(now, started, hint)
-        if status == 429 or (status == 503 and hint.retry_after is not None):
-            self.throttled += status == 429
-            self._refused(now, own, started, hint)
-        elif status in SAYS_NOTHING:
-            self._adaptive.unclear(now, started)
-        else:
-            self._adaptive.accepted(now, started)
-
-    def withdrawn(self, started: float) -> None:
-        """Forget that the attempt that entered then was the probe: another one may be, at once."""
-        self._adaptive.exhausted.withdrawn(started)
-
-    def pause(self, until: float) -> None:
-        """Let nobody start before then."""
-        self.paused_until = max(self.paused_until, until)
+        return self.adaptive.exhausted.since
 
     def learned(self) -> Learned:
         """Return what is worth keeping for the next run."""
-        return self._adaptive.learned()
+        return self.adaptive.learned()
 
-    def _route(self, route: str) -> _Route:
-        found = self._routes.get(route)
-        if found is None:
-            found = self._routes[route] = _Route(self._limits, self._total, self._fixed_rate)
-        return found
 
-    def _refused(self, now: float, own: _Route, started: float, hint: RateHint) -> None:
-        wait = hint.wait or 0.0
-        self.pause(now + wait * (1 + PAUSE_JITTER * self._rng.random()))
-        for bucket in (self._total, own.bucket):
-            if bucket is not None:
-                bucket.drain(now)
-        self._adaptive.refused(now, started, wait)
+Answer = TypeVar("Answer")
+Step = Callable[[LimiterState | None, float], tuple[LimiterState, Answer]]
+"""A pure change of one key's state (None: the key is new) at the time that the store's clock shows."""
+
+
+class Grant(NamedTuple):
+    """The answer to a booking: `starts` attempts may start, for use until `at`; if none, ask again at `at`."""
+
+    starts: int
+    at: float
+
+
+class Reply(NamedTuple):
+    """What a reply says to the limiter. `status` None: no answer. `wait`: how long a refusal pauses everybody."""
+
+    route: str
+    started: float
+    status: int | None
+    hint: RateHint
+    is_refusal: bool
+    wait: float
+
+
+def read_reply(
+    route: str,
+    started: float,
+    status: int | None,
+    headers: Mapping[str, str],
+    *,
+    now_epoch: float,
+    rng: random.Random,
+) -> Reply:
+    """Read the reply to the attempt that started then. The wall clock and the jitter are used here, not in the step."""
+    hint = read_rate_headers(headers, now_epoch)
+    is_refusal = is_about_rate(status, hint)
+    wait = (hint.wait or 0.0) * (1 + PAUSE_JITTER * rng.random()) if is_refusal else 0.0
+    return Reply(route, started, status, hint, is_refusal, wait)
+
+
+class RatePolicy:
+    """The limits of one API and the steps that keep to them. `max_per_second` replaces the documented limits."""
+
+    def __init__(
+        self, limits: Limits | None, *, max_per_second: float | None = None, learned: Learned | None = None
+    ) -> None:
+        if max_per_second is not None:
+            check_rate("max_per_second", max_per_second)
+            limits = None
+        limits = limits or Limits()
+        self._max_per_second = max_per_second
+        self._is_known = max_per_second is not None or limits != Limits()
+        self._learned = learned or Learned()
+        self._total = None if limits.total is None else TokenBucket(limits.total)
+        self._per_route = None if limits.per_route is None else TokenBucket(limits.per_route)
+        # A documented bucket is better known than headers that tell when it is full again.
+        self._time_to_fill = max(_time_to_fill(limits.total), _time_to_fill(limits.per_route))
+
+    def new_state(self) -> LimiterState:
+        """Return the state of a key of which nothing is known but what the last run learned."""
+        adaptive = AdaptiveRate.begin_at(math.inf if self._is_known else FIRST_RATE, self._learned)
+        return LimiterState(adaptive, None if self._max_per_second is None else FixedRate(self._max_per_second))
+
+    def earliest(self, state: LimiterState, now: float, route: str) -> float:
+        """Return the earliest time, not before now, at which an attempt on this route may start."""
+        at = max(now, state.paused_until, state.adaptive.earliest())
+        own = state.routes.get(route)
+        if own is not None:
+            at = max(at, own.budget.earliest(now))
+            if self._per_route is not None:
+                at = max(at, self._per_route.earliest(own.full_at))
+        if self._total is not None:
+            at = max(at, self._total.earliest(state.total_full_at))
+        if state.fixed_rate is not None:
+            at = max(at, state.fixed_rate.next)
+        return at
+
+    def book(self, route: str) -> Step[Grant]:
+        """Book one start on this route now, in all that applies, or say when to ask again."""
+
+        def step(state: LimiterState | None, now: float) -> tuple[LimiterState, Grant]:
+            state = state or self.new_state()
+            at = self.earliest(state, now, route)
+            if at > now:
+                return state, Grant(0, at)
+            own = state.routes.get(route) or state.routes.setdefault(route, RouteState())
+            own.budget.take(now)
+            state.adaptive.take(now)
+            if self._total is not None:
+                state.total_full_at = self._total.take(state.total_full_at, now)
+            if self._per_route is not None:
+                own.full_at = self._per_route.take(own.full_at, now)
+            if state.fixed_rate is not None:
+                state.fixed_rate.take(now)
+            return state, Grant(1, now)
+
+        return step
+
+    def update(self, reply: Reply) -> Step[None]:
+        """Learn from a reply."""
+
+        def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
+            state = state or self.new_state()
+            own = state.routes.get(reply.route) or state.routes.setdefault(reply.route, RouteState())
+            own.budget.update(now, reply.started, reply.hint, self._time_to_fill)
+            if reply.is_refusal:
+                state.throttled += reply.status == 429
+                self._refuse(state, own, now, reply)
+            elif reply.status in SAYS_NOTHING:
+                state.adaptive.unclear(now, reply.started)
+            else:
+                state.adaptive.accepted(now, reply.started)
+            return state, None
+
+        return step
+
+    def withdraw(self, started: float) -> Step[None]:
+        """Forget that the attempt that started then was the probe: another one may be, at once."""
+
+        def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
+            state = state or self.new_state()
+            state.adaptive.exhausted.withdrawn(started)
+            return state, None
+
+        return step
+
+    def _refuse(self, state: LimiterState, own: RouteState, now: float, reply: Reply) -> None:
+        state.paused_until = max(state.paused_until, now + reply.wait)
+        if self._total is not None:
+            state.total_full_at = self._total.drain(state.total_full_at, now)
+        if self._per_route is not None:
+            own.full_at = self._per_route.drain(own.full_at, now)
+        state.adaptive.refused(now, reply.started, reply.hint.wait or 0.0)
 
 
 def _time_to_fill(bucket: Bucket | None) -> float:
     return 0.0 if bucket is None else bucket.burst / bucket.per_second
+
+
+def _encode(value: Any) -> Any:
+    """Make JSON of a tree of dataclasses; JSON has no infinity, so that is written as text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, list):
+        return list(value)  # the times of an `EventLog`, all finite
+    if isinstance(value, dict):
+        return {name: _encode(one) for name, one in value.items()}
+    return {one.name: _encode(getattr(value, one.name)) for one in fields(value)} if is_dataclass(value) else value
+
+
+def _decode(kind: Any, raw: Any) -> Any:
+    """Build a `kind` from what `_encode` made of one."""
+    if isinstance(kind, UnionType):  # all of them are `… | None`
+        return None if raw is None else _decode(get_args(kind)[0], raw)
+    if get_origin(kind) is dict:
+        return {name: _decode(get_args(kind)[1], one) for name, one in raw.items()}
+    if is_dataclass(kind):
+        return kind(**{one.name: _decode(one.type, raw[one.name]) for one in fields(kind)})  # type: ignore[operator]  # a class
+    return float(raw) if kind is float else list(raw) if get_origin(kind) is list else raw

@@ -1,79 +1,80 @@
-"""Being blocked: the API refuses everybody for a while, since a quota is used up. One probe at a time finds its end.
+"""A used-up quota: the API refuses everybody for a while, and single probes find out when it ends.
 
-At the end it is known how long the API's window is and what it permits in one, which is the rate to go on with.
+At the end it is known how long the API's window is and how much it permits in one; that is the rate to go on with.
 """
 
 import math
+from dataclasses import dataclass
 
-from batch.ratelimit.moments import EventLog
+from batch.ratelimit.buckets import EventLog
 
 LONG = 2.0
-"""Windows and waits up to so many seconds need no blockade: pacing alone gets along with them."""
+"""Seconds. Shorter windows and waits need no probes: pacing alone gets along with them."""
 
 PATIENCE = 30.0
-"""A probe that was cancelled never answers; so long after it the next one may go."""
+"""Seconds after which a probe that was cancelled, and so is never answered, gives way to the next one."""
 
 SHORTEST_BREAK = 0.2
 ENOUGH = 20
 
 
+@dataclass(slots=True)
 class QuotaExhausted:
-    """On while `since` is set; `window` is the length of the API's window, once known."""
+    """Whether the quota is used up (since `since`, else None), and the length of the API's `window`, once known."""
 
-    def __init__(self, window: float | None) -> None:
-        self.window = window
-        self.since: float | None = None
-        self._probe: float | None = None
-        self._next_probe = -math.inf
-        self._resumed = 0.0
-        self._accepted_before = 0
+    window: float | None
+    since: float | None = None
+    probe: float | None = None
+    next_probe: float = -math.inf
+    resumed: float = 0.0
+    accepted_before: int = 0
 
     def watch_from(self, now: float, accepted: EventLog) -> None:
         """Count what is accepted from here on: the run begins, or a window."""
-        self._resumed, self._accepted_before = now, accepted.total
+        self.resumed, self.accepted_before = now, accepted.total
 
     def begins(self, wait: float, in_a_row: int, in_flight: float) -> bool:
         """Return whether this refusal means more than "a little slower"."""
         return wait > LONG or self._is_window_long() or in_a_row >= max(6.0, 2 * in_flight)
 
     def begin(self, now: float) -> None:
-        """Let nobody through but one probe at a time."""
-        self.since, self._probe = now, None
-        self._next_probe = now + self._break(now)
+        """Permit nothing but one probe at a time from now on."""
+        self.since, self.probe = now, None
+        self.next_probe = now + self._break(now)
 
     def earliest(self) -> float:
         """Return the time from which the next probe may start."""
-        return self._next_probe if self._probe is None else self._probe + PATIENCE
+        return self.next_probe if self.probe is None else self.probe + PATIENCE
 
     def take(self, now: float) -> None:
-        """Send a probe."""
-        self._probe = now
+        """Note that a probe starts now."""
+        self.probe = now
 
     def withdrawn(self, started: float) -> None:
-        """The attempt that started then was not made after all."""
+        """Forget the attempt that started then: it was not made after all."""
         if self.is_probe(started):
-            self._probe = None
+            self.probe = None
 
     def is_probe(self, started: float) -> bool:
-        """Return whether the attempt that started then is the probe, not one from before the blockade."""
-        return self.since is not None and self._probe is not None and started >= self._probe
+        """Return whether the attempt that started then is the probe, not one from before the quota was used up."""
+        return self.since is not None and self.probe is not None and started >= self.probe
 
     def refused(self, now: float, started: float) -> None:
-        """Wait before the next probe: the longer it lasts, the longer."""
+        """Put the next probe off, the longer the more time the quota has been used up."""
         if self.is_probe(started):
-            self._probe = None
-            self._next_probe = now + self._break(now)
+            self.probe = None
+            self.next_probe = now + self._break(now)
 
     def end(self, now: float, accepted: EventLog) -> float | None:
-        """End it, since a probe was let in; return the rate to go on with, or None if nothing new was learned."""
+        """End it, because a probe was accepted; return the rate to go on with, or None if nothing new was learned."""
         blocked_for = now - (now if self.since is None else self.since)
-        self.since = self._probe = None
+        self.since = self.probe = None
         if blocked_for < LONG and not self._is_window_long():
             return None
-        count, gap = accepted.total - self._accepted_before, now - self._resumed
+        count, gap = accepted.total - self.accepted_before, now - self.resumed
         self.watch_from(now, accepted)
-        if self.window is None and count < ENOUGH:
-            return None  # it came when others had used the window up, and has seen nothing of it
+        if gap <= 0 or (self.window is None and count < ENOUGH):
+            return None  # this run began when others had used the window up, and has seen nothing of it
         self.window = self._window(gap, blocked_for)
         return max(count / gap, accepted.since(now - self.window) / self.window)
 

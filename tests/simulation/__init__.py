@@ -1,1 +1,1 @@
-"""Simulated rate limiters and the world around them: what the pacer is measured in."""
+"""Simulated rate limiters and the world around them: what the rate limiter is measured in."""

@@ -1,4 +1,4 @@
-"""The table of servers: what the pacer, knowing nothing, must reach on each (pacing.md, "What must come out")."""
+"""The table of servers: what the policy, knowing nothing, must reach on each."""
 
 import random
 from collections.abc import Callable
@@ -84,8 +84,8 @@ def pacing(
     joins: float = 0.0,
     rows: float = float("inf"),
 ) -> Client:
-    """A client with a pacer of its own."""
-    return Client(RatePolicy(limits, learned=learned, rng=seeded(-seed)), joins, rows)
+    """A client with a policy of its own."""
+    return Client(RatePolicy(limits, learned=learned), seeded(-seed), joins, rows)
 
 
 def figures(clients: list[Client], server: Server, seconds: float) -> Figures:

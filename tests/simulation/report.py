@@ -1,4 +1,4 @@
-"""The report: every figure of the simulation in Markdown, so that a change of the pacer shows as a diff of figures."""
+"""The report: every figure of the simulation in Markdown, so that a change of the policy shows as a diff of figures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +10,9 @@ REPORT = Path(__file__).with_name("report.md")
 WATCHED_SEEDS = SEEDS[:3]
 
 HEAD = f"""\
-# What the pacer reaches, simulated
+# What the rate limiter reaches, simulated
 
-Written by `python -m tests.simulation` in the top folder; `tests/test_pacer_simulation.py` compares it with a fresh
+Written by `python -m tests.simulation` in the top folder; `tests/ratelimit/test_simulation.py` compares it with a fresh
 run. Seeds {SEEDS[0]} to {SEEDS[-1]}; round trip lognormal, mean 80 ms, σ 0.3, where nothing else is said; 256 slots;
 endless rows. Clients start knowing nothing where nothing else is said. Counted from 30 s on; of a fixed window whole
 windows are counted, from the first edge after 30 s, and its edges have nothing to do with the client's beginning. A

@@ -85,7 +85,7 @@ def documented(server: Callable[[], Server], limits: Limits, what: str) -> Calla
 
 def too_fast(seed: int) -> float:
     """The share of 429s, in percent, when `--max-per-second` promises five times too much."""
-    client = Client(RatePolicy(None, max_per_second=500, rng=seeded(seed)))
+    client = Client(RatePolicy(None, max_per_second=500), seeded(seed))
     Environment(TokenBucketServer(100, 20), [client], seeded(seed), counts_from=30).run(330)
     return figures([client], TokenBucketServer(100, 20), 300).refused
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from batch.ratelimit import RatePolicy
+from batch.ratelimit import LimiterState, RatePolicy, read_reply
 
 from .servers import NO_HEADERS, Server
 
@@ -39,9 +39,10 @@ def seeded(seed: int) -> random.Random:
 
 @dataclass
 class Client:
-    """One program with its pacer, and what the server said to it since the counting began."""
+    """One program with its policy and state, and what the server said to it since the counting began."""
 
     policy: RatePolicy
+    jitter: random.Random
     joins: float = 0.0
     rows: float = math.inf
     free: int = SLOTS
@@ -50,27 +51,36 @@ class Client:
     broken_pauses: int = 0
     finished: float = math.inf
     _paused_until: float = -math.inf
+    _state: LimiterState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._state = self.policy.new_state()
 
     def next_start(self, now: float) -> float:
         if not self.free or not self.rows:
             return math.inf
-        return self.policy.earliest(max(now, self.joins), ROUTE)
+        return self.policy.earliest(self._state, max(now, self.joins), ROUTE)
 
     def start(self, now: float) -> None:
         self.broken_pauses += now < self._paused_until
-        self.policy.take(now, ROUTE)
+        self._state, grant = self.policy.book(ROUTE)(self._state, now)
+        assert grant.starts == 1
         self.free -= 1
         self.rows -= 1
 
     def answer(self, now: float, started: float, refusal: Mapping[str, str] | None) -> None:
         self.free += 1
         if refusal is None:
-            self.policy.answered(now, route=ROUTE, started=started, status=200, headers=NO_HEADERS)
+            self._learn(now, started, 200, NO_HEADERS)
             self.finished = now
             return
         self.rows += 1
         self._paused_until = max(self._paused_until, now + float(refusal.get("retry-after", 0)))
-        self.policy.answered(now, route=ROUTE, started=started, status=429, headers=refusal)
+        self._learn(now, started, 429, refusal)
+
+    def _learn(self, now: float, started: float, status: int, headers: Mapping[str, str]) -> None:
+        reply = read_reply(ROUTE, started, status, headers, now_epoch=0, rng=self.jitter)
+        self._state, _ = self.policy.update(reply)(self._state, now)
 
 
 @dataclass

@@ -1,38 +1,69 @@
-"""The pacer as a whole: an attempt waits for all that apply, and replies change what applies."""
+"""The policy as a whole: an attempt waits for all that apply, and replies change what applies."""
 
+import json
 import math
-from functools import partial
+from typing import TypeVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from batch.ratelimit import Bucket, Learned, Limits, RatePolicy
+from batch.ratelimit import Bucket, Learned, LimiterState, Limits, RatePolicy, Step, read_reply
 from tests.simulation.world import seeded
+
+Result = TypeVar("Result")
 
 DUALENTRY = Limits(total=Bucket(50, 5), per_route=Bucket(10, 1))
 
 
+class Driven:
+    """A policy and its state. Every step also runs on a copy that went through JSON: it must do the same."""
+
+    def __init__(self, policy: RatePolicy) -> None:
+        self.policy = policy
+        self.state = policy.new_state()
+        self.rng = seeded(1)
+
+    def earliest(self, now: float, route: str) -> float:
+        return self.policy.earliest(self.state, now, route)
+
+    def book(self, now: float, route: str) -> bool:
+        return self.run(self.policy.book(route), now).starts == 1
+
+    def run(self, step: Step[Result], now: float) -> Result:
+        copied, expected = step(through_json(self.state), now)
+        self.state, answer = step(self.state, now)
+        assert (expected, copied.as_json()) == (answer, self.state.as_json())
+        return answer
+
+
+def through_json(state: LimiterState) -> LimiterState:
+    """Write and read a state, without the infinities that only Python's JSON has."""
+    return LimiterState.from_json(json.loads(json.dumps(state.as_json(), allow_nan=False)))
+
+
 def policy(
     limits: Limits | None = None, *, max_per_second: float | None = None, learned: Learned | None = None
-) -> RatePolicy:
-    """A pacer at a wall clock that stands still."""
-    clock = partial(float, 1_700_000_000)
-    return RatePolicy(limits, max_per_second=max_per_second, learned=learned, rng=seeded(1), wall_clock=clock)
+) -> Driven:
+    """A policy with a state of its own."""
+    return Driven(RatePolicy(limits, max_per_second=max_per_second, learned=learned))
 
 
 def answer(
-    to: RatePolicy, now: float, status: int | None, route: str = "r", started: float | None = None, **headers: str
+    to: Driven, now: float, status: int | None, route: str = "r", started: float | None = None, **headers: str
 ) -> None:
-    """Answer the attempt that started then (by default a moment ago)."""
+    """Answer the attempt that started then (by default a moment ago), by a wall clock that stands still."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    to.answered(now, route=route, started=now if started is None else started, status=status, headers=named)
+    started = now if started is None else started
+    to.run(to.policy.update(read_reply(route, started, status, named, now_epoch=1_700_000_000, rng=to.rng)), now)
 
 
-def start_all(to: RatePolicy, now: float, count: int, route: str = "r") -> list[float]:
+def start_all(to: Driven, now: float, count: int, route: str = "r") -> list[float]:
     """Start as many as asked, each as early as permitted."""
     found = []
     for _ in range(count):
         now = to.earliest(now, route)
-        to.take(now, route)
+        assert to.book(now, route)
         found.append(now)
     return found
 
@@ -53,7 +84,7 @@ def test_bucket_for_everything_counts_all_routes() -> None:
     """Routes that are within their own buckets still wait for the one that they share."""
     one = policy(Limits(total=Bucket(4, 1), per_route=Bucket(3, 1)))
     for route in ("a", "b", "c"):
-        one.take(0, route)
+        one.book(0, route)
     assert one.earliest(0, "d") == 0.5
 
 
@@ -111,7 +142,7 @@ def test_refusal_empties_the_buckets() -> None:
 def test_used_up_budget_holds_its_route_until_the_reset() -> None:
     """When a header says that nothing remains until a reset, that route waits for it; others go on."""
     one = policy()
-    one.take(0, "a")
+    one.book(0, "a")
     answer(one, 1, 200, route="a", started=0, RateLimit="limit=100, remaining=0, reset=60")
     assert (one.earliest(1, "a"), one.earliest(1, "b"), one.earliest(61, "a")) == (61, 1, 61)
 
@@ -120,16 +151,16 @@ def test_attempts_under_way_count_against_the_budget() -> None:
     """What started since the attempt that was answered is taken off what remains."""
     one = policy(max_per_second=1000)
     for now in (0, 0.1, 0.2):
-        one.take(now, "r")
+        one.book(now, "r")
     answer(one, 0.3, 200, started=0, RateLimit="limit=100, remaining=3, reset=60")
-    one.take(0.4, "r")
+    one.book(0.4, "r")
     assert one.earliest(0.5, "r") == 60.3
 
 
 def test_reset_within_the_documented_bucket_holds_nobody() -> None:
     """A header that tells when the documented bucket is full again says nothing that was not known."""
     one = policy(DUALENTRY)
-    one.take(0, "r")
+    one.book(0, "r")
     answer(one, 1, 200, started=0, X_RateLimit_Remaining="0", X_RateLimit_Reset="10")
     assert one.earliest(1, "r") == 1
 
@@ -146,10 +177,10 @@ def test_refusals_of_one_flight_cut_the_rate_once() -> None:
     found = start_all(one, 0, 300)
     for at in found:
         answer(one, at + 0.05, 200, started=at)
-    before, after = one.rate, []
+    before, after = one.state.adaptive.rate, []
     for at in found[-10:]:
         answer(one, found[-1] + 0.05, 429, started=at)
-        after.append(one.rate)
+        after.append(one.state.adaptive.rate)
     assert after == [pytest.approx(0.985 * 0.98 * before)] * 10
 
 
@@ -159,7 +190,7 @@ def test_time_outs_and_failures_say_nothing_about_rate() -> None:
     start_all(one, 0, 3)
     for status in (None, 500, 502, 503, 504, 408):
         answer(one, 1, status)
-    assert (one.rate, one.throttled, one.is_blocked(1)) == (10, 0, False)
+    assert (one.state.adaptive.rate, one.state.throttled, one.state.blocked_since) == (10, 0, None)
 
 
 def test_blocked_api_gets_one_probe_at_a_time() -> None:
@@ -167,17 +198,17 @@ def test_blocked_api_gets_one_probe_at_a_time() -> None:
     one = policy()
     answer(one, 0, 429, Retry_After="30")
     (probe,) = start_all(one, 0, 1)
-    assert (one.blocked_since, one.is_blocked(probe), one.earliest(probe, "r")) == (0, True, probe + 30)
+    assert (one.state.blocked_since, one.earliest(probe, "r")) == (0, probe + 30)
     answer(one, probe + 0.1, 200, started=probe)
-    assert (one.blocked_since, one.earliest(probe + 0.1, "r")) == (None, probe + 0.1)
+    assert (one.state.blocked_since, one.earliest(probe + 0.1, "r")) == (None, probe + 0.1)
 
 
 def test_probe_that_was_not_made_after_all() -> None:
-    """An attempt that leaves the gate without being made lets another one probe at once."""
+    """An attempt that leaves the limiter without being made lets another one probe at once."""
     one = policy()
     answer(one, 0, 429, Retry_After="30")
     (probe,) = start_all(one, 0, 1)
-    one.withdrawn(probe)
+    one.run(one.policy.withdraw(probe), probe)
     assert probe == one.earliest(probe, "r")
 
 
@@ -199,15 +230,63 @@ def test_probe_that_was_cancelled_blocks_nobody_for_good() -> None:
     assert start_all(one, probe, 1) == [probe + 30]
 
 
-def test_display_counts_refusals_and_knows_the_rate() -> None:
-    """For the screen: the refusals so far, and the rate of whatever limits most."""
+def test_refusals_are_counted_for_the_screen() -> None:
+    """Only 429s count as throttled."""
     one = policy(DUALENTRY)
     answer(one, 0, 429, Retry_After="1")
     answer(one, 0, 503, Retry_After="1")
-    assert (one.throttled, policy(DUALENTRY).rate, policy(max_per_second=3).rate, policy().rate) == (1, 5, 3, 10)
+    assert one.state.throttled == 1
 
 
 def test_what_was_learned_is_where_the_next_run_begins() -> None:
     """The ceiling that a run found is kept, and the next one starts a little below it."""
     one = policy(learned=Learned(100, 60))
-    assert (one.rate, one.learned()) == (98, Learned(100, 60))
+    assert (one.state.adaptive.rate, one.state.learned()) == (98, Learned(100, 60))
+
+
+def test_booking_is_in_all_buckets_or_in_none() -> None:
+    """A start that one bucket refuses is booked in no other, and the answer says when to ask again."""
+    one = policy(Limits(total=Bucket(4, 1), per_route=Bucket(3, 1)))
+    while one.book(0, "a"):
+        pass
+    before = one.state.as_json()
+    assert one.run(one.policy.book("a"), 0) == (0, one.earliest(0, "a"))
+    assert one.state.as_json() == before
+    assert one.book(0, "b")
+
+
+ROUTES = st.sampled_from("ab")
+HEADERS = st.sampled_from(
+    [{}, {}, {"Retry-After": "1"}, {"Retry-After": "30"}, {"RateLimit": "limit=9, remaining=1, reset=20"}]
+)
+HAPPENINGS = st.lists(
+    st.one_of(
+        st.tuples(st.just("start"), st.floats(0, 3), ROUTES),
+        st.tuples(st.sampled_from([200, 200, 200, 429, 429, 503, 500, None]), st.floats(0, 3), HEADERS),
+        st.tuples(st.just("withdraw"), st.floats(0, 0.1), st.none()),
+    ),
+    max_size=60,
+)
+LIMITS = st.sampled_from([None, DUALENTRY, Limits(per_route=Bucket(2, 0.5))])
+
+
+@settings(max_examples=200, deadline=None)
+@given(happenings=HAPPENINGS, limits=LIMITS, rate=st.sampled_from([None, None, 2.0]), learned=st.booleans())
+def test_state_survives_json_at_any_point(
+    happenings: list[tuple[object, float, object]], limits: Limits | None, rate: float | None, learned: bool
+) -> None:
+    """Whatever happened, a policy whose state goes through JSON before every step gives the same answers."""
+    one = policy(limits, max_per_second=rate, learned=Learned(5, 60) if learned else None)
+    now, under_way = 0.0, [(0.0, "a")]
+    for what, later, more in happenings:
+        now += later
+        if what == "start":
+            now = one.earliest(now, str(more))
+            assert one.book(now, str(more))
+            under_way.append((now, str(more)))
+        elif what == "withdraw":
+            one.run(one.policy.withdraw(under_way[-1][0]), now)
+        else:
+            started, route = under_way[-1]
+            reply = read_reply(route, started, what, more, now_epoch=0, rng=one.rng)
+            one.run(one.policy.update(reply), now)

@@ -1,4 +1,4 @@
-"""The pacer under the real sender: rows go out through the gate to simulated rate limiters, on trio's virtual clock."""
+"""The rate limiter under the real client: requests go to simulated APIs with limits, on trio's virtual clock."""
 
 import random
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class Api:
 async def send_rows(api: Api) -> None:
     """Send rows without end through one caller, until the time is over."""
     session = Session("https://api.example", transport=httpx.MockTransport(api.answer), max_at_once=MAX_AT_ONCE)
-    limiter = RateLimiter(RatePolicy(None, rng=seeded(1)), MAX_AT_ONCE)
+    limiter = RateLimiter(RatePolicy(None), MAX_AT_ONCE, rng=seeded(1))
     client = ApiClient(
         session,
         limiter,
@@ -83,7 +83,7 @@ async def send_rows(api: Api) -> None:
     ids=["token bucket", "token bucket that tells", "fixed window"],
 )
 def test_rows_go_out_as_fast_as_permitted(server: Callable[[], Server], reach: float, refused: float) -> None:
-    """Through slots, retries and replies of the real sender, nearly all that is permitted is used."""
+    """Through slots, retries and replies of the real client, nearly all that is permitted is used."""
     api = Api(server(), seeded(1))
     anyio.run(send_rows, api, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
     reached = 100 * api.accepted / (SECONDS * api.server.per_second)

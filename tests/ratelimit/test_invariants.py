@@ -1,16 +1,18 @@
-"""What holds whatever rows, replies and cancellations come: slots, buckets and Retry-After, through the real gate."""
+"""What holds whatever rows, replies and cancellations come: slots, buckets and Retry-After, through the limiter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import anyio
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
+from batch.ratelimit import Bucket, LimiterStore, Limits, MemoryStore, RateLimiter, RatePolicy
+from tests.ratelimit.json_store import JsonStore
+from tests.ratelimit.test_buckets import most_in_any_window
 from tests.simulation.world import seeded
-from tests.test_pacer_buckets import most_in_any_window
 
 EPSILON = 1e-6
 
@@ -55,7 +57,7 @@ BUCKETS = st.none() | st.builds(Bucket, st.integers(1, 8), st.sampled_from([0.5,
 
 
 def play(limiter: RateLimiter, attempts: Sequence[Attempt]) -> Seen:
-    """Let all attempts come through the gate, and write down what happened."""
+    """Let all attempts come through the limiter, and write down what happened."""
     seen = Seen()
 
     async def one(attempt: Attempt) -> None:
@@ -67,15 +69,15 @@ def play(limiter: RateLimiter, attempts: Sequence[Attempt]) -> Seen:
                 seen.peak = max(seen.peak, seen.inside)
                 try:
                     await anyio.sleep(attempt.lasts)
-                    answer(attempt, started)
+                    await answer(attempt, started)
                 finally:
                     seen.inside -= 1
 
-    def answer(attempt: Attempt, started: float) -> None:
+    async def answer(attempt: Attempt, started: float) -> None:
         headers = {} if attempt.retry_after is None else {"retry-after": str(attempt.retry_after)}
         if attempt.status in (429, 503) and attempt.retry_after is not None:
             seen.pauses.append((anyio.current_time(), anyio.current_time() + attempt.retry_after))
-        limiter.answered(attempt.route, started, attempt.status, headers)
+        await limiter.answered(attempt.route, started, attempt.status, headers)
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
@@ -86,15 +88,21 @@ def play(limiter: RateLimiter, attempts: Sequence[Attempt]) -> Seen:
     return seen
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("kind", [MemoryStore, JsonStore])
+@settings(max_examples=100, deadline=None)
 @given(attempts=ATTEMPTS, max_at_once=st.integers(1, 5), total=BUCKETS, per_route=BUCKETS, seed=st.integers(0, 9))
 def test_slots_buckets_and_pauses_hold_whatever_comes(
-    attempts: list[Attempt], max_at_once: int, total: Bucket | None, per_route: Bucket | None, seed: int
+    kind: type[LimiterStore],
+    attempts: list[Attempt],
+    max_at_once: int,
+    total: Bucket | None,
+    per_route: Bucket | None,
+    seed: int,
 ) -> None:
     """Never too many at once, never too many in a window, never a start in a pause; and nothing leaks."""
     if total and per_route and per_route.per_second > total.per_second:
         total, per_route = per_route, total
-    limiter = RateLimiter(RatePolicy(Limits(total, per_route), rng=seeded(seed)), max_at_once)
+    limiter = RateLimiter(RatePolicy(Limits(total, per_route)), max_at_once, kind(), rng=seeded(seed))
     seen = play(limiter, attempts)
     assert seen.peak <= max_at_once
     assert not [start for start, _ in seen.starts for begin, end in seen.pauses if begin < start < end]
@@ -105,14 +113,14 @@ def test_slots_buckets_and_pauses_hold_whatever_comes(
         times = [start for start, other in seen.starts if other == route]
         assert most_in_any_window(times, per_route.per_second) <= per_route.burst + EPSILON
     never_cancelled = sum(attempt.cancelled_after is None for attempt in attempts)
-    assert (limiter.in_flight, len(seen.starts) >= never_cancelled) == (0, True)
+    assert (seen.inside, len(seen.starts) >= never_cancelled) == (0, True)
 
 
 @settings(max_examples=100, deadline=None)
 @given(attempts=ATTEMPTS, seed=st.integers(0, 9))
-def test_after_any_cancellations_the_gate_still_lets_through(attempts: list[Attempt], seed: int) -> None:
+def test_after_any_cancellations_later_attempts_still_start(attempts: list[Attempt], seed: int) -> None:
     """Slots and tokens of those who were cancelled are there for the next ones: all that come later start."""
-    limiter = RateLimiter(RatePolicy(None, rng=seeded(seed)), 2)
+    limiter = RateLimiter(RatePolicy(None), 2, rng=seeded(seed))
     late = [Attempt(100 + n, "GET", False, 0.05, 200, None, None) for n in range(5)]
     seen = play(limiter, [*attempts, *late])
     assert sum(start >= 100 for start, _ in seen.starts) >= 5

@@ -1,5 +1,7 @@
 """Known limits: what a bucket permits, and what is no limit at all."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,12 +12,22 @@ from batch.ratelimit.buckets import CATCH_UP, FixedRate, TokenBucket
 GAPS = st.lists(st.floats(0, 3), max_size=80)
 
 
-def starts(limit: TokenBucket | FixedRate, gaps: list[float]) -> list[float]:
-    """Start as early as permitted after each gap."""
+def starts(bucket: TokenBucket, gaps: list[float], full_at: float = -math.inf) -> list[float]:
+    """Start as early as the bucket permits after each gap."""
     found, now = [], 100.0
     for gap in gaps:
-        now = max(now + gap, limit.earliest())
-        limit.take(now)
+        now = max(now + gap, bucket.earliest(full_at))
+        full_at = bucket.take(full_at, now)
+        found.append(now)
+    return found
+
+
+def starts_at_rate(rate: FixedRate, gaps: list[float]) -> list[float]:
+    """Start as early as the rate permits after each gap."""
+    found, now = [], 100.0
+    for gap in gaps:
+        now = max(now + gap, rate.next)
+        rate.take(now)
         found.append(now)
     return found
 
@@ -65,20 +77,20 @@ def test_no_window_has_more_than_the_bucket_permits(burst: int, per_second: floa
 
 
 @given(per_second=st.floats(0.1, 500), gaps=GAPS)
-def test_pace_makes_up_for_milliseconds_only(per_second: float, gaps: list[float]) -> None:
-    """A pace bursts by no more than what fits into the time that it may catch up."""
-    found = starts(FixedRate(per_second), gaps)
+def test_fixed_rate_makes_up_for_milliseconds_only(per_second: float, gaps: list[float]) -> None:
+    """A fixed rate bursts by no more than what fits into the time that it may catch up."""
+    found = starts_at_rate(FixedRate(per_second), gaps)
     assert not found or most_in_any_window(found, per_second) <= 1 + CATCH_UP * per_second + 1e-6
 
 
 @given(rates=st.lists(st.tuples(st.floats(0, 0.4), st.floats(0.001, 0.2)), min_size=30, max_size=60))
 def test_jitter_on_the_way_overdraws_no_bucket(rates: list[tuple[float, float]]) -> None:
     """Requests that arrive up to 0.2 s later than they left find a token in the API's own bucket."""
-    ours, tokens, seen, now = TokenBucket(Bucket(10, 5)), 10.0, 0.0, 0.0
+    ours, full_at, tokens, seen, now = TokenBucket(Bucket(10, 5)), -math.inf, 10.0, 0.0, 0.0
     arrivals = []
     for gap, lateness in rates:
-        now = max(now + gap / 8, ours.earliest())
-        ours.take(now)
+        now = max(now + gap / 8, ours.earliest(full_at))
+        full_at = ours.take(full_at, now)
         arrivals.append(now + lateness)
     for arrival in sorted(arrivals):
         tokens, seen = min(10.0, tokens + (arrival - seen) * 5) - 1, arrival
@@ -88,5 +100,4 @@ def test_jitter_on_the_way_overdraws_no_bucket(rates: list[tuple[float, float]])
 def test_drained_bucket_has_none_left() -> None:
     """When the API says that the bucket is empty, its burst is gone and the next token is one interval away."""
     bucket = TokenBucket(Bucket(5, 2))
-    bucket.drain(100)
-    assert starts(bucket, [0, 0, 0]) == [100.5, 101, 101.5]
+    assert starts(bucket, [0, 0, 0], bucket.drain(-math.inf, 100)) == [100.5, 101, 101.5]

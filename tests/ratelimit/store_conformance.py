@@ -1,0 +1,175 @@
+"""What every store of limiter states must do. Subclass `StoreConformance` in a test module, and give it `make`."""
+
+import json
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+
+from batch.ratelimit import Bucket, LimiterState, LimiterStore, Limits, RatePolicy, Step, read_reply
+from tests.simulation.world import seeded
+
+MANY = 30
+POLICY = RatePolicy(Limits(total=Bucket(12, 0.01), per_route=Bucket(5, 0.01)))
+
+
+async def refuse(store: LimiterStore, key: str, headers: dict[str, str] | None = None) -> int:
+    """Book a 429, which counts one up; return the count that this made."""
+    reply = read_reply("r", 0.0, 429, headers or {}, now_epoch=0, rng=seeded(1))
+
+    def step(state: LimiterState | None, now: float) -> tuple[LimiterState, int]:
+        state, _ = POLICY.update(reply)(state, now)
+        return state, state.throttled
+
+    _, count = await store.transact(key, step)
+    return count
+
+
+async def seen(store: LimiterStore, key: str) -> dict[str, Any] | None:
+    """Return the stored state of a key as JSON; None if there is none."""
+
+    def step(state: LimiterState | None, _: float) -> tuple[LimiterState, dict[str, Any] | None]:
+        return state or POLICY.new_state(), state and state.as_json()
+
+    _, found = await store.transact(key, step)
+    return found
+
+
+class StoreConformance:
+    """The suite."""
+
+    pytestmark = pytest.mark.anyio
+
+    def make(self) -> LimiterStore:
+        """Return a store that holds nothing yet; the suite may use several keys of it."""
+        raise NotImplementedError
+
+    async def test_new_key_has_no_state(self) -> None:
+        """The first step on a key gets None, and the next one what the first returned."""
+        store = self.make()
+        assert await seen(store, "key") is None
+        assert await seen(store, "key") == POLICY.new_state().as_json()
+
+    async def test_state_and_answer_are_those_of_the_step(self) -> None:
+        """`transact` returns the state that is kept, and the answer."""
+        store = self.make()
+        state, grant = await store.transact("key", POLICY.book("r"))
+        assert (grant.starts, state.as_json()) == (1, await seen(store, "key"))
+
+    async def test_keys_are_separate(self) -> None:
+        """What is booked under one key is not seen under another."""
+        store = self.make()
+        await refuse(store, "mine", {"Retry-After": "60"})
+        state, grant = await store.transact("other", POLICY.book("r"))
+        assert (grant.starts, state.throttled) == (1, 0)
+
+    async def test_no_update_is_lost(self) -> None:
+        """Of many steps at once each one builds on the one before, and gets the answer of the run that took effect."""
+        store, counts = self.make(), []
+
+        async def one() -> None:
+            counts.append(await refuse(store, "key"))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(MANY):
+                tasks.start_soon(one)
+        assert list(range(1, MANY + 1)) == sorted(counts)
+
+    async def test_repeated_step_gets_the_stored_state(self) -> None:
+        """However often a step runs, it counts once: no run sees what an earlier run of the same step did."""
+        store, entered = self.make(), []
+
+        def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
+            state = state or POLICY.new_state()
+            entered.append(state.throttled)
+            state.throttled += 1
+            return state, None
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(MANY):
+                tasks.start_soon(store.transact, "key", step)
+        found = await seen(store, "key")
+        assert found is not None
+        assert (found["throttled"], max(entered)) == (MANY, MANY - 1)
+
+    async def test_now_is_one_clock_that_never_goes_back(self) -> None:
+        """All callers get the time from the same clock, in the order in which their steps take effect."""
+        store = self.make()
+
+        def tell(state: LimiterState | None, now: float) -> tuple[LimiterState, float]:
+            state = state or POLICY.new_state()
+            last, state.paused_until = state.paused_until, now
+            return state, now - last
+
+        steps: list[float] = []
+
+        async def one(after: float) -> None:
+            await anyio.sleep(after)
+            steps.append((await store.transact("key", tell))[1])
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(MANY):
+                tasks.start_soon(one, n % 3 / 10)
+        assert min(steps) >= 0
+        assert sum(step for step in steps if step < 1e9) >= 0.2 - 1e-3
+
+    async def test_no_bucket_is_overdrawn(self) -> None:
+        """Many bookings at once on several routes get what the buckets hold: each is in all of them or none."""
+        store, granted = self.make(), dict.fromkeys("abcd", 0)
+
+        async def one(route: str) -> None:
+            _, grant = await store.transact("key", POLICY.book(route))
+            granted[route] += grant.starts
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(4 * MANY):
+                tasks.start_soon(one, "abcd"[n % 4])
+        found = await seen(store, "key")
+        assert found is not None
+        assert (sum(granted.values()) <= 12, max(granted.values()) <= 5) == (True, True)
+        kept = {name: len(route["budget"]["starts"]["times"]) for name, route in found["routes"].items()}
+        assert kept == {name: starts for name, starts in granted.items() if starts}
+
+    async def test_refused_booking_changes_nothing(self) -> None:
+        """A booking that is not granted leaves the state as it was, and says when to ask again."""
+        store = self.make()
+        while (await store.transact("key", POLICY.book("r")))[1].starts:
+            pass
+        before = await seen(store, "key")
+        state, grant = await store.transact("key", POLICY.book("r"))
+        assert (grant.starts, await seen(store, "key")) == (0, before)
+        assert grant.at == POLICY.earliest(state, 0.0, "r")
+
+    async def test_state_survives_json(self) -> None:
+        """What a store keeps is what JSON can hold, infinities included."""
+        store = self.make()
+        for step in self._history():
+            state, _ = await store.transact("key", step)
+            text = json.dumps(state.as_json(), allow_nan=False)
+            assert LimiterState.from_json(json.loads(text)).as_json() == state.as_json() == await seen(store, "key")
+
+    async def test_cancelled_transaction_is_whole_or_nothing(self) -> None:
+        """Who is cancelled while the store works leaves either all of the step or nothing, and the store in order."""
+        store = self.make()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(MANY):
+                tasks.start_soon(partial(refuse, store, "key"))
+            await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        count = await refuse(store, "key", {"Retry-After": "1"})
+        found = await seen(store, "key")
+        assert found is not None
+        assert (1 <= count <= MANY + 1, found["throttled"]) == (True, count)
+
+    def _history(self) -> list[Step[Any]]:
+        replies = [
+            read_reply("r", 0.0, status, headers, now_epoch=0, rng=seeded(1))
+            for status, headers in (
+                (200, {}),
+                (429, {"Retry-After": "9"}),
+                (200, {"RateLimit": "r=0, t=60"}),
+                (None, {}),
+            )
+        ]
+        return [POLICY.book("r"), *map(POLICY.update, replies), POLICY.withdraw(0.0), POLICY.book("s")]
