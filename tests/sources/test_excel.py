@@ -15,9 +15,9 @@ from batch.errors import InputError
 from batch.model import Staged, looks_blank
 from batch.sources import ReadOptions
 from batch.sources.excel import scan
-from batch.sources.excel.layout import Area, Frame, read_layout
+from batch.sources.excel.layout import Area, RowsRemover, read_layout
 from batch.sources.excel.package import open_package
-from batch.sources.excel.texts import read_texts
+from batch.sources.excel.shared_strings import read_texts
 from batch.sources.excel.values import number_text
 from batch.sources.excel.workbook import read_workbook
 from tests.sources.workbooks import MAIN, PARTS, SHEET, STRINGS, make_book, rows, sheet_xml, staged
@@ -99,7 +99,7 @@ def test_escapes(tmp_path: Path) -> None:
 def test_pieces_may_end_anywhere(size: int) -> None:
     """However the XML comes out of the archive, the cells, texts and merged cells are the same."""
     text = sheet_xml(ACME + ACME.replace("2", "3"), tail='<mergeCells><mergeCell ref="A2:B3"/></mergeCells>')
-    frame = Frame()
+    frame = RowsRemover()
     for piece in pieces(text, size):
         frame.take(piece)
     assert [Area(2, 1, 3, 2)] == read_layout(frame.pieces()).merged
@@ -291,7 +291,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 def test_cells_under_a_merged_one_in_another_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Merged cells are found as such also when their rows are not read together."""
-    monkeypatch.setattr("batch.sources.excel.sheets.CHUNK", 64)
+    monkeypatch.setattr("batch.sources.excel.scan.CHUNK", 64)
     path = make_book(
         tmp_path,
         sheet_xml(

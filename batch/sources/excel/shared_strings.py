@@ -1,4 +1,4 @@
-"""The texts of a workbook: the table that all sheets share, and how characters are spelt in XML."""
+"""The table of texts that all sheets of a workbook share, and the escapes of characters in XML and in Excel."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
