@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.sandbox.records import Records
-from batch.sandbox.samples import DualEntrySamples, VayuSamples
+from batch.sandbox.records import DualEntrySamples, Records, VayuSamples
 
 COUNT = 12
 WRITES = st.lists(st.integers(1, COUNT), max_size=20)

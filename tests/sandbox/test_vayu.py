@@ -1,4 +1,4 @@
-"""The imitated Vayu answers as apis.md says, asked over a real socket."""
+"""The imitated Vayu answers as `batch/endpoints/vayu/README.md` says, asked over a real socket."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from batch.sandbox import VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions, SandboxProcess, start
-from batch.sandbox.tokens import Tokens
+from batch.sandbox.vayu import Tokens
 
 
 def record_id(number: int) -> str:
