@@ -119,17 +119,6 @@ def fill(path: Path, schema: str, meta: Mapping[str, Any]) -> None:
         db.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in meta.items()])
 
 
-def rename(part: Path, path: Path) -> None:
-    """Put a journal that is complete in its place, for good."""
-    part.replace(path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def has_wal(path: Path) -> bool:
     """Whether there is anything in the -wal file, which SQLite keeps beside the journal while it is open."""
     wal = Path(f"{path}-wal")

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from batch.errors import FolderError, JournalError
+from batch.files import NewFile
 from batch.journal.file import (
     OPEN,
     ReadConnection,
@@ -27,7 +27,6 @@ from batch.journal.file import (
     damaged,
     fill,
     kept_beside,
-    rename,
 )
 from batch.journal.reading import INTENT, JournalQueries
 from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult
@@ -83,15 +82,14 @@ class Journal(JournalQueries):
     @classmethod
     def create(cls, path: Path, meta: Mapping[str, Any]) -> Self:
         """Make a new journal (0600); raises FolderError when that cannot be done safely: nothing was sent yet."""
-        part = path.with_name(f".{path.name}.part")
         try:
             if path.exists() or path.is_symlink():
                 raise FileExistsError(errno.EEXIST, "there is one already")
-            for end in ("", "-wal", "-shm"):
-                Path(f"{part}{end}").unlink(missing_ok=True)  # left by a crash
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o600))
-            fill(part, SCHEMA, {"version": VERSION, OPEN: False, **meta})
-            rename(part, path)
+            file = NewFile(path)
+            for end in ("-wal", "-shm"):
+                Path(f"{file.made}{end}").unlink(missing_ok=True)  # left by a crash
+            fill(file.made, SCHEMA, {"version": VERSION, OPEN: False, **meta})
+            file.keep()
             return cls._opened(path)
         except OSError as error:
             raise FolderError(

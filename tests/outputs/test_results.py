@@ -15,7 +15,7 @@ from batch.sources import ReadOptions, iter_frames, open_input, stage
 DATA = b"id,name\n10,Acme\n11,Bolt\n\n12,Cedar\n13,Dill\n"
 LETTERS = Problem('has letters in it ("ext.")', field="phone", header="Phone", cell="F3", seen="=ext. 5")
 MISSING = Problem("is empty", field="name")
-FATES = {
+RESULTS = {
     2: RowResult(2, "10", Outcome.UPDATED, 200, 1),
     3: RowResult(3, "11", Outcome.INVALID, None, 0, (LETTERS, MISSING)),
     5: RowResult(5, "12", Outcome.FAILED, 503, 5, (Problem("the API\r\n was busy"),)),
@@ -36,7 +36,7 @@ def stage_in(folder: Path, data: bytes) -> Staged:
     return stage(open_input(str(path), folder), folder / "run", ReadOptions())
 
 
-def kept(staged: Staged, row_results: Mapping[int, RowResult] = FATES, wanted: Wanted | None = None) -> Written:
+def kept(staged: Staged, row_results: Mapping[int, RowResult] = RESULTS, wanted: Wanted | None = None) -> Written:
     """Write the books of a run with these fates."""
     folder = staged.path.parent
 
@@ -93,12 +93,6 @@ def test_only_some_outcomes(staged: Staged) -> None:
     assert {"failures": "failures.csv"} == kept(staged, wanted=wanted).files
     assert {"failures.csv"} == names(staged)
     assert 2 == len((staged.path.parent / "failures.csv").read_text().splitlines())
-
-
-def test_counting_alone(staged: Staged) -> None:
-    """The outcomes can be counted without writing anything."""
-    found = kept(staged, wanted=Wanted(with_results=False, with_failures=False))
-    assert ({}, set(), 4) == (found.files, names(staged), sum(found.outcomes.values()))
 
 
 def test_no_failures_no_file(staged: Staged) -> None:

@@ -124,7 +124,7 @@ def _read_errors(found: Sequence[TextColumn]) -> pl.Expr:
 
 
 def _originals(found: Sequence[TextColumn], stats: Sequence[ColumnStats]) -> dict[str, pl.Expr]:
-    """Return the typed columns: of a struct one, at the index of its first field; a text only where blank is not null."""
+    """Return the typed columns: one for a struct (at its first field); texts only where blank is not null."""
     kept: dict[str, pl.Expr] = {}
     for column, stat in zip(found, stats, strict=True):
         is_text = isinstance(column.dtype, pl.String) and column.header == column.top and not stat.has_blank_text
