@@ -1,4 +1,8 @@
-"""The journal as a file of SQLite: opened safely, checked before it is believed, and never half there."""
+"""The SQLite file of a journal.
+
+Promises: it is opened in WAL mode with every commit synced, checked before it is believed, complete or absent, and
+reading it changes nothing.
+"""
 
 import json
 import os
@@ -20,7 +24,7 @@ START_OVER = "Keep the folder, and start over with --new; records that were chan
 
 
 class Transaction:
-    """BEGIN … COMMIT, with every error of the disk as a JournalError."""
+    """BEGIN … COMMIT, with every error of SQLite or the disk raised as JournalError."""
 
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self._db, self._path = db, path
@@ -56,20 +60,20 @@ def _cannot_write(path: Path, error: sqlite3.Error) -> JournalError:
 
 
 def damaged(path: Path, error: object) -> JournalError:
-    """Say that the journal is damaged, and how to go on."""
+    """Return the error that says that the journal is damaged, and how to go on."""
     return JournalError(f"{path}: the journal is damaged ({error}). {START_OVER}")
 
 
 class ReadConnection:
-    """A connection of its own for reading, so that reading never waits for a commit; a snapshot for each question."""
+    """A separate connection for reading, so that reading never waits for a commit; each query sees a snapshot."""
 
     def __init__(self, path: Path) -> None:
         self._db, self._path = connect(path), path
 
-    def rows(self, question: str, values: Sequence[Any] = (), read: Callable[[Any], Any] = tuple) -> Iterator[Any]:
-        """Yield what `read` makes of each row of the answer; raises JournalError when they are not as they were."""
+    def rows(self, query: str, values: Sequence[Any] = (), read: Callable[[Any], Any] = tuple) -> Iterator[Any]:
+        """Yield `read(row)` for each row of the result; raises JournalError when a row cannot be read."""
         try:
-            for row in self._db.execute(question, values):
+            for row in self._db.execute(query, values):
                 yield read(row)
         except sqlite3.Error as error:
             raise JournalError(
@@ -78,13 +82,13 @@ class ReadConnection:
         except (ValueError, TypeError, RecursionError) as error:
             raise damaged(self._path, "what it holds makes no sense") from error
 
-    def one(self, question: str, values: Sequence[Any] = (), read: Callable[[Any], Any] = tuple) -> Any:
-        """Give the first row of the answer, None when there is none."""
-        return next(self.rows(question, values, read), None)
+    def one(self, query: str, values: Sequence[Any] = (), read: Callable[[Any], Any] = tuple) -> Any:
+        """Return the first row of the result, None when there is none."""
+        return next(self.rows(query, values, read), None)
 
-    def count(self, question: str) -> int:
-        """Give the number that is the answer."""
-        return int(next(self.rows(question))[0])
+    def count(self, query: str) -> int:
+        """Return the number that is the result."""
+        return int(next(self.rows(query))[0])
 
     def close(self) -> None:
         """Close the connection."""
@@ -92,7 +96,7 @@ class ReadConnection:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a connection that writes in WAL mode and syncs every commit; both are read back."""
+    """Return a connection in WAL mode that syncs every commit; both settings are read back."""
     connection = None
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
@@ -112,7 +116,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def fill(path: Path, schema: str, meta: Mapping[str, Any]) -> None:
-    """Make an empty journal at `path`, and close it, so that all of it is in that one file."""
+    """Create the tables of a journal at `path`, and close it, so that all of it is in that one file."""
     with closing(connect(path)) as db, Transaction(db, path):
         for statement in schema.split(";"):
             db.execute(statement)
@@ -120,13 +124,13 @@ def fill(path: Path, schema: str, meta: Mapping[str, Any]) -> None:
 
 
 def has_wal(path: Path) -> bool:
-    """Whether there is anything in the -wal file, which SQLite keeps beside the journal while it is open."""
+    """Return whether there is anything in the -wal file, which SQLite keeps beside the journal while it is open."""
     wal = Path(f"{path}-wal")
     return wal.exists() and wal.stat().st_size > 0
 
 
 def _is_wal_cut(path: Path) -> bool:
-    """Whether the -wal file lacks what the -shm file, which a kill leaves beside it, says that it holds.
+    """Return whether the -wal file lacks what the -shm file, which a kill leaves beside it, says that it holds.
 
     SQLite itself takes a shorter one for an older one. (The formats: sqlite.org/walformat.html.)
     """
@@ -146,8 +150,8 @@ def _is_wal_cut(path: Path) -> bool:
 
 
 @contextmanager
-def _looking(path: Path) -> Iterator[sqlite3.Connection]:
-    """Connect without touching anything: the run may be going on in another process, or have been cut off."""
+def _connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """Connect without changing any file: the run may be going on in another process, or have been cut off."""
     # of the two, only a read-only connection leaves the -wal file in its place when it is the last one to close
     mode = "ro" if has_wal(path) else "rw"
     with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode={mode}", uri=True)) as db:
@@ -156,8 +160,8 @@ def _looking(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def kept_beside(path: Path) -> Iterator[None]:
-    """Keep the -wal file in its place while the connections to a journal are closed: the last one would remove it."""
-    with suppress(sqlite3.Error), _looking(path) as db:
+    """Keep the -wal file while the connections to a journal are closed: the last one to close would remove it."""
+    with suppress(sqlite3.Error), _connect_read_only(path) as db:
         _read_meta(db)
         yield
 
@@ -167,11 +171,11 @@ def _read_meta(db: sqlite3.Connection) -> dict[str, Any]:
 
 
 def check(path: Path) -> dict[str, Any]:
-    """Give what is known of the run as a whole; raises JournalError when the journal is damaged or not whole."""
-    _refuse_cut_part(path)  # before SQLite looks, which would make the -shm file anew
+    """Return the metadata of the run; raises JournalError when the journal is damaged or not whole."""
+    _refuse_cut_part(path)  # before SQLite opens it, which would make the -shm file anew
     is_newer_beside = has_wal(path)
     try:
-        with _looking(path) as db:
+        with _connect_read_only(path) as db:
             found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             meta = _read_meta(db)
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
@@ -186,7 +190,7 @@ def check_tables(path: Path, schema: str) -> None:
     """Raise JournalError unless the tables are still those of `schema`: a flipped bit there breaks no page."""
     wanted = {" ".join(statement.split()) for statement in schema.split(";")} - {""}
     try:
-        with _looking(path) as db:
+        with _connect_read_only(path) as db:
             found = {
                 " ".join(str(sql).split()) for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql <> ''")
             }
@@ -197,12 +201,12 @@ def check_tables(path: Path, schema: str) -> None:
 
 
 def peek(path: Path) -> tuple[dict[str, Any], int]:
-    """Read what is known of a run as a whole, and how many of its rows are final; raises JournalError."""
-    _refuse_cut_part(path)  # before SQLite looks, which would make the -shm file anew
+    """Return the metadata of a run and how many of its rows are final; raises JournalError."""
+    _refuse_cut_part(path)  # before SQLite opens it, which would make the -shm file anew
     is_newer_beside = has_wal(path)
     marks = ", ".join(f"'{outcome.value}'" for outcome in sorted(NEEDS_RETRY))
     try:
-        with _looking(path) as db:
+        with _connect_read_only(path) as db:
             meta = _read_meta(db)
             (final,) = db.execute(f"SELECT count(*) FROM fate WHERE outcome NOT IN ({marks})").fetchone()  # noqa: S608 - only words
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:

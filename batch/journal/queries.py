@@ -1,4 +1,8 @@
-"""What the journal tells: fates, intents and counts, read beside the writing."""
+"""What the journal answers: row results, intents and counts, read while it is being written.
+
+Tables and columns have the names of version 1: `fate` holds row results, `tally` counters, `wholes` what a write
+replaces whole.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,65 +10,65 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
-from batch.journal.file import ReadConnection
+from batch.journal.database import ReadConnection
 from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult
 
 INTENT = "number, id, key, attempts, fields, before, body, name, wholes"
-FATE = "row, id, outcome, status, attempts, problems"
+RESULT = "row, id, outcome, status, attempts, problems"
 
 
 class JournalQueries:
-    """The questions that a journal answers."""
+    """The querys that a journal answers."""
 
     def __init__(self, reader: ReadConnection) -> None:
         self._reader = reader
 
     def row_results(self, first: int, last: int) -> dict[int, RowResult]:
-        """Read the fates of rows `first` to `last`; a row without one is unsent."""
-        question = f"SELECT {FATE} FROM fate WHERE row BETWEEN ? AND ?"  # noqa: S608 - only columns
-        return {row_result.row: row_result for row_result in self._reader.rows(question, (first, last), _fate)}
+        """Return the results of rows `first` to `last`; a row without one is unsent."""
+        query = f"SELECT {RESULT} FROM fate WHERE row BETWEEN ? AND ?"  # noqa: S608 - only columns
+        return {row_result.row: row_result for row_result in self._reader.rows(query, (first, last), _row_result)}
 
     def iter_troubled(self) -> Iterator[RowResult]:
-        """Yield the fates that carry a problem or are not done, in order of the rows."""
-        question = f"SELECT {FATE} FROM fate WHERE problems IS NOT NULL OR outcome NOT IN ('updated', 'unchanged')"  # noqa: S608 - only columns
-        yield from self._reader.rows(f"{question} ORDER BY row", read=_fate)
+        """Yield the results with a problem or an outcome other than updated and unchanged, in order of the rows."""
+        query = f"SELECT {RESULT} FROM fate WHERE problems IS NOT NULL OR outcome NOT IN ('updated', 'unchanged')"  # noqa: S608 - only columns
+        yield from self._reader.rows(f"{query} ORDER BY row", read=_row_result)
 
     def final_rows(self, first: int, last: int) -> set[int]:
-        """List the rows between `first` and `last` that nothing more is to be done about in this run."""
+        """Return the rows from `first` to `last` for which this run has nothing left to do."""
         marks = ", ".join("?" * len(NEEDS_RETRY))
-        question = f"SELECT row FROM fate WHERE row BETWEEN ? AND ? AND outcome NOT IN ({marks})"  # noqa: S608 - only marks
-        return {row for (row,) in self._reader.rows(question, (first, last, *NEEDS_RETRY))}
+        query = f"SELECT row FROM fate WHERE row BETWEEN ? AND ? AND outcome NOT IN ({marks})"  # noqa: S608 - only marks
+        return {row for (row,) in self._reader.rows(query, (first, last, *NEEDS_RETRY))}
 
     def intent(self, number: int) -> Intent | None:
-        """Read the intent of change `number`, from an earlier part of this run."""
-        question = f"SELECT {INTENT} FROM intent WHERE number = ?"  # noqa: S608 - only columns
-        found: Intent | None = self._reader.one(question, (number,), _intent)
+        """Return the intent of change `number` from an earlier part of this run."""
+        query = f"SELECT {INTENT} FROM intent WHERE number = ?"  # noqa: S608 - only columns
+        found: Intent | None = self._reader.one(query, (number,), _intent)
         return found
 
     def iter_intents(self) -> Iterator[tuple[list[Intent], RowResult | None]]:
-        """Yield every change in order: its intents, the oldest first, and its fate (None: it has none yet)."""
+        """Yield every change in order: its intents, the oldest first, and its result (None: it has none yet)."""
         columns = ", ".join(
-            [*(f"i.{name}" for name in INTENT.split(", ")), *(f"f.{name}" for name in FATE.split(", "))]
+            [*(f"i.{name}" for name in INTENT.split(", ")), *(f"f.{name}" for name in RESULT.split(", "))]
         )
-        question = f"SELECT {columns} FROM intent i LEFT JOIN fate f ON f.row = i.number ORDER BY i.number"  # noqa: S608 - only columns
-        for intent, row_result in self._reader.rows(question, read=_intent_and_fate):
+        query = f"SELECT {columns} FROM intent i LEFT JOIN fate f ON f.row = i.number ORDER BY i.number"  # noqa: S608 - only columns
+        for intent, row_result in self._reader.rows(query, read=_intent_and_row_result):
             yield [*self._earlier_intents(intent.number), intent], row_result
 
     def _earlier_intents(self, number: int) -> Iterator[Intent]:
-        question = f"SELECT {INTENT} FROM earlier WHERE number = ? ORDER BY place"  # noqa: S608 - only columns
-        return self._reader.rows(question, (number,), _intent)
+        query = f"SELECT {INTENT} FROM earlier WHERE number = ? ORDER BY place"  # noqa: S608 - only columns
+        return self._reader.rows(query, (number,), _intent)
 
     def has_intents(self) -> bool:
-        """Whether anything was ever about to be sent."""
+        """Return whether there is any intent, so that something may have been sent."""
         return self._reader.one("SELECT 1 FROM intent LIMIT 1") is not None
 
     def outcomes(self) -> dict[Outcome, int]:
-        """Count the rows that have a fate, by outcome."""
-        question = "SELECT outcome, count(*) FROM fate GROUP BY outcome"
-        return dict(self._reader.rows(question, read=lambda row: (Outcome(row[0]), int(row[1]))))
+        """Count the rows that have a result, by outcome."""
+        query = "SELECT outcome, count(*) FROM fate GROUP BY outcome"
+        return dict(self._reader.rows(query, read=lambda row: (Outcome(row[0]), int(row[1]))))
 
     def count_final_changes(self) -> int:
-        """Count the changes that nothing more is to be done about; rows that never were a change do not count."""
+        """Count the changes with nothing left to do; rows that never became a change do not count."""
         return self._reader.count(
             "SELECT count(DISTINCT number) FROM fate WHERE outcome IN ('updated', 'unchanged', 'rejected') "
             "AND NOT (outcome = 'unchanged' AND problems IS NOT NULL) "
@@ -72,28 +76,28 @@ class JournalQueries:
         )
 
     def count_intents(self) -> int:
-        """Count the changes that were ever about to be sent."""
+        """Count the changes that have an intent."""
         return self._reader.count("SELECT count(*) FROM intent")
 
     def in_doubt(self) -> dict[int, tuple[str, int]]:
-        """List the changes with an attempt that is newer than what is known of them: number -> (id, attempts)."""
+        """Return the changes whose last attempt has no result yet: number -> (id, attempts)."""
         marks = ", ".join(f"'{outcome.value}'" for outcome in sorted(NEEDS_RETRY))
-        question = (
+        query = (
             "SELECT i.number, i.id, i.attempts FROM intent i LEFT JOIN fate f ON f.row = i.number "  # noqa: S608 - only words
             f"WHERE i.attempts > coalesce(f.attempts, 0) AND coalesce(f.outcome, 'unsent') IN ({marks})"
         )
-        return {number: (record_id, attempts) for number, record_id, attempts in self._reader.rows(question)}
+        return {number: (record_id, attempts) for number, record_id, attempts in self._reader.rows(query)}
 
     def count_not_found(self) -> int:
-        """Count the rows whose record is not there."""
+        """Count the rows whose record does not exist."""
         return self._reader.count("SELECT count(*) FROM fate WHERE outcome = 'rejected' AND status = 404")
 
     def counters(self) -> dict[str, int]:
-        """Read the tallies."""
+        """Return the counters (requests, attempts, throttled)."""
         return dict(self._reader.rows("SELECT name, count FROM tally", read=lambda row: (row[0], int(row[1]))))
 
 
-def _fate(row: Sequence[Any]) -> RowResult:
+def _row_result(row: Sequence[Any]) -> RowResult:
     number, record_id, outcome, status, attempts, problems = row
     _check(((record_id, str), (attempts, int), (status, (int, NoneType))))
     if problems is None:  # as most are, of a million
@@ -114,7 +118,7 @@ def _intent(row: Sequence[Any]) -> Intent:
 
 
 def _check(pairs: Iterable[tuple[object, Any]]) -> None:
-    """Raise ValueError unless each value is of its kind: SQLite lets any value into any column."""
+    """Raise ValueError unless each value has its type: SQLite accepts any value in any column."""
     for value, kind in pairs:
         if not isinstance(value, kind):
             raise ValueError(f"{kind} was expected")
@@ -122,6 +126,6 @@ def _check(pairs: Iterable[tuple[object, Any]]) -> None:
             raise ValueError("a count was expected")
 
 
-def _intent_and_fate(row: Sequence[Any]) -> tuple[Intent, RowResult | None]:
+def _intent_and_row_result(row: Sequence[Any]) -> tuple[Intent, RowResult | None]:
     width = len(INTENT.split(", "))
-    return _intent(row[:width]), None if row[width] is None else _fate(row[width:])
+    return _intent(row[:width]), None if row[width] is None else _row_result(row[width:])

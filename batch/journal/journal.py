@@ -1,4 +1,8 @@
-"""The journal while a run is going on: one writer, group commit, and reading beside it."""
+"""The journal while a run goes on: one writer with group commit, and reading on a connection of its own.
+
+Promises: `write_intent` returns when the intent is on disk; a result counts when it is on disk; after a first error
+nothing is written any more.
+"""
 
 import errno
 import json
@@ -17,7 +21,7 @@ from anyio.lowlevel import checkpoint
 
 from batch.errors import FolderError, JournalError
 from batch.files import NewFile
-from batch.journal.file import (
+from batch.journal.database import (
     OPEN,
     ReadConnection,
     Transaction,
@@ -28,7 +32,7 @@ from batch.journal.file import (
     fill,
     kept_beside,
 )
-from batch.journal.reading import INTENT, JournalQueries
+from batch.journal.queries import INTENT, JournalQueries
 from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult
 
 VERSION = 1
@@ -71,7 +75,7 @@ class Journal(JournalQueries):
         self._waiting = _Batch()
         self._wake = anyio.Event()
         self._written = anyio.Event()
-        self._goes_on = False
+        self._is_resumed = False
         """There are intents of an earlier part of the run."""
         self.error: JournalError | None = None
         self.counts: Counter[Outcome] = Counter()
@@ -81,7 +85,7 @@ class Journal(JournalQueries):
 
     @classmethod
     def create(cls, path: Path, meta: Mapping[str, Any]) -> Self:
-        """Make a new journal (0600); raises FolderError when that cannot be done safely: nothing was sent yet."""
+        """Create a journal (0600); raises FolderError when that cannot be done safely: nothing was sent yet."""
         try:
             if path.exists() or path.is_symlink():
                 raise FileExistsError(errno.EEXIST, "there is one already")
@@ -112,7 +116,7 @@ class Journal(JournalQueries):
 
     @classmethod
     def _opened(cls, path: Path) -> Self:
-        """Connect, and say in the main file that newer parts may be beside it from now on."""
+        """Connect, and mark in the main file that newer parts may be in the -wal file from now on."""
         with ExitStack() as stack:
             journal = cls(
                 stack.enter_context(closing(connect(path))), stack.enter_context(closing(ReadConnection(path))), path
@@ -121,7 +125,7 @@ class Journal(JournalQueries):
                 journal.put_meta({OPEN: True})
                 journal._db.execute("PRAGMA wal_checkpoint(FULL)")
                 journal._recount()
-                journal._goes_on = journal.has_intents()
+                journal._is_resumed = journal.has_intents()
             except sqlite3.Error as error:
                 raise damaged(path, error) from error
             stack.pop_all()  # all is well: it stays open
@@ -151,11 +155,11 @@ class Journal(JournalQueries):
     # -- meta ---------------------------------------------------------------------------------------------------
 
     def meta(self) -> dict[str, Any]:
-        """Read what is known of the run as a whole."""
+        """Return the metadata of the run."""
         return dict(self._reader.rows("SELECT key, value FROM meta", read=lambda row: (row[0], json.loads(row[1]))))
 
     def put_meta(self, values: Mapping[str, Any]) -> None:
-        """Add to what is known of the run, at once."""
+        """Add to the metadata of the run, at once."""
         with self._transaction():
             rows = [(key, json.dumps(value)) for key, value in values.items()]
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
@@ -163,7 +167,7 @@ class Journal(JournalQueries):
     # -- writing while sending ----------------------------------------------------------------------------------
 
     async def write_intent(self, intent: Intent) -> None:
-        """Write `intent` and come back when it is on disk; raises JournalError when it cannot be."""
+        """Write `intent` and return when it is on disk; raises JournalError when it cannot be written."""
         if self.error is None:
             self._waiting.intents.append(intent)
             self._wake.set()
@@ -177,16 +181,16 @@ class Journal(JournalQueries):
         self._wake.set()
 
     def record(self, number: int, row_results: Sequence[RowResult]) -> None:
-        """Write the fates of change `number` with the next commit; they count from then on."""
+        """Write the row results of change `number` with the next commit; they count from then on."""
         self._waiting.row_results += [(number, row_result) for row_result in row_results]
         self._wake.set()
 
     def count(self, name: str, by: int = 1) -> None:
-        """Add to a tally (requests, attempts, throttled) with the next commit."""
+        """Add to a counter (requests, attempts, throttled) with the next commit."""
         self._waiting.tally[name] += by
 
     async def run_writer(self, on_error: Callable[[JournalError], None], *, in_thread: bool = False) -> None:
-        """Commit whatever waits, all of it together, until cancelled or until the disk refuses.
+        """Commit everything that waits in one transaction, again and again, until cancelled or until the disk refuses.
 
         `in_thread`: wait for the disk in a thread, so that the next group gathers meanwhile. (Not on trio's virtual
         clock, which does not know of threads.)
@@ -212,7 +216,7 @@ class Journal(JournalQueries):
 
     @contextmanager
     def _taken(self) -> Iterator["_Batch"]:
-        """Take what waits, and tell whoever waits for it how that ended: nothing follows a commit that failed."""
+        """Yield what waits, and wake the tasks that wait for it; after a failed commit nothing is written any more."""
         self._wake = anyio.Event()
         written, self._written = self._written, anyio.Event()
         batch, self._waiting = self._waiting, _Batch()
@@ -232,19 +236,19 @@ class Journal(JournalQueries):
     def _commit(self, batch: "_Batch") -> None:
         with self._transaction():
             self._write_intents(batch.intents)
-            self._write_fates(batch.row_results)
+            self._write_results(batch.row_results)
             self._db.executemany(
                 "INSERT INTO tally VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET count = count + excluded.count",
                 list(batch.tally.items()),
             )
 
     def record_rows(self, row_results: Iterable[RowResult]) -> None:
-        """Write fates at once, of rows that are no change's (invalid ones and the like)."""
+        """Write results at once, of rows that belong to no change (such as invalid ones)."""
         self._waiting.row_results += [(row_result.row, row_result) for row_result in row_results]
         self.flush()
 
     def record_of_changes(self, row_results: Iterable[tuple[int, RowResult]]) -> None:
-        """Write fates of changes at once: (number of the change, fate)."""
+        """Write results of changes at once: (number of the change, result)."""
         self._waiting.row_results += row_results
         self.flush()
 
@@ -261,24 +265,24 @@ class Journal(JournalQueries):
             )
             for i in intents
         ]
-        if self._goes_on:
+        if self._is_resumed:
             self._keep_earlier(rows)
         self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _keep_earlier(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """A resumed run may send something else than it began with: what the record was before that stays known."""
+        """Keep the old intent where a resumed run sends another body: what the record was before that stays known."""
         self._db.executemany(
             f"INSERT INTO earlier({INTENT}) SELECT {INTENT} FROM intent WHERE number = ? AND body <> ?",  # noqa: S608 - only columns
             [(row[0], row[6]) for row in rows],
         )
-        # what is known of the change tells of another body then: its attempts are counted anew
+        # the result belongs to the other body then: attempts are counted from the beginning
         self._db.executemany(
             "UPDATE fate SET attempts = 0 WHERE row = ? "
             "AND EXISTS (SELECT 1 FROM intent i WHERE i.number = fate.row AND i.body <> ?)",
             [(row[0], row[6]) for row in rows if row[3] == 1],
         )
 
-    def _write_fates(self, row_results: Sequence[tuple[int, RowResult]]) -> None:
+    def _write_results(self, row_results: Sequence[tuple[int, RowResult]]) -> None:
         rows = [
             (f.row, number, f.id, f.outcome.value, f.status, f.attempts, _problems_text(f.problems))
             for number, f in row_results
