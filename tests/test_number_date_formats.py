@@ -13,9 +13,9 @@ LIMIT, RENEWAL = "custom_fields.Limit:number", "custom_fields.Renewal:date"
 
 def notation(kind: Kind, *texts: str) -> str | None:
     """The way of a column with these texts, from row 2 on."""
-    convention = DetectedFormat(kind)
-    convention.feed(enumerate(texts, 2))
-    return convention.notation('f.csv, column "X"')
+    detected = DetectedFormat(kind)
+    detected.feed(enumerate(texts, 2))
+    return detected.notation('f.csv, column "X"')
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_other_separators_tell_nothing() -> None:
 
 def test_told_how_it_was_read() -> None:
     """Where a cell decided how others are read, it is said which."""
-    convention = DetectedFormat("date")
-    convention.feed([(2, "03/04/2026"), (3, "13/04/2026")])
-    assert 'is read with the day first, as "13/04/2026" in row 3 tells' == convention.note
+    detected = DetectedFormat("date")
+    detected.feed([(2, "03/04/2026"), (3, "13/04/2026")])
+    assert 'is read with the day first, as "13/04/2026" in row 3 tells' == detected.note
 
 
 def test_ambiguous_column_stops_the_run(shell: Shell, session_sandbox: object) -> None:

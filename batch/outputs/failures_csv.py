@@ -1,6 +1,6 @@
 """The failures file of a CSV input: written in the dialect of the input, so that the same programs read it the same.
 
-Promises that our own reader gets every cell back as it was, that a spreadsheet program executes none of them, and that
+Promises that batch reads every cell back as it was, that a spreadsheet program executes none of them, and that
 a malformed row stays malformed (it must be corrected, not sent).
 """
 

@@ -1,6 +1,6 @@
 """The failures workbook of an XLSX input: the rows that still need something, ready to be corrected and run again.
 
-Promises that our own reader gets every cell back as it was (text as text, numbers to the last bit, dates in their
+Promises that batch reads every cell back as it was (text as text, numbers to the last bit, dates in their
 format); that a cell which could not be trusted stays one until somebody types into it; that the bad cell is marked and
 has a note; and that nothing in it is executed or followed. Memory does not grow with the rows.
 """
@@ -114,8 +114,8 @@ class ExcelFailures:
 
     def _has_text_format(self, origins: pl.Series) -> bool:
         codes = self._staged.style.formats if self._staged.style else ()
-        ours = [f"s{number}" for number, code in enumerate(codes) if code == TEXT_FORMAT]
-        return bool(origins.is_in(ours).any())
+        text_origins = [f"s{number}" for number, code in enumerate(codes) if code == TEXT_FORMAT]
+        return bool(origins.is_in(text_origins).any())
 
     def _find_notes(self, row_result: RowResult, read_errors: str | None) -> dict[int, str]:
         """Return the notes of a row, by the index of the cell."""
