@@ -1,7 +1,7 @@
-"""Headers -> columns: which field each header names, before any row is looked at.
+"""Headers -> columns: which field each header names, before any row is read.
 
-Promises: every header is used, ignored on purpose (`--map "Notes="`), or ours (`batch_…`); anything else stops the run
-before anything is sent, and the message has the `--map` options to paste. All problems are told at once.
+Promises: every header is used, ignored on purpose (`--map "Notes="`), or one that batch adds (`batch_…`); anything else
+stops the run before anything is sent, and the message has the `--map` options to paste, for all problems at once.
 """
 
 import shlex
@@ -26,7 +26,7 @@ def match_columns(
     """Match `headers` of input `name` to the fields of `endpoint`; raises HeaderError with every problem at once.
 
     `mapping` is what `--map` says: header -> field, "" to ignore it. `filled` names column `index` as the
-    spreadsheet does, "" when all of its cells are blank: then a missing header is nothing to worry about.
+    spreadsheet does, "" when all of its cells are blank: then its missing header does not matter.
     """
     key = _key_field(endpoint, key_field)
     given = {fold(header): target for header, target in mapping.items()}
@@ -44,7 +44,7 @@ def match_columns(
         else:
             columns.append(Column(index, header, "empty"))
     taken = {one.target for one in columns if one.target}
-    problems += _unmatched([one for one in unmatched if fold(one) not in given], endpoint, taken) + _doubled(columns)
+    problems += _unmatched([one for one in unmatched if fold(one) not in given], endpoint, taken) + _duplicated(columns)
     record = next((one for one in columns if one.role == ("key" if key else "id")), None)
     if record is None:
         problems += _no_id(columns, unmatched, endpoint, key_field)
@@ -71,7 +71,7 @@ def _match(index: int, header: str, endpoint: Endpoint, given: Mapping[str, str]
     if header.strip() and not target.strip():
         return Column(index, header, "ignored")
     if header.strip().casefold().startswith(RESERVED_PREFIX) and target == header:
-        return Column(index, header, "ours")
+        return Column(index, header, "reserved")
     if endpoint.is_id(target):
         return Column(index, header, "ignored" if key else "id")
     field = endpoint.field_named(target) if target.strip() else None
@@ -108,15 +108,15 @@ def _unmatched(headers: Sequence[str], endpoint: Endpoint, taken: Collection[str
     return lines + ([f"  … and {more} more."] if more > 0 else [])
 
 
-def _doubled(columns: Iterable[Column]) -> list[str]:
+def _duplicated(columns: Iterable[Column]) -> list[str]:
     by_target: dict[str, list[Column]] = {}
     for one in columns:
         if one.target:
             by_target.setdefault(one.target, []).append(one)
-    return [_doubled_line(target, found) for target, found in by_target.items() if len(found) > 1]
+    return [_duplicated_line(target, found) for target, found in by_target.items() if len(found) > 1]
 
 
-def _doubled_line(target: str, columns: Sequence[Column]) -> str:
+def _duplicated_line(target: str, columns: Sequence[Column]) -> str:
     listed = " and ".join(f'"{_shown(one.header)}" ({column_letters(one.index + 1)})' for one in columns)
     line = f"Columns {listed} {'both' if len(columns) == 2 else 'all'} stand for {target}. Keep one"
     if len({fold(one.header) for one in columns}) < len(columns):

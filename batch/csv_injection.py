@@ -1,9 +1,9 @@
-"""Makes text safe for spreadsheet programs, which execute a CSV cell that begins like a formula.
+"""Escapes text for spreadsheet programs, which execute a CSV cell that begins like a formula (CSV injection).
 
 Promises that it can be undone: `unescape_formula(escape_formula(x)) == x` for every text, and that a text which needs
-no escape is never changed by either. The guard is one apostrophe in front. Numbers and telephone numbers (`-5`, `+44
-20 7946`) need none, nor does a text that merely begins with an apostrophe (`'x`). A text that is a guarded one already
-gets another apostrophe, so that only one is taken off again.
+no escape is never changed by either. The escape is one apostrophe in front. Numbers and telephone numbers (`-5`, `+44
+20 7946`) need none, nor does a text that merely begins with an apostrophe (`'x`). A text that is escaped already
+gets another apostrophe, so that only one is removed again.
 """
 
 import polars as pl
@@ -13,11 +13,11 @@ FORMULA = r"^'*(?:[=@\t\r]|[+-][0-9\s.,()/-]*[^0-9\s.,()/-])"
 
 
 def escape_formula(text: pl.Expr) -> pl.Expr:
-    """Put an apostrophe before a text that a spreadsheet program would execute."""
+    """Return the text, with an apostrophe in front if a spreadsheet program would execute it."""
     return pl.when(text.str.contains(FORMULA)).then(pl.lit("'") + text).otherwise(text).name.keep()
 
 
 def unescape_formula(text: pl.Expr) -> pl.Expr:
-    """Take that apostrophe off again."""
-    is_guarded = text.str.starts_with("'") & text.str.contains(FORMULA)
-    return pl.when(is_guarded).then(text.str.slice(1)).otherwise(text).name.keep()
+    """Return the text without that apostrophe."""
+    is_escaped = text.str.starts_with("'") & text.str.contains(FORMULA)
+    return pl.when(is_escaped).then(text.str.slice(1)).otherwise(text).name.keep()

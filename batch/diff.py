@@ -1,7 +1,7 @@
-"""Change + current record -> only what differs, and whether an answer proves what was asked.
+"""Change + current record -> only what differs, and whether a record shows what was sent.
 
-Promises: pure; compares as the API means it (the endpoint says how); what the record does not show counts as differing,
-so that it is sent; nothing is called the same that is not.
+Promises: pure; values are compared as the endpoint says that its API does; a field that the record does not show counts
+as different, so that it is sent; different values are never taken for equal.
 """
 
 import json
@@ -22,14 +22,14 @@ class Difference:
 
 
 def differing(endpoint: Endpoint, fields: Mapping[str, Any], record: Record) -> Difference:
-    """Keep the fields for which `record` does not already have the wanted value."""
+    """Return the fields for which `record` does not already have the wanted value."""
     now = {name: endpoint.value(record, name) for name in fields}
     wanted = {n: v for n, v in fields.items() if now[n] is MISSING or not endpoint.is_same(n, v, now[n])}
     return Difference(wanted, {name: now[name] for name in wanted if now[name] is not MISSING})
 
 
 def unproven(endpoint: Endpoint, record_id: str, fields: Mapping[str, Any], record: Record) -> list[Problem]:
-    """List what an answer shows otherwise than asked; fields that it does not show prove nothing either way."""
+    """Return problems for fields that an answer does not show as sent; fields that it lacks do not count."""
     shown = endpoint.record_id(record)
     if shown and shown.casefold() != record_id.casefold():
         return [
@@ -45,17 +45,17 @@ def unproven(endpoint: Endpoint, record_id: str, fields: Mapping[str, Any], reco
 
 
 def is_as_before(endpoint: Endpoint, before: Mapping[str, Any], record: Record) -> bool:
-    """Whether the record still shows what it showed before an attempt whose answer never came."""
+    """Return whether the record still shows what it showed before an attempt whose answer never came."""
     return all(endpoint.is_same(name, value, endpoint.value(record, name)) for name, value in before.items())
 
 
 def hidden(endpoint: Endpoint, names: Iterable[str], record: Record) -> list[str]:
-    """List the fields that a record does not show, so that nothing can be said about them."""
+    """Return the fields that a record does not show, so that nothing is known about them."""
     return [name for name in names if not endpoint.has_value(record, name)]
 
 
 def neither(endpoint: Endpoint, wanted: Mapping[str, Any], before: Mapping[str, Any], record: Record) -> list[Problem]:
-    """List the fields that a record, after an attempt without an answer, does not show as they were sent."""
+    """Return problems for fields that a record, after an attempt without an answer, does not show as sent."""
     return [
         Problem(
             f"no answer came, and the record now shows {show(now)}: it was {show(before[name])}, "
@@ -68,7 +68,7 @@ def neither(endpoint: Endpoint, wanted: Mapping[str, Any], before: Mapping[str, 
 
 
 def show(value: Any) -> str:
-    """Show a value to a person: text in quotes, nothing as (empty), what is not there as (not shown)."""
+    """Return a value for a message: text in quotes, a blank as (empty), a missing one as (not shown)."""
     if value is MISSING:
         return "(not shown)"
     if is_blank(value):

@@ -22,7 +22,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """What the next step is (design.md, "Exit codes")."""
+    """What the next step is: one code for each."""
 
     OK = 0
     FIX_ROWS = 1

@@ -1,8 +1,12 @@
-"""Files that are complete or absent: written beside under another name, synced, renamed, readable by this user only."""
+"""Private files that are complete or absent: written under a temporary name, synced, renamed, mode 0600.
+
+Promises: this is the one place that does it, for results, plans, templates, journals, summaries and learned limits.
+"""
 
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,22 +14,25 @@ from batch.errors import FolderError
 
 
 class NewFile:
-    """A file in the making. `made` is the temporary file to fill; `keep` puts it at `path`, `discard` removes it.
+    """A file that is being written: fill the temporary file `made`, then call `keep`; `discard` removes what is left.
 
     A link at either place is never followed: the temporary file is created new, and renaming replaces a link itself.
+    `is_shared`: other processes and threads may write the same file at this moment, so the temporary name is this
+    thread's own; otherwise the folder is locked, and a temporary file that is there was left by a crash.
     Raises `OSError`; what that means depends on how far the job is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_shared: bool = False) -> None:
         self.path = path
-        self.made = path.with_name(f".{path.name}.part")
-        self.discard()  # left by a crash: nobody else writes in a run folder, which is locked
+        mark = f".{threading.get_native_id()}" if is_shared else ""
+        self.made = path.with_name(f".{path.name}{mark}.part")
+        self.discard()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         os.close(os.open(self.made, flags, 0o600))
 
     @property
     def parts(self) -> Path:
-        """A folder beside for parts of the file, if its writer needs one; removed by `keep` and `discard`."""
+        """The folder for parts of the file, if its writer needs one; `keep` and `discard` remove it."""
         return self.made.with_name(f"{self.made.name}s")
 
     def keep(self) -> None:
@@ -37,7 +44,7 @@ class NewFile:
             _sync(self.path.parent, os.O_RDONLY)
 
     def discard(self) -> None:
-        """Remove what is temporary, if anything is left of it."""
+        """Remove the temporary file and folder, if they are there."""
         self.made.unlink(missing_ok=True)
         shutil.rmtree(self.parts, ignore_errors=True)
 
@@ -51,7 +58,7 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def free_path(folder: Path, stem: str, ending: str) -> tuple[Path, str]:
-    """Name the file to write, and what to say when it is another one because somebody has the usual one open."""
+    """Return the file to write, and a note when it is not the usual one because somebody has that one open."""
     usual = path = folder / f"{stem}{ending}"
     number = 1
     while _is_open(path):
@@ -63,32 +70,30 @@ def free_path(folder: Path, stem: str, ending: str) -> tuple[Path, str]:
 
 
 def _is_open(path: Path) -> bool:
-    """Tell whether Excel (`~$name`) or LibreOffice (`.~lock.name#`) has left its mark beside the file."""
+    """Return whether Excel (`~$name`) or LibreOffice (`.~lock.name#`) has left its lock file beside it."""
     return any(path.with_name(mark).exists() for mark in (f"~${path.name}", f".~lock.{path.name}#"))
 
 
 def remove(folder: Path, stem: str, endings: Iterable[str], but: str | None) -> None:
-    """Remove the files of earlier times, except one, and those that are open."""
-    ours = re.compile(rf"{re.escape(stem)}(-\d+)?({'|'.join(map(re.escape, endings))})")
+    """Remove the files that were written earlier, except the one named `but` and those that are open."""
+    written = re.compile(rf"{re.escape(stem)}(-\d+)?({'|'.join(map(re.escape, endings))})")
     for path in folder.iterdir():
-        if ours.fullmatch(path.name) and path.name != but and not _is_open(path):
+        if written.fullmatch(path.name) and path.name != but and not _is_open(path):
             path.unlink()
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a small file for this user only, whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)  # left by a crash of another process with this number
-    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    """Write a small file for this user only, whole or not at all; raises `OSError`."""
+    file = NewFile(path, is_shared=True)
+    try:
+        file.made.write_text(text, encoding="utf-8")
+        file.keep()
+    finally:
+        file.discard()
 
 
 def make_private(folder: Path) -> None:
-    """Make `folder` (0700) unless it is there; raises FolderError when it cannot be used."""
+    """Make `folder` (0700) unless it exists; raises FolderError when it cannot be used."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -1,6 +1,6 @@
-"""The words of the program as frozen types: problems, staged input, changes and fates.
+"""The types that all packages share: problems, staged input, columns, changes, intents and row results.
 
-Nothing here does anything; every other module speaks in these. A cell's three states are: absent from a mapping
+Frozen values without behaviour. A cell's three states are: absent from a mapping
 (**leave**), `None` (**clear**), anything else (a **value**).
 """
 
@@ -14,9 +14,9 @@ from typing import Any, Literal
 ROW = "row"
 """Column of `input.parquet` with the row's number as the spreadsheet shows it (UInt32, header = 1)."""
 READ_ERRORS = "damage"
-"""Column of `input.parquet`: null, or JSON `[[column index or null, seen, reason], …]` of what the reader saw wrong."""
+"""Column of `input.parquet`: null, or JSON `[[column index or null, seen, reason], …]` of what cannot be trusted."""
 RESERVED_PREFIX = "batch_"
-"""Columns whose header begins with this are ours: written into failures files, ignored on input."""
+"""Columns whose header begins with this are added to failures files, and ignored on input."""
 REASONS_SHEET = "What to do"
 """Second sheet of a failures workbook."""
 GUIDE_SHEET = "How to fill this in"
@@ -38,7 +38,7 @@ def original_column(index: int) -> str:
 
 
 class Outcome(StrEnum):
-    """The final word on a row, in the order in which they are told."""
+    """What became of a row, in the order in which outcomes are listed."""
 
     UPDATED = "updated"
     UNCHANGED = "unchanged"
@@ -96,7 +96,7 @@ class RowResult:
 
 @dataclass(frozen=True, slots=True)
 class CsvDialect:
-    """How a CSV input was written, so that its failures file is written the same way."""
+    """How a CSV input was written, so that its failures file is written alike."""
 
     encoding: str = "utf-8"
     """Python codec name; "utf-8-sig" when the file began with a byte order mark."""
@@ -175,7 +175,7 @@ class Field:
     trims: bool = True
 
 
-Role = Literal["id", "key", "field", "ignored", "ours", "empty"]
+Role = Literal["id", "key", "field", "ignored", "reserved", "empty"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +247,12 @@ _UNSEEN = (
     (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
 )  # fmt: skip
 SEEN = "[^" + "".join(f"{chr(first)}-{chr(last)}" for first, last in _UNSEEN) + "]"
-"""A character that shows, for Python and polars: no space, no control character (but NUL, which is damage), nothing
-invisible."""
+"""A character that shows, for Python and polars: no space, no control character (but NUL, which is a read error),
+nothing invisible."""
 
 
 def looks_blank(text: str) -> bool:
-    """Whether nothing of a text is to be seen, so that a cell of it means nothing."""
+    """Return whether a text has no visible character, so that a cell with it counts as blank."""
     return re.search(SEEN, text) is None
 
 

@@ -1,7 +1,7 @@
-"""Which kind of disk a folder is on: on a network file system neither the lock nor the journal can be relied on.
+"""Whether a folder is on a network file system, where neither the lock nor the journal can be relied on.
 
 SQLite keeps the index of a WAL in memory that all its users share, which works on one machine alone (sqlite.org/wal).
-Promises: a run is refused there before anything is written or sent; a system that does not tell its mounts is believed.
+Promises: a run is refused there before anything is written or sent; where mounts are not known, a disk counts as local.
 """
 
 import re
@@ -20,7 +20,7 @@ NETWORK = frozenset({
 
 
 def network_kind(mounts: str, path: str) -> str | None:
-    """Name the network file system that `path` (absolute, without links) is on, by the text of `/proc/mounts`."""
+    """Return the network file system that `path` (absolute, without links) is on, by the text of `/proc/mounts`."""
     best, kind = "", None
     for line in mounts.splitlines():
         _, point, found, *_ = [*line.split(" "), "", "", ""]
@@ -31,16 +31,16 @@ def network_kind(mounts: str, path: str) -> str | None:
 
 
 def _unescaped(text: str) -> str:
-    """Read blanks and the like, which the kernel writes as octal numbers."""
+    """Return a path without the octal escapes with which the kernel writes blanks."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def kind_of(folder: Path) -> str | None:
-    """Name the network file system that `folder` is on, or will be; None for a disk of this machine."""
+    """Return the network file system that `folder` is on, or will be; None for a local disk."""
     try:
         mounts = MOUNTS.read_bytes().decode("utf-8", "surrogateescape")
         return network_kind(mounts, str(folder.resolve()))
-    except (OSError, RuntimeError):  # no such file but on Linux; links in a circle are somebody else's to tell
+    except (OSError, RuntimeError):  # no such file but on Linux; links in a circle are reported elsewhere
         return None
 
 

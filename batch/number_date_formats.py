@@ -1,7 +1,9 @@
-"""Columns of numbers and dates: in which way they are written, found out before any of their cells is read.
+"""How columns of numbers and dates are written (decimal point or comma, day or month first), before a cell is read.
 
-Promises: what `--decimal` and `--date-format` say counts; else the column as a whole tells, or the run is refused; a
-cell that the file itself stores as a number or a date needs no telling.
+Promises: `--decimal` and `--date-format` decide; without them the texts of a column decide together, and a column that
+they leave ambiguous stops the run; a cell that the file itself stores as a number or a date needs no format.
+
+`FormatDetector` does it for all columns of an input; it asks one `DetectedFormat` for each column.
 """
 
 from collections.abc import Iterable
@@ -18,23 +20,19 @@ from batch.model import ROW, Column, Columns, Staged, cell_column, original_colu
 from batch.settings import Parsing
 
 Kind = Literal["number", "date"]
-
-
-_WAYS: dict[Kind, dict[str, CellType]] = {
+KINDS: dict[str, Kind] = {"number": "number", "date": "date"}
+"""The kinds of fields whose texts can be written in several formats."""
+_NOTATIONS: dict[Kind, dict[str, CellType]] = {
     "number": {".": number("."), ",": number(",")},
     "date": {"dmy": date("dmy"), "mdy": date("mdy")},
 }
-
-
 _OPTION: dict[Kind, str] = {"number": "--decimal", "date": "--date-format"}
-
-
 _WORDS = {".": "a decimal point", ",": "a decimal comma", "dmy": "the day first", "mdy": "the month first"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A cell and what it means in each way in which it can be read."""
+    """A cell, and its value in each notation in which it can be read."""
 
     row: int
     text: str
@@ -42,35 +40,35 @@ class _Seen:
 
 
 class DetectedFormat:
-    """Judges one column; feed it every text of the column, then ask for the `notation`."""
+    """The format of one column: `feed` it every text of the column, then ask for the `notation`."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self._adapters = {notation: TypeAdapter(type_) for notation, type_ in _WAYS[kind].items()}
-        self._only: dict[str, dict[str, _Seen]] = {}
-        """By separator and way, the first cell that can be read in no other way."""
-        self._both: dict[str, _Seen] = {}
-        """By separator, the first cell that means different things: 13.04.2026 says nothing of 4/3/2026."""
+        self._adapters = {notation: TypeAdapter(type_) for notation, type_ in _NOTATIONS[kind].items()}
+        self._decisive: dict[str, dict[str, _Seen]] = {}
+        """By separator and notation, the first cell that can be read in no other notation."""
+        self._ambiguous: dict[str, _Seen] = {}
+        """By separator, the first cell with several meanings: 13.04.2026 does not decide about 4/3/2026."""
 
     @property
-    def _told(self) -> dict[str, _Seen]:
-        """By way, a cell that can be read in no other."""
-        return {notation: seen for formats in self._only.values() for notation, seen in formats.items()}
+    def _evidence(self) -> dict[str, _Seen]:
+        """By notation, a cell that can be read in no other."""
+        return {notation: seen for formats in self._decisive.values() for notation, seen in formats.items()}
 
     @property
     def is_settled(self) -> bool:
-        """Whether no further cell can change the verdict."""
-        return len(self._told) > 1
+        """Whether no further cell can change the result: two notations are in use."""
+        return len(self._evidence) > 1
 
     def feed(self, cells: Iterable[tuple[int, str]]) -> None:
-        """Look at (row, text) pairs; texts that are neither numbers nor dates say nothing."""
+        """Add (row, text) pairs; texts that are neither numbers nor dates do not count."""
         for row, text in cells:
             seen = _Seen(row, text, self._readings(text.strip()))
             mark = _separator(text) if self.kind == "date" else ""
             if len(seen.values) == 1:
-                self._only.setdefault(mark, {}).setdefault(next(iter(seen.values)), seen)
+                self._decisive.setdefault(mark, {}).setdefault(next(iter(seen.values)), seen)
             elif len(set(map(repr, seen.values.values()))) > 1:
-                self._both.setdefault(mark, seen)
+                self._ambiguous.setdefault(mark, seen)
 
     def _readings(self, text: str) -> dict[str, object]:
         found = {}
@@ -82,38 +80,38 @@ class DetectedFormat:
         return found
 
     def notation(self, where: str) -> str | None:
-        """Say how the column is written, None when it does not matter; raises InputError that names `where`."""
-        told = self._told
-        if len(told) > 1:
-            one, other = told.values()
+        """Return the notation of the column, None when it does not matter; raises InputError that names `where`."""
+        evidence = self._evidence
+        if len(evidence) > 1:
+            one, other = evidence.values()
             raise InputError(
                 f'{where} is written in two ways: "{shorten(one.text)}" (row {one.row}) has {_word(one)}, '
                 f'"{shorten(other.text)}" (row {other.row}) has {_word(other)}. '
                 "Write the whole column in one way. Nothing was sent."
             )
-        for mark, both in self._both.items():
-            if mark not in self._only:
-                raise self._unclear(where, both)
-        return next(iter(told), None)
+        for mark, ambiguous in self._ambiguous.items():
+            if mark not in self._decisive:
+                raise self._unclear(where, ambiguous)
+        return next(iter(evidence), None)
 
-    def _unclear(self, where: str, both: _Seen) -> InputError:
-        readings = " or ".join(f"{value} ({_WORDS[notation]})" for notation, value in both.values.items())
-        options = " or ".join(f"{_OPTION[self.kind]} {notation}" for notation in both.values)
+    def _unclear(self, where: str, seen: _Seen) -> InputError:
+        readings = " or ".join(f"{value} ({_WORDS[notation]})" for notation, value in seen.values.items())
+        options = " or ".join(f"{_OPTION[self.kind]} {notation}" for notation in seen.values)
         return InputError(
-            f'{where}: "{shorten(both.text)}" (row {both.row}) may mean {readings}, '
+            f'{where}: "{shorten(seen.text)}" (row {seen.row}) may mean {readings}, '
             f"and no other cell tells. Nothing was sent. Say which:  {options}"
         )
 
     @property
     def note(self) -> str:
-        """Say how the column was read and by which cell, "" where nothing had to be told."""
-        seen = next(iter(self._told.values()), None)
-        if seen is None or not self._both:
+        """Return how the column is read and which cell decided it; "" where nothing had to be decided."""
+        seen = next(iter(self._evidence.values()), None)
+        if seen is None or not self._ambiguous:
             return ""
         return f'is read with {_word(seen)}, as "{shorten(seen.text)}" in row {seen.row} tells'
 
     def parse_options(self, where: str) -> ParseOptions:
-        """Give the way as what an endpoint reads by."""
+        """Return the notation as the options with which an endpoint parses cells."""
         notation = self.notation(where)
         if self.kind == "number":
             return ParseOptions(decimal="," if notation == "," else ".")
@@ -129,43 +127,40 @@ def _word(seen: _Seen) -> str:
     return _WORDS[notation]
 
 
-KINDS: dict[str, Kind] = {"number": "number", "date": "date"}
-
-
 class FormatDetector:
-    """The way of each column of numbers or dates of one input."""
+    """Finds the format of each column of numbers or dates of one input, and applies it."""
 
     def __init__(self, columns: Columns, parsing: Parsing) -> None:
         self._parsing = parsing
         self._columns = {one.index: one for one in columns.fields if one.field and one.field.kind in KINDS}
-        self._readings: dict[int, ParseOptions] = {}
+        self._options: dict[int, ParseOptions] = {}
         self.notes: list[str] = []
-        """How columns were read that could be read in two ways: whole sentences."""
+        """How ambiguous columns are read: whole sentences for the user."""
 
     def detect(self, staged: Staged, frames: Iterable[pl.DataFrame]) -> None:
-        """Look at every text of these columns; raises InputError for a column that cannot be told."""
-        open_ones = {i: DetectedFormat(self._kind(one)) for i, one in self._columns.items() if not self._is_given(one)}
-        for frame in frames if open_ones else ():
-            for index, convention in open_ones.items():
-                if not convention.is_settled:
-                    convention.feed(self._texts(frame, index))
+        """Read every text of these columns; raises InputError for a column that stays ambiguous."""
+        undecided = {i: DetectedFormat(self._kind(one)) for i, one in self._columns.items() if not self._is_given(one)}
+        for frame in frames if undecided else ():
+            for index, detected in undecided.items():
+                if not detected.is_settled:
+                    detected.feed(self._texts(frame, index))
         for index, column in self._columns.items():
             where = f'{staged.name}, column "{column.header}"'
-            self._readings[index] = open_ones[index].parse_options(where) if index in open_ones else self._given()
-            if index in open_ones and open_ones[index].note:
-                self.notes.append(f'Column "{column.header}" {open_ones[index].note}.')
+            self._options[index] = undecided[index].parse_options(where) if index in undecided else self._given()
+            if index in undecided and undecided[index].note:
+                self.notes.append(f'Column "{column.header}" {undecided[index].note}.')
 
     def apply(self, columns: Columns) -> Columns:
-        """Give the columns with cell types that read in the way of each."""
+        """Return the columns with cell types that parse the format of each."""
         fields = tuple(self._typed(one) for one in columns.fields)
         by_index = {one.index: one for one in fields}
         everything = tuple(by_index.get(one.index, one) for one in columns.all)
         return replace(columns, all=everything, fields=fields)
 
     def normalize(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Spell cells that are stored as numbers, always with a point, as the texts of their column are written."""
+        """Write cells that are stored as numbers, which have a point, with the decimal comma of their column."""
         for index in self._columns:
-            if self._readings[index].decimal == "," and original_column(index) in frame.columns:
+            if self._options[index].decimal == "," and original_column(index) in frame.columns:
                 cell = pl.col(cell_column(index))
                 as_text = (
                     pl.when(_is_typed(frame, index)).then(cell.str.replace_all(".", ",", literal=True)).otherwise(cell)
@@ -174,9 +169,9 @@ class FormatDetector:
         return frame
 
     def _typed(self, column: Column) -> Column:
-        if column.index not in self._readings or column.field is None:
+        if column.index not in self._options or column.field is None:
             return column
-        parse_options = self._readings[column.index]
+        parse_options = self._options[column.index]
         is_number = self._kind(column) == "number"
         type_ = cells.number(parse_options.decimal) if is_number else cells.date(parse_options.date_format)
         return replace(column, field=replace(column.field, type=type_))
@@ -200,7 +195,7 @@ class FormatDetector:
 
 
 def _is_typed(frame: pl.DataFrame, index: int) -> pl.Expr:
-    """Whether the file stores a cell as something other than text (a text cell of a workbook is marked `s`)."""
+    """Return whether the file stores a cell as something other than text (a text cell of a workbook is marked `s`)."""
     name = original_column(index)
     if name not in frame.columns:
         return pl.lit(value=False)

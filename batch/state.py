@@ -1,4 +1,7 @@
-"""TODO."""
+"""The state folder: what outlives runs, such as locks and learned limits.
+
+Promises: it is on a disk of this machine, private to this user, and never a folder that somebody else has made.
+"""
 
 import os
 import stat
@@ -11,7 +14,7 @@ from batch.network_fs import kind_of
 
 
 def state_folder() -> Path:
-    """Name the folder for what outlives runs: locks, and what was learned about limits."""
+    """Return the folder for what outlives runs, made if it is not there; raises FolderError."""
     given = os.environ.get("XDG_STATE_HOME", "")
     try:
         home = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
@@ -25,7 +28,7 @@ def state_folder() -> Path:
 
 
 def _temporary_state() -> Path:
-    """Give a folder for state where everybody may make one; raises FolderError when somebody else made it."""
+    """Return a state folder in the temporary folder; raises FolderError when somebody else made it."""
     owner = os.getuid() if hasattr(os, "getuid") else None
     folder = Path(tempfile.gettempdir()) / f"batch-{owner if owner is not None else 'user'}"
     try:

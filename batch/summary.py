@@ -1,7 +1,7 @@
-"""Counts, summary, exit code: what is said about a run as a whole.
+"""The summary of a run as a whole: counts, reasons, and `summary.json`.
 
-Promises: the books balance (the seven outcomes add up to the rows) or a CountMismatchError says that batch is at
-fault; a success is never counted before it is in the journal; equal reasons are told once, with their rows.
+Promises: the seven outcomes add up to the rows, or a CountMismatchError says that batch is at fault; a success is never
+counted before it is in the journal; equal reasons are listed once, with their rows.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class Summary:
     files: Mapping[str, str]
 
     def as_dict(self) -> dict[str, Any]:
-        """Spell it as `summary.json` has it."""
+        """Return it as `summary.json` has it."""
         return {
             "run_id": self.run_id,
             "endpoint": self.endpoint,
@@ -64,10 +64,10 @@ class Summary:
 def check_totals(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Outcome, int]) -> None:
     """Raise CountMismatchError unless the results add up to the rows and agree with the journal."""
     total = sum(outcomes.values())
-    told = {outcome: n for outcome, n in outcomes.items() if n and outcome is not Outcome.UNSENT}
-    kept = {outcome: n for outcome, n in journal.items() if n and outcome is not Outcome.UNSENT}
-    if total != rows or told != kept:
-        listed = ", ".join(f"{outcome.value} {n}" for outcome, n in sorted(kept.items())) or "nothing"
+    counted = {outcome: n for outcome, n in outcomes.items() if n and outcome is not Outcome.UNSENT}
+    journaled = {outcome: n for outcome, n in journal.items() if n and outcome is not Outcome.UNSENT}
+    if total != rows or counted != journaled:
+        listed = ", ".join(f"{outcome.value} {n}" for outcome, n in sorted(journaled.items())) or "nothing"
         raise CountMismatchError(
             f"This is a bug in batch: {rows} rows, but the outcomes add up to {total}, "
             f"and the journal says {listed}. The journal is intact; please report it."

@@ -58,7 +58,7 @@ def test_id(header: str) -> None:
 @pytest.mark.parametrize("header", ["batch_row", "batch_outcome", "Batch_Message", " batch_field"])
 def test_ours(header: str) -> None:
     """Columns of a failures file are ignored when it is the next input."""
-    assert ("ours", "") == roles(match("id", "name", header))[2]
+    assert ("reserved", "") == roles(match("id", "name", header))[2]
 
 
 def test_ours_on_purpose() -> None:

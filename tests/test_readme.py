@@ -11,7 +11,7 @@ from batch.cli import batch
 from batch.endpoints import ENDPOINTS
 from batch.errors import ExitCode
 from batch.model import Outcome
-from batch.outputs.failures import OUR_COLUMNS
+from batch.outputs.failures import ADDED_COLUMNS
 from batch.outputs.results import SCHEMA
 from batch.settings import merge_layers, read_file
 from tests.shell import ROOT, Shell
@@ -117,7 +117,7 @@ def test_outcomes() -> None:
 def test_columns() -> None:
     """The columns of results and failures are those that are written."""
     assert f"`{','.join(SCHEMA)}`" in text()
-    assert f"`{','.join(OUR_COLUMNS)}`" in text()
+    assert f"`{','.join(ADDED_COLUMNS)}`" in text()
 
 
 def test_samples_and_links() -> None:

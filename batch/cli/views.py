@@ -109,7 +109,7 @@ def _columns(found: Checked) -> Iterator[str]:
     target = min(40, max((len(one.target) for one in columns), default=0))
     for one in columns:
         header = shorten(visible(one.header), 40).ljust(width)
-        if one.role == "ours":
+        if one.role == "reserved":
             yield f"  {header}    ignored (a column of batch's own)"
         elif not one.target:
             yield f'  {header}    ignored (--map "{visible(one.header)}=")'

@@ -1,10 +1,13 @@
-"""Fates -> results and failures files: one line for every row, and the next input.
+"""Row results -> files: one line for every row, and the failures file, which is the next input as it is.
+
+`results` drives the `failures_*` writers (one a format); `plan`, `template` and `tables` (what `pull` writes) are files
+of their own; `cell_text` writes a record's values as cells.
 
 Promises that each file is complete or absent (written beside, synced, renamed), readable by this user only, in the
 order of the input, joined by row number and never by order; and that memory does not grow with the rows.
 """
 
-from batch.outputs.failures import OUR_COLUMNS, FailuresWriter, field_text, message_text
-from batch.outputs.results import FATES, Wanted, Written, write
+from batch.outputs.failures import ADDED_COLUMNS, FailuresWriter, field_text, message_text
+from batch.outputs.results import ReadResults, Wanted, Written, write
 
-__all__ = ["FATES", "OUR_COLUMNS", "FailuresWriter", "Wanted", "Written", "field_text", "message_text", "write"]
+__all__ = ["ADDED_COLUMNS", "FailuresWriter", "ReadResults", "Wanted", "Written", "field_text", "message_text", "write"]

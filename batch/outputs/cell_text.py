@@ -39,39 +39,39 @@ class Left:
 
 
 class Renderer:
-    """Turns records of one endpoint into cells by column name, and keeps account of what has none."""
+    """Turns records of one endpoint into cells by column name, and counts the values that no cell can express."""
 
     def __init__(self, endpoint: Endpoint, clear_token: str) -> None:
         self._endpoint, self._clear_token = endpoint, clear_token
         self._fixed = endpoint.columns()
         self._more: dict[str, Field] = {}
-        self._unsayable: set[str] = set()
+        self._inexpressible: set[str] = set()
         self._known = {one.name for one in self._fixed}
         self._adapters: dict[str, TypeAdapter[Any]] = {}
         self._shown: Counter[str] = Counter()
         self.records = 0
         self.left: dict[str, Left] = {}
-        """What could not be said, by column."""
+        """The values that no cell can express, by column."""
 
     @property
     def columns(self) -> list[str]:
-        """Name the columns beside the id: without those that no record shows, the numbered ones in their order."""
+        """The columns beside the id: without those that no record shows, the numbered ones in their order."""
         fixed = [one.name for one in self._fixed if self._shown[one.name] or not self.records]
         return [*fixed, *sorted(self._more, key=_place)]
 
     @property
     def hidden(self) -> list[str]:
-        """Name the fields that the API does not show when it lists records."""
+        """The fields that the API does not show when it lists records."""
         return [one.name for one in self._fixed if self.records and not self._shown[one.name]]
 
     def cells(self, record: Record) -> dict[str, str]:
-        """Give the cells of a record that are not blank, with its id."""
+        """Return the cells of a record that are not blank, with its id."""
         record_id = self._endpoint.record_id(record)
         self.records += 1
         for name in self._endpoint.more_columns(record):
             if name not in self._known:
-                self._meet(name)
-            if name in self._unsayable and not is_blank(self._endpoint.value(record, name)):
+                self._add_column(name)
+            if name in self._inexpressible and not is_blank(self._endpoint.value(record, name)):
                 self.leave(name, record_id)
         cells = {"id": record_id}
         for one in (*self._fixed, *self._more.values()):
@@ -82,27 +82,27 @@ class Renderer:
             if is_blank(value):
                 continue
             text = as_text(value)
-            if text is not None and self._says(one, text, value):
+            if text is not None and self._means(one, text, value):
                 cells[one.name] = text
             else:
                 self.leave(one.name, record_id)
         return cells
 
-    def _meet(self, name: str) -> None:
-        """Make a column of a name that comes for the first time, if a header can carry it."""
+    def _add_column(self, name: str) -> None:
+        """Add a column for a name that is met for the first time, if a header can express it."""
         self._known.add(name)
         field = self._endpoint.field_named(name)
         if field is not None and field.name == name:
             self._more[name] = field
         else:
-            self._unsayable.add(name)
+            self._inexpressible.add(name)
 
     def leave(self, column: str, record_id: str) -> None:
-        """Note that a cell is left blank although the record has a value."""
+        """Count a cell that is left blank although the record has a value."""
         self.left.setdefault(column, Left()).add(record_id)
 
-    def _says(self, column: Field, text: str, value: Any) -> bool:
-        """Whether `text` in a sheet means `value` for update."""
+    def _means(self, column: Field, text: str, value: Any) -> bool:
+        """Return whether `text` in a sheet means `value` for update."""
         if looks_blank(text) or is_hardly_meant(text, self._clear_token):
             return False
         if column.name not in self._adapters:
@@ -121,7 +121,7 @@ def _place(name: str) -> tuple[str, int]:
 
 
 def as_text(value: Any) -> str | None:
-    """Spell a value as a cell, None where there is no spelling for its kind."""
+    """Return a value as the text of a cell; None for a type that no cell can express."""
     match value:
         case str():
             return value
@@ -138,7 +138,7 @@ def as_text(value: Any) -> str | None:
 
 
 def _number_text(value: float) -> str | None:
-    """Spell a number so that it has one reading: 1.234 may mean 1234 somewhere, 1.2340 may not."""
+    """Return a number as text with one meaning only: 1.234 may mean 1234 somewhere, 1.2340 may not."""
     try:
         text = format(Decimal(repr(value)), "f")
     except ArithmeticError:
@@ -148,7 +148,7 @@ def _number_text(value: float) -> str | None:
 
 
 def matches(endpoint: Endpoint, record: Record, wanted: Mapping[str, Any]) -> bool:
-    """Whether a record has all of the wanted values."""
+    """Return whether a record has all of the wanted values."""
     found: Iterable[bool] = (
         endpoint.is_same(name, value, endpoint.value(record, name)) for name, value in wanted.items()
     )

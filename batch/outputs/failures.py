@@ -1,4 +1,4 @@
-"""What a failures file is, whatever its format: the Protocol of its writers and the four columns that are ours."""
+"""What all failures files have in common: the Protocol of their writers, and the four columns that batch adds."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,35 +7,35 @@ import polars as pl
 
 from batch.model import RESERVED_PREFIX, RowResult, Staged
 
-OUR_COLUMNS = ("batch_row", "batch_outcome", "batch_field", "batch_message")
+ADDED_COLUMNS = ("batch_row", "batch_outcome", "batch_field", "batch_message")
 
 
 class FailuresWriter(Protocol):
     """Writes the rows that still need something; constructed with `(path, staged)`.
 
-    `path` is an empty temporary file of ours beside the final one; whoever constructs the writer syncs and renames it
-    after `finish`, or removes it.
+    `path` is an empty temporary file beside the final one; `ResultsWriter` syncs and renames it after `finish`, or
+    removes it.
     """
 
     def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
-        """Take some rows of `input.parquet` (all its columns), in order, and the fate of each."""
+        """Take some rows of `input.parquet` (all its columns), in order, and the result of each."""
 
     def finish(self) -> None:
         """Write what is left and close the file."""
 
 
 def original_indexes(staged: Staged) -> list[int]:
-    """The columns of the input that are not ours, in order."""
+    """Return the columns of the input that an earlier failures file did not add, in order."""
     return [index for index, header in enumerate(staged.headers) if not is_reserved(header)]
 
 
 def is_reserved(header: str) -> bool:
-    """Tell whether a header is one that a failures file added."""
+    """Return whether a header is one that a failures file adds."""
     return header.strip().casefold().startswith(RESERVED_PREFIX)
 
 
 def field_text(row_result: RowResult) -> str:
-    """The fields of a fate's problems, for the columns `field` and `batch_field`."""
+    """Return the fields of a row's problems, for the columns `field` and `batch_field`."""
     match row_result.problems:
         case ():
             return ""
@@ -46,7 +46,7 @@ def field_text(row_result: RowResult) -> str:
 
 
 def message_text(row_result: RowResult) -> str:
-    """The messages of a fate's problems, for the columns `message` and `batch_message`."""
+    """Return the messages of a row's problems, for the columns `message` and `batch_message`."""
     match row_result.problems:
         case ():
             return ""
@@ -56,5 +56,5 @@ def message_text(row_result: RowResult) -> str:
 
 
 def on_one_line(text: pl.Expr) -> pl.Expr:
-    """Make line breaks spaces: a message must not look like several rows of a CSV file."""
+    """Replace line breaks by spaces: a message must not look like several rows of a CSV file."""
     return text.str.replace_all(r"\s*[\r\n]\s*", " ")

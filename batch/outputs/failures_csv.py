@@ -1,7 +1,7 @@
-"""The failures file of a CSV input: written the way the input was, so that the same programs read it the same way.
+"""The failures file of a CSV input: written in the dialect of the input, so that the same programs read it the same.
 
-Promises that our own reader gets every cell back as it was, that a spreadsheet program executes none of them, and that
-a row which could not be read as a row stays one that cannot (it must be corrected, not sent).
+Promises that batch reads every cell back as it was, that a spreadsheet program executes none of them, and that
+a malformed row stays malformed (it must be corrected, not sent).
 """
 
 import codecs
@@ -15,7 +15,7 @@ import polars as pl
 
 from batch.csv_injection import escape_formula
 from batch.model import READ_ERRORS, CsvDialect, Outcome, RowResult, Staged, cell_column
-from batch.outputs.failures import OUR_COLUMNS, field_text, message_text, on_one_line, original_indexes
+from batch.outputs.failures import ADDED_COLUMNS, field_text, message_text, on_one_line, original_indexes
 
 
 class CsvFailures:
@@ -24,7 +24,7 @@ class CsvFailures:
     def __init__(self, path: Path, staged: Staged) -> None:
         self._dialect = staged.dialect or CsvDialect()
         self._indexes = original_indexes(staged)
-        self._is_guarded = len(self._indexes) < len(staged.headers)
+        self._is_escaped = len(self._indexes) < len(staged.headers)
         self._old_width = len(staged.headers)
         self._path = path
         self._begin([staged.headers[index] for index in self._indexes])
@@ -35,19 +35,19 @@ class CsvFailures:
             self._append("\ufeff".encode(_without_mark(encoding)))
         if self._dialect.has_sep_line:
             self._write(f"sep={self._dialect.delimiter}{self._dialect.line_end}")
-        header = pl.DataFrame([[*headers, *OUR_COLUMNS]], orient="row")
+        header = pl.DataFrame([[*headers, *ADDED_COLUMNS]], orient="row")
         self._write_frame(header.with_columns(escape_formula(pl.all())))
 
     def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
-        """Append rows, in runs of those that are whole and those that are not."""
-        ours = _our_cells(row_results)
+        """Append rows: sound ones together, each malformed one by itself."""
+        added = _added_cells(row_results)
         cells = [escape_formula(pl.col(cell_column(index))) for index in self._indexes]
-        lines = pl.concat([frame.select(cells), ours], how="horizontal")
-        damaged = [at for at, text in enumerate(frame[READ_ERRORS].to_list()) if text and _raw(text) is not None]
+        lines = pl.concat([frame.select(cells), added], how="horizontal")
+        malformed = [at for at, text in enumerate(frame[READ_ERRORS].to_list()) if text and _raw(text) is not None]
         start = 0
-        for at in damaged:
+        for at in malformed:
             self._write_frame(lines[start:at])
-            self._write_damaged(_raw(frame[READ_ERRORS][at]) or "", ours.row(at))
+            self._write_malformed(_raw(frame[READ_ERRORS][at]) or "", added.row(at))
             start = at + 1
         self._write_frame(lines[start:])
 
@@ -62,15 +62,15 @@ class CsvFailures:
         )
         self._write(text)
 
-    def _write_damaged(self, raw: str, ours: Sequence[str]) -> None:
-        """Write a row that is no row: its cells if they can be told apart, else all of it in one, never well-formed."""
+    def _write_malformed(self, raw: str, added: Sequence[str]) -> None:
+        """Write a malformed row back as it was found, so that it stays malformed until somebody corrects it."""
         cells = self._old_cells(raw)
-        if not self._is_guarded:
+        if not self._is_escaped:
             safe = pl.DataFrame({"cell": cells}, schema={"cell": pl.String}).select(escape_formula(pl.col("cell")))
             cells = safe.to_series().to_list()
         if len(cells) == len(self._indexes):
             cells.append("")
-        self._write_frame(pl.DataFrame([[*cells, *ours]], orient="row"))
+        self._write_frame(pl.DataFrame([[*cells, *added]], orient="row"))
 
     def _old_cells(self, raw: str) -> list[str]:
         try:
@@ -79,7 +79,7 @@ class CsvFailures:
             return [raw]
         if len(records) != 1 or len(records[0]) == self._old_width:
             return [raw]
-        return _without_ours(records[0]) if self._is_guarded else records[0]
+        return _without_added(records[0]) if self._is_escaped else records[0]
 
     def _write(self, text: str) -> None:
         encoding = _without_mark(self._dialect.encoding)
@@ -97,41 +97,41 @@ class CsvFailures:
         """Nothing is left to write."""
 
 
-def _our_cells(row_results: Sequence[RowResult]) -> pl.DataFrame:
+def _added_cells(row_results: Sequence[RowResult]) -> pl.DataFrame:
     columns = (
         [str(row_result.row) for row_result in row_results],
         [row_result.outcome.value for row_result in row_results],
         [field_text(row_result) for row_result in row_results],
         [message_text(row_result) for row_result in row_results],
     )
-    return pl.DataFrame(dict(zip(OUR_COLUMNS, columns, strict=True))).select(
+    return pl.DataFrame(dict(zip(ADDED_COLUMNS, columns, strict=True))).select(
         escape_formula(on_one_line(pl.all().replace("", None)))
     )
 
 
 def _raw(read_errors: str) -> str | None:
-    """The text of the whole row, if its damage is not that of single cells."""
+    """Return the text of the whole row, if the error is not that of single cells."""
     return next((seen for index, seen, _ in json.loads(read_errors) if index is None), None)
 
 
-def _without_ours(cells: list[str]) -> list[str]:
-    """Leave out the cells that an earlier failures file added at the end, and what a spreadsheet program put after."""
+def _without_added(cells: list[str]) -> list[str]:
+    """Drop the cells that an earlier failures file added at the end, and what a spreadsheet program put after."""
     end = len(cells)
     while end and not cells[end - 1].strip():
         end -= 1
-    for start in range(max(end - len(OUR_COLUMNS), 0), end - 1):
+    for start in range(max(end - len(ADDED_COLUMNS), 0), end - 1):
         if cells[start].strip().isdecimal() and cells[start + 1].strip() in set(Outcome):
             return cells[:start]
     return cells
 
 
 def _without_mark(encoding: str) -> str:
-    """The codec that writes no byte order mark by itself."""
+    """Return the codec that writes no byte order mark by itself."""
     return {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(encoding, encoding)
 
 
 def _encode_letter(letter: str, encoding: str) -> bytes:
-    """Give back an undefined byte that was kept as the control character of the same number; else `?`."""
+    """Return the undefined byte that was kept as the control character of the same number; else `?`."""
     try:
         return letter.encode(encoding)
     except UnicodeEncodeError:

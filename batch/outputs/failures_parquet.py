@@ -1,4 +1,4 @@
-"""Failures and results as Parquet: the original columns with their types, then ours."""
+"""Failures and results as Parquet: the original columns with their types, then those that batch adds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import polars as pl
 from polars.datatypes import DataType, DataTypeClass
 
 from batch.model import RowResult, Staged, cell_column, original_column
-from batch.outputs.failures import OUR_COLUMNS, field_text, message_text, original_indexes
+from batch.outputs.failures import ADDED_COLUMNS, field_text, message_text, original_indexes
 
 PART_ROWS = 100_000
 PolarsDataType = DataType | DataTypeClass
@@ -43,7 +43,7 @@ class ParquetParts:
 
 
 class ParquetFailures:
-    """The rows with their original columns, in order, and ours."""
+    """Writes the rows with their original columns, in order, and the added ones."""
 
     def __init__(self, path: Path, staged: Staged) -> None:
         self._headers = staged.headers
@@ -51,16 +51,16 @@ class ParquetFailures:
         self._parts = ParquetParts(path)
 
     def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
-        """Take some rows and their fates."""
-        ours = pl.DataFrame(
+        """Add rows and their results."""
+        added = pl.DataFrame(
             [
-                pl.Series(OUR_COLUMNS[0], [row_result.row for row_result in row_results], dtype=pl.UInt32),
-                pl.Series(OUR_COLUMNS[1], [row_result.outcome.value for row_result in row_results], dtype=pl.String),
-                pl.Series(OUR_COLUMNS[2], [field_text(row_result) for row_result in row_results], dtype=pl.String),
-                pl.Series(OUR_COLUMNS[3], [message_text(row_result) for row_result in row_results], dtype=pl.String),
+                pl.Series(ADDED_COLUMNS[0], [row_result.row for row_result in row_results], dtype=pl.UInt32),
+                pl.Series(ADDED_COLUMNS[1], [row_result.outcome.value for row_result in row_results], dtype=pl.String),
+                pl.Series(ADDED_COLUMNS[2], [field_text(row_result) for row_result in row_results], dtype=pl.String),
+                pl.Series(ADDED_COLUMNS[3], [message_text(row_result) for row_result in row_results], dtype=pl.String),
             ]
         )
-        self._parts.add(pl.concat([frame.select(self._originals(frame)), ours], how="horizontal"))
+        self._parts.add(pl.concat([frame.select(self._originals(frame)), added], how="horizontal"))
 
     def _originals(self, frame: pl.DataFrame) -> list[pl.Expr]:
         kept: list[pl.Expr] = []
@@ -73,8 +73,8 @@ class ParquetFailures:
                 kept.append(pl.col(cell_column(index)).alias(self._headers[index]))
                 continue
             dtype = frame.schema[original]
-            first = _first_leaf(dtype)
-            covered = index + _leaf_count(dtype) - 1
+            first = _first_text_column(dtype)
+            covered = index + _text_column_count(dtype) - 1
             kept.append(pl.col(original).alias(self._headers[index].removesuffix(first)))
         return kept
 
@@ -83,13 +83,13 @@ class ParquetFailures:
         self._parts.finish()
 
 
-def _leaf_count(dtype: PolarsDataType) -> int:
-    """How many columns of text a column became."""
-    return sum(_leaf_count(field.dtype) for field in dtype.fields) if isinstance(dtype, pl.Struct) else 1
+def _text_column_count(dtype: PolarsDataType) -> int:
+    """Return how many columns of text a column became."""
+    return sum(_text_column_count(field.dtype) for field in dtype.fields) if isinstance(dtype, pl.Struct) else 1
 
 
-def _first_leaf(dtype: PolarsDataType) -> str:
-    """What the header of a struct's first text column has after the struct's own name."""
+def _first_text_column(dtype: PolarsDataType) -> str:
+    """Return what the header of a struct's first text column has after the struct's own name."""
     if not isinstance(dtype, pl.Struct) or not dtype.fields:
         return ""
-    return f".{dtype.fields[0].name}{_first_leaf(dtype.fields[0].dtype)}"
+    return f".{dtype.fields[0].name}{_first_text_column(dtype.fields[0].dtype)}"

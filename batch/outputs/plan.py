@@ -43,7 +43,7 @@ COLUMNS = ("row", "id", "name", "field", "before", "after")
 
 
 def as_cell(value: Any, clear_token: str = "") -> str:
-    """Spell a value as a cell of a sheet has it; nothing is "" or the clear token."""
+    """Return a value as the text of a cell; an empty one as `clear_token`."""
     match value:
         case None | "" | []:
             return clear_token
@@ -58,7 +58,7 @@ def write_plan(path: Path, lines: Iterable[Line]) -> None:
     """Write the lines as the ending of `path` says; raises OSError."""
     file = NewFile(path)
     try:
-        (_write_book if path.suffix == ".xlsx" else _write_csv)(file.made, lines)
+        (_write_xlsx if path.suffix == ".xlsx" else _write_csv)(file.made, lines)
         file.keep()
     finally:
         file.discard()
@@ -75,7 +75,7 @@ def _write_csv(path: Path, lines: Iterable[Line]) -> None:
             frame.with_columns(escape_formula(pl.col(texts).replace("", None))).write_csv(file, include_header=False)
 
 
-def _write_book(path: Path, lines: Iterable[Line]) -> None:
+def _write_xlsx(path: Path, lines: Iterable[Line]) -> None:
     options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_urls": False}
     book = xlsxwriter.Workbook(str(path), options)
     head = book.add_format({"bold": True, "bottom": 1, "bg_color": "#DDEBF7"})

@@ -1,4 +1,4 @@
-"""Keeps the books: one pass over the rows, each with its fate, into the results file, the failures file and counts."""
+"""One pass over the rows, each with its result: into the results file, the failures file, and counts by outcome."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ SCHEMA = {
 
 
 class LinesWriter(Protocol):
-    """Takes the rows' ids as they stand in the input, and their fates, in order."""
+    """Writes lines of the results file: ids as they stand in the input, and results, in order."""
 
     def add(self, ids: Sequence[str], row_results: Sequence[RowResult]) -> None: ...
 
@@ -46,7 +46,7 @@ def _lines(ids: Sequence[str], row_results: Sequence[RowResult]) -> pl.DataFrame
 
 
 class CsvLines:
-    """UTF-8, commas; ids and messages that look like formulas are made safe."""
+    """Results as CSV in UTF-8 with commas; formulas are escaped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -64,7 +64,7 @@ class CsvLines:
 
 
 class ParquetLines:
-    """The same lines as columns with types; texts as they are."""
+    """Results as Parquet: typed columns, texts as they are."""
 
     def __init__(self, path: Path) -> None:
         self._parts = ParquetParts(path)
@@ -76,8 +76,8 @@ class ParquetLines:
         self._parts.finish()
 
 
-FATES = Callable[[int, int], Mapping[int, RowResult]]
-"""The fates of the rows from the first number to the last that have one; a row without one is unsent."""
+ReadResults = Callable[[int, int], Mapping[int, RowResult]]
+"""Returns the results of the rows from the first number to the last; a row without one is unsent."""
 
 ENDINGS = {"csv": ".csv", "xlsx": ".xlsx", "parquet": ".parquet"}
 OPEN_OUTCOMES = frozenset(Outcome) - {Outcome.UPDATED, Outcome.UNCHANGED}
@@ -85,14 +85,13 @@ OPEN_OUTCOMES = frozenset(Outcome) - {Outcome.UPDATED, Outcome.UNCHANGED}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What `write` is to make."""
+    """What `write` has to make."""
 
     id_column: int | None = None
     """Index of the column with the records' ids."""
     only: frozenset[Outcome] = OPEN_OUTCOMES
     """The outcomes whose rows go to the failures file."""
     with_results: bool = True
-    with_failures: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +106,22 @@ class Written:
 
 
 def write(
-    folder: Path, staged: Staged, frames: Iterable[pl.DataFrame], row_results: FATES, wanted: Wanted | None = None
+    folder: Path, staged: Staged, frames: Iterable[pl.DataFrame], row_results: ReadResults, wanted: Wanted | None = None
 ) -> Written:
     """Write the files that are wanted into `folder`, and count the outcomes of all rows.
 
-    `frames` are all rows of `staged` in order, with all their columns. A failures file of an earlier time is removed
-    when there are none any more. Raises `OSError` when the folder cannot be written to.
+    `frames` are all rows of `staged` in order, with all their columns. An earlier failures file is removed
+    when no row belongs there any more. Raises `OSError` when the folder cannot be written to.
     """
     wanted = wanted or Wanted()
-    with ResultsWriter(folder, staged, wanted) as book:
+    with ResultsWriter(folder, staged, wanted) as writer:
         for frame in frames:
-            book.add(frame, row_results)
-        return book.finish()
+            writer.add(frame, row_results)
+        return writer.finish()
 
 
 class ResultsWriter:
-    """The files being written; leaves nothing behind when an exception passes."""
+    """Writes results and failures as rows come; leaves nothing behind when an exception passes."""
 
     def __init__(self, folder: Path, staged: Staged, wanted: Wanted) -> None:
         self._folder = folder
@@ -145,8 +144,8 @@ class ResultsWriter:
             if opened is not None:
                 opened[0].discard()
 
-    def add(self, frame: pl.DataFrame, row_results: FATES) -> None:
-        """Take the next rows, and look up their fates by number."""
+    def add(self, frame: pl.DataFrame, row_results: ReadResults) -> None:
+        """Write the next rows, with their results looked up by number."""
         if not frame.height:
             return
         rows = frame[ROW].to_list()
@@ -165,15 +164,13 @@ class ResultsWriter:
         return frame[cell_column(self._wanted.id_column)].fill_null("").to_list()
 
     def _add_failures(self, frame: pl.DataFrame, found: Sequence[RowResult]) -> None:
-        if not self._wanted.with_failures:
-            return
-        chosen = [at for at, row_result in enumerate(found) if row_result.outcome in self._wanted.only]
-        if not chosen:
+        kept = [at for at, row_result in enumerate(found) if row_result.outcome in self._wanted.only]
+        if not kept:
             return
         if self._failures is None:
             file = NewFile(self._path("failures", ENDINGS[self._staged.format]))
             self._failures = file, failures_writer(file.made, self._staged)
-        self._failures[1].add(frame[chosen] if len(chosen) < frame.height else frame, [found[at] for at in chosen])
+        self._failures[1].add(frame[kept] if len(kept) < frame.height else frame, [found[at] for at in kept])
 
     def _path(self, stem: str, ending: str) -> Path:
         path, note = free_path(self._folder, stem, ending)
@@ -182,7 +179,7 @@ class ResultsWriter:
         return path
 
     def finish(self) -> Written:
-        """Put the files in their places, and remove what is no longer true."""
+        """Move the files to their places, and remove a failures file that is no longer true."""
         files: dict[str, str] = {}
         for name, opened in (("results", self._results), ("failures", self._failures)):
             if opened is not None:
@@ -190,13 +187,12 @@ class ResultsWriter:
                 writer.finish()
                 file.keep()
                 files[name] = file.path.name
-        if self._wanted.with_failures:
-            remove(self._folder, "failures", ENDINGS.values(), but=files.get("failures"))
+        remove(self._folder, "failures", ENDINGS.values(), but=files.get("failures"))
         return Written(files, self._outcomes, tuple(self._notes))
 
 
 def failures_writer(path: Path, staged: Staged) -> FailuresWriter:
-    """Construct the writer of failures in the format of the input."""
+    """Return the writer of failures in the format of the input."""
     match staged.format:
         case "csv":
             from batch.outputs.failures_csv import CsvFailures

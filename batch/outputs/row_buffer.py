@@ -12,7 +12,7 @@ PART_ROWS = 5_000
 
 
 class RowBuffer:
-    """Takes rows as mappings from column to text, and gives them back as frames of chosen columns."""
+    """Takes rows as mappings from column to text, and yields them as frames of selected columns."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700)
@@ -22,7 +22,7 @@ class RowBuffer:
         self.height = 0
 
     def add(self, row: Mapping[str, str]) -> None:
-        """Take a row."""
+        """Add a row."""
         self._rows.append(row)
         self.height += 1
         if len(self._rows) >= PART_ROWS:
@@ -46,5 +46,5 @@ class RowBuffer:
             yield frame.select(pl.col(name) if name in frame.columns else blank.alias(name) for name in columns)
 
     def replace(self, part: int, frame: pl.DataFrame) -> None:
-        """Put other cells in the place of those of a part; parts are counted as `iter_frames` yields them."""
+        """Replace the cells of a part; parts are counted as `iter_frames` yields them."""
         frame.write_parquet(self._parts[part], compression="lz4")

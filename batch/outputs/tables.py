@@ -20,7 +20,7 @@ MAX_SHEET_ROWS = 1_048_575
 """Rows that a sheet holds below its header."""
 SHEET = "Customers"
 MARK = "batch_row"
-"""Its presence tells our CSV reader to take off the guards again (`batch/guard.py`)."""
+"""Its presence tells the CSV reader to unescape formulas (`batch/csv_injection.py`)."""
 WIDEST = 40
 HEAD = {"bold": True, "bottom": 1, "bg_color": "#DDEBF7"}
 
@@ -38,14 +38,14 @@ def write_table(path: Path, ending: str, headers: Sequence[str], frames: Frames)
 
 def _write_csv(path: Path, headers: Sequence[str], frames: Frames) -> None:
     """Write UTF-8 with a mark, without which Excel takes it for another encoding and spoils every umlaut."""
-    needs_guard = any(_has_formula(frame) for frame in frames())
-    names = [*headers, MARK] if needs_guard else list(headers)
+    needs_escape = any(_has_formula(frame) for frame in frames())
+    names = [*headers, MARK] if needs_escape else list(headers)
     with path.open("wb") as file:
         file.write("\ufeff".encode())
         file.write(_lines(pl.DataFrame([names], orient="row")))
         row = 1
         for frame in frames():
-            if needs_guard:
+            if needs_escape:
                 numbers = pl.int_range(row + 1, row + 1 + frame.height, eager=True).cast(pl.String).alias(MARK)
                 frame = frame.with_columns(escape_formula(pl.all())).with_columns(numbers)
             row += frame.height

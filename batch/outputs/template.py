@@ -1,8 +1,8 @@
 """An empty spreadsheet to fill in: the right headers, each with a note, drop-downs where there is a list to choose.
 
-Promises that what is filled in is read by our own reader without a complaint: codes keep their zeros, because the cells
-are text before anybody types; dates become dates, because their cells are; lists and explanations are on sheets of
-ours, which are never taken for data.
+Promises that batch reads what is filled in without a complaint: codes keep their zeros, because the cells are text
+before anybody types; dates become dates, because their cells are; lists and explanations are on sheets that are never
+taken for data.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ class TemplateColumn:
 
 
 def template_column(field: Field) -> TemplateColumn:
-    """Describe the column of a field."""
+    """Return the template column of a field."""
     kind = field.kind.lower()
     choices = field.choices or (("true", "false") if kind == "boolean" else ())
     form: Literal["text", "number", "date"] = "text"
@@ -61,18 +61,8 @@ def template_column(field: Field) -> TemplateColumn:
     )
 
 
-def write_template(
-    path: Path,
-    ending: str,
-    columns: Sequence[TemplateColumn],
-    *,
-    clear: str = "<clear>",
-    guide: Sequence[str] = (),
-) -> None:
-    """Fill the empty file at `path` with a template, `.xlsx` or `.csv` (the header alone); raises OSError.
-
-    `guide` are further paragraphs for the sheet that explains.
-    """
+def write_template(path: Path, ending: str, columns: Sequence[TemplateColumn], *, clear: str = "<clear>") -> None:
+    """Fill the empty file at `path` with a template, `.xlsx` or `.csv` (the header alone); raises OSError."""
     if ending != ".xlsx":
         write_table(path, ending, [column.header for column in columns], lambda: ())
         return
@@ -88,7 +78,7 @@ def write_template(
         sheet.freeze_panes(1, 1)
         sheet.set_landscape()
         sheet.fit_to_pages(1, 0)
-        _write_guide(book, page, columns, [*_explained(clear), *guide], clear)
+        _write_guide(book, page, columns, clear)
 
 
 def _write_column(sheet: Worksheet, at: int, column: TemplateColumn, head: Format, cells: Format, clear: str) -> None:
@@ -135,7 +125,7 @@ class _Lists:
         self._used = 0
 
     def add(self, choices: Sequence[str]) -> str:
-        """Write a list, and give the formula that means it."""
+        """Write a list, and return the formula that refers to it."""
         if self._sheet is None:
             self._sheet = self._book.add_worksheet(CHOICES_SHEET)
             self._sheet.hide()
@@ -146,7 +136,7 @@ class _Lists:
         return f"={CHOICES_SHEET}!{column}$1:{column}${len(choices)}"
 
 
-def _explained(clear: str) -> list[str]:
+def _guide_lines(clear: str) -> list[str]:
     return [
         "One row for each customer. The column id says which one; the other columns say what is to be changed.",
         "A blank cell leaves its field as it is. You may delete columns that you do not need.",
@@ -161,7 +151,6 @@ def _write_guide(
     book: xlsxwriter.Workbook,
     page: Worksheet,
     columns: Sequence[TemplateColumn],
-    guide: Sequence[str],
     clear: str,
 ) -> None:
     title = book.add_format({"bold": True, "font_size": 14})
@@ -169,6 +158,7 @@ def _write_guide(
     for at, width in enumerate(GUIDE_WIDTHS):
         page.set_column(at, at, width)
     page.write_string(0, 0, GUIDE_SHEET, title)
+    guide = _guide_lines(clear)
     for line, text in enumerate(guide, 2):
         page.write_string(line, 0, text)
     first = len(guide) + 3

@@ -6,12 +6,12 @@ that is missing, damaged or unwritable costs what was learned, never the run.
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from batch.files import write_private
 
 KEPT_KEYS = 200
 LARGEST_FILE = 1_000_000
@@ -55,7 +55,8 @@ def save_learned(path: Path, key: str, learned: Learned) -> None:
         everything[key] = learned.as_dict()
     newest = dict(list(everything.items())[-KEPT_KEYS:])
     with suppress(OSError):
-        _replace(path, json.dumps(newest, indent=1))
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(path, json.dumps(newest, indent=1))
 
 
 def _positive(value: object) -> float | None:
@@ -71,16 +72,3 @@ def _read(path: Path) -> dict[str, object]:
     except (OSError, ValueError, RecursionError):
         return {}
     return raw if isinstance(raw, dict) else {}
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside it and rename, so that two runs at once never leave half a file. mkstemp makes it mode 0600."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(beside).replace(path)
-    except OSError:
-        Path(beside).unlink(missing_ok=True)
-        raise

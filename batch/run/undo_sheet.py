@@ -178,5 +178,5 @@ def _column(index: int, header: str, endpoint: Endpoint) -> Column:
     if index == 0:
         return Column(index, header, "id")
     if header in (NAME, OF, ALSO):
-        return Column(index, header, "ours")
+        return Column(index, header, "reserved")
     return Column(index, header, "field", endpoint.field_named(header))

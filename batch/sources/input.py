@@ -1,4 +1,4 @@
-"""Finds the input: one path, several Parquet files, or standard input; and says what it really is.
+"""Finds the input: one path, several Parquet files, or standard input; and says which format it really has.
 
 Promises that an `Input` exists, can be read, is what its name says, and is identified by the SHA-256 of its bytes.
 Everything else is an `InputError` that says what the file really is and what to do.
@@ -6,7 +6,6 @@ Everything else is an `InputError` that says what the file really is and what to
 
 import errno
 import hashlib
-import os
 import stat
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import IO, Literal
 
 from batch.errors import InputError
-from batch.sources.sniff import Content, look
+from batch.files import NewFile
+from batch.sources.sniff import Content, sniff
 
 Format = Literal["csv", "xlsx", "parquet"]
 
@@ -36,7 +36,7 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How the person wants the input to be read."""
+    """How the user wants the input to be read."""
 
     sheet: str | None = None
     delimiter: str | None = None
@@ -48,11 +48,11 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input that was found: one file, or several Parquet files that make one table."""
+    """An input file, or several Parquet files that make one table."""
 
     paths: tuple[Path, ...]
     name: str
-    """As messages call it."""
+    """The name in messages."""
     sha256: str
     format: Format
     changed: tuple[int, ...] = ()
@@ -65,7 +65,7 @@ class Input:
 
 
 def open_input(argument: str, spool: Path) -> Input:
-    """Find what `argument` names (a path, a folder or glob of Parquet files, `-`), hash it, and tell its format.
+    """Return the input that `argument` names (a path, a folder or glob of Parquet files, `-`), with hash and format.
 
     Standard input is copied into the folder `spool` first, readable by this user only.
     """
@@ -75,7 +75,7 @@ def open_input(argument: str, spool: Path) -> Input:
     if "://" in argument:
         raise InputError(f"{argument} is an address, not a file: download it, then give the file's name.")
     path = Path(argument)
-    mode = _mode(path)
+    mode = _file_mode(path)
     if mode is not None and stat.S_ISDIR(mode):
         return _input(_parquet_files(path), argument, "parquet")
     if mode is None and any(mark in argument for mark in "*?["):
@@ -95,8 +95,8 @@ def _changed(paths: tuple[Path, ...]) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns for path in paths)
 
 
-def _mode(path: Path) -> int | None:
-    """What kind of thing `path` is; None if it cannot be said (then `_look` says why)."""
+def _file_mode(path: Path) -> int | None:
+    """Return the file type of `path`; None if it cannot be read (then `_sniff` says why)."""
     try:
         return path.stat().st_mode
     except (OSError, ValueError):
@@ -104,8 +104,8 @@ def _mode(path: Path) -> int | None:
 
 
 def _format_of(path: Path, name: str, ending: str) -> Format:
-    """Tell the format by content, and refuse a file whose name says something else."""
-    content = _look(path, name)
+    """Return the format by content; refuse a file whose name says something else."""
+    content = _sniff(path, name)
     if content.format is None:
         raise InputError(f"{name} is {content.what}: {content.advice}.")
     expected = FORMATS.get(ending)
@@ -117,7 +117,7 @@ def _format_of(path: Path, name: str, ending: str) -> Format:
     raise InputError(f"{name} is {content.what}, although its name ends in {ending}: rename it to {better}.")
 
 
-def _look(path: Path, name: str) -> Content:
+def _sniff(path: Path, name: str) -> Content:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -128,7 +128,7 @@ def _look(path: Path, name: str) -> Content:
             advice = "check the command that was to write to it" if name == STDIN else SAVE_AGAIN
             raise InputError(f"{name} is empty (zero bytes): {advice}.")
         with path.open("rb") as file:
-            return look(file)
+            return sniff(file)
     except OSError as error:
         raise InputError(f"{name} {_trouble(error)}.") from None
     except ValueError:  # a NUL in it
@@ -176,13 +176,14 @@ def _glob(pattern: str) -> tuple[Path, ...]:
 
 
 def _spool_stdin(folder: Path) -> Path:
-    path = folder / "standard-input.csv"
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    with os.fdopen(handle, "wb") as file:
-        for piece in _iter_pieces(sys.stdin.buffer):
-            file.write(piece)
-    return path
+    file = NewFile(folder / "standard-input.csv")
+    try:
+        with file.made.open("wb") as copy:
+            copy.writelines(_iter_pieces(sys.stdin.buffer))
+        file.keep()
+    finally:
+        file.discard()
+    return file.path
 
 
 def _sha256(paths: tuple[Path, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Says what a file really is, by its first bytes: people rename files, and mail and web programs pack them.
+"""What a file really is, by its first bytes: people rename files, and mail and web programs pack them.
 
 Reads no more than the beginning of a file (and the directory of a ZIP archive); never unpacks anything.
 """
@@ -60,18 +60,18 @@ TEXTS: tuple[tuple[re.Pattern[bytes], Content], ...] = (
 BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
-def look(file: IO[bytes]) -> Content:
-    """Tell what `file`, opened for reading at its start, is."""
+def sniff(file: IO[bytes]) -> Content:
+    """Return what `file`, opened for reading at its start, is."""
     head = file.read(HEAD)
     for signature, content in SIGNATURES:
         if head.startswith(signature):
             return content
     if head.startswith(b"PK\x03\x04"):
-        return _look_into_zip(file)
-    return _look_at_text(head)
+        return _sniff_zip(file)
+    return _sniff_text(head)
 
 
-def _look_into_zip(file: IO[bytes]) -> Content:
+def _sniff_zip(file: IO[bytes]) -> Content:
     try:
         with zipfile.ZipFile(file) as archive:
             names = set(archive.namelist())
@@ -88,7 +88,7 @@ def _look_into_zip(file: IO[bytes]) -> Content:
     return Content(None, "a ZIP archive", advice=UNPACK)
 
 
-def _look_at_text(head: bytes) -> Content:
+def _sniff_text(head: bytes) -> Content:
     for mark in BOMS:
         head = head.removeprefix(mark)
     plain = head.replace(b"\0", b"").lstrip()

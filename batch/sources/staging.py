@@ -1,4 +1,4 @@
-"""The rows of an input as rows of text on disk: `input.parquet`, written once, pulled in slices afterwards.
+"""The rows of an input as rows of text on disk: `input.parquet`, written once, read in slices afterwards.
 
 Promises flat memory both ways: frames are pulled from the reader one at a time while they are written, and no slice
 reads more than its own rows. The file is complete or absent, and readable by this user only.
@@ -25,18 +25,18 @@ Schema = dict[str, pl.DataType]
 
 
 def staged_schema(columns: int, originals: Mapping[str, pl.DataType] | None = None) -> Schema:
-    """The columns of `input.parquet` for an input of so many columns."""
+    """Return the columns of `input.parquet` for an input of so many columns."""
     cells: Schema = {cell_column(index): pl.String() for index in range(columns)}
     return {ROW: pl.UInt32(), **cells, READ_ERRORS: pl.String(), **(originals or {})}
 
 
 def rows_at_once(columns: int) -> int:
-    """How many rows of so many columns are held at once."""
+    """Return how many rows of so many columns are held at once."""
     return max(100, min(ROWS_AT_ONCE, CELLS_AT_ONCE // max(columns, 1)))
 
 
 class Rows:
-    """Counts what goes by: rows kept, blank ones between them, and the columns with a value in a row to be trusted."""
+    """Counts rows as they pass: those kept, blank ones between them, and the columns with a value in a sound row."""
 
     def __init__(self, columns: int, first_row: int, limit: int | None = None) -> None:
         self.cells = [cell_column(index) for index in range(columns)]
@@ -53,7 +53,7 @@ class Rows:
 
     @property
     def note(self) -> str:
-        """What to say of the blank rows; "" when there were none."""
+        """The note about blank rows; "" when there were none."""
         if not self.blank:
             return ""
         return "1 blank row was left out." if self.blank == 1 else f"{self.blank:,} blank rows were left out."

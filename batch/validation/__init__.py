@@ -1,11 +1,11 @@
 """Rows -> changes, or the reasons why not (pydantic).
 
-    sieve.py     validation, a column at a time       doubles.py   ids that occur more than once
-    look.py      what is known of rows meanwhile      words.py     what is wrong with a cell, in words
+    row_validator.py   rows -> changes and results, a column at a time     messages.py     the reason for a bad cell
+    file_changes.py    the whole input: counts, then changes               duplicates.py   ids that occur repeatedly
 
 Promises: a row becomes part of exactly one change or gets at least one problem; all problems of a row are found in one
-pass; a blank cell never sets anything; a damaged cell makes its row invalid. Rows with one id become one change, or are
-all invalid when they disagree. Memory does not grow with the file, but for the ids that occur twice.
+pass; a blank cell never sets anything; a cell that could not be read makes its row invalid. Rows with one id become one
+change, or are all invalid when they disagree. Memory grows only with the ids that occur twice.
 """
 
 from batch.validation.duplicates import GROUP_ROWS, Duplicates, ReadRows, find_duplicates, iter_validated

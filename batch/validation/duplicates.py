@@ -1,4 +1,4 @@
-"""Ids that occur more than once: found in little memory, and sifted apart from the others."""
+"""Ids that occur more than once: found in little memory, and validated after all others."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from batch.validation.row_validator import RowValidator, ValidatedRows
 ReadRows = Callable[[Sequence[int]], pl.DataFrame]
 """Reads the rows with these numbers (in order) from the staged input."""
 GROUP_ROWS = 5_000
-"""Rows of double ids looked at together."""
+"""Rows with duplicate ids that are validated together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Duplicates:
 
 
 def find_duplicates(staged: Staged, id_index: int) -> Duplicates:
-    """Find the rows whose ids occur more than once (spaces around it and case aside).
+    """Return the rows whose ids occur more than once (spaces around it and case aside).
 
     Two passes over the id column: 8 bytes a row to find hashes that occur twice, then only those rows' ids.
     """
@@ -44,10 +44,10 @@ def find_duplicates(staged: Staged, id_index: int) -> Duplicates:
 def iter_validated(
     frames: Iterable[pl.DataFrame], validator: RowValidator, duplicates: Duplicates, read_rows: ReadRows
 ) -> Iterator[ValidatedRows]:
-    """Yield all rows, sifted: those with an id of their own in order of the file, then the ids that occur twice."""
-    apart = pl.Series(sorted(duplicates.rows), dtype=pl.UInt32)
+    """Yield all rows, validated: those with a unique id in order of the file, then the ids that occur twice."""
+    repeated = pl.Series(sorted(duplicates.rows), dtype=pl.UInt32)
     for frame in frames:
-        single = frame.filter(~pl.col(ROW).is_in(apart.implode())) if len(apart) else frame
+        single = frame.filter(~pl.col(ROW).is_in(repeated.implode())) if len(repeated) else frame
         if len(single):
             yield validator.validate(single)
     waiting: list[int] = []

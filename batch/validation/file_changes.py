@@ -1,7 +1,7 @@
-"""The look over the whole input before anything is sent: which columns, how many values, what is invalid.
+"""The changes of an input file: first validated and counted as a whole, then yielded to be sent.
 
 Promises: reads every row once, without any network; what it finds invalid is never sent; memory does not grow with the
-file. The same survey then yields the changes to send, so that what was shown is what is sent.
+file. The changes that it yields afterwards are those that were counted and shown.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -64,12 +64,12 @@ class FileChanges:
     counts: dict[int, ColumnCount] = field(default_factory=dict)
     change_count: int = 0
     rows_without_change: int = 0
-    """Rows whose fate needs no network: invalid ones, and those with nothing to set."""
+    """Rows whose result needs no request: invalid ones, and those with nothing to set."""
     _duplicates: Duplicates | None = None
     _formats: FormatDetector | None = None
 
     def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
-        """Validate every row; `keep` is given the fates that need no network, some at a time."""
+        """Validate every row; `keep` gets the results that need no request, some at a time."""
         if self._formats is None:
             formats = FormatDetector(self.columns, self.parsing)
             formats.detect(self.staged, sources.iter_frames(self.staged))
@@ -85,7 +85,7 @@ class FileChanges:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the person should know about how the input was read: whole sentences."""
+        """What the user should know about how the input was read: whole sentences."""
         return (*self.staged.notes, *(self._formats.notes if self._formats else ()))
 
     def iter_changes(self) -> Iterator[Change]:

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a cell, as a person would say it."""
+"""The reason why a cell is invalid, in words, from what pydantic reports."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from batch.model import Field
 
 
 def in_words(detail: Mapping[str, Any], known: Field | None, seen: str) -> str:
-    """Say what pydantic found wrong with a cell as a person would."""
+    """Return the reason in words for an error of pydantic."""
     context = detail.get("ctx") or {}
     match detail["type"]:
         case "string_too_long":
@@ -35,10 +35,10 @@ SHEET_ERROR = r"^\s*#(?:N/A|REF!|DIV/0!|VALUE!|NAME\?|NULL!|NUM!|SPILL!|CALC!|GE
 
 
 def near_token(clear_token: str) -> str:
-    """Make the pattern of texts that are the clear token but for case and spaces."""
+    """Return the pattern of texts that are the clear token but for case and spaces."""
     return r"(?i)^\s*" + r"\s*".join(map(re.escape, clear_token)) + r"\s*$"
 
 
 def is_hardly_meant(text: str, clear_token: str) -> bool:
-    """Whether a text would not be taken as a value: the clear token or nearly, or an error of a spreadsheet program."""
+    """Return whether a text would not be taken as a value: the clear token or nearly, or a spreadsheet error."""
     return bool(re.search(SHEET_ERROR, text) or re.search(near_token(clear_token), text))

@@ -1,4 +1,4 @@
-"""Validation: rows of one input for one endpoint, a column of some thousand cells at a time."""
+"""Rows of one input -> changes for one endpoint, or results with the problems, a column at a time."""
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,7 +27,7 @@ from batch.validation.messages import SHEET_ERROR, in_words, near_token
 
 @dataclass(frozen=True, slots=True)
 class ValidatedRows:
-    """Some rows after validation: what is to be sent, and the rows whose fate is sealed (invalid, or nothing to do).
+    """Some rows after validation: what is to be sent, and the results of rows that are not (invalid, or nothing to do).
 
     `count` counts the changes, also where only they were asked for and `changes` is left empty.
     """
@@ -46,14 +46,14 @@ ABSENT: Final = Absent()
 
 @dataclass(slots=True)
 class FrameState:
-    """What is known of the rows of a frame, by their place in it."""
+    """What is known of the rows of a frame while they are validated, by their index in it."""
 
     frame: pl.DataFrame
     ids: list[str]
     problems: dict[int, list[Problem]] = field(default_factory=dict)
     broken: dict[int, Problem] = field(default_factory=dict)
-    damaged: dict[int, set[int]] = field(default_factory=dict)
-    """Places of the damaged cells, by column."""
+    unread: dict[int, set[int]] = field(default_factory=dict)
+    """Indexes of the rows whose cell could not be read, by column."""
     values: dict[str, list[Any]] = field(default_factory=dict)
 
     def add(self, place: int, problem: Problem) -> None:
@@ -66,7 +66,7 @@ class FrameState:
         return {key: cells[place] for key, cells in self.values.items() if cells[place] is not ABSENT}
 
     def row_result(self, place: int) -> RowResult:
-        """Seal the fate of a row with problems: one of the wrong length says nothing else that can be trusted."""
+        """Return the result of an invalid row. A row of the wrong length has that problem only."""
         broken = self.broken.get(place)
         problems = (broken,) if broken else tuple(self.problems[place])
         return RowResult(self.number(place), self.ids[place], Outcome.INVALID, problems=problems)
@@ -136,13 +136,13 @@ class RowValidator:
         """Validate rows whose ids occur once."""
         frame_state = self._look(frame, with_values=not self._only_counts)
         idle = set(_all_blank(frame, self._columns.fields)) - frame_state.problems.keys() - frame_state.broken.keys()
-        sealed = sorted(idle | frame_state.problems.keys() | frame_state.broken.keys())
+        finished = sorted(idle | frame_state.problems.keys() | frame_state.broken.keys())
         row_results = [
-            nothing(frame_state, place) if place in idle else frame_state.row_result(place) for place in sealed
+            nothing(frame_state, place) if place in idle else frame_state.row_result(place) for place in finished
         ]
         if self._only_counts:
             return ValidatedRows([], row_results, frame.height - len(row_results))
-        rest = sorted(set(range(frame.height)).difference(sealed))
+        rest = sorted(set(range(frame.height)).difference(finished))
         changes = [
             Change((frame_state.number(place),), frame_state.ids[place], frame_state.fields(place)) for place in rest
         ]
@@ -169,8 +169,8 @@ class RowValidator:
         ids = frame[cell_column(self._columns.id.index)].fill_null("").str.strip_chars()
         frame_state = FrameState(frame, ids.to_list())
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
-        self._take_damage(frame_state)
-        self._check_ids(frame_state, ids, frame_state.damaged.get(self._columns.id.index, set()))
+        self._add_read_errors(frame_state)
+        self._check_ids(frame_state, ids, frame_state.unread.get(self._columns.id.index, set()))
         states = {
             key: self._read_column(frame_state, column, with_values=with_values) for key, column in self._by_key.items()
         }
@@ -188,16 +188,16 @@ class RowValidator:
     def _read_column(self, frame_state: FrameState, column: Column, *, with_values: bool) -> pl.Series:
         """Validate the cells of a column; gives for each row 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
         cells = frame_state.frame[cell_column(column.index)]
-        damaged = sorted(frame_state.damaged.get(column.index, ()))
-        is_clear = (cells.str.strip_chars() == self._clear_token).fill_null(value=False).scatter(damaged, values=False)
+        unread = sorted(frame_state.unread.get(column.index, ()))
+        is_clear = (cells.str.strip_chars() == self._clear_token).fill_null(value=False).scatter(unread, values=False)
         clears = int(is_clear.sum())
         self._count(column, cells, clears)
         if clears:
             self._refuse_clears(frame_state, column, cells, is_clear)
-        damaged = sorted({*damaged, *self._suspicious(frame_state, column, cells)})
+        unread = sorted({*unread, *self._suspicious(frame_state, column, cells)})
         is_text = cells.is_not_null() & ~is_clear if clears else cells.is_not_null()
-        states = is_text.cast(pl.UInt8).scatter(damaged, values=1) + is_clear.cast(pl.UInt8) * 2
-        is_text = is_text.scatter(damaged, values=False)
+        states = is_text.cast(pl.UInt8).scatter(unread, values=1) + is_clear.cast(pl.UInt8) * 2
+        is_text = is_text.scatter(unread, values=False)
         places = is_text.arg_true()
         texts = cells.gather(places).to_list() if len(places) < len(cells) else cells.to_list()
         found = self._validated(frame_state, column, texts, places)
@@ -216,7 +216,7 @@ class RowValidator:
         found = []
         for pattern, reason in ((self._near_token, self._near_reason), (SHEET_ERROR, ERROR_REASON)):
             for place in cells.str.contains(pattern).fill_null(value=False).arg_true().to_list():
-                if cells[place].strip() != token and place not in frame_state.damaged.get(column.index, ()):
+                if cells[place].strip() != token and place not in frame_state.unread.get(column.index, ()):
                     frame_state.add(place, self._problem(frame_state, place, column, reason, cells[place]))
                     found.append(place)
         return found
@@ -253,7 +253,7 @@ class RowValidator:
             count.examples += [one for one in fresh if one.strip() != self._clear_token and one not in count.examples]
             del count.examples[EXAMPLES:]
 
-    def _check_ids(self, frame_state: FrameState, ids: pl.Series, damaged: Collection[int]) -> None:
+    def _check_ids(self, frame_state: FrameState, ids: pl.Series, unread: Collection[int]) -> None:
         pattern: str = self._endpoint.id_pattern
         check: Callable[[str], str | None] = self._endpoint.id_problem
         if self._columns.key_field:
@@ -261,10 +261,10 @@ class RowValidator:
         for place in (~ids.str.contains(pattern)).arg_true().to_list():
             record_id = frame_state.ids[place]
             reason = check(record_id) if record_id else "is empty (every row needs the customer's id)"
-            if reason and place not in damaged:
+            if reason and place not in unread:
                 frame_state.add(place, self._problem(frame_state, place, self._columns.id, reason, record_id))
 
-    def _take_damage(self, frame_state: FrameState) -> None:
+    def _add_read_errors(self, frame_state: FrameState) -> None:
         """Note what the reader saw wrong."""
         by_index = {one.index: one for one in (self._columns.id, *self._columns.fields)}
         column = frame_state.frame[READ_ERRORS]
@@ -273,7 +273,7 @@ class RowValidator:
                 if index is None:
                     frame_state.broken[place] = Problem(reason, seen=seen)
                 elif index in by_index:
-                    frame_state.damaged.setdefault(index, set()).add(place)
+                    frame_state.unread.setdefault(index, set()).add(place)
                     frame_state.add(place, self._problem(frame_state, place, by_index[index], reason, seen))
 
     def _check_together(self, frame_state: FrameState, states: pl.DataFrame) -> None:
@@ -296,14 +296,14 @@ class RowValidator:
         cell = self._staged.cell(frame_state.number(place), column.index)
         return Problem(reason, field=column.target, header=column.header, cell=cell, seen=seen)
 
-    # -- double ids ---------------------------------------------------------------------------------------------
+    # -- duplicate ids ---------------------------------------------------------------------------------------------
 
     def _said(self, frame_state: FrameState, place: int, fields: Mapping[str, Any]) -> dict[str, str]:
         """What a row says of each field: its value, or its text where that could not be read."""
         said = {}
         for key, column in self._by_key.items():
             text = frame_state.frame[cell_column(column.index)][place]
-            if text is not None and place not in frame_state.damaged.get(column.index, ()):
+            if text is not None and place not in frame_state.unread.get(column.index, ()):
                 said[key] = json.dumps(fields[key]) if key in fields else f"unread {text.strip()}"
         return said
 

@@ -12,7 +12,7 @@ from unittest import mock
 
 from batch.run import target
 from batch.sandbox import SandboxOptions, SandboxProcess, start
-from tests.attacks.memory_api import ENVIRONMENT, MemoryApi
+from tests.resilience.memory_api import ENVIRONMENT, MemoryApi
 from tests.shell import Ended, Shell
 from tests.virtual import run_on_virtual_clock
 

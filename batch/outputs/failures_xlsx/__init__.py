@@ -1,6 +1,6 @@
 """The failures workbook of an XLSX input: the rows that still need something, ready to be corrected and run again.
 
-Promises that our own reader gets every cell back as it was (text as text, numbers to the last bit, dates in their
+Promises that batch reads every cell back as it was (text as text, numbers to the last bit, dates in their
 format); that a cell which could not be trusted stays one until somebody types into it; that the bad cell is marked and
 has a note; and that nothing in it is executed or followed. Memory does not grow with the rows.
 """
@@ -28,7 +28,7 @@ from batch.model import (
     shorten,
     visible,
 )
-from batch.outputs.failures import OUR_COLUMNS, field_text, message_text, original_indexes
+from batch.outputs.failures import ADDED_COLUMNS, field_text, message_text, original_indexes
 from batch.outputs.failures_xlsx.cells import TEXT_FORMAT, CellWriter, ExactSheet
 from batch.outputs.failures_xlsx.reasons import Reasons
 
@@ -40,7 +40,7 @@ WIDEST = 60
 HEAD = {"bold": True, "bottom": 1, "bg_color": "#DDEBF7"}
 TO_EDIT = {"bg_color": "#FFEB9C", "font_color": "#7F6000"}
 TO_RETRY = {"bg_color": "#EDEDED"}
-OUR_HEAD = {"italic": True, "bottom": 1, "bg_color": "#EDEDED"}
+ADDED_HEAD = {"italic": True, "bottom": 1, "bg_color": "#EDEDED"}
 
 
 class ExcelFailures:
@@ -74,10 +74,10 @@ class ExcelFailures:
         self._write_header([staged.headers[index] for index in self._indexes])
 
     def _write_header(self, headers: Sequence[str]) -> None:
-        head, ours = self._book.add_format(HEAD), self._book.add_format(OUR_HEAD)
-        for at, header in enumerate([*headers, *OUR_COLUMNS]):
+        head, added = self._book.add_format(HEAD), self._book.add_format(ADDED_HEAD)
+        for at, header in enumerate([*headers, *ADDED_COLUMNS]):
             if header:
-                self._sheet.write_string(0, at, header, head if at < len(headers) else ours)
+                self._sheet.write_string(0, at, header, head if at < len(headers) else added)
             else:
                 self._sheet.write_blank(0, at, None, head)
             self._widths.append(len(header) + 4)
@@ -97,12 +97,12 @@ class ExcelFailures:
                     continue
                 if self._cells.write(self._row, at, text, origin, is_bad=at in notes):
                     notes.setdefault(at, NO_VALUE_NOTE.format(reason=UNWRITABLE))
-            self._write_ours(row_result)
+            self._write_added(row_result)
             self._write_notes(notes)
             self._reasons.add(self._row + 1, row_result)
 
     def _measure(self, frame: pl.DataFrame) -> None:
-        """Learn how wide the columns are, and which are to stay text when somebody types into them."""
+        """Update column widths, and which columns stay text when somebody types into them."""
         for at, index in enumerate(self._indexes):
             texts, origins = frame[cell_column(index)], frame[original_column(index)]
             longest = max(texts.head(1_000).str.len_chars().fill_null(0).to_list(), default=0)
@@ -114,11 +114,11 @@ class ExcelFailures:
 
     def _has_text_format(self, origins: pl.Series) -> bool:
         codes = self._staged.style.formats if self._staged.style else ()
-        ours = [f"s{number}" for number, code in enumerate(codes) if code == TEXT_FORMAT]
-        return bool(origins.is_in(ours).any())
+        text_origins = [f"s{number}" for number, code in enumerate(codes) if code == TEXT_FORMAT]
+        return bool(origins.is_in(text_origins).any())
 
     def _find_notes(self, row_result: RowResult, read_errors: str | None) -> dict[int, str]:
-        """What to say at which cell of a row."""
+        """Return the notes of a row, by the index of the cell."""
         notes: dict[int, list[str]] = {}
         for problem in row_result.problems:
             at = self._by_letters.get(problem.cell.rstrip("0123456789"), self._by_header.get(problem.header))
@@ -131,7 +131,7 @@ class ExcelFailures:
                 found.setdefault(self._indexes.index(index), f'"{shorten(seen)}" {reason}' if seen else reason)
         return found
 
-    def _write_ours(self, row_result: RowResult) -> None:
+    def _write_added(self, row_result: RowResult) -> None:
         first = len(self._indexes)
         self._sheet.write_number(self._row, first, row_result.row, self._left)
         self._sheet.write_string(

@@ -1,4 +1,4 @@
-"""Puts a cell back into a worksheet as it was in the input, from its text and its origin.
+"""Writes a cell into a worksheet as it was in the input, from its text and its origin.
 
 `origin` is what the XLSX reader kept beside the text (`batch/sources/excel/values.py`): null for plain text, else a
 letter, the number of the cell's format, and what the text does not say.
@@ -71,8 +71,8 @@ class CellWriter:
         self._plain: dict[str | None, tuple[str, str, str]] = {}
 
     def write(self, row: int, column: int, text: str | None, origin: str | None, *, is_bad: bool) -> bool:
-        """Write a cell; say whether its value had to be left out, so that `NO_VALUE` stands in its place."""
-        letter, code, raw = self._plain.get(origin) or self._taken_apart(origin)
+        """Write a cell; return whether its value had to be left out, so that `NO_VALUE` stands in its place."""
+        letter, code, raw = self._plain.get(origin) or self._parsed_origin(origin)
         if letter == "s":
             return self._write_text(row, column, text, code, is_bad=is_bad)
         style = self._formats.get((code, is_bad)) or self.style(code, is_bad=is_bad)
@@ -85,16 +85,16 @@ class CellWriter:
             return raw not in _ERRORS
         return False
 
-    def _taken_apart(self, origin: str | None) -> tuple[str, str, str]:
-        """Give letter, format code and raw value; what has no raw value is remembered, since it comes again."""
+    def _parsed_origin(self, origin: str | None) -> tuple[str, str, str]:
+        """Return letter, format code and raw value; an origin without raw value is cached, since it comes again."""
         if origin is None:
-            taken = ("s", self._codes[0], "")
+            parsed = ("s", self._codes[0], "")
         else:
             number, _, raw = origin[1:].partition(":")
-            taken = (origin[0], self._codes[int(number)], raw)
-        if not taken[2]:
-            self._plain[origin] = taken
-        return taken
+            parsed = (origin[0], self._codes[int(number)], raw)
+        if not parsed[2]:
+            self._plain[origin] = parsed
+        return parsed
 
     def _write_text(self, row: int, column: int, text: str | None, code: str, *, is_bad: bool) -> bool:
         if not text:
@@ -116,7 +116,7 @@ class CellWriter:
         self._sheet.write_formula(row, column, _ERRORS[known], style, known)
 
     def style(self, code: str, *, is_bad: bool) -> Format | None:
-        """Give the format for a number format's code, marked or not."""
+        """Return the format for the code of a number format, marked as bad or not."""
         key = (code, is_bad)
         if key not in self._formats:
             self._formats[key] = self._book.add_format({"num_format": code, **(BAD if is_bad else {})})
@@ -124,6 +124,6 @@ class CellWriter:
 
 
 def is_unwritable(text: str) -> bool:
-    """Tell whether a workbook cannot hold a text: too long, or with characters that XML has no spelling for."""
+    """Return whether a workbook cannot hold a text: too long, or with characters that XML cannot express."""
     is_long = len(text) > MAX_TEXT // 2 and len(text.encode("utf-16-le")) > 2 * MAX_TEXT
     return is_long or "\ufffe" in text or "\uffff" in text

@@ -103,8 +103,8 @@ def _steps(staged: Staged, sheet: str, reasons: Reasons) -> list[str]:
         f"Save the file as it is (.xlsx), and run the same command again with it in place of {staged.name}. "
         "Only these rows are sent."
     )
-    ours = "Leave the columns that begin with batch_ alone: they are ignored, and written anew each time."
-    return [*steps, ours, again]
+    alone = "Leave the columns that begin with batch_ alone: they are ignored, and written anew each time."
+    return [*steps, alone, again]
 
 
 def _counted(number: int, noun: str) -> str:

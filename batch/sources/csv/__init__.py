@@ -1,7 +1,8 @@
 """CSV -> rows of text, exactly as they stand.
 
-The way: `text` finds the encoding and pulls pieces, `head` finds the delimiter and the header, `records` turns the rest
-into frames, and this module puts them together into `input.parquet`.
+`encoding` finds the encoding and yields pieces of text, `header` finds the delimiter and the header, `rows` turns the
+rest into frames (polars reads all that is regular), `failures_file` undoes what batch added to a failures file, and
+`stage` writes the frames to `input.parquet`.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from batch.csv_injection import unescape_formula
 from batch.errors import InputError
 from batch.model import CsvDialect, Staged, cell_column
 from batch.sources.csv.encoding import TextPieces, find_encoding
-from batch.sources.csv.failures_file import is_reserved, iter_ours
+from batch.sources.csv.failures_file import is_reserved, iter_restored
 from batch.sources.csv.header import Head, read_head
 from batch.sources.csv.rows import CsvRows, Shape
 from batch.sources.input import Input, ReadOptions
@@ -28,7 +29,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     rows = Rows(shape.width, shape.first_row, options.limit)
     frames = CsvRows(head.rest, pieces, shape).iter_frames()
     if is_reserved(head.headers):
-        frames = iter_ours(frames, head.headers, head.delimiter)
+        frames = iter_restored(frames, head.headers, head.delimiter)
     path = write_frames(rows.iter_tidy(frames), staged_schema(shape.width), folder)
     if not rows.kept:
         path.unlink()
@@ -46,7 +47,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
 
 
 def _headers(head: Head, rows: Rows) -> tuple[str, ...]:
-    """The headers without empty ones at the end whose columns are empty too."""
+    """Return the headers without those at the end that are empty and whose columns are empty too."""
     headers = list(head.headers)
     while headers and not headers[-1].strip() and cell_column(len(headers) - 1) not in rows.filled:
         headers.pop()

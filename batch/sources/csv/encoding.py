@@ -1,7 +1,7 @@
 """Bytes -> text: finds out how a CSV file is encoded, and reads it in pieces.
 
 Promises that no byte is dropped in silence: one that means nothing in the encoding becomes `�`, or in Windows-1252 the
-control character of the same number; both make the row that holds it invalid (see `records.py`).
+control character of the same number; both make the row that holds it invalid (see `rows.py`).
 """
 
 import codecs
@@ -27,7 +27,7 @@ MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A Python codec, and what to tell the person about the choice."""
+    """A Python codec, and what the user is told about the choice."""
 
     codec: str
     note: str = ""
@@ -47,7 +47,7 @@ codecs.register_error(DECODING_ERRORS, _keep_byte)
 
 
 def find_encoding(path: Path, name: str, said: str | None) -> Encoding:
-    """Choose the encoding: the one that was said, else by the byte order mark, else UTF-8, else Windows-1252."""
+    """Return the encoding: the one that the user named, else by the byte order mark, else UTF-8, else Windows-1252."""
     with path.open("rb") as file:
         head = file.read(4096)
     marked = next((codec for mark, codec in BOMS if head.startswith(mark)), None)
@@ -60,7 +60,7 @@ def find_encoding(path: Path, name: str, said: str | None) -> Encoding:
 
 
 def _said_codec(said: str, marked: str | None, name: str) -> str:
-    """Return the codec that was said, or the one that a byte order mark makes more exact."""
+    """Return the codec that the user named, or the more exact one of the byte order mark."""
     try:
         codec = codecs.lookup(said).name
         "".encode(codec)

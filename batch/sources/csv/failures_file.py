@@ -1,9 +1,9 @@
-"""Reading a failures file that was corrected: undoes the guard, and notices rows that a program has squared up.
+"""Reading a corrected failures file: unescapes formulas, and finds rows that a spreadsheet program has padded.
 
-A damaged row stands in a failures file with more or fewer cells than the header, so it stays invalid until it is
+A malformed row stands in a failures file with more or fewer cells than the header, so it stays invalid until it is
 corrected. But a spreadsheet program that saves the file gives every row the same number of cells, and the row would
-look whole, with its values under the wrong headers. Where our own cells stand says so: `batch_row` and `batch_outcome`
-are a number and the word of an outcome, and nowhere else in a row do these follow each other.
+look whole, with its values under the wrong headers. The position of batch's own cells shows it: `batch_row` and
+`batch_outcome` are a number and the word of an outcome, and nowhere else in a row do these follow each other.
 """
 
 import csv
@@ -25,7 +25,7 @@ MISPLACED = (
 
 
 def is_reserved(headers: Sequence[str]) -> bool:
-    """Tell whether a header line is that of a failures file, in which formula-like texts were made safe."""
+    """Return whether a header line is that of a failures file, in which formula-like texts are escaped."""
     return "batch_row" in _names(headers)
 
 
@@ -33,19 +33,19 @@ def _names(headers: Sequence[str]) -> list[str]:
     return [header.strip().casefold() for header in headers]
 
 
-def iter_ours(frames: Iterator[pl.DataFrame], headers: Sequence[str], delimiter: str) -> Iterator[pl.DataFrame]:
-    """Take the guard off every cell, and mark the rows whose values are under the wrong headers."""
+def iter_restored(frames: Iterator[pl.DataFrame], headers: Sequence[str], delimiter: str) -> Iterator[pl.DataFrame]:
+    """Unescape every cell, and mark the rows whose values are under the wrong headers."""
     cells = [cell_column(index) for index in range(len(headers))]
     is_misplaced = _is_misplaced(_names(headers), cells)
     for frame in frames:
         marked = frame.with_columns(misplaced=is_misplaced & pl.col(READ_ERRORS).is_null())
         if marked["misplaced"].any():
-            marked = marked.with_columns(_with_damage(marked, cells, delimiter))
+            marked = marked.with_columns(_with_read_errors(marked, cells, delimiter))
         yield marked.drop("misplaced").with_columns(unescape_formula(pl.col(cells)))
 
 
 def _is_misplaced(names: Sequence[str], cells: Sequence[str]) -> pl.Expr:
-    """Tell of a row whether our number and outcome stand elsewhere, or something else in their place."""
+    """Return whether a row has its number and outcome elsewhere, or something else in their place."""
     at = names.index("batch_row")
     if at + 1 >= len(names) or names[at + 1] != "batch_outcome":
         return pl.lit(False)
@@ -60,13 +60,15 @@ def _is_pair(row: str, outcome: str) -> pl.Expr:
     return (number.str.contains(r"^[0-9]+$") & word.is_in([one.value for one in Outcome])).fill_null(False)
 
 
-def _with_damage(frame: pl.DataFrame, cells: Sequence[str], delimiter: str) -> pl.Series:
+def _with_read_errors(frame: pl.DataFrame, cells: Sequence[str], delimiter: str) -> pl.Series:
     rows = frame.select("misplaced", READ_ERRORS, *cells).iter_rows()
-    texts = [_damage(values, delimiter) if misplaced else read_errors for misplaced, read_errors, *values in rows]
+    texts = [
+        _misplaced_row(values, delimiter) if misplaced else read_errors for misplaced, read_errors, *values in rows
+    ]
     return pl.Series(READ_ERRORS, texts, dtype=pl.String)
 
 
-def _damage(values: Sequence[str | None], delimiter: str) -> str:
+def _misplaced_row(values: Sequence[str | None], delimiter: str) -> str:
     line = io.StringIO(newline="")
     csv.writer(line, delimiter=delimiter, lineterminator="").writerow(values)
     return read_errors_text([(None, line.getvalue(), MISPLACED)])

@@ -22,7 +22,7 @@ MAX_COLUMNS = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What comes before the first row, and what it says of all rows."""
+    """What comes before the first row, and what it says about all rows."""
 
     headers: tuple[str, ...]
     """With empty ones at the end, if every line ends with delimiters."""
@@ -37,7 +37,7 @@ class Head:
 
 
 def read_head(text: str, name: str, said_delimiter: str | None) -> Head:
-    """Read the head of `text`, which is the beginning of the file or the whole of it."""
+    """Return the head of `text`, which is the beginning of the file or all of it."""
     sep = SEP_LINE.match(text)
     body = text[sep.end() :] if sep else text
     lines = split_lines(body)
@@ -83,7 +83,7 @@ def _record(lines: Sequence[str], at: int, delimiter: str) -> Record | None:
 
 
 def _find_delimiter(lines: Sequence[str]) -> str:
-    """Choose the delimiter of the header: the one that gives most lines its number of cells, then most cells."""
+    """Return the delimiter of the header: the one that gives most lines its number of cells, then most cells."""
 
     def fit(delimiter: str) -> tuple[int, int]:
         header = _record(lines, 0, delimiter)
@@ -130,7 +130,7 @@ def _refuse_title(lines: Sequence[str], first: int, header: Record, delimiter: s
 
 
 def _looks_like_header(record: Record, after: Sequence[Record]) -> bool:
-    """Tell whether a record has two texts or more, no numbers, and rows of its width below it."""
+    """Return whether a record has two texts or more, no numbers, and rows of its width below it."""
     texts = [cell for cell in record.cells if cell.strip()]
     has_numbers = any(re.fullmatch(r"[\d\s.,+-]+", cell) for cell in texts)
     alike = [other for other in after if len(other.cells) == len(record.cells)]
@@ -138,7 +138,7 @@ def _looks_like_header(record: Record, after: Sequence[Record]) -> bool:
 
 
 def _has_trailing_delimiters(sample: Sequence[Record], width: int) -> bool:
-    """Tell whether each of several rows has one cell more than the header, a blank one at its end."""
+    """Return whether each of several rows has one cell more than the header, a blank one at its end."""
     return len(sample) > 2 and all(len(row.cells) == width + 1 and not row.cells[-1].strip() for row in sample)
 
 

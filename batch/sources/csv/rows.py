@@ -1,7 +1,10 @@
-"""Blocks of lines -> frames of rows: the regular lines at once with polars, the others one by one with care.
+"""The text after the header -> frames of rows: polars reads regular lines at once, `read_record` reads the others.
 
-Both ways give the same result: a line goes the fast way only if it is a whole record by itself, of the right width,
-with nothing doubtful in it.
+Promises that both readers give the same result. A line goes to polars only if it is a whole record by itself, of the
+right width, with nothing doubtful in it; everything else (quoted line breaks, stray quotation marks, lost letters, rows
+of another width) is read record by record, and what cannot be trusted becomes an entry in `read_errors`.
+
+In this order below: one record read with care, then the blocks of text, then `CsvRows`, which shares the lines out.
 """
 
 import csv
@@ -17,36 +20,36 @@ from batch.model import READ_ERRORS, ROW, cell_column
 from batch.sources.csv.encoding import TextPieces
 from batch.sources.staging import staged_schema
 
+BLOCK = 1 << 20
+"""Characters that are read at once."""
+WIDE = 200
+"""Columns; beyond, lines are so long that larger blocks are worth it."""
+MAX_LINE = 16 << 20
 MAX_RECORD = 12 << 20
 """Characters; a quoted cell that runs on for longer has lost its closing mark."""
-
-
 STRAY_IN_CELL = 'has a quotation mark in it, but does not begin with one (write "" for it, and " around the cell)'
-
-
 STRAY_IN_ROW = 'has a quotation mark too many or too few (write "" for one inside a text, and " around the text)'
-
-
 NEVER_CLOSED = "has a quotation mark that opens a cell and is never closed (close it or delete it)"
-
-
 SWALLOWS = "has a quoted cell that runs on into lines which look like rows (is its closing quotation mark missing?)"
-
-
 NUL = "has a NUL character in it (type it again)"
-
-
 LOST = "has a character that could not be read (type the cell again; if many are like this, try another --encoding)"
-
-
 CONTROL = "has a character that is none in this encoding (type the cell again, or try another --encoding)"
+UNREADABLE = re.compile("[\x00\x80-\x9f\ufffd]")
+CONTROL_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
+SURROGATES = re.compile("[\ud800-\udfff]")
 
-
-DIRT = re.compile("[\x00\x80-\x9f\ufffd]")
-
-
-Damage = tuple[int | None, str, str]
+ReadError = tuple[int | None, str, str]
 """Column index or None for the whole row, what was seen, and why it cannot be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the header says of every row: the delimiter, the number of cells, and where the first row is."""
+
+    name: str
+    delimiter: str
+    width: int
+    first_row: int
 
 
 @dataclass(slots=True)
@@ -55,9 +58,9 @@ class Record:
 
     cells: list[str]
     lines: int = 1
-    read_errors: list[Damage] = field(default_factory=list)
+    read_errors: list[ReadError] = field(default_factory=list)
     inside: list[int] | None = None
-    """For each line but the first, the index of the quoted cell in which it begins; None if that was not looked at."""
+    """For each line but the first, the index of the quoted cell in which it begins; None if that is not known."""
 
     @property
     def is_blank(self) -> bool:
@@ -68,13 +71,13 @@ class Record:
         return read_errors_text(self.read_errors) if self.read_errors else None
 
 
-def read_errors_text(read_errors: Sequence[Damage]) -> str:
-    """Write damage as the JSON of the column `read_errors`."""
-    return "[" + ",".join(map(_one_damage, read_errors)) + "]"
+def read_errors_text(read_errors: Sequence[ReadError]) -> str:
+    """Return the JSON that the column `read_errors` holds."""
+    return "[" + ",".join(map(_one_read_error, read_errors)) + "]"
 
 
-def _one_damage(read_errors: Damage) -> str:
-    index, seen, reason = read_errors
+def _one_read_error(read_error: ReadError) -> str:
+    index, seen, reason = read_error
     return f"[{'null' if index is None else index},{encode_basestring(seen)},{encode_basestring(reason)}]"
 
 
@@ -87,11 +90,11 @@ def read_record(lines: Sequence[str], start: int, delimiter: str, *, is_end: boo
 
     Raises `UnfinishedError` when the lines end inside a quoted cell, unless they end the file.
     """
-    return _read_plainly(lines, start, delimiter) or _read_carefully(lines, start, delimiter, is_end=is_end)
+    return _read_with_csv_module(lines, start, delimiter) or _read_carefully(lines, start, delimiter, is_end=is_end)
 
 
-def _read_plainly(lines: Sequence[str], start: int, delimiter: str) -> Record | None:
-    """Read a record with Python's reader, if that is sure to give the same; else None.
+def _read_with_csv_module(lines: Sequence[str], start: int, delimiter: str) -> Record | None:
+    """Read a record with Python's `csv`, if that is sure to give the same as `_read_carefully`; else return None.
 
     It is lenient only with a quotation mark inside a cell that does not begin with one, so such cells are left alone.
     """
@@ -131,7 +134,7 @@ class _Scan:
     def __init__(self, delimiter: str) -> None:
         self.delimiter = delimiter
         self.cells: list[str] = []
-        self.read_errors: list[Damage] = []
+        self.read_errors: list[ReadError] = []
         self.inside: list[int] = []
         self.size = 0
         self._open: list[str] | None = None
@@ -190,7 +193,7 @@ def _end_length(line: str) -> int:
 
 
 def check_record(record: Record, lines: Sequence[str], width: int, delimiter: str) -> Record:
-    """Add what is wrong with a whole record: its width, rows it swallowed, letters that were lost."""
+    """Return the record with the errors that concern it as a whole: width, swallowed rows, lost letters."""
     if record.is_blank or any(index is None for index, _, _ in record.read_errors):
         return record
     raw = "".join(lines)
@@ -199,13 +202,15 @@ def check_record(record: Record, lines: Sequence[str], width: int, delimiter: st
         record.read_errors = [(None, raw, SWALLOWS)]
     elif len(record.cells) != width:
         record.read_errors = [(None, raw, NUL if "\x00" in raw else ragged(len(record.cells), width))]
-    elif DIRT.search(raw):
-        record.read_errors += [(i, cell, _dirt(cell)) for i, cell in enumerate(record.cells) if DIRT.search(cell)]
+    elif UNREADABLE.search(raw):
+        record.read_errors += [
+            (i, cell, _unreadable_reason(cell)) for i, cell in enumerate(record.cells) if UNREADABLE.search(cell)
+        ]
     return record
 
 
 def _swallows_rows(record: Record, lines: Sequence[str], width: int, delimiter: str) -> bool:
-    """Tell whether a line inside a quoted cell could be a row: of its width, and beginning like this one.
+    """Return whether a line inside a quoted cell could be a row: of its width, and beginning like this one.
 
     The first cell may go on over lines: what then follows on its last line is the rest of the row.
     """
@@ -223,27 +228,20 @@ def _shape(text: str) -> str:
     return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", text.strip().strip('"')))
 
 
-def _dirt(cell: str) -> str:
+def _unreadable_reason(cell: str) -> str:
     return NUL if "\x00" in cell else LOST if "\ufffd" in cell else CONTROL
 
 
 def ragged(cells: int, width: int) -> str:
-    """Say that a row has another number of cells than the header."""
+    """Return the reason for a row that has another number of cells than the header."""
     seen = f"has {cells} {'cell' if cells == 1 else 'cells'} where the header has {width}"
     if cells > width:
         return f"{seen} (a delimiter inside a text needs quotation marks around the text)"
     return f"{seen} (add the delimiters of its blank cells; a text with line breaks needs quotation marks around it)"
 
 
-BLOCK = 1 << 20
-"""Characters."""
-
-
-MAX_LINE = 16 << 20
-
-
 class Blocks:
-    """Takes blocks from text that begins after the header; what is not used up is put back."""
+    """Cuts the text after the header into blocks of whole lines; the caller puts back what it could not use."""
 
     def __init__(self, pending: str, pieces: TextPieces, size: int) -> None:
         self._pending = pending
@@ -252,12 +250,12 @@ class Blocks:
 
     @property
     def is_at_end(self) -> bool:
-        """Nothing comes after the block that was taken."""
+        """Nothing follows the block that was taken last."""
         return self._pieces.is_at_end and not self._pending
 
     @property
     def has_grown(self) -> bool:
-        """The block was taken for the sake of one long record at its beginning."""
+        """The block was made larger because one long record begins it."""
         return self._size > self._usual
 
     def take(self) -> str:
@@ -280,32 +278,16 @@ class Blocks:
         return cut + (cut > 0 and self._pending[cut - 1 : cut + 1] == "\r\n")
 
     def put_back(self, text: str) -> None:
-        """Take what was not used up as the beginning of the next block, which has the usual size."""
+        """Put back unused text as the beginning of the next block, which has the usual size."""
         self._pending = text + self._pending
         self._size = self._usual
 
     def grow(self, text: str) -> None:
-        """Put back a block in which not even one record ends; the next one is twice as large."""
+        """Put back a block in which not even one record ends, and make the next one twice as large."""
         self._pending = text + self._pending
         self._size *= 2
         if len(self._pending) > MAX_LINE:
             raise InputError(f"has a line of more than {MAX_LINE:,} characters: this is no table of rows.")
-
-
-CONTROL_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
-WIDE = 200
-"""Columns; beyond, lines are so long that larger blocks are worth it."""
-SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What the header says of every row: the delimiter, the number of cells, and where the first row is."""
-
-    name: str
-    delimiter: str
-    width: int
-    first_row: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +329,7 @@ class CsvRows:
         return self._mixed(block, plain)
 
     def _may_be_regular(self, plain: str, data: bytes) -> bool:
-        """Tell by counting whether the lines are as many cells as they should be, with nothing special in them."""
+        """Return whether, by counting, the lines have the right number of cells and nothing special in them."""
         lines = data.count(b"\n") + (not data.endswith(b"\n"))
         return (
             b'"' not in data
@@ -359,7 +341,7 @@ class CsvRows:
         )
 
     def _parse(self, data: bytes) -> pl.DataFrame | None:
-        """Let polars read lines; None if they are not all regular.
+        """Read lines with polars; return None if they are not all regular.
 
         Their sum being right, a line that is too short means one that is too long, and at that polars raises.
         """
@@ -380,14 +362,14 @@ class CsvRows:
     def _number(self, frame: pl.DataFrame) -> pl.DataFrame:
         numbers = pl.int_range(self._next_row, self._next_row + frame.height, dtype=pl.UInt32, eager=True)
         self._next_row += frame.height
-        return self._complete(frame, numbers)
+        return self._with_number(frame, numbers)
 
-    def _complete(self, frame: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:
+    def _with_number(self, frame: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:
         read_errors = pl.Series(READ_ERRORS, [None], dtype=pl.String).new_from_index(0, frame.height)
         return pl.DataFrame([numbers.alias(ROW), *frame.get_columns(), read_errors])
 
     def _mixed(self, block: str, plain: str) -> pl.DataFrame:
-        """Read a block in which some lines need care."""
+        """Read a block in which some lines are not regular."""
         lines = pl.Series("line", [plain.removesuffix("\n")]).str.split("\n").explode().to_frame().with_row_index("at")
         lines = lines.with_columns(good=self._is_regular, blank=pl.col("line") == "")
         doubtful = lines.filter(~pl.col("good") & ~pl.col("blank"))["at"].to_list()
@@ -402,7 +384,7 @@ class CsvRows:
         assert parsed is not None  # noqa: S101 -- every good line has the right width, so polars cannot refuse one
         numbers = lines.filter(~pl.col("good") & ~pl.col("blank"))[ROW]
         doubted = self._records_frame([record for _, record in found.records], numbers)
-        return pl.concat([self._complete(parsed, good[ROW]), doubted]).sort(ROW)
+        return pl.concat([self._with_number(parsed, good[ROW]), doubted]).sort(ROW)
 
     def _read_doubtful(self, block: str, doubtful: list[int]) -> _Found:
         """Read the records that begin at doubtful lines; put an unfinished one back, with all that follows it."""
@@ -462,7 +444,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def _is_regular(shape: Shape) -> pl.Expr:
-    """Tell of each `line` whether it is one record of the right width by itself, with nothing doubtful in it."""
+    """Return for each `line` whether it is one record of the right width by itself, with nothing doubtful in it."""
     line = pl.col("line")
     mark = f"\\x{{{ord(shape.delimiter):x}}}"
     cell = f'(?:"(?:[^"]|"")*"|[^"{mark}]*)'

@@ -4,8 +4,9 @@ Promises: nothing is inferred, rounded or blanked; row numbers are the spreadshe
 calculated or left out is told or refused; memory does not grow with the sheet (the shared texts aside), and a file made
 to exhaust it is refused before it does.
 
-The way: `package` opens the archive, `workbook` and `sheets` find the sheet, `scan` takes its XML apart, `values` makes
-texts of its cells, `header` finds where the table begins, `table` lays the cells out as rows, `notes` tells about it.
+In order: `package` opens the archive, `workbook` selects the sheet, `layout` reads what stands around its rows, `scan`
+parses its cells, `values` turns them into text, and `table` finds the header and turns the cells into rows. README.md
+says why this is not left to a library.
 """
 
 from collections.abc import Iterator
@@ -17,16 +18,24 @@ import polars as pl
 
 from batch.errors import InputError
 from batch.model import SheetStyle, Staged, original_column
-from batch.sources.excel.header import LOOK_AHEAD, Header, find_header
-from batch.sources.excel.layout import LAST_ROW, MAX_MERGED, Layout
+from batch.sources.excel.layout import LAST_ROW, MAX_MERGED, Layout, parse_sheet_layout, read_sheet_layout
 from batch.sources.excel.markup import MarkupError, NeedsXmlParser
-from batch.sources.excel.notes import blank_rows_note, hidden_columns_note, hidden_rows_note, iter_column_notes, listed
 from batch.sources.excel.package import MAX_STRINGS, Package, open_package
-from batch.sources.excel.sheets import SelectedSheet, iter_cells, select_sheet, survey, survey_slowly
-from batch.sources.excel.table import Table
-from batch.sources.excel.texts import read_texts
+from batch.sources.excel.scan import iter_cells
+from batch.sources.excel.shared_strings import read_texts
+from batch.sources.excel.table import (
+    LOOK_AHEAD,
+    Header,
+    Table,
+    blank_rows_note,
+    find_header,
+    hidden_columns_note,
+    hidden_rows_note,
+    iter_column_notes,
+    listed,
+)
 from batch.sources.excel.values import Values
-from batch.sources.excel.workbook import Workbook, read_workbook
+from batch.sources.excel.workbook import SelectedSheet, Workbook, read_workbook, select_sheet
 from batch.sources.input import Input, ReadOptions
 from batch.sources.staging import FILE, Rows, staged_schema, write_frames
 
@@ -36,7 +45,7 @@ MAX_COLUMNS = 4_096
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A workbook, ready to be read: its sheet was chosen and its texts are in memory."""
+    """A workbook that is ready to be read: its sheet is selected and its shared strings are in memory."""
 
     package: Package
     workbook: Workbook
@@ -46,13 +55,13 @@ class _Opened:
 
     @property
     def where(self) -> str:
-        """The sheet as messages call it."""
+        """The name of the sheet in messages."""
         return f'{self.package.name}, sheet "{self.selected.sheet.name}"'
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What one reading of the sheet gave."""
+    """The result of reading the sheet once."""
 
     path: Path
     table: Table
@@ -79,7 +88,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
 def _open(package: Package, sheet: str | None) -> _Opened:
     workbook = read_workbook(package)
     selected = select_sheet(package, workbook, sheet)
-    layout = survey(package, selected.sheet)
+    layout = read_sheet_layout(package, selected.sheet)
     strings = workbook.strings
     texts = pl.Series(dtype=pl.String)
     if strings:
@@ -103,11 +112,11 @@ def _check_layout(opened: _Opened) -> None:
 
 
 def _read_as_needed(opened: _Opened, folder: Path, options: ReadOptions) -> _Read:
-    """Read the sheet; once more in the slow way, or with more columns, when the first reading tells so."""
+    """Read the sheet; a second time with the XML parser, or with more columns, when the first time shows the need."""
     try:
         read = _read(opened, folder, options, None)
     except NeedsXmlParser:
-        opened = replace(opened, layout=survey_slowly(opened.package, opened.selected.sheet))
+        opened = replace(opened, layout=parse_sheet_layout(opened.package, opened.selected.sheet))
         _check_layout(opened)
         read = _read(opened, folder, options, None)
     header = read.table.header
@@ -136,7 +145,7 @@ def _read(opened: _Opened, folder: Path, options: ReadOptions, header: Header | 
 
 
 def _pull_header(frames: Iterator[pl.DataFrame], where: str) -> pl.DataFrame:
-    """Pull so many frames that the header, and the rows among which it may be hidden, are in what comes out."""
+    """Pull frames until they hold the rows among which the header is looked for."""
     pulled: list[pl.DataFrame] = []
     for frame in frames:
         pulled.append(frame)

@@ -1,4 +1,4 @@
-"""How a sheet is laid out: hidden columns, merged cells, and whether its rows can be read by the fast scanner."""
+"""What a sheet's XML says outside of its rows: hidden columns, merged cells, and which scanner can read the rows."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,11 +7,13 @@ from typing import Literal
 
 from batch.model import column_letters
 from batch.sources.excel.markup import MarkupError, is_true, is_utf8, parse
+from batch.sources.excel.package import Package
+from batch.sources.excel.workbook import Sheet
 
 LAST_ROW = 1_048_576
 LAST_COLUMN = 16_384
 MAX_MERGED = 10_000
-_MAX_FRAME = 64 << 20
+_MAX_AROUND = 64 << 20
 _END = b"</sheetData>"
 
 
@@ -37,10 +39,10 @@ class Area:
 
 @dataclass(slots=True)
 class Layout:
-    """What is said about a sheet outside of its rows."""
+    """What a sheet says outside of its rows."""
 
     is_plain: bool = True
-    """Written the way that all spreadsheet programs write, so that the fast scanner can read it."""
+    """The XML has the form that all spreadsheet programs write, so the fast scanner can read it."""
     hidden_columns: list[tuple[int, int]] = field(default_factory=list)
     merged: list[Area] = field(default_factory=list)
     """The first `MAX_MERGED` of them."""
@@ -77,48 +79,48 @@ def read_area(reference: str) -> Area:
 
 
 def column_number(letters: str) -> int:
-    """Count column `letters` (A = 1)."""
+    """Return the number of column `letters` (A = 1)."""
     number = 0
     for letter in letters:
         number = number * 26 + ord(letter) - 64
     return number
 
 
-class Frame:
+class RowsRemover:
     """Takes a sheet's XML piece by piece and keeps what stands before and after its rows.
 
-    The rows are 99 % of a sheet, and merged cells are told after them; so this is a first pass, as fast as inflating.
+    Merged cells are listed after the rows, which are 99 % of a sheet: so this is a first pass, as fast as inflating.
     """
 
     def __init__(self) -> None:
         self.is_plain = True
-        """Nothing was met so far that only the slow scanner understands."""
+        """Nothing so far needs the slow scanner."""
         self._kept = bytearray()
         self._rest = b""
         self._state: Literal["before", "rows", "after"] = "before"
 
     def take(self, piece: bytes) -> None:
-        """Look at the next piece."""
+        """Read the next piece."""
         if self._state == "rows":
-            self._look_for_end(piece)
+            self._find_end(piece)
             return
         self._kept += piece
         if self._state == "before":
-            self._look_for_rows()
-        if len(self._kept) > _MAX_FRAME:
+            self._find_rows()
+        if len(self._kept) > _MAX_AROUND:
             raise MarkupError("too much beside the rows")
 
-    def _look_for_rows(self) -> None:
+    def _find_rows(self) -> None:
         match = re.search(rb"<sheetData\s*>", self._kept)
         if match is not None:
             rows = bytes(self._kept[match.end() :])
             del self._kept[match.start() :]
             self._state = "rows"
-            self._look_for_end(rows)
+            self._find_end(rows)
         if b"<!" in self._kept or not is_utf8(self._kept) or re.search(rb"<\w+:sheetData", self._kept):
             self.is_plain = False
 
-    def _look_for_end(self, piece: bytes) -> None:
+    def _find_end(self, piece: bytes) -> None:
         rows = self._rest + piece
         end = rows.find(_END)
         if end >= 0:
@@ -127,9 +129,29 @@ class Frame:
         self._rest = rows[1 - len(_END) :]
 
     def pieces(self) -> Iterator[bytes]:
-        """Give the XML without its rows."""
+        """Yield the XML without its rows."""
         yield bytes(self._kept)
 
 
 def _number(text: str | None) -> int:
     return int(text) if text and re.fullmatch(r"\d{1,6}", text) else 0
+
+
+def read_sheet_layout(package: Package, sheet: Sheet) -> Layout:
+    """Read the layout of a sheet before its cells, within the limits on what may be unpacked."""
+    remover = RowsRemover()
+    for piece in package.iter_bytes(sheet.part):
+        remover.take(piece)
+        if not remover.is_plain:
+            return parse_sheet_layout(package, sheet)
+    try:
+        return read_layout(remover.pieces())
+    except MarkupError:  # what looked like the end of the rows may have stood in a comment
+        return parse_sheet_layout(package, sheet)
+
+
+def parse_sheet_layout(package: Package, sheet: Sheet) -> Layout:
+    """Read the layout of a sheet in any form of XML."""
+    layout = read_layout(package.iter_bytes(sheet.part))
+    layout.is_plain = False
+    return layout

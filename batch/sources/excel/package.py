@@ -1,7 +1,7 @@
 """The workbook as a zip archive: which kind of file it really is, and its parts, inflated within limits.
 
 Nothing is inflated further than `MAX_UNPACKED`, and nothing that grows more than `MAX_RATIO` times: a zip bomb is
-refused while it is being read, whatever sizes it declares. Every trouble is an `InputError` that names the file.
+refused while it is being read, whatever sizes it declares. Every failure is an `InputError` that names the file.
 """
 
 import posixpath
@@ -46,15 +46,15 @@ class Package:
         self.archive.close()
 
     def refusal(self, text: str) -> InputError:
-        """Make the error that says `text` about this file."""
+        """Return the error that says `text` about this file."""
         return InputError(f"{self.name}: {text}")
 
     def damaged(self) -> InputError:
-        """Make the error for a file that is not whole."""
+        """Return the error for a file that is not whole."""
         return self.refusal("the file is damaged. Open it in Excel or LibreOffice, save it, and run again.")
 
     def has(self, part: str) -> bool:
-        """Say whether there is such a part."""
+        """Return whether there is such a part."""
         return part.lower() in self.parts
 
     def read(self, part: str) -> bytes:
@@ -115,14 +115,14 @@ def open_package(path: Path, name: str) -> Package:
 
 
 def resolve(base: str, target: str) -> str:
-    """Give the path of the part that `target` means, as it stands in a part at `base`."""
+    """Return the path of the part that `target` names, relative to the part at `base`."""
     if target.startswith("/"):
         return target[1:]
     return posixpath.normpath(posixpath.join(posixpath.dirname(base), target.replace("\\", "/")))
 
 
 def password(name: str) -> InputError:
-    """Make the error for a file that only opens with a password."""
+    """Return the error for a file that only opens with a password."""
     return InputError(
         f"{name}: the workbook is protected by a password. Open it in Excel, remove the password "
         "(File > Info > Protect Workbook > Encrypt with Password), save it, and run again."

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator
 
 import polars as pl
 
-from batch.sources.excel.layout import LAST_ROW, column_number
+from batch.sources.excel.layout import LAST_ROW, Layout, column_number
 from batch.sources.excel.markup import MarkupError, MarkupReader, NeedsXmlParser, is_true
-from batch.sources.excel.texts import LETTERS, unescape_entities, with_plain_line_ends
+from batch.sources.excel.package import Package
+from batch.sources.excel.shared_strings import LETTERS, unescape_entities, with_plain_line_ends
+from batch.sources.excel.workbook import Sheet
 
 SCHEMA: dict[str, type[pl.DataType]] = {
     "row": pl.UInt32,
@@ -29,7 +31,7 @@ SCHEMA: dict[str, type[pl.DataType]] = {
 
 CHUNK = 4 << 20
 _MAX_ROW = 64 << 20
-_SLOW_CELLS = 100_000
+_CELLS_AT_ONCE = 100_000
 
 _ATTRIBUTES = r'(?: (?:s="(?P<style>[0-9]{1,6})"|t="(?P<type>[a-zA-Z]{1,9})"|(?:cm|vm|ph)="[0-9a-z]*"))*'
 _INLINE = rf'is><t(?: xml:space="preserve")?>(?P<inline>{LETTERS}+)</t></is>'
@@ -60,7 +62,7 @@ def iter_plain(pieces: Iterable[bytes]) -> Iterator[pl.DataFrame]:
             text = rows.decode()
         except UnicodeDecodeError as error:
             raise NeedsXmlParser from error
-        yield check_order(_scan(with_plain_line_ends(text)))
+        yield _check_order(_scan(with_plain_line_ends(text)))
 
 
 def _iter_rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -129,8 +131,8 @@ def _hidden_rows(text: str) -> list[int]:
     return [int(one[1]) for one in numbers if one]
 
 
-def check_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """Pass `frame` on if its cells are in order, each once, and within what a sheet can hold."""
+def _check_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return `frame`; raise `MarkupError` unless its cells are in order, once each, and within a sheet."""
     if len(frame) and int(frame["row"][-1]) > LAST_ROW:
         raise MarkupError(f"row {frame['row'][-1]:,}: a sheet ends at row {LAST_ROW:,}")
     place = frame["row"].cast(pl.Int64) * 20_000 + frame["column"]
@@ -141,16 +143,16 @@ def check_order(frame: pl.DataFrame) -> pl.DataFrame:
 
 def iter_any(pieces: Iterable[bytes]) -> Iterator[pl.DataFrame]:
     """Scan a sheet written in any form of XML."""
-    scanner = _Slow()
+    scanner = _ExpatScanner()
     for piece in pieces:
         scanner.reader.feed(piece)
-        if scanner.complete >= _SLOW_CELLS:
+        if scanner.complete >= _CELLS_AT_ONCE:
             yield scanner.take()
     scanner.reader.feed(b"", is_last=True)
     yield scanner.take()
 
 
-class _Slow:
+class _ExpatScanner:
     """Collects the cells of a sheet as expat meets them."""
 
     def __init__(self) -> None:
@@ -158,16 +160,16 @@ class _Slow:
         self.complete = 0
         self._cells: list[tuple[int, int, int, str, str | None, str | None, bool]] = []
         self._row = self._column = self._style = 0
-        self._is_hidden = self._is_phonetic = self._is_text = False
+        self._is_hidden = self._is_phonetic = False
         self._type = "n"
         self._texts: dict[str, str] = {}
         self._open = ""
 
     def take(self) -> pl.DataFrame:
-        """Give the rows that are complete."""
+        """Return the rows that are complete."""
         done, self._cells = self._cells[: self.complete], self._cells[self.complete :]
         self.complete = 0
-        return check_order(pl.DataFrame(done, schema=SCHEMA, orient="row"))
+        return _check_order(pl.DataFrame(done, schema=SCHEMA, orient="row"))
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if name == "row":
@@ -210,3 +212,9 @@ class _Slow:
 
 def _whole(text: str | None, default: int) -> int:
     return int(text) if text and re.fullmatch(r"\d{1,9}", text) else default
+
+
+def iter_cells(package: Package, sheet: Sheet, layout: Layout) -> Iterator[pl.DataFrame]:
+    """Yield the cells of `sheet`; raise `NeedsXmlParser` when only the slow scanner can read them."""
+    pieces = package.iter_bytes(sheet.part, size=CHUNK)
+    return iter_plain(pieces) if layout.is_plain else iter_any(pieces)

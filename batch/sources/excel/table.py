@@ -1,18 +1,104 @@
-"""A sheet's cells -> the rows of the table in it, as frames of `input.parquet`.
+"""A sheet's cells -> its header, the rows of the table below it as frames of `input.parquet`, and notes about them.
 
-Promises that every cell with a value comes out in its own row and column, or the table is refused afterwards.
+Promises that every cell with a value comes out in its own row and column, or the table is refused afterwards. The
+header is the first row with anything in it. A title above it, or merged cells in it, are refused with the row named:
+nobody should have to guess which column a value stands in.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
+from batch.errors import InputError
 from batch.model import READ_ERRORS, ROW, cell_column, column_letters, original_column, shorten
-from batch.sources.excel.header import Header
 from batch.sources.excel.layout import Area
+from batch.sources.excel.workbook import counted
+
+SHOWN = 5
+"""How many items a message lists."""
+LOOK_AHEAD = 20
+"""Rows among which the header is looked for, when what comes first is a title."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header's row, and its texts from column `left` on (1 = A)."""
+
+    row: int
+    left: int
+    texts: tuple[str, ...]
+
+    @property
+    def right(self) -> int:
+        """The last column."""
+        return self.left + len(self.texts) - 1
+
+    def widened(self, left: int, right: int) -> "Header":
+        """Return the same header with unnamed columns, so that it reaches from `left` to `right`."""
+        before, after = max(self.left - left, 0), max(right - self.right, 0)
+        return replace(self, left=self.left - before, texts=("",) * before + self.texts + ("",) * after)
+
+    def column(self, column: int) -> str:
+        """Name a column for a message: `column "Phone" (F)`."""
+        text = self.texts[column - self.left].strip()
+        return (
+            f'column "{shorten(text, 60)}" ({column_letters(column)})' if text else f"column {column_letters(column)}"
+        )
+
+
+def find_header(cells: pl.DataFrame, merged: Sequence[Area], where: str) -> Header:
+    """Return the header in the first `cells` that have anything in them; raise `InputError` when it is not clear."""
+    row = int(cells["row"][0])
+    first = cells.filter(pl.col("row") == row)
+    texts = dict(zip(first["column"].to_list(), first["text"].to_list(), strict=True))
+    left, right = min(texts), max(texts)
+    if len(texts) > 1:
+        _refuse_merged(row, left, right, texts, merged, where)
+    _refuse_title(cells, row, texts, where)
+    _refuse_merged(row, left, right, texts, merged, where)
+    return Header(row, left, tuple(texts.get(column, "") for column in range(left, right + 1)))
+
+
+def _refuse_title(cells: pl.DataFrame, row: int, texts: dict[int, str], where: str) -> None:
+    """Refuse a first row of one cell, or of less than half the cells of a later one that has nothing but texts."""
+    is_text = pl.col("origin").is_null() | pl.col("origin").str.starts_with("s")
+    below = (
+        cells.filter(pl.col("row") > row).group_by("row", maintain_order=True).agg("text", is_text.all().alias("ok"))
+    )
+    likely = below.head(LOOK_AHEAD).filter(
+        pl.col("text").list.len() >= 2 * len(texts), pl.col("ok") | pl.lit(len(texts) == 1)
+    )
+    if not len(likely):
+        return
+    stands = ", ".join(f'{column_letters(column)}{row} "{shorten(text, 60)}"' for column, text in texts.items())
+    raise InputError(
+        f"{where}: row {row} has only {stands}, and is no header. "
+        f"The header seems to be in row {likely['row'][0]}: {_listed(likely['text'][0].to_list())}. "
+        "Delete the rows above the header, save the file, and run again."
+    )
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(f'"{shorten(text, 40)}"' for text in texts[:SHOWN]) + (", …" if len(texts) > SHOWN else "")
+
+
+def _refuse_merged(row: int, left: int, right: int, texts: dict[int, str], merged: Sequence[Area], where: str) -> None:
+    found = [
+        area
+        for area in sorted(merged, key=lambda area: (area.top, area.left))
+        if area.top <= row <= area.bottom and area.left <= right and area.right >= left and area.is_many
+    ]
+    if found:
+        shown = ", ".join(f'{area.name} ("{shorten(texts.get(area.left, ""), 40)}")' for area in found[:SHOWN])
+        raise InputError(
+            f"{where}: the header in row {row} has merged cells: {shown}{', …' if len(found) > SHOWN else ''}. "
+            "Unmerge them, give every column a header of its own, save the file, and run again."
+        )
+
 
 MERGED = "lies in merged cells, and only their first cell has a value (unmerge them, and fill in what is meant)"
 """Reason of a cell covered by a merged one."""
@@ -21,7 +107,7 @@ _BROKEN = ("row", "column", "text", "origin", "reason")
 
 
 class Table:
-    """Turns cells into rows, and remembers what was met on the way."""
+    """Turns cells into rows, and keeps what the notes need: hidden rows, stray cells, the columns with values."""
 
     def __init__(self, header: Header, merged: Iterable[Area], *, skips_hidden: bool) -> None:
         self.header = header
@@ -84,7 +170,7 @@ class Table:
         return pl.concat([kept, extra.select(kept.columns)]).sort("row", "column")
 
     def _rows(self, cells: pl.DataFrame) -> pl.DataFrame:
-        """Lay the cells out as rows: `row c0 … cN read_errors o0 … oN`."""
+        """Return the cells as rows: `row c0 … cN read_errors o0 … oN`."""
         numbers = cells["row"].unique(maintain_order=True)
         by_column = cells.with_columns(cells["row"].rle_id().alias("at")).partition_by("column", as_dict=True)
         texts, origins = [], []
@@ -92,9 +178,9 @@ class Table:
             part = by_column.get((self.header.left + index,))
             texts.append(_spread(part, "text", len(numbers)).alias(cell_column(index)))
             origins.append(_spread(part, "origin", len(numbers)).alias(original_column(index)))
-        return pl.DataFrame([numbers.alias(ROW), *texts, self._damage(cells, numbers), *origins])
+        return pl.DataFrame([numbers.alias(ROW), *texts, self._read_errors(cells, numbers), *origins])
 
-    def _damage(self, cells: pl.DataFrame, numbers: pl.Series) -> pl.Series:
+    def _read_errors(self, cells: pl.DataFrame, numbers: pl.Series) -> pl.Series:
         broken = cells.filter(pl.col("reason").is_not_null())
         by_row: dict[int, list[Any]] = defaultdict(list)
         for row, column, text, origin, reason in broken.select(_BROKEN).iter_rows():
@@ -114,3 +200,56 @@ def _spread(part: pl.DataFrame | None, name: str, length: int) -> pl.Series:
         return part[name]
     places = pl.Series([None], dtype=pl.UInt32).new_from_index(0, length)
     return part[name].gather(places.scatter(part["at"], pl.arange(len(part), dtype=pl.UInt32, eager=True)))
+
+
+def iter_column_notes(header: Header, counts: Mapping[tuple[int, str], int]) -> Iterator[str]:
+    """Yield the notes about the values of each column; `counts` is `Values.counts`."""
+    for column in range(header.left, header.right + 1):
+        found = {what: number for (one, what), number in counts.items() if one == column}
+        name = header.column(column)
+        name = name[0].upper() + name[1:]
+        if number := found.get("percent"):
+            yield f"{name}: {counted(number, 'percentage')} taken as stored (25% is 0.25)."
+        if number := found.get("currency"):
+            yield f"{name}: {counted(number, 'amount')} taken as stored, without the currency sign."
+        if number := found.get("words"):
+            yield f"{name}: {counted(number, 'number')} taken as stored, without what the cell's format adds to them."
+        if number := found.get("formula"):
+            yield f"{name}: {counted(number, 'formula')}, taken with the result that is stored in the file."
+        if found.get("numbers") and found.get("zeros"):
+            yield (
+                f"{name} has numbers and texts mixed: {counted(found['numbers'], 'number')}, and "
+                f"{counted(found['zeros'], 'text')} beginning with 0. "
+                "If the numbers began with 0 too, Excel has dropped it: compare them."
+            )
+
+
+def hidden_columns_note(header: Header, hidden: Sequence[tuple[int, int]]) -> str:
+    """Return the note about hidden columns; "" when there are none."""
+    names = [
+        header.column(column)
+        for column in range(header.left, header.right + 1)
+        if any(first <= column <= last for first, last in hidden)
+    ]
+    if not names:
+        return ""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"Hidden, but read like the others: {', '.join(names[:SHOWN])}{more}."
+
+
+def hidden_rows_note(rows: Sequence[int], selected: str | None) -> str:
+    """Return the note about hidden rows; "" when there are none."""
+    was = "was" if len(rows) == 1 else "were"
+    what = f"{was} left out" if selected == "skip" else f"{was} read too"
+    return f"{counted(len(rows), 'hidden row')} {what}: {listed(rows)}." if rows else ""
+
+
+def blank_rows_note(number: int) -> str:
+    """Return the note about blank rows; "" when there are none."""
+    was = "was" if number == 1 else "were"
+    return f"{counted(number, 'blank row')} {was} left out." if number > 0 else ""
+
+
+def listed(rows: Sequence[int]) -> str:
+    """List rows for a message: `5, 9, 12, …`."""
+    return ", ".join(map(str, rows[:SHOWN])) + (", …" if len(rows) > SHOWN else "")

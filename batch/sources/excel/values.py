@@ -8,17 +8,125 @@ else a letter, the number of its format in `SheetStyle.formats`, and after a col
     e0:#N/A     an Excel error             u0        a formula without a stored value
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
 
 import polars as pl
 
-from batch.sources.excel.dates import read_dates
-from batch.sources.excel.formats import read_format
 from batch.sources.excel.markup import MarkupError
-from batch.sources.excel.texts import unescape_controls
+from batch.sources.excel.shared_strings import unescape_controls
 from batch.sources.excel.workbook import Workbook
+
+# Excel counts days from 1900 (with a 29 February 1900 that never was) or from 1904, and stores times as parts of a day.
+# Before March 1900 Excel and LibreOffice show different days for the same number, so those are never read.
+EARLY = (
+    "is a date before March 1900, which Excel and LibreOffice show as different days "
+    "(make the cell text, and type the date, like 1899-12-31)"
+)
+BELOW_ZERO = "is a negative date, which Excel cannot show (type the date again)"
+LATE = "is later than any date that Excel knows (type the date again)"
+NEGATIVE = "is a negative time (make the cell text, and type what is meant)"
+
+_DAY = 86_400_000
+_FIRST, _LAST = 61, 2_958_466
+"""1900-03-01, and the day after 9999-12-31."""
+_SHIFT_1904 = 1_462
+_EPOCH = 25_569
+"""1970-01-01 as Excel counts."""
+
+
+def read_dates(cells: pl.DataFrame, *, is_1904: bool) -> pl.DataFrame:
+    """Return `text origin reason` of cells with a number in a date, time or duration format.
+
+    Dates come out as `2026-03-04`, with a time as `2026-03-04T12:30:00`, times alone as `12:30:00`, durations as
+    `36:00:00`.
+    Fractions are rounded to milliseconds, as Excel does, and shown when there are any.
+    """
+    number, kind = pl.col("number"), pl.col("kind")
+    total = (number * _DAY).round().cast(pl.Int64, strict=False)
+    is_clock = (kind == "elapsed") | ((kind == "time") & number.is_between(0, 1, closed="left"))
+    day = number + (_SHIFT_1904 if is_1904 else 0)
+    reason = (
+        pl.when(is_clock & (number < 0)).then(pl.lit(NEGATIVE))
+        .when(~is_clock & (number < 0)).then(pl.lit(BELOW_ZERO))
+        .when(~is_clock & (day < _FIRST)).then(pl.lit(EARLY))
+        .when(~is_clock & (day >= _LAST)).then(pl.lit(LATE))
+    )  # fmt: skip
+    cells = cells.with_columns(reason=reason, is_clock=is_clock, total=total)
+    text = pl.when(pl.col("reason").is_not_null()).then(pl.col("value")).when("is_clock").then(_clock(pl.col("total")))
+    shift = (_SHIFT_1904 if is_1904 else 0) - _EPOCH
+    return cells.select(
+        text.otherwise(_calendar(pl.col("total") + shift * _DAY)).alias("text"),
+        ("d" + pl.col("format") + ":" + pl.col("value").str.strip_chars()).alias("origin"),
+        "reason",
+    )
+
+
+def _calendar(since_1970: pl.Expr) -> pl.Expr:
+    moment = since_1970.cast(pl.Datetime("ms"))
+    long = moment.dt.strftime("%Y-%m-%dT%H:%M:%S%.3f").str.strip_suffix(".000")
+    return pl.when(since_1970 % _DAY == 0).then(moment.dt.strftime("%Y-%m-%d")).otherwise(long)
+
+
+def _clock(total: pl.Expr) -> pl.Expr:
+    hours = (total // 3_600_000).cast(pl.String).str.zfill(2)
+    rest = (total % 3_600_000).cast(pl.Datetime("ms")).dt.strftime(":%M:%S%.3f").str.strip_suffix(".000")
+    return hours + rest
+
+
+Kind = Literal["number", "date", "time", "elapsed"]
+
+_LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.')
+_BRACKET = re.compile(r"\[(?![hms]+\])[^\]]*\]", re.IGNORECASE)
+_ELAPSED = re.compile(r"\[([hms]+)\]", re.IGNORECASE)
+_CURRENCY = re.compile(r"[$€£¥₹₽₩₪]|\[\$[^\]\-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a number format makes of a number: a date, a time, a share, or something that is not stored."""
+
+    code: str
+    kind: Kind = "number"
+    shows: Literal["", "percent", "currency", "words"] = ""
+    """What is shown beside the stored number."""
+    zeros: int = 0
+    """Digits that it always shows, as in `00000`: zeros stand for those that are not stored. 0 = no such format."""
+
+
+def read_format(code: str) -> Format:
+    """Parse the code of a number format."""
+    section = _first_section(code)
+    bare = _BRACKET.sub("", _LITERAL.sub("", section))
+    if bare.strip().lower() in ("general", "standard", "@", ""):
+        return Format(code)
+    if _ELAPSED.search(bare):
+        return Format(code, kind="elapsed")
+    letters = set(re.sub(r"general|am/pm|a/p", "", bare.lower())) & set("ymdhs")
+    if letters:
+        has_day = "y" in letters or "d" in letters or ("m" in letters and not letters & {"h", "s"})
+        return Format(code, kind="date" if has_day else "time")
+    return Format(code, shows=_shown(section, bare), zeros=len(bare) if re.fullmatch("0{2,}", bare.strip()) else 0)
+
+
+def _shown(section: str, bare: str) -> Literal["", "percent", "currency", "words"]:
+    if "%" in bare:
+        return "percent"
+    if _CURRENCY.search(section):
+        return "currency"
+    words = "".join(_LITERAL.findall(section))
+    return "words" if re.search(r'"[^"]*\w[^"]*"|\\\w', words) or bare.rstrip().endswith(",") else ""
+
+
+def _first_section(code: str) -> str:
+    """The part for positive numbers: up to the first `;` outside of quotes."""
+    match = re.match(r'(?:"[^"]*"|\\.|[^;"\\])*', code)
+    return match[0] if match else code
+
 
 ERROR = "is an Excel error, not a value (type the value, or empty the cell to leave the field as it is)"
 NO_VALUE = "is a formula without a stored value (open the file in Excel or LibreOffice, save it, and run again)"
@@ -38,7 +146,7 @@ _READ = ("text", "origin", "reason")
 
 
 class Values:
-    """Reads the cells of one workbook, and counts per column what people should be told."""
+    """Reads the cells of one workbook, and counts per column what the user is told about them."""
 
     def __init__(self, workbook: Workbook, texts: pl.Series) -> None:
         self._is_1904, self._is_uncalculated = workbook.is_1904, workbook.is_uncalculated
@@ -47,7 +155,7 @@ class Values:
         self.codes: list[str] = list(dict.fromkeys(["General", *workbook.formats]))
         """The number formats of the workbook, as `origin` counts them."""
         numbers = [self.codes.index(one.code) for one in formats]
-        self._looks = pl.DataFrame(
+        self._styles = pl.DataFrame(
             {
                 "format": [str(number) for number in numbers],
                 "number_origin": [f"n{number}" for number in numbers],
@@ -58,15 +166,15 @@ class Values:
             },
             schema_overrides={"text_origin": pl.String, "zeros": pl.Int64},
         )
-        """What the styles say, by their index."""
+        """What each cell style says, by the index of the style."""
         self._shows = sorted({one.shows for one in formats if one.shows})
         self.counts: Counter[tuple[int, str]] = Counter()
         """How many cells of a column (1 = A) are "percent", "currency", "words", "formula", "numbers" or "zeros"."""
 
     def read(self, cells: pl.DataFrame) -> pl.DataFrame:
-        """Give `row column is_hidden text origin reason` of each cell that is not blank.
+        """Return `row column is_hidden text origin reason` of each cell that is not blank.
 
-        Most cells are plain texts and numbers and are read at once; the others are then read by kind, and laid over.
+        Plain texts and numbers, which most cells are, are read at once; the others are then read again, kind by kind.
         """
         cells = self._look_up(cells)
         is_number, kind, number = cells["type"] == "n", cells["kind"], cells["number"]
@@ -74,36 +182,36 @@ class Values:
         is_sound = is_number & number.is_finite() & (number.abs() < TOO_LARGE)
         is_padded = is_sound & (cells["zeros"] > 0) & (number.abs() < 10.0 ** (cells["zeros"] - 1))
         is_own = cells["type"].is_in(["str", "inlineStr", "d"])
-        cells = _lay_over(cells, is_own, lambda some: some.with_columns(text=unescape_controls(some["value"])))
-        cells = _lay_over(cells, cells["type"] == "b", _read_booleans)
-        cells = _lay_over(cells, is_sound & cells["text"].is_null() & (kind == "number"), _read_long_numbers)
-        cells = _lay_over(cells, is_sound & (kind != "number"), lambda some: read_dates(some, is_1904=self._is_1904))
+        cells = _replace(cells, is_own, lambda some: some.with_columns(text=unescape_controls(some["value"])))
+        cells = _replace(cells, cells["type"] == "b", _read_booleans)
+        cells = _replace(cells, is_sound & cells["text"].is_null() & (kind == "number"), _read_long_numbers)
+        cells = _replace(cells, is_sound & (kind != "number"), lambda some: read_dates(some, is_1904=self._is_1904))
         is_bad = is_number & cells["value"].is_not_null() & ~is_sound.fill_null(value=False)
-        cells = _lay_over(cells, is_bad, _read_bad_numbers)
-        cells = _lay_over(cells, is_padded, _read_padded)
-        cells = _lay_over(cells, cells["type"] == "e", _read_errors)
-        cells = _lay_over(cells, is_missing & (cells["type"] != "e"), _read_missing)
+        cells = _replace(cells, is_bad, _read_bad_numbers)
+        cells = _replace(cells, is_padded, _read_padded)
+        cells = _replace(cells, cells["type"] == "e", _read_errors)
+        cells = _replace(cells, is_missing & (cells["type"] != "e"), _read_missing)
         is_filled = (cells["text"] != "").fill_null(value=False)
         cells = cells if is_filled.all() else cells.filter(is_filled)
         self._count(cells)
         return cells.select("row", "column", "is_hidden", *_READ)
 
     def _look_up(self, cells: pl.DataFrame) -> pl.DataFrame:
-        """Add what styles and shared texts say; read what is plain; raise `MarkupError` for what leads nowhere."""
+        """Add style and shared text, and read plain cells; raise `MarkupError` for a reference that leads nowhere."""
         cells = cells.filter(pl.col("value").is_not_null() | pl.col("formula").is_not_null())
         is_number, is_shared = cells["type"] == "n", cells["type"] == "s"
         places = cells["value"].set(~is_shared, None).cast(pl.UInt32, strict=False)
         if (
             not cells["type"].is_in(_TYPES).all()
-            or _most(cells["style"]) >= len(self._looks)
+            or _most(cells["style"]) >= len(self._styles)
             or _most(places) >= len(self._texts)
             or places.count() < is_shared.sum()
         ):
             raise MarkupError("a cell of a type, style or text that is not there")
-        looks = self._looks[cells["style"]]
+        styles = self._styles[cells["style"]]
         value = pl.col("value")
         is_short = (value.str.len_bytes() <= _SHORT_BYTES) & value.str.contains(_SHORT) & (pl.col("kind") == "number")
-        return cells.hstack(looks).with_columns(
+        return cells.hstack(styles).with_columns(
             pl.when(pl.lit(is_number)).then(value).cast(pl.Float64, strict=False).alias("number"),
             pl.coalesce(pl.lit(self._texts.gather(places)), pl.when(pl.lit(is_number) & is_short).then(value)).alias(
                 "text"
@@ -113,7 +221,7 @@ class Values:
         )
 
     def _is_missing(self, cells: pl.DataFrame) -> pl.Series:
-        """Tell which cells are formulas without a result. (An empty text is a result.)"""
+        """Return which cells are formulas without a result. (An empty text is a result.)"""
         has_none = cells["value"].is_null() & (cells["type"] != "str")
         return cells["formula"].is_not_null() & (has_none | self._is_uncalculated)
 
@@ -139,8 +247,8 @@ def _most(series: pl.Series) -> int:
     return int(series.max()) if series.count() else -1  # type: ignore[arg-type]  # whole numbers
 
 
-def _lay_over(cells: pl.DataFrame, which: pl.Series, read: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-    """Let `read` give text, origin and reason of some cells anew."""
+def _replace(cells: pl.DataFrame, which: pl.Series, read: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    """Replace text, origin and reason of some cells by what `read` returns."""
     at = which.fill_null(value=False).arg_true()
     if not len(at):
         return cells

@@ -1,10 +1,14 @@
-"""What stands in a workbook beside its cells: its sheets, its number formats, and from when it counts its days."""
+"""The workbook around its cells: its sheets, its number formats, its date system, and which sheet is read.
+
+Promises that no sheet with data is passed over in silence; the sheets that batch itself adds do not count.
+"""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from batch.sources.excel.markup import MarkupError, elements, is_true, local
+from batch.model import RESERVED_SHEETS
+from batch.sources.excel.markup import MarkupError, elements, is_true, is_utf8, local
 from batch.sources.excel.package import Package, resolve
 
 
@@ -43,7 +47,7 @@ _BUILT_IN |= dict.fromkeys([*range(27, 37), *range(50, 59)], "yyyy-mm-dd")  # da
 
 
 def read_workbook(package: Package) -> Workbook:
-    """Read everything but the sheets themselves."""
+    """Read everything except the sheets themselves."""
     try:
         main = _target(package, "", "officeDocument") or "xl/workbook.xml"
         described = elements(package.read(main), {"sheet", "workbookPr", "calcPr"})
@@ -103,3 +107,66 @@ def read_formats(styles: bytes) -> tuple[str, ...]:
 
 def _number(text: str | None) -> int:
     return int(text) if text and re.fullmatch(r"\d{1,6}", text) else 0
+
+
+_MARKS = (b"<v>", b"<v ", b"<is>", b"<f>", b"<f ", b":v>", b":is>", b":f>")
+PEEK = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedSheet:
+    """The sheet that is read, and what the user is told about the others."""
+
+    sheet: Sheet
+    notes: tuple[str, ...]
+
+
+def select_sheet(package: Package, workbook: Workbook, wanted: str | None) -> SelectedSheet:
+    """Return the sheet called `wanted`, else the first visible sheet with data."""
+    if not workbook.sheets:
+        raise package.refusal("there is no sheet with cells in this workbook.")
+    if wanted is not None:
+        return SelectedSheet(_named(package, workbook.sheets, wanted), ())
+    candidates = [sheet for sheet in workbook.sheets if sheet.name not in RESERVED_SHEETS] or list(workbook.sheets)
+    visible = [sheet for sheet in candidates if not sheet.is_hidden]
+    filled = [sheet for sheet in visible if _has_data(package, sheet)]
+    hidden = [sheet for sheet in candidates if sheet.is_hidden and _has_data(package, sheet)]
+    if not filled:
+        where = f" Hidden sheets with data: {quoted(hidden)}; choose one with --sheet." if hidden else ""
+        raise package.refusal(f"no sheet has anything in it.{where}")
+    notes = []
+    if len(filled) > 1:
+        notes.append(
+            f'Only sheet "{filled[0].name}" is read. Also with data: {quoted(filled[1:])}; choose one with --sheet.'
+        )
+    if hidden:
+        notes.append(f"Hidden and not read: {counted(len(hidden), 'sheet')}, {quoted(hidden)}.")
+    return SelectedSheet(filled[0], tuple(notes))
+
+
+def _named(package: Package, sheets: tuple[Sheet, ...], wanted: str) -> Sheet:
+    for same in (str, str.casefold, lambda name: name.strip().casefold()):
+        found = [sheet for sheet in sheets if same(sheet.name) == same(wanted)]
+        if len(found) == 1:
+            return found[0]
+    raise package.refusal(f'there is no sheet "{wanted}". Its sheets: {quoted(sheets)}.')
+
+
+def _has_data(package: Package, sheet: Sheet) -> bool:
+    before = b""
+    for piece in package.iter_bytes(sheet.part, size=PEEK):
+        if not is_utf8(before + piece) or any(mark in before + piece for mark in _MARKS):
+            return True
+        before = piece[-5:]
+    return False
+
+
+def quoted(sheets: list[Sheet] | tuple[Sheet, ...], limit: int = 10) -> str:
+    """List sheets for a message."""
+    names = [f'"{sheet.name}"' for sheet in sheets[:limit]]
+    return ", ".join(names) + (f" and {len(sheets) - limit} more" if len(sheets) > limit else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """Write `1 sheet`, `2,000 sheets`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

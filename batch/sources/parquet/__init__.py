@@ -14,7 +14,7 @@ import polars as pl
 from batch.errors import InputError
 from batch.model import READ_ERRORS, ROW, Staged, original_column, shorten
 from batch.sources.input import Input, ReadOptions
-from batch.sources.parquet.flatten import ColumnStats, Leaf, flatten, read_errors, stats_from, stats_query, text
+from batch.sources.parquet.flatten import ColumnStats, TextColumn, flatten, read_errors, stats_from, stats_query, text
 from batch.sources.staging import Rows, rows_at_once, staged_schema, write_frames
 
 SLICES_AT_ONCE = 10
@@ -38,11 +38,11 @@ def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     found = flatten(schema, input.name)
     table = _Table(input.paths, len(found))
     stats = _stats(table, found)
-    cells = [text(leaf, habit) for leaf, habit in zip(found, stats, strict=True)]
+    cells = [text(column, stat) for column, stat in zip(found, stats, strict=True)]
     originals = _originals(found, stats)
     rows = Rows(len(found), FIRST_ROW, options.limit)
     staged_as = staged_schema(len(found), {expr.meta.output_name(): schema[top] for top, expr in originals.items()})
-    frames = table.iter_frames([pl.col(ROW), *cells, _damage(found), *originals.values()])
+    frames = table.iter_frames([pl.col(ROW), *cells, _read_errors(found), *originals.values()])
     path = write_frames(rows.iter_tidy(frames), staged_as, folder)
     if not rows.kept:
         path.unlink()
@@ -51,7 +51,7 @@ def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
         path=path,
         name=input.name,
         format="parquet",
-        headers=tuple(leaf.header for leaf in found),
+        headers=tuple(column.header for column in found),
         rows=rows.kept,
         sha256=input.sha256,
         notes=(*_notes(found, stats), *filter(None, [rows.note])),
@@ -100,45 +100,48 @@ def _kind(dtype: pl.DataType | None) -> str:
     return "missing" if dtype is None else f"of type {dtype}"
 
 
-def _stats(table: _Table, found: Sequence[Leaf]) -> list[ColumnStats]:
-    """Ask all values of each column, in one pass; only the columns of which there is something to ask are read."""
-    questions = {leaf.index: question for leaf in found if (question := stats_query(leaf)) is not None}
+def _stats(table: _Table, found: Sequence[TextColumn]) -> list[ColumnStats]:
+    """Return the stats of each column, in one pass over those columns that have any."""
+    questions = {column.index: question for column in found if (question := stats_query(column)) is not None}
     asked = [question.alias(str(index)) for index, question in questions.items()]
     frames = list(table.iter_frames(asked)) if asked else []
     if not frames:
         return [ColumnStats()] * len(found)
     answers = pl.concat(frames)
-    return [stats_from(leaf, answers[str(leaf.index)]) if leaf.index in questions else ColumnStats() for leaf in found]
+    return [
+        stats_from(column, answers[str(column.index)]) if column.index in questions else ColumnStats()
+        for column in found
+    ]
 
 
-def _damage(found: Sequence[Leaf]) -> pl.Expr:
+def _read_errors(found: Sequence[TextColumn]) -> pl.Expr:
     items = [item for item in map(read_errors, found) if item is not None]
     if not items:
         return pl.lit(None, pl.String).alias(READ_ERRORS)
     joined = pl.concat_str(items, separator=",", ignore_nulls=True)
-    is_damaged = reduce(lambda one, other: one | other, (item.is_not_null() for item in items))
-    return pl.when(is_damaged).then(pl.format("[{}]", joined)).alias(READ_ERRORS)
+    has_errors = reduce(lambda one, other: one | other, (item.is_not_null() for item in items))
+    return pl.when(has_errors).then(pl.format("[{}]", joined)).alias(READ_ERRORS)
 
 
-def _originals(found: Sequence[Leaf], stats: Sequence[ColumnStats]) -> dict[str, pl.Expr]:
-    """The typed columns: of a struct one, at the index of its first field; a text only where blank is not null."""
+def _originals(found: Sequence[TextColumn], stats: Sequence[ColumnStats]) -> dict[str, pl.Expr]:
+    """Return the typed columns: one for a struct (at its first field); texts only where blank is not null."""
     kept: dict[str, pl.Expr] = {}
-    for leaf, habit in zip(found, stats, strict=True):
-        is_text = isinstance(leaf.dtype, pl.String) and leaf.header == leaf.top and not habit.has_blank_text
-        if leaf.top not in kept and not is_text:
-            kept[leaf.top] = pl.col(leaf.top).alias(original_column(leaf.index))
+    for column, stat in zip(found, stats, strict=True):
+        is_text = isinstance(column.dtype, pl.String) and column.header == column.top and not stat.has_blank_text
+        if column.top not in kept and not is_text:
+            kept[column.top] = pl.col(column.top).alias(original_column(column.index))
     return kept
 
 
-def _notes(found: Sequence[Leaf], stats: Sequence[ColumnStats]) -> list[str]:
+def _notes(found: Sequence[TextColumn], stats: Sequence[ColumnStats]) -> list[str]:
     notes = []
-    for leaf, habit in zip(found, stats, strict=True):
-        column = f"Column {json.dumps(leaf.header, ensure_ascii=False)}"
-        if habit.is_whole:
-            notes.append(f"{column} holds decimal numbers ({leaf.dtype}) that are all whole: read as 1, not 1.0.")
-        if habit.is_midnight:
-            notes.append(f"{column} holds points in time that are all at midnight: read as dates.")
-        if habit.empty_lists:
-            lists = "an empty list" if habit.empty_lists == 1 else f"{habit.empty_lists:,} empty lists"
-            notes.append(f"{column} has {lists}: read as blank, which changes nothing.")
+    for column, stat in zip(found, stats, strict=True):
+        name = f"Column {json.dumps(column.header, ensure_ascii=False)}"
+        if stat.is_whole:
+            notes.append(f"{name} holds decimal numbers ({column.dtype}) that are all whole: read as 1, not 1.0.")
+        if stat.is_midnight:
+            notes.append(f"{name} holds points in time that are all at midnight: read as dates.")
+        if stat.empty_lists:
+            lists = "an empty list" if stat.empty_lists == 1 else f"{stat.empty_lists:,} empty lists"
+            notes.append(f"{name} has {lists}: read as blank, which changes nothing.")
     return notes

@@ -1,7 +1,7 @@
-"""Typed Parquet columns -> text, as the value is stored: which text each type becomes, and what cannot become text.
+"""Typed Parquet columns -> text of the value as it is stored, or the reason why a type or value has no text.
 
-A struct becomes one column for each of its fields (`address.city`), a list of texts one text (`a; b`). What has no
-honest text is refused by name (`InputError`) or makes its row invalid (damage).
+A struct becomes one column for each of its fields (`address.city`), a list of texts one text (`a; b`). A type
+without a faithful text is refused by name (`InputError`); such a value makes its row invalid (`read_errors`).
 """
 
 import json
@@ -22,7 +22,7 @@ LAST_EXACT: dict[type[pl.DataType] | pl.DataType, int] = {pl.Float64: 2**53, pl.
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class TextColumn:
     """One column of text that comes out of a typed column."""
 
     index: int
@@ -37,13 +37,13 @@ class Leaf:
         return cell_column(self.index)
 
 
-def flatten(schema: Mapping[str, pl.DataType], name: str) -> list[Leaf]:
-    """Flatten the columns of a file called `name`; raise `InputError` for a type that has no text."""
-    found: list[Leaf] = []
+def flatten(schema: Mapping[str, pl.DataType], name: str) -> list[TextColumn]:
+    """Return the text columns of a file called `name`; raise `InputError` for a type that has no text."""
+    found: list[TextColumn] = []
     for top, dtype in schema.items():
         for header, value, inner in _iter_flat(top, pl.col(top), dtype):
             _refuse(header, inner, name)
-            found.append(Leaf(len(found), header, value, inner, top))
+            found.append(TextColumn(len(found), header, value, inner, top))
     return found
 
 
@@ -68,7 +68,7 @@ def _refuse(header: str, dtype: pl.DataType, name: str) -> None:
 
 
 def list_item(dtype: pl.DataType) -> pl.DataType | None:
-    """The type of a list's items; None for what is no list."""
+    """Return the type of a list's items; None for other types."""
     if isinstance(dtype, pl.List | pl.Array):
         return dtype.inner if isinstance(dtype.inner, pl.DataType) else dtype.inner()
     return None
@@ -86,42 +86,42 @@ class ColumnStats:
     has_blank_text: bool = False
 
 
-def stats_query(leaf: Leaf) -> pl.Expr | None:
-    """Ask how many values a slice of the column has, and how many of them are against the habit; None if no matter."""
-    value, dtype = leaf.value, leaf.dtype
+def stats_query(column: TextColumn) -> pl.Expr | None:
+    """Return the query that counts values, and those that break the pattern; None for a type without a pattern."""
+    value, dtype = column.value, column.dtype
     limit = LAST_EXACT.get(dtype.base_type())
     if limit is not None:
-        against = (value != value.floor()) | ~(value.abs() < limit)
+        exceptions = (value != value.floor()) | ~(value.abs() < limit)
     elif isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
-        against = value != value.dt.truncate("1d")
+        exceptions = value != value.dt.truncate("1d")
     elif list_item(dtype) is not None:
-        against = _items(leaf).list.len() == 0
+        exceptions = _items(column).list.len() == 0
     elif isinstance(dtype, pl.String):
-        against = value.str.strip_chars() == ""
+        exceptions = value.str.strip_chars() == ""
     else:
         return None
-    return pl.struct(values=value.count(), against=against.sum())
+    return pl.struct(values=value.count(), exceptions=exceptions.sum())
 
 
-def stats_from(leaf: Leaf, answers: pl.Series) -> ColumnStats:
-    """Put together what the slices of the column answered."""
+def stats_from(column: TextColumn, answers: pl.Series) -> ColumnStats:
+    """Return what the answers for all slices of the column say together."""
     has_values = answers.struct.field("values").sum() > 0
-    against = int(answers.struct.field("against").sum())
+    exceptions = int(answers.struct.field("exceptions").sum())
     return ColumnStats(
-        is_whole=leaf.dtype.is_float() and has_values and not against,
-        is_midnight=isinstance(leaf.dtype, pl.Datetime) and has_values and not against,
-        empty_lists=against if list_item(leaf.dtype) is not None else 0,
-        has_blank_text=isinstance(leaf.dtype, pl.String) and against > 0,
+        is_whole=column.dtype.is_float() and has_values and not exceptions,
+        is_midnight=isinstance(column.dtype, pl.Datetime) and has_values and not exceptions,
+        empty_lists=exceptions if list_item(column.dtype) is not None else 0,
+        has_blank_text=isinstance(column.dtype, pl.String) and exceptions > 0,
     )
 
 
-def _items(leaf: Leaf) -> pl.Expr:
-    return leaf.value.arr.to_list() if isinstance(leaf.dtype, pl.Array) else leaf.value
+def _items(column: TextColumn) -> pl.Expr:
+    return column.value.arr.to_list() if isinstance(column.dtype, pl.Array) else column.value
 
 
-def text(leaf: Leaf, stats: ColumnStats) -> pl.Expr:
-    """The text of a column's values; null stays null."""
-    value, dtype = leaf.value, leaf.dtype
+def text(column: TextColumn, stats: ColumnStats) -> pl.Expr:
+    """Return the text of a column's values; null stays null."""
+    value, dtype = column.value, column.dtype
     if stats.is_whole:
         value = value.cast(pl.Int64).cast(pl.String)
     elif isinstance(dtype, pl.Datetime):
@@ -130,22 +130,22 @@ def text(leaf: Leaf, stats: ColumnStats) -> pl.Expr:
     elif isinstance(dtype, pl.Duration | pl.Time):
         value = value.dt.to_string("iso")
     elif list_item(dtype) is not None:
-        value = _items(leaf).list.eval(pl.element().cast(pl.String)).list.join(SEPARATOR)
+        value = _items(column).list.eval(pl.element().cast(pl.String)).list.join(SEPARATOR)
     else:
         value = value.cast(pl.String)
-    return value.alias(leaf.key)
+    return value.alias(column.key)
 
 
-def read_errors(leaf: Leaf) -> pl.Expr | None:
-    """One item of the JSON of `read_errors` where a value cannot be trusted; None if the type cannot be damaged."""
-    if leaf.dtype.is_float():
-        bad, reason = ~leaf.value.is_finite(), NOT_A_NUMBER
-    elif list_item(leaf.dtype) is not None:
+def read_errors(column: TextColumn) -> pl.Expr | None:
+    """Return an item of the JSON in `read_errors` where a value cannot be trusted; None if any value can."""
+    if column.dtype.is_float():
+        bad, reason = ~column.value.is_finite(), NOT_A_NUMBER
+    elif list_item(column.dtype) is not None:
         item = pl.element().cast(pl.String)
         doubtful = item.is_null() | item.str.contains(";", literal=True) | (item.str.strip_chars() == "")
-        bad, reason = _items(leaf).list.eval(doubtful).list.any(), BAD_ITEM
+        bad, reason = _items(column).list.eval(doubtful).list.any(), BAD_ITEM
     else:
         return None
-    seen = pl.struct(text=text(leaf, ColumnStats())).struct.json_encode()
+    seen = pl.struct(text=text(column, ColumnStats())).struct.json_encode()
     seen = seen.str.strip_prefix('{"text":').str.strip_suffix("}")
-    return pl.when(bad).then(pl.format("[{},{},{}]", leaf.index, seen, pl.lit(json.dumps(reason))))
+    return pl.when(bad).then(pl.format("[{},{},{}]", column.index, seen, pl.lit(json.dumps(reason))))

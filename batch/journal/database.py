@@ -1,0 +1,236 @@
+"""The SQLite file of a journal.
+
+Promises: it is opened in WAL mode with every commit synced, checked before it is believed, complete or absent, and
+reading it changes nothing.
+"""
+
+import json
+import os
+import sqlite3
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+from batch.errors import JournalError
+from batch.model import NEEDS_RETRY
+
+OPEN = "is_open"
+"""Kept in the main file while newer parts may be in the -wal file beside it, so that losing that one is noticed."""
+START_OVER = "Keep the folder, and start over with --new; records that were changed already then come out as unchanged."
+
+
+class Transaction:
+    """BEGIN … COMMIT, with every error of SQLite or the disk raised as JournalError."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db, self._path = db, path
+
+    def __enter__(self) -> None:
+        self._run("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._run("COMMIT")
+        finally:
+            with suppress(sqlite3.Error):  # of what went wrong, the first is what counts
+                if self._db.in_transaction:
+                    self._db.rollback()
+        if isinstance(error, sqlite3.Error):
+            raise _cannot_write(self._path, error) from error
+
+    def _run(self, statement: str) -> None:
+        try:
+            self._db.execute(statement)
+        except sqlite3.Error as error:
+            raise _cannot_write(self._path, error) from error
+
+
+def _cannot_write(path: Path, error: sqlite3.Error) -> JournalError:
+    return JournalError(
+        f"{path}: the journal cannot be written ({error}), so sending stopped. "
+        "Make room or give access, then run the same command again."
+    )
+
+
+def damaged(path: Path, error: object) -> JournalError:
+    """Return the error that says that the journal is damaged, and how to go on."""
+    return JournalError(f"{path}: the journal is damaged ({error}). {START_OVER}")
+
+
+class ReadConnection:
+    """A separate connection for reading, so that reading never waits for a commit; each query sees a snapshot."""
+
+    def __init__(self, path: Path) -> None:
+        self._db, self._path = connect(path), path
+
+    def rows(self, query: str, values: Sequence[Any] = (), read: Callable[[Any], Any] = tuple) -> Iterator[Any]:
+        """Yield `read(row)` for each row of the result; raises JournalError when a row cannot be read."""
+        try:
+            for row in self._db.execute(query, values):
+                yield read(row)
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"{self._path}: the journal cannot be read any more ({error}). Run the same command again."
+            ) from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise damaged(self._path, "what it holds makes no sense") from error
+
+    def one(self, query: str, values: Sequence[Any] = (), read: Callable[[Any], Any] = tuple) -> Any:
+        """Return the first row of the result, None when there is none."""
+        return next(self.rows(query, values, read), None)
+
+    def count(self, query: str) -> int:
+        """Return the number that is the result."""
+        return int(next(self.rows(query))[0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection in WAL mode that syncs every commit; both settings are read back."""
+    connection = None
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        connection.execute("PRAGMA synchronous=FULL")
+        synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise JournalError(f"{path}: the journal cannot be opened ({error}). {START_OVER}") from error
+    if mode != "wal" or synchronous != 2:  # an I/O error can make the switch fail without an error (SQLite, WAL)
+        connection.close()
+        raise JournalError(
+            f"{path}: this disk does not let the journal be kept safely (WAL). Use --out on another one."
+        )
+    return connection
+
+
+def fill(path: Path, schema: str, meta: Mapping[str, Any]) -> None:
+    """Create the tables of a journal at `path`, and close it, so that all of it is in that one file."""
+    with closing(connect(path)) as db, Transaction(db, path):
+        for statement in schema.split(";"):
+            db.execute(statement)
+        db.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in meta.items()])
+
+
+def has_wal(path: Path) -> bool:
+    """Return whether there is anything in the -wal file, which SQLite keeps beside the journal while it is open."""
+    wal = Path(f"{path}-wal")
+    return wal.exists() and wal.stat().st_size > 0
+
+
+def _is_wal_cut(path: Path) -> bool:
+    """Return whether the -wal file lacks what the -shm file, which a kill leaves beside it, says that it holds.
+
+    SQLite itself takes a shorter one for an older one. (The formats: sqlite.org/walformat.html.)
+    """
+    try:
+        with Path(f"{path}-shm").open("rb") as shm:
+            index = shm.read(96)  # two copies of the header, so that a torn one is seen
+        with Path(f"{path}-wal").open("rb") as wal:
+            head, size = wal.read(32), os.fstat(wal.fileno()).st_size
+    except OSError:
+        return False
+    if len(index) < 96 or index[:48] != index[48:] or not index[12]:
+        return False
+    page, frames = struct.unpack_from("=HI", index, 14)
+    page = 65_536 if page == 1 else page
+    is_same_wal = len(head) < 32 or head[16:24] == index[32:40]
+    return is_same_wal and frames > 0 and size < 32 + frames * (24 + page)
+
+
+@contextmanager
+def _connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """Connect without changing any file: the run may be going on in another process, or have been cut off."""
+    # of the two, only a read-only connection leaves the -wal file in its place when it is the last one to close
+    mode = "ro" if has_wal(path) else "rw"
+    with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode={mode}", uri=True)) as db:
+        yield db
+
+
+@contextmanager
+def kept_beside(path: Path) -> Iterator[None]:
+    """Keep the -wal file while the connections to a journal are closed: the last one to close would remove it."""
+    with suppress(sqlite3.Error), _connect_read_only(path) as db:
+        _read_meta(db)
+        yield
+
+
+def _read_meta(db: sqlite3.Connection) -> dict[str, Any]:
+    return {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM meta")}
+
+
+def check(path: Path) -> dict[str, Any]:
+    """Return the metadata of the run; raises JournalError when the journal is damaged or not whole."""
+    _refuse_cut_part(path)  # before SQLite opens it, which would make the -shm file anew
+    is_newer_beside = has_wal(path)
+    try:
+        with _connect_read_only(path) as db:
+            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            meta = _read_meta(db)
+    except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+        raise damaged(path, error) from error
+    if found != "ok":
+        raise damaged(path, " ".join(found.split()))
+    _refuse_lost_part(path, meta, is_newer_beside)
+    return meta
+
+
+def check_tables(path: Path, schema: str) -> None:
+    """Raise JournalError unless the tables are still those of `schema`: a flipped bit there breaks no page."""
+    wanted = {" ".join(statement.split()) for statement in schema.split(";")} - {""}
+    try:
+        with _connect_read_only(path) as db:
+            found = {
+                " ".join(str(sql).split()) for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql <> ''")
+            }
+    except sqlite3.Error as error:
+        raise damaged(path, error) from error
+    if found != wanted:
+        raise damaged(path, "its tables are not those of a journal")
+
+
+def peek(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the metadata of a run and how many of its rows are final; raises JournalError."""
+    _refuse_cut_part(path)  # before SQLite opens it, which would make the -shm file anew
+    is_newer_beside = has_wal(path)
+    marks = ", ".join(f"'{outcome.value}'" for outcome in sorted(NEEDS_RETRY))
+    try:
+        with _connect_read_only(path) as db:
+            meta = _read_meta(db)
+            (final,) = db.execute(f"SELECT count(*) FROM fate WHERE outcome NOT IN ({marks})").fetchone()  # noqa: S608 - only words
+    except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+        raise JournalError(
+            f"{path}: the journal of an earlier run cannot be read ({error}). "
+            "Move that folder away to start over, or name another one with --out."
+        ) from error
+    _refuse_lost_part(path, meta, is_newer_beside)
+    return meta, int(final)
+
+
+def _refuse_cut_part(path: Path) -> None:
+    if _is_wal_cut(path):
+        raise _incomplete(path)
+
+
+def _refuse_lost_part(path: Path, meta: Mapping[str, Any], is_newer_beside: bool) -> None:
+    if meta.get(OPEN) and not is_newer_beside:
+        raise _incomplete(path)
+
+
+def _incomplete(path: Path) -> JournalError:
+    return JournalError(
+        f"{path}: its newest part is missing or cut short (the file {path.name}-wal, which was beside it when the run "
+        f"was cut off), so what was sent last is not known. Put that file back. If it is lost: "
+        f"{START_OVER[:1].lower()}{START_OVER[1:]}"
+    )

@@ -1,0 +1,144 @@
+"""What is caught before much harm is done: a column emptied by mistake, and a first few changes that do not hold."""
+
+import re
+from typing import Any
+
+import pytest
+
+from batch.commands.update import Declined
+from batch.engine import write
+from batch.engine.guards import TooManyClearsError
+from batch.engine.progress import CANARY
+from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary, told
+
+__all__ = ["job", "shared_sandbox"]
+
+
+@pytest.fixture(autouse=True)
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,) * len(write.LOOKS_AFTER))
+
+
+def clearing(rows: int, clears: int) -> str:
+    """A sheet of so many rows, of which the first few clear the phone."""
+    lines = [f"{10_001 + n},{'<clear>' if n < clears else n}" for n in range(rows)]
+    return "\n".join(["id,phone", *lines, ""])
+
+
+def names(rows: int) -> str:
+    return "\n".join(["id,name", *(f"{10_001 + n},New {n}" for n in range(rows)), ""])
+
+
+# -- clears ---------------------------------------------------------------------------------------------------------
+
+
+def test_too_many_clears(job: JobFixture) -> None:
+    """More than 20 % of the rows clearing a field is refused where nobody can be asked, and nothing is left behind."""
+    with pytest.raises(TooManyClearsError) as caught:
+        job.update(job.sheet(clearing(40, 12)))
+    assert (
+        "phone would be cleared on 12 of 40 rows (30%).\n"
+        "That is more than --max-clears 20% allows, so nothing was sent. If it is meant:  --max-clears 100%"
+    ) == str(caught.value)
+    assert (2, [], False) == (
+        caught.value.exit_code, job.ledger(), (job.folder / "sheet.batch").exists(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "clears", "limit"), [(3, 1, None), (40, 9, None), (40, 8, None), (60, 12, None), (40, 40, "100%")]
+)
+def test_enough_clears(job: JobFixture, rows: int, clears: int, limit: str | None) -> None:
+    """A few clears, a fifth of the rows, and what --max-clears allows are sent."""
+    closing = job.update(job.sheet(clearing(rows, clears)), max_clears=limit)
+    assert 0 == closing.summary.exit_code
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"), [("0", "1 of 3 rows (33%)"), ("30%", "1 of 3 rows (33%)"), ("2", "3 of 3 rows (100%)")]
+)
+def test_own_limit(job: JobFixture, limit: str, reason: str) -> None:
+    """A limit of one's own counts from the first cell on."""
+    with pytest.raises(TooManyClearsError, match=re.escape(f"phone would be cleared on {reason}")):
+        job.update(job.sheet(clearing(3, int(reason[0]))), max_clears=limit)
+
+
+def test_asked_about_clears(job: JobFixture) -> None:
+    """Who can be asked is shown the excess, and may send it."""
+    job.reporter = FakeReporter(can_ask=True)
+    closing = job.update(job.sheet(clearing(20, 20)))
+    assert ("phone would be cleared on 20 of 20 rows (100%)",) == job.reporter.asked[0].excesses
+    assert 0 == closing.summary.exit_code
+
+
+def test_declined_clears(job: JobFixture) -> None:
+    """Who says no leaves nothing behind."""
+    job.reporter = FakeReporter(answers=[False], can_ask=True)
+    with pytest.raises(Declined):
+        job.update(job.sheet(clearing(20, 20)))
+    assert [] == job.writes()
+
+
+# -- canary ---------------------------------------------------------------------------------------------------------
+
+
+def test_canary_holds(job: JobFixture) -> None:
+    """When the first few hold, the rest follows, and each of the first was read back."""
+    closing = job.update(job.sheet(names(20)), canary=3)
+    assert 0 == closing.summary.exit_code
+    methods = [line["method"] for line in job.ledger()]
+    assert (20, 3) == (methods.count("PATCH"), methods[1:].count("GET"))
+    assert {"PATCH": 3, "GET": 3} == {one: methods[1:7].count(one) for one in ("PATCH", "GET")}
+
+
+@pytest.mark.parametrize(
+    ("fault", "why", "outcomes"),
+    [
+        ("lie-drop-field=id:10002", "it is rejected", {"updated": 2, "rejected": 1, "unsent": 17}),
+        ("stale-read=id:10002", None, {"updated": 3, "unsent": 17}),
+        ("approval=id:10002", None, {"updated": 3, "unsent": 17}),
+    ],
+)
+def test_canary_fails(job: JobFixture, fault: str, why: str | None, outcomes: dict[str, int], shows: Any) -> None:
+    """When one of the first few does not hold, the rest is not sent, and the row is named."""
+    job.sandbox.set_faults(fault)
+    closing = job.update(job.sheet(names(20)), canary=3)
+    found = {name: count for name, count in summary(closing.folder)["outcomes"].items() if count}
+    shown = why or 'name: the API accepted the change, but still shows "Bolt Holdings, Inc." instead of "New 1"'
+    assert outcomes == found
+    assert (
+        f"The first 3 changes were sent to try, and row 3 did not hold: {shown}. Nothing else was sent."
+        == closing.summary.stopped
+    )
+    assert (3, 3) == (closing.summary.exit_code, len(job.writes()))
+
+
+@pytest.fixture
+def shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look once: the sandbox's reads lag behind for two."""
+    monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,))
+
+
+def test_canary_again(job: JobFixture) -> None:
+    """The same command goes on where the canary stopped."""
+    job.sandbox.set_faults("success-false=id:10002")
+    sheet = job.sheet(names(6))
+    job.update(sheet, canary=2)
+    job.sandbox.set_faults()
+    closing = job.update(sheet, canary=2)
+    assert ["updated", "rejected", "updated", "updated", "updated", "updated"] == [one for one, _ in told(closing)]
+
+
+def test_canary_by_answer(job: JobFixture) -> None:
+    """Who answers with c sends the first ten first."""
+    job.reporter = FakeReporter(answers=[CANARY], can_ask=True)
+    job.sandbox.set_faults("success-false=id:10001")
+    closing = job.update(job.sheet(names(20)))
+    assert 10 == len(job.writes())
+    assert "did not hold" in (closing.summary.stopped or "")
+
+
+def test_canary_larger_than_the_sheet(job: JobFixture) -> None:
+    """A canary may be the whole sheet."""
+    closing = job.update(job.sheet(names(2)), canary=10)
+    assert [("updated", ""), ("updated", "")] == told(closing)

@@ -1,0 +1,174 @@
+"""*updated* is said only of what was proven: every way an answer can lie, end to end, by the sandbox's ledger."""
+
+from functools import partial
+from typing import Any, Self
+
+import httpx
+import pytest
+
+from batch.commands.update import update
+from batch.engine import api_session, write
+from batch.http import Session, Timeouts
+from batch.run.target import Environment
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, VAYU_2, JobFixture, job, shared_sandbox, told
+
+__all__ = ["job", "shared_sandbox"]
+APPLIED_AFTER_ALL = "no answer came, but reading back showed that it was applied"
+
+
+@pytest.fixture
+def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience = Timeouts(connect=1.0, read=0.3, total=5.0)
+    monkeypatch.setattr(api_session, "Session", partial(Session, timeouts=patience))
+
+
+@pytest.fixture(autouse=True)
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,) * len(write.LOOKS_AFTER))
+
+
+def test_dropped_field(job: JobFixture) -> None:
+    """A 200 whose answer shows that a field was dropped is rejected, with both values."""
+    job.sandbox.set_faults("lie-drop-field=id:10001")
+    closing = job.update(job.sheet("id,name,phone\n10001,Bolt,123\n"))
+    expected = 'column "phone": the API accepted the change, but still shows "555-0001" instead of "123"'
+    assert [("rejected", expected)] == told(closing)
+    assert 1 == closing.summary.exit_code
+
+
+def test_dropped_address(job: JobFixture) -> None:
+    """A 200 whose answer does not show the address at all is held against a read."""
+    job.sandbox.set_faults("lie-drop-field=id:10002")
+    closing = job.update(job.sheet("id,full_address.city\n10002,Berlin\n"))
+    expected = 'column "full_address.city": the API accepted the change, but still shows "Bonn" instead of "Berlin"'
+    assert [("rejected", expected)] == told(closing)
+
+
+def test_address_that_lags(job: JobFixture) -> None:
+    """Reads that lag behind a write are looked at again before anything is called dropped."""
+    job.sandbox.set_faults("stale-read=id:10002")
+    closing = job.update(job.sheet("id,full_address.city\n10002,Berlin\n"))
+    assert [("updated", "")] == told(closing)
+    assert 1 == len(job.writes())
+
+
+@pytest.mark.parametrize(("endpoint", "record"), [(DUALENTRY, "10001"), (VAYU, VAYU_1)])
+def test_other_record(job: JobFixture, endpoint: str, record: str) -> None:
+    """An answer with another record is rejected, and says to look at both."""
+    job.sandbox.set_faults(f"lie-other=id:{record}")
+    closing = job.update(job.sheet(f"id,name\n{record},Bolt\n"), endpoint)
+    other = "10002" if endpoint == DUALENTRY else VAYU_2
+    assert [("rejected", f"the API answered with another record ({other}): look at both before going on")] == told(
+        closing
+    )
+
+
+@pytest.mark.parametrize(("endpoint", "record"), [(DUALENTRY, "10001"), (VAYU, VAYU_1)])
+def test_success_false(job: JobFixture, endpoint: str, record: str) -> None:
+    """A 200 that says `success: false` is rejected, in the API's own words."""
+    job.sandbox.set_faults(f"success-false=id:{record}")
+    closing = job.update(job.sheet(f"id,name\n{record},Bolt\n"), endpoint)
+    assert [("rejected", "The customer could not be saved")] == told(closing)
+    assert "Bolt" != job.record(record, endpoint)["name"]
+
+
+def test_approval(job: JobFixture) -> None:
+    """What waits for approval is updated, and says that it waits."""
+    job.sandbox.set_faults("approval=id:10001")
+    closing = job.update(job.sheet("id,name\n10001,Bolt\n"))
+    assert [("updated", "updated, awaiting approval (pending)")] == told(closing)
+
+
+def test_stale_read(job: JobFixture) -> None:
+    """The answer proves the change, whatever reads show for a while."""
+    job.sandbox.set_faults("stale-read=id:10001")
+    closing = job.update(job.sheet("id,name\n10001,Bolt\n"))
+    assert [("updated", "")] == told(closing)
+
+
+@pytest.mark.parametrize("fault", ["drop-after", "hang-after", "half", "garbage"])
+@pytest.mark.parametrize(("endpoint", "record"), [(DUALENTRY, "10001"), (VAYU, VAYU_1)])
+def test_applied_without_answer(job: JobFixture, is_impatient: None, endpoint: str, record: str, fault: str) -> None:
+    """A change that was applied without an answer is found by reading, and sent once."""
+    job.sandbox.set_faults(f"{fault}=id:{record}")
+    closing = job.update(job.sheet(f"id,name\n{record},Bolt\n"), endpoint)
+    assert [("updated", APPLIED_AFTER_ALL)] == told(closing)
+    assert 1 == len(job.writes())
+
+
+@pytest.mark.parametrize("fault", ["drop-before", "hang-before"])
+def test_not_applied(job: JobFixture, is_impatient: None, fault: str) -> None:
+    """A change that never arrived is seen to be missing, and sent again with the same key."""
+    job.sandbox.set_faults(f"{fault}=once:10001")
+    closing = job.update(job.sheet("id,name\n10001,Bolt\n"))
+    assert [("updated", "")] == told(closing)
+    keys = {line["key"] for line in job.ledger() if line["method"] == "PATCH"}
+    assert (2, 1) == (len(job.writes()), len(keys))
+
+
+def test_hidden_field_not_applied(job: JobFixture) -> None:
+    """A field that lists do not show is never taken for applied because nothing says otherwise."""
+    job.sandbox.set_faults("drop-before=once:10001")
+    closing = job.update(job.sheet("id,address\n10001,Elsewhere 1\n"))
+    assert [("updated", "")] == told(closing)
+    assert "Elsewhere 1" == job.record(10001)["address"]
+    assert 2 == len(job.writes())
+
+
+class Meanwhile(httpx.AsyncBaseTransport):
+    """Loses every write, and lets another hand write something at that moment."""
+
+    def __init__(self, job: JobFixture, body: dict[str, str]) -> None:
+        self._office, self._body = job, body
+        self._inner = httpx.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PATCH":
+            self._office.sandbox.edit("dualentry", 10001, self._body)
+            raise httpx.ReadTimeout("lost")
+        return await self._inner.handle_async_request(request)
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self._inner.__aexit__(*exception)
+
+
+class Secretive(Meanwhile):
+    """Refuses to show a single record, and loses every write."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET" and request.url.path.endswith("/10001/"):
+            return httpx.Response(400, json={"success": False, "errors": {"__all__": ["no"]}})
+        return await super().handle_async_request(request)
+
+
+def test_hidden_field_unseen(job: JobFixture) -> None:
+    """A field that nothing shows is unknown after a write without an answer: never updated, never not applied."""
+    environment = Environment(job.sandbox.environment(), transport=lambda: Secretive(job, {}))
+    settings = job.settings(job.sheet("id,address\n10001,Elsewhere\n"), max_attempts=1)
+    closing = update(settings, job.reporter, environment)
+    assert [("unknown", "no answer within 60 s: it may have been applied or not")] == told(closing)
+
+
+def test_hidden_field_unchanged(job: JobFixture) -> None:
+    """A field that lists do not show is read alone, and not sent when it is the same."""
+    address = job.record(10001)["address"]
+    closing = job.update(job.sheet(f'id,address\n10001,"{address}"\n'))
+    assert [("unchanged", "")] == told(closing)
+    assert [] == job.writes()
+
+
+def test_neither(job: JobFixture) -> None:
+    """Without an answer, and with another hand's value in its place, the outcome is unknown, with all values."""
+    environment = Environment(job.sandbox.environment(), transport=lambda: Meanwhile(job, {"phone": "777"}))
+    settings = job.settings(job.sheet("id,phone\n10001,123\n"), max_attempts=1)
+    closing = update(settings, job.reporter, environment)
+    reason = (
+        'column "phone": no answer came, and the record now shows "777": it was "555-0001", '
+        'and "123" was sent (somebody else may have changed it)'
+    )
+    assert [("unknown", reason)] == told(closing)
+    assert 3 == closing.summary.exit_code
