@@ -148,6 +148,24 @@ def test_libraries_live_in_few_packages(library: str) -> None:
     assert set() == users - LIBRARIES[library] - {"sandbox"}
 
 
+SETTINGS_USERS = 18
+"""Modules that take the settings as a whole, at most; others get the values they use. To be lowered to 10."""
+
+
+def takes_settings(tree: ast.Module) -> bool:
+    """Whether a module imports `Settings` (also for annotations only), or has a parameter of this type."""
+    if "batch.settings.Settings" in imports(tree):
+        return True
+    given = (node.annotation for node in ast.walk(tree) if isinstance(node, ast.arg) and node.annotation)
+    return any(re.search(r"\bSettings\b", ast.unparse(one)) for one in given)
+
+
+def test_settings_are_passed_to_few_modules() -> None:
+    """A module that needs three values does not take all settings, of which nobody then knows which it reads."""
+    users = [name_of(path) for path, tree in modules().items() if takes_settings(tree) and package(path) != "settings"]
+    assert len(users) <= SETTINGS_USERS, users
+
+
 def is_printing(node: ast.AST) -> bool:
     """Whether it is `print(…)`, `sys.stdout` or `sys.stderr`."""
     match node:

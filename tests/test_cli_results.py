@@ -55,6 +55,12 @@ def test_quiet(shell: Shell, folder: Path) -> None:
     assert Ended(1, "", "") == shell.here("results", folder, "--quiet")
 
 
+def test_variables(shell: Shell, folder: Path) -> None:
+    """Its options are environment variables, too, as they are for every other command."""
+    ended = shell.here("results", folder, env={"BATCH_QUIET": "1", "BATCH_JSON": "1"})
+    assert (1, summary(folder), "") == (ended.code, ended.json, ended.err)
+
+
 def test_links_are_not_followed(shell: Shell, folder: Path) -> None:
     """Results are never written through a symbolic link."""
     other = shell.folder / "precious.txt"
