@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from batch.columns import match_columns
 from batch.endpoints.base import Endpoint
-from batch.endpoints.dualentry import DualEntryCustomers
-from batch.endpoints.vayu import VayuCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
+from batch.endpoints.vayu.customers import VayuCustomers
 from batch.model import READ_ERRORS, ROW, Change, Outcome, Problem, RowResult, SheetStyle, Staged, cell_column
 from batch.validation import GROUP_ROWS, RowValidator, ValidatedRows, find_duplicates, iter_validated
 

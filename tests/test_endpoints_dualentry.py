@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from batch.endpoints.base import MISSING, ConflictError, CustomField, UnreadableReplyError
-from batch.endpoints.dualentry import DualEntryCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.http import ApiRequest, ApiResponse
 from batch.ratelimit import Bucket
 

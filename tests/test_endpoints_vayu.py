@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from trio.testing import MockClock
 
 from batch.endpoints.base import MISSING, Account, ConflictError, CustomField, UnreadableReplyError
-from batch.endpoints.vayu import VayuCustomers
-from batch.endpoints.vayu_account import life_left
+from batch.endpoints.vayu.customers import VayuCustomers
+from batch.endpoints.vayu.login import life_left
 from batch.errors import StoppedError
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure
 from batch.ratelimit import Bucket

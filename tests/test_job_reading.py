@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from batch.endpoints.base import Endpoint
-from batch.endpoints.dualentry import DualEntryCustomers
-from batch.endpoints.vayu import VayuCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
+from batch.endpoints.vayu.customers import VayuCustomers
 from batch.engine.prepare import ChangePreparer
 from batch.engine.retry_loop import Answer
 from batch.engine.shutdown import Shutdown

@@ -18,8 +18,8 @@ from trio.testing import MockClock
 
 from batch.diff import neither, unproven
 from batch.endpoints.base import Endpoint, Record, StaticAccount
-from batch.endpoints.dualentry import DualEntryCustomers
-from batch.endpoints.vayu import VayuCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
+from batch.endpoints.vayu.customers import VayuCustomers
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import ChangeWriter, PreparedChange

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 
 from batch import outputs, sources
-from batch.endpoints.dualentry import DualEntryCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.engine.garbage import rare_collection
 from batch.http import Session
 from batch.journal import Journal
