@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import (
+    CustomField,
     Endpoint,
     as_content,
     fold,
@@ -18,8 +19,7 @@ from batch.endpoints.base import (
     same_value,
     split_kind,
 )
-from batch.endpoints.cells import ParseOptions
-from batch.endpoints.errors import generic_refusals, refusal_text
+from batch.endpoints.errors import error_text, parse_common_errors
 from batch.http import ApiResponse
 from batch.http.url import is_exact
 
@@ -65,7 +65,7 @@ def test_any_id(endpoint: Endpoint, record_id: str) -> None:
     """An id that is let through leaves as exactly one segment of the path; every other gets a reason."""
     reason = endpoint.id_problem(record_id)
     if reason is None:
-        for request in (endpoint.write(record_id, {}, None), endpoint.read_one(record_id)):
+        for request in (endpoint.write_request(record_id, {}, None), endpoint.read_one_request(record_id)):
             assert is_exact(request.path)
             assert record_id in request.path.split("/")
     else:
@@ -92,10 +92,10 @@ def test_any_record(endpoint: Endpoint, shown: Any) -> None:
 
 
 def test_copies(endpoint: Endpoint) -> None:
-    """Definitions and reading are given to copies; the endpoint itself stays as it is."""
-    twin = endpoint.read_as(ParseOptions(",", "dmy"))
-    assert (ParseOptions(), ParseOptions(",", "dmy")) == (endpoint.parse_options, twin.parse_options)
-    assert type(endpoint) is type(twin)
+    """Definitions are given to copies; the endpoint itself stays as it is."""
+    tier = CustomField("Tier", "text")
+    twin = endpoint.defined([tier])
+    assert ((), (tier,), type(endpoint)) == (endpoint.definitions, twin.definitions, type(twin))
 
 
 @pytest.mark.parametrize(
@@ -191,15 +191,15 @@ def test_split_kind(name: str, expected: tuple[str, str | None]) -> None:
 )  # fmt: skip
 def test_generic_refusals(data: Any, expected: Sequence[tuple[str, str]]) -> None:
     """The common error shapes are read even where an API does not document them."""
-    assert expected == generic_refusals(data)
+    assert expected == parse_common_errors(data)
 
 
 @given(JSON | st.fixed_dictionaries({"errors": JSON, "detail": JSON, "message": JSON}))
 def test_any_generic_refusal(data: Any) -> None:
     """Whatever the answer is, reading errors never fails."""
-    assert all(isinstance(text, str) for pair in generic_refusals(data) for text in pair)
+    assert all(isinstance(text, str) for pair in parse_common_errors(data) for text in pair)
 
 
 def test_refusal_text_is_short() -> None:
     """An answer without a known shape is quoted, but not all of it."""
-    assert len(refusal_text(ApiResponse(400, body=b"x" * 10_000))) < 340
+    assert len(error_text(ApiResponse(400, body=b"x" * 10_000))) < 340

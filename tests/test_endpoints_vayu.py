@@ -209,7 +209,10 @@ def test_no_ids(record_id: str) -> None:
 @pytest.mark.parametrize("record_id", [ID, "ABCDEFabcdef012345678901"])
 def test_ids(record_id: str) -> None:
     """An id is hexadecimal in either case."""
-    assert (None, f"/customers/{record_id}") == (ENDPOINT.id_problem(record_id), ENDPOINT.read_one(record_id).path)
+    assert (None, f"/customers/{record_id}") == (
+        ENDPOINT.id_problem(record_id),
+        ENDPOINT.read_one_request(record_id).path,
+    )
 
 
 @pytest.mark.parametrize(
@@ -296,13 +299,13 @@ def test_contact_gap() -> None:
 def test_too_large() -> None:
     """A body that Vayu would refuse for its size is refused here, in words."""
     with pytest.raises(ConflictError) as caught:
-        ENDPOINT.write(ID, {"name": "x" * 300_000}, None)
+        ENDPOINT.write_request(ID, {"name": "x" * 300_000}, None)
     assert "makes a request of 292 KB (Vayu takes at most 256 KB)" == str(caught.value)
 
 
 def test_write() -> None:
     """The body goes as it is, not wrapped."""
-    request = ENDPOINT.write(ID, {"name": "Bölt"}, None)
+    request = ENDPOINT.write_request(ID, {"name": "Bölt"}, None)
     assert ("PUT", f"/customers/{ID}", '{"name":"Bölt"}'.encode()) == (request.method, request.path, request.content)
 
 

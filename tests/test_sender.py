@@ -393,7 +393,7 @@ async def test_retries_of_a_whole_run_are_bounded() -> None:
 
 async def read_list(client: ApiClient, one: PreparedChange) -> Record | None:
     """Read the record back as the job does."""
-    answer = await client.read(client.endpoint.read([one.change.id]))
+    answer = await client.read(client.endpoint.read_request([one.change.id]))
     found = client.endpoint.parse_records(answer.response) if answer.classification.cause == "done" else []  # type: ignore[arg-type]  # a reply
     return found[0] if found else None
 

@@ -4,6 +4,7 @@ An `Endpoint` is data and pure functions: fields with their limits, how a record
 compared, how its errors are spelt. It never sends anything. Adding an API is adding one file beside this one.
 """
 
+import copy
 import json
 import re
 import unicodedata
@@ -106,7 +107,6 @@ class Endpoint(ABC):
     """Fields by which a record can be found when its id is not known."""
     variables: ClassVar[tuple[CredentialVariable, ...]]
     ids_per_read: ClassVar[int]
-    keys_per_read: ClassVar[int] = 1
     page_size: ClassVar[int]
     """Records on one page of all records."""
     page_overlap: ClassVar[int] = 0
@@ -195,17 +195,17 @@ class Endpoint(ABC):
         """
 
     @abstractmethod
-    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
+    def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """Build the call that writes `body`; `key` is the change's idempotency key, where the API has them."""
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def read(self, record_ids: Sequence[str]) -> ApiRequest:
+    def read_request(self, record_ids: Sequence[str]) -> ApiRequest:
         """Build the call that reads at most `ids_per_read` records."""
 
     @abstractmethod
-    def read_one(self, record_id: str) -> ApiRequest:
+    def read_one_request(self, record_id: str) -> ApiRequest:
         """Build the call that reads one record by its id."""
 
     @abstractmethod
@@ -238,11 +238,11 @@ class Endpoint(ABC):
         return {name: record.get(name) for name in names if name in self.replaced_whole}
 
     @abstractmethod
-    def find(self, key_field: str, keys: Sequence[str]) -> ApiRequest:
-        """Build the call that finds records by their own number; at most `keys_per_read` keys."""
+    def find_request(self, key_field: str, key: str) -> ApiRequest:
+        """Build the call that finds records by their own number."""
 
     @abstractmethod
-    def page(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
+    def page_request(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """Build the call for one page of all records; `cursor` is "" for the first."""
 
     @abstractmethod
@@ -277,15 +277,8 @@ class Endpoint(ABC):
 
     def defined(self, definitions: Sequence[CustomField]) -> "Endpoint":
         """Give a copy that knows the organisation's custom fields."""
-        return self._copy(definitions=tuple(definitions))
-
-    def read_as(self, parse_options: ParseOptions) -> "Endpoint":
-        """Give a copy that reads ambiguous cells as `parse_options` says."""
-        return self._copy(parse_options=parse_options)
-
-    def _copy(self, **changed: Any) -> "Endpoint":
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__, **changed)
+        twin = copy.copy(self)
+        twin.definitions = tuple(definitions)
         return twin
 
     @abstractmethod

@@ -30,7 +30,7 @@ class KeyedPreparer(ChangePreparer):
     @property
     def batch_size(self) -> int:
         """How many changes one lookup serves, or one reading anew of what pages brought a while ago."""
-        return self.endpoint.ids_per_read if self.lookup.goes_by_pages else self.endpoint.keys_per_read
+        return self.endpoint.ids_per_read if self.lookup.goes_by_pages else 1
 
     async def prepare(self, batch: Sequence[Change]) -> list[PreparedChange]:
         """Find the records of `batch` and give what is to be sent; every other change gets its outcome here."""

@@ -134,7 +134,7 @@ class KeyLookup:
 
     def _request(self, key: str) -> ApiRequest | None:
         try:
-            request = self.endpoint.find(self.key_field, [key])
+            request = self.endpoint.find_request(self.key_field, key)
         except ValueError:
             return None
         return request if is_exact(request.path) else None

@@ -59,7 +59,7 @@ class ChangePreparer:
         """Read the records of `batch` and give what is to be sent; every other change gets its outcome here."""
         if not self.reads:
             return [self._unread(change) for change in batch]
-        answer = await self.client.read(self.endpoint.read([one.id for one in batch]))
+        answer = await self.client.read(self.endpoint.read_request([one.id for one in batch]))
         match answer.classification.action:
             case Action.SUCCEED:
                 return self._compare_all(batch, answer)
@@ -101,11 +101,11 @@ class ChangePreparer:
 
     async def read_back(self, prepared: PreparedChange) -> Record | None:
         """Read one record again, None when that does not work."""
-        answer = await self.client.read(self.endpoint.read([prepared.change.id]))
+        answer = await self.client.read(self.endpoint.read_request([prepared.change.id]))
         record = self._record(answer, prepared.change)
         if record is None or not self._lacks(record, prepared.fields):
             return record
-        more = self._record(await self.client.read(self.endpoint.read_one(prepared.change.id)), prepared.change)
+        more = self._record(await self.client.read(self.endpoint.read_one_request(prepared.change.id)), prepared.change)
         return record if more is None else {**record, **more}
 
     def _record(self, answer: Answer, change: Change) -> Record | None:
@@ -127,7 +127,7 @@ class ChangePreparer:
         if prepared.is_complete:
             return prepared
         change, listed = prepared.change, prepared.record or {}
-        answer = await self.client.read(self.endpoint.read_one(change.id))
+        answer = await self.client.read(self.endpoint.read_one_request(change.id))
         if answer.classification.action is Action.SUCCEED:
             return self._compare(change, {**listed, **(self._record(answer, change) or {})}, is_complete=True)
         if answer.classification.action is Action.REJECT and answer.status != 404:

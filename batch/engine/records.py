@@ -53,7 +53,7 @@ class Pages:
 
     async def pull(self) -> list[Record]:
         """Read the next page; raises UnreadError. Gives what was not on the pages before, which may be nothing."""
-        response, records = await read(self.client, self.endpoint.page(self._cursor, self.where))
+        response, records = await read(self.client, self.endpoint.page_request(self._cursor, self.where))
         self.count += 1
         self.total = self.endpoint.total(response) if self.total is None else self.total
         known = frozenset().union(*self._recent)
@@ -120,7 +120,7 @@ class Fetch:
 
     async def _iter_by_key(self, name: str, text: str) -> AsyncIterator[list[Record]]:
         try:
-            _, records = await read(self._client, self._client.endpoint.find(name, [text]))
+            _, records = await read(self._client, self._client.endpoint.find_request(name, text))
         except UnreadError as error:
             if error.answer.status != 404:
                 raise
@@ -165,7 +165,7 @@ class Fetch:
 
         async def read_batch(place: int, batch: Sequence[str]) -> None:
             try:
-                _, records = await read(self._client, self._client.endpoint.read(batch))
+                _, records = await read(self._client, self._client.endpoint.read_request(batch))
             except UnreadError as error:
                 errors.extend([error] if error.answer.status != 404 else [])  # 404: this one is not there
             else:

@@ -77,7 +77,7 @@ class ChangeWriter:
         """Bring one change to its outcome and write it down."""
         try:
             intent = self._intent(prepared)
-            request = self.endpoint.write(prepared.change.id, intent.body, intent.key)
+            request = self.endpoint.write_request(prepared.change.id, intent.body, intent.key)
         except ConflictError as error:
             return self._settle(prepared, Outcome.REJECTED, None, 0, [(error.field, str(error))])
         attempt = WriteAttempt(self, prepared, intent)
@@ -304,7 +304,7 @@ class PlanRecorder:
         change, record = prepared.change, prepared.record or {}
         try:
             body = self.endpoint.body(prepared.fields, prepared.record)
-            self.endpoint.write(change.id, body, None)
+            self.endpoint.write_request(change.id, body, None)
         except ConflictError as error:
             return self._settle(prepared, Outcome.REJECTED, [(error.field, str(error))])
         name = str(record.get("name") or "")

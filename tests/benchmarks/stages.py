@@ -62,7 +62,7 @@ async def _send(changes: Sequence[Change], url: str) -> None:
 
         async def send(change: Change) -> None:
             body = ENDPOINT.body(change.fields, None)
-            await session.exchange(ENDPOINT.write(change.id, body, str(uuid.uuid4())), {"X-API-KEY": "k" * 20})
+            await session.exchange(ENDPOINT.write_request(change.id, body, str(uuid.uuid4())), {"X-API-KEY": "k" * 20})
 
         await _for_each(changes, send)
 

@@ -28,7 +28,7 @@ from batch.endpoints.base import (
     same_value,
     split_kind,
 )
-from batch.endpoints.errors import flattened, generic_refusals, refusal_text, tidied
+from batch.endpoints.errors import error_text, flattened, parse_common_errors, tidied
 from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field
 from batch.ratelimit import Bucket, Limits
@@ -127,7 +127,6 @@ class DualEntryCustomers(Endpoint):
     id_pattern = "^[1-9][0-9]{0,17}$"
     id_form = "a whole number without leading zeros"
     key_fields = ("unique_id",)
-    keys_per_read = 1
     ids_per_read = PAGE
     page_size = PAGE
     page_overlap = 1
@@ -247,7 +246,7 @@ class DualEntryCustomers(Endpoint):
                 body[name] = value
         return body | ({"custom_fields": custom} if custom else {})
 
-    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
+    def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PATCH one customer."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if key is not None:
@@ -259,21 +258,21 @@ class DualEntryCustomers(Endpoint):
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def read(self, record_ids: Sequence[str]) -> ApiRequest:
+    def read_request(self, record_ids: Sequence[str]) -> ApiRequest:
         """List at most 100 customers by id."""
         query = (("limit", str(PAGE)), ("ordering", "id"), *(("id", one) for one in record_ids))
         return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
 
-    def read_one(self, record_id: str) -> ApiRequest:
+    def read_one_request(self, record_id: str) -> ApiRequest:
         """GET one customer."""
         return ApiRequest("GET", f"{ROOT}{encode_id(record_id)}/", "GET customer")
 
-    def find(self, key_field: str, keys: Sequence[str]) -> ApiRequest:
+    def find_request(self, key_field: str, key: str) -> ApiRequest:
         """List the customers with one `unique_id` (the filter is exact but ignores case)."""
-        query = (("limit", str(PAGE)), ("ordering", "id"), *((key_field, key) for key in keys))
+        query = (("limit", str(PAGE)), ("ordering", "id"), (key_field, key))
         return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
 
-    def page(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
+    def page_request(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """List pages in a stable order: by default they shift while records change."""
         query = (("limit", str(PAGE)), ("offset", cursor or "0"), ("ordering", "id"), *where.items())
         return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
@@ -357,7 +356,7 @@ class DualEntryCustomers(Endpoint):
         errors = data.get("errors") if isinstance(data, Mapping) else None
         if isinstance(errors, list) and any(isinstance(one, Mapping) and "detail" in one for one in errors):
             errors = None  # RFC 9457
-        return tidied(flattened("", errors) or generic_refusals(data) or [("", refusal_text(response))])
+        return tidied(flattened("", errors) or parse_common_errors(data) or [("", error_text(response))])
 
     def pending_note(self, record: Record) -> str:
         """Approval workflows hold an accepted update back."""

@@ -28,7 +28,7 @@ from batch.endpoints.base import (
     same_value,
     split_kind,
 )
-from batch.endpoints.errors import generic_refusals, refusal_text, tidied
+from batch.endpoints.errors import error_text, parse_common_errors, tidied
 from batch.endpoints.vayu.login import VayuAccount
 from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field
@@ -310,7 +310,7 @@ class VayuCustomers(Endpoint):
             return "Boolean"
         return "Number" if isinstance(value, int | float) else "String"
 
-    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
+    def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PUT one customer; the API has no idempotency keys here, and needs none."""
         content = as_content(body)
         if len(content) > MAX_BODY:
@@ -320,21 +320,20 @@ class VayuCustomers(Endpoint):
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def read(self, record_ids: Sequence[str]) -> ApiRequest:
+    def read_request(self, record_ids: Sequence[str]) -> ApiRequest:
         """GET one customer; there is no reading of several by id."""
         (record_id,) = record_ids
-        return self.read_one(record_id)
+        return self.read_one_request(record_id)
 
-    def read_one(self, record_id: str) -> ApiRequest:
+    def read_one_request(self, record_id: str) -> ApiRequest:
         """GET one customer."""
         return ApiRequest("GET", f"{ROOT}/{encode_id(record_id)}", "GET customer")
 
-    def find(self, key_field: str, keys: Sequence[str]) -> ApiRequest:
+    def find_request(self, key_field: str, key: str) -> ApiRequest:
         """GET the customer with one external id."""
-        (key,) = keys
         return ApiRequest("GET", f"{ROOT}/{key_field}/{encode_id(key)}", "GET customer by key")
 
-    def page(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
+    def page_request(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """List pages by the time of creation, which does not change."""
         query = (("limit", str(PAGE)), *((("cursor", cursor),) if cursor else ()), *where.items())
         return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
@@ -411,7 +410,7 @@ class VayuCustomers(Endpoint):
         ]
         if not found and isinstance(data, Mapping) and isinstance(data.get("message"), str):
             found = [(str(data.get("param") or ""), data["message"])]
-        return tidied(found or generic_refusals(data) or [("", refusal_text(response))])
+        return tidied(found or parse_common_errors(data) or [("", error_text(response))])
 
 
 def nested(fields: Mapping[str, Any], whole: str) -> list[str]:
