@@ -56,7 +56,7 @@ def test_operation() -> None:
     """PATCH at the documented host, under both documented buckets, with idempotency keys."""
     assert ("PATCH", "https://api.dualentry.com") == (ENDPOINT.method, ENDPOINT.base_url)
     assert (Bucket(50, 5), Bucket(10, 1)) == (ENDPOINT.limits.total, ENDPOINT.limits.per_route)
-    assert (True, False) == (ENDPOINT.has_idempotency_keys, ENDPOINT.needs_full_body)
+    assert (True, False) == (ENDPOINT.rules.idempotent_keys, ENDPOINT.needs_full_body)
 
 
 def test_fields() -> None:

@@ -19,7 +19,7 @@ from batch.errors import StoppedError
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure
 from batch.ratelimit import Bucket
 
-ENDPOINT, SPARSE = VayuCustomers(), VayuCustomers(is_sparse=True)
+ENDPOINT, SPARSE = VayuCustomers(), VayuCustomers(sparse=True)
 ID = "65f000000000000000000001"
 TEXTS = ("legalName", "taxId", "customerErpId", "salesForceAccountId", "subsidiary")
 ADDRESS = ("country", "city", "addressText", "state", "postalCode")
@@ -85,7 +85,7 @@ def test_operation() -> None:
     """PUT at the maker's own host, 500 a second with bursts of 100, the whole record unless `sparse`."""
     assert ("PUT", "https://connect.withvayu.com") == (ENDPOINT.method, ENDPOINT.base_url)
     assert (Bucket(100, 500), None) == (ENDPOINT.limits.total, ENDPOINT.limits.per_route)
-    assert (True, False, False) == (ENDPOINT.needs_full_body, SPARSE.needs_full_body, ENDPOINT.has_idempotency_keys)
+    assert (True, False, False) == (ENDPOINT.needs_full_body, SPARSE.needs_full_body, ENDPOINT.rules.idempotent_keys)
 
 
 def test_fields() -> None:

@@ -56,10 +56,11 @@ def check(**values: Any) -> None:
     from batch.cli import views
     from batch.cli.console import Screen
     from batch.commands.check import check as run_check
+    from batch.run.target import Environment
 
     settings = to_settings(values)
     screen = Screen(settings)
-    checked = run_check(settings)
+    checked = run_check(settings, Environment(os.environ))
     if settings.json_output:
         click.echo(views.as_json(checked.summary))
     else:
@@ -220,8 +221,9 @@ def purge(run_folder: str, yes: bool) -> None:
 def endpoints(name: str | None, json_output: bool) -> None:
     """List the endpoints, or show the fields of endpoint NAME: types, limits, labels."""
     from batch.cli import views
+    from batch.run.target import Environment
 
-    click.echo(views.endpoints_page(name, as_json=json_output))
+    click.echo(views.endpoints_page(name, Environment(os.environ), as_json=json_output))
 
 
 @batch.command(short_help="An empty spreadsheet with the right headers.")
@@ -237,8 +239,10 @@ def template(output: str, force: bool, **values: Any) -> None:
     from pathlib import Path
 
     from batch.cli import views
+    from batch.run.target import Environment
 
-    click.echo(views.make_template(Path(output), to_settings(values), may_replace=force), err=True)
+    made = views.make_template(Path(output), to_settings(values), Environment(os.environ), may_replace=force)
+    click.echo(made, err=True)
 
 
 @batch.command(

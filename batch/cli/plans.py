@@ -32,9 +32,9 @@ def show_plan(screen: Screen, made: PlanMade) -> None:
 
 def page(made: PlanMade) -> Iterator[tuple[str, str]]:
     """Say what a plan comes to, as (line, colour) pairs."""
-    summary = made.summary
+    summary, endpoint = made.summary, made.endpoint
     yield f"{' · '.join(_counts(summary))}     {_cost(summary)}", ""
-    yield from ((f"  clears: {name} on {messages.plural(count, 'customer')}", CLEAR_STYLE)
+    yield from ((f"  clears: {name} on {messages.plural(count, endpoint.noun, endpoint.plural)}", CLEAR_STYLE)
                 for name, count in summary.clears.items())  # fmt: skip
     for one in made.excesses:
         yield f"  {one}: an update of this needs --max-clears 100%, or somebody to ask", CLEAR_STYLE
@@ -78,7 +78,7 @@ def _cells(made: PlanMade) -> Iterator[tuple[str, str]]:
             yield f"  {visible(name):<30} {messages.plural(count, 'cell')}", ""
         yield "", ""
     shown = made.lines[:SHOWN_CELLS]
-    rows = [("row", "customer", "field", "now", "will be"), *_table(shown)]
+    rows = [("row", made.endpoint.noun, "field", "now", "will be"), *_table(shown)]
     styles = ["", *(CLEAR_STYLE if line.is_clear else "" for line in shown)]
     yield from zip((f"  {line}" for line in messages.table(rows)), styles, strict=True)
     if made.summary.cells > len(shown):

@@ -1,7 +1,6 @@
 """Whole pages: the check's, the closing summary, the endpoints, and the template."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,11 @@ from batch.cli import messages
 from batch.cli.console import STYLES, Screen
 from batch.commands.check import Checked
 from batch.commands.plan import PlanSummary
-from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.errors import SettingsError
 from batch.model import Field, Outcome, shorten
 from batch.run.finish import FinishedRun
-from batch.run.target import make_endpoint
+from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings
 from batch.summary import Summary
 
@@ -55,14 +53,14 @@ def show_closing(screen: Screen, end: FinishedRun) -> None:
 # -- endpoints ------------------------------------------------------------------------------------------------------
 
 
-def endpoints_page(name: str | None, *, as_json: bool) -> str:
+def endpoints_page(name: str | None, environment: Environment, *, as_json: bool) -> str:
     """Describe all endpoints in a line each, or one with its fields."""
     if name is None:
-        listed = [make_endpoint(Settings(endpoint=one)) for one in ENDPOINTS]
+        listed = [make_endpoint(Settings(endpoint=one), environment) for one in environment.endpoints]
         if as_json:
             return json.dumps([_summary_of(one) for one in listed], indent=2)
         return "\n".join(messages.table([(e.name, e.title, f"{e.method} {e.base_url}") for e in listed]))
-    endpoint = make_endpoint(Settings(endpoint=name))
+    endpoint = make_endpoint(Settings(endpoint=name), environment)
     if as_json:
         fields = [_field_as_dict(field) for field in endpoint.fields]
         return json.dumps(
@@ -104,9 +102,12 @@ def _endpoint_page(endpoint: Endpoint) -> Iterator[str]:
     yield from (f"  {line}" for line in messages.table(rows))
     yield ""
     yield "CLEAR: whether <clear> may empty it. SPACES: whether spaces around a value are trimmed or kept."
-    yield "Limits: " + "; ".join(_limits(endpoint)) + " (--max-per-second for others)"
-    yield "Credentials: " + "; ".join(f"{one.name} = {one.what}" for one in endpoint.variables)
-    yield "Records can also be found by: " + ", ".join(f"--key {one}" for one in endpoint.key_fields)
+    limits = "; ".join(_limits(endpoint)) or "not known, so they are found out"
+    yield f"Limits: {limits} (--max-per-second for others)"
+    if endpoint.variables:
+        yield "Credentials: " + "; ".join(f"{one.name} = {one.what}" for one in endpoint.variables)
+    if endpoint.key_fields:
+        yield "Records can also be found by: " + ", ".join(f"--key {one}" for one in endpoint.key_fields)
 
 
 def _field_row(field: Field) -> tuple[str, str, str, str, str]:
@@ -124,18 +125,17 @@ def _limits(endpoint: Endpoint) -> Iterator[str]:
 # -- template -------------------------------------------------------------------------------------------------------
 
 
-def make_template(path: Path, settings: Settings, *, may_replace: bool) -> str:
+def make_template(path: Path, settings: Settings, environment: Environment, *, may_replace: bool) -> str:
     """Write an empty spreadsheet, and say where it is."""
     from batch.commands.template import template_columns, write_template
-    from batch.run.target import Environment
 
     if path.suffix.lower() not in (".xlsx", ".csv"):
         raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
     if path.exists() and not may_replace:
         raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
     notes: list[str] = []
-    columns = template_columns(settings, Environment(os.environ), notes.append)
-    write_template(path, columns)
+    columns = template_columns(settings, environment, notes.append)
+    write_template(path, columns, make_endpoint(settings, environment))
     check = f"{messages.command()} check {path} -e {settings.endpoint}"
     return "\n".join(
         [

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batch import sources
-from batch.endpoints.base import MISSING
+from batch.endpoints.base import MISSING, Endpoint
 from batch.engine.context import RunContext
 from batch.engine.estimate import Estimate, estimate
 from batch.engine.guards import ClearLimit
@@ -92,6 +92,7 @@ class PlanMade:
     folder: Path
     again: tuple[str, ...]
     """Options that an update by this plan needs, too."""
+    endpoint: Endpoint
     excesses: tuple[str, ...]
     """Fields that would be cleared on more rows than --max-clears allows."""
 
@@ -176,7 +177,9 @@ def _write(sending: RunContext, started: str, began: float) -> PlanMade:
     summary = _summary(sending, telling, files, (started, time.monotonic() - began))
     excesses = tuple(ClearLimit.from_settings(settings).iter_excesses(run.survey))
     lines, by_field = tuple(telling.first), dict(telling.by_field)
-    return PlanMade(summary, lines, by_field, tuple(reasons), left_out, folder, _again(settings), excesses)
+    return PlanMade(
+        summary, lines, by_field, tuple(reasons), left_out, folder, _again(settings), sending.endpoint, excesses
+    )
 
 
 def _again(settings: Settings) -> tuple[str, ...]:

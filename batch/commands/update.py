@@ -68,7 +68,7 @@ def _look_and_send(sending: RunContext) -> Ended:
         return None, None
     if settings.key is not None:
         if settings.invalid == "abort":
-            sending.reporter.note(FOUND_WHILE_SENDING)
+            sending.reporter.note(FOUND_WHILE_SENDING.format(noun=sending.endpoint.noun))
         try:
             environment.run(sending.choose_strategy, to_send)
         except (StoppedError, KeyboardInterrupt) as error:
@@ -92,7 +92,7 @@ def _ended_by(error: StoppedError | KeyboardInterrupt) -> Ended:
 
 
 FOUND_WHILE_SENDING = (
-    "With --key, a number that no customer has is found out while sending: --invalid abort does not stop for it, "
+    "With --key, a number that no {noun} has is found out while sending: --invalid abort does not stop for it, "
     "and only its row is left out. To know before:  batch plan"
 )
 

@@ -92,7 +92,8 @@ class RunContext:
             try:
                 self.strategy = await choose_strategy(self._client(session), to_find)
             except UnreadError as error:
-                raise StoppedError(self.shutdown.reason or f"The customers could not be read: {error}.") from None
+                reason = f"The {self.endpoint.plural} could not be read: {error}."
+                raise StoppedError(self.shutdown.reason or reason) from None
 
     async def send(self) -> None:
         """Send every change that has no final outcome yet."""

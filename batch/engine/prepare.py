@@ -19,7 +19,6 @@ from batch.retry import Action
 from batch.run.plan_file import DriftCheck, PlanFile, check_plan_drift, check_undo_drift
 
 UNREAD_AT_ONCE = 100
-NOT_THERE = Problem("there is no customer with this id", field="id")
 TAKEN_UP = Problem("no answer came, but reading back showed that it was applied")
 
 
@@ -44,6 +43,10 @@ class ChangePreparer:
         """Look once whether there was an earlier part of this run, instead of asking for each change."""
         self._is_later_part = self.journal.has_intents()
         self.settled = self.rejected = 0
+
+    @property
+    def _not_there(self) -> Problem:
+        return Problem(f"there is no {self.endpoint.noun} with this id", field="id")
 
     @property
     def reads(self) -> bool:
@@ -84,7 +87,7 @@ class ChangePreparer:
         """Settle changes whose record cannot be read; those that may have been applied before stay unknown."""
         for change in batch:
             earlier = self._earlier(change)
-            if earlier is None or problems == [NOT_THERE] or not self._may_be_applied(earlier, outcome):
+            if earlier is None or problems == [self._not_there] or not self._may_be_applied(earlier, outcome):
                 self._settle_all([change], outcome, problems, status)
             else:
                 self._settle_all([change], Outcome.UNKNOWN, problems, status, earlier.attempts)
@@ -160,7 +163,7 @@ class ChangePreparer:
 
     def _refusals(self, answer: Answer) -> list[Problem]:
         if answer.status == 404:
-            return [NOT_THERE]
+            return [self._not_there]
         said = (
             self.endpoint.parse_error(answer.response)
             if isinstance(answer.response, ApiResponse)
@@ -185,14 +188,14 @@ class ChangePreparer:
     def _distrust(self, batch: Sequence[Change], answer: Answer) -> list[PreparedChange]:
         """Deal with an answer that shows other records than asked, as a list does whose filter is ignored."""
         if self.endpoint.ids_per_read > 1 and not self.endpoint.needs_full_body:
-            return self._go_on_unread(batch, "the API lists other customers than asked")
+            return self._go_on_unread(batch, f"the API lists other {self.endpoint.plural} than asked")
         problem = Problem("the record could not be read: the API answered with another one")
         self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
         return []
 
     def _compare(self, change: Change, record: Record | None, *, is_complete: bool = False) -> PreparedChange | None:
         if record is None:
-            self._settle_all([change], Outcome.REJECTED, [NOT_THERE], 404)
+            self._settle_all([change], Outcome.REJECTED, [self._not_there], 404)
             return None
         if not is_complete and self._lacks(record, change.fields):
             return PreparedChange(change, change.fields, record=record, is_complete=False)
@@ -220,7 +223,9 @@ class ChangePreparer:
     ) -> PreparedChange | None:
         planned = plan.get(change.number)
         if planned is not None and planned.id.casefold() != change.id.casefold():
-            self._settle_all([change], Outcome.REJECTED, [Problem(f"the plan is for customer {planned.id}", "id")])
+            self._settle_all(
+                [change], Outcome.REJECTED, [Problem(f"the plan is for {self.endpoint.noun} {planned.id}", "id")]
+            )
             return None
         if plan.is_undo:
             drift = check_undo_drift(self.endpoint, planned, record) if planned else DriftCheck({}, ())

@@ -146,7 +146,7 @@ class Fetch:
         endpoint = self._client.endpoint
         reads = -(-len(ids) // endpoint.ids_per_read)
         self.total, self.reads = len(ids), reads
-        if reads > 2:
+        if reads > 2 and endpoint.page_size:
             pages = Pages(self._client)
             first = await pages.pull()
             if pages.is_done or (pages.total is not None and endpoint.pages_in(pages.total) < reads):

@@ -91,7 +91,7 @@ class ChangeWriter:
 
     def _reads_before_retry(self, prepared: PreparedChange) -> bool:
         """With an idempotency key and no before-image, the key alone makes a repetition safe."""
-        return self.read_back is not None and (prepared.before is not None or not self.endpoint.has_idempotency_keys)
+        return self.read_back is not None and (prepared.before is not None or not self.endpoint.rules.idempotent_keys)
 
     def _intent(self, prepared: PreparedChange) -> Intent:
         """Make the intent of the next attempt, or take up the earlier one when it means the same request."""
@@ -99,7 +99,7 @@ class ChangeWriter:
         change, earlier = prepared.change, prepared.earlier
         if earlier is not None and earlier.body == body:
             return replace(earlier, attempts=earlier.attempts + 1)
-        key = str(uuid.uuid4()) if self.endpoint.has_idempotency_keys else None
+        key = str(uuid.uuid4()) if self.endpoint.rules.idempotent_keys else None
         record = prepared.record or {}
         return Intent(
             change.number, change.id, key, 1, prepared.fields, prepared.before, body,
@@ -224,7 +224,7 @@ class ChangeWriter:
         if not isinstance(answer.response, ApiResponse):
             return [("", answer.cause)]
         if answer.response.status == 404:
-            return [("id", "there is no customer with this id (404)")]
+            return [("id", f"there is no {self.endpoint.noun} with this id (404)")]
         return [(field, visible(message)[:500]) for field, message in self.endpoint.parse_error(answer.response)]
 
     def _settle(

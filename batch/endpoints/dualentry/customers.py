@@ -24,8 +24,6 @@ from batch.endpoints.base import (
     as_content,
     find_definition,
     nest,
-    same_custom_value,
-    same_value,
     split_kind,
 )
 from batch.endpoints.errors import error_text, flattened, parse_common_errors, tidied
@@ -117,12 +115,14 @@ class DualEntryCustomers(Endpoint):
 
     name = "dualentry.customers"
     title = "DualEntry customers"
+    noun, plural = "customer", "customers"
     method = "PATCH"
     base_url = "https://api.dualentry.com"
     test_urls = ("https://api-dev.dualentry.com",)
     limits = Limits(total=Bucket(burst=50, per_second=5), per_route=Bucket(burst=10, per_second=1))
     rules = Rules(idempotent_keys=True)
-    has_idempotency_keys = True
+    has_sandbox = True
+    has_custom_fields = True
     id_labels = ("customer id", "customerId", "record id", "dualentry id", "internal id")
     id_pattern = "^[1-9][0-9]{0,17}$"
     id_form = "a whole number without leading zeros"
@@ -139,11 +139,15 @@ class DualEntryCustomers(Endpoint):
     )
     fields = FIELDS
 
-    # -- headers ------------------------------------------------------------------------------------------------
+    # -- fields -------------------------------------------------------------------------------------------------
+
+    def is_custom(self, name: str) -> bool:
+        """Take those that are named by name or by id."""
+        return name.startswith(("custom_fields.", "custom_fields["))
 
     def definition_problem(self, name: str) -> str:
         """An unknown name or id is refused with 422 for every row (apis.md), so it is told before the first."""
-        if not self.definitions or not name.startswith("custom_fields"):
+        if not self.definitions or not self.is_custom(name):
             return ""
         number, wanted = CUSTOM_BY_ID.fullmatch(name), name.removeprefix("custom_fields.")
         sharing = [str(one.id) for one in self.definitions if one.name == wanted]
@@ -234,7 +238,7 @@ class DualEntryCustomers(Endpoint):
         custom: list[dict[str, Any]] = []
         for name, value in fields.items():
             whole, dot, _part = name.partition(".")
-            if name.startswith("custom_fields"):
+            if self.is_custom(name):
                 custom.append(_custom_item(name, value))
             elif dot:
                 if whole not in body:  # all its parts go with the first one
@@ -307,7 +311,7 @@ class DualEntryCustomers(Endpoint):
 
     def value(self, record: Record, name: str) -> Any:
         """Read a field: nested addresses by part, custom fields by name or id."""
-        if name.startswith("custom_fields"):
+        if self.is_custom(name):
             return _custom_value(record.get("custom_fields"), name)
         whole, dot, part = name.partition(".")
         if whole not in record:
@@ -316,10 +320,6 @@ class DualEntryCustomers(Endpoint):
             return record[whole]
         address = record[whole]
         return address.get(part) if isinstance(address, Mapping) else None
-
-    def is_same(self, name: str, wanted: Any, current: Any) -> bool:
-        """Custom field values may be kept as text whatever their type."""
-        return (same_custom_value if name.startswith("custom_fields") else same_value)(wanted, current)
 
     def definitions_request(self, page: int) -> ApiRequest:
         """List the organisation's custom fields."""

@@ -6,7 +6,7 @@ set. `sparse` sends the change alone, for who knows that it merges.
 
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +18,13 @@ from batch.endpoints.base import (
     CredentialVariable,
     CustomField,
     Endpoint,
+    EndpointOption,
     Record,
     UnreadableReplyError,
     as_content,
     find_definition,
     fold,
     nest,
-    same_custom_value,
-    same_value,
     split_kind,
 )
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
@@ -33,7 +32,6 @@ from batch.endpoints.vayu.login import VayuAccount
 from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field
 from batch.ratelimit import Bucket, Limits
-from batch.retry import Rules
 
 ROOT = "/customers"
 LIST_BYTES = 16 * 1024 * 1024
@@ -178,17 +176,19 @@ class VayuCustomers(Endpoint):
 
     name = "vayu.customers"
     title = "Vayu customers"
+    noun, plural = "customer", "customers"
     method = "PUT"
     base_url = "https://connect.withvayu.com"
     test_urls = ("https://staging-connect.withvayu.com",)
     limits = Limits(total=Bucket(burst=100, per_second=500))
-    rules = Rules()
-    needs_full_body = True
+    has_sandbox = True
+    has_custom_fields = True
+    options = (EndpointOption("sparse", bool, False, "PUT the change alone: for who knows that PUT merges"),)
     id_labels = ("customer id", "customerId", "vayu id", "vayu customer id")
     id_pattern = "^[0-9a-fA-F]{24}$"
     id_form = "24 characters, 0-9 and a-f"
+    ids_ignore_case = True
     key_fields = ("externalId",)
-    ids_per_read = 1
     page_size = PAGE
     replaced_whole = ("address", "contacts", "customFields", "cloudProviderSettings")
     variables = (
@@ -201,12 +201,16 @@ class VayuCustomers(Endpoint):
     )
     fields = FIELDS
 
-    def __init__(self, *, is_sparse: bool = False, clock: Callable[[], float] = time.time, **kwargs: Any) -> None:
+    def __init__(self, *, sparse: bool = False, clock: Callable[[], float] = time.time, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.needs_full_body = not is_sparse
+        self.needs_full_body = not sparse
         self._clock = clock
 
-    # -- headers ------------------------------------------------------------------------------------------------
+    # -- fields -------------------------------------------------------------------------------------------------
+
+    def is_custom(self, name: str) -> bool:
+        """Take those that are named in full: `customerErpId` is none."""
+        return name.startswith("customFields.")
 
     def dynamic_field(self, header: str) -> Field | None:
         """Build the field for `contacts.1.email` or `customFields.Name`."""
@@ -249,9 +253,8 @@ class VayuCustomers(Endpoint):
 
     def id_problem(self, record_id: str) -> str | None:
         """Vayu's ids are 24 hexadecimal digits."""
-        if re.fullmatch(r"[0-9a-fA-F]{24}", record_id):
-            return None
-        return "is not a Vayu customer id (24 characters, 0-9 and a-f)"
+        is_id = re.fullmatch(self.id_pattern, record_id)
+        return None if is_id else f"is not a Vayu customer id ({self.id_form})"
 
     def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
         """Without the current record, what is beside the parts that change is not known."""
@@ -320,11 +323,6 @@ class VayuCustomers(Endpoint):
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def read_request(self, record_ids: Sequence[str]) -> ApiRequest:
-        """GET one customer; there is no reading of several by id."""
-        (record_id,) = record_ids
-        return self.read_one_request(record_id)
-
     def read_one_request(self, record_id: str) -> ApiRequest:
         """GET one customer."""
         return ApiRequest("GET", f"{ROOT}/{encode_id(record_id)}", "GET customer")
@@ -372,10 +370,6 @@ class VayuCustomers(Endpoint):
             return record.get(name, MISSING if name in COMPUTED else None)
         found = record.get(whole)
         return found.get(part) if isinstance(found, Mapping) else None
-
-    def is_same(self, name: str, wanted: Any, current: Any) -> bool:
-        """Custom field values may be kept as text whatever their type."""
-        return (same_custom_value if name.startswith("customFields.") else same_value)(wanted, current)
 
     def definitions_request(self, page: int) -> ApiRequest:
         """List the organisation's custom fields."""
