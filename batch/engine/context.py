@@ -74,7 +74,7 @@ class RunContext:
     def survey(self) -> None:
         """Look over all rows, with the organisation's custom fields known where they matter; raises StoppedError."""
         run = self.run
-        has_custom = any(one.field and one.field.name.startswith("custom") for one in run.survey.columns.fields)
+        has_custom = any(self.endpoint.is_custom(one.target) for one in run.survey.columns.fields)
         if has_custom and not run.meta.get("has_definitions"):
             run.learn_definitions(self.environment.run(self.fetch_definitions), self.settings)
             run.keep(has_definitions=True)

@@ -1,0 +1,1 @@
+"""What every endpoint must keep, and one that is not built in."""
