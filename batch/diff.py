@@ -31,7 +31,7 @@ def differing(endpoint: Endpoint, fields: Mapping[str, Any], record: Record) -> 
 def unproven(endpoint: Endpoint, record_id: str, fields: Mapping[str, Any], record: Record) -> list[Problem]:
     """List what an answer shows otherwise than asked; fields that it does not show prove nothing either way."""
     shown = endpoint.record_id(record)
-    if shown and shown.casefold() != record_id.casefold():
+    if shown and endpoint.id_key(shown) != endpoint.id_key(record_id):
         return [
             Problem(f"the API answered with another record ({shorten(visible(shown))}): look at both before going on")
         ]

@@ -187,10 +187,11 @@ def results(run_folder: str, json_output: bool, quiet: bool) -> None:
     from batch.cli import views
     from batch.cli.console import Screen
     from batch.commands.results import results as run_results
+    from batch.run.target import Environment
     from batch.settings import Settings
 
     screen = Screen(Settings(json_output=json_output, quiet=quiet))
-    closing = run_results(Path(run_folder), screen.note)
+    closing = run_results(Path(run_folder), screen.note, Environment(os.environ))
     if json_output:
         click.echo(views.as_json(closing.summary))
     views.show_closing(screen, closing)

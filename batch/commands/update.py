@@ -35,7 +35,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
         run = begin_or_resume(settings, target, stack, reporter.note)
         if run.is_finished:
             reporter.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
-            return close(run.folder, run.journal, run.staged, stopped=run.meta.get("stopped"))
+            return close(run.folder, run.journal, run.staged, type(target.endpoint), stopped=run.meta.get("stopped"))
         return carry_out(RunContext(run, target, settings, reporter, environment))
 
 
@@ -47,7 +47,7 @@ def carry_out(sending: RunContext) -> FinishedRun:
     finally:
         if run.journal.path.exists():  # else it was discarded
             run.keep(seconds=run.meta["seconds"] + time.monotonic() - began - sending.asking)
-    return close(run.folder, run.journal, run.staged, stopped=stopped, forced=forced)
+    return close(run.folder, run.journal, run.staged, type(sending.endpoint), stopped=stopped, forced=forced)
 
 
 def _look_and_send(sending: RunContext) -> Ended:

@@ -208,6 +208,10 @@ class Endpoint(ABC):
         value = record.get("id")
         return "" if value is None else str(value)
 
+    def record_name(self, record: Record) -> str:
+        """Return what a person calls the record, "" when it shows no name."""
+        return str(record.get("name") or "")
+
     # -- fields -------------------------------------------------------------------------------------------------
 
     def field_named(self, header: str) -> Field | None:

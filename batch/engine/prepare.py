@@ -118,8 +118,11 @@ class ChangePreparer:
             records = self.endpoint.parse_records(answer.response)
         except UnreadableReplyError:
             return None
-        wanted = change.id.casefold()
-        return next((one for one in records if self.endpoint.record_id(one).casefold() == wanted), None)
+        wanted = self.endpoint.id_key(change.id)
+        return next((one for one in records if self._key_of(one) == wanted), None)
+
+    def _key_of(self, record: Record) -> str:
+        return self.endpoint.id_key(self.endpoint.record_id(record))
 
     def _lacks(self, record: Record, names: Iterable[str]) -> bool:
         """Whether a list of records leaves out fields that reading the record alone may show."""
@@ -179,10 +182,11 @@ class ChangePreparer:
             problem = Problem(f"the record could not be read: {error}")
             self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
             return []
-        known = {self.endpoint.record_id(record).casefold(): record for record in records}
-        if known.keys() - {change.id.casefold() for change in batch}:  # so a record that is not in it may well be there
+        known = {self._key_of(record): record for record in records}
+        keys = [self.endpoint.id_key(change.id) for change in batch]
+        if known.keys() - set(keys):  # so a record that is not in it may well be there
             return self._distrust(batch, answer)
-        prepared_changes = [self._compare(change, known.get(change.id.casefold())) for change in batch]
+        prepared_changes = [self._compare(change, known.get(key)) for change, key in zip(batch, keys, strict=True)]
         return [prepared for prepared in prepared_changes if prepared is not None]
 
     def _distrust(self, batch: Sequence[Change], answer: Answer) -> list[PreparedChange]:
@@ -222,7 +226,7 @@ class ChangePreparer:
         self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None
     ) -> PreparedChange | None:
         planned = plan.get(change.number)
-        if planned is not None and planned.id.casefold() != change.id.casefold():
+        if planned is not None and self.endpoint.id_key(planned.id) != self.endpoint.id_key(change.id):
             self._settle_all(
                 [change], Outcome.REJECTED, [Problem(f"the plan is for {self.endpoint.noun} {planned.id}", "id")]
             )

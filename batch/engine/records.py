@@ -133,9 +133,9 @@ class Fetch:
 
     async def _iter_by_ids(self, ids: Sequence[str]) -> AsyncIterator[list[Record]]:
         endpoint = self._client.endpoint
-        open_ids = {one.casefold(): one for one in ids}
+        open_ids = {endpoint.id_key(one): one for one in ids}
         async for records in self._iter_cheapest(ids):
-            known = [(endpoint.record_id(one).casefold(), one) for one in records]
+            known = [(endpoint.id_key(endpoint.record_id(one)), one) for one in records]
             yield [one for name, one in known if open_ids.pop(name, None) is not None]
             if not open_ids:
                 break
@@ -179,8 +179,9 @@ class Fetch:
         return [record for records in found for record in records]
 
     def _in_order(self, records: Iterable[Record], ids: Sequence[str]) -> list[Record]:
-        by_id = {self._client.endpoint.record_id(one).casefold(): one for one in records}
-        return [by_id[one.casefold()] for one in ids if one.casefold() in by_id]
+        endpoint = self._client.endpoint
+        by_id = {endpoint.id_key(endpoint.record_id(one)): one for one in records}
+        return [by_id[key] for key in map(endpoint.id_key, ids) if key in by_id]
 
     def _as_stop(self, error: UnreadError) -> Exception:
         answer, client = error.answer, self._client

@@ -103,7 +103,8 @@ class ChangeWriter:
         record = prepared.record or {}
         return Intent(
             change.number, change.id, key, 1, prepared.fields, prepared.before, body,
-            name=str(record.get("name") or ""), replaced_whole=self.endpoint.replaced_values(prepared.fields, record),
+            name=self.endpoint.record_name(record),
+            replaced_whole=self.endpoint.replaced_values(prepared.fields, record),
         )  # fmt: skip
 
     async def _conclude(
@@ -307,7 +308,7 @@ class PlanRecorder:
             self.endpoint.write_request(change.id, body, None)
         except ConflictError as error:
             return self._settle(prepared, Outcome.REJECTED, [(error.field, str(error))])
-        name = str(record.get("name") or "")
+        name = self.endpoint.record_name(record)
         await self.book.write_intent(
             Intent(change.number, change.id, None, 0, prepared.fields, prepared.before, body, name)
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batch import outputs, sources
+from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode, JournalError
 from batch.exit_code import exit_code
 from batch.files import write_private
@@ -45,11 +46,22 @@ class FinishedRun:
 
 
 def close(
-    folder: Path, journal: Journal, staged: Staged, *, stopped: str | None = None, forced: ExitCode | None = None
+    folder: Path,
+    journal: Journal,
+    staged: Staged,
+    endpoint: type[Endpoint] | None,
+    *,
+    stopped: str | None = None,
+    forced: ExitCode | None = None,
 ) -> FinishedRun:
-    """Write the files of the run in `folder`, and reckon its summary; `forced` is an exit code that wins."""
+    """Write the files of the run in `folder`, and reckon its summary; `forced` is an exit code that wins.
+
+    `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
+    """
     meta = journal.meta()
-    resolve_in_doubt(journal, staged, meta["id_column"])
+    is_keyed = "--key" in meta.get("again", ())  # keys are exact, whatever ids are
+    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not is_keyed
+    resolve_in_doubt(journal, staged, meta["id_column"], ignore_case=ignore_case)
     try:
         wanted = outputs.Wanted(id_column=meta["id_column"])
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)

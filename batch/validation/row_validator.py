@@ -155,7 +155,7 @@ class RowValidator:
         for place, record_id in enumerate(frame_state.ids):
             fields = frame_state.fields(place)
             row = Row(place, frame_state.number(place), fields, self._said(frame_state, place, fields))
-            name = record_id if self._columns.key_field else record_id.casefold()  # two keys may differ in case alone
+            name = record_id if self._columns.key_field else self._endpoint.id_key(record_id)
             groups.setdefault(name, []).append(row)
         changes: list[Change] = []
         row_results: list[RowResult] = []
