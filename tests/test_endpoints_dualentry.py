@@ -1,4 +1,4 @@
-"""DualEntry's customers: the facts of its documentation, field by field (apis.md)."""
+"""DualEntry's customers: the facts of its documentation, field by field (its README)."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""Vayu's customers: fields, the overlay that keeps everything else, errors, and one log-in for all (apis.md)."""
+"""Vayu's customers: fields, the overlay that keeps everything else, errors, and one log-in for all (its README)."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The imitated DualEntry answers as apis.md says, asked over a real socket."""
+"""The imitated DualEntry answers as its endpoint's README says, asked over a real socket."""
 
 from collections.abc import Iterator
 from typing import Any

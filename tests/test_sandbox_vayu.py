@@ -1,4 +1,4 @@
-"""The imitated Vayu answers as apis.md says, asked over a real socket."""
+"""The imitated Vayu answers as its endpoint's README says, asked over a real socket."""
 
 import base64
 import json

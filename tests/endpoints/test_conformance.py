@@ -18,7 +18,7 @@ def dualentry() -> Case:
         endpoint=DualEntryCustomers(),
         credentials={"DUALENTRY_API_KEY": ENVIRONMENT["DUALENTRY_API_KEY"]},
         transport=MemoryApi(DUALENTRY).transport,
-        record_id="10001",
+        record_id="10003",
         absent_id="99999",
         cells={
             "name": "Bölt & Sons",
