@@ -1,7 +1,7 @@
 """DualEntry's customers, imitated: authentication, limits, idempotency, PATCH, GET one and GET many.
 
-Order of judgement: key, route, rate limit, idempotency, record, body. The answers' shapes are in apis.md; what nobody
-documents: a 401 and a 404 take no token, an ordering by an unknown field is a 422.
+Order of judgement: key, route, rate limit, idempotency, record, body. The answers' shapes are in the endpoint's README;
+what nobody documents: a 401 and a 404 take no token, an ordering by an unknown field is a 422.
 """
 
 import math

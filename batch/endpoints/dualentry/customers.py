@@ -1,4 +1,4 @@
-"""DualEntry's customers: PATCH, partial (facts: apis.md; the maker's OpenAPI description, 2026).
+"""DualEntry's customers: PATCH, partial (what the API is known to do: README.md).
 
 What is sent changes, what is left out stays, null clears; but a nested address is replaced whole, so that its missing
 parts come from the current record or, without one, the three required parts must be there.
@@ -146,7 +146,7 @@ class DualEntryCustomers(Endpoint):
         return name.startswith(("custom_fields.", "custom_fields["))
 
     def definition_problem(self, name: str) -> str:
-        """An unknown name or id is refused with 422 for every row (apis.md), so it is told before the first."""
+        """Tell before the first row what the API would refuse with 422 in every row: an unknown name or id."""
         if not self.definitions or not self.is_custom(name):
             return ""
         number, wanted = CUSTOM_BY_ID.fullmatch(name), name.removeprefix("custom_fields.")

@@ -1,4 +1,4 @@
-"""Vayu's customers: PUT (facts: apis.md; the maker's OpenAPI descriptions and SDKs, 2026).
+"""Vayu's customers: PUT (what the API is known to do: README.md).
 
 Whether PUT merges or replaces is said nowhere, so the safe way is the default: read, overlay, write the whole writable
 set. `sparse` sends the change alone, for who knows that it merges.
@@ -138,7 +138,7 @@ PARTS: dict[str, Collection[str]] = {
         "vayuCustomFieldName", "valueType", "integrationSource", "integrationEntityType", "fieldPath", "value",
     ),
 }  # fmt: skip
-"""What the schema knows inside of objects; it refuses everything else (apis.md)."""
+"""What the schema knows inside of objects; it refuses everything else."""
 WRITABLE = (*dict.fromkeys(one.name.partition(".")[0] for one in FIELDS), "customFields")
 _REFUSE_NULL = frozenset(one.name for one in FIELDS if not one.nullable)
 
