@@ -62,7 +62,8 @@ def _key_field(endpoint: Endpoint, key_field: str | None) -> Field | None:
     if key_field is None:
         return None
     if key_field not in endpoint.key_fields:
-        raise HeaderError(f"--key {key_field}: {endpoint.name} finds records by {' or '.join(endpoint.key_fields)}.")
+        by = " or ".join(endpoint.key_fields) or "their id alone (leave out --key)"
+        raise HeaderError(f"--key {key_field}: {endpoint.name} finds records by {by}.")
     return endpoint.field_named(key_field)
 
 
@@ -138,14 +139,14 @@ def _no_id(columns: Sequence[Column], unmatched: Sequence[str], endpoint: Endpoi
     if key_field is not None:
         return [f"No column is {key_field}, by which --key finds the records."]
     headers = [one.header for one in columns if one.role != "empty"] + list(unmatched)
-    lines = [f"No column is the customer's id. Columns: {', '.join(map(_shown, headers[:MAX_LISTED]))}."]
-    own = endpoint.key_fields[0]
-    known = next((one.header for one in columns if one.target == own), None)
+    lines = [f"No column is the {endpoint.noun}'s id. Columns: {', '.join(map(_shown, headers[:MAX_LISTED]))}."]
+    own = next(iter(endpoint.key_fields), "")
+    known = next((one.header for one in columns if own and one.target == own), None)
     likely = [*unmatched, *(one.header for one in columns if one.role == "field" and one.header != known)]
     if likely:
         lines.append(f'If "{_shown(likely[0])}" is it:  {_option(likely[0], "id")}')
     if known is not None:
-        lines.append(f'If the customers are to be found by your own number in "{_shown(known)}":  --key {own}')
-    elif likely:
+        lines.append(f'If the {endpoint.plural} are to be found by your own number in "{_shown(known)}":  --key {own}')
+    elif own and likely:
         lines.append(f"(if it is your own number, not the API's:  --key {own} {_option(likely[0], own)})")
     return lines

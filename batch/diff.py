@@ -31,7 +31,7 @@ def differing(endpoint: Endpoint, fields: Mapping[str, Any], record: Record) -> 
 def unproven(endpoint: Endpoint, record_id: str, fields: Mapping[str, Any], record: Record) -> list[Problem]:
     """Return problems for fields that an answer does not show as sent; fields that it lacks do not count."""
     shown = endpoint.record_id(record)
-    if shown and shown.casefold() != record_id.casefold():
+    if shown and endpoint.id_key(shown) != endpoint.id_key(record_id):
         return [
             Problem(f"the API answered with another record ({shorten(visible(shown))}): look at both before going on")
         ]

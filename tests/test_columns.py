@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from batch.columns import match_columns
-from batch.endpoints.dualentry import DualEntryCustomers
-from batch.endpoints.vayu import VayuCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
+from batch.endpoints.vayu.customers import VayuCustomers
 from batch.errors import ExitCode, HeaderError
 from batch.model import Columns
 

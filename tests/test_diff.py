@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from batch.diff import Difference, differing, hidden, is_as_before, neither, show, unproven
 from batch.endpoints.base import MISSING
-from batch.endpoints.dualentry import DualEntryCustomers
-from batch.endpoints.vayu import VayuCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
+from batch.endpoints.vayu.customers import VayuCustomers
 from batch.model import Problem
 
 DUALENTRY, VAYU = DualEntryCustomers(), VayuCustomers()

@@ -46,9 +46,10 @@ def check(**values: Any) -> None:
     """Validate every row of INPUT, and show what each column is taken for. Nothing is sent, no key is needed."""
     from batch.cli import views
     from batch.commands.check import check as run_check
+    from batch.run.target import Environment
 
     settings = to_settings(values)
-    found = run_check(settings)
+    found = run_check(settings, Environment(os.environ))
     if settings.json_output:
         click.echo(views.as_json(found.summary))
     else:
@@ -169,9 +170,10 @@ def results(run_folder: str, json_output: bool | None, quiet: bool | None) -> No
     """Make the results files of RUN_FOLDER again from its journal, and show the summary."""
     from batch.cli.console import Console
     from batch.commands.results import results as run_results
+    from batch.run.target import Environment
 
     console = Console(quiet=bool(quiet))
-    _finish(run_results(Path(run_folder), console.note), console, as_json=bool(json_output))
+    _finish(run_results(Path(run_folder), console.note, Environment(os.environ)), console, as_json=bool(json_output))
 
 
 @batch.command(short_help="Remove a run and its files.")
@@ -197,8 +199,9 @@ def purge(run_folder: str, yes: bool | None) -> None:
 def endpoints(name: str | None, json_output: bool) -> None:
     """List the endpoints, or show the fields of endpoint NAME: types, limits, labels."""
     from batch.cli import views
+    from batch.run.target import Environment
 
-    click.echo(views.endpoints_page(name, is_json=json_output))
+    click.echo(views.endpoints_page(name, Environment(os.environ), is_json=json_output))
 
 
 @batch.command(short_help="An empty spreadsheet with the right headers.")
@@ -212,8 +215,10 @@ def template(output: str, force: bool, **values: Any) -> None:
     With a key (or --sandbox), the organisation's custom fields are columns too.
     """
     from batch.cli import views
+    from batch.run.target import Environment
 
-    click.echo(views.make_template(Path(output), to_settings(values), may_replace=force), err=True)
+    made = views.make_template(Path(output), to_settings(values), Environment(os.environ), may_replace=force)
+    click.echo(made, err=True)
 
 
 @batch.command(

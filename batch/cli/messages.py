@@ -26,9 +26,9 @@ def is_colourless() -> bool:
     return bool(os.environ.get("NO_COLOR"))
 
 
-def plural(count: int, noun: str) -> str:
+def plural(count: int, noun: str, several: str = "") -> str:
     """Spell a count: `1 row`, `2,000 rows`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
 
 
 def took(seconds: float) -> str:

@@ -6,7 +6,6 @@ that is named.
 """
 
 import json
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -29,7 +28,6 @@ from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled
 from batch.commands.purge import PurgePreview
 from batch.commands.template import template_columns, write_template
-from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.engine.retry_loop import minutes
 from batch.errors import ExitCode, SettingsError
@@ -131,9 +129,9 @@ def _contents(found: Checked, column: Column) -> str:
 
 def plan_page(made: PlanMade) -> Iterator[Styled]:
     """Yield what a plan comes to: first the counts and the cost, then cell by cell as far as a screen goes."""
-    summary = made.summary
+    summary, endpoint = made.summary, made.endpoint
     yield f"{' · '.join(_counts(summary))}     {_cost(summary)}", ""
-    yield from ((f"  clears: {name} on {plural(count, 'customer')}", "clear")
+    yield from ((f"  clears: {name} on {plural(count, endpoint.noun, endpoint.plural)}", "clear")
                 for name, count in summary.clears.items())  # fmt: skip
     for one in made.excesses:
         yield f"  {one}: an update of this needs --max-clears 100%, or somebody to ask", "clear"
@@ -177,7 +175,7 @@ def _plan_cells(made: PlanMade) -> Iterator[Styled]:
             yield f"  {visible(name):<30} {plural(count, 'cell')}", ""
         yield "", ""
     shown = made.lines[:SHOWN_CELLS]
-    rows = [("row", "customer", "field", "now", "will be"), *_plan_rows(shown)]
+    rows = [("row", made.endpoint.noun, "field", "now", "will be"), *_plan_rows(shown)]
     styles = ["", *("clear" if line.is_clear else "" for line in shown)]
     yield from zip((f"  {line}" for line in table(rows)), styles, strict=True)
     if made.summary.cells > len(shown):
@@ -319,14 +317,14 @@ def purge_page(preview: PurgePreview | None) -> str:
 # -- endpoints, template ----------------------------------------------------------------------------------------------
 
 
-def endpoints_page(name: str | None, *, is_json: bool) -> str:
+def endpoints_page(name: str | None, environment: Environment, *, is_json: bool) -> str:
     """Return all endpoints in a line each, or one with its fields."""
     if name is None:
-        listed = [make_endpoint(Settings(endpoint=one)) for one in ENDPOINTS]
+        listed = [make_endpoint(Settings(endpoint=one), environment) for one in environment.endpoints]
         if is_json:
             return json.dumps([_summary_of(one) for one in listed], indent=2)
         return "\n".join(table([(e.name, e.title, f"{e.method} {e.base_url}") for e in listed]))
-    endpoint = make_endpoint(Settings(endpoint=name))
+    endpoint = make_endpoint(Settings(endpoint=name), environment)
     if is_json:
         fields = [_field_as_dict(field) for field in endpoint.fields]
         return json.dumps(
@@ -368,9 +366,12 @@ def _endpoint_page(endpoint: Endpoint) -> Iterator[str]:
     yield from (f"  {line}" for line in table(rows))
     yield ""
     yield "CLEAR: whether <clear> may empty it. SPACES: whether spaces around a value are trimmed or kept."
-    yield "Limits: " + "; ".join(_limits(endpoint)) + " (--max-per-second for others)"
-    yield "Credentials: " + "; ".join(f"{one.name} = {one.what}" for one in endpoint.variables)
-    yield "Records can also be found by: " + ", ".join(f"--key {one}" for one in endpoint.key_fields)
+    limits = "; ".join(_limits(endpoint)) or "not known, so they are found out"
+    yield f"Limits: {limits} (--max-per-second for others)"
+    if endpoint.variables:
+        yield "Credentials: " + "; ".join(f"{one.name} = {one.what}" for one in endpoint.variables)
+    if endpoint.key_fields:
+        yield "Records can also be found by: " + ", ".join(f"--key {one}" for one in endpoint.key_fields)
 
 
 def _field_row(field: Field) -> tuple[str, str, str, str, str]:
@@ -385,14 +386,14 @@ def _limits(endpoint: Endpoint) -> Iterator[str]:
             yield f"{bucket.per_second:g} a second after the first {bucket.burst} {what}"
 
 
-def make_template(path: Path, settings: Settings, *, may_replace: bool) -> str:
+def make_template(path: Path, settings: Settings, environment: Environment, *, may_replace: bool) -> str:
     """Write an empty spreadsheet, and say where it is."""
     if path.suffix.lower() not in (".xlsx", ".csv"):
         raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
     if path.exists() and not may_replace:
         raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
     notes: list[str] = []
-    columns = template_columns(settings, Environment(os.environ), notes.append)
-    write_template(path, columns)
+    columns = template_columns(settings, environment, notes.append)
+    write_template(path, columns, make_endpoint(settings, environment))
     then = f"{command()} check {path} -e {settings.endpoint}"
     return "\n".join([*notes, f"{path}: {len(columns)} columns. Fill it in, then:  {then}"])

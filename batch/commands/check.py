@@ -22,7 +22,7 @@ from batch.run.begin_or_resume import discard, now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import cannot_write
 from batch.run.folder import JOURNAL, SUMMARY, look_into_out, new_folder, parent_of
-from batch.run.target import make_endpoint
+from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings
 from batch.summary import Reason, Summary, group_reasons
 from batch.validation.file_changes import FileChanges
@@ -39,9 +39,9 @@ class Checked:
     notes: tuple[str, ...] = ()
 
 
-def check(settings: Settings) -> Checked:
+def check(settings: Settings, environment: Environment) -> Checked:
     """Validate every row; raises InputError or HeaderError when there is no telling."""
-    endpoint = make_endpoint(settings)
+    endpoint = make_endpoint(settings, environment)
     began, started = time.monotonic(), now_text()
     with scratch() as temporary:
         source = sources.open_input(settings.input, temporary)

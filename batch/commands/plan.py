@@ -16,7 +16,7 @@ from typing import Any
 from batch import sources
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
 from batch.conditions import FieldChange, PlannedChange
-from batch.endpoints.base import MISSING
+from batch.endpoints.base import MISSING, Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.estimate import Estimate, estimate
@@ -101,6 +101,7 @@ class PlanMade:
     folder: Path
     again: tuple[str, ...]
     """Options that an update by this plan needs, too."""
+    endpoint: Endpoint
     excesses: tuple[str, ...]
     """Fields that would be cleared on more rows than --max-clears allows."""
 
@@ -220,6 +221,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         left_out,
         folder,
         _again(settings),
+        context.endpoint,
         excesses,
     )
 

@@ -82,7 +82,7 @@ class PullReporter(Protocol):
 def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment: Environment) -> Pulled:
     """Read the records that are wanted, and write them as a table; raises BatchError when there is none."""
     check_path(wanted.path, ENDINGS, force=wanted.force)
-    endpoint = make_endpoint(settings)
+    endpoint = make_endpoint(settings, environment)
     ids = read_ids(wanted.ids, endpoint) if wanted.ids else None
     make_pull_filter(endpoint, wanted.where, ids)  # so that a mistake is told before anything is asked
     with ExitStack() as stack:

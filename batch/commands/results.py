@@ -8,9 +8,10 @@ from batch.run.cleanup import remove_parts
 from batch.run.finish import End, FinishedRun, finish_run
 from batch.run.folder import check_run, open_run
 from batch.run.locks import held
+from batch.run.target import Environment
 
 
-def results(folder: Path, note: Callable[[str], None]) -> FinishedRun:
+def results(folder: Path, note: Callable[[str], None], environment: Environment) -> FinishedRun:
     """Make the results files of the run in `folder` again; raises FolderError when there is none."""
     with ExitStack() as stack:
         check_run(folder)  # a folder that holds no run is left as it is, without a lock
@@ -20,4 +21,6 @@ def results(folder: Path, note: Callable[[str], None]) -> FinishedRun:
         stack.enter_context(journal)
         if not metadata.is_validated:
             note("This run was stopped before all rows were validated; run the same command again to go on.")
-        return finish_run(folder, journal, metadata, End(metadata.stopped))
+        return finish_run(
+            folder, journal, metadata, environment.endpoints.get(metadata.endpoint), End(metadata.stopped)
+        )

@@ -24,12 +24,12 @@ Note = Callable[[str], None]
 
 def template_columns(settings: Settings, environment: Environment, note: Note) -> list[Field]:
     """List the columns of a template: the id, and every field that a cell can set."""
-    endpoint = make_endpoint(settings)
-    if _has_key(settings, endpoint, environment):
+    endpoint = make_endpoint(settings, environment)
+    if endpoint.has_custom_fields and _has_key(settings, endpoint, environment):
         with ExitStack() as stack:
             target = make_target(settings, environment, stack, note)
             endpoint = endpoint.defined(_definitions(ApiSession(target, settings.pace, environment), note))
-    else:
+    elif endpoint.has_custom_fields:
         names = " and ".join(one.name for one in endpoint.variables if one.is_required)
         note(f"Without a key ({names}) your own custom fields are not known: they are left out.")
     record_id = Field("id", text(), nullable=False, labels=endpoint.id_labels, limits=endpoint.id_form, kind="id")
@@ -55,12 +55,14 @@ def _definitions(api: ApiSession, note: Note) -> list[CustomField]:
     return found
 
 
-def write_template(path: Path, columns: Sequence[Field], *, clear_token: str = DEFAULT_CLEAR) -> None:
+def write_template(
+    path: Path, columns: Sequence[Field], endpoint: Endpoint, *, clear_token: str = DEFAULT_CLEAR
+) -> None:
     """Write an empty spreadsheet with these columns; a CSV file is its header alone."""
     file = new_file(path)
     try:
         made = [template.template_column(one) for one in columns]
-        template.write_template(file.made, path.suffix.lower(), made, clear=clear_token)
+        template.write_template(file.made, path.suffix.lower(), made, endpoint, clear=clear_token)
         file.keep()
     except OSError as error:
         raise FolderError(f"{path}: it cannot be written ({error.strerror or error}).") from None

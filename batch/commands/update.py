@@ -41,7 +41,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
         run = begin_or_resume(settings, target, stack)
         if run.is_finished:
             reporter.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
-            return finish_run(run.folder, run.journal, run.metadata, End(run.metadata.stopped))
+            return finish_run(run.folder, run.journal, run.metadata, type(target.endpoint), End(run.metadata.stopped))
         api = ApiSession(target, settings.pace, environment)
         context = RunContext(api, run.journal, run.changes, reporter, run.plan, settings.compare)
         return Update(run, context, settings).carry_out()
@@ -71,7 +71,7 @@ class Update:
         finally:
             if run.journal.path.exists():  # else it was discarded
                 run.keep(seconds=run.metadata.seconds + time.monotonic() - began - self.asking)
-        return finish_run(run.folder, run.journal, run.metadata, end)
+        return finish_run(run.folder, run.journal, run.metadata, type(self.context.endpoint), end)
 
     def _send_changes(self) -> End:
         self.run.keep(exit_code=None)
@@ -117,7 +117,7 @@ class Update:
         if self.settings.key is None:
             return
         if self.settings.invalid == "abort":
-            self.context.reporter.note(FOUND_WHILE_SENDING)
+            self.context.reporter.note(FOUND_WHILE_SENDING.format(noun=self.context.endpoint.noun))
         self.strategy = find_strategy(self.context, self.changes_left())
 
     def confirm(self) -> None:
@@ -211,7 +211,7 @@ class Update:
 
 
 FOUND_WHILE_SENDING = (
-    "With --key, a number that no customer has is found out while sending: --invalid abort does not stop for it, "
+    "With --key, a number that no {noun} has is found out while sending: --invalid abort does not stop for it, "
     "and only its row is left out. To know before:  batch plan"
 )
 
@@ -235,7 +235,7 @@ def fetch_custom_fields(context: RunContext) -> list[CustomField] | None:
         async with context.connected() as client:
             return await fetch_definitions(client, context.reporter.note)
 
-    if not any(one.field and one.field.name.startswith("custom") for one in context.changes.columns.fields):
+    if not any(context.endpoint.is_custom(one.target) for one in context.changes.columns.fields):
         return None
     found: list[CustomField] = context.api.environment.run(fetch)
     return found
@@ -249,7 +249,7 @@ def find_strategy(context: RunContext, keys: int) -> LookupStrategy:
             try:
                 return await choose_strategy(client, keys)
             except UnreadError as error:
-                why = context.shutdown.reason or f"The customers could not be read: {error}."
+                why = context.shutdown.reason or f"The {context.endpoint.plural} could not be read: {error}."
                 raise StoppedError(why) from None
 
     strategy: LookupStrategy = context.api.environment.run(choose)

@@ -1,9 +1,11 @@
 """What an API operation looks like: the one interface through which the program knows an API.
 
 An `Endpoint` is data and pure functions: fields with their limits, how a record is addressed, written, read and
-compared, how its errors are spelt. It never sends anything. Adding an API is adding one file beside this one.
+compared, how its errors are spelt. It never sends anything. Adding an API is adding one folder beside this file and its
+name in `__init__.py`.
 """
 
+import copy
 import json
 import re
 import unicodedata
@@ -16,6 +18,7 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Protocol
 
 from batch.endpoints.cells import ParseOptions
+from batch.endpoints.errors import error_text, parse_common_errors, tidied
 from batch.http import ApiRequest, ApiResponse, RequestFailure
 from batch.model import Field
 from batch.ratelimit import Limits
@@ -54,6 +57,16 @@ class CredentialVariable:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointOption:
+    """A setting of one endpoint: `help` says what it does when it is on."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+
+
 Send = Callable[[ApiRequest], Awaitable[ApiResponse | RequestFailure]]
 """Sends one call under the limits, with retries, and gives the last answer."""
 
@@ -88,36 +101,64 @@ class UnreadableReplyError(ValueError):
 
 
 class Endpoint(ABC):
-    """One API operation on one kind of record. Instances are immutable; `defined` gives a changed copy."""
+    """One API operation on one kind of record. Instances are immutable; `defined` returns a changed copy.
+
+    An endpoint has to say what stands first; what follows under "optional" has defaults with which nothing is sent
+    that the API may not know. `tests/endpoints/conformance.py` checks all of it.
+    """
 
     name: ClassVar[str]
+    """API and kind of record: `vayu.customers`."""
     title: ClassVar[str]
+    noun: ClassVar[str]
+    """What messages call a record: "customer"; `plural` "customers"."""
+    plural: ClassVar[str]
     method: ClassVar[str]
+    """The HTTP method of a write, to show."""
     base_url: ClassVar[str]
-    test_urls: ClassVar[tuple[str, ...]]
-    limits: ClassVar[Limits]
-    rules: ClassVar[Rules]
+    """The maker's production system; credentials go there unless the person names another."""
     fields: ClassVar[tuple[Field, ...]]
-    id_labels: ClassVar[tuple[str, ...]]
-    id_form: ClassVar[str]
-    id_pattern: ClassVar[str]
+    id_labels: ClassVar[tuple[str, ...]] = ()
+    """Headers that mean the id, beside "id"."""
+    id_form: ClassVar[str] = "letters, digits, - and _"
+    id_pattern: ClassVar[str] = "^[A-Za-z0-9_-]+$"
     """Ids that this fits (in polars' and Python's dialect) have no `id_problem`; the others are asked one by one."""
-    key_fields: ClassVar[tuple[str, ...]]
-    """Fields by which a record can be found when its id is not known."""
-    variables: ClassVar[tuple[CredentialVariable, ...]]
-    ids_per_read: ClassVar[int]
-    keys_per_read: ClassVar[int] = 1
-    page_size: ClassVar[int]
-    """Records on one page of all records."""
+    ids_ignore_case: ClassVar[bool] = False
+    """Two ids are the same when they are equal; true: also when only upper and lower case differ."""
+
+    # optional: the system beside the production one, its credentials and limits
+    test_urls: ClassVar[tuple[str, ...]] = ()
+    has_sandbox: ClassVar[bool] = False
+    """`batch sandbox` imitates this API; without, --sandbox is refused."""
+    variables: ClassVar[tuple[CredentialVariable, ...]] = ()
+    limits: ClassVar[Limits] = Limits()
+    """Documented limits; where there are none, the rate is found out."""
+    rules: ClassVar[Rules] = Rules()
+    """How its answers are classified, and whether it has idempotency keys."""
+    options: ClassVar[tuple[EndpointOption, ...]] = ()
+    """Settings of its own, which the constructor takes by name."""
+
+    # optional: how it writes
+    needs_full_body: bool = False
+    """The write body is the whole record, so that the current one must be read before (read, overlay, write)."""
+    replaced_whole: ClassVar[tuple[str, ...]] = ()
+    """Fields whose parts are written by sending all of it; their names with a dot and a part are fields, too."""
+
+    # optional: how it reads, beside one record by its id
+    ids_per_read: ClassVar[int] = 1
+    """Records that one `read_request` asks for."""
+    page_size: ClassVar[int] = 0
+    """Records on one page of `page_request`; 0: the API lists nothing."""
     page_overlap: ClassVar[int] = 0
     """Records that a page repeats of the page before, so that a page that slipped is noticed."""
     filters: ClassVar[frozenset[str]] = frozenset()
-    """Fields by which the API can narrow down `page`."""
-    needs_full_body: bool = False
-    """The write body is the whole record, so that the current one must be read before (read, overlay, write)."""
-    has_idempotency_keys: ClassVar[bool] = False
-    replaced_whole: ClassVar[tuple[str, ...]] = ()
-    """Fields whose parts are written by sending all of it; their names with a dot and a part are fields, too."""
+    """Fields by which the API can narrow down `page_request`."""
+    key_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields by which `find_request` finds a record whose id is not known (--key)."""
+
+    # optional: fields that each organisation defines
+    has_custom_fields: ClassVar[bool] = False
+    """`definitions_request` lists them, `is_custom` knows their names."""
     dynamic_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Fields with a name to fill in, as (spelling, what it means), for lists of fields."""
 
@@ -126,16 +167,57 @@ class Endpoint(ABC):
         self.parse_options = parse_options or ParseOptions()
         self._by_label = _labels(self.fields)
 
-    # -- headers ------------------------------------------------------------------------------------------------
+    # -- what every endpoint must say ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def account(self, credentials: Mapping[str, str]) -> Account:
+        """Build the account from the values of `variables`."""
+
+    @abstractmethod
+    def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
+        """Build the call that writes `body`; `key` is the change's idempotency key, where the API has them."""
+
+    @abstractmethod
+    def read_one_request(self, record_id: str) -> ApiRequest:
+        """Build the call that reads one record by its id."""
+
+    @abstractmethod
+    def parse_records(self, response: ApiResponse) -> list[Record]:
+        """Read the records out of an answer to any call that reads or writes records.
+
+        Raises UnreadableReplyError when there are none where there should be.
+        """
+
+    # -- ids ----------------------------------------------------------------------------------------------------
+
+    def is_id(self, header: str) -> bool:
+        """Return whether `header` names the record's id."""
+        return fold(header) in {fold(label) for label in ("id", *self.id_labels)}
+
+    def id_problem(self, record_id: str) -> str | None:
+        """Say why `record_id` (spaces around it dropped) cannot be an id here, None when it can."""
+        is_id = re.fullmatch(self.id_pattern, record_id)
+        return None if is_id else f"is no {self.noun} id ({self.id_form})"
+
+    def id_key(self, record_id: str) -> str:
+        """Return what two ids have in common exactly when they are the same."""
+        return record_id.casefold() if self.ids_ignore_case else record_id
+
+    def record_id(self, record: Record) -> str:
+        """Read a record's id as text, "" when it has none."""
+        value = record.get("id")
+        return "" if value is None else str(value)
+
+    def record_name(self, record: Record) -> str:
+        """Return what a person calls the record, "" when it shows no name."""
+        return str(record.get("name") or "")
+
+    # -- fields -------------------------------------------------------------------------------------------------
 
     def field_named(self, header: str) -> Field | None:
         """Find the field that `header` names: by name, by label, or as one of a family."""
         found = self._by_label.get(fold(header))
         return found or self.dynamic_field(unicodedata.normalize("NFC", header.strip()))
-
-    def is_id(self, header: str) -> bool:
-        """Whether `header` names the record's id."""
-        return fold(header) in {fold(label) for label in ("id", *self.id_labels)}
 
     def nearest(self, header: str, count: int = 3, *, without: Collection[str] = ()) -> list[str]:
         """Name the fields whose name or label is nearest to `header`, but none of those in `without`."""
@@ -144,14 +226,6 @@ class Endpoint(ABC):
         labels = {label: name for label, name in labels.items() if name not in without}
         close = get_close_matches(fold(header), labels, n=count * 2, cutoff=0.7)
         return list(dict.fromkeys(labels[label] for label in close))[:count]
-
-    def definition_problem(self, name: str) -> str:
-        """Say why field `name` cannot be one of the organisation's custom fields; "" where it can, or is none."""
-        return ""
-
-    @abstractmethod
-    def dynamic_field(self, header: str) -> Field | None:
-        """Build the field for a header such as `custom_fields.Tier`."""
 
     def columns(self) -> list[Field]:
         """List the fields that have a column of their own in a sheet of records: all but whole objects, custom last."""
@@ -164,143 +238,119 @@ class Endpoint(ABC):
         """
         return []
 
-    # -- ids ----------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def id_problem(self, record_id: str) -> str | None:
-        """Say why `record_id` (spaces around it dropped) cannot be an id here."""
-
-    # -- a row's fields together --------------------------------------------------------------------------------
-
     def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
         """List (field, reason) where fields of one change do not go together, by which are set and which cleared.
 
         `reads_before_write`: the current record will be read first and completes what the sheet leaves out.
         """
         return [
-            (name, f'cannot be changed while "{whole}" is cleared for the same customer')
+            (name, f'cannot be changed while "{whole}" is cleared for the same {self.noun}')
             for whole, value in fields.items()
             if value is None and "." not in whole  # custom fields may be called "A" and "A.B"
             for name in fields
             if name.startswith(whole + ".")
         ]
 
+    # -- fields that each organisation defines ------------------------------------------------------------------
+
+    def is_custom(self, name: str) -> bool:
+        """Return whether field `name` is one of those that the organisation defines."""
+        return False
+
+    def dynamic_field(self, header: str) -> Field | None:
+        """Build the field for a header such as `custom_fields.Tier`, None where it names none."""
+        return None
+
+    def definitions_request(self, page: int) -> ApiRequest:
+        """Build the call for page `page` (from 0) of the organisation's custom fields."""
+        raise NotImplementedError
+
+    def parse_definitions(self, response: ApiResponse) -> list[CustomField]:
+        """Read custom field definitions out of an answer; [] when the page has none."""
+        return []
+
+    def custom_fields(self) -> list[Field]:
+        """List the fields of all definitions, each under a name that no other has."""
+        return []
+
+    def definition_problem(self, name: str) -> str:
+        """Say why field `name` cannot be one of the organisation's custom fields; "" where it can, or is none."""
+        return ""
+
+    def defined(self, definitions: Sequence[CustomField]) -> "Endpoint":
+        """Return a copy that knows the organisation's custom fields."""
+        twin = copy.copy(self)
+        twin.definitions = tuple(definitions)
+        return twin
+
     # -- writing ------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def body(self, fields: Mapping[str, Any], current: Record | None) -> dict[str, Any]:
         """Build the write body for `fields` (None clears), completed from `current` where the API needs it.
 
-        Raises ConflictError where the current record makes the change impossible.
+        The default writes each field under its own name. Raises ConflictError where the current record makes the
+        change impossible.
         """
-
-    @abstractmethod
-    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
-        """Build the call that writes `body`; `key` is the change's idempotency key, where the API has them."""
-
-    # -- reading ------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def read(self, record_ids: Sequence[str]) -> ApiRequest:
-        """Build the call that reads at most `ids_per_read` records."""
-
-    @abstractmethod
-    def read_one(self, record_id: str) -> ApiRequest:
-        """Build the call that reads one record by its id."""
-
-    @abstractmethod
-    def parse_records(self, response: ApiResponse) -> list[Record]:
-        """Read the records out of an answer to `read`, `read_one`, `find`, `page` or a write.
-
-        Raises UnreadableReplyError when there are none where there should be.
-        """
-
-    def record_id(self, record: Record) -> str:
-        """Read a record's id as text, "" when it has none."""
-        value = record.get("id")
-        return "" if value is None else str(value)
-
-    @abstractmethod
-    def value(self, record: Record, name: str) -> Any:
-        """Read field `name` from a record, as `body` would be given it; MISSING where the record does not show it."""
-
-    def is_same(self, name: str, wanted: Any, current: Any) -> bool:
-        """Whether a record that shows `current` already has `wanted`, as the API means it."""
-        return same_value(wanted, current)
-
-    def has_value(self, record: Record, name: str) -> bool:
-        """Whether a record shows field `name` at all."""
-        return self.value(record, name) is not MISSING
+        known = current if self.needs_full_body and current else {}
+        return {one.name: known[one.name] for one in self.fields if one.name in known} | dict(fields)
 
     def replaced_values(self, fields: Iterable[str], record: Record) -> dict[str, Any]:
         """Read the nested values of which `fields` are parts."""
         names = dict.fromkeys(name.partition(".")[0] for name in fields if "." in name)
         return {name: record.get(name) for name in names if name in self.replaced_whole}
 
-    @abstractmethod
-    def find(self, key_field: str, keys: Sequence[str]) -> ApiRequest:
-        """Build the call that finds records by their own number; at most `keys_per_read` keys."""
-
-    @abstractmethod
-    def page(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
-        """Build the call for one page of all records; `cursor` is "" for the first."""
-
-    @abstractmethod
-    def next_cursor(self, response: ApiResponse, cursor: str) -> str | None:
-        """Give the cursor of the page after `response`, None when it was the last."""
-
-    def rewind(self, cursor: str) -> str | None:
-        """Give an earlier cursor where pages slip when records are removed; None at the start and where they do not."""
-        return None
-
-    @abstractmethod
-    def total(self, response: ApiResponse) -> int | None:
-        """Read from a page how many records there are in all, None when it does not say."""
-
-    def pages_in(self, total: int) -> int:
-        """Reckon how many pages `total` records take."""
-        return 1 + max(0, -(-(total - self.page_size) // (self.page_size - self.page_overlap)))
-
-    # -- definitions and accounts -------------------------------------------------------------------------------
-
-    @abstractmethod
-    def definitions_request(self, page: int) -> ApiRequest:
-        """Build the call for page `page` (from 0) of the organisation's custom fields."""
-
-    @abstractmethod
-    def parse_definitions(self, response: ApiResponse) -> list[CustomField]:
-        """Read custom field definitions out of an answer; [] when the page has none."""
-
-    @abstractmethod
-    def custom_fields(self) -> list[Field]:
-        """List the fields of all definitions, each under a name that no other has."""
-
-    def defined(self, definitions: Sequence[CustomField]) -> "Endpoint":
-        """Give a copy that knows the organisation's custom fields."""
-        return self._copy(definitions=tuple(definitions))
-
-    def read_as(self, parse_options: ParseOptions) -> "Endpoint":
-        """Give a copy that reads ambiguous cells as `parse_options` says."""
-        return self._copy(parse_options=parse_options)
-
-    def _copy(self, **changed: Any) -> "Endpoint":
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__, **changed)
-        return twin
-
-    @abstractmethod
-    def account(self, credentials: Mapping[str, str]) -> Account:
-        """Build the account from the values of `variables`."""
-
-    # -- errors -------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
-        """Read (field, message) pairs out of an error answer; field is "" where none is named. Never raises."""
-
     def pending_note(self, record: Record) -> str:
         """Say what an accepted write still waits for, "" when nothing."""
         return ""
+
+    def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
+        """Read (field, message) pairs out of an error answer; field is "" where none is named. Never raises."""
+        return tidied(parse_common_errors(response.json) or [("", error_text(response))])
+
+    # -- comparing ----------------------------------------------------------------------------------------------
+
+    def value(self, record: Record, name: str) -> Any:
+        """Read field `name` from a record, as `body` would be given it; MISSING where the record does not show it."""
+        return record.get(name, MISSING)
+
+    def has_value(self, record: Record, name: str) -> bool:
+        """Return whether a record shows field `name` at all."""
+        return self.value(record, name) is not MISSING
+
+    def is_same(self, name: str, wanted: Any, current: Any) -> bool:
+        """Return whether a record that shows `current` already has `wanted`, as the API means it."""
+        return (same_custom_value if self.is_custom(name) else same_value)(wanted, current)
+
+    # -- reading several records --------------------------------------------------------------------------------
+
+    def read_request(self, record_ids: Sequence[str]) -> ApiRequest:
+        """Build the call that reads at most `ids_per_read` records."""
+        (record_id,) = record_ids
+        return self.read_one_request(record_id)
+
+    def find_request(self, key_field: str, key: str) -> ApiRequest:
+        """Build the call that finds records by one of `key_fields`."""
+        raise NotImplementedError
+
+    def page_request(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
+        """Build the call for one page of all records; `cursor` is "" for the first, `where` among `filters`."""
+        raise NotImplementedError
+
+    def next_cursor(self, response: ApiResponse, cursor: str) -> str | None:
+        """Return the cursor of the page after `response`, None when it was the last."""
+        return None
+
+    def rewind(self, cursor: str) -> str | None:
+        """Return an earlier cursor where pages slip when records are removed; None at the start and elsewhere."""
+        return None
+
+    def total(self, response: ApiResponse) -> int | None:
+        """Read from a page how many records there are in all, None when it does not say."""
+        return None
+
+    def pages_in(self, total: int) -> int:
+        """Return how many pages `total` records take."""
+        return 1 + max(0, -(-(total - self.page_size) // (self.page_size - self.page_overlap)))
 
 
 class ConflictError(ValueError):

@@ -186,7 +186,7 @@ def choice_list(*options: str) -> CellType:
 
 def parse_custom_text(cell: str) -> str | bool:
     """Read a custom field's cell of unknown type: text, except exactly `true` and `false`."""
-    return {"true": True, "false": False}.get(cell, cell)  # design: "else text except exactly true/false"
+    return {"true": True, "false": False}.get(cell, cell)
 
 
 CUSTOM_TEXT: CellType = _parsed(parse_custom_text)

@@ -9,12 +9,12 @@ from batch.model import visible
 MAX_DEPTH = 8
 
 
-def tidied(parse_error: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def tidied(errors: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Make what an API says fit to be kept and shown: not too much of it, and no escape sequences."""
-    return [(visible(name[:200]), visible(message[:500])) for name, message in parse_error[:50]]
+    return [(visible(name[:200]), visible(message[:500])) for name, message in errors[:50]]
 
 
-def generic_refusals(data: Any) -> list[tuple[str, str]]:
+def parse_common_errors(data: Any) -> list[tuple[str, str]]:
     """Read the error shapes of RFC 9457 problem+json and of FastAPI / django-ninja; [] where neither fits."""
     if not isinstance(data, Mapping):
         return []
@@ -34,7 +34,7 @@ def generic_refusals(data: Any) -> list[tuple[str, str]]:
     return found
 
 
-def refusal_text(response: ApiResponse) -> str:
+def error_text(response: ApiResponse) -> str:
     """Describe an error answer that has no readable shape."""
     start = " ".join(response.text[:300].split())
     if not start:

@@ -70,6 +70,8 @@ def _faster(bucket: Bucket | None, factor: float) -> Bucket | None:
 async def fetch_definitions(client: ApiClient, note: Callable[[str], None]) -> list[CustomField]:
     """Read the organisation's custom fields; raises StoppedError when the API cannot be asked at all."""
     found: list[CustomField] = []
+    if not client.endpoint.has_custom_fields:
+        return found
     for page in range(MAX_PAGES):
         answer = await client.read(client.endpoint.definitions_request(page))
         if client.shutdown.requested or answer.classification.action is Action.RETRY:

@@ -46,7 +46,7 @@ class LookupStrategy:
 
 async def choose_strategy(client: ApiClient, keys: int) -> LookupStrategy:
     """Look at the first page to learn what costs less; raises UnreadError only when the run stops."""
-    if keys < 3:  # the look itself would cost as much
+    if keys < 3 or not client.endpoint.page_size:  # the look itself would cost as much
         return LookupStrategy(keys)
     pages = Pages(client)
     try:
@@ -134,7 +134,7 @@ class KeyLookup:
 
     def _request(self, key: str) -> ApiRequest | None:
         try:
-            request = self.endpoint.find(self.key_field, [key])
+            request = self.endpoint.find_request(self.key_field, key)
         except ValueError:
             return None
         return request if is_exact(request.path) else None
@@ -148,11 +148,11 @@ class KeyLookup:
             case []:
                 return NoMatch(Outcome.INVALID, self._nobody(alike), status)
         listed = ", ".join(record_id for record_id, _, _ in seen[:5])
-        reason = f"belongs to {len(seen)} customers (ids {listed}): say which one by its id"
+        reason = f"belongs to {len(seen)} {self.endpoint.plural} (ids {listed}): say which one by its id"
         return NoMatch(Outcome.INVALID, reason, status)
 
     def _nobody(self, alike: Sequence[Record]) -> str:
-        reason = f"is no customer's {self.key_field}"
+        reason = f"is no {self.endpoint.noun}'s {self.key_field}"
         for one in alike[:1]:
             text = shorten(visible(str(self.endpoint.value(one, self.key_field))), 64)
             reason += f' ("{text}", id {self.endpoint.record_id(one)}, is spelt differently)'

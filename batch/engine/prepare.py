@@ -22,7 +22,6 @@ from batch.retry import Action
 from batch.run.plan_file import PlanFile
 
 UNREAD_AT_ONCE = 100
-NOT_THERE = Problem("there is no customer with this id", field="id")
 TAKEN_UP = Problem("no answer came, but reading back showed that it was applied")
 
 
@@ -86,6 +85,10 @@ class ChangePreparer:
         return self.context.plan
 
     @property
+    def _not_there(self) -> Problem:
+        return Problem(f"there is no {self.endpoint.noun} with this id", field="id")
+
+    @property
     def reads(self) -> bool:
         """Whether current records are read at all."""
         return self.is_compared or self.endpoint.needs_full_body or self.lookup is not None
@@ -135,12 +138,15 @@ class ChangePreparer:
             change, found.outcome, lambda row: [replace(one, seen=change.id) for one in located(row)], found.status
         )
 
+    def _key_of(self, record: Record) -> str:
+        return self.endpoint.id_key(self.endpoint.record_id(record))
+
     # -- by id --------------------------------------------------------------------------------------------------
 
     async def _read(self, batch: Sequence[Change]) -> list[PreparedChange]:
         if not self.reads:
             return [self._unread(change) for change in batch]
-        answer = await self.client.read(self.endpoint.read([one.id for one in batch]))
+        answer = await self.client.read(self.endpoint.read_request([one.id for one in batch]))
         match answer.classification.action:
             case Action.SUCCEED:
                 return self._compare_all(batch, answer)
@@ -165,7 +171,7 @@ class ChangePreparer:
         """Settle changes whose record cannot be read; those that may have been applied before stay unknown."""
         for change in batch:
             earlier = self._earlier(change)
-            if earlier is None or problems == [NOT_THERE] or not self._may_be_applied(earlier, outcome):
+            if earlier is None or problems == [self._not_there] or not self._may_be_applied(earlier, outcome):
                 self._settle_all([change], outcome, problems, status)
             else:
                 self._settle_all([change], Outcome.UNKNOWN, problems, status, earlier.attempts)
@@ -185,7 +191,7 @@ class ChangePreparer:
         if prepared.is_complete:
             return prepared
         change, listed = prepared.change, prepared.record or {}
-        answer = await self.client.read(self.endpoint.read_one(change.id))
+        answer = await self.client.read(self.endpoint.read_one_request(change.id))
         if answer.classification.action is Action.SUCCEED:
             return self._compare(
                 change, {**listed, **(self.context.reader.only(answer, change.id) or {})}, is_complete=True
@@ -220,7 +226,7 @@ class ChangePreparer:
 
     def _refusals(self, answer: Answer) -> list[Problem]:
         if answer.status == 404:
-            return [NOT_THERE]
+            return [self._not_there]
         said = (
             self.endpoint.parse_error(answer.response)
             if isinstance(answer.response, ApiResponse)
@@ -236,23 +242,24 @@ class ChangePreparer:
             problem = Problem(f"the record could not be read: {error}")
             self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
             return []
-        known = {self.endpoint.record_id(record).casefold(): record for record in records}
-        if known.keys() - {change.id.casefold() for change in batch}:  # so a record that is not in it may well be there
+        known = {self._key_of(record): record for record in records}
+        keys = [self.endpoint.id_key(change.id) for change in batch]
+        if known.keys() - set(keys):  # so a record that is not in it may well be there
             return self._distrust(batch, answer)
-        prepared_changes = [self._compare(change, known.get(change.id.casefold())) for change in batch]
+        prepared_changes = [self._compare(change, known.get(key)) for change, key in zip(batch, keys, strict=True)]
         return [prepared for prepared in prepared_changes if prepared is not None]
 
     def _distrust(self, batch: Sequence[Change], answer: Answer) -> list[PreparedChange]:
         """Deal with an answer that shows other records than asked, as a list does whose filter is ignored."""
         if self.endpoint.ids_per_read > 1 and not self.endpoint.needs_full_body:
-            return self._go_on_unread(batch, "the API lists other customers than asked")
+            return self._go_on_unread(batch, f"the API lists other {self.endpoint.plural} than asked")
         problem = Problem("the record could not be read: the API answered with another one")
         self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
         return []
 
     def _compare(self, change: Change, record: Record | None, *, is_complete: bool = False) -> PreparedChange | None:
         if record is None:
-            self._settle_all([change], Outcome.REJECTED, [NOT_THERE], 404)
+            self._settle_all([change], Outcome.REJECTED, [self._not_there], 404)
             return None
         if not is_complete and self.context.reader.lacks(record, change.fields):
             return PreparedChange(change, change.fields, record=record, is_complete=False)
@@ -279,8 +286,10 @@ class ChangePreparer:
         self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None
     ) -> PreparedChange | None:
         planned = plan.get(change.number)
-        if planned is not None and planned.id.casefold() != change.id.casefold():
-            self._settle_all([change], Outcome.REJECTED, [Problem(f"the plan is for customer {planned.id}", "id")])
+        if planned is not None and self.endpoint.id_key(planned.id) != self.endpoint.id_key(change.id):
+            self._settle_all(
+                [change], Outcome.REJECTED, [Problem(f"the plan is for {self.endpoint.noun} {planned.id}", "id")]
+            )
             return None
         if plan.is_undo:
             drift = check_undo_drift(self.endpoint, planned, record) if planned else DriftCheck({}, ())

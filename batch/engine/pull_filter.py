@@ -55,6 +55,8 @@ def make_pull_filter(endpoint: Endpoint, where: Sequence[tuple[str, str]], ids: 
             filters[field.name] = text.strip()
         elif field.name in endpoint.key_fields and text.strip():
             key = field.name, text.strip()
+    if ids is None and key is None and not endpoint.page_size:
+        raise SettingsError(f"{endpoint.name} does not list its records: name those that are wanted with --ids FILE.")
     return PullFilter(values, filters, key, ids)
 
 

@@ -54,7 +54,7 @@ class Pages:
 
     async def pull(self) -> list[Record]:
         """Read the next page; raises UnreadError. Gives what was not on the pages before, which may be nothing."""
-        response, records = await read(self.client, self.endpoint.page(self._cursor, self.where))
+        response, records = await read(self.client, self.endpoint.page_request(self._cursor, self.where))
         self.count += 1
         self.total = self.endpoint.total(response) if self.total is None else self.total
         known = frozenset().union(*self._recent)
@@ -79,22 +79,22 @@ class RecordReader:
     async def read_back(self, record_id: str, names: Iterable[str]) -> Record | None:
         """Read one record again, with the fields `names` if anything shows them; None when that does not work."""
         endpoint = self.client.endpoint
-        record = self.only(await self.client.read(endpoint.read([record_id])), record_id)
+        record = self.only(await self.client.read(endpoint.read_request([record_id])), record_id)
         if record is None or not self.lacks(record, names):
             return record
-        more = self.only(await self.client.read(endpoint.read_one(record_id)), record_id)
+        more = self.only(await self.client.read(endpoint.read_one_request(record_id)), record_id)
         return record if more is None else {**record, **more}
 
     def only(self, answer: Answer, record_id: str) -> Record | None:
         """Find the record with this id in an answer, None when it is not there."""
         if answer.classification.action is not Action.SUCCEED or not isinstance(answer.response, ApiResponse):
             return None
-        endpoint, wanted = self.client.endpoint, record_id.casefold()
+        endpoint, wanted = self.client.endpoint, self.client.endpoint.id_key(record_id)
         try:
             records = endpoint.parse_records(answer.response)
         except UnreadableReplyError:
             return None
-        return next((one for one in records if endpoint.record_id(one).casefold() == wanted), None)
+        return next((one for one in records if endpoint.id_key(endpoint.record_id(one)) == wanted), None)
 
     def lacks(self, record: Record, names: Iterable[str]) -> bool:
         """Whether a list of records leaves out fields that reading the record alone may show."""
@@ -153,7 +153,7 @@ class Fetch:
 
     async def _iter_by_key(self, name: str, text: str) -> AsyncIterator[list[Record]]:
         try:
-            _, records = await read(self._client, self._client.endpoint.find(name, [text]))
+            _, records = await read(self._client, self._client.endpoint.find_request(name, text))
         except UnreadError as error:
             if error.answer.status != 404:
                 raise
@@ -166,9 +166,9 @@ class Fetch:
 
     async def _iter_by_ids(self, ids: Sequence[str]) -> AsyncIterator[list[Record]]:
         endpoint = self._client.endpoint
-        open_ids = {one.casefold(): one for one in ids}
+        open_ids = {endpoint.id_key(one): one for one in ids}
         async for records in self._iter_cheapest(ids):
-            known = [(endpoint.record_id(one).casefold(), one) for one in records]
+            known = [(endpoint.id_key(endpoint.record_id(one)), one) for one in records]
             yield [one for name, one in known if open_ids.pop(name, None) is not None]
             if not open_ids:
                 break
@@ -179,7 +179,7 @@ class Fetch:
         endpoint = self._client.endpoint
         reads = -(-len(ids) // endpoint.ids_per_read)
         self.total, self.reads = len(ids), reads
-        if reads > 2:
+        if reads > 2 and endpoint.page_size:
             pages = Pages(self._client)
             first = await pages.pull()
             if pages.is_done or (pages.total is not None and endpoint.pages_in(pages.total) < reads):
@@ -198,7 +198,7 @@ class Fetch:
 
         async def read_batch(place: int, batch: Sequence[str]) -> None:
             try:
-                _, records = await read(self._client, self._client.endpoint.read(batch))
+                _, records = await read(self._client, self._client.endpoint.read_request(batch))
             except UnreadError as error:
                 errors.extend([error] if error.answer.status != 404 else [])  # 404: this one is not there
             else:
@@ -212,8 +212,9 @@ class Fetch:
         return [record for records in found for record in records]
 
     def _in_order(self, records: Iterable[Record], ids: Sequence[str]) -> list[Record]:
-        by_id = {self._client.endpoint.record_id(one).casefold(): one for one in records}
-        return [by_id[one.casefold()] for one in ids if one.casefold() in by_id]
+        endpoint = self._client.endpoint
+        by_id = {endpoint.id_key(endpoint.record_id(one)): one for one in records}
+        return [by_id[key] for key in map(endpoint.id_key, ids) if key in by_id]
 
     def _as_stop(self, error: UnreadError) -> Exception:
         answer, client = error.answer, self._client

@@ -30,7 +30,7 @@ class ChangeWriter:
         """Bring one change to its outcome and journal it."""
         try:
             intent = self._intent(prepared)
-            request = self.endpoint.write(prepared.change.id, intent.body, intent.key)
+            request = self.endpoint.write_request(prepared.change.id, intent.body, intent.key)
         except ConflictError as error:
             return self._settle(prepared, Outcome.REJECTED, None, 0, [(error.field, str(error))])
         attempt = WriteAttempt(self, prepared, intent)
@@ -54,7 +54,7 @@ class ChangeWriter:
 
     def _reads_before_retry(self, prepared: PreparedChange) -> bool:
         """Whether to read before a repetition: with a key and without a before-image the key alone makes it safe."""
-        return prepared.before is not None or not self.endpoint.has_idempotency_keys
+        return prepared.before is not None or not self.endpoint.rules.idempotent_keys
 
     def _intent(self, prepared: PreparedChange) -> Intent:
         """Make the intent of the next attempt, or take up the earlier one when it means the same request."""
@@ -62,11 +62,12 @@ class ChangeWriter:
         change, earlier = prepared.change, prepared.earlier
         if earlier is not None and earlier.body == body:
             return replace(earlier, attempts=earlier.attempts + 1)
-        key = str(uuid.uuid4()) if self.endpoint.has_idempotency_keys else None
+        key = str(uuid.uuid4()) if self.endpoint.rules.idempotent_keys else None
         record = prepared.record or {}
         return Intent(
             change.number, change.id, key, 1, prepared.fields, prepared.before, body,
-            name=str(record.get("name") or ""), replaced_whole=self.endpoint.replaced_values(prepared.fields, record),
+            name=self.endpoint.record_name(record),
+            replaced_whole=self.endpoint.replaced_values(prepared.fields, record),
         )  # fmt: skip
 
     async def _conclude(
@@ -191,7 +192,7 @@ class ChangeWriter:
         if not isinstance(answer.response, ApiResponse):
             return [("", answer.cause)]
         if answer.response.status == 404:
-            return [("id", "there is no customer with this id (404)")]
+            return [("id", f"there is no {self.endpoint.noun} with this id (404)")]
         return [(field, visible(message)[:500]) for field, message in self.endpoint.parse_error(answer.response)]
 
     def _settle(
@@ -260,10 +261,10 @@ class PlanRecorder:
         endpoint, change, record = self.context.endpoint, prepared.change, prepared.record or {}
         try:
             body = endpoint.body(prepared.fields, prepared.record)
-            endpoint.write(change.id, body, None)
+            endpoint.write_request(change.id, body, None)
         except ConflictError as error:
             return self.context.settle(change, Outcome.REJECTED, self.context.locate([(error.field, str(error))]))
-        name = str(record.get("name") or "")
+        name = endpoint.record_name(record)
         await self.context.journal.write_intent(
             Intent(change.number, change.id, None, 0, prepared.fields, prepared.before, body, name)
         )

@@ -14,6 +14,7 @@ import xlsxwriter
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
+from batch.endpoints.base import Endpoint
 from batch.model import CHOICES_SHEET, GUIDE_SHEET, Field, shorten
 from batch.outputs.failures_xlsx.cells import TEXT_FORMAT
 from batch.outputs.tables import SHEET, write_table
@@ -61,7 +62,14 @@ def template_column(field: Field) -> TemplateColumn:
     )
 
 
-def write_template(path: Path, ending: str, columns: Sequence[TemplateColumn], *, clear: str = "<clear>") -> None:
+def write_template(
+    path: Path,
+    ending: str,
+    columns: Sequence[TemplateColumn],
+    endpoint: Endpoint,
+    *,
+    clear: str = "<clear>",
+) -> None:
     """Fill the empty file at `path` with a template, `.xlsx` or `.csv` (the header alone); raises OSError."""
     if ending != ".xlsx":
         write_table(path, ending, [column.header for column in columns], lambda: ())
@@ -78,7 +86,7 @@ def write_template(path: Path, ending: str, columns: Sequence[TemplateColumn], *
         sheet.freeze_panes(1, 1)
         sheet.set_landscape()
         sheet.fit_to_pages(1, 0)
-        _write_guide(book, page, columns, clear)
+        _write_guide(book, page, columns, list(_explained(endpoint, clear)), clear)
 
 
 def _write_column(sheet: Worksheet, at: int, column: TemplateColumn, head: Format, cells: Format, clear: str) -> None:
@@ -136,21 +144,23 @@ class _Lists:
         return f"={CHOICES_SHEET}!{column}$1:{column}${len(choices)}"
 
 
-def _guide_lines(clear: str) -> list[str]:
-    return [
-        "One row for each customer. The column id says which one; the other columns say what is to be changed.",
-        "A blank cell leaves its field as it is. You may delete columns that you do not need.",
-        f"{clear} in a cell empties the field, where the table below says that it may be emptied.",
-        "Numbers such as 00123 keep their zeros here, because the cells are text. When you paste, paste values only.",
-        "A custom field has a column of its own, custom_fields.Name or customFields.Name, named as in the system.",
-        "Save as .xlsx, then check the file before anything is sent:  batch check FILE -e ENDPOINT",
-    ]
+def _explained(endpoint: Endpoint, clear: str) -> Iterator[str]:
+    yield (
+        f"One row for each {endpoint.noun}. The column id says which one; the other columns say what is to be changed."
+    )
+    yield "A blank cell leaves its field as it is. You may delete columns that you do not need."
+    yield f"{clear} in a cell empties the field, where the table below says that it may be emptied."
+    yield "Numbers such as 00123 keep their zeros here, because the cells are text. When you paste, paste values only."
+    if endpoint.has_custom_fields:
+        yield "A custom field has a column of its own, custom_fields.Name or customFields.Name, named as in the system."
+    yield "Save as .xlsx, then check the file before anything is sent:  batch check FILE -e ENDPOINT"
 
 
 def _write_guide(
     book: xlsxwriter.Workbook,
     page: Worksheet,
     columns: Sequence[TemplateColumn],
+    guide: Sequence[str],
     clear: str,
 ) -> None:
     title = book.add_format({"bold": True, "font_size": 14})
@@ -158,7 +168,6 @@ def _write_guide(
     for at, width in enumerate(GUIDE_WIDTHS):
         page.set_column(at, at, width)
     page.write_string(0, 0, GUIDE_SHEET, title)
-    guide = _guide_lines(clear)
     for line, text in enumerate(guide, 2):
         page.write_string(line, 0, text)
     first = len(guide) + 3

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch import outputs, sources
+from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode, JournalError
 from batch.exit_code import exit_code
 from batch.files import write_private
@@ -57,11 +58,17 @@ def finish_run(
     folder: Path,
     journal: Journal,
     metadata: RunMetadata,
+    endpoint: type[Endpoint] | None,
     end: End,
 ) -> FinishedRun:
-    """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses."""
+    """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
+
+    `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
+    """
     staged = metadata.staged
-    resolve_in_doubt(journal, staged, metadata.id_column)
+    is_keyed = "--key" in metadata.options_again  # keys are exact, whatever ids are
+    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not is_keyed
+    resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignore_case)
     try:
         wanted = outputs.Wanted(id_column=metadata.id_column)
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)

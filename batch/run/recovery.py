@@ -10,32 +10,33 @@ import polars as pl
 
 from batch.errors import JournalError
 from batch.journal import Journal
-from batch.model import NEEDS_RETRY, ROW, Outcome, Problem, RowResult, Staged, cell_column
+from batch.model import NEEDS_RETRY, ROW, Outcome, Problem, RowResult, Staged
+from batch.validation import id_cells
 
 IN_DOUBT = Problem("batch was ended before an answer came: it may have been applied or not")
 
 
-def resolve_in_doubt(journal: Journal, staged: Staged, id_column: int) -> None:
+def resolve_in_doubt(journal: Journal, staged: Staged, id_column: int, *, ignore_case: bool) -> None:
     """Write down what is in doubt, of every row of such a change; where the disk refuses, the next time does it."""
     with suppress(JournalError):
         doubts = journal.in_doubt()
         if doubts:
-            journal.record_of_changes(list(_iter_fates(journal, staged, id_column, doubts)))
+            ids = id_cells(id_column, ignore_case=ignore_case)
+            journal.record_of_changes(list(_iter_results(journal, staged, ids, doubts)))
 
 
-def _iter_fates(
-    journal: Journal, staged: Staged, id_column: int, doubts: dict[int, tuple[str, int]]
+def _iter_results(
+    journal: Journal, staged: Staged, ids: pl.Expr, doubts: dict[int, tuple[str, int]]
 ) -> Iterator[tuple[int, RowResult]]:
-    for number, row in _rows_of(staged, id_column, list(doubts)):
+    for number, row in _rows_of(staged, ids, list(doubts)):
         record_id, attempts = doubts[number]
         known = journal.row_results(row, row).get(row)
         if known is None or known.outcome in NEEDS_RETRY:
             yield number, RowResult(row, record_id, Outcome.UNKNOWN, None, attempts, (IN_DOUBT,))
 
 
-def _rows_of(staged: Staged, id_column: int, numbers: list[int]) -> list[tuple[int, int]]:
+def _rows_of(staged: Staged, ids: pl.Expr, numbers: list[int]) -> list[tuple[int, int]]:
     """Pair the numbers of changes with all of their rows: those with the same id in its column."""
-    name = cell_column(id_column)
-    keys = pl.scan_parquet(staged.path, glob=False).select(ROW, pl.col(name).str.strip_chars().str.to_lowercase())
+    keys = pl.scan_parquet(staged.path, glob=False).select(ROW, ids.alias("id"))
     of_changes = keys.filter(pl.col(ROW).is_in(numbers)).rename({ROW: "number"})
-    return keys.join(of_changes, on=name).select("number", ROW).sort("number", ROW).collect().rows()
+    return keys.join(of_changes, on="id").select("number", ROW).sort("number", ROW).collect().rows()

@@ -33,6 +33,8 @@ class Environment:
     """Runs an async function to its end, as `anyio.run` does."""
     transport: Callable[[], httpx.AsyncBaseTransport] | None = None
     """Makes the transport; None for real sockets."""
+    endpoints: Mapping[str, type[Endpoint]] = field(default_factory=lambda: ENDPOINTS)
+    """The endpoints that a job may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +65,20 @@ class Target:
         return fingerprint(self.base_url, self.credentials)
 
 
-def make_endpoint(settings: Settings) -> Endpoint:
+def make_endpoint(settings: Settings, environment: Environment) -> Endpoint:
     """Find the endpoint by name; SettingsError names the nearest."""
-    kind = ENDPOINTS.get(settings.endpoint)
+    kind = environment.endpoints.get(settings.endpoint)
     if kind is None:
-        near = get_close_matches(settings.endpoint, ENDPOINTS, n=1, cutoff=0.3)
+        near = get_close_matches(settings.endpoint, environment.endpoints, n=1, cutoff=0.3)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise SettingsError(f'--endpoint "{settings.endpoint}": there is no such endpoint.{hint} See:  batch endpoints')
-    options: dict[str, Any] = {"is_sparse": settings.sparse} if kind.name == "vayu.customers" else {}
+    options = {one.name: getattr(settings, one.name, one.default) for one in kind.options}
     return kind(parse_options=ParseOptions(settings.decimal, settings.date_format), **options)
 
 
 def make_target(settings: Settings, environment: Environment, stack: ExitStack, warn: Callable[[str], None]) -> Target:
     """Find out where to send and as whom, before the input is read; `stack` ends a sandbox that was started."""
-    endpoint = make_endpoint(settings)
+    endpoint = make_endpoint(settings, environment)
     if settings.sandbox:
         return _start_sandbox(settings, endpoint, stack)
     names = {variable.name: variable.is_required for variable in endpoint.variables}
@@ -97,6 +99,8 @@ def _kind(base_url: str, endpoint: Endpoint) -> str:
 def _start_sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Target:
     from batch.sandbox import SandboxOptions, start  # its server is needed by these runs only
 
+    if not endpoint.has_sandbox:
+        raise SettingsError(f"--sandbox: there is no imitation of {endpoint.name}. Leave the option out.")
     if settings.base_url:
         raise SettingsError("--sandbox and --base-url: name one of them.")
     sandbox = stack.enter_context(start(SandboxOptions(limits="fast")))

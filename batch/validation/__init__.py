@@ -8,7 +8,7 @@ pass; a blank cell never sets anything; a cell that could not be read makes its 
 change, or are all invalid when they disagree. Memory grows only with the ids that occur twice.
 """
 
-from batch.validation.duplicates import GROUP_ROWS, Duplicates, ReadRows, find_duplicates, iter_validated
+from batch.validation.duplicates import GROUP_ROWS, Duplicates, ReadRows, find_duplicates, id_cells, iter_validated
 from batch.validation.messages import in_words, is_hardly_meant
 from batch.validation.row_validator import ColumnCount, RowValidator, ValidatedRows
 
@@ -20,6 +20,7 @@ __all__ = [
     "RowValidator",
     "ValidatedRows",
     "find_duplicates",
+    "id_cells",
     "in_words",
     "is_hardly_meant",
     "iter_validated",

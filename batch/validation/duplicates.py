@@ -22,14 +22,20 @@ class Duplicates:
     rows: frozenset[int]
 
 
-def find_duplicates(staged: Staged, id_index: int) -> Duplicates:
-    """Return the rows whose ids occur more than once (spaces around it and case aside).
+def id_cells(index: int, *, ignore_case: bool) -> pl.Expr:
+    """Return the ids or keys in column `index`, so spelt that the same ones are equal."""
+    ids = pl.col(cell_column(index)).str.strip_chars()
+    return ids.str.to_lowercase() if ignore_case else ids
+
+
+def find_duplicates(staged: Staged, id_index: int, *, ignore_case: bool) -> Duplicates:
+    """Find the rows whose ids occur more than once, spaces around them aside.
 
     Two passes over the id column: 8 bytes a row to find hashes that occur twice, then only those rows' ids.
     """
     ids = (
         pl.scan_parquet(staged.path)
-        .select(pl.col(ROW), pl.col(cell_column(id_index)).str.strip_chars().str.to_lowercase().alias("id"))
+        .select(pl.col(ROW), id_cells(id_index, ignore_case=ignore_case).alias("id"))
         .filter(pl.col("id").is_not_null() & (pl.col("id") != ""))
     )
     hashes = ids.select(pl.col("id").hash()).collect(engine="streaming").to_series().sort()

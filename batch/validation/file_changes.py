@@ -119,7 +119,8 @@ class FileChanges:
 
     def _iter_validated(self, validator: RowValidator) -> Iterator[ValidatedRows]:
         if self._duplicates is None:
-            self._duplicates = find_duplicates(self.staged, self.columns.id.index)
+            ignore_case = self.endpoint.ids_ignore_case and self.columns.key_field is None  # keys are always exact
+            self._duplicates = find_duplicates(self.staged, self.columns.id.index, ignore_case=ignore_case)
         normalize = self._formats.normalize if self._formats else lambda frame: frame
         frames = map(normalize, sources.iter_frames(self.staged))
         return iter_validated(

@@ -155,7 +155,7 @@ class RowValidator:
         for place, record_id in enumerate(frame_state.ids):
             fields = frame_state.fields(place)
             row = Row(place, frame_state.number(place), fields, self._said(frame_state, place, fields))
-            name = record_id if self._columns.key_field else record_id.casefold()  # two keys may differ in case alone
+            name = record_id if self._columns.key_field else self._endpoint.id_key(record_id)
             groups.setdefault(name, []).append(row)
         changes: list[Change] = []
         row_results: list[RowResult] = []
@@ -260,7 +260,7 @@ class RowValidator:
             pattern, check = KEY_PATTERN, _key_problem
         for place in (~ids.str.contains(pattern)).arg_true().to_list():
             record_id = frame_state.ids[place]
-            reason = check(record_id) if record_id else "is empty (every row needs the customer's id)"
+            reason = check(record_id) if record_id else f"is empty (every row needs the {self._endpoint.noun}'s id)"
             if reason and place not in unread:
                 frame_state.add(place, self._problem(frame_state, place, self._columns.id, reason, record_id))
 
@@ -328,7 +328,7 @@ class RowValidator:
         for row, other, key in found:
             texts = frame_state.frame[cell_column(self._by_key[key].index)]
             said = shorten(texts[other.place].strip())
-            reason = f'differs between rows of one customer: row {other.number} says "{said}"'
+            reason = f'differs between rows of one {self._endpoint.noun}: row {other.number} says "{said}"'
             frame_state.add(
                 row.place, self._problem(frame_state, row.place, self._by_key[key], reason, texts[row.place])
             )

@@ -11,7 +11,7 @@ import anyio
 from batch.engine.garbage import rare_collection
 
 from batch import outputs, sources
-from batch.endpoints.dualentry import DualEntryCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.http import Session
 from batch.journal import Journal
 from batch.model import Change, Intent, Outcome, RowResult
@@ -62,7 +62,7 @@ async def _send(changes: Sequence[Change], url: str) -> None:
 
         async def send(change: Change) -> None:
             body = ENDPOINT.body(change.fields, None)
-            await session.exchange(ENDPOINT.write(change.id, body, str(uuid.uuid4())), {"X-API-KEY": "k" * 20})
+            await session.exchange(ENDPOINT.write_request(change.id, body, str(uuid.uuid4())), {"X-API-KEY": "k" * 20})
 
         await _for_each(changes, send)
 

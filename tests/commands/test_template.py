@@ -9,6 +9,7 @@ import pytest
 
 from batch.commands.check import check
 from batch.commands.template import template_columns, write_template
+from batch.endpoints import ENDPOINTS
 from batch.errors import FolderError
 from batch.model import Field
 from batch.run.target import Environment
@@ -93,9 +94,9 @@ def fill_in(path: Path, row: dict[str, str]) -> None:
 def test_filled_in(job: JobFixture, endpoint: str, ending: str) -> None:
     """A template that was filled in passes check, and update sends what was typed."""
     path = job.folder / f"filled.{ending}"
-    write_template(path, columns_at(job, endpoint))
+    write_template(path, columns_at(job, endpoint), ENDPOINTS[endpoint]())
     fill_in(path, FILLED[endpoint])
-    checked = check(Settings(input=str(path), endpoint=endpoint))
+    checked = check(Settings(input=str(path), endpoint=endpoint), job.environment)
     assert ((), 0) == (checked.reasons, checked.summary.exit_code)
     closing = job.update(path, endpoint)
     assert 0 == closing.summary.exit_code
@@ -106,7 +107,7 @@ def test_filled_in(job: JobFixture, endpoint: str, ending: str) -> None:
 def test_file(tmp_path: Path) -> None:
     """The file is for this user only, and a CSV one is its header alone."""
     path = tmp_path / "empty.csv"
-    write_template(path, [Field("id", str), Field("name", str)])
+    write_template(path, [Field("id", str), Field("name", str)], ENDPOINTS[DUALENTRY]())
     assert ("\ufeffid,name\r\n", 0o600) == (path.read_bytes().decode(), stat.S_IMODE(path.stat().st_mode))
     assert [path] == list(tmp_path.iterdir())
 
@@ -115,7 +116,7 @@ def test_folder_that_is_not_there(tmp_path: Path) -> None:
     """A place where nothing can be written is told."""
     path = tmp_path / "nowhere" / "empty.csv"
     with pytest.raises(FolderError) as caught:
-        write_template(path, [Field("id", str)])
+        write_template(path, [Field("id", str)], ENDPOINTS[DUALENTRY]())
     assert f"{path}: it cannot be written (No such file or directory)." == str(caught.value)
 
 

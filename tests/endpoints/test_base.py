@@ -1,4 +1,4 @@
-"""What every endpoint shares: headers, equality, error shapes, and the promises that hold for all of them."""
+"""What endpoints share: headers, equality and error shapes (what each must keep: `tests/endpoints`)."""
 
 import json
 from collections.abc import Sequence
@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.endpoints import ENDPOINTS
+from batch.endpoints import ENDPOINTS, DualEntryCustomers
 from batch.endpoints.base import (
-    Endpoint,
     as_content,
     fold,
     is_blank,
@@ -18,12 +17,9 @@ from batch.endpoints.base import (
     same_value,
     split_kind,
 )
-from batch.endpoints.cells import ParseOptions
-from batch.endpoints.errors import generic_refusals, refusal_text
+from batch.endpoints.errors import error_text, parse_common_errors
 from batch.http import ApiResponse
-from batch.http.url import is_exact
 
-EVERY = [kind() for kind in ENDPOINTS.values()]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -31,71 +27,9 @@ JSON = st.recursive(
 )
 
 
-@pytest.fixture(params=EVERY, ids=lambda one: one.name)
-def endpoint(request: pytest.FixtureRequest) -> Endpoint:
-    assert isinstance(request.param, Endpoint)
-    return request.param
-
-
 def test_names() -> None:
     """Endpoints are known by api and kind of record."""
     assert ["dualentry.customers", "vayu.customers"] == list(ENDPOINTS)
-
-
-def test_every_field_is_found_by_name(endpoint: Endpoint) -> None:
-    """Every field's own name names it, and every label of it does, too."""
-    wrong = [
-        label for one in endpoint.fields for label in (one.name, *one.labels) if endpoint.field_named(label) is not one
-    ]
-    assert [] == wrong
-
-
-def test_every_field_says_its_limits(endpoint: Endpoint) -> None:
-    """Every field tells a person what may stand in its cells."""
-    assert [] == [one.name for one in endpoint.fields if not one.limits]
-
-
-def test_id_is_no_field(endpoint: Endpoint) -> None:
-    """No label of the id is a field's as well."""
-    assert [] == [label for label in ("id", *endpoint.id_labels) if endpoint.field_named(label)]
-
-
-@given(st.sampled_from(EVERY), st.text(min_size=1) | st.sampled_from([".", "..", "%2e%2e", "a/../b", "x\\..\\y"]))
-def test_any_id(endpoint: Endpoint, record_id: str) -> None:
-    """An id that is let through leaves as exactly one segment of the path; every other gets a reason."""
-    reason = endpoint.id_problem(record_id)
-    if reason is None:
-        for request in (endpoint.write(record_id, {}, None), endpoint.read_one(record_id)):
-            assert is_exact(request.path)
-            assert record_id in request.path.split("/")
-    else:
-        assert reason == reason.strip()
-        assert reason.startswith(("is ", "begins "))
-
-
-@given(st.sampled_from(EVERY), st.text())
-def test_any_header(endpoint: Endpoint, header: str) -> None:
-    """Any header names a field or none, and has at most three near ones that exist."""
-    endpoint.field_named(header)
-    near = endpoint.nearest(header)
-    known = {"id", *(one.name for one in endpoint.fields)}
-    assert len(near) <= 3
-    assert set(near) <= known
-
-
-@given(st.sampled_from(EVERY), JSON)
-def test_any_record(endpoint: Endpoint, shown: Any) -> None:
-    """Whatever a record shows for a field, reading and comparing it never fails."""
-    for one in endpoint.fields:
-        record = {"id": 1, one.name.partition(".")[0]: shown}
-        assert endpoint.is_same(one.name, "x", endpoint.value(record, one.name)) in (True, False)
-
-
-def test_copies(endpoint: Endpoint) -> None:
-    """Definitions and reading are given to copies; the endpoint itself stays as it is."""
-    twin = endpoint.read_as(ParseOptions(",", "dmy"))
-    assert (ParseOptions(), ParseOptions(",", "dmy")) == (endpoint.parse_options, twin.parse_options)
-    assert type(endpoint) is type(twin)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +49,7 @@ def test_fold(header: str, expected: str) -> None:
 
 def test_nearest_leaves_out() -> None:
     """Fields that are taken are not proposed."""
-    found = [EVERY[0].nearest("Webbsite"), EVERY[0].nearest("Webbsite", without={"website"})]
+    found = [DualEntryCustomers().nearest("Webbsite"), DualEntryCustomers().nearest("Webbsite", without={"website"})]
     assert [["website"], []] == found
 
 
@@ -191,15 +125,15 @@ def test_split_kind(name: str, expected: tuple[str, str | None]) -> None:
 )  # fmt: skip
 def test_generic_refusals(data: Any, expected: Sequence[tuple[str, str]]) -> None:
     """The common error shapes are read even where an API does not document them."""
-    assert expected == generic_refusals(data)
+    assert expected == parse_common_errors(data)
 
 
 @given(JSON | st.fixed_dictionaries({"errors": JSON, "detail": JSON, "message": JSON}))
 def test_any_generic_refusal(data: Any) -> None:
     """Whatever the answer is, reading errors never fails."""
-    assert all(isinstance(text, str) for pair in generic_refusals(data) for text in pair)
+    assert all(isinstance(text, str) for pair in parse_common_errors(data) for text in pair)
 
 
 def test_refusal_text_is_short() -> None:
     """An answer without a known shape is quoted, but not all of it."""
-    assert len(refusal_text(ApiResponse(400, body=b"x" * 10_000))) < 340
+    assert len(error_text(ApiResponse(400, body=b"x" * 10_000))) < 340

@@ -1,4 +1,4 @@
-"""DualEntry's customers: the facts of its documentation, field by field (apis.md)."""
+"""DualEntry's customers: the facts of its documentation, field by field (its README)."""
 
 import json
 import uuid
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from batch.endpoints.base import MISSING, ConflictError, CustomField, UnreadableReplyError
-from batch.endpoints.dualentry import DualEntryCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.http import ApiRequest, ApiResponse
 from batch.ratelimit import Bucket
 
@@ -56,7 +56,7 @@ def test_operation() -> None:
     """PATCH at the documented host, under both documented buckets, with idempotency keys."""
     assert ("PATCH", "https://api.dualentry.com") == (ENDPOINT.method, ENDPOINT.base_url)
     assert (Bucket(50, 5), Bucket(10, 1)) == (ENDPOINT.limits.total, ENDPOINT.limits.per_route)
-    assert (True, False) == (ENDPOINT.has_idempotency_keys, ENDPOINT.needs_full_body)
+    assert (True, False) == (ENDPOINT.rules.idempotent_keys, ENDPOINT.needs_full_body)
 
 
 def test_fields() -> None:
@@ -177,7 +177,7 @@ def test_custom_field_suffix(header: str, cell: str, value: Any) -> None:
 def test_ids(record_id: str) -> None:
     """Whole numbers are ids, up to the largest that a database has."""
     assert ENDPOINT.id_problem(record_id) is None
-    assert f"/public/v2/customers/{record_id}/" == ENDPOINT.write(record_id, {}, None).path
+    assert f"/public/v2/customers/{record_id}/" == ENDPOINT.write_request(record_id, {}, None).path
 
 
 NO_ID = "is not a DualEntry customer id (a whole number, such as 10042)"
@@ -269,7 +269,7 @@ def test_address_that_cannot_be_completed(current: Any) -> None:
 def test_write() -> None:
     """The write has the trailing slash, the body as JSON, and the key in its header."""
     key = str(uuid.uuid4())
-    request = ENDPOINT.write("42", {"name": "Bölt"}, key)
+    request = ENDPOINT.write_request("42", {"name": "Bölt"}, key)
     assert ("PATCH", "/public/v2/customers/42/", '{"name":"Bölt"}'.encode()) == (
         request.method,
         request.path,
@@ -285,20 +285,20 @@ def test_write() -> None:
 def test_broken_key(key: str) -> None:
     """A key that is no UUID never leaves."""
     with pytest.raises(ValueError, match="this is no idempotency key"):
-        ENDPOINT.write("42", {}, key)
+        ENDPOINT.write_request("42", {}, key)
 
 
 def test_read() -> None:
     """Up to 100 customers are listed by id, in a stable order."""
     expected = (("limit", "100"), ("ordering", "id"), ("id", "1"), ("id", "2"))
-    request = ENDPOINT.read(["1", "2"])
+    request = ENDPOINT.read_request(["1", "2"])
     assert ("GET", "/public/v2/customers/", expected) == (request.method, request.path, request.query)
 
 
 def test_read_one_and_find() -> None:
     """One customer is read by id, and found by its own number."""
-    assert "/public/v2/customers/42/" == ENDPOINT.read_one("42").path
-    assert ("unique_id", "A/1") == ENDPOINT.find("unique_id", ["A/1"]).query[-1]
+    assert "/public/v2/customers/42/" == ENDPOINT.read_one_request("42").path
+    assert ("unique_id", "A/1") == ENDPOINT.find_request("unique_id", "A/1").query[-1]
 
 
 @pytest.mark.parametrize("body", [{"items": [{"id": 1}], "count": 1}, [{"id": 1}], {"id": 1}])

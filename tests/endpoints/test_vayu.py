@@ -1,4 +1,4 @@
-"""Vayu's customers: fields, the overlay that keeps everything else, errors, and one log-in for all (apis.md)."""
+"""Vayu's customers: fields, the overlay that keeps everything else, errors, and one log-in for all (its README)."""
 
 import base64
 import json
@@ -13,13 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from trio.testing import MockClock
 
 from batch.endpoints.base import MISSING, Account, ConflictError, CustomField, UnreadableReplyError
-from batch.endpoints.vayu import VayuCustomers
-from batch.endpoints.vayu_account import life_left
+from batch.endpoints.vayu.customers import VayuCustomers
+from batch.endpoints.vayu.login import life_left
 from batch.errors import StoppedError
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure
 from batch.ratelimit import Bucket
 
-ENDPOINT, SPARSE = VayuCustomers(), VayuCustomers(is_sparse=True)
+ENDPOINT, SPARSE = VayuCustomers(), VayuCustomers(sparse=True)
 ID = "65f000000000000000000001"
 TEXTS = ("legalName", "taxId", "customerErpId", "salesForceAccountId", "subsidiary")
 ADDRESS = ("country", "city", "addressText", "state", "postalCode")
@@ -85,7 +85,7 @@ def test_operation() -> None:
     """PUT at the maker's own host, 500 a second with bursts of 100, the whole record unless `sparse`."""
     assert ("PUT", "https://connect.withvayu.com") == (ENDPOINT.method, ENDPOINT.base_url)
     assert (Bucket(100, 500), None) == (ENDPOINT.limits.total, ENDPOINT.limits.per_route)
-    assert (True, False, False) == (ENDPOINT.needs_full_body, SPARSE.needs_full_body, ENDPOINT.has_idempotency_keys)
+    assert (True, False, False) == (ENDPOINT.needs_full_body, SPARSE.needs_full_body, ENDPOINT.rules.idempotent_keys)
 
 
 def test_fields() -> None:
@@ -209,7 +209,10 @@ def test_no_ids(record_id: str) -> None:
 @pytest.mark.parametrize("record_id", [ID, "ABCDEFabcdef012345678901"])
 def test_ids(record_id: str) -> None:
     """An id is hexadecimal in either case."""
-    assert (None, f"/customers/{record_id}") == (ENDPOINT.id_problem(record_id), ENDPOINT.read_one(record_id).path)
+    assert (None, f"/customers/{record_id}") == (
+        ENDPOINT.id_problem(record_id),
+        ENDPOINT.read_one_request(record_id).path,
+    )
 
 
 @pytest.mark.parametrize(
@@ -296,13 +299,13 @@ def test_contact_gap() -> None:
 def test_too_large() -> None:
     """A body that Vayu would refuse for its size is refused here, in words."""
     with pytest.raises(ConflictError) as caught:
-        ENDPOINT.write(ID, {"name": "x" * 300_000}, None)
+        ENDPOINT.write_request(ID, {"name": "x" * 300_000}, None)
     assert "makes a request of 292 KB (Vayu takes at most 256 KB)" == str(caught.value)
 
 
 def test_write() -> None:
     """The body goes as it is, not wrapped."""
-    request = ENDPOINT.write(ID, {"name": "Bölt"}, None)
+    request = ENDPOINT.write_request(ID, {"name": "Bölt"}, None)
     assert ("PUT", f"/customers/{ID}", '{"name":"Bölt"}'.encode()) == (request.method, request.path, request.content)
 
 

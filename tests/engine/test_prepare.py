@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from batch.endpoints.base import Endpoint
-from batch.endpoints.dualentry import DualEntryCustomers
-from batch.endpoints.vayu import VayuCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
+from batch.endpoints.vayu.customers import VayuCustomers
 from batch.engine.context import RunContext
 from batch.engine.prepare import ChangePreparer, PreparedChange
 from batch.engine.retry_loop import Answer

@@ -16,8 +16,8 @@ import pytest
 from trio.testing import MockClock
 
 from batch.endpoints.base import Endpoint, Record, StaticAccount
-from batch.endpoints.dualentry import DualEntryCustomers
-from batch.endpoints.vayu import VayuCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
+from batch.endpoints.vayu.customers import VayuCustomers
 from batch.engine.context import RunContext
 from batch.engine.prepare import PreparedChange
 from batch.engine.retry_loop import ApiClient
@@ -415,7 +415,7 @@ async def test_retries_of_a_whole_run_are_bounded() -> None:
 
 async def read_list(client: ApiClient, record_id: str) -> Record | None:
     """Read the record back as the job does."""
-    answer = await client.read(client.endpoint.read([record_id]))
+    answer = await client.read(client.endpoint.read_request([record_id]))
     found = client.endpoint.parse_records(answer.response) if answer.classification.cause == "done" else []  # type: ignore[arg-type]  # a reply
     return found[0] if found else None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
+from batch.endpoints import DualEntryCustomers
 from batch.model import Field
 from batch.outputs.template import TemplateColumn, template_column, write_template
 from tests.libreoffice import SOFFICE, type_into
@@ -28,7 +29,7 @@ def template(tmp_path: Path) -> Path:
     """A template with columns of every kind."""
     path = tmp_path / "template.xlsx"
     path.touch()
-    write_template(path, ".xlsx", COLUMNS)
+    write_template(path, ".xlsx", COLUMNS, DualEntryCustomers())
     return path
 
 
@@ -91,7 +92,7 @@ def test_the_page_that_explains(template: Path) -> None:
 def test_another_clear_token(tmp_path: Path) -> None:
     """What clears a field is called as the person calls it."""
     path = tmp_path / "template.xlsx"
-    write_template(path, ".xlsx", COLUMNS[2:3], clear="-")
+    write_template(path, ".xlsx", COLUMNS[2:3], DualEntryCustomers(), clear="-")
     sheet = openpyxl.load_workbook(path).worksheets[0]
     note = "dueDays\nOne of the list.\nBlank: the field stays as it is.\n-: the field is emptied."
     assert (note, '"15_DAYS,30_DAYS,-"') == (
@@ -112,7 +113,7 @@ def test_filled_in(template: Path) -> None:
 def test_csv(tmp_path: Path) -> None:
     """As CSV it is the header alone."""
     path = tmp_path / "template.csv"
-    write_template(path, ".csv", COLUMNS[:3])
+    write_template(path, ".csv", COLUMNS[:3], DualEntryCustomers())
     assert path.read_bytes() == b"\xef\xbb\xbfid,name,dueDays\r\n"
 
 

@@ -10,7 +10,7 @@ import pytest
 from trio.testing import MockClock
 
 from batch.endpoints.base import StaticAccount
-from batch.endpoints.dualentry import DualEntryCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
 from batch.http import ApiRequest, Session

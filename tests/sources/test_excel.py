@@ -206,7 +206,7 @@ def test_more_than_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("batch.sources.excel.MAX_STRINGS", 1 << 20)
     strings = f'<sst xmlns="{MAIN}"><si><t>{"x" * 2_000_000}</t></si></sst>'
     assert refusal(make_book(tmp_path, sheet_xml(ACME), {STRINGS: strings})) == (
-        "customers.xlsx: it unpacks to more than 1 MB, which is more than a table of customers needs; "
+        "customers.xlsx: it unpacks to more than 1 MB, which is more than a table of records needs; "
         "nothing of it was read. Copy the rows that you need into a new workbook."
     )
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from batch.columns import match_columns
 from batch.endpoints.base import Endpoint
-from batch.endpoints.dualentry import DualEntryCustomers
-from batch.endpoints.vayu import VayuCustomers
+from batch.endpoints.dualentry.customers import DualEntryCustomers
+from batch.endpoints.vayu.customers import VayuCustomers
 from batch.model import READ_ERRORS, ROW, Change, Outcome, Problem, RowResult, SheetStyle, Staged, cell_column
 from batch.validation import GROUP_ROWS, RowValidator, ValidatedRows, find_duplicates, iter_validated
 
@@ -427,19 +427,20 @@ def staged(folder: Path, frame: pl.DataFrame) -> Staged:
 def test_doubles(folder: Path) -> None:
     """Ids that occur more than once are found, spaces and case aside; empty ones are not ids."""
     ids = ["a1", "b", " A1 ", None, "c", "", "b", None, "a1", "", "a1\x1f"]
-    found = find_duplicates(staged(folder, make_frame([[one, "x"] for one in ids])), 0)
+    found = find_duplicates(staged(folder, make_frame([[one, "x"] for one in ids])), 0, ignore_case=True)
     assert ({(2, 4, 10), (3, 8)}, {2, 3, 4, 8, 10}) == (set(found.groups), found.rows)
 
 
-@given(st.lists(st.sampled_from(["a", "A", "b ", "b", "c", "", None]), min_size=1))
-def test_any_doubles(ids: list[str | None]) -> None:
-    """The groups are those that grouping by hand gives."""
+@given(st.lists(st.sampled_from(["a", "A", "b ", "b", "c", "", None]), min_size=1), st.booleans())
+def test_any_doubles(ids: list[str | None], ignore_case: bool) -> None:
+    """The groups are those that grouping by hand gives, with upper and lower case told apart or not."""
     groups: dict[str, list[int]] = {}
     for number, one in enumerate(ids, 2):
-        groups.setdefault((one or "").strip().lower(), []).append(number)
+        name = (one or "").strip()
+        groups.setdefault(name.lower() if ignore_case else name, []).append(number)
     expected = {tuple(rows) for name, rows in groups.items() if name and len(rows) > 1}
     with tempfile.TemporaryDirectory() as name:
-        found = find_duplicates(staged(Path(name), make_frame([[one, "x"] for one in ids])), 0)
+        found = find_duplicates(staged(Path(name), make_frame([[one, "x"] for one in ids])), 0, ignore_case=ignore_case)
     assert expected == set(found.groups)
 
 
@@ -464,7 +465,7 @@ def test_frames_are_pulled(folder: Path) -> None:
     rows = [[str(n % 16_000 + 1), "x"] for n in range(32_000)] + [[str(n), "x"] for n in range(50_000, 52_000)]
     sheet = Sheet("id,name", *rows)
     pulled = Pulled(sheet, 1000)
-    duplicates = find_duplicates(staged(folder, sheet.frame), 0)
+    duplicates = find_duplicates(staged(folder, sheet.frame), 0, ignore_case=True)
     validated = iter_validated(pulled.frames(), sheet.validator, duplicates, pulled.rows)
     first = next(validated)
     assert (33, 50_000) == (pulled.given, int(first.changes[0].id))
@@ -481,9 +482,9 @@ from batch.validation import find_duplicates
 from batch.model import Staged
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 path = Path(sys.argv[1])
-find_duplicates(Staged(path.with_name("small.parquet"), "x.csv", "csv", ("id",), 1, ""), 0)
+find_duplicates(Staged(path.with_name("small.parquet"), "x.csv", "csv", ("id",), 1, ""), 0, ignore_case=True)
 before = peak()
-print(find_duplicates(Staged(path, "x.csv", "csv", ("id",), 500_000, ""), 0).groups, peak() - before)
+print(find_duplicates(Staged(path, "x.csv", "csv", ("id",), 500_000, ""), 0, ignore_case=True).groups, peak() - before)
 """
 
 

@@ -83,7 +83,7 @@ class Package:
     def _check_growth(self, info: zipfile.ZipInfo, done: int, limit: int) -> None:
         if done > limit:
             raise self.refusal(
-                f"it unpacks to more than {limit >> 20:,} MB, which is more than a table of customers needs; "
+                f"it unpacks to more than {limit >> 20:,} MB, which is more than a table of records needs; "
                 "nothing of it was read. Copy the rows that you need into a new workbook."
             )
         if done > UNSUSPECTED and done > MAX_RATIO * max(info.compress_size, 1):

@@ -1,4 +1,4 @@
-"""Vayu's customers: PUT (facts: apis.md; the maker's OpenAPI descriptions and SDKs, 2026).
+"""Vayu's customers: PUT (what the API is known to do: README.md).
 
 Whether PUT merges or replaces is said nowhere, so the safe way is the default: read, overlay, write the whole writable
 set. `sparse` sends the change alone, for who knows that it merges.
@@ -6,7 +6,8 @@ set. `sparse` sends the change alone, for who knows that it merges.
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from batch.endpoints import cells
@@ -17,31 +18,20 @@ from batch.endpoints.base import (
     CredentialVariable,
     CustomField,
     Endpoint,
+    EndpointOption,
     Record,
     UnreadableReplyError,
     as_content,
     find_definition,
+    fold,
     nest,
-    same_custom_value,
-    same_value,
     split_kind,
 )
-from batch.endpoints.errors import generic_refusals, refusal_text, tidied
-from batch.endpoints.vayu_account import VayuAccount
-from batch.endpoints.vayu_fields import (
-    COMPUTED,
-    CONTACT_FIELDS,
-    FIELDS,
-    MAX_CONTACTS,
-    NESTED,
-    VALUE_TYPES,
-    contact_field,
-    writable,
-)
+from batch.endpoints.errors import error_text, parse_common_errors, tidied
+from batch.endpoints.vayu.login import VayuAccount
 from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field
 from batch.ratelimit import Bucket, Limits
-from batch.retry import Rules
 
 ROOT = "/customers"
 LIST_BYTES = 16 * 1024 * 1024
@@ -50,23 +40,155 @@ MAX_BODY = 256 * 1024
 _CONTACT = re.compile(r"contacts?\s*[.\[]\s*(\d{1,3})\s*\]?\s*\.\s*(\S.*)", re.IGNORECASE)
 _CUSTOM = re.compile(r"custom[\s_-]*fields?\s*\.\s*(\S.*)", re.IGNORECASE | re.DOTALL)
 
+MAX_CONTACTS = 50
+
+CURRENCIES = ("USD", "EUR", "GBP", "ILS", "CAD", "AUD", "COP", "BRL")
+DUE_DAYS = ("END_OF_MONTH", "SAME_DAY", "15_DAYS", "30_DAYS", "45_DAYS", "60_DAYS", "90_DAYS")
+SOURCES = ("Stripe", "VayuEventsApi", "Api", "Salesforce", "HubSpot")
+VALUE_TYPES = {"string": "String", "number": "Number", "boolean": "Boolean", "enum": "Enum"}
+PHONE = r"^\+?[1-9][0-9]{4,15}$"  # pydantic takes \d for the digits of every script
+EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
+PHONE_FORM = "use 5 to 16 digits without spaces, with + in front if you like, not beginning with 0"
+EMAIL_FORM = "use an e-mail address such as ana@example.com"
+
+
+def _choice(name: str, options: tuple[str, ...], *labels: str) -> Field:
+    return Field(name, cells.choice(*options), labels=labels, limits="one of a list", choices=options, kind="choice")
+
+
+def _text(name: str, *labels: str) -> Field:
+    return Field(name, cells.text(), labels=labels, limits="text")
+
+
+def _needed(name: str, *labels: str) -> Field:
+    return Field(name, cells.text(min_length=1), nullable=False, labels=labels, limits="at least 1 character")
+
+
+def _list(name: str, *labels: str) -> Field:
+    return Field(name, cells.TEXT_LIST, labels=labels, limits="a list: a; b; c", kind="list")
+
+
+def _object(name: str, what: str) -> Field:
+    return Field(name, cells.ONLY_CLEAR, limits=f"{what} as a whole: only <clear>", kind="object")
+
+
+CONTACT_FIELDS = {
+    "name": Field("name", cells.text(), nullable=False, limits="text"),
+    "email": Field("email", cells.text(pattern=EMAIL), nullable=False, limits="an e-mail address", form=EMAIL_FORM),
+    "title": Field("title", cells.text(), nullable=False, limits="text"),
+    "phone": Field(
+        "phone", cells.text(pattern=PHONE), nullable=False, limits="5 to 16 digits, + in front", form=PHONE_FORM
+    ),
+    "receiveInvoiceEmail": Field(
+        "receiveInvoiceEmail", cells.BOOLEAN, nullable=False, limits="true or false", kind="boolean"
+    ),
+}
+
+
+def _settings() -> tuple[Field, ...]:
+    """The parts of an object of which only the whole may be null."""
+    start = "cloudProviderSettings."
+    parts = (
+        _choice(start + "cloudProvider", ("AWS",), "cloud provider"),
+        _text(start + "cloudProviderMarketplaceId", "cloud provider marketplace id"),
+        _text(start + "customerIdentifier", "cloud provider customer identifier"),
+    )
+    return tuple(replace(part, nullable=False) for part in parts)
+
+
+FIELDS: tuple[Field, ...] = (
+    _needed("name", "customer name", "company name", "company", "display name"),
+    _needed("externalId", "external customer id", "customer number", "customer no"),
+    _list("aliases", "alias", "also known as"),
+    _list("taxIds", "tax id list"),
+    _choice("source", SOURCES),
+    _text("legalName", "legal name", "registered name"),
+    _text("taxId", "tax id", "vat id", "vat number", "tax number"),
+    _text("customerErpId", "erp id", "erp customer id"),
+    _text("salesForceAccountId", "salesforce id", "salesforce account id"),
+    _text("subsidiary"),
+    _choice("dueDays", DUE_DAYS, "payment terms", "due days"),
+    _choice("currency", CURRENCIES, "currency code"),
+    _object("contacts", "the contacts"),
+    _object("address", "the address"),
+    _text("address.country", "country", "country name"),
+    _text("address.city", "city", "town"),
+    Field(
+        "address.addressText", cells.text(trim=False), labels=("street", "street address", "address text"),
+        limits="text, spaces around it kept", trims=False,
+    ),
+    _text("address.state", "state", "province", "region"),
+    _text("address.postalCode", "postal code", "postcode", "zip", "zip code"),
+    _object("cloudProviderSettings", "the cloud provider settings"),
+    *_settings(),
+)  # fmt: skip
+
+COMPUTED = frozenset({"totalOutstandingAmount", "openAmount"})
+NESTED = {
+    "address": "address",
+    "cloudProviderSettings": "cloud provider settings",
+    "contacts": "contacts",
+    "customFields": "custom fields",
+}
+PARTS: dict[str, Collection[str]] = {
+    "contacts": tuple(CONTACT_FIELDS),
+    "address": ("country", "city", "addressText", "state", "postalCode"),
+    "cloudProviderSettings": ("cloudProvider", "cloudProviderMarketplaceId", "customerIdentifier"),
+    "customFields": (
+        "vayuCustomFieldName", "valueType", "integrationSource", "integrationEntityType", "fieldPath", "value",
+    ),
+}  # fmt: skip
+"""What the schema knows inside of objects; it refuses everything else."""
+WRITABLE = (*dict.fromkeys(one.name.partition(".")[0] for one in FIELDS), "customFields")
+_REFUSE_NULL = frozenset(one.name for one in FIELDS if not one.nullable)
+
+
+def writable(record: Record) -> dict[str, Any]:
+    """Keep what PUT takes: no id, dates or computed balances, also inside, and no null where null is refused."""
+    return {
+        name: _known_parts(record[name], PARTS.get(name))
+        for name in WRITABLE
+        if name in record and not (record[name] is None and name in _REFUSE_NULL)
+    }
+
+
+def _known_parts(value: Any, parts: Collection[str] | None) -> Any:
+    if isinstance(value, list):
+        return [_known_parts(one, parts) for one in value]
+    if isinstance(value, Mapping) and parts is not None:
+        return {part: value[part] for part in value if part in parts}
+    return value
+
+
+def contact_field(number: int, part: str) -> Field | None:
+    """Build the field for a part of contact `number`, counted from 1."""
+    spelt = next((name for name in CONTACT_FIELDS if fold(name) == fold(part)), None)
+    if spelt is None or not 1 <= number <= MAX_CONTACTS:
+        return None
+    known = CONTACT_FIELDS[spelt]
+    return Field(
+        f"contacts.{number}.{spelt}", known.type, nullable=False, limits=known.limits, form=known.form, kind=known.kind
+    )
+
 
 class VayuCustomers(Endpoint):
     """PUT /customers/{customerId}"""
 
     name = "vayu.customers"
     title = "Vayu customers"
+    noun, plural = "customer", "customers"
     method = "PUT"
     base_url = "https://connect.withvayu.com"
     test_urls = ("https://staging-connect.withvayu.com",)
     limits = Limits(total=Bucket(burst=100, per_second=500))
-    rules = Rules()
-    needs_full_body = True
+    has_sandbox = True
+    has_custom_fields = True
+    options = (EndpointOption("sparse", bool, False, "PUT the change alone: for who knows that PUT merges"),)
     id_labels = ("customer id", "customerId", "vayu id", "vayu customer id")
     id_pattern = "^[0-9a-fA-F]{24}$"
     id_form = "24 characters, 0-9 and a-f"
+    ids_ignore_case = True
     key_fields = ("externalId",)
-    ids_per_read = 1
     page_size = PAGE
     replaced_whole = ("address", "contacts", "customFields", "cloudProviderSettings")
     variables = (
@@ -79,12 +201,16 @@ class VayuCustomers(Endpoint):
     )
     fields = FIELDS
 
-    def __init__(self, *, is_sparse: bool = False, clock: Callable[[], float] = time.time, **kwargs: Any) -> None:
+    def __init__(self, *, sparse: bool = False, clock: Callable[[], float] = time.time, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.needs_full_body = not is_sparse
+        self.needs_full_body = not sparse
         self._clock = clock
 
-    # -- headers ------------------------------------------------------------------------------------------------
+    # -- fields -------------------------------------------------------------------------------------------------
+
+    def is_custom(self, name: str) -> bool:
+        """Take those that are named in full: `customerErpId` is none."""
+        return name.startswith("customFields.")
 
     def dynamic_field(self, header: str) -> Field | None:
         """Build the field for `contacts.1.email` or `customFields.Name`."""
@@ -127,9 +253,8 @@ class VayuCustomers(Endpoint):
 
     def id_problem(self, record_id: str) -> str | None:
         """Vayu's ids are 24 hexadecimal digits."""
-        if re.fullmatch(r"[0-9a-fA-F]{24}", record_id):
-            return None
-        return "is not a Vayu customer id (24 characters, 0-9 and a-f)"
+        is_id = re.fullmatch(self.id_pattern, record_id)
+        return None if is_id else f"is not a Vayu customer id ({self.id_form})"
 
     def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
         """Without the current record, what is beside the parts that change is not known."""
@@ -188,7 +313,7 @@ class VayuCustomers(Endpoint):
             return "Boolean"
         return "Number" if isinstance(value, int | float) else "String"
 
-    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
+    def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PUT one customer; the API has no idempotency keys here, and needs none."""
         content = as_content(body)
         if len(content) > MAX_BODY:
@@ -198,21 +323,15 @@ class VayuCustomers(Endpoint):
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def read(self, record_ids: Sequence[str]) -> ApiRequest:
-        """GET one customer; there is no reading of several by id."""
-        (record_id,) = record_ids
-        return self.read_one(record_id)
-
-    def read_one(self, record_id: str) -> ApiRequest:
+    def read_one_request(self, record_id: str) -> ApiRequest:
         """GET one customer."""
         return ApiRequest("GET", f"{ROOT}/{encode_id(record_id)}", "GET customer")
 
-    def find(self, key_field: str, keys: Sequence[str]) -> ApiRequest:
+    def find_request(self, key_field: str, key: str) -> ApiRequest:
         """GET the customer with one external id."""
-        (key,) = keys
         return ApiRequest("GET", f"{ROOT}/{key_field}/{encode_id(key)}", "GET customer by key")
 
-    def page(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
+    def page_request(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """List pages by the time of creation, which does not change."""
         query = (("limit", str(PAGE)), *((("cursor", cursor),) if cursor else ()), *where.items())
         return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
@@ -252,10 +371,6 @@ class VayuCustomers(Endpoint):
         found = record.get(whole)
         return found.get(part) if isinstance(found, Mapping) else None
 
-    def is_same(self, name: str, wanted: Any, current: Any) -> bool:
-        """Custom field values may be kept as text whatever their type."""
-        return (same_custom_value if name.startswith("customFields.") else same_value)(wanted, current)
-
     def definitions_request(self, page: int) -> ApiRequest:
         """List the organisation's custom fields."""
         return ApiRequest("GET", "/customFields", "GET customFields", max_bytes=LIST_BYTES)
@@ -289,7 +404,7 @@ class VayuCustomers(Endpoint):
         ]
         if not found and isinstance(data, Mapping) and isinstance(data.get("message"), str):
             found = [(str(data.get("param") or ""), data["message"])]
-        return tidied(found or generic_refusals(data) or [("", refusal_text(response))])
+        return tidied(found or parse_common_errors(data) or [("", error_text(response))])
 
 
 def nested(fields: Mapping[str, Any], whole: str) -> list[str]:

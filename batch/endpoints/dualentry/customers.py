@@ -1,4 +1,4 @@
-"""DualEntry's customers: PATCH, partial (facts: apis.md; the maker's OpenAPI description, 2026).
+"""DualEntry's customers: PATCH, partial (what the API is known to do: README.md).
 
 What is sent changes, what is left out stays, null clears; but a nested address is replaced whole, so that its missing
 parts come from the current record or, without one, the three required parts must be there.
@@ -24,12 +24,9 @@ from batch.endpoints.base import (
     as_content,
     find_definition,
     nest,
-    same_custom_value,
-    same_value,
     split_kind,
 )
-from batch.endpoints.dualentry_fields import ADDRESSES, FIELDS, KINDS, OPTIONAL_PARTS, REQUIRED_PARTS
-from batch.endpoints.errors import flattened, generic_refusals, refusal_text, tidied
+from batch.endpoints.errors import error_text, flattened, parse_common_errors, tidied
 from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field
 from batch.ratelimit import Bucket, Limits
@@ -46,23 +43,90 @@ _FAMILY = re.compile(
     r"custom[\s_-]*fields?\s*(?:\.\s*(?P<name>\S.*)|\[\s*(?P<number>[0-9]{1,18})\s*\])", re.IGNORECASE | re.DOTALL
 )
 
+ADDRESSES = ("full_address", "shipping_address")
+REQUIRED_PARTS = ("street", "city", "postal_code")
+OPTIONAL_PARTS = ("second_line", "state", "country", "name")
+
+
+def _text(name: str, *labels: str, limits: str = "text") -> Field:
+    return Field(name, cells.text(), labels=labels, limits=limits)
+
+
+def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, ...]:
+    def part(name: str, *labels: str, **kwargs: Any) -> Field:
+        spelt = tuple(f"{prefix}{label}".strip() for prefix in prefixes for label in labels)
+        options = {"type": cells.text(), "nullable": True, "limits": "text"} | kwargs
+        return Field(f"{whole}.{name}", labels=spelt, **options)
+
+    return (
+        Field(whole, cells.ONLY_CLEAR, limits=f"the {title} as a whole: only <clear>", kind="object"),
+        part("name", "recipient", "attention"),
+        part("street", "street", "street address", "address line 1", type=cells.text(min_length=1), nullable=False),
+        part("second_line", "address line 2", "street 2"),
+        part("city", "city", "town", type=cells.text(min_length=1), nullable=False),
+        part("state", "state", "province", "region"),
+        part(
+            "postal_code", "postal code", "postcode", "zip", "zip code", type=cells.text(min_length=1), nullable=False
+        ),
+        part(
+            "country",
+            "country code",
+            type=cells.text(pattern="^[A-Z]{2}$"),
+            limits="two capital letters (ISO 3166)",
+            form="use the two capital letters of the country, such as US or DE",
+        ),
+    )
+
+
+FIELDS: tuple[Field, ...] = (
+    _text("name", "customer name", "company name", "company", "display name"),
+    _text("email", "e-mail", "email address", "e-mail address", "mail"),
+    Field(
+        "phone",
+        cells.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
+        labels=("phone number", "telephone", "telephone number", "tel", "phone no"),
+        limits="at most 32 characters: digits, spaces and + - . ( )",
+        form="use digits, spaces and + - . ( ) only",
+    ),
+    Field(
+        "unique_id",
+        cells.text(min_length=1, max_length=64),
+        labels=("customer number", "customer no", "external id", "account number"),
+        limits="1 to 64 characters",
+    ),
+    _text("website", "web site", "url", "homepage"),
+    _text("country", "country name"),
+    Field("address", cells.text(trim=False), limits="text, spaces around it kept", trims=False),
+    *_address("full_address", "address", ("", "billing ", "full address ")),
+    *_address("shipping_address", "shipping address", ("shipping ", "delivery ", "ship to ")),
+)
+
+KINDS: dict[str, str] = {
+    "text": "text", "paragraph": "text", "link": "text",
+    "number": "number", "currency": "number",
+    "date": "date", "boolean": "boolean",
+    "single_select": "single_select", "multi_select": "multi_select",
+}  # fmt: skip
+"""Kinds of custom fields, and how their cells are read."""
+
 
 class DualEntryCustomers(Endpoint):
     """PATCH /public/v2/customers/{id}/"""
 
     name = "dualentry.customers"
     title = "DualEntry customers"
+    noun, plural = "customer", "customers"
     method = "PATCH"
     base_url = "https://api.dualentry.com"
     test_urls = ("https://api-dev.dualentry.com",)
     limits = Limits(total=Bucket(burst=50, per_second=5), per_route=Bucket(burst=10, per_second=1))
     rules = Rules(idempotent_keys=True)
-    has_idempotency_keys = True
+    has_sandbox = True
+    has_custom_fields = True
     id_labels = ("customer id", "customerId", "record id", "dualentry id", "internal id")
     id_pattern = "^[1-9][0-9]{0,17}$"
     id_form = "a whole number without leading zeros"
     key_fields = ("unique_id",)
-    keys_per_read = 1
     ids_per_read = PAGE
     page_size = PAGE
     page_overlap = 1
@@ -75,11 +139,15 @@ class DualEntryCustomers(Endpoint):
     )
     fields = FIELDS
 
-    # -- headers ------------------------------------------------------------------------------------------------
+    # -- fields -------------------------------------------------------------------------------------------------
+
+    def is_custom(self, name: str) -> bool:
+        """Take those that are named by name or by id."""
+        return name.startswith(("custom_fields.", "custom_fields["))
 
     def definition_problem(self, name: str) -> str:
-        """An unknown name or id is refused with 422 for every row (apis.md), so it is told before the first."""
-        if not self.definitions or not name.startswith("custom_fields"):
+        """Tell before the first row what the API would refuse with 422 in every row: an unknown name or id."""
+        if not self.definitions or not self.is_custom(name):
             return ""
         number, wanted = CUSTOM_BY_ID.fullmatch(name), name.removeprefix("custom_fields.")
         sharing = [str(one.id) for one in self.definitions if one.name == wanted]
@@ -170,7 +238,7 @@ class DualEntryCustomers(Endpoint):
         custom: list[dict[str, Any]] = []
         for name, value in fields.items():
             whole, dot, _part = name.partition(".")
-            if name.startswith("custom_fields"):
+            if self.is_custom(name):
                 custom.append(_custom_item(name, value))
             elif dot:
                 if whole not in body:  # all its parts go with the first one
@@ -182,7 +250,7 @@ class DualEntryCustomers(Endpoint):
                 body[name] = value
         return body | ({"custom_fields": custom} if custom else {})
 
-    def write(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
+    def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PATCH one customer."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if key is not None:
@@ -194,21 +262,21 @@ class DualEntryCustomers(Endpoint):
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def read(self, record_ids: Sequence[str]) -> ApiRequest:
+    def read_request(self, record_ids: Sequence[str]) -> ApiRequest:
         """List at most 100 customers by id."""
         query = (("limit", str(PAGE)), ("ordering", "id"), *(("id", one) for one in record_ids))
         return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
 
-    def read_one(self, record_id: str) -> ApiRequest:
+    def read_one_request(self, record_id: str) -> ApiRequest:
         """GET one customer."""
         return ApiRequest("GET", f"{ROOT}{encode_id(record_id)}/", "GET customer")
 
-    def find(self, key_field: str, keys: Sequence[str]) -> ApiRequest:
+    def find_request(self, key_field: str, key: str) -> ApiRequest:
         """List the customers with one `unique_id` (the filter is exact but ignores case)."""
-        query = (("limit", str(PAGE)), ("ordering", "id"), *((key_field, key) for key in keys))
+        query = (("limit", str(PAGE)), ("ordering", "id"), (key_field, key))
         return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
 
-    def page(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
+    def page_request(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """List pages in a stable order: by default they shift while records change."""
         query = (("limit", str(PAGE)), ("offset", cursor or "0"), ("ordering", "id"), *where.items())
         return ApiRequest("GET", ROOT, "GET customers", query=query, max_bytes=LIST_BYTES)
@@ -243,7 +311,7 @@ class DualEntryCustomers(Endpoint):
 
     def value(self, record: Record, name: str) -> Any:
         """Read a field: nested addresses by part, custom fields by name or id."""
-        if name.startswith("custom_fields"):
+        if self.is_custom(name):
             return _custom_value(record.get("custom_fields"), name)
         whole, dot, part = name.partition(".")
         if whole not in record:
@@ -252,10 +320,6 @@ class DualEntryCustomers(Endpoint):
             return record[whole]
         address = record[whole]
         return address.get(part) if isinstance(address, Mapping) else None
-
-    def is_same(self, name: str, wanted: Any, current: Any) -> bool:
-        """Custom field values may be kept as text whatever their type."""
-        return (same_custom_value if name.startswith("custom_fields") else same_value)(wanted, current)
 
     def definitions_request(self, page: int) -> ApiRequest:
         """List the organisation's custom fields."""
@@ -292,7 +356,7 @@ class DualEntryCustomers(Endpoint):
         errors = data.get("errors") if isinstance(data, Mapping) else None
         if isinstance(errors, list) and any(isinstance(one, Mapping) and "detail" in one for one in errors):
             errors = None  # RFC 9457
-        return tidied(flattened("", errors) or generic_refusals(data) or [("", refusal_text(response))])
+        return tidied(flattened("", errors) or parse_common_errors(data) or [("", error_text(response))])
 
     def pending_note(self, record: Record) -> str:
         """Approval workflows hold an accepted update back."""

@@ -17,7 +17,7 @@ from batch.errors import StoppedError
 from batch.http import ApiRequest, RequestFailure
 
 RENEW_BEFORE = 300.0
-"""Seconds before the token's end at which we log in again (apis.md)."""
+"""Seconds before the token's end at which we log in again (README.md)."""
 DEFAULT_LIFE = 3600.0
 
 
@@ -77,7 +77,7 @@ class VayuAccount:
 
 
 def life_left(token: str, now: float) -> float:
-    """Read how many seconds a JWT lives on; an unreadable one is taken to live an hour (apis.md).
+    """Read how many seconds a JWT lives on; an unreadable one is taken to live an hour (README.md).
 
     `exp` is believed as far as it goes with `iat`, or with that hour: this machine's clock may be wrong.
     """

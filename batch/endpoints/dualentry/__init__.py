@@ -1,0 +1,1 @@
+"""DualEntry: `customers`; what its API is known to do stands in README.md."""
