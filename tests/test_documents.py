@@ -1,6 +1,7 @@
 """The documents beside the code name what is there."""
 
 import ast
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -64,3 +65,9 @@ def test_no_paper_from_elsewhere_is_cited() -> None:
         if word in path.read_text(encoding="utf-8")
     ]
     assert [] == citing
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "tests" / "benchmarks").glob("[!_]*.py")))
+def test_benchmarks_can_be_imported(name: str) -> None:
+    """A benchmark that no test runs still fits the program."""
+    assert importlib.import_module(f"tests.benchmarks.{name}").__doc__

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
-from batch.engine.garbage import rare_collection
 
 from batch import outputs, sources
 from batch.endpoints.dualentry.customers import DualEntryCustomers
@@ -38,12 +37,12 @@ def measure(sheet: Path, rows: int, url: str) -> dict[str, float]:
         with stage("read"):
             staged = sources.stage(sources.open_input(str(sheet), folder), folder, ReadOptions())
         with stage("validate"):
-            survey = match_file(staged, ENDPOINT, Settings(input=str(sheet)), reads_before_write=False)
+            survey = match_file(staged, ENDPOINT, Settings(input=str(sheet)).parsing, reads_before_write=False)
             changes = _validated(survey)
-        with stage("send"), rare_collection():
+        with stage("send"):
             anyio.run(_send, changes, url)
         with Journal.create(folder / "journal.sqlite", {}) as journal:
-            with stage("journal"), rare_collection():
+            with stage("journal"):
                 anyio.run(_write, journal, changes)
             with stage("results"):
                 wanted = outputs.Wanted(id_column=0)
@@ -57,7 +56,7 @@ def _validated(survey: FileChanges) -> list[Change]:
 
 
 async def _send(changes: Sequence[Change], url: str) -> None:
-    """Send all of them as nothing but exchanges: no journal, no limits, no verdicts."""
+    """Send all of them as nothing but exchanges: no journal, no limits, no retries."""
     async with Session(url, max_at_once=WORKERS) as session:
 
         async def send(change: Change) -> None:
@@ -68,7 +67,7 @@ async def _send(changes: Sequence[Change], url: str) -> None:
 
 
 async def _write(journal: Journal, changes: Sequence[Change]) -> None:
-    """Write the intent and the fate of all of them."""
+    """Write the intent and the result of all of them."""
     async with _writing(journal):
 
         async def write(change: Change) -> None:
