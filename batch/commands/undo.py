@@ -26,8 +26,7 @@ from batch.run.locks import held, input_lock
 from batch.run.metadata import RunMetadata
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
 from batch.run.target import SANDBOX, Environment, Target, make_target
-from batch.run.undo_plan import iter_undo_changes
-from batch.run.undo_sheet import FILE, FIRST_ROW, PlanChanges, undo_columns, write_sheet
+from batch.run.undo import FILE, FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet
 from batch.settings import Settings, as_options
 
 LIST = "undo.json"

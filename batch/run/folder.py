@@ -1,8 +1,8 @@
-"""Runs on disk: which folder a run lives in, whether there is one to resume, and who holds it.
+"""Runs on disk: which folder a run lives in, whether there is one to resume, and what it holds.
 
 Promises: the same input (bytes, endpoint, host, mapping, clear token, and whatever else changes what a row means)
-resumes the run that still has rows to retry; a folder with another input's run is never touched; two starts of one
-input never send at the same time. Folders are 0700.
+resumes the run that still has rows to retry; a folder with another input's run is never touched. Folders
+are 0700.
 """
 
 import hashlib
@@ -169,9 +169,6 @@ FILE = re.compile(rf"{_NAMES}|{re.escape(JOURNAL)}-(?:wal|shm|journal)|(?:result
 """Any file that may be in a run folder; the numbered ones were made while a spreadsheet program had the other open."""
 _OURS = re.compile(rf"{'|'.join(map(re.escape, sorted(RESERVED_PREFIX)))}|{PART.pattern}")
 """These, and the beginnings of them and of a journal."""
-
-
-# -- locks ----------------------------------------------------------------------------------------------------------
 
 
 # -- a run that is there ---------------------------------------------------------------------------------------------

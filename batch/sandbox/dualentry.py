@@ -18,8 +18,7 @@ from pydantic_core import to_json
 # pydantic wants this one below Python 3.12
 from typing_extensions import TypedDict
 
-from batch.sandbox.exchange import Answer, Call, json_answer
-from batch.sandbox.limits import DUALENTRY_ALL, DUALENTRY_ROUTE, Limiter, Ticket
+from batch.sandbox.api import DUALENTRY_ALL, DUALENTRY_ROUTE, Answer, Call, Limiter, Ticket, json_answer
 from batch.sandbox.options import DUALENTRY_API_KEY, SandboxOptions
 from batch.sandbox.records import FIRST_DUALENTRY_ID, DualEntrySamples, Overlay, Records
 

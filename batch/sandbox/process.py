@@ -77,7 +77,7 @@ class SandboxProcess:
         return self.ask("counts")
 
     def ask(self, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Call one of the routes of `control.py`; raises `SandboxError` with what it says."""
+        """Call one of the routes under `/_sandbox/`; raises `SandboxError` with what it says."""
         from http.client import HTTPConnection  # here, since it is slow to import and few need it
 
         connection = HTTPConnection(self.url.removeprefix("http://"), timeout=30)

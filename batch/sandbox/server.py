@@ -1,7 +1,12 @@
 """The socket side: one loopback port for both APIs, the faults on the way, and a clean end.
 
 The order for each request: number, fault of a gateway, judgement, latency, deed, **ledger**, answer. The ledger's line
-is written before the first byte of an answer leaves, so whatever a client has seen is in it.
+is written before the first byte of an answer leaves, so whatever a client has seen is in it; it is one write to a file
+opened for appending, readable by its owner alone, so a killed sandbox loses none.
+
+A fault strikes by chance from a seed, by the request's number (from 1: for a fault of writes of the PATCHes and PUTs,
+for a status of all requests of both APIs), or by its record. At most one strikes; the first one asked for wins. Chances
+are drawn for every request in the order of arrival, so the same seed and order give the same faults.
 
 Its own routes under `/_sandbox/` are a second writer, the truth about a record, and counts. No authentication:
 they are reachable from this machine alone, and open nothing but samples.
@@ -27,17 +32,123 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 from aiohttp import web
 from pydantic_core import to_json
 
+from batch.sandbox.api import EDIT, Answer, Call, json_answer, parsed
 from batch.sandbox.dualentry import DualEntry
-from batch.sandbox.exchange import EDIT, Answer, Call, json_answer, parsed
-from batch.sandbox.faults import BARE_429, Faults
-from batch.sandbox.ledger import Ledger
-from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, VAYU_CLIENT_ID, OptionError, SandboxOptions
+from batch.sandbox.options import (
+    DUALENTRY_API_KEY,
+    FAULT_KINDS,
+    VAYU_API_TOKEN,
+    VAYU_CLIENT_ID,
+    FaultSpec,
+    OptionError,
+    SandboxOptions,
+    parse_fault,
+)
 from batch.sandbox.vayu import Vayu
+
+BARE_429: Final = "429-bare"
+
+
+class _Plan:
+    """One kind of fault, and what it has to remember."""
+
+    def __init__(self, spec: FaultSpec, random: Random) -> None:
+        self.spec = spec
+        self.for_writes_only = spec.kind in FAULT_KINDS and spec.kind != BARE_429
+        self._random = random
+        self._spent: set[str] = set()
+
+    def strikes(self, number: int, record: str) -> bool:
+        if record in self.spec.ids and record not in self._spent:
+            if self.spec.once:
+                self._spent.add(record)
+            return True
+        return number in self.spec.nth or (self.spec.chance > 0 and self._random.random() < self.spec.chance)
+
+
+class Faults:
+    """The faults of one sandbox; raises `OptionError` for a fault that there is not."""
+
+    def __init__(self, specs: tuple[str, ...], seed: int) -> None:
+        self._seed = seed
+        self.plan(specs)
+
+    def plan(self, specs: tuple[str, ...]) -> None:
+        """From now on these faults and no others, as if nothing had been asked yet."""
+        self._plans = [
+            _Plan(parse_fault(spec), Random(f"{self._seed} {spec}"))  # noqa: S311 - no secret
+            for spec in specs
+        ]
+        self._requests = 0
+        self._writes = 0
+
+    def draw(self, call: Call) -> str | None:
+        """The fault that the next request meets."""
+        self._requests += 1
+        self._writes += call.is_write
+        record = call.record or ""
+        struck = [plan.spec.kind for plan in self._plans if self._strikes(plan, record, is_write=call.is_write)]
+        return struck[0] if struck else None
+
+    def _strikes(self, plan: _Plan, record: str, *, is_write: bool) -> bool:
+        if plan.for_writes_only:
+            return is_write and plan.strikes(self._writes, record)
+        return plan.strikes(self._requests, record)
+
+
+class Ledger:
+    """Appends to `path`; with None it does nothing."""
+
+    def __init__(self, path: Path | None, *, writes_only: bool = False, bodies: bool = True) -> None:
+        self._writes_only = writes_only
+        self._bodies = bodies
+        self._file = None
+        if path is not None:
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def record(self, api: str, call: Call, *, status: int | None, fault: str | None, by: str = "client") -> None:
+        """Write the line of `call`."""
+        if self._file is None or (self._writes_only and not call.is_write):
+            return
+        line: dict[str, Any] = {
+            "n": call.n,
+            "t": time.time(),
+            "api": api,
+            "method": call.method,
+            "path": call.path,
+            "query": call.query,
+            "id": call.record,
+            "key": call.headers.get("Idempotency-Key"),
+            "status": status,
+            "applied": call.applied,
+            "fault": fault,
+            "by": by,
+        }
+        if self._bodies and call.body:
+            line["body"] = _shown(call)
+        os.write(self._file, to_json(line) + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _shown(call: Call) -> Any:
+    """The body as JSON, else as text; a refresh token is not written down."""
+    if call.path == "/login":
+        return "(not kept)"
+    try:
+        return parsed(call.body)
+    except ValueError:
+        return call.body.decode(errors="replace")
 
 
 @dataclass(slots=True)

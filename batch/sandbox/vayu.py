@@ -23,8 +23,7 @@ from pydantic_core import to_json
 # pydantic wants this one below Python 3.12
 from typing_extensions import TypedDict
 
-from batch.sandbox.exchange import Answer, Call, json_answer, parsed
-from batch.sandbox.limits import VAYU_ALL, Limiter
+from batch.sandbox.api import VAYU_ALL, Answer, Call, Limiter, json_answer, parsed
 from batch.sandbox.options import VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
 from batch.sandbox.records import FIRST_VAYU_ID, Overlay, Records, VayuSamples
 

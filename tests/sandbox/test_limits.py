@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from batch.sandbox import DUALENTRY_API_KEY, VAYU_API_TOKEN, SandboxOptions, SandboxProcess, start
-from batch.sandbox.limits import DUALENTRY_ALL, DUALENTRY_ROUTE, VAYU_ALL, Limiter, Ticket
+from batch.sandbox.api import DUALENTRY_ALL, DUALENTRY_ROUTE, VAYU_ALL, Limiter, Ticket
 
 CUSTOMER = "/public/v2/customers/10001/"
 
