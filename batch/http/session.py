@@ -38,10 +38,7 @@ class ApiRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     max_bytes: int = MIB
     secret: str = field(default="", repr=False)
-    """A credential in `content`; those in headers are known."""
-
-
-SECRET_HEADERS = ("authorization", "x-api-key")
+    """A credential in `content`; the headers that the account adds are known."""
 
 
 class Carrier(Protocol):
@@ -71,12 +68,13 @@ class Session:
         max_at_once: int = 64,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Take a URL that `check_base_url` returned; `headers` go with every request."""
+        """Take a URL that `check_base_url` returned; `headers`, secrets all of them, go with every request."""
         base = httpx.URL(base_url)
         self._prefix = base.raw_path.decode("ascii").rstrip("/")
         timeouts = timeouts or Timeouts()
         self._carrier = Given(transport, base, timeouts) if transport else _make_wire(base, timeouts, max_at_once)
         defaults = {"user-agent": f"batch/{__version__}", "accept": "application/json", "accept-encoding": "gzip"}
+        self._secrets = tuple((headers or {}).values())
         self._headers = check_headers({"host": base.netloc.decode("ascii"), **defaults, **(headers or {})})
 
     async def __aenter__(self) -> Self:
@@ -91,10 +89,14 @@ class Session:
         await self._carrier.close()
 
     async def exchange(
-        self, request: ApiRequest, more: Mapping[str, str] | None = None
+        self, request: ApiRequest, account: Mapping[str, str] | None = None
     ) -> ApiResponse | RequestFailure:
-        """Send `request` once, with `more` headers beside its own; UsageError if it would not leave as it is meant."""
-        headers = self._headers | check_headers(request.headers) | check_headers(more or {})
+        """Send `request` once, with the headers of the account; UsageError if it would not leave as it is meant.
+
+        All values of the account's headers are secrets: an answer that echoes them comes back without.
+        """
+        account = account or {}
+        headers = self._headers | check_headers(request.headers) | check_headers(account)
         content = request.content or b""
         if request.content is not None:
             headers.setdefault("content-type", (b"content-type", b"application/json"))
@@ -103,9 +105,9 @@ class Session:
         answer = await self._carrier.carry(request.method, self._target(request), raw, content, request.max_bytes)
         if isinstance(answer, RequestFailure):
             return answer
-        secrets = (request.secret, *(headers[name][1].decode("ascii") for name in SECRET_HEADERS if name in headers))
         status, received, body, is_truncated = answer
-        return ApiResponse(status, received, without_secrets(body, secrets), is_truncated)
+        body = without_secrets(body, (request.secret, *self._secrets, *account.values()))
+        return ApiResponse(status, received, body, is_truncated)
 
     def _target(self, request: ApiRequest) -> str:
         """Return path and query, of which every byte leaves as it is."""
