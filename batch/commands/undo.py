@@ -83,7 +83,7 @@ def _settings(source: _Source, settings: Settings) -> Settings:
     fixed: dict[str, Any] = {
         "endpoint": known.endpoint,
         "base_url": base_url or known.base_url,
-        "sparse": known.sparse,
+        "endpoint_options": known.own_options,
     }
     return replace(settings, **fixed, compare=True, key=None, plan=None, map={})
 
@@ -135,7 +135,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
         command="undo",
         undoes=str(source.folder.resolve()),
         endpoint=settings.endpoint,
-        sparse=settings.sparse,
+        endpoint_options=dict(settings.endpoint_options),
         host=target.host,
         base_url=target.base_url,
         input=sheet,

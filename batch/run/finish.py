@@ -66,8 +66,8 @@ def finish_run(
     `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
     """
     staged = metadata.staged
-    is_keyed = "--key" in metadata.options_again  # keys are exact, whatever ids are
-    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not is_keyed
+    # keys are exact, whatever ids are
+    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not metadata.is_keyed
     resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignore_case)
     try:
         wanted = outputs.Wanted(id_column=metadata.id_column)

@@ -36,6 +36,11 @@ class Environment:
     endpoints: Mapping[str, type[Endpoint]] = field(default_factory=lambda: ENDPOINTS)
     """The endpoints that a job may name."""
 
+    @property
+    def endpoint_options(self) -> dict[str, dict[str, type]]:
+        """The types of the options that each endpoint has of its own."""
+        return {name: {one.name: one.type for one in kind.options} for name, kind in self.endpoints.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -72,7 +77,10 @@ def make_endpoint(settings: Settings, environment: Environment) -> Endpoint:
         near = get_close_matches(settings.endpoint, environment.endpoints, n=1, cutoff=0.3)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise SettingsError(f'--endpoint "{settings.endpoint}": there is no such endpoint.{hint} See:  batch endpoints')
-    options = {one.name: getattr(settings, one.name, one.default) for one in kind.options}
+    options = {one.name: settings.endpoint_options.get(one.name, one.default) for one in kind.options}
+    for one in kind.options:
+        if not isinstance(options[one.name], one.type):  # of a journal that was changed by hand
+            raise SettingsError(f"{kind.name}: {one.name} cannot be {options[one.name]!r}.")
     return kind(parse_options=ParseOptions(settings.decimal, settings.date_format), **options)
 
 
