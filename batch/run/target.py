@@ -105,13 +105,14 @@ def _kind(base_url: str, endpoint: Endpoint) -> str:
 
 
 def _start_sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Target:
-    from batch.sandbox import SandboxOptions, start  # its server is needed by these runs only
+    from batch.sandbox.options import SandboxOptions  # needed by these runs only
+    from batch.sandbox.process import SandboxProcess
 
     if not endpoint.has_sandbox:
         raise SettingsError(f"--sandbox: there is no imitation of {endpoint.name}. Leave the option out.")
     if settings.base_url:
         raise SettingsError("--sandbox and --base-url: name one of them.")
-    sandbox = stack.enter_context(start(SandboxOptions(limits="fast")))
+    sandbox = stack.enter_context(SandboxProcess(SandboxOptions(limits="fast")))
     names = [variable.name for variable in endpoint.variables]
     credentials = {name: value for name, value in sandbox.environment().items() if name in names}
     return Target(endpoint, sandbox.url, SANDBOX, credentials, limits_factor=20.0)
