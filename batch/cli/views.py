@@ -11,17 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from batch.cli.messages import (
-    SHOWN_REASONS,
-    command,
-    plural,
-    reasons,
-    rows_of,
-    shown_path,
-    table,
-    took,
-    update_command,
-)
+from batch.cli.messages import SHOWN_REASONS, command, plural, reasons, rows_of, shown_path, table, took, update_command
 from batch.commands.check import Checked
 from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled

@@ -55,11 +55,7 @@ class FinishedRun:
 
 
 def finish_run(
-    folder: Path,
-    journal: Journal,
-    metadata: RunMetadata,
-    endpoint: type[Endpoint] | None,
-    end: End,
+    folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End
 ) -> FinishedRun:
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
@@ -74,10 +70,7 @@ def finish_run(
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
         code = exit_code(
-            written.outcomes,
-            signalled=end.signalled,
-            is_refused=end.is_refused,
-            is_unwritten=end.is_unwritten,
+            written.outcomes, signalled=end.signalled, is_refused=end.is_refused, is_unwritten=end.is_unwritten
         )
         counters = journal.counters()
         summary = Summary(
