@@ -99,9 +99,6 @@ def _option(setting: Setting, command: str) -> Callable[[F], F]:
     )
 
 
-# -- settings -------------------------------------------------------------------------------------------------------
-
-
 def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settings:
     """Merge options, environment and `batch.toml`, with the `endpoints`' own options; raises SettingsError."""
     given, variables = _given(values)

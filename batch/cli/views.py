@@ -248,7 +248,7 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
         yield f"Undo the undo:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
 
 
-# -- pull -------------------------------------------------------------------------------------------------------------
+# -- pull, purge ------------------------------------------------------------------------------------------------------
 
 
 def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
@@ -291,9 +291,6 @@ def pull_as_json(found: Pulled, endpoint: str) -> str:
         **{name: found.counts[name] for name in ("requests", "attempts", "throttled")},
     }
     return json.dumps(values, indent=2, ensure_ascii=False)
-
-
-# -- purge ------------------------------------------------------------------------------------------------------------
 
 
 def purge_page(preview: PurgePreview | None) -> str:

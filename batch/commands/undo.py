@@ -88,9 +88,6 @@ def _settings(source: _Source, settings: Settings) -> Settings:
     return replace(settings, **fixed, compare=True, key=None, plan=None, map={})
 
 
-# -- the run --------------------------------------------------------------------------------------------------------
-
-
 def _begin_or_resume(source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:
     """Resume the undo that was not finished, or begin one."""
     with scratch() as temporary:

@@ -216,8 +216,6 @@ class _Exchange:
         else:
             self._protocol.start_timeout()
 
-    # -- the clock ----------------------------------------------------------------------------------------------
-
     def _set_alarm(self) -> None:
         self._alarm = self._loop.call_at(self._deadline, self._break_off, _OutOfTimeError)
 

@@ -62,9 +62,6 @@ def new_folder(parent: Path, *, prefix: str = "") -> Path:
     raise FolderError(f"{parent}: there are too many runs of this second.")
 
 
-# -- finding the run to resume --------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class ExistingRun:
     """A run folder with a journal: whose run it is, and whether rows are left to retry."""
@@ -131,6 +128,13 @@ def look_into_out(folder: Path, wanted: str, argument: str) -> ExistingRun | Non
     return found
 
 
+def free_out(folder: Path, argument: str) -> Path:
+    """Make the folder that --out names for files beside no run; raises FolderError when it is somebody else's."""
+    look_into_out(folder, "", argument)
+    make_private(folder)
+    return folder
+
+
 def _holds(folder: Path, argument: str) -> bool:
     """Whether an input (`-` is none) is a folder, or is in it."""
     places = {Path(argument).resolve(), Path(argument).resolve().parent, Path(argument).parent.resolve()}
@@ -169,9 +173,6 @@ FILE = re.compile(rf"{_NAMES}|{re.escape(JOURNAL)}-(?:wal|shm|journal)|(?:result
 """Any file that may be in a run folder; the numbered ones were made while a spreadsheet program had the other open."""
 _OURS = re.compile(rf"{'|'.join(map(re.escape, sorted(RESERVED_PREFIX)))}|{PART.pattern}")
 """These, and the beginnings of them and of a journal."""
-
-
-# -- a run that is there ---------------------------------------------------------------------------------------------
 
 
 def check_run(folder: Path) -> None:

@@ -69,6 +69,10 @@ class Answer:
         return self.body if isinstance(self.body, bytes) else self.body()
 
 
+Action = Callable[[str | None], Answer]
+"""What remains to be done for a request; takes the fault that it meets."""
+
+
 def json_answer(status: int, payload: Any, headers: dict[str, str] | None = None) -> Answer:
     """An answer with `payload` as JSON."""
     return Answer(status, to_json(payload), headers or {})

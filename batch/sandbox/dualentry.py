@@ -6,7 +6,6 @@ by an unknown field is a 422.
 """
 
 import math
-from collections.abc import Callable
 from datetime import date
 from functools import partial
 from typing import Annotated, Any, Final
@@ -17,7 +16,7 @@ from pydantic_core import to_json
 # pydantic wants this one below Python 3.12
 from typing_extensions import TypedDict
 
-from batch.sandbox.api import DUALENTRY_ALL, DUALENTRY_ROUTE, Answer, Call, Limiter, Ticket, json_answer
+from batch.sandbox.api import DUALENTRY_ALL, DUALENTRY_ROUTE, Action, Answer, Call, Limiter, Ticket, json_answer
 from batch.sandbox.options import DUALENTRY_API_KEY, SandboxOptions
 from batch.sandbox.records import FIRST_DUALENTRY_ID, DualEntrySamples, Overlay, Records
 
@@ -214,9 +213,6 @@ def _is_date(value: str) -> bool:
     except ValueError:
         return False
 
-
-Action = Callable[[str | None], Answer]
-"""What remains to be done for a request; takes the fault that it meets."""
 
 MAX_PAGE: Final = 100
 SEARCHABLE: Final = ("unique_id", "name", "email")

@@ -55,23 +55,6 @@ from batch.sandbox.vayu import Vayu
 BARE_429: Final = "429-bare"
 
 
-class _Plan:
-    """One kind of fault, and what it has to remember."""
-
-    def __init__(self, spec: FaultSpec, random: Random) -> None:
-        self.spec = spec
-        self.for_writes_only = spec.kind in FAULT_KINDS and spec.kind != BARE_429
-        self._random = random
-        self._spent: set[str] = set()
-
-    def strikes(self, number: int, record: str) -> bool:
-        if record in self.spec.ids and record not in self._spent:
-            if self.spec.once:
-                self._spent.add(record)
-            return True
-        return number in self.spec.nth or (self.spec.chance > 0 and self._random.random() < self.spec.chance)
-
-
 class Faults:
     """The faults of one sandbox; raises `OptionError` for a fault that there is not."""
 
@@ -82,9 +65,10 @@ class Faults:
     def plan(self, specs: tuple[str, ...]) -> None:
         """From now on these faults and no others, as if nothing had been asked yet."""
         self._plans = [
-            _Plan(parse_fault(spec), Random(f"{self._seed} {spec}"))  # noqa: S311 - no secret
+            (parse_fault(spec), Random(f"{self._seed} {spec}"), set[str]())  # noqa: S311 - no secret
             for spec in specs
         ]
+        """Each fault with its dice, and the records that it has struck once."""
         self._requests = 0
         self._writes = 0
 
@@ -92,14 +76,19 @@ class Faults:
         """The fault that the next request meets."""
         self._requests += 1
         self._writes += call.is_write
-        record = call.record or ""
-        struck = [plan.spec.kind for plan in self._plans if self._strikes(plan, record, is_write=call.is_write)]
+        struck = [spec.kind for spec, dice, spent in self._plans if self._strikes(call, spec, dice, spent)]
         return struck[0] if struck else None
 
-    def _strikes(self, plan: _Plan, record: str, *, is_write: bool) -> bool:
-        if plan.for_writes_only:
-            return is_write and plan.strikes(self._writes, record)
-        return plan.strikes(self._requests, record)
+    def _strikes(self, call: Call, spec: FaultSpec, dice: Random, spent: set[str]) -> bool:
+        is_of_writes = spec.kind in FAULT_KINDS and spec.kind != BARE_429
+        if is_of_writes and not call.is_write:
+            return False
+        record = call.record or ""
+        if record in spec.ids and record not in spent:
+            spent |= {record} if spec.once else set()
+            return True
+        number = self._writes if is_of_writes else self._requests
+        return number in spec.nth or (spec.chance > 0 and dice.random() < spec.chance)
 
 
 class Ledger:
@@ -186,13 +175,9 @@ class Counts:
 class Control:
     """Answers the routes under `/_sandbox/`."""
 
-    def __init__(self, dualentry: DualEntry, vayu: Vayu, ledger: Ledger, counts: Counts, faults: Faults) -> None:
-        self._apis: dict[str, DualEntry | Vayu] = {"dualentry": dualentry, "vayu": vayu}
-        self._dualentry = dualentry
-        self._vayu = vayu
-        self._ledger = ledger
-        self._counts = counts
-        self._faults = faults
+    def __init__(self, sandbox: "Sandbox") -> None:
+        self._sandbox = sandbox
+        self._apis: dict[str, DualEntry | Vayu] = {"dualentry": sandbox.dualentry, "vayu": sandbox.vayu}
 
     def answer(self, call: Call) -> Answer:
         """Answer one request."""
@@ -202,7 +187,7 @@ class Control:
             case "POST", "/_sandbox/approve":
                 return self._approve(call)
             case "POST", "/_sandbox/expire":
-                self._vayu.tokens.expire_all()
+                self._sandbox.vayu.tokens.expire_all()
                 return json_answer(200, {})
             case "POST", "/_sandbox/faults":
                 return self._set_faults(call)
@@ -211,7 +196,7 @@ class Control:
             case "GET", "/_sandbox/record":
                 return self._record(call)
             case "GET", "/_sandbox/counts":
-                return json_answer(200, self._counts.shown())
+                return json_answer(200, self._sandbox.counts.shown())
         return json_answer(404, {"message": f"The sandbox has no {call.method} {call.path}"})
 
     def _edit(self, call: Call) -> Answer:
@@ -221,18 +206,18 @@ class Control:
             return json_answer(400, {"message": 'Send {"api": "dualentry" or "vayu", "id": …, "set": {…}}'})
         edit = Call(call.n, EDIT, call.path, "", {}, to_json(body["set"]))
         answer = api.edit(edit, str(body["id"]))
-        self._ledger.record(api.name, edit, status=answer.status, fault=None, by="other")
+        self._sandbox.ledger.record(api.name, edit, status=answer.status, fault=None, by="other")
         return answer
 
     def _approve(self, call: Call) -> Answer:
         approval = Call(call.n, EDIT, call.path, "", {}, b"")
-        answer = self._dualentry.approve(approval, str(_object(call).get("id")))
-        self._ledger.record("dualentry", approval, status=answer.status, fault=None, by="approval")
+        answer = self._sandbox.dualentry.approve(approval, str(_object(call).get("id")))
+        self._sandbox.ledger.record("dualentry", approval, status=answer.status, fault=None, by="approval")
         return answer
 
     def _set_faults(self, call: Call) -> Answer:
         try:
-            self._faults.plan(tuple(map(str, _object(call).get("faults", ()))))
+            self._sandbox.faults.plan(tuple(map(str, _object(call).get("faults", ()))))
         except OptionError as error:
             return json_answer(400, {"message": str(error)})
         return json_answer(200, {})
@@ -240,7 +225,7 @@ class Control:
     def _reset(self) -> Answer:
         for api in self._apis.values():
             api.records.forget()
-        self._faults.plan(())
+        self._sandbox.faults.plan(())
         return json_answer(200, {})
 
     def _record(self, call: Call) -> Answer:
@@ -277,9 +262,9 @@ class Sandbox:
         self.ledger = Ledger(
             options.ledger, writes_only=options.ledger_writes_only, bodies=not options.ledger_no_bodies
         )
-        self._faults = Faults(options.faults, options.seed)
-        self._counts = Counts()
-        self._control = Control(self.dualentry, self.vayu, self.ledger, self._counts, self._faults)
+        self.faults = Faults(options.faults, options.seed)
+        self.counts = Counts()
+        self._control = Control(self)
         self._numbers = itertools.count(1)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -292,20 +277,20 @@ class Sandbox:
         call = Call(next(self._numbers), request.method, path, query, request.headers, body)
         if path.startswith("/_sandbox/"):
             return _response(call, self._control.answer(call))
-        self._counts.enter()
+        self.counts.enter()
         try:
             return await self._answer(request, call)
         finally:
-            self._counts.at_once -= 1
+            self.counts.at_once -= 1
 
     async def _answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         api: DualEntry | Vayu = self.dualentry if call.path.startswith("/public/") else self.vayu
         call.record = api.record_in(call)
-        fault = self._faults.draw(call)
+        fault = self.faults.draw(call)
         answer = await self._decide(api, call, fault)
         status = answer.status if answer else None
         self.ledger.record(api.name, call, status=status, fault=fault)
-        self._counts.note(api.name, call, status)
+        self.counts.note(api.name, call, status)
         if answer is None:
             if fault == "hang-before":
                 await _client_gone(request)

@@ -117,7 +117,10 @@ def test_a_stopped_sandbox_is_gone() -> None:
 
 def test_it_dies_with_a_killed_parent() -> None:
     """kill -9 closes the pipe that the sandbox listens on."""
-    code = "import time, batch.sandbox as s; print(s.start(s.SandboxOptions()).pid, flush=True); time.sleep(60)"
+    code = (
+        "import time; from tests.sandbox.control import ControlledSandbox, SandboxOptions; "
+        "print(ControlledSandbox(SandboxOptions()).pid, flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
