@@ -107,7 +107,8 @@ def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settin
     if source != "-":
         folders.insert(0, Path(source).parent)
     from_file = read_file(list(dict.fromkeys(folders)), values.get("endpoint"), endpoints)
-    layers = [_with_map(given, values.get("map") or ()), _with_map(variables, _lines_of_map()), from_file]
+    mapped = os.environ.get(SETTINGS["map"].variable, "").splitlines()
+    layers = [_with_map(given, values.get("map") or ()), _with_map(variables, mapped), from_file]
     if not any(layer.values.get("endpoint") for layer in layers):
         raise click.UsageError("Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints")
     return merge_layers(layers)
@@ -140,10 +141,6 @@ def _with_map(layer: Layer, pairs: Iterable[str]) -> Layer:
         if text.strip():
             headers[header.strip()] = target.strip()
     return replace(layer, values={**layer.values, "map": headers}) if headers else layer
-
-
-def _lines_of_map() -> list[str]:
-    return os.environ.get(SETTINGS["map"].variable, "").splitlines()
 
 
 def to_where(options: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

@@ -266,16 +266,13 @@ def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
         )
     if found.missing:
         ids = ", ".join(found.missing[:SHOWN_IDS]) + (", …" if len(found.missing) > SHOWN_IDS else "")
-        yield f"  {plural(len(found.missing), 'id')} of the file {_have(found)} no record: {ids}"
+        have = "has" if len(found.missing) == 1 else "have"
+        yield f"  {plural(len(found.missing), 'id')} of the file {have} no record: {ids}"
     if found.records and found.path.suffix.lower() == ".csv":
         yield "  to edit it in Excel or LibreOffice, pull an .xlsx: in a CSV file they turn 00123 into 123"
     if found.records:
         options = as_options(replace(settings, map={}), for_same_input=False)
         yield f"Edit it, then:  {shlex.join([command(), 'plan', path, '-e', settings.endpoint, *options])}"
-
-
-def _have(found: Pulled) -> str:
-    return "has" if len(found.missing) == 1 else "have"
 
 
 def pull_as_json(found: Pulled, endpoint: str) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batch import __version__
 from batch.commands.update import Update
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
@@ -128,7 +127,6 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
     metadata = RunMetadata(
         identity=checksum,
         run_id=f"{source.metadata.run_id}-{folder.name}",
-        batch_version=__version__,
         command="undo",
         undoes=str(source.folder.resolve()),
         endpoint=settings.endpoint,
