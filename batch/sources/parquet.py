@@ -195,7 +195,7 @@ def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
         headers=tuple(column.header for column in found),
         rows=rows.kept,
         sha256=input.sha256,
-        notes=(*_notes(found, stats), *filter(None, [rows.note])),
+        notes=(*_notes(found, stats), *filter(None, [rows.note()])),
     )
 
 
