@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import click
@@ -45,9 +44,7 @@ class Console:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.leave()
 
     def show(self, page: Iterable[tuple[str, str]]) -> None:

@@ -36,7 +36,7 @@ def took(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else minutes(seconds)
 
 
-# -- before ---------------------------------------------------------------------------------------------------------
+# -- before and while -----------------------------------------------------------------------------------------------
 
 
 def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
@@ -93,9 +93,6 @@ def removal(preview: PurgePreview) -> list[str]:
     if preview.left:
         lines.append(f"  {plural(preview.left, 'row')} of it are still to be sent or sent again.")
     return [*lines, "  Records at the API stay as they are; the run cannot be undone or gone on with after that."]
-
-
-# -- while ----------------------------------------------------------------------------------------------------------
 
 
 def progress(now: Progress) -> str:

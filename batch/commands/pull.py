@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,8 +27,7 @@ from batch.exit_code import exit_code
 from batch.files import NewFile
 from batch.model import READ_ERRORS, Outcome, cell_column
 from batch.outputs.cell_text import Left, Renderer
-from batch.outputs.row_buffer import RowBuffer
-from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, write_table
+from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, RowBuffer, write_table
 from batch.run.cleanup import scratch
 from batch.run.target import Environment, make_endpoint, make_target
 from batch.settings import Settings
@@ -98,10 +96,6 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
         return pulled
 
 
-def _count(counts: Counter[str], name: str) -> None:
-    counts[name] += 1
-
-
 def check_path(path: Path, endings: Sequence[str], *, force: bool) -> None:
     """Raise SettingsError unless a file may be written at `path`."""
     if path.suffix.lower() not in endings:
@@ -140,7 +134,7 @@ class _Work:
     async def fetch(self) -> None:
         """Read definitions and records; raises StoppedError when the API does not give them."""
         endpoint = self.api.target.endpoint
-        async with self.api.open_client(endpoint, Shutdown(), partial(_count, self.counts)) as client:
+        async with self.api.open_client(endpoint, Shutdown(), lambda name: self.counts.update([name])) as client:
             client.endpoint = endpoint.defined(await fetch_definitions(client, self.reporter.note))
             self.renderer = Renderer(client.endpoint, self.clear_token)
             fetch = Fetch(client, make_pull_filter(client.endpoint, self.where, self.ids))

@@ -205,8 +205,6 @@ class DualEntryCustomers(Endpoint):
         known = [item.get("field") for item in items or () if isinstance(item, Mapping)]
         return [f"custom_fields[{one['id']}]" for one in known if isinstance(one, Mapping) and "id" in one]
 
-    # -- ids and rows -------------------------------------------------------------------------------------------
-
     def id_problem(self, record_id: str) -> str | None:
         """DualEntry's own ids are integers; zeros in front mean that it is somebody else's number."""
         if not (record_id.isascii() and record_id.isdigit()):
@@ -347,8 +345,6 @@ class DualEntryCustomers(Endpoint):
     def account(self, credentials: Mapping[str, str]) -> Account:
         """The key goes as it is, without `Bearer`."""
         return StaticAccount({"X-API-KEY": credentials["DUALENTRY_API_KEY"]})
-
-    # -- errors -------------------------------------------------------------------------------------------------
 
     def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Read `{"success": false, "errors": {field | "__all__": [message, …]}}` however deep it is nested."""

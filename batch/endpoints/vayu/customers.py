@@ -249,8 +249,6 @@ class VayuCustomers(Endpoint):
         spelt = [item.get("vayuCustomFieldName") for item in items if isinstance(item, Mapping)]
         return names + [f"customFields.{name}" for name in spelt if isinstance(name, str)]
 
-    # -- ids ----------------------------------------------------------------------------------------------------
-
     def id_problem(self, record_id: str) -> str | None:
         """Vayu's ids are 24 hexadecimal digits."""
         is_id = re.fullmatch(self.id_pattern, record_id)
@@ -390,8 +388,6 @@ class VayuCustomers(Endpoint):
     def account(self, credentials: Mapping[str, str]) -> Account:
         """Log in with the API token, which is a refresh token."""
         return VayuAccount(credentials["VAYU_API_TOKEN"], credentials.get("VAYU_CLIENT_ID", ""), self._clock)
-
-    # -- errors -------------------------------------------------------------------------------------------------
 
     def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Read `{"type", "code", "message"}` with `param` or `params`; a gateway may give the message alone."""

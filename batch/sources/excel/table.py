@@ -244,12 +244,6 @@ def hidden_rows_note(rows: Sequence[int], selected: str | None) -> str:
     return f"{counted(len(rows), 'hidden row')} {what}: {listed(rows)}." if rows else ""
 
 
-def blank_rows_note(number: int) -> str:
-    """Return the note about blank rows; "" when there are none."""
-    was = "was" if number == 1 else "were"
-    return f"{counted(number, 'blank row')} {was} left out." if number > 0 else ""
-
-
 def listed(rows: Sequence[int]) -> str:
     """List rows for a message: `5, 9, 12, …`."""
     return ", ".join(map(str, rows[:SHOWN])) + (", …" if len(rows) > SHOWN else "")
