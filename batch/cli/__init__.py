@@ -2,7 +2,8 @@
 
     __init__.py     the commands                          messages.py     before and while a run goes on; phrases
     options.py      options -> settings                   views.py        what each command shows
-    console.py      questions, progress, printing         entrypoint.py   every way to end, as an exit code
+    console.py      questions and printing                progress_bar.py how far a run is
+    entrypoint.py   every way to end, as an exit code
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
 with `--yes`; every way to end goes through one boundary that maps it to an exit code; no traceback, no secret.
