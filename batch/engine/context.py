@@ -4,7 +4,7 @@ Promises: there is one endpoint in a run, with the organisation's custom fields 
 writer, the signals and the progress live exactly as long as the sending; nothing that one row does ends the others.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -92,20 +92,24 @@ class RunContext:
         self,
         change: Change,
         outcome: Outcome,
-        problems: Callable[[int], Sequence[Problem]],
+        problems: Sequence[Problem],
         status: int | None = None,
         attempts: int = 0,
+        *,
+        is_located: bool = True,
     ) -> Outcome:
-        """Journal the outcome of every row of a change; `problems` gives those of a row. Return the outcome."""
-        results = [RowResult(row, change.id, outcome, status, attempts, tuple(problems(row))) for row in change.rows]
+        """Journal the outcome of every row of a change, its problems with the row's own cells; return the outcome."""
+        locate = self.changes.locate
+        results = [
+            RowResult(
+                row,
+                change.id,
+                outcome,
+                status,
+                attempts,
+                tuple(locate(row, one) if is_located else one for one in problems),
+            )
+            for row in change.rows
+        ]
         self.journal.record(change.number, results)
         return outcome
-
-    def locate(self, said: Sequence[tuple[str, str]]) -> Callable[[int], list[Problem]]:
-        """Make what gives the problems of a row of (field as the API spells it, reason) pairs, with their cells."""
-        return lambda row: [self.changes.locate(row, name, reason) for name, reason in said]
-
-
-def as_they_are(problems: Sequence[Problem]) -> Callable[[int], Sequence[Problem]]:
-    """Make what gives every row the same problems."""
-    return lambda row: problems

@@ -9,13 +9,10 @@ from collections.abc import Iterator, Sequence
 from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING, Endpoint, is_blank
 from batch.journal import Journal
-from batch.model import Intent, Outcome, RowResult
+from batch.model import Intent, Outcome, Problem, RowResult
 
-NOT_READ = "kept: it was not read before it was changed (--no-compare), so what it was is not known"
-AWAITING = "updated, "
-"""Begins what `sender/writing.py` says of a change that the API took, but had not carried out yet."""
-PENDING = "kept: the change waited for approval and does not show; withdraw it at the API, or it may still come"
-ADDED = "kept: the run added it, and its neighbours were changed since (look at it by hand)"
+PENDING_BEFORE_CODES = "updated, "
+"""Begins what 0.1, which wrote down no codes, said of a change that the API took but had not carried out yet."""
 
 
 def iter_undo_changes(journal: Journal, endpoint: Endpoint, first_row: int) -> Iterator[PlannedChange]:
@@ -24,13 +21,13 @@ def iter_undo_changes(journal: Journal, endpoint: Endpoint, first_row: int) -> I
     for intents, row_result in journal.iter_intents():
         if may_be_applied(intents[-1], row_result):
             last = intents[-1]
-            note = PENDING if _is_pending(row_result) else ""
+            note = Problem("kept_pending") if _is_pending(row_result) else None
             yield PlannedChange(row, last.id, last.name, tuple(_steps(endpoint, intents)), of=last.number, note=note)
             row += 1
 
 
 def may_be_applied(intent: Intent, row_result: RowResult | None) -> bool:
-    """Whether the API may have applied a change: all but what it refused, or never looked at."""
+    """Whether the API may have applied a change: all but what it refused, or never saw."""
     if not intent.attempts:
         return False
     if row_result is None or row_result.outcome in (Outcome.UPDATED, Outcome.UNKNOWN):
@@ -44,8 +41,14 @@ def may_be_applied(intent: Intent, row_result: RowResult | None) -> bool:
 
 def _is_pending(row_result: RowResult | None) -> bool:
     """Whether the API took a change, but had not carried it out when it answered."""
-    is_updated = row_result is not None and row_result.outcome is Outcome.UPDATED
-    return is_updated and any(one.reason.startswith(AWAITING) for one in (row_result.problems if row_result else ()))
+    return (
+        row_result is not None
+        and row_result.outcome is Outcome.UPDATED
+        and any(
+            one.code == "pending" or (not one.code and one.text.startswith(PENDING_BEFORE_CODES))
+            for one in row_result.problems
+        )
+    )
 
 
 def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[FieldChange]:
@@ -68,7 +71,8 @@ def _fields(intents: Sequence[Intent]) -> Iterator[FieldChange]:
     for intent in intents:
         for name, value in intent.fields.items():
             before = (intent.before or {}).get(name, MISSING)
-            steps[name] = FieldChange(name, value, before, reason=NOT_READ if before is MISSING else "")
+            problem = Problem("kept_unread") if before is MISSING else None
+            steps[name] = FieldChange(name, value, before, problem=problem)
     yield from steps.values()
 
 
@@ -85,7 +89,7 @@ def _whole(
     parts = tuple(step for field, step in steps.items() if field.startswith(name + "."))
     if len(intents) > 1 and not _is_chained(endpoint, name, first, now):
         before = now
-    if any(part.reason for part in parts):
+    if any(part.problem for part in parts):
         return None
     return FieldChange(name, last.body[name], before, _parts(before, parts))
 
@@ -103,5 +107,6 @@ def _parts(before: object, parts: Sequence[FieldChange]) -> tuple[FieldChange, .
     for part in parts:
         number = part.field.split(".")[1]
         is_added = number.isdecimal() and int(number) > len(before)
-        known.append(FieldChange(part.field, part.expected, MISSING, reason=ADDED) if is_added else part)
+        added = FieldChange(part.field, part.expected, MISSING, problem=Problem("kept_added"))
+        known.append(added if is_added else part)
     return tuple(known)

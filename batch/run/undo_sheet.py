@@ -2,7 +2,7 @@
 
 Promises: a cell of an ordinary column means exactly the value that is put back, should somebody run the sheet by
 itself; what no cell can say is in the column `batch_also` as JSON, which is ignored on input. The undo itself takes its
-values from the sealed file beside, never from the text.
+values from the plan file beside it, never from the text.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ class _Cells:
     def text(self, step: FieldChange) -> str | None:
         """Spell what a step puts back, None where no cell means it."""
         known = self._field(step.field)
-        if known is None or step.reason or step.wanted is MISSING:
+        if known is None or step.problem or step.wanted is MISSING:
             return None
         column, adapter = known
         if step.wanted is None:
@@ -121,7 +121,7 @@ def _line(planned: PlannedChange, names: Sequence[str], cells: _Cells) -> list[s
 
 
 def _also(step: FieldChange) -> Any:
-    return f"({step.reason})" if step.reason else step.wanted
+    return f"({step.problem.reason})" if step.problem else step.wanted
 
 
 @dataclass(slots=True)
@@ -159,9 +159,9 @@ class PlanChanges:
         for planned in self.plan:
             yield Change((planned.row,), planned.id, {step.field: step.wanted for step in planned.steps})
 
-    def locate(self, row: int, name: str, reason: str) -> Problem:
-        """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
-        return locate(self.staged, self.columns, Problem(reason, field=name), row)
+    def locate(self, row: int, problem: Problem) -> Problem:
+        """Add the column and cell that a problem's field belongs to."""
+        return locate(self.staged, self.columns, problem, row)
 
     def with_definitions(self, definitions: Sequence[CustomField]) -> "PlanChanges":
         """Return the same changes: the endpoint of an undo knows the custom fields as its run knew them."""

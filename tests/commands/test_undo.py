@@ -126,7 +126,7 @@ def test_kept(job: JobFixture) -> None:
     job.sandbox.edit("dualentry", 10002, {"phone": "778", "name": "Theirs"})
     undone = undo(job, closing.folder)
     expected = [
-        ("updated", 'kept: it is "777" now, and the run had written "123" over "555-0001"'),
+        ("updated", 'column "phone": kept: it is "777" now, and the run had written "123" over "555-0001"'),
         (
             "rejected",
             (

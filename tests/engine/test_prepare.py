@@ -65,7 +65,7 @@ def preparer(
 ) -> tuple[ChangePreparer, Api, list[str]]:
     api, notes = Api(list(answers)), list[str]()
     api.endpoint = endpoint
-    changes = SimpleNamespace(endpoint=endpoint, rows=0)
+    changes = SimpleNamespace(endpoint=endpoint, rows=0, locate=lambda _row, problem: problem)
     reporter = SimpleNamespace(note=notes.append)
     context: Any = RunContext(Any, journal, changes, reporter, None, compare, api.shutdown, connection=api)  # type: ignore[arg-type]
     return ChangePreparer(context), api, notes
