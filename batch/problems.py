@@ -14,55 +14,29 @@ Values: TypeAlias = Mapping[str, Scalar]
 API: Final = "api"
 SENTENCES: Final[Mapping[str, str]] = {
     # the file could not be read with certainty: CSV
-    "cells_missing": (
-        "has {cells:cell} where the header has {width} (add the delimiters of its blank cells; a text with "
-        "line breaks needs quotation marks around it)"
-    ),
-    "cells_too_many": (
-        "has {cells:cell} where the header has {width} (a delimiter inside a text needs quotation marks "
-        "around the text)"
-    ),
-    "control_character": (
-        "has a character that is none in this encoding (type the cell again, or try another --encoding)"
-    ),
-    "lost_character": (
-        "has a character that could not be read (type the cell again; if many are like this, try another --encoding)"
-    ),
-    "misplaced": (
-        "has its values under the wrong headers (move them until batch_row and batch_outcome stand under "
-        "theirs; or write the row again without them)"
-    ),
+    "cells_missing": "has {cells:cell} where the header has {width} (add the delimiters of its blank cells; a text with line breaks needs quotation marks around it)",
+    "cells_too_many": "has {cells:cell} where the header has {width} (a delimiter inside a text needs quotation marks around the text)",
+    "control_character": "has a character that is none in this encoding (type the cell again, or try another --encoding)",
+    "lost_character": "has a character that could not be read (type the cell again; if many are like this, try another --encoding)",
+    "misplaced": "has its values under the wrong headers (move them until batch_row and batch_outcome stand under theirs; or write the row again without them)",
     "nul_character": "has a NUL character in it (type it again)",
     "quote_in_cell": 'has a quotation mark in it, but does not begin with one (write "" for it, and " around the cell)',
     "quote_in_row": 'has a quotation mark too many or too few (write "" for one inside a text, and " around the text)',
     "quote_not_closed": "has a quotation mark that opens a cell and is never closed (close it or delete it)",
-    "rows_swallowed": (
-        "has a quoted cell that runs on into lines which look like rows (is its closing quotation mark missing?)"
-    ),
+    "rows_swallowed": "has a quoted cell that runs on into lines which look like rows (is its closing quotation mark missing?)",
     # Excel
-    "date_early": (
-        "is a date before March 1900, which Excel and LibreOffice show as different days (make the cell "
-        "text, and type the date, like 1899-12-31)"
-    ),
+    "date_early": "is a date before March 1900, which Excel and LibreOffice show as different days (make the cell text, and type the date, like 1899-12-31)",
     "date_late": "is later than any date that Excel knows (type the date again)",
     "date_negative": "is a negative date, which Excel cannot show (type the date again)",
     "excel_error": "is an Excel error, not a value (type the value, or empty the cell to leave the field as it is)",
-    "formula_uncalculated": (
-        "is a formula without a stored value (open the file in Excel or LibreOffice, save it, and run again)"
-    ),
+    "formula_uncalculated": "is a formula without a stored value (open the file in Excel or LibreOffice, save it, and run again)",
     "merged": "lies in merged cells, and only their first cell has a value (unmerge them, and fill in what is meant)",
     "number_malformed": "is no number (type the value again)",
-    "number_rounded": (
-        "has more than 15 digits, so Excel has rounded it (make the cell text, and type all digits again)"
-    ),
+    "number_rounded": "has more than 15 digits, so Excel has rounded it (make the cell text, and type all digits again)",
     "time_negative": "is a negative time (make the cell text, and type what is meant)",
-    "zeros_not_stored": (
-        "is shown with zeros in front that are not stored (make the cell text, and type it with its zeros)"
-    ),
+    "zeros_not_stored": "is shown with zeros in front that are not stored (make the cell text, and type it with its zeros)",
     # Parquet
-    "item_ambiguous": (
-        "is a list with an empty item or one with a semicolon in it, which separates items (change the item)"
-    ),
+    "item_ambiguous": "is a list with an empty item or one with a semicolon in it, which separates items (change the item)",
     "number_not_finite": "is no number (leave the cell null, or give a number)",
     # ids and keys
     "id_empty": "is empty (every row needs the {noun}'s id)",
@@ -114,9 +88,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "other_record_read": "the record could not be read: the API answered with another one",
     "plan_blind": "it is {now} now, and could not be seen when the plan was made, to become {wanted} (plan again)",
     "plan_drifted": "it is {now} now, and was {expected} when the plan was made, to become {wanted} (plan again)",
-    "plan_drifted_hidden": (
-        "it cannot be seen now, and was {expected} when the plan was made, to become {wanted} (plan again)"
-    ),
+    "plan_drifted_hidden": "it cannot be seen now, and was {expected} when the plan was made, to become {wanted} (plan again)",
     "plan_of_other": "the plan is for {noun} {id}",
     "sheet_drifted": "it is {now} now, and was {expected} when the plan was made (plan again)",
     "sheet_drifted_hidden": "it cannot be seen now, and was {expected} when the plan was made (plan again)",
@@ -133,22 +105,15 @@ SENTENCES: Final[Mapping[str, str]] = {
     "pending": "updated, {note}",
     "refused": "{cause}",
     "refused_in_doubt": "{cause}, but an earlier try without an answer may have been applied or not",
-    "refused_unread": (
-        "{cause}, but an earlier try that failed may have been applied or not, and the record could not be read"
-    ),
-    "shows_neither": (
-        "no answer came, and the record now shows {now}: it was {before}, and {wanted} was sent (somebody "
-        "else may have changed it)"
-    ),
+    "refused_unread": "{cause}, but an earlier try that failed may have been applied or not, and the record could not be read",
+    "shows_neither": "no answer came, and the record now shows {now}: it was {before}, and {wanted} was sent (somebody else may have changed it)",
     "still_in_doubt": "an earlier try without an answer may have been applied or not",
     "tries_failed": "{cause}",
     # what an undo leaves as it is
     "kept_added": "kept: the run added it, and its neighbours were changed since (look at it by hand)",
     "kept_drifted": "kept: it is {now} now, and the run had written {written} over {before}",
     "kept_hidden": "kept: it cannot be seen now, and the run had written {written} over {before}",
-    "kept_pending": (
-        "kept: the change waited for approval and does not show; withdraw it at the API, or it may still come"
-    ),
+    "kept_pending": "kept: the change waited for approval and does not show; withdraw it at the API, or it may still come",
     "kept_unread": "kept: it was not read before it was changed (--no-compare), so what it was is not known",
 }
 """Code -> sentence. `{name}` is a value, `{count:cell}` a number with its noun: 1 cell, 3 cells."""

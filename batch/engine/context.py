@@ -95,21 +95,11 @@ class RunContext:
         problems: Sequence[Problem],
         status: int | None = None,
         attempts: int = 0,
-        *,
-        is_located: bool = True,
     ) -> Outcome:
         """Journal the outcome of every row of a change, its problems with the row's own cells; return the outcome."""
-        locate = self.changes.locate
-        results = [
-            RowResult(
-                row,
-                change.id,
-                outcome,
-                status,
-                attempts,
-                tuple(locate(row, one) if is_located else one for one in problems),
-            )
-            for row in change.rows
-        ]
+        results = []
+        for row in change.rows:
+            located = tuple(self.changes.locate(row, one) for one in problems)
+            results.append(RowResult(row, change.id, outcome, status, attempts, located))
         self.journal.record(change.number, results)
         return outcome

@@ -330,4 +330,4 @@ class ChangePreparer:
         self.settled += len(changes)
         self.rejected += len(changes) if outcome is Outcome.REJECTED else 0
         for one in changes:
-            self.context.settle(one, outcome, problems, status, attempts, is_located=False)
+            self.context.settle(one, outcome, problems, status, attempts)

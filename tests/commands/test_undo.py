@@ -130,8 +130,8 @@ def test_kept(job: JobFixture) -> None:
         (
             "rejected",
             (
-                'kept: it is "Theirs" now, and the run had written "New" over "Bolt Holdings, Inc."; '
-                'kept: it is "778" now, and the run had written "124" over "555-0002"'
+                'column "name": kept: it is "Theirs" now, and the run had written "New" over "Bolt Holdings, Inc."; '
+                'column "phone": kept: it is "778" now, and the run had written "124" over "555-0002"'
             ),
         ),
     ]
