@@ -10,6 +10,7 @@ from batch.errors import CountMismatchError, ExitCode
 from batch.exit_code import exit_code
 from batch.model import Outcome, Problem, RowResult
 from batch.summary import MAX_REASONS, Summary, check_totals, group_reasons
+from tests.worded import worded
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 
@@ -68,7 +69,7 @@ def row_result(row: int, *problems: Problem, outcome: Outcome = INVALID) -> RowR
 def test_equal_reasons() -> None:
     """Equal reasons are one, with how many, the first rows, and the first cell."""
     row_results = [
-        row_result(row, Problem("has letters", "phone", "Phone", f"F{row}", f"ext. {row}")) for row in range(2, 12)
+        row_result(row, worded("has letters", "phone", "Phone", f"F{row}", f"ext. {row}")) for row in range(2, 12)
     ]
     (found,), left_out = group_reasons(row_results)
     assert (INVALID, "phone", "has letters", 10) == (found.outcome, found.field, found.reason, found.count)
@@ -78,10 +79,10 @@ def test_equal_reasons() -> None:
 def test_different_reasons() -> None:
     """Reasons differ by outcome, field and words; they come by outcome, then the most frequent first."""
     row_results = [
-        row_result(2, Problem("a", "name")),
-        row_result(3, Problem("a", "phone"), Problem("b", "phone")),
-        row_result(4, Problem("a", "phone")),
-        row_result(5, Problem("a", "phone"), outcome=REJECTED),
+        row_result(2, worded("a", "name")),
+        row_result(3, worded("a", "phone"), worded("b", "phone")),
+        row_result(4, worded("a", "phone")),
+        row_result(5, worded("a", "phone"), outcome=REJECTED),
         row_result(6, outcome=FAILED),
     ]
     found, _ = group_reasons(row_results)
@@ -100,12 +101,12 @@ def test_different_reasons() -> None:
 )
 def test_example(cell: str, seen: str, expected: str) -> None:
     """The example shows what there is to show."""
-    assert expected == group_reasons([row_result(2, Problem("a", cell=cell, seen=seen))])[0][0].example
+    assert expected == group_reasons([row_result(2, worded("a", cell=cell, seen=seen))])[0][0].example
 
 
 def test_too_many_reasons() -> None:
     """A file in which everything is wrong in its own way takes bounded memory, and says what was left out."""
-    found, left_out = group_reasons(row_result(row, Problem(f"odd {row}")) for row in range(MAX_REASONS + 7))
+    found, left_out = group_reasons(row_result(row, worded(f"odd {row}")) for row in range(MAX_REASONS + 7))
     assert (MAX_REASONS, 7) == (len(found), left_out)
 
 

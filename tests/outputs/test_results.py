@@ -8,17 +8,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.model import Outcome, Problem, RowResult, Staged
+from batch.model import Outcome, RowResult, Staged
 from batch.outputs import Wanted, Written, write
 from batch.sources import ReadOptions, iter_frames, open_input, stage
+from tests.worded import worded
 
 DATA = b"id,name\n10,Acme\n11,Bolt\n\n12,Cedar\n13,Dill\n"
-LETTERS = Problem('has letters in it ("ext.")', field="phone", header="Phone", cell="F3", seen="=ext. 5")
-MISSING = Problem("is empty", field="name")
+LETTERS = worded('has letters in it ("ext.")', field="phone", header="Phone", cell="F3", seen="=ext. 5")
+MISSING = worded("is empty", field="name")
 RESULTS = {
     2: RowResult(2, "10", Outcome.UPDATED, 200, 1),
     3: RowResult(3, "11", Outcome.INVALID, None, 0, (LETTERS, MISSING)),
-    5: RowResult(5, "12", Outcome.FAILED, 503, 5, (Problem("the API\r\n was busy"),)),
+    5: RowResult(5, "12", Outcome.FAILED, 503, 5, (worded("the API\r\n was busy"),)),
 }
 
 

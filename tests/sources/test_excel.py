@@ -301,7 +301,7 @@ def test_cells_under_a_merged_one_in_another_frame(tmp_path: Path, monkeypatch: 
     )
     frame = pl.read_parquet(staged(path).path)
     reason = "lies in merged cells, and only their first cell has a value (unmerge them, and fill in what is meant)"
-    assert frame["damage"].to_list() == [None, f'[[1, "", "{reason}"]]']
+    assert frame["damage"].to_list() == [None, f'[[1,"","{reason}","merged",{{}}]]']
 
 
 def test_the_strict_form(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ format); that a cell which could not be trusted stays one until somebody types i
 has a note; and that nothing in it is executed or followed. Memory does not grow with the rows.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +24,7 @@ from batch.model import (
     Staged,
     cell_column,
     column_letters,
+    iter_read_errors,
     original_column,
     shorten,
     visible,
@@ -123,12 +124,11 @@ class ExcelFailures:
         for problem in row_result.problems:
             at = self._by_letters.get(problem.cell.rstrip("0123456789"), self._by_header.get(problem.header))
             if at is not None:
-                seen = f'"{shorten(problem.seen)}" ' if problem.seen else ""
-                notes.setdefault(at, []).append(f"{seen}{problem.reason}")
+                notes.setdefault(at, []).append(replace(problem, header="").message)
         found = {at: "\n".join(texts) for at, texts in notes.items()}
-        for index, seen, reason in json.loads(read_errors) if read_errors else ():
+        for index, problem in iter_read_errors(read_errors):
             if index in self._indexes:
-                found.setdefault(self._indexes.index(index), f'"{shorten(seen)}" {reason}' if seen else reason)
+                found.setdefault(self._indexes.index(index), problem.message)
         return found
 
     def _write_added(self, row_result: RowResult) -> None:
