@@ -316,8 +316,7 @@ class VayuCustomers(Endpoint):
         content = as_content(body)
         if len(content) > MAX_BODY:
             raise ConflictError("", f"makes a request of {len(content) // 1024} KB (Vayu takes at most 256 KB)")
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        return ApiRequest("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content, headers=headers)
+        return ApiRequest("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
