@@ -250,11 +250,9 @@ class DualEntryCustomers(Endpoint):
 
     def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PATCH one customer."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if key is not None:
-            if not _KEY.fullmatch(key):
-                raise ValueError("this is no idempotency key")
-            headers["Idempotency-Key"] = key
+        if key is not None and not _KEY.fullmatch(key):
+            raise ValueError("this is no idempotency key")
+        headers = {"Idempotency-Key": key} if key is not None else {}
         path = f"{ROOT}{encode_id(record_id)}/"
         return ApiRequest("PATCH", path, "PATCH customer", content=as_content(body), headers=headers)
 

@@ -320,8 +320,7 @@ class VayuCustomers(Endpoint):
         if len(content) > MAX_BODY:
             values: Values = {**NAMES, "size": len(content) // 1024, "most": MAX_BODY // 1024}
             raise ConflictError(Problem("request_too_large", values))
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        return ApiRequest("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content, headers=headers)
+        return ApiRequest("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
