@@ -53,7 +53,7 @@ def check(settings: Settings, environment: Environment) -> Checked:
                 _write(settings, changes, journal) if kept.counts[Outcome.INVALID] else (None, {}, ())
             )
             reasons, left_out = group_reasons(journal.iter_troubled())
-    summary = _summary(settings, changes, kept.counts, files, (started, time.monotonic() - began))
+    summary = _summary(settings, changes, kept.counts, files, (started, time.monotonic() - began), reasons)
     if folder or settings.out:
         _write_summary(folder or _out(settings), summary)
     shown = tuple(one for one in reasons if one.outcome is Outcome.INVALID)
@@ -61,7 +61,7 @@ def check(settings: Settings, environment: Environment) -> Checked:
 
 
 class _Kept:
-    """Writes fates to the journal and counts them."""
+    """Writes row results to the journal and counts them."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -99,7 +99,12 @@ def _out(settings: Settings) -> Path:
 
 
 def _summary(
-    settings: Settings, changes: FileChanges, counts: Counter[Outcome], files: dict[str, str], spent: tuple[str, float]
+    settings: Settings,
+    changes: FileChanges,
+    counts: Counter[Outcome],
+    files: dict[str, str],
+    spent: tuple[str, float],
+    reasons: tuple[Reason, ...],
 ) -> Summary:
     """A check sends nothing: what is not invalid counts as unsent, or as unchanged where there is nothing to set."""
     staged = changes.staged
@@ -120,6 +125,7 @@ def _summary(
         stopped=None,
         exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})),
         files=files,
+        reasons=reasons,
     )
 
 

@@ -217,7 +217,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         summary,
         tuple(cells.first),
         dict(cells.by_field),
-        tuple(reasons),
+        reasons,
         left_out,
         folder,
         _again(settings),
