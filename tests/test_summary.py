@@ -73,7 +73,28 @@ def test_equal_reasons() -> None:
     ]
     (found,), left_out = group_reasons(row_results)
     assert (INVALID, "phone", "has letters", 10) == (found.outcome, found.field, found.reason, found.count)
-    assert ([2, 3, 4, 5, 6], 'F2: "ext. 2"', 0) == (found.rows, found.example, left_out)
+    assert ([*range(2, 12)], 'F2: "ext. 2"', 0) == (found.rows, found.example, left_out)
+
+
+def test_reason_twice_in_a_row() -> None:
+    """A row counts once for each of its reasons, on screen as in the workbook: an API may say the same thing twice."""
+    (found,), left_out = group_reasons([row_result(2, worded("a", "phone"), worded("a", "phone"))])
+    assert (1, [2], 0) == (found.count, found.rows, left_out)
+
+
+def test_reason_as_json() -> None:
+    """`summary.json` has outcome, code, field, message, count and the first five rows of each reason."""
+    problem = Problem("text_too_long", {"length": 70, "most": 64}, "name", "Name", seen="x" * 70)
+    (found,), _ = group_reasons(row_result(row, problem) for row in range(2, 12))
+    expected = {
+        "outcome": "invalid",
+        "code": "text_too_long",
+        "field": "name",
+        "message": "is 70 characters long (at most 64)",
+        "count": 10,
+        "rows": [2, 3, 4, 5, 6],
+    }
+    assert expected == found.as_dict()
 
 
 def test_different_reasons() -> None:
@@ -130,7 +151,7 @@ def test_summary() -> None:
     ).as_dict()
     keys = (
         "run_id endpoint input input_sha256 started seconds rows outcomes requests attempts throttled stopped "
-        "exit_code files"
+        "exit_code files reasons"
     )
     counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}
     assert (keys.split(), counts, 1.235) == (list(made), made["outcomes"], made["seconds"])

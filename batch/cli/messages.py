@@ -10,7 +10,7 @@ from batch.engine.progress import Preflight, Progress
 from batch.engine.retry_loop import minutes
 from batch.model import Outcome, shorten, visible
 from batch.run.target import SANDBOX
-from batch.summary import Reason
+from batch.summary import SHOWN_ROWS, Reason
 
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
@@ -127,7 +127,7 @@ def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
 
 def rows_of(one: Reason) -> str:
     """List the rows of a reason: `9 rows: 17, 23, … (F17: "ext. 5")`."""
-    listed = ", ".join(map(str, one.rows)) + (", …" if one.count > len(one.rows) else "")
+    listed = ", ".join(map(str, one.rows[:SHOWN_ROWS])) + (", …" if one.count > SHOWN_ROWS else "")
     count = "row" if one.count == 1 else f"{one.count:,} rows:"
     return f"{count} {listed}" + (f" ({visible(one.example)})" if one.example else "")
 

@@ -202,7 +202,7 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
             if outcome is Outcome.UNSENT and summary.exit_code == ExitCode.COULD_NOT_START:
                 step = "goes with the corrected rows"
             yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
-    yield from ((line, "") for line in reasons(end.reasons, end.left_out))
+    yield from ((line, "") for line in reasons(end.summary.reasons, end.left_out))
     for text in end.notes:
         yield visible(text), ""
     yield from ((line, "") for line in _next_steps(end))

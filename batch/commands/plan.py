@@ -217,7 +217,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         summary,
         tuple(cells.first),
         dict(cells.by_field),
-        tuple(reasons),
+        reasons,
         left_out,
         folder,
         tuple(as_options(replace(settings, out=None), for_same_input=True)),  # --out names the plan's own folder

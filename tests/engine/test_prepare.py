@@ -73,7 +73,7 @@ def preparer(
 
 def located(row: int, problem: Problem) -> Problem:
     """Stand for the columns of an input."""
-    return replace(problem, header="ID", cell=f"A{row}")
+    return replace(problem, cell=f"A{row}")
 
 
 def change(number: int, record_id: str | None = None, **fields: Any) -> Change:

@@ -31,7 +31,7 @@ from batch.model import (
 )
 from batch.outputs.failures import ADDED_COLUMNS, field_text, message_text, original_indexes
 from batch.outputs.failures_xlsx.cells import TEXT_FORMAT, CellWriter, ExactSheet
-from batch.outputs.failures_xlsx.reasons import Reasons
+from batch.outputs.failures_xlsx.reasons import ReasonsSheet
 
 MAX_NOTES = 10_000
 """Notes on cells; spreadsheet programs get slow with more. The column batch_message has them all."""
@@ -71,7 +71,7 @@ class ExcelFailures:
         self._row = self._notes = 0
         self._left = self._book.add_format({"align": "left"})
         self._outcomes = (self._book.add_format(TO_RETRY), self._book.add_format(TO_EDIT))
-        self._reasons = Reasons()
+        self._reasons = ReasonsSheet()
         self._write_header([staged.headers[index] for index in self._indexes])
 
     def _write_header(self, headers: Sequence[str]) -> None:
