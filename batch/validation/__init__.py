@@ -8,8 +8,9 @@ pass; a blank cell never sets anything; a cell that could not be read makes its 
 change, or are all invalid when they disagree. Memory grows only with the ids that occur twice.
 """
 
+from batch.validation.blank_or_clear import is_hardly_meant
 from batch.validation.duplicates import GROUP_ROWS, Duplicates, ReadRows, find_duplicates, id_cells, iter_validated
-from batch.validation.messages import cell_problem, is_hardly_meant
+from batch.validation.messages import cell_problem
 from batch.validation.row_validator import ColumnCount, RowValidator, ValidatedRows
 
 __all__ = [

@@ -24,7 +24,8 @@ from batch.model import (
     shorten,
 )
 from batch.problems import Values
-from batch.validation.messages import SHEET_ERROR, cell_problem, near_token
+from batch.validation.blank_or_clear import CLEAR, SHEET_ERROR, VALUE, cell_states, find_clears, near_token
+from batch.validation.messages import cell_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,6 @@ class Row:
 
 
 EXAMPLES = 3
-CLEAR = 2
-"""The state of a cell that clears its field."""
 
 
 @dataclass(slots=True)
@@ -178,19 +177,17 @@ class RowValidator:
             self.counts[self._by_key[key].index].clears -= int((state.gather(bad) == CLEAR).sum())
 
     def _read_column(self, frame_state: FrameState, column: Column, *, with_values: bool) -> pl.Series:
-        """Validate the cells of a column; gives for each row 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
+        """Validate the cells of a column, and return their states."""
         cells = frame_state.frame[cell_column(column.index)]
         unread = sorted(frame_state.unread.get(column.index, ()))
-        is_clear = (cells.str.strip_chars() == self._clear_token).fill_null(value=False).scatter(unread, values=False)
+        is_clear = find_clears(cells, self._clear_token, unread)
         clears = int(is_clear.sum())
         self._count(column, cells, clears)
         if clears:
             self._refuse_clears(frame_state, column, cells, is_clear)
         unread = sorted({*unread, *self._suspicious(frame_state, column, cells)})
-        is_text = cells.is_not_null() & ~is_clear if clears else cells.is_not_null()
-        states = is_text.cast(pl.UInt8).scatter(unread, values=1) + is_clear.cast(pl.UInt8) * 2
-        is_text = is_text.scatter(unread, values=False)
-        places = is_text.arg_true()
+        states = cell_states(cells, is_clear, unread)
+        places = (states == VALUE).scatter(unread, values=False).arg_true()
         texts = cells.gather(places).to_list() if len(places) < len(cells) else cells.to_list()
         found = self._validated(frame_state, column, texts, places)
         if with_values:
