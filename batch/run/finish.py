@@ -95,13 +95,7 @@ def finish_run(
     except OSError as error:
         raise cannot_write(folder, error) from error
     return FinishedRun(
-        summary,
-        left_out,
-        folder,
-        written.notes,
-        metadata.options_again,
-        metadata.options_next,
-        metadata.undoes,
+        summary, left_out, folder, written.notes, metadata.options_again, metadata.options_next, metadata.undoes
     )
 
 
