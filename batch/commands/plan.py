@@ -197,21 +197,12 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
     reasons, left_out = group_reasons(journal.iter_troubled())
     outcomes, (started, began) = journal.outcomes(), times
     summary = PlanSummary(
-        endpoint=settings.endpoint,
-        host=context.api.target.base_url,
-        input=settings.input,
-        input_sha256=context.changes.staged.sha256,
-        started=started,
-        seconds=time.monotonic() - began,
-        rows=context.changes.rows,
-        outcomes=outcomes,
-        not_found=journal.count_not_found(),
-        cells=cells.by_field.total(),
-        clears={name: count for name, count in cells.clears.items() if count},
-        cost=cost,
-        exit_code=int(exit_code(outcomes)),
-        files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
-    )
+        endpoint=settings.endpoint, host=context.api.target.base_url, input=settings.input,
+        input_sha256=context.changes.staged.sha256, started=started, seconds=time.monotonic() - began,
+        rows=context.changes.rows, outcomes=outcomes, not_found=journal.count_not_found(),
+        cells=cells.by_field.total(), clears={name: count for name, count in cells.clears.items() if count},
+        cost=cost, exit_code=int(exit_code(outcomes)), files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
+    )  # fmt: skip
     excesses = tuple(ClearLimit.from_option(settings.max_clears).iter_excesses(context.changes))
     return PlanMade(
         summary,

@@ -65,12 +65,9 @@ class DualEntrySamples:
             "full_address": full_address,
             "shipping_address": _dualentry_address(number + 3) if number % 3 == 0 else None,
             "custom_fields": {
-                "31": _TIERS[number % 5],
-                "32": number % 4 == 0,
-                "33": _MANAGERS[number % 4],
-                "34": number % 7 * 1000,
+                "31": _TIERS[number % 5], "32": number % 4 == 0, "33": _MANAGERS[number % 4], "34": number % 7 * 1000,
             },
-        }
+        }  # fmt: skip
 
     def locate(self, field: str, value: str, count: int) -> Iterable[int]:
         if field == "unique_id":
@@ -88,17 +85,11 @@ class VayuSamples:
         name = _NAMES[(number - 1) % len(_NAMES)]
         city, state, postal_code, country = _CITIES[number % len(_CITIES)]
         return {
-            "name": f"{name} {number}",
-            "externalId": f"V-{number}",
+            "name": f"{name} {number}", "externalId": f"V-{number}",
             "aliases": [f"alias-{number}"] if number % 2 else [],
             "taxIds": [f"TAX-{number}"] if number % 3 == 0 else [],
-            "contacts": _vayu_contacts(number, name.split()[0].lower()),
-            "source": "Api",
-            "legalName": name,
-            "taxId": None,
-            "customerErpId": f"ERP-{number}",
-            "salesForceAccountId": None,
-            "subsidiary": None,
+            "contacts": _vayu_contacts(number, name.split()[0].lower()), "source": "Api", "legalName": name,
+            "taxId": None, "customerErpId": f"ERP-{number}", "salesForceAccountId": None, "subsidiary": None,
             "address": {
                 "country": country,
                 "city": city,
@@ -106,11 +97,9 @@ class VayuSamples:
                 "state": state or None,
                 "postalCode": postal_code,
             },
-            "dueDays": _TERMS[number % 4],
-            "currency": _CURRENCIES[number % 4],
-            "customFields": _vayu_custom_fields(number),
-            "cloudProviderSettings": None,
-        }
+            "dueDays": _TERMS[number % 4], "currency": _CURRENCIES[number % 4],
+            "customFields": _vayu_custom_fields(number), "cloudProviderSettings": None,
+        }  # fmt: skip
 
     def locate(self, field: str, value: str, count: int) -> Iterable[int]:
         if field == "externalId":
@@ -130,13 +119,9 @@ def _dualentry_address(number: int) -> dict[str, Any]:
     city, state, postal_code, country = _CITIES[number % len(_CITIES)]
     return {
         "street": f"{number % 900 + 1} {_STREETS[number % len(_STREETS)]}",
-        "second_line": "Suite 200" if number % 6 == 0 else "",
-        "city": city,
-        "state": state,
-        "postal_code": postal_code,
-        "country": country,
-        "name": None,
-    }
+        "second_line": "Suite 200" if number % 6 == 0 else "", "city": city, "state": state,
+        "postal_code": postal_code, "country": country, "name": None,
+    }  # fmt: skip
 
 
 def _vayu_contacts(number: int, company: str) -> list[dict[str, Any]]:
