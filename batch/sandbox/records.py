@@ -2,11 +2,10 @@
 
 A record that nobody wrote is made from its number whenever it is read. What was written is an *overlay*, a dictionary
 of the fields that differ from the sample; overlays are replaced, never changed in place, so a stored answer may hold on
-to one. Listing and paging are computed, so their cost does not depend on how many records there are. Samples count
-from 1; their `locate` returns the numbers that may have a value, so that a search need not make every record.
+to one. Paging by id is computed, so its cost does not depend on how many records there are. Samples count from 1;
+their `locate` returns the numbers that may have a value, so that a search need not make every record.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
@@ -219,8 +218,6 @@ class Records:
         field = ordering.removeprefix("-")
         if field == "id":
             return [position + 1 for position in positions]
-        if field == "updated_at":
-            return self._by_last_write(positions)
         ordered = self.ordered(range(1, self.count + 1), field)
         return [ordered[position] for position in positions]
 
@@ -251,18 +248,3 @@ class Records:
 
     def _folded(self, number: int, field: str) -> str:
         return str(self.record(number)[field] or "").casefold()
-
-    def _by_last_write(self, positions: Sequence[int]) -> list[int]:
-        """Untouched records in their order, then the touched ones in the order of their last write."""
-        touched = sorted(self._overlays)
-        untouched = self.count - len(touched)
-        by_write = list(self._overlays)
-        return [
-            _nth_missing(touched, position) if position < untouched else by_write[position - untouched]
-            for position in positions
-        ]
-
-
-def _nth_missing(present: Sequence[int], n: int) -> int:
-    """The n-th (from 0) of 1, 2, 3 … that is not in the ascending `present`."""
-    return n + 1 + bisect_right(range(len(present)), n, key=lambda place: present[place] - 1 - place)

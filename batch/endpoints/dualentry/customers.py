@@ -71,13 +71,10 @@ def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, 
             "postal_code", "postal code", "postcode", "zip", "zip code", type=cells.text(min_length=1), nullable=False
         ),
         part(
-            "country",
-            "country code",
-            type=cells.text(pattern="^[A-Z]{2}$"),
-            limits="two capital letters (ISO 3166)",
+            "country", "country code", type=cells.text(pattern="^[A-Z]{2}$"), limits="two capital letters (ISO 3166)",
             form="use the two capital letters of the country, such as US or DE",
         ),
-    )
+    )  # fmt: skip
 
 
 FIELDS: tuple[Field, ...] = (
