@@ -107,23 +107,14 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as `summary.json` has it."""
-        return {
-            "run_id": self.run_id,
-            "endpoint": self.endpoint,
-            "input": self.input,
-            "input_sha256": self.input_sha256,
-            "started": self.started,
-            "seconds": round(self.seconds, 3),
-            "rows": self.rows,
-            "outcomes": {outcome.value: self.outcomes.get(outcome, 0) for outcome in Outcome},
-            "requests": self.requests,
-            "attempts": self.attempts,
-            "throttled": self.throttled,
-            "stopped": self.stopped,
-            "exit_code": self.exit_code,
-            "files": dict(self.files),
-            "reasons": [one.as_dict() for one in self.reasons],
-        }
+        return as_json_values(self) | {"reasons": [one.as_dict() for one in self.reasons]}
+
+
+def as_json_values(summary: Any) -> dict[str, Any]:
+    """Return the fields of a summary in their order, seconds rounded and every outcome counted."""
+    values = {one.name: getattr(summary, one.name) for one in dataclasses.fields(summary)}
+    outcomes = {outcome.value: summary.outcomes.get(outcome, 0) for outcome in Outcome}
+    return values | {"seconds": round(summary.seconds, 3), "outcomes": outcomes, "files": dict(summary.files)}
 
 
 def check_totals(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Outcome, int]) -> None:

@@ -278,15 +278,11 @@ def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
 def pull_as_json(found: Pulled, endpoint: str) -> str:
     """Return the summary as `--json` prints it."""
     values = {
-        "endpoint": endpoint,
-        "file": str(found.path.resolve()),
-        "records": found.records,
-        "columns": list(found.columns),
-        "not_shown": list(found.hidden),
-        "left_blank": {column: left.count for column, left in found.left.items()},
-        "missing_ids": list(found.missing),
+        "endpoint": endpoint, "file": str(found.path.resolve()), "records": found.records,
+        "columns": list(found.columns), "not_shown": list(found.hidden),
+        "left_blank": {column: left.count for column, left in found.left.items()}, "missing_ids": list(found.missing),
         **{name: found.counts[name] for name in ("requests", "attempts", "throttled")},
-    }
+    }  # fmt: skip
     return json.dumps(values, indent=2, ensure_ascii=False)
 
 
@@ -329,14 +325,9 @@ def _summary_of(endpoint: Endpoint) -> dict[str, Any]:
 
 def _field_as_dict(field: Field) -> dict[str, Any]:
     return {
-        "name": field.name,
-        "kind": field.kind,
-        "limits": field.limits,
-        "clear": field.nullable,
-        "choices": list(field.choices),
-        "labels": list(field.labels),
-        "spaces": "trimmed" if field.trims else "kept",
-    }
+        "name": field.name, "kind": field.kind, "limits": field.limits, "clear": field.nullable,
+        "choices": list(field.choices), "labels": list(field.labels), "spaces": "trimmed" if field.trims else "kept",
+    }  # fmt: skip
 
 
 def _endpoint_page(endpoint: Endpoint) -> Iterator[str]:

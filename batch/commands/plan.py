@@ -39,7 +39,7 @@ from batch.run.folder import JOURNAL, PLAN, free_out, new_folder, parent_of
 from batch.run.plan_file import PlanWriter, about
 from batch.run.target import Environment, make_target
 from batch.settings import Settings, as_options
-from batch.summary import Reason, group_reasons
+from batch.summary import Reason, as_json_values, group_reasons
 
 SHOWN = 200
 """Lines that are kept for the screen."""
@@ -67,25 +67,11 @@ class PlanSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """Spell it as JSON."""
-        return {
-            "endpoint": self.endpoint,
-            "host": self.host,
-            "input": self.input,
-            "input_sha256": self.input_sha256,
-            "started": self.started,
-            "seconds": round(self.seconds, 3),
-            "rows": self.rows,
-            "outcomes": {outcome.value: self.outcomes.get(outcome, 0) for outcome in Outcome},
-            "not_found": self.not_found,
-            "cells": self.cells,
-            "clears": self.clears,
-            "writes": self.cost.writes,
-            "write_seconds": self.cost.write_seconds,
-            "reads": self.cost.reads,
-            "read_seconds": self.cost.read_seconds,
-            "exit_code": self.exit_code,
-            "files": self.files,
-        }
+        costs = {name: getattr(self.cost, name) for name in ("writes", "write_seconds", "reads", "read_seconds")}
+        shown: dict[str, Any] = {}
+        for name, value in as_json_values(self).items():
+            shown |= costs if name == "cost" else {name: value}
+        return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,21 +183,12 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
     reasons, left_out = group_reasons(journal.iter_troubled())
     outcomes, (started, began) = journal.outcomes(), times
     summary = PlanSummary(
-        endpoint=settings.endpoint,
-        host=context.api.target.base_url,
-        input=settings.input,
-        input_sha256=context.changes.staged.sha256,
-        started=started,
-        seconds=time.monotonic() - began,
-        rows=context.changes.rows,
-        outcomes=outcomes,
-        not_found=journal.count_not_found(),
-        cells=cells.by_field.total(),
-        clears={name: count for name, count in cells.clears.items() if count},
-        cost=cost,
-        exit_code=int(exit_code(outcomes)),
-        files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
-    )
+        endpoint=settings.endpoint, host=context.api.target.base_url, input=settings.input,
+        input_sha256=context.changes.staged.sha256, started=started, seconds=time.monotonic() - began,
+        rows=context.changes.rows, outcomes=outcomes, not_found=journal.count_not_found(),
+        cells=cells.by_field.total(), clears={name: count for name, count in cells.clears.items() if count},
+        cost=cost, exit_code=int(exit_code(outcomes)), files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
+    )  # fmt: skip
     excesses = tuple(ClearLimit.from_option(settings.max_clears).iter_excesses(context.changes))
     return PlanMade(
         summary,

@@ -125,24 +125,13 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
     changes = PlanChanges(staged, undo_columns(staged.headers, target.endpoint), target.endpoint, plan)
     sheet = str(folder / FILE)
     metadata = RunMetadata(
-        identity=checksum,
-        run_id=f"{source.metadata.run_id}-{folder.name}",
-        command="undo",
-        undoes=str(source.folder.resolve()),
-        endpoint=settings.endpoint,
-        endpoint_options=dict(settings.endpoint_options),
-        host=target.host,
-        base_url=target.base_url,
-        input=sheet,
-        options_next=tuple(as_options(replace(settings, input=sheet), for_same_input=False)),
-        staged=staged,
-        id_column=0,
-        started=now_text(),
-        seconds=0.0,
-        definitions=source.metadata.definitions,
-        has_definitions=True,
+        identity=checksum, run_id=f"{source.metadata.run_id}-{folder.name}", command="undo",
+        undoes=str(source.folder.resolve()), endpoint=settings.endpoint,
+        endpoint_options=dict(settings.endpoint_options), host=target.host, base_url=target.base_url, input=sheet,
+        options_next=tuple(as_options(replace(settings, input=sheet), for_same_input=False)), staged=staged,
+        id_column=0, started=now_text(), seconds=0.0, definitions=source.metadata.definitions, has_definitions=True,
         is_validated=False,
-    )
+    )  # fmt: skip
     journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
     return Run(folder, journal, changes, metadata, False, plan)
 

@@ -195,19 +195,10 @@ class Update:
         run, target, to_send = self.run, self.context.api.target, self.changes_left()
         cost = estimate(self.context, self.strategy, to_send)
         return Preflight(
-            changes=run.changes,
-            endpoint=self.context.endpoint,
-            host=target.base_url,
-            host_kind=target.kind,
-            credential=target.shown_credential,
-            folder=run.folder,
-            to_send=to_send,
-            reads=cost.reads,
-            seconds=cost.seconds,
-            is_resumed=run.is_resumed,
-            done=dict(run.journal.counts),
-            excesses=excesses,
-        )
+            changes=run.changes, endpoint=self.context.endpoint, host=target.base_url, host_kind=target.kind,
+            credential=target.shown_credential, folder=run.folder, to_send=to_send, reads=cost.reads,
+            seconds=cost.seconds, is_resumed=run.is_resumed, done=dict(run.journal.counts), excesses=excesses,
+        )  # fmt: skip
 
 
 FOUND_WHILE_SENDING = (

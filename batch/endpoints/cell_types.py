@@ -30,8 +30,7 @@ def text(
 ) -> CellType:
     """Text with limits in characters; spaces around it are dropped unless `trim` is off."""
     return Annotated[
-        str,
-        StringConstraints(strip_whitespace=trim, min_length=min_length, max_length=max_length, pattern=pattern),
+        str, StringConstraints(strip_whitespace=trim, min_length=min_length, max_length=max_length, pattern=pattern)
     ]
 
 

@@ -146,14 +146,9 @@ class RetryLoop:
     def answer(self) -> Answer:
         is_in_doubt = self._is_in_doubt or self._classification.is_unknown
         return Answer(
-            self._response,
-            self._classification,
-            self._number,
-            self.is_cut,
-            self._is_settled,
-            is_in_doubt,
+            self._response, self._classification, self._number, self.is_cut, self._is_settled, is_in_doubt,
             self._has_arrived,
-        )
+        )  # fmt: skip
 
     async def run(self) -> None:
         """Attempt until that is over; only who has to wait needs a scope for shutdown, which costs as much."""

@@ -201,12 +201,7 @@ class ChangeWriter:
         return [Problem.from_api(field, visible(message)[:500]) for field, message in said]
 
     def _settle(
-        self,
-        prepared: PreparedChange,
-        outcome: Outcome,
-        status: int | None,
-        attempts: int,
-        problems: Sequence[Problem],
+        self, prepared: PreparedChange, outcome: Outcome, status: int | None, attempts: int, problems: Sequence[Problem]
     ) -> Outcome:
         return self.context.settle(prepared.change, outcome, (*problems, *prepared.notes), status, attempts)
 

@@ -108,12 +108,10 @@ class Wire:
         )
         # What the connector wants to know about a request is the same for all of them.
         self._whereto = aiohttp.ClientRequest(
-            "GET",
-            URL(self._origin),
-            loop=asyncio.get_running_loop(),
+            "GET", URL(self._origin), loop=asyncio.get_running_loop(),
             proxy=URL(self._proxy.url) if self._proxy else None,
             proxy_headers={**self._proxy.headers, "Host": self._host} if self._proxy else None,
-        )
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Close all connections."""

@@ -255,16 +255,11 @@ class Journal(JournalQueries):
     def _write_intents(self, intents: Sequence[Intent]) -> None:
         rows = [
             (
-                i.number,
-                i.id,
-                i.key,
-                i.attempts,
-                *map(_text, (i.fields, i.before, i.body)),
-                i.name,
+                i.number, i.id, i.key, i.attempts, *map(_text, (i.fields, i.before, i.body)), i.name,
                 _text(i.replaced_whole),
             )
             for i in intents
-        ]
+        ]  # fmt: skip
         if self._is_resumed:
             self._keep_earlier(rows)
         self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)

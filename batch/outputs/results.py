@@ -14,14 +14,9 @@ from batch.outputs.failures import FailuresWriter, code_text, field_text, messag
 from batch.outputs.failures_parquet import ParquetParts
 
 SCHEMA = {
-    "row": pl.UInt32,
-    "id": pl.String,
-    "outcome": pl.String,
-    "status": pl.UInt16,
-    "attempts": pl.UInt32,
-    "field": pl.String,
-    "message": pl.String,
-}
+    "row": pl.UInt32, "id": pl.String, "outcome": pl.String, "status": pl.UInt16, "attempts": pl.UInt32,
+    "field": pl.String, "message": pl.String,
+}  # fmt: skip
 """The columns of `results.csv`; `results.parquet` has one more, `code`."""
 
 

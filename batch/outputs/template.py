@@ -109,13 +109,10 @@ def _add_choices(sheet: Worksheet, at: int, column: TemplateColumn, lists: "_Lis
     choices = [*column.choices, *([clear] if column.is_clearable else [])]
     is_short = len(",".join(choices)) <= MAX_INLINE and not any("," in one for one in choices)
     options = {
-        "validate": "list",
-        "source": choices if is_short else lists.add(choices),
-        "show_error": not column.takes_many,
-        "error_type": "warning",
-        "error_title": "Not in the list",
+        "validate": "list", "source": choices if is_short else lists.add(choices),
+        "show_error": not column.takes_many, "error_type": "warning", "error_title": "Not in the list",
         "error_message": "This value is not in the list, and will be refused.",
-    }
+    }  # fmt: skip
     sheet.data_validation(1, at, LAST_ROW, at, options)
 
 

@@ -74,34 +74,18 @@ def finish_run(
         counters = journal.counters()
         reasons, left_out = group_reasons(journal.iter_troubled())
         summary = Summary(
-            run_id=metadata.run_id,
-            endpoint=metadata.endpoint,
-            input=metadata.input,
-            input_sha256=staged.sha256,
-            started=metadata.started,
-            seconds=metadata.seconds,
-            rows=staged.rows,
-            outcomes=written.outcomes,
-            requests=counters.get("requests", 0),
-            attempts=counters.get("attempts", 0),
-            throttled=counters.get("throttled", 0),
-            stopped=end.stopped,
-            exit_code=int(code),
-            files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
-            reasons=reasons,
-        )
+            run_id=metadata.run_id, endpoint=metadata.endpoint, input=metadata.input, input_sha256=staged.sha256,
+            started=metadata.started, seconds=metadata.seconds, rows=staged.rows, outcomes=written.outcomes,
+            requests=counters.get("requests", 0), attempts=counters.get("attempts", 0),
+            throttled=counters.get("throttled", 0), stopped=end.stopped, exit_code=int(code),
+            files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())}, reasons=reasons,
+        )  # fmt: skip
         write_summary(folder, summary)
         journal.put_meta({"exit_code": int(code), "stopped": end.stopped})
     except OSError as error:
         raise cannot_write(folder, error) from error
     return FinishedRun(
-        summary,
-        left_out,
-        folder,
-        written.notes,
-        metadata.options_again,
-        metadata.options_next,
-        metadata.undoes,
+        summary, left_out, folder, written.notes, metadata.options_again, metadata.options_next, metadata.undoes
     )
 
 

@@ -168,12 +168,9 @@ class PlanFile:
 
 
 IN_WORDS = {
-    "input_sha256": "the input was changed",
-    "endpoint": "it is for another endpoint",
-    "host": "it is for another address",
-    "map": "--map is different",
-    "clear_token": "--clear-token is different",
-}
+    "input_sha256": "the input was changed", "endpoint": "it is for another endpoint",
+    "host": "it is for another address", "map": "--map is different", "clear_token": "--clear-token is different",
+}  # fmt: skip
 
 
 def about(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str) -> dict[str, Any]:

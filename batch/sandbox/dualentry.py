@@ -99,18 +99,11 @@ def _refusal(error: ValidationError) -> RefusedError:
 
 def _definition(number: int, name: str, field_type: str, *options: str, of: str = "customer") -> dict[str, Any]:
     return {
-        "id": number,
-        "name": name,
-        "field_type": field_type,
-        "is_active": True,
-        "company_id": None,
-        "company_ids": [],
-        "description": "",
-        "helper_text": "",
-        "applies_to": [{"type": of, "is_active": True, "is_required": False}],
-        "default_value": None,
+        "id": number, "name": name, "field_type": field_type, "is_active": True, "company_id": None,
+        "company_ids": [], "description": "", "helper_text": "",
+        "applies_to": [{"type": of, "is_active": True, "is_required": False}], "default_value": None,
         "options": list(options),
-    }
+    }  # fmt: skip
 
 
 DEFINITIONS: Final = (
@@ -416,17 +409,11 @@ def _rendered(number: int, record: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": FIRST_DUALENTRY_ID - 1 + number,
         **{name: record[name] for name in ("name", "unique_id", "email", "address", "country", "website", "phone")},
-        "customer_type": "company",
-        "is_active": True,
-        "record_status": "active",
-        "is_taxable": False,
-        "default_currency": "USD",
-        "shipping_address": record["shipping_address"],
-        "custom_fields": read_custom_fields(record["custom_fields"]),
-        "created_by": None,
-        "updated_by": None,
+        "customer_type": "company", "is_active": True, "record_status": "active", "is_taxable": False,
+        "default_currency": "USD", "shipping_address": record["shipping_address"],
+        "custom_fields": read_custom_fields(record["custom_fields"]), "created_by": None, "updated_by": None,
         "approval_status": record.get("approval_status"),
-    }
+    }  # fmt: skip
 
 
 def _refused(status: int, errors: Errors, headers: dict[str, str] | None = None) -> Answer:

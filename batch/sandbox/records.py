@@ -2,11 +2,10 @@
 
 A record that nobody wrote is made from its number whenever it is read. What was written is an *overlay*, a dictionary
 of the fields that differ from the sample; overlays are replaced, never changed in place, so a stored answer may hold on
-to one. Listing and paging are computed, so their cost does not depend on how many records there are. Samples count
-from 1; their `locate` returns the numbers that may have a value, so that a search need not make every record.
+to one. Paging by id is computed, so its cost does not depend on how many records there are. Samples count from 1;
+their `locate` returns the numbers that may have a value, so that a search need not make every record.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
@@ -65,12 +64,9 @@ class DualEntrySamples:
             "full_address": full_address,
             "shipping_address": _dualentry_address(number + 3) if number % 3 == 0 else None,
             "custom_fields": {
-                "31": _TIERS[number % 5],
-                "32": number % 4 == 0,
-                "33": _MANAGERS[number % 4],
-                "34": number % 7 * 1000,
+                "31": _TIERS[number % 5], "32": number % 4 == 0, "33": _MANAGERS[number % 4], "34": number % 7 * 1000,
             },
-        }
+        }  # fmt: skip
 
     def locate(self, field: str, value: str, count: int) -> Iterable[int]:
         if field == "unique_id":
@@ -88,17 +84,11 @@ class VayuSamples:
         name = _NAMES[(number - 1) % len(_NAMES)]
         city, state, postal_code, country = _CITIES[number % len(_CITIES)]
         return {
-            "name": f"{name} {number}",
-            "externalId": f"V-{number}",
+            "name": f"{name} {number}", "externalId": f"V-{number}",
             "aliases": [f"alias-{number}"] if number % 2 else [],
             "taxIds": [f"TAX-{number}"] if number % 3 == 0 else [],
-            "contacts": _vayu_contacts(number, name.split()[0].lower()),
-            "source": "Api",
-            "legalName": name,
-            "taxId": None,
-            "customerErpId": f"ERP-{number}",
-            "salesForceAccountId": None,
-            "subsidiary": None,
+            "contacts": _vayu_contacts(number, name.split()[0].lower()), "source": "Api", "legalName": name,
+            "taxId": None, "customerErpId": f"ERP-{number}", "salesForceAccountId": None, "subsidiary": None,
             "address": {
                 "country": country,
                 "city": city,
@@ -106,11 +96,9 @@ class VayuSamples:
                 "state": state or None,
                 "postalCode": postal_code,
             },
-            "dueDays": _TERMS[number % 4],
-            "currency": _CURRENCIES[number % 4],
-            "customFields": _vayu_custom_fields(number),
-            "cloudProviderSettings": None,
-        }
+            "dueDays": _TERMS[number % 4], "currency": _CURRENCIES[number % 4],
+            "customFields": _vayu_custom_fields(number), "cloudProviderSettings": None,
+        }  # fmt: skip
 
     def locate(self, field: str, value: str, count: int) -> Iterable[int]:
         if field == "externalId":
@@ -130,13 +118,9 @@ def _dualentry_address(number: int) -> dict[str, Any]:
     city, state, postal_code, country = _CITIES[number % len(_CITIES)]
     return {
         "street": f"{number % 900 + 1} {_STREETS[number % len(_STREETS)]}",
-        "second_line": "Suite 200" if number % 6 == 0 else "",
-        "city": city,
-        "state": state,
-        "postal_code": postal_code,
-        "country": country,
-        "name": None,
-    }
+        "second_line": "Suite 200" if number % 6 == 0 else "", "city": city, "state": state,
+        "postal_code": postal_code, "country": country, "name": None,
+    }  # fmt: skip
 
 
 def _vayu_contacts(number: int, company: str) -> list[dict[str, Any]]:
@@ -234,8 +218,6 @@ class Records:
         field = ordering.removeprefix("-")
         if field == "id":
             return [position + 1 for position in positions]
-        if field == "updated_at":
-            return self._by_last_write(positions)
         ordered = self.ordered(range(1, self.count + 1), field)
         return [ordered[position] for position in positions]
 
@@ -266,18 +248,3 @@ class Records:
 
     def _folded(self, number: int, field: str) -> str:
         return str(self.record(number)[field] or "").casefold()
-
-    def _by_last_write(self, positions: Sequence[int]) -> list[int]:
-        """Untouched records in their order, then the touched ones in the order of their last write."""
-        touched = sorted(self._overlays)
-        untouched = self.count - len(touched)
-        by_write = list(self._overlays)
-        return [
-            _nth_missing(touched, position) if position < untouched else by_write[position - untouched]
-            for position in positions
-        ]
-
-
-def _nth_missing(present: Sequence[int], n: int) -> int:
-    """The n-th (from 0) of 1, 2, 3 … that is not in the ascending `present`."""
-    return n + 1 + bisect_right(range(len(present)), n, key=lambda place: present[place] - 1 - place)

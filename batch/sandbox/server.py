@@ -106,19 +106,10 @@ class Ledger:
         if self._file is None or (self._writes_only and not call.is_write):
             return
         line: dict[str, Any] = {
-            "n": call.n,
-            "t": time.time(),
-            "api": api,
-            "method": call.method,
-            "path": call.path,
-            "query": call.query,
-            "id": call.record,
-            "key": call.headers.get("Idempotency-Key"),
-            "status": status,
-            "applied": call.applied,
-            "fault": fault,
-            "by": by,
-        }
+            "n": call.n, "t": time.time(), "api": api, "method": call.method, "path": call.path, "query": call.query,
+            "id": call.record, "key": call.headers.get("Idempotency-Key"), "status": status, "applied": call.applied,
+            "fault": fault, "by": by,
+        }  # fmt: skip
         if self._bodies and call.body:
             line["body"] = _shown(call)
         os.write(self._file, to_json(line) + b"\n")

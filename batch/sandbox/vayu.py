@@ -182,15 +182,9 @@ def _refusal(error: ValidationError) -> RefusedError:
 
 DEFINITIONS: Final = [
     {
-        "id": f"{0x66A000000000000000000000 + place:024x}",
-        "vayuEntity": "Customer",
-        "vayuCustomFieldName": name,
-        "valueType": value_type,
-        "integrationSource": source,
-        "integrationEntityType": "Account" if source else None,
-        "fieldPath": path,
-        "allowedValues": allowed,
-        "defaultValue": None,
+        "id": f"{0x66A000000000000000000000 + place:024x}", "vayuEntity": "Customer", "vayuCustomFieldName": name,
+        "valueType": value_type, "integrationSource": source, "integrationEntityType": "Account" if source else None,
+        "fieldPath": path, "allowedValues": allowed, "defaultValue": None,
     }
     for place, (name, value_type, source, path, allowed) in enumerate(
         [
@@ -201,7 +195,7 @@ DEFINITIONS: Final = [
         ],
         start=1,
     )
-]
+]  # fmt: skip
 
 
 MAX_BODY: Final = 256 * 1024
@@ -391,12 +385,9 @@ class Vayu:
 def _rendered(number: int, record: dict[str, Any]) -> dict[str, Any]:
     created = datetime.fromtimestamp(FIRST_CREATED + number, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     return {
-        **record,
-        "id": f"{FIRST_VAYU_ID + number:024x}",
-        "createdAt": created,
-        "updatedAt": record.get("updatedAt", created),
-        **dict.fromkeys(_BALANCES, 0),
-    }
+        **record, "id": f"{FIRST_VAYU_ID + number:024x}", "createdAt": created,
+        "updatedAt": record.get("updatedAt", created), **dict.fromkeys(_BALANCES, 0),
+    }  # fmt: skip
 
 
 def _failure(status: int, code: str, message: str) -> Answer:

@@ -189,14 +189,9 @@ def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
         path.unlink()
         raise InputError(f"{input.name} has columns but no rows.")
     return Staged(
-        path=path,
-        name=input.name,
-        format="parquet",
-        headers=tuple(column.header for column in found),
-        rows=rows.kept,
-        sha256=input.sha256,
-        notes=(*_notes(found, stats), *filter(None, [rows.note()])),
-    )
+        path=path, name=input.name, format="parquet", headers=tuple(column.header for column in found),
+        rows=rows.kept, sha256=input.sha256, notes=(*_notes(found, stats), *filter(None, [rows.note()])),
+    )  # fmt: skip
 
 
 class _Table:

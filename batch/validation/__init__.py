@@ -14,15 +14,6 @@ from batch.validation.messages import cell_problem
 from batch.validation.row_validator import ColumnCount, RowValidator, ValidatedRows
 
 __all__ = [
-    "GROUP_ROWS",
-    "ColumnCount",
-    "Duplicates",
-    "ReadRows",
-    "RowValidator",
-    "ValidatedRows",
-    "cell_problem",
-    "find_duplicates",
-    "id_cells",
-    "is_hardly_meant",
-    "iter_validated",
-]
+    "GROUP_ROWS", "ColumnCount", "Duplicates", "ReadRows", "RowValidator", "ValidatedRows", "cell_problem",
+    "find_duplicates", "id_cells", "is_hardly_meant", "iter_validated",
+]  # fmt: skip

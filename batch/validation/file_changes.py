@@ -109,13 +109,9 @@ class FileChanges:
 
     def _validator(self, *, only_counts: bool = False) -> RowValidator:
         return RowValidator(
-            self.staged,
-            self.columns,
-            self.endpoint,
-            clear_token=self.parsing.clear_token,
-            reads_before_write=self.reads_before_write,
-            only_counts=only_counts,
-        )
+            self.staged, self.columns, self.endpoint, clear_token=self.parsing.clear_token,
+            reads_before_write=self.reads_before_write, only_counts=only_counts,
+        )  # fmt: skip
 
     def _iter_validated(self, validator: RowValidator) -> Iterator[ValidatedRows]:
         if self._duplicates is None:
@@ -144,13 +140,9 @@ def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Prob
 def match_file(staged: Staged, endpoint: Endpoint, parsing: Parsing, *, reads_before_write: bool) -> FileChanges:
     """Match the headers of `staged`; raises HeaderError before any row is read."""
     columns = match_columns(
-        staged.headers,
-        endpoint,
-        name=staged.name,
-        mapping=parsing.map,
-        key_field=parsing.key,
+        staged.headers, endpoint, name=staged.name, mapping=parsing.map, key_field=parsing.key,
         filled=lambda index: _letters_if_filled(staged, index),
-    )
+    )  # fmt: skip
     _check_definitions(staged, columns, endpoint)
     return FileChanges(staged, columns, endpoint, parsing, reads_before_write)
 

@@ -79,13 +79,10 @@ def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, 
             nullable=False,
         ),
         part(
-            "country",
-            "country code",
-            type=cell_types.text(pattern="^[A-Z]{2}$"),
-            limits="two capital letters (ISO 3166)",
+            "country", "country code", type=cell_types.text(pattern="^[A-Z]{2}$"), limits="two capital letters (ISO 3166)",
             form="use the two capital letters of the country, such as US or DE",
         ),
-    )
+    )  # fmt: skip
 
 
 FIELDS: tuple[Field, ...] = (

@@ -323,15 +323,10 @@ class CsvRows:
         """
         try:
             return pl.read_csv(
-                data,
-                has_header=False,
-                schema={cell_column(index): pl.String for index in range(self._shape.width)},
-                separator=self._shape.delimiter,
-                infer_schema=False,
-                truncate_ragged_lines=False,
-                raise_if_empty=False,
-                glob=False,
-            )
+                data, has_header=False, schema={cell_column(index): pl.String for index in range(self._shape.width)},
+                separator=self._shape.delimiter, infer_schema=False, truncate_ragged_lines=False,
+                raise_if_empty=False, glob=False,
+            )  # fmt: skip
         except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
             return None
 

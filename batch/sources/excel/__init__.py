@@ -178,13 +178,8 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
         *iter_column_notes(header, read.values.counts),
     ]
     return Staged(
-        path=read.path,
-        name=input.name,
-        format="xlsx",
-        headers=header.texts,
-        rows=read.rows.kept,
-        sha256=input.sha256,
-        notes=tuple(filter(None, notes)),
+        path=read.path, name=input.name, format="xlsx", headers=header.texts, rows=read.rows.kept,
+        sha256=input.sha256, notes=tuple(filter(None, notes)),
         style=SheetStyle(
             sheet=opened.selected.sheet.name,
             first_row=header.row,
@@ -192,4 +187,4 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
             is_1904=opened.workbook.is_1904,
             formats=tuple(read.values.codes),
         ),
-    )
+    )  # fmt: skip

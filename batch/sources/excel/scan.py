@@ -18,14 +18,9 @@ from batch.sources.excel.shared_strings import LETTERS, unescape_entities, with_
 from batch.sources.excel.workbook import Sheet
 
 SCHEMA: dict[str, type[pl.DataType]] = {
-    "row": pl.UInt32,
-    "column": pl.UInt16,
-    "style": pl.UInt32,
-    "type": pl.String,
-    "formula": pl.String,
-    "value": pl.String,
-    "is_hidden": pl.Boolean,
-}
+    "row": pl.UInt32, "column": pl.UInt16, "style": pl.UInt32, "type": pl.String, "formula": pl.String,
+    "value": pl.String, "is_hidden": pl.Boolean,
+}  # fmt: skip
 """A cell: where it is, its style's index, its type (`n s str inlineStr b e d`), and the texts of its formula and value
 (null = there is none). Cells with neither are left out."""
 
