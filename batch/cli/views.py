@@ -314,13 +314,10 @@ def endpoints_page(name: str | None, environment: Environment, *, is_json: bool)
 
 def _summary_of(endpoint: Endpoint) -> dict[str, Any]:
     return {
-        "name": endpoint.name,
-        "title": endpoint.title,
-        "method": endpoint.method,
-        "base_url": endpoint.base_url,
+        "name": endpoint.name, "title": endpoint.title, "method": endpoint.method, "base_url": endpoint.base_url,
         "credentials": {one.name: one.what for one in endpoint.variables},
         "id": {"form": endpoint.id_form, "labels": list(endpoint.id_labels)},
-    }
+    }  # fmt: skip
 
 
 def _field_as_dict(field: Field) -> dict[str, Any]:

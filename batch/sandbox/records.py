@@ -54,14 +54,11 @@ class DualEntrySamples:
         name = _NAMES[(number - 1) % len(_NAMES)]
         full_address = _dualentry_address(number)
         return {
-            "name": name,
-            "unique_id": f"C-{FIRST_DUALENTRY_ID - 1 + number}",
+            "name": name, "unique_id": f"C-{FIRST_DUALENTRY_ID - 1 + number}",
             "email": f"billing{number}@{name.split()[0].lower()}.example",
             "address": f"{full_address['street']}\n{full_address['city']}\n{full_address['postal_code']}",
-            "country": full_address["country"],
-            "website": f"https://www.{name.split()[0].lower()}.example",
-            "phone": f"555-{number % 10_000:04d}",
-            "full_address": full_address,
+            "country": full_address["country"], "website": f"https://www.{name.split()[0].lower()}.example",
+            "phone": f"555-{number % 10_000:04d}", "full_address": full_address,
             "shipping_address": _dualentry_address(number + 3) if number % 3 == 0 else None,
             "custom_fields": {
                 "31": _TIERS[number % 5], "32": number % 4 == 0, "33": _MANAGERS[number % 4], "34": number % 7 * 1000,
@@ -137,15 +134,12 @@ def _vayu_custom_fields(number: int) -> list[dict[str, Any]]:
         return []
     return [
         {
-            "vayuCustomFieldName": "Segment",
-            "valueType": "Enum",
-            "integrationSource": "Salesforce",
-            "integrationEntityType": "Account",
-            "fieldPath": "Segment__c",
+            "vayuCustomFieldName": "Segment", "valueType": "Enum", "integrationSource": "Salesforce",
+            "integrationEntityType": "Account", "fieldPath": "Segment__c",
             "value": "Enterprise" if number % 3 else "Startup",
         },
         {"vayuCustomFieldName": "Seats", "valueType": "Number", "value": number % 50},
-    ]
+    ]  # fmt: skip
 
 
 Overlay = dict[str, Any]

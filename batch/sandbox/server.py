@@ -156,11 +156,9 @@ class Counts:
         for (api, method, status), count in sorted(self.requests.items(), key=str):
             apis[api][f"{method} {status or 'none'}"] = count
         return {
-            "requests": apis,
-            "total": self.requests.total(),
-            "applied": {api: self.applied[api] for api in apis},
+            "requests": apis, "total": self.requests.total(), "applied": {api: self.applied[api] for api in apis},
             "most_at_once": self.most_at_once,
-        }
+        }  # fmt: skip
 
 
 class Control:
@@ -369,11 +367,9 @@ def _hello(port: int) -> dict[str, Any]:
     url = f"http://{HOST}:{port}"
     vayu = {"VAYU_API_TOKEN": VAYU_API_TOKEN, "VAYU_CLIENT_ID": VAYU_CLIENT_ID}
     return {
-        "url": url,
-        "dualentry": {"base_url": url, "env": {"DUALENTRY_API_KEY": DUALENTRY_API_KEY}},
-        "vayu": {"base_url": url, "env": vayu},
-        "pid": os.getpid(),
-    }
+        "url": url, "dualentry": {"base_url": url, "env": {"DUALENTRY_API_KEY": DUALENTRY_API_KEY}},
+        "vayu": {"base_url": url, "env": vayu}, "pid": os.getpid(),
+    }  # fmt: skip
 
 
 def _before(api: DualEntry | Vayu, fault: str | None) -> Answer | None:
@@ -387,11 +383,9 @@ def _before(api: DualEntry | Vayu, fault: str | None) -> Answer | None:
 
 def _response(call: Call, answer: Answer) -> web.Response:
     return web.Response(
-        body=answer.rendered(),
-        status=answer.status,
-        headers=call.reply_headers | answer.headers,
+        body=answer.rendered(), status=answer.status, headers=call.reply_headers | answer.headers,
         content_type=answer.content_type,
-    )
+    )  # fmt: skip
 
 
 def _close(request: web.BaseRequest) -> web.Response:

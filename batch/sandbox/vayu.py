@@ -372,10 +372,9 @@ class Vayu:
                 _rendered(number, self.records.record(number, self.records.overlay_for_reading(number)))
                 for number in page
             ],
-            "total": self.records.count,
-            "hasMore": has_more,
+            "total": self.records.count, "hasMore": has_more,
             "nextCursor": _cursor(after + len(page)) if has_more else None,
-        }
+        }  # fmt: skip
         return json_answer(200, payload)
 
     def _shown(self, number: int, overlay: Overlay) -> Answer:

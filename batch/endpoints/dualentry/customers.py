@@ -416,8 +416,6 @@ def _definition(item: Mapping[str, Any]) -> CustomField | None:
     listed = options if isinstance(options, list) else []
     spelt = [one.get("value", one.get("name")) if isinstance(one, Mapping) else one for one in listed]
     return CustomField(
-        name=item["name"],
-        kind=str(item.get("field_type") or "text"),
-        id=item.get("id"),
+        name=item["name"], kind=str(item.get("field_type") or "text"), id=item.get("id"),
         options=tuple(o for o in spelt if isinstance(o, str)),
-    )
+    )  # fmt: skip

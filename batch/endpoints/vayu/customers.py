@@ -447,8 +447,6 @@ def _definition(item: Any) -> CustomField | None:
     spellings = ("options", "allowedValues", "enumValues", "values")  # ? which one it is, no source says
     options = next((item[key] for key in spellings if isinstance(item.get(key), list)), ())
     return CustomField(
-        name=name,
-        kind=str(item.get("valueType") or "String"),
-        id=item.get("id"),
+        name=name, kind=str(item.get("valueType") or "String"), id=item.get("id"),
         options=tuple(o for o in options if isinstance(o, str)),
-    )
+    )  # fmt: skip

@@ -181,10 +181,7 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
         path=read.path, name=input.name, format="xlsx", headers=header.texts, rows=read.rows.kept,
         sha256=input.sha256, notes=tuple(filter(None, notes)),
         style=SheetStyle(
-            sheet=opened.selected.sheet.name,
-            first_row=header.row,
-            first_column=header.left,
-            is_1904=opened.workbook.is_1904,
-            formats=tuple(read.values.codes),
+            sheet=opened.selected.sheet.name, first_row=header.row, first_column=header.left,
+            is_1904=opened.workbook.is_1904, formats=tuple(read.values.codes),
         ),
     )  # fmt: skip

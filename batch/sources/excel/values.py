@@ -143,15 +143,13 @@ class Values:
         numbers = [self.codes.index(one.code) for one in formats]
         self._styles = pl.DataFrame(
             {
-                "format": [str(number) for number in numbers],
-                "number_origin": [f"n{number}" for number in numbers],
+                "format": [str(number) for number in numbers], "number_origin": [f"n{number}" for number in numbers],
                 "text_origin": [f"s{number}" if number else None for number in numbers],
-                "kind": [one.kind for one in formats],
-                "zeros": [one.zeros for one in formats],
+                "kind": [one.kind for one in formats], "zeros": [one.zeros for one in formats],
                 "shows": [one.shows for one in formats],
             },
             schema_overrides={"text_origin": pl.String, "zeros": pl.Int64},
-        )
+        )  # fmt: skip
         """What each cell style says, by the index of the style."""
         self._shows = sorted({one.shows for one in formats if one.shows})
         self.counts: Counter[tuple[int, str]] = Counter()
