@@ -190,17 +190,11 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         cost=cost, exit_code=int(exit_code(outcomes)), files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
     )  # fmt: skip
     excesses = tuple(ClearLimit.from_option(settings.max_clears).iter_excesses(context.changes))
+    again = as_options(replace(settings, out=None), for_same_input=True)  # --out names the plan's own folder
     return PlanMade(
-        summary,
-        tuple(cells.first),
-        dict(cells.by_field),
-        reasons,
-        left_out,
-        folder,
-        tuple(as_options(replace(settings, out=None), for_same_input=True)),  # --out names the plan's own folder
-        context.endpoint,
+        summary, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again), context.endpoint,
         excesses,
-    )
+    )  # fmt: skip
 
 
 def _iter_lines(journal: Journal, clear_token: str) -> Iterator[Line]:

@@ -59,14 +59,9 @@ class Session:
     """Connections to one API, open inside of `async with`."""
 
     def __init__(
-        self,
-        base_url: str,
-        *,
-        transport: httpx.AsyncBaseTransport | None = None,
-        timeouts: Timeouts | None = None,
-        max_at_once: int = 64,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
+        self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, timeouts: Timeouts | None = None,
+        max_at_once: int = 64, headers: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """Take a URL that `check_base_url` returned; `headers`, secrets all of them, go with every request."""
         base = httpx.URL(base_url)
         self._prefix = base.raw_path.decode("ascii").rstrip("/")
