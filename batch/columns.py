@@ -15,14 +15,9 @@ MAX_LISTED = 20
 
 
 def match_columns(
-    headers: Sequence[str],
-    endpoint: Endpoint,
-    *,
-    name: str,
-    mapping: Mapping[str, str],
-    key_field: str | None = None,
-    filled: Callable[[int], str] = lambda index: column_letters(index + 1),
-) -> Columns:
+    headers: Sequence[str], endpoint: Endpoint, *, name: str, mapping: Mapping[str, str],
+    key_field: str | None = None, filled: Callable[[int], str] = lambda index: column_letters(index + 1),
+) -> Columns:  # fmt: skip
     """Match `headers` of input `name` to the fields of `endpoint`; raises HeaderError with every problem at once.
 
     `mapping` is what `--map` says: header -> field, "" to ignore it. `filled` names column `index` as the

@@ -14,12 +14,9 @@ if hasattr(signal, "SIGHUP"):  # the terminal is gone
 
 
 def exit_code(
-    outcomes: Mapping[Outcome, int],
-    *,
-    signalled: ExitCode | None = None,
-    is_refused: bool = False,
+    outcomes: Mapping[Outcome, int], *, signalled: ExitCode | None = None, is_refused: bool = False,
     is_unwritten: bool = False,
-) -> ExitCode:
+) -> ExitCode:  # fmt: skip
     """Return the code of a job that came to its end.
 
     `signalled` is the code of the signal that ended it, `is_refused`: nothing was sent on purpose, `is_unwritten`: the

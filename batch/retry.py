@@ -97,14 +97,9 @@ REFUSALS: Final = {
 
 
 def classify(
-    status: int | None,
-    headers: Mapping[str, str],
-    body_json: object,
-    *,
-    delivered: Delivered,
-    rules: Rules = Rules(),
-    now_epoch: float | None = None,
-) -> Classification:
+    status: int | None, headers: Mapping[str, str], body_json: object, *, delivered: Delivered,
+    rules: Rules = Rules(), now_epoch: float | None = None,
+) -> Classification:  # fmt: skip
     """Classify one attempt. `status` is None when no whole answer came; `body_json` is the parsed body or a `Body`."""
     if status is None:
         return Classification(Action.RETRY, NO_REPLY[delivered], same_key=True, is_unknown=delivered != "no")

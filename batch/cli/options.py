@@ -86,17 +86,12 @@ def _option(setting: Setting, command: str) -> Callable[[F], F]:
         more = {"type": click.Choice(get_args(setting.type))}
     elif get_origin(setting.type) is dict:
         more = {"multiple": True}
+    variable = setting.variable if setting.is_layered and "multiple" not in more else None  # BATCH_MAP has lines
     return click.option(
-        *names,
-        cls=_AddressOption if setting.name == "base_url" else _Option,
-        envvar=setting.variable if setting.is_layered and "multiple" not in more else None,  # BATCH_MAP has lines
-        show_envvar=False,
-        default=None,
-        metavar=setting.metavar,
-        help=setting.help_of.get(command, setting.help),
-        hidden=command not in setting.commands,
-        **more,
-    )
+        *names, cls=_AddressOption if setting.name == "base_url" else _Option, envvar=variable, show_envvar=False,
+        default=None, metavar=setting.metavar, help=setting.help_of.get(command, setting.help),
+        hidden=command not in setting.commands, **more,
+    )  # fmt: skip
 
 
 def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settings:

@@ -80,13 +80,9 @@ def _out(settings: Settings) -> Path:
 
 
 def _summary(
-    settings: Settings,
-    changes: FileChanges,
-    counts: Counter[Outcome],
-    files: dict[str, str],
-    spent: tuple[str, float],
-    reasons: tuple[Reason, ...],
-) -> Summary:
+    settings: Settings, changes: FileChanges, counts: Counter[Outcome], files: dict[str, str],
+    spent: tuple[str, float], reasons: tuple[Reason, ...],
+) -> Summary:  # fmt: skip
     """A check sends nothing: what is not invalid counts as unsent, or as unchanged where there is nothing to set."""
     staged = changes.staged
     outcomes = {Outcome.INVALID: counts[Outcome.INVALID], Outcome.UNCHANGED: counts[Outcome.UNCHANGED]}

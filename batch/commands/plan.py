@@ -7,7 +7,7 @@ plan is complete or absent; an update never takes its folder for a run.
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -173,7 +173,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         meant_for = about(
             settings.identity(), context.changes.staged.sha256, settings.endpoint, context.api.target.host
         )
-        _write_plan_file(folder / PLAN, meant_for, journal)
+        PlanWriter(folder / PLAN, meant_for).write_all(_iter_planned(journal))
     except OSError as error:
         if settings.out is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -190,17 +190,11 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         cost=cost, exit_code=int(exit_code(outcomes)), files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
     )  # fmt: skip
     excesses = tuple(ClearLimit.from_option(settings.max_clears).iter_excesses(context.changes))
+    again = as_options(replace(settings, out=None), for_same_input=True)  # --out names the plan's own folder
     return PlanMade(
-        summary,
-        tuple(cells.first),
-        dict(cells.by_field),
-        reasons,
-        left_out,
-        folder,
-        tuple(as_options(replace(settings, out=None), for_same_input=True)),  # --out names the plan's own folder
-        context.endpoint,
+        summary, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again), context.endpoint,
         excesses,
-    )
+    )  # fmt: skip
 
 
 def _iter_lines(journal: Journal, clear_token: str) -> Iterator[Line]:
@@ -213,14 +207,8 @@ def _iter_lines(journal: Journal, clear_token: str) -> Iterator[Line]:
             yield Line(intent.number, intent.id, intent.name, name, was, will, is_clear=value is None)
 
 
-def _write_plan_file(path: Path, meant_for: Mapping[str, Any], journal: Journal) -> None:
-    writer = PlanWriter(path, meant_for)
-    try:
-        for intents, _result in journal.iter_intents():
-            intent, before = intents[-1], intents[-1].before or {}
-            fields = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
-            writer.add(PlannedChange(intent.number, intent.id, intent.name, tuple(fields)))
-        writer.finish()
-    except BaseException:
-        writer.discard()
-        raise
+def _iter_planned(journal: Journal) -> Iterator[PlannedChange]:
+    for intents, _result in journal.iter_intents():
+        intent, before = intents[-1], intents[-1].before or {}
+        fields = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
+        yield PlannedChange(intent.number, intent.id, intent.name, tuple(fields))

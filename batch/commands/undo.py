@@ -105,14 +105,7 @@ def _begin_or_resume(source: _Source, settings: Settings, target: Target, stack:
 def _write_list(path: Path, source: _Source, endpoint: Endpoint) -> str:
     """Write down what is to be put back, and return the checksum: the same journal gives the same one."""
     about = {"kind": UNDO, "run_id": source.metadata.run_id, "endpoint": endpoint.name, "host": source.metadata.host}
-    writer = PlanWriter(path, about)
-    try:
-        for planned in iter_undo_changes(source.journal, endpoint, FIRST_ROW):
-            writer.add(planned)
-        return writer.finish()
-    except BaseException:
-        writer.discard()
-        raise
+    return PlanWriter(path, about).write_all(iter_undo_changes(source.journal, endpoint, FIRST_ROW))
 
 
 def _begin(folder: Path, source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:

@@ -39,16 +39,13 @@ class ApiSession:
         async with Session(self.target.base_url, transport=transport, max_at_once=self.pace.max_at_once) as session:
             learned = load_learned(state_folder() / "limits.json", self.target.fingerprint)
             rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=learned)
+            policy = RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait)
+            rng = random.Random()  # noqa: S311 - jitter, no secret
             yield ApiClient(
-                session=session,
-                limiter=RateLimiter(rate, self.pace.max_at_once),
-                endpoint=endpoint,
-                account=endpoint.account(self.target.credentials),
-                shutdown=shutdown,
-                count=count,
-                policy=RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait),
-                rng=random.Random(),  # noqa: S311 - jitter, no secret
-            )
+                session=session, limiter=RateLimiter(rate, self.pace.max_at_once), endpoint=endpoint,
+                account=endpoint.account(self.target.credentials), shutdown=shutdown, count=count, policy=policy,
+                rng=rng,
+            )  # fmt: skip
 
     @property
     def limits(self) -> Limits:

@@ -89,13 +89,9 @@ class RunContext:
         self.shutdown.cancel_in_flight()
 
     def settle(
-        self,
-        change: Change,
-        outcome: Outcome,
-        problems: Sequence[Problem],
-        status: int | None = None,
+        self, change: Change, outcome: Outcome, problems: Sequence[Problem], status: int | None = None,
         attempts: int = 0,
-    ) -> Outcome:
+    ) -> Outcome:  # fmt: skip
         """Journal the outcome of every row of a change, its problems with the row's own cells; return the outcome."""
         results = []
         for row in change.rows:

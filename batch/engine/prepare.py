@@ -320,13 +320,9 @@ class ChangePreparer:
         return found is not None and found.outcome is Outcome.FAILED and found.attempts >= earlier.attempts
 
     def _settle_all(
-        self,
-        changes: Sequence[Change],
-        outcome: Outcome,
-        problems: Sequence[Problem],
-        status: int | None = None,
+        self, changes: Sequence[Change], outcome: Outcome, problems: Sequence[Problem], status: int | None = None,
         attempts: int = 0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.settled += len(changes)
         self.rejected += len(changes) if outcome is Outcome.REJECTED else 0
         for one in changes:

@@ -108,14 +108,9 @@ class ApiClient:
         await anyio.sleep(seconds)
 
     async def execute(
-        self,
-        request: ApiRequest,
-        *,
-        rules: Rules,
-        is_own: bool = False,
-        before_attempt: BeforeAttempt | None = None,
-        before_retry: BeforeRetry | None = None,
-    ) -> Answer:
+        self, request: ApiRequest, *, rules: Rules, is_own: bool = False,
+        before_attempt: BeforeAttempt | None = None, before_retry: BeforeRetry | None = None,
+    ) -> Answer:  # fmt: skip
         """Attempt `request` until it is done, refused, stopped, or the attempts are used up."""
         run = RetryLoop(self, request, rules, is_own, before_attempt, before_retry)
         await run.run()
@@ -126,14 +121,9 @@ class RetryLoop:
     """The attempts of one call; `answer()` gives what is known by now, at any time."""
 
     def __init__(
-        self,
-        client: ApiClient,
-        request: ApiRequest,
-        rules: Rules,
-        is_own: bool,
-        before_attempt: BeforeAttempt | None,
-        before_retry: BeforeRetry | None,
-    ) -> None:
+        self, client: ApiClient, request: ApiRequest, rules: Rules, is_own: bool,
+        before_attempt: BeforeAttempt | None, before_retry: BeforeRetry | None,
+    ) -> None:  # fmt: skip
         self._client, self._request, self._rules, self._is_own = client, request, rules, is_own
         self._before_attempt, self._before_retry = before_attempt, before_retry
         self._has_renewed = self._is_settled = self.is_cut = False

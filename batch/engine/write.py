@@ -35,11 +35,10 @@ class ChangeWriter:
             return self._settle(prepared, Outcome.REJECTED, None, 0, [error.problem])
         attempt = WriteAttempt(self, prepared, intent)
         answer = await self.client.execute(
-            request,
-            rules=self.endpoint.rules.for_repeat() if attempt.tried else self.endpoint.rules,
+            request, rules=self.endpoint.rules.for_repeat() if attempt.tried else self.endpoint.rules,
             before_attempt=attempt.before_attempt,
             before_retry=attempt.was_applied if self._reads_before_retry(prepared) else None,
-        )
+        )  # fmt: skip
         return await self._conclude(prepared, answer, attempt.tried + answer.attempts, attempt)
 
     @property

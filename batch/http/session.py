@@ -59,14 +59,9 @@ class Session:
     """Connections to one API, open inside of `async with`."""
 
     def __init__(
-        self,
-        base_url: str,
-        *,
-        transport: httpx.AsyncBaseTransport | None = None,
-        timeouts: Timeouts | None = None,
-        max_at_once: int = 64,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
+        self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, timeouts: Timeouts | None = None,
+        max_at_once: int = 64, headers: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """Take a URL that `check_base_url` returned; `headers`, secrets all of them, go with every request."""
         base = httpx.URL(base_url)
         self._prefix = base.raw_path.decode("ascii").rstrip("/")
@@ -163,13 +158,9 @@ class Given:
         self, method: str, target: str, headers: Sequence[RawHeader], content: bytes, max_bytes: int
     ) -> Received | RequestFailure:
         """Make one exchange; UsageError if the path would not leave as it is."""
-        request = httpx.Request(
-            method,
-            self._url(target.encode("ascii")),
-            headers=headers,
-            stream=httpx.ByteStream(content),  # unlike content=, leaves the headers as they are
-            extensions=dict(self._extensions),
-        )
+        stream = httpx.ByteStream(content)  # unlike content=, leaves the headers as they are
+        url, extensions = self._url(target.encode("ascii")), dict(self._extensions)
+        request = httpx.Request(method, url, headers=headers, stream=stream, extensions=extensions)
         status: int | None = None
         with anyio.CancelScope(deadline=anyio.current_time() + self._timeouts.total):
             try:

@@ -54,11 +54,9 @@ class CsvFailures:
         if not lines.height:
             return
         text = lines.write_csv(
-            include_header=False,
-            separator=self._dialect.delimiter,
-            line_terminator=self._dialect.line_end,
+            include_header=False, separator=self._dialect.delimiter, line_terminator=self._dialect.line_end,
             quote_style="always" if self._dialect.quoting == "all" else "necessary",
-        )
+        )  # fmt: skip
         self._write(text)
 
     def _write_malformed(self, raw: str, added: Sequence[str]) -> None:

@@ -155,11 +155,9 @@ def _one_line(found: Mapping[str, str]) -> Iterator[RateHint]:
         quota, window = windows.get(name) or next(iter(windows.values()), (None, None))
         limit = _number(values.get("limit"))
         yield RateHint(
-            limit=quota if limit is None else limit,
-            remaining=_number(values.get("r") or values.get("remaining")),
-            reset=_reset(values.get("t") or values.get("reset"), math.inf),
-            window=window,
-        )
+            limit=quota if limit is None else limit, remaining=_number(values.get("r") or values.get("remaining")),
+            reset=_reset(values.get("t") or values.get("reset"), math.inf), window=window,
+        )  # fmt: skip
 
 
 def _items(line: str) -> Iterator[tuple[str, dict[str, str]]]:

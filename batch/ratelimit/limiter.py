@@ -123,15 +123,9 @@ class RateLimiter:
     """
 
     def __init__(
-        self,
-        policy: RatePolicy,
-        max_at_once: int,
-        store: LimiterStore | None = None,
-        key: str = "",
-        *,
-        rng: random.Random | None = None,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
+        self, policy: RatePolicy, max_at_once: int, store: LimiterStore | None = None, key: str = "", *,
+        rng: random.Random | None = None, wall_clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
         if max_at_once < 1:
             raise ValueError(f"max_at_once must be at least 1, not {max_at_once}")
         self.max_at_once = max_at_once

@@ -6,10 +6,7 @@ so that a store may run it again. It may change the state that it is handed.
 
 Promises: a start is booked in everything that applies to it or in nothing; `LimiterState.from_json(state.as_json())`
 decides from then on as `state` would.
-
-What applies to an attempt: the documented bucket for everything and the one of its route, or `--max-per-second` in
-their place; what rate headers leave its route; the controller that finds the real limit; a pause that the API asked
-for.
+What applies to an attempt is listed in README.md.
 """
 
 import math

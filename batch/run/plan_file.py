@@ -16,7 +16,7 @@ import hashlib
 import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,16 @@ class PlanWriter:
         self._new.keep()
         return checksum
 
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        self._file.close()
-        self._new.discard()
+    def write_all(self, changes: Iterable[PlannedChange]) -> str:
+        """Append all changes and finish; leave nothing behind where that fails."""
+        try:
+            for planned in changes:
+                self.add(planned)
+            return self.finish()
+        except BaseException:
+            self._file.close()
+            self._new.discard()
+            raise
 
     def _write(self, text: str) -> None:
         data = text.encode()

@@ -324,9 +324,7 @@ class DualEntry:
 
     def _write(self, call: Call, fault: str | None) -> Answer:
         number = self.number_of(call.record or "")
-        if number is None:
-            return _failure(404, "Not found")
-        return self._apply(call, number, fault)
+        return _failure(404, "Not found") if number is None else self._apply(call, number, fault)
 
     def _apply(self, call: Call, number: int, fault: str | None) -> Answer:
         try:

@@ -87,11 +87,9 @@ class VayuSamples:
             "contacts": _vayu_contacts(number, name.split()[0].lower()), "source": "Api", "legalName": name,
             "taxId": None, "customerErpId": f"ERP-{number}", "salesForceAccountId": None, "subsidiary": None,
             "address": {
-                "country": country,
-                "city": city,
+                "country": country, "city": city,
                 "addressText": f"{number % 900 + 1} {_STREETS[number % len(_STREETS)]}",
-                "state": state or None,
-                "postalCode": postal_code,
+                "state": state or None, "postalCode": postal_code,
             },
             "dueDays": _TERMS[number % 4], "currency": _CURRENCIES[number % 4],
             "customFields": _vayu_custom_fields(number), "cloudProviderSettings": None,

@@ -79,9 +79,7 @@ def sniff(file: IO[bytes]) -> Content:
     for signature, content in SIGNATURES:
         if head.startswith(signature):
             return content
-    if head.startswith(b"PK\x03\x04"):
-        return _sniff_zip(file)
-    return _sniff_text(head)
+    return _sniff_zip(file) if head.startswith(b"PK\x03\x04") else _sniff_text(head)
 
 
 def _sniff_zip(file: IO[bytes]) -> Content:

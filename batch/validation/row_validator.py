@@ -104,15 +104,9 @@ class RowValidator:
     """
 
     def __init__(
-        self,
-        staged: Staged,
-        columns: Columns,
-        endpoint: Endpoint,
-        *,
-        clear_token: str,
-        reads_before_write: bool,
+        self, staged: Staged, columns: Columns, endpoint: Endpoint, *, clear_token: str, reads_before_write: bool,
         only_counts: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._staged, self._columns, self._endpoint = staged, columns, endpoint
         self._clear_token, self._is_completed, self._only_counts = clear_token, reads_before_write, only_counts
         self._near_token = near_token(clear_token)
@@ -201,11 +195,8 @@ class RowValidator:
 
     def _suspicious(self, frame_state: FrameState, column: Column, cells: pl.Series) -> list[int]:
         """Refuse texts hardly meant as values: nearly the clear token, or an error of a spreadsheet program."""
-        token = self._clear_token
-        hardly_meant = (
-            (self._near_token, Problem("clear_nearly", {"token": token})),
-            (SHEET_ERROR, Problem("sheet_error")),
-        )
+        token, sheet_error = self._clear_token, (SHEET_ERROR, Problem("sheet_error"))
+        hardly_meant = ((self._near_token, Problem("clear_nearly", {"token": token})), sheet_error)
         found = []
         for pattern, problem in hardly_meant:
             for place in cells.str.contains(pattern).fill_null(value=False).arg_true().to_list():
@@ -360,9 +351,7 @@ KEY_PATTERN = r"^[^\pC.]+$"
 
 
 def _key_problem(key: str) -> Problem | None:
-    if key.isprintable() and key not in (".", ".."):
-        return None
-    return Problem("key_invisible")
+    return None if key.isprintable() and key not in (".", "..") else Problem("key_invisible")
 
 
 def _disagreements(group: Sequence[Row]) -> list[tuple[Row, Row, str]]:

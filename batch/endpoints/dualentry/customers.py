@@ -79,7 +79,8 @@ def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, 
             nullable=False,
         ),
         part(
-            "country", "country code", type=cell_types.text(pattern="^[A-Z]{2}$"), limits="two capital letters (ISO 3166)",
+            "country", "country code",
+            type=cell_types.text(pattern="^[A-Z]{2}$"), limits="two capital letters (ISO 3166)",
             form="use the two capital letters of the country, such as US or DE",
         ),
     )  # fmt: skip
@@ -89,24 +90,20 @@ FIELDS: tuple[Field, ...] = (
     _text("name", "customer name", "company name", "company", "display name"),
     _text("email", "e-mail", "email address", "e-mail address", "mail"),
     Field(
-        "phone",
-        cell_types.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
+        "phone", cell_types.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
         labels=("phone number", "telephone", "telephone number", "tel", "phone no"),
-        limits="at most 32 characters: digits, spaces and + - . ( )",
-        form="use digits, spaces and + - . ( ) only",
+        limits="at most 32 characters: digits, spaces and + - . ( )", form="use digits, spaces and + - . ( ) only",
     ),
     Field(
-        "unique_id",
-        cell_types.text(min_length=1, max_length=64),
+        "unique_id", cell_types.text(min_length=1, max_length=64), limits="1 to 64 characters",
         labels=("customer number", "customer no", "external id", "account number"),
-        limits="1 to 64 characters",
     ),
     _text("website", "web site", "url", "homepage"),
     _text("country", "country name"),
     Field("address", cell_types.text(trim=False), limits="text, spaces around it kept", trims=False),
     *_address("full_address", "address", ("", "billing ", "full address ")),
     *_address("shipping_address", "shipping address", ("shipping ", "delivery ", "ship to ")),
-)
+)  # fmt: skip
 
 KINDS: dict[str, str] = {
     "text": "text", "paragraph": "text", "link": "text",

@@ -132,14 +132,11 @@ FIELDS: tuple[Field, ...] = (
 
 COMPUTED = frozenset({"totalOutstandingAmount", "openAmount"})
 NESTED = {
-    "address": "address",
-    "cloudProviderSettings": "cloud provider settings",
-    "contacts": "contacts",
+    "address": "address", "cloudProviderSettings": "cloud provider settings", "contacts": "contacts",
     "customFields": "custom fields",
-}
+}  # fmt: skip
 PARTS: dict[str, Collection[str]] = {
-    "contacts": tuple(CONTACT_FIELDS),
-    "address": ("country", "city", "addressText", "state", "postalCode"),
+    "contacts": tuple(CONTACT_FIELDS), "address": ("country", "city", "addressText", "state", "postalCode"),
     "cloudProviderSettings": ("cloudProvider", "cloudProviderMarketplaceId", "customerIdentifier"),
     "customFields": (
         "vayuCustomFieldName", "valueType", "integrationSource", "integrationEntityType", "fieldPath", "value",

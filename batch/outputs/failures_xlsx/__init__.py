@@ -53,15 +53,9 @@ class ExcelFailures:
         self._indexes = original_indexes(staged)
         self._parts = path.with_name(f"{path.name}s")
         self._parts.mkdir(mode=0o700, exist_ok=True)
-        self._book = xlsxwriter.Workbook(
-            str(path),
-            {
-                "constant_memory": True,
-                "tmpdir": str(self._parts),  # not where others can read it
-                "strings_to_urls": False,
-                "date_1904": style.is_1904,
-            },
-        )
+        # the folder for temporary files is one that others cannot read
+        options = {"constant_memory": True, "tmpdir": str(self._parts), "strings_to_urls": False}
+        self._book = xlsxwriter.Workbook(str(path), options | {"date_1904": style.is_1904})
         self._sheet = _add_sheet(self._book, style.sheet)
         self._cells = CellWriter(self._book, self._sheet, style.formats)
         self._by_letters = {column_letters(style.first_column + index): at for at, index in enumerate(self._indexes)}

@@ -85,9 +85,7 @@ def _read_with_csv_module(lines: Sequence[str], start: int, delimiter: str) -> R
         cells = next(reader)
     except (csv.Error, StopIteration):
         return None
-    if '"' in "".join(cells):
-        return None
-    return Record(cells or [""], reader.line_num)
+    return None if '"' in "".join(cells) else Record(cells or [""], reader.line_num)
 
 
 def _read_carefully(lines: Sequence[str], start: int, delimiter: str, *, is_end: bool) -> Record:

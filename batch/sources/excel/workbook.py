@@ -58,12 +58,11 @@ def read_workbook(package: Package) -> Workbook:
         raise package.damaged() from error
     settings = {path[-1]: attributes for path, attributes in described if path[-1] in ("workbookPr", "calcPr")}
     return Workbook(
-        sheets=tuple(_sheets(described, targets)),
-        formats=formats or ("General",),
+        sheets=tuple(_sheets(described, targets)), formats=formats or ("General",),
         strings=strings if strings and package.has(strings) else None,
         is_1904=is_true(settings.get("workbookPr", {}).get("date1904")),
         is_uncalculated=is_true(settings.get("calcPr", {}).get("fullCalcOnLoad")),
-    )
+    )  # fmt: skip
 
 
 def _sheets(
