@@ -148,8 +148,8 @@ def test_libraries_live_in_few_packages(library: str) -> None:
     assert set() == users - LIBRARIES[library] - {"sandbox"}
 
 
-SETTINGS_USERS = 18
-"""Modules that take the settings as a whole, at most; others get the values they use. To be lowered to 10."""
+SETTINGS_USERS = 10
+"""Modules that take the settings as a whole, at most; others get the values they use."""
 
 
 def takes_settings(tree: ast.Module) -> bool:

@@ -116,9 +116,12 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
 
     A cell that is left blank changes nothing; what cannot be written into a cell is left blank, and told.
     """
+    from dataclasses import replace
+
     from batch.cli import views
     from batch.commands.pull import Wanted
     from batch.commands.pull import pull as run_pull
+    from batch.settings import as_options
 
     environment = _environment()
     settings = to_settings(values, environment.endpoint_options)
@@ -127,7 +130,8 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
     found = run_pull(settings, wanted, console, environment)
     if settings.json_output:
         click.echo(views.pull_as_json(found, settings.endpoint))
-    console.tell((line, "") for line in views.pull_page(found, settings))
+    options = as_options(replace(settings, map={}), for_same_input=False)
+    console.tell((line, "") for line in views.pull_page(found, settings.endpoint, options))
     sys.exit(found.exit_code)
 
 

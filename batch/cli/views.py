@@ -8,7 +8,6 @@ that is named.
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from batch.cli.messages import SHOWN_REASONS, command, plural, reasons, rows_of, shown_path, table, took, update_command
@@ -23,8 +22,7 @@ from batch.errors import ExitCode
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, shorten, visible
 from batch.outputs.plan import Line
 from batch.run.finish import FinishedRun
-from batch.run.target import Environment, make_endpoint
-from batch.settings import Settings, as_options
+from batch.run.target import Environment, find_endpoint
 from batch.summary import Summary
 
 Styled = tuple[str, str]
@@ -251,8 +249,8 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
 # -- pull, purge ------------------------------------------------------------------------------------------------------
 
 
-def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
-    """Yield what was pulled, what was left out, and what to do next."""
+def pull_page(found: Pulled, endpoint: str, options: Sequence[str]) -> Iterator[str]:
+    """Yield what was pulled, what was left out, and the next command, with the options that it needs."""
     path = shown_path(str(found.path))
     yield f"{path}: {plural(found.records, 'record')}, {plural(len(found.columns), 'column')}"
     if found.hidden:
@@ -271,8 +269,7 @@ def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
     if found.records and found.path.suffix.lower() == ".csv":
         yield "  to edit it in Excel or LibreOffice, pull an .xlsx: in a CSV file they turn 00123 into 123"
     if found.records:
-        options = as_options(replace(settings, map={}), for_same_input=False)
-        yield f"Edit it, then:  {shlex.join([command(), 'plan', path, '-e', settings.endpoint, *options])}"
+        yield f"Edit it, then:  {shlex.join([command(), 'plan', path, '-e', endpoint, *options])}"
 
 
 def pull_as_json(found: Pulled, endpoint: str) -> str:
@@ -299,11 +296,11 @@ def purge_page(preview: PurgePreview | None) -> str:
 def endpoints_page(name: str | None, environment: Environment, *, is_json: bool) -> str:
     """Return all endpoints in a line each, or one with its fields."""
     if name is None:
-        listed = [make_endpoint(Settings(endpoint=one), environment) for one in environment.endpoints]
+        listed = [kind() for kind in environment.endpoints.values()]
         if is_json:
             return json.dumps([_summary_of(one) for one in listed], indent=2)
         return "\n".join(table([(e.name, e.title, f"{e.method} {e.base_url}") for e in listed]))
-    endpoint = make_endpoint(Settings(endpoint=name), environment)
+    endpoint = find_endpoint(name, environment)()
     if is_json:
         fields = [_field_as_dict(field) for field in endpoint.fields]
         return json.dumps(

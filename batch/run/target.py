@@ -70,13 +70,19 @@ class Target:
         return fingerprint(self.base_url, self.credentials)
 
 
-def make_endpoint(settings: Settings, environment: Environment) -> Endpoint:
-    """Find the endpoint by name; SettingsError names the nearest."""
-    kind = environment.endpoints.get(settings.endpoint)
+def find_endpoint(name: str, environment: Environment) -> type[Endpoint]:
+    """Find an endpoint by name; SettingsError names the nearest."""
+    kind = environment.endpoints.get(name)
     if kind is None:
-        near = get_close_matches(settings.endpoint, environment.endpoints, n=1, cutoff=0.3)
+        near = get_close_matches(name, environment.endpoints, n=1, cutoff=0.3)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise SettingsError(f'--endpoint "{settings.endpoint}": there is no such endpoint.{hint} See:  batch endpoints')
+        raise SettingsError(f'--endpoint "{name}": there is no such endpoint.{hint} See:  batch endpoints')
+    return kind
+
+
+def make_endpoint(settings: Settings, environment: Environment) -> Endpoint:
+    """Make the endpoint that the settings name, with its options; SettingsError when there is none."""
+    kind = find_endpoint(settings.endpoint, environment)
     options = {one.name: settings.endpoint_options.get(one.name, one.default) for one in kind.options}
     for one in kind.options:
         if not isinstance(options[one.name], one.type):  # of a journal that was changed by hand

@@ -15,6 +15,7 @@ from batch.model import (
     Change,
     Column,
     Columns,
+    Field,
     Outcome,
     Problem,
     RowResult,
@@ -23,9 +24,8 @@ from batch.model import (
     iter_read_errors,
     shorten,
 )
-from batch.problems import Values
+from batch.problems import SENTENCES, Values
 from batch.validation.blank_or_clear import CLEAR, SHEET_ERROR, VALUE, cell_states, find_clears, near_token
-from batch.validation.messages import cell_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,3 +367,20 @@ def _disagreements(group: Sequence[Row]) -> list[tuple[Row, Row, str]]:
         if other is not None:
             found += [(row, other if said == first else first_row, key) for said, row in entries]
     return found
+
+
+def cell_problem(detail: Mapping[str, Any], known: Field | None, seen: str) -> Problem:
+    """Return the problem that an error of pydantic stands for, of a cell with the text `seen`."""
+    context, form = detail.get("ctx") or {}, known.form if known else ""
+    match detail["type"]:
+        case "string_too_long":
+            return Problem("text_too_long", {"length": len(seen.strip()), "most": context["max_length"]})
+        case "string_too_short":
+            return Problem("text_too_short", {"least": context["min_length"]})
+        case "string_pattern_mismatch":
+            has_letters = "digits" in form and any(map(str.isalpha, seen))
+            return Problem("form_has_letters" if has_letters else "form_differs", {"form": form})
+        case code if code in SENTENCES:
+            return Problem(code, context)
+        case _:
+            return Problem("not_of_type", {"limits": known.limits if known else "this field"})

@@ -80,7 +80,7 @@ class Acme:
 
     def pull(self, name: str, ids: Path | None = None) -> Pulled:
         found = run_pull(self.settings(), Wanted(self.folder / name, ids=ids), Console(), self.api.environment())
-        Console().tell((line, "") for line in views.pull_page(found, self.settings()))
+        Console().tell((line, "") for line in views.pull_page(found, AcmeVendors.name, []))
         return found
 
     def shown(self) -> str:
