@@ -57,7 +57,7 @@ class Rules:
 class Classification:
     """What to do about a reply, and why.
 
-    `wait` is the API's Retry-After in seconds. `same_key`: repeat with the same Idempotency-Key. `is_rate`: it speaks
+    `wait` is the API's Retry-After in seconds. `is_rate`: it speaks
     about rate, not about this row; the rate limiter deals with it, and it counts neither against the retry quota nor
     for the breaker. `is_unknown`: the API may have applied the change although nobody said so.
     """
@@ -65,7 +65,6 @@ class Classification:
     action: Action
     cause: str
     wait: float | None = None
-    same_key: bool = False
     is_rate: bool = False
     is_unknown: bool = False
 
@@ -102,7 +101,7 @@ def classify(
 ) -> Classification:  # fmt: skip
     """Classify one attempt. `status` is None when no whole answer came; `body_json` is the parsed body or a `Body`."""
     if status is None:
-        return Classification(Action.RETRY, NO_REPLY[delivered], same_key=True, is_unknown=delivered != "no")
+        return Classification(Action.RETRY, NO_REPLY[delivered], is_unknown=delivered != "no")
     if 200 <= status < 300:
         return _classify_success(status, body_json)
     if 300 <= status < 400:
@@ -115,7 +114,7 @@ def classify(
     if _is_transient(status):
         cause = TRANSIENT.get(status, f"the API or its gateway failed ({status})")
         wait = hint.wait if status == 429 else hint.retry_after
-        return Classification(Action.RETRY, cause, wait, same_key=True, is_rate=is_about_rate(status, hint))
+        return Classification(Action.RETRY, cause, wait, is_rate=is_about_rate(status, hint))
     return Classification(Action.REJECT, REFUSALS.get(status, f"the API refused it ({status})"))
 
 
@@ -127,7 +126,7 @@ def _is_transient(status: int) -> bool:
 def _classify_success(status: int, body: object) -> Classification:
     if body is Body.NOT_JSON:
         cause = f"the answer ({status}) did not come from the API: it is not JSON"
-        return Classification(Action.RETRY, cause, same_key=True, is_unknown=True)
+        return Classification(Action.RETRY, cause, is_unknown=True)
     if isinstance(body, dict) and body.get("success") in (False, "false"):
         return Classification(Action.REJECT, f"the API answered {status}, but says that it failed")
     return SUCCEED
@@ -137,7 +136,7 @@ def _classify_conflict(hint: RateHint, rules: Rules) -> Classification:
     """Classify a 409 of the idempotency layer: with Retry-After, the first attempt is still being processed."""
     if hint.retry_after is not None:
         cause = "the API is still busy with the first try of this change (409)"
-        return Classification(Action.RETRY, cause, hint.retry_after, same_key=True, is_unknown=True)
+        return Classification(Action.RETRY, cause, hint.retry_after, is_unknown=True)
     if rules.is_repeat:
         return Classification(Action.SUCCEED, "the API had applied it before, and cannot repeat its answer (409)")
     return Classification(Action.REJECT, REFUSALS[409])
@@ -244,7 +243,7 @@ class CircuitBreaker:
 
 
 SHARE_FROM: Final = 50
-"""A share is reckoned on at least so many rows, or the first rejection would be 100 %."""
+"""A share is taken of at least so many rows, or the first rejection would be 100 %."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,16 +47,16 @@ def test_success_that_says_it_failed_is_none(body: object) -> None:
 def test_page_from_someone_else_is_no_success() -> None:
     """200 with something that is not JSON came from a proxy or a login page: whether it was applied is unknown."""
     expected = Classification(
-        Action.RETRY, "the answer (200) did not come from the API: it is not JSON", same_key=True, is_unknown=True
+        Action.RETRY, "the answer (200) did not come from the API: it is not JSON", is_unknown=True
     )
     assert classify(200, {}, Body.NOT_JSON, delivered="answered") == expected
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 529, 599])
-def test_transient_trouble_is_tried_again_with_the_same_key(status: int) -> None:
+def test_transient_trouble_is_tried_again(status: int) -> None:
     """Codes that pass by themselves, and those of gateways, are tried again, with the same key."""
     found = classify(status, {}, Body.NOT_JSON, delivered="answered")
-    assert (found.action, found.same_key, found.is_unknown) == (Action.RETRY, True, False)
+    assert (found.action, found.is_unknown) == (Action.RETRY, False)
 
 
 @pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 410, 412, 413, 415, 422, 428, 451, 501, 505])
@@ -91,7 +91,7 @@ def test_what_holds_for_every_row_stops_the_run(status: int, cause: str) -> None
 )
 def test_no_answer_is_unknown_once_bytes_have_left(delivered: Delivered, cause: str, is_unknown: bool) -> None:
     """Without a whole answer it is tried again; unless nothing left, it may have been applied."""
-    expected = Classification(Action.RETRY, cause, same_key=True, is_unknown=is_unknown)
+    expected = Classification(Action.RETRY, cause, is_unknown=is_unknown)
     assert classify(None, {}, None, delivered=delivered) == expected
 
 
@@ -122,7 +122,7 @@ def test_only_429_and_503_with_retry_after_speak_about_rate(
             WAIT_5,
             IDEMPOTENT,
             Classification(
-                Action.RETRY, "the API is still busy with the first try of this change (409)", 5, True, is_unknown=True
+                Action.RETRY, "the API is still busy with the first try of this change (409)", 5, is_unknown=True
             ),
         ),
         ({}, IDEMPOTENT, Classification(Action.REJECT, "it conflicts with something at the API (409)")),

@@ -54,15 +54,15 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     ignored = [c.header for c in changes.columns.all if c.role == "ignored"]
     if ignored:
         yield f"  ignored: {shorten(', '.join(map(visible, ignored)), 200)}"
-    sealed = about.done.get(Outcome.INVALID, 0)
+    invalid = about.done.get(Outcome.INVALID, 0)
     to_send = plural(about.to_send, "change")
     sends = (
         f"{plural(about.reads, 'read')}, then what differs of {to_send} is sent"
         if about.reads
         else f"{to_send} to send"
     )
-    behind = "stays behind" if sealed == 1 else "stay behind"
-    yield f"  {sends}" + (f"; {plural(sealed, 'invalid row')} {behind}" if sealed else "")
+    behind = "stays behind" if invalid == 1 else "stay behind"
+    yield f"  {sends}" + (f"; {plural(invalid, 'invalid row')} {behind}" if invalid else "")
     for column in changes.columns.fields:
         clears = changes.counts[column.index].clears if column.index in changes.counts else 0
         if clears:

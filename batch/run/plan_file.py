@@ -9,7 +9,7 @@
     "seal": "sha256:…"}                       over everything above it
 
 Promises: values are the API's own, not cells; a file that was edited is refused; whatever its length, it costs 16 bytes
-of memory a change. The seal finds a file that was changed, it does not say who made it.
+of memory a change. The checksum (`seal`) finds a file that was changed, it does not say who made it.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ PLAN, UNDO = "plan", "undo"
 
 
 class PlanWriter:
-    """Writes changes, in order of their rows, and the seal."""
+    """Writes changes, in order of their rows, and the checksum over them."""
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self._new = NewFile(path)
@@ -52,7 +52,7 @@ class PlanWriter:
         self._is_first = False
 
     def finish(self) -> str:
-        """Seal the file, put it in its place, and give the seal."""
+        """Add the checksum, put the file in its place, and return the checksum."""
         self._write("\n],\n")
         checksum = f"sha256:{self._digest.hexdigest()}"
         self._file.write(f'"seal": "{checksum}"}}\n'.encode())
@@ -107,10 +107,10 @@ def _step(field: str, known: Mapping[str, Any]) -> FieldChange:
 
 
 class PlanFile:
-    """A sealed file, opened and checked; `close` when done."""
+    """A plan file, opened and checked; `close` when done."""
 
     def __init__(self, path: Path) -> None:
-        """Check the seal; raises InputError when the file is not what was written."""
+        """Check the checksum; raises InputError when the file is not what was written."""
         self.path = path
         self._numbers, self._offsets = array("Q"), array("Q")
         try:
@@ -138,10 +138,10 @@ class PlanFile:
                 self._numbers.append(json.loads(line.rstrip(b",\n"))["row"])
                 self._offsets.append(self._file.tell() - len(line))
         digest.update(line)
-        sealed = json.loads(b"{" + self._file.readline())["seal"]
-        if sealed != f"sha256:{digest.hexdigest()}" or self._file.read(1):
-            raise ValueError("the seal does not fit")
-        return about, str(sealed)
+        written = json.loads(b"{" + self._file.readline())["seal"]
+        if written != f"sha256:{digest.hexdigest()}" or self._file.read(1):
+            raise ValueError("the checksum does not fit")
+        return about, str(written)
 
     @property
     def is_undo(self) -> bool:

@@ -123,7 +123,7 @@ def compare_stages(folder: Path, url: str, rows: int, rounds: int) -> None:
     costs = {name: statistics.median(one[name] for one in found) for name in found[0]}
     for name, cost in {**costs, "all stages": sum(costs.values())}.items():
         say(f"| {name} | {cost:,.0f} |")
-    say("\nWhat `update` costs more is starting, workers, slots, pacing, verdicts and stop signs.\n")
+    say("\nWhat `update` costs more is starting, workers, slots, pacing, answers and shutdown.\n")
 
 
 def compare_programs(folder: Path, url: str) -> None:

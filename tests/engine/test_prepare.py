@@ -1,4 +1,4 @@
-"""Changes -> parcels: what is not there is rejected, what is the same is unchanged, what was begun is settled first."""
+"""Preparing changes: what is not there is rejected, what is the same unchanged, what was begun is settled first."""
 
 import json
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ def begun(journal: Journal, *outcomes: Outcome, **changed: Any) -> Intent:
 
 
 async def test_what_differs_is_sent(journal: Journal) -> None:
-    """Only what differs becomes a parcel, with what it was and the record to complete it from."""
+    """Only what differs is prepared, with what it was and the record to complete it from."""
     made, api, _ = preparer(journal, listed(OLD))
     found = await made.prepare([change(2, name="New", phone="1")])
     assert [PreparedChange(change(2, name="New", phone="1"), {"name": "New"}, {"name": "Old"}, OLD)] == found

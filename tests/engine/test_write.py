@@ -254,7 +254,7 @@ async def test_intent_goes_first() -> None:
 
 
 async def test_every_row_of_a_change() -> None:
-    """Every row of a change has its fate."""
+    """Every row of a change has its result."""
     async with desk(lambda request, count: done(request)) as d:
         await d.sender.send(replace(prepared(2), change=Change((2, 5, 9), "2", {"name": "New"})))
     assert {2: UPDATED, 5: UPDATED, 9: UPDATED} == {
@@ -704,11 +704,11 @@ async def test_limits_hold_for_retries() -> None:
     assert 3 + 2 * 10 >= max(windows)
 
 
-# -- the stop sign --------------------------------------------------------------------------------------------------
+# -- shutdown -----------------------------------------------------------------------------------------------------
 
 
 async def test_stop_lets_what_is_in_flight_finish() -> None:
-    """After the stop sign, what is in flight gets its answer, and who waits is let go at once."""
+    """After a shutdown was requested, what is in flight gets its answer, and who waits is let go at once."""
     async with (
         desk(lambda request, count: (5.0, done(request)), max_at_once=2) as d,
         anyio.create_task_group() as tasks,
@@ -757,7 +757,7 @@ async def test_cut_short() -> None:
 
 
 async def test_after_the_stop_nothing_starts() -> None:
-    """A change that comes after the stop sign is unsent, and not even written down."""
+    """A change that comes after the shutdown is unsent, and not even written down."""
     async with desk(lambda request, count: done(request)) as d:
         d.shutdown.request("Enough.")
         assert [UNSENT] == await d.send(2)

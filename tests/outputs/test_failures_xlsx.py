@@ -34,7 +34,7 @@ def damages(found: Staged) -> list[list[tuple[int | None, Problem]]]:
 
 
 def as_read(found: Staged) -> list[RowResult]:
-    """Make the fates of rows of which nothing is known but how they were read."""
+    """Make the results of rows of which nothing is known but how they were read."""
     numbers = pl.read_parquet(found.path)[ROW].to_list()
     return [
         RowResult(number, "", Outcome.INVALID if problems else Outcome.UNSENT, problems=tuple(problems))

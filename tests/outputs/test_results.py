@@ -39,7 +39,7 @@ def stage_in(folder: Path, data: bytes) -> Staged:
 
 
 def kept(staged: Staged, row_results: Mapping[int, RowResult] = RESULTS, wanted: Wanted | None = None) -> Written:
-    """Write the books of a run with these fates."""
+    """Write the results files of a run with these results."""
     folder = staged.path.parent
 
     def between(first: int, last: int) -> dict[int, RowResult]:
@@ -106,7 +106,7 @@ def test_no_failures_no_file(staged: Staged) -> None:
 
 
 def test_again_is_the_same(staged: Staged) -> None:
-    """Files made again from the same fates are the same, byte by byte."""
+    """Files made again from the same results are the same, byte by byte."""
     folder = staged.path.parent
     kept(staged)
     before = [(folder / name).read_bytes() for name in ("results.csv", "failures.csv")]

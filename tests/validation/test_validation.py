@@ -217,7 +217,7 @@ def test_damage_in_an_ignored_column() -> None:
 
 
 def test_order() -> None:
-    """Changes and fates keep the order of the rows."""
+    """Changes and results keep the order of the rows."""
     sheet = Sheet("id,phone", *([str(n), "x" if n % 3 else "5"] for n in range(1, 31)))
     found = sheet.validate()
     assert [n + 1 for n in range(1, 31) if n % 3 == 0] == [one.number for one in found.changes]
