@@ -35,10 +35,10 @@ class Body(Enum):
 class Action(Enum):
     """What to do about a reply."""
 
-    SUCCEED = "done"
-    REJECT = "refused"
-    RETRY = "again"
-    ABORT = "stop"
+    SUCCEED = "succeed"
+    REJECT = "reject"
+    RETRY = "retry"
+    ABORT = "abort"
 
 
 @dataclass(frozen=True, slots=True)
