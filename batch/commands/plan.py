@@ -32,7 +32,7 @@ from batch.exit_code import exit_code
 from batch.files import make_private
 from batch.journal import Journal
 from batch.model import Outcome
-from batch.outputs.plan import Line, as_cell, write_plan
+from batch.outputs.plan import Line, iter_lines, write_plan
 from batch.run.begin_or_resume import now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in
@@ -183,7 +183,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
     folder, cells, journal = _new_folder(settings), _Cells(), context.journal
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
-        write_plan(table, map(cells.add, _iter_lines(journal, settings.clear_token)))
+        write_plan(table, map(cells.add, iter_lines(_iter_changes(journal), settings.clear_token)))
         meant_for = about(
             settings.identity(), context.changes.staged.sha256, settings.endpoint, context.api.target.host
         )
@@ -239,23 +239,19 @@ def _new_folder(settings: Settings) -> Path:
     return settings.out
 
 
-def _iter_lines(journal: Journal, clear_token: str) -> Iterator[Line]:
+def _iter_changes(journal: Journal) -> Iterator[PlannedChange]:
     for intents, result in journal.iter_intents():
-        intent, before = intents[-1], intents[-1].before or {}
-        if result is None or result.outcome is not Outcome.UPDATED:
-            continue
-        for name, value in intent.fields.items():
-            was, will = as_cell(before.get(name)), as_cell(value, clear_token)
-            yield Line(intent.number, intent.id, intent.name, name, was, will, is_clear=value is None)
+        if result is not None and result.outcome is Outcome.UPDATED:
+            intent, before = intents[-1], intents[-1].before or {}
+            fields = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
+            yield PlannedChange(intent.number, intent.id, intent.name, tuple(fields))
 
 
 def _write_plan_file(path: Path, meant_for: Mapping[str, Any], journal: Journal) -> None:
     writer = PlanWriter(path, meant_for)
     try:
-        for intents, _result in journal.iter_intents():
-            intent, before = intents[-1], intents[-1].before or {}
-            fields = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
-            writer.add(PlannedChange(intent.number, intent.id, intent.name, tuple(fields)))
+        for planned in _iter_changes(journal):
+            writer.add(planned)
         writer.finish()
     except BaseException:
         writer.discard()

@@ -26,6 +26,7 @@ from batch.model import Outcome
 from batch.retry import FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, finish_run
+from batch.run.plan_list import LISTS, lists_of
 from batch.run.target import Environment, make_target
 from batch.settings import Settings
 
@@ -39,6 +40,8 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
     with ExitStack() as stack:
         target = make_target(settings, environment, stack, reporter.note)
         run = begin_or_resume(settings, target, stack)
+        if settings.plan is not None and not lists_of(settings.plan):
+            reporter.note(f"{settings.plan}: {NO_LIST}")
         if run.is_finished:
             reporter.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
             return finish_run(run.folder, run.journal, run.metadata, type(target.endpoint), End(run.metadata.stopped))
@@ -210,6 +213,10 @@ class Update:
         )
 
 
+NO_LIST = (
+    f"there is no {' or '.join(LISTS)} any more, so the plan is carried out as it was made, "
+    "whatever was done to a list elsewhere."
+)
 FOUND_WHILE_SENDING = (
     "With --key, a number that no {noun} has is found out while sending: --invalid abort does not stop for it, "
     "and only its row is left out. To know before:  batch plan"
