@@ -19,12 +19,12 @@ from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING, Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
-from batch.engine.estimate import Estimate, estimate
+from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor
 from batch.engine.guards import ClearLimit
 from batch.engine.lookup import LookupStrategy
 from batch.engine.prepare import ChangePreparer
-from batch.engine.progress import Reporter
+from batch.engine.progress import Estimate, Reporter
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
 from batch.errors import FolderError, SettingsError, StoppedError
@@ -63,6 +63,7 @@ class PlanSummary:
     cells: int
     clears: dict[str, int]
     cost: Estimate
+    """Of an update by this plan."""
     exit_code: int
     files: dict[str, str]
 
@@ -81,9 +82,9 @@ class PlanSummary:
             "cells": self.cells,
             "clears": self.clears,
             "writes": self.cost.writes,
-            "write_seconds": self.cost.write_seconds,
             "reads": self.cost.reads,
-            "read_seconds": self.cost.read_seconds,
+            "requests": self.cost.whole.requests,
+            "estimated_seconds": self.cost.whole.seconds,
             "exit_code": self.exit_code,
             "files": self.files,
         }
@@ -129,14 +130,18 @@ def _compare(context: RunContext, key_field: str | None) -> Estimate:
         context.changes = context.changes.with_definitions(definitions)
     context.changes.validate_all(context.journal.record_rows)
     count, strategy = context.changes.change_count, None
+    spent = context.meter.requests
     if count:
         strategy = find_strategy(context, count) if key_field is not None else None
+        spent = context.meter.requests
+        context.reporter.cost(estimate(context, strategy, count, sent=Sent(0), spent=spent).whole)
         context.api.environment.run(_journal_changes, context, key_field, strategy)
     if context.journal.error is not None:
         raise context.journal.error
     if context.shutdown.requested:
         raise _Unfinished.because(context.shutdown)
-    return estimate(context, strategy, context.journal.count_intents(), count)
+    fields = ([step.field for step in one.steps] for one in _iter_changes(context.journal))
+    return estimate(context, strategy, count, sent=Sent.counted(context.endpoint, fields), spent=spent)
 
 
 async def _journal_changes(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> None:

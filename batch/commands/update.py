@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from batch.endpoints.base import CustomField
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.context import RunContext
-from batch.engine.estimate import estimate
+from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor
 from batch.engine.guards import Canary, ClearLimit
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
-from batch.engine.progress import CANARY, CANARY_CHANGES, Preflight, Reporter
+from batch.engine.progress import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter
 from batch.engine.records import UnreadError
 from batch.engine.write import ChangeWriter
 from batch.errors import BatchError, StoppedError, Terminated, UsageError
@@ -133,6 +133,7 @@ class Update:
             self.asking = time.monotonic() - began
             if not answer:
                 raise Declined("Nothing was sent.")
+            self.context.meter.expected = about.cost.whole.seconds if about.cost.is_known else None
             run.keep(clears_are_meant=bool(excesses) or run.metadata.clears_are_meant)
             if not run.metadata.canary_held:
                 self.canary = CANARY_CHANGES if answer == CANARY else self.settings.canary or 0
@@ -196,7 +197,6 @@ class Update:
 
     def _preflight(self, excesses: tuple[str, ...]) -> Preflight:
         run, target, to_send = self.run, self.context.api.target, self.changes_left()
-        cost = estimate(self.context, self.strategy, to_send)
         return Preflight(
             changes=run.changes,
             endpoint=self.context.endpoint,
@@ -205,11 +205,23 @@ class Update:
             credential=target.shown_credential,
             folder=run.folder,
             to_send=to_send,
-            reads=cost.reads,
-            seconds=cost.seconds,
+            cost=self._estimate(to_send),
             is_resumed=run.is_resumed,
             done=dict(run.journal.counts),
             excesses=excesses,
+        )
+
+    def _estimate(self, to_send: int) -> Estimate:
+        """Estimate what sending will take; of a plan it is known which changes are written."""
+        run, sent = self.run, None
+        if run.plan is not None:
+            sent = Sent.counted(
+                self.context.endpoint, ([step.field for step in one.steps if not step.reason] for one in run.plan)
+            )
+            sent = sent.scaled(to_send / max(1, run.changes.change_count))  # of a resumed run
+        canary = 0 if run.metadata.canary_held else self.settings.canary or 0
+        return estimate(
+            self.context, self.strategy, to_send, sent=sent, canary=canary, spent=self.context.meter.requests
         )
 
 

@@ -3,7 +3,7 @@
 `RateLimiter` is what attempts go through; `RatePolicy` decides, as pure steps over a state that a `LimiterStore` keeps.
 """
 
-from batch.ratelimit.buckets import Bucket, Limits
+from batch.ratelimit.buckets import Bucket, Limits, TokenBucket
 from batch.ratelimit.headers import RateHint, is_about_rate, read_rate_headers
 from batch.ratelimit.learned import Learned, load_learned, save_learned
 from batch.ratelimit.limiter import RateLimiter
@@ -21,6 +21,7 @@ __all__ = [
     "RateLimiter",
     "RatePolicy",
     "Step",
+    "TokenBucket",
     "is_about_rate",
     "load_learned",
     "read_rate_headers",
