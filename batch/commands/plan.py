@@ -134,7 +134,9 @@ def _compare(context: RunContext, key_field: str | None) -> Estimate:
     if count:
         strategy = find_strategy(context, count) if key_field is not None else None
         spent = context.meter.requests
-        context.reporter.cost(estimate(context, strategy, count, sent=Sent(0), spent=spent).whole)
+        reading = estimate(context, strategy, count, sent=Sent(0), spent=spent).whole
+        context.meter.expected = reading.seconds
+        context.reporter.cost(reading)
         context.api.environment.run(_journal_changes, context, key_field, strategy)
     if context.journal.error is not None:
         raise context.journal.error
