@@ -216,7 +216,7 @@ class Update:
         run, sent = self.run, None
         if run.plan is not None:
             sent = Sent.counted(
-                self.context.endpoint, ([step.field for step in one.steps if not step.reason] for one in run.plan)
+                self.context.endpoint, ([step.field for step in one.steps if step.problem is None] for one in run.plan)
             )
             sent = sent.scaled(to_send / max(1, run.changes.change_count))  # of a resumed run
         canary = 0 if run.metadata.canary_held else self.settings.canary or 0

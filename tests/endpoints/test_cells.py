@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from batch.endpoints import cells
+from batch.validation import cell_problem
 
 NO_NUMBER = "is not a number (use digits, a minus sign and one decimal mark)"
 TOO_LONG = "has more digits than can be sent without rounding it (use at most 15 digits)"
@@ -22,7 +23,7 @@ def read(kind: Any, cell: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(cell)
     except ValidationError as error:
-        return error.errors()[0]["msg"]
+        return cell_problem(error.errors()[0], None, cell).reason
 
 
 @pytest.mark.parametrize("cell", ["true", "TRUE", " Yes ", "yes", "1"])

@@ -22,14 +22,15 @@ from batch.engine.progress import Cost, Estimate
 from batch.ratelimit import Bucket, Limits
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
-from batch.sandbox import SandboxOptions, start
+from batch.sandbox.api import Answer, Call
 from batch.sandbox.dualentry import DualEntry
-from batch.sandbox.exchange import Answer, Call
+from batch.sandbox.options import SandboxOptions
 from batch.sandbox.vayu import Vayu
 from batch.settings import Settings
 from tests.endpoints.acme import AcmeVendors
 from tests.job_fixture import DUALENTRY, VAYU, FakeReporter
 from tests.resilience.memory_api import ENVIRONMENT
+from tests.sandbox.control import ControlledSandbox
 from tests.virtual import run_on_virtual_clock
 
 RECORDS = 400
@@ -150,7 +151,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "canary": (DUALENTRY, {"name": "N"}, {"canary": 60}),
     "canary of what no list shows": (DUALENTRY, {"address": "A"}, {"canary": 60}),
     "vayu": (VAYU, {"name": "N"}, {}),
-    "vayu, sparse": (VAYU, {"name": "N"}, {"sparse": True, "compare": False}),
+    "vayu, sparse": (VAYU, {"name": "N"}, {"endpoint_options": {"sparse": True}, "compare": False}),
     "vayu, custom fields": (VAYU, {"customFields.Note": "x"}, {}),
     "slower": (DUALENTRY, {"name": "N"}, {"max_per_second": 0.7}),
 }
@@ -316,7 +317,7 @@ def test_over_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     path, reporter, api = tmp_path / "sheet.csv", FakeReporter(), Documented()
     path.write_text(sheet("id", api.ids(count), columns))
-    with start(SandboxOptions(ledger=tmp_path / "ledger.jsonl")) as sandbox:
+    with ControlledSandbox(SandboxOptions(ledger=tmp_path / "ledger.jsonl")) as sandbox:
         settings = Settings(input=str(path), endpoint=DUALENTRY, base_url=sandbox.url, yes=True)
         closing = run_update(settings, reporter, Environment(sandbox.environment()))
         asked = len(sandbox.read_ledger())

@@ -28,10 +28,12 @@ from batch.endpoints.base import (
 )
 from batch.endpoints.errors import error_text, flattened, parse_common_errors, tidied
 from batch.http import ApiRequest, ApiResponse, encode_id
-from batch.model import Field
+from batch.model import Field, Problem
 from batch.ratelimit import Bucket, Limits
 from batch.retry import Rules
 
+NAMES = {"api": "DualEntry", "noun": "customer"}
+"""Values that messages name."""
 ROOT = "/public/v2/customers/"
 DEFINITIONS = "/public/v2/custom-fields/"
 MAX_ID = 2**63 - 1
@@ -207,19 +209,17 @@ class DualEntryCustomers(Endpoint):
         known = [item.get("field") for item in items or () if isinstance(item, Mapping)]
         return [f"custom_fields[{one['id']}]" for one in known if isinstance(one, Mapping) and "id" in one]
 
-    # -- ids and rows -------------------------------------------------------------------------------------------
-
-    def id_problem(self, record_id: str) -> str | None:
+    def id_problem(self, record_id: str) -> Problem | None:
         """DualEntry's own ids are integers; zeros in front mean that it is somebody else's number."""
         if not (record_id.isascii() and record_id.isdigit()):
-            return "is not a DualEntry customer id (a whole number, such as 10042)"
+            return Problem("id_of_other_form", {**NAMES, "form": "a whole number, such as 10042"})
         if record_id.startswith("0"):
-            return "begins with a zero, as DualEntry's own ids never do (is it your own customer number?)"
+            return Problem("id_with_zero", NAMES)
         if int(record_id[:20]) > MAX_ID or len(record_id) > 19:
-            return "is too large for a DualEntry customer id"
+            return Problem("id_too_large", NAMES)
         return None
 
-    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
+    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[Problem]:
         """Without the current record, an address needs its three required parts."""
         found = super().conflicts(fields, reads_before_write=reads_before_write)
         for whole in () if reads_before_write else ADDRESSES:
@@ -227,9 +227,7 @@ class DualEntryCustomers(Endpoint):
             missing = [part for part in REQUIRED_PARTS if part not in parts]
             if parts and missing:
                 listed = ", ".join(f"{whole}.{part}" for part in missing)
-                found.append(
-                    (f"{whole}.{next(iter(parts))}", f"needs {listed} in the same row (an address is replaced whole)")
-                )
+                found.append(Problem("parts_missing", {"parts": listed}, f"{whole}.{next(iter(parts))}"))
         return found
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -254,11 +252,9 @@ class DualEntryCustomers(Endpoint):
 
     def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PATCH one customer."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if key is not None:
-            if not _KEY.fullmatch(key):
-                raise ValueError("this is no idempotency key")
-            headers["Idempotency-Key"] = key
+        if key is not None and not _KEY.fullmatch(key):
+            raise ValueError("this is no idempotency key")
+        headers = {"Idempotency-Key": key} if key is not None else {}
         path = f"{ROOT}{encode_id(record_id)}/"
         return ApiRequest("PATCH", path, "PATCH customer", content=as_content(body), headers=headers)
 
@@ -350,8 +346,6 @@ class DualEntryCustomers(Endpoint):
         """The key goes as it is, without `Bearer`."""
         return StaticAccount({"X-API-KEY": credentials["DUALENTRY_API_KEY"]})
 
-    # -- errors -------------------------------------------------------------------------------------------------
-
     def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Read `{"success": false, "errors": {field | "__all__": [message, …]}}` however deep it is nested."""
         data: Any = response.json
@@ -378,10 +372,7 @@ def _whole_address(parts: Mapping[str, Any], whole: str, current: Record | None)
     missing = [part for part in REQUIRED_PARTS if part not in made]
     if missing:
         listed = ", ".join(f"{whole}.{part}" for part in missing)
-        raise ConflictError(
-            f"{whole}.{next(iter(parts))}",
-            f"needs {listed} in the same row (no current address is there to take them from)",
-        )
+        raise ConflictError(Problem("parts_unknown", {"parts": listed}, f"{whole}.{next(iter(parts))}"))
     return made
 
 

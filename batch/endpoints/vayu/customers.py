@@ -30,9 +30,12 @@ from batch.endpoints.base import (
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
 from batch.endpoints.vayu.login import DEFAULT_LIFE, RENEW_BEFORE, VayuAccount
 from batch.http import ApiRequest, ApiResponse, encode_id
-from batch.model import Field
+from batch.model import Field, Problem
+from batch.problems import Values
 from batch.ratelimit import Bucket, Limits
 
+NAMES = {"api": "Vayu", "noun": "customer"}
+"""Values that messages name."""
 ROOT = "/customers"
 LIST_BYTES = 16 * 1024 * 1024
 PAGE = 1000
@@ -250,19 +253,17 @@ class VayuCustomers(Endpoint):
         spelt = [item.get("vayuCustomFieldName") for item in items if isinstance(item, Mapping)]
         return names + [f"customFields.{name}" for name in spelt if isinstance(name, str)]
 
-    # -- ids ----------------------------------------------------------------------------------------------------
-
-    def id_problem(self, record_id: str) -> str | None:
+    def id_problem(self, record_id: str) -> Problem | None:
         """Vayu's ids are 24 hexadecimal digits."""
         is_id = re.fullmatch(self.id_pattern, record_id)
-        return None if is_id else f"is not a Vayu customer id ({self.id_form})"
+        return None if is_id else Problem("id_of_other_form", {**NAMES, "form": self.id_form})
 
-    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
+    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[Problem]:
         """Without the current record, what is beside the parts that change is not known."""
         found = super().conflicts(fields, reads_before_write=reads_before_write)
         if not reads_before_write:  # sent alone, a part would replace the whole
             found += [
-                (name, f"needs the current {what} (leave out --no-compare)")
+                Problem("current_needed", {"what": what}, name)
                 for whole, what in NESTED.items()
                 for name in nested(fields, whole)
             ]
@@ -318,9 +319,9 @@ class VayuCustomers(Endpoint):
         """PUT one customer; the API has no idempotency keys here, and needs none."""
         content = as_content(body)
         if len(content) > MAX_BODY:
-            raise ConflictError("", f"makes a request of {len(content) // 1024} KB (Vayu takes at most 256 KB)")
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        return ApiRequest("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content, headers=headers)
+            values: Values = {**NAMES, "size": len(content) // 1024, "most": MAX_BODY // 1024}
+            raise ConflictError(Problem("request_too_large", values))
+        return ApiRequest("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -392,8 +393,6 @@ class VayuCustomers(Endpoint):
         """Log in with the API token, which is a refresh token."""
         return VayuAccount(credentials["VAYU_API_TOKEN"], credentials.get("VAYU_CLIENT_ID", ""), self._clock)
 
-    # -- errors -------------------------------------------------------------------------------------------------
-
     def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Read `{"type", "code", "message"}` with `param` or `params`; a gateway may give the message alone."""
         data: Any = response.json
@@ -426,9 +425,8 @@ def _overlay_contacts(current: Any, parts: Mapping[str, Any]) -> list[dict[str, 
     numbered = sorted((int(part.partition(".")[0]), part.partition(".")[2], value) for part, value in parts.items())
     for number, name, value in numbered:
         if number > len(contacts) + 1:
-            count = "1 contact" if len(contacts) == 1 else f"{len(contacts)} contacts"
-            reason = f"would leave a gap: the customer has {count}"
-            raise ConflictError(f"contacts.{number}.{name}", reason)
+            values: Values = {**NAMES, "count": len(contacts)}
+            raise ConflictError(Problem("contacts_gap", values, f"contacts.{number}.{name}"))
         if number == len(contacts) + 1:
             contacts.append({})
         contacts[number - 1][name] = value
