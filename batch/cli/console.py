@@ -15,7 +15,7 @@ import click
 from batch.cli import messages
 from batch.cli.progress_bar import ProgressBar
 from batch.commands.purge import PurgePreview
-from batch.engine.progress import CANARY, CANARY_CHANGES, Cost, Preflight, Progress
+from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progress
 from batch.errors import UsageError
 from batch.model import Outcome, visible
 

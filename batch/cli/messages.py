@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from batch.commands.purge import PurgePreview
-from batch.engine.progress import Cost, Preflight, Progress
+from batch.engine.reporter import Cost, Preflight, Progress
 from batch.engine.retry_loop import minutes
 from batch.model import Outcome, shorten, visible
 from batch.run.target import SANDBOX

@@ -1,7 +1,7 @@
 """The bar that shows at a terminal how far a run is (rich)."""
 
 from batch.cli import messages
-from batch.engine.progress import Progress
+from batch.engine.reporter import Progress
 
 
 class ProgressBar:

@@ -24,7 +24,7 @@ from batch.engine.execute import Executor
 from batch.engine.guards import ClearLimit
 from batch.engine.lookup import LookupStrategy
 from batch.engine.prepare import ChangePreparer
-from batch.engine.progress import Estimate, Reporter
+from batch.engine.reporter import Estimate, Reporter
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
 from batch.errors import FolderError, SettingsError, StoppedError

@@ -18,9 +18,9 @@ import polars as pl
 from batch import sources
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.estimate import estimate_reads
-from batch.engine.progress import Cost
 from batch.engine.pull_filter import make_pull_filter, read_ids
 from batch.engine.records import Fetch
+from batch.engine.reporter import Cost
 from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code

@@ -14,7 +14,7 @@ from batch.commands.update import Update
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
-from batch.engine.progress import Reporter
+from batch.engine.reporter import Reporter
 from batch.errors import SettingsError, UsageError
 from batch.journal import Journal
 from batch.run.begin_or_resume import Run, discard, now_text

@@ -17,7 +17,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Protocol
 
-from batch.endpoints.cells import ParseOptions
+from batch.endpoints.cell_types import ParseOptions
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
 from batch.http import ApiRequest, ApiResponse, RequestFailure
 from batch.model import Field, Problem

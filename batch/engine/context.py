@@ -12,8 +12,8 @@ import anyio
 
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
-from batch.engine.progress import Meter, Reporter
 from batch.engine.records import RecordReader
+from batch.engine.reporter import Meter, Reporter
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown, stop_on_signals
 from batch.errors import JournalError

@@ -13,7 +13,7 @@ from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.lookup import FRESH_SECONDS, LookupStrategy
-from batch.engine.progress import Cost, Estimate
+from batch.engine.reporter import Cost, Estimate
 from batch.ratelimit import Bucket, TokenBucket
 
 LOG_IN = "log in"

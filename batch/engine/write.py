@@ -5,7 +5,6 @@ resume; *updated* is said only when the API confirmed it and its answer does not
 answer is settled by reading back before it is repeated or given up.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from batch import diff
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.engine.context import RunContext
+from batch.engine.idempotency import new_key
 from batch.engine.prepare import PreparedChange
 from batch.engine.retry_loop import Answer, ApiClient
 from batch.http import ApiResponse
@@ -62,7 +62,7 @@ class ChangeWriter:
         change, earlier = prepared.change, prepared.earlier
         if earlier is not None and earlier.body == body:
             return replace(earlier, attempts=earlier.attempts + 1)
-        key = str(uuid.uuid4()) if self.endpoint.rules.idempotent_keys else None
+        key = new_key(self.endpoint)
         record = prepared.record or {}
         return Intent(
             change.number, change.id, key, 1, prepared.fields, prepared.before, body,

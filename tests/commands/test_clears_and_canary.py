@@ -8,7 +8,7 @@ import pytest
 from batch.commands.update import Declined
 from batch.engine import write
 from batch.engine.guards import TooManyClearsError
-from batch.engine.progress import CANARY
+from batch.engine.reporter import CANARY
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary, told
 
 __all__ = ["job", "shared_sandbox"]

@@ -11,7 +11,7 @@ import pytest
 
 from batch.commands.pull import Pulled, Wanted
 from batch.commands.pull import pull as run_pull
-from batch.engine.progress import Cost
+from batch.engine.reporter import Cost
 from batch.errors import BatchError, InputError, SettingsError, StoppedError
 from batch.model import column_letters
 from batch.run.finish import FinishedRun

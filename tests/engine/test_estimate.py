@@ -18,7 +18,7 @@ from batch.commands.pull import pull as run_pull
 from batch.commands.undo import undo as run_undo
 from batch.commands.update import update as run_update
 from batch.engine.estimate import Sent, estimate_reads, seconds_at_limits, starts_within
-from batch.engine.progress import Cost, Estimate
+from batch.engine.reporter import Cost, Estimate
 from batch.ratelimit import Bucket, Limits
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment

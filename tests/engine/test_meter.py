@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from batch.engine.progress import Meter, Progress
+from batch.engine.reporter import Meter, Progress
 from batch.model import Outcome
 from tests.job_fixture import FakeReporter
 from tests.virtual import run_on_virtual_clock

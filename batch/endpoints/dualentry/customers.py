@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from batch.endpoints import cells
+from batch.endpoints import cell_types
 from batch.endpoints.base import (
     MISSING,
     Account,
@@ -51,29 +51,37 @@ OPTIONAL_PARTS = ("second_line", "state", "country", "name")
 
 
 def _text(name: str, *labels: str, limits: str = "text") -> Field:
-    return Field(name, cells.text(), labels=labels, limits=limits)
+    return Field(name, cell_types.text(), labels=labels, limits=limits)
 
 
 def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, ...]:
     def part(name: str, *labels: str, **kwargs: Any) -> Field:
         spelt = tuple(f"{prefix}{label}".strip() for prefix in prefixes for label in labels)
-        options = {"type": cells.text(), "nullable": True, "limits": "text"} | kwargs
+        options = {"type": cell_types.text(), "nullable": True, "limits": "text"} | kwargs
         return Field(f"{whole}.{name}", labels=spelt, **options)
 
     return (
-        Field(whole, cells.ONLY_CLEAR, limits=f"the {title} as a whole: only <clear>", kind="object"),
+        Field(whole, cell_types.ONLY_CLEAR, limits=f"the {title} as a whole: only <clear>", kind="object"),
         part("name", "recipient", "attention"),
-        part("street", "street", "street address", "address line 1", type=cells.text(min_length=1), nullable=False),
+        part(
+            "street", "street", "street address", "address line 1", type=cell_types.text(min_length=1), nullable=False
+        ),
         part("second_line", "address line 2", "street 2"),
-        part("city", "city", "town", type=cells.text(min_length=1), nullable=False),
+        part("city", "city", "town", type=cell_types.text(min_length=1), nullable=False),
         part("state", "state", "province", "region"),
         part(
-            "postal_code", "postal code", "postcode", "zip", "zip code", type=cells.text(min_length=1), nullable=False
+            "postal_code",
+            "postal code",
+            "postcode",
+            "zip",
+            "zip code",
+            type=cell_types.text(min_length=1),
+            nullable=False,
         ),
         part(
             "country",
             "country code",
-            type=cells.text(pattern="^[A-Z]{2}$"),
+            type=cell_types.text(pattern="^[A-Z]{2}$"),
             limits="two capital letters (ISO 3166)",
             form="use the two capital letters of the country, such as US or DE",
         ),
@@ -85,20 +93,20 @@ FIELDS: tuple[Field, ...] = (
     _text("email", "e-mail", "email address", "e-mail address", "mail"),
     Field(
         "phone",
-        cells.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
+        cell_types.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
         labels=("phone number", "telephone", "telephone number", "tel", "phone no"),
         limits="at most 32 characters: digits, spaces and + - . ( )",
         form="use digits, spaces and + - . ( ) only",
     ),
     Field(
         "unique_id",
-        cells.text(min_length=1, max_length=64),
+        cell_types.text(min_length=1, max_length=64),
         labels=("customer number", "customer no", "external id", "account number"),
         limits="1 to 64 characters",
     ),
     _text("website", "web site", "url", "homepage"),
     _text("country", "country name"),
-    Field("address", cells.text(trim=False), limits="text, spaces around it kept", trims=False),
+    Field("address", cell_types.text(trim=False), limits="text, spaces around it kept", trims=False),
     *_address("full_address", "address", ("", "billing ", "full address ")),
     *_address("shipping_address", "shipping address", ("shipping ", "delivery ", "ship to ")),
 )
@@ -190,15 +198,15 @@ class DualEntryCustomers(Endpoint):
         if read_as.endswith("select") and not options:
             read_as = "multi_text" if read_as == "multi_select" else "text"
         types: dict[str, Any] = {
-            "text": lambda: cells.text(trim=False),
-            "number": lambda: cells.number(self.parse_options.decimal),
-            "date": lambda: cells.date(self.parse_options.date_format),
-            "boolean": lambda: cells.BOOLEAN,
-            "single_select": lambda: cells.choice(*options),
-            "multi_select": lambda: cells.choice_list(*options),
-            "multi_text": lambda: cells.TEXT_LIST,
+            "text": lambda: cell_types.text(trim=False),
+            "number": lambda: cell_types.number(self.parse_options.decimal),
+            "date": lambda: cell_types.date(self.parse_options.date_format),
+            "boolean": lambda: cell_types.BOOLEAN,
+            "single_select": lambda: cell_types.choice(*options),
+            "multi_select": lambda: cell_types.choice_list(*options),
+            "multi_text": lambda: cell_types.TEXT_LIST,
         }
-        build = types.get(read_as, lambda: cells.CUSTOM_TEXT)
+        build = types.get(read_as, lambda: cell_types.CUSTOM_TEXT)
         label = (known.kind if known else kind) or "text, or exactly true or false"
         trims = read_as in ("number", "date", "boolean", "single_select", "multi_select", "multi_text")
         return Field(name, build(), limits=label, choices=options, kind=read_as or "custom", trims=trims)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from batch.endpoints import cells
+from batch.endpoints import cell_types
 from batch.endpoints.base import (
     MISSING,
     Account,
@@ -56,34 +56,38 @@ EMAIL_FORM = "use an e-mail address such as ana@example.com"
 
 
 def _choice(name: str, options: tuple[str, ...], *labels: str) -> Field:
-    return Field(name, cells.choice(*options), labels=labels, limits="one of a list", choices=options, kind="choice")
+    return Field(
+        name, cell_types.choice(*options), labels=labels, limits="one of a list", choices=options, kind="choice"
+    )
 
 
 def _text(name: str, *labels: str) -> Field:
-    return Field(name, cells.text(), labels=labels, limits="text")
+    return Field(name, cell_types.text(), labels=labels, limits="text")
 
 
 def _needed(name: str, *labels: str) -> Field:
-    return Field(name, cells.text(min_length=1), nullable=False, labels=labels, limits="at least 1 character")
+    return Field(name, cell_types.text(min_length=1), nullable=False, labels=labels, limits="at least 1 character")
 
 
 def _list(name: str, *labels: str) -> Field:
-    return Field(name, cells.TEXT_LIST, labels=labels, limits="a list: a; b; c", kind="list")
+    return Field(name, cell_types.TEXT_LIST, labels=labels, limits="a list: a; b; c", kind="list")
 
 
 def _object(name: str, what: str) -> Field:
-    return Field(name, cells.ONLY_CLEAR, limits=f"{what} as a whole: only <clear>", kind="object")
+    return Field(name, cell_types.ONLY_CLEAR, limits=f"{what} as a whole: only <clear>", kind="object")
 
 
 CONTACT_FIELDS = {
-    "name": Field("name", cells.text(), nullable=False, limits="text"),
-    "email": Field("email", cells.text(pattern=EMAIL), nullable=False, limits="an e-mail address", form=EMAIL_FORM),
-    "title": Field("title", cells.text(), nullable=False, limits="text"),
+    "name": Field("name", cell_types.text(), nullable=False, limits="text"),
+    "email": Field(
+        "email", cell_types.text(pattern=EMAIL), nullable=False, limits="an e-mail address", form=EMAIL_FORM
+    ),
+    "title": Field("title", cell_types.text(), nullable=False, limits="text"),
     "phone": Field(
-        "phone", cells.text(pattern=PHONE), nullable=False, limits="5 to 16 digits, + in front", form=PHONE_FORM
+        "phone", cell_types.text(pattern=PHONE), nullable=False, limits="5 to 16 digits, + in front", form=PHONE_FORM
     ),
     "receiveInvoiceEmail": Field(
-        "receiveInvoiceEmail", cells.BOOLEAN, nullable=False, limits="true or false", kind="boolean"
+        "receiveInvoiceEmail", cell_types.BOOLEAN, nullable=False, limits="true or false", kind="boolean"
     ),
 }
 
@@ -117,7 +121,7 @@ FIELDS: tuple[Field, ...] = (
     _text("address.country", "country", "country name"),
     _text("address.city", "city", "town"),
     Field(
-        "address.addressText", cells.text(trim=False), labels=("street", "street address", "address text"),
+        "address.addressText", cell_types.text(trim=False), labels=("street", "street address", "address text"),
         limits="text, spaces around it kept", trims=False,
     ),
     _text("address.state", "state", "province", "region"),
@@ -233,13 +237,13 @@ class VayuCustomers(Endpoint):
             name += ":enum"
         options = known.options if known else ()
         types = {
-            "number": cells.number(self.parse_options.decimal),
-            "boolean": cells.BOOLEAN,
-            "string": cells.text(trim=False),
-            "enum": cells.choice(*options) if options else cells.text(),
+            "number": cell_types.number(self.parse_options.decimal),
+            "boolean": cell_types.BOOLEAN,
+            "string": cell_types.text(trim=False),
+            "enum": cell_types.choice(*options) if options else cell_types.text(),
         }
         limits = kind or "text, or exactly true or false"
-        read_as = types.get(kind or "", cells.CUSTOM_TEXT)
+        read_as = types.get(kind or "", cell_types.CUSTOM_TEXT)
         return Field(
             f"customFields.{name}", read_as, limits=limits, choices=options, kind=kind or "custom", trims=False
         )
