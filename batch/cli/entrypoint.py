@@ -5,6 +5,7 @@ Promises: what nobody expected is exit code 4 and says where, without a tracebac
 like Ctrl-C.
 """
 
+import io
 import os
 import signal
 import sys
@@ -79,12 +80,21 @@ def _bug(error: BaseException) -> int:
 
 
 class _Lenient:
-    """A stream to a person or a pipe that may be gone: what cannot be written any more is dropped."""
+    """A stream to a person or a pipe that may be gone, or lack letters: what cannot be written any more is dropped.
+
+    What its encoding does not have is escaped; click, which would write UTF-8 to an ASCII stream, finds no `buffer`.
+    """
 
     __slots__ = ("_is_wanted", "_stream")  # so click cannot keep it for ever in what it remembers by weak references
 
     def __init__(self, stream: Any, *, is_wanted: bool = False) -> None:
         self._stream, self._is_wanted = stream, is_wanted
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    @property
+    def buffer(self) -> None:
+        return None
 
     def write(self, text: Any) -> int:
         with self._dropping():

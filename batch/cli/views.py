@@ -7,7 +7,8 @@ that is named.
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,17 @@ CLEARED = "(cleared)"
 
 def as_json(summary: Summary | PlanSummary) -> str:
     """Return the summary as `--json` prints it: what is in `summary.json`."""
-    return json.dumps(summary.as_dict(), indent=2, ensure_ascii=False)
+    return _spell(summary.as_dict())
+
+
+def _spell(values: Mapping[str, Any]) -> str:
+    """Spell JSON with the letters that standard output has; all others as JSON escapes them."""
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return json.dumps(values, indent=2)
+    return text
 
 
 # -- check ------------------------------------------------------------------------------------------------------------
@@ -301,7 +312,7 @@ def pull_as_json(found: Pulled, endpoint: str) -> str:
         "missing_ids": list(found.missing),
         **{name: found.counts[name] for name in ("requests", "attempts", "throttled")},
     }
-    return json.dumps(values, indent=2, ensure_ascii=False)
+    return _spell(values)
 
 
 # -- purge ------------------------------------------------------------------------------------------------------------

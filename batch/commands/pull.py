@@ -25,7 +25,7 @@ from batch.engine.records import Fetch
 from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
-from batch.files import NewFile
+from batch.files import NewFile, check_name
 from batch.model import READ_ERRORS, Outcome, cell_column
 from batch.outputs.cell_text import Left, Renderer
 from batch.outputs.row_buffer import RowBuffer
@@ -103,7 +103,8 @@ def _count(counts: Counter[str], name: str) -> None:
 
 
 def check_path(path: Path, endings: Sequence[str], *, force: bool) -> None:
-    """Raise SettingsError unless a file may be written at `path`."""
+    """Raise UsageError unless a file may be written at `path`."""
+    check_name(path)
     if path.suffix.lower() not in endings:
         raise SettingsError(f"{path}: its name must end in {' or '.join(endings)}, which says what to write.")
     if not path.parent.is_dir():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from batch.errors import InputError
-from batch.files import NewFile
+from batch.files import NewFile, check_name
 from batch.sources.sniff import Content, sniff
 
 Format = Literal["csv", "xlsx", "parquet"]
@@ -75,6 +75,7 @@ def open_input(argument: str, spool: Path) -> Input:
     if "://" in argument:
         raise InputError(f"{argument} is an address, not a file: download it, then give the file's name.")
     path = Path(argument)
+    check_name(path)
     mode = _file_mode(path)
     if mode is not None and stat.S_ISDIR(mode):
         return _input(_parquet_files(path), argument, "parquet")
