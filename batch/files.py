@@ -117,5 +117,11 @@ def make_private(folder: Path) -> None:
 
 
 def unusable_folder(folder: Path, error: OSError) -> FolderError:
-    why = (error.strerror or "it cannot be made").lower()
-    return FolderError(f"{folder}: results cannot be written there ({why}). Name another place with --out.")
+    return FolderError(
+        f"{folder}: results cannot be written there ({os_reason(error).lower()}). Name another place with --out."
+    )
+
+
+def os_reason(error: OSError) -> str:
+    """Return what the system said; some errors have no such text, then their own."""
+    return error.strerror or str(error) or "the system does not say why"

@@ -8,6 +8,9 @@ import pytest
 from tests.shell import DUALENTRY, Api, Shell
 from tests.test_terminal import on_terminal
 
+WHY = "the system does not say why"
+
+
 # -- encodings ------------------------------------------------------------------------------------------------------
 
 
@@ -46,3 +49,21 @@ def test_undecodable_name(shell: Shell, api: Api, command: str) -> None:
         "M\\udcfcller.csv: the file system spells names as utf-8 here, and this one, or that of a folder above it, is "
         "something else. Rename it, or set PYTHONUTF8=1.\n"
     )
+
+
+# -- what the system says -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OSError(28, "No space left on device"), "No space left on device"), (OSError("full"), "full"), (OSError(), WHY)],
+)
+def test_reason(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str) -> None:
+    """What the disk refuses is told with a reason, also where the error has no number and no text."""
+
+    def refuse(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr("batch.commands.plan.write_plan", refuse)
+    ended = shell.here("plan", shell.sheet(api.names(1)), "-e", DUALENTRY, *api.options)
+    assert (2, True) == (ended.code, f"the plan cannot be written ({said}). Make room" in ended.err), ended.err

@@ -120,7 +120,9 @@ def test_ci_does_what_the_readme_says() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     block = readme.partition("## Set-up")[2].partition("```console\n")[2].partition("```")[0]
     told = [line.partition("#")[0].strip() for line in block.splitlines()]
-    done = [line.removeprefix("exec ") for line in (ROOT / ".ci" / "run").read_text().splitlines() if "./run.sh" in line]
+    done = [
+        line.removeprefix("exec ") for line in (ROOT / ".ci" / "run").read_text().splitlines() if "./run.sh" in line
+    ]
     assert (2, told) == (len(told), done)
 
 

@@ -21,6 +21,7 @@ import click
 
 from batch.errors import BatchError, ExitCode, Terminated
 from batch.exit_code import exit_code_of_error
+from batch.files import os_reason
 from batch.model import visible
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -54,7 +55,7 @@ def _explained(error: BaseException) -> int:
         case BatchError():
             return _fail(str(error), exit_code_of_error(error))
         case OSError():
-            return _fail(f"{error.filename or 'The disk'}: {error.strerror or error}.", exit_code_of_error(error))
+            return _fail(f"{error.filename or 'The disk'}: {os_reason(error)}.", exit_code_of_error(error))
         case BaseExceptionGroup():
             return _explained(error.exceptions[0])
     return _bug(error)
@@ -111,7 +112,7 @@ class _Lenient:
             yield
         except OSError as error:
             if self._is_wanted and not isinstance(error, BrokenPipeError):
-                click.echo(f"Standard output cannot be written: {error.strerror or error}.", err=True)
+                click.echo(f"Standard output cannot be written: {os_reason(error)}.", err=True)
             with suppress(OSError):  # what is in the buffer goes nowhere, instead of failing again at the exit
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())

@@ -29,7 +29,7 @@ from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
 from batch.errors import FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
-from batch.files import make_private
+from batch.files import make_private, os_reason
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.outputs.plan import Line, as_cell, write_plan
@@ -192,7 +192,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         if settings.out is None:
             shutil.rmtree(folder, ignore_errors=True)
         raise FolderError(
-            f"{folder}: the plan cannot be written ({error.strerror}). Make room, and plan again."
+            f"{folder}: the plan cannot be written ({os_reason(error)}). Make room, and plan again."
         ) from error
     reasons, left_out = group_reasons(journal.iter_troubled())
     outcomes, (started, began) = journal.outcomes(), times

@@ -25,7 +25,7 @@ from batch.engine.records import Fetch
 from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
-from batch.files import NewFile, check_name
+from batch.files import NewFile, check_name, os_reason
 from batch.model import READ_ERRORS, Outcome, cell_column
 from batch.outputs.cell_text import Left, Renderer
 from batch.outputs.row_buffer import RowBuffer
@@ -120,7 +120,7 @@ def new_file(path: Path) -> NewFile:
     try:
         return NewFile(path)
     except OSError as error:
-        raise FolderError(f"{path}: it cannot be written ({error.strerror or error}).") from None
+        raise FolderError(f"{path}: it cannot be written ({os_reason(error)}).") from None
 
 
 @dataclass(slots=True)
@@ -174,7 +174,7 @@ def _write(file: NewFile, work: _Work, settings: Settings) -> Pulled:
         _write_proven(file, ending, columns, buffer, renderer)
         file.keep()
     except OSError as error:
-        raise FolderError(f"{file.path}: it cannot be written ({error.strerror or error}).") from None
+        raise FolderError(f"{file.path}: it cannot be written ({os_reason(error)}).") from None
     return Pulled(file.path, buffer.height, columns, renderer.left, renderer.hidden, work.missing)
 
 

@@ -14,6 +14,7 @@ from batch.endpoints.cells import text
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.shutdown import Shutdown
 from batch.errors import FolderError, StoppedError
+from batch.files import os_reason
 from batch.model import Field
 from batch.outputs import template
 from batch.run.target import Environment, make_endpoint, make_target
@@ -65,6 +66,6 @@ def write_template(
         template.write_template(file.made, path.suffix.lower(), made, endpoint, clear=clear_token)
         file.keep()
     except OSError as error:
-        raise FolderError(f"{path}: it cannot be written ({error.strerror or error}).") from None
+        raise FolderError(f"{path}: it cannot be written ({os_reason(error)}).") from None
     finally:
         file.discard()

@@ -13,7 +13,7 @@ from batch import outputs, sources
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode, JournalError
 from batch.exit_code import exit_code
-from batch.files import write_private
+from batch.files import os_reason, write_private
 from batch.journal import Journal
 from batch.run.folder import JOURNAL, SUMMARY
 from batch.run.metadata import RunMetadata
@@ -121,7 +121,7 @@ def write_summary(folder: Path, summary: Summary) -> None:
 def cannot_write(folder: Path, error: OSError) -> JournalError:
     """Say that the results files could not be written, and that nothing is lost."""
     return JournalError(
-        f"{folder}: the results files cannot be written ({error.strerror}). The journal has everything. "
+        f"{folder}: the results files cannot be written ({os_reason(error)}). The journal has everything. "
         f"Make room, then run the same command again, or:  batch results {folder}"
     )
 

@@ -10,6 +10,7 @@ file.
 from pathlib import Path
 
 from batch.errors import FolderError
+from batch.files import os_reason
 from batch.model import Staged
 from batch.sources.input import Input, ReadOptions, open_input
 from batch.sources.staging import iter_frames, read_rows
@@ -25,7 +26,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     try:
         staged = _stage(input, folder, options)
     except OSError as error:
-        raise FolderError(f"{input.name} cannot be copied into {folder}: {error.strerror or error}.") from None
+        raise FolderError(f"{input.name} cannot be copied into {folder}: {os_reason(error)}.") from None
     input.check_unchanged()
     return staged
 

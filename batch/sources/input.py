@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from batch.errors import InputError
-from batch.files import NewFile, check_name
+from batch.files import NewFile, check_name, os_reason
 from batch.sources.sniff import Content, sniff
 
 Format = Literal["csv", "xlsx", "parquet"]
@@ -142,7 +142,7 @@ def _trouble(error: OSError) -> str:
             return "does not exist: check the name and the folder"
         case errno.EACCES | errno.EPERM:
             return "may not be read by this user: ask for permission to read it"
-    return f"cannot be read: {error.strerror or 'the system says no'}"
+    return f"cannot be read: {os_reason(error)}"
 
 
 def _parquet_files(folder: Path) -> tuple[Path, ...]:
