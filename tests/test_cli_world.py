@@ -2,9 +2,12 @@
 
 import json
 import os
+import time
+from pathlib import Path
 
 import pytest
 
+from batch.credentials import fingerprint
 from tests.shell import DUALENTRY, Api, Shell
 from tests.test_terminal import on_terminal
 
@@ -67,3 +70,23 @@ def test_reason(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch, error: 
     monkeypatch.setattr("batch.commands.plan.write_plan", refuse)
     ended = shell.here("plan", shell.sheet(api.names(1)), "-e", DUALENTRY, *api.options)
     assert (2, True) == (ended.code, f"the plan cannot be written ({said}). Make room" in ended.err), ended.err
+
+
+# -- a pace below the documented one --------------------------------------------------------------------------------
+
+
+def test_slower_than_documented(shell: Shell, api: Api) -> None:
+    """The start says that it goes slower than documented, and why."""
+    sheet = shell.sheet(api.names(1))
+    command = ["-e", DUALENTRY, "--base-url", api.url, "--yes"]
+    ended = shell.here("update", sheet, *command, "--max-per-second", "2")
+    said = "goes at 2/s at most, slower than the 5 requests/s that are documented: --max-per-second"
+    assert f"\n  {said}\n" in ended.err, ended.err
+    key = fingerprint(api.url, {"DUALENTRY_API_KEY": shell.environment["DUALENTRY_API_KEY"]})
+    limits = Path(shell.environment["XDG_STATE_HOME"], "batch", "limits.json")
+    limits.write_text(json.dumps({key: {"per_second": 0.314, "at": time.time() - 60}}))
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() - 60))
+    said = "begins with 0.31/s, slower than the 5 requests/s that are documented: the API refused more on "
+    ended = shell.here("update", sheet, *command, "--new")
+    assert f"\n  {said}{when}; that is forgotten after 24 h\n" in ended.err, ended.err
+    assert f"This {said}" in shell.here("plan", sheet, *command).err

@@ -72,6 +72,8 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     yield from (f"  {one}" for one in about.excesses)
     if about.seconds is not None and about.host_kind != SANDBOX:
         yield f"  at this API's limit: at most {minutes(about.seconds)}"
+    if about.slower:
+        yield f"  {about.slower}"
     if about.host_kind == SANDBOX:
         yield "  This is a sandbox: an imitation of the API with sample records. Nothing real is changed."
 

@@ -118,6 +118,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         changes = read_input(source, temporary, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))
         context = RunContext(ApiSession(target, settings.pace, environment), journal, changes, reporter)
+        context.api.note_slower(reporter.note)
         cost = _compare(context, settings.key)
         return _write(context, settings, cost, (started, began))
 

@@ -91,6 +91,7 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
         stack.callback(file.discard)
         counts: Counter[str] = Counter()
         api = ApiSession(target, settings.pace, environment)
+        api.note_slower(reporter.note)
         work = _Work(api, settings.clear_token, counts, wanted.where, ids, RowBuffer(file.parts), reporter)
         environment.run(work.fetch)
         pulled = _write(file, work, settings)

@@ -207,6 +207,7 @@ class Update:
             is_resumed=run.is_resumed,
             done=dict(run.journal.counts),
             excesses=excesses,
+            slower=self.context.api.slower(),
         )
 
 

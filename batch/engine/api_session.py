@@ -4,6 +4,7 @@ Promises: whatever asks the API, for whatever job, goes by the same limits and r
 """
 
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
 from batch.errors import StoppedError
 from batch.http import ApiResponse, Session
-from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy, load_learned, save_learned
+from batch.ratelimit import Bucket, Learned, Limits, RateLimiter, RatePolicy, load_learned, save_learned
 from batch.retry import Action, RetryPolicy
 from batch.run.target import Environment, Target
 from batch.settings import Pace
@@ -37,8 +38,7 @@ class ApiSession:
         """Open connections, and give what makes requests over them with what was learned about the API's limits."""
         transport = self.environment.transport() if self.environment.transport else None
         async with Session(self.target.base_url, transport=transport, max_at_once=self.pace.max_at_once) as session:
-            learned = load_learned(state_folder() / "limits.json", self.target.fingerprint)
-            rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=learned)
+            rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=self._learned())
             yield ApiClient(
                 session=session,
                 limiter=RateLimiter(rate, self.pace.max_at_once),
@@ -57,6 +57,29 @@ class ApiSession:
         if factor == 1:
             return documented
         return Limits(*(_faster(bucket, factor) for bucket in (documented.total, documented.per_route)))
+
+    def _learned(self) -> Learned:
+        return load_learned(state_folder() / "limits.json", self.target.fingerprint)
+
+    def slower(self) -> str:
+        """Say why it goes slower than documented, if it does."""
+        documented = self.limits.total or self.limits.per_route
+        asked, found = self.pace.max_per_second, self._learned()
+        if documented is None:
+            return ""
+        than = f"slower than the {documented.per_second:g} requests/s that are documented"
+        if found.per_second is not None and found.at and found.per_second < (asked or documented.per_second):
+            when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.at))
+            why = f"the API refused more on {when}; that is forgotten after 24 h"
+            return f"begins with {found.per_second:.2g}/s, {than}: {why}"
+        if asked is not None and asked < documented.per_second:
+            return f"goes at {asked:g}/s at most, {than}: --max-per-second"
+        return ""
+
+    def note_slower(self, note: Callable[[str], None]) -> None:
+        """Tell why it goes slower than documented, if it does."""
+        if said := self.slower():
+            note(f"This {said}.")
 
     def keep_learned(self, limiter: RateLimiter) -> None:
         """Keep what was found out about the API's limits for the next job."""

@@ -36,6 +36,8 @@ class Preflight:
     done: Mapping[Outcome, int]
     excesses: tuple[str, ...] = ()
     """Fields that would be cleared on more rows than --max-clears allows: only who is asked may send them."""
+    slower: str = ""
+    """Why it goes slower than documented, if it does."""
 
 
 CANARY: Final = "canary"
