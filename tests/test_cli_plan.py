@@ -85,7 +85,7 @@ def test_wrong_key(api: Api, shell: Shell) -> None:
         "Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this. "
         "There is no plan, since not all rows were looked at. Nothing was written."
     )
-    assert (3, "", expected) == (code, out, err.strip())
+    assert (2, "", expected) == (code, out, err.strip())
     assert [] == shell.runs()
 
 

@@ -2,14 +2,26 @@
 
 import json
 import os
+import re
+import socket
+import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
+from batch.commands.update import update
 from batch.credentials import fingerprint
-from tests.shell import DUALENTRY, Api, Shell
+from batch.http.failures import Timeouts, explain
+from batch.run.target import Environment
+from batch.settings import Settings
+from tests.job_fixture import FakeReporter
+from tests.little_api import Asked, Said, little_api
+from tests.shell import DUALENTRY, Api, Shell, outcomes
 from tests.test_terminal import on_terminal
+from tests.virtual import KEY, Lists, run_on_virtual_clock
 
 WHY = "the system does not say why"
 
@@ -90,3 +102,110 @@ def test_slower_than_documented(shell: Shell, api: Api) -> None:
     ended = shell.here("update", sheet, *command, "--new")
     assert f"\n  {said}{when}; that is forgotten after 24 h\n" in ended.err, ended.err
     assert f"This {said}" in shell.here("plan", sheet, *command).err
+
+
+# -- credentials ----------------------------------------------------------------------------------------------------
+
+
+def refusing(status: int, *, after: int) -> Callable[[Asked], Said]:
+    """DualEntry whose key is not accepted any more after so many writes."""
+    written: list[str] = []
+
+    def script(asked: Asked) -> Said:
+        if len(written) >= after:
+            return Said(status, {"success": False, "errors": {}})
+        if not asked.is_write:
+            ids = re.findall(r"id=(\d+)", asked.path)
+            return Said(200, {"items": [{"id": int(one), "name": "Old"} for one in ids], "count": len(ids)})
+        written.append(asked.path)
+        return Said(200, {"id": int(asked.path.split("/")[-2]), "name": "New"})
+
+    return script
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("after", "code"), [(0, 2), (3, 6)])
+def test_6_key_in_the_middle(shell: Shell, status: int, after: int, code: int) -> None:
+    """A key that is refused after an accepted write ends with 6, before one with 2; the rest is unsent either way."""
+    sheet = shell.sheet("id,name\n" + "".join(f"{number},New\n" for number in range(1, 9)))
+    with little_api(refusing(status, after=after)) as little:
+        ended = shell.here("update", sheet, "-e", DUALENTRY, *little.options, "--max-at-once", 1)
+    found = outcomes(shell.only_run())
+    assert (code, ["updated"] * after, {"unsent"}) == (ended.code, found[:after], set(found[after:]))
+    assert ("run again when that is put right", True) == (
+        ended.err.partition("unsent")[2].splitlines()[0][-32:],
+        "When that is put right, the same command:  batch update" in ended.err,
+    )
+
+
+def forbidding(*ids: int) -> Callable[[Asked], Said]:
+    """DualEntry with customers that are locked."""
+    accept = refusing(403, after=1000)
+
+    def script(asked: Asked) -> Said:
+        is_locked = asked.is_write and int(asked.path.split("/")[-2]) in ids
+        return Said(403, {"success": False, "errors": {"__all__": ["locked"]}}) if is_locked else accept(asked)
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("locked", "expected", "code"),
+    [((3, 4, 6), "uurrurUU", 1), ((3, 4, 5), "uurrrsss", 6), ((1, 2, 3), "rrrsssss", 2)],
+)
+def test_403_of_one_row(shell: Shell, locked: tuple[int, ...], expected: str, code: int) -> None:
+    """A locked customer is rejected, and the run goes on; three in a row without an accepted write stop it."""
+    sheet = shell.sheet("id,name\n" + "".join(f"{number},New\n" for number in range(1, 9)))
+    with little_api(forbidding(*locked)) as little:
+        ended = shell.here("update", sheet, "-e", DUALENTRY, *little.options, "--max-at-once", 1)
+    words = {"u": "updated", "r": "rejected", "s": "unsent"}
+    assert (code, [words[one] for one in expected.lower()]) == (ended.code, outcomes(shell.only_run()))
+
+
+# -- what cannot heal by itself -------------------------------------------------------------------------------------
+
+
+def failing(error: Exception, *, after: int = 0) -> tuple[Environment, list[httpx.Request]]:
+    """A world in which each request after the first few fails like this."""
+    lists, asked = Lists(range(1, 9)), list[httpx.Request]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) <= after:
+            return lists.answer(request)
+        raise httpx.ConnectError("no connection") from error
+
+    return Environment(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(answer)), asked
+
+
+NO_NAME = socket.gaierror(socket.EAI_NONAME, "not known")
+LATER = socket.gaierror(socket.EAI_AGAIN, "try again")
+
+
+def untrusted() -> Exception:
+    error = ssl.SSLCertVerificationError("certificate")
+    error.verify_message, error.verify_code = "certificate has expired", 10
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "after", "code", "tries"),
+    [(NO_NAME, 0, 2, 1), (untrusted(), 0, 2, 1), (LATER, 0, 3, 6), (NO_NAME, 2, 3, 6), (untrusted(), 2, 3, 6)],
+    ids=["name", "certificate", "later", "name-in-the-middle", "certificate-in-the-middle"],
+)
+def test_what_cannot_heal(tmp_path: Path, error: Exception, after: int, code: int, tries: int) -> None:
+    """Before the first answer it ends at once with 2; in the middle, and where it may pass, it is tried again: 3."""
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("id,name\n1,New\n2,New\n")
+    environment, asked = failing(error, after=after)
+    settings = Settings(input=str(sheet), endpoint=DUALENTRY, yes=True, max_at_once=1)
+    ended = update(settings, FakeReporter(), environment)
+    assert (code, tries) == (ended.summary.exit_code, len(asked) - after)
+    assert (code == 2) == (ended.summary.stopped or "").startswith("The API cannot be reached: ")
+
+
+@pytest.mark.parametrize("status", [403, 407])
+def test_proxy_says_no(status: int) -> None:
+    """A proxy's 403 or 407 lasts; that it is not there may pass."""
+    refused = explain(httpx.ProxyError(f"{status} No"), Timeouts(), None)
+    assert (True, False) == (refused.is_lasting, explain(httpx.ProxyError("502 No"), Timeouts(), None).is_lasting)

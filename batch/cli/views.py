@@ -47,6 +47,8 @@ NEXT = {
     Outcome.UNKNOWN: "run again as it is",
     Outcome.UNSENT: "run again as it is",
 }
+MENDED_FIRST = (ExitCode.COULD_NOT_START, ExitCode.KEY_REFUSED)
+"""Codes after which the same command ends in the same way unless somebody changes something."""
 UNDONE = {
     Outcome.UPDATED: ("reversed", ""),
     Outcome.UNCHANGED: ("as before", ""),
@@ -221,8 +223,10 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
         count = summary.outcomes.get(outcome, 0)
         if count:
             word, step = (UNDONE if end.undoes else {}).get(outcome, (outcome.value, NEXT.get(outcome, "")))
-            if outcome is Outcome.UNSENT and summary.exit_code == ExitCode.COULD_NOT_START:
+            if outcome is Outcome.UNSENT and end.is_refused:
                 step = "goes with the corrected rows"
+            elif summary.exit_code in MENDED_FIRST and outcome in NEEDS_RETRY:
+                step = "run again when that is put right"
             yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
     yield from ((line, "") for line in reasons(end.reasons, end.left_out))
     for text in end.notes:
@@ -233,7 +237,7 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
 def _stopped(end: FinishedRun) -> Iterator[Styled]:
     summary = end.summary
     yield f"Stopped: {visible(summary.stopped or '')}", "stop"
-    if summary.exit_code != ExitCode.COULD_NOT_START:
+    if not end.is_refused:
         left = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
         yield f"Done: {summary.rows - left:,} of {plural(summary.rows, 'row')}. Left: {left:,}. Nothing is lost.", ""
 
@@ -245,9 +249,11 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
     if end.undoes:
         yield from _steps_after_undo(end, to_retry)
         return
-    goes_on = bool(to_retry) and summary.exit_code != ExitCode.COULD_NOT_START
+    goes_on = bool(to_retry) and not end.is_refused
     if goes_on:
-        yield f"Go on with the same command:  {update_command(summary.input, summary.endpoint, end.again)}"
+        is_stuck = summary.exit_code in MENDED_FIRST
+        then = "When that is put right, the same command" if is_stuck else "Go on with the same command"
+        yield f"{then}:  {update_command(summary.input, summary.endpoint, end.again)}"
     if end.failures and to_fix:
         after = ", when the rest is through" if goes_on else ""
         yield f"{plural(to_fix, 'row')} to fix{after}:  {shown_path(end.failures)}"

@@ -155,7 +155,8 @@ class _Unfinished(StoppedError):
 
     @classmethod
     def because(cls, shutdown: Shutdown) -> "_Unfinished":
-        error = cls(f"{shutdown.reason} There is no plan, since not all rows were looked at. Nothing was written.")
+        said = "There is no plan, since not all rows were looked at. Nothing was written."
+        error = cls(f"{shutdown.reason} {said}", shutdown.cause)
         if shutdown.signalled is not None:
             error.exit_code = shutdown.signalled  # type: ignore[misc]  # this one ended by a signal
         return error

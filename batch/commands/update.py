@@ -164,7 +164,13 @@ class Update:
     def _end_of_sending(self) -> End:
         if self.run.journal.error is not None:
             return End(str(self.run.journal.error), is_unwritten=True)
-        return End(self.context.shutdown.reason or None, self.context.shutdown.signalled)
+        shutdown = self.context.shutdown
+        return End(
+            shutdown.reason or None,
+            shutdown.signalled,
+            cause=shutdown.cause,
+            has_written=shutdown.heard.has_written,
+        )
 
     @contextmanager
     def _discarded_on(self, *refusals: type[BaseException]) -> Iterator[None]:
@@ -220,7 +226,7 @@ FOUND_WHILE_SENDING = (
 def _interrupted(error: StoppedError | KeyboardInterrupt) -> End:
     match error:
         case StoppedError():
-            return End(str(error))
+            return End(str(error), cause=error.cause)
         case Terminated():
             return End("Terminated.", exit_code_of_error(error))
     return End("Interrupted.", exit_code_of_error(error))
@@ -250,8 +256,7 @@ def find_strategy(context: RunContext, keys: int) -> LookupStrategy:
             try:
                 return await choose_strategy(client, keys)
             except UnreadError as error:
-                why = context.shutdown.reason or f"The {context.endpoint.plural} could not be read: {error}."
-                raise StoppedError(why) from None
+                raise context.shutdown.as_error(f"The {context.endpoint.plural} could not be read: {error}.") from None
 
     strategy: LookupStrategy = context.api.environment.run(choose)
     return strategy

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from batch.endpoints.base import CustomField, Endpoint
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
-from batch.errors import StoppedError
 from batch.http import ApiResponse, Session
 from batch.ratelimit import Bucket, Learned, Limits, RateLimiter, RatePolicy, load_learned, save_learned
 from batch.retry import Action, RetryPolicy
@@ -98,7 +97,7 @@ async def fetch_definitions(client: ApiClient, note: Callable[[str], None]) -> l
     for page in range(MAX_PAGES):
         answer = await client.read(client.endpoint.definitions_request(page))
         if client.shutdown.requested or answer.classification.action is Action.RETRY:
-            raise StoppedError(client.shutdown.reason or f"The custom fields could not be read: {answer.cause}.")
+            raise client.shutdown.as_error(f"The custom fields could not be read: {answer.cause}.")
         if not isinstance(answer.response, ApiResponse) or answer.classification.action is not Action.SUCCEED:
             note(f"The custom fields could not be read ({answer.cause}): their values go as text.")
             break

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from batch import outputs, sources
 from batch.endpoints.base import Endpoint
-from batch.errors import ExitCode, JournalError
+from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code
 from batch.files import os_reason, write_private
 from batch.journal import Journal
@@ -29,6 +29,9 @@ class End:
     signalled: ExitCode | None = None
     is_refused: bool = False
     is_unwritten: bool = False
+    cause: StopCause = StopCause.TROUBLE
+    has_written: bool = False
+    """A write of this start was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class FinishedRun:
     """Options that a run on the failures file needs."""
     undoes: str | None = None
     """The run that was taken back, None when it was no undo."""
+    is_refused: bool = False
+    """Nothing was sent on purpose, because of invalid rows."""
 
     @property
     def failures(self) -> str | None:
@@ -78,6 +83,8 @@ def finish_run(
             signalled=end.signalled,
             is_refused=end.is_refused,
             is_unwritten=end.is_unwritten,
+            cause=end.cause,
+            has_written=end.has_written,
         )
         counters = journal.counters()
         summary = Summary(
@@ -110,6 +117,7 @@ def finish_run(
         metadata.options_again,
         metadata.options_next,
         metadata.undoes,
+        end.is_refused,
     )
 
 
