@@ -8,9 +8,11 @@ import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import trio
 
 from batch.commands.update import update
 from batch.credentials import fingerprint
@@ -209,3 +211,31 @@ def test_proxy_says_no(status: int) -> None:
     """A proxy's 403 or 407 lasts; that it is not there may pass."""
     refused = explain(httpx.ProxyError(f"{status} No"), Timeouts(), None)
     assert (True, False) == (refused.is_lasting, explain(httpx.ProxyError("502 No"), Timeouts(), None).is_lasting)
+
+
+# -- silence --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "notes", "seconds"), [({}, 3, 60.0), ({"read_timeout": 20.0}, 1, 20.0)])
+def test_port_that_never_answers(tmp_path: Path, options: dict[str, Any], notes: int, seconds: float) -> None:
+    """After 15 s of silence it is told, and the first time-out without a byte of any answer ends the run."""
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("id,name\n1,New\n2,New\n")
+    asked: list[float] = []
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        asked.append(trio.current_time())
+        with trio.move_on_after(request.extensions["timeout"]["read"]):
+            await trio.sleep_forever()
+        asked.append(trio.current_time())
+        raise httpx.ReadTimeout("no answer")
+
+    environment = Environment(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(never))
+    reporter = FakeReporter()
+    ended = update(Settings(input=str(sheet), endpoint=DUALENTRY, yes=True, **options), reporter, environment)
+    said = [f"Nothing was answered yet, to 1 request in {number} s." for number in (15, 30, 45)]
+    assert (3, said[:notes], [seconds]) == (ended.summary.exit_code, reporter.notes, [asked[-1] - asked[0]])
+    assert len(asked) == 2
+    assert ended.summary.stopped == (
+        f"The API took a request and answered nothing: no answer within {seconds:g} s (--read-timeout)."
+    )

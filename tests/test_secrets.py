@@ -3,7 +3,6 @@
 import json
 import secrets
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,7 +76,7 @@ def assert_nowhere(secret: str, shell: Shell, ended: Ended) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     patience = Timeouts(connect=1.0, read=0.3, total=5.0)
-    monkeypatch.setattr(api_session, "Session", partial(Session, timeouts=patience))
+    monkeypatch.setattr(api_session, "Session", lambda url, **given: Session(url, **given | {"timeouts": patience}))
 
 
 @pytest.mark.parametrize("case", CASES)

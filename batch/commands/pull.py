@@ -142,7 +142,8 @@ class _Work:
     async def fetch(self) -> None:
         """Read definitions and records; raises StoppedError when the API does not give them."""
         endpoint = self.api.target.endpoint
-        async with self.api.open_client(endpoint, Shutdown(), partial(_count, self.counts)) as client:
+        count = partial(_count, self.counts)
+        async with self.api.open_client(endpoint, Shutdown(), count, self.reporter.note) as client:
             client.endpoint = endpoint.defined(await fetch_definitions(client, self.reporter.note))
             self.renderer = Renderer(client.endpoint, self.clear_token)
             fetch = Fetch(client, make_pull_filter(client.endpoint, self.where, self.ids))

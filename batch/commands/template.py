@@ -45,7 +45,7 @@ def _has_key(settings: Settings, endpoint: Endpoint, environment: Environment) -
 
 def _definitions(api: ApiSession, note: Note) -> list[CustomField]:
     async def fetch() -> list[CustomField]:
-        async with api.open_client(api.target.endpoint, Shutdown(), lambda name: None) as client:
+        async with api.open_client(api.target.endpoint, Shutdown(), lambda name: None, note) as client:
             return await fetch_definitions(client, note)
 
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from batch.endpoints.base import CustomField, Endpoint
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
-from batch.http import ApiResponse, Session
+from batch.http import ApiResponse, Session, Timeouts
 from batch.ratelimit import Bucket, Learned, Limits, RateLimiter, RatePolicy, load_learned, save_learned
 from batch.retry import Action, RetryPolicy
 from batch.run.target import Environment, Target
@@ -32,11 +32,18 @@ class ApiSession:
 
     @asynccontextmanager
     async def open_client(
-        self, endpoint: Endpoint, shutdown: Shutdown, count: Callable[[str], None]
+        self,
+        endpoint: Endpoint,
+        shutdown: Shutdown,
+        count: Callable[[str], None],
+        note: Callable[[str], None],
     ) -> AsyncIterator[ApiClient]:
         """Open connections, and give what makes requests over them with what was learned about the API's limits."""
         transport = self.environment.transport() if self.environment.transport else None
-        async with Session(self.target.base_url, transport=transport, max_at_once=self.pace.max_at_once) as session:
+        timeouts = Timeouts.for_reads(self.pace.read_timeout)
+        async with Session(
+            self.target.base_url, transport=transport, timeouts=timeouts, max_at_once=self.pace.max_at_once
+        ) as session:
             rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=self._learned())
             yield ApiClient(
                 session=session,
@@ -45,6 +52,7 @@ class ApiSession:
                 account=endpoint.account(self.target.credentials),
                 shutdown=shutdown,
                 count=count,
+                note=note,
                 policy=RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait),
                 rng=random.Random(),  # noqa: S311 - jitter, no secret
             )

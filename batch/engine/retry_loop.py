@@ -42,6 +42,9 @@ NOT_ANSWERED: Final = classify(None, {}, None, delivered="unknown")
 """What is known of an attempt from the moment that its bytes may leave."""
 NEVER: Final = Classification(Action.RETRY, "it was not sent", is_rate=True)
 FINAL = frozenset({Action.SUCCEED, Action.REJECT})
+PARTLY_ANSWERED = frozenset({FailureKind.HALF_ANSWER, FailureKind.GARBLED})
+SILENCE: Final = 15.0
+"""Seconds after which, and after each of which, it is told that nothing was ever answered."""
 KEY_REFUSED = frozenset({401, 403})
 FORBIDDEN_IN_A_ROW = 3
 TIMEOUTS = frozenset(
@@ -87,6 +90,8 @@ class ApiClient:
     account: Account
     shutdown: Shutdown
     count: Count
+    note: Callable[[str], None] = lambda text: None
+    """Is told what the person should know."""
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     quota: RetryQuota = field(default_factory=RetryQuota)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -94,6 +99,7 @@ class ApiClient:
     on_wait: Callable[[], None] = lambda: None
     """Is told when a change begins to wait for something else than the limiter, so that others can go on meanwhile."""
     _probe: anyio.Lock = field(default_factory=anyio.Lock)
+    _is_watched: bool = False
 
     async def read(self, request: ApiRequest) -> Answer:
         """Make a call that changes nothing (a read), with retries; a stop verdict puts up the stop sign."""
@@ -105,6 +111,36 @@ class ApiClient:
         if answer.classification.action is Action.ABORT and answer.status not in KEY_REFUSED:
             raise StoppedError(stop_reason(answer, self.endpoint), StopCause.SET_UP)
         return answer.response or RequestFailure("no", "the run stopped before it", FailureKind.UNREACHABLE)
+
+    async def exchange(self, request: ApiRequest, headers: Mapping[str, str] | None) -> ApiResponse | RequestFailure:
+        """Make one exchange; while nothing was ever answered, tell so every now and then."""
+        heard = self.shutdown.heard
+        heard.asked(anyio.current_time())
+        if heard.is_answered or self._is_watched:
+            return await self.session.exchange(request, headers)
+        self._is_watched = True
+        error: Exception | None = None
+        try:
+            async with anyio.create_task_group() as watch:
+                watch.start_soon(self._tell_silence)
+                try:
+                    found = await self.session.exchange(request, headers)
+                except Exception as raised:
+                    error = raised
+                watch.cancel_scope.cancel()
+        finally:
+            self._is_watched = False
+        if error is not None:
+            raise error
+        return found
+
+    async def _tell_silence(self) -> None:
+        heard = self.shutdown.heard
+        while not heard.is_answered:
+            await anyio.sleep_until(heard.since + SILENCE * (1 + (anyio.current_time() - heard.since) // SILENCE))
+            if not heard.is_answered:
+                requests = "1 request" if heard.attempts == 1 else f"{heard.attempts:,} requests"
+                self.note(f"Nothing was answered yet, to {requests} in {minutes(anyio.current_time() - heard.since)}.")
 
     async def sleep_without_slot(self, seconds: float) -> None:
         """Wait without a slot."""
@@ -232,7 +268,7 @@ class RetryLoop:
                 if number == 1:
                     client.count("requests")
                 self._number, self._response, self._classification = number, CANCELLED, NOT_ANSWERED
-                response = await client.session.exchange(self._request, self._headers)
+                response = await client.exchange(self._request, self._headers)
                 self._note(response, started)  # first, since a store that is shared may be cancelled
                 headers = response.headers if isinstance(response, ApiResponse) else {}
                 await client.limiter.answered(self._request.route, started, response.status, headers)
@@ -275,7 +311,14 @@ class RetryLoop:
     def _hear(self, response: ApiResponse | RequestFailure, classification: Classification) -> None:
         """Note what this start has heard from the API."""
         heard, action = self._client.shutdown.heard, classification.action
-        if response.status is not None and (action is not Action.ABORT or response.status in KEY_REFUSED):
+        if isinstance(response, RequestFailure):
+            heard.is_answered |= response.status is not None or response.kind in PARTLY_ANSWERED
+            if response.kind is FailureKind.READ_TIMEOUT and not heard.is_answered:
+                requests = "a request" if heard.attempts == 1 else f"{heard.attempts:,} requests"
+                self._client.shutdown.request(
+                    f"The API took {requests} and answered nothing: {response.cause} (--read-timeout)."
+                )
+        elif action is not Action.ABORT or response.status in KEY_REFUSED:
             heard.is_answered = True
         if action is not Action.SUCCEED or self._is_own:
             return

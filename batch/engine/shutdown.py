@@ -34,6 +34,15 @@ class Heard:
     """A request that changes nothing and was accepted: whether it still is, tells whether the key is."""
     forbidden: int = 0
     """Rows that were forbidden (403) since the last accepted write."""
+    attempts: int = 0
+    """Requests that left."""
+    since: float = 0.0
+    """When the first of them left."""
+
+    def asked(self, now: float) -> None:
+        """Note a request that leaves."""
+        self.since = self.since if self.attempts else now
+        self.attempts += 1
 
 
 class Shutdown:

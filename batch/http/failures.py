@@ -63,6 +63,11 @@ class Timeouts:
         if not 0 < self.connect < self.total or self.read <= 0 or self.write <= 0:
             raise ValueError("time-outs must be positive, and `total` longer than `connect`")
 
+    @classmethod
+    def for_reads(cls, seconds: float) -> "Timeouts":
+        """Return the usual ones with so long a silence; a whole exchange takes twice that, and as long as usual."""
+        return cls(read=seconds, total=max(cls().total, 2 * seconds))
+
     def as_extension(self) -> dict[str, float]:
         """Return them as httpx transports take them."""
         return {"connect": self.connect, "pool": self.connect, "write": self.write, "read": self.read}
