@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from batch.errors import BatchError, ExitCode, StopCause, StoppedError, Terminated
+from batch.machine import machine_reason
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome
 
 SIGNALS: Final = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
@@ -62,6 +63,4 @@ def exit_code_of_error(error: BaseException) -> ExitCode:
             return _code_of_stop(error.cause, has_written=False)  # a run that sends ends in other ways
         case BatchError():
             return error.exit_code
-        case OSError():
-            return ExitCode.COULD_NOT_START
-    return ExitCode.BUG
+    return ExitCode.BUG if machine_reason(error) is None else ExitCode.COULD_NOT_START

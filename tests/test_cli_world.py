@@ -1,10 +1,14 @@
 """The world around: locales, machines and networks that are not as one would wish."""
 
+import errno
 import json
 import os
 import re
+import shutil
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +18,12 @@ import httpx
 import pytest
 import trio
 
+from batch import machine
 from batch.commands.update import update
 from batch.credentials import fingerprint
+from batch.errors import UsageError
 from batch.http.failures import Timeouts, explain
+from batch.machine import OUT_OF_MEMORY
 from batch.run.target import Environment
 from batch.settings import Settings
 from tests.job_fixture import FakeReporter
@@ -234,8 +241,89 @@ def test_port_that_never_answers(tmp_path: Path, options: dict[str, Any], notes:
     reporter = FakeReporter()
     ended = update(Settings(input=str(sheet), endpoint=DUALENTRY, yes=True, **options), reporter, environment)
     said = [f"Nothing was answered yet, to 1 request in {number} s." for number in (15, 30, 45)]
-    assert (3, said[:notes], [seconds]) == (ended.summary.exit_code, reporter.notes, [asked[-1] - asked[0]])
+    assert (3, said[:notes], [seconds]) == (ended.summary.exit_code, reporter.notes[:notes], [asked[-1] - asked[0]])
     assert len(asked) == 2
     assert ended.summary.stopped == (
         f"The API took a request and answered nothing: no answer within {seconds:g} s (--read-timeout)."
     )
+
+
+# -- limits of the machine ------------------------------------------------------------------------------------------
+
+
+class PanicException(BaseException):
+    """As polars raises it: no Exception."""
+
+
+LACKS = {
+    "memory": (MemoryError(), f"On this machine {OUT_OF_MEMORY}."),
+    "panic": (
+        PanicException("oh"),
+        "polars, which reads and writes tables here, gave up, as it does without",
+    ),
+    "threads": (RuntimeError("can't start new thread"), "On this machine no more threads can be started"),
+    "files": (OSError(errno.EMFILE, "x"), "On this machine this process may open no more files (ulimit -n)."),
+    "module": (ModuleNotFoundError("x", name="orjson"), "The module orjson is missing: remove the folder .venv"),
+}
+
+
+@pytest.mark.parametrize("case", LACKS)
+def test_machine_lacks_something(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """What the machine lacks is no bug: before sending it ends with 2, while sending with 3."""
+    error, said = LACKS[case]
+
+    def fail(*given: object, **named: object) -> None:
+        raise error
+
+    command = ["update", shell.sheet(api.names(2)), "-e", DUALENTRY, *api.options]
+    with monkeypatch.context() as patch:
+        patch.setattr("batch.commands.update.estimate", fail)
+        ended = shell.here(*command)
+    assert (2, True) == (ended.code, ended.err.splitlines()[-1].startswith(said)), ended.err
+    monkeypatch.setattr("batch.engine.write.ChangeWriter._check_proof", fail)
+    ended = shell.here(*command, "--no-compare")
+    assert (3, True) == (ended.code, said.rstrip(".") in ended.err), ended.err
+    assert "the same command goes on" in ended.err
+
+
+def test_too_many_open_files(tmp_path: Path) -> None:
+    """Where no connection can be made for want of descriptors, the run stops, and no row has failed."""
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("id,name\n1,New\n2,New\n")
+    environment, asked = failing(OSError(errno.EMFILE, "Too many open files"), after=2)
+    settings = Settings(input=str(sheet), endpoint=DUALENTRY, yes=True, max_at_once=1)
+    summary = update(settings, FakeReporter(), environment).summary
+    assert (3, 3, 1) == (summary.exit_code, len(asked), summary.outcomes["unsent"])
+    assert summary.stopped == (
+        "On this machine this process may open no more files (ulimit -n), so no connection can be made."
+    )
+
+
+def test_too_little_memory(offline: Shell) -> None:
+    """With less than 512 MB of address space it refuses to start."""
+    command = f"ulimit -v 500000; exec {sys.executable} -P -m batch check sheet.csv -e {DUALENTRY}"
+    offline.sheet("id,name\n1,A\n")
+    around: dict[str, Any] = {"cwd": offline.folder, "env": offline.environment, "capture_output": True, "text": True}
+    ended = subprocess.run(["/bin/bash", "-c", command], check=False, **around)
+    said = "Only 488 MB of memory are allowed here (ulimit -v, or the container's limit), and batch needs 512. "
+    assert (2, "", f"{said}Nothing was done.\n") == (ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_cgroup_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's limit counts as well."""
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    machine.check_memory()
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        (tmp_path / name).write_text(f"{100 << 20}\n")
+    with pytest.raises(UsageError, match=r"^Only 100 MB of memory are allowed here"):
+        machine.check_memory()
+
+
+def test_too_little_disk(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With less room than the input needs nothing starts, and nothing is left behind."""
+    usage = shutil.disk_usage(shell.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
+    ended = shell.here("update", shell.sheet(api.names(2)), "-e", DUALENTRY, *api.options)
+    assert (2, True, []) == (ended.code, "Make room, or name another place with --out." in ended.err, shell.runs())

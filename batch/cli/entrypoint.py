@@ -22,6 +22,7 @@ import click
 from batch.errors import BatchError, ExitCode, Terminated
 from batch.exit_code import exit_code_of_error
 from batch.files import os_reason
+from batch.machine import check_memory, first_of, machine_reason
 from batch.model import visible
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -32,6 +33,7 @@ def exit_code_of(run: Callable[[], object]) -> int:
     """Run the command line to its end, say what stopped it, and give the exit code."""
     with _streams(), _signals():
         try:
+            check_memory()
             run()
         except SystemExit as done:
             return done.code if isinstance(done.code, int) else int(ExitCode.OK)
@@ -41,6 +43,7 @@ def exit_code_of(run: Callable[[], object]) -> int:
 
 
 def _explained(error: BaseException) -> int:
+    error = first_of(error)
     match error:
         case click.exceptions.Exit():
             return error.exit_code
@@ -54,11 +57,8 @@ def _explained(error: BaseException) -> int:
             return int(ExitCode.COULD_NOT_START)
         case BatchError():
             return _fail(str(error), exit_code_of_error(error))
-        case OSError():
-            return _fail(f"{error.filename or 'The disk'}: {os_reason(error)}.", exit_code_of_error(error))
-        case BaseExceptionGroup():
-            return _explained(error.exceptions[0])
-    return _bug(error)
+    reason = machine_reason(error)
+    return _bug(error) if reason is None else _fail(f"{reason}.", exit_code_of_error(error))
 
 
 def _fail(message: str, code: ExitCode) -> int:
@@ -71,7 +71,7 @@ def _bug(error: BaseException) -> int:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents] or frames
     where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown place"
-    text = f"This is a bug in batch (at {where}). The journal is intact. Please report it with your command."
+    text = f"This is a bug in batch (at {where}). Please report it with your command."
     if os.environ.get("BATCH_DEBUG"):
         text += "".join(f"\n  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
     return _fail(text, exit_code_of_error(error))

@@ -22,6 +22,7 @@ from batch.engine.records import UnreadError
 from batch.engine.write import ChangeWriter
 from batch.errors import BatchError, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
+from batch.machine import first_of, machine_reason
 from batch.model import Outcome
 from batch.retry import FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
@@ -68,10 +69,22 @@ class Update:
         run, began = self.run, time.monotonic()
         try:
             end = self._send_changes()
+        except BaseException as error:
+            stopped = self._as_stop(error)
+            if stopped is None:
+                raise
+            raise stopped from error
         finally:
             if run.journal.path.exists():  # else it was discarded
                 run.keep(seconds=run.metadata.seconds + time.monotonic() - began - self.asking)
         return finish_run(run.folder, run.journal, run.metadata, type(self.context.endpoint), end)
+
+    def _as_stop(self, error: BaseException) -> StoppedError | None:
+        """Say of what this machine lacked while changes were sent that the same command goes on."""
+        reason = machine_reason(first_of(error))
+        if reason is None or not self.context.shutdown.heard.attempts:
+            return None
+        return StoppedError(f"{reason}. The run stopped; what was done is in the journal: the same command goes on.")
 
     def _send_changes(self) -> End:
         self.run.keep(exit_code=None)

@@ -293,8 +293,10 @@ class RetryLoop:
         client = self._client
         rules = self._rules.for_repeat() if self._number > 1 else self._rules
         classification = _classify_reply(response, rules)
-        if isinstance(response, RequestFailure) and response.is_lasting and not client.shutdown.heard.is_answered:
-            classification = replace(classification, action=Action.ABORT)
+        if isinstance(response, RequestFailure):
+            is_hopeless = response.is_lasting and not client.shutdown.heard.is_answered
+            if is_hopeless or response.kind is FailureKind.MACHINE:
+                classification = replace(classification, action=Action.ABORT)
         self._response, self._classification = response, classification
         self._hear(response, classification)
         self._is_in_doubt |= classification.is_unknown
@@ -435,6 +437,8 @@ def stop_reason(answer: Answer, endpoint: Endpoint) -> str:
         names = " and ".join(variable.name for variable in endpoint.variables)
         said += f". Check {names}: the key may be wrong, expired, or not permitted to do this"
     cause = answer.classification.cause
+    if isinstance(answer.response, RequestFailure) and answer.response.kind is FailureKind.MACHINE:
+        return f"{answer.cause}, so no connection can be made."
     if isinstance(answer.response, RequestFailure):
         return f"{cause[:1].upper()}{cause[1:]}: {answer.cause}."
     return f"{cause[:1].upper()}{cause[1:]}{said}."

@@ -3,6 +3,7 @@
 `delivered="no"` is a promise: not one byte of the request left. Everything after the first byte is `"unknown"`.
 """
 
+import errno
 import re
 import socket
 import ssl
@@ -12,6 +13,8 @@ from enum import StrEnum
 from typing import Literal
 
 import httpx
+
+from batch.machine import OUT_OF_FILES, machine_reason
 
 
 class FailureKind(StrEnum):
@@ -29,6 +32,8 @@ class FailureKind(StrEnum):
     DROPPED = "dropped"
     HALF_ANSWER = "half_answer"
     GARBLED = "garbled"
+    MACHINE = "machine"
+    """Nothing left, for a reason that lies here and not at the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,8 @@ def _why_not_connected(error: httpx.ConnectError) -> tuple[FailureKind, str]:
                 return FailureKind.DNS, "the host name was not found"
             case socket.gaierror():
                 return FailureKind.DNS, "the host name could not be looked up at the moment"
+            case OSError() if cause.errno in OUT_OF_FILES or cause.errno == errno.ENOMEM:
+                return FailureKind.MACHINE, machine_reason(cause) or ""
             case ConnectionRefusedError():
                 return FailureKind.REFUSED, "the connection was refused"
     return FailureKind.UNREACHABLE, "the server could not be reached"
