@@ -28,9 +28,7 @@ def machine_reason(error: BaseException) -> str | None:
         case MemoryError():
             return f"On this machine {OUT_OF_MEMORY}"
         case ModuleNotFoundError(name=str()):
-            return (
-                f"The module {error.name} is missing: remove the folder .venv, so that the next start sets it up anew"
-            )
+            return f"The module {error.name} is missing: remove the folder .venv, and the next start sets it up anew"
         case OSError(errno=errno.ENOMEM):
             return f"On this machine {OUT_OF_MEMORY}"
         case OSError() if error.errno in OUT_OF_FILES:

@@ -4,6 +4,7 @@ Frozen values without behaviour. A cell's three states are: absent from a mappin
 (**leave**), `None` (**clear**), anything else (a **value**).
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -254,6 +255,11 @@ nothing invisible."""
 def looks_blank(text: str) -> bool:
     """Return whether a text has no visible character, so that a cell with it counts as blank."""
     return re.search(SEEN, text) is None
+
+
+def command() -> str:
+    """Return the name by which the program was started, for commands to paste."""
+    return os.environ.get("BATCH_COMMAND", "batch")
 
 
 def visible(text: str) -> str:

@@ -28,7 +28,7 @@ from batch.run.target import Environment
 from batch.settings import Settings
 from tests.job_fixture import FakeReporter
 from tests.little_api import Asked, Said, little_api
-from tests.shell import DUALENTRY, Api, Shell, outcomes
+from tests.shell import DUALENTRY, ROOT, Api, Shell, outcomes
 from tests.test_terminal import on_terminal
 from tests.virtual import KEY, Lists, run_on_virtual_clock
 
@@ -327,3 +327,45 @@ def test_too_little_disk(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
     ended = shell.here("update", shell.sheet(api.names(2)), "-e", DUALENTRY, *api.options)
     assert (2, True, []) == (ended.code, "Make room, or name another place with --out." in ended.err, shell.runs())
+
+
+# -- messages that are true at that moment --------------------------------------------------------------------------
+
+
+def test_commands_as_it_was_started(offline: Shell) -> None:
+    """A command to paste begins with the name by which the program was started."""
+    env = {"BATCH_COMMAND": "./run.sh"}
+    sheet = offline.sheet("id,name\n1,A\n")
+    assert "See: ./run.sh endpoints" in offline.here("check", sheet, env=env).err
+    assert "See:  ./run.sh endpoints" in offline.here("check", sheet, "-e", "nothing", env=env).err
+    missing = offline.here("update", sheet, "-e", DUALENTRY, "--sandbox", "--plan", "none", env=env)
+    assert "Make one:  ./run.sh plan INPUT -e ENDPOINT" in missing.err
+
+
+def test_no_command_is_spelt_out() -> None:
+    """No text names the program but by `command()`."""
+    words = "endpoints|plan|update|results|undo|purge|check|pull|template|sandbox"
+    found = re.compile(rf"(?<!`)\bbatch ({words})\b(?!`)")
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "batch").rglob("*.py")}
+    sandbox = "sandbox/__main__.py"
+    assert [] == [str(path) for path, text in texts.items() if found.search(text) and not str(path).endswith(sandbox)]
+
+
+def test_resumed_clears(shell: Shell, api: Api) -> None:
+    """A resumed run announces the clears that are left, not those that are through."""
+    ids = api.ids(4)
+    sheet = shell.sheet("id,phone\n" + "".join(f"{one},<clear>\n" for one in ids))
+    api.sandbox.set_faults(f"500=id:{ids[3]}")
+    command = ["update", sheet, "-e", DUALENTRY, *api.options, "--max-attempts", 1]
+    first = shell.here(*command)
+    api.sandbox.set_faults()
+    second = shell.here(*command)
+    assert ("  clears: phone on 4 rows" in first.err, "  clears: phone on 1 row\n" in second.err) == (True, True)
+
+
+def test_invalid_rows_after_a_wrong_key(shell: Shell) -> None:
+    """Rows that are invalid are so, too, where the key was refused before the rows were looked at."""
+    sheet = shell.sheet("id,phone,custom_fields.Tier\n1,+49 30 1,Gold\n2,ext. 5,Gold\n")
+    with little_api(lambda _: Said(401, {})) as little:
+        ended = shell.here("update", sheet, "-e", DUALENTRY, *little.options)
+    assert (2, ["unsent", "invalid"]) == (ended.code, outcomes(shell.only_run()))

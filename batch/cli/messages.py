@@ -8,17 +8,12 @@ from pathlib import Path
 from batch.commands.purge import PurgePreview
 from batch.engine.progress import Preflight, Progress
 from batch.engine.retry_loop import minutes
-from batch.model import Outcome, shorten, visible
+from batch.model import Outcome, command, shorten, visible
 from batch.run.target import SANDBOX
 from batch.summary import Reason
 
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
-
-
-def command() -> str:
-    """Return what the program was called by."""
-    return os.environ.get("BATCH_COMMAND", "batch")
 
 
 def is_colourless() -> bool:
@@ -63,10 +58,8 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     )
     behind = "stays behind" if sealed == 1 else "stay behind"
     yield f"  {sends}" + (f"; {plural(sealed, 'invalid row')} {behind}" if sealed else "")
-    for column in changes.columns.fields:
-        clears = changes.counts[column.index].clears if column.index in changes.counts else 0
-        if clears:
-            yield f"  clears: {column.target} on {plural(clears, 'row')}"
+    for name, clears in about.clears.items():
+        yield f"  clears: {name} on {plural(clears, 'row')}"
     if not compare:
         yield from _blanked(about)
     yield from (f"  {one}" for one in about.excesses)

@@ -15,7 +15,6 @@ from typing import Any
 
 from batch.cli.messages import (
     SHOWN_REASONS,
-    command,
     plural,
     reasons,
     rows_of,
@@ -32,7 +31,7 @@ from batch.commands.template import template_columns, write_template
 from batch.endpoints.base import Endpoint
 from batch.engine.retry_loop import minutes
 from batch.errors import ExitCode, SettingsError
-from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, shorten, visible
+from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, shorten, visible
 from batch.outputs.plan import Line
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment, make_endpoint
@@ -167,7 +166,8 @@ def _counts(summary: PlanSummary) -> Iterator[str]:
         count = summary.outcomes.get(outcome, 0)
         count -= summary.not_found if outcome is Outcome.REJECTED else 0
         if count or outcome in (Outcome.UPDATED, Outcome.UNCHANGED):
-            yield f"{outcome.value.capitalize()} {count:,}"
+            word = "to update" if outcome is Outcome.UPDATED else outcome.value  # nothing was, as yet
+            yield f"{word.capitalize()} {count:,}"
     if summary.not_found:
         yield f"Not found {summary.not_found:,}"
 

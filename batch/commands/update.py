@@ -5,6 +5,7 @@ run that began ends with its files written, whatever stopped it.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from batch.endpoints.base import CustomField
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.context import RunContext
 from batch.engine.estimate import estimate
-from batch.engine.execute import Executor
+from batch.engine.execute import Executor, iter_open
 from batch.engine.guards import Canary, ClearLimit
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
@@ -23,7 +24,7 @@ from batch.engine.write import ChangeWriter
 from batch.errors import BatchError, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.machine import first_of, machine_reason
-from batch.model import Outcome
+from batch.model import Outcome, command
 from batch.retry import FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, finish_run
@@ -97,7 +98,10 @@ class Update:
             if self.changes_left() <= 0:
                 return End()
             self.choose_strategy()
-        except (StoppedError, KeyboardInterrupt) as error:
+        except StoppedError as error:
+            self._journal_invalid_rows()
+            return _interrupted(error)
+        except KeyboardInterrupt as error:
             return _interrupted(error)
         self.confirm()
         self.before_sending()
@@ -130,7 +134,7 @@ class Update:
         if self.settings.key is None:
             return
         if self.settings.invalid == "abort":
-            self.context.reporter.note(FOUND_WHILE_SENDING.format(noun=self.context.endpoint.noun))
+            self.context.reporter.note(FOUND_WHILE_SENDING.format(noun=self.context.endpoint.noun, command=command()))
         self.strategy = find_strategy(self.context, self.changes_left())
 
     def confirm(self) -> None:
@@ -161,6 +165,11 @@ class Update:
             if canary is not None and canary.has_held:
                 run.keep(canary_held=True)
             context.api.keep_learned(client.limiter)
+
+    def _journal_invalid_rows(self) -> None:
+        """Where the run ends before it knew the custom fields: what is invalid without them is so in any case."""
+        if not self.run.metadata.is_validated:
+            self.run.changes.validate_all(self.run.journal.record_rows)
 
     # -- how it ends --------------------------------------------------------------------------------------------
 
@@ -210,6 +219,18 @@ class Update:
             raise limit.refusal(excesses)
         return excesses
 
+    def _clears(self) -> dict[str, int]:
+        """Count the rows on which each field would be emptied; in a resumed run without what is through."""
+        changes, journal = self.run.changes, self.run.journal
+        columns = [one for one in changes.columns.fields if one.index in changes.counts]
+        found = {one.target: clears for one in columns if (clears := changes.counts[one.index].clears)}
+        if self.run.is_resumed and found:
+            left: Counter[str] = Counter()
+            for change in iter_open(changes, journal):
+                left.update({name: len(change.rows) for name in found if change.fields.get(name, "") is None})
+            return {name: left[name] for name in found if left[name]}
+        return found
+
     def _preflight(self, excesses: tuple[str, ...]) -> Preflight:
         run, target, to_send = self.run, self.context.api.target, self.changes_left()
         cost = estimate(self.context, self.strategy, to_send)
@@ -226,13 +247,14 @@ class Update:
             is_resumed=run.is_resumed,
             done=dict(run.journal.counts),
             excesses=excesses,
+            clears=self._clears(),
             slower=self.context.api.slower(),
         )
 
 
 FOUND_WHILE_SENDING = (
     "With --key, a number that no {noun} has is found out while sending: --invalid abort does not stop for it, "
-    "and only its row is left out. To know before:  batch plan"
+    "and only its row is left out. To know before:  {command} plan"
 )
 
 

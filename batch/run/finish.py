@@ -15,6 +15,7 @@ from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code
 from batch.files import os_reason, write_private
 from batch.journal import Journal
+from batch.model import command
 from batch.run.folder import JOURNAL, SUMMARY
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
@@ -130,7 +131,7 @@ def cannot_write(folder: Path, error: OSError) -> JournalError:
     """Say that the results files could not be written, and that nothing is lost."""
     return JournalError(
         f"{folder}: the results files cannot be written ({os_reason(error)}). The journal has everything. "
-        f"Make room, then run the same command again, or:  batch results {folder}"
+        f"Make room, then run the same command again, or:  {command()} results {folder}"
     )
 
 

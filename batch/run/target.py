@@ -19,6 +19,7 @@ from batch.endpoints.base import Endpoint
 from batch.endpoints.cells import ParseOptions
 from batch.errors import SettingsError
 from batch.http import check_base_url
+from batch.model import command
 from batch.settings import Settings
 
 SANDBOX: Final = "sandbox"
@@ -71,7 +72,8 @@ def make_endpoint(settings: Settings, environment: Environment) -> Endpoint:
     if kind is None:
         near = get_close_matches(settings.endpoint, environment.endpoints, n=1, cutoff=0.3)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise SettingsError(f'--endpoint "{settings.endpoint}": there is no such endpoint.{hint} See:  batch endpoints')
+        said = f'--endpoint "{settings.endpoint}": there is no such endpoint.'
+        raise SettingsError(f"{said}{hint} See:  {command()} endpoints")
     options = {one.name: getattr(settings, one.name, one.default) for one in kind.options}
     return kind(parse_options=ParseOptions(settings.decimal, settings.date_format), **options)
 
