@@ -220,7 +220,7 @@ class Settings:
         repeat=16, found_file="if careful",
     )] = "skip"
     plan: Annotated[Path | None, Setting(
-        "Do exactly what the plan in FOLDER says; refused when the input changed.", "FOLDER", ("update",),
+        "Do exactly what the plan in FOLDER says; refused when the input or its list changed.", "FOLDER", ("update",),
         repeat=23, of_input=True, is_layered=False,
     )] = None
     max_clears: Annotated[str | None, Setting(

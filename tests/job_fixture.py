@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from batch.commands.update import update as run_update
-from batch.engine.reporter import Preflight, Progress
+from batch.engine.reporter import Cost, Preflight, Progress
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.sandbox.options import SandboxOptions
@@ -31,6 +31,7 @@ class FakeReporter:
     interval: float | None = None
     notes: list[str] = field(default_factory=list)
     asked: list[Preflight] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -38,6 +39,9 @@ class FakeReporter:
     def confirm(self, preflight: Preflight) -> Any:
         self.asked.append(preflight)
         return self.answers.pop(0) if self.answers else True
+
+    def cost(self, cost: Cost) -> None:
+        self.costs.append(cost)
 
     def progress(self, progress: Progress) -> None:
         pass

@@ -15,13 +15,14 @@ import click
 from batch.cli import messages
 from batch.cli.progress_bar import ProgressBar
 from batch.commands.purge import PurgePreview
-from batch.engine.reporter import CANARY, CANARY_CHANGES, Preflight, Progress
-from batch.engine.retry_loop import minutes
+from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progress
 from batch.errors import UsageError
 from batch.model import Outcome, visible
 
 LINE_SECONDS = 10.0
 BAR_SECONDS = 0.2
+FEW_REQUESTS, SHORT_SECONDS = 10, 10.0
+"""What takes less is begun without telling what it takes."""
 STYLES: dict[str, str] = {
     Outcome.UPDATED: "green", Outcome.UNCHANGED: "bright_black", Outcome.INVALID: "yellow",
     Outcome.REJECTED: "yellow", Outcome.FAILED: "red", Outcome.UNKNOWN: "red", Outcome.UNSENT: "red",
@@ -113,11 +114,10 @@ class Console:
             click.echo(line, err=True)
         return click.confirm("Remove it?", default=False, err=True)
 
-    def cost(self, reads: int, seconds: float | None) -> None:
-        """Show what a pull takes, where that is worth telling."""
-        if reads > 1:
-            time_text = f", {minutes(seconds)} at this API's limit" if seconds else ""
-            self.say(f"About {messages.plural(reads, 'request')}{time_text}")
+    def cost(self, cost: Cost) -> None:
+        """Show what reading takes, where that is worth telling."""
+        if cost.requests >= FEW_REQUESTS if cost.seconds is None else cost.seconds >= SHORT_SECONDS:
+            self.say(f"Reading takes {messages.cost(cost)}.")
 
     # -- while --------------------------------------------------------------------------------------------------
 

@@ -11,14 +11,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from batch.cli.messages import SHOWN_REASONS, command, plural, reasons, rows_of, shown_path, table, took, update_command
+from batch.cli.messages import (
+    SHOWN_REASONS,
+    command,
+    cost,
+    plural,
+    reasons,
+    rows_of,
+    shown_path,
+    table,
+    took,
+    update_command,
+)
 from batch.commands.check import Checked
 from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled
 from batch.commands.purge import PurgePreview
 from batch.commands.template import TemplateMade
 from batch.endpoints.base import Endpoint
-from batch.engine.retry_loop import minutes
 from batch.errors import ExitCode
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, shorten, visible
 from batch.outputs.plan import Line
@@ -119,7 +129,7 @@ def _contents(found: Checked, column: Column) -> str:
 def plan_page(made: PlanMade) -> Iterator[Styled]:
     """Yield what a plan comes to: first the counts and the cost, then cell by cell as far as a screen goes."""
     summary, endpoint = made.summary, made.endpoint
-    yield f"{' · '.join(_counts(summary))}     {_cost(summary)}", ""
+    yield f"{' · '.join(_counts(summary))}     to send: {cost(summary.cost.whole)}", ""
     yield from ((f"  clears: {name} on {plural(count, endpoint.noun, endpoint.plural)}", "clear")
                 for name, count in summary.clears.items())  # fmt: skip
     for one in made.excesses:
@@ -146,16 +156,6 @@ def _counts(summary: PlanSummary) -> Iterator[str]:
             yield f"{outcome.value.capitalize()} {count:,}"
     if summary.not_found:
         yield f"Not found {summary.not_found:,}"
-
-
-def _cost(summary: PlanSummary) -> str:
-    cost = summary.cost
-    writes, reads = plural(cost.writes, "write"), plural(cost.reads, "read")
-    return f"{writes}{_about(cost.write_seconds)}; {reads}{_about(cost.read_seconds)}"
-
-
-def _about(seconds: float | None) -> str:
-    return f", about {minutes(seconds)}" if seconds is not None and seconds >= 1 else ""
 
 
 def _plan_cells(made: PlanMade) -> Iterator[Styled]:

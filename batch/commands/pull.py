@@ -17,9 +17,10 @@ import polars as pl
 
 from batch import sources
 from batch.engine.api_session import ApiSession, fetch_definitions
-from batch.engine.estimate import seconds_at_limits
+from batch.engine.estimate import estimate_reads
 from batch.engine.pull_filter import make_pull_filter, read_ids
 from batch.engine.records import Fetch
+from batch.engine.reporter import Cost
 from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
@@ -69,8 +70,8 @@ class PullReporter(Protocol):
     def note(self, text: str) -> None:
         """Something the person should know: a whole sentence."""
 
-    def cost(self, reads: int, seconds: float | None) -> None:
-        """So many requests it takes in all, and so long at the limits (None: no limit is known)."""
+    def cost(self, cost: Cost) -> None:
+        """What it takes in all."""
 
     def pulled(self, count: int, total: int | None) -> None:
         """So many records are there, of so many where that is known."""
@@ -129,12 +130,15 @@ class _Work:
     renderer: Renderer | None = None
     missing: Sequence[str] = ()
     has_told_cost: bool = False
+    spent: int = 0
+    """Requests before the first that reads records."""
 
     async def fetch(self) -> None:
         """Read definitions and records; raises StoppedError when the API does not give them."""
         endpoint = self.api.target.endpoint
         async with self.api.open_client(endpoint, Shutdown(), lambda name: self.counts.update([name])) as client:
             client.endpoint = endpoint.defined(await fetch_definitions(client, self.reporter.note))
+            self.spent = self.counts["requests"]
             self.renderer = Renderer(client.endpoint, self.clear_token)
             fetch = Fetch(client, make_pull_filter(client.endpoint, self.where, self.ids))
             async for records in fetch.iter_records():
@@ -149,7 +153,7 @@ class _Work:
         """Tell the cost once it is known, and then how far it is."""
         if not self.has_told_cost and fetch.reads is not None:
             self.has_told_cost = True
-            self.reporter.cost(fetch.reads, seconds_at_limits(self.api, [fetch.reads]))
+            self.reporter.cost(estimate_reads(self.api, fetch.reads, spent=self.spent))
         self.reporter.pulled(self.buffer.height, fetch.total)
 
 

@@ -133,6 +133,8 @@ class Endpoint(ABC):
     variables: ClassVar[tuple[CredentialVariable, ...]] = ()
     limits: ClassVar[Limits] = Limits()
     """Documented limits; where there are none, the rate is found out."""
+    seconds_logged_in: ClassVar[float] = 0.0
+    """How long one log-in of the account lasts; 0: it never logs in."""
     rules: ClassVar[Rules] = Rules()
     """How its answers are classified, and whether it has idempotency keys."""
     options: ClassVar[tuple[EndpointOption, ...]] = ()
@@ -143,10 +145,14 @@ class Endpoint(ABC):
     """The write body is the whole record, so that the current one must be read before (read, overlay, write)."""
     replaced_whole: ClassVar[tuple[str, ...]] = ()
     """Fields whose parts are written by sending all of it; their names with a dot and a part are fields, too."""
+    hidden_in_answers: ClassVar[tuple[str, ...]] = ()
+    """Fields that the answer to a write is known to leave out, so that they are read back."""
 
     # optional: how it reads, beside one record by its id
     ids_per_read: ClassVar[int] = 1
     """Records that one `read_request` asks for."""
+    hidden_in_lists: ClassVar[tuple[str, ...]] = ()
+    """Fields that an answer for several records is known to leave out, so that each record is read alone."""
     page_size: ClassVar[int] = 0
     """Records on one page of `page_request`; 0: the API lists nothing."""
     page_overlap: ClassVar[int] = 0

@@ -5,7 +5,7 @@ and memory does not grow with it.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import Any
 import polars as pl
 import xlsxwriter
 
+from batch.conditions import PlannedChange
 from batch.csv_injection import escape_formula
+from batch.endpoints.base import MISSING
 from batch.files import NewFile
 from batch.model import shorten
 from batch.outputs.failures_xlsx.cells import ExactSheet
@@ -52,6 +54,15 @@ def as_cell(value: Any, clear_token: str = "") -> str:
         case list() if all(isinstance(one, str) and ";" not in one for one in value):
             return "; ".join(value)
     return json.dumps(value, ensure_ascii=False)
+
+
+def iter_lines(changes: Iterable[PlannedChange], clear_token: str) -> Iterator[Line]:
+    """Yield one line for every cell that would change."""
+    for planned in changes:
+        for step in planned.steps:
+            was = as_cell(None if step.expected is MISSING else step.expected)
+            will = as_cell(step.wanted, clear_token)
+            yield Line(planned.row, planned.id, planned.name, step.field, was, will, is_clear=step.wanted is None)
 
 
 def write_plan(path: Path, lines: Iterable[Line]) -> None:

@@ -142,6 +142,8 @@ class DualEntryCustomers(Endpoint):
     page_overlap = 1
     filters = frozenset({"unique_id", "name", "email"})
     replaced_whole = ADDRESSES
+    hidden_in_answers = ("full_address",)
+    hidden_in_lists = ("address",)
     variables = (CredentialVariable("DUALENTRY_API_KEY", True, "the API key (Settings, API keys)"),)
     dynamic_fields = (
         ("custom_fields.NAME", "the custom field with this name; NAME:boolean, :number, :date say its kind"),

@@ -28,7 +28,7 @@ from batch.endpoints.base import (
     split_kind,
 )
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
-from batch.endpoints.vayu.login import VayuAccount
+from batch.endpoints.vayu.login import DEFAULT_LIFE, RENEW_BEFORE, VayuAccount
 from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field, Problem
 from batch.problems import Values
@@ -188,6 +188,7 @@ class VayuCustomers(Endpoint):
     base_url = "https://connect.withvayu.com"
     test_urls = ("https://staging-connect.withvayu.com",)
     limits = Limits(total=Bucket(burst=100, per_second=500))
+    seconds_logged_in = DEFAULT_LIFE - RENEW_BEFORE
     has_sandbox = True
     has_custom_fields = True
     options = (EndpointOption("sparse", bool, False, "PUT the change alone: for who knows that PUT merges"),)
