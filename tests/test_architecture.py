@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "batch"
 LAYERS = [
-    {"model", "errors", "files", "machine", "network_fs", "csv_injection", "state", "credentials"},
+    {"problems", "model", "errors", "files", "machine", "csv_injection", "credentials"},
     {"settings"},
     {"ratelimit", "retry", "http"},
     {"endpoints"},

@@ -26,7 +26,7 @@ def test_page(api: Api, shell: Shell) -> None:
     who = [f"{one} {record['name']}" for one, record in zip(ids, (first, second), strict=True)]
     width, now = max(map(len, who)), max(len(first["name"]), len(second["phone"]))
     expected = [
-        "To update 2 · Unchanged 0 · Not found 1     2 writes; 1 read",
+        "To update 2 · Unchanged 0 · Not found 1     to send: about 3 requests",
         "  clears: phone on 1 customer",
         "",
         f"  row  {'customer':<{width}}  field  {'now':<{now}}  will be",

@@ -17,9 +17,10 @@ def test_preflight_and_closing(shell: Shell, api: Api) -> None:
     expected = """4 rows -> PATCH {url} (not an address of the API's maker), key …
   columns: Customer ID -> id, Name -> name, Phone -> phone
   ignored: Note
-  1 read, then what differs of 3 changes is sent; 1 invalid row stays behind
+  to compare 3 changes: about 1 request
+  to send what differs: up to 3 requests
+  1 invalid row stays behind
   clears: phone on 1 row
-  at this API's limit: at most 0 s
 4 rows in {seconds}
   updated           2
   invalid           1   fix and run again
@@ -48,8 +49,8 @@ def test_failed_and_resumed(shell: Shell, api: Api) -> None:
     second = shell.here(*command)
     before = """3 rows -> PATCH {url} (not an address of the API's maker), key …
   columns: id -> id, name -> name
-  1 read, then what differs of 3 changes is sent
-  at this API's limit: at most 0 s
+  to compare 3 changes: about 1 request
+  to send what differs: up to 3 requests
 3 rows in {seconds}
   failed            3   run again as it is
 Reasons
@@ -60,8 +61,8 @@ Every row:  sheet.batch/{time}/results.csv
     after = """3 rows -> PATCH {url} (not an address of the API's maker), key …
   resuming sheet.batch/{time}
   columns: id -> id, name -> name
-  1 read, then what differs of 3 changes is sent
-  at this API's limit: at most 0 s
+  to compare 3 changes: about 1 request
+  to send what differs: up to 3 requests
 3 rows in {seconds}
   updated           3
 Every row:  sheet.batch/{time}/results.csv
@@ -78,8 +79,8 @@ def test_stopped(shell: Shell) -> None:
         ended = shell.here("update", shell.sheet("id,name\n10001,A\n"), "-e", DUALENTRY, *little.options)
     expected = """1 row -> PATCH {url} (not an address of the API's maker), key …
   columns: id -> id, name -> name
-  1 read, then what differs of 1 change is sent
-  at this API's limit: at most 0 s
+  to compare 1 change: about 1 request
+  to send what differs: up to 1 request
 Stopped: The API does not permit this with the key (403) and says: "API key authentication failed". \
 Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this.
 Done: 0 of 1 row. Left: 1. Nothing is lost.
@@ -96,7 +97,8 @@ def test_sandbox(offline: Shell) -> None:
     ended = offline.here("update", offline.sheet("id,name\n65f000000000000000000001,A\n"), "-e", VAYU, "--sandbox")
     expected = """1 row -> PUT {url} (sandbox), key …cret
   columns: id -> id, name -> name
-  1 read, then what differs of 1 change is sent
+  to compare 1 change: about 2 requests
+  to send what differs: up to 1 request
   This is a sandbox: an imitation of the API with sample records. Nothing real is changed.
 1 row in {seconds}
   updated           1
@@ -104,7 +106,7 @@ Every row:  sheet.batch/{time}/results.csv
 Take it back:  batch undo sheet.batch/{time} --sandbox
 """
     assert (0, "") == (ended.code, ended.out)
-    assert expected.splitlines()[1:7] == offline.tell(ended.err).splitlines()[1:7]
+    assert expected.splitlines()[1:8] == offline.tell(ended.err).splitlines()[1:8]
     assert offline.tell(ended.err).startswith("1 row -> PUT {url} (sandbox), key …")
 
 
@@ -125,8 +127,11 @@ def test_hours_ahead(shell: Shell, api: Api) -> None:
 
     with little_api(stops) as little:
         ended = shell.here("update", sheet, "-e", DUALENTRY, "--base-url", little.url)
-    assert "  100 reads, then what differs of 10,000 changes is sent" in ended.err.splitlines()
-    assert "  at this API's limit: at most 2 h 46 min" in ended.err.splitlines()
+    expected = [
+        "  to compare 10,000 changes: about 100 requests, about 90 s",
+        "  to send what differs: up to 10,000 requests, up to 2 h 47 min with the comparing",
+    ]
+    assert expected == [line for line in ended.err.splitlines() if line.startswith("  to ")]
 
 
 def test_vayu(shell: Shell, api: Api) -> None:

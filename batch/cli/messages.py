@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from batch.commands.purge import PurgePreview
-from batch.engine.progress import Preflight, Progress
+from batch.engine.reporter import Cost, Preflight, Progress
 from batch.engine.retry_loop import minutes
 from batch.model import Outcome, command, shorten, visible
 from batch.run.target import SANDBOX
-from batch.summary import Reason
+from batch.summary import SHOWN_ROWS, Reason
 
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
@@ -31,7 +31,7 @@ def took(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else minutes(seconds)
 
 
-# -- before ---------------------------------------------------------------------------------------------------------
+# -- before and while -----------------------------------------------------------------------------------------------
 
 
 def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
@@ -49,26 +49,43 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     ignored = [c.header for c in changes.columns.all if c.role == "ignored"]
     if ignored:
         yield f"  ignored: {shorten(', '.join(map(visible, ignored)), 200)}"
-    sealed = about.done.get(Outcome.INVALID, 0)
-    to_send = plural(about.to_send, "change")
-    sends = (
-        f"{plural(about.reads, 'read')}, then what differs of {to_send} is sent"
-        if about.reads
-        else f"{to_send} to send"
-    )
-    behind = "stays behind" if sealed == 1 else "stay behind"
-    yield f"  {sends}" + (f"; {plural(sealed, 'invalid row')} {behind}" if sealed else "")
+    yield from (f"  {line}" for line in _costs(about))
+    if sealed := about.done.get(Outcome.INVALID, 0):
+        yield f"  {plural(sealed, 'invalid row')} {'stays' if sealed == 1 else 'stay'} behind"
     for name, clears in about.clears.items():
         yield f"  clears: {name} on {plural(clears, 'row')}"
     if not compare:
         yield from _blanked(about)
     yield from (f"  {one}" for one in about.excesses)
-    if about.seconds is not None and about.host_kind != SANDBOX:
-        yield f"  at this API's limit: at most {minutes(about.seconds)}"
     if about.slower:
         yield f"  {about.slower}"
     if about.host_kind == SANDBOX:
         yield "  This is a sandbox: an imitation of the API with sample records. Nothing real is changed."
+
+
+def _costs(about: Preflight) -> Iterator[str]:
+    """Yield what it will take: one figure for comparing and the most for sending, or one where all of it is known."""
+    estimate, changes = about.cost, plural(about.to_send, "change")
+    if estimate.is_known:
+        sent = changes if estimate.writes == about.to_send else f"{estimate.writes:,} of {changes}"
+        yield f"to send {sent}: {cost(estimate.whole)}"
+        return
+    yield f"to compare {changes}: {cost(estimate.comparing)}"
+    rest = estimate.whole.requests - estimate.comparing.requests
+    time = _time(estimate.whole.seconds)
+    yield f"to send what differs: up to {plural(rest, 'request')}" + (
+        f", up to {time} with the comparing" if time else ""
+    )
+
+
+def cost(one: Cost) -> str:
+    """Spell requests and the time they take at the limits, where that is a second or more."""
+    time = _time(one.seconds)
+    return f"about {plural(one.requests, 'request')}" + (f", about {time}" if time else "")
+
+
+def _time(seconds: float | None) -> str:
+    return minutes(seconds) if seconds is not None and seconds >= 1 else ""
 
 
 def _blanked(about: Preflight) -> Iterator[str]:
@@ -88,9 +105,6 @@ def removal(preview: PurgePreview) -> list[str]:
     if preview.left:
         lines.append(f"  {plural(preview.left, 'row')} of it are still to be sent or sent again.")
     return [*lines, "  Records at the API stay as they are; the run cannot be undone or gone on with after that."]
-
-
-# -- while ----------------------------------------------------------------------------------------------------------
 
 
 def progress(now: Progress) -> str:
@@ -125,7 +139,7 @@ def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
 
 def rows_of(one: Reason) -> str:
     """List the rows of a reason: `9 rows: 17, 23, … (F17: "ext. 5")`."""
-    listed = ", ".join(map(str, one.rows)) + (", …" if one.count > len(one.rows) else "")
+    listed = ", ".join(map(str, one.rows[:SHOWN_ROWS])) + (", …" if one.count > SHOWN_ROWS else "")
     count = "row" if one.count == 1 else f"{one.count:,} rows:"
     return f"{count} {listed}" + (f" ({visible(one.example)})" if one.example else "")
 

@@ -18,6 +18,7 @@ from batch.settings import (
     COMMAND_LINE,
     ENVIRONMENT,
     SETTINGS,
+    EndpointOptions,
     Layer,
     Setting,
     Settings,
@@ -99,18 +100,16 @@ def _option(setting: Setting, command: str) -> Callable[[F], F]:
     )
 
 
-# -- settings -------------------------------------------------------------------------------------------------------
-
-
-def to_settings(values: Mapping[str, Any]) -> Settings:
-    """Merge options, environment and `batch.toml`; raises SettingsError."""
+def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settings:
+    """Merge options, environment and `batch.toml`, with the `endpoints`' own options; raises SettingsError."""
     given, variables = _given(values)
     folders = [Path.cwd()]
     source = values.get("input") or "-"
     if source != "-":
         folders.insert(0, Path(source).parent)
-    from_file = read_file(list(dict.fromkeys(folders)), values.get("endpoint"))
-    layers = [_with_map(given, values.get("map") or ()), _with_map(variables, _lines_of_map()), from_file]
+    from_file = read_file(list(dict.fromkeys(folders)), values.get("endpoint"), endpoints)
+    mapped = os.environ.get(SETTINGS["map"].variable, "").splitlines()
+    layers = [_with_map(given, values.get("map") or ()), _with_map(variables, mapped), from_file]
     if not any(layer.values.get("endpoint") for layer in layers):
         raise click.UsageError(
             f"Which endpoint? Name it with -e, such as -e dualentry.customers. See: {command()} endpoints"
@@ -118,9 +117,9 @@ def to_settings(values: Mapping[str, Any]) -> Settings:
     return merge_layers(layers)
 
 
-def to_undo_settings(values: Mapping[str, Any]) -> Settings:
+def to_undo_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settings:
     """Merge options, environment and the settings of `batch.toml` that are about sending; raises SettingsError."""
-    from_file = read_file([Path.cwd()], None)
+    from_file = read_file([Path.cwd()], None, endpoints)
     about_sending = {name: value for name, value in from_file.values.items() if name in values}
     return merge_layers([*_given(values), replace(from_file, values=about_sending)])
 
@@ -145,10 +144,6 @@ def _with_map(layer: Layer, pairs: Iterable[str]) -> Layer:
         if text.strip():
             headers[header.strip()] = target.strip()
     return replace(layer, values={**layer.values, "map": headers}) if headers else layer
-
-
-def _lines_of_map() -> list[str]:
-    return os.environ.get(SETTINGS["map"].variable, "").splitlines()
 
 
 def to_where(options: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

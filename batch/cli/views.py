@@ -10,11 +10,11 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from batch.cli.messages import (
     SHOWN_REASONS,
+    cost,
     plural,
     reasons,
     rows_of,
@@ -27,10 +27,9 @@ from batch.commands.check import Checked
 from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled
 from batch.commands.purge import PurgePreview
-from batch.commands.template import template_columns, write_template
+from batch.commands.template import TemplateMade
 from batch.endpoints.base import Endpoint
-from batch.engine.retry_loop import minutes
-from batch.errors import ExitCode, SettingsError
+from batch.errors import ExitCode
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, shorten, visible
 from batch.outputs.plan import Line
 from batch.run.finish import FinishedRun
@@ -142,7 +141,7 @@ def _contents(found: Checked, column: Column) -> str:
 def plan_page(made: PlanMade) -> Iterator[Styled]:
     """Yield what a plan comes to: first the counts and the cost, then cell by cell as far as a screen goes."""
     summary, endpoint = made.summary, made.endpoint
-    yield f"{' · '.join(_counts(summary))}     {_cost(summary)}", ""
+    yield f"{' · '.join(_counts(summary))}     to send: {cost(summary.cost.whole)}", ""
     yield from ((f"  clears: {name} on {plural(count, endpoint.noun, endpoint.plural)}", "clear")
                 for name, count in summary.clears.items())  # fmt: skip
     for one in made.excesses:
@@ -170,16 +169,6 @@ def _counts(summary: PlanSummary) -> Iterator[str]:
             yield f"{word.capitalize()} {count:,}"
     if summary.not_found:
         yield f"Not found {summary.not_found:,}"
-
-
-def _cost(summary: PlanSummary) -> str:
-    cost = summary.cost
-    writes, reads = plural(cost.writes, "write"), plural(cost.reads, "read")
-    return f"{writes}{_about(cost.write_seconds)}; {reads}{_about(cost.read_seconds)}"
-
-
-def _about(seconds: float | None) -> str:
-    return f", about {minutes(seconds)}" if seconds is not None and seconds >= 1 else ""
 
 
 def _plan_cells(made: PlanMade) -> Iterator[Styled]:
@@ -228,7 +217,7 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
             elif summary.exit_code in MENDED_FIRST and outcome in NEEDS_RETRY:
                 step = "run again when that is put right"
             yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
-    yield from ((line, "") for line in reasons(end.reasons, end.left_out))
+    yield from ((line, "") for line in reasons(end.summary.reasons, end.left_out))
     for text in end.notes:
         yield visible(text), ""
     yield from ((line, "") for line in _next_steps(end))
@@ -276,7 +265,7 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
         yield f"Undo the undo:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
 
 
-# -- pull -------------------------------------------------------------------------------------------------------------
+# -- pull, purge ------------------------------------------------------------------------------------------------------
 
 
 def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
@@ -294,16 +283,13 @@ def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
         )
     if found.missing:
         ids = ", ".join(found.missing[:SHOWN_IDS]) + (", …" if len(found.missing) > SHOWN_IDS else "")
-        yield f"  {plural(len(found.missing), 'id')} of the file {_have(found)} no record: {ids}"
+        have = "has" if len(found.missing) == 1 else "have"
+        yield f"  {plural(len(found.missing), 'id')} of the file {have} no record: {ids}"
     if found.records and found.path.suffix.lower() == ".csv":
         yield "  to edit it in Excel or LibreOffice, pull an .xlsx: in a CSV file they turn 00123 into 123"
     if found.records:
         options = as_options(replace(settings, map={}), for_same_input=False)
         yield f"Edit it, then:  {shlex.join([command(), 'plan', path, '-e', settings.endpoint, *options])}"
-
-
-def _have(found: Pulled) -> str:
-    return "has" if len(found.missing) == 1 else "have"
 
 
 def pull_as_json(found: Pulled, endpoint: str) -> str:
@@ -319,9 +305,6 @@ def pull_as_json(found: Pulled, endpoint: str) -> str:
         **{name: found.counts[name] for name in ("requests", "attempts", "throttled")},
     }
     return _spell(values)
-
-
-# -- purge ------------------------------------------------------------------------------------------------------------
 
 
 def purge_page(preview: PurgePreview | None) -> str:
@@ -403,14 +386,7 @@ def _limits(endpoint: Endpoint) -> Iterator[str]:
             yield f"{bucket.per_second:g} a second after the first {bucket.burst} {what}"
 
 
-def make_template(path: Path, settings: Settings, environment: Environment, *, may_replace: bool) -> str:
-    """Write an empty spreadsheet, and say where it is."""
-    if path.suffix.lower() not in (".xlsx", ".csv"):
-        raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
-    if path.exists() and not may_replace:
-        raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
-    notes: list[str] = []
-    columns = template_columns(settings, environment, notes.append)
-    write_template(path, columns, make_endpoint(settings, environment))
-    then = f"{command()} check {path} -e {settings.endpoint}"
-    return "\n".join([*notes, f"{path}: {len(columns)} columns. Fill it in, then:  {then}"])
+def template_page(made: TemplateMade) -> str:
+    """Return where the template is, and what to do with it."""
+    then = f"{command()} check {made.path} -e {made.endpoint}"
+    return "\n".join([*made.notes, f"{made.path}: {made.columns} columns. Fill it in, then:  {then}"])

@@ -19,24 +19,24 @@ from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING, Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
-from batch.engine.estimate import Estimate, estimate
+from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor
 from batch.engine.guards import ClearLimit
 from batch.engine.lookup import LookupStrategy
 from batch.engine.prepare import ChangePreparer
-from batch.engine.progress import Reporter
+from batch.engine.reporter import Estimate, Reporter
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
 from batch.errors import FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
-from batch.files import make_private, os_reason
+from batch.files import os_reason
 from batch.journal import Journal
 from batch.model import Outcome
-from batch.outputs.plan import Line, as_cell, write_plan
+from batch.outputs.plan import Line, iter_lines, write_plan
 from batch.run.begin_or_resume import now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in
-from batch.run.folder import JOURNAL, PLAN, look_into_out, new_folder, parent_of
+from batch.run.folder import JOURNAL, PLAN, free_out, new_folder, parent_of
 from batch.run.plan_file import PlanWriter, about
 from batch.run.target import Environment, make_target
 from batch.settings import Settings, as_options
@@ -63,6 +63,7 @@ class PlanSummary:
     cells: int
     clears: dict[str, int]
     cost: Estimate
+    """Of an update by this plan."""
     exit_code: int
     files: dict[str, str]
 
@@ -81,9 +82,9 @@ class PlanSummary:
             "cells": self.cells,
             "clears": self.clears,
             "writes": self.cost.writes,
-            "write_seconds": self.cost.write_seconds,
             "reads": self.cost.reads,
-            "read_seconds": self.cost.read_seconds,
+            "requests": self.cost.whole.requests,
+            "estimated_seconds": self.cost.whole.seconds,
             "exit_code": self.exit_code,
             "files": self.files,
         }
@@ -130,14 +131,20 @@ def _compare(context: RunContext, key_field: str | None) -> Estimate:
         context.changes = context.changes.with_definitions(definitions)
     context.changes.validate_all(context.journal.record_rows)
     count, strategy = context.changes.change_count, None
+    spent = context.meter.requests
     if count:
         strategy = find_strategy(context, count) if key_field is not None else None
+        spent = context.meter.requests
+        reading = estimate(context, strategy, count, sent=Sent(0), spent=spent).whole
+        context.meter.expected = reading.seconds
+        context.reporter.cost(reading)
         context.api.environment.run(_journal_changes, context, key_field, strategy)
     if context.journal.error is not None:
         raise context.journal.error
     if context.shutdown.requested:
         raise _Unfinished.because(context.shutdown)
-    return estimate(context, strategy, context.journal.count_intents(), count)
+    fields = ([step.field for step in one.steps] for one in _iter_changes(context.journal))
+    return estimate(context, strategy, count, sent=Sent.counted(context.endpoint, fields), spent=spent)
 
 
 async def _journal_changes(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> None:
@@ -162,9 +169,6 @@ class _Unfinished(StoppedError):
         return error
 
 
-# -- writing it down ------------------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class _Cells:
     """What is said of the cells as they go by into a file."""
@@ -182,10 +186,14 @@ class _Cells:
 
 
 def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple[str, float]) -> PlanMade:
-    folder, cells, journal = _new_folder(settings), _Cells(), context.journal
+    cells, journal = _Cells(), context.journal
+    if settings.out is None:
+        folder = new_folder(parent_of(settings.input), prefix="plan-")
+    else:
+        folder = free_out(settings.out, settings.input)
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
-        write_plan(table, map(cells.add, _iter_lines(journal, settings.clear_token)))
+        write_plan(table, map(cells.add, iter_lines(_iter_changes(journal), settings.clear_token)))
         meant_for = about(
             settings.identity(), context.changes.staged.sha256, settings.endpoint, context.api.target.host
         )
@@ -219,45 +227,28 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         summary,
         tuple(cells.first),
         dict(cells.by_field),
-        tuple(reasons),
+        reasons,
         left_out,
         folder,
-        _again(settings),
+        tuple(as_options(replace(settings, out=None), for_same_input=True)),  # --out names the plan's own folder
         context.endpoint,
         excesses,
     )
 
 
-def _again(settings: Settings) -> tuple[str, ...]:
-    """Give the options to carry the plan out with: not --out, which names the plan's own folder."""
-    return tuple(as_options(replace(settings, out=None), for_same_input=True))
-
-
-def _new_folder(settings: Settings) -> Path:
-    if settings.out is None:
-        return new_folder(parent_of(settings.input), prefix="plan-")
-    look_into_out(settings.out, "", settings.input)
-    make_private(settings.out)
-    return settings.out
-
-
-def _iter_lines(journal: Journal, clear_token: str) -> Iterator[Line]:
+def _iter_changes(journal: Journal) -> Iterator[PlannedChange]:
     for intents, result in journal.iter_intents():
-        intent, before = intents[-1], intents[-1].before or {}
-        if result is None or result.outcome is not Outcome.UPDATED:
-            continue
-        for name, value in intent.fields.items():
-            was, will = as_cell(before.get(name)), as_cell(value, clear_token)
-            yield Line(intent.number, intent.id, intent.name, name, was, will, is_clear=value is None)
+        if result is not None and result.outcome is Outcome.UPDATED:
+            intent, before = intents[-1], intents[-1].before or {}
+            fields = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
+            yield PlannedChange(intent.number, intent.id, intent.name, tuple(fields))
 
 
 def _write_plan_file(path: Path, meant_for: Mapping[str, Any], journal: Journal) -> None:
     writer = PlanWriter(path, meant_for)
     try:
-        for intents, _result in journal.iter_intents():
-            intent, before = intents[-1], intents[-1].before or {}
-            fields = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
-            writer.add(PlannedChange(intent.number, intent.id, intent.name, tuple(fields)))
+        for planned in _iter_changes(journal):
+            writer.add(planned)
         writer.finish()
     except BaseException:
         writer.discard()

@@ -6,12 +6,10 @@ not come back as it was is left blank, too. It is complete or absent, this user'
 another without --force. Memory does not grow with the records.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,17 +17,17 @@ import polars as pl
 
 from batch import sources
 from batch.engine.api_session import ApiSession, fetch_definitions
-from batch.engine.estimate import seconds_at_limits
+from batch.engine.estimate import estimate_reads
 from batch.engine.pull_filter import make_pull_filter, read_ids
 from batch.engine.records import Fetch
+from batch.engine.reporter import Cost
 from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
 from batch.files import NewFile, check_name, os_reason
-from batch.model import READ_ERRORS, Outcome, cell_column
+from batch.model import READ_ERRORS, Outcome, cell_column, iter_read_errors
 from batch.outputs.cell_text import Left, Renderer
-from batch.outputs.row_buffer import RowBuffer
-from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, write_table
+from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, RowBuffer, write_table
 from batch.run.cleanup import scratch
 from batch.run.target import Environment, make_endpoint, make_target
 from batch.settings import Settings
@@ -72,8 +70,8 @@ class PullReporter(Protocol):
     def note(self, text: str) -> None:
         """Something the person should know: a whole sentence."""
 
-    def cost(self, reads: int, seconds: float | None) -> None:
-        """So many requests it takes in all, and so long at the limits (None: no limit is known)."""
+    def cost(self, cost: Cost) -> None:
+        """What it takes in all."""
 
     def pulled(self, count: int, total: int | None) -> None:
         """So many records are there, of so many where that is known."""
@@ -97,10 +95,6 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
         pulled = _write(file, work, settings)
         pulled.counts = counts
         return pulled
-
-
-def _count(counts: Counter[str], name: str) -> None:
-    counts[name] += 1
 
 
 def check_path(path: Path, endings: Sequence[str], *, force: bool) -> None:
@@ -138,13 +132,16 @@ class _Work:
     renderer: Renderer | None = None
     missing: Sequence[str] = ()
     has_told_cost: bool = False
+    spent: int = 0
+    """Requests before the first that reads records."""
 
     async def fetch(self) -> None:
         """Read definitions and records; raises StoppedError when the API does not give them."""
         endpoint = self.api.target.endpoint
-        count = partial(_count, self.counts)
-        async with self.api.open_client(endpoint, Shutdown(), count, self.reporter.note) as client:
-            client.endpoint = endpoint.defined(await fetch_definitions(client, self.reporter.note))
+        note = self.reporter.note
+        async with self.api.open_client(endpoint, Shutdown(), lambda name: self.counts.update([name]), note) as client:
+            client.endpoint = endpoint.defined(await fetch_definitions(client, note))
+            self.spent = self.counts["requests"]
             self.renderer = Renderer(client.endpoint, self.clear_token)
             fetch = Fetch(client, make_pull_filter(client.endpoint, self.where, self.ids))
             async for records in fetch.iter_records():
@@ -159,7 +156,7 @@ class _Work:
         """Tell the cost once it is known, and then how far it is."""
         if not self.has_told_cost and fetch.reads is not None:
             self.has_told_cost = True
-            self.reporter.cost(fetch.reads, seconds_at_limits(self.api, [fetch.reads]))
+            self.reporter.cost(estimate_reads(self.api, fetch.reads, spent=self.spent))
         self.reporter.pulled(self.buffer.height, fetch.total)
 
 
@@ -219,7 +216,7 @@ def _broken(read_errors: pl.Series, columns: Sequence[str]) -> dict[str, pl.Seri
     """Say for each column in which rows our reader does not trust it; a row that it does not trust counts for all."""
     places: dict[str, set[int]] = {name: set() for name in columns}
     for place in read_errors.is_not_null().arg_true().to_list():
-        for index, _seen, _reason in json.loads(read_errors[place]):
+        for index, _ in iter_read_errors(read_errors[place]):
             for name in columns if index is None else columns[index : index + 1]:
                 places[name].add(place)
     return {name: pl.Series([place in bad for place in range(len(read_errors))]) for name, bad in places.items()}

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from batch.endpoints.base import CustomField
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.context import RunContext
-from batch.engine.estimate import estimate
+from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor, iter_open
 from batch.engine.guards import Canary, ClearLimit
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
-from batch.engine.progress import CANARY, CANARY_CHANGES, Preflight, Reporter
 from batch.engine.records import UnreadError
+from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter
 from batch.engine.write import ChangeWriter
 from batch.errors import BatchError, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
@@ -28,6 +28,7 @@ from batch.model import Outcome, command
 from batch.retry import FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, finish_run
+from batch.run.plan_list import LISTS, lists_of
 from batch.run.target import Environment, make_target
 from batch.settings import Settings
 
@@ -41,6 +42,8 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
     with ExitStack() as stack:
         target = make_target(settings, environment, stack, reporter.note)
         run = begin_or_resume(settings, target, stack)
+        if settings.plan is not None and not lists_of(settings.plan):
+            reporter.note(f"{settings.plan}: {NO_LIST}")
         if run.is_finished:
             reporter.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
             return finish_run(run.folder, run.journal, run.metadata, type(target.endpoint), End(run.metadata.stopped))
@@ -147,6 +150,7 @@ class Update:
             self.asking = time.monotonic() - began
             if not answer:
                 raise Declined("Nothing was sent.")
+            self.context.meter.expected = about.cost.whole.seconds if about.cost.is_known else None
             run.keep(clears_are_meant=bool(excesses) or run.metadata.clears_are_meant)
             if not run.metadata.canary_held:
                 self.canary = CANARY_CHANGES if answer == CANARY else self.settings.canary or 0
@@ -233,7 +237,6 @@ class Update:
 
     def _preflight(self, excesses: tuple[str, ...]) -> Preflight:
         run, target, to_send = self.run, self.context.api.target, self.changes_left()
-        cost = estimate(self.context, self.strategy, to_send)
         return Preflight(
             changes=run.changes,
             endpoint=self.context.endpoint,
@@ -242,8 +245,7 @@ class Update:
             credential=target.shown_credential,
             folder=run.folder,
             to_send=to_send,
-            reads=cost.reads,
-            seconds=cost.seconds,
+            cost=self._estimate(to_send),
             is_resumed=run.is_resumed,
             done=dict(run.journal.counts),
             excesses=excesses,
@@ -251,7 +253,24 @@ class Update:
             slower=self.context.api.slower(),
         )
 
+    def _estimate(self, to_send: int) -> Estimate:
+        """Estimate what sending will take; of a plan it is known which changes are written."""
+        run, sent = self.run, None
+        if run.plan is not None:
+            sent = Sent.counted(
+                self.context.endpoint, ([step.field for step in one.steps if not step.problem] for one in run.plan)
+            )
+            sent = sent.scaled(to_send / max(1, run.changes.change_count))  # of a resumed run
+        canary = 0 if run.metadata.canary_held else self.settings.canary or 0
+        return estimate(
+            self.context, self.strategy, to_send, sent=sent, canary=canary, spent=self.context.meter.requests
+        )
 
+
+NO_LIST = (
+    f"there is no {' or '.join(LISTS)} any more, so the plan is carried out as it was made, "
+    "whatever was done to a list elsewhere."
+)
 FOUND_WHILE_SENDING = (
     "With --key, a number that no {noun} has is found out while sending: --invalid abort does not stop for it, "
     "and only its row is left out. To know before:  {command} plan"

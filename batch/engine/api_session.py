@@ -15,9 +15,9 @@ from batch.engine.shutdown import Shutdown
 from batch.http import ApiResponse, Session, Timeouts
 from batch.ratelimit import Bucket, Learned, Limits, RateLimiter, RatePolicy, load_learned, save_learned
 from batch.retry import Action, RetryPolicy
+from batch.run.locks import state_folder
 from batch.run.target import Environment, Target
 from batch.settings import Pace
-from batch.state import state_folder
 
 MAX_PAGES = 100
 

@@ -1,59 +1,177 @@
 """What a job will cost, told before it starts: requests, and the time they take at the limits.
 
-Promises: each route counts in a bucket of its own and all of them in the common one, as the limiter lets them through.
+Promises: one function for every figure that is shown; each request that will be made is counted (log-ins, reads, reads
+of single records, writes, read-backs), on the route whose bucket it uses; the time is the limiter's own arithmetic,
+without the pauses and refusals that nobody can know.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
+from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
-from batch.engine.lookup import LookupStrategy
-from batch.ratelimit import Bucket
+from batch.engine.lookup import FRESH_SECONDS, LookupStrategy
+from batch.engine.reporter import Cost, Estimate
+from batch.ratelimit import Bucket, TokenBucket
+
+LOG_IN = "log in"
+"""Stands for the route of a log-in."""
+SOME = "1"
+"""Stands for any id or key: only the route of the request counts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """Requests that write and that read, and seconds at the limits (None: no limit is known)."""
+class Sent:
+    """How many changes are written, and how many of them the API's answer does not show in full.
+
+    `alone`: how many of these need a second read, since a list does not show them in full either.
+    """
 
     writes: int
-    reads: int
-    write_seconds: float | None
-    read_seconds: float | None
-    seconds: float | None
-    """Of both together, which go on at the same time."""
+    read_backs: int = 0
+    alone: int = 0
+
+    @classmethod
+    def counted(cls, endpoint: Endpoint, changes: Iterable[Iterable[str]]) -> "Sent":
+        """Count changes, each given as the names of its fields."""
+        writes = read_backs = alone = 0
+        for names in map(tuple, changes):
+            is_hidden = any(_is_among(endpoint.hidden_in_answers, name) for name in names)
+            writes += bool(names)
+            read_backs += is_hidden
+            alone += is_hidden and any(_is_among(endpoint.hidden_in_lists, name) for name in names)
+        return cls(writes, read_backs, alone)
+
+    def scaled(self, share: float) -> "Sent":
+        """Return that share of it."""
+        return Sent(round(self.writes * share), round(self.read_backs * share), round(self.alone * share))
 
 
-def estimate(context: RunContext, strategy: LookupStrategy | None, writes: int, to_read: int | None = None) -> Estimate:
-    """Estimate the cost of `writes` changes, out of `to_read` that are read first (else as many)."""
-    reads = _reads(context, strategy, writes if to_read is None else to_read)
-    return Estimate(
-        writes,
-        reads,
-        seconds_at_limits(context.api, [writes]),
-        seconds_at_limits(context.api, [reads]),
-        seconds_at_limits(context.api, [writes, reads]),
-    )
+@dataclass(slots=True)
+class _Requests:
+    """Requests by route: those that must be answered before the first write, and those that go on beside each other."""
+
+    first: Counter[str] = field(default_factory=Counter)
+    beside: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        return self.first.total() + self.beside.total()
 
 
-def _reads(context: RunContext, strategy: LookupStrategy | None, changes: int) -> int:
-    if strategy is not None:
-        return strategy.reads
-    endpoint = context.endpoint
-    if not (context.is_compared or endpoint.needs_full_body):
+def estimate(
+    context: RunContext,
+    strategy: LookupStrategy | None,
+    changes: int,
+    *,
+    sent: Sent | None = None,
+    canary: int = 0,
+    spent: int = 0,
+) -> Estimate:
+    """Estimate the cost of `changes` changes, of which `sent` (None: at most all) are written.
+
+    `spent` requests were made already; they count, but take no more time.
+    """
+    endpoint, api, reads = context.endpoint, context.api, _reads(context, strategy)
+    is_known = sent is not None or not context.is_compared
+    alone = _rows_with(context, endpoint.hidden_in_lists, changes) if reads and endpoint.ids_per_read > 1 else 0
+    if sent is None:
+        read_backs = _rows_with(context, endpoint.hidden_in_answers, changes) if reads else 0
+        sent = Sent(changes, read_backs, min(read_backs, alone))
+    comparing = _comparing(context, strategy, changes, sent.writes)
+    comparing.beside[endpoint.read_one_request(SOME).route] += alone
+    whole = _Requests(comparing.first.copy(), comparing.beside.copy())
+    whole.beside[endpoint.write_request(SOME, {}, None).route] += sent.writes
+    verified = min(canary, sent.writes)
+    whole.beside[endpoint.read_request([SOME]).route] += sent.read_backs + verified
+    whole.beside[endpoint.read_one_request(SOME).route] += sent.alone + (verified if alone else 0)
+    reads_made = whole.total - sent.writes + (strategy.spent if strategy else 0)
+    return Estimate(sent.writes, reads_made, _cost(api, comparing, spent), _cost(api, whole, spent), is_known)
+
+
+def estimate_reads(api: ApiSession, reads: int, *, spent: int) -> Cost:
+    """Estimate the cost of reading by pages or by ids, after `spent` requests for something else."""
+    return Cost(reads + spent, seconds_at_limits(api, Counter({"": reads})))
+
+
+def _reads(context: RunContext, strategy: LookupStrategy | None) -> bool:
+    return context.is_compared or context.endpoint.needs_full_body or strategy is not None
+
+
+def _comparing(context: RunContext, strategy: LookupStrategy | None, changes: int, writes: int) -> _Requests:
+    """Count what reads the current records, but for those that are read alone."""
+    endpoint, found = context.endpoint, _Requests()
+    read = endpoint.read_request([SOME]).route
+    if strategy is None:
+        found.beside[read] += -(-changes // endpoint.ids_per_read) if _reads(context, strategy) else 0
+    elif strategy.pages is None:
+        found.beside[endpoint.find_request(endpoint.key_fields[0], SOME).route] += strategy.keys
+    else:
+        found.first[endpoint.page_request("", {}).route] += strategy.pages
+        stale = writes - starts_within(context.api, FRESH_SECONDS - (seconds_at_limits(context.api, found.first) or 0))
+        found.beside[read] += max(0, -(-stale // endpoint.ids_per_read))
+    return found
+
+
+def _rows_with(context: RunContext, hidden: Sequence[str], changes: int) -> int:
+    """Count the changes that touch one of the `hidden` fields, as far as the cells of the columns tell."""
+    counts = [
+        count.values + count.clears
+        for column in context.changes.columns.fields
+        if _is_among(hidden, column.target) and (count := context.changes.counts.get(column.index))
+    ]
+    share = changes / max(1, context.changes.change_count)  # of a resumed run
+    return min(changes, round(max(counts, default=0) * share))
+
+
+def _is_among(hidden: Sequence[str], name: str) -> bool:
+    return name in hidden or name.partition(".")[0] in hidden
+
+
+# -- time -----------------------------------------------------------------------------------------------------------
+
+
+def _cost(api: ApiSession, requests: _Requests, spent: int) -> Cost:
+    seconds = seconds_at_limits(api, requests.first, requests.beside)
+    lifetime, log_ins = api.target.endpoint.seconds_logged_in, 0
+    if lifetime and requests.total:
+        log_ins = 1 + int((seconds or 0) // lifetime)
+        requests = _Requests(requests.first, requests.beside + Counter({LOG_IN: log_ins}))
+        seconds = seconds_at_limits(api, requests.first, requests.beside)
+    return Cost(requests.total + spent, seconds)
+
+
+def seconds_at_limits(api: ApiSession, first: Counter[str], beside: Counter[str] | None = None) -> float | None:
+    """Estimate the seconds that requests take: those of `first`, by route, and then those of `beside` together.
+
+    None when no limit is known.
+    """
+    beside, rate, limits = beside or Counter(), api.pace.max_per_second, api.limits
+    total = first.total() + beside.total()
+    if rate is not None:
+        return max(0, total - 1) / rate
+    in_all = _last_start(limits.total, total)
+    if limits.per_route is None:
+        return in_all
+    before = max((_last_start(limits.per_route, count) or 0 for count in first.values()), default=0.0)
+    after = [
+        (_last_start(limits.per_route, first[route] + count) or 0) - (before if first[route] else 0)
+        for route, count in beside.items()
+    ]
+    return max(before + max(after, default=0.0), in_all or 0.0)
+
+
+def starts_within(api: ApiSession, seconds: float) -> int:
+    """Estimate how many requests of one route start within so many seconds; very many when no limit is known."""
+    rate, bucket = api.pace.max_per_second, api.limits.per_route or api.limits.total
+    if seconds <= 0:
         return 0
-    return -(-changes // endpoint.ids_per_read)
+    if rate is not None:
+        return int(rate * seconds)
+    return bucket.burst + int(bucket.per_second * seconds) if bucket else 1 << 62
 
 
-def seconds_at_limits(api: ApiSession, routes: Sequence[int]) -> float | None:
-    """Estimate the seconds that so many requests on each route take together, None when no limit is known."""
-    if api.pace.max_per_second is not None:
-        return sum(routes) / api.pace.max_per_second
-    limits = api.limits
-    times = [_drained(limits.total, sum(routes))] if limits.total else []
-    times += [_drained(limits.per_route, max(routes))] if limits.per_route else []
-    return max(times, default=None)
-
-
-def _drained(bucket: Bucket, count: int) -> float:
-    return max(0, count - bucket.burst) / bucket.per_second
+def _last_start(bucket: Bucket | None, count: int) -> float | None:
+    return TokenBucket(bucket).last_start(count) if bucket else None

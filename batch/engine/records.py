@@ -182,6 +182,7 @@ class Fetch:
         if reads > 2 and endpoint.page_size:
             pages = Pages(self._client)
             first = await pages.pull()
+            self.reads += 1  # the page that showed it
             if pages.is_done or (pages.total is not None and endpoint.pages_in(pages.total) < reads):
                 yield first
                 async for records in self._iter_pages(pages):

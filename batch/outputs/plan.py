@@ -5,7 +5,7 @@ and memory does not grow with it.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import Any
 import polars as pl
 import xlsxwriter
 
+from batch.conditions import PlannedChange
 from batch.csv_injection import escape_formula
+from batch.endpoints.base import MISSING
 from batch.files import NewFile
 from batch.model import shorten
 from batch.outputs.failures_xlsx.cells import ExactSheet
@@ -54,6 +56,15 @@ def as_cell(value: Any, clear_token: str = "") -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def iter_lines(changes: Iterable[PlannedChange], clear_token: str) -> Iterator[Line]:
+    """Yield one line for every cell that would change."""
+    for planned in changes:
+        for step in planned.steps:
+            was = as_cell(None if step.expected is MISSING else step.expected)
+            will = as_cell(step.wanted, clear_token)
+            yield Line(planned.row, planned.id, planned.name, step.field, was, will, is_clear=step.wanted is None)
+
+
 def write_plan(path: Path, lines: Iterable[Line]) -> None:
     """Write the lines as the ending of `path` says; raises OSError."""
     file = NewFile(path)
@@ -86,14 +97,10 @@ def _write_xlsx(path: Path, lines: Iterable[Line]) -> None:
             sheet, at = _add_sheet(book, head, f"Plan {len(book.worksheets()) + 1}"), 0
         at += 1
         sheet.write_number(at, 0, line.row)
-        for column, cell in enumerate(_texts(line), 1):
+        for column, cell in enumerate((line.id, line.name, line.field, line.before, line.after), 1):
             style = clear if line.is_clear and column == 5 else text
             sheet.write_string(at, column, shorten(cell, MAX_CELL), style)
     book.close()
-
-
-def _texts(line: Line) -> Sequence[str]:
-    return line.id, line.name, line.field, line.before, line.after
 
 
 def _add_sheet(book: Any, head: Any, name: str) -> Any:

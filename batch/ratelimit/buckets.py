@@ -74,6 +74,10 @@ class TokenBucket:
         """Count a start; return the new `full_at`."""
         return max(full_at, now + self._lag) + self._interval
 
+    def last_start(self, count: int) -> float:
+        """Return when the last of `count` starts is permitted, from the first one of a full bucket on."""
+        return max(0.0, self._lag + (count - 1) * self._interval - self._depth)
+
     def drain(self, full_at: float, now: float) -> float:
         """Believe the API that the bucket is empty, because somebody else took from it; return the new `full_at`."""
         return max(full_at, now + self._depth + self._interval)

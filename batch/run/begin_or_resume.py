@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from batch import __version__, sources
+from batch import sources
 from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import FolderError, UsageError
 from batch.files import make_private
@@ -33,6 +33,7 @@ from batch.run.folder import (
 from batch.run.locks import held, input_lock
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
+from batch.run.plan_list import check_lists
 from batch.run.target import Target
 from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
@@ -100,6 +101,7 @@ def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack
     plan = PlanFile(folder if folder.is_file() else folder / PLAN)
     stack.callback(plan.close)
     check_about(plan, about(settings.identity(), sha256, settings.endpoint, target.host))
+    check_lists(plan, target.endpoint, settings.clear_token)
     return plan
 
 
@@ -133,10 +135,9 @@ def _begin(
         metadata = RunMetadata(
             identity=wanted,
             run_id=f"{folder.resolve().name}-{wanted[:8]}",
-            batch_version=__version__,
             command="update",
             endpoint=settings.endpoint,
-            sparse=settings.sparse,
+            endpoint_options=dict(settings.endpoint_options),
             host=target.host,
             base_url=target.base_url,
             input=settings.input,

@@ -19,7 +19,7 @@ from batch.model import command
 from batch.run.folder import JOURNAL, SUMMARY
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
-from batch.summary import Reason, Summary, check_totals, group_reasons
+from batch.summary import Summary, check_totals, group_reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,8 @@ class FinishedRun:
     """What is told at the end."""
 
     summary: Summary
-    reasons: tuple[Reason, ...]
     left_out: int
-    """Problems whose reasons were too many to be grouped."""
+    """Rows whose reasons were too many to be told apart."""
     folder: Path
     notes: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
@@ -61,19 +60,15 @@ class FinishedRun:
 
 
 def finish_run(
-    folder: Path,
-    journal: Journal,
-    metadata: RunMetadata,
-    endpoint: type[Endpoint] | None,
-    end: End,
+    folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End
 ) -> FinishedRun:
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
     `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
     """
     staged = metadata.staged
-    is_keyed = "--key" in metadata.options_again  # keys are exact, whatever ids are
-    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not is_keyed
+    # keys are exact, whatever ids are
+    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not metadata.is_keyed
     resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignore_case)
     try:
         wanted = outputs.Wanted(id_column=metadata.id_column)
@@ -88,6 +83,7 @@ def finish_run(
             has_written=end.has_written,
         )
         counters = journal.counters()
+        reasons, left_out = group_reasons(journal.iter_troubled())
         summary = Summary(
             run_id=metadata.run_id,
             endpoint=metadata.endpoint,
@@ -103,15 +99,14 @@ def finish_run(
             stopped=end.stopped,
             exit_code=int(code),
             files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
+            reasons=reasons,
         )
         write_summary(folder, summary)
         journal.put_meta({"exit_code": int(code), "stopped": end.stopped})
     except OSError as error:
         raise cannot_write(folder, error) from error
-    reasons, left_out = group_reasons(journal.iter_troubled())
     return FinishedRun(
         summary,
-        tuple(reasons),
         left_out,
         folder,
         written.notes,

@@ -2,16 +2,12 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import httpx
 import pytest
 import trio
 
 from batch.commands.update import update
-from batch.engine.estimate import seconds_at_limits
-from batch.ratelimit import Bucket, Limits
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.settings import Settings
@@ -93,21 +89,3 @@ def test_sending_all(tmp_path: Path, compared: tuple[Records, FinishedRun]) -> N
     send(tmp_path, api, compare=False)
     assert ROWS == len(api.times("PATCH"))
     assert compared[0].seconds <= api.seconds / 20
-
-
-@pytest.mark.parametrize(
-    ("routes", "limits", "expected"),
-    [
-        ([0], Limits(Bucket(10, 1.0)), 0),
-        ([10], Limits(Bucket(10, 1.0)), 0),
-        ([10_000], Limits(Bucket(50, 5.0), Bucket(10, 1.0)), 9990),
-        ([30, 30], Limits(Bucket(50, 5.0), Bucket(10, 1.0)), 20),
-        ([100], Limits(), None),
-    ],
-)
-def test_time_at_the_limits(routes: list[int], limits: Limits, expected: float | None) -> None:
-    """The slowest of all buckets says how long it takes, after its burst; a rate of one's own replaces them."""
-    api: Any = SimpleNamespace(pace=Settings().pace, limits=limits)
-    assert expected == seconds_at_limits(api, routes)
-    api.pace = Settings(max_per_second=4.0).pace
-    assert sum(routes) / 4 == seconds_at_limits(api, routes)

@@ -114,7 +114,7 @@ def test_parts_of_an_address(job: JobFixture) -> None:
 def test_few_are_looked_up(job: JobFixture) -> None:
     """Two numbers are two lookups."""
     job.update(job.sheet(sheet_of(["C-10001", "C-10002"])), key="unique_id")
-    assert 2 == job.reporter.asked[0].reads == len(reads(job))
+    assert 2 == job.reporter.asked[0].cost.reads == len(reads(job))
     assert all("unique_id=" in asked for asked in reads(job))
 
 
@@ -124,7 +124,7 @@ def test_many_come_by_pages(job: JobFixture, endpoint: str, pages: int) -> None:
     keys = [f"C-{10_001 + n}" if endpoint == DUALENTRY else f"V-{1 + n}" for n in range(30)]
     closing = job.update(job.sheet(sheet_of(keys, endpoint)), endpoint, key=OWN[endpoint])
     assert [("updated", "")] * 30 == told(closing)
-    assert 1 + pages == job.reporter.asked[0].reads == len(reads(job))
+    assert 1 + pages == job.reporter.asked[0].cost.reads == len(reads(job))
     assert not any("unique_id=" in asked or "externalId" in asked for asked in reads(job))
 
 

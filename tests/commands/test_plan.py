@@ -10,6 +10,7 @@ import pytest
 from batch.commands.plan import PlanMade
 from batch.commands.plan import plan as run_plan
 from batch.errors import InputError, UsageError
+from batch.run.plan_list import ADVICE
 from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, job, results, shared_sandbox, told
 
 __all__ = ["job", "shared_sandbox"]
@@ -87,7 +88,7 @@ def test_drift(job: JobFixture) -> None:
     closing = job.update(sheet, plan=made.folder)
     assert (
         "rejected",
-        'it is "777" now, and was "555-0001" when the plan was made, to become "123" (plan again)',
+        'column "phone": it is "777" now, and was "555-0001" when the plan was made, to become "123" (plan again)',
     ) == told(closing)[0]
     assert ["10002"] == [one for _, one, _ in job.writes()]
 
@@ -100,7 +101,7 @@ def test_drift_of_what_was_unchanged(job: JobFixture) -> None:
     closing = job.update(sheet, plan=made.folder)
     assert (
         "rejected",
-        'it is "777" now, and was "555-0004" when the plan was made (plan again)',
+        'column "phone": it is "777" now, and was "555-0004" when the plan was made (plan again)',
     ) == told(closing)[4]
 
 
@@ -142,6 +143,37 @@ def test_edited_plan(job: JobFixture) -> None:
         job.update(sheet, plan=path.parent)
     assert f"{path}: this is not the plan that was made: it was changed, or it is damaged. Plan again." == str(
         caught.value
+    )
+
+
+@pytest.mark.parametrize("names_file", [False, True])
+def test_edited_list(job: JobFixture, names_file: bool) -> None:
+    """Two lines that somebody deleted in plan.csv are not sent, and nothing else either."""
+    sheet = job.sheet(SHEET)
+    path = plan(job, sheet).folder / "plan.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], lines[2]]))
+    with pytest.raises(InputError) as caught:
+        job.update(sheet, plan=path.with_name("plan.json") if names_file else path.parent)
+    expected = [
+        f"{path}: it does not say what was planned any more, so nothing was sent.",
+        '  removed: row 2, id 10001, name: "Acme Holdings, Inc." -> "Bolt"',
+        '  removed: row 3, id 10002, phone: "555-0002" -> "<clear>"',
+        ADVICE,
+    ]
+    assert (expected, []) == (str(caught.value).splitlines(), job.writes())
+
+
+def test_plan_without_its_list(job: JobFixture) -> None:
+    """A plan whose list is elsewhere is carried out as it was made, which is said."""
+    sheet = job.sheet(SHEET)
+    made = plan(job, sheet)
+    (made.folder / "plan.csv").unlink()
+    job.update(sheet, plan=made.folder)
+    said = "there is no plan.csv or plan.xlsx any more, so the plan is carried out as it was made, "
+    assert ([f"{made.folder}: {said}whatever was done to a list elsewhere."], 2) == (
+        job.reporter.notes,
+        len(job.writes()),
     )
 
 

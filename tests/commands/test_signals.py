@@ -272,8 +272,8 @@ def test_no(shell: Shell, api: Api) -> None:
     ended = on_terminal(shell, asking(api, sheet), b"n\n")
     expected = """2 rows -> PATCH {url} (not an address of the API's maker), key …
   columns: id -> id, name -> name
-  1 read, then what differs of 2 changes is sent
-  at this API's limit: at most 0 s
+  to compare 2 changes: about 1 request
+  to send what differs: up to 2 requests
 Send? [y/N]: n
 Nothing was sent.
 """

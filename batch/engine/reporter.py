@@ -18,8 +18,29 @@ from batch.validation.file_changes import ChangeSource
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """Requests, and the seconds that they take at the limits (None: no limit is known)."""
+
+    requests: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The cost of a job, from its first request on. Reading and writing go on at the same time."""
+
+    writes: int
+    reads: int
+    comparing: Cost
+    """Finding out what differs; its part of `whole`."""
+    whole: Cost
+    is_known: bool
+    """False: `writes` and `whole` are the most that it can be, since it is not known yet what differs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Preflight:
-    """What is about to happen; times are seconds at the limits, None when no limit is known."""
+    """What is about to happen."""
 
     changes: ChangeSource
     endpoint: Endpoint
@@ -30,8 +51,7 @@ class Preflight:
     """The credential as it may be shown: its last four characters."""
     folder: Path
     to_send: int
-    reads: int
-    seconds: float | None
+    cost: Estimate
     is_resumed: bool
     done: Mapping[Outcome, int]
     excesses: tuple[str, ...] = ()
@@ -70,6 +90,9 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Something the person should know: a whole sentence."""
 
+    def cost(self, cost: Cost) -> None:
+        """What it takes to read what is asked for, before it is read."""
+
     can_ask: bool
     """Whether there is somebody to answer."""
 
@@ -94,11 +117,17 @@ class Meter:
         self._journal, self._rows, self._shutdown = journal, rows, shutdown
         self._moments: deque[tuple[float, int, int]] = deque()
         self._attempts = 0
+        self.expected: float | None = None
+        """Seconds that the sending takes as a whole, where that is known."""
+        self._began = math.inf
+        self.requests = 0
+        """Requests that this process made, each however often it was attempted."""
 
     def count(self, name: str) -> None:
         """Add one to a counter of the journal."""
         self._journal.count(name)
         self._attempts += name == "attempts"
+        self.requests += name == "requests"
 
     async def report(self, reporter: Reporter, limiter: RateLimiter) -> None:
         """Tell the progress every `reporter.interval` seconds, for ever."""
@@ -116,6 +145,7 @@ class Meter:
         then, made_then, done_then = self._moments[0]
         seconds = max(now - then, 1e-9)
         rows_per_second = (done - done_then) / seconds
+        self._began = min(self._began, now)
         paused = limiter.paused_until - now
         return Progress(
             rows=self._rows,
@@ -123,6 +153,11 @@ class Meter:
             per_second=(made - made_then) / seconds if now > then else 0.0,
             throttled=limiter.throttled,
             paused=paused if math.isfinite(paused) and paused > 0 else 0.0,
-            eta=(self._rows - done) / rows_per_second if rows_per_second > 0 else None,
+            eta=self._time_left(now, (self._rows - done) / rows_per_second if rows_per_second > 0 else None),
             is_stopping=self._shutdown.requested,
         )
+
+    def _time_left(self, now: float, at_this_rate: float | None) -> float | None:
+        """Believe the estimate until the burst at the beginning is no part of the recent rate any more."""
+        left = (self.expected or 0.0) - (now - self._began)
+        return left if left > 0 and now - self._began < 2 * RATE_SECONDS else at_this_rate
