@@ -109,4 +109,4 @@ lock)
 esac
 
 export BATCH_COMMAND=${BATCH_COMMAND:-$0}
-exec "$python" -P -m batch "$@"
+exec "$python" -P -X utf8 -m batch "$@" # file names are UTF-8 to polars, whatever the locale says

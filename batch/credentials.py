@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from batch.errors import CredentialError
+from batch.files import os_reason
 
 
 def read_credentials(
@@ -49,7 +50,7 @@ def _read_token_file(path: Path, names: Sequence[str], warnings: list[str]) -> d
         text = path.read_text(encoding="utf-8-sig")
         mode = path.stat().st_mode
     except OSError as error:
-        raise CredentialError(f"--token-file {path}: {(error.strerror or 'it cannot be read').lower()}.") from None
+        raise CredentialError(f"--token-file {path}: {os_reason(error).lower()}.") from None
     except UnicodeDecodeError:
         raise CredentialError(f"--token-file {path}: it is not a text file.") from None
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):

@@ -7,7 +7,7 @@
     │   ├── SettingsError       an option, variable or batch.toml
     │   ├── CredentialError     no credential, or one that must not be used like this
     │   └── FolderError         the run folder cannot be used
-    ├── StoppedError (3)        the run ended before the last row; the rest is unsent
+    ├── StoppedError (3, 2)     the run ended before the last row; the rest is unsent
     ├── BusyError (5)           another run holds this input
     ├── JournalError (3)        the journal cannot be written; sending stopped
     └── CountMismatchError (4)          the counts do not balance: a bug in batch
@@ -17,7 +17,7 @@ Terminated, a KeyboardInterrupt, ends a run like Ctrl-C where nothing is in flig
 Messages are whole sentences for the person at the screen: where, what was seen, what to do.
 """
 
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import ClassVar
 
 
@@ -30,8 +30,17 @@ class ExitCode(IntEnum):
     RUN_AGAIN = 3
     BUG = 4
     BUSY = 5
+    KEY_REFUSED = 6
     INTERRUPTED = 130
     TERMINATED = 143
+
+
+class StopCause(Enum):
+    """What ended a run before its last row: whether trying again can help."""
+
+    TROUBLE = "it may pass by itself"
+    CREDENTIALS = "the API does not accept the credentials"
+    SET_UP = "it stays until somebody changes something"
 
 
 class BatchError(Exception):
@@ -65,9 +74,13 @@ class FolderError(UsageError):
 
 
 class StoppedError(BatchError):
-    """The run ended before its last row; what was not sent is unsent."""
+    """The run ended before its last row; what was not sent is unsent. The code depends on the cause."""
 
     exit_code = ExitCode.RUN_AGAIN
+
+    def __init__(self, message: str, cause: StopCause = StopCause.TROUBLE) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class BusyError(BatchError):

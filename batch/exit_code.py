@@ -4,7 +4,8 @@ import signal
 from collections.abc import Mapping
 from typing import Final
 
-from batch.errors import BatchError, ExitCode, Terminated
+from batch.errors import BatchError, ExitCode, StopCause, StoppedError, Terminated
+from batch.machine import machine_reason
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome
 
 SIGNALS: Final = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
@@ -14,13 +15,19 @@ if hasattr(signal, "SIGHUP"):  # the terminal is gone
 
 
 def exit_code(
-    outcomes: Mapping[Outcome, int], *, signalled: ExitCode | None = None, is_refused: bool = False,
+    outcomes: Mapping[Outcome, int],
+    *,
+    signalled: ExitCode | None = None,
+    is_refused: bool = False,
     is_unwritten: bool = False,
-) -> ExitCode:  # fmt: skip
+    cause: StopCause = StopCause.TROUBLE,
+    has_written: bool = False,
+) -> ExitCode:
     """Return the code of a job that came to its end.
 
     `signalled` is the code of the signal that ended it, `is_refused`: nothing was sent on purpose, `is_unwritten`: the
-    journal could not be written any more. Rows to retry win over rows to fix.
+    journal could not be written any more, `cause`: why it stopped, `has_written`: a write of this start was accepted.
+    Rows to retry win over rows to fix.
     """
     if is_unwritten:
         return ExitCode.RUN_AGAIN
@@ -29,10 +36,20 @@ def exit_code(
     if signalled is not None:
         return signalled
     if any(outcomes.get(outcome) for outcome in NEEDS_RETRY):
-        return ExitCode.RUN_AGAIN
+        return _code_of_stop(cause, has_written=has_written)
     if any(outcomes.get(outcome) for outcome in NEEDS_EDIT):
         return ExitCode.FIX_ROWS
     return ExitCode.OK
+
+
+def _code_of_stop(cause: StopCause, *, has_written: bool) -> ExitCode:
+    """Return the code of a job that left rows: a scheduler tries again only where that can help."""
+    match cause:
+        case StopCause.TROUBLE:
+            return ExitCode.RUN_AGAIN
+        case StopCause.CREDENTIALS if has_written:
+            return ExitCode.KEY_REFUSED
+    return ExitCode.COULD_NOT_START
 
 
 def exit_code_of_error(error: BaseException) -> ExitCode:
@@ -42,8 +59,8 @@ def exit_code_of_error(error: BaseException) -> ExitCode:
             return ExitCode.TERMINATED
         case KeyboardInterrupt():
             return ExitCode.INTERRUPTED
+        case StoppedError() if error.cause is not StopCause.TROUBLE:
+            return _code_of_stop(error.cause, has_written=False)  # a run that sends ends in other ways
         case BatchError():
             return error.exit_code
-        case OSError():
-            return ExitCode.COULD_NOT_START
-    return ExitCode.BUG
+    return ExitCode.BUG if machine_reason(error) is None else ExitCode.COULD_NOT_START

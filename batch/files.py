@@ -6,11 +6,12 @@ Promises: this is the one place that does it, for results, plans, templates, jou
 import os
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from batch.errors import FolderError
+from batch.errors import FolderError, UsageError
 
 
 class NewFile:
@@ -86,14 +87,29 @@ def write_private(path: Path, text: str) -> None:
     """Write a small file for this user only, whole or not at all; raises `OSError`."""
     file = NewFile(path, is_shared=True)
     try:
-        file.made.write_text(text, encoding="utf-8")
+        # What is no letter of a path, JSON spells with a backslash, too.
+        file.made.write_text(text, encoding="utf-8", errors="backslashreplace")
         file.keep()
     finally:
         file.discard()
 
 
+def check_name(path: Path) -> None:
+    """Raise UsageError where a name on the way to `path` is no text here: polars can open no such file."""
+    if "\0" in str(path):
+        return  # which whoever opens it tells
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{path}: the file system spells names as {sys.getfilesystemencoding()} here, and this one, or that of a "
+            "folder above it, is something else. Rename it, or set PYTHONUTF8=1."
+        ) from None
+
+
 def make_private(folder: Path) -> None:
-    """Make `folder` (0700) unless it exists; raises FolderError when it cannot be used."""
+    """Make `folder` (0700) unless it exists; raises UsageError when it cannot be used."""
+    check_name(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -103,5 +119,11 @@ def make_private(folder: Path) -> None:
 
 
 def unusable_folder(folder: Path, error: OSError) -> FolderError:
-    why = (error.strerror or "it cannot be made").lower()
-    return FolderError(f"{folder}: results cannot be written there ({why}). Name another place with --out.")
+    return FolderError(
+        f"{folder}: results cannot be written there ({os_reason(error).lower()}). Name another place with --out."
+    )
+
+
+def os_reason(error: OSError) -> str:
+    """Return what the system said; some errors have no such text, then their own."""
+    return error.strerror or str(error) or "the system does not say why"

@@ -5,6 +5,7 @@ Frozen values without behaviour. A cell's three states are: absent from a mappin
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -288,6 +289,11 @@ nothing invisible."""
 def looks_blank(text: str) -> bool:
     """Return whether a text has no visible character, so that a cell with it counts as blank."""
     return re.search(SEEN, text) is None
+
+
+def command() -> str:
+    """Return the name by which the program was started, for commands to paste."""
+    return os.environ.get("BATCH_COMMAND", "batch")
 
 
 def visible(text: str) -> str:

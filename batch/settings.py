@@ -54,6 +54,8 @@ class Pace:
     max_attempts: int
     max_wait: float
     """Seconds."""
+    read_timeout: float
+    """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,9 @@ class Settings:
     max_wait: Annotated[float, Ge(0), Setting(
         "The longest wait the API may ask for; default: 300.", "SECONDS", CONNECTION, repeat=12,
     )] = 300.0
+    read_timeout: Annotated[float, Gt(0), Setting(
+        "How long the API may be silent; default: 60.", "SECONDS", CONNECTION, repeat=25,
+    )] = 60.0
     max_failures: Annotated[str | None, Setting(
         "Stop after so many rejections.", "N|N%", ("update", "undo"), parse=_number_or_share,
         repeat=13, found_file="if careful",
@@ -249,7 +254,7 @@ class Settings:
     @property
     def pace(self) -> Pace:
         """The settings about speed and persistence."""
-        return Pace(self.max_at_once, self.max_per_second, self.max_attempts, self.max_wait)
+        return Pace(self.max_at_once, self.max_per_second, self.max_attempts, self.max_wait, self.read_timeout)
 
     def identity(self) -> dict[str, Any]:
         """Return the values that make a run another run, as JSON can hold them; those without a None come first."""

@@ -126,5 +126,5 @@ def check_totals(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Ou
         listed = ", ".join(f"{outcome.value} {n}" for outcome, n in sorted(journaled.items())) or "nothing"
         raise CountMismatchError(
             f"This is a bug in batch: {rows} rows, but the outcomes add up to {total}, "
-            f"and the journal says {listed}. The journal is intact; please report it."
+            f"and the journal says {listed}. Please report it."
         )

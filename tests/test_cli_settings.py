@@ -55,6 +55,7 @@ CASES = [
     case("--max-per-second", None, 0.5, 2.5, 3.5),
     case("--max-attempts", 6, 1, 2, 3),
     case("--max-wait", 300.0, 1.0, 2.0, 3.0),
+    case("--read-timeout", 60.0, 1.0, 2.0, 3.0),
     case("--max-failures", None, "1", "2%", "3"),
     case("--max-clears", None, "1%", "2", "3%"),
     case("--canary", None, 1, 2, 3),

@@ -85,11 +85,11 @@ Stopped: The API does not permit this with the key (403) and says: "API key auth
 Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this.
 Done: 0 of 1 row. Left: 1. Nothing is lost.
 1 row in {seconds}
-  unsent            1   run again as it is
-Go on with the same command:  batch update sheet.csv -e dualentry.customers {options}
+  unsent            1   run again when that is put right
+When that is put right, the same command:  batch update sheet.csv -e dualentry.customers {options}
 Every row:  sheet.batch/{time}/results.csv
 """
-    assert Ended(3, "", expected) == Ended(ended.code, ended.out, tell(shell, ended))
+    assert Ended(2, "", expected) == Ended(ended.code, ended.out, tell(shell, ended))
 
 
 def test_sandbox(offline: Shell) -> None:

@@ -17,6 +17,7 @@ def test_exit_codes() -> None:
         "RUN_AGAIN": 3,
         "BUG": 4,
         "BUSY": 5,
+        "KEY_REFUSED": 6,
         "INTERRUPTED": 130,
         "TERMINATED": 143,
     }

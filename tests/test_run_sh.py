@@ -115,6 +115,17 @@ def test_lock_names_no_host() -> None:
         assert "index-url" not in path.read_text()
 
 
+def test_ci_does_what_the_readme_says() -> None:
+    """What a landing must pass is the set-up of the README, command by command."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.partition("## Set-up")[2].partition("```console\n")[2].partition("```")[0]
+    told = [line.partition("#")[0].strip() for line in block.splitlines()]
+    done = [
+        line.removeprefix("exec ") for line in (ROOT / ".ci" / "run").read_text().splitlines() if "./run.sh" in line
+    ]
+    assert (2, told) == (len(told), done)
+
+
 @pytest.mark.long
 def test_fresh_clone(tmp_path: Path) -> None:
     """On a fresh clone one command sets up and does the main job; the second start installs nothing."""

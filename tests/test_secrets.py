@@ -3,7 +3,6 @@
 import json
 import secrets
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,8 +56,8 @@ def echoes_in_headers(asked: Asked) -> Said:
 
 CASES: dict[str, tuple[Script, int]] = {
     "success": (succeeds, 0),
-    "401": (refuses(401), 3),
-    "403": (refuses(403), 3),
+    "401": (refuses(401), 2),
+    "403": (refuses(403), 2),
     "422": (echoes, 1),
     "500": (breaks, 3),
     "headers": (echoes_in_headers, 0),
@@ -77,7 +76,7 @@ def assert_nowhere(secret: str, shell: Shell, ended: Ended) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     patience = Timeouts(connect=1.0, read=0.3, total=5.0)
-    monkeypatch.setattr(api_session, "Session", partial(Session, timeouts=patience))
+    monkeypatch.setattr(api_session, "Session", lambda url, **given: Session(url, **given | {"timeouts": patience}))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -120,7 +119,7 @@ def test_canary_of_vayu(offline: Shell, monkeypatch: pytest.MonkeyPatch) -> None
     with little_api(script) as api:
         sheet = offline.sheet("id,name\n65f000000000000000000001,New\n")
         ended = offline.here("update", sheet, "-e", VAYU, *api.options, "--json")
-    assert (3, 3) == (ended.code, ended.json["exit_code"])
+    assert (2, 2) == (ended.code, ended.json["exit_code"])
     assert tokens["VAYU_API_TOKEN"] in api.asked[0].body
     for secret in tokens.values():
         assert_nowhere(secret, offline, ended)
@@ -152,18 +151,18 @@ def test_redirect(offline: Shell, key: str, status: int) -> None:
     """A redirect is never followed: the run stops, everything is unsent, and the key goes nowhere else."""
     with little_api(succeeds) as other, little_api(lambda _: Said(status, "", {"Location": other.url + "/x"})) as api:
         ended = offline.here("update", offline.sheet(SHEET), "-e", DUALENTRY, *api.options)
-    assert (3, ["unsent"], []) == (ended.code, outcomes(offline.only_run()), other.asked)
+    assert (2, ["unsent"], []) == (ended.code, outcomes(offline.only_run()), other.asked)
     assert f"redirect ({status})" in ended.err
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_wrong_key(offline: Shell, key: str, status: int) -> None:
-    """A wrong key stops the run: everything is unsent, exit code 3, and the message says that it is the key."""
+    """A wrong key stops the run: everything is unsent, exit code 2, and the message says that it is the key."""
     said = {"success": False, "errors": {"__all__": ["API key authentication failed"]}}
     sheet = offline.sheet("id,name\n" + "".join(f"{10001 + number},New\n" for number in range(500)))
     with little_api(lambda _: Said(status, said)) as api:
         ended = offline.here("update", sheet, "-e", DUALENTRY, *api.options)
-    assert (3, {"unsent"}) == (ended.code, set(outcomes(offline.only_run())))
+    assert (2, {"unsent"}) == (ended.code, set(outcomes(offline.only_run())))
     assert len(api.asked) <= 16
     assert "Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this." in ended.err
     assert 'says: "API key authentication failed"' in ended.err

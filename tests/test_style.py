@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.parametrize(
     "command",
     [
-        ["ruff", "check", "--no-cache", "."],
-        ["ruff", "format", "--check", "--no-cache", "."],
+        ["ruff", "check", "--no-cache", "batch", "tests"],
+        ["ruff", "format", "--check", "--no-cache", "batch", "tests"],
         ["mypy", "--no-error-summary"],
     ],
     ids=["lint", "format", "types"],

@@ -21,6 +21,7 @@ from batch import __version__
 from batch.cli.entrypoint import exit_code_of
 from batch.cli.options import setting_options, to_settings, to_undo_settings, to_where
 from batch.errors import ExitCode
+from batch.model import command
 
 if TYPE_CHECKING:
     from batch.cli.console import Console
@@ -247,5 +248,4 @@ def sandbox(arguments: tuple[str, ...]) -> None:
 
 def main() -> NoReturn:
     """Run the command line."""
-    name = os.environ.get("BATCH_COMMAND", "batch")
-    sys.exit(exit_code_of(lambda: batch.main(standalone_mode=False, prog_name=name)))
+    sys.exit(exit_code_of(lambda: batch.main(standalone_mode=False, prog_name=command())))

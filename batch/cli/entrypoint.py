@@ -5,6 +5,7 @@ Promises: what nobody expected is exit code 4 and says where, without a tracebac
 like Ctrl-C.
 """
 
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ import click
 
 from batch.errors import BatchError, ExitCode, Terminated
 from batch.exit_code import exit_code_of_error
+from batch.files import os_reason
+from batch.machine import check_memory, first_of, machine_reason
 from batch.model import visible
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -30,6 +33,7 @@ def exit_code_of(run: Callable[[], object]) -> int:
     """Run the command line to its end, say what stopped it, and give the exit code."""
     with _streams(), _signals():
         try:
+            check_memory()
             run()
         except SystemExit as done:
             return done.code if isinstance(done.code, int) else int(ExitCode.OK)
@@ -39,6 +43,7 @@ def exit_code_of(run: Callable[[], object]) -> int:
 
 
 def _explained(error: BaseException) -> int:
+    error = first_of(error)
     match error:
         case click.exceptions.Exit():
             return error.exit_code
@@ -52,11 +57,8 @@ def _explained(error: BaseException) -> int:
             return int(ExitCode.COULD_NOT_START)
         case BatchError():
             return _fail(str(error), exit_code_of_error(error))
-        case OSError():
-            return _fail(f"{error.filename or 'The disk'}: {error.strerror or error}.", exit_code_of_error(error))
-        case BaseExceptionGroup():
-            return _explained(error.exceptions[0])
-    return _bug(error)
+    reason = machine_reason(error)
+    return _bug(error) if reason is None else _fail(f"{reason}.", exit_code_of_error(error))
 
 
 def _fail(message: str, code: ExitCode) -> int:
@@ -69,19 +71,28 @@ def _bug(error: BaseException) -> int:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents] or frames
     where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown place"
-    text = f"This is a bug in batch (at {where}). The journal is intact. Please report it with your command."
+    text = f"This is a bug in batch (at {where}). Please report it with your command."
     if os.environ.get("BATCH_DEBUG"):
         text += "".join(f"\n  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
     return _fail(text, exit_code_of_error(error))
 
 
 class _Lenient:
-    """A stream to a person or a pipe that may be gone: what cannot be written any more is dropped."""
+    """A stream to a person or a pipe that may be gone, or lack letters: what cannot be written any more is dropped.
+
+    What its encoding does not have is escaped; click, which would write UTF-8 to an ASCII stream, finds no `buffer`.
+    """
 
     __slots__ = ("_is_wanted", "_stream")  # so click cannot keep it for ever in what it remembers by weak references
 
     def __init__(self, stream: Any, *, is_wanted: bool = False) -> None:
         self._stream, self._is_wanted = stream, is_wanted
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    @property
+    def buffer(self) -> None:
+        return None
 
     def write(self, text: Any) -> int:
         with self._dropping():
@@ -98,7 +109,7 @@ class _Lenient:
             yield
         except OSError as error:
             if self._is_wanted and not isinstance(error, BrokenPipeError):
-                click.echo(f"Standard output cannot be written: {error.strerror or error}.", err=True)
+                click.echo(f"Standard output cannot be written: {os_reason(error)}.", err=True)
             with suppress(OSError):  # what is in the buffer goes nowhere, instead of failing again at the exit
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())

@@ -8,17 +8,12 @@ from pathlib import Path
 from batch.commands.purge import PurgePreview
 from batch.engine.reporter import Cost, Preflight, Progress
 from batch.engine.retry_loop import minutes
-from batch.model import Outcome, shorten, visible
+from batch.model import Outcome, command, shorten, visible
 from batch.run.target import SANDBOX
 from batch.summary import SHOWN_ROWS, Reason
 
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
-
-
-def command() -> str:
-    """Return what the program was called by."""
-    return os.environ.get("BATCH_COMMAND", "batch")
 
 
 def is_colourless() -> bool:
@@ -57,13 +52,13 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     yield from (f"  {line}" for line in _costs(about))
     if invalid := about.done.get(Outcome.INVALID, 0):
         yield f"  {plural(invalid, 'invalid row')} {'stays' if invalid == 1 else 'stay'} behind"
-    for column in changes.columns.fields:
-        clears = changes.counts[column.index].clears if column.index in changes.counts else 0
-        if clears:
-            yield f"  clears: {column.target} on {plural(clears, 'row')}"
+    for name, clears in about.clears.items():
+        yield f"  clears: {name} on {plural(clears, 'row')}"
     if not compare:
         yield from _blanked(about)
     yield from (f"  {one}" for one in about.excesses)
+    if about.slower:
+        yield f"  {about.slower}"
     if about.host_kind == SANDBOX:
         yield "  This is a sandbox: an imitation of the API with sample records. Nothing real is changed."
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 from click.core import ParameterSource
 
+from batch.model import command
 from batch.settings import (
     COMMAND_LINE,
     ENVIRONMENT,
@@ -105,7 +106,9 @@ def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settin
     mapped = os.environ.get(SETTINGS["map"].variable, "").splitlines()
     layers = [_with_map(given, values.get("map") or ()), _with_map(variables, mapped), from_file]
     if not any(layer.values.get("endpoint") for layer in layers):
-        raise click.UsageError("Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints")
+        raise click.UsageError(
+            f"Which endpoint? Name it with -e, such as -e dualentry.customers. See: {command()} endpoints"
+        )
     return merge_layers(layers)
 
 

@@ -7,12 +7,12 @@ that is named.
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from batch.cli.messages import (
     SHOWN_REASONS,
-    command,
     cost,
     plural,
     reasons,
@@ -29,7 +29,7 @@ from batch.commands.purge import PurgePreview
 from batch.commands.template import TemplateMade
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
-from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, shorten, visible
+from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, shorten, visible
 from batch.outputs.plan import Line
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment, find_endpoint
@@ -43,6 +43,8 @@ NEXT = {
     Outcome.UNKNOWN: "run again as it is",
     Outcome.UNSENT: "run again as it is",
 }
+MENDED_FIRST = (ExitCode.COULD_NOT_START, ExitCode.KEY_REFUSED)
+"""Codes after which the same command ends in the same way unless somebody changes something."""
 UNDONE = {
     Outcome.UPDATED: ("reversed", ""),
     Outcome.UNCHANGED: ("as before", ""),
@@ -58,7 +60,17 @@ CLEARED = "(cleared)"
 
 def as_json(summary: Summary | PlanSummary) -> str:
     """Return the summary as `--json` prints it: what is in `summary.json`."""
-    return json.dumps(summary.as_dict(), indent=2, ensure_ascii=False)
+    return _spell(summary.as_dict())
+
+
+def _spell(values: Mapping[str, Any]) -> str:
+    """Spell JSON with the letters that standard output has; all others as JSON escapes them."""
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return json.dumps(values, indent=2)
+    return text
 
 
 # -- check ------------------------------------------------------------------------------------------------------------
@@ -151,7 +163,8 @@ def _counts(summary: PlanSummary) -> Iterator[str]:
         count = summary.outcomes.get(outcome, 0)
         count -= summary.not_found if outcome is Outcome.REJECTED else 0
         if count or outcome in (Outcome.UPDATED, Outcome.UNCHANGED):
-            yield f"{outcome.value.capitalize()} {count:,}"
+            word = "to update" if outcome is Outcome.UPDATED else outcome.value  # nothing was, as yet
+            yield f"{word.capitalize()} {count:,}"
     if summary.not_found:
         yield f"Not found {summary.not_found:,}"
 
@@ -197,8 +210,10 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
         count = summary.outcomes.get(outcome, 0)
         if count:
             word, step = (UNDONE if end.undoes else {}).get(outcome, (outcome.value, NEXT.get(outcome, "")))
-            if outcome is Outcome.UNSENT and summary.exit_code == ExitCode.COULD_NOT_START:
+            if outcome is Outcome.UNSENT and end.is_refused:
                 step = "goes with the corrected rows"
+            elif summary.exit_code in MENDED_FIRST and outcome in NEEDS_RETRY:
+                step = "run again when that is put right"
             yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
     yield from ((line, "") for line in reasons(end.summary.reasons, end.left_out))
     for text in end.notes:
@@ -209,7 +224,7 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
 def _stopped(end: FinishedRun) -> Iterator[Styled]:
     summary = end.summary
     yield f"Stopped: {visible(summary.stopped or '')}", "stop"
-    if summary.exit_code != ExitCode.COULD_NOT_START:
+    if not end.is_refused:
         left = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
         yield f"Done: {summary.rows - left:,} of {plural(summary.rows, 'row')}. Left: {left:,}. Nothing is lost.", ""
 
@@ -221,9 +236,11 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
     if end.undoes:
         yield from _steps_after_undo(end, to_retry)
         return
-    goes_on = bool(to_retry) and summary.exit_code != ExitCode.COULD_NOT_START
+    goes_on = bool(to_retry) and not end.is_refused
     if goes_on:
-        yield f"Go on with the same command:  {update_command(summary.input, summary.endpoint, end.again)}"
+        is_stuck = summary.exit_code in MENDED_FIRST
+        then = "When that is put right, the same command" if is_stuck else "Go on with the same command"
+        yield f"{then}:  {update_command(summary.input, summary.endpoint, end.again)}"
     if end.failures and to_fix:
         after = ", when the rest is through" if goes_on else ""
         yield f"{plural(to_fix, 'row')} to fix{after}:  {shown_path(end.failures)}"
@@ -275,12 +292,16 @@ def pull_page(found: Pulled, endpoint: str, options: Sequence[str]) -> Iterator[
 def pull_as_json(found: Pulled, endpoint: str) -> str:
     """Return the summary as `--json` prints it."""
     values = {
-        "endpoint": endpoint, "file": str(found.path.resolve()), "records": found.records,
-        "columns": list(found.columns), "not_shown": list(found.hidden),
-        "left_blank": {column: left.count for column, left in found.left.items()}, "missing_ids": list(found.missing),
+        "endpoint": endpoint,
+        "file": str(found.path.resolve()),
+        "records": found.records,
+        "columns": list(found.columns),
+        "not_shown": list(found.hidden),
+        "left_blank": {column: left.count for column, left in found.left.items()},
+        "missing_ids": list(found.missing),
         **{name: found.counts[name] for name in ("requests", "attempts", "throttled")},
-    }  # fmt: skip
-    return json.dumps(values, indent=2, ensure_ascii=False)
+    }
+    return _spell(values)
 
 
 def purge_page(preview: PurgePreview | None) -> str:

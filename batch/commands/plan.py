@@ -29,6 +29,7 @@ from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
 from batch.errors import FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
+from batch.files import os_reason
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.outputs.plan import Line, iter_lines, write_plan
@@ -106,6 +107,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         changes = read_input(source, temporary, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))
         context = RunContext(ApiSession(target, settings.pace, environment), journal, changes, reporter)
+        context.api.note_slower(reporter.note)
         cost = _compare(context, settings.key)
         return _write(context, settings, cost, (started, began))
 
@@ -148,7 +150,8 @@ class _Unfinished(StoppedError):
 
     @classmethod
     def because(cls, shutdown: Shutdown) -> "_Unfinished":
-        error = cls(f"{shutdown.reason} There is no plan, since not all rows were looked at. Nothing was written.")
+        said = "There is no plan, since not all rows were looked at. Nothing was written."
+        error = cls(f"{shutdown.reason} {said}", shutdown.cause)
         if shutdown.signalled is not None:
             error.exit_code = shutdown.signalled  # type: ignore[misc]  # this one ended by a signal
         return error
@@ -187,7 +190,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         if settings.out is None:
             shutil.rmtree(folder, ignore_errors=True)
         raise FolderError(
-            f"{folder}: the plan cannot be written ({error.strerror}). Make room, and plan again."
+            f"{folder}: the plan cannot be written ({os_reason(error)}). Make room, and plan again."
         ) from error
     reasons, left_out = group_reasons(journal.iter_troubled())
     outcomes, (started, began) = journal.outcomes(), times

@@ -24,7 +24,7 @@ from batch.engine.reporter import Cost
 from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
-from batch.files import NewFile
+from batch.files import NewFile, check_name, os_reason
 from batch.model import READ_ERRORS, Outcome, cell_column, iter_read_errors
 from batch.outputs.cell_text import Left, Renderer
 from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, RowBuffer, write_table
@@ -89,6 +89,7 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
         stack.callback(file.discard)
         counts: Counter[str] = Counter()
         api = ApiSession(target, settings.pace, environment)
+        api.note_slower(reporter.note)
         work = _Work(api, settings.clear_token, counts, wanted.where, ids, RowBuffer(file.parts), reporter)
         environment.run(work.fetch)
         pulled = _write(file, work, settings)
@@ -97,7 +98,8 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
 
 
 def check_path(path: Path, endings: Sequence[str], *, force: bool) -> None:
-    """Raise SettingsError unless a file may be written at `path`."""
+    """Raise UsageError unless a file may be written at `path`."""
+    check_name(path)
     if path.suffix.lower() not in endings:
         raise SettingsError(f"{path}: its name must end in {' or '.join(endings)}, which says what to write.")
     if not path.parent.is_dir():
@@ -113,7 +115,7 @@ def new_file(path: Path) -> NewFile:
     try:
         return NewFile(path)
     except OSError as error:
-        raise FolderError(f"{path}: it cannot be written ({error.strerror or error}).") from None
+        raise FolderError(f"{path}: it cannot be written ({os_reason(error)}).") from None
 
 
 @dataclass(slots=True)
@@ -136,8 +138,9 @@ class _Work:
     async def fetch(self) -> None:
         """Read definitions and records; raises StoppedError when the API does not give them."""
         endpoint = self.api.target.endpoint
-        async with self.api.open_client(endpoint, Shutdown(), lambda name: self.counts.update([name])) as client:
-            client.endpoint = endpoint.defined(await fetch_definitions(client, self.reporter.note))
+        note = self.reporter.note
+        async with self.api.open_client(endpoint, Shutdown(), lambda name: self.counts.update([name]), note) as client:
+            client.endpoint = endpoint.defined(await fetch_definitions(client, note))
             self.spent = self.counts["requests"]
             self.renderer = Renderer(client.endpoint, self.clear_token)
             fetch = Fetch(client, make_pull_filter(client.endpoint, self.where, self.ids))
@@ -170,7 +173,7 @@ def _write(file: NewFile, work: _Work, settings: Settings) -> Pulled:
         _write_proven(file, ending, columns, buffer, renderer)
         file.keep()
     except OSError as error:
-        raise FolderError(f"{file.path}: it cannot be written ({error.strerror or error}).") from None
+        raise FolderError(f"{file.path}: it cannot be written ({os_reason(error)}).") from None
     return Pulled(file.path, buffer.height, columns, renderer.left, renderer.hidden, work.missing)
 
 

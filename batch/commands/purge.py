@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch.errors import FolderError, JournalError
+from batch.files import os_reason
 from batch.journal import peek
 from batch.run.folder import FILE, JOURNAL, PART, SUMMARY
 from batch.run.locks import held
@@ -40,8 +41,9 @@ def purge(folder: Path, ask: Ask) -> PurgePreview | None:
         try:
             _remove(folder)
         except OSError as error:
-            why = (error.strerror or "no access").lower()
-            raise FolderError(f"{error.filename or folder}: it cannot be removed ({why}).") from error
+            raise FolderError(
+                f"{error.filename or folder}: it cannot be removed ({os_reason(error).lower()})."
+            ) from error
     with suppress(OSError):  # not empty: other runs are in it, or somebody came
         folder.rmdir()
         if folder.absolute().parent.suffix == ".batch":
@@ -59,7 +61,7 @@ def _check(folder: Path) -> list[Path]:
         found = [folder, *_iter_undos(folder)]
         foreign = next((path for one in found for path in one.iterdir() if not _is_ours(path)), None)
     except OSError as error:
-        raise FolderError(f"{folder}: it cannot be read ({(error.strerror or 'no access').lower()}).") from error
+        raise FolderError(f"{folder}: it cannot be read ({os_reason(error).lower()}).") from error
     if not any((folder / name).is_file() for name in (JOURNAL, SUMMARY, "plan.json")):
         raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}), so nothing was removed.")
     if foreign is not None:

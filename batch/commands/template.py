@@ -15,6 +15,7 @@ from batch.endpoints.cell_types import text
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.shutdown import Shutdown
 from batch.errors import FolderError, SettingsError, StoppedError
+from batch.files import os_reason
 from batch.model import Field
 from batch.outputs import template
 from batch.run.target import Environment, make_endpoint, make_target
@@ -67,7 +68,7 @@ def _has_key(settings: Settings, endpoint: Endpoint, environment: Environment) -
 
 def _definitions(api: ApiSession, note: Note) -> list[CustomField]:
     async def fetch() -> list[CustomField]:
-        async with api.open_client(api.target.endpoint, Shutdown(), lambda name: None) as client:
+        async with api.open_client(api.target.endpoint, Shutdown(), lambda name: None, note) as client:
             return await fetch_definitions(client, note)
 
     try:
@@ -88,6 +89,6 @@ def write_template(
         template.write_template(file.made, path.suffix.lower(), made, endpoint, clear=clear_token)
         file.keep()
     except OSError as error:
-        raise FolderError(f"{path}: it cannot be written ({error.strerror or error}).") from None
+        raise FolderError(f"{path}: it cannot be written ({os_reason(error)}).") from None
     finally:
         file.discard()

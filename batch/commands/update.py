@@ -5,6 +5,7 @@ run that began ends with its files written, whatever stopped it.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from batch.endpoints.base import CustomField
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
-from batch.engine.execute import Executor
+from batch.engine.execute import Executor, iter_open
 from batch.engine.guards import Canary, ClearLimit
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
@@ -22,7 +23,8 @@ from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, R
 from batch.engine.write import ChangeWriter
 from batch.errors import BatchError, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
-from batch.model import Outcome
+from batch.machine import first_of, machine_reason
+from batch.model import Outcome, command
 from batch.retry import FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, finish_run
@@ -71,10 +73,22 @@ class Update:
         run, began = self.run, time.monotonic()
         try:
             end = self._send_changes()
+        except BaseException as error:
+            stopped = self._as_stop(error)
+            if stopped is None:
+                raise
+            raise stopped from error
         finally:
             if run.journal.path.exists():  # else it was discarded
                 run.keep(seconds=run.metadata.seconds + time.monotonic() - began - self.asking)
         return finish_run(run.folder, run.journal, run.metadata, type(self.context.endpoint), end)
+
+    def _as_stop(self, error: BaseException) -> StoppedError | None:
+        """Say of what this machine lacked while changes were sent that the same command goes on."""
+        reason = machine_reason(first_of(error))
+        if reason is None or not self.context.shutdown.heard.attempts:
+            return None
+        return StoppedError(f"{reason}. The run stopped; what was done is in the journal: the same command goes on.")
 
     def _send_changes(self) -> End:
         self.run.keep(exit_code=None)
@@ -87,7 +101,10 @@ class Update:
             if self.changes_left() <= 0:
                 return End()
             self.choose_strategy()
-        except (StoppedError, KeyboardInterrupt) as error:
+        except StoppedError as error:
+            self._journal_invalid_rows()
+            return _interrupted(error)
+        except KeyboardInterrupt as error:
             return _interrupted(error)
         self.confirm()
         self.before_sending()
@@ -120,7 +137,7 @@ class Update:
         if self.settings.key is None:
             return
         if self.settings.invalid == "abort":
-            self.context.reporter.note(FOUND_WHILE_SENDING.format(noun=self.context.endpoint.noun))
+            self.context.reporter.note(FOUND_WHILE_SENDING.format(noun=self.context.endpoint.noun, command=command()))
         self.strategy = find_strategy(self.context, self.changes_left())
 
     def confirm(self) -> None:
@@ -153,6 +170,11 @@ class Update:
                 run.keep(canary_held=True)
             context.api.keep_learned(client.limiter)
 
+    def _journal_invalid_rows(self) -> None:
+        """Where the run ends before it knew the custom fields: what is invalid without them is so in any case."""
+        if not self.run.metadata.is_validated:
+            self.run.changes.validate_all(self.run.journal.record_rows)
+
     # -- how it ends --------------------------------------------------------------------------------------------
 
     def _is_forbidden_by_invalid_rows(self) -> bool:
@@ -168,7 +190,13 @@ class Update:
     def _end_of_sending(self) -> End:
         if self.run.journal.error is not None:
             return End(str(self.run.journal.error), is_unwritten=True)
-        return End(self.context.shutdown.reason or None, self.context.shutdown.signalled)
+        shutdown = self.context.shutdown
+        return End(
+            shutdown.reason or None,
+            shutdown.signalled,
+            cause=shutdown.cause,
+            has_written=shutdown.heard.has_written,
+        )
 
     @contextmanager
     def _discarded_on(self, *refusals: type[BaseException]) -> Iterator[None]:
@@ -195,6 +223,18 @@ class Update:
             raise limit.refusal(excesses)
         return excesses
 
+    def _clears(self) -> dict[str, int]:
+        """Count the rows on which each field would be emptied; in a resumed run without what is through."""
+        changes, journal = self.run.changes, self.run.journal
+        columns = [one for one in changes.columns.fields if one.index in changes.counts]
+        found = {one.target: clears for one in columns if (clears := changes.counts[one.index].clears)}
+        if self.run.is_resumed and found:
+            left: Counter[str] = Counter()
+            for change in iter_open(changes, journal):
+                left.update({name: len(change.rows) for name in found if change.fields.get(name, "") is None})
+            return {name: left[name] for name in found if left[name]}
+        return found
+
     def _preflight(self, excesses: tuple[str, ...]) -> Preflight:
         run, target, to_send = self.run, self.context.api.target, self.changes_left()
         return Preflight(
@@ -209,6 +249,8 @@ class Update:
             is_resumed=run.is_resumed,
             done=dict(run.journal.counts),
             excesses=excesses,
+            clears=self._clears(),
+            slower=self.context.api.slower(),
         )
 
     def _estimate(self, to_send: int) -> Estimate:
@@ -231,14 +273,14 @@ NO_LIST = (
 )
 FOUND_WHILE_SENDING = (
     "With --key, a number that no {noun} has is found out while sending: --invalid abort does not stop for it, "
-    "and only its row is left out. To know before:  batch plan"
+    "and only its row is left out. To know before:  {command} plan"
 )
 
 
 def _interrupted(error: StoppedError | KeyboardInterrupt) -> End:
     match error:
         case StoppedError():
-            return End(str(error))
+            return End(str(error), cause=error.cause)
         case Terminated():
             return End("Terminated.", exit_code_of_error(error))
     return End("Interrupted.", exit_code_of_error(error))
@@ -268,8 +310,7 @@ def find_strategy(context: RunContext, keys: int) -> LookupStrategy:
             try:
                 return await choose_strategy(client, keys)
             except UnreadError as error:
-                why = context.shutdown.reason or f"The {context.endpoint.plural} could not be read: {error}."
-                raise StoppedError(why) from None
+                raise context.shutdown.as_error(f"The {context.endpoint.plural} could not be read: {error}.") from None
 
     strategy: LookupStrategy = context.api.environment.run(choose)
     return strategy

@@ -4,6 +4,7 @@ Promises: whatever asks the API, for whatever job, goes by the same limits and r
 """
 
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,9 +12,8 @@ from dataclasses import dataclass
 from batch.endpoints.base import CustomField, Endpoint
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
-from batch.errors import StoppedError
-from batch.http import ApiResponse, Session
-from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy, load_learned, save_learned
+from batch.http import ApiResponse, Session, Timeouts
+from batch.ratelimit import Bucket, Learned, Limits, RateLimiter, RatePolicy, load_learned, save_learned
 from batch.retry import Action, RetryPolicy
 from batch.run.locks import state_folder
 from batch.run.target import Environment, Target
@@ -32,20 +32,30 @@ class ApiSession:
 
     @asynccontextmanager
     async def open_client(
-        self, endpoint: Endpoint, shutdown: Shutdown, count: Callable[[str], None]
+        self,
+        endpoint: Endpoint,
+        shutdown: Shutdown,
+        count: Callable[[str], None],
+        note: Callable[[str], None],
     ) -> AsyncIterator[ApiClient]:
         """Open connections, and give what makes requests over them with what was learned about the API's limits."""
         transport = self.environment.transport() if self.environment.transport else None
-        async with Session(self.target.base_url, transport=transport, max_at_once=self.pace.max_at_once) as session:
-            learned = load_learned(state_folder() / "limits.json", self.target.fingerprint)
-            rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=learned)
-            policy = RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait)
-            rng = random.Random()  # noqa: S311 - jitter, no secret
+        timeouts = Timeouts.for_reads(self.pace.read_timeout)
+        async with Session(
+            self.target.base_url, transport=transport, timeouts=timeouts, max_at_once=self.pace.max_at_once
+        ) as session:
+            rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=self._learned())
             yield ApiClient(
-                session=session, limiter=RateLimiter(rate, self.pace.max_at_once), endpoint=endpoint,
-                account=endpoint.account(self.target.credentials), shutdown=shutdown, count=count, policy=policy,
-                rng=rng,
-            )  # fmt: skip
+                session=session,
+                limiter=RateLimiter(rate, self.pace.max_at_once),
+                endpoint=endpoint,
+                account=endpoint.account(self.target.credentials),
+                shutdown=shutdown,
+                count=count,
+                note=note,
+                policy=RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait),
+                rng=random.Random(),  # noqa: S311 - jitter, no secret
+            )
 
     @property
     def limits(self) -> Limits:
@@ -54,6 +64,29 @@ class ApiSession:
         if factor == 1:
             return documented
         return Limits(*(_faster(bucket, factor) for bucket in (documented.total, documented.per_route)))
+
+    def _learned(self) -> Learned:
+        return load_learned(state_folder() / "limits.json", self.target.fingerprint)
+
+    def slower(self) -> str:
+        """Say why it goes slower than documented, if it does."""
+        documented = self.limits.total or self.limits.per_route
+        asked, found = self.pace.max_per_second, self._learned()
+        if documented is None:
+            return ""
+        than = f"slower than the {documented.per_second:g} requests/s that are documented"
+        if found.per_second is not None and found.at and found.per_second < (asked or documented.per_second):
+            when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.at))
+            why = f"the API refused more on {when}; that is forgotten after 24 h"
+            return f"begins with {found.per_second:.2g}/s, {than}: {why}"
+        if asked is not None and asked < documented.per_second:
+            return f"goes at {asked:g}/s at most, {than}: --max-per-second"
+        return ""
+
+    def note_slower(self, note: Callable[[str], None]) -> None:
+        """Tell why it goes slower than documented, if it does."""
+        if said := self.slower():
+            note(f"This {said}.")
 
     def keep_learned(self, limiter: RateLimiter) -> None:
         """Keep what was found out about the API's limits for the next job."""
@@ -72,7 +105,7 @@ async def fetch_definitions(client: ApiClient, note: Callable[[str], None]) -> l
     for page in range(MAX_PAGES):
         answer = await client.read(client.endpoint.definitions_request(page))
         if client.shutdown.requested or answer.classification.action is Action.RETRY:
-            raise StoppedError(client.shutdown.reason or f"The custom fields could not be read: {answer.cause}.")
+            raise client.shutdown.as_error(f"The custom fields could not be read: {answer.cause}.")
         if not isinstance(answer.response, ApiResponse) or answer.classification.action is not Action.SUCCEED:
             note(f"The custom fields could not be read ({answer.cause}): their values go as text.")
             break

@@ -63,7 +63,7 @@ class RunContext:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[ApiClient]:
         """Open the way to the API; what it teaches about the limits is kept when it ends well."""
-        async with self.api.open_client(self.endpoint, self.shutdown, self.meter.count) as client:
+        async with self.api.open_client(self.endpoint, self.shutdown, self.meter.count, self.reporter.note) as client:
             self.connection = client
             try:
                 yield client

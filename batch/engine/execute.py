@@ -20,8 +20,10 @@ from batch.engine.guards import Canary
 from batch.engine.prepare import ChangePreparer, PreparedChange
 from batch.engine.shutdown import Shutdown
 from batch.errors import JournalError
+from batch.journal import Journal
 from batch.model import Change, Outcome
 from batch.retry import FailureLimit
+from batch.validation.file_changes import ChangeSource
 
 OPEN_PER_SLOT = 4
 """Changes under way at most for each slot: so many when most of them wait for something else than a slot."""
@@ -115,7 +117,7 @@ class Executor:
     async def send_all(self) -> None:
         """Bring every change to its outcome, or stop."""
         ready = PreparedQueue(self._preparers(), self.max_at_once)
-        changes = self._iter_open()
+        changes = iter_open(self.context.changes, self.context.journal)
         async with anyio.create_task_group() as tasks:
             for _ in range(self._preparers()):
                 tasks.start_soon(self._prepare, changes, ready)
@@ -128,17 +130,6 @@ class Executor:
         if not self.preparer.reads:
             return 1
         return 2 if self.preparer.batch_size > 1 else self.max_at_once
-
-    def _iter_open(self) -> Iterator[Change]:
-        """Yield the changes that have no final outcome yet."""
-        final: set[int] = set()
-        seen_to = 0
-        for change in self.context.changes.iter_changes():
-            if change.number > seen_to or change.number < seen_to - WINDOW:
-                seen_to = change.number + WINDOW
-                final = self.context.journal.final_rows(change.number, seen_to)
-            if change.number not in final:
-                yield change
 
     async def _prepare(self, changes: Iterator[Change], ready: PreparedQueue) -> None:
         """Take as many changes at a time as one read serves; all preparers take from the same ones."""
@@ -205,3 +196,15 @@ class Executor:
 
 WINDOW = 10_000
 """Rows looked up in the journal at once when a run is resumed."""
+
+
+def iter_open(changes: ChangeSource, journal: Journal) -> Iterator[Change]:
+    """Yield the changes that have no final outcome yet."""
+    final: set[int] = set()
+    seen_to = 0
+    for change in changes.iter_changes():
+        if change.number > seen_to or change.number < seen_to - WINDOW:
+            seen_to = change.number + WINDOW
+            final = journal.final_rows(change.number, seen_to)
+        if change.number not in final:
+            yield change

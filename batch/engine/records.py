@@ -16,7 +16,7 @@ from batch import diff
 from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
 from batch.engine.pull_filter import PullFilter
 from batch.engine.retry_loop import Answer, ApiClient
-from batch.errors import StoppedError, UsageError
+from batch.errors import UsageError
 from batch.http import ApiRequest, ApiResponse
 from batch.model import visible
 from batch.outputs.cell_text import matches
@@ -222,9 +222,7 @@ class Fetch:
         if answer.classification.action is Action.REJECT and isinstance(answer.response, ApiResponse):
             said = "; ".join(visible(text)[:300] for _, text in client.endpoint.parse_error(answer.response)[:3])
             return UsageError(f"The API does not give the records: {said}. Nothing was written.")
-        return StoppedError(
-            f"{client.shutdown.reason or f'The records could not be read: {error}.'} Nothing was written."
-        )
+        return client.shutdown.as_error(f"The records could not be read: {error}.", " Nothing was written.")
 
 
 def _in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

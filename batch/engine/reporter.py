@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -56,6 +56,10 @@ class Preflight:
     done: Mapping[Outcome, int]
     excesses: tuple[str, ...] = ()
     """Fields that would be cleared on more rows than --max-clears allows: only who is asked may send them."""
+    clears: Mapping[str, int] = field(default_factory=dict)
+    """On how many rows each field would be emptied, of those that are still to be sent."""
+    slower: str = ""
+    """Why it goes slower than documented, if it does."""
 
 
 CANARY: Final = "canary"

@@ -8,14 +8,14 @@ raising.
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import anyio
 
 from batch.endpoints.base import Account, Endpoint
 from batch.engine.shutdown import Shutdown
-from batch.errors import StoppedError
+from batch.errors import StopCause, StoppedError
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session
 from batch.model import visible
 from batch.ratelimit import RateLimiter
@@ -42,6 +42,11 @@ NOT_ANSWERED: Final = classify(None, {}, None, delivered="unknown")
 """What is known of an attempt from the moment that its bytes may leave."""
 NEVER: Final = Classification(Action.RETRY, "it was not sent", is_rate=True)
 FINAL = frozenset({Action.SUCCEED, Action.REJECT})
+PARTLY_ANSWERED = frozenset({FailureKind.HALF_ANSWER, FailureKind.GARBLED})
+SILENCE: Final = 15.0
+"""Seconds after which, and after each of which, it is told that nothing was ever answered."""
+KEY_REFUSED = frozenset({401, 403})
+FORBIDDEN_IN_A_ROW = 3
 TIMEOUTS = frozenset(
     {FailureKind.READ_TIMEOUT, FailureKind.WRITE_TIMEOUT, FailureKind.CONNECT_TIMEOUT, FailureKind.TOTAL_TIMEOUT}
 )
@@ -85,6 +90,8 @@ class ApiClient:
     account: Account
     shutdown: Shutdown
     count: Count
+    note: Callable[[str], None] = lambda text: None
+    """Is told what the person should know."""
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     quota: RetryQuota = field(default_factory=RetryQuota)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -92,6 +99,7 @@ class ApiClient:
     on_wait: Callable[[], None] = lambda: None
     """Is told when a change begins to wait for something else than the limiter, so that others can go on meanwhile."""
     _probe: anyio.Lock = field(default_factory=anyio.Lock)
+    _is_watched: bool = False
 
     async def read(self, request: ApiRequest) -> Answer:
         """Make a call that changes nothing (a read), with retries; ABORT requests shutdown."""
@@ -100,7 +108,39 @@ class ApiClient:
     async def log_in(self, request: ApiRequest) -> ApiResponse | RequestFailure:
         """Make a call of the account's own, without its headers."""
         answer = await self.execute(request, rules=Rules(), is_own=True)
+        if answer.classification.action is Action.ABORT and answer.status not in KEY_REFUSED:
+            raise StoppedError(stop_reason(answer, self.endpoint), StopCause.SET_UP)
         return answer.response or RequestFailure("no", "the run stopped before it", FailureKind.UNREACHABLE)
+
+    async def exchange(self, request: ApiRequest, headers: Mapping[str, str] | None) -> ApiResponse | RequestFailure:
+        """Make one exchange; while nothing was ever answered, tell so every now and then."""
+        heard = self.shutdown.heard
+        heard.asked(anyio.current_time())
+        if heard.is_answered or self._is_watched:
+            return await self.session.exchange(request, headers)
+        self._is_watched = True
+        error: Exception | None = None
+        try:
+            async with anyio.create_task_group() as watch:
+                watch.start_soon(self._tell_silence)
+                try:
+                    found = await self.session.exchange(request, headers)
+                except Exception as raised:
+                    error = raised
+                watch.cancel_scope.cancel()
+        finally:
+            self._is_watched = False
+        if error is not None:
+            raise error
+        return found
+
+    async def _tell_silence(self) -> None:
+        heard = self.shutdown.heard
+        while not heard.is_answered:
+            await anyio.sleep_until(heard.since + SILENCE * (1 + (anyio.current_time() - heard.since) // SILENCE))
+            if not heard.is_answered:
+                requests = "1 request" if heard.attempts == 1 else f"{heard.attempts:,} requests"
+                self.note(f"Nothing was answered yet, to {requests} in {minutes(anyio.current_time() - heard.since)}.")
 
     async def sleep_without_slot(self, seconds: float) -> None:
         """Wait without a slot."""
@@ -108,11 +148,20 @@ class ApiClient:
         await anyio.sleep(seconds)
 
     async def execute(
-        self, request: ApiRequest, *, rules: Rules, is_own: bool = False,
-        before_attempt: BeforeAttempt | None = None, before_retry: BeforeRetry | None = None,
-    ) -> Answer:  # fmt: skip
-        """Attempt `request` until it is done, refused, stopped, or the attempts are used up."""
-        run = RetryLoop(self, request, rules, is_own, before_attempt, before_retry)
+        self,
+        request: ApiRequest,
+        *,
+        rules: Rules,
+        is_own: bool = False,
+        is_check: bool = False,
+        before_attempt: BeforeAttempt | None = None,
+        before_retry: BeforeRetry | None = None,
+    ) -> Answer:
+        """Attempt `request` until it is done, refused, stopped, or the attempts are used up.
+
+        `is_own`: of the account, without its headers. `is_check`: made to find out what a 403 is about.
+        """
+        run = RetryLoop(self, request, rules, is_own, is_check, before_attempt, before_retry)
         await run.run()
         return run.answer()
 
@@ -121,10 +170,17 @@ class RetryLoop:
     """The attempts of one call; `answer()` gives what is known by now, at any time."""
 
     def __init__(
-        self, client: ApiClient, request: ApiRequest, rules: Rules, is_own: bool,
-        before_attempt: BeforeAttempt | None, before_retry: BeforeRetry | None,
-    ) -> None:  # fmt: skip
-        self._client, self._request, self._rules, self._is_own = client, request, rules, is_own
+        self,
+        client: ApiClient,
+        request: ApiRequest,
+        rules: Rules,
+        is_own: bool,
+        is_check: bool,
+        before_attempt: BeforeAttempt | None,
+        before_retry: BeforeRetry | None,
+    ) -> None:
+        self._client, self._request, self._rules = client, request, rules
+        self._is_own, self._is_check = is_own, is_check
         self._before_attempt, self._before_retry = before_attempt, before_retry
         self._has_renewed = self._is_settled = self.is_cut = False
         self._headers: Mapping[str, str] | None = None
@@ -179,7 +235,7 @@ class RetryLoop:
         try:
             self._headers = {} if self._is_own else await self._client.account.headers(self._client.log_in)
         except StoppedError as error:
-            self._client.shutdown.request(str(error))
+            self._client.shutdown.request(str(error), error.cause)
             return False
         return True
 
@@ -207,7 +263,7 @@ class RetryLoop:
                 if number == 1:
                     client.count("requests")
                 self._number, self._response, self._classification = number, CANCELLED, NOT_ANSWERED
-                response = await client.session.exchange(self._request, self._headers)
+                response = await client.exchange(self._request, self._headers)
                 self._note(response, started)  # first, since a store that is shared may be cancelled
                 headers = response.headers if isinstance(response, ApiResponse) else {}
                 await client.limiter.answered(self._request.route, started, response.status, headers)
@@ -231,7 +287,13 @@ class RetryLoop:
     def _note(self, response: ApiResponse | RequestFailure, started: float) -> None:
         client = self._client
         rules = self._rules.for_repeat() if self._number > 1 else self._rules
-        self._response, self._classification = response, (classification := _classify_reply(response, rules))
+        classification = _classify_reply(response, rules)
+        if isinstance(response, RequestFailure):
+            is_hopeless = response.is_lasting and not client.shutdown.heard.is_answered
+            if is_hopeless or response.kind is FailureKind.MACHINE:
+                classification = replace(classification, action=Action.ABORT)
+        self._response, self._classification = response, classification
+        self._hear(response, classification)
         self._is_in_doubt |= classification.is_unknown
         self._has_arrived |= (
             isinstance(response, ApiResponse) and classification.action is Action.RETRY and not classification.is_rate
@@ -243,6 +305,25 @@ class RetryLoop:
         elif client.breaker.failed(anyio.current_time(), started, classification.cause) is BreakerState.OPEN_CIRCUIT:
             client.shutdown.request(f"The API does not work at the moment: {self.answer().cause}, time after time.")
 
+    def _hear(self, response: ApiResponse | RequestFailure, classification: Classification) -> None:
+        """Note what this start has heard from the API."""
+        heard, action = self._client.shutdown.heard, classification.action
+        if isinstance(response, RequestFailure):
+            heard.is_answered |= response.status is not None or response.kind in PARTLY_ANSWERED
+            if response.kind is FailureKind.READ_TIMEOUT and not heard.is_answered:
+                requests = "a request" if heard.attempts == 1 else f"{heard.attempts:,} requests"
+                self._client.shutdown.request(
+                    f"The API took {requests} and answered nothing: {response.cause} (--read-timeout)."
+                )
+        elif action is not Action.ABORT or response.status in KEY_REFUSED:
+            heard.is_answered = True
+        if action is not Action.SUCCEED or self._is_own:
+            return
+        if self._request.method == "GET":
+            heard.accepted_read = self._request
+        else:
+            heard.has_written, heard.forbidden = True, 0
+
     async def _handle(self) -> bool:
         classification = self._classification
         match classification.action:
@@ -253,7 +334,7 @@ class RetryLoop:
             case Action.REJECT:
                 return True
             case Action.ABORT:
-                return not await self._reauthenticate()
+                return await self._is_own_403() or not await self._reauthenticate()
             case Action.RETRY:
                 return await self._backoff_or_give_up(classification)
 
@@ -265,10 +346,34 @@ class RetryLoop:
                 if await self._client.account.renew(self._client.log_in, self._headers or {}):
                     return True
             except StoppedError as error:
-                self._client.shutdown.request(str(error))
+                self._client.shutdown.request(str(error), error.cause)
         if not self._is_own:
-            self._client.shutdown.request(stop_reason(self.answer(), self._client.endpoint))
+            self._stop()
         return False
+
+    def _stop(self) -> None:
+        cause = StopCause.CREDENTIALS if self.answer().status in KEY_REFUSED else StopCause.SET_UP
+        self._client.shutdown.request(stop_reason(self.answer(), self._client.endpoint), cause)
+
+    async def _is_own_403(self) -> bool:
+        """Return whether a 403 is about this row alone: what was accepted before still is. Three in a row stop the run.
+
+        A list of records is no row's own.
+        """
+        client, heard, is_read = self._client, self._client.shutdown.heard, self._request.method == "GET"
+        known = heard.accepted_read
+        if self.answer().status != 403 or self._is_own or self._is_check or known is None:
+            return False
+        if is_read and (client.endpoint.ids_per_read > 1 or known.route != self._request.route):
+            return False
+        check = await client.execute(known, rules=client.endpoint.rules, is_check=True)
+        if check.classification.action is not Action.SUCCEED:
+            return False
+        heard.forbidden += 1
+        if heard.forbidden >= FORBIDDEN_IN_A_ROW:
+            self._stop()
+        self._classification = Classification(Action.REJECT, self._classification.cause)
+        return True
 
     async def _backoff_or_give_up(self, classification: Classification) -> bool:
         client = self._client
@@ -327,6 +432,10 @@ def stop_reason(answer: Answer, endpoint: Endpoint) -> str:
         names = " and ".join(variable.name for variable in endpoint.variables)
         said += f". Check {names}: the key may be wrong, expired, or not permitted to do this"
     cause = answer.classification.cause
+    if isinstance(answer.response, RequestFailure) and answer.response.kind is FailureKind.MACHINE:
+        return f"{answer.cause}, so no connection can be made."
+    if isinstance(answer.response, RequestFailure):
+        return f"{cause[:1].upper()}{cause[1:]}: {answer.cause}."
     return f"{cause[:1].upper()}{cause[1:]}{said}."
 
 

@@ -7,36 +7,71 @@ until `cancel_in_flight`. The first reason is the one that counts.
 import os
 import signal
 import threading
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
 import anyio
 
-from batch.errors import ExitCode
+from batch.errors import ExitCode, StopCause, StoppedError
 from batch.exit_code import SIGNALS
+from batch.http import ApiRequest
 
 GRACE = 20.0
 """Seconds that attempts in flight are given after the first signal."""
 LEFT = "Left at once, without results files. Nothing is lost: the same command goes on, and looks first what was done."
 
 
+@dataclass(slots=True)
+class Heard:
+    """What this start has heard from the API by now."""
+
+    is_answered: bool = False
+    """A byte of an answer came that let the run go on."""
+    has_written: bool = False
+    """A write was accepted."""
+    accepted_read: ApiRequest | None = None
+    """A request that changes nothing and was accepted: whether it still is, tells whether the key is."""
+    forbidden: int = 0
+    """Rows that were forbidden (403) since the last accepted write."""
+    attempts: int = 0
+    """Requests that left."""
+    since: float = 0.0
+    """When the first of them left."""
+
+    def asked(self, now: float) -> None:
+        """Note a request that leaves."""
+        self.since = self.since if self.attempts else now
+        self.attempts += 1
+
+
 class Shutdown:
-    """Not requested until `request`; then `requested` with the `reason`, a whole sentence."""
+    """Not requested until `request`; then `requested` with the `reason`, a whole sentence, and its `cause`."""
 
     def __init__(self) -> None:
         self.reason = ""
+        self.cause = StopCause.TROUBLE
+        self.heard = Heard()
         self.signalled: ExitCode | None = None
         """The exit code of the signal that ends the run, None when none came."""
         self.requested = False
         self._waiting: set[anyio.CancelScope] = set()
         self._in_flight: set[anyio.CancelScope] = set()
 
-    def request(self, reason: str) -> None:
-        """End the run: nothing new starts, and nobody waits any longer."""
+    def request(self, reason: str, cause: StopCause = StopCause.TROUBLE) -> None:
+        """End the run: nothing new starts, and nobody waits any longer.
+
+        What was set up well enough for an answer may come back by itself, so SET_UP is TROUBLE then.
+        """
         if not self.requested:
-            self.requested, self.reason = True, reason
+            is_passing = cause is StopCause.SET_UP and self.heard.is_answered
+            self.requested, self.reason, self.cause = True, reason, StopCause.TROUBLE if is_passing else cause
             for scope in list(self._waiting):
                 scope.cancel()
+
+    def as_error(self, otherwise: str = "", more: str = "") -> StoppedError:
+        """Return what is raised where the run ends before it sends: the reason, or else `otherwise`, and `more`."""
+        return StoppedError(f"{self.reason or otherwise}{more}", self.cause)
 
     def cancel_in_flight(self) -> None:
         """Give up what is in flight, too."""

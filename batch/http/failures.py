@@ -3,6 +3,8 @@
 `delivered="no"` is a promise: not one byte of the request left. Everything after the first byte is `"unknown"`.
 """
 
+import errno
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -11,6 +13,8 @@ from enum import StrEnum
 from typing import Literal
 
 import httpx
+
+from batch.machine import OUT_OF_FILES, machine_reason
 
 
 class FailureKind(StrEnum):
@@ -28,16 +32,22 @@ class FailureKind(StrEnum):
     DROPPED = "dropped"
     HALF_ANSWER = "half_answer"
     GARBLED = "garbled"
+    MACHINE = "machine"
+    """Nothing left, for a reason that lies here and not at the API."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFailure:
-    """An exchange without a (whole) answer; `status` is that of an answer that broke off."""
+    """An exchange without a (whole) answer; `status` is that of an answer that broke off.
+
+    `is_lasting`: it will be the same until somebody changes something, here or at the proxy.
+    """
 
     delivered: Literal["no", "unknown"]
     cause: str
     kind: FailureKind
     status: int | None = None
+    is_lasting: bool = False
 
 
 class BrokeOffError(httpx.ReadError):
@@ -58,6 +68,11 @@ class Timeouts:
         if not 0 < self.connect < self.total or self.read <= 0 or self.write <= 0:
             raise ValueError("time-outs must be positive, and `total` longer than `connect`")
 
+    @classmethod
+    def for_reads(cls, seconds: float) -> "Timeouts":
+        """Return the usual ones with so long a silence; a whole exchange takes twice that, and as long as usual."""
+        return cls(read=seconds, total=max(cls().total, 2 * seconds))
+
     def as_extension(self) -> dict[str, float]:
         """Return them as httpx transports take them."""
         return {"connect": self.connect, "pool": self.connect, "write": self.write, "read": self.read}
@@ -68,7 +83,7 @@ def explain(error: httpx.TransportError, timeouts: Timeouts, status: int | None)
     not_delivered = _why_not_delivered(error, timeouts) if status is None else None
     if not_delivered:
         kind, cause = not_delivered
-        return RequestFailure("no", cause, kind)
+        return RequestFailure("no", cause, kind, is_lasting=_is_lasting(error))
     kind, cause = _what_happened(error, timeouts, status)
     return RequestFailure("unknown", cause, kind, status=status)
 
@@ -124,11 +139,32 @@ def _why_not_connected(error: httpx.ConnectError) -> tuple[FailureKind, str]:
                 return FailureKind.TLS, _why_not_trusted(cause)
             case ssl.SSLError() if not isinstance(cause, _SAY_NOTHING):
                 return FailureKind.TLS, "no secure connection came about (TLS)"
-            case socket.gaierror():
+            case socket.gaierror() if cause.errno in _NO_SUCH_NAME:
                 return FailureKind.DNS, "the host name was not found"
+            case socket.gaierror():
+                return FailureKind.DNS, "the host name could not be looked up at the moment"
+            case OSError() if cause.errno in OUT_OF_FILES or cause.errno == errno.ENOMEM:
+                return FailureKind.MACHINE, machine_reason(cause) or ""
             case ConnectionRefusedError():
                 return FailureKind.REFUSED, "the connection was refused"
     return FailureKind.UNREACHABLE, "the server could not be reached"
+
+
+_NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+_PROXY_SAYS_NO = re.compile(r"\b40[37]\b")
+
+
+def _is_lasting(error: httpx.TransportError) -> bool:
+    """Return whether to try again is of no use: a certificate, a name that does not exist, a proxy's refusal."""
+    if isinstance(error, httpx.ProxyError) and _PROXY_SAYS_NO.search(str(error)):
+        return True
+    for cause in _iter_causes(error):
+        match cause:
+            case ssl.SSLCertVerificationError(verify_message=str()):
+                return True
+            case socket.gaierror():
+                return cause.errno in _NO_SUCH_NAME
+    return False
 
 
 # OpenSSL's numbers for chains that end in a root that is not known here.

@@ -20,7 +20,7 @@ import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from batch.errors import FolderError, JournalError
-from batch.files import NewFile
+from batch.files import NewFile, os_reason
 from batch.journal.database import (
     OPEN,
     ReadConnection,
@@ -96,9 +96,7 @@ class Journal(JournalQueries):
             file.keep()
             return cls._opened(path)
         except OSError as error:
-            raise FolderError(
-                f"{path}: the journal cannot be made ({(error.strerror or 'no access').lower()})."
-            ) from error
+            raise FolderError(f"{path}: the journal cannot be made ({os_reason(error).lower()}).") from error
         except JournalError as error:
             why = f"{path}: the journal cannot be made ({error.__cause__}). Is there room on the disk?"
             raise FolderError(why if error.__cause__ else str(error)) from error

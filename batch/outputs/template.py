@@ -15,7 +15,7 @@ from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from batch.endpoints.base import Endpoint
-from batch.model import CHOICES_SHEET, GUIDE_SHEET, Field, shorten
+from batch.model import CHOICES_SHEET, GUIDE_SHEET, Field, command, shorten
 from batch.outputs.failures_xlsx.cells import TEXT_FORMAT
 from batch.outputs.tables import SHEET, write_table
 
@@ -145,7 +145,7 @@ def _explained(endpoint: Endpoint, clear: str) -> Iterator[str]:
     yield "Numbers such as 00123 keep their zeros here, because the cells are text. When you paste, paste values only."
     if endpoint.has_custom_fields:
         yield "A custom field has a column of its own, custom_fields.Name or customFields.Name, named as in the system."
-    yield "Save as .xlsx, then check the file before anything is sent:  batch check FILE -e ENDPOINT"
+    yield f"Save as .xlsx, then check the file before anything is sent:  {command()} check FILE -e ENDPOINT"
 
 
 def _write_guide(

@@ -133,8 +133,11 @@ class AdaptiveRate:
         self.exhausted.refused(now, started)
 
     def learned(self) -> Learned:
-        """Return what is worth keeping for the next run."""
-        return Learned(self.ceiling, self.exhausted.window)
+        """Return what is worth keeping for the next run: the ceiling, or a rate above it that has held for a while."""
+        if self.ceiling is None or self.exhausted.since is not None:
+            return Learned(self.ceiling, self.exhausted.window)
+        known = self.held - max(1.0, 2 * self.round_trip)  # replies to what left later may still be under way
+        return Learned(max(self.ceiling, self._rate_after(known)), self.exhausted.window)
 
     def _cut(self, now: float, wait: float) -> None:
         span = self._span()
@@ -192,12 +195,16 @@ class AdaptiveRate:
                 self.fixed_rate.per_second *= 2
                 self.held = 0.0
             return
-        x = self.held / self.climb_time
+        self.fixed_rate.per_second = self._rate_after(self.held)
+
+    def _rate_after(self, held: float) -> float:
+        """Return the rate after so many seconds of a climb, in which it was what held the sender back."""
+        x = held / self.climb_time
         if x < 3:
             factor = 1 + (DIP if x < 1 else RISE) * (x - 1) ** 3
         else:
             factor = (1 + 8 * RISE) * math.exp2(min(2 * (x - 3), 60.0))
-        self.fixed_rate.per_second = self.ceiling * factor
+        return (self.ceiling or 0.0) * factor
 
     def _resume(self, now: float, started: float) -> None:
         # A newcomer's burst may have used this window up; giving way by more than half would leave it the API for good.

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from batch import outputs, sources
 from batch.endpoints.base import Endpoint
-from batch.errors import ExitCode, JournalError
+from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code
-from batch.files import write_private
+from batch.files import os_reason, write_private
 from batch.journal import Journal
+from batch.model import command
 from batch.run.folder import JOURNAL, SUMMARY
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
@@ -29,6 +30,9 @@ class End:
     signalled: ExitCode | None = None
     is_refused: bool = False
     is_unwritten: bool = False
+    cause: StopCause = StopCause.TROUBLE
+    has_written: bool = False
+    """A write of this start was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class FinishedRun:
     """Options that a run on the failures file needs."""
     undoes: str | None = None
     """The run that was taken back, None when it was no undo."""
+    is_refused: bool = False
+    """Nothing was sent on purpose, because of invalid rows."""
 
     @property
     def failures(self) -> str | None:
@@ -69,7 +75,12 @@ def finish_run(
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
         code = exit_code(
-            written.outcomes, signalled=end.signalled, is_refused=end.is_refused, is_unwritten=end.is_unwritten
+            written.outcomes,
+            signalled=end.signalled,
+            is_refused=end.is_refused,
+            is_unwritten=end.is_unwritten,
+            cause=end.cause,
+            has_written=end.has_written,
         )
         counters = journal.counters()
         reasons, left_out = group_reasons(journal.iter_troubled())
@@ -85,7 +96,14 @@ def finish_run(
     except OSError as error:
         raise cannot_write(folder, error) from error
     return FinishedRun(
-        summary, left_out, folder, written.notes, metadata.options_again, metadata.options_next, metadata.undoes
+        summary,
+        left_out,
+        folder,
+        written.notes,
+        metadata.options_again,
+        metadata.options_next,
+        metadata.undoes,
+        end.is_refused,
     )
 
 
@@ -97,8 +115,8 @@ def write_summary(folder: Path, summary: Summary) -> None:
 def cannot_write(folder: Path, error: OSError) -> JournalError:
     """Say that the results files could not be written, and that nothing is lost."""
     return JournalError(
-        f"{folder}: the results files cannot be written ({error.strerror}). The journal has everything. "
-        f"Make room, then run the same command again, or:  batch results {folder}"
+        f"{folder}: the results files cannot be written ({os_reason(error)}). The journal has everything. "
+        f"Make room, then run the same command again, or:  {command()} results {folder}"
     )
 
 

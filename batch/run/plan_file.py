@@ -24,7 +24,7 @@ from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING
 from batch.errors import InputError
 from batch.files import NewFile
-from batch.model import Problem
+from batch.model import Problem, command
 
 VERSION = 1
 PLAN, UNDO = "plan", "undo"
@@ -116,7 +116,9 @@ class PlanFile:
         try:
             self._file = path.open("rb")
         except OSError:
-            raise InputError(f"{path}: there is no plan to be read. Make one:  batch plan INPUT -e ENDPOINT") from None
+            raise InputError(
+                f"{path}: there is no plan to be read. Make one:  {command()} plan INPUT -e ENDPOINT"
+            ) from None
         try:
             self.about, self.checksum = self._check()
         except (OSError, ValueError, KeyError, TypeError):

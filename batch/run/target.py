@@ -19,6 +19,7 @@ from batch.endpoints.base import Endpoint
 from batch.endpoints.cell_types import ParseOptions
 from batch.errors import SettingsError
 from batch.http import check_base_url
+from batch.model import command
 from batch.settings import Settings
 
 SANDBOX: Final = "sandbox"
@@ -76,7 +77,8 @@ def find_endpoint(name: str, environment: Environment) -> type[Endpoint]:
     if kind is None:
         near = get_close_matches(name, environment.endpoints, n=1, cutoff=0.3)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise SettingsError(f'--endpoint "{name}": there is no such endpoint.{hint} See:  batch endpoints')
+        said = f'--endpoint "{name}": there is no such endpoint.'
+        raise SettingsError(f"{said}{hint} See:  {command()} endpoints")
     return kind
 
 

@@ -5,6 +5,7 @@ Prints one line of JSON (where it is and what opens it) and serves until it is s
 
 import argparse
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     statuses = {"400 to 599": "answered with this status, not applied; on reads too"}
     kinds = "\n".join(f"  {kind:15} {meaning}" for kind, meaning in (statuses | FAULT_KINDS).items())
     parser = argparse.ArgumentParser(
-        prog="batch sandbox",
+        prog=f"{os.environ.get('BATCH_COMMAND', 'batch')} sandbox",
         description="Imitate both APIs on 127.0.0.1, until stopped.",
         epilog=f"{_WHEN}\nkinds of faults:\n{kinds}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -10,6 +10,8 @@ file.
 from pathlib import Path
 
 from batch.errors import FolderError
+from batch.files import os_reason
+from batch.machine import check_disk
 from batch.model import Staged
 from batch.sources.input import Input, ReadOptions, open_input
 from batch.sources.staging import iter_frames, read_rows
@@ -23,9 +25,10 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     Raises `InputError` when it cannot be read as a table with at least one row, `FolderError` when the folder is full.
     """
     try:
+        check_disk(folder, sum(path.stat().st_size for path in input.paths), input.format)
         staged = _stage(input, folder, options)
     except OSError as error:
-        raise FolderError(f"{input.name} cannot be copied into {folder}: {error.strerror or error}.") from None
+        raise FolderError(f"{input.name} cannot be copied into {folder}: {os_reason(error)}.") from None
     input.check_unchanged()
     return staged
 

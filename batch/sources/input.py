@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from batch.errors import InputError
-from batch.files import NewFile
+from batch.files import NewFile, check_name, os_reason
 
 HEAD = 4096
 
@@ -167,6 +167,7 @@ def open_input(argument: str, spool: Path) -> Input:
     if "://" in argument:
         raise InputError(f"{argument} is an address, not a file: download it, then give the file's name.")
     path = Path(argument)
+    check_name(path)
     mode = _file_mode(path)
     if mode is not None and stat.S_ISDIR(mode):
         return _input(_parquet_files(path), argument, "parquet")
@@ -233,7 +234,7 @@ def _trouble(error: OSError) -> str:
             return "does not exist: check the name and the folder"
         case errno.EACCES | errno.EPERM:
             return "may not be read by this user: ask for permission to read it"
-    return f"cannot be read: {error.strerror or 'the system says no'}"
+    return f"cannot be read: {os_reason(error)}"
 
 
 def _parquet_files(folder: Path) -> tuple[Path, ...]:

@@ -1,6 +1,5 @@
 """*updated* is said only of what was proven: every way an answer can lie, end to end, by the sandbox's ledger."""
 
-from functools import partial
 from typing import Any, Self
 
 import httpx
@@ -19,7 +18,7 @@ APPLIED_AFTER_ALL = "no answer came, but reading back showed that it was applied
 @pytest.fixture
 def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     patience = Timeouts(connect=1.0, read=0.3, total=5.0)
-    monkeypatch.setattr(api_session, "Session", partial(Session, timeouts=patience))
+    monkeypatch.setattr(api_session, "Session", lambda url, **given: Session(url, **given | {"timeouts": patience}))
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ def pull_all(lists: Lists) -> list[int]:
         target = Target(DualEntryCustomers(), "https://api.dualentry.com", "production", KEY)
         settings = Settings(endpoint="dualentry.customers", max_attempts=1)
         api = ApiSession(target, settings.pace, lists.environment())
-        async with api.open_client(target.endpoint, Shutdown(), Counter[str]().update) as client:
+        async with api.open_client(target.endpoint, Shutdown(), Counter[str]().update, print) as client:
             pages = Pages(client)
             found = []
             while not pages.is_done:

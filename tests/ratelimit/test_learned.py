@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,27 @@ def test_garbage_counts_as_not_learned(tmp_path_factory: pytest.TempPathFactory,
 def test_values_that_make_no_sense_are_not_learned(raw: object) -> None:
     """A rate or window that nobody could have measured counts as not learned."""
     assert Learned.from_dict(raw) == Learned()
+
+
+@pytest.mark.parametrize(
+    ("age", "is_kept"), [(0, True), (86_000, True), (86_500, False), (-3600, False), (None, False)]
+)
+def test_what_was_learned_expires(tmp_path: Path, age: float | None, is_kept: bool) -> None:
+    """After a day it is forgotten, as is what has no time, or one that is yet to come."""
+    path = tmp_path / "limits.json"
+    at = {} if age is None else {"at": time.time() - age}
+    path.write_text(json.dumps({"mine": {"per_second": 5} | at}))
+    assert load_learned(path, "mine") == (Learned(5) if is_kept else Learned())
+
+
+def test_runs_that_find_nothing_do_not_prolong(tmp_path: Path) -> None:
+    """A run that only kept to what was learned saves it with its old time; one that found another with its own."""
+    path, then = tmp_path / "limits.json", time.time() - 80_000
+    path.write_text(json.dumps({"mine": {"per_second": 5, "at": then}}))
+    save_learned(path, "mine", Learned(5))
+    assert load_learned(path, "mine").at == then
+    save_learned(path, "mine", Learned(6))
+    assert (load_learned(path, "mine").at or 0) > then + 79_000
 
 
 def test_nonsense_is_refused_when_made() -> None:

@@ -244,6 +244,17 @@ def test_what_was_learned_is_where_the_next_run_begins() -> None:
     assert (one.state.adaptive.rate, one.state.learned()) == (98, Learned(100, 60))
 
 
+def test_a_climb_that_held_is_kept() -> None:
+    """A rate above what a collision left, which the API took for a second, is what the next run begins with."""
+    one = policy(DUALENTRY, learned=Learned(0.3))
+    for number in range(60):
+        at = one.earliest(0, f"r{number}")
+        (at,) = start_all(one, at, 1, f"r{number}")
+        answer(one, at + 0.05, 200, started=at)
+    found = one.state.learned().per_second or 0
+    assert (True, True) == (found > 2, found < one.state.adaptive.rate)
+
+
 def test_booking_is_in_all_buckets_or_in_none() -> None:
     """A start that one bucket refuses is booked in no other, and the answer says when to ask again."""
     one = policy(Limits(total=Bucket(4, 1), per_route=Bucket(3, 1)))

@@ -1,7 +1,6 @@
 """Connections that fail at any byte, over real sockets; each run again until its end, by the sandbox's ledger."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import product
 from urllib.parse import urlsplit
 
@@ -30,7 +29,7 @@ def proxy(api: Api) -> Iterator[Proxy]:
 @pytest.fixture(autouse=True)
 def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     patience = Timeouts(connect=1.0, read=0.3, total=5.0)
-    monkeypatch.setattr(api_session, "Session", partial(Session, timeouts=patience))
+    monkeypatch.setattr(api_session, "Session", lambda url, **given: Session(url, **given | {"timeouts": patience}))
 
 
 def attack(shell: Shell, api: Api, proxy: Proxy, troubles: list[Trouble], endpoint: str) -> Score:

@@ -27,7 +27,8 @@ PATIENT = """
 import functools, sys
 from batch.engine import api_session as connection
 from batch.http import Session, Timeouts
-connection.Session = functools.partial(Session, timeouts=Timeouts(connect=2.0, read=2.0, total=5.0))
+patience = Timeouts(connect=2.0, read=2.0, total=5.0)
+connection.Session = lambda url, **given: Session(url, **given | {"timeouts": patience})
 sys.argv[0] = "batch"
 from batch.cli import main
 main()

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from batch.endpoints.base import Send
-from batch.errors import StoppedError
+from batch.errors import StopCause, StoppedError
 from batch.http import ApiRequest, RequestFailure
 
 RENEW_BEFORE = 300.0
@@ -63,7 +63,8 @@ class VayuAccount:
         data: Any = response.json
         token = data.get("accessToken") if isinstance(data, Mapping) else None
         if response.status in (400, 401, 403):
-            raise StoppedError("Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard.")
+            said = "Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard."
+            raise StoppedError(said, StopCause.CREDENTIALS)
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
             raise StoppedError(f"Logging in to Vayu did not work: it answered {response.status} without a token.")
         self._token = token

@@ -1,0 +1,101 @@
+"""What this machine lacks, told as such: memory, disk, threads, open files, installed modules.
+
+Promises: none of it is called a bug or the API's failure; what would end in an abort is refused before it begins.
+"""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from batch.errors import UsageError
+from batch.files import os_reason
+
+LEAST_MEMORY = 512 << 20
+CGROUPS = Path("/sys/fs/cgroup")
+OUT_OF_FILES = {
+    errno.EMFILE: "this process may open no more files (ulimit -n)",
+    errno.ENFILE: "too many files are open",
+}
+OUT_OF_MEMORY = "there is too little memory (ulimit -v, the container's limit, or other programs)"
+TIMES_THE_INPUT = {"csv": 3, "parquet": 4, "xlsx": 10}
+"""How much room rows, journal and results take at most, by what the input takes: a workbook is packed best."""
+
+
+def machine_reason(error: BaseException) -> str | None:
+    """Say what this machine lacks, None where the error speaks of something else."""
+    match error:
+        case MemoryError():
+            return f"On this machine {OUT_OF_MEMORY}"
+        case ModuleNotFoundError(name=str()):
+            return f"The module {error.name} is missing: remove the folder .venv, and the next start sets it up anew"
+        case OSError(errno=errno.ENOMEM):
+            return f"On this machine {OUT_OF_MEMORY}"
+        case OSError() if error.errno in OUT_OF_FILES:
+            return f"On this machine {OUT_OF_FILES[error.errno]}"
+        case OSError():
+            return f"{error.filename or 'The disk'}: {os_reason(error)}"
+        case RuntimeError() if "can't start new thread" in str(error):
+            return "On this machine no more threads can be started (ulimit -u, or the container's limit)"
+    if type(error).__name__ == "PanicException":  # polars', which is no Exception and can only be told by its name
+        return f"polars, which reads and writes tables here, gave up, as it does without memory: {error}"
+    return None
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Return an error, or the first one of a group of them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def check_memory() -> None:
+    """Raise UsageError where there is too little memory to begin: libraries would end the process without a word."""
+    allowed = min(_iter_memory_limits(), default=LEAST_MEMORY)
+    if allowed < LEAST_MEMORY:
+        raise UsageError(
+            f"Only {allowed >> 20:,} MB of memory are allowed here (ulimit -v, or the container's limit), and batch "
+            f"needs {LEAST_MEMORY >> 20}. Nothing was done."
+        )
+
+
+def check_disk(folder: Path, size: int, form: str) -> None:
+    """Raise UsageError where the disk of `folder` has less room than an input of so many bytes needs."""
+    needed, free = TIMES_THE_INPUT[form] * size, shutil.disk_usage(folder).free
+    if free < needed:
+        raise UsageError(
+            f"{folder}: {free >> 20:,} MB are free there, and this input needs {needed >> 20:,} MB for its rows, "
+            "journal and results. Make room, or name another place with --out. Nothing was sent."
+        )
+
+
+def _iter_memory_limits() -> Iterator[int]:
+    try:
+        import resource  # there is none on Windows
+    except ImportError:
+        return
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        yield soft
+    for path in _iter_cgroup_files():
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            continue
+        if text.isdigit():  # else "max"
+            yield int(text)
+
+
+def _iter_cgroup_files() -> Iterator[Path]:
+    """Yield the files with limits of this process's group and of those above it (cgroup 2 and 1)."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, name = (CGROUPS / "memory", "memory.limit_in_bytes") if controllers else (CGROUPS, "memory.max")
+        own = top / group.strip("/")
+        yield from (one / name for one in (own, *own.parents) if one.is_relative_to(top))
