@@ -17,7 +17,7 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from batch.conditions import FieldChange, PlannedChange
-from batch.csv_injection import escape_formula
+from batch.csv_injection import guard
 from batch.endpoints.base import MISSING, CustomField, Endpoint, is_blank
 from batch.files import NewFile
 from batch.model import (
@@ -105,8 +105,7 @@ def _iter_written(lines: Iterator[list[str | None]], headers: Sequence[str], fil
     row = FIRST_ROW
     while some := list(islice(lines, ROWS_AT_ONCE)):
         frame = pl.DataFrame(some, schema=dict.fromkeys(headers, pl.String), orient="row")
-        frame = frame.with_columns(escape_formula(pl.all()))
-        frame.write_csv(file, include_header=False)
+        frame.with_columns(guard(pl.all())).write_csv(file, include_header=False)
         numbers = pl.int_range(row, row + frame.height, dtype=pl.UInt32, eager=True).alias(ROW)
         cells = frame.rename({header: cell_column(index) for index, header in enumerate(headers)})
         row += frame.height
