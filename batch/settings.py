@@ -226,8 +226,8 @@ class Settings:
         repeat=23, of_input=True, is_layered=False,
     )] = None
     max_clears: Annotated[str | None, Setting(
-        "The most rows that may clear one field; default: 20% of them (from 10 cells on).", "N|N%", ("update", "undo"),
-        help_of={"undo": "The most rows that may clear one field; default: all."}, parse=_number_or_share,
+        "The most records that may lose one field; default: 20% of them (from 10 on).", "N|N%", ("update", "undo"),
+        help_of={"undo": "The most records that may lose one field; default: all."}, parse=_number_or_share,
         repeat=14, found_file="if careful",
     )] = None
     canary: Annotated[int | None, Ge(0), Setting(

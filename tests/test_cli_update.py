@@ -18,7 +18,7 @@ def test_preflight_and_closing(shell: Shell, api: Api) -> None:
   columns: Customer ID -> id, Name -> name, Phone -> phone
   ignored: Note
   1 read, then what differs of 3 changes is sent; 1 invalid row stays behind
-  clears: phone on 1 row
+  clears: phone on 1 customer
   at this API's limit: at most 0 s
 4 rows in {seconds}
   updated           2

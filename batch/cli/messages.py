@@ -63,10 +63,9 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     )
     behind = "stays behind" if sealed == 1 else "stay behind"
     yield f"  {sends}" + (f"; {plural(sealed, 'invalid row')} {behind}" if sealed else "")
-    for column in changes.columns.fields:
-        clears = changes.counts[column.index].clears if column.index in changes.counts else 0
+    for name, clears in changes.clears.items():
         if clears:
-            yield f"  clears: {column.target} on {plural(clears, 'row')}"
+            yield f"  clears: {name} on {plural(clears, endpoint.noun, endpoint.plural)}"
     if not compare:
         yield from _blanked(about)
     yield from (f"  {one}" for one in about.excesses)

@@ -16,7 +16,7 @@ from typing import Any
 from batch import sources
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
 from batch.conditions import FieldChange, PlannedChange
-from batch.endpoints.base import MISSING, Endpoint
+from batch.endpoints.base import MISSING, Endpoint, is_blank
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.estimate import Estimate, estimate
@@ -103,7 +103,7 @@ class PlanMade:
     """Options that an update by this plan needs, too."""
     endpoint: Endpoint
     excesses: tuple[str, ...]
-    """Fields that would be cleared on more rows than --max-clears allows."""
+    """Fields that would be cleared on more records than --max-clears allows."""
 
 
 def plan(settings: Settings, reporter: Reporter, environment: Environment) -> PlanMade:
@@ -246,7 +246,7 @@ def _iter_lines(journal: Journal, clear_token: str) -> Iterator[Line]:
             continue
         for name, value in intent.fields.items():
             was, will = as_cell(before.get(name)), as_cell(value, clear_token)
-            yield Line(intent.number, intent.id, intent.name, name, was, will, is_clear=value is None)
+            yield Line(intent.number, intent.id, intent.name, name, was, will, is_clear=is_blank(value))
 
 
 def _write_plan_file(path: Path, meant_for: Mapping[str, Any], journal: Journal) -> None:

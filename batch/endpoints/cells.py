@@ -21,6 +21,8 @@ CellType: TypeAlias = Any
 
 TRUE, FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 LIST_SEPARATOR = ";"
+LIST_KINDS = frozenset({"list", "multi_text", "multi_select"})
+"""The kinds of fields whose cells are lists."""
 
 
 def text(

@@ -35,7 +35,7 @@ class Preflight:
     is_resumed: bool
     done: Mapping[Outcome, int]
     excesses: tuple[str, ...] = ()
-    """Fields that would be cleared on more rows than --max-clears allows: only who is asked may send them."""
+    """Fields that would be cleared on more records than --max-clears allows: only who is asked may send them."""
 
 
 CANARY: Final = "canary"

@@ -103,7 +103,7 @@ class Renderer:
 
     def _means(self, column: Field, text: str, value: Any) -> bool:
         """Return whether `text` in a sheet means `value` for update."""
-        if looks_blank(text) or is_hardly_meant(text, self._clear_token):
+        if looks_blank(text) or is_hardly_meant(text, self._clear_token, column.kind):
             return False
         if column.name not in self._adapters:
             self._adapters[column.name] = TypeAdapter(column.type)

@@ -7,6 +7,7 @@ values from the sealed file beside, never from the text.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -38,7 +39,7 @@ from batch.outputs.cell_text import as_text
 from batch.run.plan_file import PlanFile
 from batch.settings import DEFAULT_CLEAR
 from batch.sources.staging import Rows, staged_schema, write_frames
-from batch.validation import ColumnCount
+from batch.validation import is_hardly_meant
 from batch.validation.file_changes import locate
 
 FILE = "undo.csv"
@@ -63,7 +64,7 @@ class _Cells:
         if step.wanted is None:
             return DEFAULT_CLEAR if column.nullable else None
         text = as_text(step.wanted)
-        if text is None or looks_blank(text) or text.strip() == DEFAULT_CLEAR:
+        if text is None or looks_blank(text) or is_hardly_meant(text, DEFAULT_CLEAR, column.kind):
             return None
         try:
             read = adapter.validate_python(text)
@@ -131,7 +132,7 @@ class PlanChanges:
     columns: Columns
     endpoint: Endpoint
     plan: PlanFile
-    counts: dict[int, ColumnCount] = field(default_factory=dict)
+    clears: Counter[str] = field(default_factory=Counter)
     change_count: int = 0
     rows_without_change: int = 0
     notes: tuple[str, ...] = ()
@@ -143,15 +144,8 @@ class PlanChanges:
 
     def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
         """Count the changes, and what they clear; none of them is invalid."""
-        by_name = {column.target: column.index for column in self.columns.fields}
-        self.counts = {index: ColumnCount() for index in by_name.values()}
         self.change_count = len(self.plan)
-        for planned in self.plan:
-            for step in planned.steps:
-                index = by_name.get(step.field)
-                if index is not None:
-                    self.counts[index].clears += is_blank(step.wanted)
-                    self.counts[index].values += not is_blank(step.wanted)
+        self.clears = Counter(name for planned in self.plan for step in planned.steps for name in _emptied(step))
 
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes as they are written down."""
@@ -165,6 +159,16 @@ class PlanChanges:
     def with_definitions(self, definitions: Sequence[CustomField]) -> "PlanChanges":
         """Return the same changes: the endpoint of an undo knows the custom fields as its run knew them."""
         return self
+
+
+def _emptied(step: FieldChange) -> Iterator[str]:
+    """Name what a step empties: its field, or else those of its parts."""
+    if is_blank(step.wanted):
+        if not (step.reason or is_blank(step.expected)):
+            yield step.field
+    else:
+        for part in step.parts:
+            yield from _emptied(part)
 
 
 def undo_columns(headers: Sequence[str], endpoint: Endpoint) -> Columns:

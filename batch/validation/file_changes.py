@@ -4,6 +4,7 @@ Promises: reads every row once, without any network; what it finds invalid is ne
 file. The changes that it yields afterwards are those that were counted and shown.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -26,7 +27,8 @@ class ChangeSource(Protocol):
     staged: Staged
     columns: Columns
     endpoint: Endpoint
-    counts: dict[int, ColumnCount]
+    clears: Counter[str]
+    """How many records each field would be emptied in, by its name."""
     change_count: int
     rows_without_change: int
 
@@ -62,6 +64,7 @@ class FileChanges:
     reads_before_write: bool
     """Current records will be read before writing."""
     counts: dict[int, ColumnCount] = field(default_factory=dict)
+    clears: Counter[str] = field(default_factory=Counter)
     change_count: int = 0
     rows_without_change: int = 0
     """Rows whose result needs no request: invalid ones, and those with nothing to set."""
@@ -81,7 +84,7 @@ class FileChanges:
             self.rows_without_change += len(validated.row_results)
             if validated.row_results:
                 keep(validated.row_results)
-        self.counts = validator.counts
+        self.counts, self.clears = validator.counts, validator.clears
 
     @property
     def notes(self) -> tuple[str, ...]:

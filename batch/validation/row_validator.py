@@ -1,7 +1,8 @@
 """Rows of one input -> changes for one endpoint, or results with the problems, a column at a time."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import polars as pl
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from batch.endpoints.base import Endpoint
+from batch.endpoints.cells import LIST_KINDS
 from batch.model import (
     READ_ERRORS,
     ROW,
@@ -22,7 +24,7 @@ from batch.model import (
     cell_column,
     shorten,
 )
-from batch.validation.messages import SHEET_ERROR, in_words, near_token
+from batch.validation.messages import SHEET_ERROR, in_words, near_token, token_among_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Absent:
 
 
 ABSENT: Final = Absent()
+CLEAR: Final = 2
+"""The state of a cell that clears its field."""
 
 
 @dataclass(slots=True)
@@ -54,6 +58,8 @@ class FrameState:
     broken: dict[int, Problem] = field(default_factory=dict)
     unread: dict[int, set[int]] = field(default_factory=dict)
     """Indexes of the rows whose cell could not be read, by column."""
+    states: dict[str, pl.Series] = field(default_factory=dict)
+    """By field, for each row: 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
     values: dict[str, list[Any]] = field(default_factory=dict)
 
     def add(self, place: int, problem: Problem) -> None:
@@ -64,6 +70,10 @@ class FrameState:
 
     def fields(self, place: int) -> dict[str, Any]:
         return {key: cells[place] for key, cells in self.values.items() if cells[place] is not ABSENT}
+
+    def shape(self, place: int) -> dict[str, Any]:
+        """Return the fields that a row sets ("") and clears (None), whether their cells can be read or not."""
+        return {key: None if state[place] == CLEAR else "" for key, state in self.states.items() if state[place]}
 
     def row_result(self, place: int) -> RowResult:
         """Return the result of an invalid row. A row of the wrong length has that problem only."""
@@ -88,8 +98,6 @@ def nothing(frame_state: FrameState, place: int) -> RowResult:
 
 
 EXAMPLES = 3
-CLEAR = 2
-"""The state of a cell that clears its field."""
 ERROR_REASON = "is an error of the spreadsheet program, no value (correct the formula, or leave the cell blank)"
 
 
@@ -98,7 +106,6 @@ class ColumnCount:
     """What a column holds, over all rows seen so far."""
 
     values: int = 0
-    clears: int = 0
     examples: list[str] = field(default_factory=list)
 
 
@@ -123,6 +130,10 @@ class RowValidator:
         self._clear_token, self._is_completed, self._only_counts = clear_token, reads_before_write, only_counts
         self._near_token = near_token(clear_token)
         self._near_reason = f"is not quite {clear_token} (write exactly {clear_token} to empty the field)"
+        self._item_reason = (
+            f"has {clear_token} among its items (write {clear_token} alone in the cell to empty the list)"
+        )
+        self._token_among_items = token_among_items(clear_token)
         self._by_key = {one.target: one for one in columns.fields}
         self._has_nested = any("." in key or "[" in key for key in self._by_key)
         self._adapters: dict[str, TypeAdapter[Any]] = {
@@ -131,12 +142,15 @@ class RowValidator:
             if one.field
         }
         self.counts = {one.index: ColumnCount() for one in (columns.id, *columns.fields)}
+        self.clears = Counter(dict.fromkeys(self._by_key, 0))
+        """How many changes clear each field."""
 
     def validate(self, frame: pl.DataFrame) -> ValidatedRows:
         """Validate rows whose ids occur once."""
         frame_state = self._look(frame, with_values=not self._only_counts)
         idle = set(_all_blank(frame, self._columns.fields)) - frame_state.problems.keys() - frame_state.broken.keys()
         finished = sorted(idle | frame_state.problems.keys() | frame_state.broken.keys())
+        self._count_clears(frame_state, finished)
         row_results = [
             nothing(frame_state, place) if place in idle else frame_state.row_result(place) for place in finished
         ]
@@ -171,19 +185,17 @@ class RowValidator:
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
         self._add_read_errors(frame_state)
         self._check_ids(frame_state, ids, frame_state.unread.get(self._columns.id.index, set()))
-        states = {
+        frame_state.states = {
             key: self._read_column(frame_state, column, with_values=with_values) for key, column in self._by_key.items()
         }
         if self._has_nested:
-            self._check_together(frame_state, pl.DataFrame(states))
-        self._uncount_clears(frame_state, states)
+            self._check_together(frame_state, pl.DataFrame(frame_state.states))
         return frame_state
 
-    def _uncount_clears(self, frame_state: FrameState, states: Mapping[str, pl.Series]) -> None:
-        """What a row that stays behind would clear is not cleared."""
-        bad = sorted(frame_state.problems.keys() | frame_state.broken.keys())
-        for key, state in states.items() if bad else ():
-            self.counts[self._by_key[key].index].clears -= int((state.gather(bad) == CLEAR).sum())
+    def _count_clears(self, frame_state: FrameState, finished: Sequence[int]) -> None:
+        """Count what the rows clear that are sent; what a row that stays behind would clear is not cleared."""
+        for key, state in frame_state.states.items():
+            self.clears[key] += int((state == CLEAR).sum()) - int((state.gather(finished) == CLEAR).sum())
 
     def _read_column(self, frame_state: FrameState, column: Column, *, with_values: bool) -> pl.Series:
         """Validate the cells of a column; gives for each row 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
@@ -213,13 +225,17 @@ class RowValidator:
     def _suspicious(self, frame_state: FrameState, column: Column, cells: pl.Series) -> list[int]:
         """Refuse texts hardly meant as values: nearly the clear token, or an error of a spreadsheet program."""
         token = self._clear_token
-        found = []
-        for pattern, reason in ((self._near_token, self._near_reason), (SHEET_ERROR, ERROR_REASON)):
+        found: dict[int, str] = {}
+        patterns = [(self._near_token, self._near_reason), (SHEET_ERROR, ERROR_REASON)]
+        if column.field and column.field.kind in LIST_KINDS:
+            patterns.append((self._token_among_items, self._item_reason))
+        for pattern, reason in patterns:
             for place in cells.str.contains(pattern).fill_null(value=False).arg_true().to_list():
                 if cells[place].strip() != token and place not in frame_state.unread.get(column.index, ()):
-                    frame_state.add(place, self._problem(frame_state, place, column, reason, cells[place]))
-                    found.append(place)
-        return found
+                    found.setdefault(place, reason)
+        for place, reason in found.items():
+            frame_state.add(place, self._problem(frame_state, place, column, reason, cells[place]))
+        return list(found)
 
     def _refuse_clears(self, frame_state: FrameState, column: Column, cells: pl.Series, is_clear: pl.Series) -> None:
         if column.field and column.field.nullable:
@@ -246,7 +262,6 @@ class RowValidator:
 
     def _count(self, column: Column, cells: pl.Series, clears: int) -> None:
         count = self.counts[column.index]
-        count.clears += clears
         count.values += len(cells) - cells.null_count() - clears
         if len(count.examples) < EXAMPLES:
             fresh = cells.drop_nulls().head(50).unique(maintain_order=True).to_list()
@@ -279,7 +294,7 @@ class RowValidator:
     def _check_together(self, frame_state: FrameState, states: pl.DataFrame) -> None:
         """Look for fields that do not go together; which ones do depends on what is set and cleared, not on values."""
         for shape in states.unique().iter_rows(named=True):
-            fields = {key: "" if state == 1 else None for key, state in shape.items() if state}
+            fields = {key: None if state == CLEAR else "" for key, state in shape.items() if state}
             conflicts = self._endpoint.conflicts(fields, reads_before_write=self._is_completed) if fields else []
             if conflicts:
                 is_so = pl.all_horizontal(pl.col(key) == state for key, state in shape.items())
@@ -310,15 +325,17 @@ class RowValidator:
     def _merge(
         self, frame_state: FrameState, group: Sequence[Row], changes: list[Change], row_results: list[RowResult]
     ) -> None:
-        self._note_disagreements(frame_state, [row for row in group if row.place not in frame_state.broken])
-        good = [row for row in group if row.place not in frame_state.problems and row.place not in frame_state.broken]
+        whole = [row for row in group if row.place not in frame_state.broken]
+        self._note_disagreements(frame_state, whole)
+        if len(whole) > 1 and self._has_nested:
+            self._note_merged_conflicts(frame_state, whole)
+        good = [row for row in whole if row.place not in frame_state.problems]
         merged = {key: row.fields[key] for key in self._by_key for row in good if key in row.fields}
-        if len(good) > 1 and self._note_merged_conflicts(frame_state, good, merged):
-            good, merged = [], {}
         sent = {row.place for row in good}
         row_results += [frame_state.row_result(row.place) for row in group if row.place not in sent]
         if merged:
             changes.append(Change(tuple(row.number for row in good), frame_state.ids[good[0].place], merged))
+            self.clears.update(key for key, value in merged.items() if value is None)
         else:
             row_results += [nothing(frame_state, row.place) for row in good]
 
@@ -338,20 +355,33 @@ class RowValidator:
                 frame_state, group, f"is also in rows {row.number} and {other.number}, which differ on {key}"
             )
 
-    def _note_merged_conflicts(self, frame_state: FrameState, group: Sequence[Row], merged: Mapping[str, Any]) -> bool:
-        """Make all rows invalid when one clears a whole of which another sets a part."""
-        conflicts = self._endpoint.conflicts(merged, reads_before_write=self._is_completed) if self._has_nested else []
-        for key, reason in conflicts:
+    def _note_merged_conflicts(self, frame_state: FrameState, group: Sequence[Row]) -> None:
+        """Make all rows invalid when one clears a whole of which another sets a part, rightly or wrongly."""
+        shapes = {row.place: frame_state.shape(row.place) for row in group}
+        found = []
+        for key, reason in self._conflicts(shapes.values()):
             whole = key.partition(".")[0]
-            clearing = [row.number for row in group if row.fields.get(whole, ABSENT) is None]
-            for row in group:
-                if key in row.fields:
-                    seen = frame_state.frame[cell_column(self._by_key[key].index)][row.place]
-                    full = f"{reason} (row {clearing[0]})" if clearing else reason
-                    frame_state.add(row.place, self._problem(frame_state, row.place, self._by_key[key], full, seen))
-        if conflicts:
-            self._note_bystanders(frame_state, group, f"is also in rows that do not go together on {conflicts[0][0]}")
-        return bool(conflicts)
+            clearing = [row for row in group if shapes[row.place].get(whole, ABSENT) is None]
+            setting = [row for row in group if key in shapes[row.place]]
+            if clearing and any([row] != clearing for row in setting):  # else its row has been told
+                found.append(key)
+                self._note_conflict(frame_state, setting, key, f"{reason} (row {clearing[0].number})")
+        good = [row for row in group if row.place not in frame_state.problems]
+        for key, reason in self._conflicts(shapes[row.place] for row in good):
+            found.append(key)
+            self._note_conflict(frame_state, [row for row in good if key in shapes[row.place]], key, reason)
+        if found:
+            self._note_bystanders(frame_state, group, f"is also in rows that do not go together on {found[0]}")
+
+    def _conflicts(self, shapes: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        merged = {key: value for fields in shapes for key, value in fields.items()}
+        return self._endpoint.conflicts(merged, reads_before_write=self._is_completed) if merged else []
+
+    def _note_conflict(self, frame_state: FrameState, rows: Iterable[Row], key: str, reason: str) -> None:
+        column = self._by_key[key]
+        for row in rows:
+            seen = frame_state.frame[cell_column(column.index)][row.place] or ""
+            frame_state.add(row.place, self._problem(frame_state, row.place, column, reason, seen))
 
     def _note_bystanders(self, frame_state: FrameState, group: Sequence[Row], reason: str) -> None:
         for row in group:

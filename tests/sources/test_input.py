@@ -185,9 +185,7 @@ def test_name_with_a_bracket_is_a_file(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("argument", ["lake/table", "lake", "lake/table/data/*.parquet", "lake/table/data/1.parquet"])
-def test_table_with_a_log(
-    kind: str, mark: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_table_with_a_log(kind: str, mark: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files of a table hold deleted rows, too: it is refused by name, however they are named."""
     monkeypatch.chdir(tmp_path)
     table = Path("lake/table")

@@ -54,6 +54,4 @@ def _headers(head: Head, rows: Rows) -> tuple[str, ...]:
         headers.pop()
     if not is_reserved(headers):
         return tuple(headers)
-    return tuple(
-        pl.Series(headers, dtype=pl.String).to_frame("header").select(unguard(pl.col("header"))).to_series()
-    )
+    return tuple(pl.Series(headers, dtype=pl.String).to_frame("header").select(unguard(pl.col("header"))).to_series())

@@ -1,4 +1,4 @@
-"""Reading a corrected failures file: takes the guards off its cells, and finds rows that a spreadsheet program has padded.
+"""Reading a corrected failures file: takes the guards off its cells, and finds rows that a program has padded.
 
 A malformed row stands in a failures file with more or fewer cells than the header, so it stays invalid until it is
 corrected. But a spreadsheet program that saves the file gives every row the same number of cells, and the row would
