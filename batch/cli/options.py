@@ -83,12 +83,12 @@ def _option(setting: Setting, command: str) -> Callable[[F], F]:
         more = {"type": setting.type}
     elif get_origin(setting.type) is Literal and setting.metavar is None:
         more = {"type": click.Choice(get_args(setting.type))}
-    elif get_origin(setting.type) is dict:
+    elif get_origin(setting.type) in (dict, tuple):
         more = {"multiple": True}
     return click.option(
         *names,
         cls=_AddressOption if setting.name == "base_url" else _Option,
-        envvar=setting.variable if setting.is_layered and "multiple" not in more else None,  # BATCH_MAP has lines
+        envvar=setting.variable if setting.is_layered and "multiple" not in more else None,  # those have lines
         show_envvar=False,
         default=None,
         metavar=setting.metavar,
@@ -109,7 +109,11 @@ def to_settings(values: Mapping[str, Any]) -> Settings:
     if source != "-":
         folders.insert(0, Path(source).parent)
     from_file = read_file(list(dict.fromkeys(folders)), values.get("endpoint"))
-    layers = [_with_map(given, values.get("map") or ()), _with_map(variables, _lines_of_map()), from_file]
+    layers = [
+        _with_map(given, values.get("map") or ()),
+        _with_lists(_with_map(variables, _lines_of("map"))),
+        from_file,
+    ]
     if not any(layer.values.get("endpoint") for layer in layers):
         raise click.UsageError("Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints")
     return merge_layers(layers)
@@ -127,7 +131,7 @@ def _given(values: Mapping[str, Any]) -> tuple[Layer, Layer]:
     context = click.get_current_context()
     layers: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for name, value in values.items():
-        if value is not None and name != "map":
+        if value not in (None, ()) and name != "map":
             layers[context.get_parameter_source(name) is ParameterSource.ENVIRONMENT][name] = value
     return Layer(COMMAND_LINE, layers[0]), Layer(ENVIRONMENT, layers[1])
 
@@ -144,8 +148,15 @@ def _with_map(layer: Layer, pairs: Iterable[str]) -> Layer:
     return replace(layer, values={**layer.values, "map": headers}) if headers else layer
 
 
-def _lines_of_map() -> list[str]:
-    return os.environ.get(SETTINGS["map"].variable, "").splitlines()
+def _with_lists(layer: Layer) -> Layer:
+    """Add the settings of several values, of which a variable has one a line."""
+    names = [one.name for one in SETTINGS.values() if get_origin(one.type) is tuple]
+    lists = {name: tuple(filter(str.strip, _lines_of(name))) for name in names}
+    return replace(layer, values={**layer.values, **{name: value for name, value in lists.items() if value}})
+
+
+def _lines_of(name: str) -> list[str]:
+    return os.environ.get(SETTINGS[name].variable, "").splitlines()
 
 
 def to_where(options: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

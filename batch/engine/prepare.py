@@ -270,6 +270,12 @@ class ChangePreparer:
 
     def _begin(self, change: Change, record: Record, earlier: Intent | None = None) -> PreparedChange | None:
         """Make ready what differs between a change, or what was planned of it, and its record."""
+        if change.bare_numbers and (refused := diff.zeros_lost(self.endpoint, change, record)):
+            self.settled += 1
+            self.context.settle(
+                change, Outcome.INVALID, self.context.locate([(one.field, one.reason) for one in refused])
+            )
+            return None
         if self.planned is not None:
             return self._begin_planned(self.planned, change, record, earlier)
         difference = diff.differing(self.endpoint, change.fields, record)

@@ -19,6 +19,7 @@ from batch.model import Change, Columns, Problem, RowResult, Staged, cell_column
 from batch.number_date_formats import FormatDetector
 from batch.settings import Parsing
 from batch.validation import ColumnCount, Duplicates, RowValidator, ValidatedRows, find_duplicates, iter_validated
+from batch.validation.typed_cells import TypedCells
 
 
 class ChangeSource(Protocol):
@@ -70,6 +71,7 @@ class FileChanges:
     """Rows whose result needs no request: invalid ones, and those with nothing to set."""
     _duplicates: Duplicates | None = None
     _formats: FormatDetector | None = None
+    _typed_cells: TypedCells | None = None
 
     def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
         """Validate every row; `keep` gets the results that need no request, some at a time."""
@@ -77,6 +79,7 @@ class FileChanges:
             formats = FormatDetector(self.columns, self.parsing)
             formats.detect(self.staged, sources.iter_frames(self.staged))
             self.columns, self._formats = formats.apply(self.columns), formats
+            self._typed_cells = TypedCells(self.staged, self.columns, self.parsing)
         validator = self._validator(only_counts=True)
         self.change_count = self.rows_without_change = 0
         for validated in self._iter_validated(validator):
@@ -89,7 +92,12 @@ class FileChanges:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about how the input was read: whole sentences."""
-        return (*self.staged.notes, *(self._formats.notes if self._formats else ()))
+        formats, typed_cells = self._formats, self._typed_cells
+        return (
+            *self.staged.notes,
+            *(formats.notes if formats else ()),
+            *(typed_cells.notes if typed_cells else ()),
+        )
 
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes, read and validated anew."""
@@ -118,17 +126,21 @@ class FileChanges:
             clear_token=self.parsing.clear_token,
             reads_before_write=self.reads_before_write,
             only_counts=only_counts,
+            typed_cells=self._typed_cells,
         )
 
     def _iter_validated(self, validator: RowValidator) -> Iterator[ValidatedRows]:
         if self._duplicates is None:
             ignore_case = self.endpoint.ids_ignore_case and self.columns.key_field is None  # keys are always exact
             self._duplicates = find_duplicates(self.staged, self.columns.id.index, ignore_case=ignore_case)
-        normalize = self._formats.normalize if self._formats else lambda frame: frame
-        frames = map(normalize, sources.iter_frames(self.staged))
+        frames = map(self._normalize, sources.iter_frames(self.staged))
         return iter_validated(
-            frames, validator, self._duplicates, lambda rows: normalize(sources.read_rows(self.staged, rows))
+            frames, validator, self._duplicates, lambda rows: self._normalize(sources.read_rows(self.staged, rows))
         )
+
+    def _normalize(self, frame: pl.DataFrame) -> pl.DataFrame:
+        frame = self._formats.normalize(frame) if self._formats else frame
+        return self._typed_cells.normalize(frame) if self._typed_cells else frame
 
 
 def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Problem:

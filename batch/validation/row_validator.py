@@ -25,6 +25,7 @@ from batch.model import (
     shorten,
 )
 from batch.validation.messages import SHEET_ERROR, in_words, near_token, token_among_items
+from batch.validation.typed_cells import TypedCells
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class FrameState:
     broken: dict[int, Problem] = field(default_factory=dict)
     unread: dict[int, set[int]] = field(default_factory=dict)
     """Indexes of the rows whose cell could not be read, by column."""
+    numbers: Mapping[str, pl.Series] = field(default_factory=dict)
+    """Which cells of a text field are stored as numbers, by field."""
     states: dict[str, pl.Series] = field(default_factory=dict)
     """By field, for each row: 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
     values: dict[str, list[Any]] = field(default_factory=dict)
@@ -70,6 +73,10 @@ class FrameState:
 
     def fields(self, place: int) -> dict[str, Any]:
         return {key: cells[place] for key, cells in self.values.items() if cells[place] is not ABSENT}
+
+    def bare_numbers(self, places: Collection[int]) -> frozenset[str]:
+        """Return the text fields whose cells in one of these rows are stored as numbers."""
+        return frozenset(key for key, is_bare in self.numbers.items() if any(is_bare[place] for place in places))
 
     def shape(self, place: int) -> dict[str, Any]:
         """Return the fields that a row sets ("") and clears (None), whether their cells can be read or not."""
@@ -125,9 +132,11 @@ class RowValidator:
         clear_token: str,
         reads_before_write: bool,
         only_counts: bool = False,
+        typed_cells: TypedCells | None = None,
     ) -> None:
         self._staged, self._columns, self._endpoint = staged, columns, endpoint
         self._clear_token, self._is_completed, self._only_counts = clear_token, reads_before_write, only_counts
+        self._typed_cells = typed_cells
         self._near_token = near_token(clear_token)
         self._near_reason = f"is not quite {clear_token} (write exactly {clear_token} to empty the field)"
         self._item_reason = (
@@ -158,7 +167,13 @@ class RowValidator:
             return ValidatedRows([], row_results, frame.height - len(row_results))
         rest = sorted(set(range(frame.height)).difference(finished))
         changes = [
-            Change((frame_state.number(place),), frame_state.ids[place], frame_state.fields(place)) for place in rest
+            Change(
+                (frame_state.number(place),),
+                frame_state.ids[place],
+                frame_state.fields(place),
+                frame_state.bare_numbers([place]),
+            )
+            for place in rest
         ]
         return ValidatedRows(changes, row_results, len(changes))
 
@@ -182,6 +197,8 @@ class RowValidator:
     def _look(self, frame: pl.DataFrame, *, with_values: bool) -> FrameState:
         ids = frame[cell_column(self._columns.id.index)].fill_null("").str.strip_chars()
         frame_state = FrameState(frame, ids.to_list())
+        if self._typed_cells is not None and with_values:
+            frame_state.numbers = self._typed_cells.bare_numbers(frame)
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
         self._add_read_errors(frame_state)
         self._check_ids(frame_state, ids, frame_state.unread.get(self._columns.id.index, set()))
@@ -203,7 +220,7 @@ class RowValidator:
         unread = sorted(frame_state.unread.get(column.index, ()))
         is_clear = (cells.str.strip_chars() == self._clear_token).fill_null(value=False).scatter(unread, values=False)
         clears = int(is_clear.sum())
-        self._count(column, cells, clears)
+        self._count(column, cells.scatter(unread, None) if unread else cells, clears)
         if clears:
             self._refuse_clears(frame_state, column, cells, is_clear)
         unread = sorted({*unread, *self._suspicious(frame_state, column, cells)})
@@ -334,7 +351,8 @@ class RowValidator:
         sent = {row.place for row in good}
         row_results += [frame_state.row_result(row.place) for row in group if row.place not in sent]
         if merged:
-            changes.append(Change(tuple(row.number for row in good), frame_state.ids[good[0].place], merged))
+            numbers = frame_state.bare_numbers([row.place for row in good])
+            changes.append(Change(tuple(row.number for row in good), frame_state.ids[good[0].place], merged, numbers))
             self.clears.update(key for key, value in merged.items() if value is None)
         else:
             row_results += [nothing(frame_state, row.place) for row in good]
