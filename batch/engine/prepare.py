@@ -11,7 +11,7 @@ from typing import Any
 
 from batch import diff
 from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift
-from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
+from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.engine.context import RunContext, as_they_are
 from batch.engine.lookup import KeyLookup, Match, NoMatch
 from batch.engine.retry_loop import Answer, ApiClient
@@ -276,15 +276,29 @@ class ChangePreparer:
                 change, Outcome.INVALID, self.context.locate([(one.field, one.reason) for one in refused])
             )
             return None
+        notes: tuple[Problem, ...] = ()
+        is_undo = self.planned is not None and self.planned.is_undo  # its values are the API's own
+        if not is_undo and any(map(self.endpoint.is_custom, change.fields)):
+            try:
+                change = replace(change, fields=self.endpoint.fitted(change.fields, record))
+            except ConflictError as error:
+                self.settled += 1
+                self.context.settle(change, Outcome.INVALID, self.context.locate([(error.field, str(error))]))
+                return None
+            notes = tuple(
+                Problem(f'the record spells it "{visible(spelt)}", and that custom field was meant', field=name)
+                for name in change.fields
+                if (spelt := self.endpoint.respelt(record, name))
+            )
         if self.planned is not None:
             return self._begin_planned(self.planned, change, record, earlier)
         difference = diff.differing(self.endpoint, change.fields, record)
         if earlier is not None:
-            return PreparedChange(change, difference.fields or change.fields, difference.before, record, earlier)
+            return PreparedChange(change, difference.fields or change.fields, difference.before, record, earlier, notes)
         if not self.is_compared:
-            return PreparedChange(change, change.fields, self._shown(record, change.fields), record)
+            return PreparedChange(change, change.fields, self._shown(record, change.fields), record, notes=notes)
         if difference.fields:
-            return PreparedChange(change, difference.fields, difference.before, record)
+            return PreparedChange(change, difference.fields, difference.before, record, notes=notes)
         self._settle_all([change], Outcome.UNCHANGED, [])
         return None
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import polars as pl
 
 from batch import sources
-from batch.columns import match_columns
+from batch.columns import check_duplicated, match_columns
 from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import HeaderError
 from batch.model import Change, Columns, Problem, RowResult, Staged, cell_column, column_letters, shorten
@@ -75,6 +75,7 @@ class FileChanges:
 
     def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
         """Validate every row; `keep` gets the results that need no request, some at a time."""
+        check_duplicated(self.columns, self.endpoint, name=self.staged.name)
         if self._formats is None:
             formats = FormatDetector(self.columns, self.parsing)
             formats.detect(self.staged, sources.iter_frames(self.staged))
@@ -146,7 +147,8 @@ class FileChanges:
 def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Problem:
     """Add the column and cell that a problem's field belongs to; a field without a column stays as it is spelt."""
     target = problem.field.casefold()
-    column = next((one for one in columns.fields if one.target.casefold() == target), None)
+    alike = [one for one in columns.fields if one.target.casefold() == target]
+    column = next((one for one in alike if one.target == problem.field), alike[0] if alike else None)
     if column is None and target == "id":
         column = columns.id
     if column is None:

@@ -49,7 +49,7 @@ def _spaced(token: str) -> str:
     return r"\s*".join(map(re.escape, token))
 
 
-def is_hardly_meant(text: str, clear_token: str, kind: str) -> bool:
+def is_hardly_meant(text: str, clear_token: str, kind: str = "text") -> bool:
     """Return whether a field of `kind` would not take a text: the clear token or nearly, or a spreadsheet error."""
     patterns = [SHEET_ERROR, near_token(clear_token)]
     if kind in LIST_KINDS:
