@@ -41,8 +41,8 @@ def zeros_lost(endpoint: Endpoint, change: Change, record: Record) -> list[Probl
 
 
 ZEROS_LOST = (
-    "is a number, and the record shows {now}, with zeros in front (make the cell text, and type it with its zeros; "
-    "or name the column with --as-shown)"
+    "is a number that the record shows with zeros in front, {now} (make the cell text, and type it with its zeros; or "
+    "name the column: --as-shown)"
 )
 
 

@@ -22,12 +22,12 @@ from batch.settings import Parsing
 NO_TEXT: Final = frozenset({"number", "date", "boolean", "object"})
 """The kinds of fields that are no text: all others are sent as their cells say."""
 ZEROS_ELSEWHERE: Final = (
-    "is a number, and another cell of the column shows it with zeros in front (make the cell text, and type it with "
-    "its zeros; or name the column with --as-shown)"
+    "is a number that another cell of the column shows with zeros in front (make the cell text, and type it with its "
+    "zeros; or name the column: --as-shown)"
 )
 DATE_AMONG_TEXTS: Final = (
-    "is a date, and the column holds other values, too: did the spreadsheet program make it one? (make the cell text, "
-    "and type what is meant; or name the column with --as-shown)"
+    "is a date among texts, perhaps made by the spreadsheet program (make the cell text, and type what is meant; or "
+    "name the column: --as-shown)"
 )
 NOT_SHOWN_ALIKE: Final = (
     "has a format that does not look the same everywhere, so --as-shown cannot tell what it shows (make the cell "
@@ -45,6 +45,7 @@ class _Found:
     dates: int
     others: int
     padded: int
+    padded_texts: int
     refused: pl.Series = field(default_factory=lambda: pl.Series([], dtype=pl.UInt32))
     """Rows whose number another cell of the column shows with zeros in front."""
 
@@ -69,7 +70,7 @@ class TypedCells:
         """Yield one line for each column with numbers that go as they are stored."""
         for index, found in self._found.items():
             count = found.numbers - len(found.refused)
-            if count and not found.padded:  # of a column with both the reader tells
+            if count and not found.padded_texts:  # of a column with both the reader tells
                 numbers, are = ("1 number", "is") if count == 1 else (f"{count:,} numbers", "are")
                 yield f'Column "{self._columns[index].header}": {numbers} {are} sent without zeros in front, as stored.'
 
@@ -99,7 +100,11 @@ class TypedCells:
         is_other = cell.is_not_null() & (letter != "d") & (cell.str.strip_chars() != self._clear_token)
         rows = pl.scan_parquet(self._staged.path)
         counts = rows.select(
-            numbers=is_number.sum(), dates=is_date.sum(), others=is_other.sum(), padded=is_padded.sum()
+            numbers=is_number.sum(),
+            dates=is_date.sum(),
+            others=is_other.sum(),
+            padded=is_padded.sum(),
+            padded_texts=(is_padded & (letter != "n")).sum(),
         )
         found = _Found(**counts.collect(engine="streaming").row(0, named=True))
         if found.numbers and found.padded:

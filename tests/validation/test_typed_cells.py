@@ -76,6 +76,7 @@ def test_zeros_of_the_format(tmp_path: Path) -> None:
     changes, problems, sent = validated(path)
     assert {2: PADDED, 3: ZEROS_ELSEWHERE} == problems
     assert ["90210"] == texts(sent, ZIP) == changes.counts[1].examples
+    assert (f'Column "{ZIP}": 1 number is sent without zeros in front, as stored.',) == changes.notes
 
 
 def test_one_line_for_numbers(tmp_path: Path) -> None:
@@ -110,8 +111,8 @@ def test_zeros_of_the_record(job: JobFixture, ending: str, command: str) -> None
     outcomes = told(closing) if ending == "xlsx" else _told_parquet(closing.folder)
     assert ["invalid", "updated", "unchanged"] == [outcome for outcome, _ in outcomes]
     assert outcomes[0][1] == (
-        'column "phone": is a number, and the record shows "00501", with zeros in front (make the cell text, and type '
-        "it with its zeros; or name the column with --as-shown)"
+        'column "phone": is a number that the record shows with zeros in front, "00501" (make the cell text, and type '
+        "it with its zeros; or name the column: --as-shown)"
     )
     assert ["10002"] == [number for _, number, _ in job.writes()]
 
