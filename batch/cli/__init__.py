@@ -2,7 +2,8 @@
 
     __init__.py     the commands                          messages.py     before and while a run goes on; phrases
     options.py      options -> settings                   views.py        what each command shows
-    console.py      questions, progress, printing         entrypoint.py   every way to end, as an exit code
+    console.py      questions and printing                progress_bar.py how far a run is
+    entrypoint.py   every way to end, as an exit code
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
 with `--yes`; every way to end goes through one boundary that maps it to an exit code; no traceback, no secret.
@@ -24,6 +25,7 @@ from batch.errors import ExitCode
 if TYPE_CHECKING:
     from batch.cli.console import Console
     from batch.run.finish import FinishedRun
+    from batch.run.target import Environment
     from batch.settings import Settings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -46,10 +48,10 @@ def check(**values: Any) -> None:
     """Validate every row of INPUT, and show what each column is taken for. Nothing is sent, no key is needed."""
     from batch.cli import views
     from batch.commands.check import check as run_check
-    from batch.run.target import Environment
 
-    settings = to_settings(values)
-    found = run_check(settings, Environment(os.environ))
+    environment = _environment()
+    settings = to_settings(values, environment.endpoint_options)
+    found = run_check(settings, environment)
     if settings.json_output:
         click.echo(views.as_json(found.summary))
     else:
@@ -65,11 +67,11 @@ def update(**values: Any) -> None:
     The same command again goes on where it stopped.
     """
     from batch.commands.update import update as run_update
-    from batch.run.target import Environment
 
-    settings = to_settings(values)
+    environment = _environment()
+    settings = to_settings(values, environment.endpoint_options)
     with _console(settings) as console:
-        end = run_update(settings, console, Environment(os.environ))
+        end = run_update(settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
 
 
@@ -83,11 +85,11 @@ def plan(**values: Any) -> None:
     """
     from batch.cli import views
     from batch.commands.plan import plan as run_plan
-    from batch.run.target import Environment
 
-    settings = to_settings(values)
+    environment = _environment()
+    settings = to_settings(values, environment.endpoint_options)
     with _console(settings) as console:
-        made = run_plan(settings, console, Environment(os.environ))
+        made = run_plan(settings, console, environment)
     if settings.json_output:
         click.echo(views.as_json(made.summary))
     else:
@@ -117,12 +119,12 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
     from batch.cli import views
     from batch.commands.pull import Wanted
     from batch.commands.pull import pull as run_pull
-    from batch.run.target import Environment
 
-    settings = to_settings(values)
+    environment = _environment()
+    settings = to_settings(values, environment.endpoint_options)
     console = _console(settings)
     wanted = Wanted(Path(output), to_where(where), Path(ids) if ids else None, force)
-    found = run_pull(settings, wanted, console, Environment(os.environ))
+    found = run_pull(settings, wanted, console, environment)
     if settings.json_output:
         click.echo(views.pull_as_json(found, settings.endpoint))
     console.tell((line, "") for line in views.pull_page(found, settings))
@@ -139,12 +141,18 @@ def undo(run_folder: str, **values: Any) -> None:
     RUN_FOLDER, and can be undone.
     """
     from batch.commands.undo import undo as run_undo
+
+    environment = _environment()
+    settings = to_undo_settings(values, environment.endpoint_options)
+    with _console(settings) as console:
+        end = run_undo(Path(run_folder), settings, console, environment)
+    _finish(end, console, as_json=settings.json_output)
+
+
+def _environment() -> "Environment":
     from batch.run.target import Environment
 
-    settings = to_undo_settings(values)
-    with _console(settings) as console:
-        end = run_undo(Path(run_folder), settings, console, Environment(os.environ))
-    _finish(end, console, as_json=settings.json_output)
+    return Environment(os.environ)
 
 
 def _console(settings: "Settings") -> "Console":
@@ -170,10 +178,9 @@ def results(run_folder: str, json_output: bool | None, quiet: bool | None) -> No
     """Make the results files of RUN_FOLDER again from its journal, and show the summary."""
     from batch.cli.console import Console
     from batch.commands.results import results as run_results
-    from batch.run.target import Environment
 
     console = Console(quiet=bool(quiet))
-    _finish(run_results(Path(run_folder), console.note, Environment(os.environ)), console, as_json=bool(json_output))
+    _finish(run_results(Path(run_folder), console.note, _environment()), console, as_json=bool(json_output))
 
 
 @batch.command(short_help="Remove a run and its files.")
@@ -199,9 +206,8 @@ def purge(run_folder: str, yes: bool | None) -> None:
 def endpoints(name: str | None, json_output: bool) -> None:
     """List the endpoints, or show the fields of endpoint NAME: types, limits, labels."""
     from batch.cli import views
-    from batch.run.target import Environment
 
-    click.echo(views.endpoints_page(name, Environment(os.environ), is_json=json_output))
+    click.echo(views.endpoints_page(name, _environment(), is_json=json_output))
 
 
 @batch.command(short_help="An empty spreadsheet with the right headers.")
@@ -215,10 +221,11 @@ def template(output: str, force: bool, **values: Any) -> None:
     With a key (or --sandbox), the organisation's custom fields are columns too.
     """
     from batch.cli import views
-    from batch.run.target import Environment
+    from batch.commands.template import make_template
 
-    made = views.make_template(Path(output), to_settings(values), Environment(os.environ), may_replace=force)
-    click.echo(made, err=True)
+    environment = _environment()
+    settings = to_settings(values, environment.endpoint_options)
+    click.echo(views.template_page(make_template(Path(output), settings, environment, may_replace=force)), err=True)
 
 
 @batch.command(

@@ -9,28 +9,17 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from batch.cli.messages import (
-    SHOWN_REASONS,
-    command,
-    plural,
-    reasons,
-    rows_of,
-    shown_path,
-    table,
-    took,
-    update_command,
-)
+from batch.cli.messages import SHOWN_REASONS, command, plural, reasons, rows_of, shown_path, table, took, update_command
 from batch.commands.check import Checked
 from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled
 from batch.commands.purge import PurgePreview
-from batch.commands.template import template_columns, write_template
+from batch.commands.template import TemplateMade
 from batch.endpoints.base import Endpoint
 from batch.engine.retry_loop import minutes
-from batch.errors import ExitCode, SettingsError
+from batch.errors import ExitCode
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, shorten, visible
 from batch.outputs.plan import Line
 from batch.run.finish import FinishedRun
@@ -214,7 +203,7 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
             if outcome is Outcome.UNSENT and summary.exit_code == ExitCode.COULD_NOT_START:
                 step = "goes with the corrected rows"
             yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
-    yield from ((line, "") for line in reasons(end.reasons, end.left_out))
+    yield from ((line, "") for line in reasons(end.summary.reasons, end.left_out))
     for text in end.notes:
         yield visible(text), ""
     yield from ((line, "") for line in _next_steps(end))
@@ -260,7 +249,7 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
         yield f"Undo the undo:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
 
 
-# -- pull -------------------------------------------------------------------------------------------------------------
+# -- pull, purge ------------------------------------------------------------------------------------------------------
 
 
 def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
@@ -278,7 +267,8 @@ def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
         )
     if found.missing:
         ids = ", ".join(found.missing[:SHOWN_IDS]) + (", …" if len(found.missing) > SHOWN_IDS else "")
-        yield f"  {plural(len(found.missing), 'id')} of the file {_have(found)} no record: {ids}"
+        have = "has" if len(found.missing) == 1 else "have"
+        yield f"  {plural(len(found.missing), 'id')} of the file {have} no record: {ids}"
     if found.records and found.path.suffix.lower() == ".csv":
         yield "  to edit it in Excel or LibreOffice, pull an .xlsx: in a CSV file they turn 00123 into 123"
     if found.records:
@@ -286,26 +276,15 @@ def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
         yield f"Edit it, then:  {shlex.join([command(), 'plan', path, '-e', settings.endpoint, *options])}"
 
 
-def _have(found: Pulled) -> str:
-    return "has" if len(found.missing) == 1 else "have"
-
-
 def pull_as_json(found: Pulled, endpoint: str) -> str:
     """Return the summary as `--json` prints it."""
     values = {
-        "endpoint": endpoint,
-        "file": str(found.path.resolve()),
-        "records": found.records,
-        "columns": list(found.columns),
-        "not_shown": list(found.hidden),
-        "left_blank": {column: left.count for column, left in found.left.items()},
-        "missing_ids": list(found.missing),
+        "endpoint": endpoint, "file": str(found.path.resolve()), "records": found.records,
+        "columns": list(found.columns), "not_shown": list(found.hidden),
+        "left_blank": {column: left.count for column, left in found.left.items()}, "missing_ids": list(found.missing),
         **{name: found.counts[name] for name in ("requests", "attempts", "throttled")},
-    }
+    }  # fmt: skip
     return json.dumps(values, indent=2, ensure_ascii=False)
-
-
-# -- purge ------------------------------------------------------------------------------------------------------------
 
 
 def purge_page(preview: PurgePreview | None) -> str:
@@ -347,14 +326,9 @@ def _summary_of(endpoint: Endpoint) -> dict[str, Any]:
 
 def _field_as_dict(field: Field) -> dict[str, Any]:
     return {
-        "name": field.name,
-        "kind": field.kind,
-        "limits": field.limits,
-        "clear": field.nullable,
-        "choices": list(field.choices),
-        "labels": list(field.labels),
-        "spaces": "trimmed" if field.trims else "kept",
-    }
+        "name": field.name, "kind": field.kind, "limits": field.limits, "clear": field.nullable,
+        "choices": list(field.choices), "labels": list(field.labels), "spaces": "trimmed" if field.trims else "kept",
+    }  # fmt: skip
 
 
 def _endpoint_page(endpoint: Endpoint) -> Iterator[str]:
@@ -387,14 +361,7 @@ def _limits(endpoint: Endpoint) -> Iterator[str]:
             yield f"{bucket.per_second:g} a second after the first {bucket.burst} {what}"
 
 
-def make_template(path: Path, settings: Settings, environment: Environment, *, may_replace: bool) -> str:
-    """Write an empty spreadsheet, and say where it is."""
-    if path.suffix.lower() not in (".xlsx", ".csv"):
-        raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
-    if path.exists() and not may_replace:
-        raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
-    notes: list[str] = []
-    columns = template_columns(settings, environment, notes.append)
-    write_template(path, columns, make_endpoint(settings, environment))
-    then = f"{command()} check {path} -e {settings.endpoint}"
-    return "\n".join([*notes, f"{path}: {len(columns)} columns. Fill it in, then:  {then}"])
+def template_page(made: TemplateMade) -> str:
+    """Return where the template is, and what to do with it."""
+    then = f"{command()} check {made.path} -e {made.endpoint}"
+    return "\n".join([*made.notes, f"{made.path}: {made.columns} columns. Fill it in, then:  {then}"])

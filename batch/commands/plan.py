@@ -24,23 +24,22 @@ from batch.engine.execute import Executor
 from batch.engine.guards import ClearLimit
 from batch.engine.lookup import LookupStrategy
 from batch.engine.prepare import ChangePreparer
-from batch.engine.progress import Reporter
+from batch.engine.reporter import Reporter
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
 from batch.errors import FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
-from batch.files import make_private
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.outputs.plan import Line, as_cell, write_plan
 from batch.run.begin_or_resume import now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in
-from batch.run.folder import JOURNAL, PLAN, look_into_out, new_folder, parent_of
+from batch.run.folder import JOURNAL, PLAN, free_out, new_folder, parent_of
 from batch.run.plan_file import PlanWriter, about
 from batch.run.target import Environment, make_target
 from batch.settings import Settings, as_options
-from batch.summary import Reason, group_reasons
+from batch.summary import Reason, as_json_values, group_reasons
 
 SHOWN = 200
 """Lines that are kept for the screen."""
@@ -68,25 +67,11 @@ class PlanSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """Spell it as JSON."""
-        return {
-            "endpoint": self.endpoint,
-            "host": self.host,
-            "input": self.input,
-            "input_sha256": self.input_sha256,
-            "started": self.started,
-            "seconds": round(self.seconds, 3),
-            "rows": self.rows,
-            "outcomes": {outcome.value: self.outcomes.get(outcome, 0) for outcome in Outcome},
-            "not_found": self.not_found,
-            "cells": self.cells,
-            "clears": self.clears,
-            "writes": self.cost.writes,
-            "write_seconds": self.cost.write_seconds,
-            "reads": self.cost.reads,
-            "read_seconds": self.cost.read_seconds,
-            "exit_code": self.exit_code,
-            "files": self.files,
-        }
+        costs = {name: getattr(self.cost, name) for name in ("writes", "write_seconds", "reads", "read_seconds")}
+        shown: dict[str, Any] = {}
+        for name, value in as_json_values(self).items():
+            shown |= costs if name == "cost" else {name: value}
+        return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +145,6 @@ class _Unfinished(StoppedError):
         return error
 
 
-# -- writing it down ------------------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class _Cells:
     """What is said of the cells as they go by into a file."""
@@ -180,7 +162,11 @@ class _Cells:
 
 
 def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple[str, float]) -> PlanMade:
-    folder, cells, journal = _new_folder(settings), _Cells(), context.journal
+    cells, journal = _Cells(), context.journal
+    if settings.out is None:
+        folder = new_folder(parent_of(settings.input), prefix="plan-")
+    else:
+        folder = free_out(settings.out, settings.input)
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
         write_plan(table, map(cells.add, _iter_lines(journal, settings.clear_token)))
@@ -197,46 +183,24 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
     reasons, left_out = group_reasons(journal.iter_troubled())
     outcomes, (started, began) = journal.outcomes(), times
     summary = PlanSummary(
-        endpoint=settings.endpoint,
-        host=context.api.target.base_url,
-        input=settings.input,
-        input_sha256=context.changes.staged.sha256,
-        started=started,
-        seconds=time.monotonic() - began,
-        rows=context.changes.rows,
-        outcomes=outcomes,
-        not_found=journal.count_not_found(),
-        cells=cells.by_field.total(),
-        clears={name: count for name, count in cells.clears.items() if count},
-        cost=cost,
-        exit_code=int(exit_code(outcomes)),
-        files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
-    )
+        endpoint=settings.endpoint, host=context.api.target.base_url, input=settings.input,
+        input_sha256=context.changes.staged.sha256, started=started, seconds=time.monotonic() - began,
+        rows=context.changes.rows, outcomes=outcomes, not_found=journal.count_not_found(),
+        cells=cells.by_field.total(), clears={name: count for name, count in cells.clears.items() if count},
+        cost=cost, exit_code=int(exit_code(outcomes)), files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
+    )  # fmt: skip
     excesses = tuple(ClearLimit.from_option(settings.max_clears).iter_excesses(context.changes))
     return PlanMade(
         summary,
         tuple(cells.first),
         dict(cells.by_field),
-        tuple(reasons),
+        reasons,
         left_out,
         folder,
-        _again(settings),
+        tuple(as_options(replace(settings, out=None), for_same_input=True)),  # --out names the plan's own folder
         context.endpoint,
         excesses,
     )
-
-
-def _again(settings: Settings) -> tuple[str, ...]:
-    """Give the options to carry the plan out with: not --out, which names the plan's own folder."""
-    return tuple(as_options(replace(settings, out=None), for_same_input=True))
-
-
-def _new_folder(settings: Settings) -> Path:
-    if settings.out is None:
-        return new_folder(parent_of(settings.input), prefix="plan-")
-    look_into_out(settings.out, "", settings.input)
-    make_private(settings.out)
-    return settings.out
 
 
 def _iter_lines(journal: Journal, clear_token: str) -> Iterator[Line]:

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batch import __version__
 from batch.commands.update import Update
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
-from batch.engine.progress import Reporter
+from batch.engine.reporter import Reporter
 from batch.errors import SettingsError, UsageError
 from batch.journal import Journal
 from batch.run.begin_or_resume import Run, discard, now_text
@@ -26,8 +25,7 @@ from batch.run.locks import held, input_lock
 from batch.run.metadata import RunMetadata
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
 from batch.run.target import SANDBOX, Environment, Target, make_target
-from batch.run.undo_plan import iter_undo_changes
-from batch.run.undo_sheet import FILE, FIRST_ROW, PlanChanges, undo_columns, write_sheet
+from batch.run.undo import FILE, FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet
 from batch.settings import Settings, as_options
 
 LIST = "undo.json"
@@ -84,12 +82,9 @@ def _settings(source: _Source, settings: Settings) -> Settings:
     fixed: dict[str, Any] = {
         "endpoint": known.endpoint,
         "base_url": base_url or known.base_url,
-        "sparse": known.sparse,
+        "endpoint_options": known.own_options,
     }
     return replace(settings, **fixed, compare=True, key=None, plan=None, map={})
-
-
-# -- the run --------------------------------------------------------------------------------------------------------
 
 
 def _begin_or_resume(source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:
@@ -130,25 +125,13 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
     changes = PlanChanges(staged, undo_columns(staged.headers, target.endpoint), target.endpoint, plan)
     sheet = str(folder / FILE)
     metadata = RunMetadata(
-        identity=checksum,
-        run_id=f"{source.metadata.run_id}-{folder.name}",
-        batch_version=__version__,
-        command="undo",
-        undoes=str(source.folder.resolve()),
-        endpoint=settings.endpoint,
-        sparse=settings.sparse,
-        host=target.host,
-        base_url=target.base_url,
-        input=sheet,
-        options_next=tuple(as_options(replace(settings, input=sheet), for_same_input=False)),
-        staged=staged,
-        id_column=0,
-        started=now_text(),
-        seconds=0.0,
-        definitions=source.metadata.definitions,
-        has_definitions=True,
+        identity=checksum, run_id=f"{source.metadata.run_id}-{folder.name}", command="undo",
+        undoes=str(source.folder.resolve()), endpoint=settings.endpoint,
+        endpoint_options=dict(settings.endpoint_options), host=target.host, base_url=target.base_url, input=sheet,
+        options_next=tuple(as_options(replace(settings, input=sheet), for_same_input=False)), staged=staged,
+        id_column=0, started=now_text(), seconds=0.0, definitions=source.metadata.definitions, has_definitions=True,
         is_validated=False,
-    )
+    )  # fmt: skip
     journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
     return Run(folder, journal, changes, metadata, False, plan)
 

@@ -17,8 +17,8 @@ from batch.engine.execute import Executor
 from batch.engine.guards import Canary, ClearLimit
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
-from batch.engine.progress import CANARY, CANARY_CHANGES, Preflight, Reporter
 from batch.engine.records import UnreadError
+from batch.engine.reporter import CANARY, CANARY_CHANGES, Preflight, Reporter
 from batch.engine.write import ChangeWriter
 from batch.errors import BatchError, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
@@ -195,19 +195,10 @@ class Update:
         run, target, to_send = self.run, self.context.api.target, self.changes_left()
         cost = estimate(self.context, self.strategy, to_send)
         return Preflight(
-            changes=run.changes,
-            endpoint=self.context.endpoint,
-            host=target.base_url,
-            host_kind=target.kind,
-            credential=target.shown_credential,
-            folder=run.folder,
-            to_send=to_send,
-            reads=cost.reads,
-            seconds=cost.seconds,
-            is_resumed=run.is_resumed,
-            done=dict(run.journal.counts),
-            excesses=excesses,
-        )
+            changes=run.changes, endpoint=self.context.endpoint, host=target.base_url, host_kind=target.kind,
+            credential=target.shown_credential, folder=run.folder, to_send=to_send, reads=cost.reads,
+            seconds=cost.seconds, is_resumed=run.is_resumed, done=dict(run.journal.counts), excesses=excesses,
+        )  # fmt: skip
 
 
 FOUND_WHILE_SENDING = (

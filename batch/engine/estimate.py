@@ -28,12 +28,9 @@ def estimate(context: RunContext, strategy: LookupStrategy | None, writes: int, 
     """Estimate the cost of `writes` changes, out of `to_read` that are read first (else as many)."""
     reads = _reads(context, strategy, writes if to_read is None else to_read)
     return Estimate(
-        writes,
-        reads,
-        seconds_at_limits(context.api, [writes]),
-        seconds_at_limits(context.api, [reads]),
+        writes, reads, seconds_at_limits(context.api, [writes]), seconds_at_limits(context.api, [reads]),
         seconds_at_limits(context.api, [writes, reads]),
-    )
+    )  # fmt: skip
 
 
 def _reads(context: RunContext, strategy: LookupStrategy | None, changes: int) -> int:

@@ -255,16 +255,11 @@ class Journal(JournalQueries):
     def _write_intents(self, intents: Sequence[Intent]) -> None:
         rows = [
             (
-                i.number,
-                i.id,
-                i.key,
-                i.attempts,
-                *map(_text, (i.fields, i.before, i.body)),
-                i.name,
+                i.number, i.id, i.key, i.attempts, *map(_text, (i.fields, i.before, i.body)), i.name,
                 _text(i.replaced_whole),
             )
             for i in intents
-        ]
+        ]  # fmt: skip
         if self._is_resumed:
             self._keep_earlier(rows)
         self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -304,4 +299,5 @@ def _text(value: Any) -> str | None:
 
 
 def _problems_text(problems: Sequence[Problem]) -> str | None:
-    return _text([[p.reason, p.field, p.header, p.cell, p.seen] for p in problems]) if problems else None
+    said = [[p.reason, p.field, p.header, p.cell, p.seen, p.code, p.values] for p in problems]
+    return _text(said) if said else None

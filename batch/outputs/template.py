@@ -63,12 +63,7 @@ def template_column(field: Field) -> TemplateColumn:
 
 
 def write_template(
-    path: Path,
-    ending: str,
-    columns: Sequence[TemplateColumn],
-    endpoint: Endpoint,
-    *,
-    clear: str = "<clear>",
+    path: Path, ending: str, columns: Sequence[TemplateColumn], endpoint: Endpoint, *, clear: str = "<clear>"
 ) -> None:
     """Fill the empty file at `path` with a template, `.xlsx` or `.csv` (the header alone); raises OSError."""
     if ending != ".xlsx":
@@ -114,13 +109,10 @@ def _add_choices(sheet: Worksheet, at: int, column: TemplateColumn, lists: "_Lis
     choices = [*column.choices, *([clear] if column.is_clearable else [])]
     is_short = len(",".join(choices)) <= MAX_INLINE and not any("," in one for one in choices)
     options = {
-        "validate": "list",
-        "source": choices if is_short else lists.add(choices),
-        "show_error": not column.takes_many,
-        "error_type": "warning",
-        "error_title": "Not in the list",
+        "validate": "list", "source": choices if is_short else lists.add(choices),
+        "show_error": not column.takes_many, "error_type": "warning", "error_title": "Not in the list",
         "error_message": "This value is not in the list, and will be refused.",
-    }
+    }  # fmt: skip
     sheet.data_validation(1, at, LAST_ROW, at, options)
 
 
@@ -157,11 +149,7 @@ def _explained(endpoint: Endpoint, clear: str) -> Iterator[str]:
 
 
 def _write_guide(
-    book: xlsxwriter.Workbook,
-    page: Worksheet,
-    columns: Sequence[TemplateColumn],
-    guide: Sequence[str],
-    clear: str,
+    book: xlsxwriter.Workbook, page: Worksheet, columns: Sequence[TemplateColumn], guide: Sequence[str], clear: str
 ) -> None:
     title = book.add_format({"bold": True, "font_size": 14})
     head, wrap = book.add_format(HEAD), book.add_format({"text_wrap": True, "valign": "top"})

@@ -6,24 +6,10 @@
 from batch.ratelimit.buckets import Bucket, Limits
 from batch.ratelimit.headers import RateHint, is_about_rate, read_rate_headers
 from batch.ratelimit.learned import Learned, load_learned, save_learned
-from batch.ratelimit.limiter import RateLimiter
+from batch.ratelimit.limiter import LimiterStore, MemoryStore, RateLimiter
 from batch.ratelimit.policy import LimiterState, RatePolicy, Step, read_reply
-from batch.ratelimit.store import LimiterStore, MemoryStore
 
 __all__ = [
-    "Bucket",
-    "Learned",
-    "LimiterState",
-    "LimiterStore",
-    "Limits",
-    "MemoryStore",
-    "RateHint",
-    "RateLimiter",
-    "RatePolicy",
-    "Step",
-    "is_about_rate",
-    "load_learned",
-    "read_rate_headers",
-    "read_reply",
-    "save_learned",
-]
+    "Bucket", "Learned", "LimiterState", "LimiterStore", "Limits", "MemoryStore", "RateHint", "RateLimiter",
+    "RatePolicy", "Step", "is_about_rate", "load_learned", "read_rate_headers", "read_reply", "save_learned",
+]  # fmt: skip

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from batch import __version__, sources
+from batch import sources
 from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import FolderError, UsageError
 from batch.files import make_private
@@ -131,25 +131,13 @@ def _begin(
         stack.enter_context(held(folder / ".lock", "this run folder", folder))
         changes = read_input(source, folder, settings, target.endpoint)
         metadata = RunMetadata(
-            identity=wanted,
-            run_id=f"{folder.resolve().name}-{wanted[:8]}",
-            batch_version=__version__,
-            command="update",
-            endpoint=settings.endpoint,
-            sparse=settings.sparse,
-            host=target.host,
-            base_url=target.base_url,
-            input=settings.input,
-            map=settings.map,
+            identity=wanted, run_id=f"{folder.resolve().name}-{wanted[:8]}", command="update",
+            endpoint=settings.endpoint, endpoint_options=dict(settings.endpoint_options), host=target.host,
+            base_url=target.base_url, input=settings.input, map=settings.map,
             options_again=tuple(as_options(settings, for_same_input=True)),
-            options_next=tuple(as_options(settings, for_same_input=False)),
-            staged=changes.staged,
-            id_column=changes.columns.id.index,
-            started=now_text(),
-            seconds=0.0,
-            definitions=(),
-            is_validated=False,
-        )
+            options_next=tuple(as_options(settings, for_same_input=False)), staged=changes.staged,
+            id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(), is_validated=False,
+        )  # fmt: skip
         journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
     return Run(folder, journal, changes, metadata, False, plan)
 

@@ -18,7 +18,7 @@ from batch.journal import Journal
 from batch.run.folder import JOURNAL, SUMMARY
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
-from batch.summary import Reason, Summary, check_totals, group_reasons
+from batch.summary import Summary, check_totals, group_reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,8 @@ class FinishedRun:
     """What is told at the end."""
 
     summary: Summary
-    reasons: tuple[Reason, ...]
     left_out: int
-    """Problems whose reasons were too many to be grouped."""
+    """Rows whose reasons were too many to be told apart."""
     folder: Path
     notes: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
@@ -55,61 +54,38 @@ class FinishedRun:
 
 
 def finish_run(
-    folder: Path,
-    journal: Journal,
-    metadata: RunMetadata,
-    endpoint: type[Endpoint] | None,
-    end: End,
+    folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End
 ) -> FinishedRun:
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
     `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
     """
     staged = metadata.staged
-    is_keyed = "--key" in metadata.options_again  # keys are exact, whatever ids are
-    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not is_keyed
+    # keys are exact, whatever ids are
+    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not metadata.is_keyed
     resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignore_case)
     try:
         wanted = outputs.Wanted(id_column=metadata.id_column)
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
         code = exit_code(
-            written.outcomes,
-            signalled=end.signalled,
-            is_refused=end.is_refused,
-            is_unwritten=end.is_unwritten,
+            written.outcomes, signalled=end.signalled, is_refused=end.is_refused, is_unwritten=end.is_unwritten
         )
         counters = journal.counters()
+        reasons, left_out = group_reasons(journal.iter_troubled())
         summary = Summary(
-            run_id=metadata.run_id,
-            endpoint=metadata.endpoint,
-            input=metadata.input,
-            input_sha256=staged.sha256,
-            started=metadata.started,
-            seconds=metadata.seconds,
-            rows=staged.rows,
-            outcomes=written.outcomes,
-            requests=counters.get("requests", 0),
-            attempts=counters.get("attempts", 0),
-            throttled=counters.get("throttled", 0),
-            stopped=end.stopped,
-            exit_code=int(code),
-            files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
-        )
+            run_id=metadata.run_id, endpoint=metadata.endpoint, input=metadata.input, input_sha256=staged.sha256,
+            started=metadata.started, seconds=metadata.seconds, rows=staged.rows, outcomes=written.outcomes,
+            requests=counters.get("requests", 0), attempts=counters.get("attempts", 0),
+            throttled=counters.get("throttled", 0), stopped=end.stopped, exit_code=int(code),
+            files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())}, reasons=reasons,
+        )  # fmt: skip
         write_summary(folder, summary)
         journal.put_meta({"exit_code": int(code), "stopped": end.stopped})
     except OSError as error:
         raise cannot_write(folder, error) from error
-    reasons, left_out = group_reasons(journal.iter_troubled())
     return FinishedRun(
-        summary,
-        tuple(reasons),
-        left_out,
-        folder,
-        written.notes,
-        metadata.options_again,
-        metadata.options_next,
-        metadata.undoes,
+        summary, left_out, folder, written.notes, metadata.options_again, metadata.options_next, metadata.undoes
     )
 
 

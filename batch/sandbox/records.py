@@ -2,11 +2,10 @@
 
 A record that nobody wrote is made from its number whenever it is read. What was written is an *overlay*, a dictionary
 of the fields that differ from the sample; overlays are replaced, never changed in place, so a stored answer may hold on
-to one. Listing and paging are computed, so their cost does not depend on how many records there are. Samples count
-from 1; their `locate` returns the numbers that may have a value, so that a search need not make every record.
+to one. Paging by id is computed, so its cost does not depend on how many records there are. Samples count from 1;
+their `locate` returns the numbers that may have a value, so that a search need not make every record.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
@@ -28,15 +27,10 @@ _NUMBER_OF_NAME: Final = {name.casefold(): number for number, name in enumerate(
 
 _STREETS = ("Main Street", "Oak Avenue", "Harbour Road", "Mill Lane", "Station Road", "Lindenweg", "Kings Court")
 _CITIES = (
-    ("Springfield", "IL", "62701", "US"),
-    ("Austin", "TX", "78701", "US"),
-    ("Bonn", "", "53111", "DE"),
-    ("Leeds", "", "LS1 4AP", "GB"),
-    ("Toronto", "ON", "M5H 2N2", "CA"),
-    ("Portland", "OR", "97201", "US"),
-    ("Zürich", "", "8001", "CH"),
-    ("Boston", "MA", "02108", "US"),
-)
+    ("Springfield", "IL", "62701", "US"), ("Austin", "TX", "78701", "US"), ("Bonn", "", "53111", "DE"),
+    ("Leeds", "", "LS1 4AP", "GB"), ("Toronto", "ON", "M5H 2N2", "CA"), ("Portland", "OR", "97201", "US"),
+    ("Zürich", "", "8001", "CH"), ("Boston", "MA", "02108", "US"),
+)  # fmt: skip
 _TIERS = (None, "Gold", "Silver", "Bronze", "Silver")
 _MANAGERS = (None, "Jane Doe", "Ravi Patel", "Ana María López")
 _CURRENCIES = ("USD", "EUR", "GBP", "CAD")
@@ -70,12 +64,9 @@ class DualEntrySamples:
             "full_address": full_address,
             "shipping_address": _dualentry_address(number + 3) if number % 3 == 0 else None,
             "custom_fields": {
-                "31": _TIERS[number % 5],
-                "32": number % 4 == 0,
-                "33": _MANAGERS[number % 4],
-                "34": number % 7 * 1000,
+                "31": _TIERS[number % 5], "32": number % 4 == 0, "33": _MANAGERS[number % 4], "34": number % 7 * 1000,
             },
-        }
+        }  # fmt: skip
 
     def locate(self, field: str, value: str, count: int) -> Iterable[int]:
         if field == "unique_id":
@@ -93,17 +84,11 @@ class VayuSamples:
         name = _NAMES[(number - 1) % len(_NAMES)]
         city, state, postal_code, country = _CITIES[number % len(_CITIES)]
         return {
-            "name": f"{name} {number}",
-            "externalId": f"V-{number}",
+            "name": f"{name} {number}", "externalId": f"V-{number}",
             "aliases": [f"alias-{number}"] if number % 2 else [],
             "taxIds": [f"TAX-{number}"] if number % 3 == 0 else [],
-            "contacts": _vayu_contacts(number, name.split()[0].lower()),
-            "source": "Api",
-            "legalName": name,
-            "taxId": None,
-            "customerErpId": f"ERP-{number}",
-            "salesForceAccountId": None,
-            "subsidiary": None,
+            "contacts": _vayu_contacts(number, name.split()[0].lower()), "source": "Api", "legalName": name,
+            "taxId": None, "customerErpId": f"ERP-{number}", "salesForceAccountId": None, "subsidiary": None,
             "address": {
                 "country": country,
                 "city": city,
@@ -111,11 +96,9 @@ class VayuSamples:
                 "state": state or None,
                 "postalCode": postal_code,
             },
-            "dueDays": _TERMS[number % 4],
-            "currency": _CURRENCIES[number % 4],
-            "customFields": _vayu_custom_fields(number),
-            "cloudProviderSettings": None,
-        }
+            "dueDays": _TERMS[number % 4], "currency": _CURRENCIES[number % 4],
+            "customFields": _vayu_custom_fields(number), "cloudProviderSettings": None,
+        }  # fmt: skip
 
     def locate(self, field: str, value: str, count: int) -> Iterable[int]:
         if field == "externalId":
@@ -135,33 +118,18 @@ def _dualentry_address(number: int) -> dict[str, Any]:
     city, state, postal_code, country = _CITIES[number % len(_CITIES)]
     return {
         "street": f"{number % 900 + 1} {_STREETS[number % len(_STREETS)]}",
-        "second_line": "Suite 200" if number % 6 == 0 else "",
-        "city": city,
-        "state": state,
-        "postal_code": postal_code,
-        "country": country,
-        "name": None,
-    }
+        "second_line": "Suite 200" if number % 6 == 0 else "", "city": city, "state": state,
+        "postal_code": postal_code, "country": country, "name": None,
+    }  # fmt: skip
 
 
 def _vayu_contacts(number: int, company: str) -> list[dict[str, Any]]:
-    contacts: list[dict[str, Any]] = [
-        {
-            "name": "Jane Doe",
-            "email": f"jane{number}@{company}.example",
-            "title": "CFO",
-            "phone": f"+1555{number % 10_000_000:07d}",
-            "receiveInvoiceEmail": True,
-        },
-        {
-            "name": "Ravi Patel",
-            "email": f"ravi{number}@{company}.example",
-            "title": None,
-            "phone": None,
-            "receiveInvoiceEmail": False,
-        },
-    ]
-    return contacts[: 1 + number % 2]
+    parts = ("name", "email", "title", "phone", "receiveInvoiceEmail")
+    contacts = (
+        ("Jane Doe", f"jane{number}@{company}.example", "CFO", f"+1555{number % 10_000_000:07d}", True),
+        ("Ravi Patel", f"ravi{number}@{company}.example", None, None, False),
+    )
+    return [dict(zip(parts, one, strict=True)) for one in contacts[: 1 + number % 2]]
 
 
 def _vayu_custom_fields(number: int) -> list[dict[str, Any]]:
@@ -250,8 +218,6 @@ class Records:
         field = ordering.removeprefix("-")
         if field == "id":
             return [position + 1 for position in positions]
-        if field == "updated_at":
-            return self._by_last_write(positions)
         ordered = self.ordered(range(1, self.count + 1), field)
         return [ordered[position] for position in positions]
 
@@ -282,18 +248,3 @@ class Records:
 
     def _folded(self, number: int, field: str) -> str:
         return str(self.record(number)[field] or "").casefold()
-
-    def _by_last_write(self, positions: Sequence[int]) -> list[int]:
-        """Untouched records in their order, then the touched ones in the order of their last write."""
-        touched = sorted(self._overlays)
-        untouched = self.count - len(touched)
-        by_write = list(self._overlays)
-        return [
-            _nth_missing(touched, position) if position < untouched else by_write[position - untouched]
-            for position in positions
-        ]
-
-
-def _nth_missing(present: Sequence[int], n: int) -> int:
-    """The n-th (from 0) of 1, 2, 3 … that is not in the ascending `present`."""
-    return n + 1 + bisect_right(range(len(present)), n, key=lambda place: present[place] - 1 - place)

@@ -12,7 +12,6 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final, Literal, Required
@@ -23,8 +22,7 @@ from pydantic_core import to_json
 # pydantic wants this one below Python 3.12
 from typing_extensions import TypedDict
 
-from batch.sandbox.exchange import Answer, Call, json_answer, parsed
-from batch.sandbox.limits import VAYU_ALL, Limiter
+from batch.sandbox.api import VAYU_ALL, Action, Answer, Call, Limiter, json_answer, parsed
 from batch.sandbox.options import VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
 from batch.sandbox.records import FIRST_VAYU_ID, Overlay, Records, VayuSamples
 
@@ -184,15 +182,9 @@ def _refusal(error: ValidationError) -> RefusedError:
 
 DEFINITIONS: Final = [
     {
-        "id": f"{0x66A000000000000000000000 + place:024x}",
-        "vayuEntity": "Customer",
-        "vayuCustomFieldName": name,
-        "valueType": value_type,
-        "integrationSource": source,
-        "integrationEntityType": "Account" if source else None,
-        "fieldPath": path,
-        "allowedValues": allowed,
-        "defaultValue": None,
+        "id": f"{0x66A000000000000000000000 + place:024x}", "vayuEntity": "Customer", "vayuCustomFieldName": name,
+        "valueType": value_type, "integrationSource": source, "integrationEntityType": "Account" if source else None,
+        "fieldPath": path, "allowedValues": allowed, "defaultValue": None,
     }
     for place, (name, value_type, source, path, allowed) in enumerate(
         [
@@ -204,10 +196,8 @@ DEFINITIONS: Final = [
         ],
         start=1,
     )
-]
+]  # fmt: skip
 
-
-Action = Callable[[str | None], Answer]
 
 MAX_BODY: Final = 256 * 1024
 MAX_PAGE: Final = 1000
@@ -396,12 +386,9 @@ class Vayu:
 def _rendered(number: int, record: dict[str, Any]) -> dict[str, Any]:
     created = datetime.fromtimestamp(FIRST_CREATED + number, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     return {
-        **record,
-        "id": f"{FIRST_VAYU_ID + number:024x}",
-        "createdAt": created,
-        "updatedAt": record.get("updatedAt", created),
-        **dict.fromkeys(_BALANCES, 0),
-    }
+        **record, "id": f"{FIRST_VAYU_ID + number:024x}", "createdAt": created,
+        "updatedAt": record.get("updatedAt", created), **dict.fromkeys(_BALANCES, 0),
+    }  # fmt: skip
 
 
 def _failure(status: int, code: str, message: str) -> Answer:

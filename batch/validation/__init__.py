@@ -1,6 +1,6 @@
 """Rows -> changes, or the reasons why not (pydantic).
 
-    row_validator.py   rows -> changes and results, a column at a time     messages.py     the reason for a bad cell
+    row_validator.py   rows -> changes and results, a column at a time     messages.py     the problem of a bad cell
     file_changes.py    the whole input: counts, then changes               duplicates.py   ids that occur repeatedly
     typed_cells.py     numbers and dates in columns of text
 
@@ -9,20 +9,12 @@ pass; a blank cell never sets anything; a cell that could not be read makes its 
 change, or are all invalid when they disagree. Memory grows only with the ids that occur twice.
 """
 
+from batch.validation.blank_or_clear import is_hardly_meant
 from batch.validation.duplicates import GROUP_ROWS, Duplicates, ReadRows, find_duplicates, id_cells, iter_validated
-from batch.validation.messages import in_words, is_hardly_meant
+from batch.validation.messages import cell_problem
 from batch.validation.row_validator import ColumnCount, RowValidator, ValidatedRows
 
 __all__ = [
-    "GROUP_ROWS",
-    "ColumnCount",
-    "Duplicates",
-    "ReadRows",
-    "RowValidator",
-    "ValidatedRows",
-    "find_duplicates",
-    "id_cells",
-    "in_words",
-    "is_hardly_meant",
-    "iter_validated",
-]
+    "GROUP_ROWS", "ColumnCount", "Duplicates", "ReadRows", "RowValidator", "ValidatedRows", "cell_problem",
+    "find_duplicates", "id_cells", "is_hardly_meant", "iter_validated",
+]  # fmt: skip

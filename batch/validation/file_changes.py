@@ -47,8 +47,8 @@ class ChangeSource(Protocol):
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes, in order."""
 
-    def locate(self, row: int, name: str, reason: str) -> Problem:
-        """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
+    def locate(self, row: int, problem: Problem) -> Problem:
+        """Add the column and cell that a problem's field belongs to."""
 
     def with_definitions(self, definitions: Sequence[CustomField]) -> "ChangeSource":
         """Return the same changes under the endpoint with the organisation's custom fields."""
@@ -110,9 +110,9 @@ class FileChanges:
         """The rows of the input."""
         return self.staged.rows
 
-    def locate(self, row: int, name: str, reason: str) -> Problem:
-        """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
-        return locate(self.staged, self.columns, Problem(reason, field=name), row)
+    def locate(self, row: int, problem: Problem) -> Problem:
+        """Add the column and cell that a problem's field belongs to."""
+        return locate(self.staged, self.columns, problem, row)
 
     def with_definitions(self, definitions: Sequence[CustomField]) -> "FileChanges":
         """Match the same input again to the endpoint with the organisation's custom fields; raises HeaderError."""
@@ -121,14 +121,9 @@ class FileChanges:
 
     def _validator(self, *, only_counts: bool = False) -> RowValidator:
         return RowValidator(
-            self.staged,
-            self.columns,
-            self.endpoint,
-            clear_token=self.parsing.clear_token,
-            reads_before_write=self.reads_before_write,
-            only_counts=only_counts,
-            typed_cells=self._typed_cells,
-        )
+            self.staged, self.columns, self.endpoint, clear_token=self.parsing.clear_token,
+            reads_before_write=self.reads_before_write, only_counts=only_counts, typed_cells=self._typed_cells,
+        )  # fmt: skip
 
     def _iter_validated(self, validator: RowValidator) -> Iterator[ValidatedRows]:
         if self._duplicates is None:
@@ -146,6 +141,8 @@ class FileChanges:
 
 def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Problem:
     """Add the column and cell that a problem's field belongs to; a field without a column stays as it is spelt."""
+    if problem.header or problem.cell:
+        return problem
     target = problem.field.casefold()
     alike = [one for one in columns.fields if one.target.casefold() == target]
     column = next((one for one in alike if one.target == problem.field), alike[0] if alike else None)
@@ -157,15 +154,11 @@ def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Prob
 
 
 def match_file(staged: Staged, endpoint: Endpoint, parsing: Parsing, *, reads_before_write: bool) -> FileChanges:
-    """Match the headers of `staged`; raises HeaderError before any row is looked at."""
+    """Match the headers of `staged`; raises HeaderError before any row is read."""
     columns = match_columns(
-        staged.headers,
-        endpoint,
-        name=staged.name,
-        mapping=parsing.map,
-        key_field=parsing.key,
+        staged.headers, endpoint, name=staged.name, mapping=parsing.map, key_field=parsing.key,
         filled=lambda index: _letters_if_filled(staged, index),
-    )
+    )  # fmt: skip
     _check_definitions(staged, columns, endpoint)
     return FileChanges(staged, columns, endpoint, parsing, reads_before_write)
 

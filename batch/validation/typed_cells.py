@@ -5,36 +5,35 @@ holds anything but dates; `--as-shown` takes what a cell shows instead, where it
 Memory grows only with the cells that are refused.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import polars as pl
 
 from batch.endpoints.base import fold
 from batch.errors import HeaderError
-from batch.model import READ_ERRORS, ROW, Columns, Staged, cell_column, original_column
+from batch.model import (
+    READ_ERRORS,
+    ROW,
+    Columns,
+    Problem,
+    Staged,
+    cell_column,
+    iter_read_errors,
+    original_column,
+    read_errors_text,
+)
 from batch.settings import Parsing
 
 NO_TEXT: Final = frozenset({"number", "date", "boolean", "object"})
 """The kinds of fields that are no text: all others are sent as their cells say."""
-ZEROS_ELSEWHERE: Final = (
-    "is a number that another cell of the column shows with zeros in front (make the cell text, and type it with its "
-    "zeros; or name the column: --as-shown)"
-)
-DATE_AMONG_TEXTS: Final = (
-    "is a date among texts, perhaps made by the spreadsheet program (make the cell text, and type what is meant; or "
-    "name the column: --as-shown)"
-)
-NOT_SHOWN_ALIKE: Final = (
-    "has a format that does not look the same everywhere, so --as-shown cannot tell what it shows (make the cell "
-    "text, and type what is meant)"
-)
 _PLAIN = r"^(?:0|[1-9][0-9]*)$"
 _PADDED = r"^0[0-9]+$"
+Errors: TypeAlias = dict[int, list[tuple[int, Problem | None]]]
+"""By place in a frame: column indexes, each with what is wrong with its cell; None: nothing is, whatever was noted."""
 
 
 @dataclass(slots=True)
@@ -76,13 +75,14 @@ class TypedCells:
 
     def normalize(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the rows with the cells that cannot be trusted marked, and with `--as-shown` as they are shown."""
-        errors: dict[int, list[Any]] = {}
+        errors: Errors = {}
         for index, found in self._found.items():
+            texts = frame[cell_column(index)]
             if found.dates and found.others:
                 for place in (_letters(frame, index) == "d").arg_true().to_list():
-                    errors.setdefault(place, []).append([index, frame[cell_column(index)][place], DATE_AMONG_TEXTS])
+                    errors.setdefault(place, []).append((index, Problem("date_among_texts", seen=texts[place])))
             for place in frame[ROW].is_in(found.refused.implode()).arg_true().to_list() if len(found.refused) else ():
-                errors.setdefault(place, []).append([index, frame[cell_column(index)][place], ZEROS_ELSEWHERE])
+                errors.setdefault(place, []).append((index, Problem("zeros_elsewhere", seen=texts[place])))
         for index in self._shown:
             frame = self._as_shown(frame, index, errors)
         return _with_errors(frame, errors) if errors else frame
@@ -115,7 +115,7 @@ class TypedCells:
             found.refused = matched.collect(engine="streaming")[ROW].sort()
         return found
 
-    def _as_shown(self, frame: pl.DataFrame, index: int, errors: dict[int, list[Any]]) -> pl.DataFrame:
+    def _as_shown(self, frame: pl.DataFrame, index: int, errors: Errors) -> pl.DataFrame:
         """Replace texts of numbers and dates by what the cells show; where that is not known, note it."""
         name, texts = cell_column(index), frame[cell_column(index)].to_list()
         if frame[original_column(index)].dtype != pl.String:
@@ -125,10 +125,10 @@ class TypedCells:
                 code = self._formats[int(origin[1:].partition(":")[0])]
                 shown = _shown_number(texts[place], code) if origin[0] == "n" else _shown_date(texts[place], code)
                 if shown is None:
-                    errors.setdefault(place, []).append([index, texts[place], NOT_SHOWN_ALIKE])
+                    errors.setdefault(place, []).append((index, Problem("not_shown_alike", seen=texts[place])))
                 else:
                     texts[place] = shown
-                    errors.setdefault(place, []).append([index, "", None])
+                    errors.setdefault(place, []).append((index, None))
         return frame.with_columns(pl.Series(name, texts, dtype=pl.String))
 
 
@@ -164,14 +164,14 @@ def _is_bare(frame: pl.DataFrame, index: int) -> pl.Series:
     return is_plain & (_letters(frame, index) == "n")
 
 
-def _with_errors(frame: pl.DataFrame, errors: Mapping[int, list[Any]]) -> pl.DataFrame:
-    """Add errors of cells to those that the reader noted; an error without a reason takes the cell's own away."""
+def _with_errors(frame: pl.DataFrame, errors: Errors) -> pl.DataFrame:
+    """Add errors of cells to those that the reader noted; None takes the cell's own away."""
     texts = frame[READ_ERRORS].to_list()
     for place, added in errors.items():
-        noted = json.loads(texts[place] or "[]")
-        replaced = {index for index, _, _ in added}
-        kept = [one for one in noted if one[0] not in replaced] + [one for one in added if one[2] is not None]
-        texts[place] = json.dumps(kept, ensure_ascii=False) if kept else None
+        replaced = {index for index, _ in added}
+        kept = [one for one in iter_read_errors(texts[place]) if one[0] not in replaced]
+        kept += [(index, problem) for index, problem in added if problem is not None]
+        texts[place] = read_errors_text(kept) if kept else None
     return frame.with_columns(pl.Series(READ_ERRORS, texts, dtype=pl.String))
 
 

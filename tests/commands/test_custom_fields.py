@@ -87,7 +87,8 @@ def test_another_spelling(job: JobFixture) -> None:
     """A name that is equal but for case or spacing is the record's, which is said; none is added beside."""
     job.sandbox.edit("vayu", VAYU_1, {"customFields": [item("Account Tier", "String", "Tin")]})
     closing = job.update(job.sheet(f"id,customFields.account tier\n{VAYU_1},Gold\n"), VAYU)
-    assert [("updated", 'the record spells it "Account Tier", and that custom field was meant')] == told(closing)
+    said = 'the record spells it "Account Tier", and that custom field was meant'
+    assert [("updated", f'column "customFields.account tier": {said}')] == told(closing)
     assert [{"name": "Account Tier", "type": "String", "value": "Gold"}] == custom_fields(job)
 
 

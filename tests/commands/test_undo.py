@@ -16,7 +16,7 @@ from batch.commands.update import Declined, update
 from batch.errors import FolderError, UsageError
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
-from batch.run.undo_sheet import FILE
+from batch.run.undo import FILE
 from batch.settings import Settings
 from batch.sources import ReadOptions, open_input, stage
 from tests.job_fixture import (
@@ -127,12 +127,12 @@ def test_kept(job: JobFixture) -> None:
     job.sandbox.edit("dualentry", 10002, {"phone": "778", "name": "Theirs"})
     undone = undo(job, closing.folder)
     expected = [
-        ("updated", 'kept: it is "777" now, and the run had written "123" over "555-0001"'),
+        ("updated", 'column "phone": kept: it is "777" now, and the run had written "123" over "555-0001"'),
         (
             "rejected",
             (
-                'kept: it is "Theirs" now, and the run had written "New" over "Bolt Holdings, Inc."; '
-                'kept: it is "778" now, and the run had written "124" over "555-0002"'
+                'column "name": kept: it is "Theirs" now, and the run had written "New" over "Bolt Holdings, Inc."; '
+                'column "phone": kept: it is "778" now, and the run had written "124" over "555-0002"'
             ),
         ),
     ]

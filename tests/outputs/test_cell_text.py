@@ -13,7 +13,7 @@ from batch.endpoints.base import CustomField, Endpoint
 from batch.model import looks_blank
 from batch.outputs.cell_text import Renderer, as_text
 from batch.settings import DEFAULT_CLEAR
-from batch.validation.messages import is_hardly_meant
+from batch.validation.blank_or_clear import is_hardly_meant
 
 DUALENTRY = DualEntryCustomers().defined(
     [CustomField("Score", "number", 7), CustomField("Twin", "text", 8), CustomField("Twin", "text", 9)]

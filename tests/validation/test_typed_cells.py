@@ -14,11 +14,11 @@ from batch.commands.plan import plan
 from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.errors import HeaderError, InputError
 from batch.model import Change, Outcome, RowResult
+from batch.problems import SENTENCES
 from batch.run.target import Environment
 from batch.settings import Settings
 from batch.sources import ReadOptions, open_input, stage
 from batch.validation.file_changes import FileChanges, match_file
-from batch.validation.typed_cells import DATE_AMONG_TEXTS, NOT_SHOWN_ALIKE, ZEROS_ELSEWHERE
 from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, job, shared_sandbox, told
 
 __all__ = ["job", "shared_sandbox"]
@@ -66,7 +66,7 @@ def test_zeros_in_another_cell(tmp_path: Path) -> None:
     """A number is refused where another cell of the column shows it with zeros in front."""
     path = book(tmp_path, ["id", ZIP], [["1", "00501"], ["2", (501, "@")], ["3", 502], ["4", 90210]])
     _, problems, changes = validated(path)
-    assert {3: ZEROS_ELSEWHERE} == problems
+    assert {3: SENTENCES["zeros_elsewhere"]} == problems
     assert ["00501", "502", "90210"] == texts(changes, ZIP)
 
 
@@ -74,7 +74,7 @@ def test_zeros_of_the_format(tmp_path: Path) -> None:
     """A number whose format shows zeros is refused, and counts as showing them for another one that is not so shown."""
     path = book(tmp_path, ["id", ZIP], [["1", (501, "00000")], ["2", 501], ["3", (90210, "00000")]])
     changes, problems, sent = validated(path)
-    assert {2: PADDED, 3: ZEROS_ELSEWHERE} == problems
+    assert {2: PADDED, 3: SENTENCES["zeros_elsewhere"]} == problems
     assert ["90210"] == texts(sent, ZIP) == changes.counts[1].examples
     assert (f'Column "{ZIP}": 1 number is sent without zeros in front, as stored.',) == changes.notes
 
@@ -158,7 +158,7 @@ def test_as_shown(value: Any, code: str, expected: str | None, tmp_path: Path) -
     """The named column says what its cells show; a format that differs between computers makes the cell invalid."""
     path = book(tmp_path, ["id", "Name"], [["1", (value, code)], ["2", "x"]])
     _, problems, changes = validated(path, as_shown=("name",))
-    assert ({2: NOT_SHOWN_ALIKE} if expected is None else {}) == problems
+    assert ({2: SENTENCES["not_shown_alike"]} if expected is None else {}) == problems
     assert ["x" if expected is None else expected, "x"][expected is None :] == texts(changes, "name")
 
 
@@ -191,7 +191,7 @@ def test_a_date_among_texts(tmp_path: Path) -> None:
     day = (date(2026, 4, 3), "d-mmm")
     path = book(tmp_path, ["id", "City", "Name"], [["1", "Berlin", day], ["2", day, (date(2026, 4, 4), "d-mmm")]])
     _, problems, changes = validated(path)
-    assert {3: DATE_AMONG_TEXTS} == problems
+    assert {3: SENTENCES["date_among_texts"]} == problems
     assert ["2026-04-03"] == texts(changes, "name")
 
 
@@ -214,4 +214,4 @@ def test_dates_in_lists(job: JobFixture) -> None:
     """A list is text, too."""
     rows = [[VAYU_1, (date(2026, 4, 3), "d-mmm"), "L"], [VAYU_1.replace("0", "1"), "a; b", "M"]]
     closing = job.update(book(job.folder, ["id", "aliases", "legalName"], rows), VAYU)
-    assert ("invalid", f'column "aliases": "2026-04-03" {DATE_AMONG_TEXTS}') == told(closing)[0]
+    assert ("invalid", f'column "aliases": "2026-04-03" {SENTENCES["date_among_texts"]}') == told(closing)[0]

@@ -21,14 +21,9 @@ NO_VALUE = "#N/A"
 BAD = {"bg_color": "#FFC7CE", "font_color": "#9C0006"}
 
 _ERRORS = {
-    "#DIV/0!": "=1/0",
-    "#N/A": "=NA()",
-    "#NAME?": "=#NAME?",
-    "#NULL!": "=#NULL!",
-    "#NUM!": "=#NUM!",
-    "#REF!": "=#REF!",
-    "#VALUE!": "=#VALUE!",
-}
+    "#DIV/0!": "=1/0", "#N/A": "=NA()", "#NAME?": "=#NAME?", "#NULL!": "=#NULL!", "#NUM!": "=#NUM!",
+    "#REF!": "=#REF!", "#VALUE!": "=#VALUE!",
+}  # fmt: skip
 _LITERAL_ESCAPE = re.compile(r"(_x[0-9a-fA-F]{4}_)")
 _SPELT = {number: f"_x{number:04X}_" for number in (*range(9), *range(11, 32))}
 _SPELT |= {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}

@@ -36,15 +36,10 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
         path.unlink()
         raise InputError(f"{input.name} has a header but no rows.")
     return Staged(
-        path=path,
-        name=input.name,
-        format="csv",
-        headers=_headers(head, rows),
-        rows=rows.kept,
-        sha256=input.sha256,
-        notes=tuple(filter(None, (encoding.note, head.note, rows.note, failures_file.note if failures_file else ""))),
+        path=path, name=input.name, format="csv", headers=_headers(head, rows), rows=rows.kept, sha256=input.sha256,
+        notes=tuple(filter(None, (encoding.note, head.note, rows.note(), failures_file.note if failures_file else ""))),
         dialect=CsvDialect(encoding.codec, head.delimiter, head.line_end, head.quoting, head.has_sep_line),
-    )
+    )  # fmt: skip
 
 
 def _headers(head: Head, rows: Rows) -> tuple[str, ...]:

@@ -55,15 +55,12 @@ def read_head(text: str, name: str, said_delimiter: str | None) -> Head:
     sample = _sample(lines, first + record.lines, delimiter)
     extra = _has_trailing_delimiters(sample, len(record.cells))
     return Head(
-        headers=(*record.cells, *[""] * extra),
-        delimiter=delimiter,
+        headers=(*record.cells, *[""] * extra), delimiter=delimiter,
         line_end=_line_end(lines[first + record.lines - 1]),
         quoting="all" if _is_all_quoted(lines[first : first + record.lines], record, delimiter) else "minimal",
-        has_sep_line=sep is not None,
-        first_row=first + 2,
-        rest=rest,
+        has_sep_line=sep is not None, first_row=first + 2, rest=rest,
         note="Every row ends with a delimiter that the header does not have; it was ignored." if extra else "",
-    )
+    )  # fmt: skip
 
 
 def _delimiter(said: str | None) -> str | None:

@@ -27,7 +27,6 @@ from batch.sources.excel.table import (
     LOOK_AHEAD,
     Header,
     Table,
-    blank_rows_note,
     find_header,
     hidden_columns_note,
     hidden_rows_note,
@@ -175,17 +174,12 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
         *opened.selected.notes,
         hidden_rows_note(read.table.hidden_rows, options.hidden),
         hidden_columns_note(header, opened.layout.hidden_columns),
-        blank_rows_note(read.rows.blank - (len(read.table.hidden_rows) if options.hidden == "skip" else 0)),
+        read.rows.note(but=len(read.table.hidden_rows) if options.hidden == "skip" else 0),
         *iter_column_notes(header, read.values.counts),
     ]
     return Staged(
-        path=read.path,
-        name=input.name,
-        format="xlsx",
-        headers=header.texts,
-        rows=read.rows.kept,
-        sha256=input.sha256,
-        notes=tuple(filter(None, notes)),
+        path=read.path, name=input.name, format="xlsx", headers=header.texts, rows=read.rows.kept,
+        sha256=input.sha256, notes=tuple(filter(None, notes)),
         style=SheetStyle(
             sheet=opened.selected.sheet.name,
             first_row=header.row,
@@ -193,4 +187,4 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
             is_1904=opened.workbook.is_1904,
             formats=tuple(read.values.codes),
         ),
-    )
+    )  # fmt: skip

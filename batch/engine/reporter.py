@@ -114,11 +114,9 @@ class Meter:
         rows_per_second = (done - done_then) / seconds
         paused = limiter.paused_until - now
         return Progress(
-            rows=self._rows,
-            counts=dict(self._journal.counts),
-            per_second=(made - made_then) / seconds if now > then else 0.0,
-            throttled=limiter.throttled,
+            rows=self._rows, counts=dict(self._journal.counts),
+            per_second=(made - made_then) / seconds if now > then else 0.0, throttled=limiter.throttled,
             paused=paused if math.isfinite(paused) and paused > 0 else 0.0,
             eta=(self._rows - done) / rows_per_second if rows_per_second > 0 else None,
             is_stopping=self._shutdown.requested,
-        )
+        )  # fmt: skip
