@@ -39,7 +39,8 @@ def match_columns(
         else:
             columns.append(Column(index, header, "empty"))
     taken = {one.target for one in columns if one.target}
-    problems += _unmatched([one for one in unmatched if fold(one) not in given], endpoint, taken) + _duplicated(columns)
+    problems += _unmatched([one for one in unmatched if fold(one) not in given], endpoint, taken)
+    problems += _duplicated(columns, endpoint, waits=True)
     record = next((one for one in columns if one.role == ("key" if key else "id")), None)
     if record is None:
         problems += _no_id(columns, unmatched, endpoint, key_field)
@@ -104,12 +105,30 @@ def _unmatched(headers: Sequence[str], endpoint: Endpoint, taken: Collection[str
     return lines + ([f"  … and {more} more."] if more > 0 else [])
 
 
-def _duplicated(columns: Iterable[Column]) -> list[str]:
-    by_target: dict[str, list[Column]] = {}
+def check_duplicated(columns: Columns, endpoint: Endpoint, *, name: str) -> None:
+    """Raise HeaderError where headers lead to one field, now that all is known that can be known of custom fields."""
+    if problems := _duplicated(columns.all, endpoint, waits=False):
+        first = f"{name}: the headers do not fit {endpoint.name}."
+        raise HeaderError("\n".join([first, *problems, "Nothing was sent."]))
+
+
+def _duplicated(columns: Iterable[Column], endpoint: Endpoint, *, waits: bool) -> list[str]:
+    """Say which headers lead to one field; with `waits` not of those that definitions may still tell apart."""
+    by_field: dict[str, list[Column]] = {}
     for one in columns:
         if one.target:
-            by_target.setdefault(one.target, []).append(one)
-    return [_duplicated_line(target, found) for target, found in by_target.items() if len(found) > 1]
+            by_field.setdefault(endpoint.same_field(one.target), []).append(one)
+    return [
+        _duplicated_line(name, found)
+        for name, found in by_field.items()
+        if len(found) > 1 and not (waits and _may_be_told_apart(found, endpoint))
+    ]
+
+
+def _may_be_told_apart(columns: Sequence[Column], endpoint: Endpoint) -> bool:
+    """Whether what looks like a kind behind the name of a custom field may be part of the name."""
+    headers = {fold(one.header) for one in columns}
+    return endpoint.is_custom(columns[0].target) and not endpoint.definitions and len(headers) == len(columns)
 
 
 def _duplicated_line(target: str, columns: Sequence[Column]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batch.endpoints.base import MISSING, Endpoint, Record, is_blank
-from batch.model import Problem, shorten, visible
+from batch.model import Change, Problem, shorten, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,25 @@ def differing(endpoint: Endpoint, fields: Mapping[str, Any], record: Record) -> 
     now = {name: endpoint.value(record, name) for name in fields}
     wanted = {n: v for n, v in fields.items() if now[n] is MISSING or not endpoint.is_same(n, v, now[n])}
     return Difference(wanted, {name: now[name] for name in wanted if now[name] is not MISSING})
+
+
+def zeros_lost(endpoint: Endpoint, change: Change, record: Record) -> list[Problem]:
+    """Return problems for cells stored as numbers of which `record` shows the same number with zeros in front."""
+    found = []
+    for name in sorted(change.bare_numbers & change.fields.keys()):
+        now, wanted = endpoint.value(record, name), change.fields[name]
+        is_list = isinstance(now, list) and isinstance(wanted, list)
+        pairs = zip(now, wanted, strict=False) if is_list else [(now, wanted)]
+        if any(_is_longer_by_zeros(shown, number) for shown, number in pairs):
+            found.append(Problem("zeros_lost", {"now": show(now)}, name))
+    return found
+
+
+def _is_longer_by_zeros(now: Any, wanted: Any) -> bool:
+    if not (isinstance(now, str) and isinstance(wanted, str)):
+        return False
+    digits: str = now.strip()
+    return digits.isdecimal() and len(digits) > len(wanted) and digits.lstrip("0") == wanted.lstrip("0")
 
 
 def unproven(endpoint: Endpoint, record_id: str, fields: Mapping[str, Any], record: Record) -> list[Problem]:

@@ -242,11 +242,15 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Validated row(s) for one record: the id and the fields to set (`None` clears)."""
+    """Validated row(s) for one record: the id and the fields to set (`None` clears).
+
+    `bare_numbers`: the text fields among them whose cells are stored as numbers, so that zeros in front may be lost.
+    """
 
     rows: tuple[int, ...]
     id: str
     fields: Mapping[str, Any] = field(hash=False)
+    bare_numbers: frozenset[str] = frozenset()
 
     @property
     def number(self) -> int:

@@ -35,6 +35,9 @@ SENTENCES: Final[Mapping[str, str]] = {
     "number_rounded": "has more than 15 digits, so Excel has rounded it (make the cell text, and type all digits again)",
     "time_negative": "is a negative time (make the cell text, and type what is meant)",
     "zeros_not_stored": "is shown with zeros in front that are not stored (make the cell text, and type it with its zeros)",
+    "date_among_texts": "is a date among texts, perhaps made by the spreadsheet program (make the cell text, and type what is meant; or name the column: --as-shown)",
+    "not_shown_alike": "has a format that does not look the same everywhere, so --as-shown cannot tell what it shows (make the cell text, and type what is meant)",
+    "zeros_elsewhere": "is a number that another cell of the column shows with zeros in front (make the cell text, and type it with its zeros; or name the column: --as-shown)",
     # Parquet
     "item_ambiguous": "is a list with an empty item or one with a semicolon in it, which separates items (change the item)",
     "number_not_finite": "is no number (leave the cell null, or give a number)",
@@ -53,6 +56,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "lookup_failed": "could not be looked up: {cause}",
     # cells
     "boolean_unclear": "is neither yes nor no (use true, false, yes, no, 1 or 0)",
+    "clear_among_items": "has {token} among its items (write {token} alone in the cell to empty the list)",
     "clear_nearly": "is not quite {token} (write exactly {token} to empty the field)",
     "date_ambiguous": "may be day/month/year or month/day/year (say which: --date-format dmy or --date-format mdy)",
     "date_malformed": "is not a date (write it as 2026-04-03)",
@@ -73,6 +77,10 @@ SENTENCES: Final[Mapping[str, str]] = {
     # cells and rows that do not go together
     "contacts_gap": "would leave a gap: the {noun} has {count:contact}",
     "current_needed": "needs the current {what} (leave out --no-compare)",
+    "custom_field_of_ids": "is the name of several custom fields of this {noun}: {ids} (name the one that is meant)",
+    "custom_field_of_none": "is the name of several custom fields, and this {noun} has none of them, so nothing is sent",
+    "custom_field_of_sources": "is the name of several custom fields of this {noun} ({sources}), so nothing is sent",
+    "custom_field_twice": "is the same custom field of this {noun} as {other} (keep one column)",
     "duplicate_differs": 'differs between rows of one {noun}: row {row} says "{said}"',
     "duplicate_of_conflicting": "is also in rows that do not go together on {field} (correct those)",
     "duplicate_of_differing": "is also in rows {first} and {second}, which differ on {field} (correct those)",
@@ -82,6 +90,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "request_too_large": "makes a request of {size} KB ({api} takes at most {most} KB)",
     "whole_cleared": 'cannot be changed while "{whole}" is cleared for the same {noun}',
     "whole_cleared_in_row": 'cannot be changed while "{whole}" is cleared for the same {noun} (row {row})',
+    "zeros_lost": "is a number that the record shows with zeros in front, {now} (make the cell text, and type it with its zeros; or name the column: --as-shown)",
     # the record is not there, not readable, or not as planned
     "not_found": "there is no {noun} with this id",
     "not_found_on_write": "there is no {noun} with this id (404)",
@@ -94,6 +103,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "sheet_drifted_hidden": "it cannot be seen now, and was {expected} when the plan was made (plan again)",
     "unread": "the record could not be read: {cause}",
     # what came of sending it
+    "custom_field_spelt": 'the record spells it "{spelt}", and that custom field was meant',
     "ended_in_doubt": "batch was ended before an answer came: it may have been applied or not",
     "found_applied": "no answer came, but reading back showed that it was applied",
     "in_doubt": "{cause}: it may have been applied or not",

@@ -41,6 +41,7 @@ class Parsing:
     map: Mapping[str, str]
     key: str | None
     clear_token: str
+    as_shown: tuple[str, ...]
     decimal: Literal[".", ","] | None
     date_format: Literal["iso", "dmy", "mdy"] | None
 
@@ -180,6 +181,10 @@ class Settings:
         "The cell text that empties a field; default: <clear>.", "TEXT", INPUT, parse=_clear_token,
         in_identity=True, repeat=5,
     )] = DEFAULT_CLEAR
+    as_shown: Annotated[tuple[str, ...], Setting(
+        "Take the numbers and dates of this text column as the workbook shows them. Repeatable.", "COLUMN", INPUT,
+        in_identity=True, repeat=25,
+    )] = ()
     limit: Annotated[int | None, Ge(1), Setting(
         "Only the first N rows.", "N", INPUT, in_identity=True, repeat=21, of_input=True,
     )] = None
@@ -214,7 +219,7 @@ class Settings:
         "The longest wait the API may ask for; default: 300.", "SECONDS", CONNECTION, repeat=12,
     )] = 300.0
     read_timeout: Annotated[float, Gt(0), Setting(
-        "How long the API may be silent; default: 60.", "SECONDS", CONNECTION, repeat=25,
+        "How long the API may be silent; default: 60.", "SECONDS", CONNECTION, repeat=26,
     )] = 60.0
     max_failures: Annotated[str | None, Setting(
         "Stop after so many rejections.", "N|N%", ("update", "undo"), parse=_number_or_share,
@@ -229,8 +234,8 @@ class Settings:
         repeat=23, of_input=True, is_layered=False,
     )] = None
     max_clears: Annotated[str | None, Setting(
-        "The most rows that may clear one field; default: 20% of them (from 10 cells on).", "N|N%", ("update", "undo"),
-        help_of={"undo": "The most rows that may clear one field; default: all."}, parse=_number_or_share,
+        "The most records that may lose one field; default: 20% of them (from 10 on).", "N|N%", ("update", "undo"),
+        help_of={"undo": "The most records that may lose one field; default: all."}, parse=_number_or_share,
         repeat=14, found_file="if careful",
     )] = None
     canary: Annotated[int | None, Ge(0), Setting(
@@ -249,7 +254,7 @@ class Settings:
     @property
     def parsing(self) -> Parsing:
         """The settings about what cells mean."""
-        return Parsing(self.map, self.key, self.clear_token, self.decimal, self.date_format)
+        return Parsing(self.map, self.key, self.clear_token, self.as_shown, self.decimal, self.date_format)
 
     @property
     def pace(self) -> Pace:
@@ -259,7 +264,10 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """Return the values that make a run another run, as JSON can hold them; those without a None come first."""
         found = sorted((one for one in SETTINGS.values() if one.in_identity), key=lambda one: one.default is None)
-        return {one.name: getattr(self, one.name) for one in found}
+        values = {one.name: getattr(self, one.name) for one in found}
+        return {  # an empty list says nothing, so that runs of before there was one stay the same
+            name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value != ()
+        }
 
 
 def _read_table() -> dict[str, Setting]:
@@ -359,6 +367,8 @@ def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:
         value = getattr(settings, one.name)
         if isinstance(value, dict):
             options += [f"--{one.key}={header}={target}" for header, target in value.items()]
+        elif isinstance(value, tuple):
+            options += [part for item in value for part in (f"--{one.key}", item)]
         elif isinstance(value, bool):
             options += [] if value == one.default else [f"--{one.key}" if value else f"--no-{one.key}"]
         elif value != one.default:

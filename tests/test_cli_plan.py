@@ -94,4 +94,4 @@ def test_too_many_clears(api: Api, shell: Shell) -> None:
     rows = "".join(f"{one},<clear>\n" for one in api.ids(12))
     _, out, _ = plan(api, shell, shell.sheet(f"id,phone\n{rows}"))
     needs = "an update of this needs --max-clears 100%, or somebody to ask"
-    assert f"  phone would be cleared on 12 of 12 rows (100%): {needs}" in out.splitlines()
+    assert f"  phone would be cleared on 12 of 12 customers (100%): {needs}" in out.splitlines()

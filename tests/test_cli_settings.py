@@ -61,6 +61,7 @@ CASES = [
     case("--canary", None, 1, 2, 3),
     Case("compare", True, ("false", False), ("true", True), (["--no-compare"], False)),
     case("--invalid", "skip", "abort", "skip", "abort"),
+    Case("as_shown", (), ('["A"]', ("A",)), ("B\nC d", ("B", "C d")), (["--as-shown", "D"], ("D",))),
     flag("--new"),
     flag("--yes"),
     flag("--json", "json_output"),

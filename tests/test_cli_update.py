@@ -20,7 +20,7 @@ def test_preflight_and_closing(shell: Shell, api: Api) -> None:
   to compare 3 changes: about 1 request
   to send what differs: up to 3 requests
   1 invalid row stays behind
-  clears: phone on 1 row
+  clears: phone on 1 customer
 4 rows in {seconds}
   updated           2
   invalid           1   fix and run again

@@ -360,7 +360,7 @@ def test_resumed_clears(shell: Shell, api: Api) -> None:
     first = shell.here(*command)
     api.sandbox.set_faults()
     second = shell.here(*command)
-    assert ("  clears: phone on 4 rows" in first.err, "  clears: phone on 1 row\n" in second.err) == (True, True)
+    assert ("  clears: phone on 4 customers" in first.err, "  clears: phone on 1 customer\n" in second.err) == (True, True)
 
 
 def test_invalid_rows_after_a_wrong_key(shell: Shell) -> None:

@@ -63,7 +63,7 @@ def test_clears_are_asked_about(shell: Shell, api: Api) -> None:
     """Many clears are shown and asked about first."""
     answers = [(MEANT, b"y\n"), (SEND, b"y\n")]
     ended = on_terminal(shell, update(api, shell.sheet(clearing(api)), "--canary", "0"), answers)
-    assert "  phone would be cleared on 12 of 12 rows (100%)\n" in ended.err
+    assert "  phone would be cleared on 12 of 12 customers (100%)\n" in ended.err
     assert (0, 12) == (ended.code, len(api.writes()))
 
 
@@ -77,7 +77,7 @@ def test_clears_with_yes(shell: Shell, api: Api) -> None:
     """--yes does not answer for cells that would be emptied by mistake."""
     ended = on_terminal(shell, update(api, shell.sheet(clearing(api)), "--yes"), [])
     assert ended.err.endswith(
-        "phone would be cleared on 12 of 12 rows (100%).\n"
+        "phone would be cleared on 12 of 12 customers (100%).\n"
         "That is more than --max-clears 20% allows, so nothing was sent. If it is meant:  --max-clears 100%\n"
     )
     assert (2, []) == (ended.code, api.writes())

@@ -53,7 +53,7 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     if invalid := about.done.get(Outcome.INVALID, 0):
         yield f"  {plural(invalid, 'invalid row')} {'stays' if invalid == 1 else 'stay'} behind"
     for name, clears in about.clears.items():
-        yield f"  clears: {name} on {plural(clears, 'row')}"
+        yield f"  clears: {name} on {plural(clears, endpoint.noun, endpoint.plural)}"
     if not compare:
         yield from _blanked(about)
     yield from (f"  {one}" for one in about.excesses)

@@ -85,7 +85,7 @@ def _option(setting: Setting, command: str) -> Callable[[F], F]:
         more = {"type": setting.type}
     elif get_origin(setting.type) is Literal and setting.metavar is None:
         more = {"type": click.Choice(get_args(setting.type))}
-    elif get_origin(setting.type) is dict:
+    elif get_origin(setting.type) in (dict, tuple):
         more = {"multiple": True}
     variable = setting.variable if setting.is_layered and "multiple" not in more else None  # BATCH_MAP has lines
     return click.option(
@@ -103,8 +103,8 @@ def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settin
     if source != "-":
         folders.insert(0, Path(source).parent)
     from_file = read_file(list(dict.fromkeys(folders)), values.get("endpoint"), endpoints)
-    mapped = os.environ.get(SETTINGS["map"].variable, "").splitlines()
-    layers = [_with_map(given, values.get("map") or ()), _with_map(variables, mapped), from_file]
+    from_variables = _with_lists(_with_map(variables, _lines_of("map")))
+    layers = [_with_map(given, values.get("map") or ()), from_variables, from_file]
     if not any(layer.values.get("endpoint") for layer in layers):
         raise click.UsageError(
             f"Which endpoint? Name it with -e, such as -e dualentry.customers. See: {command()} endpoints"
@@ -124,7 +124,7 @@ def _given(values: Mapping[str, Any]) -> tuple[Layer, Layer]:
     context = click.get_current_context()
     layers: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for name, value in values.items():
-        if value is not None and name != "map":
+        if value not in (None, ()) and name != "map":
             layers[context.get_parameter_source(name) is ParameterSource.ENVIRONMENT][name] = value
     return Layer(COMMAND_LINE, layers[0]), Layer(ENVIRONMENT, layers[1])
 
@@ -139,6 +139,17 @@ def _with_map(layer: Layer, pairs: Iterable[str]) -> Layer:
         if text.strip():
             headers[header.strip()] = target.strip()
     return replace(layer, values={**layer.values, "map": headers}) if headers else layer
+
+
+def _with_lists(layer: Layer) -> Layer:
+    """Add the settings of several values, of which a variable has one a line."""
+    names = [one.name for one in SETTINGS.values() if get_origin(one.type) is tuple]
+    lists = {name: tuple(filter(str.strip, _lines_of(name))) for name in names}
+    return replace(layer, values={**layer.values, **{name: value for name, value in lists.items() if value}})
+
+
+def _lines_of(name: str) -> list[str]:
+    return os.environ.get(SETTINGS[name].variable, "").splitlines()
 
 
 def to_where(options: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

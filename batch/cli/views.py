@@ -128,7 +128,8 @@ def _contents(found: Checked, column: Column) -> str:
     count = found.changes.counts.get(column.index)
     if count is None:
         return ""
-    clears = f"  {plural(count.clears, 'clear')}" if count.clears else ""
+    cleared = found.changes.clears[column.target]
+    clears = f"  {plural(cleared, 'clear')}" if cleared else ""
     examples = "" if column.role == "id" else " · ".join(shorten(visible(text), EXAMPLE) for text in count.examples)
     return f"{plural(count.values, 'value'):>12}{clears:<12}   {examples}"
 

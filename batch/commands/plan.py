@@ -92,7 +92,7 @@ class PlanMade:
     """Options that an update by this plan needs, too."""
     endpoint: Endpoint
     excesses: tuple[str, ...]
-    """Fields that would be cleared on more rows than --max-clears allows."""
+    """Fields that would be cleared on more records than --max-clears allows."""
 
 
 def plan(settings: Settings, reporter: Reporter, environment: Environment) -> PlanMade:

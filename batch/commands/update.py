@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from batch.endpoints.base import CustomField
+from batch.endpoints.base import CustomField, is_blank
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
@@ -224,14 +224,13 @@ class Update:
         return excesses
 
     def _clears(self) -> dict[str, int]:
-        """Count the rows on which each field would be emptied; in a resumed run without what is through."""
+        """Count the records in which each field would be emptied; in a resumed run without what is through."""
         changes, journal = self.run.changes, self.run.journal
-        columns = [one for one in changes.columns.fields if one.index in changes.counts]
-        found = {one.target: clears for one in columns if (clears := changes.counts[one.index].clears)}
+        found = {name: clears for name, clears in changes.clears.items() if clears}
         if self.run.is_resumed and found:
             left: Counter[str] = Counter()
             for change in iter_open(changes, journal):
-                left.update({name: len(change.rows) for name in found if change.fields.get(name, "") is None})
+                left.update(name for name in found if name in change.fields and is_blank(change.fields[name]))
             return {name: left[name] for name in found if left[name]}
         return found
 

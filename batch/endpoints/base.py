@@ -283,6 +283,37 @@ class Endpoint(ABC):
         """Say why field `name` cannot be one of the organisation's custom fields; "" where it can, or is none."""
         return ""
 
+    def same_field(self, name: str) -> str:
+        """Return what two names have in common exactly when they lead to one field."""
+        return name
+
+    def ambiguity(self, record: Record, name: str) -> Problem | None:
+        """Return why it cannot be told which of the record's values field `name` is; None where it can."""
+        return None
+
+    def fitted(self, fields: Mapping[str, Any], record: Record) -> dict[str, Any]:
+        """Return `fields` with their values of the types that the record itself shows for its custom fields.
+
+        Raises ConflictError where a value does not fit, where it cannot be told which of the record's custom fields is
+        meant, and where two names lead to one.
+        """
+        taken: dict[str, str] = {}
+        for name in filter(self.is_custom, fields):
+            if problem := self.ambiguity(record, name):
+                raise ConflictError(problem)
+            other = taken.setdefault(self.shown_as(record, name) or name, name)
+            if other != name:
+                raise ConflictError(Problem("custom_field_twice", {"noun": self.noun, "other": other}, name))
+        return dict(fields)
+
+    def shown_as(self, record: Record, name: str) -> str:
+        """Return what tells the item of a record that is custom field `name` from all others, "" where it has none."""
+        return name
+
+    def respelt(self, record: Record, name: str) -> str:
+        """Return how a record spells custom field `name`, where that is not as `name` does; else ""."""
+        return ""
+
     def defined(self, definitions: Sequence[CustomField]) -> "Endpoint":
         """Return a copy that knows the organisation's custom fields."""
         twin = copy.copy(self)
@@ -431,6 +462,14 @@ def split_kind(name: str, kinds: Collection[str]) -> tuple[str, str | None]:
     if found and found["kind"].casefold() in kinds:
         return found["name"], found["kind"].casefold()
     return name, None
+
+
+def unknown_definition(definitions: Sequence[CustomField], wanted: str, prefix: str) -> str:
+    """Say that the organisation has no custom field `wanted`, and which are nearest; "" where it has."""
+    if not definitions or find_definition(definitions, wanted) is not None:
+        return ""
+    near = get_close_matches(wanted, [one.name for one in definitions], n=2, cutoff=0.5)
+    return "is none of your custom fields" + ("; nearest: " + ", ".join(prefix + one for one in near) if near else "")
 
 
 def find_definition(definitions: Sequence[CustomField], name: str) -> CustomField | None:

@@ -23,6 +23,8 @@ CellType: TypeAlias = Any
 
 TRUE, FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 LIST_SEPARATOR = ";"
+LIST_KINDS = frozenset({"list", "multi_text", "multi_select"})
+"""The kinds of fields whose cells are lists."""
 
 
 def text(
@@ -95,10 +97,12 @@ _COMMA = re.compile(r"[+-]?\d+(,\d+)?", re.ASCII)
 def number(decimal: Literal[".", ",", None] = None) -> CellType:
     """A number; `decimal` says which mark separates decimals, `None` that only unambiguous ones are taken."""
 
-    def parse(cell: str) -> int | float:
-        return _as_json_number(_plain_digits(cell.strip(), decimal))
+    return _parsed(lambda cell: parse_number(cell, decimal))
 
-    return _parsed(parse)
+
+def parse_number(cell: str, decimal: str | None) -> int | float:
+    """Read a number as JSON can hold it; see `number`."""
+    return _as_json_number(_plain_digits(cell.strip(), decimal))
 
 
 def _plain_digits(cell: str, decimal: str | None) -> str:

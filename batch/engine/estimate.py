@@ -118,7 +118,7 @@ def _comparing(context: RunContext, strategy: LookupStrategy | None, changes: in
 def _rows_with(context: RunContext, hidden: Sequence[str], changes: int) -> int:
     """Count the changes that touch one of the `hidden` fields, as far as the cells of the columns tell."""
     counts = [
-        count.values + count.clears
+        count.values + context.changes.clears[column.target]
         for column in context.changes.columns.fields
         if _is_among(hidden, column.target) and (count := context.changes.counts.get(column.index))
     ]

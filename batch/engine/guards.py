@@ -1,7 +1,8 @@
 """`--max-clears`: a column that would be emptied by mistake is caught before anything is sent.
 
-Without the option a field may be cleared on 20 % of the rows that are sent; fewer than 10 cleared cells of a field are
-never too many then, so that a short list may clear. What the option says counts from the first cell on.
+What is counted are the records in which a field would be emptied, whatever number of rows says so. Without the option
+these may be 20 % of the records that are sent; fewer than 10 are never too many then, so that a short list may clear.
+What the option says counts from the first record on.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -16,16 +17,16 @@ from batch.validation.file_changes import ChangeSource
 
 DEFAULT: Final = "20%"
 FEW: Final = 10
-"""Fewer cleared cells than this are never too many for the default."""
+"""Fewer records than this are never too many for the default."""
 
 
 class TooManyClearsError(UsageError):
-    """A field would be cleared on more rows than are allowed, and there is nobody to ask."""
+    """A field would be cleared on more records than are allowed, and there is nobody to ask."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClearLimit:
-    """How many rows may clear one field, as a count or a share of the rows that are sent."""
+    """On how many records one field may be cleared, as a count or a share of the records that are sent."""
 
     count: int | None
     share: float | None
@@ -40,18 +41,17 @@ class ClearLimit:
         return cls(parsed.count, parsed.share, text, max_clears is None)
 
     def iter_excesses(self, changes: ChangeSource) -> Iterator[str]:
-        """Name each field that would be cleared on too many rows."""
-        rows = changes.rows - changes.rows_without_change
-        for column in changes.columns.fields:
-            count = changes.counts.get(column.index)
-            if count is not None and self._is_exceeded(count.clears, rows):
-                share = f" ({min(count.clears / rows, 1):.0%})" if rows else ""
-                yield f"{column.target} would be cleared on {count.clears:,} of {rows:,} rows{share}"
+        """Name each field that would be cleared on too many records."""
+        records, endpoint = changes.change_count, changes.endpoint
+        for name, clears in changes.clears.items():
+            if self._is_exceeded(clears, records):
+                kind = endpoint.noun if records == 1 else endpoint.plural
+                yield f"{name} would be cleared on {clears:,} of {records:,} {kind} ({clears / records:.0%})"
 
-    def _is_exceeded(self, clears: int, rows: int) -> bool:
-        if self.is_default and clears < FEW:
+    def _is_exceeded(self, clears: int, records: int) -> bool:
+        if not clears or (self.is_default and clears < FEW):
             return False
-        return clears > (self.count if self.count is not None else (self.share or 0) * rows)
+        return clears > (self.count if self.count is not None else (self.share or 0) * records)
 
     def refusal(self, excesses: tuple[str, ...]) -> TooManyClearsError:
         """Say that nothing is sent because of these fields, and how to send all the same."""

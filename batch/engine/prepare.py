@@ -11,7 +11,7 @@ from typing import Any
 
 from batch import diff
 from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift
-from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
+from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.engine.context import RunContext
 from batch.engine.lookup import KeyLookup, Match, NoMatch
 from batch.engine.retry_loop import Answer, ApiClient
@@ -267,15 +267,31 @@ class ChangePreparer:
 
     def _begin(self, change: Change, record: Record, earlier: Intent | None = None) -> PreparedChange | None:
         """Make ready what differs between a change, or what was planned of it, and its record."""
+        if change.bare_numbers and (refused := diff.zeros_lost(self.endpoint, change, record)):
+            self._settle_all([change], Outcome.INVALID, refused)
+            return None
+        notes: tuple[Problem, ...] = ()
+        is_undo = self.planned is not None and self.planned.is_undo  # its values are the API's own
+        if not is_undo and any(map(self.endpoint.is_custom, change.fields)):
+            try:
+                change = replace(change, fields=self.endpoint.fitted(change.fields, record))
+            except ConflictError as error:
+                self._settle_all([change], Outcome.INVALID, [error.problem])
+                return None
+            notes = tuple(
+                Problem("custom_field_spelt", {"spelt": visible(spelt)}, name)
+                for name in change.fields
+                if (spelt := self.endpoint.respelt(record, name))
+            )
         if self.planned is not None:
             return self._begin_planned(self.planned, change, record, earlier)
         difference = diff.differing(self.endpoint, change.fields, record)
         if earlier is not None:
-            return PreparedChange(change, difference.fields or change.fields, difference.before, record, earlier)
+            return PreparedChange(change, difference.fields or change.fields, difference.before, record, earlier, notes)
         if not self.is_compared:
-            return PreparedChange(change, change.fields, self._shown(record, change.fields), record)
+            return PreparedChange(change, change.fields, self._shown(record, change.fields), record, notes=notes)
         if difference.fields:
-            return PreparedChange(change, difference.fields, difference.before, record)
+            return PreparedChange(change, difference.fields, difference.before, record, notes=notes)
         self._settle_all([change], Outcome.UNCHANGED, [])
         return None
 

@@ -55,9 +55,9 @@ class Preflight:
     is_resumed: bool
     done: Mapping[Outcome, int]
     excesses: tuple[str, ...] = ()
-    """Fields that would be cleared on more rows than --max-clears allows: only who is asked may send them."""
+    """Fields that would be cleared on more records than --max-clears allows: only who is asked may send them."""
     clears: Mapping[str, int] = field(default_factory=dict)
-    """On how many rows each field would be emptied, of those that are still to be sent."""
+    """In how many records each field would be emptied, of those that are still to be sent."""
     slower: str = ""
     """Why it goes slower than documented, if it does."""
 

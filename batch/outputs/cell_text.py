@@ -77,6 +77,9 @@ class Renderer:
         for one in (*self._fixed, *self._more.values()):
             value = self._endpoint.value(record, one.name)
             if value is MISSING:
+                if self._endpoint.ambiguity(record, one.name):
+                    self._shown[one.name] += 1
+                    self.leave(one.name, record_id)
                 continue
             self._shown[one.name] += 1
             if is_blank(value):
@@ -92,7 +95,7 @@ class Renderer:
         """Add a column for a name that is met for the first time, if a header can express it."""
         self._known.add(name)
         field = self._endpoint.field_named(name)
-        if field is not None and field.name == name:
+        if field is not None and field.name == name and not self._endpoint.definition_problem(name):
             self._more[name] = field
         else:
             self._inexpressible.add(name)
@@ -103,7 +106,7 @@ class Renderer:
 
     def _means(self, column: Field, text: str, value: Any) -> bool:
         """Return whether `text` in a sheet means `value` for update."""
-        if looks_blank(text) or is_hardly_meant(text, self._clear_token):
+        if looks_blank(text) or is_hardly_meant(text, self._clear_token, column.kind):
             return False
         if column.name not in self._adapters:
             self._adapters[column.name] = TypeAdapter(column.type)

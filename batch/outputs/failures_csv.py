@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from batch.csv_injection import escape_formula
+from batch.csv_injection import guard
 from batch.model import READ_ERRORS, CsvDialect, Outcome, RowResult, Staged, cell_column, iter_read_errors
 from batch.outputs.failures import ADDED_COLUMNS, field_text, message_text, on_one_line, original_indexes
 
@@ -35,12 +35,12 @@ class CsvFailures:
         if self._dialect.has_sep_line:
             self._write(f"sep={self._dialect.delimiter}{self._dialect.line_end}")
         header = pl.DataFrame([[*headers, *ADDED_COLUMNS]], orient="row")
-        self._write_frame(header.with_columns(escape_formula(pl.all())))
+        self._write_frame(header.with_columns(guard(pl.all())))
 
     def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
         """Append rows: sound ones together, each malformed one by itself."""
         added = _added_cells(row_results)
-        cells = [escape_formula(pl.col(cell_column(index))) for index in self._indexes]
+        cells = [guard(pl.col(cell_column(index))) for index in self._indexes]
         lines = pl.concat([frame.select(cells), added], how="horizontal")
         malformed = [at for at, text in enumerate(frame[READ_ERRORS].to_list()) if text and _raw(text) is not None]
         start = 0
@@ -63,7 +63,7 @@ class CsvFailures:
         """Write a malformed row back as it was found, so that it stays malformed until somebody corrects it."""
         cells = self._old_cells(raw)
         if not self._is_escaped:
-            safe = pl.DataFrame({"cell": cells}, schema={"cell": pl.String}).select(escape_formula(pl.col("cell")))
+            safe = pl.DataFrame({"cell": cells}, schema={"cell": pl.String}).select(guard(pl.col("cell")))
             cells = safe.to_series().to_list()
         if len(cells) == len(self._indexes):
             cells.append("")
@@ -102,7 +102,7 @@ def _added_cells(row_results: Sequence[RowResult]) -> pl.DataFrame:
         [message_text(row_result) for row_result in row_results],
     )
     return pl.DataFrame(dict(zip(ADDED_COLUMNS, columns, strict=True))).select(
-        escape_formula(on_one_line(pl.all().replace("", None)))
+        guard(on_one_line(pl.all().replace("", None)))
     )
 
 

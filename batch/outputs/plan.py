@@ -16,7 +16,7 @@ import xlsxwriter
 
 from batch.conditions import PlannedChange
 from batch.csv_injection import escape_formula
-from batch.endpoints.base import MISSING
+from batch.endpoints.base import MISSING, is_blank
 from batch.files import NewFile
 from batch.model import shorten
 from batch.outputs.failures_xlsx.cells import ExactSheet
@@ -62,7 +62,7 @@ def iter_lines(changes: Iterable[PlannedChange], clear_token: str) -> Iterator[L
         for step in planned.steps:
             was = as_cell(None if step.expected is MISSING else step.expected)
             will = as_cell(step.wanted, clear_token)
-            yield Line(planned.row, planned.id, planned.name, step.field, was, will, is_clear=step.wanted is None)
+            yield Line(planned.row, planned.id, planned.name, step.field, was, will, is_clear=is_blank(step.wanted))
 
 
 def write_plan(path: Path, lines: Iterable[Line]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from batch.csv_injection import FORMULA, escape_formula
+from batch.csv_injection import FORMULA, guard
 
 Frames = Callable[[], Iterable[pl.DataFrame]]
 """Yields the rows from the first on, whenever it is called: frames of String columns, named as the headers."""
@@ -47,7 +47,7 @@ def _write_csv(path: Path, headers: Sequence[str], frames: Frames) -> None:
         for frame in frames():
             if needs_escape:
                 numbers = pl.int_range(row + 1, row + 1 + frame.height, eager=True).cast(pl.String).alias(MARK)
-                frame = frame.with_columns(escape_formula(pl.all())).with_columns(numbers)
+                frame = frame.with_columns(guard(pl.all())).with_columns(numbers)
             row += frame.height
             file.write(_lines(frame))
 

@@ -191,8 +191,8 @@ def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:
     made = plan.about
     wrong = [
         IN_WORDS.get(name, f"--{name.replace('_', '-')} is different")
-        for name, value in wanted.items()
-        if made.get(name) != value
+        for name in dict.fromkeys((*wanted, *made))
+        if made.get(name) != wanted.get(name)
     ]
     if wrong:
         raise InputError(

@@ -8,6 +8,7 @@ The undo itself takes its values, which are the API's own, from the plan file be
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +19,7 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from batch.conditions import FieldChange, PlannedChange
-from batch.csv_injection import escape_formula
+from batch.csv_injection import guard
 from batch.endpoints.base import MISSING, CustomField, Endpoint, is_blank
 from batch.files import NewFile
 from batch.journal import Journal
@@ -42,7 +43,7 @@ from batch.outputs.cell_text import as_text
 from batch.run.plan_file import PlanFile
 from batch.settings import DEFAULT_CLEAR
 from batch.sources.staging import Rows, staged_schema, write_frames
-from batch.validation import ColumnCount
+from batch.validation import ColumnCount, is_hardly_meant
 from batch.validation.file_changes import locate
 
 PENDING_BEFORE_CODES = "updated, "
@@ -168,7 +169,7 @@ class _Cells:
         if step.wanted is None:
             return DEFAULT_CLEAR if column.nullable else None
         text = as_text(step.wanted)
-        if text is None or looks_blank(text) or text.strip() == DEFAULT_CLEAR:
+        if text is None or looks_blank(text) or is_hardly_meant(text, DEFAULT_CLEAR, column.kind):
             return None
         try:
             read = adapter.validate_python(text)
@@ -210,8 +211,7 @@ def _iter_written(lines: Iterator[list[str | None]], headers: Sequence[str], fil
     row = FIRST_ROW
     while some := list(islice(lines, ROWS_AT_ONCE)):
         frame = pl.DataFrame(some, schema=dict.fromkeys(headers, pl.String), orient="row")
-        frame = frame.with_columns(escape_formula(pl.all()))
-        frame.write_csv(file, include_header=False)
+        frame.with_columns(guard(pl.all())).write_csv(file, include_header=False)
         numbers = pl.int_range(row, row + frame.height, dtype=pl.UInt32, eager=True).alias(ROW)
         cells = frame.rename({header: cell_column(index) for index, header in enumerate(headers)})
         row += frame.height
@@ -238,6 +238,8 @@ class PlanChanges:
     endpoint: Endpoint
     plan: PlanFile
     counts: dict[int, ColumnCount] = field(default_factory=dict)
+    """None: what an undo sends is known from its list."""
+    clears: Counter[str] = field(default_factory=Counter)
     change_count: int = 0
     rows_without_change: int = 0
     notes: tuple[str, ...] = ()
@@ -249,15 +251,8 @@ class PlanChanges:
 
     def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
         """Count the changes, and what they clear; none of them is invalid."""
-        by_name = {column.target: column.index for column in self.columns.fields}
-        self.counts = {index: ColumnCount() for index in by_name.values()}
         self.change_count = len(self.plan)
-        for planned in self.plan:
-            for step in planned.steps:
-                index = by_name.get(step.field)
-                if index is not None:
-                    self.counts[index].clears += is_blank(step.wanted)
-                    self.counts[index].values += not is_blank(step.wanted)
+        self.clears = Counter(name for planned in self.plan for step in planned.steps for name in _emptied(step))
 
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes as they are written down."""
@@ -271,6 +266,16 @@ class PlanChanges:
     def with_definitions(self, definitions: Sequence[CustomField]) -> "PlanChanges":
         """Return the same changes: the endpoint of an undo knows the custom fields as its run knew them."""
         return self
+
+
+def _emptied(step: FieldChange) -> Iterator[str]:
+    """Name what a step empties: its field, or else those of its parts."""
+    if is_blank(step.wanted):
+        if not (step.problem or is_blank(step.expected)):
+            yield step.field
+    else:
+        for part in step.parts:
+            yield from _emptied(part)
 
 
 def undo_columns(headers: Sequence[str], endpoint: Endpoint) -> Columns:

@@ -192,6 +192,7 @@ DEFINITIONS: Final = [
             ("Seats", "Number", None, None, None),
             ("AE Name", "String", "Salesforce", "Owner.Name", None),
             ("Is Partner", "Boolean", None, None, None),
+            ("Region", "String", None, None, None),
         ],
         start=1,
     )

@@ -13,7 +13,7 @@ import re
 import stat
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -179,6 +179,7 @@ def open_input(argument: str, spool: Path) -> Input:
 def _input(paths: tuple[Path, ...], name: str, form: Format) -> Input:
     changed = _changed(paths)
     if form == "parquet":
+        _refuse_tables({path.parent for path in paths}, name)
         for path in paths:
             _format_of(path, path.name, ".parquet")
     return Input(paths, name, _sha256(paths), form, changed)
@@ -237,7 +238,28 @@ def _trouble(error: OSError) -> str:
     return f"cannot be read: {os_reason(error)}"
 
 
+TABLES = {
+    "Delta Lake": "_delta_log",
+    "Apache Iceberg": "metadata/*.metadata.json",
+    "Apache Hudi": ".hoodie",
+}
+"""Kinds of tables that are more than their Parquet files, and what lies in the folder of each."""
+
+
+def _refuse_tables(folders: Iterable[Path], name: str) -> None:
+    """Refuse files of a table whose log says which of their rows count: deleted ones are still in them."""
+    ancestors = {parent for folder in folders for one in (folder.resolve(),) for parent in (one, *one.parents)}
+    for parent in sorted(ancestors, key=lambda one: len(one.parts), reverse=True):
+        kind = next((kind for kind, mark in TABLES.items() if next(parent.glob(mark), None)), None)
+        if kind:
+            raise InputError(
+                f"{name} belongs to a table of {kind} ({parent.name}), whose Parquet files also hold rows that were "
+                "deleted or replaced: write the table as it is now to one Parquet file, and give its name."
+            )
+
+
 def _parquet_files(folder: Path) -> tuple[Path, ...]:
+    _refuse_tables([folder], str(folder))
     found = sorted(path for path in folder.rglob("*.parquet") if path.is_file() and not _is_hidden(path, folder))
     if not found:
         raise InputError(f"{folder} is a folder without Parquet files: give the name of a file in it.")

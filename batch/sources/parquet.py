@@ -85,7 +85,7 @@ class ColumnStats:
     """What is true of every value of a column, so that its text can be the plain one."""
 
     is_whole: bool = False
-    """Floats, all of them whole numbers that are exact: `10042`, not `10042.0`."""
+    """Floats, whose numbers are all whole and exact: `10042`, not `10042.0`. NaN and infinity are no numbers."""
     is_midnight: bool = False
     """Points in time without a zone, all at midnight: dates."""
     empty_lists: int = 0
@@ -97,8 +97,11 @@ def stats_query(column: TextColumn) -> pl.Expr | None:
     value, dtype = column.value, column.dtype
     limit = LAST_EXACT.get(dtype.base_type())
     if limit is not None:
-        exceptions = (value != value.floor()) | ~(value.abs() < limit)
-    elif isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
+        is_number = value.is_finite()
+        return pl.struct(
+            values=is_number.sum(), exceptions=(is_number & ((value != value.floor()) | (value.abs() >= limit))).sum()
+        )
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
         exceptions = value != value.dt.truncate("1d")
     elif list_item(dtype) is not None:
         exceptions = _items(column).list.len() == 0
@@ -129,7 +132,8 @@ def text(column: TextColumn, stats: ColumnStats) -> pl.Expr:
     """Return the text of a column's values; null stays null."""
     value, dtype = column.value, column.dtype
     if stats.is_whole:
-        value = value.cast(pl.Int64).cast(pl.String)
+        whole = value.cast(pl.Int64, strict=False).cast(pl.String)
+        value = pl.when(value.is_finite()).then(whole).otherwise(value.cast(pl.String))
     elif isinstance(dtype, pl.Datetime):
         zone = "%:z" if dtype.time_zone else ""
         value = value.dt.to_string("%Y-%m-%d" if stats.is_midnight else DATE_TIME + zone)

@@ -2,6 +2,7 @@
 
     row_validator.py    rows -> changes and results, by column    blank_or_clear.py   a cell's three states
     file_changes.py     the whole input: counts, then changes     duplicates.py       ids that occur repeatedly
+    typed_cells.py      numbers and dates in columns of text
 
 Promises: a row becomes part of exactly one change or gets at least one problem; all problems of a row are found in one
 pass; a blank cell never sets anything; a cell that could not be read makes its row invalid. Rows with one id become one

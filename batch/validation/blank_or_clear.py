@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from batch.endpoints.cell_types import LIST_KINDS, LIST_SEPARATOR
+
 LEAVE, VALUE, CLEAR = 0, 1, 2
 
 
@@ -30,9 +32,21 @@ SHEET_ERROR = r"^\s*#(?:N/A|REF!|DIV/0!|VALUE!|NAME\?|NULL!|NUM!|SPILL!|CALC!|GE
 
 def near_token(clear_token: str) -> str:
     """Return the pattern of texts that are the clear token but for case and spaces."""
-    return r"(?i)^\s*" + r"\s*".join(map(re.escape, clear_token)) + r"\s*$"
+    return rf"(?i)^\s*{_spaced(clear_token)}\s*$"
 
 
-def is_hardly_meant(text: str, clear_token: str) -> bool:
-    """Return whether a text would not be taken as a value: the clear token or nearly, or a spreadsheet error."""
-    return bool(re.search(SHEET_ERROR, text) or re.search(near_token(clear_token), text))
+def token_among_items(clear_token: str) -> str:
+    """Return the pattern of lists of which an item is the clear token, but for case and spaces."""
+    return rf"(?i)(?:^|{LIST_SEPARATOR})\s*{_spaced(clear_token)}\s*(?:{LIST_SEPARATOR}|$)"
+
+
+def _spaced(token: str) -> str:
+    return r"\s*".join(map(re.escape, token))
+
+
+def is_hardly_meant(text: str, clear_token: str, kind: str = "text") -> bool:
+    """Return whether a field of `kind` would not take a text: the clear token or nearly, or a spreadsheet error."""
+    patterns = [SHEET_ERROR, near_token(clear_token)]
+    if kind in LIST_KINDS:
+        patterns.append(token_among_items(clear_token))
+    return any(re.search(pattern, text) for pattern in patterns)

@@ -4,6 +4,7 @@ Promises: reads every row once, without any network; what it finds invalid is ne
 file. The changes that it yields afterwards are those that were counted and shown.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -11,13 +12,14 @@ from typing import Protocol
 import polars as pl
 
 from batch import sources
-from batch.columns import match_columns
+from batch.columns import check_duplicated, match_columns
 from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import HeaderError
 from batch.model import Change, Columns, Problem, RowResult, Staged, cell_column, column_letters, shorten
 from batch.number_date_formats import FormatDetector
 from batch.settings import Parsing
 from batch.validation import ColumnCount, Duplicates, RowValidator, ValidatedRows, find_duplicates, iter_validated
+from batch.validation.typed_cells import TypedCells
 
 
 class ChangeSource(Protocol):
@@ -27,6 +29,8 @@ class ChangeSource(Protocol):
     columns: Columns
     endpoint: Endpoint
     counts: dict[int, ColumnCount]
+    clears: Counter[str]
+    """How many records each field would be emptied in, by its name."""
     change_count: int
     rows_without_change: int
 
@@ -62,18 +66,22 @@ class FileChanges:
     reads_before_write: bool
     """Current records will be read before writing."""
     counts: dict[int, ColumnCount] = field(default_factory=dict)
+    clears: Counter[str] = field(default_factory=Counter)
     change_count: int = 0
     rows_without_change: int = 0
     """Rows whose result needs no request: invalid ones, and those with nothing to set."""
     _duplicates: Duplicates | None = None
     _formats: FormatDetector | None = None
+    _typed_cells: TypedCells | None = None
 
     def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
         """Validate every row; `keep` gets the results that need no request, some at a time."""
+        check_duplicated(self.columns, self.endpoint, name=self.staged.name)
         if self._formats is None:
             formats = FormatDetector(self.columns, self.parsing)
             formats.detect(self.staged, sources.iter_frames(self.staged))
             self.columns, self._formats = formats.apply(self.columns), formats
+            self._typed_cells = TypedCells(self.staged, self.columns, self.parsing)
         validator = self._validator(only_counts=True)
         self.change_count = self.rows_without_change = 0
         for validated in self._iter_validated(validator):
@@ -81,12 +89,17 @@ class FileChanges:
             self.rows_without_change += len(validated.row_results)
             if validated.row_results:
                 keep(validated.row_results)
-        self.counts = validator.counts
+        self.counts, self.clears = validator.counts, validator.clears
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about how the input was read: whole sentences."""
-        return (*self.staged.notes, *(self._formats.notes if self._formats else ()))
+        formats, typed_cells = self._formats, self._typed_cells
+        return (
+            *self.staged.notes,
+            *(formats.notes if formats else ()),
+            *(typed_cells.notes if typed_cells else ()),
+        )
 
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes, read and validated anew."""
@@ -110,18 +123,21 @@ class FileChanges:
     def _validator(self, *, only_counts: bool = False) -> RowValidator:
         return RowValidator(
             self.staged, self.columns, self.endpoint, clear_token=self.parsing.clear_token,
-            reads_before_write=self.reads_before_write, only_counts=only_counts,
+            reads_before_write=self.reads_before_write, only_counts=only_counts, typed_cells=self._typed_cells,
         )  # fmt: skip
 
     def _iter_validated(self, validator: RowValidator) -> Iterator[ValidatedRows]:
         if self._duplicates is None:
             ignore_case = self.endpoint.ids_ignore_case and self.columns.key_field is None  # keys are always exact
             self._duplicates = find_duplicates(self.staged, self.columns.id.index, ignore_case=ignore_case)
-        normalize = self._formats.normalize if self._formats else lambda frame: frame
-        frames = map(normalize, sources.iter_frames(self.staged))
+        frames = map(self._normalize, sources.iter_frames(self.staged))
         return iter_validated(
-            frames, validator, self._duplicates, lambda rows: normalize(sources.read_rows(self.staged, rows))
+            frames, validator, self._duplicates, lambda rows: self._normalize(sources.read_rows(self.staged, rows))
         )
+
+    def _normalize(self, frame: pl.DataFrame) -> pl.DataFrame:
+        frame = self._formats.normalize(frame) if self._formats else frame
+        return self._typed_cells.normalize(frame) if self._typed_cells else frame
 
 
 def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Problem:
@@ -129,7 +145,8 @@ def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Prob
     if problem.header or problem.cell:
         return problem
     target = problem.field.casefold()
-    column = next((one for one in columns.fields if one.target.casefold() == target), None)
+    alike = [one for one in columns.fields if one.target.casefold() == target]
+    column = next((one for one in alike if one.target == problem.field), alike[0] if alike else None)
     if column is None and target == "id":
         column = columns.id
     if column is None:

@@ -1,7 +1,8 @@
 """Rows of one input -> changes for one endpoint, or results with the problems, a column at a time."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import polars as pl
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from batch.endpoints.base import Endpoint
+from batch.endpoints.cell_types import LIST_KINDS
 from batch.model import (
     READ_ERRORS,
     ROW,
@@ -25,7 +27,16 @@ from batch.model import (
     shorten,
 )
 from batch.problems import SENTENCES, Values
-from batch.validation.blank_or_clear import CLEAR, SHEET_ERROR, VALUE, cell_states, find_clears, near_token
+from batch.validation.blank_or_clear import (
+    CLEAR,
+    SHEET_ERROR,
+    VALUE,
+    cell_states,
+    find_clears,
+    near_token,
+    token_among_items,
+)
+from batch.validation.typed_cells import TypedCells
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,10 @@ class FrameState:
     broken: dict[int, Problem] = field(default_factory=dict)
     unread: dict[int, set[int]] = field(default_factory=dict)
     """Indexes of the rows whose cell could not be read, by column."""
+    numbers: Mapping[str, pl.Series] = field(default_factory=dict)
+    """Which cells of a text field are stored as numbers, by field."""
+    states: dict[str, pl.Series] = field(default_factory=dict)
+    """By field, for each row: 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
     values: dict[str, list[Any]] = field(default_factory=dict)
 
     def number(self, place: int) -> int:
@@ -65,6 +80,14 @@ class FrameState:
 
     def fields(self, place: int) -> dict[str, Any]:
         return {key: cells[place] for key, cells in self.values.items() if cells[place] is not ABSENT}
+
+    def bare_numbers(self, places: Collection[int]) -> frozenset[str]:
+        """Return the text fields whose cells in one of these rows are stored as numbers."""
+        return frozenset(key for key, is_bare in self.numbers.items() if any(is_bare[place] for place in places))
+
+    def shape(self, place: int) -> dict[str, Any]:
+        """Return the fields that a row sets ("") and clears (None), whether their cells can be read or not."""
+        return {key: None if state[place] == CLEAR else "" for key, state in self.states.items() if state[place]}
 
     def row_result(self, place: int) -> RowResult:
         """Return the result of a row that makes no change; a row of the wrong length has that problem only."""
@@ -92,7 +115,6 @@ class ColumnCount:
     """What a column holds, over all rows seen so far."""
 
     values: int = 0
-    clears: int = 0
     examples: list[str] = field(default_factory=list)
 
 
@@ -104,11 +126,19 @@ class RowValidator:
     """
 
     def __init__(
-        self, staged: Staged, columns: Columns, endpoint: Endpoint, *, clear_token: str, reads_before_write: bool,
+        self,
+        staged: Staged,
+        columns: Columns,
+        endpoint: Endpoint,
+        *,
+        clear_token: str,
+        reads_before_write: bool,
         only_counts: bool = False,
-    ) -> None:  # fmt: skip
+        typed_cells: TypedCells | None = None,
+    ) -> None:
         self._staged, self._columns, self._endpoint = staged, columns, endpoint
         self._clear_token, self._is_completed, self._only_counts = clear_token, reads_before_write, only_counts
+        self._typed_cells = typed_cells
         self._near_token = near_token(clear_token)
         self._by_key = {one.target: one for one in columns.fields}
         self._has_nested = any("." in key or "[" in key for key in self._by_key)
@@ -118,18 +148,27 @@ class RowValidator:
             if one.field
         }
         self.counts = {one.index: ColumnCount() for one in (columns.id, *columns.fields)}
+        self.clears = Counter(dict.fromkeys(self._by_key, 0))
+        """How many changes clear each field."""
 
     def validate(self, frame: pl.DataFrame) -> ValidatedRows:
         """Validate rows whose ids occur once."""
         frame_state = self._validate_cells(frame, with_values=not self._only_counts)
         idle = set(_all_blank(frame, self._columns.fields)) - frame_state.problems.keys() - frame_state.broken.keys()
         finished = sorted(idle | frame_state.problems.keys() | frame_state.broken.keys())
+        self._count_clears(frame_state, finished)
         row_results = [frame_state.row_result(place) for place in finished]
         if self._only_counts:
             return ValidatedRows([], row_results, frame.height - len(row_results))
         rest = sorted(set(range(frame.height)).difference(finished))
         changes = [
-            Change((frame_state.number(place),), frame_state.ids[place], frame_state.fields(place)) for place in rest
+            Change(
+                (frame_state.number(place),),
+                frame_state.ids[place],
+                frame_state.fields(place),
+                frame_state.bare_numbers([place]),
+            )
+            for place in rest
         ]
         return ValidatedRows(changes, row_results, len(changes))
 
@@ -153,22 +192,22 @@ class RowValidator:
     def _validate_cells(self, frame: pl.DataFrame, *, with_values: bool) -> FrameState:
         ids = frame[cell_column(self._columns.id.index)].fill_null("").str.strip_chars()
         frame_state = FrameState(frame, ids.to_list())
+        if self._typed_cells is not None and with_values:
+            frame_state.numbers = self._typed_cells.bare_numbers(frame)
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
         self._add_read_errors(frame_state)
         self._check_ids(frame_state, ids, frame_state.unread.get(self._columns.id.index, set()))
-        states = {
+        frame_state.states = {
             key: self._read_column(frame_state, column, with_values=with_values) for key, column in self._by_key.items()
         }
         if self._has_nested:
-            self._check_together(frame_state, pl.DataFrame(states))
-        self._uncount_clears(frame_state, states)
+            self._check_together(frame_state, pl.DataFrame(frame_state.states))
         return frame_state
 
-    def _uncount_clears(self, frame_state: FrameState, states: Mapping[str, pl.Series]) -> None:
-        """What a row that stays behind would clear is not cleared."""
-        bad = sorted(frame_state.problems.keys() | frame_state.broken.keys())
-        for key, state in states.items() if bad else ():
-            self.counts[self._by_key[key].index].clears -= int((state.gather(bad) == CLEAR).sum())
+    def _count_clears(self, frame_state: FrameState, finished: Sequence[int]) -> None:
+        """Count what the rows clear that are sent; what a row that stays behind would clear is not cleared."""
+        for key, state in frame_state.states.items():
+            self.clears[key] += int((state == CLEAR).sum()) - int((state.gather(finished) == CLEAR).sum())
 
     def _read_column(self, frame_state: FrameState, column: Column, *, with_values: bool) -> pl.Series:
         """Validate the cells of a column, and return their states."""
@@ -176,7 +215,7 @@ class RowValidator:
         unread = sorted(frame_state.unread.get(column.index, ()))
         is_clear = find_clears(cells, self._clear_token, unread)
         clears = int(is_clear.sum())
-        self._count(column, cells, clears)
+        self._count(column, cells.scatter(unread, None) if unread else cells, clears)
         if clears:
             self._refuse_clears(frame_state, column, cells, is_clear)
         unread = sorted({*unread, *self._suspicious(frame_state, column, cells)})
@@ -195,15 +234,21 @@ class RowValidator:
 
     def _suspicious(self, frame_state: FrameState, column: Column, cells: pl.Series) -> list[int]:
         """Refuse texts hardly meant as values: nearly the clear token, or an error of a spreadsheet program."""
-        token, sheet_error = self._clear_token, (SHEET_ERROR, Problem("sheet_error"))
-        hardly_meant = ((self._near_token, Problem("clear_nearly", {"token": token})), sheet_error)
-        found = []
+        token = self._clear_token
+        hardly_meant = [
+            (self._near_token, Problem("clear_nearly", {"token": token})),
+            (SHEET_ERROR, Problem("sheet_error")),
+        ]
+        if column.field and column.field.kind in LIST_KINDS:
+            hardly_meant.append((token_among_items(token), Problem("clear_among_items", {"token": token})))
+        found: dict[int, Problem] = {}
         for pattern, problem in hardly_meant:
             for place in cells.str.contains(pattern).fill_null(value=False).arg_true().to_list():
                 if cells[place].strip() != token and place not in frame_state.unread.get(column.index, ()):
-                    self._add(frame_state, place, column, problem, cells[place])
-                    found.append(place)
-        return found
+                    found.setdefault(place, problem)
+        for place, problem in found.items():
+            self._add(frame_state, place, column, problem, cells[place])
+        return list(found)
 
     def _refuse_clears(self, frame_state: FrameState, column: Column, cells: pl.Series, is_clear: pl.Series) -> None:
         if column.field and column.field.nullable:
@@ -229,7 +274,6 @@ class RowValidator:
 
     def _count(self, column: Column, cells: pl.Series, clears: int) -> None:
         count = self.counts[column.index]
-        count.clears += clears
         count.values += len(cells) - cells.null_count() - clears
         if len(count.examples) < EXAMPLES:
             fresh = cells.drop_nulls().head(50).unique(maintain_order=True).to_list()
@@ -262,7 +306,7 @@ class RowValidator:
     def _check_together(self, frame_state: FrameState, states: pl.DataFrame) -> None:
         """Refuse fields that do not go together, which depends on what is set and cleared, not on values."""
         for shape in states.unique().iter_rows(named=True):
-            fields = {key: "" if state == 1 else None for key, state in shape.items() if state}
+            fields = {key: None if state == CLEAR else "" for key, state in shape.items() if state}
             conflicts = self._endpoint.conflicts(fields, reads_before_write=self._is_completed) if fields else []
             if conflicts:
                 is_so = pl.all_horizontal(pl.col(key) == state for key, state in shape.items())
@@ -292,15 +336,18 @@ class RowValidator:
     def _merge(
         self, frame_state: FrameState, group: Sequence[Row], changes: list[Change], row_results: list[RowResult]
     ) -> None:
-        self._note_disagreements(frame_state, [row for row in group if row.place not in frame_state.broken])
-        good = [row for row in group if row.place not in frame_state.problems and row.place not in frame_state.broken]
+        whole = [row for row in group if row.place not in frame_state.broken]
+        self._note_disagreements(frame_state, whole)
+        if len(whole) > 1 and self._has_nested:
+            self._note_merged_conflicts(frame_state, whole)
+        good = [row for row in whole if row.place not in frame_state.problems]
         merged = {key: row.fields[key] for key in self._by_key for row in good if key in row.fields}
-        if len(good) > 1 and self._note_merged_conflicts(frame_state, good, merged):
-            good, merged = [], {}
         sent = {row.place for row in good}
         row_results += [frame_state.row_result(row.place) for row in group if row.place not in sent]
         if merged:
-            changes.append(Change(tuple(row.number for row in good), frame_state.ids[good[0].place], merged))
+            numbers = frame_state.bare_numbers([row.place for row in good])
+            changes.append(Change(tuple(row.number for row in good), frame_state.ids[good[0].place], merged, numbers))
+            self.clears.update(key for key, value in merged.items() if value is None)
         else:
             row_results += [frame_state.row_result(row.place) for row in good]
 
@@ -318,23 +365,36 @@ class RowValidator:
             values = {"first": row.number, "second": other.number, "field": key}
             self._note_bystanders(frame_state, group, Problem("duplicate_of_differing", values))
 
-    def _note_merged_conflicts(self, frame_state: FrameState, group: Sequence[Row], merged: Mapping[str, Any]) -> bool:
-        """Make all rows invalid when one clears a whole of which another sets a part."""
-        conflicts = self._endpoint.conflicts(merged, reads_before_write=self._is_completed) if self._has_nested else []
-        for problem in conflicts:
-            column = self._by_key[problem.field]
+    def _note_merged_conflicts(self, frame_state: FrameState, group: Sequence[Row]) -> None:
+        """Make all rows invalid when one clears a whole of which another sets a part, rightly or wrongly."""
+        shapes = {row.place: frame_state.shape(row.place) for row in group}
+        found = []
+        for problem in self._conflicts(shapes.values()):
             whole = problem.field.partition(".")[0]
-            clearing = [row.number for row in group if row.fields.get(whole, ABSENT) is None]
-            if clearing and problem.code == "whole_cleared":
-                problem = replace(problem, code="whole_cleared_in_row", values={**problem.values, "row": clearing[0]})
-            for row in group:
-                if problem.field in row.fields:
-                    seen = frame_state.frame[cell_column(column.index)][row.place]
-                    self._add(frame_state, row.place, column, problem, seen)
-        if conflicts:
-            problem = Problem("duplicate_of_conflicting", {"field": conflicts[0].field})
-            self._note_bystanders(frame_state, group, problem)
-        return bool(conflicts)
+            clearing = [row for row in group if shapes[row.place].get(whole, ABSENT) is None]
+            setting = [row for row in group if problem.field in shapes[row.place]]
+            if clearing and any([row] != clearing for row in setting):  # else its row has been told
+                found.append(problem)
+                values = {**problem.values, "row": clearing[0].number}
+                is_clear = problem.code == "whole_cleared"
+                told = replace(problem, code="whole_cleared_in_row", values=values) if is_clear else problem
+                self._note_conflict(frame_state, setting, told)
+        good = [row for row in group if row.place not in frame_state.problems]
+        for problem in self._conflicts(shapes[row.place] for row in good):
+            found.append(problem)
+            self._note_conflict(frame_state, [row for row in good if problem.field in shapes[row.place]], problem)
+        if found:
+            self._note_bystanders(frame_state, group, Problem("duplicate_of_conflicting", {"field": found[0].field}))
+
+    def _conflicts(self, shapes: Iterable[Mapping[str, Any]]) -> list[Problem]:
+        merged = {key: value for fields in shapes for key, value in fields.items()}
+        return self._endpoint.conflicts(merged, reads_before_write=self._is_completed) if merged else []
+
+    def _note_conflict(self, frame_state: FrameState, rows: Iterable[Row], problem: Problem) -> None:
+        column = self._by_key[problem.field]
+        for row in rows:
+            seen = frame_state.frame[cell_column(column.index)][row.place] or ""
+            self._add(frame_state, row.place, column, problem, seen)
 
     def _note_bystanders(self, frame_state: FrameState, group: Sequence[Row], problem: Problem) -> None:
         for row in group:

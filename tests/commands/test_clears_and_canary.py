@@ -1,14 +1,17 @@
 """What is caught before much harm is done: a column emptied by mistake, and a first few changes that do not hold."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from batch.commands.undo import undo as run_undo
 from batch.commands.update import Declined
 from batch.engine import write
 from batch.engine.guards import TooManyClearsError
 from batch.engine.reporter import CANARY
+from batch.settings import Settings
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary, told
 
 __all__ = ["job", "shared_sandbox"]
@@ -37,7 +40,7 @@ def test_too_many_clears(job: JobFixture) -> None:
     with pytest.raises(TooManyClearsError) as caught:
         job.update(job.sheet(clearing(40, 12)))
     assert (
-        "phone would be cleared on 12 of 40 rows (30%).\n"
+        "phone would be cleared on 12 of 40 customers (30%).\n"
         "That is more than --max-clears 20% allows, so nothing was sent. If it is meant:  --max-clears 100%"
     ) == str(caught.value)
     assert (2, [], False) == (
@@ -55,7 +58,8 @@ def test_enough_clears(job: JobFixture, rows: int, clears: int, limit: str | Non
 
 
 @pytest.mark.parametrize(
-    ("limit", "reason"), [("0", "1 of 3 rows (33%)"), ("30%", "1 of 3 rows (33%)"), ("2", "3 of 3 rows (100%)")]
+    ("limit", "reason"),
+    [("0", "1 of 3 customers (33%)"), ("30%", "1 of 3 customers (33%)"), ("2", "3 of 3 customers (100%)")],
 )
 def test_own_limit(job: JobFixture, limit: str, reason: str) -> None:
     """A limit of one's own counts from the first cell on."""
@@ -67,8 +71,34 @@ def test_asked_about_clears(job: JobFixture) -> None:
     """Who can be asked is shown the excess, and may send it."""
     job.reporter = FakeReporter(can_ask=True)
     closing = job.update(job.sheet(clearing(20, 20)))
-    assert ("phone would be cleared on 20 of 20 rows (100%)",) == job.reporter.asked[0].excesses
+    assert ("phone would be cleared on 20 of 20 customers (100%)",) == job.reporter.asked[0].excesses
     assert 0 == closing.summary.exit_code
+
+
+def test_copies_of_a_row_do_not_dilute(job: JobFixture) -> None:
+    """What is counted are records: neither copies of a row nor rows that stay behind change the share."""
+    copies = "10004,7\n" * 50
+    with pytest.raises(TooManyClearsError, match=re.escape("phone would be cleared on 3 of 4 customers (75%)")):
+        job.update(job.sheet(clearing(3, 3) + copies), max_clears="20%")
+    again = "id,name,phone\n10001,Acme,<clear>\n10001,Other,<clear>\n10002,,<clear>\n10002,,<clear>\n"
+    with pytest.raises(TooManyClearsError, match=re.escape("phone would be cleared on 1 of 1 customer (100%)")):
+        job.update(job.sheet(again), max_clears="99%")
+    assert 1 == job.update(job.sheet(again), max_clears="100%").summary.exit_code
+    assert [{"phone": None}] == [body for _, _, body in job.writes()]
+
+
+@pytest.mark.parametrize("blank", ["", None])
+def test_undo_empties(job: JobFixture, blank: str | None) -> None:
+    """What an undo empties counts as what an update does, whether the API shows it as null or as an empty text."""
+    for number in range(10_001, 10_005):
+        job.sandbox.edit("dualentry", number, {"email": blank})
+    lines = [f"{number},a@b.example" for number in range(10_001, 10_005)]
+    closing = job.update(job.sheet("\n".join(["id,email", *lines, ""])))
+    settings = Settings(max_per_second=500.0, yes=True, max_clears="3")
+    with pytest.raises(TooManyClearsError, match=re.escape("email would be cleared on 4 of 4 customers (100%)")):
+        run_undo(closing.folder, settings, job.reporter, job.environment)
+    undone = run_undo(closing.folder, replace(settings, max_clears="4"), job.reporter, job.environment)
+    assert 0 == undone.summary.exit_code
 
 
 def test_declined_clears(job: JobFixture) -> None:

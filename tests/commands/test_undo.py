@@ -18,6 +18,7 @@ from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.run.undo import FILE
 from batch.settings import Settings
+from batch.sources import ReadOptions, open_input, stage
 from tests.job_fixture import (
     DUALENTRY,
     VAYU,
@@ -288,6 +289,8 @@ def test_sheet(job: JobFixture) -> None:
         "batch_also": json.dumps({"aliases": ["a;b"]}),
     }
     assert expected == row
+    read = stage(open_input(str(undone.folder / FILE), job.folder), job.folder, ReadOptions())
+    assert ["=1+1"] == pl.read_parquet(read.path)[f"c{read.headers.index('legalName')}"].to_list()
 
 
 def test_nothing_to_undo(job: JobFixture) -> None:

@@ -152,7 +152,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "canary of what no list shows": (DUALENTRY, {"address": "A"}, {"canary": 60}),
     "vayu": (VAYU, {"name": "N"}, {}),
     "vayu, sparse": (VAYU, {"name": "N"}, {"endpoint_options": {"sparse": True}, "compare": False}),
-    "vayu, custom fields": (VAYU, {"customFields.Note": "x"}, {}),
+    "vayu, custom fields": (VAYU, {"customFields.Region": "x"}, {}),
     "slower": (DUALENTRY, {"name": "N"}, {"max_per_second": 0.7}),
 }
 

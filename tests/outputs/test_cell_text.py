@@ -101,9 +101,17 @@ def test_name_that_no_header_can_carry() -> None:
 
 
 def test_custom_field_that_nobody_defined() -> None:
-    """A custom field of Vayu that only a record has is a column, too."""
-    items = [{"vayuCustomFieldName": "Old", "value": "x"}]
-    assert ({"id": "1", "customFields.Old": "x"}, {}) == rendered(VAYU, {"customFields": items})
+    """A custom field of Vayu that only a record has is a column where no definitions are known, else it is told."""
+    record = {"customFields": [{"vayuCustomFieldName": "Old", "value": "x"}]}
+    assert ({"id": "1", "customFields.Old": "x"}, {}) == rendered(VayuCustomers(), record)
+    assert ({"id": "1"}, {"customFields.Old": 1}) == rendered(VAYU, record)
+
+
+def test_custom_fields_of_one_name() -> None:
+    """Of several custom fields with one name none is shown, which is told."""
+    items = [{"vayuCustomFieldName": "Seats", "value": 1}, {"vayuCustomFieldName": "Seats", "value": 2}]
+    assert ({"id": "1"}, {"customFields.Seats": 1}) == rendered(VAYU, {"customFields": items})
+    assert ({"id": "1"}, {"customFields.Seats": 1}) == rendered(VayuCustomers(), {"customFields": items})
 
 
 def test_definitions_unknown() -> None:

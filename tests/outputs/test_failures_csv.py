@@ -201,3 +201,24 @@ def test_corrected_row_is_whole(tmp_path: Path) -> None:
     header = b"id,name,city,batch_row,batch_outcome,batch_field,batch_message\n"
     rows = b'1,"a, b",c,2,invalid,,has 4 cells\n2,d,e,,,,\n3,f,g,4,invalid,,\n'
     assert [True, True, True] == whole(staged(tmp_path, header + rows, "failures.csv"))
+
+
+@pytest.mark.parametrize("repaired", ["+49 30 1234", "030 1234", "Acme Ltd", "=1+1"])
+def test_a_repaired_cell_loses_its_guard(repaired: str, tmp_path: Path) -> None:
+    """A person who repairs a guarded cell may leave the apostrophe in front: it is no part of the value."""
+    data = failures(tmp_path, staged(tmp_path, b"id,phone\n1,+49 30 ext. 5\n"))
+    assert b"\n1,'+49 30 ext. 5," in data
+    found = staged(tmp_path, data.replace(b"+49 30 ext. 5", repaired.encode(), 1), "failures.csv")
+    assert [("1", repaired)] == cells(found, 2)
+
+
+def test_an_apostrophe_that_a_person_wrote(tmp_path: Path) -> None:
+    """An apostrophe that guards nothing is dropped, too, which is said; one of the input's own comes back."""
+    found = again(tmp_path, staged(tmp_path, b"id,name\n1,'t Hooft\n"))
+    assert ([("1", "'t Hooft")], ()) == (cells(found, 2), found.notes)
+    data = failures(tmp_path, found).replace(b"''t", b"'t", 1)
+    edited = staged(tmp_path, data, "failures.csv")
+    assert [("1", "t Hooft")] == cells(edited, 2)
+    assert (
+        "In a failures file an apostrophe in front is a guard: it was dropped from 1 cell (write two for one).",
+    ) == edited.notes

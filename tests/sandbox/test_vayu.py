@@ -304,6 +304,7 @@ def test_definitions_of_custom_fields(api: httpx.Client) -> None:
         ("Seats", "Number"),
         ("AE Name", "String"),
         ("Is Partner", "Boolean"),
+        ("Region", "String"),
     ]
 
 

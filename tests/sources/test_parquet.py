@@ -84,6 +84,24 @@ def test_float_comes_back(tmp_path: Path, values: list[float]) -> None:
     assert values == [float(text) for text in found["c0"]]
 
 
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32])
+def test_no_number_changes_no_other_cell(odd: float, dtype: Any, tmp_path: Path) -> None:
+    """A NaN or an infinity is wrong by itself: the other cells of its column are read as without it."""
+    frame = pl.DataFrame({"id": ["1", "2", "3"], "zip": pl.Series([501.0, odd, 90210.0], dtype=dtype)})
+    found = pl.read_parquet(staged(tmp_path, frame).path)
+    assert ["501", "90210"] == [found["c1"][0], found["c1"][2]]
+    assert [None, 1, None] == [text and json.loads(text)[0][0] for text in found["damage"]]
+
+
+def test_only_odd_numbers(tmp_path: Path) -> None:
+    """A column without any number has nothing that is whole."""
+    found = pl.read_parquet(staged(tmp_path, pl.DataFrame({"x": [float("nan"), None]})).path)
+    assert [["NaN", "is no number (leave the cell null, or give a number)"]] == [
+        json.loads(text)[0][1:3] for text in found["damage"]
+    ]
+
+
 @pytest.mark.parametrize(
     ("series", "read_errors"),
     [

@@ -23,6 +23,7 @@ from batch.validation import GROUP_ROWS, RowValidator, ValidatedRows, find_dupli
 DUALENTRY, VAYU = DualEntryCustomers(), VayuCustomers()
 PHONE = "has letters in it (use digits, spaces and + - . ( ) only)"
 NO_ID = "is not a DualEntry customer id (a whole number, such as 10042)"
+VAYU_ID = "0123456789abcdef01234567"
 Cells = Sequence[str | None]
 
 
@@ -231,8 +232,67 @@ def test_counts() -> None:
     )
     sheet.validate()
     name, phone = sheet.validator.counts[1], sheet.validator.counts[2]
-    assert (5, 0, ["a", "b", "c"]) == (name.values, name.clears, name.examples)
-    assert (3, 1, ["5", "6", "7"]) == (phone.values, phone.clears, phone.examples)
+    assert (5, ["a", "b", "c"]) == (name.values, name.examples)
+    assert (3, 1, ["5", "6", "7"]) == (phone.values, sheet.validator.clears["phone"], phone.examples)
+
+
+@pytest.mark.parametrize("only_counts", [False, True])
+def test_clears_are_counted_by_records(only_counts: bool) -> None:
+    """What invalid rows would clear does not count, and the rows of one record count once."""
+    rows = [["1", "<clear>", None], ["2", "<clear>", None], ["3", "<clear>", "x"], ["4", "a", "5"]]
+    sheet = Sheet("id,name,phone", *rows, only_counts=only_counts)
+    sheet.validate()
+    assert {"name": 2, "phone": 0} == dict(sheet.validator.clears)
+    rows = [["1", "<clear>", None], ["1", "<clear>", None], ["1", None, "x"], ["2", "<clear>", None], ["2", "b", None]]
+    sheet = Sheet("id,name,phone", *rows, only_counts=only_counts)
+    sheet.validate_duplicates()
+    assert {"name": 1, "phone": 0} == dict(sheet.validator.clears)
+
+
+@pytest.mark.parametrize("cell", ["a; <clear>", "<clear>;b", "a; < CLEAR > ;b", "<clear>;", ";<Clear>"])
+def test_the_clear_token_among_items(cell: str) -> None:
+    """A list of which one item is the clear token, or nearly, would store that text: it is invalid."""
+    sheet = Sheet("id,aliases", [VAYU_ID, cell], endpoint=VAYU)
+    said = "has <clear> among its items (write <clear> alone in the cell to empty the list)"
+    assert {2: [f'column "aliases": "{cell}" {said}']} == told(sheet.validate().row_results)
+
+
+def test_items_like_the_clear_token() -> None:
+    """An item that only holds the word is a value, and so is a text with a semicolon."""
+    sheet = Sheet("id,aliases,legalName", [VAYU_ID, "a; clear; <clear> it", "a; <clear>"], endpoint=VAYU)
+    (change,) = sheet.validate().changes
+    assert {"aliases": ["a", "clear", "<clear> it"], "legalName": "a; <clear>"} == change.fields
+
+
+@pytest.mark.parametrize(
+    ("rows", "invalid"),
+    [
+        ([["<clear>", None, None], [None, "not-an-email", None]], {2, 3}),
+        ([["<clear>", None, None], [None, "not-an-email", None], [None, None, "Acme"]], {2, 3, 4}),
+        ([["<clear>", None, " #N/A"], [None, "a@b.de", None]], {2, 3}),
+        ([[None, None, "Acme"], ["<clear>", "a@b.de", None]], {3}),
+        ([[None, "not-an-email", None], [None, None, "Acme"]], {2}),
+    ],
+)
+def test_a_whole_and_its_part_in_rows_of_one_record(rows: list[list[str | None]], invalid: set[int]) -> None:
+    """A whole is not cleared where another row of the record says something of its part, be it right or wrong."""
+    sheet = Sheet("id,contacts,contacts.1.email,name", *([VAYU_ID, *row] for row in rows), endpoint=VAYU)
+    found = sheet.validate_duplicates()
+    assert invalid == told(found.row_results).keys()
+    assert all("contacts" not in change.fields for change in found.changes)
+
+
+def test_a_conflict_names_the_row_that_clears() -> None:
+    """The part's row has both of its problems, and the row that clears names it."""
+    rows = [[VAYU_ID, "<clear>", None], [VAYU_ID, None, "not-an-email"]]
+    found = told(Sheet("id,contacts,contacts.1.email", *rows, endpoint=VAYU).validate_duplicates().row_results)
+    assert (
+        'column "contacts.1.email": "not-an-email" cannot be changed while "contacts" is cleared for the same customer '
+        "(row 2)"
+    ) == found[3][1]
+    assert [
+        f'column "id": "{VAYU_ID}" is also in rows that do not go together on contacts.1.email (correct those)'
+    ] == found[2]
 
 
 def test_only_counting() -> None:
@@ -522,4 +582,4 @@ def test_clears_of_invalid_rows_do_not_count() -> None:
     sheet = Sheet("id,name,phone", ["42", "<clear>", "ext. 5"], ["43", "<clear>", ""])
     validator = sheet.validator
     sheet.validate()
-    assert 1 == validator.counts[1].clears
+    assert 1 == validator.clears["name"]

@@ -7,7 +7,6 @@ parts come from the current record or, without one, the three required parts mus
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from batch.endpoints import cell_types
@@ -25,6 +24,7 @@ from batch.endpoints.base import (
     find_definition,
     nest,
     split_kind,
+    unknown_definition,
 )
 from batch.endpoints.errors import error_text, flattened, parse_common_errors, tidied
 from batch.http import ApiRequest, ApiResponse, encode_id
@@ -161,11 +161,7 @@ class DualEntryCustomers(Endpoint):
             return "is the name of several: " + " or ".join(f"custom_fields[{one}]" for one in sharing)
         if number:
             return "" if number[1] in {str(one.id) for one in self.definitions} else "is none of your custom fields"
-        if find_definition(self.definitions, wanted) is not None:
-            return ""
-        near = get_close_matches(wanted, [one.name for one in self.definitions], n=2, cutoff=0.5)
-        hint = "; nearest: " + ", ".join(f"custom_fields.{one}" for one in near) if near else ""
-        return f"is none of your custom fields{hint}"
+        return unknown_definition(self.definitions, wanted, "custom_fields.")
 
     def dynamic_field(self, header: str) -> Field | None:
         """Build the field for `custom_fields.Name`, `custom_fields.Name:kind` or `custom_fields[42]`."""
@@ -339,10 +335,27 @@ class DualEntryCustomers(Endpoint):
         found = []
         for one in self.definitions:
             field = self.field_named(f"custom_fields.{one.name}")
-            if names[one.name] > 1 or field is None or field.name != f"custom_fields.{one.name}":
+            is_plain = split_kind(one.name, KINDS)[0] == one.name  # else the end of the name reads as a kind
+            if names[one.name] > 1 or not is_plain or field is None or field.name != f"custom_fields.{one.name}":
                 field = self._by_id(str(one.id))
             found.append(field)
         return found
+
+    def same_field(self, name: str) -> str:
+        """Take a name for the id of its definition, where there is one."""
+        known = [one for one in self.definitions if f"custom_fields.{one.name}" == name]
+        return f"custom_fields[{known[0].id}]" if len(known) == 1 else name
+
+    def ambiguity(self, record: Record, name: str) -> Problem | None:
+        """Two custom fields may share a name; their ids differ."""
+        found = _custom_items(record.get("custom_fields"), name) if self.is_custom(name) else []
+        ids = " and ".join(f"custom_fields[{item['field'].get('id')}]" for item in found)
+        return Problem("custom_field_of_ids", {**NAMES, "ids": ids}, name) if len(found) > 1 else None
+
+    def shown_as(self, record: Record, name: str) -> str:
+        """Name the item by its id."""
+        found = _custom_items(record.get("custom_fields"), name)
+        return str(found[0]["field"].get("id")) if found else ""
 
     def account(self, credentials: Mapping[str, str]) -> Account:
         """The key goes as it is, without `Bearer`."""
@@ -388,21 +401,22 @@ def _custom_item(name: str, value: Any) -> dict[str, Any]:
 def _custom_value(items: Any, name: str) -> Any:
     if not isinstance(items, list):
         return MISSING
-    number = name[14:-1] if name.startswith("custom_fields[") else None
-    wanted = name.removeprefix("custom_fields.") if number is None else None
-    found = []
-    for item in items:
-        definition = item.get("field") if isinstance(item, Mapping) else None
-        if not isinstance(definition, Mapping):
-            continue
-        if (wanted is not None and definition.get("name") == wanted) or (
-            number is not None and str(definition.get("id")) == number
-        ):
-            value = item.get("value")
-            found.append(value.get("value") if isinstance(value, Mapping) else value)
+    found = _custom_items(items, name)
     if len(found) > 1:
         return MISSING  # two fields share the name: which one is meant cannot be told
-    return found[0] if found else None
+    value = found[0].get("value") if found else None
+    return value.get("value") if isinstance(value, Mapping) else value
+
+
+def _custom_items(items: Any, name: str) -> list[Mapping[str, Any]]:
+    """Return the items of a record that have the name, or the id, of a custom field."""
+    number = name[14:-1] if name.startswith("custom_fields[") else None
+    wanted = name.removeprefix("custom_fields.")
+    listed = [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+    known = [item for item in listed if isinstance(item.get("field"), Mapping)]
+    if number is None:
+        return [item for item in known if item["field"].get("name") == wanted]
+    return [item for item in known if str(item["field"].get("id")) == number]
 
 
 def _definition(item: Mapping[str, Any]) -> CustomField | None:

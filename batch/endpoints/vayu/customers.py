@@ -4,11 +4,14 @@ Whether PUT merges or replaces is said nowhere, so the safe way is the default: 
 set. `sparse` sends the change alone, for who knows that it merges.
 """
 
+import json
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
+
+from pydantic_core import PydanticCustomError
 
 from batch.endpoints import cell_types
 from batch.endpoints.base import (
@@ -26,6 +29,7 @@ from batch.endpoints.base import (
     fold,
     nest,
     split_kind,
+    unknown_definition,
 )
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
 from batch.endpoints.vayu.login import DEFAULT_LIFE, RENEW_BEFORE, VayuAccount
@@ -44,6 +48,9 @@ _CONTACT = re.compile(r"contacts?\s*[.\[]\s*(\d{1,3})\s*\]?\s*\.\s*(\S.*)", re.I
 _CUSTOM = re.compile(r"custom[\s_-]*fields?\s*\.\s*(\S.*)", re.IGNORECASE | re.DOTALL)
 
 MAX_CONTACTS = 50
+NAME = "vayuCustomFieldName"
+SOURCE = ("integrationSource", "integrationEntityType", "fieldPath")
+"""What tells custom fields of one name apart."""
 
 CURRENCIES = ("USD", "EUR", "GBP", "ILS", "CAD", "AUD", "COP", "BRL")
 DUE_DAYS = ("END_OF_MONTH", "SAME_DAY", "15_DAYS", "30_DAYS", "45_DAYS", "60_DAYS", "90_DAYS")
@@ -245,13 +252,75 @@ class VayuCustomers(Endpoint):
             f"customFields.{name}", read_as, limits=limits, choices=options, kind=kind or "custom", trims=False
         )
 
+    def definition_problem(self, name: str) -> str:
+        """Tell before the first row what would make a new custom field: a name that nobody defined."""
+        if not self.is_custom(name):
+            return ""
+        return unknown_definition(self.definitions, self._name_and_kind(_part(name))[0], "customFields.")
+
+    def same_field(self, name: str) -> str:
+        """A kind behind the name is none of it."""
+        return f"customFields.{self._name_and_kind(_part(name))[0]}" if self.is_custom(name) else name
+
+    def _items(self, record: Record, name: str) -> list[Mapping[str, Any]]:
+        """Return the items of a record that are custom field `name`; but for case and spacing where none is exactly."""
+        called, items = self._name_and_kind(_part(name))[0], record.get("customFields")
+        named = [one for one in items or () if isinstance(one, Mapping) and isinstance(one.get(NAME), str)]
+        exact = [one for one in named if one[NAME] == called]
+        return exact or [one for one in named if fold(one[NAME]) == fold(called)]
+
+    def ambiguity(self, record: Record, name: str) -> Problem | None:
+        """Fields of several sources may have one name."""
+        if not self.is_custom(name):
+            return None
+        found = self._items(record, name)
+        defined = [one for one in self.definitions if one.name == self._name_and_kind(_part(name))[0]]
+        if len(found) > 1:
+            return Problem("custom_field_of_sources", {**NAMES, "sources": _sources(found)}, name)
+        if not found and len(defined) > 1:
+            return Problem("custom_field_of_none", NAMES, name)
+        return None
+
+    def shown_as(self, record: Record, name: str) -> str:
+        """Name the item as the record spells it."""
+        found = self._items(record, name)
+        return str(found[0][NAME]) if found else ""
+
+    def respelt(self, record: Record, name: str) -> str:
+        """A name that is equal but for case and spacing is the record's."""
+        shown = self.shown_as(record, name) if self.is_custom(name) else ""
+        return shown if shown != self._name_and_kind(_part(name))[0] else ""
+
+    def fitted(self, fields: Mapping[str, Any], record: Record) -> dict[str, Any]:
+        """Without a definition, the record's own item says the type."""
+        found = super().fitted(fields, record)
+        for name, value in fields.items():
+            if self.is_custom(name) and value is not None and not self.definitions:
+                for item in self._items(record, name):
+                    try:
+                        found[name] = self._as_type(str(item.get("valueType")), value)
+                    except PydanticCustomError as error:
+                        raise ConflictError(Problem(error.type, error.context or {}, name)) from None
+        return found
+
+    def _as_type(self, value_type: str, value: Any) -> Any:
+        text = value if isinstance(value, str) else json.dumps(value)
+        match value_type.casefold():
+            case "boolean":
+                return cell_types.parse_boolean(text)
+            case "number" if not isinstance(value, int | float) or isinstance(value, bool):
+                return cell_types.parse_number(text, self.parse_options.decimal)
+            case "string" | "enum":
+                return text
+        return value
+
     def more_columns(self, record: Record | None) -> list[str]:
         """Name the parts of each contact, and the custom fields, also those that nobody defined."""
         contacts = record.get("contacts") if record is not None else [{}]
         count = min(len(contacts), 2 * MAX_CONTACTS) if isinstance(contacts, list) else 0  # more is told, not shown
         names = [f"contacts.{number}.{part}" for number in range(1, count + 1) for part in CONTACT_FIELDS]
         items = (record.get("customFields") if record is not None else None) or ()
-        spelt = [item.get("vayuCustomFieldName") for item in items if isinstance(item, Mapping)]
+        spelt = [item.get(NAME) for item in items if isinstance(item, Mapping)]
         return names + [f"customFields.{name}" for name in spelt if isinstance(name, str)]
 
     def id_problem(self, record_id: str) -> Problem | None:
@@ -292,14 +361,16 @@ class VayuCustomers(Endpoint):
 
     def _overlay_custom(self, current: Any, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
         items = [dict(item) for item in current or () if isinstance(item, Mapping)]
-        by_name = {item.get("vayuCustomFieldName"): item for item in items}
         for part, value in parts.items():
+            record, field = {"customFields": items}, f"customFields.{part}"
+            if problem := self.ambiguity(record, field):
+                raise ConflictError(problem)
+            known = self.shown_as(record, field)
             name, kind = self._name_and_kind(part)
-            if name in by_name:
-                by_name[name]["value"] = value
+            if known:
+                next(item for item in items if item.get(NAME) == known)["value"] = value
             elif value is not None:
-                value_type = self._value_type(kind, value)
-                items.append({"vayuCustomFieldName": name, "valueType": value_type, "value": value})
+                items.append({NAME: name, "valueType": self._value_type(kind, value), "value": value})
         return items
 
     def _name_and_kind(self, part: str) -> tuple[str, str | None]:
@@ -366,13 +437,12 @@ class VayuCustomers(Endpoint):
         if whole == "contacts" and dot:
             return _contact_value(record.get("contacts"), part)
         if whole == "customFields" and dot:
-            items = [i for i in record.get("customFields") or () if isinstance(i, Mapping)]
-            called = self._name_and_kind(part)[0]
-            return next((i.get("value") for i in items if i.get("vayuCustomFieldName") == called), None)
+            found = self._items(record, name)
+            return MISSING if len(found) > 1 else found[0].get("value") if found else None
         if not dot:
             return record.get(name, MISSING if name in COMPUTED else None)
-        found = record.get(whole)
-        return found.get(part) if isinstance(found, Mapping) else None
+        parts = record.get(whole)
+        return parts.get(part) if isinstance(parts, Mapping) else None
 
     def definitions_request(self, page: int) -> ApiRequest:
         """List the organisation's custom fields."""
@@ -406,6 +476,15 @@ class VayuCustomers(Endpoint):
         if not found and isinstance(data, Mapping) and isinstance(data.get("message"), str):
             found = [(str(data.get("param") or ""), data["message"])]
         return tidied(found or parse_common_errors(data) or [("", error_text(response))])
+
+
+def _part(name: str) -> str:
+    return name.removeprefix("customFields.")
+
+
+def _sources(items: Iterable[Mapping[str, Any]]) -> str:
+    """Name where custom fields come from."""
+    return ", ".join(" ".join(str(one[key]) for key in SOURCE if one.get(key)) or "of no source" for one in items)
 
 
 def nested(fields: Mapping[str, Any], whole: str) -> list[str]:

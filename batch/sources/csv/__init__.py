@@ -9,11 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
-from batch.csv_injection import unescape_formula
+from batch.csv_injection import unguard
 from batch.errors import InputError
 from batch.model import CsvDialect, Staged, cell_column
 from batch.sources.csv.encoding import TextPieces, find_encoding
-from batch.sources.csv.failures_file import is_reserved, iter_restored
+from batch.sources.csv.failures_file import FailuresFile, is_reserved
 from batch.sources.csv.header import Head, read_head
 from batch.sources.csv.rows import CsvRows, Shape
 from batch.sources.input import Input, ReadOptions
@@ -28,15 +28,16 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     shape = Shape(input.name, head.delimiter, len(head.headers), head.first_row)
     rows = Rows(shape.width, shape.first_row, options.limit)
     frames = CsvRows(head.rest, pieces, shape).iter_frames()
-    if is_reserved(head.headers):
-        frames = iter_restored(frames, head.headers, head.delimiter)
+    failures_file = FailuresFile(head.headers, head.delimiter) if is_reserved(head.headers) else None
+    if failures_file is not None:
+        frames = failures_file.iter_restored(frames)
     path = write_frames(rows.iter_tidy(frames), staged_schema(shape.width), folder)
     if not rows.kept:
         path.unlink()
         raise InputError(f"{input.name} has a header but no rows.")
     return Staged(
         path=path, name=input.name, format="csv", headers=_headers(head, rows), rows=rows.kept, sha256=input.sha256,
-        notes=tuple(filter(None, (encoding.note, head.note, rows.note()))),
+        notes=tuple(filter(None, (encoding.note, head.note, rows.note(), failures_file.note if failures_file else ""))),
         dialect=CsvDialect(encoding.codec, head.delimiter, head.line_end, head.quoting, head.has_sep_line),
     )  # fmt: skip
 
@@ -48,6 +49,4 @@ def _headers(head: Head, rows: Rows) -> tuple[str, ...]:
         headers.pop()
     if not is_reserved(headers):
         return tuple(headers)
-    return tuple(
-        pl.Series(headers, dtype=pl.String).to_frame("header").select(unescape_formula(pl.col("header"))).to_series()
-    )
+    return tuple(pl.Series(headers, dtype=pl.String).to_frame("header").select(unguard(pl.col("header"))).to_series())

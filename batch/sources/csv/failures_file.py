@@ -1,4 +1,4 @@
-"""Reading a corrected failures file: unescapes formulas, and finds rows that a spreadsheet program has padded.
+"""Reading a corrected failures file: takes the guards off its cells, and finds rows that a program has padded.
 
 A malformed row stands in a failures file with more or fewer cells than the header, so it stays invalid until it is
 corrected. But a spreadsheet program that saves the file gives every row the same number of cells, and the row would
@@ -14,34 +14,51 @@ from itertools import pairwise
 
 import polars as pl
 
-from batch.csv_injection import unescape_formula
+from batch.csv_injection import has_own_apostrophe, unguard
 from batch.model import READ_ERRORS, Outcome, Problem, cell_column, read_errors_text
 
 
 def is_reserved(headers: Sequence[str]) -> bool:
-    """Return whether a header line is that of a failures file, in which formula-like texts are escaped."""
-    return "batch_row" in _names(headers)
+    """Return whether a header line is that of a file of batch's own in which formula-like texts are guarded."""
+    return not {"batch_row", "batch_undoes_row"}.isdisjoint(_names(headers))
 
 
 def _names(headers: Sequence[str]) -> list[str]:
     return [header.strip().casefold() for header in headers]
 
 
-def iter_restored(frames: Iterator[pl.DataFrame], headers: Sequence[str], delimiter: str) -> Iterator[pl.DataFrame]:
-    """Unescape every cell, and mark the rows whose values are under the wrong headers."""
-    cells = [cell_column(index) for index in range(len(headers))]
-    is_misplaced = _is_misplaced(_names(headers), cells)
-    for frame in frames:
-        marked = frame.with_columns(misplaced=is_misplaced & pl.col(READ_ERRORS).is_null())
-        if marked["misplaced"].any():
-            marked = marked.with_columns(_with_read_errors(marked, cells, delimiter))
-        yield marked.drop("misplaced").with_columns(unescape_formula(pl.col(cells)))
+class FailuresFile:
+    """The rows of a failures file as they were meant: every cell without its guard, misplaced rows marked."""
+
+    def __init__(self, headers: Sequence[str], delimiter: str) -> None:
+        self._cells = [cell_column(index) for index in range(len(headers))]
+        self._is_misplaced = _is_misplaced(_names(headers), self._cells)
+        self._delimiter = delimiter
+        self._own_apostrophes = 0
+
+    def iter_restored(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Take the guard off every cell, and mark the rows whose values are under the wrong headers."""
+        cells = pl.col(self._cells)
+        for frame in frames:
+            marked = frame.with_columns(misplaced=self._is_misplaced & pl.col(READ_ERRORS).is_null())
+            if marked["misplaced"].any():
+                marked = marked.with_columns(_with_read_errors(marked, self._cells, self._delimiter))
+            self._own_apostrophes += int(frame.select(pl.sum_horizontal(has_own_apostrophe(cells).sum())).item())
+            yield marked.drop("misplaced").with_columns(unguard(cells))
+
+    @property
+    def note(self) -> str:
+        """Tell of apostrophes that were dropped though the text behind them needs no guard; "" when there are none."""
+        if not self._own_apostrophes:
+            return ""
+        cells = "1 cell" if self._own_apostrophes == 1 else f"{self._own_apostrophes:,} cells"
+        return f"In a failures file an apostrophe in front is a guard: it was dropped from {cells} (write two for one)."
 
 
 def _is_misplaced(names: Sequence[str], cells: Sequence[str]) -> pl.Expr:
     """Return whether a row has its number and outcome elsewhere, or something else in their place."""
-    at = names.index("batch_row")
-    if at + 1 >= len(names) or names[at + 1] != "batch_outcome":
+    at = next((at for at, pair in enumerate(pairwise(names)) if pair == ("batch_row", "batch_outcome")), None)
+    if at is None:
         return pl.lit(False)
     pairs = [_is_pair(one, other) for one, other in pairwise(cells)]
     elsewhere = reduce(lambda one, other: one | other, [*pairs[:at], *pairs[at + 1 :]], pl.lit(False))
