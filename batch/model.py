@@ -5,8 +5,8 @@ Frozen values without behaviour. A cell's three states are: absent from a mappin
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -75,6 +75,10 @@ class Problem:
         where = f'column "{self.header}": ' if self.header else ""
         seen = f'"{shorten(self.seen)}" ' if self.seen else ""
         return f"{where}{seen}{self.reason}"
+
+    def with_texts(self, edit: Callable[[str], str]) -> "Problem":
+        """Return the problem with its texts as `edit` returns them, but for the cell's own."""
+        return replace(self, reason=edit(self.reason))
 
 
 def shorten(text: str, limit: int = 80) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from batch.credentials import Redaction
 from batch.endpoints.base import CustomField, Endpoint
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
@@ -36,7 +37,10 @@ class ApiSession:
     ) -> AsyncIterator[ApiClient]:
         """Open connections, and give what makes requests over them with what was learned about the API's limits."""
         transport = self.environment.transport() if self.environment.transport else None
-        async with Session(self.target.base_url, transport=transport, max_at_once=self.pace.max_at_once) as session:
+        redaction = Redaction(self.target.account_names)
+        async with Session(
+            self.target.base_url, transport=transport, max_at_once=self.pace.max_at_once, redaction=redaction
+        ) as session:
             learned = load_learned(state_folder() / "limits.json", self.target.fingerprint)
             rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=learned)
             yield ApiClient(

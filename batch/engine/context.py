@@ -97,7 +97,11 @@ class RunContext:
         attempts: int = 0,
     ) -> Outcome:
         """Journal the outcome of every row of a change; `problems` gives those of a row. Return the outcome."""
-        results = [RowResult(row, change.id, outcome, status, attempts, tuple(problems(row))) for row in change.rows]
+        hide = self.client.session.redaction.hide  # a record may show what was sent with the request
+        results = [
+            RowResult(row, change.id, outcome, status, attempts, tuple(one.with_texts(hide) for one in problems(row)))
+            for row in change.rows
+        ]
         self.journal.record(change.number, results)
         return outcome
 

@@ -193,7 +193,9 @@ class ChangeWriter:
             return [("", answer.cause)]
         if answer.response.status == 404:
             return [("id", f"there is no {self.endpoint.noun} with this id (404)")]
-        return [(field, visible(message)[:500]) for field, message in self.endpoint.parse_error(answer.response)]
+        return [
+            (field, visible(message)[:500]) for field, message in self.endpoint.parse_error(answer.response.redacted)
+        ]
 
     def _settle(
         self,

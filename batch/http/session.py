@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from batch import __version__
-from batch.credentials import without_secrets
+from batch.credentials import Redaction
 from batch.errors import UsageError
 from batch.http.failures import RequestFailure, Timeouts
 from batch.http.given import Given
@@ -38,7 +38,7 @@ class ApiRequest:
     """A credential in `content`; those in headers are known."""
 
 
-SECRET_HEADERS = ("authorization", "x-api-key")
+SECRET_HEADERS = frozenset({"authorization", "x-api-key"})
 
 
 class Carrier(Protocol):
@@ -67,8 +67,10 @@ class Session:
         timeouts: Timeouts | None = None,
         max_at_once: int = 64,
         headers: Mapping[str, str] | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         """Take a URL that `check_base_url` returned; `headers` go with every request."""
+        self.redaction = redaction or Redaction()
         base = httpx.URL(base_url)
         self._prefix = base.raw_path.decode("ascii").rstrip("/")
         timeouts = timeouts or Timeouts()
@@ -100,9 +102,11 @@ class Session:
         answer = await self._carrier.carry(request.method, self._target(request), raw, content, request.max_bytes)
         if isinstance(answer, RequestFailure):
             return answer
-        secrets = (request.secret, *(headers[name][1].decode("ascii") for name in SECRET_HEADERS if name in headers))
+        self.redaction.add_secret(request.secret)
+        for name in SECRET_HEADERS & headers.keys():
+            self.redaction.add_header(name, headers[name][1].decode("ascii"))
         status, received, body, is_truncated = answer
-        return ApiResponse(status, received, without_secrets(body, secrets), is_truncated)
+        return ApiResponse(status, received, body, is_truncated, self.redaction)
 
     def _target(self, request: ApiRequest) -> str:
         """Return path and query, of which every byte leaves as it is."""

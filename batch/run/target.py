@@ -60,6 +60,12 @@ class Target:
         return shown_credential(self.credentials)
 
     @property
+    def account_names(self) -> list[str]:
+        """The credentials that are no secrets, such as a client id."""
+        names = [one.name for one in self.endpoint.variables if not one.is_secret]
+        return [self.credentials[name] for name in names if name in self.credentials]
+
+    @property
     def fingerprint(self) -> str:
         """A name for origin and credential that gives neither away."""
         return fingerprint(self.base_url, self.credentials)
