@@ -66,9 +66,6 @@ def _read_token_file(path: Path, names: Sequence[str], warnings: list[str]) -> d
     return {names[0]: lines[0]}
 
 
-# -- what may be shown ----------------------------------------------------------------------------------------------
-
-
 def shown_credential(credentials: Mapping[str, str]) -> str:
     """Return the first credential as it may be shown: its last four characters, where that leaves enough unsaid."""
     first = next(iter(credentials.values()), "")

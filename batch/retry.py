@@ -87,11 +87,7 @@ STOPPING: Final = {
     511: "the network asks for a login first (511)",
 }
 FINAL_5XX: Final = frozenset({501, 505, 506, 510})
-NO_REPLY: Final = {
-    "no": "the API cannot be reached",
-    "unknown": "no answer came",
-    "answered": "the answer broke off",
-}
+NO_REPLY: Final = {"no": "the API cannot be reached", "unknown": "no answer came", "answered": "the answer broke off"}
 REFUSALS: Final = {
     404: "not found (404)",
     409: "it conflicts with something at the API (409)",

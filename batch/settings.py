@@ -67,8 +67,6 @@ class Setting:
     short: str = ""
     help_of: Mapping[str, str] = field(default_factory=dict)
     """Help texts of the commands that say something else."""
-    endpoint: str | None = None
-    """The endpoint that it belongs to, None for all: in `batch.toml` it stands in that endpoint's table."""
     in_identity: bool = False
     """Whether it changes what a row means, so that a run is the same run only when it is the same."""
     repeat: int | None = None
@@ -236,11 +234,10 @@ class Settings:
     )] = None
     new: Annotated[bool, Setting("Start over instead of resuming.", None, ("update",))] = False
     yes: Annotated[bool, Setting("Do not ask.", None, ("update", "undo", "purge"))] = False
-    sparse: Annotated[bool, Setting(
-        "PUT the change alone, not the record with the change laid over it.", endpoint="vayu.customers",
-    )] = False
     # fmt: on
 
+    endpoint_options: Mapping[str, Any] = field(default_factory=dict)
+    """The options that the endpoint has of its own, from its table in `batch.toml`."""
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Where each value that was given came from: the `source` of its layer."""
 
@@ -329,6 +326,8 @@ def _reader() -> Any:
     return TypeAdapter(Settings)
 
 
+EndpointOptions = Mapping[str, Mapping[str, Any]]
+"""The options that each endpoint has of its own: their types by name."""
 WORDS = (("a valid integer", "a whole number"), ("a valid number", "a number"), ("a valid boolean", "true or false"))
 MAP_IN_FILE = 'it should be a table:  [map]  and below it lines such as  "Header" = "field"'
 
@@ -365,63 +364,62 @@ def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:
 # -- batch.toml -----------------------------------------------------------------------------------------------------
 
 
-def read_file(folders: Sequence[Path], endpoint: str | None) -> Layer:
-    """Read `batch.toml` from the first of `folders` that has one; an empty layer when none has."""
+def read_file(folders: Sequence[Path], endpoint: str | None, options: EndpointOptions) -> Layer:
+    """Read `batch.toml` from the first of `folders` that has one; an empty layer when none has.
+
+    `options` names all endpoints: each may have a table with options of its own, `endpoint` is the one that is asked.
+    """
     for folder in folders:
         path = folder / FILE_NAME
         if path.is_file():
-            layer = Layer(str(path), _read_toml(path, endpoint))
+            layer = Layer(str(path), _read_toml(path, endpoint, options))
             _checked(layer.values, layer.spell)  # also what another layer overrides
             return layer
     return Layer(FILE_NAME, {})
 
 
-def _read_toml(path: Path, endpoint: str | None) -> dict[str, Any]:
+def _read_toml(path: Path, endpoint: str | None, options: EndpointOptions) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a mark in front
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: it cannot be read: {error}") from None
     except RecursionError:
         raise SettingsError(f"{path}: it cannot be read: brackets within brackets within brackets") from None
-    tables = _tables(data, path)
-    plain = {key: value for key, value in data.items() if not (isinstance(value, Mapping) and _api(key) in _APIS)}
-    for known in ENDPOINTS:
-        for key in _keys_of(known).keys() & plain.keys():
-            raise SettingsError(f'{path}: "{key}" belongs under [{known}].')
-    values = {_known(key, _keys_of(None), path): value for key, value in plain.items()}
-    name = str(endpoint or values.get("endpoint") or "")
-    for known, table in tables.items():
-        found = {_known(key, _keys_of(known), path): value for key, value in table.items()}
-        values |= found if known == name else {}
+    apis = {name.partition(".")[0] for name in options}
+    tables, plain = dict[str, Any](), dict[str, Any]()
+    for key, value in data.items():
+        if not isinstance(value, Mapping) or key.partition(".")[0] not in apis:
+            plain[key] = value
+        else:  # [api.kind], which TOML nests, or ["api.kind"]
+            tables |= {key: value} if "." in key else {f"{key}.{kind}": table for kind, table in value.items()}
+    for name, table in tables.items():
+        _known(name, {one: one for one in options}, path)
+        if not isinstance(table, Mapping):
+            raise SettingsError(f"{path}: [{name}] must be a table.")
+    for name, types in options.items():
+        for key in types.keys() & plain.keys():
+            raise SettingsError(f'{path}: "{key}" belongs under [{name}].')
+    keys = {one.key.replace("-", "_"): one.name for one in SETTINGS.values() if one.is_layered}
+    values = {_known(key, keys, path): value for key, value in plain.items()}
+    asked = str(endpoint or values.get("endpoint") or "")
+    for name, table in tables.items():
+        found = {_known(key, {one: one for one in options[name]}, path): value for key, value in table.items()}
+        if name == asked and found:
+            values["endpoint_options"] = _checked_options(found, options[name], path)
     return values
 
 
-ENDPOINTS = ("vayu.customers", "dualentry.customers")
-"""The endpoints that may have a table of their own."""
-_APIS = frozenset(name.partition(".")[0] for name in ENDPOINTS)
+def _checked_options(values: Mapping[str, Any], types: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    from pydantic import TypeAdapter, ValidationError
 
-
-def _keys_of(endpoint: str | None) -> dict[str, str]:
-    """Map the keys that may stand in an endpoint's table (None: above all tables) to the names of the settings."""
-    found = [one for one in SETTINGS.values() if one.is_layered and one.endpoint == endpoint]
-    return {one.key.replace("-", "_"): one.name for one in found}
-
-
-def _api(key: str) -> str:
-    return key.partition(".")[0]
-
-
-def _tables(data: Mapping[str, Any], path: Path) -> dict[str, Mapping[str, Any]]:
-    """Find the endpoints' tables: `[vayu.customers]`, which TOML nests, or `["vayu.customers"]`."""
-    named: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, Mapping) and _api(key) in _APIS:
-            named |= {key: value} if "." in key else {f"{key}.{kind}": table for kind, table in value.items()}
-    for name, table in named.items():
-        _known(name, dict(zip(ENDPOINTS, ENDPOINTS, strict=True)), path)
-        if not isinstance(table, Mapping):
-            raise SettingsError(f"{path}: [{name}] must be a table.")
-    return named
+    checked = {}
+    for name, value in values.items():
+        try:
+            checked[name] = TypeAdapter(types[name]).validate_python(value)
+        except ValidationError as error:
+            detail: Any = error.errors(include_url=False)[0] | {"loc": (name,)}
+            raise SettingsError(_in_words(detail, lambda option: f"{path}: {option}")) from None
+    return checked
 
 
 def _known(key: str, keys: Mapping[str, str], path: Path) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from batch.sandbox import SandboxOptions, SandboxProcess, start
+from batch.sandbox.options import SandboxOptions
+from tests.sandbox.control import ControlledSandbox
 from tests.shell import Api, Shell
 
 settings.register_profile("tests", settings.default, deadline=None)  # how long it takes, the machine decides
@@ -29,15 +30,15 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def session_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+def session_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlledSandbox]:
     """One sandbox over real sockets, with its limits off, for all end-to-end tests."""
     ledger = tmp_path_factory.mktemp("sandbox") / "ledger.jsonl"
-    with start(SandboxOptions(records=100_000, limits="off", ledger=ledger)) as sandbox:
+    with ControlledSandbox(SandboxOptions(records=100_000, limits="off", ledger=ledger)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-def api(session_sandbox: SandboxProcess) -> Iterator[Api]:
+def api(session_sandbox: ControlledSandbox) -> Iterator[Api]:
     """The shared sandbox, without faults before and after."""
     session_sandbox.set_faults()
     yield Api(session_sandbox)
@@ -55,7 +56,7 @@ def offline(tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.fixture
-def shell(offline: Shell, session_sandbox: SandboxProcess) -> Shell:
+def shell(offline: Shell, session_sandbox: ControlledSandbox) -> Shell:
     """A shell with the credentials of the shared sandbox."""
     offline.environment |= session_sandbox.environment()
     return offline

@@ -13,8 +13,9 @@ from batch.commands.update import update as run_update
 from batch.engine.progress import Preflight, Progress
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
-from batch.sandbox import SandboxOptions, SandboxProcess, start
+from batch.sandbox.options import SandboxOptions
 from batch.settings import Settings
+from tests.sandbox.control import ControlledSandbox
 
 DUALENTRY, VAYU = "dualentry.customers", "vayu.customers"
 VAYU_1 = "65f000000000000000000001"
@@ -50,7 +51,7 @@ class JobFixture:
     """A folder to work in and a sandbox to work with."""
 
     folder: Path
-    sandbox: SandboxProcess
+    sandbox: ControlledSandbox
     reporter: FakeReporter = field(default_factory=FakeReporter)
     began: int = 0
 
@@ -100,14 +101,14 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlledSandbox]:
     ledger = tmp_path_factory.mktemp("sandbox") / "ledger.jsonl"
-    with start(SandboxOptions(limits="off", ledger=ledger)) as running:
+    with ControlledSandbox(SandboxOptions(limits="off", ledger=ledger)) as running:
         yield running
 
 
 @pytest.fixture
-def job(shared_sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobFixture:
+def job(shared_sandbox: ControlledSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobFixture:
     """An job whose records are as they were at the beginning."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     shared_sandbox.reset()

@@ -21,7 +21,7 @@ from unittest import mock
 import polars as pl
 
 from batch.cli import main
-from batch.sandbox import SandboxProcess
+from tests.sandbox.control import ControlledSandbox
 
 ROOT = Path(__file__).resolve().parents[1]
 DUALENTRY, VAYU = "dualentry.customers", "vayu.customers"
@@ -142,7 +142,7 @@ class Api:
 
     _numbers = count()
 
-    def __init__(self, sandbox: SandboxProcess) -> None:
+    def __init__(self, sandbox: ControlledSandbox) -> None:
         self.sandbox, self.url = sandbox, sandbox.url
         self._start = self._ledger.stat().st_size if self._ledger.exists() else 0
 

@@ -108,7 +108,7 @@ def test_precedence(told: Any, one: Case) -> None:
 
 def test_every_option_is_tested() -> None:
     """Every setting is in the table above, but for those that are no option of the contract."""
-    others = {"input", "map", "plan", "sparse"}
+    others = {"input", "map", "plan"}
     assert {one.name for one in CASES} == set(SETTINGS) - others
 
 
@@ -138,8 +138,8 @@ def test_numbers_for_texts(told: Any) -> None:
 def test_table_of_an_endpoint(told: Any) -> None:
     """`sparse` is a setting of Vayu's endpoint alone."""
     file = "[vayu.customers]\nsparse = true\n"
-    assert told("-e", VAYU, file=file).sparse
-    assert not told(file=file).sparse
+    assert {"sparse": True} == told("-e", VAYU, file=file).endpoint_options
+    assert {} == told(file=file).endpoint_options
 
 
 def test_file_beside_the_input_wins(offline: Shell, told: Any) -> None:

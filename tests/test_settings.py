@@ -10,6 +10,7 @@ from batch.credentials import read_credentials
 from batch.errors import CredentialError, ExitCode, SettingsError
 from batch.settings import COMMAND_LINE, ENVIRONMENT, MAP_IN_FILE, SETTINGS, Layer, Settings, merge_layers, read_file
 
+OPTIONS = {"vayu.customers": {"sparse": bool}, "dualentry.customers": {}}
 NAMES = {"VAYU_API_TOKEN": True, "VAYU_CLIENT_ID": False}
 
 
@@ -27,9 +28,9 @@ def refused(**values: Any) -> str:
 def test_defaults() -> None:
     """The defaults are the contract's."""
     made = make_settings({})
-    expected = ("<clear>", 6, 300.0, "skip", True, False, False)
+    expected = ("<clear>", 6, 300.0, "skip", True, False, {})
     assert expected == (
-        made.clear_token, made.max_attempts, made.max_wait, made.invalid, made.compare, made.new, made.sparse
+        made.clear_token, made.max_attempts, made.max_wait, made.invalid, made.compare, made.new, made.endpoint_options
     )  # fmt: skip
 
 
@@ -171,22 +172,22 @@ def test_file(tmp_path: Path) -> None:
         "json_output": True,
         "map": {"Notes": ""},
     }
-    assert expected == read_file(toml(tmp_path, text), None).values
+    assert expected == read_file(toml(tmp_path, text), None, OPTIONS).values
 
 
 def test_nearest_file(tmp_path: Path) -> None:
     """The file beside the input goes before the one in the current folder, and no file is no problem."""
     first, second = tmp_path / "a", tmp_path / "b"
     toml(second, "limit = 2")
-    assert Layer(str(second / "batch.toml"), {"limit": 2}) == read_file([first, second], None)
-    assert {} == read_file([first], None).values
+    assert Layer(str(second / "batch.toml"), {"limit": 2}) == read_file([first, second], None, OPTIONS)
+    assert {} == read_file([first], None, OPTIONS).values
     toml(first, "limit = 1")
-    assert Layer(str(first / "batch.toml"), {"limit": 1}) == read_file([first, second], None)
+    assert Layer(str(first / "batch.toml"), {"limit": 1}) == read_file([first, second], None, OPTIONS)
 
 
 def test_file_with_a_mark(tmp_path: Path) -> None:
     """A byte order mark, as editors on Windows write it, does no harm."""
-    assert {"limit": 1} == read_file(toml(tmp_path, "\ufefflimit = 1"), None).values
+    assert {"limit": 1} == read_file(toml(tmp_path, "\ufefflimit = 1"), None, OPTIONS).values
 
 
 @pytest.mark.parametrize("table", ["[vayu.customers]", '["vayu.customers"]'])
@@ -200,8 +201,8 @@ def test_file_with_a_mark(tmp_path: Path) -> None:
 def test_settings_of_an_endpoint(tmp_path: Path, table: str, option: str | None, in_file: str, is_sparse: bool) -> None:
     """An endpoint's own settings hold for it alone, and the option names it before the file does."""
     line = f'endpoint = "{in_file}"\n' if in_file else ""
-    found = read_file(toml(tmp_path, f"{line}{table}\nsparse = true\n"), option).values
-    assert is_sparse is found.get("sparse", False)
+    found = read_file(toml(tmp_path, f"{line}{table}\nsparse = true\n"), option, OPTIONS).values
+    assert ({"sparse": True} if is_sparse else None) == found.get("endpoint_options")
 
 
 @pytest.mark.parametrize(
@@ -215,6 +216,7 @@ def test_settings_of_an_endpoint(tmp_path: Path, table: str, option: str | None,
         ("[vayu.customer]\nsparse = true", 'there is no setting "vayu.customer"; did you mean vayu.customers?'),
         ("[vayu]\nsparse = true", 'there is no setting "vayu.sparse"; did you mean vayu.customers?'),
         ("[dualentry.customers]\nsparse = true", 'there is no setting "sparse".'),
+        ('endpoint = "vayu.customers"\n[vayu.customers]\nsparse = 3', "sparse 3: it should be true or false."),
         ("[vayu]\ncustomers = 1", "[vayu.customers] must be a table."),
         ("limit = ", "it cannot be read: Invalid value (at end of document)"),
     ],
@@ -222,7 +224,7 @@ def test_settings_of_an_endpoint(tmp_path: Path, table: str, option: str | None,
 def test_file_that_makes_no_sense(tmp_path: Path, text: str, expected: str) -> None:
     """A misspelt key or table is never passed over: the message names the file, and the nearest key."""
     with pytest.raises(SettingsError) as caught:
-        read_file(toml(tmp_path, text), None)
+        read_file(toml(tmp_path, text), None, OPTIONS)
     assert f"{tmp_path / 'batch.toml'}: {expected}" == str(caught.value)
 
 

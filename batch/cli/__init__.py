@@ -48,8 +48,9 @@ def check(**values: Any) -> None:
     from batch.commands.check import check as run_check
     from batch.run.target import Environment
 
-    settings = to_settings(values)
-    found = run_check(settings, Environment(os.environ))
+    environment = Environment(os.environ)
+    settings = to_settings(values, environment.endpoint_options)
+    found = run_check(settings, environment)
     if settings.json_output:
         click.echo(views.as_json(found.summary))
     else:
@@ -67,9 +68,10 @@ def update(**values: Any) -> None:
     from batch.commands.update import update as run_update
     from batch.run.target import Environment
 
-    settings = to_settings(values)
+    environment = Environment(os.environ)
+    settings = to_settings(values, environment.endpoint_options)
     with _console(settings) as console:
-        end = run_update(settings, console, Environment(os.environ))
+        end = run_update(settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
 
 
@@ -85,9 +87,10 @@ def plan(**values: Any) -> None:
     from batch.commands.plan import plan as run_plan
     from batch.run.target import Environment
 
-    settings = to_settings(values)
+    environment = Environment(os.environ)
+    settings = to_settings(values, environment.endpoint_options)
     with _console(settings) as console:
-        made = run_plan(settings, console, Environment(os.environ))
+        made = run_plan(settings, console, environment)
     if settings.json_output:
         click.echo(views.as_json(made.summary))
     else:
@@ -119,10 +122,11 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
     from batch.commands.pull import pull as run_pull
     from batch.run.target import Environment
 
-    settings = to_settings(values)
+    environment = Environment(os.environ)
+    settings = to_settings(values, environment.endpoint_options)
     console = _console(settings)
     wanted = Wanted(Path(output), to_where(where), Path(ids) if ids else None, force)
-    found = run_pull(settings, wanted, console, Environment(os.environ))
+    found = run_pull(settings, wanted, console, environment)
     if settings.json_output:
         click.echo(views.pull_as_json(found, settings.endpoint))
     console.tell((line, "") for line in views.pull_page(found, settings))
@@ -141,9 +145,10 @@ def undo(run_folder: str, **values: Any) -> None:
     from batch.commands.undo import undo as run_undo
     from batch.run.target import Environment
 
-    settings = to_undo_settings(values)
+    environment = Environment(os.environ)
+    settings = to_undo_settings(values, environment.endpoint_options)
     with _console(settings) as console:
-        end = run_undo(Path(run_folder), settings, console, Environment(os.environ))
+        end = run_undo(Path(run_folder), settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
 
 
@@ -215,10 +220,12 @@ def template(output: str, force: bool, **values: Any) -> None:
     With a key (or --sandbox), the organisation's custom fields are columns too.
     """
     from batch.cli import views
+    from batch.commands.template import make_template
     from batch.run.target import Environment
 
-    made = views.make_template(Path(output), to_settings(values), Environment(os.environ), may_replace=force)
-    click.echo(made, err=True)
+    environment = Environment(os.environ)
+    settings = to_settings(values, environment.endpoint_options)
+    click.echo(views.template_page(make_template(Path(output), settings, environment, may_replace=force)), err=True)
 
 
 @batch.command(

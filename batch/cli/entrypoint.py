@@ -75,9 +75,6 @@ def _bug(error: BaseException) -> int:
     return _fail(text, exit_code_of_error(error))
 
 
-# -- streams --------------------------------------------------------------------------------------------------------
-
-
 class _Lenient:
     """A stream to a person or a pipe that may be gone: what cannot be written any more is dropped."""
 
@@ -128,9 +125,6 @@ def _streams() -> Iterator[None]:
             sys.stdout.flush()
         finally:
             sys.stdin, sys.stdout, sys.stderr = before
-
-
-# -- signals --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager

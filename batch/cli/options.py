@@ -17,6 +17,7 @@ from batch.settings import (
     COMMAND_LINE,
     ENVIRONMENT,
     SETTINGS,
+    EndpointOptions,
     Layer,
     Setting,
     Settings,
@@ -98,26 +99,23 @@ def _option(setting: Setting, command: str) -> Callable[[F], F]:
     )
 
 
-# -- settings -------------------------------------------------------------------------------------------------------
-
-
-def to_settings(values: Mapping[str, Any]) -> Settings:
-    """Merge options, environment and `batch.toml`; raises SettingsError."""
+def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settings:
+    """Merge options, environment and `batch.toml`, with the `endpoints`' own options; raises SettingsError."""
     given, variables = _given(values)
     folders = [Path.cwd()]
     source = values.get("input") or "-"
     if source != "-":
         folders.insert(0, Path(source).parent)
-    from_file = read_file(list(dict.fromkeys(folders)), values.get("endpoint"))
+    from_file = read_file(list(dict.fromkeys(folders)), values.get("endpoint"), endpoints)
     layers = [_with_map(given, values.get("map") or ()), _with_map(variables, _lines_of_map()), from_file]
     if not any(layer.values.get("endpoint") for layer in layers):
         raise click.UsageError("Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints")
     return merge_layers(layers)
 
 
-def to_undo_settings(values: Mapping[str, Any]) -> Settings:
+def to_undo_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settings:
     """Merge options, environment and the settings of `batch.toml` that are about sending; raises SettingsError."""
-    from_file = read_file([Path.cwd()], None)
+    from_file = read_file([Path.cwd()], None, endpoints)
     about_sending = {name: value for name, value in from_file.values.items() if name in values}
     return merge_layers([*_given(values), replace(from_file, values=about_sending)])
 

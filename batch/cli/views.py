@@ -9,28 +9,17 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from batch.cli.messages import (
-    SHOWN_REASONS,
-    command,
-    plural,
-    reasons,
-    rows_of,
-    shown_path,
-    table,
-    took,
-    update_command,
-)
+from batch.cli.messages import SHOWN_REASONS, command, plural, reasons, rows_of, shown_path, table, took, update_command
 from batch.commands.check import Checked
 from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled
 from batch.commands.purge import PurgePreview
-from batch.commands.template import template_columns, write_template
+from batch.commands.template import TemplateMade
 from batch.endpoints.base import Endpoint
 from batch.engine.retry_loop import minutes
-from batch.errors import ExitCode, SettingsError
+from batch.errors import ExitCode
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, shorten, visible
 from batch.outputs.plan import Line
 from batch.run.finish import FinishedRun
@@ -259,7 +248,7 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
         yield f"Undo the undo:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
 
 
-# -- pull -------------------------------------------------------------------------------------------------------------
+# -- pull, purge ------------------------------------------------------------------------------------------------------
 
 
 def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
@@ -302,9 +291,6 @@ def pull_as_json(found: Pulled, endpoint: str) -> str:
         **{name: found.counts[name] for name in ("requests", "attempts", "throttled")},
     }
     return json.dumps(values, indent=2, ensure_ascii=False)
-
-
-# -- purge ------------------------------------------------------------------------------------------------------------
 
 
 def purge_page(preview: PurgePreview | None) -> str:
@@ -386,14 +372,7 @@ def _limits(endpoint: Endpoint) -> Iterator[str]:
             yield f"{bucket.per_second:g} a second after the first {bucket.burst} {what}"
 
 
-def make_template(path: Path, settings: Settings, environment: Environment, *, may_replace: bool) -> str:
-    """Write an empty spreadsheet, and say where it is."""
-    if path.suffix.lower() not in (".xlsx", ".csv"):
-        raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
-    if path.exists() and not may_replace:
-        raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
-    notes: list[str] = []
-    columns = template_columns(settings, environment, notes.append)
-    write_template(path, columns, make_endpoint(settings, environment))
-    then = f"{command()} check {path} -e {settings.endpoint}"
-    return "\n".join([*notes, f"{path}: {len(columns)} columns. Fill it in, then:  {then}"])
+def template_page(made: TemplateMade) -> str:
+    """Return where the template is, and what to do with it."""
+    then = f"{command()} check {made.path} -e {made.endpoint}"
+    return "\n".join([*made.notes, f"{made.path}: {made.columns} columns. Fill it in, then:  {then}"])

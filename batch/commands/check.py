@@ -1,27 +1,24 @@
-"""`check`: the look over the whole input, and the invalid rows as a file; no network.
+"""`check`: validate every row of the input, and write the invalid ones as a file; no network.
 
 Promises: nothing is sent and no run is begun: an update of the same input is not held up by it. Only a file with the
 invalid rows is left behind, and nothing at all when there are none.
 """
 
-import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from batch import outputs, sources
 from batch.errors import FolderError
 from batch.exit_code import exit_code
-from batch.files import make_private, write_private
 from batch.journal import Journal
-from batch.model import Outcome, RowResult
+from batch.model import Outcome
 from batch.run.begin_or_resume import discard, now_text, read_input
 from batch.run.cleanup import scratch
-from batch.run.finish import cannot_write
-from batch.run.folder import JOURNAL, SUMMARY, look_into_out, new_folder, parent_of
+from batch.run.finish import cannot_write, paths_in, write_summary
+from batch.run.folder import JOURNAL, free_out, new_folder, parent_of
 from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings
 from batch.summary import Reason, Summary, group_reasons
@@ -47,29 +44,15 @@ def check(settings: Settings, environment: Environment) -> Checked:
         source = sources.open_input(settings.input, temporary)
         changes = read_input(source, temporary, settings, endpoint)
         with Journal.create(temporary / JOURNAL, {}) as journal:
-            kept = _Kept(journal)
-            changes.validate_all(kept.keep)
-            folder, files, notes = (
-                _write(settings, changes, journal) if kept.counts[Outcome.INVALID] else (None, {}, ())
-            )
+            changes.validate_all(journal.record_rows)
+            counts = Counter(journal.counts)
+            folder, files, notes = _write(settings, changes, journal) if counts[Outcome.INVALID] else (None, {}, ())
             reasons, left_out = group_reasons(journal.iter_troubled())
-    summary = _summary(settings, changes, kept.counts, files, (started, time.monotonic() - began))
+    summary = _summary(settings, changes, counts, files, (started, time.monotonic() - began))
     if folder or settings.out:
-        _write_summary(folder or _out(settings), summary)
+        write_summary(folder or _out(settings), summary)
     shown = tuple(one for one in reasons if one.outcome is Outcome.INVALID)
     return Checked(changes, summary, shown, left_out, notes)
-
-
-class _Kept:
-    """Writes fates to the journal and counts them."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self.counts: Counter[Outcome] = Counter()
-
-    def keep(self, row_results: Sequence[RowResult]) -> None:
-        self._journal.record_rows(row_results)
-        self.counts.update(row_result.outcome for row_result in row_results)
 
 
 def _write(settings: Settings, changes: FileChanges, journal: Journal) -> tuple[Path, dict[str, str], tuple[str, ...]]:
@@ -83,7 +66,7 @@ def _write(settings: Settings, changes: FileChanges, journal: Journal) -> tuple[
         if settings.out is None:
             discard(folder)
         raise cannot_write(folder, error) from error
-    return folder, {name: str((folder / file).resolve()) for name, file in written.files.items()}, written.notes
+    return folder, paths_in(folder, written.files), written.notes
 
 
 def _out(settings: Settings) -> Path:
@@ -93,9 +76,7 @@ def _out(settings: Settings) -> Path:
             return new_folder(parent_of(settings.input), prefix="check-")
         except FolderError:  # a check of a file on a read-only disk is still of use
             return Path(tempfile.mkdtemp(prefix="batch-check-"))
-    look_into_out(settings.out, "", settings.input)
-    make_private(settings.out)
-    return settings.out
+    return free_out(settings.out, settings.input)
 
 
 def _summary(
@@ -121,7 +102,3 @@ def _summary(
         exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})),
         files=files,
     )
-
-
-def _write_summary(folder: Path, summary: Summary) -> None:
-    write_private(folder / SUMMARY, json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n")

@@ -29,14 +29,13 @@ from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
 from batch.errors import FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
-from batch.files import make_private
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.outputs.plan import Line, as_cell, write_plan
 from batch.run.begin_or_resume import now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in
-from batch.run.folder import JOURNAL, PLAN, look_into_out, new_folder, parent_of
+from batch.run.folder import JOURNAL, PLAN, free_out, new_folder, parent_of
 from batch.run.plan_file import PlanWriter, about
 from batch.run.target import Environment, make_target
 from batch.settings import Settings, as_options
@@ -160,9 +159,6 @@ class _Unfinished(StoppedError):
         return error
 
 
-# -- writing it down ------------------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class _Cells:
     """What is said of the cells as they go by into a file."""
@@ -180,7 +176,11 @@ class _Cells:
 
 
 def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple[str, float]) -> PlanMade:
-    folder, cells, journal = _new_folder(settings), _Cells(), context.journal
+    cells, journal = _Cells(), context.journal
+    if settings.out is None:
+        folder = new_folder(parent_of(settings.input), prefix="plan-")
+    else:
+        folder = free_out(settings.out, settings.input)
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
         write_plan(table, map(cells.add, _iter_lines(journal, settings.clear_token)))
@@ -220,23 +220,10 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         tuple(reasons),
         left_out,
         folder,
-        _again(settings),
+        tuple(as_options(replace(settings, out=None), for_same_input=True)),  # --out names the plan's own folder
         context.endpoint,
         excesses,
     )
-
-
-def _again(settings: Settings) -> tuple[str, ...]:
-    """Give the options to carry the plan out with: not --out, which names the plan's own folder."""
-    return tuple(as_options(replace(settings, out=None), for_same_input=True))
-
-
-def _new_folder(settings: Settings) -> Path:
-    if settings.out is None:
-        return new_folder(parent_of(settings.input), prefix="plan-")
-    look_into_out(settings.out, "", settings.input)
-    make_private(settings.out)
-    return settings.out
 
 
 def _iter_lines(journal: Journal, clear_token: str) -> Iterator[Line]:

@@ -28,8 +28,7 @@ from batch.exit_code import exit_code
 from batch.files import NewFile
 from batch.model import READ_ERRORS, Outcome, cell_column
 from batch.outputs.cell_text import Left, Renderer
-from batch.outputs.row_buffer import RowBuffer
-from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, write_table
+from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, RowBuffer, write_table
 from batch.run.cleanup import scratch
 from batch.run.target import Environment, make_endpoint, make_target
 from batch.settings import Settings

@@ -6,6 +6,7 @@ told; what is filled in under these headers is what `check` and `update` underst
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from batch.commands.pull import new_file
@@ -13,13 +14,35 @@ from batch.endpoints.base import CustomField, Endpoint
 from batch.endpoints.cells import text
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.shutdown import Shutdown
-from batch.errors import FolderError, StoppedError
+from batch.errors import FolderError, SettingsError, StoppedError
 from batch.model import Field
 from batch.outputs import template
 from batch.run.target import Environment, make_endpoint, make_target
 from batch.settings import DEFAULT_CLEAR, Settings
 
 Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateMade:
+    """A template that was written."""
+
+    path: Path
+    endpoint: str
+    columns: int
+    notes: tuple[str, ...]
+
+
+def make_template(path: Path, settings: Settings, environment: Environment, *, may_replace: bool) -> TemplateMade:
+    """Write an empty spreadsheet for the endpoint; raises SettingsError where that may not be."""
+    if path.suffix.lower() not in (".xlsx", ".csv"):
+        raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
+    if path.exists() and not may_replace:
+        raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
+    notes: list[str] = []
+    columns = template_columns(settings, environment, notes.append)
+    write_template(path, columns, make_endpoint(settings, environment))
+    return TemplateMade(path, settings.endpoint, len(columns), tuple(notes))
 
 
 def template_columns(settings: Settings, environment: Environment, note: Note) -> list[Field]:

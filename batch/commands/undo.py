@@ -26,8 +26,7 @@ from batch.run.locks import held, input_lock
 from batch.run.metadata import RunMetadata
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
 from batch.run.target import SANDBOX, Environment, Target, make_target
-from batch.run.undo_plan import iter_undo_changes
-from batch.run.undo_sheet import FILE, FIRST_ROW, PlanChanges, undo_columns, write_sheet
+from batch.run.undo import FILE, FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet
 from batch.settings import Settings, as_options
 
 LIST = "undo.json"
@@ -84,12 +83,9 @@ def _settings(source: _Source, settings: Settings) -> Settings:
     fixed: dict[str, Any] = {
         "endpoint": known.endpoint,
         "base_url": base_url or known.base_url,
-        "sparse": known.sparse,
+        "endpoint_options": known.own_options,
     }
     return replace(settings, **fixed, compare=True, key=None, plan=None, map={})
-
-
-# -- the run --------------------------------------------------------------------------------------------------------
 
 
 def _begin_or_resume(source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:
@@ -136,7 +132,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
         command="undo",
         undoes=str(source.folder.resolve()),
         endpoint=settings.endpoint,
-        sparse=settings.sparse,
+        endpoint_options=dict(settings.endpoint_options),
         host=target.host,
         base_url=target.base_url,
         input=sheet,

@@ -16,9 +16,9 @@ from batch.errors import StoppedError
 from batch.http import ApiResponse, Session
 from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy, load_learned, save_learned
 from batch.retry import Action, RetryPolicy
+from batch.run.locks import state_folder
 from batch.run.target import Environment, Target
 from batch.settings import Pace
-from batch.state import state_folder
 
 MAX_PAGES = 100
 

@@ -7,10 +7,8 @@ was told to, and raises nothing for anything that the network or the server does
     url.py       base URLs, ids as path segments
     failures.py  how an exchange can be lost, in plain words
     response.py  answers: bounded, decoded, parsed
-    session.py   the exchange itself
-    wire.py      what carries it: aiohttp's connections (imported when first needed)
-    given.py     or any httpx transport, as tests and users bring along
-    proxy.py     HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
+    session.py   the exchange itself, over the wire or any httpx transport
+    wire.py      aiohttp's connections (imported when first needed), and the proxy they go through
 """
 
 from batch.http.failures import FailureKind, RequestFailure, Timeouts

@@ -4,13 +4,20 @@ Neither httpx's pool, which scans all its connections for every request, nor aio
 everything else together (tests/benchmarks/transports.py), but aiohttp's connector and parser alone. Each request leaves
 byte for byte as it is given, once: nothing here repeats it, follows a redirect, keeps a cookie, or folds a path.
 `delivered="no"` only if not one byte of it left.
+
+The proxy (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, and NO_PROXY against them) is looked up once for a session, not for every
+request. This machine itself is never reached through one.
 """
 
 import asyncio
 import os
 import select
 import ssl
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
 
 import aiohttp
@@ -23,8 +30,47 @@ from yarl import URL
 
 from batch.errors import SettingsError
 from batch.http.failures import BrokeOffError, RequestFailure, Timeouts, explain, out_of_time
-from batch.http.proxy import Proxy, find_proxy
 from batch.http.response import Bounded, RawHeader, Received, read_headers
+from batch.http.url import is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy's address without its credentials, and the headers that carry them."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def find_proxy(target: httpx.URL) -> Proxy | None:
+    """Return the proxy to use for `target`, None to go straight; SettingsError if it cannot be used."""
+    if is_loopback(target.host):
+        return None
+    found = getproxies()
+    address = found.get(target.scheme) or found.get("all")
+    host_and_port = target.host if target.port is None else f"{target.host}:{target.port}"
+    if not address or proxy_bypass(host_and_port):
+        return None
+    variable = f"{target.scheme.upper()}_PROXY" if target.scheme in found else "ALL_PROXY"
+    return _read_proxy(address if "://" in address else f"http://{address}", variable)
+
+
+def _read_proxy(address: str, variable: str) -> Proxy:
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL:
+        raise SettingsError(
+            f"{variable} cannot be read (write it like http://proxy.example.com:3128)"
+        ) from None  # it may quote a password
+    if url.scheme not in ("http", "https") or not url.host:
+        raise SettingsError(f"{variable} names a kind of proxy that is not supported (http:// and https:// ones are)")
+    headers = {}
+    if url.userinfo:
+        user, _, password = url.userinfo.partition(b":")
+        pair = f"{unquote(user.decode('ascii'))}:{unquote(password.decode('ascii'))}"
+        headers["Proxy-Authorization"] = "Basic " + b64encode(pair.encode()).decode("ascii")
+    return Proxy(str(url.copy_with(userinfo=b"", path="/")), headers)
+
 
 # Below the 5 s after which Node and uvicorn close an idle connection: a request that crosses such a closing on its
 # way is "unknown".
@@ -169,8 +215,6 @@ class _Exchange:
             self._look(self._loop.time())
         else:
             self._protocol.start_timeout()
-
-    # -- the clock ----------------------------------------------------------------------------------------------
 
     def _set_alarm(self) -> None:
         self._alarm = self._loop.call_at(self._deadline, self._break_off, _OutOfTimeError)

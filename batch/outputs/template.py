@@ -63,12 +63,7 @@ def template_column(field: Field) -> TemplateColumn:
 
 
 def write_template(
-    path: Path,
-    ending: str,
-    columns: Sequence[TemplateColumn],
-    endpoint: Endpoint,
-    *,
-    clear: str = "<clear>",
+    path: Path, ending: str, columns: Sequence[TemplateColumn], endpoint: Endpoint, *, clear: str = "<clear>"
 ) -> None:
     """Fill the empty file at `path` with a template, `.xlsx` or `.csv` (the header alone); raises OSError."""
     if ending != ".xlsx":
@@ -157,11 +152,7 @@ def _explained(endpoint: Endpoint, clear: str) -> Iterator[str]:
 
 
 def _write_guide(
-    book: xlsxwriter.Workbook,
-    page: Worksheet,
-    columns: Sequence[TemplateColumn],
-    guide: Sequence[str],
-    clear: str,
+    book: xlsxwriter.Workbook, page: Worksheet, columns: Sequence[TemplateColumn], guide: Sequence[str], clear: str
 ) -> None:
     title = book.add_format({"bold": True, "font_size": 14})
     head, wrap = book.add_format(HEAD), book.add_format({"text_wrap": True, "valign": "top"})

@@ -6,9 +6,8 @@
 from batch.ratelimit.buckets import Bucket, Limits
 from batch.ratelimit.headers import RateHint, is_about_rate, read_rate_headers
 from batch.ratelimit.learned import Learned, load_learned, save_learned
-from batch.ratelimit.limiter import RateLimiter
+from batch.ratelimit.limiter import LimiterStore, MemoryStore, RateLimiter
 from batch.ratelimit.policy import LimiterState, RatePolicy, Step, read_reply
-from batch.ratelimit.store import LimiterStore, MemoryStore
 
 __all__ = [
     "Bucket",

@@ -95,13 +95,7 @@ class Reply(NamedTuple):
 
 
 def read_reply(
-    route: str,
-    started: float,
-    status: int | None,
-    headers: Mapping[str, str],
-    *,
-    now_epoch: float,
-    rng: random.Random,
+    route: str, started: float, status: int | None, headers: Mapping[str, str], *, now_epoch: float, rng: random.Random
 ) -> Reply:
     """Read the reply to the attempt that started then. The wall clock and the jitter are used here, not in the step."""
     hint = read_rate_headers(headers, now_epoch)

@@ -136,7 +136,7 @@ def _begin(
             batch_version=__version__,
             command="update",
             endpoint=settings.endpoint,
-            sparse=settings.sparse,
+            endpoint_options=dict(settings.endpoint_options),
             host=target.host,
             base_url=target.base_url,
             input=settings.input,

@@ -55,29 +55,22 @@ class FinishedRun:
 
 
 def finish_run(
-    folder: Path,
-    journal: Journal,
-    metadata: RunMetadata,
-    endpoint: type[Endpoint] | None,
-    end: End,
+    folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End
 ) -> FinishedRun:
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
     `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
     """
     staged = metadata.staged
-    is_keyed = "--key" in metadata.options_again  # keys are exact, whatever ids are
-    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not is_keyed
+    # keys are exact, whatever ids are
+    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not metadata.is_keyed
     resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignore_case)
     try:
         wanted = outputs.Wanted(id_column=metadata.id_column)
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
         code = exit_code(
-            written.outcomes,
-            signalled=end.signalled,
-            is_refused=end.is_refused,
-            is_unwritten=end.is_unwritten,
+            written.outcomes, signalled=end.signalled, is_refused=end.is_refused, is_unwritten=end.is_unwritten
         )
         counters = journal.counters()
         summary = Summary(

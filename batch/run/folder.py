@@ -1,8 +1,8 @@
-"""Runs on disk: which folder a run lives in, whether there is one to resume, and who holds it.
+"""Runs on disk: which folder a run lives in, whether there is one to resume, and what it holds.
 
 Promises: the same input (bytes, endpoint, host, mapping, clear token, and whatever else changes what a row means)
-resumes the run that still has rows to retry; a folder with another input's run is never touched; two starts of one
-input never send at the same time. Folders are 0700.
+resumes the run that still has rows to retry; a folder with another input's run is never touched. Folders
+are 0700.
 """
 
 import hashlib
@@ -60,9 +60,6 @@ def new_folder(parent: Path, *, prefix: str = "") -> Path:
             raise unusable_folder(parent, error) from None
         return folder
     raise FolderError(f"{parent}: there are too many runs of this second.")
-
-
-# -- finding the run to resume --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +128,13 @@ def look_into_out(folder: Path, wanted: str, argument: str) -> ExistingRun | Non
     return found
 
 
+def free_out(folder: Path, argument: str) -> Path:
+    """Make the folder that --out names for files beside no run; raises FolderError when it is somebody else's."""
+    look_into_out(folder, "", argument)
+    make_private(folder)
+    return folder
+
+
 def _holds(folder: Path, argument: str) -> bool:
     """Whether an input (`-` is none) is a folder, or is in it."""
     places = {Path(argument).resolve(), Path(argument).resolve().parent, Path(argument).parent.resolve()}
@@ -169,12 +173,6 @@ FILE = re.compile(rf"{_NAMES}|{re.escape(JOURNAL)}-(?:wal|shm|journal)|(?:result
 """Any file that may be in a run folder; the numbered ones were made while a spreadsheet program had the other open."""
 _OURS = re.compile(rf"{'|'.join(map(re.escape, sorted(RESERVED_PREFIX)))}|{PART.pattern}")
 """These, and the beginnings of them and of a journal."""
-
-
-# -- locks ----------------------------------------------------------------------------------------------------------
-
-
-# -- a run that is there ---------------------------------------------------------------------------------------------
 
 
 def check_run(folder: Path) -> None:

@@ -1,18 +1,101 @@
-"""TODO."""
+"""Locks of inputs and run folders, the state folder that holds them, and the disks on which none can be relied on.
+
+Promises: two starts of one input never send at the same time. A run is refused on a network file system before anything
+is written or sent: a lock may hold nobody there, and SQLite keeps the index of a WAL in memory that all its users share
+(sqlite.org/wal). Where mounts are not known, a disk counts as local. The state folder outlives runs; it is private to
+this user, and never a folder that somebody else has made.
+"""
 
 import hashlib
 import json
 import os
+import re
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from batch.errors import BusyError
+from batch.errors import BusyError, FolderError
 from batch.files import unusable_folder, write_private
-from batch.network_fs import check_local
-from batch.state import state_folder
+
+MOUNTS = Path("/proc/self/mounts")
+NETWORK = frozenset({
+    "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "afs", "coda", "9p", "davfs", "ceph", "glusterfs",
+    "lustre", "beegfs", "gpfs", "fuse.sshfs", "fuse.rclone", "fuse.davfs", "fuse.davfs2", "fuse.s3fs", "fuse.gcsfuse",
+    "fuse.goofys", "fuse.mount-s3", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.juicefs", "fuse.curlftpfs",
+    "fuse.gvfsd-fuse", "fuse.blobfuse", "fuse.blobfuse2",
+})  # fmt: skip
+"""File systems whose other side is another machine, as the kernel calls them."""
+
+
+def network_kind(mounts: str, path: str) -> str | None:
+    """Return the network file system that `path` (absolute, without links) is on, by the text of `/proc/mounts`."""
+    best, kind = "", None
+    for line in mounts.splitlines():
+        _, point, found, *_ = [*line.split(" "), "", "", ""]
+        point = _unescaped(point).rstrip("/")
+        if (path + "/").startswith(point + "/") and len(point) >= len(best) and found:
+            best, kind = point, found  # of several mounts at one place, the last one is what is seen
+    return kind if kind in NETWORK else None
+
+
+def _unescaped(text: str) -> str:
+    """Return a path without the octal escapes with which the kernel writes blanks."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def kind_of(folder: Path) -> str | None:
+    """Return the network file system that `folder` is on, or will be; None for a local disk."""
+    try:
+        mounts = MOUNTS.read_bytes().decode("utf-8", "surrogateescape")
+        return network_kind(mounts, str(folder.resolve()))
+    except (OSError, RuntimeError):  # no such file but on Linux; links in a circle are reported elsewhere
+        return None
+
+
+def check_local(folder: Path) -> None:
+    """Raise FolderError when `folder` is on a network file system."""
+    kind = kind_of(folder)
+    if kind is not None:
+        raise FolderError(
+            f"{folder}: this is on a network file system ({kind}), where a run can neither be locked nor written down "
+            "safely. Name a folder on a disk of this machine with --out; a run that is there already goes on in a "
+            "copy of its folder."
+        )
+
+
+def state_folder() -> Path:
+    """Return the folder for what outlives runs, made if it is not there; raises FolderError."""
+    given = os.environ.get("XDG_STATE_HOME", "")
+    try:
+        home = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+        folder = home / "batch"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK) and kind_of(folder) is None:  # a lock across a network may hold nobody
+            return folder
+    except (OSError, RuntimeError):  # Path.home() raises RuntimeError for a user without an entry
+        pass
+    return _temporary_state()
+
+
+def _temporary_state() -> Path:
+    """Return a state folder in the temporary folder; raises FolderError when somebody else made it."""
+    owner = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / f"batch-{owner if owner is not None else 'user'}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise unusable_folder(folder, error) from None
+    if not stat.S_ISDIR(found.st_mode) or owner not in (None, found.st_uid):
+        raise FolderError(
+            f"{folder}: somebody else has put this here, so no lock can be kept in it. "
+            "Set XDG_STATE_HOME to a folder of yours."
+        )
+    return folder
 
 
 @contextmanager

@@ -36,6 +36,8 @@ class RunMetadata(BaseModel):
     """What tells this host from others: "sandbox", or the base URL."""
     base_url: str
     sparse: bool = False
+    """The option of this name, in journals from before there were `endpoint_options`."""
+    endpoint_options: dict[str, bool | int | float | str] = {}
     input: str
     map: dict[str, str] = {}
     options_again: Texts = Field(default=(), validation_alias="again")
@@ -75,6 +77,16 @@ class RunMetadata(BaseModel):
         if name == "staged":
             return asdict(self.staged) | {"path": self.staged.path.name}  # the folder may be moved
         return getattr(self, name)
+
+    @property
+    def own_options(self) -> dict[str, Any]:
+        """The options of its own that the endpoint had."""
+        return self.endpoint_options or ({"sparse": True} if self.sparse else {})
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether its rows say which record by a key, not by the API's id."""
+        return "--key" in self.options_again
 
     @property
     def custom_fields(self) -> list[CustomField]:

@@ -158,8 +158,6 @@ class PlanFile:
         self._file.close()
 
 
-# -- whose plan it is -----------------------------------------------------------------------------------------------
-
 IN_WORDS = {
     "input_sha256": "the input was changed",
     "endpoint": "it is for another endpoint",

@@ -36,6 +36,11 @@ class Environment:
     endpoints: Mapping[str, type[Endpoint]] = field(default_factory=lambda: ENDPOINTS)
     """The endpoints that a job may name."""
 
+    @property
+    def endpoint_options(self) -> dict[str, dict[str, type]]:
+        """The types of the options that each endpoint has of its own."""
+        return {name: {one.name: one.type for one in kind.options} for name, kind in self.endpoints.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -78,7 +83,10 @@ def make_endpoint(settings: Settings, environment: Environment) -> Endpoint:
         near = get_close_matches(settings.endpoint, environment.endpoints, n=1, cutoff=0.3)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise SettingsError(f'--endpoint "{settings.endpoint}": there is no such endpoint.{hint} See:  batch endpoints')
-    options = {one.name: getattr(settings, one.name, one.default) for one in kind.options}
+    options = {one.name: settings.endpoint_options.get(one.name, one.default) for one in kind.options}
+    for one in kind.options:
+        if not isinstance(options[one.name], one.type):  # of a journal that was changed by hand
+            raise SettingsError(f"{kind.name}: {one.name} cannot be {options[one.name]!r}.")
     return kind(parse_options=ParseOptions(settings.decimal, settings.date_format), **options)
 
 
@@ -103,13 +111,14 @@ def _kind(base_url: str, endpoint: Endpoint) -> str:
 
 
 def _start_sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Target:
-    from batch.sandbox import SandboxOptions, start  # its server is needed by these runs only
+    from batch.sandbox.options import SandboxOptions  # needed by these runs only
+    from batch.sandbox.process import SandboxProcess
 
     if not endpoint.has_sandbox:
         raise SettingsError(f"--sandbox: there is no imitation of {endpoint.name}. Leave the option out.")
     if settings.base_url:
         raise SettingsError("--sandbox and --base-url: name one of them.")
-    sandbox = stack.enter_context(start(SandboxOptions(limits="fast")))
+    sandbox = stack.enter_context(SandboxProcess(SandboxOptions(limits="fast")))
     names = [variable.name for variable in endpoint.variables]
     credentials = {name: value for name, value in sandbox.environment().items() if name in names}
     return Target(endpoint, sandbox.url, SANDBOX, credentials, limits_factor=20.0)

@@ -8,8 +8,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from batch.sandbox import SandboxOptions, serve
-from batch.sandbox.options import FAULT_KINDS, OptionError
+from batch.sandbox.options import FAULT_KINDS, OptionError, SandboxOptions
 
 _WHEN = """when a fault strikes:
   0.01            by chance, from 0 to 1
@@ -34,6 +33,13 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"batch sandbox: {_explained(error, given.port)}\n")
         return 2
     return 0
+
+
+def serve(options: SandboxOptions) -> None:
+    """Serve both APIs until SIGINT, SIGTERM or, when asked for, the end of standard input."""
+    from batch.sandbox.server import run  # slow to import, and a wrong switch needs none of it
+
+    run(options)
 
 
 def _explained(error: Exception, port: int) -> str:

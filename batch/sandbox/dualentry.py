@@ -6,8 +6,6 @@ by an unknown field is a 422.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from typing import Annotated, Any, Final
@@ -18,50 +16,11 @@ from pydantic_core import to_json
 # pydantic wants this one below Python 3.12
 from typing_extensions import TypedDict
 
-from batch.sandbox.exchange import Answer, Call, json_answer
-from batch.sandbox.limits import DUALENTRY_ALL, DUALENTRY_ROUTE, Limiter, Ticket
+from batch.sandbox.api import DUALENTRY_ALL, DUALENTRY_ROUTE, Action, Answer, Call, Limiter, Ticket, json_answer
 from batch.sandbox.options import DUALENTRY_API_KEY, SandboxOptions
 from batch.sandbox.records import FIRST_DUALENTRY_ID, DualEntrySamples, Overlay, Records
 
 MAX_KEY_LENGTH = 255
-
-
-@dataclass(slots=True)
-class _Entry:
-    fingerprint: int
-    answer: Answer | None = None
-
-
-class KeyReusedError(Exception):
-    """The key came with another method, path or body before."""
-
-
-class KeyInUseError(Exception):
-    """The first request with this key is still running."""
-
-
-class IdempotencyKeys:
-    """What is known about each key."""
-
-    def __init__(self) -> None:
-        self._entries: dict[str, _Entry] = {}
-
-    def begin(self, key: str, call: Call) -> Answer | None:
-        """Claim the key, or return the answer to replay; raises `KeyReusedError`, `KeyInUseError`."""
-        fingerprint = hash((call.method, call.path, call.body))
-        entry = self._entries.get(key)
-        if entry is None:
-            self._entries[key] = _Entry(fingerprint)
-            return None
-        if entry.fingerprint != fingerprint:
-            raise KeyReusedError
-        if entry.answer is None:
-            raise KeyInUseError
-        return entry.answer
-
-    def finish(self, key: str, answer: Answer) -> None:
-        """Keep the answer for whoever asks again."""
-        self._entries[key].answer = answer
 
 
 STRING_FIELDS: Final = ("name", "email", "address", "country", "website", "phone")
@@ -255,9 +214,6 @@ def _is_date(value: str) -> bool:
         return False
 
 
-Action = Callable[[str | None], Answer]
-"""What remains to be done for a request; takes the fault that it meets."""
-
 MAX_PAGE: Final = 100
 SEARCHABLE: Final = ("unique_id", "name", "email")
 ORDERABLE: Final = {"id", "updated_at", *SEARCHABLE, *STRING_FIELDS}
@@ -271,7 +227,8 @@ class DualEntry:
     def __init__(self, options: SandboxOptions) -> None:
         self.records = Records(DualEntrySamples(), options.records, SEARCHABLE)
         self._limiter = Limiter(DUALENTRY_ALL, DUALENTRY_ROUTE, options.limits)
-        self._keys = IdempotencyKeys()
+        self._keys: dict[str, tuple[int, Answer | None]] = {}
+        """Of each idempotency key: the request that it came with, and its answer once that is known."""
         self._pending: dict[int, Overlay] = {}
         self._stale_reads = options.stale_reads
         self._replays = options.replay == "stored"
@@ -287,8 +244,10 @@ class DualEntry:
     def open(self, call: Call, now: float) -> Answer | Action:
         """Refuse the request, or say what is to be done for it."""
         key = call.headers.get("X-API-KEY")
+        if key is None:
+            return _failure(401, "API key is missing")
         if key != DUALENTRY_API_KEY:
-            return _unauthenticated(key)
+            return _failure(403, "API key authentication failed")
         match _beneath_version(call):
             case ["customers", ""]:
                 route, allowed = "customers", {"GET": self._list}
@@ -353,20 +312,21 @@ class DualEntry:
             return action
         if not 1 <= len(key) <= MAX_KEY_LENGTH:
             return _failure(422, f"Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters")
-        try:
-            stored = self._keys.begin(key, call)
-        except KeyInUseError:
-            message = "A request with this Idempotency-Key is still being processed"
-            return _failure(409, message, {"Retry-After": "1"})
-        except KeyReusedError:
+        request = hash((call.method, call.path, call.body))
+        if key not in self._keys:
+            self._keys[key] = (request, None)
+            return partial(self._finish, key, action)
+        known, stored = self._keys[key]
+        if known != request:
             return _failure(422, "This Idempotency-Key was already used with a different request")
         if stored is None:
-            return partial(self._finish, key, action)
+            message = "A request with this Idempotency-Key is still being processed"
+            return _failure(409, message, {"Retry-After": "1"})
         return stored if self._replays else _failure(409, "The stored answer is too large to be replayed")
 
     def _finish(self, key: str, action: Action, fault: str | None) -> Answer:
         answer = action(fault)
-        self._keys.finish(key, answer)
+        self._keys[key] = (self._keys[key][0], answer)
         return answer
 
     def _write(self, call: Call, fault: str | None) -> Answer:
@@ -458,13 +418,7 @@ def _rendered(number: int, record: dict[str, Any]) -> dict[str, Any]:
     """A customer as one GET or a PATCH shows it: `address`, and no `full_address`."""
     return {
         "id": FIRST_DUALENTRY_ID - 1 + number,
-        "name": record["name"],
-        "unique_id": record["unique_id"],
-        "email": record["email"],
-        "address": record["address"],
-        "country": record["country"],
-        "website": record["website"],
-        "phone": record["phone"],
+        **{name: record[name] for name in ("name", "unique_id", "email", "address", "country", "website", "phone")},
         "customer_type": "company",
         "is_active": True,
         "record_status": "active",
@@ -484,12 +438,6 @@ def _refused(status: int, errors: Errors, headers: dict[str, str] | None = None)
 
 def _failure(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
     return _refused(status, {"__all__": [message]}, headers)
-
-
-def _unauthenticated(key: str | None) -> Answer:
-    if key is None:
-        return _failure(401, "API key is missing")
-    return _failure(403, "API key authentication failed")
 
 
 def _limited(call: Call, ticket: Ticket) -> Answer | None:

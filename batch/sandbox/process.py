@@ -4,7 +4,6 @@ The child stops when its standard input closes, which the operating system sees 
 in a session of its own, so that Ctrl-C on the terminal reaches the parent alone.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -29,67 +28,25 @@ class SandboxError(UsageError):
 class SandboxProcess:
     """A running sandbox: where it is, what opens it, and how to stop it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], hello: dict[str, Any], options: SandboxOptions) -> None:
-        self._process = process
-        self.options = options
+    def __init__(self, options: SandboxOptions) -> None:
+        """Start it and wait until it answers; raises `SandboxError` with its own words when it does not."""
+        options = dataclasses.replace(options, until_stdin_closes=True)
+        with tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(  # noqa: S603 - this very program, with checked switches
+                [sys.executable, "-P", "-m", "batch.sandbox", *arguments_of(options)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=_environment(),
+                start_new_session=True,
+            )
+            hello = _read_hello(self._process, errors)
         self.url: str = hello["url"]
-        self.pid: int = hello["pid"]
         self.apis: dict[str, dict[str, Any]] = {name: hello[name] for name in ("dualentry", "vayu")}
-
-    @property
-    def ledger(self) -> Path | None:
-        """The file with one line per request, when one was asked for."""
-        return self.options.ledger
-
-    @property
-    def returncode(self) -> int | None:
-        """How the process ended; None while it runs, negative when it was killed."""
-        return self._process.poll()
 
     def environment(self) -> dict[str, str]:
         """The environment variables that open both imitated APIs."""
         return {name: value for api in self.apis.values() for name, value in api["env"].items()}
-
-    def read_ledger(self) -> list[dict[str, Any]]:
-        """The ledger's lines up to now."""
-        if self.ledger is None:
-            return []
-        return [json.loads(line) for line in self.ledger.read_bytes().splitlines()]
-
-    def set_faults(self, *specs: str) -> None:
-        """From now on these faults and no others (`KIND=WHEN`, see `SandboxOptions`)."""
-        self.ask("faults", {"faults": specs})
-
-    def edit(self, api: str, record_id: str | int, changes: dict[str, Any]) -> None:
-        """Change a record by another hand; `changes` is the body of a PATCH."""
-        self.ask("edit", {"api": api, "id": record_id, "set": changes})
-
-    def reset(self) -> None:
-        """Make every record what it was at the beginning, and end all faults."""
-        self.ask("reset", {})
-
-    def record(self, api: str, record_id: str | int) -> dict[str, Any]:
-        """A record as it is, whatever reads are shown."""
-        return self.ask(f"record?api={api}&id={record_id}")
-
-    def counts(self) -> dict[str, Any]:
-        """How many requests there were by method and status, and how many were applied."""
-        return self.ask("counts")
-
-    def ask(self, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Call one of the routes of `control.py`; raises `SandboxError` with what it says."""
-        from http.client import HTTPConnection  # here, since it is slow to import and few need it
-
-        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=30)
-        with contextlib.closing(connection):
-            sent = None if body is None else json.dumps(body)
-            connection.request("POST" if sent else "GET", f"/_sandbox/{route}", sent)
-            answer = connection.getresponse()
-            said = answer.read()
-        if answer.status >= 400:
-            raise SandboxError(f"The sandbox refuses {route}: {said.decode()}")
-        result: dict[str, Any] = json.loads(said)
-        return result
 
     def stop(self) -> None:
         """End the process and wait for it; a second call does nothing."""
@@ -102,21 +59,6 @@ class SandboxProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def start(options: SandboxOptions) -> SandboxProcess:
-    """Start a sandbox and wait until it answers; raises `SandboxError` with its own words when it does not."""
-    options = dataclasses.replace(options, until_stdin_closes=True)
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(  # noqa: S603 - this very program, with checked switches
-            [sys.executable, "-P", "-m", "batch.sandbox", *arguments_of(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=_environment(),
-            start_new_session=True,
-        )
-        return SandboxProcess(process, _read_hello(process, errors), options)
 
 
 def _read_hello(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[str, Any]:

@@ -1,7 +1,12 @@
 """The socket side: one loopback port for both APIs, the faults on the way, and a clean end.
 
 The order for each request: number, fault of a gateway, judgement, latency, deed, **ledger**, answer. The ledger's line
-is written before the first byte of an answer leaves, so whatever a client has seen is in it.
+is written before the first byte of an answer leaves, so whatever a client has seen is in it; it is one write to a file
+opened for appending, readable by its owner alone, so a killed sandbox loses none.
+
+A fault strikes by chance from a seed, by the request's number (from 1: for a fault of writes of the PATCHes and PUTs,
+for a status of all requests of both APIs), or by its record. At most one strikes; the first one asked for wins. Chances
+are drawn for every request in the order of arrival, so the same seed and order give the same faults.
 
 Its own routes under `/_sandbox/` are a second writer, the truth about a record, and counts. No authentication:
 they are reachable from this machine alone, and open nothing but samples.
@@ -27,17 +32,112 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 from aiohttp import web
 from pydantic_core import to_json
 
+from batch.sandbox.api import EDIT, Answer, Call, json_answer, parsed
 from batch.sandbox.dualentry import DualEntry
-from batch.sandbox.exchange import EDIT, Answer, Call, json_answer, parsed
-from batch.sandbox.faults import BARE_429, Faults
-from batch.sandbox.ledger import Ledger
-from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, VAYU_CLIENT_ID, OptionError, SandboxOptions
+from batch.sandbox.options import (
+    DUALENTRY_API_KEY,
+    FAULT_KINDS,
+    VAYU_API_TOKEN,
+    VAYU_CLIENT_ID,
+    FaultSpec,
+    OptionError,
+    SandboxOptions,
+    parse_fault,
+)
 from batch.sandbox.vayu import Vayu
+
+BARE_429: Final = "429-bare"
+
+
+class Faults:
+    """The faults of one sandbox; raises `OptionError` for a fault that there is not."""
+
+    def __init__(self, specs: tuple[str, ...], seed: int) -> None:
+        self._seed = seed
+        self.plan(specs)
+
+    def plan(self, specs: tuple[str, ...]) -> None:
+        """From now on these faults and no others, as if nothing had been asked yet."""
+        self._plans = [
+            (parse_fault(spec), Random(f"{self._seed} {spec}"), set[str]())  # noqa: S311 - no secret
+            for spec in specs
+        ]
+        """Each fault with its dice, and the records that it has struck once."""
+        self._requests = 0
+        self._writes = 0
+
+    def draw(self, call: Call) -> str | None:
+        """The fault that the next request meets."""
+        self._requests += 1
+        self._writes += call.is_write
+        struck = [spec.kind for spec, dice, spent in self._plans if self._strikes(call, spec, dice, spent)]
+        return struck[0] if struck else None
+
+    def _strikes(self, call: Call, spec: FaultSpec, dice: Random, spent: set[str]) -> bool:
+        is_of_writes = spec.kind in FAULT_KINDS and spec.kind != BARE_429
+        if is_of_writes and not call.is_write:
+            return False
+        record = call.record or ""
+        if record in spec.ids and record not in spent:
+            spent |= {record} if spec.once else set()
+            return True
+        number = self._writes if is_of_writes else self._requests
+        return number in spec.nth or (spec.chance > 0 and dice.random() < spec.chance)
+
+
+class Ledger:
+    """Appends to `path`; with None it does nothing."""
+
+    def __init__(self, path: Path | None, *, writes_only: bool = False, bodies: bool = True) -> None:
+        self._writes_only = writes_only
+        self._bodies = bodies
+        self._file = None
+        if path is not None:
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def record(self, api: str, call: Call, *, status: int | None, fault: str | None, by: str = "client") -> None:
+        """Write the line of `call`."""
+        if self._file is None or (self._writes_only and not call.is_write):
+            return
+        line: dict[str, Any] = {
+            "n": call.n,
+            "t": time.time(),
+            "api": api,
+            "method": call.method,
+            "path": call.path,
+            "query": call.query,
+            "id": call.record,
+            "key": call.headers.get("Idempotency-Key"),
+            "status": status,
+            "applied": call.applied,
+            "fault": fault,
+            "by": by,
+        }
+        if self._bodies and call.body:
+            line["body"] = _shown(call)
+        os.write(self._file, to_json(line) + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _shown(call: Call) -> Any:
+    """The body as JSON, else as text; a refresh token is not written down."""
+    if call.path == "/login":
+        return "(not kept)"
+    try:
+        return parsed(call.body)
+    except ValueError:
+        return call.body.decode(errors="replace")
 
 
 @dataclass(slots=True)
@@ -75,13 +175,9 @@ class Counts:
 class Control:
     """Answers the routes under `/_sandbox/`."""
 
-    def __init__(self, dualentry: DualEntry, vayu: Vayu, ledger: Ledger, counts: Counts, faults: Faults) -> None:
-        self._apis: dict[str, DualEntry | Vayu] = {"dualentry": dualentry, "vayu": vayu}
-        self._dualentry = dualentry
-        self._vayu = vayu
-        self._ledger = ledger
-        self._counts = counts
-        self._faults = faults
+    def __init__(self, sandbox: "Sandbox") -> None:
+        self._sandbox = sandbox
+        self._apis: dict[str, DualEntry | Vayu] = {"dualentry": sandbox.dualentry, "vayu": sandbox.vayu}
 
     def answer(self, call: Call) -> Answer:
         """Answer one request."""
@@ -91,7 +187,7 @@ class Control:
             case "POST", "/_sandbox/approve":
                 return self._approve(call)
             case "POST", "/_sandbox/expire":
-                self._vayu.tokens.expire_all()
+                self._sandbox.vayu.tokens.expire_all()
                 return json_answer(200, {})
             case "POST", "/_sandbox/faults":
                 return self._set_faults(call)
@@ -100,7 +196,7 @@ class Control:
             case "GET", "/_sandbox/record":
                 return self._record(call)
             case "GET", "/_sandbox/counts":
-                return json_answer(200, self._counts.shown())
+                return json_answer(200, self._sandbox.counts.shown())
         return json_answer(404, {"message": f"The sandbox has no {call.method} {call.path}"})
 
     def _edit(self, call: Call) -> Answer:
@@ -110,18 +206,18 @@ class Control:
             return json_answer(400, {"message": 'Send {"api": "dualentry" or "vayu", "id": …, "set": {…}}'})
         edit = Call(call.n, EDIT, call.path, "", {}, to_json(body["set"]))
         answer = api.edit(edit, str(body["id"]))
-        self._ledger.record(api.name, edit, status=answer.status, fault=None, by="other")
+        self._sandbox.ledger.record(api.name, edit, status=answer.status, fault=None, by="other")
         return answer
 
     def _approve(self, call: Call) -> Answer:
         approval = Call(call.n, EDIT, call.path, "", {}, b"")
-        answer = self._dualentry.approve(approval, str(_object(call).get("id")))
-        self._ledger.record("dualentry", approval, status=answer.status, fault=None, by="approval")
+        answer = self._sandbox.dualentry.approve(approval, str(_object(call).get("id")))
+        self._sandbox.ledger.record("dualentry", approval, status=answer.status, fault=None, by="approval")
         return answer
 
     def _set_faults(self, call: Call) -> Answer:
         try:
-            self._faults.plan(tuple(map(str, _object(call).get("faults", ()))))
+            self._sandbox.faults.plan(tuple(map(str, _object(call).get("faults", ()))))
         except OptionError as error:
             return json_answer(400, {"message": str(error)})
         return json_answer(200, {})
@@ -129,7 +225,7 @@ class Control:
     def _reset(self) -> Answer:
         for api in self._apis.values():
             api.records.forget()
-        self._faults.plan(())
+        self._sandbox.faults.plan(())
         return json_answer(200, {})
 
     def _record(self, call: Call) -> Answer:
@@ -166,9 +262,9 @@ class Sandbox:
         self.ledger = Ledger(
             options.ledger, writes_only=options.ledger_writes_only, bodies=not options.ledger_no_bodies
         )
-        self._faults = Faults(options.faults, options.seed)
-        self._counts = Counts()
-        self._control = Control(self.dualentry, self.vayu, self.ledger, self._counts, self._faults)
+        self.faults = Faults(options.faults, options.seed)
+        self.counts = Counts()
+        self._control = Control(self)
         self._numbers = itertools.count(1)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -181,20 +277,20 @@ class Sandbox:
         call = Call(next(self._numbers), request.method, path, query, request.headers, body)
         if path.startswith("/_sandbox/"):
             return _response(call, self._control.answer(call))
-        self._counts.enter()
+        self.counts.enter()
         try:
             return await self._answer(request, call)
         finally:
-            self._counts.at_once -= 1
+            self.counts.at_once -= 1
 
     async def _answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         api: DualEntry | Vayu = self.dualentry if call.path.startswith("/public/") else self.vayu
         call.record = api.record_in(call)
-        fault = self._faults.draw(call)
+        fault = self.faults.draw(call)
         answer = await self._decide(api, call, fault)
         status = answer.status if answer else None
         self.ledger.record(api.name, call, status=status, fault=fault)
-        self._counts.note(api.name, call, status)
+        self.counts.note(api.name, call, status)
         if answer is None:
             if fault == "hang-before":
                 await _client_gone(request)

@@ -12,7 +12,6 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final, Literal, Required
@@ -23,8 +22,7 @@ from pydantic_core import to_json
 # pydantic wants this one below Python 3.12
 from typing_extensions import TypedDict
 
-from batch.sandbox.exchange import Answer, Call, json_answer, parsed
-from batch.sandbox.limits import VAYU_ALL, Limiter
+from batch.sandbox.api import VAYU_ALL, Action, Answer, Call, Limiter, json_answer, parsed
 from batch.sandbox.options import VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
 from batch.sandbox.records import FIRST_VAYU_ID, Overlay, Records, VayuSamples
 
@@ -205,8 +203,6 @@ DEFINITIONS: Final = [
     )
 ]
 
-
-Action = Callable[[str | None], Answer]
 
 MAX_BODY: Final = 256 * 1024
 MAX_PAGE: Final = 1000

@@ -1,6 +1,6 @@
 """File -> rows: finds the input, says what it really is, and reads it once into the run folder as rows of text.
 
-`input` finds it, `sniff` tells its format, `csv`, `excel` and `parquet` read it, `staging` keeps the rows.
+`input` finds it and tells its format, `csv`, `excel` and `parquet` read it, `staging` keeps the rows.
 
 Promises that a cell's text is exactly what stands in the file, that no row is shifted, padded or guessed, and that
 what cannot be trusted is either an `InputError` (the file) or `read_errors` (the row). Memory does not grow with the

@@ -16,7 +16,7 @@ from batch.commands.update import Declined, update
 from batch.errors import FolderError, UsageError
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
-from batch.run.undo_sheet import FILE
+from batch.run.undo import FILE
 from batch.settings import Settings
 from tests.job_fixture import (
     DUALENTRY,

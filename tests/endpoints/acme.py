@@ -15,6 +15,7 @@ from batch.endpoints.base import (
     Account,
     CredentialVariable,
     Endpoint,
+    EndpointOption,
     Record,
     StaticAccount,
     UnreadableReplyError,
@@ -43,6 +44,7 @@ class AcmeVendors(Endpoint):
     id_pattern = "^V[A-Za-z0-9]{4}$"
     variables = (CredentialVariable("ACME_KEY", True, "the key"),)
     page_size = PAGE
+    options = (EndpointOption("source", str, "batch", "what Acme notes as the source of a change"),)
     fields = (
         Field("name", cells.text(min_length=1), nullable=False, labels=("vendor name",), limits="text"),
         Field("email", cells.text(), labels=("mail",), limits="text"),
@@ -51,13 +53,18 @@ class AcmeVendors(Endpoint):
         Field("preferred", cells.BOOLEAN, limits="true or false", kind="boolean"),
     )
 
+    def __init__(self, *, source: str = "batch", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._source = source
+
     def account(self, credentials: Mapping[str, str]) -> Account:
         """Send the key with every request."""
         return StaticAccount({"Authorization": f"Token {credentials['ACME_KEY']}"})
 
     def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PATCH one vendor."""
-        return ApiRequest("PATCH", f"/vendors/{encode_id(record_id)}", "PATCH vendor", content=as_content(body))
+        content, query = as_content(body), (("source", self._source),)
+        return ApiRequest("PATCH", f"/vendors/{encode_id(record_id)}", "PATCH vendor", query=query, content=content)
 
     def read_one_request(self, record_id: str) -> ApiRequest:
         """GET one vendor."""
@@ -108,6 +115,7 @@ class AcmeApi:
         }
     )
     writes: list[tuple[str, Any]] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
 
     def environment(self) -> Environment:
         """Return a world in which this API is the only one."""
@@ -129,5 +137,6 @@ class AcmeApi:
             if "@" not in (body.get("email") or "@"):
                 return httpx.Response(422, json={"problems": [{"at": "email", "why": "is no address"}]})
             self.writes.append((record_id, body))
+            self.sources.append(request.url.params["source"])
             self.records[record_id] |= body
         return httpx.Response(200, json=self.records[record_id])

@@ -19,12 +19,13 @@ from batch.commands.plan import plan as run_plan
 from batch.commands.pull import Pulled, Wanted
 from batch.commands.pull import pull as run_pull
 from batch.commands.results import results as run_results
+from batch.commands.template import make_template
 from batch.commands.undo import undo as run_undo
 from batch.commands.update import update as run_update
-from batch.errors import BatchError
+from batch.errors import BatchError, SettingsError
 from batch.model import Outcome
 from batch.run.finish import FinishedRun
-from batch.settings import Settings
+from batch.settings import Settings, merge_layers, read_file
 from tests.endpoints.acme import AcmeApi, AcmeVendors, vendor
 
 SHEET = (
@@ -168,6 +169,32 @@ def test_undo(acme: Acme) -> None:
     assert (0, after) == (acme.undo(undone.folder).summary.exit_code, acme.api.records["Vaaaa"])
 
 
+def test_option_of_its_own(acme: Acme, tmp_path: Path) -> None:
+    """An endpoint's own option is set in its table of `batch.toml`, and its undo goes the same way."""
+    environment = acme.api.environment()
+    (tmp_path / "batch.toml").write_text("[acme.vendors]\nsource = 'import'\n")
+    layer = read_file([tmp_path], AcmeVendors.name, environment.endpoint_options)
+    options = merge_layers([layer]).endpoint_options
+    acme.write("id,name\nVaaaa,Anna\n")
+    end = acme.update(endpoint_options=options)
+    assert (0, [("Vaaaa", {"name": "Anna"})]) == (end.summary.exit_code, acme.api.writes)
+    acme.undo(end.folder)
+    acme.update(new=True)
+    assert ["import", "import", "batch"] == acme.api.sources
+
+
+def test_option_that_makes_no_sense(acme: Acme, tmp_path: Path) -> None:
+    """A wrong value is refused with its place, and so is one that no file can have given."""
+    environment = acme.api.environment()
+    (tmp_path / "batch.toml").write_text("[acme.vendors]\nsource = 7\n")
+    with pytest.raises(SettingsError) as in_file:
+        read_file([tmp_path], AcmeVendors.name, environment.endpoint_options)
+    with pytest.raises(SettingsError) as damaged:
+        acme.update(endpoint_options={"source": 7})
+    assert f"{tmp_path / 'batch.toml'}: source 7: it should be a valid string." == str(in_file.value)
+    assert "acme.vendors: source cannot be 7." == str(damaged.value)
+
+
 @pytest.mark.parametrize("name", ["all.csv", "all.xlsx", "all.parquet"])
 def test_pull(acme: Acme, name: str) -> None:
     """What is pulled sends nothing."""
@@ -189,7 +216,7 @@ def test_pages(acme: Acme) -> None:
     environment = acme.api.environment()
     listed = views.endpoints_page(None, environment, is_json=False)
     page = views.endpoints_page(AcmeVendors.name, environment, is_json=False)
-    made = views.make_template(acme.folder / "new.xlsx", acme.settings(), environment, may_replace=False)
+    made = views.template_page(make_template(acme.folder / "new.xlsx", acme.settings(), environment, may_replace=False))
     guide = openpyxl.load_workbook(acme.folder / "new.xlsx")["How to fill this in"]
     text = "\n".join([listed, page, made, *(str(cell) for row in guide.values for cell in row)])
     assert all(one in text for one in ("acme.vendors", "One row for each vendor", "not known, so they are found out"))

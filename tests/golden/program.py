@@ -11,13 +11,14 @@ from typing import Any
 from unittest import mock
 
 from batch.run import target
-from batch.sandbox import SandboxOptions, SandboxProcess, start
+from batch.sandbox.options import SandboxOptions
 from tests.resilience.memory_api import ENVIRONMENT, MemoryApi
+from tests.sandbox.control import ControlledSandbox
 from tests.shell import Ended, Shell
 from tests.virtual import run_on_virtual_clock
 
 WIDTH = {"COLUMNS": "100"}
-SharedSandbox = SandboxProcess
+SharedSandbox = ControlledSandbox
 
 
 class Api(MemoryApi):
@@ -53,4 +54,4 @@ def _worlds_of(api: MemoryApi) -> Any:
 
 def start_sandbox() -> SharedSandbox:
     """Start a sandbox for the screens that need one which is still there after a run."""
-    return start(SandboxOptions(limits="off"))
+    return ControlledSandbox(SandboxOptions(limits="off"))

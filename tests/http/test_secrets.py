@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from batch.errors import BatchError
-from batch.http import ApiRequest, Session, Timeouts
+from batch.http import ApiRequest, ApiResponse, Session, Timeouts
 from tests.http.server import Peer, Script, Server, answering, response
 
 CANARY = "canary-4f1d"
@@ -43,6 +43,21 @@ def test_no_credential_in_what_is_logged_or_shown(script: Script, caplog: pytest
     with Server(script) as server:
         anyio.run(exchange, server.url, backend_options={"debug": True})
     assert CANARY not in caplog.text + repr(shown)
+
+
+def test_whatever_the_account_adds_is_a_secret() -> None:
+    """What is shown of an answer that echoes the account's headers, whatever their names, is without their values."""
+    found: list[object] = []
+
+    async def exchange(url: str) -> None:
+        async with Session(url) as session:
+            found.append(await session.exchange(CALL, {"X-Acme-Signature": CANARY, "Cookie": "sid biscuit-4f1d"}))
+
+    with Server(answering(response("400 Bad Request", body=f"{CANARY} and biscuit-4f1d".encode()))) as server:
+        anyio.run(exchange, server.url)
+    (answer,) = found
+    assert isinstance(answer, ApiResponse)
+    assert b"(the key) and (the key)" == answer.redacted.body
 
 
 def report(cause: BatchError) -> str:

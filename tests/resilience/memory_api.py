@@ -11,8 +11,8 @@ import anyio.lowlevel
 import httpx
 import trio
 
+from batch.sandbox.api import EDIT, Answer, Call, parsed
 from batch.sandbox.dualentry import DualEntry
-from batch.sandbox.exchange import EDIT, Answer, Call, parsed
 from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
 from batch.sandbox.vayu import Vayu
 from tests.shell import DUALENTRY

@@ -16,7 +16,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from batch.sandbox import SandboxOptions, SandboxProcess, start
+from batch.sandbox.options import SandboxOptions
+from tests.sandbox.control import ControlledSandbox
 from tests.shell import DUALENTRY, ROOT, Shell, assert_balanced, summary
 
 ROWS = int(os.environ.get("RESILIENCE_ROWS", "1000000"))
@@ -35,13 +36,13 @@ main()
 
 
 @pytest.fixture
-def busy(tmp_path: Path) -> Iterator[SandboxProcess]:
+def busy(tmp_path: Path) -> Iterator[ControlledSandbox]:
     """A sandbox that writes down no more than it must."""
     ledger = tmp_path / "ledger.jsonl"
     options = SandboxOptions(
         records=10_000_000, limits="off", faults=FAULTS, ledger=ledger, ledger_writes_only=True, ledger_no_bodies=True
     )
-    with start(options) as sandbox:
+    with ControlledSandbox(options) as sandbox:
         yield sandbox
 
 
@@ -62,7 +63,7 @@ def run_and_watch(shell: Shell, command: list[object], stop_after: int | None) -
     return process.returncode, used.ru_maxrss
 
 
-def change_all(shell: Shell, sandbox: SandboxProcess, rows: int, first: int) -> tuple[int, Path]:
+def change_all(shell: Shell, sandbox: ControlledSandbox, rows: int, first: int) -> tuple[int, Path]:
     """Change so many records, broken off twice; gives the peak of memory and the run's folder."""
     name = f"rows-{rows}.csv"
     with (shell.folder / name).open("w") as file:
@@ -82,7 +83,7 @@ def change_all(shell: Shell, sandbox: SandboxProcess, rows: int, first: int) -> 
     return max(peak for _, peak in ends), shell.only_run(f"rows-{rows}.batch")
 
 
-def applied(sandbox: SandboxProcess) -> Counter[str]:
+def applied(sandbox: ControlledSandbox) -> Counter[str]:
     """How often each record was written."""
     assert sandbox.ledger is not None
     with sandbox.ledger.open("rb") as file:
@@ -90,7 +91,7 @@ def applied(sandbox: SandboxProcess) -> Counter[str]:
 
 
 @pytest.mark.long
-def test_endurance(shell: Shell, busy: SandboxProcess) -> None:
+def test_endurance(shell: Shell, busy: ControlledSandbox) -> None:
     """Five times the rows need no more than 1.2 times the memory, and every row was applied exactly once."""
     small, _ = change_all(shell, busy, ROWS // 5, 10_001 + ROWS)
     peak, folder = change_all(shell, busy, ROWS, 10_001)

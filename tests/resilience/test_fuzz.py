@@ -290,9 +290,9 @@ COLUMNS = {
     "tally": ["count"],
 }
 METAS = (
-    "version", "is_open", "identity", "run_id", "batch", "command", "endpoint", "sparse", "host", "base_url", "input",
-    "map", "again", "next", "staged", "id_column", "started", "seconds", "definitions", "is_surveyed", "exit_code",
-    "stopped",
+    "version", "is_open", "identity", "run_id", "batch", "command", "endpoint", "endpoint_options", "host", "base_url",
+    "input", "map", "again", "next", "staged", "id_column", "started", "seconds", "definitions", "is_surveyed",
+    "exit_code", "stopped",
 )  # fmt: skip
 
 

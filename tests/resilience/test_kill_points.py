@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from batch.sandbox import SandboxOptions, start
+from batch.sandbox.options import SandboxOptions
 from tests.resilience.cases import WHAT, make_case
 from tests.resilience.judge import Score
 from tests.resilience.strace import PATIENCE, Point, attack, find_points
+from tests.sandbox.control import ControlledSandbox
 from tests.shell import DUALENTRY, Api, Shell
 
 ROWS = 4
@@ -19,7 +20,7 @@ AT_ONCE = 2
 def slow(tmp_path: Path) -> Iterator[Api]:
     """A sandbox of its own that lets every request wait, so that strace can join a run while it sends."""
     options = SandboxOptions(records=10_000_000, limits="off", latency=PATIENCE, ledger=tmp_path / "ledger.jsonl")
-    with start(options) as sandbox:
+    with ControlledSandbox(options) as sandbox:
         yield Api(sandbox)
 
 

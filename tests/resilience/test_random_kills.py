@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from batch.sandbox import SandboxOptions, start
+from batch.sandbox.options import SandboxOptions
 from tests.resilience.cases import WHAT, make_case
 from tests.resilience.judge import Score
+from tests.sandbox.control import ControlledSandbox
 from tests.shell import DUALENTRY, Api, Shell, results
 
 KILLS = int(os.environ.get("RESILIENCE_KILLS", "200"))
@@ -25,7 +26,7 @@ DICE = random.Random(6)  # noqa: S311 - no secret
 def slow(tmp_path: Path) -> Iterator[Api]:
     """A sandbox of its own that takes its time, so that there is always something in flight."""
     options = SandboxOptions(records=10_000_000, limits="off", latency=0.02, ledger=tmp_path / "ledger.jsonl")
-    with start(options) as sandbox:
+    with ControlledSandbox(options) as sandbox:
         yield Api(sandbox)
 
 

@@ -25,10 +25,9 @@ from batch.run.folder import (
     open_run,
     parent_of,
 )
-from batch.run.locks import held, input_lock
+from batch.run.locks import held, input_lock, state_folder
 from batch.run.metadata import RunMetadata
 from batch.settings import Settings
-from batch.state import state_folder
 
 ME = "identity-of-mine"
 STAGED = Staged(

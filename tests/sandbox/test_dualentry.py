@@ -6,19 +6,20 @@ from typing import Any
 import httpx
 import pytest
 
-from batch.sandbox import DUALENTRY_API_KEY, SandboxOptions, SandboxProcess, start
+from batch.sandbox.options import DUALENTRY_API_KEY, SandboxOptions
+from tests.sandbox.control import ControlledSandbox
 
 CUSTOMERS = "/public/v2/customers/"
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxProcess]:
-    with start(SandboxOptions(limits="off", records=250)) as running:
+def sandbox() -> Iterator[ControlledSandbox]:
+    with ControlledSandbox(SandboxOptions(limits="off", records=250)) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def api(sandbox: SandboxProcess) -> Iterator[httpx.Client]:
+def api(sandbox: ControlledSandbox) -> Iterator[httpx.Client]:
     headers = {"X-API-KEY": DUALENTRY_API_KEY}
     with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as client:
         yield client
@@ -41,13 +42,13 @@ def failure(*messages: str, at: str = "__all__") -> dict[str, Any]:
     return {"success": False, "errors": {at: list(messages)}}
 
 
-def test_missing_key_is_401(sandbox: SandboxProcess) -> None:
+def test_missing_key_is_401(sandbox: ControlledSandbox) -> None:
     """Without a key the answer is 401."""
     answer = httpx.get(f"{sandbox.url}{CUSTOMERS}10001/", trust_env=False)
     assert (401, failure("API key is missing")) == (answer.status_code, answer.json())
 
 
-def test_wrong_key_is_403(sandbox: SandboxProcess) -> None:
+def test_wrong_key_is_403(sandbox: ControlledSandbox) -> None:
     """A wrong key is 403, not 401."""
     answer = httpx.get(f"{sandbox.url}{CUSTOMERS}10001/", headers={"X-API-KEY": "other"}, trust_env=False)
     assert (403, failure("API key authentication failed")) == (answer.status_code, answer.json())
@@ -155,7 +156,7 @@ def test_unknown_keys_are_ignored(api: httpx.Client) -> None:
     assert before == patch(api, 10007, {"phnoe": "1", "is_active": False}).json()
 
 
-def test_a_nested_address_is_replaced_whole(api: httpx.Client, sandbox: SandboxProcess) -> None:
+def test_a_nested_address_is_replaced_whole(api: httpx.Client, sandbox: ControlledSandbox) -> None:
     """What an address leaves out is blanked."""
     patch(api, 10001, {"full_address": {"street": "1 A", "city": "B", "postal_code": "C"}})
     assert sandbox.record("dualentry", 10001)["full_address"] == {

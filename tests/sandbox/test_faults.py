@@ -10,33 +10,28 @@ from typing import Any
 import httpx
 import pytest
 
-from batch.sandbox import (
-    DUALENTRY_API_KEY,
-    VAYU_API_TOKEN,
-    SandboxError,
-    SandboxOptions,
-    SandboxProcess,
-    start,
-)
+from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, SandboxOptions
+from batch.sandbox.process import SandboxError
+from tests.sandbox.control import ControlledSandbox
 
 VAYU_1 = "65f000000000000000000001"
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlledSandbox]:
     ledger = tmp_path_factory.mktemp("sandbox") / "ledger.jsonl"
-    with start(SandboxOptions(limits="off", ledger=ledger)) as running:
+    with ControlledSandbox(SandboxOptions(limits="off", ledger=ledger)) as running:
         yield running
 
 
 @pytest.fixture
-def sandbox(shared: SandboxProcess) -> Iterator[SandboxProcess]:
+def sandbox(shared: ControlledSandbox) -> Iterator[ControlledSandbox]:
     yield shared
     shared.set_faults()
 
 
 @pytest.fixture(scope="module")
-def api(shared: SandboxProcess) -> Iterator[httpx.Client]:
+def api(shared: ControlledSandbox) -> Iterator[httpx.Client]:
     headers = {"X-API-KEY": DUALENTRY_API_KEY}
     with httpx.Client(base_url=shared.url, headers=headers, trust_env=False, timeout=0.3) as client:
         yield client
@@ -46,7 +41,7 @@ def path(record: int) -> str:
     return f"/public/v2/customers/{record}/"
 
 
-def last_lines(sandbox: SandboxProcess, record: int | str, *fields: str) -> list[tuple[Any, ...]]:
+def last_lines(sandbox: ControlledSandbox, record: int | str, *fields: str) -> list[tuple[Any, ...]]:
     return [tuple(line[name] for name in fields) for line in sandbox.read_ledger() if line["id"] == str(record)]
 
 
@@ -61,7 +56,7 @@ def last_lines(sandbox: SandboxProcess, record: int | str, *fields: str) -> list
     ],
 )
 def test_no_whole_answer_comes(
-    sandbox: SandboxProcess, api: httpx.Client, kind: str, error: type[Exception], applied: bool, status: int | None
+    sandbox: ControlledSandbox, api: httpx.Client, kind: str, error: type[Exception], applied: bool, status: int | None
 ) -> None:
     """The client cannot know whether it was applied; the ledger does."""
     record = {"drop-before": 10011, "drop-after": 10012, "hang-after": 10013, "half": 10014, "hang-before": 10015}[kind]
@@ -72,7 +67,7 @@ def test_no_whole_answer_comes(
     assert last_lines(sandbox, record, "status", "applied", "fault") == [(status, applied, kind)]
 
 
-def test_after_a_fault_the_next_request_is_served(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_after_a_fault_the_next_request_is_served(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """nth strikes the requests with those numbers only, counting writes for a fault of writes."""
     sandbox.set_faults("drop-after=nth:2")
     assert api.get(path(10001)).status_code == 200
@@ -82,21 +77,21 @@ def test_after_a_fault_the_next_request_is_served(sandbox: SandboxProcess, api: 
     assert api.patch(path(10001), json={}).status_code == 200
 
 
-def test_once_strikes_the_first_request_for_each_record(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_once_strikes_the_first_request_for_each_record(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """Whatever the order in which they come."""
     sandbox.set_faults("500=once:10002,10003")
     tried = [api.patch(path(record), json={}).status_code for record in (10003, 10001, 10002, 10003, 10002)]
     assert tried == [500, 200, 500, 200, 200]
 
 
-def test_id_strikes_every_request_for_a_record(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_id_strikes_every_request_for_a_record(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """A row that never gets through."""
     sandbox.set_faults("503=id:10002")
     tried = [api.patch(path(record), json={}).status_code for record in (10002, 10001, 10002)]
     assert tried == [503, 200, 503]
 
 
-def test_chances_repeat_with_the_seed(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_chances_repeat_with_the_seed(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """The same faults for the same order of requests, reads too."""
     runs = []
     for _ in range(2):
@@ -118,7 +113,7 @@ def test_chances_repeat_with_the_seed(sandbox: SandboxProcess, api: httpx.Client
     ],
 )
 def test_statuses(
-    sandbox: SandboxProcess, api: httpx.Client, kind: str, status: int, retry_after: str | None, content_type: str
+    sandbox: ControlledSandbox, api: httpx.Client, kind: str, status: int, retry_after: str | None, content_type: str
 ) -> None:
     """Which are applied, and what their headers say."""
     sandbox.set_faults(f"{kind}=1")
@@ -128,7 +123,7 @@ def test_statuses(
     assert last_lines(sandbox, 10020, "fault", "applied")[-1] == (kind, kind in ("500-after", "garbage"))
 
 
-def test_a_field_is_dropped(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_a_field_is_dropped(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """200, and the answer shows that one field did not change."""
     before = sandbox.record("dualentry", 10030)
     sandbox.set_faults("lie-drop-field=1")
@@ -137,7 +132,7 @@ def test_a_field_is_dropped(sandbox: SandboxProcess, api: httpx.Client) -> None:
     assert last_lines(sandbox, 10030, "applied") == [(True,)]
 
 
-def test_the_only_field_is_dropped(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_the_only_field_is_dropped(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """Then nothing was applied."""
     sandbox.set_faults("lie-drop-field=1")
     before = sandbox.record("dualentry", 10031)
@@ -146,14 +141,14 @@ def test_the_only_field_is_dropped(sandbox: SandboxProcess, api: httpx.Client) -
     assert last_lines(sandbox, 10031, "applied") == [(False,)]
 
 
-def test_another_record_is_shown(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_another_record_is_shown(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """Applied to the right one, but the answer is about its neighbour."""
     sandbox.set_faults("lie-other=1")
     assert api.patch(path(10032), json={"phone": "999"}).json()["id"] == 10033
     assert sandbox.record("dualentry", 10032)["phone"] == "999"
 
 
-def test_approval_waits(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_approval_waits(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """The answer shows the new values as pending, reading shows the old ones until it is approved."""
     sandbox.set_faults("approval=1")
     answer = api.patch(path(10034), json={"phone": "999"}).json()
@@ -166,7 +161,7 @@ def test_approval_waits(sandbox: SandboxProcess, api: httpx.Client) -> None:
     ]  # fmt: skip
 
 
-def test_reads_lag_behind_writes(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_reads_lag_behind_writes(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """The next two reads, one and list alike, show the record as it was."""
     sandbox.set_faults("stale-read=1")
     assert api.patch(path(10035), json={"phone": "999"}).json()["phone"] == "999"
@@ -175,7 +170,7 @@ def test_reads_lag_behind_writes(sandbox: SandboxProcess, api: httpx.Client) -> 
     assert [listed, *read] == ["555-0035", "555-0035", "999"]
 
 
-def test_200_with_success_false(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_200_with_success_false(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """The body says that nothing was done, and nothing was."""
     sandbox.set_faults("success-false=1")
     answer = api.patch(path(10036), json={"phone": "999"})
@@ -184,7 +179,7 @@ def test_200_with_success_false(sandbox: SandboxProcess, api: httpx.Client) -> N
     assert sandbox.record("dualentry", 10036)["phone"] == "555-0036"
 
 
-def test_a_dropped_answer_is_replayed_under_its_key(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_a_dropped_answer_is_replayed_under_its_key(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """Applied once, whatever the client repeats."""
     headers = {"Idempotency-Key": "dropped"}
     sandbox.set_faults("drop-after=nth:1")
@@ -197,7 +192,7 @@ def test_a_dropped_answer_is_replayed_under_its_key(sandbox: SandboxProcess, api
 def test_a_stored_answer_may_be_too_large_to_replay() -> None:
     """409 without Retry-After: done once, and not again; lists may come as bare arrays."""
     headers = {"X-API-KEY": DUALENTRY_API_KEY, "Idempotency-Key": "large"}
-    with start(SandboxOptions(replay="too-large", bare_lists=True)) as sandbox:
+    with ControlledSandbox(SandboxOptions(replay="too-large", bare_lists=True)) as sandbox:
         answers = [
             httpx.patch(sandbox.url + path(10001), json={"phone": "1"}, headers=headers, trust_env=False)
             for _ in range(2)
@@ -207,7 +202,7 @@ def test_a_stored_answer_may_be_too_large_to_replay() -> None:
     assert [(item["id"], item["phone"]) for item in listed] == [(10001, "1")]
 
 
-def test_vayu_meets_the_same_faults(sandbox: SandboxProcess) -> None:
+def test_vayu_meets_the_same_faults(sandbox: ControlledSandbox) -> None:
     """A gateway's 429 has a shape of its own; a lie drops a field that makes a difference."""
     token = httpx.post(f"{sandbox.url}/login", json={"refreshToken": VAYU_API_TOKEN}, trust_env=False).json()
     sandbox.set_faults("429=nth:1", "lie-drop-field=nth:2")
@@ -220,7 +215,7 @@ def test_vayu_meets_the_same_faults(sandbox: SandboxProcess) -> None:
     assert (lied.status_code, lied.json()["customer"]["legalName"]) == (200, "Acme Holdings, Inc.")
 
 
-def test_expired_tokens_need_a_new_login(sandbox: SandboxProcess) -> None:
+def test_expired_tokens_need_a_new_login(sandbox: ControlledSandbox) -> None:
     """All tokens become worthless in the middle of a run."""
 
     def read() -> httpx.Response:
@@ -233,7 +228,7 @@ def test_expired_tokens_need_a_new_login(sandbox: SandboxProcess) -> None:
     assert (before, read().status_code) == (200, 401)
 
 
-def test_a_second_writer_is_marked_in_the_ledger(sandbox: SandboxProcess) -> None:
+def test_a_second_writer_is_marked_in_the_ledger(sandbox: ControlledSandbox) -> None:
     """Its change is validated like any other."""
     sandbox.edit("dualentry", 10040, {"phone": "1", "custom_fields": [{"Tier": "Gold"}]})
     sandbox.edit("vayu", VAYU_1, {"legalName": None})
@@ -245,7 +240,7 @@ def test_a_second_writer_is_marked_in_the_ledger(sandbox: SandboxProcess) -> Non
         sandbox.edit("dualentry", 10040, {"phone": "x"})
 
 
-def test_the_ledger_keeps_the_request_as_it_came(sandbox: SandboxProcess, api: httpx.Client) -> None:
+def test_the_ledger_keeps_the_request_as_it_came(sandbox: ControlledSandbox, api: httpx.Client) -> None:
     """Path and query raw, the body parsed, refusals too, tokens not; readable by its owner alone."""
     api.patch(f"/public/v2/customers/%31{0}041/?a=%20", json={"phone": "x"}, headers={"Idempotency-Key": "k"})
     line = sandbox.read_ledger()[-1]
@@ -268,7 +263,7 @@ def test_while_the_first_runs_its_key_is_409(tmp_path: Path) -> None:
         url = slow.url + path(10001)
         answers.append(httpx.patch(url, json={"phone": "1"}, headers=headers, trust_env=False))
 
-    with start(SandboxOptions(latency=0.2)) as slow:
+    with ControlledSandbox(SandboxOptions(latency=0.2)) as slow:
         threads = [threading.Thread(target=send) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -287,7 +282,7 @@ def test_while_the_first_runs_its_key_is_409(tmp_path: Path) -> None:
 def test_a_smaller_ledger(tmp_path: Path) -> None:
     """Only writes, and without bodies."""
     options = SandboxOptions(ledger=tmp_path / "ledger", ledger_writes_only=True, ledger_no_bodies=True)
-    with start(options) as sandbox, httpx.Client(base_url=sandbox.url, trust_env=False) as api:
+    with ControlledSandbox(options) as sandbox, httpx.Client(base_url=sandbox.url, trust_env=False) as api:
         api.headers["X-API-KEY"] = DUALENTRY_API_KEY
         api.get(path(10001))
         api.patch(path(10001), json={"phone": "1"})

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from batch.sandbox import DUALENTRY_API_KEY, VAYU_API_TOKEN, SandboxOptions, SandboxProcess, start
-from batch.sandbox.limits import DUALENTRY_ALL, DUALENTRY_ROUTE, VAYU_ALL, Limiter, Ticket
+from batch.sandbox.api import DUALENTRY_ALL, DUALENTRY_ROUTE, VAYU_ALL, Limiter, Ticket
+from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, SandboxOptions
+from tests.sandbox.control import ControlledSandbox
 
 CUSTOMER = "/public/v2/customers/10001/"
 
@@ -60,12 +61,12 @@ def test_the_ticket_speaks_of_the_tighter_bucket() -> None:
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxProcess]:
-    with start(SandboxOptions(records=10)) as running:
+def sandbox() -> Iterator[ControlledSandbox]:
+    with ControlledSandbox(SandboxOptions(records=10)) as running:
         yield running
 
 
-def test_dualentry_says_how_long_to_wait(sandbox: SandboxProcess) -> None:
+def test_dualentry_says_how_long_to_wait(sandbox: ControlledSandbox) -> None:
     """429 with Retry-After in whole seconds; the rate headers stand on every answer."""
     with httpx.Client(base_url=sandbox.url, headers={"X-API-KEY": DUALENTRY_API_KEY}, trust_env=False) as api:
         answers = [api.patch(CUSTOMER, json={}) for _ in range(11)]
@@ -79,7 +80,7 @@ def test_dualentry_says_how_long_to_wait(sandbox: SandboxProcess) -> None:
     assert read == 200
 
 
-def test_vayu_does_not_say_how_long_to_wait(sandbox: SandboxProcess) -> None:
+def test_vayu_does_not_say_how_long_to_wait(sandbox: ControlledSandbox) -> None:
     """Its own shape, no Retry-After and no rate headers."""
     token = httpx.post(f"{sandbox.url}/login", json={"refreshToken": VAYU_API_TOKEN}, trust_env=False).json()
     refused: list[httpx.Response] = []

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from batch.sandbox import SandboxError, SandboxOptions, arguments_of, start
 from batch.sandbox.__main__ import main
-from batch.sandbox.options import OptionError
+from batch.sandbox.options import OptionError, SandboxOptions, arguments_of
+from batch.sandbox.process import SandboxError
+from tests.sandbox.control import ControlledSandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,10 +98,10 @@ def test_it_says_where_it_is_and_what_opens_it() -> None:
 
 def test_a_taken_port_is_explained() -> None:
     """By the one who starts it, in a sentence."""
-    with start(SandboxOptions()) as first:
+    with ControlledSandbox(SandboxOptions()) as first:
         port = int(first.url.rpartition(":")[2])
         with pytest.raises(SandboxError) as raised:
-            start(SandboxOptions(port=port))
+            ControlledSandbox(SandboxOptions(port=port))
     message = str(raised.value)
     assert message.startswith(f"The sandbox did not start: batch sandbox: cannot listen on port {port}: ")
     assert message.endswith("Choose another, or --port 0 for a free one.")
@@ -108,7 +109,7 @@ def test_a_taken_port_is_explained() -> None:
 
 def test_a_stopped_sandbox_is_gone() -> None:
     """Not even a zombie is left, and stopping twice does no harm."""
-    sandbox = start(SandboxOptions())
+    sandbox = ControlledSandbox(SandboxOptions())
     sandbox.stop()
     sandbox.stop()
     assert not is_alive(sandbox.pid)
@@ -116,7 +117,10 @@ def test_a_stopped_sandbox_is_gone() -> None:
 
 def test_it_dies_with_a_killed_parent() -> None:
     """kill -9 closes the pipe that the sandbox listens on."""
-    code = "import time, batch.sandbox as s; print(s.start(s.SandboxOptions()).pid, flush=True); time.sleep(60)"
+    code = (
+        "import time; from tests.sandbox.control import ControlledSandbox, SandboxOptions; "
+        "print(ControlledSandbox(SandboxOptions()).pid, flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
@@ -130,17 +134,17 @@ def test_it_dies_with_a_killed_parent() -> None:
 
 def test_ctrl_c_on_the_terminal_does_not_reach_it() -> None:
     """It is in a session of its own, and stops when its parent says so."""
-    with start(SandboxOptions()) as sandbox:
+    with ControlledSandbox(SandboxOptions()) as sandbox:
         assert os.getsid(sandbox.pid) == sandbox.pid
 
 
 def test_records_are_kept_from_one_sandbox_to_the_next(tmp_path: Path) -> None:
     """With a state file, readable by its owner alone."""
     options = SandboxOptions(state=tmp_path / "state.json")
-    with start(options) as first:
+    with ControlledSandbox(options) as first:
         first.edit("dualentry", 10001, {"phone": "1", "custom_fields": [{"Tier": "Bronze"}]})
         before = first.record("dualentry", 10001)
-    with start(options) as second:
+    with ControlledSandbox(options) as second:
         assert second.record("dualentry", 10001) == before
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
 
@@ -161,7 +165,7 @@ def test_a_ledger_that_cannot_be_written_is_explained(tmp_path: Path, capsys: py
 
 def test_it_stops_while_an_answer_hangs() -> None:
     """What hangs is dropped."""
-    with start(SandboxOptions(faults=("hang-after=1",))) as sandbox:
+    with ControlledSandbox(SandboxOptions(faults=("hang-after=1",))) as sandbox:
         host, port = sandbox.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as client:
             client.sendall(b"PUT /customers/x HTTP/1.1\r\nHost: x\r\n\r\n")

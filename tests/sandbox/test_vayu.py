@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from batch.sandbox import VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions, SandboxProcess, start
+from batch.sandbox.options import VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
 from batch.sandbox.vayu import Tokens
+from tests.sandbox.control import ControlledSandbox
 
 
 def record_id(number: int) -> str:
@@ -28,13 +29,13 @@ def client_of(url: str) -> httpx.Client:
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxProcess]:
-    with start(SandboxOptions(limits="off", records=250)) as running:
+def sandbox() -> Iterator[ControlledSandbox]:
+    with ControlledSandbox(SandboxOptions(limits="off", records=250)) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def api(sandbox: SandboxProcess) -> Iterator[httpx.Client]:
+def api(sandbox: ControlledSandbox) -> Iterator[httpx.Client]:
     with client_of(sandbox.url) as client:
         yield client
 
@@ -52,7 +53,7 @@ def without_time(customer: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in customer.items() if name != "updatedAt"}
 
 
-def test_login_gives_a_jwt_with_its_expiry(sandbox: SandboxProcess) -> None:
+def test_login_gives_a_jwt_with_its_expiry(sandbox: ControlledSandbox) -> None:
     """Three parts, and an exp one hour ahead."""
     _, claims, _ = login(sandbox.url).split(".")
     expiry = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
@@ -67,7 +68,7 @@ def test_login_gives_a_jwt_with_its_expiry(sandbox: SandboxProcess) -> None:
         ([], 400, "parameter_missing"),
     ],
 )
-def test_login_refuses_what_is_no_token(sandbox: SandboxProcess, body: Any, status: int, code: str) -> None:
+def test_login_refuses_what_is_no_token(sandbox: ControlledSandbox, body: Any, status: int, code: str) -> None:
     """A wrong token is 401, a missing one 400."""
     answer = httpx.post(f"{sandbox.url}/login", json=body, trust_env=False)
     assert (status, code) == (answer.status_code, answer.json()["code"])
@@ -78,7 +79,7 @@ def test_login_refuses_what_is_no_token(sandbox: SandboxProcess, body: Any, stat
     [{}, {"Authorization": "Bearer x.y.z"}, {"Authorization": VAYU_API_TOKEN}],
     ids=["none", "unknown", "refresh token"],
 )
-def test_without_a_good_token_it_is_401(sandbox: SandboxProcess, headers: dict[str, str]) -> None:
+def test_without_a_good_token_it_is_401(sandbox: ControlledSandbox, headers: dict[str, str]) -> None:
     """In Vayu's own shape."""
     answer = httpx.get(f"{sandbox.url}/customers", headers=headers, trust_env=False)
     expected = {
@@ -308,7 +309,7 @@ def test_definitions_of_custom_fields(api: httpx.Client) -> None:
 
 def test_replacing_put_blanks_what_it_leaves_out() -> None:
     """By switch: null or an empty list, but name and externalId stay."""
-    with start(SandboxOptions(limits="off", put="replace")) as replacing, client_of(replacing.url) as api:
+    with ControlledSandbox(SandboxOptions(limits="off", put="replace")) as replacing, client_of(replacing.url) as api:
         after = put(api, 1, {"legalName": "Only"}).json()["customer"]
     kept = {name: value for name, value in after.items() if value not in (None, [], 0)}
     assert {"name", "externalId", "legalName", "id", "createdAt", "updatedAt"} == set(kept)

@@ -139,7 +139,7 @@ def _check_kind(package: Package) -> None:
 
 
 def _not_a_workbook(path: Path, name: str, start: bytes) -> InputError:
-    """What stands in an OLE container; everything else was told apart before (`batch/sources/sniff.py`)."""
+    """What stands in an OLE container; everything else was told apart before (`batch/sources/input.py`)."""
     if start.startswith(b"\xd0\xcf\x11\xe0") and "EncryptedPackage".encode("utf-16-le") not in path.read_bytes():
         return InputError(f"{name}: this is an Excel 97–2003 workbook (.xls). {SAVE_AS}")
     return password(name)

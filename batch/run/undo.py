@@ -1,8 +1,9 @@
-"""`undo.csv`: what an undo puts back, as an ordinary input for a person to read, and the changes behind it.
+"""What an undo puts back: the changes, read from the journal of the run, and `undo.csv`, which a person can read.
 
-Promises: a cell of an ordinary column means exactly the value that is put back, should somebody run the sheet by
-itself; what no cell can say is in the column `batch_also` as JSON, which is ignored on input. The undo itself takes its
-values from the sealed file beside, never from the text.
+Promises: every change that was or may have been applied is in it, of a killed and of a resumed run as well; what cannot
+be put back is in it too, with the reason. A cell of an ordinary column means exactly the value that is put back, should
+somebody run the sheet by itself; what no cell can say is in the column `batch_also` as JSON, which is ignored on input.
+The undo itself takes its values, which are the API's own, from the sealed file beside, never from the text.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from batch.conditions import FieldChange, PlannedChange
 from batch.csv_injection import escape_formula
 from batch.endpoints.base import MISSING, CustomField, Endpoint, is_blank
 from batch.files import NewFile
+from batch.journal import Journal
 from batch.model import (
     READ_ERRORS,
     ROW,
@@ -28,6 +30,8 @@ from batch.model import (
     Columns,
     CsvDialect,
     Field,
+    Intent,
+    Outcome,
     Problem,
     RowResult,
     Staged,
@@ -40,6 +44,102 @@ from batch.settings import DEFAULT_CLEAR
 from batch.sources.staging import Rows, staged_schema, write_frames
 from batch.validation import ColumnCount
 from batch.validation.file_changes import locate
+
+NOT_READ = "kept: it was not read before it was changed (--no-compare), so what it was is not known"
+AWAITING = "updated, "
+"""Begins what `engine/write.py` says of a change that the API took, but had not carried out yet."""
+PENDING = "kept: the change waited for approval and does not show; withdraw it at the API, or it may still come"
+ADDED = "kept: the run added it, and its neighbours were changed since (look at it by hand)"
+
+
+def iter_undo_changes(journal: Journal, endpoint: Endpoint, first_row: int) -> Iterator[PlannedChange]:
+    """Yield what is to be put back, numbered from `first_row`."""
+    row = first_row
+    for intents, row_result in journal.iter_intents():
+        if may_be_applied(intents[-1], row_result):
+            last = intents[-1]
+            note = PENDING if _is_pending(row_result) else ""
+            yield PlannedChange(row, last.id, last.name, tuple(_steps(endpoint, intents)), of=last.number, note=note)
+            row += 1
+
+
+def may_be_applied(intent: Intent, row_result: RowResult | None) -> bool:
+    """Whether the API may have applied a change: all but what it refused, or never looked at."""
+    if not intent.attempts:
+        return False
+    if row_result is None or row_result.outcome in (Outcome.UPDATED, Outcome.UNKNOWN):
+        return True
+    if row_result.attempts > 1 or row_result.status is None:
+        return True  # an earlier attempt may have arrived
+    if row_result.outcome is Outcome.REJECTED:
+        return 200 <= row_result.status < 300  # such as an answer that dropped a field
+    return row_result.status != 429
+
+
+def _is_pending(row_result: RowResult | None) -> bool:
+    """Whether the API took a change, but had not carried it out when it answered."""
+    is_updated = row_result is not None and row_result.outcome is Outcome.UPDATED
+    return is_updated and any(one.reason.startswith(AWAITING) for one in (row_result.problems if row_result else ()))
+
+
+def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[FieldChange]:
+    """Make a step of each field, and one of each nested value of which only parts were written."""
+    steps = {step.field: step for step in _fields(intents)}
+    replaced_whole = {
+        name: step
+        for name in intents[-1].replaced_whole
+        if (step := _whole(endpoint, name, intents, steps)) is not None
+    }
+    for name, step in steps.items():
+        if name.partition(".")[0] not in replaced_whole or "." not in name:
+            yield step
+    yield from replaced_whole.values()
+
+
+def _fields(intents: Sequence[Intent]) -> Iterator[FieldChange]:
+    """Make a step of each field; what a resumed run wrote again, it wrote over what somebody else had put there."""
+    steps: dict[str, FieldChange] = {}
+    for intent in intents:
+        for name, value in intent.fields.items():
+            before = (intent.before or {}).get(name, MISSING)
+            steps[name] = FieldChange(name, value, before, reason=NOT_READ if before is MISSING else "")
+    yield from steps.values()
+
+
+def _whole(
+    endpoint: Endpoint, name: str, intents: Sequence[Intent], steps: dict[str, FieldChange]
+) -> FieldChange | None:
+    """Put a list, or an object that was not there, back as a whole; part by part where somebody changed it since."""
+    first, last = intents[0], intents[-1]
+    if name not in last.body or name not in first.replaced_whole:
+        return None
+    before, now = first.replaced_whole[name], last.replaced_whole[name]
+    if not (is_blank(before) or isinstance(before, list)):
+        return None
+    parts = tuple(step for field, step in steps.items() if field.startswith(name + "."))
+    if len(intents) > 1 and not _is_chained(endpoint, name, first, now):
+        before = now
+    if any(part.reason for part in parts):
+        return None
+    return FieldChange(name, last.body[name], before, _parts(before, parts))
+
+
+def _is_chained(endpoint: Endpoint, name: str, first: Intent, now: object) -> bool:
+    """Whether nobody else wrote between the parts of a run."""
+    return endpoint.is_same(name, first.replaced_whole[name], now) or endpoint.is_same(name, first.body.get(name), now)
+
+
+def _parts(before: object, parts: Sequence[FieldChange]) -> tuple[FieldChange, ...]:
+    """Keep the parts that can be put back alone; one that the run added cannot be taken out alone."""
+    if not isinstance(before, list) or not before:
+        return ()
+    known = []
+    for part in parts:
+        number = part.field.split(".")[1]
+        is_added = number.isdecimal() and int(number) > len(before)
+        known.append(FieldChange(part.field, part.expected, MISSING, reason=ADDED) if is_added else part)
+    return tuple(known)
+
 
 FILE = "undo.csv"
 FIRST_ROW = 2

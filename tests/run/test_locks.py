@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from batch import network_fs
 from batch.errors import FolderError
-from batch.state import state_folder
+from batch.run import locks
+from batch.run.locks import state_folder
 from tests.shell import DUALENTRY, Api, Shell
 
 MOUNTS = """\
@@ -43,26 +43,26 @@ tmpfs /over tmpfs rw 0 0
 )
 def test_network_kind(path: str, expected: str | None) -> None:
     """The innermost mount counts, and of several at one place the last."""
-    assert expected == network_fs.network_kind(MOUNTS, path)
+    assert expected == locks.network_kind(MOUNTS, path)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "x", "x y", "a b c d e f g", "\\999 \\999 nfs", "x /  "])
 def test_odd_mounts(text: str) -> None:
     """A text that makes no sense says nothing."""
-    assert None is network_fs.network_kind(text, "/data")
+    assert None is locks.network_kind(text, "/data")
 
 
 def test_no_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that does not tell its mounts is believed."""
-    monkeypatch.setattr(network_fs, "MOUNTS", tmp_path / "nothing")
-    assert None is network_fs.kind_of(tmp_path)
+    monkeypatch.setattr(locks, "MOUNTS", tmp_path / "nothing")
+    assert None is locks.kind_of(tmp_path)
 
 
 @pytest.fixture
 def network(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of the shell that counts as one on another machine."""
     (tmp_path / "mounts").write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/x {shell.folder}/net nfs4 rw 0 0\n")
-    monkeypatch.setattr(network_fs, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(locks, "MOUNTS", tmp_path / "mounts")
     (shell.folder / "net").mkdir()
     return shell.folder / "net"
 
@@ -111,7 +111,7 @@ def test_copy_is_resumed(shell: Shell, api: Api, network: Path) -> None:
 def test_state_on_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks are never kept in a home on a network file system."""
     (tmp_path / "mounts").write_text(f"server:/x {tmp_path}/state nfs4 rw 0 0\n")
-    monkeypatch.setattr(network_fs, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(locks, "MOUNTS", tmp_path / "mounts")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     assert tmp_path == state_folder().parent

@@ -1,0 +1,72 @@
+"""A sandbox that a test controls: faults, changes by another hand, the truth about a record, and the ledger."""
+
+import json
+from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+from batch.sandbox.options import SandboxOptions
+from batch.sandbox.process import SandboxError, SandboxProcess
+
+
+class ControlledSandbox(SandboxProcess):
+    """A running sandbox, and its own routes."""
+
+    def __init__(self, options: SandboxOptions) -> None:
+        super().__init__(options)
+        self.options = options
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
+    @property
+    def ledger(self) -> Path | None:
+        """The file with one line per request, when one was asked for."""
+        return self.options.ledger
+
+    @property
+    def returncode(self) -> int | None:
+        """How the process ended; None while it runs, negative when it was killed."""
+        return self._process.poll()
+
+    def read_ledger(self) -> list[dict[str, Any]]:
+        """The ledger's lines up to now."""
+        if self.ledger is None:
+            return []
+        return [json.loads(line) for line in self.ledger.read_bytes().splitlines()]
+
+    def set_faults(self, *specs: str) -> None:
+        """From now on these faults and no others (`KIND=WHEN`, see `SandboxOptions`)."""
+        self.ask("faults", {"faults": specs})
+
+    def edit(self, api: str, record_id: str | int, changes: dict[str, Any]) -> None:
+        """Change a record by another hand; `changes` is the body of a PATCH."""
+        self.ask("edit", {"api": api, "id": record_id, "set": changes})
+
+    def reset(self) -> None:
+        """Make every record what it was at the beginning, and end all faults."""
+        self.ask("reset", {})
+
+    def record(self, api: str, record_id: str | int) -> dict[str, Any]:
+        """A record as it is, whatever reads are shown."""
+        return self.ask(f"record?api={api}&id={record_id}")
+
+    def counts(self) -> dict[str, Any]:
+        """How many requests there were by method and status, and how many were applied."""
+        return self.ask("counts")
+
+    def ask(self, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Call one of the routes under `/_sandbox/`; raises `SandboxError` with what it says."""
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=30)
+        with closing(connection):
+            sent = None if body is None else json.dumps(body)
+            connection.request("POST" if sent else "GET", f"/_sandbox/{route}", sent)
+            answer = connection.getresponse()
+            said = answer.read()
+        if answer.status >= 400:
+            raise SandboxError(f"The sandbox refuses {route}: {said.decode()}")
+        result: dict[str, Any] = json.loads(said)
+        return result
