@@ -6,17 +6,14 @@ never too many then, so that a short list may clear. What the option says counts
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from batch.engine.prepare import PreparedChange
 from batch.errors import UsageError
 from batch.model import Problem
 from batch.retry import FailureLimit
+from batch.settings import FEW_ROWS, SOME_ROWS
 from batch.validation.file_changes import ChangeSource
-
-DEFAULT: Final = "20%"
-FEW: Final = 10
-"""Fewer cleared cells than this are never too many for the default."""
 
 
 class TooManyClearsError(UsageError):
@@ -35,7 +32,7 @@ class ClearLimit:
     @classmethod
     def from_option(cls, max_clears: str | None) -> "ClearLimit":
         """Read the option."""
-        text = max_clears if max_clears is not None else DEFAULT
+        text = max_clears if max_clears is not None else SOME_ROWS
         parsed = FailureLimit.parse(text)
         return cls(parsed.count, parsed.share, text, max_clears is None)
 
@@ -49,7 +46,7 @@ class ClearLimit:
                 yield f"{column.target} would be cleared on {count.clears:,} of {rows:,} rows{share}"
 
     def _is_exceeded(self, clears: int, rows: int) -> bool:
-        if self.is_default and clears < FEW:
+        if self.is_default and clears < FEW_ROWS:
             return False
         return clears > (self.count if self.count is not None else (self.share or 0) * rows)
 

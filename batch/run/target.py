@@ -41,6 +41,13 @@ class Environment:
         """The types of the options that each endpoint has of its own."""
         return {name: {one.name: one.type for one in kind.options} for name, kind in self.endpoints.items()}
 
+    @property
+    def documented_rates(self) -> dict[str, float]:
+        """The requests a second that the API of each endpoint documents, of those that document any."""
+        buckets = {name: (kind.limits.total, kind.limits.per_route) for name, kind in self.endpoints.items()}
+        rates = {name: [one.per_second for one in both if one is not None] for name, both in buckets.items()}
+        return {name: float(min(found)) for name, found in rates.items() if found}
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -83,6 +90,8 @@ def make_endpoint(settings: Settings, environment: Environment) -> Endpoint:
         near = get_close_matches(settings.endpoint, environment.endpoints, n=1, cutoff=0.3)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise SettingsError(f'--endpoint "{settings.endpoint}": there is no such endpoint.{hint} See:  batch endpoints')
+    for name in settings.endpoint_options.keys() - {one.name for one in kind.options}:
+        raise SettingsError(f"--{name.replace('_', '-')}: {kind.name} has no such option. Leave it out.")
     options = {one.name: settings.endpoint_options.get(one.name, one.default) for one in kind.options}
     for one in kind.options:
         if not isinstance(options[one.name], one.type):  # of a journal that was changed by hand
