@@ -6,10 +6,12 @@ what is written down or shown is a fingerprint or its last four characters, neve
 
 import base64
 import hashlib
+import hmac
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -72,11 +74,39 @@ def shown_credential(credentials: Mapping[str, str]) -> str:
     return f"…{first[-4:]}" if len(first) >= 12 else "…"
 
 
-def fingerprint(base_url: str, credentials: Mapping[str, str]) -> str:
-    """Return a name for origin and credentials that gives neither away."""
-    text = "\0".join([urlsplit(base_url).netloc, *credentials.values()])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def fingerprint(base_url: str, credential: str, label: str) -> str:
+    """Return a name for a credential at an origin that gives neither away, another one for each use (`label`).
 
+    It is the one way in which anything of a credential is stored. Without a credential it stands for the origin.
+    """
+    url = urlsplit(base_url)
+    stretched = _stretched(f"{url.scheme}://{url.netloc}".lower(), credential)
+    return hmac.digest(stretched, label.encode(), "sha256").hex()[:32]
+
+
+@lru_cache(maxsize=8)  # once a process: it takes 50 ms, so that nobody tries out credentials in a hurry
+def _stretched(origin: str, credential: str) -> bytes:
+    salt = f"batch/1|{origin}".encode()
+    return hashlib.scrypt(credential.encode(), salt=salt, n=2**14, r=8, p=1, maxmem=2**26)
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Whose run it is: the fingerprint of the key, and the name that was given with --company."""
+
+    fingerprint: str
+    """Of the required credential; "" in runs of 0.1, of which nobody knows."""
+    name: str | None = None
+
+    def is_same(self, other: "Company") -> bool:
+        """Compare by the names where both have one, else by the fingerprints."""
+        if self.name and other.name:
+            return self.name == other.name
+        return bool(self.fingerprint) and self.fingerprint == other.fingerprint
+
+
+NOBODY = Company("")
+"""The company of no run."""
 
 MIN_SECRET = 8
 """Characters; what is shorter opens nothing, and could be part of anything."""

@@ -233,6 +233,10 @@ class Settings:
         "Send N changes first, verify them, and go on only if all held; 0: do not.", "N", ("update", "undo"),
         repeat=15, found_file="if careful",
     )] = None
+    company: Annotated[str | None, MinLen(1), Setting(
+        "Whose records these are, whatever the key; a run belongs to it.", "NAME", ("plan", "undo", "update"),
+        repeat=25,
+    )] = None
     new: Annotated[bool, Setting("Start over instead of resuming.", None, ("update",))] = False
     yes: Annotated[bool, Setting("Do not ask.", None, ("update", "undo", "purge"))] = False
     # fmt: on
@@ -393,7 +397,7 @@ def read_files(
     `documented_rate` gives the requests a second that an endpoint documents. A file that is found may have been put
     there by somebody else: raises SettingsError where it sets what it may not.
     """
-    named, own = files.named, files.own if files.own and files.own.is_file() else None
+    named, own = files.named, files.own if files.own and _is_readable(files.own) else None
     if named is not None and not named.is_file():
         raise SettingsError(f"--config {named}: there is no such file.")
     found = next((path for folder in files.folders if (path := folder / FILE_NAME).is_file()), None)
@@ -416,6 +420,14 @@ def read_files(
             }
             layers[number] = replace(layer, values=kept)
     return layers
+
+
+def _is_readable(path: Path) -> bool:
+    """Tell whether there is a file; a home that this user may not enter, as in a container, has none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _check_found(layer: Layer, checked: Settings, least: Mapping[str, Any], own: Path | None) -> None:

@@ -62,6 +62,7 @@ CASES = [
     case("--canary", None, 1, 2, 3),
     Case("compare", True, ("false", False), ("true", True), (["--no-compare"], False)),
     case("--invalid", "skip", "abort", "skip", "abort"),
+    case("--company", None, "A", "B", "C"),
     flag("--new"),
     flag("--yes"),
     flag("--json", "json_output"),

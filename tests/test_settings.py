@@ -249,7 +249,7 @@ def test_found_file_that_may_set_it() -> None:
 VALUES = {
     "out": "'x'", "clear_token": "'-'", "limit": "1", "compare": "false", "json": "true", "quiet": "true",
     "base_url": "'https://evil.example'", "sandbox": "true", "token_file": "'/home/me/.ssh/id'", "max_wait": "9",
-    "new": "true", "yes": "true",
+    "new": "true", "yes": "true", "company": "'Acme'",
 }  # fmt: skip
 
 

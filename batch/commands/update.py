@@ -38,7 +38,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
     """Send what the input changes; raises BatchError when the job could not begin, Declined when a person said no."""
     with ExitStack() as stack:
         target = make_target(settings, environment, stack, reporter.note)
-        run = begin_or_resume(settings, target, stack)
+        run = begin_or_resume(settings, target, stack, reporter.note)
         if run.is_finished:
             reporter.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
             return finish_run(run.folder, run.journal, run.metadata, type(target.endpoint), End(run.metadata.stopped))

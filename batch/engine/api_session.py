@@ -41,7 +41,7 @@ class ApiSession:
         async with Session(
             self.target.base_url, transport=transport, max_at_once=self.pace.max_at_once, redaction=redaction
         ) as session:
-            learned = load_learned(state_folder() / "limits.json", self.target.fingerprint)
+            learned = load_learned(state_folder() / "limits.json", self.target.fingerprint("limits"))
             rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=learned)
             yield ApiClient(
                 session=session,
@@ -64,7 +64,7 @@ class ApiSession:
 
     def keep_learned(self, limiter: RateLimiter) -> None:
         """Keep what was found out about the API's limits for the next job."""
-        save_learned(state_folder() / "limits.json", self.target.fingerprint, limiter.learned())
+        save_learned(state_folder() / "limits.json", self.target.fingerprint("limits"), limiter.learned())
 
 
 def _faster(bucket: Bucket | None, factor: float) -> Bucket | None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import anyio
 import httpx
 
-from batch.credentials import fingerprint, read_credentials, shown_credential
+from batch.credentials import Company, fingerprint, read_credentials, shown_credential
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.endpoints.cells import ParseOptions
@@ -58,6 +58,8 @@ class Target:
     kind: str
     """"production", "test system", "sandbox", or "" for an address that is not the maker's."""
     credentials: Mapping[str, str] = field(repr=False)
+    company_name: str | None = None
+    """The name that was given with --company."""
     limits_factor: float = 1.0
     """How much faster than documented this host may be asked (sandboxes only)."""
 
@@ -78,9 +80,19 @@ class Target:
         return [self.credentials[name] for name in names if name in self.credentials]
 
     @property
-    def fingerprint(self) -> str:
-        """A name for origin and credential that gives neither away."""
-        return fingerprint(self.base_url, self.credentials)
+    def company(self) -> Company:
+        """Whose records these are."""
+        return Company(self.fingerprint("company"), self.company_name)
+
+    @property
+    def owners(self) -> list[str]:
+        """Names of the company for locks: a run of the same key or of the same name waits for this one."""
+        return [self.fingerprint("lock"), *([f"name {self.company_name}"] if self.company_name else [])]
+
+    def fingerprint(self, label: str) -> str:
+        """Return a name for origin and required credential that gives neither away, another one for each label."""
+        required = [self.credentials.get(one.name, "") for one in self.endpoint.variables if one.is_required]
+        return fingerprint(self.base_url, next(iter(required), ""), label)
 
 
 def make_endpoint(settings: Settings, environment: Environment) -> Endpoint:
@@ -109,7 +121,7 @@ def make_target(settings: Settings, environment: Environment, stack: ExitStack, 
     for text in warnings:
         warn(text)
     base_url = check_base_url(settings.base_url or endpoint.base_url, has_credentials=True)
-    return Target(endpoint, base_url, _kind(base_url, endpoint), credentials)
+    return Target(endpoint, base_url, _kind(base_url, endpoint), credentials, settings.company)
 
 
 def _kind(base_url: str, endpoint: Endpoint) -> str:
@@ -130,4 +142,4 @@ def _start_sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> 
     sandbox = stack.enter_context(SandboxProcess(SandboxOptions(limits="fast")))
     names = [variable.name for variable in endpoint.variables]
     credentials = {name: value for name, value in sandbox.environment().items() if name in names}
-    return Target(endpoint, sandbox.url, SANDBOX, credentials, limits_factor=20.0)
+    return Target(endpoint, sandbox.url, SANDBOX, credentials, settings.company, limits_factor=20.0)
