@@ -111,3 +111,13 @@ def test_client_id_is_no_company(offline: Shell) -> None:
     assert fingerprint(api.url, "refresh-me-0123456789", "company") == json.loads(kept)
     for path in [*iter_files(offline.folder), *iter_files(Path(offline.environment["XDG_STATE_HOME"]))]:
         assert b"refresh-me" not in path.read_bytes(), path
+
+
+def test_fresh_sandbox(offline: Shell) -> None:
+    """A run is never resumed in a sandbox that was started anew: its records are as they were."""
+    offline.sheet("id,name\n10001,New\n99997,x\n99998,x\n99999,x\n10002,New\n")
+    command = ["update", "sheet.csv", "-e", DUALENTRY, "--sandbox", "--max-failures", 1, "--max-at-once", 1]
+    ended = [offline.here(*command) for _ in range(2)]
+    assert [3, 3] == [one.code for one in ended]
+    assert 2 == len(offline.runs())
+    assert "was begun with another key" in ended[1].err
