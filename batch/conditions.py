@@ -4,8 +4,8 @@ Promises: pure; a field that already has the wanted value satisfies its conditio
 nor the wanted value is never written over in silence, but told with both.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from batch.diff import show
@@ -17,14 +17,14 @@ from batch.model import Problem
 class FieldChange:
     """One field: the value that is expected (MISSING: nobody could see it) and the one that is wanted.
 
-    `parts`: what to do part by part where the whole is not as expected. `reason`: why nothing can be done.
+    `parts`: what to do part by part where the whole is not as expected. `problem`: why nothing can be done.
     """
 
     field: str
     expected: Any
     wanted: Any
     parts: tuple["FieldChange", ...] = ()
-    reason: str = ""
+    problem: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class PlannedChange:
     steps: tuple[FieldChange, ...]
     of: int | None = None
     """The row of the run that is taken back."""
-    note: str = ""
+    note: Problem | None = None
     """What is to be said where the record shows that there is nothing to do."""
 
 
@@ -65,13 +65,15 @@ def check_undo_drift(endpoint: Endpoint, planned: PlannedChange, record: Record)
     return _check_drift(endpoint, planned.steps, record, _kept)
 
 
-def _check_drift(endpoint: Endpoint, steps: Sequence[FieldChange], record: Record, say: Any) -> DriftCheck:
+def _check_drift(
+    endpoint: Endpoint, steps: Sequence[FieldChange], record: Record, say: Callable[[FieldChange, Any], Problem]
+) -> DriftCheck:
     fields: dict[str, Any] = {}
     drifted: list[Problem] = []
     for step in steps:
         now = endpoint.value(record, step.field)
-        if step.reason:
-            drifted.append(Problem(step.reason, field=step.field))
+        if step.problem:
+            drifted.append(replace(step.problem, field=step.field))
         elif _is_same(endpoint, step, step.wanted, now):
             continue
         elif _is_same(endpoint, step, step.expected, now) or (now is MISSING and step.expected is MISSING):
@@ -81,7 +83,7 @@ def _check_drift(endpoint: Endpoint, steps: Sequence[FieldChange], record: Recor
             fields |= inner.fields
             drifted += inner.drifted
         else:
-            drifted.append(Problem(say(step, now), field=step.field))
+            drifted.append(say(step, now))
     return DriftCheck(fields, tuple(drifted))
 
 
@@ -91,14 +93,17 @@ def _is_same(endpoint: Endpoint, step: FieldChange, value: Any, now: Any) -> boo
     return endpoint.is_same(step.field, value, now)
 
 
-def _drift_from_plan(step: FieldChange, now: Any) -> str:
-    is_now = "it cannot be seen" if now is MISSING else f"it is {show(now)}"
+def _drift_from_plan(step: FieldChange, now: Any) -> Problem:
+    values = {"now": show(now), "expected": show(step.expected), "wanted": show(step.wanted)}
     if step.expected is step.wanted:
-        return f"{is_now} now, and was {show(step.wanted)} when the plan was made (plan again)"
-    was = "could not be seen" if step.expected is MISSING else f"was {show(step.expected)}"
-    return f"{is_now} now, and {was} when the plan was made, to become {show(step.wanted)} (plan again)"
+        code = "sheet_drifted_hidden" if now is MISSING else "sheet_drifted"
+    elif step.expected is MISSING:
+        code = "plan_blind"
+    else:
+        code = "plan_drifted_hidden" if now is MISSING else "plan_drifted"
+    return Problem(code, values, step.field)
 
 
-def _kept(step: FieldChange, now: Any) -> str:
-    is_now = "it cannot be seen now" if now is MISSING else f"it is {show(now)} now"
-    return f"kept: {is_now}, and the run had written {show(step.expected)} over {show(step.wanted)}"
+def _kept(step: FieldChange, now: Any) -> Problem:
+    values = {"now": show(now), "written": show(step.expected), "before": show(step.wanted)}
+    return Problem("kept_hidden" if now is MISSING else "kept_drifted", values, step.field)

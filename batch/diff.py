@@ -32,15 +32,12 @@ def unproven(endpoint: Endpoint, record_id: str, fields: Mapping[str, Any], reco
     """Return problems for fields that an answer does not show as sent; fields that it lacks do not count."""
     shown = endpoint.record_id(record)
     if shown and endpoint.id_key(shown) != endpoint.id_key(record_id):
-        return [
-            Problem(f"the API answered with another record ({shorten(visible(shown))}): look at both before going on")
-        ]
+        return [Problem("other_record", {"id": shorten(visible(shown))})]
     found = []
     for name, wanted in fields.items():
         now = endpoint.value(record, name)
         if now is not MISSING and not endpoint.is_same(name, wanted, now):
-            reason = f"the API accepted the change, but still shows {show(now)} instead of {show(wanted)}"
-            found.append(Problem(reason, field=name))
+            found.append(Problem("not_shown", {"now": show(now), "wanted": show(wanted)}, name))
     return found
 
 
@@ -57,11 +54,7 @@ def hidden(endpoint: Endpoint, names: Iterable[str], record: Record) -> list[str
 def neither(endpoint: Endpoint, wanted: Mapping[str, Any], before: Mapping[str, Any], record: Record) -> list[Problem]:
     """Return problems for fields that a record, after an attempt without an answer, does not show as sent."""
     return [
-        Problem(
-            f"no answer came, and the record now shows {show(now)}: it was {show(before[name])}, "
-            f"and {show(value)} was sent (somebody else may have changed it)",
-            field=name,
-        )
+        Problem("shows_neither", {"now": show(now), "before": show(before[name]), "wanted": show(value)}, name)
         for name, value in wanted.items()
         if name in before and not endpoint.is_same(name, value, now := endpoint.value(record, name))
     ]

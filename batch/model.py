@@ -4,17 +4,21 @@ Frozen values without behaviour. A cell's three states are: absent from a mappin
 (**leave**), `None` (**clear**), anything else (a **value**).
 """
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from batch.problems import API, SENTENCES, Values, sentence
+
 ROW = "row"
 """Column of `input.parquet` with the row's number as the spreadsheet shows it (UInt32, header = 1)."""
 READ_ERRORS = "damage"
-"""Column of `input.parquet`: null, or JSON `[[column index or null, seen, reason], …]` of what cannot be trusted."""
+"""Column of `input.parquet`: null, or JSON `[[column index or null, seen, reason, code, values], …]` of what cannot be
+trusted; 0.1 wrote no code and values."""
 RESERVED_PREFIX = "batch_"
 """Columns whose header begins with this are added to failures files, and ignored on input."""
 REASONS_SHEET = "What to do"
@@ -57,17 +61,35 @@ NEEDS_RETRY = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.UNSENT})
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with one row.
+    """One thing that is wrong with one row: a code of `batch/problems.py` with the values that its sentence names.
 
-    `reason` says what is wrong and what to do, without the cell's own text, so that equal problems of many rows can be
-    grouped; `seen` is the cell's text (cut to 80 characters where shown), "" when it plays no part.
+    `seen` is the cell's text (cut to 80 characters where shown), "" when it plays no part; `text` takes the place of
+    the sentence where the words are not ours, or were written down by an earlier version.
     """
 
-    reason: str
+    code: str
+    values: Values = field(default_factory=dict, hash=False)
     field: str = ""
     header: str = ""
     cell: str = ""
     seen: str = ""
+    text: str = ""
+
+    @classmethod
+    def from_api(cls, field: str, text: str) -> "Problem":
+        """Build the problem that an API tells in its own words."""
+        return cls(API, field=field, text=text)
+
+    @classmethod
+    def restored(cls, text: str, code: str = "", values: Values | None = None, **where: str) -> "Problem":
+        """Build a problem that was written down with its text, which stays as it was; raises ValueError."""
+        made = cls(code, values or {}, **where)
+        return made if code in SENTENCES and made.reason == text else replace(made, text=text)
+
+    @property
+    def reason(self) -> str:
+        """What is wrong and what to do, without the cell's own text, so that equal problems can be grouped."""
+        return self.text if self.text or self.code in ("", API) else sentence(self.code, self.values)
 
     @property
     def message(self) -> str:
@@ -78,7 +100,20 @@ class Problem:
 
     def with_texts(self, edit: Callable[[str], str]) -> "Problem":
         """Return the problem with its texts as `edit` returns them, but for the cell's own."""
-        return replace(self, reason=edit(self.reason))
+        values = {name: edit(value) if isinstance(value, str) else value for name, value in self.values.items()}
+        return replace(self, values=values, text=edit(self.text))
+
+
+def read_errors_text(found: list[tuple[int | None, Problem]]) -> str:
+    """Return what the column `READ_ERRORS` holds of the problems in the columns with these indexes."""
+    errors = [[index, one.seen, one.reason, one.code, one.values] for index, one in found]
+    return json.dumps(errors, ensure_ascii=False, separators=(",", ":"))
+
+
+def iter_read_errors(text: str | None) -> Iterator[tuple[int | None, Problem]]:
+    """Yield column index (None: the whole row) and problem of what the column `READ_ERRORS` holds."""
+    for index, seen, *said in json.loads(text) if text else ():
+        yield index, Problem.restored(*said, seen=seen)
 
 
 def shorten(text: str, limit: int = 80) -> str:

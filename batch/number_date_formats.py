@@ -13,8 +13,8 @@ from typing import Literal
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from batch.endpoints import cells
-from batch.endpoints.cells import CellType, ParseOptions, date, number
+from batch.endpoints import cell_types
+from batch.endpoints.cell_types import CellType, ParseOptions, date, number
 from batch.errors import InputError
 from batch.model import ROW, Column, Columns, Staged, cell_column, original_column, shorten
 from batch.settings import Parsing
@@ -173,7 +173,7 @@ class FormatDetector:
             return column
         parse_options = self._options[column.index]
         is_number = self._kind(column) == "number"
-        type_ = cells.number(parse_options.decimal) if is_number else cells.date(parse_options.date_format)
+        type_ = cell_types.number(parse_options.decimal) if is_number else cell_types.date(parse_options.date_format)
         return replace(column, field=replace(column.field, type=type_))
 
     def _texts(self, frame: pl.DataFrame, index: int) -> list[tuple[int, str]]:

@@ -10,10 +10,73 @@ from dataclasses import dataclass
 from typing import Any
 
 from batch.errors import CountMismatchError
-from batch.model import Outcome, RowResult, shorten
+from batch.model import Outcome, Problem, RowResult, shorten
 
 MAX_REASONS = 1_000
-SHOWN_ROWS = 5
+"""Reasons told apart; a server that words each of its refusals differently must not fill memory."""
+SHOWN_ROWS, KEPT_ROWS = 5, 10
+"""Rows named for a reason on screen and in `summary.json`, and in a failures workbook."""
+
+
+@dataclass(slots=True)
+class Reason:
+    """Equal problems of several rows; `header` is their column, where they have one."""
+
+    outcome: Outcome
+    field: str
+    code: str
+    reason: str
+    header: str = ""
+    example: str = ""
+    """The first cell, as `F17: "ext. 5"`, where there is one."""
+    count: int = 0
+    rows: list[int] = dataclasses.field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as `summary.json` has it."""
+        known = {"outcome": self.outcome.value, "code": self.code, "field": self.field, "message": self.reason}
+        return known | {"count": self.count, "rows": self.rows[:SHOWN_ROWS]}
+
+
+class Reasons:
+    """Groups the problems of rows by outcome, field, code and words, as the rows go by."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[Outcome, str, str, str], Reason] = {}
+        self.left_out: dict[Outcome, Reason] = {}
+        """By outcome: problems whose reasons were too many to be told apart."""
+
+    def add(self, row: int, outcome: Outcome, problems: Iterable[Problem]) -> None:
+        """Count a row, once for each of its reasons."""
+        told: list[Reason] = []
+        for one in problems:
+            key = (outcome, one.field, one.code, one.reason)
+            found = self._groups.get(key)
+            if found is None and len(self._groups) < MAX_REASONS:
+                found = self._groups[key] = Reason(*key, one.header, _example(one.cell, one.seen))
+            found = found or self.left_out.setdefault(outcome, Reason(outcome, "", "", ""))
+            if found not in told:
+                told.append(found)
+                found.count += 1
+                found.rows += [row] if len(found.rows) < KEPT_ROWS else []
+
+    def sorted(self) -> list[Reason]:
+        """List the reasons by outcome, the most frequent first."""
+        order = list(Outcome)
+        return sorted(self._groups.values(), key=lambda one: (order.index(one.outcome), -one.count))
+
+
+def group_reasons(row_results: Iterable[RowResult]) -> tuple[tuple[Reason, ...], int]:
+    """Group the problems of `row_results`; count the rows of those left out."""
+    grouped = Reasons()
+    for one in row_results:
+        grouped.add(one.row, one.outcome, one.problems)
+    return tuple(grouped.sorted()), sum(one.count for one in grouped.left_out.values())
+
+
+def _example(cell: str, seen: str) -> str:
+    shown = f'"{shorten(seen, 40)}"' if seen else ""
+    return f"{cell}: {shown}" if cell and shown else cell or shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +103,7 @@ class Summary:
     """Why the run ended before its last row; None when it did not."""
     exit_code: int
     files: Mapping[str, str]
+    reasons: tuple[Reason, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as `summary.json` has it."""
@@ -58,6 +122,7 @@ class Summary:
             "stopped": self.stopped,
             "exit_code": self.exit_code,
             "files": dict(self.files),
+            "reasons": [one.as_dict() for one in self.reasons],
         }
 
 
@@ -72,41 +137,3 @@ def check_totals(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Ou
             f"This is a bug in batch: {rows} rows, but the outcomes add up to {total}, "
             f"and the journal says {listed}. The journal is intact; please report it."
         )
-
-
-@dataclass(slots=True)
-class Reason:
-    """Equal problems of several rows."""
-
-    outcome: Outcome
-    field: str
-    reason: str
-    count: int = 0
-    rows: list[int] = dataclasses.field(default_factory=list)
-    example: str = ""
-    """The first cell, as `F17: "ext. 5"`, where there is one."""
-
-
-def group_reasons(row_results: Iterable[RowResult]) -> tuple[list[Reason], int]:
-    """Group the problems of `row_results` by outcome, field and reason, most frequent first; count those left out."""
-    groups: dict[tuple[Outcome, str, str], Reason] = {}
-    left_out = 0
-    for row_result in row_results:
-        for one in row_result.problems:
-            key = (row_result.outcome, one.field, one.reason)
-            if key not in groups:
-                if len(groups) >= MAX_REASONS:
-                    left_out += 1
-                    continue
-                groups[key] = Reason(*key, example=_example(one.cell, one.seen))
-            group = groups[key]
-            group.count += 1
-            if len(group.rows) < SHOWN_ROWS:
-                group.rows.append(row_result.row)
-    order = list(Outcome)
-    return sorted(groups.values(), key=lambda one: (order.index(one.outcome), -one.count)), left_out
-
-
-def _example(cell: str, seen: str) -> str:
-    shown = f'"{shorten(seen, 40)}"' if seen else ""
-    return f"{cell}: {shown}" if cell and shown else cell or shown

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from batch.commands.update import update as run_update
-from batch.engine.progress import Preflight, Progress
+from batch.engine.reporter import Preflight, Progress
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.sandbox.options import SandboxOptions

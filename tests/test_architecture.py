@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "batch"
 LAYERS = [
-    {"model", "errors", "files", "csv_injection", "credentials"},
+    {"problems", "model", "errors", "files", "csv_injection", "credentials"},
     {"settings"},
     {"ratelimit", "retry", "http"},
     {"endpoints"},

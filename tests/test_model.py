@@ -27,6 +27,7 @@ from batch.model import (
     shorten,
     visible,
 )
+from tests.worded import worded
 
 STYLE = SheetStyle("Customers", first_row=3, first_column=2)
 
@@ -46,7 +47,7 @@ def test_outcomes() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        Problem("x"), RowResult(2, "42", Outcome.UPDATED), CsvDialect(), STYLE, staged(None), Field("name", str),
+        worded("x"), RowResult(2, "42", Outcome.UPDATED), CsvDialect(), STYLE, staged(None), Field("name", str),
         Column(0, "id", "id"), Change((2,), "42", {}), Intent(2, "42", None, 0, {}, None, {}),
     ],
     ids=lambda value: type(value).__name__,
@@ -62,13 +63,13 @@ def test_frozen(value: Any) -> None:
 @pytest.mark.parametrize(
     ("problem", "expected"),
     [
-        (Problem("is empty"), "is empty"),
-        (Problem("is empty", header="Cust#"), 'column "Cust#": is empty'),
+        (worded("is empty"), "is empty"),
+        (worded("is empty", header="Cust#"), 'column "Cust#": is empty'),
         (
-            Problem("has letters", field="phone", header="Phone", cell="F17", seen="ext. 5"),
+            worded("has letters", field="phone", header="Phone", cell="F17", seen="ext. 5"),
             'column "Phone": "ext. 5" has letters',
         ),
-        (Problem("is too long", seen="x" * 100), f'"{"x" * 79}…" is too long'),
+        (worded("is too long", seen="x" * 100), f'"{"x" * 79}…" is too long'),
     ],
 )
 def test_message(problem: Problem, expected: str) -> None:

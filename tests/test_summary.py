@@ -10,6 +10,7 @@ from batch.errors import CountMismatchError, ExitCode
 from batch.exit_code import exit_code
 from batch.model import Outcome, Problem, RowResult
 from batch.summary import MAX_REASONS, Summary, check_totals, group_reasons
+from tests.worded import worded
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 
@@ -68,20 +69,41 @@ def row_result(row: int, *problems: Problem, outcome: Outcome = INVALID) -> RowR
 def test_equal_reasons() -> None:
     """Equal reasons are one, with how many, the first rows, and the first cell."""
     row_results = [
-        row_result(row, Problem("has letters", "phone", "Phone", f"F{row}", f"ext. {row}")) for row in range(2, 12)
+        row_result(row, worded("has letters", "phone", "Phone", f"F{row}", f"ext. {row}")) for row in range(2, 12)
     ]
     (found,), left_out = group_reasons(row_results)
     assert (INVALID, "phone", "has letters", 10) == (found.outcome, found.field, found.reason, found.count)
-    assert ([2, 3, 4, 5, 6], 'F2: "ext. 2"', 0) == (found.rows, found.example, left_out)
+    assert ([*range(2, 12)], 'F2: "ext. 2"', 0) == (found.rows, found.example, left_out)
+
+
+def test_reason_twice_in_a_row() -> None:
+    """A row counts once for each of its reasons, on screen as in the workbook: an API may say the same thing twice."""
+    (found,), left_out = group_reasons([row_result(2, worded("a", "phone"), worded("a", "phone"))])
+    assert (1, [2], 0) == (found.count, found.rows, left_out)
+
+
+def test_reason_as_json() -> None:
+    """`summary.json` has outcome, code, field, message, count and the first five rows of each reason."""
+    problem = Problem("text_too_long", {"length": 70, "most": 64}, "name", "Name", seen="x" * 70)
+    (found,), _ = group_reasons(row_result(row, problem) for row in range(2, 12))
+    expected = {
+        "outcome": "invalid",
+        "code": "text_too_long",
+        "field": "name",
+        "message": "is 70 characters long (at most 64)",
+        "count": 10,
+        "rows": [2, 3, 4, 5, 6],
+    }
+    assert expected == found.as_dict()
 
 
 def test_different_reasons() -> None:
     """Reasons differ by outcome, field and words; they come by outcome, then the most frequent first."""
     row_results = [
-        row_result(2, Problem("a", "name")),
-        row_result(3, Problem("a", "phone"), Problem("b", "phone")),
-        row_result(4, Problem("a", "phone")),
-        row_result(5, Problem("a", "phone"), outcome=REJECTED),
+        row_result(2, worded("a", "name")),
+        row_result(3, worded("a", "phone"), worded("b", "phone")),
+        row_result(4, worded("a", "phone")),
+        row_result(5, worded("a", "phone"), outcome=REJECTED),
         row_result(6, outcome=FAILED),
     ]
     found, _ = group_reasons(row_results)
@@ -100,12 +122,12 @@ def test_different_reasons() -> None:
 )
 def test_example(cell: str, seen: str, expected: str) -> None:
     """The example shows what there is to show."""
-    assert expected == group_reasons([row_result(2, Problem("a", cell=cell, seen=seen))])[0][0].example
+    assert expected == group_reasons([row_result(2, worded("a", cell=cell, seen=seen))])[0][0].example
 
 
 def test_too_many_reasons() -> None:
     """A file in which everything is wrong in its own way takes bounded memory, and says what was left out."""
-    found, left_out = group_reasons(row_result(row, Problem(f"odd {row}")) for row in range(MAX_REASONS + 7))
+    found, left_out = group_reasons(row_result(row, worded(f"odd {row}")) for row in range(MAX_REASONS + 7))
     assert (MAX_REASONS, 7) == (len(found), left_out)
 
 
@@ -129,7 +151,7 @@ def test_summary() -> None:
     ).as_dict()
     keys = (
         "run_id endpoint input input_sha256 started seconds rows outcomes requests attempts throttled stopped "
-        "exit_code files"
+        "exit_code files reasons"
     )
     counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}
     assert (keys.split(), counts, 1.235) == (list(made), made["outcomes"], made["seconds"])

@@ -2,7 +2,8 @@
 
     __init__.py     the commands                          messages.py     before and while a run goes on; phrases
     options.py      options -> settings                   views.py        what each command shows
-    console.py      questions, progress, printing         entrypoint.py   every way to end, as an exit code
+    console.py      questions and printing                progress_bar.py how far a run is
+    entrypoint.py   every way to end, as an exit code
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
 with `--yes`; every way to end goes through one boundary that maps it to an exit code; no traceback, no secret.
@@ -24,6 +25,7 @@ from batch.errors import ExitCode
 if TYPE_CHECKING:
     from batch.cli.console import Console
     from batch.run.finish import FinishedRun
+    from batch.run.target import Environment
     from batch.settings import Settings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -46,9 +48,8 @@ def check(**values: Any) -> None:
     """Validate every row of INPUT, and show what each column is taken for. Nothing is sent, no key is needed."""
     from batch.cli import views
     from batch.commands.check import check as run_check
-    from batch.run.target import Environment
 
-    environment = Environment(os.environ)
+    environment = _environment()
     settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     found = run_check(settings, environment)
     if settings.json_output:
@@ -66,9 +67,8 @@ def update(**values: Any) -> None:
     The same command again goes on where it stopped.
     """
     from batch.commands.update import update as run_update
-    from batch.run.target import Environment
 
-    environment = Environment(os.environ)
+    environment = _environment()
     settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     with _console(settings) as console:
         end = run_update(settings, console, environment)
@@ -85,9 +85,8 @@ def plan(**values: Any) -> None:
     """
     from batch.cli import views
     from batch.commands.plan import plan as run_plan
-    from batch.run.target import Environment
 
-    environment = Environment(os.environ)
+    environment = _environment()
     settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     with _console(settings) as console:
         made = run_plan(settings, console, environment)
@@ -120,9 +119,8 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
     from batch.cli import views
     from batch.commands.pull import Wanted
     from batch.commands.pull import pull as run_pull
-    from batch.run.target import Environment
 
-    environment = Environment(os.environ)
+    environment = _environment()
     settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     console = _console(settings)
     wanted = Wanted(Path(output), to_where(where), Path(ids) if ids else None, force)
@@ -143,13 +141,18 @@ def undo(run_folder: str, **values: Any) -> None:
     RUN_FOLDER, and can be undone.
     """
     from batch.commands.undo import undo as run_undo
-    from batch.run.target import Environment
 
-    environment = Environment(os.environ)
+    environment = _environment()
     settings = to_undo_settings(values, environment.endpoint_options, environment.documented_rates)
     with _console(settings) as console:
         end = run_undo(Path(run_folder), settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
+
+
+def _environment() -> "Environment":
+    from batch.run.target import Environment
+
+    return Environment(os.environ)
 
 
 def _console(settings: "Settings") -> "Console":
@@ -175,10 +178,9 @@ def results(run_folder: str, json_output: bool | None, quiet: bool | None) -> No
     """Make the results files of RUN_FOLDER again from its journal, and show the summary."""
     from batch.cli.console import Console
     from batch.commands.results import results as run_results
-    from batch.run.target import Environment
 
     console = Console(quiet=bool(quiet))
-    _finish(run_results(Path(run_folder), console.note, Environment(os.environ)), console, as_json=bool(json_output))
+    _finish(run_results(Path(run_folder), console.note, _environment()), console, as_json=bool(json_output))
 
 
 @batch.command(short_help="Remove a run and its files.")
@@ -204,9 +206,8 @@ def purge(run_folder: str, yes: bool | None) -> None:
 def endpoints(name: str | None, json_output: bool) -> None:
     """List the endpoints, or show the fields of endpoint NAME: types, limits, labels."""
     from batch.cli import views
-    from batch.run.target import Environment
 
-    click.echo(views.endpoints_page(name, Environment(os.environ), is_json=json_output))
+    click.echo(views.endpoints_page(name, _environment(), is_json=json_output))
 
 
 @batch.command(short_help="An empty spreadsheet with the right headers.")
@@ -221,9 +222,8 @@ def template(output: str, force: bool, **values: Any) -> None:
     """
     from batch.cli import views
     from batch.commands.template import make_template
-    from batch.run.target import Environment
 
-    environment = Environment(os.environ)
+    environment = _environment()
     settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     click.echo(views.template_page(make_template(Path(output), settings, environment, may_replace=force)), err=True)
 

@@ -8,14 +8,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import click
 
 from batch.cli import messages
+from batch.cli.progress_bar import ProgressBar
 from batch.commands.purge import PurgePreview
-from batch.engine.progress import CANARY, CANARY_CHANGES, Preflight, Progress
+from batch.engine.reporter import CANARY, CANARY_CHANGES, Preflight, Progress
 from batch.engine.retry_loop import minutes
 from batch.errors import UsageError
 from batch.model import Outcome, visible
@@ -39,15 +39,13 @@ class Console:
         self.is_terminal = sys.stderr.isatty()
         self.can_ask = self.is_terminal and not yes and sys.stdin.isatty()
         self.interval: float | None = None if quiet else BAR_SECONDS if self.is_terminal else LINE_SECONDS
-        self._bar: Any = None
+        self._bar: ProgressBar | None = None
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.leave()
 
     def show(self, page: Iterable[tuple[str, str]]) -> None:
@@ -131,7 +129,8 @@ class Console:
     def progress(self, progress: Progress) -> None:
         """Show how far a run is."""
         if self.is_terminal:
-            self._draw(progress)
+            self._bar = self._bar or ProgressBar(progress.rows)
+            self._bar.draw(progress)
         elif self._is_time(LINE_SECONDS - 0.5):
             click.echo(f"{sum(progress.counts.values())}/{progress.rows}  {messages.progress(progress)}", err=True)
 
@@ -142,23 +141,10 @@ class Console:
         self._last_line = now if is_due else self._last_line
         return is_due
 
-    def _draw(self, progress: Progress) -> None:
-        if self._bar is None:
-            from rich.console import Console as RichConsole
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-            from rich.progress import Progress as Bars
-
-            columns = (BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("{task.fields[words]}", markup=False))
-            self._bar = Bars(*columns, console=RichConsole(stderr=True), transient=True, auto_refresh=False)
-            self._bar.add_task("rows", total=progress.rows, words="")
-            self._bar.start()
-        (task,) = self._bar.task_ids
-        self._bar.update(task, completed=sum(progress.counts.values()), words=messages.progress(progress), refresh=True)
-
     def leave(self) -> None:
         """Take the progress bar away and give the terminal back; the next progress draws it again."""
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.close()
             self._bar = None
 
 

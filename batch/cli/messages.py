@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from batch.commands.purge import PurgePreview
-from batch.engine.progress import Preflight, Progress
+from batch.engine.reporter import Preflight, Progress
 from batch.engine.retry_loop import minutes
 from batch.model import Outcome, shorten, visible
 from batch.run.target import SANDBOX
-from batch.summary import Reason
+from batch.summary import SHOWN_ROWS, Reason
 
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
@@ -36,7 +36,7 @@ def took(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else minutes(seconds)
 
 
-# -- before ---------------------------------------------------------------------------------------------------------
+# -- before and while -----------------------------------------------------------------------------------------------
 
 
 def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
@@ -95,9 +95,6 @@ def removal(preview: PurgePreview) -> list[str]:
     return [*lines, "  Records at the API stay as they are; the run cannot be undone or gone on with after that."]
 
 
-# -- while ----------------------------------------------------------------------------------------------------------
-
-
 def progress(now: Progress) -> str:
     """Return where a run is, in one line."""
     parts = [f"{outcome} {now.counts[outcome]:,}" for outcome in Outcome if now.counts.get(outcome)]
@@ -130,7 +127,7 @@ def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
 
 def rows_of(one: Reason) -> str:
     """List the rows of a reason: `9 rows: 17, 23, … (F17: "ext. 5")`."""
-    listed = ", ".join(map(str, one.rows)) + (", …" if one.count > len(one.rows) else "")
+    listed = ", ".join(map(str, one.rows[:SHOWN_ROWS])) + (", …" if one.count > SHOWN_ROWS else "")
     count = "row" if one.count == 1 else f"{one.count:,} rows:"
     return f"{count} {listed}" + (f" ({visible(one.example)})" if one.example else "")
 

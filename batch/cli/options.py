@@ -139,7 +139,8 @@ def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Ma
         folders.insert(0, Path(source).parent)
     files = _files(values, list(dict.fromkeys(folders)))
     from_files = read_files(files, values.get("endpoint"), endpoints, lambda name: rates.get(name, 0.0))
-    layers = [_with_map(given, values.get("map") or ()), _with_map(variables, _lines_of_map()), *from_files]
+    mapped = os.environ.get(SETTINGS["map"].variable, "").splitlines()
+    layers = [_with_map(given, values.get("map") or ()), _with_map(variables, mapped), *from_files]
     if not any(layer.values.get("endpoint") for layer in layers):
         raise click.UsageError("Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints")
     return _merged(layers)
@@ -207,10 +208,6 @@ def _with_map(layer: Layer, pairs: Iterable[str]) -> Layer:
         if text.strip():
             headers[header.strip()] = target.strip()
     return replace(layer, values={**layer.values, "map": headers}) if headers else layer
-
-
-def _lines_of_map() -> list[str]:
-    return os.environ.get(SETTINGS["map"].variable, "").splitlines()
 
 
 def to_where(options: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

@@ -202,7 +202,7 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
             if outcome is Outcome.UNSENT and summary.exit_code == ExitCode.COULD_NOT_START:
                 step = "goes with the corrected rows"
             yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
-    yield from ((line, "") for line in reasons(end.reasons, end.left_out))
+    yield from ((line, "") for line in reasons(end.summary.reasons, end.left_out))
     for text in end.notes:
         yield visible(text), ""
     yield from ((line, "") for line in _next_steps(end))
@@ -266,16 +266,13 @@ def pull_page(found: Pulled, settings: Settings) -> Iterator[str]:
         )
     if found.missing:
         ids = ", ".join(found.missing[:SHOWN_IDS]) + (", …" if len(found.missing) > SHOWN_IDS else "")
-        yield f"  {plural(len(found.missing), 'id')} of the file {_have(found)} no record: {ids}"
+        have = "has" if len(found.missing) == 1 else "have"
+        yield f"  {plural(len(found.missing), 'id')} of the file {have} no record: {ids}"
     if found.records and found.path.suffix.lower() == ".csv":
         yield "  to edit it in Excel or LibreOffice, pull an .xlsx: in a CSV file they turn 00123 into 123"
     if found.records:
         options = as_options(replace(settings, map={}), for_same_input=False)
         yield f"Edit it, then:  {shlex.join([command(), 'plan', path, '-e', settings.endpoint, *options])}"
-
-
-def _have(found: Pulled) -> str:
-    return "has" if len(found.missing) == 1 else "have"
 
 
 def pull_as_json(found: Pulled, endpoint: str) -> str:

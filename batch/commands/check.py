@@ -48,7 +48,7 @@ def check(settings: Settings, environment: Environment) -> Checked:
             counts = Counter(journal.counts)
             folder, files, notes = _write(settings, changes, journal) if counts[Outcome.INVALID] else (None, {}, ())
             reasons, left_out = group_reasons(journal.iter_troubled())
-    summary = _summary(settings, changes, counts, files, (started, time.monotonic() - began))
+    summary = _summary(settings, changes, counts, files, (started, time.monotonic() - began), reasons)
     if folder or settings.out:
         write_summary(folder or _out(settings), summary)
     shown = tuple(one for one in reasons if one.outcome is Outcome.INVALID)
@@ -80,7 +80,12 @@ def _out(settings: Settings) -> Path:
 
 
 def _summary(
-    settings: Settings, changes: FileChanges, counts: Counter[Outcome], files: dict[str, str], spent: tuple[str, float]
+    settings: Settings,
+    changes: FileChanges,
+    counts: Counter[Outcome],
+    files: dict[str, str],
+    spent: tuple[str, float],
+    reasons: tuple[Reason, ...],
 ) -> Summary:
     """A check sends nothing: what is not invalid counts as unsent, or as unchanged where there is nothing to set."""
     staged = changes.staged
@@ -101,4 +106,5 @@ def _summary(
         stopped=None,
         exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})),
         files=files,
+        reasons=reasons,
     )

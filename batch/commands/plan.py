@@ -24,7 +24,7 @@ from batch.engine.execute import Executor
 from batch.engine.guards import ClearLimit
 from batch.engine.lookup import LookupStrategy
 from batch.engine.prepare import ChangePreparer
-from batch.engine.progress import Reporter
+from batch.engine.reporter import Reporter
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
 from batch.errors import FolderError, SettingsError, StoppedError
@@ -217,7 +217,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         summary,
         tuple(cells.first),
         dict(cells.by_field),
-        tuple(reasons),
+        reasons,
         left_out,
         folder,
         tuple(as_options(replace(settings, out=None), for_same_input=True)),  # --out names the plan's own folder

@@ -6,12 +6,10 @@ not come back as it was is left blank, too. It is complete or absent, this user'
 another without --force. Memory does not grow with the records.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +24,7 @@ from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
 from batch.files import NewFile
-from batch.model import READ_ERRORS, Outcome, cell_column
+from batch.model import READ_ERRORS, Outcome, cell_column, iter_read_errors
 from batch.outputs.cell_text import Left, Renderer
 from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, RowBuffer, write_table
 from batch.run.cleanup import scratch
@@ -97,10 +95,6 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
         return pulled
 
 
-def _count(counts: Counter[str], name: str) -> None:
-    counts[name] += 1
-
-
 def check_path(path: Path, endings: Sequence[str], *, force: bool) -> None:
     """Raise SettingsError unless a file may be written at `path`."""
     if path.suffix.lower() not in endings:
@@ -139,7 +133,7 @@ class _Work:
     async def fetch(self) -> None:
         """Read definitions and records; raises StoppedError when the API does not give them."""
         endpoint = self.api.target.endpoint
-        async with self.api.open_client(endpoint, Shutdown(), partial(_count, self.counts)) as client:
+        async with self.api.open_client(endpoint, Shutdown(), lambda name: self.counts.update([name])) as client:
             client.endpoint = endpoint.defined(await fetch_definitions(client, self.reporter.note))
             self.renderer = Renderer(client.endpoint, self.clear_token)
             fetch = Fetch(client, make_pull_filter(client.endpoint, self.where, self.ids))
@@ -215,7 +209,7 @@ def _broken(read_errors: pl.Series, columns: Sequence[str]) -> dict[str, pl.Seri
     """Say for each column in which rows our reader does not trust it; a row that it does not trust counts for all."""
     places: dict[str, set[int]] = {name: set() for name in columns}
     for place in read_errors.is_not_null().arg_true().to_list():
-        for index, _seen, _reason in json.loads(read_errors[place]):
+        for index, _ in iter_read_errors(read_errors[place]):
             for name in columns if index is None else columns[index : index + 1]:
                 places[name].add(place)
     return {name: pl.Series([place in bad for place in range(len(read_errors))]) for name, bad in places.items()}

@@ -92,13 +92,9 @@ def _look(folder: Path) -> PurgePreview:
 
 def _remove(folder: Path) -> None:
     """Remove what is in the folder, the journal last, and undos before the run that they took back."""
-    for path in sorted(folder.iterdir(), key=_place):
+    for path in sorted(folder.iterdir(), key=lambda one: (one.name.startswith(JOURNAL), one.name)):
         if path.is_dir() and not path.is_symlink():
             _remove(path)
             path.rmdir()
         else:
             path.unlink(missing_ok=True)
-
-
-def _place(path: Path) -> tuple[bool, str]:
-    return path.name.startswith(JOURNAL), path.name

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from batch.commands.pull import new_file
 from batch.endpoints.base import CustomField, Endpoint
-from batch.endpoints.cells import text
+from batch.endpoints.cell_types import text
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.shutdown import Shutdown
 from batch.errors import FolderError, SettingsError, StoppedError

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batch import __version__
 from batch.commands.update import Update
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
-from batch.engine.progress import Reporter
+from batch.engine.reporter import Reporter
 from batch.errors import SettingsError, UsageError
 from batch.journal import Journal
 from batch.run.begin_or_resume import Run, discard, now_text
@@ -129,7 +128,6 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
     metadata = RunMetadata(
         identity=checksum,
         run_id=f"{source.metadata.run_id}-{folder.name}",
-        batch_version=__version__,
         command="undo",
         undoes=str(source.folder.resolve()),
         endpoint=settings.endpoint,

@@ -17,8 +17,8 @@ from batch.engine.execute import Executor
 from batch.engine.guards import Canary, ClearLimit
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
-from batch.engine.progress import CANARY, CANARY_CHANGES, Preflight, Reporter
 from batch.engine.records import UnreadError
+from batch.engine.reporter import CANARY, CANARY_CHANGES, Preflight, Reporter
 from batch.engine.write import ChangeWriter
 from batch.errors import BatchError, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error

@@ -17,10 +17,10 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Protocol
 
-from batch.endpoints.cells import ParseOptions
+from batch.endpoints.cell_types import ParseOptions
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
 from batch.http import ApiRequest, ApiResponse, RequestFailure
-from batch.model import Field
+from batch.model import Field, Problem
 from batch.ratelimit import Limits
 from batch.retry import Rules
 
@@ -196,10 +196,10 @@ class Endpoint(ABC):
         """Return whether `header` names the record's id."""
         return fold(header) in {fold(label) for label in ("id", *self.id_labels)}
 
-    def id_problem(self, record_id: str) -> str | None:
+    def id_problem(self, record_id: str) -> Problem | None:
         """Say why `record_id` (spaces around it dropped) cannot be an id here, None when it can."""
         is_id = re.fullmatch(self.id_pattern, record_id)
-        return None if is_id else f"is no {self.noun} id ({self.id_form})"
+        return None if is_id else Problem("id_malformed", {"noun": self.noun, "form": self.id_form})
 
     def id_key(self, record_id: str) -> str:
         """Return what two ids have in common exactly when they are the same."""
@@ -240,13 +240,13 @@ class Endpoint(ABC):
         """
         return []
 
-    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
-        """List (field, reason) where fields of one change do not go together, by which are set and which cleared.
+    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[Problem]:
+        """List where fields of one change do not go together, by which are set and which cleared.
 
         `reads_before_write`: the current record will be read first and completes what the sheet leaves out.
         """
         return [
-            (name, f'cannot be changed while "{whole}" is cleared for the same {self.noun}')
+            Problem("whole_cleared", {"whole": whole, "noun": self.noun}, name)
             for whole, value in fields.items()
             if value is None and "." not in whole  # custom fields may be called "A" and "A.B"
             for name in fields
@@ -356,11 +356,11 @@ class Endpoint(ABC):
 
 
 class ConflictError(ValueError):
-    """A change does not fit the current record; `field` and `str()` say where and why."""
+    """A change does not fit the current record; `problem` says where and why."""
 
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(reason)
-        self.field = field
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.reason)
+        self.problem = problem
 
 
 def fold(header: str) -> str:

@@ -4,7 +4,7 @@ Promises: there is one endpoint in a run, with the organisation's custom fields 
 writer, the signals and the progress live exactly as long as the sending; nothing that one row does ends the others.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,8 +12,8 @@ import anyio
 
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
-from batch.engine.progress import Meter, Reporter
 from batch.engine.records import RecordReader
+from batch.engine.reporter import Meter, Reporter
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown, stop_on_signals
 from batch.errors import JournalError
@@ -92,24 +92,15 @@ class RunContext:
         self,
         change: Change,
         outcome: Outcome,
-        problems: Callable[[int], Sequence[Problem]],
+        problems: Sequence[Problem],
         status: int | None = None,
         attempts: int = 0,
     ) -> Outcome:
-        """Journal the outcome of every row of a change; `problems` gives those of a row. Return the outcome."""
+        """Journal the outcome of every row of a change, its problems with the row's own cells; return the outcome."""
         hide = self.client.session.redaction.hide  # a record may show what was sent with the request
-        results = [
-            RowResult(row, change.id, outcome, status, attempts, tuple(one.with_texts(hide) for one in problems(row)))
-            for row in change.rows
-        ]
+        results = []
+        for row in change.rows:
+            located = tuple(self.changes.locate(row, one).with_texts(hide) for one in problems)
+            results.append(RowResult(row, change.id, outcome, status, attempts, located))
         self.journal.record(change.number, results)
         return outcome
-
-    def locate(self, said: Sequence[tuple[str, str]]) -> Callable[[int], list[Problem]]:
-        """Make what gives the problems of a row of (field as the API spells it, reason) pairs, with their cells."""
-        return lambda row: [self.changes.locate(row, name, reason) for name, reason in said]
-
-
-def as_they_are(problems: Sequence[Problem]) -> Callable[[int], Sequence[Problem]]:
-    """Make what gives every row the same problems."""
-    return lambda row: problems

@@ -19,7 +19,8 @@ from batch.engine.records import Pages, UnreadError, read
 from batch.engine.retry_loop import ApiClient
 from batch.http import ApiRequest, ApiResponse
 from batch.http.url import is_exact
-from batch.model import Outcome, shorten, visible
+from batch.model import Outcome, Problem, shorten, visible
+from batch.problems import Values
 from batch.retry import Action
 
 FRESH_SECONDS = 60.0
@@ -45,8 +46,8 @@ class LookupStrategy:
 
 
 async def choose_strategy(client: ApiClient, keys: int) -> LookupStrategy:
-    """Look at the first page to learn what costs less; raises UnreadError only when the run stops."""
-    if keys < 3 or not client.endpoint.page_size:  # the look itself would cost as much
+    """Read the first page to learn what costs less; raises UnreadError only when the run stops."""
+    if keys < 3 or not client.endpoint.page_size:  # reading a page would cost as much
         return LookupStrategy(keys)
     pages = Pages(client)
     try:
@@ -74,10 +75,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class NoMatch:
-    """Why there is not one record: the outcome (None: the run stops, so nothing is said) and the reason."""
+    """Why there is not one record: the outcome and the problem (None: the run stops, so nothing is said)."""
 
     outcome: Outcome | None
-    reason: str = ""
+    problem: Problem | None = None
     status: int | None = None
 
 
@@ -119,7 +120,7 @@ class KeyLookup:
     async def _look_up(self, key: str) -> Match | NoMatch:
         request = self._request(key)
         if request is None:
-            return NoMatch(Outcome.INVALID, f"cannot be looked up as {self.key_field}: a web address cannot carry it")
+            return NoMatch(Outcome.INVALID, Problem("key_unaddressable", {"field": self.key_field}))
         try:
             response, records = await read(self._client, request)
         except UnreadError as error:
@@ -127,7 +128,7 @@ class KeyLookup:
                 return self._only(key, [], [], 404)
             raise
         if self.endpoint.next_cursor(response, "") is not None:
-            return NoMatch(Outcome.REJECTED, f"cannot be found: the API does not narrow down {self.key_field}", 200)
+            return NoMatch(Outcome.REJECTED, Problem("key_not_narrowed", {"field": self.key_field}), 200)
         same = [one for one in records if self.endpoint.value(one, self.key_field) == key]
         seen = [(self.endpoint.record_id(one), one, True) for one in same]
         return self._only(key, seen, [one for one in records if one not in same], response.status)
@@ -148,15 +149,15 @@ class KeyLookup:
             case []:
                 return NoMatch(Outcome.INVALID, self._nobody(alike), status)
         listed = ", ".join(record_id for record_id, _, _ in seen[:5])
-        reason = f"belongs to {len(seen)} {self.endpoint.plural} (ids {listed}): say which one by its id"
-        return NoMatch(Outcome.INVALID, reason, status)
+        values: Values = {"count": len(seen), "plural": self.endpoint.plural, "ids": listed}
+        return NoMatch(Outcome.INVALID, Problem("key_ambiguous", values), status)
 
-    def _nobody(self, alike: Sequence[Record]) -> str:
-        reason = f"is no {self.endpoint.noun}'s {self.key_field}"
+    def _nobody(self, alike: Sequence[Record]) -> Problem:
+        values = {"noun": self.endpoint.noun, "field": self.key_field}
         for one in alike[:1]:
-            text = shorten(visible(str(self.endpoint.value(one, self.key_field))), 64)
-            reason += f' ("{text}", id {self.endpoint.record_id(one)}, is spelt differently)'
-        return reason
+            near = shorten(visible(str(self.endpoint.value(one, self.key_field))), 64)
+            return Problem("key_spelt_otherwise", {**values, "near": near, "id": self.endpoint.record_id(one)})
+        return Problem("key_unknown", values)
 
     def _unread(self, error: UnreadError) -> NoMatch:
         answer = error.answer
@@ -167,12 +168,13 @@ class KeyLookup:
                     if isinstance(answer.response, ApiResponse)
                     else [("", str(error))]
                 )
-                return NoMatch(Outcome.REJECTED, f"could not be looked up: {visible(said[0][1])[:500]}", answer.status)
+                problem = Problem("lookup_failed", {"cause": visible(said[0][1])[:500]})
+                return NoMatch(Outcome.REJECTED, problem, answer.status)
             case Action.ABORT:
                 return NoMatch(None)
         if answer.is_cut or self._client.shutdown.requested:
             return NoMatch(None)
-        return NoMatch(Outcome.FAILED, f"could not be looked up: {error}", answer.status)
+        return NoMatch(Outcome.FAILED, Problem("lookup_failed", {"cause": str(error)}), answer.status)
 
     # -- by pages -----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 from batch import diff
 from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift
 from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
-from batch.engine.context import RunContext, as_they_are
+from batch.engine.context import RunContext
 from batch.engine.lookup import KeyLookup, Match, NoMatch
 from batch.engine.retry_loop import Answer, ApiClient
 from batch.http import ApiResponse
@@ -22,7 +22,6 @@ from batch.retry import Action
 from batch.run.plan_file import PlanFile
 
 UNREAD_AT_ONCE = 100
-TAKEN_UP = Problem("no answer came, but reading back showed that it was applied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class ChangePreparer:
     _is_later_part: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """Look once whether there was an earlier part of this run, instead of asking for each change."""
+        """Ask the journal once whether there was an earlier part of this run, instead of for each change."""
         self.is_compared = self.context.is_compared
         self._is_later_part = self.journal.has_intents()
 
@@ -86,7 +85,7 @@ class ChangePreparer:
 
     @property
     def _not_there(self) -> Problem:
-        return Problem(f"there is no {self.endpoint.noun} with this id", field="id")
+        return Problem("not_found", {"noun": self.endpoint.noun}, "id")
 
     @property
     def reads(self) -> bool:
@@ -131,12 +130,10 @@ class ChangePreparer:
         return not self.is_compared or bool(diff.differing(self.endpoint, change.fields, found.record).fields)
 
     def _settle_no_match(self, change: Change, found: NoMatch) -> None:
-        if found.outcome is None:
+        if found.outcome is None or found.problem is None:
             return  # the run stops: these rows stay as they are
-        located = self.context.locate([("id", found.reason)])
-        self.context.settle(
-            change, found.outcome, lambda row: [replace(one, seen=change.id) for one in located(row)], found.status
-        )
+        problem = replace(found.problem, field="id", seen=change.id)
+        self.context.settle(change, found.outcome, [problem], found.status)
 
     def _key_of(self, record: Record) -> str:
         return self.endpoint.id_key(self.endpoint.record_id(record))
@@ -160,7 +157,7 @@ class ChangePreparer:
             case Action.REJECT:
                 self._settle_unseen(batch, Outcome.REJECTED, self._refusals(answer), answer.status)
             case Action.RETRY if not (answer.is_cut or self.client.shutdown.requested):
-                problem = Problem(f"the record could not be read: {answer.cause}")
+                problem = Problem("unread", {"cause": answer.cause})
                 self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
             case _:
                 pass  # the run stops: these rows stay as they are, unsent or as an earlier part left them
@@ -232,14 +229,14 @@ class ChangePreparer:
             if isinstance(answer.response, ApiResponse)
             else [("", answer.cause)]
         )
-        return [Problem(f"the record could not be read: {visible(text)[:500]}", field=name) for name, text in said[:3]]
+        return [Problem("unread", {"cause": visible(text)[:500]}, name) for name, text in said[:3]]
 
     def _compare_all(self, batch: Sequence[Change], answer: Answer) -> list[PreparedChange]:
         assert isinstance(answer.response, ApiResponse)  # noqa: S101 - DONE is said of replies only
         try:
             records = self.endpoint.parse_records(answer.response)
         except UnreadableReplyError as error:
-            problem = Problem(f"the record could not be read: {error}")
+            problem = Problem("unread", {"cause": str(error)})
             self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
             return []
         known = {self._key_of(record): record for record in records}
@@ -253,7 +250,7 @@ class ChangePreparer:
         """Deal with an answer that shows other records than asked, as a list does whose filter is ignored."""
         if self.endpoint.ids_per_read > 1 and not self.endpoint.needs_full_body:
             return self._go_on_unread(batch, f"the API lists other {self.endpoint.plural} than asked")
-        problem = Problem("the record could not be read: the API answered with another one")
+        problem = Problem("other_record_read")
         self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
         return []
 
@@ -287,9 +284,8 @@ class ChangePreparer:
     ) -> PreparedChange | None:
         planned = plan.get(change.number)
         if planned is not None and self.endpoint.id_key(planned.id) != self.endpoint.id_key(change.id):
-            self._settle_all(
-                [change], Outcome.REJECTED, [Problem(f"the plan is for {self.endpoint.noun} {planned.id}", "id")]
-            )
+            problem = Problem("plan_of_other", {"noun": self.endpoint.noun, "id": planned.id}, "id")
+            self._settle_all([change], Outcome.REJECTED, [problem])
             return None
         if plan.is_undo:
             drift = check_undo_drift(self.endpoint, planned, record) if planned else DriftCheck({}, ())
@@ -298,7 +294,7 @@ class ChangePreparer:
         if drift.fields and (plan.is_undo or not drift.drifted):
             before = self._shown(record, drift.fields)
             return PreparedChange(change, drift.fields, before, record, earlier, drift.drifted)
-        problems = drift.drifted or ((Problem(planned.note),) if planned is not None and planned.note else ())
+        problems = drift.drifted or ((planned.note,) if planned is not None and planned.note else ())
         self._settle_all([change], Outcome.REJECTED if problems else Outcome.UNCHANGED, problems)
         return None
 
@@ -309,7 +305,7 @@ class ChangePreparer:
     def _take_up(self, change: Change, record: Record, earlier: Intent) -> PreparedChange | None:
         """Settle a change that an earlier part of this run began to send."""
         if not diff.differing(self.endpoint, earlier.fields, record).fields:
-            self._settle_all([change], Outcome.UPDATED, [TAKEN_UP], attempts=earlier.attempts)
+            self._settle_all([change], Outcome.UPDATED, [Problem("found_applied")], attempts=earlier.attempts)
             return None
         if not earlier.before or diff.is_as_before(self.endpoint, earlier.before, record):
             return PreparedChange(change, earlier.fields, earlier.before, record, earlier)
@@ -334,4 +330,4 @@ class ChangePreparer:
         self.settled += len(changes)
         self.rejected += len(changes) if outcome is Outcome.REJECTED else 0
         for one in changes:
-            self.context.settle(one, outcome, as_they_are(problems), status, attempts)
+            self.context.settle(one, outcome, problems, status, attempts)

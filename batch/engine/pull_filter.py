@@ -17,7 +17,7 @@ from batch.endpoints.base import Endpoint
 from batch.errors import InputError, SettingsError
 from batch.model import Field, cell_column, shorten
 from batch.run.cleanup import scratch
-from batch.validation import in_words
+from batch.validation import cell_problem
 
 SHOWN = 5
 LARGEST_LIST = 64 * 1024 * 1024
@@ -79,7 +79,7 @@ def _value(field: Field, name: str, text: str) -> Any:
     try:
         return TypeAdapter(field.type).validate_python(text)
     except ValidationError as error:
-        reason = in_words(error.errors(include_url=False, include_input=False)[0], field, text)
+        reason = cell_problem(error.errors(include_url=False, include_input=False)[0], field, text).reason
         raise SettingsError(f'--where "{name}={text}": "{shorten(text)}" {reason}.') from None
 
 
@@ -98,8 +98,8 @@ def read_ids(path: Path, endpoint: Endpoint) -> tuple[str, ...]:
 
 
 def _check_ids(ids: Sequence[str], endpoint: Endpoint, where: str) -> None:
-    bad = [(one, reason) for one in ids if (reason := endpoint.id_problem(one))]
-    lines = [f'"{shorten(one)}" {reason}' for one, reason in bad[:SHOWN]]
+    bad = [(one, problem) for one in ids if (problem := endpoint.id_problem(one))]
+    lines = [f'"{shorten(one)}" {problem.reason}' for one, problem in bad[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"and {len(bad) - SHOWN:,} more")
     if bad:

@@ -1,7 +1,7 @@
-"""One call, as often as it takes: slot and token for every attempt, verdict, backoff, and the reasons to stop.
+"""One call, as often as it takes: slot and token for every attempt, classification, backoff, and the reasons to stop.
 
 Promises: one attempt is one HTTP exchange, and each is seen by the limiter, the quota and the breaker; backoff holds no
-slot; a 401 is met with one new log-in for all workers; a reason that ends the run puts up the stop sign instead of
+slot; a 401 is met with one new log-in for all workers; a reason that ends the run requests shutdown instead of
 raising.
 """
 
@@ -94,7 +94,7 @@ class ApiClient:
     _probe: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def read(self, request: ApiRequest) -> Answer:
-        """Make a call that changes nothing (a read), with retries; a stop verdict puts up the stop sign."""
+        """Make a call that changes nothing (a read), with retries; ABORT requests shutdown."""
         return await self.execute(request, rules=self.endpoint.rules)
 
     async def log_in(self, request: ApiRequest) -> ApiResponse | RequestFailure:
@@ -156,7 +156,7 @@ class RetryLoop:
         )
 
     async def run(self) -> None:
-        """Attempt until that is over; only who has to wait needs a scope for the stop sign, which costs as much."""
+        """Attempt until that is over; only who has to wait needs a scope for shutdown, which costs as much."""
         if await self._try_fast_path():
             return
         with self._client.shutdown.waiting() as scope:

@@ -1,4 +1,4 @@
-"""The stop sign: whoever sees a reason to end the run raises it, and everybody finishes what is in flight.
+"""The end of a run: whoever sees a reason for it requests it, and everybody finishes what is in flight.
 
 Promises: who waits (for a slot, a token, a backoff) is let go at once; who has bytes under way goes on to its answer,
 until `cancel_in_flight`. The first reason is the one that counts.
@@ -21,7 +21,7 @@ LEFT = "Left at once, without results files. Nothing is lost: the same command g
 
 
 class Shutdown:
-    """Down until `request`; then `requested` with the `reason`, a whole sentence."""
+    """Not requested until `request`; then `requested` with the `reason`, a whole sentence."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -44,7 +44,7 @@ class Shutdown:
             scope.cancel()
 
     def waiting(self) -> "_Watched":
-        """Run something that the stop sign ends."""
+        """Run something that the request ends."""
         watched = _Watched(self._waiting, anyio.CancelScope())
         if self.requested:
             watched.scope.cancel()

@@ -5,14 +5,14 @@ resume; *updated* is said only when the API confirmed it and its answer does not
 answer is settled by reading back before it is repeated or given up.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from batch import diff
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
-from batch.engine.context import RunContext, as_they_are
+from batch.engine.context import RunContext
+from batch.engine.idempotency import new_key
 from batch.engine.prepare import PreparedChange
 from batch.engine.retry_loop import Answer, ApiClient
 from batch.http import ApiResponse
@@ -32,7 +32,7 @@ class ChangeWriter:
             intent = self._intent(prepared)
             request = self.endpoint.write_request(prepared.change.id, intent.body, intent.key)
         except ConflictError as error:
-            return self._settle(prepared, Outcome.REJECTED, None, 0, [(error.field, str(error))])
+            return self._settle(prepared, Outcome.REJECTED, None, 0, [error.problem])
         attempt = WriteAttempt(self, prepared, intent)
         answer = await self.client.execute(
             request,
@@ -62,7 +62,7 @@ class ChangeWriter:
         change, earlier = prepared.change, prepared.earlier
         if earlier is not None and earlier.body == body:
             return replace(earlier, attempts=earlier.attempts + 1)
-        key = str(uuid.uuid4()) if self.endpoint.rules.idempotent_keys else None
+        key = new_key(self.endpoint)
         record = prepared.record or {}
         return Intent(
             change.number, change.id, key, 1, prepared.fields, prepared.before, body,
@@ -75,7 +75,7 @@ class ChangeWriter:
     ) -> Outcome:
         action = answer.classification.action
         if answer.is_settled:
-            return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
+            return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [Problem("found_applied")])
         if action is Action.SUCCEED:
             return await self._check_proof(prepared, answer, attempts, attempt)
         if action is Action.REJECT:
@@ -85,7 +85,7 @@ class ChangeWriter:
         )
         if attempt.attempts > attempts:  # written down, and then it did not leave
             if prepared.is_in_doubt and not attempts:  # of another body than this one
-                return self._settle(prepared, Outcome.UNKNOWN, None, attempt.attempts, [("", STILL_IN_DOUBT)])
+                return self._settle(prepared, Outcome.UNKNOWN, None, attempt.attempts, [Problem("still_in_doubt")])
             attempt.revert_attempt(attempts)
         if is_unsent and not answer.attempts:
             return Outcome.UNSENT  # a row without a result is unsent, and what was known of it before stays
@@ -93,7 +93,9 @@ class ChangeWriter:
             return await self._settle_unknown(prepared, answer, attempts, attempt)
         has_arrived = answer.has_arrived or attempt.tried  # an earlier part's attempts may have, too
         outcome = Outcome.UNSENT if is_unsent and not has_arrived else Outcome.FAILED
-        return self._settle(prepared, outcome, answer.status, attempts, [("", answer.cause)])
+        return self._settle(
+            prepared, outcome, answer.status, attempts, [Problem("tries_failed", {"cause": answer.cause})]
+        )
 
     async def _settle_refused(
         self, prepared: PreparedChange, answer: Answer, attempts: int, attempt: "WriteAttempt"
@@ -102,12 +104,13 @@ class ChangeWriter:
         if answer.is_in_doubt or answer.has_arrived or attempts > answer.attempts:
             record = await attempt.record_now()
             if record is not None and self.proves(prepared, prepared.fields, record):
-                return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
+                return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [Problem("found_applied")])
             is_in_doubt = answer.is_in_doubt or prepared.is_in_doubt
             is_unread = answer.status != 404  # after a 5xx that proves nothing
             if record is None and (is_in_doubt or is_unread):
-                reason = f"{answer.cause}, but {STILL_IN_DOUBT if is_in_doubt else MAY_BE_APPLIED}"
-                return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, [("", reason)])
+                code = "refused_in_doubt" if is_in_doubt else "refused_unread"
+                problem = Problem(code, {"cause": answer.cause})
+                return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, [problem])
         return self._settle(prepared, Outcome.REJECTED, answer.status, attempts, self._refusals(answer))
 
     async def _check_proof(
@@ -120,23 +123,24 @@ class ChangeWriter:
             # what waits for approval need not show yet; but it must be the record that was meant
             wrong = diff.unproven(self.endpoint, change.id, {} if pending else prepared.fields, record)
             if wrong:
-                return self._settle(prepared, Outcome.REJECTED, answer.status, attempts, _pairs(wrong))
+                return self._settle(prepared, Outcome.REJECTED, answer.status, attempts, wrong)
             if pending:
-                return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [("", f"updated, {pending}")])
+                problem = Problem("pending", {"note": pending})
+                return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [problem])
         hidden = self._hidden(prepared.fields, record)
         if not hidden or prepared.before is None:  # it was not read before, so reading may not be possible at all
             return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [])
         found = await self.verify(prepared, hidden)
         if found is None:
-            said = NOT_READ_BACK if self.client.shutdown.requested else UNPROVEN
-            return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [("", said)])
+            problem = Problem("not_read_back" if self.client.shutdown.requested else "not_verified")
+            return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [problem])
         outcome = Outcome.REJECTED if found else Outcome.UPDATED
-        return self._settle(prepared, outcome, answer.status, attempts, _pairs(found))
+        return self._settle(prepared, outcome, answer.status, attempts, found)
 
     async def verify(self, prepared: PreparedChange, wanted: Mapping[str, Any]) -> list[Problem] | None:
         """Read the record, and list what it shows otherwise than `wanted`; None when it cannot be seen."""
         wrong: list[Problem] | None = None
-        for seconds in LOOKS_AFTER:
+        for seconds in READS_AFTER:
             with self.client.shutdown.waiting():
                 await self.client.sleep_without_slot(seconds)
             record = await self.read_back(prepared)
@@ -177,25 +181,24 @@ class ChangeWriter:
         """Read back: as wanted -> updated, as before -> failed (it can be sent again), else unknown."""
         record = None if self.client.shutdown.requested else await attempt.record_now()
         if record is not None and self.proves(prepared, prepared.fields, record):
-            return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [("", FOUND_APPLIED)])
+            return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [Problem("found_applied")])
         if record is not None and prepared.before is not None:
             if self.proves(prepared, prepared.before, record):
-                reason = f"{answer.cause}, and reading back showed that it was not applied"
-                return self._settle(prepared, Outcome.FAILED, answer.status, attempts, [("", reason)])
-            found = _pairs(diff.neither(self.endpoint, prepared.fields, prepared.before, record))
+                problem = Problem("not_applied", {"cause": answer.cause})
+                return self._settle(prepared, Outcome.FAILED, answer.status, attempts, [problem])
+            found = diff.neither(self.endpoint, prepared.fields, prepared.before, record)
             if found:
                 return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, found)
-        reason = f"{answer.cause}: it may have been applied or not"
-        return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, [("", reason)])
+        problem = Problem("in_doubt", {"cause": answer.cause})
+        return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, [problem])
 
-    def _refusals(self, answer: Answer) -> list[tuple[str, str]]:
+    def _refusals(self, answer: Answer) -> list[Problem]:
         if not isinstance(answer.response, ApiResponse):
-            return [("", answer.cause)]
+            return [Problem("refused", {"cause": answer.cause})]
         if answer.response.status == 404:
-            return [("id", f"there is no {self.endpoint.noun} with this id (404)")]
-        return [
-            (field, visible(message)[:500]) for field, message in self.endpoint.parse_error(answer.response.redacted)
-        ]
+            return [Problem("not_found_on_write", {"noun": self.endpoint.noun}, "id")]
+        said = self.endpoint.parse_error(answer.response.redacted)
+        return [Problem.from_api(field, visible(message)[:500]) for field, message in said]
 
     def _settle(
         self,
@@ -203,25 +206,13 @@ class ChangeWriter:
         outcome: Outcome,
         status: int | None,
         attempts: int,
-        said: Sequence[tuple[str, str]],
+        problems: Sequence[Problem],
     ) -> Outcome:
-        located = self.context.locate(said)
-        return self.context.settle(
-            prepared.change, outcome, lambda row: (*located(row), *prepared.notes), status, attempts
-        )
+        return self.context.settle(prepared.change, outcome, (*problems, *prepared.notes), status, attempts)
 
 
-def _pairs(problems: Sequence[Problem]) -> list[tuple[str, str]]:
-    return [(one.field, one.reason) for one in problems]
-
-
-STILL_IN_DOUBT = "an earlier try without an answer may have been applied or not"
-MAY_BE_APPLIED = "an earlier try that failed may have been applied or not, and the record could not be read"
-FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
-NOT_READ_BACK = "the API confirmed the change; it was not read back, since the run was being stopped"
-UNPROVEN = "the API confirmed the change, but neither its answer nor a read shows it: look at the record"
-LOOKS_AFTER = (0.0, 1.0, 2.0, 4.0)
-"""Seconds before each look at a record that does not show a confirmed change: reads may lag behind writes."""
+READS_AFTER = (0.0, 1.0, 2.0, 4.0)
+"""Seconds before each read of a record that does not show a confirmed change: reads may lag behind writes."""
 
 
 class WriteAttempt:
@@ -265,9 +256,9 @@ class PlanRecorder:
             body = endpoint.body(prepared.fields, prepared.record)
             endpoint.write_request(change.id, body, None)
         except ConflictError as error:
-            return self.context.settle(change, Outcome.REJECTED, self.context.locate([(error.field, str(error))]))
+            return self.context.settle(change, Outcome.REJECTED, [error.problem])
         name = endpoint.record_name(record)
         await self.context.journal.write_intent(
             Intent(change.number, change.id, None, 0, prepared.fields, prepared.before, body, name)
         )
-        return self.context.settle(change, Outcome.UPDATED, as_they_are(()))
+        return self.context.settle(change, Outcome.UPDATED, [])

@@ -17,12 +17,5 @@ from batch.http.session import ApiRequest, Session
 from batch.http.url import check_base_url, encode_id
 
 __all__ = [
-    "ApiRequest",
-    "ApiResponse",
-    "FailureKind",
-    "RequestFailure",
-    "Session",
-    "Timeouts",
-    "check_base_url",
-    "encode_id",
-]
+    "ApiRequest", "ApiResponse", "FailureKind", "RequestFailure", "Session", "Timeouts", "check_base_url", "encode_id",
+]  # fmt: skip

@@ -7,7 +7,6 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import TracebackType
 from typing import Protocol, Self, cast
 from urllib.parse import quote, urlencode
 
@@ -85,9 +84,7 @@ class Session:
         await self._carrier.open()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         """Close all connections."""
         await self._carrier.close()
 

@@ -304,4 +304,5 @@ def _text(value: Any) -> str | None:
 
 
 def _problems_text(problems: Sequence[Problem]) -> str | None:
-    return _text([[p.reason, p.field, p.header, p.cell, p.seen] for p in problems]) if problems else None
+    said = [[p.reason, p.field, p.header, p.cell, p.seen, p.code, p.values] for p in problems]
+    return _text(said) if said else None

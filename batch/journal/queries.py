@@ -102,9 +102,19 @@ def _row_result(row: Sequence[Any]) -> RowResult:
     _check(((record_id, str), (attempts, int), (status, (int, NoneType))))
     if problems is None:  # as most are, of a million
         return RowResult(number, record_id, Outcome(outcome), status, attempts)
-    found = tuple(Problem(*one) for one in json.loads(problems))
-    _check((text, (str, NoneType)) for one in found for text in (one.reason, one.field, one.header, one.cell, one.seen))
+    found = tuple(_problem(*one) for one in json.loads(problems))
     return RowResult(number, record_id, Outcome(outcome), status, attempts, found)
+
+
+def _problem(
+    text: Any, field: Any = "", header: Any = "", cell: Any = "", seen: Any = "", code: Any = "", values: Any = None
+) -> Problem:
+    """Read a problem, also of 0.1, which wrote down no code and values."""
+    values = dict(values or {})
+    _check((one, (str, NoneType)) for one in (text, field, header, cell, seen, code))
+    if not all(isinstance(one, str | int | float | NoneType) for one in values.values()):
+        raise ValueError("a value in a sentence is a single one")
+    return Problem.restored(text, code, values, field=field, header=header, cell=cell, seen=seen)
 
 
 def _intent(row: Sequence[Any]) -> Intent:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from batch.endpoints.base import MISSING, Endpoint, Record, is_blank
-from batch.endpoints.cells import LIST_SEPARATOR
+from batch.endpoints.cell_types import LIST_SEPARATOR
 from batch.model import Field, looks_blank
 from batch.validation import is_hardly_meant
 

@@ -55,6 +55,11 @@ def message_text(row_result: RowResult) -> str:
     return "; ".join(dict.fromkeys(problem.message for problem in row_result.problems))
 
 
+def code_text(row_result: RowResult) -> str:
+    """Return the codes of a row's problems, for the column `code`."""
+    return "; ".join(dict.fromkeys(problem.code for problem in row_result.problems if problem.code))
+
+
 def on_one_line(text: pl.Expr) -> pl.Expr:
     """Replace line breaks by spaces: a message must not look like several rows of a CSV file."""
     return text.str.replace_all(r"\s*[\r\n]\s*", " ")

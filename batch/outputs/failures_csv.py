@@ -7,14 +7,13 @@ a malformed row stays malformed (it must be corrected, not sent).
 import codecs
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from batch.csv_injection import escape_formula
-from batch.model import READ_ERRORS, CsvDialect, Outcome, RowResult, Staged, cell_column
+from batch.model import READ_ERRORS, CsvDialect, Outcome, RowResult, Staged, cell_column, iter_read_errors
 from batch.outputs.failures import ADDED_COLUMNS, field_text, message_text, on_one_line, original_indexes
 
 
@@ -111,7 +110,7 @@ def _added_cells(row_results: Sequence[RowResult]) -> pl.DataFrame:
 
 def _raw(read_errors: str) -> str | None:
     """Return the text of the whole row, if the error is not that of single cells."""
-    return next((seen for index, seen, _ in json.loads(read_errors) if index is None), None)
+    return next((problem.seen for index, problem in iter_read_errors(read_errors) if index is None), None)
 
 
 def _without_added(cells: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ and memory does not grow with it.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
@@ -86,14 +86,10 @@ def _write_xlsx(path: Path, lines: Iterable[Line]) -> None:
             sheet, at = _add_sheet(book, head, f"Plan {len(book.worksheets()) + 1}"), 0
         at += 1
         sheet.write_number(at, 0, line.row)
-        for column, cell in enumerate(_texts(line), 1):
+        for column, cell in enumerate((line.id, line.name, line.field, line.before, line.after), 1):
             style = clear if line.is_clear and column == 5 else text
             sheet.write_string(at, column, shorten(cell, MAX_CELL), style)
     book.close()
-
-
-def _texts(line: Line) -> Sequence[str]:
-    return line.id, line.name, line.field, line.before, line.after
 
 
 def _add_sheet(book: Any, head: Any, name: str) -> Any:

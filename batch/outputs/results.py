@@ -10,7 +10,7 @@ import polars as pl
 from batch.csv_injection import escape_formula
 from batch.files import NewFile, free_path, remove
 from batch.model import ROW, Outcome, RowResult, Staged, cell_column
-from batch.outputs.failures import FailuresWriter, field_text, message_text, on_one_line
+from batch.outputs.failures import FailuresWriter, code_text, field_text, message_text, on_one_line
 from batch.outputs.failures_parquet import ParquetParts
 
 SCHEMA = {
@@ -22,6 +22,7 @@ SCHEMA = {
     "field": pl.String,
     "message": pl.String,
 }
+"""The columns of `results.csv`; `results.parquet` has one more, `code`."""
 
 
 class LinesWriter(Protocol):
@@ -41,8 +42,9 @@ def _lines(ids: Sequence[str], row_results: Sequence[RowResult]) -> pl.DataFrame
         "attempts": [row_result.attempts for row_result in row_results],
         "field": [field_text(row_result) for row_result in row_results],
         "message": [message_text(row_result) for row_result in row_results],
+        "code": [code_text(row_result) for row_result in row_results],
     }
-    return pl.DataFrame(columns, schema=SCHEMA)
+    return pl.DataFrame(columns, schema=SCHEMA | {"code": pl.String})
 
 
 class CsvLines:
@@ -53,8 +55,10 @@ class CsvLines:
         path.write_text(",".join(SCHEMA) + "\n", encoding="utf-8")
 
     def add(self, ids: Sequence[str], row_results: Sequence[RowResult]) -> None:
-        lines = _lines(ids, row_results).with_columns(
-            escape_formula(on_one_line(pl.col("id", "field", "message").replace("", None)))
+        lines = (
+            _lines(ids, row_results)
+            .drop("code")
+            .with_columns(escape_formula(on_one_line(pl.col("id", "field", "message").replace("", None))))
         )
         with self._path.open("ab") as file:
             lines.write_csv(file, include_header=False)

@@ -10,19 +10,6 @@ from batch.ratelimit.limiter import LimiterStore, MemoryStore, RateLimiter
 from batch.ratelimit.policy import LimiterState, RatePolicy, Step, read_reply
 
 __all__ = [
-    "Bucket",
-    "Learned",
-    "LimiterState",
-    "LimiterStore",
-    "Limits",
-    "MemoryStore",
-    "RateHint",
-    "RateLimiter",
-    "RatePolicy",
-    "Step",
-    "is_about_rate",
-    "load_learned",
-    "read_rate_headers",
-    "read_reply",
-    "save_learned",
-]
+    "Bucket", "Learned", "LimiterState", "LimiterStore", "Limits", "MemoryStore", "RateHint", "RateLimiter",
+    "RatePolicy", "Step", "is_about_rate", "load_learned", "read_rate_headers", "read_reply", "save_learned",
+]  # fmt: skip

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from batch import __version__, sources
+from batch import sources
 from batch.credentials import Company
 from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import FolderError, UsageError
@@ -134,7 +134,6 @@ def _begin(
         metadata = RunMetadata(
             identity=wanted,
             run_id=f"{folder.resolve().name}-{wanted[:8]}",
-            batch_version=__version__,
             command="update",
             endpoint=settings.endpoint,
             endpoint_options=dict(settings.endpoint_options),

@@ -18,7 +18,7 @@ from batch.journal import Journal
 from batch.run.folder import JOURNAL, SUMMARY
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
-from batch.summary import Reason, Summary, check_totals, group_reasons
+from batch.summary import Summary, check_totals, group_reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,8 @@ class FinishedRun:
     """What is told at the end."""
 
     summary: Summary
-    reasons: tuple[Reason, ...]
     left_out: int
-    """Problems whose reasons were too many to be grouped."""
+    """Rows whose reasons were too many to be told apart."""
     folder: Path
     notes: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
@@ -73,6 +72,7 @@ def finish_run(
             written.outcomes, signalled=end.signalled, is_refused=end.is_refused, is_unwritten=end.is_unwritten
         )
         counters = journal.counters()
+        reasons, left_out = group_reasons(journal.iter_troubled())
         summary = Summary(
             run_id=metadata.run_id,
             endpoint=metadata.endpoint,
@@ -88,15 +88,14 @@ def finish_run(
             stopped=end.stopped,
             exit_code=int(code),
             files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
+            reasons=reasons,
         )
         write_summary(folder, summary)
         journal.put_meta({"exit_code": int(code), "stopped": end.stopped})
     except OSError as error:
         raise cannot_write(folder, error) from error
-    reasons, left_out = group_reasons(journal.iter_troubled())
     return FinishedRun(
         summary,
-        tuple(reasons),
         left_out,
         folder,
         written.notes,

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, model_validator
 
+from batch import __version__
 from batch.endpoints.base import CustomField
 from batch.model import CsvDialect, Staged
 
@@ -29,7 +30,7 @@ class RunMetadata(BaseModel):
     run_id: str
     identity: str
     """What makes another start the same run; of an undo the checksum of its list."""
-    batch_version: str = Field(default="", validation_alias="batch")
+    batch_version: str = Field(default=__version__, validation_alias="batch")
     command: str = ""
     endpoint: str
     host: str

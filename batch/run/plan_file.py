@@ -24,6 +24,7 @@ from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING
 from batch.errors import InputError
 from batch.files import NewFile
+from batch.model import Problem
 
 VERSION = 1
 PLAN, UNDO = "plan", "undo"
@@ -72,7 +73,15 @@ class PlanWriter:
 
 def _more(planned: PlannedChange) -> dict[str, Any]:
     known: dict[str, Any] = {} if planned.of is None else {"of": planned.of}
-    return known | ({"note": planned.note} if planned.note else {})
+    return known | _problem_as_dict("note", planned.note)
+
+
+def _problem_as_dict(name: str, problem: Problem | None) -> dict[str, Any]:
+    return {name: problem.reason, "code": problem.code} if problem else {}
+
+
+def _problem(name: str, known: Mapping[str, Any]) -> Problem | None:
+    return Problem.restored(known[name], known.get("code", "")) if known.get(name) else None
 
 
 def _dumps(value: Any) -> str:
@@ -83,12 +92,12 @@ def _step_as_dict(step: FieldChange) -> dict[str, Any]:
     known: dict[str, Any] = {} if step.expected is MISSING else {"from": step.expected}
     known |= {} if step.wanted is MISSING else {"to": step.wanted}
     known |= {"parts": {part.field: _step_as_dict(part) for part in step.parts}} if step.parts else {}
-    return known | ({"reason": step.reason} if step.reason else {})
+    return known | _problem_as_dict("reason", step.problem)
 
 
 def _step(field: str, known: Mapping[str, Any]) -> FieldChange:
     parts = tuple(_step(name, part) for name, part in known.get("parts", {}).items())
-    return FieldChange(field, known.get("from", MISSING), known.get("to", MISSING), parts, known.get("reason", ""))
+    return FieldChange(field, known.get("from", MISSING), known.get("to", MISSING), parts, _problem("reason", known))
 
 
 class PlanFile:
@@ -151,7 +160,7 @@ class PlanFile:
         self._file.seek(offset)
         line = json.loads(self._file.readline().rstrip(b",\n"))
         steps = tuple(_step(name, known) for name, known in line["fields"].items())
-        return PlannedChange(line["row"], line["id"], line["name"], steps, line.get("of"), line.get("note", ""))
+        return PlannedChange(line["row"], line["id"], line["name"], steps, line.get("of"), _problem("note", line))
 
     def close(self) -> None:
         """Close the file."""

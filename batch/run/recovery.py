@@ -1,6 +1,6 @@
-"""Rows whose last attempt nothing was written down about: the process ended before its answer came.
+"""Rows whose last attempt has no result in the journal: the process ended before the answer came.
 
-Promises: they are called unknown, never unsent and never by an older word, in every file that is made of the journal.
+Promises: they are called unknown, never unsent and never by an earlier outcome, in every file made from the journal.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from batch.journal import Journal
 from batch.model import NEEDS_RETRY, ROW, Outcome, Problem, RowResult, Staged
 from batch.validation import id_cells
 
-IN_DOUBT = Problem("batch was ended before an answer came: it may have been applied or not")
+IN_DOUBT = Problem("ended_in_doubt")
 
 
 def resolve_in_doubt(journal: Journal, staged: Staged, id_column: int, *, ignore_case: bool) -> None:

@@ -16,7 +16,7 @@ import httpx
 from batch.credentials import Company, fingerprint, read_credentials, shown_credential
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
-from batch.endpoints.cells import ParseOptions
+from batch.endpoints.cell_types import ParseOptions
 from batch.errors import SettingsError
 from batch.http import check_base_url
 from batch.settings import Settings

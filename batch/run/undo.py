@@ -3,7 +3,7 @@
 Promises: every change that was or may have been applied is in it, of a killed and of a resumed run as well; what cannot
 be put back is in it too, with the reason. A cell of an ordinary column means exactly the value that is put back, should
 somebody run the sheet by itself; what no cell can say is in the column `batch_also` as JSON, which is ignored on input.
-The undo itself takes its values, which are the API's own, from the sealed file beside, never from the text.
+The undo itself takes its values, which are the API's own, from the plan file beside it, never from the text.
 """
 
 import hashlib
@@ -45,11 +45,8 @@ from batch.sources.staging import Rows, staged_schema, write_frames
 from batch.validation import ColumnCount
 from batch.validation.file_changes import locate
 
-NOT_READ = "kept: it was not read before it was changed (--no-compare), so what it was is not known"
-AWAITING = "updated, "
-"""Begins what `engine/write.py` says of a change that the API took, but had not carried out yet."""
-PENDING = "kept: the change waited for approval and does not show; withdraw it at the API, or it may still come"
-ADDED = "kept: the run added it, and its neighbours were changed since (look at it by hand)"
+PENDING_BEFORE_CODES = "updated, "
+"""Begins what 0.1, which wrote down no codes, said of a change that the API took but had not carried out yet."""
 
 
 def iter_undo_changes(journal: Journal, endpoint: Endpoint, first_row: int) -> Iterator[PlannedChange]:
@@ -58,13 +55,13 @@ def iter_undo_changes(journal: Journal, endpoint: Endpoint, first_row: int) -> I
     for intents, row_result in journal.iter_intents():
         if may_be_applied(intents[-1], row_result):
             last = intents[-1]
-            note = PENDING if _is_pending(row_result) else ""
+            note = Problem("kept_pending") if _is_pending(row_result) else None
             yield PlannedChange(row, last.id, last.name, tuple(_steps(endpoint, intents)), of=last.number, note=note)
             row += 1
 
 
 def may_be_applied(intent: Intent, row_result: RowResult | None) -> bool:
-    """Whether the API may have applied a change: all but what it refused, or never looked at."""
+    """Whether the API may have applied a change: all but what it refused, or never saw."""
     if not intent.attempts:
         return False
     if row_result is None or row_result.outcome in (Outcome.UPDATED, Outcome.UNKNOWN):
@@ -78,8 +75,14 @@ def may_be_applied(intent: Intent, row_result: RowResult | None) -> bool:
 
 def _is_pending(row_result: RowResult | None) -> bool:
     """Whether the API took a change, but had not carried it out when it answered."""
-    is_updated = row_result is not None and row_result.outcome is Outcome.UPDATED
-    return is_updated and any(one.reason.startswith(AWAITING) for one in (row_result.problems if row_result else ()))
+    return (
+        row_result is not None
+        and row_result.outcome is Outcome.UPDATED
+        and any(
+            one.code == "pending" or (not one.code and one.text.startswith(PENDING_BEFORE_CODES))
+            for one in row_result.problems
+        )
+    )
 
 
 def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[FieldChange]:
@@ -102,7 +105,8 @@ def _fields(intents: Sequence[Intent]) -> Iterator[FieldChange]:
     for intent in intents:
         for name, value in intent.fields.items():
             before = (intent.before or {}).get(name, MISSING)
-            steps[name] = FieldChange(name, value, before, reason=NOT_READ if before is MISSING else "")
+            problem = Problem("kept_unread") if before is MISSING else None
+            steps[name] = FieldChange(name, value, before, problem=problem)
     yield from steps.values()
 
 
@@ -119,7 +123,7 @@ def _whole(
     parts = tuple(step for field, step in steps.items() if field.startswith(name + "."))
     if len(intents) > 1 and not _is_chained(endpoint, name, first, now):
         before = now
-    if any(part.reason for part in parts):
+    if any(part.problem for part in parts):
         return None
     return FieldChange(name, last.body[name], before, _parts(before, parts))
 
@@ -137,7 +141,8 @@ def _parts(before: object, parts: Sequence[FieldChange]) -> tuple[FieldChange, .
     for part in parts:
         number = part.field.split(".")[1]
         is_added = number.isdecimal() and int(number) > len(before)
-        known.append(FieldChange(part.field, part.expected, MISSING, reason=ADDED) if is_added else part)
+        added = FieldChange(part.field, part.expected, MISSING, problem=Problem("kept_added"))
+        known.append(added if is_added else part)
     return tuple(known)
 
 
@@ -157,7 +162,7 @@ class _Cells:
     def text(self, step: FieldChange) -> str | None:
         """Spell what a step puts back, None where no cell means it."""
         known = self._field(step.field)
-        if known is None or step.reason or step.wanted is MISSING:
+        if known is None or step.problem or step.wanted is MISSING:
             return None
         column, adapter = known
         if step.wanted is None:
@@ -221,7 +226,7 @@ def _line(planned: PlannedChange, names: Sequence[str], cells: _Cells) -> list[s
 
 
 def _also(step: FieldChange) -> Any:
-    return f"({step.reason})" if step.reason else step.wanted
+    return f"({step.problem.reason})" if step.problem else step.wanted
 
 
 @dataclass(slots=True)
@@ -259,9 +264,9 @@ class PlanChanges:
         for planned in self.plan:
             yield Change((planned.row,), planned.id, {step.field: step.wanted for step in planned.steps})
 
-    def locate(self, row: int, name: str, reason: str) -> Problem:
-        """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
-        return locate(self.staged, self.columns, Problem(reason, field=name), row)
+    def locate(self, row: int, problem: Problem) -> Problem:
+        """Add the column and cell that a problem's field belongs to."""
+        return locate(self.staged, self.columns, problem, row)
 
     def with_definitions(self, definitions: Sequence[CustomField]) -> "PlanChanges":
         """Return the same changes: the endpoint of an undo knows the custom fields as its run knew them."""

@@ -278,7 +278,7 @@ class DualEntry:
         if number is None or number not in self._pending:
             return _failure(404, "Nothing waits for approval")
         call.record, call.applied = wanted, True
-        return self._shown(200, number, self.records.write(number, self._pending.pop(number)))
+        return self._shown(number, self.records.write(number, self._pending.pop(number)))
 
     def true_record(self, wanted: str) -> dict[str, Any] | None:
         """The record as it is, with both kinds of address."""
@@ -344,7 +344,7 @@ class DualEntry:
             return self.not_done()
         if fault == "approval":
             self._pending[number] = changes
-            return self._shown(200, number, self.records.overlay(number) | changes | {"approval_status": "pending"})
+            return self._shown(number, self.records.overlay(number) | changes | {"approval_status": "pending"})
         if fault == "lie-drop-field":
             changes = self.records.without_one(number, changes)
         call.applied = bool(changes) or fault != "lie-drop-field"
@@ -352,13 +352,13 @@ class DualEntry:
         if fault == "lie-other":
             number = number % self.records.count + 1
             overlay = self.records.overlay(number)
-        return self._shown(200, number, overlay)
+        return self._shown(number, overlay)
 
     def _get(self, call: Call, fault: str | None) -> Answer:
         number = self.number_of(call.record or "")
         if number is None:
             return _failure(404, "Not found")
-        return self._shown(200, number, self.records.overlay_for_reading(number))
+        return self._shown(number, self.records.overlay_for_reading(number))
 
     def _list(self, call: Call, fault: str | None) -> Answer:
         parameters = call.parameters
@@ -401,11 +401,8 @@ class DualEntry:
         items = DEFINITIONS[offset : offset + limit]
         return json_answer(200, items if self._bare_lists else {"items": items, "count": len(DEFINITIONS)})
 
-    def _shown(self, status: int, number: int, overlay: Overlay) -> Answer:
-        return Answer(status, partial(self._render, number, overlay))
-
-    def _render(self, number: int, overlay: Overlay) -> bytes:
-        return to_json(_rendered(number, self.records.record(number, overlay)))
+    def _shown(self, number: int, overlay: Overlay) -> Answer:
+        return Answer(200, lambda: to_json(_rendered(number, self.records.record(number, overlay))))
 
 
 def _beneath_version(call: Call) -> list[str]:

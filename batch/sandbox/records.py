@@ -28,15 +28,10 @@ _NUMBER_OF_NAME: Final = {name.casefold(): number for number, name in enumerate(
 
 _STREETS = ("Main Street", "Oak Avenue", "Harbour Road", "Mill Lane", "Station Road", "Lindenweg", "Kings Court")
 _CITIES = (
-    ("Springfield", "IL", "62701", "US"),
-    ("Austin", "TX", "78701", "US"),
-    ("Bonn", "", "53111", "DE"),
-    ("Leeds", "", "LS1 4AP", "GB"),
-    ("Toronto", "ON", "M5H 2N2", "CA"),
-    ("Portland", "OR", "97201", "US"),
-    ("Zürich", "", "8001", "CH"),
-    ("Boston", "MA", "02108", "US"),
-)
+    ("Springfield", "IL", "62701", "US"), ("Austin", "TX", "78701", "US"), ("Bonn", "", "53111", "DE"),
+    ("Leeds", "", "LS1 4AP", "GB"), ("Toronto", "ON", "M5H 2N2", "CA"), ("Portland", "OR", "97201", "US"),
+    ("Zürich", "", "8001", "CH"), ("Boston", "MA", "02108", "US"),
+)  # fmt: skip
 _TIERS = (None, "Gold", "Silver", "Bronze", "Silver")
 _MANAGERS = (None, "Jane Doe", "Ravi Patel", "Ana María López")
 _CURRENCIES = ("USD", "EUR", "GBP", "CAD")
@@ -145,23 +140,12 @@ def _dualentry_address(number: int) -> dict[str, Any]:
 
 
 def _vayu_contacts(number: int, company: str) -> list[dict[str, Any]]:
-    contacts: list[dict[str, Any]] = [
-        {
-            "name": "Jane Doe",
-            "email": f"jane{number}@{company}.example",
-            "title": "CFO",
-            "phone": f"+1555{number % 10_000_000:07d}",
-            "receiveInvoiceEmail": True,
-        },
-        {
-            "name": "Ravi Patel",
-            "email": f"ravi{number}@{company}.example",
-            "title": None,
-            "phone": None,
-            "receiveInvoiceEmail": False,
-        },
-    ]
-    return contacts[: 1 + number % 2]
+    parts = ("name", "email", "title", "phone", "receiveInvoiceEmail")
+    contacts = (
+        ("Jane Doe", f"jane{number}@{company}.example", "CFO", f"+1555{number % 10_000_000:07d}", True),
+        ("Ravi Patel", f"ravi{number}@{company}.example", None, None, False),
+    )
+    return [dict(zip(parts, one, strict=True)) for one in contacts[: 1 + number % 2]]
 
 
 def _vayu_custom_fields(number: int) -> list[dict[str, Any]]:

@@ -17,13 +17,12 @@ import polars as pl
 
 from batch.errors import InputError
 from batch.model import READ_ERRORS, ROW, Staged, cell_column, original_column, shorten
+from batch.problems import sentence
 from batch.sources.input import Input, ReadOptions
 from batch.sources.staging import Rows, rows_at_once, staged_schema, write_frames
 
 SEPARATOR = "; "
 DATE_TIME = "%Y-%m-%dT%H:%M:%S%.f"
-NOT_A_NUMBER = "is no number (leave the cell null, or give a number)"
-BAD_ITEM = "is a list with an empty item or one with a semicolon in it, which separates items (change the item)"
 LAST_EXACT: dict[type[pl.DataType] | pl.DataType, int] = {pl.Float64: 2**53, pl.Float32: 2**24}
 """Whole numbers below these are exact in a column of the type; beyond, an id may have been rounded."""
 
@@ -146,16 +145,17 @@ def text(column: TextColumn, stats: ColumnStats) -> pl.Expr:
 def read_errors(column: TextColumn) -> pl.Expr | None:
     """Return an item of the JSON in `read_errors` where a value cannot be trusted; None if any value can."""
     if column.dtype.is_float():
-        bad, reason = ~column.value.is_finite(), NOT_A_NUMBER
+        bad, code = ~column.value.is_finite(), "number_not_finite"
     elif list_item(column.dtype) is not None:
         item = pl.element().cast(pl.String)
         doubtful = item.is_null() | item.str.contains(";", literal=True) | (item.str.strip_chars() == "")
-        bad, reason = _items(column).list.eval(doubtful).list.any(), BAD_ITEM
+        bad, code = _items(column).list.eval(doubtful).list.any(), "item_ambiguous"
     else:
         return None
     seen = pl.struct(text=text(column, ColumnStats())).struct.json_encode()
     seen = seen.str.strip_prefix('{"text":').str.strip_suffix("}")
-    return pl.when(bad).then(pl.format("[{},{},{}]", column.index, seen, pl.lit(json.dumps(reason))))
+    said = json.dumps([sentence(code, {}), code, {}])[1:-1]
+    return pl.when(bad).then(pl.format("[{},{},{}]", column.index, seen, pl.lit(said)))
 
 
 SLICES_AT_ONCE = 10
@@ -195,7 +195,7 @@ def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
         headers=tuple(column.header for column in found),
         rows=rows.kept,
         sha256=input.sha256,
-        notes=(*_notes(found, stats), *filter(None, [rows.note])),
+        notes=(*_notes(found, stats), *filter(None, [rows.note()])),
     )
 
 

@@ -51,12 +51,12 @@ class Rows:
         """How many rows without any value were left out, not counting those after the last row."""
         return self._last_row - self._first_row + 1 - self.kept
 
-    @property
-    def note(self) -> str:
-        """The note about blank rows; "" when there were none."""
-        if not self.blank:
+    def note(self, *, but: int = 0) -> str:
+        """Return the note about blank rows, `but` those of which something else is told; "" when there were none."""
+        count = self.blank - but
+        if count <= 0:
             return ""
-        return "1 blank row was left out." if self.blank == 1 else f"{self.blank:,} blank rows were left out."
+        return "1 blank row was left out." if count == 1 else f"{count:,} blank rows were left out."
 
     def iter_tidy(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Make blank cells null, leave blank rows out, and end after `limit` rows."""

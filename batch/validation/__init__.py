@@ -1,6 +1,6 @@
 """Rows -> changes, or the reasons why not (pydantic).
 
-    row_validator.py   rows -> changes and results, a column at a time     messages.py     the reason for a bad cell
+    row_validator.py   rows -> changes and results, a column at a time     messages.py     the problem of a bad cell
     file_changes.py    the whole input: counts, then changes               duplicates.py   ids that occur repeatedly
 
 Promises: a row becomes part of exactly one change or gets at least one problem; all problems of a row are found in one
@@ -9,7 +9,7 @@ change, or are all invalid when they disagree. Memory grows only with the ids th
 """
 
 from batch.validation.duplicates import GROUP_ROWS, Duplicates, ReadRows, find_duplicates, id_cells, iter_validated
-from batch.validation.messages import in_words, is_hardly_meant
+from batch.validation.messages import cell_problem, is_hardly_meant
 from batch.validation.row_validator import ColumnCount, RowValidator, ValidatedRows
 
 __all__ = [
@@ -19,9 +19,9 @@ __all__ = [
     "ReadRows",
     "RowValidator",
     "ValidatedRows",
+    "cell_problem",
     "find_duplicates",
     "id_cells",
-    "in_words",
     "is_hardly_meant",
     "iter_validated",
 ]

@@ -44,8 +44,8 @@ class ChangeSource(Protocol):
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes, in order."""
 
-    def locate(self, row: int, name: str, reason: str) -> Problem:
-        """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
+    def locate(self, row: int, problem: Problem) -> Problem:
+        """Add the column and cell that a problem's field belongs to."""
 
     def with_definitions(self, definitions: Sequence[CustomField]) -> "ChangeSource":
         """Return the same changes under the endpoint with the organisation's custom fields."""
@@ -98,9 +98,9 @@ class FileChanges:
         """The rows of the input."""
         return self.staged.rows
 
-    def locate(self, row: int, name: str, reason: str) -> Problem:
-        """Make a problem of what the API said of a field, with the column and cell that it belongs to."""
-        return locate(self.staged, self.columns, Problem(reason, field=name), row)
+    def locate(self, row: int, problem: Problem) -> Problem:
+        """Add the column and cell that a problem's field belongs to."""
+        return locate(self.staged, self.columns, problem, row)
 
     def with_definitions(self, definitions: Sequence[CustomField]) -> "FileChanges":
         """Match the same input again to the endpoint with the organisation's custom fields; raises HeaderError."""
@@ -130,6 +130,8 @@ class FileChanges:
 
 def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Problem:
     """Add the column and cell that a problem's field belongs to; a field without a column stays as it is spelt."""
+    if problem.header or problem.cell:
+        return problem
     target = problem.field.casefold()
     column = next((one for one in columns.fields if one.target.casefold() == target), None)
     if column is None and target == "id":
@@ -140,7 +142,7 @@ def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Prob
 
 
 def match_file(staged: Staged, endpoint: Endpoint, parsing: Parsing, *, reads_before_write: bool) -> FileChanges:
-    """Match the headers of `staged`; raises HeaderError before any row is looked at."""
+    """Match the headers of `staged`; raises HeaderError before any row is read."""
     columns = match_columns(
         staged.headers,
         endpoint,

@@ -1,33 +1,28 @@
-"""The reason why a cell is invalid, in words, from what pydantic reports."""
+"""The problem of a cell that is invalid, from what pydantic reports."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from batch.model import Field
+from batch.model import Field, Problem
+from batch.problems import SENTENCES
 
 
-def in_words(detail: Mapping[str, Any], known: Field | None, seen: str) -> str:
-    """Return the reason in words for an error of pydantic."""
-    context = detail.get("ctx") or {}
+def cell_problem(detail: Mapping[str, Any], known: Field | None, seen: str) -> Problem:
+    """Return the problem that an error of pydantic stands for, of a cell with the text `seen`."""
+    context, form = detail.get("ctx") or {}, known.form if known else ""
     match detail["type"]:
         case "string_too_long":
-            return f"is {len(seen.strip())} characters long (at most {context['max_length']})"
+            return Problem("text_too_long", {"length": len(seen.strip()), "most": context["max_length"]})
         case "string_too_short":
-            least = context["min_length"]
-            return f"is too short (at least {least} character{'s' if least > 1 else ''})"
+            return Problem("text_too_short", {"least": context["min_length"]})
         case "string_pattern_mismatch":
-            form = known.form if known else ""
-            what = (
-                "has letters in it"
-                if known and "digits" in known.form and any(map(str.isalpha, seen))
-                else "does not fit"
-            )
-            return f"{what} ({form})"
-        case "cell":
-            return str(detail["msg"])
+            has_letters = "digits" in form and any(map(str.isalpha, seen))
+            return Problem("form_has_letters" if has_letters else "form_differs", {"form": form})
+        case code if code in SENTENCES:
+            return Problem(code, context)
         case _:
-            return "cannot be read as " + (known.limits if known else "this field")
+            return Problem("not_of_type", {"limits": known.limits if known else "this field"})
 
 
 SHEET_ERROR = r"^\s*#(?:N/A|REF!|DIV/0!|VALUE!|NAME\?|NULL!|NUM!|SPILL!|CALC!|GETTING_DATA)\s*$"

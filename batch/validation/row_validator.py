@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import polars as pl
@@ -20,9 +20,11 @@ from batch.model import (
     RowResult,
     Staged,
     cell_column,
+    iter_read_errors,
     shorten,
 )
-from batch.validation.messages import SHEET_ERROR, in_words, near_token
+from batch.problems import Values
+from batch.validation.messages import SHEET_ERROR, cell_problem, near_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Absent:
 
 
 ABSENT: Final = Absent()
+NOTHING_SET = Problem("nothing_set")
 
 
 @dataclass(slots=True)
@@ -56,9 +59,6 @@ class FrameState:
     """Indexes of the rows whose cell could not be read, by column."""
     values: dict[str, list[Any]] = field(default_factory=dict)
 
-    def add(self, place: int, problem: Problem) -> None:
-        self.problems.setdefault(place, []).append(problem)
-
     def number(self, place: int) -> int:
         return int(self.frame[ROW][place])
 
@@ -66,10 +66,11 @@ class FrameState:
         return {key: cells[place] for key, cells in self.values.items() if cells[place] is not ABSENT}
 
     def row_result(self, place: int) -> RowResult:
-        """Return the result of an invalid row. A row of the wrong length has that problem only."""
+        """Return the result of a row that makes no change; a row of the wrong length has that problem only."""
         broken = self.broken.get(place)
-        problems = (broken,) if broken else tuple(self.problems[place])
-        return RowResult(self.number(place), self.ids[place], Outcome.INVALID, problems=problems)
+        found = (broken,) if broken else tuple(self.problems.get(place, ()))
+        outcome = Outcome.INVALID if found else Outcome.UNCHANGED
+        return RowResult(self.number(place), self.ids[place], outcome, problems=found or (NOTHING_SET,))
 
 
 @dataclass(slots=True)
@@ -82,15 +83,9 @@ class Row:
     said: dict[str, str]
 
 
-def nothing(frame_state: FrameState, place: int) -> RowResult:
-    problem = Problem("no cell of this row sets anything")
-    return RowResult(frame_state.number(place), frame_state.ids[place], Outcome.UNCHANGED, problems=(problem,))
-
-
 EXAMPLES = 3
 CLEAR = 2
 """The state of a cell that clears its field."""
-ERROR_REASON = "is an error of the spreadsheet program, no value (correct the formula, or leave the cell blank)"
 
 
 @dataclass(slots=True)
@@ -122,7 +117,6 @@ class RowValidator:
         self._staged, self._columns, self._endpoint = staged, columns, endpoint
         self._clear_token, self._is_completed, self._only_counts = clear_token, reads_before_write, only_counts
         self._near_token = near_token(clear_token)
-        self._near_reason = f"is not quite {clear_token} (write exactly {clear_token} to empty the field)"
         self._by_key = {one.target: one for one in columns.fields}
         self._has_nested = any("." in key or "[" in key for key in self._by_key)
         self._adapters: dict[str, TypeAdapter[Any]] = {
@@ -134,12 +128,10 @@ class RowValidator:
 
     def validate(self, frame: pl.DataFrame) -> ValidatedRows:
         """Validate rows whose ids occur once."""
-        frame_state = self._look(frame, with_values=not self._only_counts)
+        frame_state = self._validate_cells(frame, with_values=not self._only_counts)
         idle = set(_all_blank(frame, self._columns.fields)) - frame_state.problems.keys() - frame_state.broken.keys()
         finished = sorted(idle | frame_state.problems.keys() | frame_state.broken.keys())
-        row_results = [
-            nothing(frame_state, place) if place in idle else frame_state.row_result(place) for place in finished
-        ]
+        row_results = [frame_state.row_result(place) for place in finished]
         if self._only_counts:
             return ValidatedRows([], row_results, frame.height - len(row_results))
         rest = sorted(set(range(frame.height)).difference(finished))
@@ -150,7 +142,7 @@ class RowValidator:
 
     def validate_duplicates(self, frame: pl.DataFrame) -> ValidatedRows:
         """Validate rows of ids that occur more than once; all rows of an id must be in `frame`."""
-        frame_state = self._look(frame, with_values=True)
+        frame_state = self._validate_cells(frame, with_values=True)
         groups: dict[str, list[Row]] = {}
         for place, record_id in enumerate(frame_state.ids):
             fields = frame_state.fields(place)
@@ -165,7 +157,7 @@ class RowValidator:
 
     # -- one frame ----------------------------------------------------------------------------------------------
 
-    def _look(self, frame: pl.DataFrame, *, with_values: bool) -> FrameState:
+    def _validate_cells(self, frame: pl.DataFrame, *, with_values: bool) -> FrameState:
         ids = frame[cell_column(self._columns.id.index)].fill_null("").str.strip_chars()
         frame_state = FrameState(frame, ids.to_list())
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
@@ -213,20 +205,23 @@ class RowValidator:
     def _suspicious(self, frame_state: FrameState, column: Column, cells: pl.Series) -> list[int]:
         """Refuse texts hardly meant as values: nearly the clear token, or an error of a spreadsheet program."""
         token = self._clear_token
+        hardly_meant = (
+            (self._near_token, Problem("clear_nearly", {"token": token})),
+            (SHEET_ERROR, Problem("sheet_error")),
+        )
         found = []
-        for pattern, reason in ((self._near_token, self._near_reason), (SHEET_ERROR, ERROR_REASON)):
+        for pattern, problem in hardly_meant:
             for place in cells.str.contains(pattern).fill_null(value=False).arg_true().to_list():
                 if cells[place].strip() != token and place not in frame_state.unread.get(column.index, ()):
-                    frame_state.add(place, self._problem(frame_state, place, column, reason, cells[place]))
+                    self._add(frame_state, place, column, problem, cells[place])
                     found.append(place)
         return found
 
     def _refuse_clears(self, frame_state: FrameState, column: Column, cells: pl.Series, is_clear: pl.Series) -> None:
         if column.field and column.field.nullable:
             return
-        reason = "cannot be cleared: this field may not be empty (write a value, or leave the cell blank)"
         for place in is_clear.arg_true().to_list():
-            frame_state.add(place, self._problem(frame_state, place, column, reason, cells[place]))
+            self._add(frame_state, place, column, Problem("not_clearable"), cells[place])
 
     def _validated(self, frame_state: FrameState, column: Column, texts: list[str], places: pl.Series) -> list[Any]:
         """Give the value of each text, absent where it has none; the problems go to `frame_state`."""
@@ -238,8 +233,8 @@ class RowValidator:
             for detail in error.errors(include_url=False, include_input=False):
                 index = int(detail["loc"][0])
                 bad.add(index)
-                reason = in_words(detail, column.field, texts[index])
-                frame_state.add(places[index], self._problem(frame_state, places[index], column, reason, texts[index]))
+                problem = cell_problem(detail, column.field, texts[index])
+                self._add(frame_state, places[index], column, problem, texts[index])
             good = iter(adapter.validate_python([text for index, text in enumerate(texts) if index not in bad]))
             return [ABSENT if index in bad else next(good) for index in range(len(texts))]
         return values
@@ -255,46 +250,45 @@ class RowValidator:
 
     def _check_ids(self, frame_state: FrameState, ids: pl.Series, unread: Collection[int]) -> None:
         pattern: str = self._endpoint.id_pattern
-        check: Callable[[str], str | None] = self._endpoint.id_problem
+        check: Callable[[str], Problem | None] = self._endpoint.id_problem
         if self._columns.key_field:
             pattern, check = KEY_PATTERN, _key_problem
         for place in (~ids.str.contains(pattern)).arg_true().to_list():
             record_id = frame_state.ids[place]
-            reason = check(record_id) if record_id else f"is empty (every row needs the {self._endpoint.noun}'s id)"
-            if reason and place not in unread:
-                frame_state.add(place, self._problem(frame_state, place, self._columns.id, reason, record_id))
+            problem = check(record_id) if record_id else Problem("id_empty", {"noun": self._endpoint.noun})
+            if problem and place not in unread:
+                self._add(frame_state, place, self._columns.id, problem, record_id)
 
     def _add_read_errors(self, frame_state: FrameState) -> None:
         """Note what the reader saw wrong."""
         by_index = {one.index: one for one in (self._columns.id, *self._columns.fields)}
         column = frame_state.frame[READ_ERRORS]
         for place in column.is_not_null().arg_true().to_list():
-            for index, seen, reason in json.loads(column[place]):
+            for index, problem in iter_read_errors(column[place]):
                 if index is None:
-                    frame_state.broken[place] = Problem(reason, seen=seen)
+                    frame_state.broken[place] = problem
                 elif index in by_index:
                     frame_state.unread.setdefault(index, set()).add(place)
-                    frame_state.add(place, self._problem(frame_state, place, by_index[index], reason, seen))
+                    self._add(frame_state, place, by_index[index], problem, problem.seen)
 
     def _check_together(self, frame_state: FrameState, states: pl.DataFrame) -> None:
-        """Look for fields that do not go together; which ones do depends on what is set and cleared, not on values."""
+        """Refuse fields that do not go together, which depends on what is set and cleared, not on values."""
         for shape in states.unique().iter_rows(named=True):
             fields = {key: "" if state == 1 else None for key, state in shape.items() if state}
             conflicts = self._endpoint.conflicts(fields, reads_before_write=self._is_completed) if fields else []
             if conflicts:
                 is_so = pl.all_horizontal(pl.col(key) == state for key, state in shape.items())
                 for place in states.select(is_so).to_series().arg_true().to_list():
-                    self._note_conflicts(frame_state, place, conflicts)
+                    for problem in conflicts:
+                        column = self._by_key[problem.field]
+                        seen = frame_state.frame[cell_column(column.index)][place] or ""
+                        self._add(frame_state, place, column, problem, seen)
 
-    def _note_conflicts(self, frame_state: FrameState, place: int, conflicts: Sequence[tuple[str, str]]) -> None:
-        for key, reason in conflicts:
-            column = self._by_key[key]
-            seen = frame_state.frame[cell_column(column.index)][place] or ""
-            frame_state.add(place, self._problem(frame_state, place, column, reason, seen))
-
-    def _problem(self, frame_state: FrameState, place: int, column: Column, reason: str, seen: str) -> Problem:
+    def _add(self, frame_state: FrameState, place: int, column: Column, problem: Problem, seen: str) -> None:
+        """Note a problem of the cell in `column`, which has the text `seen`."""
         cell = self._staged.cell(frame_state.number(place), column.index)
-        return Problem(reason, field=column.target, header=column.header, cell=cell, seen=seen)
+        located = replace(problem, field=column.target, header=column.header, cell=cell, seen=seen)
+        frame_state.problems.setdefault(place, []).append(located)
 
     # -- duplicate ids ---------------------------------------------------------------------------------------------
 
@@ -320,7 +314,7 @@ class RowValidator:
         if merged:
             changes.append(Change(tuple(row.number for row in good), frame_state.ids[good[0].place], merged))
         else:
-            row_results += [nothing(frame_state, row.place) for row in good]
+            row_results += [frame_state.row_result(row.place) for row in good]
 
     def _note_disagreements(self, frame_state: FrameState, group: Sequence[Row]) -> None:
         """Make all rows invalid when two of them disagree."""
@@ -328,38 +322,36 @@ class RowValidator:
         for row, other, key in found:
             texts = frame_state.frame[cell_column(self._by_key[key].index)]
             said = shorten(texts[other.place].strip())
-            reason = f'differs between rows of one {self._endpoint.noun}: row {other.number} says "{said}"'
-            frame_state.add(
-                row.place, self._problem(frame_state, row.place, self._by_key[key], reason, texts[row.place])
-            )
+            values: Values = {"noun": self._endpoint.noun, "row": other.number, "said": said}
+            problem = Problem("duplicate_differs", values)
+            self._add(frame_state, row.place, self._by_key[key], problem, texts[row.place])
         if found:
             row, other, key = found[0]
-            self._note_bystanders(
-                frame_state, group, f"is also in rows {row.number} and {other.number}, which differ on {key}"
-            )
+            values = {"first": row.number, "second": other.number, "field": key}
+            self._note_bystanders(frame_state, group, Problem("duplicate_of_differing", values))
 
     def _note_merged_conflicts(self, frame_state: FrameState, group: Sequence[Row], merged: Mapping[str, Any]) -> bool:
         """Make all rows invalid when one clears a whole of which another sets a part."""
         conflicts = self._endpoint.conflicts(merged, reads_before_write=self._is_completed) if self._has_nested else []
-        for key, reason in conflicts:
-            whole = key.partition(".")[0]
+        for problem in conflicts:
+            column = self._by_key[problem.field]
+            whole = problem.field.partition(".")[0]
             clearing = [row.number for row in group if row.fields.get(whole, ABSENT) is None]
+            if clearing and problem.code == "whole_cleared":
+                problem = replace(problem, code="whole_cleared_in_row", values={**problem.values, "row": clearing[0]})
             for row in group:
-                if key in row.fields:
-                    seen = frame_state.frame[cell_column(self._by_key[key].index)][row.place]
-                    full = f"{reason} (row {clearing[0]})" if clearing else reason
-                    frame_state.add(row.place, self._problem(frame_state, row.place, self._by_key[key], full, seen))
+                if problem.field in row.fields:
+                    seen = frame_state.frame[cell_column(column.index)][row.place]
+                    self._add(frame_state, row.place, column, problem, seen)
         if conflicts:
-            self._note_bystanders(frame_state, group, f"is also in rows that do not go together on {conflicts[0][0]}")
+            problem = Problem("duplicate_of_conflicting", {"field": conflicts[0].field})
+            self._note_bystanders(frame_state, group, problem)
         return bool(conflicts)
 
-    def _note_bystanders(self, frame_state: FrameState, group: Sequence[Row], reason: str) -> None:
+    def _note_bystanders(self, frame_state: FrameState, group: Sequence[Row], problem: Problem) -> None:
         for row in group:
             if row.place not in frame_state.problems:
-                problem = self._problem(
-                    frame_state, row.place, self._columns.id, f"{reason} (correct those)", frame_state.ids[row.place]
-                )
-                frame_state.add(row.place, problem)
+                self._add(frame_state, row.place, self._columns.id, problem, frame_state.ids[row.place])
 
 
 def _all_blank(frame: pl.DataFrame, columns: Sequence[Column]) -> list[int]:
@@ -370,10 +362,10 @@ def _all_blank(frame: pl.DataFrame, columns: Sequence[Column]) -> list[int]:
 KEY_PATTERN = r"^[^\pC.]+$"
 
 
-def _key_problem(key: str) -> str | None:
+def _key_problem(key: str) -> Problem | None:
     if key.isprintable() and key not in (".", ".."):
         return None
-    return "cannot be looked up (it has invisible characters)"
+    return Problem("key_invisible")
 
 
 def _disagreements(group: Sequence[Row]) -> list[tuple[Row, Row, str]]:

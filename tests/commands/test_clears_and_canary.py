@@ -8,7 +8,7 @@ import pytest
 from batch.commands.update import Declined
 from batch.engine import write
 from batch.engine.guards import TooManyClearsError
-from batch.engine.progress import CANARY
+from batch.engine.reporter import CANARY
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary, told
 
 __all__ = ["job", "shared_sandbox"]
@@ -16,7 +16,7 @@ __all__ = ["job", "shared_sandbox"]
 
 @pytest.fixture(autouse=True)
 def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,) * len(write.LOOKS_AFTER))
+    monkeypatch.setattr(write, "READS_AFTER", (0.0,) * len(write.READS_AFTER))
 
 
 def clearing(rows: int, clears: int) -> str:
@@ -116,7 +116,7 @@ def test_canary_fails(job: JobFixture, fault: str, why: str | None, outcomes: di
 @pytest.fixture
 def shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look once: the sandbox's reads lag behind for two."""
-    monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,))
+    monkeypatch.setattr(write, "READS_AFTER", (0.0,))
 
 
 def test_canary_again(job: JobFixture) -> None:

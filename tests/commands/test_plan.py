@@ -87,7 +87,7 @@ def test_drift(job: JobFixture) -> None:
     closing = job.update(sheet, plan=made.folder)
     assert (
         "rejected",
-        'it is "777" now, and was "555-0001" when the plan was made, to become "123" (plan again)',
+        'column "phone": it is "777" now, and was "555-0001" when the plan was made, to become "123" (plan again)',
     ) == told(closing)[0]
     assert ["10002"] == [one for _, one, _ in job.writes()]
 
@@ -100,7 +100,7 @@ def test_drift_of_what_was_unchanged(job: JobFixture) -> None:
     closing = job.update(sheet, plan=made.folder)
     assert (
         "rejected",
-        'it is "777" now, and was "555-0004" when the plan was made (plan again)',
+        'column "phone": it is "777" now, and was "555-0004" when the plan was made (plan again)',
     ) == told(closing)[4]
 
 

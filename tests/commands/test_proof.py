@@ -24,7 +24,7 @@ def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "LOOKS_AFTER", (0.0,) * len(write.LOOKS_AFTER))
+    monkeypatch.setattr(write, "READS_AFTER", (0.0,) * len(write.READS_AFTER))
 
 
 def test_dropped_field(job: JobFixture) -> None:

@@ -126,12 +126,12 @@ def test_kept(job: JobFixture) -> None:
     job.sandbox.edit("dualentry", 10002, {"phone": "778", "name": "Theirs"})
     undone = undo(job, closing.folder)
     expected = [
-        ("updated", 'kept: it is "777" now, and the run had written "123" over "555-0001"'),
+        ("updated", 'column "phone": kept: it is "777" now, and the run had written "123" over "555-0001"'),
         (
             "rejected",
             (
-                'kept: it is "Theirs" now, and the run had written "New" over "Bolt Holdings, Inc."; '
-                'kept: it is "778" now, and the run had written "124" over "555-0002"'
+                'column "name": kept: it is "Theirs" now, and the run had written "New" over "Bolt Holdings, Inc."; '
+                'column "phone": kept: it is "778" now, and the run had written "124" over "555-0002"'
             ),
         ),
     ]

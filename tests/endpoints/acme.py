@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from batch.endpoints import cells
+from batch.endpoints import cell_types
 from batch.endpoints.base import (
     Account,
     CredentialVariable,
@@ -46,11 +46,11 @@ class AcmeVendors(Endpoint):
     page_size = PAGE
     options = (EndpointOption("source", str, "batch", "what Acme notes as the source of a change"),)
     fields = (
-        Field("name", cells.text(min_length=1), nullable=False, labels=("vendor name",), limits="text"),
-        Field("email", cells.text(), labels=("mail",), limits="text"),
-        Field("tier", cells.choice("Gold", "Tin"), limits="one of a list", choices=("Gold", "Tin"), kind="choice"),
-        Field("tags", cells.TEXT_LIST, limits="a list: a; b; c", kind="list"),
-        Field("preferred", cells.BOOLEAN, limits="true or false", kind="boolean"),
+        Field("name", cell_types.text(min_length=1), nullable=False, labels=("vendor name",), limits="text"),
+        Field("email", cell_types.text(), labels=("mail",), limits="text"),
+        Field("tier", cell_types.choice("Gold", "Tin"), limits="one of a list", choices=("Gold", "Tin"), kind="choice"),
+        Field("tags", cell_types.TEXT_LIST, limits="a list: a; b; c", kind="list"),
+        Field("preferred", cell_types.BOOLEAN, limits="true or false", kind="boolean"),
     )
 
     def __init__(self, *, source: str = "batch", **kwargs: Any) -> None:

@@ -120,7 +120,7 @@ def test_update_and_failures_file(acme: Acme) -> None:
         ("Vaaaa", "updated", ""),
         ("VaaaA", "updated", ""),
         ("Vbbbb", "unchanged", ""),
-        ("Vaaaz", "rejected", "there is no vendor with this id"),
+        ("Vaaaz", "rejected", 'column "Vendor ID": there is no vendor with this id'),
         ("V 1", "invalid", no_id),
     ] == told(end.folder)
     assert [("VaaaA", {"email": "ben@b.example", "tier": "Tin"}), ("Vaaaa", {"name": "Anna"})] == sorted(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from batch.engine.retry_loop import Answer
 from batch.engine.shutdown import Shutdown
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure
 from batch.journal import Journal
-from batch.model import Change, Intent, Outcome, RowResult
+from batch.model import Change, Intent, Outcome, Problem, RowResult
 from batch.retry import Action, Classification, classify
 
 DUALENTRY, VAYU = DualEntryCustomers(), VayuCustomers()
@@ -67,10 +67,15 @@ def preparer(
 ) -> tuple[ChangePreparer, Api, list[str]]:
     api, notes = Api(list(answers)), list[str]()
     api.endpoint = endpoint
-    changes = SimpleNamespace(endpoint=endpoint, rows=0)
+    changes = SimpleNamespace(endpoint=endpoint, rows=0, locate=located)
     reporter = SimpleNamespace(note=notes.append)
     context: Any = RunContext(Any, journal, changes, reporter, None, compare, api.shutdown, connection=api)  # type: ignore[arg-type]
     return ChangePreparer(context), api, notes
+
+
+def located(row: int, problem: Problem) -> Problem:
+    """Stand for the columns of an input."""
+    return replace(problem, cell=f"A{row}")
 
 
 def change(number: int, record_id: str | None = None, **fields: Any) -> Change:
@@ -118,6 +123,7 @@ async def test_not_there(journal: Journal) -> None:
     made, _, _ = preparer(journal, listed(OLD))
     assert [2] == [one.change.number for one in await made.prepare([change(2), change(3)])]
     assert {3: (REJECTED, ["there is no customer with this id"])} == told(journal)
+    assert [located(3, Problem("not_found", {"noun": "customer"}, "id"))] == [*journal.row_results(3, 3)[3].problems]
     assert 404 == journal.row_results(3, 3)[3].status
 
 

@@ -134,8 +134,12 @@ class FakeContext:
     async def read_back(self, record_id: str, names: Iterable[str]) -> Record | None:
         return await self.read(self.client, record_id) if self.read else None
 
-    def locate(self, said: Sequence[tuple[str, str]]) -> Callable[[int], list[Problem]]:
-        return lambda row: [Problem(reason, name) for name, reason in said]
+    @property
+    def changes(self) -> "FakeContext":
+        return self
+
+    def locate(self, _row: int, problem: Problem) -> Problem:
+        return problem
 
     settle = RunContext.settle
 
@@ -315,7 +319,9 @@ async def test_attempts_are_used_up() -> None:
     """After --max-attempts a row has failed, with the last status and its cause."""
     async with desk(always(refuse(502)), max_attempts=4) as d:
         assert [FAILED] == await d.send(2)
-    expected = RowResult(2, "2", FAILED, 502, 4, (Problem("the API's gateway failed (502)"),))
+    expected = RowResult(
+        2, "2", FAILED, 502, 4, (Problem("tries_failed", {"cause": "the API's gateway failed (502)"}),)
+    )
     assert (expected, 4, {"requests": 1, "attempts": 4}) == (d.book.row_results[2], len(d.api.asked), d.tally)
 
 

@@ -22,6 +22,7 @@ from trio.testing import MockClock
 from batch.errors import FolderError, JournalError
 from batch.journal import Journal, peek
 from batch.model import Intent, Outcome, Problem, RowResult
+from tests.worded import worded
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 START_OVER = "Keep the folder, and start over with --new; records that were changed already then come out as unchanged."
@@ -343,7 +344,7 @@ journal.record_rows([RowResult(2, "2", Outcome.UPDATED)])
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 try:
     for row in range(3, 10_000):
-        journal.record_rows([RowResult(row, str(row), Outcome.REJECTED, problems=(Problem("x" * 5000),))])
+        journal.record_rows([RowResult(row, str(row), Outcome.REJECTED, problems=(Problem("", text="x" * 5000),))])
 except JournalError as error:
     first = str(error)
 counted = sum(journal.counts.values())
@@ -576,14 +577,14 @@ def test_any_intent(fields: Any, before: Any, key: str | None) -> None:
 
 # -- reading --------------------------------------------------------------------------------------------------------
 
-WRONG = Problem("has letters", "phone", "Phone", "F17", "ext. 5")
+WRONG = worded("has letters", "phone", "Phone", "F17", "ext. 5")
 
 
 def test_fates(journal: Journal) -> None:
     """Fates come back as they went in; a row without one is unsent."""
     rows = [
         row_result(2, status=200, attempts=3),
-        row_result(4, INVALID, WRONG, Problem("x")),
+        row_result(4, INVALID, WRONG, worded("x")),
         row_result(900, REJECTED, status=422),
     ]
     journal.record_rows(rows)
@@ -593,7 +594,7 @@ def test_fates(journal: Journal) -> None:
 
 def test_latest_fate_counts(journal: Journal) -> None:
     """A row that failed and was sent again has its newest fate alone."""
-    journal.record_rows([row_result(2, FAILED, Problem("x"))])
+    journal.record_rows([row_result(2, FAILED, worded("x"))])
     journal.record_rows([row_result(2)])
     assert ({2: row_result(2)}, {UPDATED: 1}) == (journal.row_results(0, 9), journal.outcomes())
 
@@ -603,7 +604,7 @@ def test_troubled(journal: Journal) -> None:
     journal.record_rows(
         [
             row_result(5, FAILED),
-            row_result(3, UPDATED, Problem("updated, awaiting approval")),
+            row_result(3, UPDATED, worded("updated, awaiting approval")),
             row_result(2),
             row_result(4, INVALID, WRONG),
         ]
@@ -634,7 +635,7 @@ def test_final_changes(journal: Journal) -> None:
     journal.record(4, [row_result(4, FAILED)])
     journal.record(5, [row_result(5, UNCHANGED)])
     journal.record_rows(
-        [row_result(8, INVALID, WRONG), row_result(9, UNCHANGED, Problem("no cell of this row sets anything"))]
+        [row_result(8, INVALID, WRONG), row_result(9, UNCHANGED, worded("no cell of this row sets anything"))]
     )
     assert 3 == journal.count_final_changes()
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from batch.model import Outcome, Problem, RowResult, Staged
+from batch.model import Outcome, RowResult, Staged
 from batch.outputs import Wanted, write
 from batch.sources import ReadOptions, iter_frames, open_input, stage
+from tests.worded import worded
 
-BAD = (Problem("has letters in it (use digits)", field="phone", header="Phone", seen="=ext"),)
+BAD = (worded("has letters in it (use digits)", field="phone", header="Phone", seen="=ext"),)
 
 
 def staged(folder: Path, data: bytes, name: str = "customers.csv", **options: Any) -> Staged:
@@ -168,7 +169,7 @@ def test_line_breaks_do_not_count_in_row_numbers(tmp_path: Path) -> None:
 def test_letters_that_the_encoding_lacks(tmp_path: Path) -> None:
     """A message may lose a letter that the file's encoding does not have; a cell never does."""
     found = staged(tmp_path, b"id;name\n1;M\xfcller \x80\x81\n")
-    problem = Problem("is not Żółć", seen="")
+    problem = worded("is not Żółć", seen="")
     row_results = {2: RowResult(2, "1", Outcome.REJECTED, 422, 1, (problem,))}
     write(tmp_path, found, iter_frames(found), lambda _first, _last: row_results, Wanted(with_results=False))
     assert (

@@ -1,8 +1,8 @@
 """The failures workbook: every cell as it was, the bad ones marked and explained, and nothing executed or followed."""
 
-import json
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import openpyxl
@@ -12,12 +12,13 @@ import xlsxwriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.model import READ_ERRORS, ROW, Outcome, Problem, RowResult, Staged, looks_blank
+from batch.model import READ_ERRORS, ROW, Outcome, Problem, RowResult, Staged, iter_read_errors, looks_blank
 from batch.outputs.failures import original_indexes
 from batch.outputs.failures_xlsx import UNWRITABLE, ExcelFailures
 from batch.sources import ReadOptions
 from tests.libreoffice import SOFFICE, type_into
 from tests.sources.workbooks import rows, staged
+from tests.worded import worded
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "xlsx"
 REFUSED = {
@@ -27,9 +28,9 @@ REFUSED = {
 BOOKS = sorted(path.name for path in CORPUS.glob("*.xlsx") if path.stem.removesuffix("--libreoffice") not in REFUSED)
 
 
-def damages(found: Staged) -> list[list[tuple[int, str, str]]]:
-    """Give what the reader saw wrong in each row: column, what was seen, reason."""
-    return [[tuple(one) for one in json.loads(text or "[]")] for text in pl.read_parquet(found.path)[READ_ERRORS]]
+def damages(found: Staged) -> list[list[tuple[int | None, Problem]]]:
+    """Give what the reader saw wrong in each row: column, and problem."""
+    return [list(iter_read_errors(text)) for text in pl.read_parquet(found.path)[READ_ERRORS]]
 
 
 def as_read(found: Staged) -> list[RowResult]:
@@ -40,8 +41,9 @@ def as_read(found: Staged) -> list[RowResult]:
         for number, wrong in zip(numbers, damages(found), strict=True)
         for problems in [
             [
-                Problem(reason, header=found.headers[at], cell=found.cell(number, at), seen=seen)
-                for at, seen, reason in wrong
+                replace(problem, header=found.headers[at], cell=found.cell(number, at))
+                for at, problem in wrong
+                if at is not None
             ]
         ]
     ]
@@ -74,14 +76,14 @@ def test_out_and_back(book: str, tmp_path: Path) -> None:
     texts, letters, wrong = [row[1:] for row in rows(first)], kinds(first), damages(first)
     (tmp_path / "2").mkdir()
     again = staged(write(first, tmp_path / "2" / "failures.xlsx"))
-    unknown = [[at for at, _, reason in one if "formula" in reason or "merged" in reason] for one in wrong]
+    unknown = [[at for at, problem in one if problem.code in ("formula_uncalculated", "merged")] for one in wrong]
     for text, letter, at in zip(texts, letters, unknown, strict=True):
         for index in at:
             letter[index] = "e"
         texts[texts.index(text)] = tuple("#N/A" if index in at else one for index, one in enumerate(text))
     assert texts == [row[1 : len(first.headers) + 1] for row in rows(again)]
     assert letters == kinds(again)
-    assert [[at for at, _, _ in one] for one in wrong] == [[at for at, _, _ in one] for one in damages(again)]
+    assert [[at for at, _ in one] for one in wrong] == [[at for at, _ in one] for one in damages(again)]
 
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\ufffe\uffff"), min_size=1).filter(
@@ -121,11 +123,11 @@ def problems(tmp_path: Path) -> Path:
             sheet.write_string(row, column, cell)
     book.close()
     found = staged(tmp_path / "customers.xlsx")
-    letters = Problem("has letters in it (use digits)", "phone", "Phone", "C3", "ext. 5")
-    option = Problem("'Tier' has no such option\x1b", "custom_fields.Tier", "Tier", "D3", "=1+1")
+    letters = worded("has letters in it (use digits)", "phone", "Phone", "C3", "ext. 5")
+    option = worded("'Tier' has no such option\x1b", "custom_fields.Tier", "Tier", "D3", "=1+1")
     row_results = [
         RowResult(3, "00123", Outcome.INVALID, problems=(letters, option)),
-        RowResult(4, "124", Outcome.REJECTED, 422, 1, (Problem("=HYPERLINK(0) refused"),)),
+        RowResult(4, "124", Outcome.REJECTED, 422, 1, (worded("=HYPERLINK(0) refused"),)),
         RowResult(5, "125", Outcome.UNSENT),
     ]
     return write(found, tmp_path / "failures.xlsx", row_results)

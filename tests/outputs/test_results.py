@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from batch.model import Outcome, Problem, RowResult, Staged
 from batch.outputs import Wanted, Written, write
+from batch.outputs.failures import code_text
 from batch.sources import ReadOptions, iter_frames, open_input, stage
+from tests.worded import worded
 
 DATA = b"id,name\n10,Acme\n11,Bolt\n\n12,Cedar\n13,Dill\n"
-LETTERS = Problem('has letters in it ("ext.")', field="phone", header="Phone", cell="F3", seen="=ext. 5")
-MISSING = Problem("is empty", field="name")
+LETTERS = worded('has letters in it ("ext.")', field="phone", header="Phone", cell="F3", seen="=ext. 5")
+MISSING = worded("is empty", field="name")
 RESULTS = {
     2: RowResult(2, "10", Outcome.UPDATED, 200, 1),
     3: RowResult(3, "11", Outcome.INVALID, None, 0, (LETTERS, MISSING)),
-    5: RowResult(5, "12", Outcome.FAILED, 503, 5, (Problem("the API\r\n was busy"),)),
+    5: RowResult(5, "12", Outcome.FAILED, 503, 5, (worded("the API\r\n was busy"),)),
 }
 
 
@@ -190,7 +192,13 @@ def test_parquet_in_parquet_out(tmp_path: Path) -> None:
     assert frame.schema == failures.drop("^batch_.*$").schema
     assert [(3, "invalid", "phone; name"), (4, "unsent", "")] == failures.select("^batch_(row|outcome|field)$").rows()
     results = pl.read_parquet(tmp_path / "run" / "results.parquet")
-    assert [2, "10", "updated", 200, 1, "", ""] == list(results.row(0))
+    assert [2, "10", "updated", 200, 1, "", "", ""] == list(results.row(0))
+
+
+def test_codes_of_a_row() -> None:
+    """The codes of a row's problems stand beside the message; what 0.1 worded has none."""
+    problems = (Problem("merged"), Problem("merged"), Problem.from_api("phone", "no"), worded("x"))
+    assert "merged; api" == code_text(RowResult(2, "42", Outcome.INVALID, problems=problems))
 
 
 def test_parquet_failures_are_the_next_input(tmp_path: Path) -> None:

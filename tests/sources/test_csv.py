@@ -105,7 +105,7 @@ def test_latin1_that_is_windows(tmp_path: Path) -> None:
     """Read as Latin-1, a Windows euro sign is no letter, and its row says so."""
     found = staged(tmp_path, "id;name\n1;5 €\n2;Bolt\n".encode("cp1252"), encoding="latin-1")
     reason = "has a character that is none in this encoding (type the cell again, or try another --encoding)"
-    expected = f'[[1,"5 \x80","{reason}"]]'
+    expected = f'[[1,"5 \x80","{reason}","control_character",{{}}]]'
     assert [expected, None] == pl.read_parquet(found.path)["damage"].to_list()
 
 

@@ -3,13 +3,13 @@
 Beside each `corpus/csv/CASE.csv` stands `CASE.txt`: how it was read, or why it was refused. A new pair is a new test.
 """
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from batch.errors import InputError
-from batch.model import Problem, Staged
+from batch.model import Staged, iter_read_errors
 from batch.sources import ReadOptions, iter_frames, open_input, stage
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "csv"
@@ -27,8 +27,8 @@ def told(staged: Staged) -> str:
     for frame in iter_frames(staged):
         for row, *cells, read_errors in frame.rows():
             problems = [
-                Problem(reason, header="" if index is None else staged.headers[index], seen=seen).message
-                for index, seen, reason in json.loads(read_errors or "[]")
+                replace(problem, header="" if index is None else staged.headers[index]).message
+                for index, problem in iter_read_errors(read_errors)
             ]
             lines += [f"{row}: {cells}", *(f"{row} invalid: {problem!r}" for problem in problems)]
     return "\n".join(lines) + "\n"

@@ -4,13 +4,13 @@ Beside each `corpus/xlsx/CASE.xlsx` stands `CASE.txt`: how it was read, or why i
 The workbooks are made by `corpus/xlsx/make.py`; those named `…--libreoffice` were opened and saved by LibreOffice.
 """
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from batch.errors import InputError
-from batch.model import Problem, Staged
+from batch.model import Staged, iter_read_errors
 from batch.sources import ReadOptions, iter_frames, open_input, stage
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "xlsx"
@@ -29,8 +29,9 @@ def told(staged: Staged) -> str:
         for row, *rest in frame.rows():
             cells = [text if text is None or len(text) < 1_000 else f"{len(text)} x" for text in rest[:width]]
             lines.append(f"{row}: {cells}")
-            for index, seen, reason in json.loads(rest[width] or "[]"):
-                problem = Problem(reason, header=staged.headers[index], cell=staged.cell(row, index), seen=seen)
+            for index, found in iter_read_errors(rest[width]):
+                assert index is not None
+                problem = replace(found, header=staged.headers[index], cell=staged.cell(row, index))
                 lines.append(f"{problem.cell} invalid: {problem.message}")
     return "\n".join(lines) + "\n"
 

@@ -85,7 +85,7 @@ def test_values() -> None:
 def test_blank_never_sets() -> None:
     """A row of blank cells sets nothing, and is unchanged with a word on why."""
     found = Sheet("id,name,phone", ["42", None, None]).validate()
-    expected = RowResult(2, "42", Outcome.UNCHANGED, problems=(Problem("no cell of this row sets anything"),))
+    expected = RowResult(2, "42", Outcome.UNCHANGED, problems=(Problem("nothing_set"),))
     assert ValidatedRows([], [expected], 0) == found
 
 
@@ -124,10 +124,10 @@ def test_all_problems_of_a_row() -> None:
 def test_problems_are_located() -> None:
     """A problem names its field, header and cell, and keeps the cell's text apart from the reason."""
     (row_result,) = Sheet("id,Phone No", ["42", "ext. 5"], column=3).validate().row_results
-    assert (
-        RowResult(2, "42", Outcome.INVALID, problems=(Problem(PHONE, "phone", "Phone No", "D2", "ext. 5"),))
-        == row_result
-    )
+    values = {"form": "use digits, spaces and + - . ( ) only"}
+    problem = Problem("form_has_letters", values, "phone", "Phone No", "D2", "ext. 5")
+    assert RowResult(2, "42", Outcome.INVALID, problems=(problem,)) == row_result
+    assert PHONE == problem.reason
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ class Counting(DualEntryCustomers):
 
     asked = 0
 
-    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
+    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[Problem]:
         Counting.asked += 1
         return super().conflicts(fields, reads_before_write=reads_before_write)
 

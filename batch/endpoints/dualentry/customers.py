@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from batch.endpoints import cells
+from batch.endpoints import cell_types
 from batch.endpoints.base import (
     MISSING,
     Account,
@@ -28,10 +28,12 @@ from batch.endpoints.base import (
 )
 from batch.endpoints.errors import error_text, flattened, parse_common_errors, tidied
 from batch.http import ApiRequest, ApiResponse, encode_id
-from batch.model import Field
+from batch.model import Field, Problem
 from batch.ratelimit import Bucket, Limits
 from batch.retry import Rules
 
+NAMES = {"api": "DualEntry", "noun": "customer"}
+"""Values that messages name."""
 ROOT = "/public/v2/customers/"
 DEFINITIONS = "/public/v2/custom-fields/"
 MAX_ID = 2**63 - 1
@@ -49,29 +51,37 @@ OPTIONAL_PARTS = ("second_line", "state", "country", "name")
 
 
 def _text(name: str, *labels: str, limits: str = "text") -> Field:
-    return Field(name, cells.text(), labels=labels, limits=limits)
+    return Field(name, cell_types.text(), labels=labels, limits=limits)
 
 
 def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, ...]:
     def part(name: str, *labels: str, **kwargs: Any) -> Field:
         spelt = tuple(f"{prefix}{label}".strip() for prefix in prefixes for label in labels)
-        options = {"type": cells.text(), "nullable": True, "limits": "text"} | kwargs
+        options = {"type": cell_types.text(), "nullable": True, "limits": "text"} | kwargs
         return Field(f"{whole}.{name}", labels=spelt, **options)
 
     return (
-        Field(whole, cells.ONLY_CLEAR, limits=f"the {title} as a whole: only <clear>", kind="object"),
+        Field(whole, cell_types.ONLY_CLEAR, limits=f"the {title} as a whole: only <clear>", kind="object"),
         part("name", "recipient", "attention"),
-        part("street", "street", "street address", "address line 1", type=cells.text(min_length=1), nullable=False),
+        part(
+            "street", "street", "street address", "address line 1", type=cell_types.text(min_length=1), nullable=False
+        ),
         part("second_line", "address line 2", "street 2"),
-        part("city", "city", "town", type=cells.text(min_length=1), nullable=False),
+        part("city", "city", "town", type=cell_types.text(min_length=1), nullable=False),
         part("state", "state", "province", "region"),
         part(
-            "postal_code", "postal code", "postcode", "zip", "zip code", type=cells.text(min_length=1), nullable=False
+            "postal_code",
+            "postal code",
+            "postcode",
+            "zip",
+            "zip code",
+            type=cell_types.text(min_length=1),
+            nullable=False,
         ),
         part(
             "country",
             "country code",
-            type=cells.text(pattern="^[A-Z]{2}$"),
+            type=cell_types.text(pattern="^[A-Z]{2}$"),
             limits="two capital letters (ISO 3166)",
             form="use the two capital letters of the country, such as US or DE",
         ),
@@ -83,20 +93,20 @@ FIELDS: tuple[Field, ...] = (
     _text("email", "e-mail", "email address", "e-mail address", "mail"),
     Field(
         "phone",
-        cells.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
+        cell_types.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
         labels=("phone number", "telephone", "telephone number", "tel", "phone no"),
         limits="at most 32 characters: digits, spaces and + - . ( )",
         form="use digits, spaces and + - . ( ) only",
     ),
     Field(
         "unique_id",
-        cells.text(min_length=1, max_length=64),
+        cell_types.text(min_length=1, max_length=64),
         labels=("customer number", "customer no", "external id", "account number"),
         limits="1 to 64 characters",
     ),
     _text("website", "web site", "url", "homepage"),
     _text("country", "country name"),
-    Field("address", cells.text(trim=False), limits="text, spaces around it kept", trims=False),
+    Field("address", cell_types.text(trim=False), limits="text, spaces around it kept", trims=False),
     *_address("full_address", "address", ("", "billing ", "full address ")),
     *_address("shipping_address", "shipping address", ("shipping ", "delivery ", "ship to ")),
 )
@@ -186,15 +196,15 @@ class DualEntryCustomers(Endpoint):
         if read_as.endswith("select") and not options:
             read_as = "multi_text" if read_as == "multi_select" else "text"
         types: dict[str, Any] = {
-            "text": lambda: cells.text(trim=False),
-            "number": lambda: cells.number(self.parse_options.decimal),
-            "date": lambda: cells.date(self.parse_options.date_format),
-            "boolean": lambda: cells.BOOLEAN,
-            "single_select": lambda: cells.choice(*options),
-            "multi_select": lambda: cells.choice_list(*options),
-            "multi_text": lambda: cells.TEXT_LIST,
+            "text": lambda: cell_types.text(trim=False),
+            "number": lambda: cell_types.number(self.parse_options.decimal),
+            "date": lambda: cell_types.date(self.parse_options.date_format),
+            "boolean": lambda: cell_types.BOOLEAN,
+            "single_select": lambda: cell_types.choice(*options),
+            "multi_select": lambda: cell_types.choice_list(*options),
+            "multi_text": lambda: cell_types.TEXT_LIST,
         }
-        build = types.get(read_as, lambda: cells.CUSTOM_TEXT)
+        build = types.get(read_as, lambda: cell_types.CUSTOM_TEXT)
         label = (known.kind if known else kind) or "text, or exactly true or false"
         trims = read_as in ("number", "date", "boolean", "single_select", "multi_select", "multi_text")
         return Field(name, build(), limits=label, choices=options, kind=read_as or "custom", trims=trims)
@@ -205,19 +215,17 @@ class DualEntryCustomers(Endpoint):
         known = [item.get("field") for item in items or () if isinstance(item, Mapping)]
         return [f"custom_fields[{one['id']}]" for one in known if isinstance(one, Mapping) and "id" in one]
 
-    # -- ids and rows -------------------------------------------------------------------------------------------
-
-    def id_problem(self, record_id: str) -> str | None:
+    def id_problem(self, record_id: str) -> Problem | None:
         """DualEntry's own ids are integers; zeros in front mean that it is somebody else's number."""
         if not (record_id.isascii() and record_id.isdigit()):
-            return "is not a DualEntry customer id (a whole number, such as 10042)"
+            return Problem("id_of_other_form", {**NAMES, "form": "a whole number, such as 10042"})
         if record_id.startswith("0"):
-            return "begins with a zero, as DualEntry's own ids never do (is it your own customer number?)"
+            return Problem("id_with_zero", NAMES)
         if int(record_id[:20]) > MAX_ID or len(record_id) > 19:
-            return "is too large for a DualEntry customer id"
+            return Problem("id_too_large", NAMES)
         return None
 
-    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
+    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[Problem]:
         """Without the current record, an address needs its three required parts."""
         found = super().conflicts(fields, reads_before_write=reads_before_write)
         for whole in () if reads_before_write else ADDRESSES:
@@ -225,9 +233,7 @@ class DualEntryCustomers(Endpoint):
             missing = [part for part in REQUIRED_PARTS if part not in parts]
             if parts and missing:
                 listed = ", ".join(f"{whole}.{part}" for part in missing)
-                found.append(
-                    (f"{whole}.{next(iter(parts))}", f"needs {listed} in the same row (an address is replaced whole)")
-                )
+                found.append(Problem("parts_missing", {"parts": listed}, f"{whole}.{next(iter(parts))}"))
         return found
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -252,11 +258,9 @@ class DualEntryCustomers(Endpoint):
 
     def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PATCH one customer."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if key is not None:
-            if not _KEY.fullmatch(key):
-                raise ValueError("this is no idempotency key")
-            headers["Idempotency-Key"] = key
+        if key is not None and not _KEY.fullmatch(key):
+            raise ValueError("this is no idempotency key")
+        headers = {"Idempotency-Key": key} if key is not None else {}
         path = f"{ROOT}{encode_id(record_id)}/"
         return ApiRequest("PATCH", path, "PATCH customer", content=as_content(body), headers=headers)
 
@@ -348,8 +352,6 @@ class DualEntryCustomers(Endpoint):
         """The key goes as it is, without `Bearer`."""
         return StaticAccount({"X-API-KEY": credentials["DUALENTRY_API_KEY"]})
 
-    # -- errors -------------------------------------------------------------------------------------------------
-
     def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Read `{"success": false, "errors": {field | "__all__": [message, …]}}` however deep it is nested."""
         data: Any = response.json
@@ -376,10 +378,7 @@ def _whole_address(parts: Mapping[str, Any], whole: str, current: Record | None)
     missing = [part for part in REQUIRED_PARTS if part not in made]
     if missing:
         listed = ", ".join(f"{whole}.{part}" for part in missing)
-        raise ConflictError(
-            f"{whole}.{next(iter(parts))}",
-            f"needs {listed} in the same row (no current address is there to take them from)",
-        )
+        raise ConflictError(Problem("parts_unknown", {"parts": listed}, f"{whole}.{next(iter(parts))}"))
     return made
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from batch.endpoints import cells
+from batch.endpoints import cell_types
 from batch.endpoints.base import (
     MISSING,
     Account,
@@ -30,9 +30,12 @@ from batch.endpoints.base import (
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
 from batch.endpoints.vayu.login import VayuAccount
 from batch.http import ApiRequest, ApiResponse, encode_id
-from batch.model import Field
+from batch.model import Field, Problem
+from batch.problems import Values
 from batch.ratelimit import Bucket, Limits
 
+NAMES = {"api": "Vayu", "noun": "customer"}
+"""Values that messages name."""
 ROOT = "/customers"
 LIST_BYTES = 16 * 1024 * 1024
 PAGE = 1000
@@ -53,34 +56,38 @@ EMAIL_FORM = "use an e-mail address such as ana@example.com"
 
 
 def _choice(name: str, options: tuple[str, ...], *labels: str) -> Field:
-    return Field(name, cells.choice(*options), labels=labels, limits="one of a list", choices=options, kind="choice")
+    return Field(
+        name, cell_types.choice(*options), labels=labels, limits="one of a list", choices=options, kind="choice"
+    )
 
 
 def _text(name: str, *labels: str) -> Field:
-    return Field(name, cells.text(), labels=labels, limits="text")
+    return Field(name, cell_types.text(), labels=labels, limits="text")
 
 
 def _needed(name: str, *labels: str) -> Field:
-    return Field(name, cells.text(min_length=1), nullable=False, labels=labels, limits="at least 1 character")
+    return Field(name, cell_types.text(min_length=1), nullable=False, labels=labels, limits="at least 1 character")
 
 
 def _list(name: str, *labels: str) -> Field:
-    return Field(name, cells.TEXT_LIST, labels=labels, limits="a list: a; b; c", kind="list")
+    return Field(name, cell_types.TEXT_LIST, labels=labels, limits="a list: a; b; c", kind="list")
 
 
 def _object(name: str, what: str) -> Field:
-    return Field(name, cells.ONLY_CLEAR, limits=f"{what} as a whole: only <clear>", kind="object")
+    return Field(name, cell_types.ONLY_CLEAR, limits=f"{what} as a whole: only <clear>", kind="object")
 
 
 CONTACT_FIELDS = {
-    "name": Field("name", cells.text(), nullable=False, limits="text"),
-    "email": Field("email", cells.text(pattern=EMAIL), nullable=False, limits="an e-mail address", form=EMAIL_FORM),
-    "title": Field("title", cells.text(), nullable=False, limits="text"),
+    "name": Field("name", cell_types.text(), nullable=False, limits="text"),
+    "email": Field(
+        "email", cell_types.text(pattern=EMAIL), nullable=False, limits="an e-mail address", form=EMAIL_FORM
+    ),
+    "title": Field("title", cell_types.text(), nullable=False, limits="text"),
     "phone": Field(
-        "phone", cells.text(pattern=PHONE), nullable=False, limits="5 to 16 digits, + in front", form=PHONE_FORM
+        "phone", cell_types.text(pattern=PHONE), nullable=False, limits="5 to 16 digits, + in front", form=PHONE_FORM
     ),
     "receiveInvoiceEmail": Field(
-        "receiveInvoiceEmail", cells.BOOLEAN, nullable=False, limits="true or false", kind="boolean"
+        "receiveInvoiceEmail", cell_types.BOOLEAN, nullable=False, limits="true or false", kind="boolean"
     ),
 }
 
@@ -114,7 +121,7 @@ FIELDS: tuple[Field, ...] = (
     _text("address.country", "country", "country name"),
     _text("address.city", "city", "town"),
     Field(
-        "address.addressText", cells.text(trim=False), labels=("street", "street address", "address text"),
+        "address.addressText", cell_types.text(trim=False), labels=("street", "street address", "address text"),
         limits="text, spaces around it kept", trims=False,
     ),
     _text("address.state", "state", "province", "region"),
@@ -231,13 +238,13 @@ class VayuCustomers(Endpoint):
             name += ":enum"
         options = known.options if known else ()
         types = {
-            "number": cells.number(self.parse_options.decimal),
-            "boolean": cells.BOOLEAN,
-            "string": cells.text(trim=False),
-            "enum": cells.choice(*options) if options else cells.text(),
+            "number": cell_types.number(self.parse_options.decimal),
+            "boolean": cell_types.BOOLEAN,
+            "string": cell_types.text(trim=False),
+            "enum": cell_types.choice(*options) if options else cell_types.text(),
         }
         limits = kind or "text, or exactly true or false"
-        read_as = types.get(kind or "", cells.CUSTOM_TEXT)
+        read_as = types.get(kind or "", cell_types.CUSTOM_TEXT)
         return Field(
             f"customFields.{name}", read_as, limits=limits, choices=options, kind=kind or "custom", trims=False
         )
@@ -251,19 +258,17 @@ class VayuCustomers(Endpoint):
         spelt = [item.get("vayuCustomFieldName") for item in items if isinstance(item, Mapping)]
         return names + [f"customFields.{name}" for name in spelt if isinstance(name, str)]
 
-    # -- ids ----------------------------------------------------------------------------------------------------
-
-    def id_problem(self, record_id: str) -> str | None:
+    def id_problem(self, record_id: str) -> Problem | None:
         """Vayu's ids are 24 hexadecimal digits."""
         is_id = re.fullmatch(self.id_pattern, record_id)
-        return None if is_id else f"is not a Vayu customer id ({self.id_form})"
+        return None if is_id else Problem("id_of_other_form", {**NAMES, "form": self.id_form})
 
-    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[tuple[str, str]]:
+    def conflicts(self, fields: Mapping[str, Any], *, reads_before_write: bool) -> list[Problem]:
         """Without the current record, what is beside the parts that change is not known."""
         found = super().conflicts(fields, reads_before_write=reads_before_write)
         if not reads_before_write:  # sent alone, a part would replace the whole
             found += [
-                (name, f"needs the current {what} (leave out --no-compare)")
+                Problem("current_needed", {"what": what}, name)
                 for whole, what in NESTED.items()
                 for name in nested(fields, whole)
             ]
@@ -319,9 +324,9 @@ class VayuCustomers(Endpoint):
         """PUT one customer; the API has no idempotency keys here, and needs none."""
         content = as_content(body)
         if len(content) > MAX_BODY:
-            raise ConflictError("", f"makes a request of {len(content) // 1024} KB (Vayu takes at most 256 KB)")
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        return ApiRequest("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content, headers=headers)
+            values: Values = {**NAMES, "size": len(content) // 1024, "most": MAX_BODY // 1024}
+            raise ConflictError(Problem("request_too_large", values))
+        return ApiRequest("PUT", f"{ROOT}/{encode_id(record_id)}", "PUT customer", content=content)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -393,8 +398,6 @@ class VayuCustomers(Endpoint):
         """Log in with the API token, which is a refresh token."""
         return VayuAccount(credentials["VAYU_API_TOKEN"], credentials.get("VAYU_CLIENT_ID", ""), self._clock)
 
-    # -- errors -------------------------------------------------------------------------------------------------
-
     def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Read `{"type", "code", "message"}` with `param` or `params`; a gateway may give the message alone."""
         data: Any = response.json
@@ -427,9 +430,8 @@ def _overlay_contacts(current: Any, parts: Mapping[str, Any]) -> list[dict[str, 
     numbered = sorted((int(part.partition(".")[0]), part.partition(".")[2], value) for part, value in parts.items())
     for number, name, value in numbered:
         if number > len(contacts) + 1:
-            count = "1 contact" if len(contacts) == 1 else f"{len(contacts)} contacts"
-            reason = f"would leave a gap: the customer has {count}"
-            raise ConflictError(f"contacts.{number}.{name}", reason)
+            values: Values = {**NAMES, "count": len(contacts)}
+            raise ConflictError(Problem("contacts_gap", values, f"contacts.{number}.{name}"))
         if number == len(contacts) + 1:
             contacts.append({})
         contacts[number - 1][name] = value

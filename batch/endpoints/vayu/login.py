@@ -56,10 +56,7 @@ class VayuAccount:
 
     async def _log_in(self, send: Send) -> None:
         content = json.dumps({"refreshToken": self._refresh_token}).encode()
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        request = ApiRequest(
-            "POST", "/login", "POST login", content=content, headers=headers, secret=self._refresh_token
-        )
+        request = ApiRequest("POST", "/login", "POST login", content=content, secret=self._refresh_token)
         response = await send(request)
         if isinstance(response, RequestFailure):
             raise StoppedError(f"Logging in to Vayu did not work: {response.cause}.")

@@ -5,9 +5,9 @@ format); that a cell which could not be trusted stays one until somebody types i
 has a note; and that nothing in it is executed or followed. Memory does not grow with the rows.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -24,13 +24,14 @@ from batch.model import (
     Staged,
     cell_column,
     column_letters,
+    iter_read_errors,
     original_column,
     shorten,
     visible,
 )
 from batch.outputs.failures import ADDED_COLUMNS, field_text, message_text, original_indexes
 from batch.outputs.failures_xlsx.cells import TEXT_FORMAT, CellWriter, ExactSheet
-from batch.outputs.failures_xlsx.reasons import Reasons
+from batch.outputs.failures_xlsx.reasons import ReasonsSheet
 
 MAX_NOTES = 10_000
 """Notes on cells; spreadsheet programs get slow with more. The column batch_message has them all."""
@@ -70,7 +71,7 @@ class ExcelFailures:
         self._row = self._notes = 0
         self._left = self._book.add_format({"align": "left"})
         self._outcomes = (self._book.add_format(TO_RETRY), self._book.add_format(TO_EDIT))
-        self._reasons = Reasons()
+        self._reasons = ReasonsSheet()
         self._write_header([staged.headers[index] for index in self._indexes])
 
     def _write_header(self, headers: Sequence[str]) -> None:
@@ -123,12 +124,11 @@ class ExcelFailures:
         for problem in row_result.problems:
             at = self._by_letters.get(problem.cell.rstrip("0123456789"), self._by_header.get(problem.header))
             if at is not None:
-                seen = f'"{shorten(problem.seen)}" ' if problem.seen else ""
-                notes.setdefault(at, []).append(f"{seen}{problem.reason}")
+                notes.setdefault(at, []).append(replace(problem, header="").message)
         found = {at: "\n".join(texts) for at, texts in notes.items()}
-        for index, seen, reason in json.loads(read_errors) if read_errors else ():
+        for index, problem in iter_read_errors(read_errors):
             if index in self._indexes:
-                found.setdefault(self._indexes.index(index), f'"{shorten(seen)}" {reason}' if seen else reason)
+                found.setdefault(self._indexes.index(index), problem.message)
         return found
 
     def _write_added(self, row_result: RowResult) -> None:

@@ -1,17 +1,14 @@
 """The second sheet of a failures workbook: what is wrong, how often, and how to go on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import xlsxwriter
 
-from batch.model import NEEDS_EDIT, REASONS_SHEET, Outcome, RowResult, Staged, shorten, visible
+from batch.model import NEEDS_EDIT, REASONS_SHEET, Outcome, Problem, RowResult, Staged, shorten, visible
 from batch.outputs.failures_xlsx.cells import ExactSheet
+from batch.summary import Reasons
 
-MAX_REASONS = 500
-"""Reasons told apart; a server that words each of its refusals differently must not fill memory."""
-SHOWN_ROWS = 10
-
+OTHER_REASONS = "other reasons; each is in its row, in the column batch_message"
 WHAT_TO_DO = {
     Outcome.INVALID: "Correct the cell. Nothing of the row was sent.",
     Outcome.REJECTED: "Correct the cell. The system refused the row.",
@@ -21,34 +18,18 @@ WHAT_TO_DO = {
 }
 
 
-@dataclass(slots=True)
-class _Group:
-    count: int = 0
-    rows: list[int] = field(default_factory=list)
-
-
-class Reasons:
-    """Groups the problems of rows as they go by."""
+class ReasonsSheet:
+    """Counts the problems of rows as they go by, and writes them as a sheet."""
 
     def __init__(self) -> None:
-        self.rows = 0
-        self.to_edit = 0
-        self._groups: dict[tuple[Outcome, str, str], _Group] = {}
+        self.rows = self.to_edit = 0
+        self._reasons = Reasons()
 
     def add(self, row: int, row_result: RowResult) -> None:
         """Count a row that stands in row `row` of the workbook."""
         self.rows += 1
         self.to_edit += row_result.outcome in NEEDS_EDIT
-        found = [(problem.header or problem.field, problem.reason) for problem in row_result.problems]
-        problems = dict.fromkeys(found) or {("", ""): None}
-        for column, reason in problems:
-            key = (row_result.outcome, column, shorten(visible(reason), 300))
-            if key not in self._groups and len(self._groups) >= MAX_REASONS:
-                key = (row_result.outcome, "", "other reasons; each is in its row, in the column batch_message")
-            group = self._groups.setdefault(key, _Group())
-            group.count += 1
-            if len(group.rows) < SHOWN_ROWS:
-                group.rows.append(row)
+        self._reasons.add(row, row_result.outcome, row_result.problems or (Problem(""),))
 
     def write(self, book: xlsxwriter.Workbook, staged: Staged, sheet: str) -> None:
         """Add the sheet to the workbook."""
@@ -70,20 +51,18 @@ class Reasons:
         line += 1
         for column, text in enumerate(_HEADERS):
             page.write_string(line, column, text, head)
-        for outcome, column_name, reason, group in self._sorted():
+        others = [replace(one, reason=OTHER_REASONS) for one in self._reasons.left_out.values()]
+        for one in [*self._reasons.sorted(), *others]:
             line += 1
-            rows = ", ".join(map(str, group.rows)) + (", …" if group.count > len(group.rows) else "")
-            page.write_number(line, 0, group.count, top)
-            for column, text in enumerate((outcome.value, column_name, reason, WHAT_TO_DO[outcome], rows), 1):
+            rows = ", ".join(map(str, one.rows)) + (", …" if one.count > len(one.rows) else "")
+            reason = shorten(visible(one.reason), 300)
+            page.write_number(line, 0, one.count, top)
+            told = (one.outcome.value, one.header or one.field, reason, WHAT_TO_DO[one.outcome], rows)
+            for column, text in enumerate(told, 1):
                 page.write_string(line, column, text, wrap)
         page.set_landscape()
         page.fit_to_pages(1, 0)
         page.hide_gridlines(2)
-
-    def _sorted(self) -> Sequence[tuple[Outcome, str, str, _Group]]:
-        order = list(Outcome)
-        found = [(*key, group) for key, group in self._groups.items()]
-        return sorted(found, key=lambda one: (order.index(one[0]), -one[3].count))
 
 
 _HEADERS = ("Rows", "Outcome", "Column", "Reason", "What to do", "In rows (of this workbook)")
@@ -91,7 +70,7 @@ _WIDTHS = (8, 11, 22, 60, 40, 28)
 _HEAD = {"bold": True, "bottom": 1, "bg_color": "#DDEBF7", "valign": "top"}
 
 
-def _steps(staged: Staged, sheet: str, reasons: Reasons) -> list[str]:
+def _steps(staged: Staged, sheet: str, reasons: ReasonsSheet) -> list[str]:
     edit = (
         f'On the sheet "{sheet}", correct the marked cells: each has a note that says what is wrong. '
         "To leave a field as it is, empty its cell."

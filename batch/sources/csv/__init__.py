@@ -41,7 +41,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
         headers=_headers(head, rows),
         rows=rows.kept,
         sha256=input.sha256,
-        notes=tuple(filter(None, (encoding.note, head.note, rows.note))),
+        notes=tuple(filter(None, (encoding.note, head.note, rows.note()))),
         dialect=CsvDialect(encoding.codec, head.delimiter, head.line_end, head.quoting, head.has_sep_line),
     )
 

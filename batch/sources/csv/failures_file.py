@@ -15,13 +15,7 @@ from itertools import pairwise
 import polars as pl
 
 from batch.csv_injection import unescape_formula
-from batch.model import READ_ERRORS, Outcome, cell_column
-from batch.sources.csv.rows import read_errors_text
-
-MISPLACED = (
-    "has its values under the wrong headers (move them until batch_row and batch_outcome stand under theirs; "
-    "or write the row again without them)"
-)
+from batch.model import READ_ERRORS, Outcome, Problem, cell_column, read_errors_text
 
 
 def is_reserved(headers: Sequence[str]) -> bool:
@@ -71,4 +65,4 @@ def _with_read_errors(frame: pl.DataFrame, cells: Sequence[str], delimiter: str)
 def _misplaced_row(values: Sequence[str | None], delimiter: str) -> str:
     line = io.StringIO(newline="")
     csv.writer(line, delimiter=delimiter, lineterminator="").writerow(values)
-    return read_errors_text([(None, line.getvalue(), MISPLACED)])
+    return read_errors_text([(None, Problem("misplaced", seen=line.getvalue()))])

@@ -11,12 +11,11 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from json.encoder import encode_basestring
 
 import polars as pl
 
 from batch.errors import InputError
-from batch.model import READ_ERRORS, ROW, cell_column
+from batch.model import READ_ERRORS, ROW, Problem, cell_column, read_errors_text
 from batch.sources.csv.encoding import TextPieces
 from batch.sources.staging import staged_schema
 
@@ -27,19 +26,12 @@ WIDE = 200
 MAX_LINE = 16 << 20
 MAX_RECORD = 12 << 20
 """Characters; a quoted cell that runs on for longer has lost its closing mark."""
-STRAY_IN_CELL = 'has a quotation mark in it, but does not begin with one (write "" for it, and " around the cell)'
-STRAY_IN_ROW = 'has a quotation mark too many or too few (write "" for one inside a text, and " around the text)'
-NEVER_CLOSED = "has a quotation mark that opens a cell and is never closed (close it or delete it)"
-SWALLOWS = "has a quoted cell that runs on into lines which look like rows (is its closing quotation mark missing?)"
-NUL = "has a NUL character in it (type it again)"
-LOST = "has a character that could not be read (type the cell again; if many are like this, try another --encoding)"
-CONTROL = "has a character that is none in this encoding (type the cell again, or try another --encoding)"
 UNREADABLE = re.compile("[\x00\x80-\x9f\ufffd]")
 CONTROL_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
 SURROGATES = re.compile("[\ud800-\udfff]")
 
-ReadError = tuple[int | None, str, str]
-"""Column index or None for the whole row, what was seen, and why it cannot be trusted."""
+ReadError = tuple[int | None, Problem]
+"""Column index, or None for the whole row, and why it cannot be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +61,6 @@ class Record:
     @property
     def read_errors_text(self) -> str | None:
         return read_errors_text(self.read_errors) if self.read_errors else None
-
-
-def read_errors_text(read_errors: Sequence[ReadError]) -> str:
-    """Return the JSON that the column `read_errors` holds."""
-    return "[" + ",".join(map(_one_read_error, read_errors)) + "]"
-
-
-def _one_read_error(read_error: ReadError) -> str:
-    index, seen, reason = read_error
-    return f"[{'null' if index is None else index},{encode_basestring(seen)},{encode_basestring(reason)}]"
 
 
 class UnfinishedError(Exception):
@@ -115,17 +97,17 @@ def _read_carefully(lines: Sequence[str], start: int, delimiter: str, *, is_end:
             case "done":
                 return Record(scan.cells, number - start + 1, scan.read_errors, scan.inside)
             case "broken":
-                return _broken(lines[start], delimiter, STRAY_IN_ROW)
+                return _broken(lines[start], delimiter, "quote_in_row")
         if scan.size > MAX_RECORD:
-            return _broken(lines[start], delimiter, NEVER_CLOSED)
+            return _broken(lines[start], delimiter, "quote_not_closed")
     if not is_end:
         raise UnfinishedError
-    return _broken(lines[start], delimiter, NEVER_CLOSED)
+    return _broken(lines[start], delimiter, "quote_not_closed")
 
 
-def _broken(line: str, delimiter: str, reason: str) -> Record:
+def _broken(line: str, delimiter: str, code: str) -> Record:
     text = line.rstrip("\r\n")
-    return Record(text.split(delimiter), 1, [(None, text, reason)])
+    return Record(text.split(delimiter), 1, [(None, Problem(code, seen=text))])
 
 
 class _Scan:
@@ -183,7 +165,7 @@ class _Scan:
         end = len(content) if end < 0 else end
         cell = content[position:end]
         if '"' in cell:
-            self.read_errors.append((len(self.cells), cell, STRAY_IN_CELL))
+            self.read_errors.append((len(self.cells), Problem("quote_in_cell", seen=cell)))
         self.cells.append(cell)
         return end
 
@@ -194,17 +176,19 @@ def _end_length(line: str) -> int:
 
 def check_record(record: Record, lines: Sequence[str], width: int, delimiter: str) -> Record:
     """Return the record with the errors that concern it as a whole: width, swallowed rows, lost letters."""
-    if record.is_blank or any(index is None for index, _, _ in record.read_errors):
+    if record.is_blank or any(index is None for index, _ in record.read_errors):
         return record
     raw = "".join(lines)
     raw = raw[: len(raw) - _end_length(raw)]
     if len(lines) > 1 and width > 1 and _swallows_rows(record, lines, width, delimiter):
-        record.read_errors = [(None, raw, SWALLOWS)]
+        record.read_errors = [(None, Problem("rows_swallowed", seen=raw))]
     elif len(record.cells) != width:
-        record.read_errors = [(None, raw, NUL if "\x00" in raw else ragged(len(record.cells), width))]
+        code = "cells_too_many" if len(record.cells) > width else "cells_missing"
+        ragged = Problem(code, {"cells": len(record.cells), "width": width}, seen=raw)
+        record.read_errors = [(None, Problem("nul_character", seen=raw) if "\x00" in raw else ragged)]
     elif UNREADABLE.search(raw):
         record.read_errors += [
-            (i, cell, _unreadable_reason(cell)) for i, cell in enumerate(record.cells) if UNREADABLE.search(cell)
+            (i, Problem(_unreadable(cell), seen=cell)) for i, cell in enumerate(record.cells) if UNREADABLE.search(cell)
         ]
     return record
 
@@ -228,16 +212,8 @@ def _shape(text: str) -> str:
     return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", text.strip().strip('"')))
 
 
-def _unreadable_reason(cell: str) -> str:
-    return NUL if "\x00" in cell else LOST if "\ufffd" in cell else CONTROL
-
-
-def ragged(cells: int, width: int) -> str:
-    """Return the reason for a row that has another number of cells than the header."""
-    seen = f"has {cells} {'cell' if cells == 1 else 'cells'} where the header has {width}"
-    if cells > width:
-        return f"{seen} (a delimiter inside a text needs quotation marks around the text)"
-    return f"{seen} (add the delimiters of its blank cells; a text with line breaks needs quotation marks around it)"
+def _unreadable(cell: str) -> str:
+    return "nul_character" if "\x00" in cell else "lost_character" if "\ufffd" in cell else "control_character"
 
 
 class Blocks:

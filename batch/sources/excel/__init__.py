@@ -27,7 +27,6 @@ from batch.sources.excel.table import (
     LOOK_AHEAD,
     Header,
     Table,
-    blank_rows_note,
     find_header,
     hidden_columns_note,
     hidden_rows_note,
@@ -175,7 +174,7 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
         *opened.selected.notes,
         hidden_rows_note(read.table.hidden_rows, options.hidden),
         hidden_columns_note(header, opened.layout.hidden_columns),
-        blank_rows_note(read.rows.blank - (len(read.table.hidden_rows) if options.hidden == "skip" else 0)),
+        read.rows.note(but=len(read.table.hidden_rows) if options.hidden == "skip" else 0),
         *iter_column_notes(header, read.values.counts),
     ]
     return Staged(

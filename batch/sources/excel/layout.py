@@ -1,12 +1,12 @@
 """What a sheet's XML says outside of its rows: hidden columns, merged cells, and which scanner can read the rows."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from batch.model import column_letters
-from batch.sources.excel.markup import MarkupError, is_true, is_utf8, parse
+from batch.sources.excel.markup import MarkupError, is_true, is_utf8, parse, whole_number
 from batch.sources.excel.package import Package
 from batch.sources.excel.workbook import Sheet
 
@@ -57,7 +57,7 @@ def read_layout(pieces: Iterable[bytes]) -> Layout:
 
     def start(name: str, attributes: dict[str, str]) -> None:
         if name == "col" and is_true(attributes.get("hidden")) and len(layout.hidden_columns) < LAST_COLUMN:
-            layout.hidden_columns.append((_number(attributes.get("min")), _number(attributes.get("max"))))
+            layout.hidden_columns.append((whole_number(attributes.get("min")), whole_number(attributes.get("max"))))
         elif name == "mergeCell":
             layout.merged_count += 1
             if layout.merged_count <= MAX_MERGED:
@@ -128,13 +128,10 @@ class RowsRemover:
             self._state = "after"
         self._rest = rows[1 - len(_END) :]
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the XML without its rows."""
-        yield bytes(self._kept)
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and re.fullmatch(r"\d{1,6}", text) else 0
+    @property
+    def kept(self) -> bytes:
+        """The XML without its rows."""
+        return bytes(self._kept)
 
 
 def read_sheet_layout(package: Package, sheet: Sheet) -> Layout:
@@ -145,7 +142,7 @@ def read_sheet_layout(package: Package, sheet: Sheet) -> Layout:
         if not remover.is_plain:
             return parse_sheet_layout(package, sheet)
     try:
-        return read_layout(remover.pieces())
+        return read_layout([remover.kept])
     except MarkupError:  # what looked like the end of the rows may have stood in a comment
         return parse_sheet_layout(package, sheet)
 

@@ -82,6 +82,11 @@ def is_true(value: str | None) -> bool:
     return value in ("1", "true", "on")
 
 
+def whole_number(text: str | None, default: int = 0) -> int:
+    """Read an attribute that counts; `default` where it is left out or no number."""
+    return int(text) if text and re.fullmatch(r"\d{1,9}", text) else default
+
+
 def is_utf8(start: bytes | bytearray) -> bool:
     """Tell by its beginning whether a document is in UTF-8, as all spreadsheet programs write."""
     declared = re.match(rb"\xef\xbb\xbf|<\?xml [^<>]*?encoding=[\"']([^\"']*)", start)

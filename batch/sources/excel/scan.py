@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 
 from batch.sources.excel.layout import LAST_ROW, Layout, column_number
-from batch.sources.excel.markup import MarkupError, MarkupReader, NeedsXmlParser, is_true
+from batch.sources.excel.markup import MarkupError, MarkupReader, NeedsXmlParser, is_true, whole_number
 from batch.sources.excel.package import Package
 from batch.sources.excel.shared_strings import LETTERS, unescape_entities, with_plain_line_ends
 from batch.sources.excel.workbook import Sheet
@@ -173,7 +173,7 @@ class _ExpatScanner:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if name == "row":
-            self._row = _whole(attributes.get("r"), self._row + 1)
+            self._row = whole_number(attributes.get("r"), self._row + 1)
             self._column = 0
             self._is_hidden = is_true(attributes.get("hidden"))
         elif name == "c":
@@ -189,7 +189,7 @@ class _ExpatScanner:
         self._column = column_number(match[1]) if match else self._column + 1
         if match and int(match[2]) != self._row:
             raise MarkupError("a cell outside of its row")
-        self._style = _whole(attributes.get("s"), 0)
+        self._style = whole_number(attributes.get("s"), 0)
         self._type = attributes.get("t", "n")
         self._texts = {}
 
@@ -208,10 +208,6 @@ class _ExpatScanner:
             self._cells.append(cell)
         elif name == "row":
             self.complete = len(self._cells)
-
-
-def _whole(text: str | None, default: int) -> int:
-    return int(text) if text and re.fullmatch(r"\d{1,9}", text) else default
 
 
 def iter_cells(package: Package, sheet: Sheet, layout: Layout) -> Iterator[pl.DataFrame]:

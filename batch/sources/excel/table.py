@@ -5,16 +5,23 @@ header is the first row with anything in it. A title above it, or merged cells i
 nobody should have to guess which column a value stands in.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import polars as pl
 
 from batch.errors import InputError
-from batch.model import READ_ERRORS, ROW, cell_column, column_letters, original_column, shorten
+from batch.model import (
+    READ_ERRORS,
+    ROW,
+    Problem,
+    cell_column,
+    column_letters,
+    original_column,
+    read_errors_text,
+    shorten,
+)
 from batch.sources.excel.layout import Area
 from batch.sources.excel.workbook import counted
 
@@ -100,10 +107,7 @@ def _refuse_merged(row: int, left: int, right: int, texts: dict[int, str], merge
         )
 
 
-MERGED = "lies in merged cells, and only their first cell has a value (unmerge them, and fill in what is meant)"
-"""Reason of a cell covered by a merged one."""
-
-_BROKEN = ("row", "column", "text", "origin", "reason")
+_BROKEN = ("row", "column", "text", "origin", "code")
 
 
 class Table:
@@ -164,7 +168,7 @@ class Table:
                 covered = [place for place in covered if place != (area.top, area.left)]
         extra = pl.DataFrame(covered, schema={"row": pl.UInt32, "column": pl.UInt16}, orient="row").unique()
         extra = extra.with_columns(
-            is_hidden=False, text=pl.lit(None, dtype=pl.String), origin=pl.lit("m0:"), reason=pl.lit(MERGED)
+            is_hidden=False, text=pl.lit(None, dtype=pl.String), origin=pl.lit("m0:"), code=pl.lit("merged")
         )
         kept = cells.join(extra, on=["row", "column"], how="anti")
         return pl.concat([kept, extra.select(kept.columns)]).sort("row", "column")
@@ -181,14 +185,14 @@ class Table:
         return pl.DataFrame([numbers.alias(ROW), *texts, self._read_errors(cells, numbers), *origins])
 
     def _read_errors(self, cells: pl.DataFrame, numbers: pl.Series) -> pl.Series:
-        broken = cells.filter(pl.col("reason").is_not_null())
-        by_row: dict[int, list[Any]] = defaultdict(list)
-        for row, column, text, origin, reason in broken.select(_BROKEN).iter_rows():
+        broken = cells.filter(pl.col("code").is_not_null())
+        by_row: dict[int, list[tuple[int | None, Problem]]] = defaultdict(list)
+        for row, column, text, origin, code in broken.select(_BROKEN).iter_rows():
             seen = "" if origin[0] in "dm" else shorten(text, 200)  # the number behind a date is not what is seen
-            by_row[row].append([column - self.header.left, seen, reason])
+            by_row[row].append((column - self.header.left, Problem(code, seen=seen)))
         if not by_row:
             return pl.Series(READ_ERRORS, [None], dtype=pl.String).new_from_index(0, len(numbers))
-        found = {row: json.dumps(one, ensure_ascii=False) for row, one in by_row.items()}
+        found = {row: read_errors_text(one) for row, one in by_row.items()}
         return pl.Series(READ_ERRORS, [found.get(row) for row in numbers.to_list()], dtype=pl.String)
 
 
@@ -242,12 +246,6 @@ def hidden_rows_note(rows: Sequence[int], selected: str | None) -> str:
     was = "was" if len(rows) == 1 else "were"
     what = f"{was} left out" if selected == "skip" else f"{was} read too"
     return f"{counted(len(rows), 'hidden row')} {what}: {listed(rows)}." if rows else ""
-
-
-def blank_rows_note(number: int) -> str:
-    """Return the note about blank rows; "" when there are none."""
-    was = "was" if number == 1 else "were"
-    return f"{counted(number, 'blank row')} {was} left out." if number > 0 else ""
 
 
 def listed(rows: Sequence[int]) -> str:

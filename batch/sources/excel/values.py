@@ -1,4 +1,4 @@
-"""Cells as they are written -> their exact text, or the reason why they cannot be trusted.
+"""Cells as they are written -> their exact text, or the code of why they cannot be trusted.
 
 Each cell keeps beside its text what its failures workbook needs to write it as it was (`origin`): null for plain text,
 else a letter, the number of its format in `SheetStyle.formats`, and after a colon what the text does not say:
@@ -23,14 +23,6 @@ from batch.sources.excel.workbook import Workbook
 
 # Excel counts days from 1900 (with a 29 February 1900 that never was) or from 1904, and stores times as parts of a day.
 # Before March 1900 Excel and LibreOffice show different days for the same number, so those are never read.
-EARLY = (
-    "is a date before March 1900, which Excel and LibreOffice show as different days "
-    "(make the cell text, and type the date, like 1899-12-31)"
-)
-BELOW_ZERO = "is a negative date, which Excel cannot show (type the date again)"
-LATE = "is later than any date that Excel knows (type the date again)"
-NEGATIVE = "is a negative time (make the cell text, and type what is meant)"
-
 _DAY = 86_400_000
 _FIRST, _LAST = 61, 2_958_466
 """1900-03-01, and the day after 9999-12-31."""
@@ -40,7 +32,7 @@ _EPOCH = 25_569
 
 
 def read_dates(cells: pl.DataFrame, *, is_1904: bool) -> pl.DataFrame:
-    """Return `text origin reason` of cells with a number in a date, time or duration format.
+    """Return `text origin code` of cells with a number in a date, time or duration format.
 
     Dates come out as `2026-03-04`, with a time as `2026-03-04T12:30:00`, times alone as `12:30:00`, durations as
     `36:00:00`.
@@ -50,19 +42,19 @@ def read_dates(cells: pl.DataFrame, *, is_1904: bool) -> pl.DataFrame:
     total = (number * _DAY).round().cast(pl.Int64, strict=False)
     is_clock = (kind == "elapsed") | ((kind == "time") & number.is_between(0, 1, closed="left"))
     day = number + (_SHIFT_1904 if is_1904 else 0)
-    reason = (
-        pl.when(is_clock & (number < 0)).then(pl.lit(NEGATIVE))
-        .when(~is_clock & (number < 0)).then(pl.lit(BELOW_ZERO))
-        .when(~is_clock & (day < _FIRST)).then(pl.lit(EARLY))
-        .when(~is_clock & (day >= _LAST)).then(pl.lit(LATE))
+    code = (
+        pl.when(is_clock & (number < 0)).then(pl.lit("time_negative"))
+        .when(~is_clock & (number < 0)).then(pl.lit("date_negative"))
+        .when(~is_clock & (day < _FIRST)).then(pl.lit("date_early"))
+        .when(~is_clock & (day >= _LAST)).then(pl.lit("date_late"))
     )  # fmt: skip
-    cells = cells.with_columns(reason=reason, is_clock=is_clock, total=total)
-    text = pl.when(pl.col("reason").is_not_null()).then(pl.col("value")).when("is_clock").then(_clock(pl.col("total")))
+    cells = cells.with_columns(code=code, is_clock=is_clock, total=total)
+    text = pl.when(pl.col("code").is_not_null()).then(pl.col("value")).when("is_clock").then(_clock(pl.col("total")))
     shift = (_SHIFT_1904 if is_1904 else 0) - _EPOCH
     return cells.select(
         text.otherwise(_calendar(pl.col("total") + shift * _DAY)).alias("text"),
         ("d" + pl.col("format") + ":" + pl.col("value").str.strip_chars()).alias("origin"),
-        "reason",
+        "code",
     )
 
 
@@ -128,12 +120,6 @@ def _first_section(code: str) -> str:
     return match[0] if match else code
 
 
-ERROR = "is an Excel error, not a value (type the value, or empty the cell to leave the field as it is)"
-NO_VALUE = "is a formula without a stored value (open the file in Excel or LibreOffice, save it, and run again)"
-ROUNDED = "has more than 15 digits, so Excel has rounded it (make the cell text, and type all digits again)"
-NO_NUMBER = "is no number (type the value again)"
-PADDED = "is shown with zeros in front that are not stored (make the cell text, and type it with its zeros)"
-
 TOO_LARGE = 1e15
 """From here on a number has 16 digits, and Excel keeps 15."""
 _TYPES = ("n", "s", "str", "inlineStr", "b", "e", "d")
@@ -142,7 +128,7 @@ _CONSTANTS = ("TRUE()", "FALSE()", "TRUE", "FALSE")
 _SHORT = r"^-?(?:[1-9][0-9]{0,14}|0|(?:0|[1-9][0-9]{0,14})\.[0-9]*[1-9])$"
 _SHORT_BYTES = 16
 """Up to 15 digits and a sign or point: such a number is stored as short as it can be, if nothing else is odd."""
-_READ = ("text", "origin", "reason")
+_READ = ("text", "origin", "code")
 
 
 class Values:
@@ -172,7 +158,7 @@ class Values:
         """How many cells of a column (1 = A) are "percent", "currency", "words", "formula", "numbers" or "zeros"."""
 
     def read(self, cells: pl.DataFrame) -> pl.DataFrame:
-        """Return `row column is_hidden text origin reason` of each cell that is not blank.
+        """Return `row column is_hidden text origin code` of each cell that is not blank.
 
         Plain texts and numbers, which most cells are, are read at once; the others are then read again, kind by kind.
         """
@@ -217,7 +203,7 @@ class Values:
                 "text"
             ),
             pl.when(pl.lit(is_number)).then("number_origin").otherwise("text_origin").alias("origin"),
-            pl.lit(None, dtype=pl.String).alias("reason"),
+            pl.lit(None, dtype=pl.String).alias("code"),
         )
 
     def _is_missing(self, cells: pl.DataFrame) -> pl.Series:
@@ -234,7 +220,7 @@ class Values:
         for shows in self._shows:
             self._add(columns, is_number & (cells["shows"] == shows), shows)
         if cells["formula"].count():
-            is_formula = cells["formula"].is_not_null() & cells["reason"].is_null()
+            is_formula = cells["formula"].is_not_null() & cells["code"].is_null()
             self._add(columns, is_formula & ~cells["formula"].is_in(_CONSTANTS), "formula")
 
     def _add(self, columns: pl.Series, which: pl.Series, what: str) -> None:
@@ -248,7 +234,7 @@ def _most(series: pl.Series) -> int:
 
 
 def _replace(cells: pl.DataFrame, which: pl.Series, read: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-    """Replace text, origin and reason of some cells by what `read` returns."""
+    """Replace text, origin and code of some cells by what `read` returns."""
     at = which.fill_null(value=False).arg_true()
     if not len(at):
         return cells
@@ -281,7 +267,7 @@ def _read_bad_numbers(cells: pl.DataFrame) -> pl.DataFrame:
     return cells.with_columns(
         pl.Series("text", seen, dtype=pl.String),
         (pl.col("number_origin") + ":" + pl.col("value")).alias("origin"),
-        pl.when(is_large).then(pl.lit(ROUNDED)).otherwise(pl.lit(NO_NUMBER)).alias("reason"),
+        pl.when(is_large).then(pl.lit("number_rounded")).otherwise(pl.lit("number_malformed")).alias("code"),
     )
 
 
@@ -292,17 +278,17 @@ def _read_padded(cells: pl.DataFrame) -> pl.DataFrame:
     return cells.with_columns(
         (sign + pl.lit("0").repeat_by(zeros.clip(0)).list.join("") + digits).alias("text"),
         (pl.col("number_origin") + ":" + pl.col("value")).alias("origin"),
-        pl.lit(PADDED).alias("reason"),
+        pl.lit("zeros_not_stored").alias("code"),
     )
 
 
 def _read_errors(cells: pl.DataFrame) -> pl.DataFrame:
     value = pl.col("value").fill_null("#N/A")
-    return cells.with_columns(text=value, origin="e" + pl.col("format") + ":" + value, reason=pl.lit(ERROR))
+    return cells.with_columns(text=value, origin="e" + pl.col("format") + ":" + value, code=pl.lit("excel_error"))
 
 
 def _read_missing(cells: pl.DataFrame) -> pl.DataFrame:
-    return cells.with_columns(text="=" + pl.col("formula"), origin=pl.lit("u0:"), reason=pl.lit(NO_VALUE))
+    return cells.with_columns(text="=" + pl.col("formula"), origin=pl.lit("u0:"), code=pl.lit("formula_uncalculated"))
 
 
 def number_text(number: float) -> str:

@@ -3,12 +3,11 @@
 Promises that no sheet with data is passed over in silence; the sheets that batch itself adds do not count.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from batch.model import RESERVED_SHEETS
-from batch.sources.excel.markup import MarkupError, elements, is_true, is_utf8, local
+from batch.sources.excel.markup import MarkupError, elements, is_true, is_utf8, local, whole_number
 from batch.sources.excel.package import Package, resolve
 
 
@@ -99,14 +98,10 @@ def read_formats(styles: bytes) -> tuple[str, ...]:
     found = []
     for path, attributes in elements(styles, {"numFmt", "xf"}):
         if path[-2:] == ("numFmts", "numFmt"):
-            codes[_number(attributes.get("numFmtId"))] = attributes.get("formatCode", "General")
+            codes[whole_number(attributes.get("numFmtId"))] = attributes.get("formatCode", "General")
         elif path[-2:] == ("cellXfs", "xf"):
-            found.append(_number(attributes.get("numFmtId")))
+            found.append(whole_number(attributes.get("numFmtId")))
     return tuple(codes.get(one, "General") for one in found)
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and re.fullmatch(r"\d{1,6}", text) else 0
 
 
 _MARKS = (b"<v>", b"<v ", b"<is>", b"<f>", b"<f ", b":v>", b":is>", b":f>")

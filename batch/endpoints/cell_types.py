@@ -1,7 +1,7 @@
 """Cell types: how the text of a cell becomes a value of the API, or the reason why not.
 
-Promises: nothing is guessed. A type takes the cell's text and gives a value or a problem in words; the constraints that
-most cells pass are checked inside pydantic, without Python code per cell.
+Promises: nothing is guessed. A type takes the cell's text and gives a value or the code of a problem; the constraints
+that most cells pass are checked inside pydantic, without Python code per cell.
 """
 
 import math
@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, StringConstraints
 from pydantic_core import PydanticCustomError
+
+from batch.problems import Scalar
 
 CellType: TypeAlias = Any
 """A type that pydantic can validate a cell's text with."""
@@ -33,9 +35,9 @@ def text(
     ]
 
 
-def problem(reason: str) -> PydanticCustomError:
-    """Build the error that carries `reason` to the person as it stands."""
-    return PydanticCustomError("cell", "{reason}", {"reason": reason})
+def problem(code: str, **values: Scalar) -> PydanticCustomError:
+    """Build the error that carries a code of `batch/problems.py`, with the values of its sentence, to the person."""
+    return PydanticCustomError(code, code, values or None)
 
 
 def _parsed(parse: Callable[[str], Any]) -> CellType:
@@ -57,19 +59,18 @@ def _finder(options: tuple[str, ...]) -> Callable[[str], str]:
     def find(cell: str) -> str:
         found = exact.get(cell) or folded.get(cell.casefold())
         if found is None:
-            raise problem(not_among(cell, options))
+            raise not_among(cell, options)
         return found
 
     return find
 
 
-def not_among(cell: str, options: tuple[str, ...]) -> str:
-    """Say that `cell` is none of `options`, naming the nearest one when there is one."""
+def not_among(cell: str, options: tuple[str, ...]) -> PydanticCustomError:
+    """Build the error that `cell` is none of `options`, naming the nearest one when there is one."""
     listed = ", ".join(options[:15]) + (f" and {len(options) - 15} more" if len(options) > 15 else "")
     near = get_close_matches(cell.casefold(), [option.casefold() for option in options], n=1, cutoff=0.7)
     spelt = next((option for option in options if near and option.casefold() == near[0]), None)
-    hint = f"; did you mean {spelt}?" if spelt else ""
-    return f"is not one of {listed}{hint}"
+    return problem("not_among_but_near", options=listed, near=spelt) if spelt else problem("not_among", options=listed)
 
 
 def parse_boolean(cell: str) -> bool:
@@ -79,7 +80,7 @@ def parse_boolean(cell: str) -> bool:
         return True
     if word in FALSE:
         return False
-    raise problem("is neither yes nor no (use true, false, yes, no, 1 or 0)")
+    raise problem("boolean_unclear")
 
 
 BOOLEAN: CellType = _parsed(parse_boolean)
@@ -105,14 +106,14 @@ def _plain_digits(cell: str, decimal: str | None) -> str:
     if decimal is None:
         if re.fullmatch(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", cell, re.ASCII):
             whole, part = re.split("[.,]", cell)
-            raise problem(f"may mean {whole}{part} or {whole}.{part} (say which mark is the decimal one: --decimal)")
+            raise problem("number_ambiguous", whole=whole, part=part)
         decimal = "," if _COMMA.fullmatch(cell) or _GROUPED[","].fullmatch(cell) else "."
     grouping = "," if decimal == "." else "."
     if _GROUPED[decimal].fullmatch(cell):
         cell = cell.replace(grouping, "")
     plain = cell.replace(decimal, ".")
     if grouping in cell or not _PLAIN.fullmatch(plain):
-        raise problem("is not a number (use digits, a minus sign and one decimal mark)")
+        raise problem("number_unreadable")
     return plain
 
 
@@ -120,10 +121,10 @@ def _as_json_number(digits: str) -> int | float:
     try:
         exact = Decimal(digits)
     except InvalidOperation:
-        raise problem("is not a number (use digits, a minus sign and one decimal mark)") from None
+        raise problem("number_unreadable") from None
     value = float(exact)
     if not math.isfinite(value) or Decimal(repr(value)) != exact:  # also whole ones: many readers of JSON round them
-        raise problem("has more digits than can be sent without rounding it (use at most 15 digits)")
+        raise problem("number_too_long")
     return int(exact) if value.is_integer() else value
 
 
@@ -163,15 +164,15 @@ def parse_date(cell: str, order: DateFormat | None) -> str:
     if len(values) == 1:
         return values[0]
     if values:
-        raise problem("may be day/month/year or month/day/year (say which: --date-format dmy or --date-format mdy)")
-    raise problem("is not a date (write it as 2026-04-03)")
+        raise problem("date_ambiguous")
+    raise problem("date_malformed")
 
 
 def parse_list(cell: str) -> list[str]:
     """Split `a; b; c` into its items; empty ones are dropped, and a cell of separators alone is refused."""
     items = [item for item in (part.strip() for part in cell.split(LIST_SEPARATOR)) if item]
     if not items:
-        raise problem("has no item in it (use <clear> to empty the list, or leave the cell blank)")
+        raise problem("list_empty")
     return items
 
 
@@ -194,7 +195,7 @@ CUSTOM_TEXT: CellType = _parsed(parse_custom_text)
 
 def parse_nothing(cell: str) -> None:
     """Refuse every value: for columns of whole objects, which may only be left or cleared."""
-    raise problem("cannot be set as a whole (use one column for each part, or <clear> to empty it)")
+    raise problem("whole_set")
 
 
 ONLY_CLEAR: CellType = _parsed(parse_nothing)
