@@ -4,14 +4,18 @@ Promises: a credential comes from the environment or a token file only; it is ta
 what is written down or shown is a fingerprint or its last four characters, never the credential.
 """
 
+import base64
 import hashlib
+import hmac
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from html import escape
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from batch.errors import CredentialError
 from batch.files import os_reason
@@ -71,28 +75,156 @@ def shown_credential(credentials: Mapping[str, str]) -> str:
     return f"…{first[-4:]}" if len(first) >= 12 else "…"
 
 
-def fingerprint(base_url: str, credentials: Mapping[str, str]) -> str:
-    """Return a name for origin and credentials that gives neither away."""
-    text = "\0".join([urlsplit(base_url).netloc, *credentials.values()])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def fingerprint(base_url: str, credential: str, label: str) -> str:
+    """Return a name for a credential at an origin that gives neither away, another one for each use (`label`).
 
+    It is the one way in which anything of a credential is stored. Without a credential it stands for the origin.
+    """
+    url = urlsplit(base_url)
+    stretched = _stretched(f"{url.scheme}://{url.netloc}".lower(), credential)
+    return hmac.digest(stretched, label.encode(), "sha256").hex()[:32]
+
+
+@lru_cache(maxsize=8)  # once a process: it takes 50 ms, so that nobody tries out credentials in a hurry
+def _stretched(origin: str, credential: str) -> bytes:
+    salt = f"batch/1|{origin}".encode()
+    return hashlib.scrypt(credential.encode(), salt=salt, n=2**14, r=8, p=1, maxmem=2**26)
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Whose run it is: the fingerprint of the key, and the name that was given with --company."""
+
+    fingerprint: str
+    """Of the required credential; "" in runs of 0.1, of which nobody knows."""
+    name: str | None = None
+
+    def is_same(self, other: "Company") -> bool:
+        """Compare by the names where both have one, else by the fingerprints."""
+        if self.name and other.name:
+            return self.name == other.name
+        return bool(self.fingerprint) and self.fingerprint == other.fingerprint
+
+
+NOBODY = Company("")
+"""The company of no run."""
 
 MIN_SECRET = 8
 """Characters; what is shorter opens nothing, and could be part of anything."""
-REDACTED = b"(the key)"
+REDACTED = "(the key)"
+REDACTED_NAME = "(the client id)"
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/_-]|\\/|%2[BF]|%5F)*(?:=|%3D)*", re.IGNORECASE)
+_BASE64_REVERSED = re.compile(r"(?:[A-Za-z0-9+/_-]|/\\|[BF]2%|F5%)*", re.IGNORECASE)
+_FARTHEST = 4096
+"""Characters around an encoded secret that are taken out with it."""
 
 
-def without_secrets(body: bytes, secrets: Iterable[str]) -> bytes:
-    """Take out credentials that a server echoes, also those spelt as JSON or URLs may spell them."""
-    for secret in secrets:
-        for spelling in _spellings(secret) if secret else ():
-            body = body.replace(spelling, REDACTED)
-    return body
+class Redaction:
+    """Takes out of texts the secrets that were sent so far, however a server spells them.
+
+    For what is shown and written to files, and never for what goes back to the API: records are not passed through it.
+    """
+
+    def __init__(self, account_names: Iterable[str] = ()) -> None:
+        """Take values that go with requests beside the secrets and are none: they are hidden in echoed headers only."""
+        self._names = frozenset(filter(None, account_names))
+        self._secrets: dict[str, None] = {}
+        self._headers: dict[tuple[str, str], None] = {}
+
+    def __repr__(self) -> str:
+        return "Redaction(…)"
+
+    def add_secret(self, value: str) -> None:
+        """Hide `value` from now on: a credential in a body."""
+        if value:
+            self._secrets[value.rpartition(" ")[2]] = None  # "Bearer …"
+
+    def add_header(self, name: str, value: str) -> None:
+        """Hide the value of a header from now on; one that is an account name in such headers only."""
+        if value in self._names:
+            self._headers[name, value] = None
+        else:
+            self.add_secret(value)
+
+    def hide(self, text: str) -> str:
+        """Return `text` without the secrets."""
+        for secret in self._secrets:
+            text = _without_secret(text, secret) if len(secret) >= MIN_SECRET else text
+        for name, value in self._headers:
+            text = _header_pattern(name, value).sub(rf"\g<1>{REDACTED_NAME}", text)
+        return text
+
+    def hide_in_body(self, body: bytes) -> bytes:
+        """Return a body without the secrets; JSON stays JSON."""
+        return self.hide(body.decode("latin-1")).encode("latin-1") if body else body
 
 
-@lru_cache(maxsize=8)  # there are one or two
-def _spellings(secret: str) -> tuple[bytes, ...]:
-    bare = secret.rpartition(" ")[2]  # "Bearer …"
-    if len(bare) < MIN_SECRET:
-        return ()
-    return tuple(one.encode() for one in {bare, bare.replace("/", "\\/"), quote(bare, safe="")})
+def _without_secret(text: str, secret: str) -> str:
+    plain, encoded = _patterns(secret)
+    text = plain.sub(REDACTED, text)
+    parts, end = [], 0
+    for found in encoded.finditer(text):
+        if found.start() < end:
+            continue
+        before = _BASE64_REVERSED.match(text[max(end, found.start() - _FARTHEST) : found.start()][::-1])
+        after = _BASE64.match(text, found.end(), found.end() + _FARTHEST)
+        parts += [text[end : found.start() - (before.end() if before else 0)], REDACTED]
+        end = after.end() if after else found.end()
+    return _without_beginning("".join([*parts, text[end:]]), secret)
+
+
+def _without_beginning(text: str, secret: str) -> str:
+    """Take out the beginning of a secret in a text that was shortened."""
+    if secret[:MIN_SECRET] not in text:
+        return text
+    for found in reversed(list(re.finditer("…", text))):
+        for length in range(len(secret) - 1, MIN_SECRET - 1, -1):
+            if text.endswith(secret[:length], 0, found.start()):
+                text = text[: found.start() - length] + REDACTED + text[found.start() :]
+                break
+    return text
+
+
+@lru_cache(maxsize=32)
+def _patterns(secret: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what finds a secret as it is or escaped, and what finds its middle within base64."""
+    cores = {core for raw in _encodings(secret) for core in _base64_cores(raw)}
+    encoded = "|".join("".join(map(_base64_character, core)) for core in sorted(cores))
+    return re.compile("".join(map(_any_spelling, secret))), re.compile(encoded)
+
+
+@lru_cache(maxsize=32)
+def _header_pattern(name: str, value: str) -> re.Pattern[str]:
+    spelling = "".join(map(_any_spelling, value))
+    return re.compile(rf"((?i:{re.escape(name)})[\"'\\\s:=>]{{1,16}}){spelling}")
+
+
+def _any_spelling(character: str) -> str:
+    """Match a character as it is, escaped in JSON (also JSON in JSON), percent-encoded, or as an entity of HTML."""
+    units = character.encode("utf-16-be")
+    unicode = "".join(rf"\\{{1,8}}u(?i:{units[at : at + 2].hex()})" for at in range(0, len(units), 2))
+    percent = ["".join(f"%(?:25){{0,3}}(?i:{byte:02x})" for byte in raw) for raw in _encodings(character)]
+    if character in '"\\/':
+        plain = [r"\\{1,8}" if character == "\\" else rf"\\{{0,8}}{character}"]
+    else:
+        plain = [re.escape(raw.decode("latin-1")) for raw in _encodings(character)]
+    entities = [f"&#0{{0,4}}{ord(character)};", f"&#(?i:x0{{0,4}}{ord(character):x});"]
+    entities += [escape(character)] if escape(character) != character else []
+    return f"(?:{'|'.join([unicode, *percent, *entities, *plain])})"
+
+
+def _encodings(text: str) -> set[bytes]:
+    return {text.encode(), text.encode("latin-1", "ignore")} - {b""} if not text.isascii() else {text.encode()}
+
+
+def _base64_cores(raw: bytes) -> Iterator[str]:
+    """Yield what is the same of `raw` in base64 whatever stands before and after it, such as `id:`: for each offset."""
+    for offset in range(3):
+        encoded = base64.b64encode(bytes(offset) + raw).decode("ascii")
+        yield encoded[-(-8 * offset // 6) : 8 * (offset + len(raw)) // 6]
+
+
+def _base64_character(character: str) -> str:
+    if character == "+":
+        return r"(?:[+-]|%(?:25){0,3}2[Bb]|\\{1,8}u002[Bb])"
+    return r"(?:\\{0,8}/|_|%(?:25){0,3}2[Ff]|\\{1,8}u002[Ff])" if character == "/" else character

@@ -7,7 +7,7 @@ Frozen values without behaviour. A cell's three states are: absent from a mappin
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -98,6 +98,11 @@ class Problem:
         where = f'column "{self.header}": ' if self.header else ""
         seen = f'"{shorten(self.seen)}" ' if self.seen else ""
         return f"{where}{seen}{self.reason}"
+
+    def with_texts(self, edit: Callable[[str], str]) -> "Problem":
+        """Return the problem with its texts as `edit` returns them, but for the cell's own."""
+        values = {name: edit(value) if isinstance(value, str) else value for name, value in self.values.items()}
+        return replace(self, values=values, text=edit(self.text))
 
 
 def read_errors_text(found: list[tuple[int | None, Problem]]) -> str:

@@ -8,6 +8,7 @@ no sense is a SettingsError that names where it stands. No credential is a setti
 pydantic, so that showing help stays cheap.
 """
 
+import operator
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -242,6 +243,10 @@ class Settings:
         "Send N changes first, verify them, and go on only if all held; 0: do not.", "N", ("update", "undo"),
         repeat=15, found_file="if careful",
     )] = None
+    company: Annotated[str | None, MinLen(1), Setting(
+        "Whose records these are, whatever the key; a run belongs to it.", "NAME", ("plan", "undo", "update"),
+        repeat=27,
+    )] = None
     new: Annotated[bool, Setting("Start over instead of resuming.", None, ("update",))] = False
     yes: Annotated[bool, Setting("Do not ask.", None, ("update", "undo", "purge"))] = False
     # fmt: on
@@ -298,6 +303,8 @@ class Layer:
 
     source: str
     values: Mapping[str, Any]
+    is_found: bool = False
+    """Whether it is a file that nobody named, which may have been put there by somebody else."""
 
     def spell(self, name: str) -> str:
         """Name a setting as its source spells it; a variable is told as the option that it stands for."""
@@ -317,6 +324,10 @@ def merge_layers(layers: Sequence[Layer]) -> Settings:
     values = {name: layer.values[name] for name, layer in origins.items()}
     sources = {name: layer.source for name, layer in origins.items()}
     merged = values | ({"map": headers} if headers else {})
+    options: dict[str, Any] = {}
+    for layer in reversed(layers):
+        options |= layer.values.get("endpoint_options", {})
+    merged |= {"endpoint_options": options} if options else {}
     return replace(_checked(merged, lambda name: origins[name].spell(name)), sources=sources)
 
 
@@ -373,24 +384,113 @@ def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:
             options += [] if value == one.default else [f"--{one.key}" if value else f"--no-{one.key}"]
         elif value != one.default:
             options += [f"--{one.key}", f"{value:g}" if isinstance(value, float) else str(value)]
+    options += [f"--{name.replace('_', '-')}" for name, value in settings.endpoint_options.items() if value is True]
     return options
 
 
 # -- batch.toml -----------------------------------------------------------------------------------------------------
 
 
-def read_file(folders: Sequence[Path], endpoint: str | None, options: EndpointOptions) -> Layer:
-    """Read `batch.toml` from the first of `folders` that has one; an empty layer when none has.
+@dataclass(frozen=True, slots=True)
+class SettingsFiles:
+    """Where settings may be read from, beside the command and the environment."""
+
+    named: Path | None
+    """The file that --config names."""
+    folders: Sequence[Path]
+    """Where a `batch.toml` is looked for; the first one that is found counts."""
+    own: Path | None
+    """The user's own file, where there may be one."""
+
+
+def read_files(
+    files: SettingsFiles, endpoint: str | None, options: EndpointOptions, documented_rate: Callable[[str], float]
+) -> list[Layer]:
+    """Read the file that is named, the one that is found and the user's own, as layers in this order.
 
     `options` names all endpoints: each may have a table with options of its own, `endpoint` is the one that is asked.
+    `documented_rate` gives the requests a second that an endpoint documents. A file that is found may have been put
+    there by somebody else: raises SettingsError where it sets what it may not.
     """
-    for folder in folders:
-        path = folder / FILE_NAME
-        if path.is_file():
-            layer = Layer(str(path), _read_toml(path, endpoint, options))
-            _checked(layer.values, layer.spell)  # also what another layer overrides
-            return layer
-    return Layer(FILE_NAME, {})
+    named, own = files.named, files.own if files.own and _is_readable(files.own) else None
+    if named is not None and not named.is_file():
+        raise SettingsError(f"--config {named}: there is no such file.")
+    found = next((path for folder in files.folders if (path := folder / FILE_NAME).is_file()), None)
+    if found is not None and any(found.samefile(other) for other in (named, own) if other is not None):
+        found = None
+    paths = [path for path in (named, found, own) if path is not None]
+    name = endpoint or next(filter(None, (_read_toml(path, None, options).get("endpoint") for path in paths)), "")
+    layers = [Layer(str(path), _read_toml(path, str(name), options), is_found=path is found) for path in paths]
+    checked = [_checked(layer.values, layer.spell) for layer in layers]  # also what another layer overrides
+    for number, layer in enumerate(layers):
+        if layer.is_found:
+            _check_found(
+                layer, checked[number], _LEAST_CARE | {"max_per_second": documented_rate(str(name))}, files.own
+            )
+            own_names = (_CARE.keys() & layers[-1].values.keys()) if own is not None else set()
+            kept = {
+                one: value
+                for one, value in layer.values.items()
+                if one not in own_names or _CARE[one](getattr(checked[number], one), getattr(checked[-1], one))
+            }
+            layers[number] = replace(layer, values=kept)
+    return layers
+
+
+def _is_readable(path: Path) -> bool:
+    """Tell whether there is a file; a home that this user may not enter, as in a container, has none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _check_found(layer: Layer, checked: Settings, least: Mapping[str, Any], own: Path | None) -> None:
+    """Raise SettingsError that names each setting that a file which was found may not set, and where it may stand."""
+    wrong = []
+    keys = {name: SETTINGS[name].key for name in layer.values if name in SETTINGS}
+    keys |= {name: name.replace("_", "-") for name in layer.values.get("endpoint_options", {})}
+    for name, key in keys.items():
+        kind = SETTINGS[name].found_file if name in SETTINGS else "no"
+        if kind == "no":
+            why = "a file that was found, not named, may not set this"
+        elif kind == "if careful" and not _CARE[name](getattr(checked, name), least[name]):
+            limit = f"{least[name]:g}" if isinstance(least[name], float) else least[name]
+            why = f"a file that was found, not named, may set this only towards more care ({limit} or stricter)"
+        else:
+            continue
+        wrong.append(
+            f"{layer.source}: {key}: {why}. It may stand on the command line (--{key}), in the environment "
+            f"(BATCH_{key.replace('-', '_').upper()}), in your own settings ({own or OWN_FILE}), or in this file "
+            f"when you name it:  --config {layer.source}"
+        )
+    if wrong:
+        raise SettingsError("\n".join(wrong))
+
+
+OWN_FILE = "$XDG_CONFIG_HOME/batch/config.toml"
+SOME_ROWS, FEW_ROWS = "20%", 10
+"""The rows that may clear a field unasked: this share of them, and fewer than so many in any case."""
+_LEAST_CARE: dict[str, Any] = {
+    "max_at_once": DEFAULT_AT_ONCE, "max_attempts": SETTINGS["max_attempts"].default, "max_failures": "100%",
+    "max_clears": SOME_ROWS, "canary": 1, "invalid": "abort",
+}  # fmt: skip
+"""What a file that was found may set at the most, beside the documented rate."""
+
+
+def _is_at_most(value: Any, other: Any) -> bool:
+    """Compare two numbers of rows, or two shares of them; one of each can be compared with the defaults only."""
+    one, two = str(value).strip(), str(other).strip()
+    if one.endswith("%") != two.endswith("%"):
+        return not one.endswith("%") and (two == "100%" or (two == SOME_ROWS and int(one) < FEW_ROWS))
+    return float(one.rstrip("% ")) <= float(two.rstrip("% "))
+
+
+_CARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "max_per_second": operator.le, "max_at_once": operator.le, "max_attempts": operator.le, "canary": operator.ge,
+    "max_failures": _is_at_most, "max_clears": _is_at_most, "invalid": lambda value, other: value == "abort",
+}  # fmt: skip
+"""For each setting whether a value is at least as careful as another."""
 
 
 def _read_toml(path: Path, endpoint: str | None, options: EndpointOptions) -> dict[str, Any]:

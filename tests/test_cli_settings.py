@@ -7,9 +7,11 @@ from typing import Any, NoReturn
 
 import pytest
 
+from batch.cli.options import ENDPOINT_FLAGS
+from batch.endpoints import ENDPOINTS
 from batch.errors import BatchError
 from batch.settings import MAP_IN_FILE, SETTINGS, Settings
-from tests.shell import DUALENTRY, VAYU, Ended, Shell
+from tests.shell import DUALENTRY, VAYU, Api, Ended, Shell
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ CASES = [
     Case("compare", True, ("false", False), ("true", True), (["--no-compare"], False)),
     case("--invalid", "skip", "abort", "skip", "abort"),
     Case("as_shown", (), ('["A"]', ("A",)), ("B\nC d", ("B", "C d")), (["--as-shown", "D"], ("D",))),
+    case("--company", None, "A", "B", "C"),
     flag("--new"),
     flag("--yes"),
     flag("--json", "json_output"),
@@ -83,11 +86,11 @@ def told(offline: Shell, monkeypatch: pytest.MonkeyPatch) -> Any:
         kept.append(settings)
         raise Reached
 
-    def tell(*options: str, env: Mapping[str, str] = {}, file: str = "", folder: str = ".") -> Settings:
+    def tell(*options: str, env: Mapping[str, str] = {}, file: str = "") -> Settings:
         offline.sheet("id,name\n1,2\n")
-        (offline.folder / folder / "batch.toml").write_text(file)
+        (offline.folder / "settings.toml").write_text(file)
         endpoint = [] if "endpoint" in file or "BATCH_ENDPOINT" in env or "--endpoint" in options else ["-e", DUALENTRY]
-        ended = offline.here("update", "sheet.csv", *endpoint, *options, env=env)
+        ended = offline.here("update", "sheet.csv", *endpoint, *options, "--config", "settings.toml", env=env)
         assert kept, ended.err
         return kept.pop()
 
@@ -97,7 +100,7 @@ def told(offline: Shell, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("one", CASES, ids=lambda one: one.name)
 def test_precedence(told: Any, one: Case) -> None:
-    """An option wins over the environment, that over batch.toml, that over the default."""
+    """An option wins over the environment, that over a settings file, that over the default."""
     key = one.name.removesuffix("_output")
     file = f"{key.replace('_', '-')} = {one.file[0]}\n"
     env = {f"BATCH_{key.upper()}": one.environment[0]}
@@ -144,16 +147,76 @@ def test_table_of_an_endpoint(told: Any) -> None:
     assert {} == told(file=file).endpoint_options
 
 
+def test_flag_of_an_endpoint(told: Any) -> None:
+    """`--sparse` is an option, too, and a variable; they win over the file."""
+    file = "[vayu.customers]\nsparse = true\n"
+    assert {"sparse": True} == told("-e", VAYU, "--sparse").endpoint_options
+    assert {"sparse": True} == told("-e", VAYU, env={"BATCH_SPARSE": "1"}).endpoint_options
+    assert {"sparse": False} == told("-e", VAYU, env={"BATCH_SPARSE": "0"}, file=file).endpoint_options
+
+
+def test_flags_of_endpoints() -> None:
+    """Every flag that an endpoint has of its own is an option."""
+    flags = {one.name for kind in ENDPOINTS.values() for one in kind.options if one.type is bool}
+    assert flags == set(ENDPOINT_FLAGS)
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "update"])
+def test_flag_of_another_endpoint(offline: Shell, command: str) -> None:
+    """With an endpoint that has no such option it is refused."""
+    ended = offline.here(command, offline.sheet("id,name\n1,2\n"), "-e", DUALENTRY, "--sparse")
+    assert Ended(2, "", "--sparse: dualentry.customers has no such option. Leave it out.\n") == ended
+
+
+def test_found_file(shell: Shell, api: Api) -> None:
+    """A batch.toml beside the input may say what the sheet means, and what it set is said before the question."""
+    shell.sheet(f"Cust#,name\n{api.ids(1)[0]},New\n")
+    (shell.folder / "batch.toml").write_text(
+        'endpoint = "dualentry.customers"\ninvalid = "abort"\nmap = {"Cust#" = "id"}\n'
+    )
+    said = 'batch.toml was found, and sets: endpoint dualentry.customers, invalid abort, "Cust#" = "id"'
+    ended = shell.here("update", "sheet.csv", *api.options)
+    assert (0, said) == (ended.code, ended.err.splitlines()[0])
+    own = shell.here("check", "sheet.csv", "--invalid", "skip")
+    assert said.replace("invalid abort, ", "") == own.err.splitlines()[0]
+    assert "" == shell.here("check", "sheet.csv", "--quiet").err
+
+
+@pytest.mark.parametrize("text", ["yes = true", "base_url = 'http://127.0.0.1:9'", "token-file = 'sheet.csv'"])
+@pytest.mark.parametrize(
+    "command", [["update", "sheet.csv"], ["plan", "sheet.csv"], ["undo", "run"], ["pull", "-o", "x.csv"]]
+)
+def test_found_file_that_is_refused(shell: Shell, command: list[str], text: str) -> None:
+    """No file that only lies there sends the key elsewhere, sends another file as the key, or answers the question."""
+    shell.sheet("id,name\n10001,New\n")
+    (shell.folder / "run").mkdir()
+    (shell.folder / "batch.toml").write_text(text + "\n")
+    ended = shell.here(*command, *(["-e", DUALENTRY] if command[0] != "undo" else []))
+    key = text.partition(" ")[0].replace("_", "-")
+    assert (2, "") == (ended.code, ended.out)
+    assert ended.err.startswith(f"batch.toml: {key}: a file that was found, not named, may not set this.")
+
+
+def test_own_settings(shell: Shell, api: Api) -> None:
+    """What stands in the user's own settings is as good as said on the command line."""
+    own = shell.folder.parent / "home" / ".config" / "batch"
+    own.mkdir(parents=True)
+    (own / "config.toml").write_text(f"yes = true\nbase_url = '{api.url}'\nmax-per-second = 2000\n")
+    ended = shell.here("update", shell.sheet(api.names(1)), "-e", DUALENTRY)
+    assert (0, 1) == (ended.code, len(api.written()))
+    assert not ended.err.startswith("batch.toml")
+
+
 def test_file_beside_the_input_wins(offline: Shell, told: Any) -> None:
     """batch.toml beside the input is read; else the one in the current folder."""
-    (offline.folder / "batch.toml").write_text("limit = 1\n")
+    (offline.folder / "batch.toml").write_text("max-at-once = 1\n")
     (offline.folder / "there").mkdir()
     (offline.folder / "there" / "sheet.csv").write_text("id,name\n1,2\n")
     first = offline.here("check", "there/sheet.csv", "-e", DUALENTRY, "--json")
-    (offline.folder / "there" / "batch.toml").write_text("limit = 0\n")
+    (offline.folder / "there" / "batch.toml").write_text("max-at-once = 0\n")
     second = offline.here("check", "there/sheet.csv", "-e", DUALENTRY)
     assert (0, 2) == (first.code, second.code)
-    assert "there/batch.toml: limit 0: it should be greater than or equal to 1.\n" == second.err
+    assert "there/batch.toml: max-at-once 0: it should be greater than or equal to 1.\n" == second.err
 
 
 WRONG = {

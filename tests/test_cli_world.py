@@ -103,7 +103,7 @@ def test_slower_than_documented(shell: Shell, api: Api) -> None:
     ended = shell.here("update", sheet, *command, "--max-per-second", "2")
     said = "goes at 2/s at most, slower than the 5 requests/s that are documented: --max-per-second"
     assert f"\n  {said}\n" in ended.err, ended.err
-    key = fingerprint(api.url, {"DUALENTRY_API_KEY": shell.environment["DUALENTRY_API_KEY"]})
+    key = fingerprint(api.url, shell.environment["DUALENTRY_API_KEY"], "limits")
     limits = Path(shell.environment["XDG_STATE_HOME"], "batch", "limits.json")
     limits.write_text(json.dumps({key: {"per_second": 0.314, "at": time.time() - 60}}))
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() - 60))
@@ -360,7 +360,10 @@ def test_resumed_clears(shell: Shell, api: Api) -> None:
     first = shell.here(*command)
     api.sandbox.set_faults()
     second = shell.here(*command)
-    assert ("  clears: phone on 4 customers" in first.err, "  clears: phone on 1 customer\n" in second.err) == (True, True)
+    assert ("  clears: phone on 4 customers" in first.err, "  clears: phone on 1 customer\n" in second.err) == (
+        True,
+        True,
+    )
 
 
 def test_invalid_rows_after_a_wrong_key(shell: Shell) -> None:

@@ -15,7 +15,7 @@ from batch.model import Outcome
 from batch.outputs.failures import ADDED_COLUMNS
 from batch.outputs.results import SCHEMA
 from batch.run.target import Environment
-from batch.settings import merge_layers, read_file
+from batch.settings import SettingsFiles, merge_layers, read_files
 from tests.shell import ROOT, Shell
 
 README = ROOT / "README.md"
@@ -139,7 +139,9 @@ def test_batch_toml(tmp_path: Path) -> None:
     """The example of a batch.toml is one."""
     (example,) = [block[2] for block in BLOCK.finditer(text()) if block[1] == "toml"]
     (tmp_path / "batch.toml").write_text(example, encoding="utf-8")
-    assert merge_layers([read_file([tmp_path], None, Environment({}).endpoint_options)]).sources
+    known = Environment({})
+    files = SettingsFiles(None, [tmp_path], None)
+    assert merge_layers(read_files(files, None, known.endpoint_options, known.documented_rates.__getitem__)).sources
     assert tomllib.loads(example)
 
 

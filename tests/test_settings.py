@@ -8,9 +8,20 @@ import pytest
 
 from batch.credentials import read_credentials
 from batch.errors import CredentialError, ExitCode, SettingsError
-from batch.settings import COMMAND_LINE, ENVIRONMENT, MAP_IN_FILE, SETTINGS, Layer, Settings, merge_layers, read_file
+from batch.settings import (
+    COMMAND_LINE,
+    ENVIRONMENT,
+    MAP_IN_FILE,
+    SETTINGS,
+    Layer,
+    Settings,
+    SettingsFiles,
+    merge_layers,
+    read_files,
+)
 
 OPTIONS = {"vayu.customers": {"sparse": bool}, "dualentry.customers": {}}
+RATES = {"vayu.customers": 500.0, "dualentry.customers": 1.0, "": 0.0}
 NAMES = {"VAYU_API_TOKEN": True, "VAYU_CLIENT_ID": False}
 
 
@@ -162,6 +173,18 @@ def toml(folder: Path, text: str) -> list[Path]:
     return [folder]
 
 
+def read_named(folders: list[Path], endpoint: str | None = None) -> Layer:
+    """Read the file in the folder, as --config names it."""
+    files = SettingsFiles(folders[0] / "batch.toml", [], None)
+    (layer,) = read_files(files, endpoint, OPTIONS, RATES.__getitem__)
+    return layer
+
+
+def read_found(folders: list[Path], own: Path | None = None, named: Path | None = None) -> list[Layer]:
+    """Read a file that is in one of the folders, as it is found there, with the others beside it."""
+    return read_files(SettingsFiles(named, folders, own), "dualentry.customers", OPTIONS, RATES.__getitem__)
+
+
 def test_file(tmp_path: Path) -> None:
     """A file spells options as the command line does, with - or _."""
     text = 'endpoint = "vayu.customers"\nmax-wait = 60\nmax_at_once = 4\njson = true\n[map]\nNotes = ""\n'
@@ -172,22 +195,105 @@ def test_file(tmp_path: Path) -> None:
         "json_output": True,
         "map": {"Notes": ""},
     }
-    assert expected == read_file(toml(tmp_path, text), None, OPTIONS).values
+    assert expected == read_named(toml(tmp_path, text)).values
 
 
 def test_nearest_file(tmp_path: Path) -> None:
     """The file beside the input goes before the one in the current folder, and no file is no problem."""
     first, second = tmp_path / "a", tmp_path / "b"
-    toml(second, "limit = 2")
-    assert Layer(str(second / "batch.toml"), {"limit": 2}) == read_file([first, second], None, OPTIONS)
-    assert {} == read_file([first], None, OPTIONS).values
-    toml(first, "limit = 1")
-    assert Layer(str(first / "batch.toml"), {"limit": 1}) == read_file([first, second], None, OPTIONS)
+    toml(second, "sheet = '2'")
+    assert [Layer(str(second / "batch.toml"), {"sheet": "2"}, is_found=True)] == read_found([first, second])
+    assert [] == read_found([first])
+    toml(first, "sheet = '1'")
+    assert [Layer(str(first / "batch.toml"), {"sheet": "1"}, is_found=True)] == read_found([first, second])
+
+
+def test_order_of_files(tmp_path: Path) -> None:
+    """The file that is named goes before the one that is found, and that before the user's own."""
+    (folder,) = toml(tmp_path / "a", "sheet = 'found'")
+    (named, own) = (toml(tmp_path / name, f"sheet = '{name}'")[0] / "batch.toml" for name in ("named", "own"))
+    assert ["named", "found", "own"] == [one.values["sheet"] for one in read_found([folder], own, named)]
+    assert [False, True, False] == [one.is_found for one in read_found([folder], own, named)]
+    assert [False] == [one.is_found for one in read_found([folder], None, folder / "batch.toml")]
+    with pytest.raises(SettingsError, match=r"--config nowhere: there is no such file\."):
+        read_found([folder], own, Path("nowhere"))
+
+
+CAREFUL = {
+    "max_per_second": (["1", "0.5"], ["1.1", "50"]),
+    "max_at_once": (["16", "1"], ["17"]),
+    "max_attempts": (["6", "1"], ["7"]),
+    "max_failures": (["3", "'50%'"], []),
+    "max_clears": (["9", "'20%'", "'0.5%'"], ["10", "'21%'"]),
+    "canary": (["1", "50"], ["0"]),
+    "invalid": (["'abort'"], ["'skip'"]),
+}
+
+
+@pytest.mark.parametrize("name", CAREFUL)
+def test_found_file_that_makes_a_run_more_careful(tmp_path: Path, name: str) -> None:
+    """A file that was found may make a run slower and more careful than it is by default, and nothing else."""
+    good, bad = CAREFUL[name]
+    for value in good:
+        assert name in read_found(toml(tmp_path, f"{name} = {value}"))[0].values
+    for value in bad:
+        with pytest.raises(SettingsError, match=f"{name.replace('_', '-')}: .* only towards more care"):
+            read_found(toml(tmp_path, f"{name} = {value}"))
+
+
+def test_found_file_that_may_set_it() -> None:
+    """Every setting that a found file may set towards more care is tested."""
+    assert CAREFUL.keys() == {one.name for one in SETTINGS.values() if one.found_file == "if careful"}
+
+
+VALUES = {
+    "out": "'x'", "clear_token": "'-'", "limit": "1", "compare": "false", "json": "true", "quiet": "true",
+    "base_url": "'https://evil.example'", "sandbox": "true", "token_file": "'/home/me/.ssh/id'", "max_wait": "9",
+    "new": "true", "yes": "true", "company": "'Acme'", "read_timeout": "9", "as_shown": "['A']",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_found_file_that_sets_what_it_may_not(tmp_path: Path, name: str) -> None:
+    """Whatever else it sets stops the run: the message names the setting and where it may stand."""
+    path = toml(tmp_path, f"{name} = {VALUES[name]}")[0] / "batch.toml"
+    with pytest.raises(SettingsError) as caught:
+        read_found([tmp_path], tmp_path / "own.toml")
+    key = name.replace("_", "-")
+    assert (
+        f"{path}: {key}: a file that was found, not named, may not set this. It may stand on the command line "
+        f"(--{key}), in the environment (BATCH_{name.upper()}), in your own settings ({tmp_path / 'own.toml'}), "
+        f"or in this file when you name it:  --config {path}"
+    ) == str(caught.value)
+    assert read_named([tmp_path]).values
+
+
+def test_every_setting_may_or_may_not() -> None:
+    """Every setting that files may set is in one of these tables."""
+    free = {one.name for one in SETTINGS.values() if one.found_file == "yes"}
+    named = {one.key.replace("-", "_") for one in SETTINGS.values() if one.is_layered and one.name not in free}
+    assert named == CAREFUL.keys() | VALUES.keys()
+
+
+def test_found_file_and_own_settings(tmp_path: Path) -> None:
+    """Of a limit in a found file and one in the user's own settings the more careful one counts."""
+    own = toml(tmp_path / "own", "max_at_once = 4\nmax_failures = '5%'\nsheet = 'X'\n")[0] / "batch.toml"
+    near = toml(tmp_path / "near", "max_at_once = 8\nmax_failures = '1%'\nsheet = 'A'\n")
+    made = merge_layers(read_found(near, own))
+    assert (4, "1%", "A") == (made.max_at_once, made.max_failures, made.sheet)
+
+
+def test_endpoint_of_another_file(tmp_path: Path) -> None:
+    """The user's own settings of an endpoint hold for the endpoint that a found file names."""
+    own = toml(tmp_path / "own", "[vayu.customers]\nsparse = true\n")[0] / "batch.toml"
+    near = toml(tmp_path / "near", 'endpoint = "vayu.customers"\n')
+    layers = read_files(SettingsFiles(None, near, own), None, OPTIONS, RATES.__getitem__)
+    assert {"sparse": True} == merge_layers(layers).endpoint_options
 
 
 def test_file_with_a_mark(tmp_path: Path) -> None:
     """A byte order mark, as editors on Windows write it, does no harm."""
-    assert {"limit": 1} == read_file(toml(tmp_path, "\ufefflimit = 1"), None, OPTIONS).values
+    assert {"limit": 1} == read_named(toml(tmp_path, "\ufefflimit = 1")).values
 
 
 @pytest.mark.parametrize("table", ["[vayu.customers]", '["vayu.customers"]'])
@@ -201,7 +307,7 @@ def test_file_with_a_mark(tmp_path: Path) -> None:
 def test_settings_of_an_endpoint(tmp_path: Path, table: str, option: str | None, in_file: str, is_sparse: bool) -> None:
     """An endpoint's own settings hold for it alone, and the option names it before the file does."""
     line = f'endpoint = "{in_file}"\n' if in_file else ""
-    found = read_file(toml(tmp_path, f"{line}{table}\nsparse = true\n"), option, OPTIONS).values
+    found = read_named(toml(tmp_path, f"{line}{table}\nsparse = true\n"), option).values
     assert ({"sparse": True} if is_sparse else None) == found.get("endpoint_options")
 
 
@@ -224,7 +330,7 @@ def test_settings_of_an_endpoint(tmp_path: Path, table: str, option: str | None,
 def test_file_that_makes_no_sense(tmp_path: Path, text: str, expected: str) -> None:
     """A misspelt key or table is never passed over: the message names the file, and the nearest key."""
     with pytest.raises(SettingsError) as caught:
-        read_file(toml(tmp_path, text), None, OPTIONS)
+        read_named(toml(tmp_path, text))
     assert f"{tmp_path / 'batch.toml'}: {expected}" == str(caught.value)
 
 

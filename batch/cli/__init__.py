@@ -51,7 +51,7 @@ def check(**values: Any) -> None:
     from batch.commands.check import check as run_check
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options)
+    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     found = run_check(settings, environment)
     if settings.json_output:
         click.echo(views.as_json(found.summary))
@@ -70,7 +70,7 @@ def update(**values: Any) -> None:
     from batch.commands.update import update as run_update
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options)
+    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     with _console(settings) as console:
         end = run_update(settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
@@ -88,7 +88,7 @@ def plan(**values: Any) -> None:
     from batch.commands.plan import plan as run_plan
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options)
+    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     with _console(settings) as console:
         made = run_plan(settings, console, environment)
     if settings.json_output:
@@ -125,7 +125,7 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
     from batch.settings import as_options
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options)
+    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     console = _console(settings)
     wanted = Wanted(Path(output), to_where(where), Path(ids) if ids else None, force)
     found = run_pull(settings, wanted, console, environment)
@@ -148,7 +148,7 @@ def undo(run_folder: str, **values: Any) -> None:
     from batch.commands.undo import undo as run_undo
 
     environment = _environment()
-    settings = to_undo_settings(values, environment.endpoint_options)
+    settings = to_undo_settings(values, environment.endpoint_options, environment.documented_rates)
     with _console(settings) as console:
         end = run_undo(Path(run_folder), settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
@@ -229,7 +229,7 @@ def template(output: str, force: bool, **values: Any) -> None:
     from batch.commands.template import make_template
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options)
+    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     click.echo(views.template_page(make_template(Path(output), settings, environment, may_replace=force)), err=True)
 
 

@@ -1,7 +1,8 @@
 """The options of each command, and what settings they make: both from the table in `batch/settings.py`.
 
-Promises: each option is also `BATCH_<NAME>` in the environment and a key of `batch.toml` (beside the input, else in the
-current folder); what was not given anywhere is left to the defaults of `Settings`.
+Promises: each option is also `BATCH_<NAME>` in the environment and a key of a settings file: the one that --config
+names, the user's own, and, as far as that is safe, a `batch.toml` that is found beside the input, else in the current
+folder; what such a file sets is said. What was not given anywhere is left to the defaults of `Settings`.
 """
 
 import os
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 from click.core import ParameterSource
 
-from batch.model import command
+from batch.model import command, shorten, visible
 from batch.settings import (
     COMMAND_LINE,
     ENVIRONMENT,
@@ -22,13 +23,18 @@ from batch.settings import (
     Layer,
     Setting,
     Settings,
+    SettingsFiles,
     merge_layers,
-    read_file,
+    read_files,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
 GENERAL = "update"
 """The command that takes all options of those that take an input."""
+FILE_COMMANDS = ("check", "plan", "pull", "template", "undo", "update")
+"""The commands that read settings files."""
+ENDPOINT_FLAGS = {"sparse": "PUT the change alone, not the record with the change laid over it (Vayu)."}
+"""The flags that endpoints have of their own; here, since to import the endpoints is slow."""
 
 
 class _Option(click.Option):
@@ -64,7 +70,10 @@ def setting_options(
     options = [_option(one, command) for one in shown]
     if command in SETTINGS["out"].commands:
         rest = [one for one in SETTINGS.values() if GENERAL in one.commands and one not in taken]
-        options = [click.argument("input", metavar="INPUT"), *options, *(_option(one, command) for one in rest)]
+        flags = [_flag(name, text, command) for name, text in ENDPOINT_FLAGS.items()]
+        options = [click.argument("input", metavar="INPUT"), *options, *(_option(one, command) for one in rest), *flags]
+    if command in FILE_COMMANDS and not only:
+        options.append(_CONFIG)
 
     def decorate(function: F) -> F:
         for option in reversed(options):
@@ -95,28 +104,82 @@ def _option(setting: Setting, command: str) -> Callable[[F], F]:
     )  # fmt: skip
 
 
-def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settings:
-    """Merge options, environment and `batch.toml`, with the `endpoints`' own options; raises SettingsError."""
+def _flag(name: str, text: str, command: str) -> Callable[[F], F]:
+    """Make the option of a flag that an endpoint has of its own."""
+    envvar = f"BATCH_{name.upper()}"
+    is_hidden = command == "check"
+    return click.option(
+        f"--{name}", cls=_Option, is_flag=True, default=None, envvar=envvar, help=text, hidden=is_hidden
+    )
+
+
+_CONFIG = click.option(
+    "--config",
+    cls=_Option,
+    envvar="BATCH_CONFIG",
+    metavar="FILE",
+    help="A file of settings, such as a batch.toml.",
+)
+
+
+def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Mapping[str, float]) -> Settings:
+    """Merge options, environment and settings files, with the `endpoints`' own options; raises SettingsError.
+
+    `rates`: the requests a second that each endpoint documents.
+    """
     given, variables = _given(values)
-    folders = [Path.cwd()]
+    folders = [Path()]
     source = values.get("input") or "-"
     if source != "-":
         folders.insert(0, Path(source).parent)
-    from_file = read_file(list(dict.fromkeys(folders)), values.get("endpoint"), endpoints)
+    files = _files(values, list(dict.fromkeys(folders)))
+    from_files = read_files(files, values.get("endpoint"), endpoints, lambda name: rates.get(name, 0.0))
     from_variables = _with_lists(_with_map(variables, _lines_of("map")))
-    layers = [_with_map(given, values.get("map") or ()), from_variables, from_file]
+    layers = [_with_map(given, values.get("map") or ()), from_variables, *from_files]
     if not any(layer.values.get("endpoint") for layer in layers):
         raise click.UsageError(
             f"Which endpoint? Name it with -e, such as -e dualentry.customers. See: {command()} endpoints"
         )
-    return merge_layers(layers)
+    return _merged(layers)
 
 
-def to_undo_settings(values: Mapping[str, Any], endpoints: EndpointOptions) -> Settings:
-    """Merge options, environment and the settings of `batch.toml` that are about sending; raises SettingsError."""
-    from_file = read_file([Path.cwd()], None, endpoints)
-    about_sending = {name: value for name, value in from_file.values.items() if name in values}
-    return merge_layers([*_given(values), replace(from_file, values=about_sending)])
+def to_undo_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Mapping[str, float]) -> Settings:
+    """Merge options, environment and what settings files say about sending; raises SettingsError.
+
+    The endpoint is the run's, which is not known yet: the slowest of the `rates` counts.
+    """
+    slowest = min(rates.values(), default=0.0)
+    from_files = read_files(_files(values, [Path()]), None, endpoints, lambda name: slowest)
+    about_sending = [
+        replace(layer, values={name: value for name, value in layer.values.items() if name in values})
+        for layer in from_files
+    ]
+    return _merged([*_given(values), *about_sending])
+
+
+def _files(values: Mapping[str, Any], folders: Sequence[Path]) -> SettingsFiles:
+    """Name the files that settings may be read from."""
+    given = os.environ.get("XDG_CONFIG_HOME", "")
+    home = Path(given) if given.startswith("/") else Path(os.path.expanduser("~"), ".config")
+    own = home / "batch" / "config.toml" if home.is_absolute() else None  # else this user has no home
+    return SettingsFiles(Path(values["config"]) if values.get("config") else None, folders, own)
+
+
+def _merged(layers: Sequence[Layer]) -> Settings:
+    """Merge layers, and say what a file that was found sets."""
+    settings = merge_layers(layers)
+    for layer in (one for one in layers if one.is_found and not settings.quiet):
+        names = [name for name in layer.values if name == "map" or settings.sources.get(name) == layer.source]
+        if names:
+            said = ", ".join(_say(name, layer.values[name]) for name in names)
+            click.echo(shorten(visible(f"{layer.source} was found, and sets: {said}"), 400), err=True)
+    return settings
+
+
+def _say(name: str, value: Any) -> str:
+    if name == "map":
+        return ", ".join(f'"{header}" = "{field}"' for header, field in value.items())
+    return f"{SETTINGS[name].key} {value}"
 
 
 def _given(values: Mapping[str, Any]) -> tuple[Layer, Layer]:
@@ -124,8 +187,11 @@ def _given(values: Mapping[str, Any]) -> tuple[Layer, Layer]:
     context = click.get_current_context()
     layers: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for name, value in values.items():
-        if value not in (None, ()) and name != "map":
-            layers[context.get_parameter_source(name) is ParameterSource.ENVIRONMENT][name] = value
+        layer = layers[context.get_parameter_source(name) is ParameterSource.ENVIRONMENT]
+        if value not in (None, ()) and name in ENDPOINT_FLAGS:
+            layer["endpoint_options"] = {name: value}
+        elif value not in (None, ()) and name not in ("map", "config"):
+            layer[name] = value
     return Layer(COMMAND_LINE, layers[0]), Layer(ENVIRONMENT, layers[1])
 
 

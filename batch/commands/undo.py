@@ -21,7 +21,7 @@ from batch.run.begin_or_resume import Run, discard, now_text
 from batch.run.cleanup import remove_parts, scratch
 from batch.run.finish import FinishedRun
 from batch.run.folder import JOURNAL, check_run, find_unfinished, new_folder, open_run, read_metadata
-from batch.run.locks import held, input_lock
+from batch.run.locks import held, input_locks
 from batch.run.metadata import RunMetadata
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
 from batch.run.target import SANDBOX, Environment, Target, make_target
@@ -47,8 +47,9 @@ def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Envi
         settings = _settings(source, settings)
         target = make_target(settings, environment, stack, reporter.note)
         target = replace(target, endpoint=target.endpoint.defined(source.metadata.custom_fields))
-        lock = input_lock(source.metadata.staged.sha256, settings.endpoint, source.metadata.host)
-        stack.enter_context(held(lock, "this input", folder))
+        sha256 = source.metadata.staged.sha256
+        for lock in input_locks(sha256, settings.endpoint, source.metadata.host, target.owners):
+            stack.enter_context(held(lock, "this input", folder))
         run = _begin_or_resume(source, settings, target, stack)
         reporter.note(f"Taking back {folder}: {len(run.plan or ()):,} changes were or may have been applied.")
         context = RunContext(
@@ -91,7 +92,7 @@ def _begin_or_resume(source: _Source, settings: Settings, target: Target, stack:
     """Resume the undo that was not finished, or begin one."""
     with scratch() as temporary:
         checksum = _write_list(temporary / LIST, source, target.endpoint)
-    found = find_unfinished(source.folder, checksum)
+    found = find_unfinished(source.folder, checksum, target.company)
     if found is not None:
         return _resume(found, target.endpoint, stack)
     folder = new_folder(source.folder, prefix="undo-")
@@ -120,7 +121,8 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
     metadata = RunMetadata(
         identity=checksum, run_id=f"{source.metadata.run_id}-{folder.name}", command="undo",
         undoes=str(source.folder.resolve()), endpoint=settings.endpoint,
-        endpoint_options=dict(settings.endpoint_options), host=target.host, base_url=target.base_url, input=sheet,
+        endpoint_options=dict(settings.endpoint_options), host=target.host, base_url=target.base_url,
+        company=target.company.name, fingerprint=target.company.fingerprint, input=sheet,
         options_next=tuple(as_options(replace(settings, input=sheet), for_same_input=False)), staged=staged,
         id_column=0, started=now_text(), seconds=0.0, definitions=source.metadata.definitions, has_definitions=True,
         is_validated=False,

@@ -41,7 +41,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
     """Send what the input changes; raises BatchError when the job could not begin, Declined when a person said no."""
     with ExitStack() as stack:
         target = make_target(settings, environment, stack, reporter.note)
-        run = begin_or_resume(settings, target, stack)
+        run = begin_or_resume(settings, target, stack, reporter.note)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")
         if run.is_finished:

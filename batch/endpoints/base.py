@@ -55,6 +55,8 @@ class CredentialVariable:
     name: str
     is_required: bool
     what: str
+    is_secret: bool = True
+    """False for an account name, which texts may show."""
 
 
 @dataclass(frozen=True, slots=True)

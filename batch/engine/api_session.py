@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from batch.credentials import Redaction
 from batch.endpoints.base import CustomField, Endpoint
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
@@ -40,10 +41,11 @@ class ApiSession:
     ) -> AsyncIterator[ApiClient]:
         """Open connections, and give what makes requests over them with what was learned about the API's limits."""
         transport = self.environment.transport() if self.environment.transport else None
-        timeouts = Timeouts.for_reads(self.pace.read_timeout)
+        timeouts, redaction = Timeouts.for_reads(self.pace.read_timeout), Redaction(self.target.account_names)
         async with Session(
-            self.target.base_url, transport=transport, timeouts=timeouts, max_at_once=self.pace.max_at_once
-        ) as session:
+            self.target.base_url, transport=transport, timeouts=timeouts, max_at_once=self.pace.max_at_once,
+            redaction=redaction,
+        ) as session:  # fmt: skip
             rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=self._learned())
             yield ApiClient(
                 session=session,
@@ -66,7 +68,7 @@ class ApiSession:
         return Limits(*(_faster(bucket, factor) for bucket in (documented.total, documented.per_route)))
 
     def _learned(self) -> Learned:
-        return load_learned(state_folder() / "limits.json", self.target.fingerprint)
+        return load_learned(state_folder() / "limits.json", self.target.fingerprint("limits"))
 
     def slower(self) -> str:
         """Say why it goes slower than documented, if it does."""
@@ -90,7 +92,7 @@ class ApiSession:
 
     def keep_learned(self, limiter: RateLimiter) -> None:
         """Keep what was found out about the API's limits for the next job."""
-        save_learned(state_folder() / "limits.json", self.target.fingerprint, limiter.learned())
+        save_learned(state_folder() / "limits.json", self.target.fingerprint("limits"), limiter.learned())
 
 
 def _faster(bucket: Bucket | None, factor: float) -> Bucket | None:

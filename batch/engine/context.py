@@ -93,9 +93,10 @@ class RunContext:
         attempts: int = 0,
     ) -> Outcome:  # fmt: skip
         """Journal the outcome of every row of a change, its problems with the row's own cells; return the outcome."""
+        hide = self.client.session.redaction.hide  # a record may show what was sent with the request
         results = []
         for row in change.rows:
-            located = tuple(self.changes.locate(row, one) for one in problems)
+            located = tuple(self.changes.locate(row, one).with_texts(hide) for one in problems)
             results.append(RowResult(row, change.id, outcome, status, attempts, located))
         self.journal.record(change.number, results)
         return outcome

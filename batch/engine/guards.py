@@ -7,17 +7,14 @@ What the option says counts from the first record on.
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from batch.engine.prepare import PreparedChange
 from batch.errors import UsageError
 from batch.model import Problem
 from batch.retry import FailureLimit
+from batch.settings import FEW_ROWS, SOME_ROWS
 from batch.validation.file_changes import ChangeSource
-
-DEFAULT: Final = "20%"
-FEW: Final = 10
-"""Fewer records than this are never too many for the default."""
 
 
 class TooManyClearsError(UsageError):
@@ -36,7 +33,7 @@ class ClearLimit:
     @classmethod
     def from_option(cls, max_clears: str | None) -> "ClearLimit":
         """Read the option."""
-        text = max_clears if max_clears is not None else DEFAULT
+        text = max_clears if max_clears is not None else SOME_ROWS
         parsed = FailureLimit.parse(text)
         return cls(parsed.count, parsed.share, text, max_clears is None)
 
@@ -49,7 +46,7 @@ class ClearLimit:
                 yield f"{name} would be cleared on {clears:,} of {records:,} {kind} ({clears / records:.0%})"
 
     def _is_exceeded(self, clears: int, records: int) -> bool:
-        if not clears or (self.is_default and clears < FEW):
+        if not clears or (self.is_default and clears < FEW_ROWS):
             return False
         return clears > (self.count if self.count is not None else (self.share or 0) * records)
 

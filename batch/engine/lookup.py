@@ -164,7 +164,7 @@ class KeyLookup:
         match answer.classification.action:
             case Action.REJECT:
                 said = (
-                    self.endpoint.parse_error(answer.response)
+                    self.endpoint.parse_error(answer.response.redacted)
                     if isinstance(answer.response, ApiResponse)
                     else [("", str(error))]
                 )

@@ -225,7 +225,7 @@ class ChangePreparer:
         if answer.status == 404:
             return [self._not_there]
         said = (
-            self.endpoint.parse_error(answer.response)
+            self.endpoint.parse_error(answer.response.redacted)
             if isinstance(answer.response, ApiResponse)
             else [("", answer.cause)]
         )

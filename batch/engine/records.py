@@ -220,7 +220,9 @@ class Fetch:
     def _as_stop(self, error: UnreadError) -> Exception:
         answer, client = error.answer, self._client
         if answer.classification.action is Action.REJECT and isinstance(answer.response, ApiResponse):
-            said = "; ".join(visible(text)[:300] for _, text in client.endpoint.parse_error(answer.response)[:3])
+            said = "; ".join(
+                visible(text)[:300] for _, text in client.endpoint.parse_error(answer.response.redacted)[:3]
+            )
             return UsageError(f"The API does not give the records: {said}. Nothing was written.")
         return client.shutdown.as_error(f"The records could not be read: {error}.", " Nothing was written.")
 

@@ -427,7 +427,7 @@ def stop_reason(answer: Answer, endpoint: Endpoint) -> str:
     """Say why the API ended the run, with its own words and where the key comes from."""
     said = ""
     if isinstance(answer.response, ApiResponse) and answer.status in (401, 403):
-        said = "; ".join(visible(message) for _, message in endpoint.parse_error(answer.response)[:2])
+        said = "; ".join(visible(message) for _, message in endpoint.parse_error(answer.response.redacted)[:2])
         said = f' and says: "{said}"' if said else ""
         names = " and ".join(variable.name for variable in endpoint.variables)
         said += f". Check {names}: the key may be wrong, expired, or not permitted to do this"

@@ -196,7 +196,7 @@ class ChangeWriter:
             return [Problem("refused", {"cause": answer.cause})]
         if answer.response.status == 404:
             return [Problem("not_found_on_write", {"noun": self.endpoint.noun}, "id")]
-        said = self.endpoint.parse_error(answer.response)
+        said = self.endpoint.parse_error(answer.response.redacted)
         return [Problem.from_api(field, visible(message)[:500]) for field, message in said]
 
     def _settle(

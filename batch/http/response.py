@@ -2,10 +2,12 @@
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from pydantic_core import from_json
+
+from batch.credentials import Redaction
 
 MAX_TEXT_BYTES = 64 * 1024
 
@@ -18,6 +20,15 @@ class ApiResponse:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     is_truncated: bool = False
+    redaction: Redaction | None = field(default=None, repr=False, compare=False)
+    """What hides the secrets that were sent, None where nothing is to be hidden."""
+
+    @cached_property
+    def redacted(self) -> "ApiResponse":
+        """The answer as it may be shown; what goes back to the API is made from the answer as it came."""
+        if self.redaction is None:
+            return self
+        return replace(self, body=self.redaction.hide_in_body(self.body), redaction=None)
 
     @cached_property
     def json(self) -> object:
@@ -33,7 +44,7 @@ class ApiResponse:
     @cached_property
     def text(self) -> str:
         """At most 64 KiB of the body as text, for people; what cannot be decoded is shown as U+FFFD."""
-        text = self.body[:MAX_TEXT_BYTES].decode(_charset(self.headers), "replace")
+        text = self.redacted.body[:MAX_TEXT_BYTES].decode(_charset(self.headers), "replace")
         return text.encode()[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
 
 

@@ -14,7 +14,7 @@ import anyio
 import httpx
 
 from batch import __version__
-from batch.credentials import without_secrets
+from batch.credentials import Redaction
 from batch.errors import UsageError
 from batch.http.failures import RequestFailure, Timeouts, explain, out_of_time
 from batch.http.response import ApiResponse, Bounded, RawHeader, Received, read_headers
@@ -59,16 +59,24 @@ class Session:
     """Connections to one API, open inside of `async with`."""
 
     def __init__(
-        self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None, timeouts: Timeouts | None = None,
-        max_at_once: int = 64, headers: Mapping[str, str] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        base_url: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        timeouts: Timeouts | None = None,
+        max_at_once: int = 64,
+        headers: Mapping[str, str] | None = None,
+        redaction: Redaction | None = None,
+    ) -> None:
         """Take a URL that `check_base_url` returned; `headers`, secrets all of them, go with every request."""
+        self.redaction = redaction or Redaction()
         base = httpx.URL(base_url)
         self._prefix = base.raw_path.decode("ascii").rstrip("/")
         timeouts = timeouts or Timeouts()
         self._carrier = Given(transport, base, timeouts) if transport else _make_wire(base, timeouts, max_at_once)
         defaults = {"user-agent": f"batch/{__version__}", "accept": "application/json", "accept-encoding": "gzip"}
-        self._secrets = tuple((headers or {}).values())
+        for name, value in (headers or {}).items():
+            self.redaction.add_header(name, value)
         self._headers = check_headers({"host": base.netloc.decode("ascii"), **defaults, **(headers or {})})
 
     async def __aenter__(self) -> Self:
@@ -85,7 +93,7 @@ class Session:
     ) -> ApiResponse | RequestFailure:
         """Send `request` once, with the headers of the account; UsageError if it would not leave as it is meant.
 
-        All values of the account's headers are secrets: an answer that echoes them comes back without.
+        All values of the account's headers are secrets: what is shown of an answer that echoes them is without.
         """
         account = account or {}
         headers = self._headers | check_headers(request.headers) | check_headers(account)
@@ -97,9 +105,11 @@ class Session:
         answer = await self._carrier.carry(request.method, self._target(request), raw, content, request.max_bytes)
         if isinstance(answer, RequestFailure):
             return answer
+        self.redaction.add_secret(request.secret)
+        for name, value in account.items():
+            self.redaction.add_header(name, value)
         status, received, body, is_truncated = answer
-        body = without_secrets(body, (request.secret, *self._secrets, *account.values()))
-        return ApiResponse(status, received, body, is_truncated)
+        return ApiResponse(status, received, body, is_truncated, self.redaction)
 
     def _target(self, request: ApiRequest) -> str:
         """Return path and query, of which every byte leaves as it is."""

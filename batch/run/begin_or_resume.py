@@ -5,7 +5,7 @@ first time, whatever has become of the input's file.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batch import sources
+from batch.credentials import Company
 from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import FolderError, UsageError
 from batch.files import make_private
@@ -30,7 +31,7 @@ from batch.run.folder import (
     open_run,
     parent_of,
 )
-from batch.run.locks import held, input_lock
+from batch.run.locks import held, input_locks
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.plan_list import check_lists
@@ -72,7 +73,7 @@ class Run:
         self.changes = self.changes.with_definitions(definitions)
 
 
-def begin_or_resume(settings: Settings, target: Target, stack: ExitStack) -> Run:
+def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, note: Callable[[str], None]) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
     with scratch() as temporary:
         source = sources.open_input(settings.input, temporary)
@@ -80,12 +81,12 @@ def begin_or_resume(settings: Settings, target: Target, stack: ExitStack) -> Run
         wanted = identity(
             settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None
         )
-        lock = input_lock(source.sha256, settings.endpoint, target.host)
         folder_to_be = settings.out or parent_of(settings.input)
-        stack.enter_context(held(lock, "this input", folder_to_be))
+        for lock in input_locks(source.sha256, settings.endpoint, target.host, target.owners):
+            stack.enter_context(held(lock, "this input", folder_to_be))
         if settings.out is None:
             remove_unbegun(folder_to_be)
-        folder = _find(settings, wanted)
+        folder = _find(settings, wanted, target.company, note)
         if folder is not None:
             return _resume(folder, settings, target.endpoint, plan, stack)
         return _begin(source, settings, target, wanted, plan, stack)
@@ -105,13 +106,13 @@ def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack
     return plan
 
 
-def _find(settings: Settings, wanted: str) -> Path | None:
+def _find(settings: Settings, wanted: str, company: Company, note: Callable[[str], None]) -> Path | None:
     if settings.out is not None:
-        found = look_into_out(settings.out, wanted, settings.input)
+        found = look_into_out(settings.out, wanted, settings.input, company)
         if found is not None and settings.new:
             raise FolderError(f"--out {settings.out}: there is a run in it. With --new, name another folder.")
         return found.folder if found else None
-    return None if settings.new else find_unfinished(parent_of(settings.input), wanted)
+    return None if settings.new else find_unfinished(parent_of(settings.input), wanted, company, note)
 
 
 def _resume(folder: Path, settings: Settings, endpoint: Endpoint, plan: PlanFile | None, stack: ExitStack) -> Run:
@@ -135,7 +136,8 @@ def _begin(
         metadata = RunMetadata(
             identity=wanted, run_id=f"{folder.resolve().name}-{wanted[:8]}", command="update",
             endpoint=settings.endpoint, endpoint_options=dict(settings.endpoint_options), host=target.host,
-            base_url=target.base_url, input=settings.input, map=settings.map,
+            base_url=target.base_url, company=target.company.name, fingerprint=target.company.fingerprint,
+            input=settings.input, map=settings.map,
             options_again=tuple(as_options(settings, for_same_input=True)),
             options_next=tuple(as_options(settings, for_same_input=False)), staged=changes.staged,
             id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(), is_validated=False,

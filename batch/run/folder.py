@@ -1,20 +1,21 @@
 """Runs on disk: which folder a run lives in, whether there is one to resume, and what it holds.
 
-Promises: the same input (bytes, endpoint, host, mapping, clear token, and whatever else changes what a row means)
-resumes the run that still has rows to retry; a folder with another input's run is never touched. Folders
+Promises: the same input (bytes, endpoint, host, company, mapping, clear token, and whatever else changes what a row
+means) resumes the run that still has rows to retry; a folder with another input's run is never touched. Folders
 are 0700.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from batch.credentials import NOBODY, Company
 from batch.errors import FolderError, JournalError
 from batch.files import make_private, unusable_folder
 from batch.journal import START_OVER, Journal, peek
@@ -72,6 +73,7 @@ class ExistingRun:
     exit_code: int | None
     is_undone: bool = False
     """It was taken back, so that the same input is sent anew."""
+    company: Company = NOBODY
 
 
 def look_into(folder: Path) -> ExistingRun | None:
@@ -84,26 +86,44 @@ def look_into(folder: Path) -> ExistingRun | None:
         if "identity" not in meta:
             return None
         rows = int(meta["staged"]["rows"])
+        company = Company(str(meta.get("fingerprint", "")), meta.get("company"))
     except JournalError as error:
         raise FolderError(str(error)) from None
     except (KeyError, TypeError, ValueError):
         raise _senseless(path) from None
     is_finished = final >= rows and meta.get("exit_code") is not None  # and its files were written
-    return ExistingRun(folder, meta["identity"], is_finished, meta.get("exit_code"), bool(meta.get("undone")))
+    return ExistingRun(folder, meta["identity"], is_finished, meta.get("exit_code"), bool(meta.get("undone")), company)
 
 
-def find_unfinished(parent: Path, wanted: str) -> Path | None:
-    """Find the newest run in `parent` with this identity that has rows to retry."""
+def find_unfinished(
+    parent: Path, wanted: str, company: Company, note: Callable[[str], None] = lambda text: None
+) -> Path | None:
+    """Find the newest run in `parent` with this identity and company that has rows to retry.
+
+    `note` is told of one that belongs to somebody else.
+    """
+    notes: list[str] = []
     if not parent.is_dir():
         return None
     for folder in sorted((one for one in parent.iterdir() if one.is_dir()), reverse=True):
         found = look_into(folder)
-        if found is not None and found.identity == wanted and not (found.is_finished or found.is_undone):
+        if found is None or found.identity != wanted or found.is_finished or found.is_undone:
+            continue
+        if found.company.is_same(company):
             return folder
+        notes.append(f"{folder}: this run of the same input is not finished, and was begun {_by_whom(found.company)}")
+    for text in notes[:1]:
+        note(f"{text}; it is left as it is, and a new run begins.")
     return None
 
 
-def look_into_out(folder: Path, wanted: str, argument: str) -> ExistingRun | None:
+def _by_whom(company: Company) -> str:
+    if company.name:
+        return f"for {company.name}"
+    return "with another key" if company.fingerprint else "by an earlier version, with a key that is not known"
+
+
+def look_into_out(folder: Path, wanted: str, argument: str, company: Company = NOBODY) -> ExistingRun | None:
     """Look at the folder that --out names: None when it is free; raises FolderError when it is somebody else's.
 
     `argument` is the input, as it was given: nothing is ever written beside it, where it could be written over.
@@ -123,6 +143,8 @@ def look_into_out(folder: Path, wanted: str, argument: str) -> ExistingRun | Non
         raise FolderError(
             f"--out {folder}: it holds the run of another input (or of other options). Name another folder."
         )
+    if not found.company.is_same(company):
+        raise FolderError(f"--out {folder}: the run in it was begun {_by_whom(found.company)}. Name another folder.")
     if found.is_undone:
         raise FolderError(f"--out {folder}: the run in it was taken back (undo). Name another folder to send again.")
     return found

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -129,9 +129,12 @@ def _holder(path: Path) -> str:
         return ""
 
 
-def input_lock(sha256: str, endpoint: str, host: str) -> Path:
-    """Name the lock of an input, the same by whatever path the input or the folder is reached."""
-    key = hashlib.sha256(f"{sha256} {endpoint} {host}".encode()).hexdigest()[:32]
+def input_locks(sha256: str, endpoint: str, host: str, owners: Sequence[str]) -> list[Path]:
+    """Name the locks of an input in the order in which they are taken, one for each name of its owner.
+
+    They are the same by whatever path the input or the folder is reached.
+    """
     folder = state_folder() / "locks"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"{key}.lock"
+    texts = [f"{sha256} {endpoint} {host} {owner}" for owner in owners]
+    return [folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.lock" for text in texts]

@@ -36,6 +36,10 @@ class RunMetadata(BaseModel):
     host: str
     """What tells this host from others: "sandbox", or the base URL."""
     base_url: str
+    company: str | None = None
+    """The name that was given with --company."""
+    fingerprint: str = ""
+    """Of the key that the run was begun with; "" in runs of 0.1."""
     sparse: bool = False
     """The option of this name, in journals from before there were `endpoint_options`."""
     endpoint_options: dict[str, bool | int | float | str] = {}

@@ -13,7 +13,7 @@ from typing import Any, Final
 import anyio
 import httpx
 
-from batch.credentials import fingerprint, read_credentials, shown_credential
+from batch.credentials import Company, fingerprint, read_credentials, shown_credential
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.endpoints.cell_types import ParseOptions
@@ -42,6 +42,13 @@ class Environment:
         """The types of the options that each endpoint has of its own."""
         return {name: {one.name: one.type for one in kind.options} for name, kind in self.endpoints.items()}
 
+    @property
+    def documented_rates(self) -> dict[str, float]:
+        """The requests a second that the API of each endpoint documents, of those that document any."""
+        buckets = {name: (kind.limits.total, kind.limits.per_route) for name, kind in self.endpoints.items()}
+        rates = {name: [one.per_second for one in both if one is not None] for name, both in buckets.items()}
+        return {name: float(min(found)) for name, found in rates.items() if found}
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -52,6 +59,8 @@ class Target:
     kind: str
     """"production", "test system", "sandbox", or "" for an address that is not the maker's."""
     credentials: Mapping[str, str] = field(repr=False)
+    company_name: str | None = None
+    """The name that was given with --company."""
     limits_factor: float = 1.0
     """How much faster than documented this host may be asked (sandboxes only)."""
 
@@ -66,9 +75,25 @@ class Target:
         return shown_credential(self.credentials)
 
     @property
-    def fingerprint(self) -> str:
-        """A name for origin and credential that gives neither away."""
-        return fingerprint(self.base_url, self.credentials)
+    def account_names(self) -> list[str]:
+        """The credentials that are no secrets, such as a client id."""
+        names = [one.name for one in self.endpoint.variables if not one.is_secret]
+        return [self.credentials[name] for name in names if name in self.credentials]
+
+    @property
+    def company(self) -> Company:
+        """Whose records these are."""
+        return Company(self.fingerprint("company"), self.company_name)
+
+    @property
+    def owners(self) -> list[str]:
+        """Names of the company for locks: a run of the same key or of the same name waits for this one."""
+        return [self.fingerprint("lock"), *([f"name {self.company_name}"] if self.company_name else [])]
+
+    def fingerprint(self, label: str) -> str:
+        """Return a name for origin and required credential that gives neither away, another one for each label."""
+        required = [self.credentials.get(one.name, "") for one in self.endpoint.variables if one.is_required]
+        return fingerprint(self.base_url, next(iter(required), ""), label)
 
 
 def find_endpoint(name: str, environment: Environment) -> type[Endpoint]:
@@ -85,6 +110,8 @@ def find_endpoint(name: str, environment: Environment) -> type[Endpoint]:
 def make_endpoint(settings: Settings, environment: Environment) -> Endpoint:
     """Make the endpoint that the settings name, with its options; SettingsError when there is none."""
     kind = find_endpoint(settings.endpoint, environment)
+    for name in settings.endpoint_options.keys() - {one.name for one in kind.options}:
+        raise SettingsError(f"--{name.replace('_', '-')}: {kind.name} has no such option. Leave it out.")
     options = {one.name: settings.endpoint_options.get(one.name, one.default) for one in kind.options}
     for one in kind.options:
         if not isinstance(options[one.name], one.type):  # of a journal that was changed by hand
@@ -102,7 +129,7 @@ def make_target(settings: Settings, environment: Environment, stack: ExitStack, 
     for text in warnings:
         warn(text)
     base_url = check_base_url(settings.base_url or endpoint.base_url, has_credentials=True)
-    return Target(endpoint, base_url, _kind(base_url, endpoint), credentials)
+    return Target(endpoint, base_url, _kind(base_url, endpoint), credentials, settings.company)
 
 
 def _kind(base_url: str, endpoint: Endpoint) -> str:
@@ -123,4 +150,4 @@ def _start_sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> 
     sandbox = stack.enter_context(SandboxProcess(SandboxOptions(limits="fast")))
     names = [variable.name for variable in endpoint.variables]
     credentials = {name: value for name, value in sandbox.environment().items() if name in names}
-    return Target(endpoint, sandbox.url, SANDBOX, credentials, limits_factor=20.0)
+    return Target(endpoint, sandbox.url, SANDBOX, credentials, settings.company, limits_factor=20.0)

@@ -131,10 +131,10 @@ def test_screen(offline: Shell) -> None:
 
 
 def test_settings(api: Api, shell: Shell) -> None:
-    """The address of the API comes from an option, the environment or batch.toml, as for every command."""
+    """The address of the API comes from an option, the environment or a settings file, as for every command."""
     command = ("template", "-e", DUALENTRY, "--force", "-o", "empty.csv")
     asked = [shell.here(*command, "--base-url", api.url), shell.here(*command, env={"BATCH_BASE_URL": api.url})]
-    (shell.folder / "batch.toml").write_text(f"endpoint = '{DUALENTRY}'\nbase_url = '{api.url}'\n")
-    asked.append(shell.here("template", "--force", "-o", "empty.csv"))
+    (shell.folder / "my.toml").write_text(f"endpoint = '{DUALENTRY}'\nbase_url = '{api.url}'\n")
+    asked.append(shell.here("template", "--force", "-o", "empty.csv", "--config", "my.toml"))
     told = "empty.csv: 30 columns. Fill it in, then:  batch check empty.csv -e dualentry.customers\n"
     assert [Ended(0, "", told)] * 3 == asked

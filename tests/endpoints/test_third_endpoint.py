@@ -25,7 +25,7 @@ from batch.commands.update import update as run_update
 from batch.errors import BatchError, SettingsError
 from batch.model import Outcome
 from batch.run.finish import FinishedRun
-from batch.settings import Settings, merge_layers, read_file
+from batch.settings import Settings, SettingsFiles, merge_layers, read_files
 from tests.endpoints.acme import AcmeApi, AcmeVendors, vendor
 
 SHEET = (
@@ -173,8 +173,9 @@ def test_option_of_its_own(acme: Acme, tmp_path: Path) -> None:
     """An endpoint's own option is set in its table of `batch.toml`, and its undo goes the same way."""
     environment = acme.api.environment()
     (tmp_path / "batch.toml").write_text("[acme.vendors]\nsource = 'import'\n")
-    layer = read_file([tmp_path], AcmeVendors.name, environment.endpoint_options)
-    options = merge_layers([layer]).endpoint_options
+    files = SettingsFiles(tmp_path / "batch.toml", [], None)
+    layers = read_files(files, AcmeVendors.name, environment.endpoint_options, lambda name: 0.0)
+    options = merge_layers(layers).endpoint_options
     acme.write("id,name\nVaaaa,Anna\n")
     end = acme.update(endpoint_options=options)
     assert (0, [("Vaaaa", {"name": "Anna"})]) == (end.summary.exit_code, acme.api.writes)
@@ -187,8 +188,9 @@ def test_option_that_makes_no_sense(acme: Acme, tmp_path: Path) -> None:
     """A wrong value is refused with its place, and so is one that no file can have given."""
     environment = acme.api.environment()
     (tmp_path / "batch.toml").write_text("[acme.vendors]\nsource = 7\n")
+    files = SettingsFiles(tmp_path / "batch.toml", [], None)
     with pytest.raises(SettingsError) as in_file:
-        read_file([tmp_path], AcmeVendors.name, environment.endpoint_options)
+        read_files(files, AcmeVendors.name, environment.endpoint_options, lambda name: 0.0)
     with pytest.raises(SettingsError) as damaged:
         acme.update(endpoint_options={"source": 7})
     assert f"{tmp_path / 'batch.toml'}: source 7: it should be a valid string." == str(in_file.value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from batch.credentials import Redaction
 from batch.endpoints.base import Endpoint
 from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
@@ -43,6 +44,7 @@ class Api:
     shutdown: Shutdown = field(default_factory=Shutdown)
     asked: list[ApiRequest] = field(default_factory=list)
     endpoint: Endpoint = DUALENTRY
+    session: Any = field(default_factory=lambda: SimpleNamespace(redaction=Redaction()))
 
     async def read(self, request: ApiRequest) -> Answer:
         self.asked.append(request)

@@ -22,6 +22,12 @@ TIMES: Rules = (
     (r"\d{8}-\d{6}(-\d{1,3}\b)?", "{time}"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "{moment}"),
 )
+NEW_TIMES: Rules = (
+    *SECONDS,
+    (r"(?<!\d)(?!20261126-0232)\d{8}-\d{6}(-\d{1,3}\b)?", "{time}"),
+    (r"(?!2026-11-26T02:32)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "{moment}"),
+)
+"""All times but those at which the work folders were made."""
 UNDO_TIMES: Rules = (*SECONDS, (r"undo-\d{8}-\d{6}(-\d+)?", "undo-{time}"), (r'("started": )"[^"]+"', r"\1{moment}"))
 
 

@@ -46,7 +46,7 @@ def test_no_credential_in_what_is_logged_or_shown(script: Script, caplog: pytest
 
 
 def test_whatever_the_account_adds_is_a_secret() -> None:
-    """An answer that echoes the account's headers, whatever their names, comes back without their values."""
+    """What is shown of an answer that echoes the account's headers, whatever their names, is without their values."""
     found: list[object] = []
 
     async def exchange(url: str) -> None:
@@ -57,7 +57,7 @@ def test_whatever_the_account_adds_is_a_secret() -> None:
         anyio.run(exchange, server.url)
     (answer,) = found
     assert isinstance(answer, ApiResponse)
-    assert b"(the key) and (the key)" == answer.body
+    assert b"(the key) and (the key)" == answer.redacted.body
 
 
 def report(cause: BatchError) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from batch.credentials import Company
 from batch.errors import BusyError, ExitCode, FolderError
 from batch.files import write_private
 from batch.journal import START_OVER, Journal
@@ -25,11 +26,12 @@ from batch.run.folder import (
     open_run,
     parent_of,
 )
-from batch.run.locks import held, input_lock, state_folder
+from batch.run.locks import held, input_locks, state_folder
 from batch.run.metadata import RunMetadata
 from batch.settings import Settings
 
 ME = "identity-of-mine"
+OURS = Company("f")
 STAGED = Staged(
     Path("input.parquet"), "x.csv", "csv", ("id", "name"), 2, "abc", ("A note.",), CsvDialect(delimiter=";")
 )
@@ -44,7 +46,7 @@ KEPT = staged_as_meta(STAGED)
 STYLED = {"format": "xlsx", "dialect": None}
 KNOWN = {
     "run_id": "x", "endpoint": "dualentry.customers", "host": "h", "base_url": "h", "input": "x.csv", "started": "x",
-    "id_column": 0, "seconds": 0.0, "definitions": [], "is_surveyed": True,
+    "id_column": 0, "seconds": 0.0, "definitions": [], "is_surveyed": True, "fingerprint": "f",
 }  # fmt: skip
 
 
@@ -200,7 +202,7 @@ def test_small_files(tmp_path: Path) -> None:
 def test_unfinished(tmp_path: Path, outcomes: list[Outcome], meta: dict[str, Any], is_resumed: bool) -> None:
     """A run is resumed while rows are left to retry or its files were not written, unless it was taken back."""
     folder = run_in(tmp_path / "x.batch" / "20260101-000000", *outcomes, **meta)
-    assert (folder if is_resumed else None) == find_unfinished(tmp_path / "x.batch", ME)
+    assert (folder if is_resumed else None) == find_unfinished(tmp_path / "x.batch", ME, OURS)
 
 
 def test_newest_unfinished(tmp_path: Path) -> None:
@@ -210,8 +212,8 @@ def test_newest_unfinished(tmp_path: Path) -> None:
     (tmp_path / "20260103-000000").mkdir()
     (tmp_path / "check-20260104-000000").mkdir()
     (tmp_path / "file").touch()
-    assert tmp_path / "20260102-000000" == find_unfinished(tmp_path, ME)
-    assert None is find_unfinished(tmp_path / "nothing", ME)
+    assert tmp_path / "20260102-000000" == find_unfinished(tmp_path, ME, OURS)
+    assert None is find_unfinished(tmp_path / "nothing", ME, OURS)
 
 
 def test_damaged_run(tmp_path: Path) -> None:
@@ -219,7 +221,7 @@ def test_damaged_run(tmp_path: Path) -> None:
     folder = run_in(tmp_path / "a", Outcome.UPDATED)
     (folder / JOURNAL).write_bytes(b"x" * 999)
     with pytest.raises(FolderError) as caught:
-        find_unfinished(tmp_path, ME)
+        find_unfinished(tmp_path, ME, OURS)
     expected = (
         f"{folder}/journal.sqlite: the journal of an earlier run cannot be read (file is not a database). "
         "Move that folder away to start over, or name another one with --out."
@@ -229,19 +231,19 @@ def test_damaged_run(tmp_path: Path) -> None:
 
 def out_refused(folder: Path) -> str:
     with pytest.raises(FolderError) as caught:
-        look_into_out(folder, ME, "elsewhere/x.csv")
+        look_into_out(folder, ME, "elsewhere/x.csv", OURS)
     return str(caught.value)
 
 
 def test_out(tmp_path: Path) -> None:
     """--out may name a new folder, an empty one, or that of the same run."""
     (tmp_path / "empty").mkdir()
-    assert None is look_into_out(tmp_path / "new", ME, "elsewhere/x.csv")
-    assert None is look_into_out(tmp_path / "empty", ME, "elsewhere/x.csv")
+    assert None is look_into_out(tmp_path / "new", ME, "elsewhere/x.csv", OURS)
+    assert None is look_into_out(tmp_path / "empty", ME, "elsewhere/x.csv", OURS)
     found = look_into_out(
-        run_in(tmp_path / "mine", Outcome.UPDATED, Outcome.UPDATED, exit_code=0), ME, "elsewhere/x.csv"
+        run_in(tmp_path / "mine", Outcome.UPDATED, Outcome.UPDATED, exit_code=0), ME, "elsewhere/x.csv", OURS
     )
-    assert ExistingRun(tmp_path / "mine", ME, is_finished=True, exit_code=0) == found
+    assert ExistingRun(tmp_path / "mine", ME, is_finished=True, exit_code=0, company=OURS) == found
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def test_out(tmp_path: Path) -> None:
 def test_out_after_a_crash(tmp_path: Path, name: str) -> None:
     """What a crash at the start left behind does not make a folder somebody else's."""
     (tmp_path / name).touch()
-    assert None is look_into_out(tmp_path, ME, "elsewhere/x.csv")
+    assert None is look_into_out(tmp_path, ME, "elsewhere/x.csv", OURS)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ def test_out_that_was_ours(tmp_path: Path, witness: str, text: str) -> None:
     """What a check, a plan or a start left there may be written over by the next."""
     (tmp_path / witness).write_text(text)
     (tmp_path / "failures.csv").touch()
-    assert None is look_into_out(tmp_path, ME, "elsewhere/x.csv")
+    assert None is look_into_out(tmp_path, ME, "elsewhere/x.csv", OURS)
 
 
 @pytest.mark.parametrize("argument", ["x.csv", "missing.csv", "*.parquet", "."])
@@ -301,7 +303,7 @@ def test_out_with_the_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arg
     (tmp_path.parent / f"link-{tmp_path.name}.csv").symlink_to(tmp_path / "x.csv")
     for given in (argument, str(tmp_path / argument), f"../link-{tmp_path.name}.csv"):
         with pytest.raises(FolderError) as caught:
-            look_into_out(Path(), ME, given)
+            look_into_out(Path(), ME, given, OURS)
         assert "--out .: the input is in it. Name a new or an empty folder." == str(caught.value)
 
 
@@ -429,9 +431,44 @@ def test_holder_that_died(tmp_path: Path) -> None:
 
 
 def test_input_lock() -> None:
-    """An input has one lock for each endpoint and host, by whatever path it is reached."""
-    found = [input_lock("a", "e", "h"), input_lock("a", "e", "h"), input_lock("a", "e", "i")]
-    assert found[0] == found[1] != found[2]
+    """An input has locks for each endpoint, host and owner, by whatever path it is reached."""
+    ((one,), (same,), (elsewhere,), (other,)) = (
+        input_locks("a", "e", "h", ["f"]), input_locks("a", "e", "h", ["f"]), input_locks("a", "e", "i", ["f"]),
+        input_locks("a", "e", "h", ["g"]),
+    )  # fmt: skip
+    assert one == same
+    assert 3 == len({one, elsewhere, other})
+    assert [one, other] == input_locks("a", "e", "h", ["f", "g"])
+
+
+NAMED, RENAMED, KEYED = {"company": "Acme"}, {"company": "Bolt"}, {"fingerprint": "g"}
+
+
+@pytest.mark.parametrize(
+    ("meta", "given", "is_same"),
+    [
+        ({}, OURS, True),
+        (KEYED, OURS, False),
+        ({"fingerprint": ""}, OURS, False),
+        ({"fingerprint": ""}, Company(""), False),
+        (NAMED, Company("f"), True),
+        (NAMED, Company("f", "Acme"), True),
+        (NAMED | KEYED, Company("f", "Acme"), True),
+        (RENAMED, Company("f", "Acme"), False),
+        (KEYED, Company("f", "Acme"), False),
+    ],
+)
+def test_company(tmp_path: Path, meta: dict[str, Any], given: Company, is_same: bool) -> None:
+    """A run is resumed for its own company: by the names where both have one, else by the keys; others are told."""
+    folder = run_in(tmp_path / "20260101-000000", Outcome.UPDATED, **meta)
+    notes: list[str] = []
+    assert (folder if is_same else None) == find_unfinished(tmp_path, ME, given, notes.append)
+    assert (not is_same) == bool(notes)
+    if is_same:
+        assert look_into_out(folder, ME, "elsewhere/x.csv", given)
+    else:
+        with pytest.raises(FolderError, match="the run in it was begun"):
+            look_into_out(folder, ME, "elsewhere/x.csv", given)
 
 
 def test_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,9 @@ class VayuCustomers(Endpoint):
     replaced_whole = ("address", "contacts", "customFields", "cloudProviderSettings")
     variables = (
         CredentialVariable("VAYU_API_TOKEN", True, "the API token (dashboard, API Token)"),
-        CredentialVariable("VAYU_CLIENT_ID", False, "the client id (dashboard, API Token); sent when set"),
+        CredentialVariable(
+            "VAYU_CLIENT_ID", False, "the client id (dashboard, API Token); sent when set", is_secret=False
+        ),
     )
     dynamic_fields = (
         ("contacts.N.PART", "part of contact N (1 = the first): " + ", ".join(CONTACT_FIELDS)),
