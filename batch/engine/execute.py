@@ -170,7 +170,8 @@ class Executor:
         if wrong is None:
             canary.failed.append((whole.change.number, "it could not be read back"))
         elif wrong:
-            canary.failed.append((whole.change.number, f"{wrong[0].field}: {wrong[0].reason}"))
+            problem = wrong[0].with_texts(self.context.client.session.redaction.hide)
+            canary.failed.append((whole.change.number, f"{problem.field}: {problem.reason}"))
 
     async def _deliver(self, prepared: PreparedChange) -> tuple[PreparedChange, Outcome] | None:
         """Bring a change to its outcome; None when it needed no sending, or the journal failed."""

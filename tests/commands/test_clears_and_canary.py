@@ -143,6 +143,15 @@ def test_canary_fails(job: JobFixture, fault: str, why: str | None, outcomes: di
     assert (3, 3) == (closing.summary.exit_code, len(job.writes()))
 
 
+def test_canary_that_shows_the_key(job: JobFixture, shows: Any) -> None:
+    """Why the first few did not hold never carries the key, though the record shows it."""
+    key = job.sandbox.environment()["DUALENTRY_API_KEY"]
+    job.sandbox.edit("dualentry", 10002, {"name": f"was {key}"})
+    job.sandbox.set_faults("stale-read=id:10002")
+    stopped = job.update(job.sheet(names(20)), canary=3).summary.stopped or ""
+    assert (True, False) == ("still shows" in stopped, key in stopped)
+
+
 @pytest.fixture
 def shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look once: the sandbox's reads lag behind for two."""
