@@ -7,6 +7,7 @@
     │   ├── SettingsError       an option, variable or batch.toml
     │   ├── CredentialError     no credential, or one that must not be used like this
     │   └── FolderError         the run folder cannot be used
+    ├── Declined (2)            a person said no
     ├── StoppedError (3, 2)     the run ended before the last row; the rest is unsent
     ├── BusyError (5)           another run holds this input
     ├── JournalError (3)        the journal cannot be written; sending stopped
@@ -71,6 +72,10 @@ class CredentialError(UsageError):
 
 class FolderError(UsageError):
     """The run folder cannot be used."""
+
+
+class Declined(BatchError):
+    """The person said no; nothing was sent, and nothing is left behind."""
 
 
 class StoppedError(BatchError):

@@ -32,6 +32,8 @@ class FakeReporter:
     notes: list[str] = field(default_factory=list)
     asked: list[Preflight] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    """What was asked about something odd; `answers` holds what is said to it, too."""
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -39,6 +41,10 @@ class FakeReporter:
     def confirm(self, preflight: Preflight) -> Any:
         self.asked.append(preflight)
         return self.answers.pop(0) if self.answers else True
+
+    def ask(self, question: str) -> bool:
+        self.questions.append(question)
+        return bool(self.answers.pop(0)) if self.answers else False
 
     def cost(self, cost: Cost) -> None:
         self.costs.append(cost)

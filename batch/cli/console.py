@@ -7,8 +7,8 @@ Promises: a question only on a terminal and never with `--yes`; on a terminal a 
 import signal
 import sys
 import time
-from collections.abc import Iterable
-from typing import Literal, Self
+from collections.abc import Callable, Iterable
+from typing import Literal, Self, TypeVar
 
 import click
 
@@ -19,6 +19,7 @@ from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progr
 from batch.errors import UsageError
 from batch.model import Outcome, visible
 
+Answer = TypeVar("Answer")
 LINE_SECONDS = 10.0
 BAR_SECONDS = 0.2
 FEW_REQUESTS, SHORT_SECONDS = 10, 10.0
@@ -80,13 +81,11 @@ class Console:
         self._last_line = time.monotonic()
         if not self.can_ask:
             return True
-        signal.siginterrupt(signal.SIGINT, True)  # else polars' handler lets Ctrl-C wait for the answer
-        try:
-            answer = self._ask(preflight)
-        except click.Abort as error:
-            pressed = error.__context__
-            raise pressed if isinstance(pressed, KeyboardInterrupt) else KeyboardInterrupt from None
-        return answer
+        return _answered(lambda: self._ask(preflight))
+
+    def ask(self, question: str) -> bool:
+        """Ask about what is odd; the default is no."""
+        return _answered(lambda: click.confirm(question, default=False, err=True))
 
     def _ask(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Ask; first for cells that would be emptied, and of a new input offer to send only a few at first."""
@@ -146,6 +145,16 @@ class Console:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _answered(ask: Callable[[], Answer]) -> Answer:
+    """Return the answer; Ctrl-C raises KeyboardInterrupt."""
+    signal.siginterrupt(signal.SIGINT, True)  # else polars' handler lets Ctrl-C wait for the answer
+    try:
+        return ask()
+    except click.Abort as error:
+        pressed = error.__context__
+        raise pressed if isinstance(pressed, KeyboardInterrupt) else KeyboardInterrupt from None
 
 
 def _coloured(text: str, style: str) -> str:

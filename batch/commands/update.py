@@ -21,7 +21,7 @@ from batch.engine.prepare import ChangePreparer
 from batch.engine.records import UnreadError
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter
 from batch.engine.write import ChangeWriter
-from batch.errors import BatchError, StoppedError, Terminated, UsageError
+from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.machine import first_of, machine_reason
 from batch.model import Outcome, command
@@ -31,10 +31,6 @@ from batch.run.finish import End, FinishedRun, finish_run
 from batch.run.plan_list import LISTS, lists_of
 from batch.run.target import Environment, make_target
 from batch.settings import Settings
-
-
-class Declined(BatchError):
-    """The person said no; nothing was sent, and nothing is left behind."""
 
 
 def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:

@@ -11,6 +11,7 @@ import anyio
 
 from batch.endpoints.base import Endpoint
 from batch.engine.shutdown import Shutdown
+from batch.errors import Declined, UsageError
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.ratelimit import RateLimiter
@@ -99,11 +100,27 @@ class Reporter(Protocol):
     def confirm(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Show what is about to happen, and ask where there is somebody to ask; false = do not send."""
 
+    def ask(self, question: str) -> bool:
+        """Ask about what is odd, where there is somebody to ask; the default is no."""
+
     def progress(self, progress: Progress) -> None:
         """A moment of the run."""
 
     def leave(self) -> None:
         """The process ends now: give the terminal back."""
+
+
+def require_consent(reporter: Reporter, odd: str, instead: str, question: str = "Go on all the same?") -> None:
+    """Say what is odd, and ask; `--yes` never answers.
+
+    Raises UsageError, which ends with `instead` (an option that settles it), where nobody can be asked, and Declined
+    for no.
+    """
+    if not reporter.can_ask:
+        raise UsageError(f"{odd} {instead}")
+    reporter.note(odd)
+    if not reporter.ask(question):
+        raise Declined("Nothing was sent.")
 
 
 RATE_SECONDS = 10.0

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from batch.commands.undo import undo as run_undo
-from batch.commands.update import Declined
 from batch.engine import write
 from batch.engine.guards import TooManyClearsError
 from batch.engine.reporter import CANARY
+from batch.errors import Declined
 from batch.settings import Settings
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary, told
 

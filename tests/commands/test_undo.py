@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from batch.commands.undo import undo as run_undo
-from batch.commands.update import Declined, update
-from batch.errors import FolderError, UsageError
+from batch.commands.update import update
+from batch.errors import Declined, FolderError, UsageError
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.run.undo import FILE
