@@ -121,3 +121,21 @@ def test_fresh_sandbox(offline: Shell) -> None:
     assert [3, 3] == [one.code for one in ended]
     assert 2 == len(offline.runs())
     assert "was begun with another key" in ended[1].err
+
+
+def test_restarted_sandbox(offline: Shell) -> None:
+    """Nor in one that was started by hand, ended, and started again at the same address."""
+    command = ["update", offline.sheet("id,name\n10001,New\n10002,New\n"), "-e", DUALENTRY, "--max-attempts", 1]
+    ended, url = [], ""
+    for _ in range(2):
+        process = offline.start("sandbox", "--port", url.rpartition(":")[2] or 0, "--fault", "500=id:10002")
+        assert process.stdout is not None
+        hello = json.loads(process.stdout.readline())
+        assert url in ("", hello["url"])
+        url = hello["url"]
+        ended.append(offline.here(*command, "--base-url", url, env=hello["dualentry"]["env"]))
+        process.terminate()
+        process.wait()
+    assert [3, 3] == [one.code for one in ended]
+    assert [["updated", "failed"]] * 2 == [outcomes(run) for run in offline.runs()]
+    assert "was begun with another key" in ended[1].err

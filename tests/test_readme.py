@@ -166,6 +166,7 @@ def test_session(offline: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plain(line: str) -> str:
     line = re.sub(r"127\.0\.0\.1:\d+", "{host}", line)
+    line = re.sub(r"key …\w{4}$", "{key}", line)
     line = re.sub(r"samples/\w+\.batch/[\d-]+|\brun(?=/)", "{run}", line)
     return re.sub(r"\d+\.\d s$", "{seconds}", line)
 

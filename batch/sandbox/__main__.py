@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as done:
         return int(done.code or 0)
     values = vars(given)
-    values["faults"] = tuple(values["faults"])
+    values |= {name: tuple(values[name]) for name in ("faults", "keys")}
     try:
         serve(SandboxOptions(**values))
     except (OptionError, OSError) as error:
@@ -65,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(**defaults)
     add = parser.add_argument
     add("--port", type=int, help="0 takes a free one (default)")
+    add(
+        "--key", dest="keys", action="append", default=[], metavar="KEY",
+        help="opens both APIs; may be repeated, each key has records of its own (default: one, random at each start)",
+    )  # fmt: skip
     add("--records", type=int, metavar="N", help="how many sample records each API has (default 1000)")
     add("--limits", metavar="MODE", help="documented (default), fast (20 times that) or off")
     add("--put", metavar="MODE", help="what a Vayu PUT does with fields left out: merge (default) or replace")

@@ -31,6 +31,8 @@ class Call:
     body: bytes
     record: str | None = None
     """The record's id in the path, decoded."""
+    company: int | None = None
+    """The number of the company (from 1) whose key it comes with."""
     applied: bool = False
     """Whether the request changed the API's state; for the ledger."""
     reply_headers: dict[str, str] = field(default_factory=dict)

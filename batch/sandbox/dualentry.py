@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from batch.sandbox.api import DUALENTRY_ALL, DUALENTRY_ROUTE, Action, Answer, Call, Limiter, Ticket, json_answer
-from batch.sandbox.options import DUALENTRY_API_KEY, SandboxOptions
+from batch.sandbox.options import SandboxOptions
 from batch.sandbox.records import FIRST_DUALENTRY_ID, DualEntrySamples, Overlay, Records
 
 MAX_KEY_LENGTH = 255
@@ -213,11 +213,12 @@ ORDERABLE: Final = {"id", "updated_at", *SEARCHABLE, *STRING_FIELDS}
 
 
 class DualEntry:
-    """The whole API; `open` judges a request, and the action it returns does it."""
+    """The whole API of one company; `open` judges a request, and the action it returns does it."""
 
     name = "dualentry"
 
-    def __init__(self, options: SandboxOptions) -> None:
+    def __init__(self, options: SandboxOptions, key: str) -> None:
+        self._key = key
         self.records = Records(DualEntrySamples(), options.records, SEARCHABLE)
         self._limiter = Limiter(DUALENTRY_ALL, DUALENTRY_ROUTE, options.limits)
         self._keys: dict[str, tuple[int, Answer | None]] = {}
@@ -234,12 +235,15 @@ class DualEntry:
                 return wanted
         return None
 
+    def is_opened_by(self, call: Call) -> bool:
+        """Whether the request comes with this company's key."""
+        return call.headers.get("X-API-KEY") == self._key
+
     def open(self, call: Call, now: float) -> Answer | Action:
         """Refuse the request, or say what is to be done for it."""
-        key = call.headers.get("X-API-KEY")
-        if key is None:
+        if call.headers.get("X-API-KEY") is None:
             return _failure(401, "API key is missing")
-        if key != DUALENTRY_API_KEY:
+        if not self.is_opened_by(call):
             return _failure(403, "API key authentication failed")
         match _beneath_version(call):
             case ["customers", ""]:

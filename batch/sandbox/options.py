@@ -1,15 +1,14 @@
-"""The switches of a sandbox as one frozen value, its credentials, and the way to a command line and back.
+"""The switches of a sandbox as one frozen value, and the way to a command line and back.
 
 `SandboxOptions` refuses values that make no sense, in words for the person who typed them.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-DUALENTRY_API_KEY: Final = "sandbox-key"
-VAYU_API_TOKEN: Final = "sandbox-refresh-token"  # noqa: S105 - opens nothing but a sandbox
 VAYU_CLIENT_ID: Final = "sandbox-client"
 
 LimitsMode = Literal["documented", "fast", "off"]
@@ -43,10 +42,13 @@ class SandboxOptions:
 
     A fault is `KIND=WHEN`: a KIND is a status like 503 or one of `FAULT_KINDS`; WHEN is a chance from 0 to 1, or
     `nth:1,2,3` (those requests, counted from 1), `id:10001,10002` (every request for those records) or
-    `once:10001,10002` (the first request for each of those records).
+    `once:10001,10002` (the first request for each of those records). Each of `keys` is a company with records of its
+    own: DualEntry's API key and Vayu's API token alike. Without one there is one company, with another key each time,
+    so that nobody takes the records of this sandbox for those of an earlier one.
     """
 
     port: int = 0
+    keys: tuple[str, ...] = ()
     records: int = 1000
     limits: LimitsMode = "documented"
     put: PutMode = "merge"
@@ -74,6 +76,11 @@ class SandboxOptions:
         _check_range("--token-lifetime", self.token_lifetime, 0, 10**9)
         for spec in self.faults:
             parse_fault(spec)
+        for key in self.keys:
+            if not re.fullmatch(r"[\x21-\x7e]+", key) or self.keys.count(key) > 1:
+                raise OptionError(f"--key {key}: each company needs a key of its own, of plain ASCII without blanks")
+        if self.state and len(self.keys) > 1:
+            raise OptionError("--state: it keeps the records of one company. Name one --key.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +120,8 @@ def arguments_of(options: SandboxOptions) -> list[str]:
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         name = "--" + field.name.replace("_", "-")
-        if field.name == "faults":
-            arguments += [f"--fault={spec}" for spec in value]
+        if isinstance(value, tuple):
+            arguments += [f"{name.removesuffix('s')}={one}" for one in value]
         elif value is True:
             arguments.append(name)
         elif value != field.default:

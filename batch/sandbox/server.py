@@ -9,14 +9,15 @@ for a status of all requests of both APIs), or by its record. At most one strike
 are drawn for every request in the order of arrival, so the same seed and order give the same faults.
 
 Its own routes under `/_sandbox/` are a second writer, the truth about a record, and counts. No authentication:
-they are reachable from this machine alone, and open nothing but samples.
+they are reachable from this machine alone, and open nothing but samples. Where several keys were given, `company` is
+the number of one (from 1, which it is by itself), here and in the ledger.
 
     POST /_sandbox/edit     {"api": "dualentry" | "vayu", "id": …, "set": {…}}   the body of a PATCH, by another hand
     POST /_sandbox/approve  {"id": …}                   applies a change that waits for approval
     POST /_sandbox/expire                               makes all access tokens worthless
     POST /_sandbox/faults   {"faults": ["KIND=WHEN", …]}  from now on these faults and no others; counts start anew
     POST /_sandbox/reset    {}                            all records as they were at the beginning, and no faults
-    GET  /_sandbox/record?api=&id=                      the record as it is, never stale
+    GET  /_sandbox/record?api=&id=&company=             the record as it is, never stale
     GET  /_sandbox/counts                               requests, applied, most_at_once
 """
 
@@ -25,11 +26,13 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
 import signal
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -40,16 +43,7 @@ from pydantic_core import to_json
 
 from batch.sandbox.api import EDIT, Answer, Call, json_answer, parsed
 from batch.sandbox.dualentry import DualEntry
-from batch.sandbox.options import (
-    DUALENTRY_API_KEY,
-    FAULT_KINDS,
-    VAYU_API_TOKEN,
-    VAYU_CLIENT_ID,
-    FaultSpec,
-    OptionError,
-    SandboxOptions,
-    parse_fault,
-)
+from batch.sandbox.options import FAULT_KINDS, VAYU_CLIENT_ID, FaultSpec, OptionError, SandboxOptions, parse_fault
 from batch.sandbox.vayu import Vayu
 
 BARE_429: Final = "429-bare"
@@ -108,7 +102,7 @@ class Ledger:
         line: dict[str, Any] = {
             "n": call.n, "t": time.time(), "api": api, "method": call.method, "path": call.path, "query": call.query,
             "id": call.record, "key": call.headers.get("Idempotency-Key"), "status": status, "applied": call.applied,
-            "fault": fault, "by": by,
+            "fault": fault, "by": by, "company": call.company,
         }  # fmt: skip
         if self._bodies and call.body:
             line["body"] = _shown(call)
@@ -166,7 +160,6 @@ class Control:
 
     def __init__(self, sandbox: "Sandbox") -> None:
         self._sandbox = sandbox
-        self._apis: dict[str, DualEntry | Vayu] = {"dualentry": sandbox.dualentry, "vayu": sandbox.vayu}
 
     def answer(self, call: Call) -> Answer:
         """Answer one request."""
@@ -176,7 +169,8 @@ class Control:
             case "POST", "/_sandbox/approve":
                 return self._approve(call)
             case "POST", "/_sandbox/expire":
-                self._sandbox.vayu.tokens.expire_all()
+                for api in self._sandbox.vayu:
+                    api.tokens.expire_all()
                 return json_answer(200, {})
             case "POST", "/_sandbox/faults":
                 return self._set_faults(call)
@@ -190,17 +184,21 @@ class Control:
 
     def _edit(self, call: Call) -> Answer:
         body = _object(call)
-        api = self._apis.get(str(body.get("api")))
+        api, company = self._api(body)
         if api is None or "id" not in body or not isinstance(body.get("set"), dict):
             return json_answer(400, {"message": 'Send {"api": "dualentry" or "vayu", "id": …, "set": {…}}'})
-        edit = Call(call.n, EDIT, call.path, "", {}, to_json(body["set"]))
+        edit = Call(call.n, EDIT, call.path, "", {}, to_json(body["set"]), company=company)
         answer = api.edit(edit, str(body["id"]))
         self._sandbox.ledger.record(api.name, edit, status=answer.status, fault=None, by="other")
         return answer
 
     def _approve(self, call: Call) -> Answer:
-        approval = Call(call.n, EDIT, call.path, "", {}, b"")
-        answer = self._sandbox.dualentry.approve(approval, str(_object(call).get("id")))
+        body = _object(call)
+        api, company = self._api(body | {"api": "dualentry"})
+        if not isinstance(api, DualEntry):
+            return json_answer(400, {"message": 'Send {"id": …}'})
+        approval = Call(call.n, EDIT, call.path, "", {}, b"", company=company)
+        answer = api.approve(approval, str(body.get("id")))
         self._sandbox.ledger.record("dualentry", approval, status=answer.status, fault=None, by="approval")
         return answer
 
@@ -212,18 +210,26 @@ class Control:
         return json_answer(200, {})
 
     def _reset(self) -> Answer:
-        for api in self._apis.values():
-            api.records.forget()
+        for apis in self._sandbox.apis.values():
+            for api in apis:
+                api.records.forget()
         self._sandbox.faults.plan(())
         return json_answer(200, {})
 
     def _record(self, call: Call) -> Answer:
-        parameters = call.parameters
-        api = self._apis.get(parameters.get("api", [""])[-1])
-        record = api.true_record(parameters.get("id", [""])[-1]) if api else None
+        named = {name: values[-1] for name, values in call.parameters.items()}
+        api, _ = self._api(named)
+        record = api.true_record(named.get("id", "")) if api else None
         if record is None:
             return json_answer(404, {"message": "no such api or record"})
         return json_answer(200, record)
+
+    def _api(self, named: Mapping[str, Any]) -> tuple[DualEntry | Vayu | None, int]:
+        """The API that is named, None when there is no such one, and the number of the company."""
+        number = str(named.get("company", 1))
+        apis = self._sandbox.apis.get(str(named.get("api")), ())
+        found = dict(enumerate(apis, start=1)).get(int(number)) if number.isdecimal() else None
+        return found, int(number) if found else 0
 
 
 def _object(call: Call) -> dict[str, Any]:
@@ -242,12 +248,14 @@ _BROKEN_OFF: Final = {"drop-after", "hang-after", "half"}
 
 
 class Sandbox:
-    """Both APIs and all that surrounds them; `handle` answers one request."""
+    """Both APIs of each company, and all that surrounds them; `handle` answers one request."""
 
     def __init__(self, options: SandboxOptions) -> None:
         self._options = options
-        self.dualentry = DualEntry(options)
-        self.vayu = Vayu(options)
+        self.keys = options.keys or (secrets.token_hex(16),)
+        self.dualentry = [DualEntry(options, key) for key in self.keys]
+        self.vayu = [Vayu(options, key) for key in self.keys]
+        self.apis: dict[str, Sequence[DualEntry | Vayu]] = {"dualentry": self.dualentry, "vayu": self.vayu}
         self.ledger = Ledger(
             options.ledger, writes_only=options.ledger_writes_only, bodies=not options.ledger_no_bodies
         )
@@ -273,7 +281,10 @@ class Sandbox:
             self.counts.at_once -= 1
 
     async def _answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
-        api: DualEntry | Vayu = self.dualentry if call.path.startswith("/public/") else self.vayu
+        apis = self.apis["dualentry" if call.path.startswith("/public/") else "vayu"]
+        opened = [number for number, one in enumerate(apis, start=1) if one.is_opened_by(call)]
+        call.company = next(iter(opened), None)
+        api = apis[(call.company or 1) - 1]  # without a good key, the first one refuses
         call.record = api.record_in(call)
         fault = self.faults.draw(call)
         answer = await self._decide(api, call, fault)
@@ -309,14 +320,14 @@ class Sandbox:
             return
         try:
             saved = json.loads(path.read_bytes())
-            self.dualentry.records.load(saved["dualentry"])
-            self.vayu.records.load(saved["vayu"])
+            for name, apis in self.apis.items():
+                apis[0].records.load(saved[name])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise OptionError(f"--state {path}: this is not a state that a sandbox saved") from None
 
     def save(self, path: Path) -> None:
         """Save what was written, for the next sandbox."""
-        state = {"dualentry": self.dualentry.records.dump(), "vayu": self.vayu.records.dump()}
+        state = {name: apis[0].records.dump() for name, apis in self.apis.items()}
         unfinished = path.with_name(path.name + ".tmp")
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(state, file)
@@ -338,7 +349,7 @@ async def _serve(options: SandboxOptions) -> None:
     _stop_on(stop, until_stdin_closes=options.until_stdin_closes)
     try:
         await web.TCPSite(runner, HOST, options.port, backlog=1024).start()
-        sys.stdout.write(json.dumps(_hello(runner.addresses[0][1])) + "\n")
+        sys.stdout.write(json.dumps(_hello(runner.addresses[0][1], sandbox.keys[0])) + "\n")
         sys.stdout.flush()
         await stop.wait()
     finally:
@@ -363,11 +374,11 @@ def _wait_for_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Non
     loop.call_soon_threadsafe(stop.set)
 
 
-def _hello(port: int) -> dict[str, Any]:
+def _hello(port: int, key: str) -> dict[str, Any]:
     url = f"http://{HOST}:{port}"
-    vayu = {"VAYU_API_TOKEN": VAYU_API_TOKEN, "VAYU_CLIENT_ID": VAYU_CLIENT_ID}
+    vayu = {"VAYU_API_TOKEN": key, "VAYU_CLIENT_ID": VAYU_CLIENT_ID}
     return {
-        "url": url, "dualentry": {"base_url": url, "env": {"DUALENTRY_API_KEY": DUALENTRY_API_KEY}},
+        "url": url, "dualentry": {"base_url": url, "env": {"DUALENTRY_API_KEY": key}},
         "vayu": {"base_url": url, "env": vayu}, "pid": os.getpid(),
     }  # fmt: skip
 

@@ -23,7 +23,7 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from batch.sandbox.api import VAYU_ALL, Action, Answer, Call, Limiter, json_answer, parsed
-from batch.sandbox.options import VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
+from batch.sandbox.options import VAYU_CLIENT_ID, SandboxOptions
 from batch.sandbox.records import FIRST_VAYU_ID, Overlay, Records, VayuSamples
 
 
@@ -211,11 +211,12 @@ _TYPES: Final = {401: "authentication_error", 429: "rate_limit_error", 500: "api
 
 
 class Vayu:
-    """The whole API; `open` judges a request, and the action it returns does it."""
+    """The whole API of one company; `open` judges a request, and the action it returns does it."""
 
     name = "vayu"
 
-    def __init__(self, options: SandboxOptions) -> None:
+    def __init__(self, options: SandboxOptions, key: str) -> None:
+        self._key = key
         self.records = Records(VayuSamples(), options.records, ("externalId", "name"))
         self.tokens = Tokens(options.token_lifetime)
         self._limiter = Limiter(VAYU_ALL, None, options.limits)
@@ -229,11 +230,18 @@ class Vayu:
                 return wanted
         return None
 
+    def is_opened_by(self, call: Call) -> bool:
+        """Whether the request comes with this company's API token, or with an access token that it was given."""
+        try:
+            return _refresh_token(call) == self._key if _is_login(call) else self._has_token(call)
+        except ValueError:
+            return False
+
     def open(self, call: Call, now: float) -> Answer | Action:
         """Refuse the request, or say what is to be done for it."""
         if len(call.body) > MAX_BODY:
             return _failure(413, "request_too_large", "The request is larger than 256 KB")
-        if call.segments == ["login"] and call.method == "POST":
+        if _is_login(call):
             return partial(self._login, call)
         if refusal := self._authenticated(call):
             return refusal
@@ -284,20 +292,22 @@ class Vayu:
 
     def _login(self, call: Call, fault: str | None) -> Answer:
         try:
-            body = parsed(call.body)
+            given = _refresh_token(call)
         except ValueError:
             return _failure(400, "bad_request", "The request body must be a JSON object")
-        given = body.get("refreshToken") if isinstance(body, dict) else None
         if given is None:
             missing = [("refreshToken", "Missing")]
             return _refused(RefusedError("parameter_missing", "Missing required parameter: refreshToken", missing))
-        if given != VAYU_API_TOKEN:
+        if given != self._key:
             return _failure(401, "authentication_failed", "Invalid refresh token")
         return json_answer(200, {"accessToken": self.tokens.issue(time.time())})
 
-    def _authenticated(self, call: Call) -> Answer | None:
+    def _has_token(self, call: Call) -> bool:
         scheme, _, token = call.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not self.tokens.is_good(token.strip(), time.time()):
+        return scheme.lower() == "bearer" and self.tokens.is_good(token.strip(), time.time())
+
+    def _authenticated(self, call: Call) -> Answer | None:
+        if not self._has_token(call):
             return _failure(401, "authentication_failed", "Missing or expired access token")
         if call.headers.get("x-api-key", VAYU_CLIENT_ID) != VAYU_CLIENT_ID:
             return _failure(401, "authentication_failed", "Unknown client id")
@@ -380,6 +390,16 @@ class Vayu:
 
     def _shown(self, number: int, overlay: Overlay) -> Answer:
         return Answer(200, to_json({"customer": _rendered(number, self.records.record(number, overlay))}))
+
+
+def _is_login(call: Call) -> bool:
+    return call.segments == ["login"] and call.method == "POST"
+
+
+def _refresh_token(call: Call) -> Any:
+    """The API token in the body of a login, None when there is none; raises ValueError for what is no JSON."""
+    body = parsed(call.body)
+    return body.get("refreshToken") if isinstance(body, dict) else None
 
 
 def _rendered(number: int, record: dict[str, Any]) -> dict[str, Any]:

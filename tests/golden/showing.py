@@ -19,6 +19,8 @@ SERVED: plain.Rules = (
     (r"sha256:[0-9a-f]{64}", "{seal}"),
 )
 """What differs where a port is part of a run's identity."""
+STARTED: plain.Rules = ((r"http://127\.0\.0\.1:\d+", "{sandbox}"), (r"(\(sandbox\), key …)\w{4}", r"\1"))
+"""What differs from one --sandbox to the next."""
 DUALENTRY, VAYU = ("-e", "dualentry.customers"), ("-e", "vayu.customers")
 SANDBOX = (*DUALENTRY, "--sandbox")
 TWO = {"two.csv": "id,name,phone\n10001,Acme Renamed,\n10002,,<clear>\n"}
@@ -69,7 +71,7 @@ def show(screen: Screen, top: Path, sandbox: Callable[[], Any]) -> str:
     rules = SERVED if screen.is_served else plain.TIMES
     named = {str(work): "{here}", str(top): "{top}", url: "{url}"}
     lines += plain.files(before, plain.renamed(plain.read_files(work), rules))
-    return plain.normal("\n".join(lines) + "\n", named, (*rules, (r"http://127\.0\.0\.1:\d+", "{sandbox}")))
+    return plain.normal("\n".join(lines) + "\n", named, (*rules, *STARTED))
 
 
 def screens() -> list[Screen]:

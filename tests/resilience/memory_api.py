@@ -13,15 +13,15 @@ import trio
 
 from batch.sandbox.api import EDIT, Answer, Call, parsed
 from batch.sandbox.dualentry import DualEntry
-from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
+from batch.sandbox.options import VAYU_CLIENT_ID, SandboxOptions
 from batch.sandbox.vayu import Vayu
+from tests.sandbox.control import KEY
 from tests.shell import DUALENTRY
 
-ENVIRONMENT = {
-    "DUALENTRY_API_KEY": DUALENTRY_API_KEY,
-    "VAYU_API_TOKEN": VAYU_API_TOKEN,
-    "VAYU_CLIENT_ID": VAYU_CLIENT_ID,
-}
+KEYS = (KEY, "sandbox-key-of-another")
+"""Of the companies, each with records of its own."""
+ENVIRONMENTS = [{"DUALENTRY_API_KEY": key, "VAYU_API_TOKEN": key, "VAYU_CLIENT_ID": VAYU_CLIENT_ID} for key in KEYS]
+ENVIRONMENT = ENVIRONMENTS[0]
 GATEWAY = {"429": {}, "429-after": {"Retry-After": "7"}, "429-long": {"Retry-After": "9999"}, "500": {}, "503": {}}
 GATEWAY |= {"503-after": {"Retry-After": "3"}, "422": {}, "401": {}}
 """Answers of something before the API, which never sees the request."""
@@ -44,6 +44,8 @@ class Line:
     """Which start of the program sent it."""
     was: str
     """The name that the record had before."""
+    company: int
+    """Whose key it came with."""
 
 
 @dataclass
@@ -60,19 +62,25 @@ class MemoryApi:
 
     def __post_init__(self) -> None:
         options = SandboxOptions(records=50, limits="off")
-        self.api: DualEntry | Vayu = DualEntry(options) if self.endpoint == DUALENTRY else Vayu(options)
+        kind = DualEntry if self.endpoint == DUALENTRY else Vayu
+        self.apis: list[DualEntry | Vayu] = [kind(options, key) for key in KEYS]
+
+    @property
+    def api(self) -> DualEntry | Vayu:
+        """The first company's."""
+        return self.apis[0]
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """What a session sends by."""
         return httpx.MockTransport(self.answer)
 
-    def edit(self, record_id: str, name: str) -> None:
+    def edit(self, record_id: str, name: str, company: int = 0) -> None:
         """Give a record another name by another hand."""
-        self.api.edit(Call(0, EDIT, "", "", {}, b'{"name": "%s"}' % name.encode()), record_id)
+        self.apis[company].edit(Call(0, EDIT, "", "", {}, b'{"name": "%s"}' % name.encode()), record_id)
 
-    def name(self, record_id: str) -> str:
+    def name(self, record_id: str, company: int = 0) -> str:
         """The name that a record has."""
-        record = self.api.true_record(record_id)
+        record = self.apis[company].true_record(record_id)
         return str(record["name"]) if record else ""
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
@@ -80,28 +88,29 @@ class MemoryApi:
         raw = request.extensions.get("target", request.url.raw_path).decode("ascii")
         path, _, query = raw.partition("?")
         call = Call(0, request.method, path, query, request.headers, await request.aread())
+        company = next((number for number, one in enumerate(self.apis) if one.is_opened_by(call)), 0)
         call.record = self.api.record_in(call)
         faults = self.writes if call.is_write else self.reads
         fault = faults.popleft() if faults and path != "/login" else "ok"
         self.moment()
-        was = self.name(call.record or "")
-        answer = self._done(call, fault)
+        was = self.name(call.record or "", company)
+        answer = self._done(call, fault, self.apis[company])
         if call.is_write:
             status = answer.status if answer else None
             key = request.headers.get("Idempotency-Key")
             body = parsed(call.body)
-            self.ledger.append(Line(call.record or "", key, body, status, call.applied, self.command, was))
+            self.ledger.append(Line(call.record or "", key, body, status, call.applied, self.command, was, company))
         self.moment()
         return await self._delivered(call, answer, fault)
 
-    def _done(self, call: Call, fault: str) -> Answer | None:
+    def _done(self, call: Call, fault: str, api: DualEntry | Vayu) -> Answer | None:
         if fault in BEFORE:
             return None
         if fault in GATEWAY:
-            answer = self.api.failed(int(fault[:3]))
+            answer = api.failed(int(fault[:3]))
             answer.headers = dict(GATEWAY[fault])
             return answer
-        opened = self.api.open(call, time.monotonic())
+        opened = api.open(call, time.monotonic())
         return opened if isinstance(opened, Answer) else opened(None)
 
     async def _delivered(self, call: Call, answer: Answer | None, fault: str) -> httpx.Response:

@@ -1,5 +1,6 @@
 """A sandbox that a test controls: faults, changes by another hand, the truth about a record, and the ledger."""
 
+import dataclasses
 import json
 from contextlib import closing
 from http.client import HTTPConnection
@@ -9,11 +10,14 @@ from typing import Any
 from batch.sandbox.options import SandboxOptions
 from batch.sandbox.process import SandboxError, SandboxProcess
 
+KEY = "sandbox-key"
+
 
 class ControlledSandbox(SandboxProcess):
-    """A running sandbox, and its own routes."""
+    """A running sandbox, opened by `KEY` unless the test names others, and its own routes."""
 
     def __init__(self, options: SandboxOptions) -> None:
+        options = dataclasses.replace(options, keys=options.keys or (KEY,))
         super().__init__(options)
         self.options = options
 
@@ -42,17 +46,17 @@ class ControlledSandbox(SandboxProcess):
         """From now on these faults and no others (`KIND=WHEN`, see `SandboxOptions`)."""
         self.ask("faults", {"faults": specs})
 
-    def edit(self, api: str, record_id: str | int, changes: dict[str, Any]) -> None:
+    def edit(self, api: str, record_id: str | int, changes: dict[str, Any], company: int = 1) -> None:
         """Change a record by another hand; `changes` is the body of a PATCH."""
-        self.ask("edit", {"api": api, "id": record_id, "set": changes})
+        self.ask("edit", {"api": api, "id": record_id, "set": changes, "company": company})
 
     def reset(self) -> None:
         """Make every record what it was at the beginning, and end all faults."""
         self.ask("reset", {})
 
-    def record(self, api: str, record_id: str | int) -> dict[str, Any]:
+    def record(self, api: str, record_id: str | int, company: int = 1) -> dict[str, Any]:
         """A record as it is, whatever reads are shown."""
-        return self.ask(f"record?api={api}&id={record_id}")
+        return self.ask(f"record?api={api}&id={record_id}&company={company}")
 
     def counts(self) -> dict[str, Any]:
         """How many requests there were by method and status, and how many were applied."""

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from batch.sandbox.options import DUALENTRY_API_KEY, SandboxOptions
-from tests.sandbox.control import ControlledSandbox
+from batch.sandbox.options import SandboxOptions
+from tests.sandbox.control import KEY, ControlledSandbox
 
 CUSTOMERS = "/public/v2/customers/"
 
@@ -20,7 +20,7 @@ def sandbox() -> Iterator[ControlledSandbox]:
 
 @pytest.fixture(scope="module")
 def api(sandbox: ControlledSandbox) -> Iterator[httpx.Client]:
-    headers = {"X-API-KEY": DUALENTRY_API_KEY}
+    headers = {"X-API-KEY": KEY}
     with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as client:
         yield client
 

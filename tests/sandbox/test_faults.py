@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, SandboxOptions
+from batch.sandbox.options import SandboxOptions
 from batch.sandbox.process import SandboxError
-from tests.sandbox.control import ControlledSandbox
+from tests.sandbox.control import KEY, ControlledSandbox
 
 VAYU_1 = "65f000000000000000000001"
 
@@ -32,7 +32,7 @@ def sandbox(shared: ControlledSandbox) -> Iterator[ControlledSandbox]:
 
 @pytest.fixture(scope="module")
 def api(shared: ControlledSandbox) -> Iterator[httpx.Client]:
-    headers = {"X-API-KEY": DUALENTRY_API_KEY}
+    headers = {"X-API-KEY": KEY}
     with httpx.Client(base_url=shared.url, headers=headers, trust_env=False, timeout=0.3) as client:
         yield client
 
@@ -191,7 +191,7 @@ def test_a_dropped_answer_is_replayed_under_its_key(sandbox: ControlledSandbox, 
 
 def test_a_stored_answer_may_be_too_large_to_replay() -> None:
     """409 without Retry-After: done once, and not again; lists may come as bare arrays."""
-    headers = {"X-API-KEY": DUALENTRY_API_KEY, "Idempotency-Key": "large"}
+    headers = {"X-API-KEY": KEY, "Idempotency-Key": "large"}
     with ControlledSandbox(SandboxOptions(replay="too-large", bare_lists=True)) as sandbox:
         answers = [
             httpx.patch(sandbox.url + path(10001), json={"phone": "1"}, headers=headers, trust_env=False)
@@ -204,7 +204,7 @@ def test_a_stored_answer_may_be_too_large_to_replay() -> None:
 
 def test_vayu_meets_the_same_faults(sandbox: ControlledSandbox) -> None:
     """A gateway's 429 has a shape of its own; a lie drops a field that makes a difference."""
-    token = httpx.post(f"{sandbox.url}/login", json={"refreshToken": VAYU_API_TOKEN}, trust_env=False).json()
+    token = httpx.post(f"{sandbox.url}/login", json={"refreshToken": KEY}, trust_env=False).json()
     sandbox.set_faults("429=nth:1", "lie-drop-field=nth:2")
     with httpx.Client(headers={"Authorization": f"Bearer {token['accessToken']}"}, trust_env=False) as api:
         url = f"{sandbox.url}/customers/{VAYU_1}"
@@ -221,7 +221,7 @@ def test_expired_tokens_need_a_new_login(sandbox: ControlledSandbox) -> None:
     def read() -> httpx.Response:
         return httpx.get(f"{sandbox.url}/customers", headers=bearer, trust_env=False)
 
-    token = httpx.post(f"{sandbox.url}/login", json={"refreshToken": VAYU_API_TOKEN}, trust_env=False).json()
+    token = httpx.post(f"{sandbox.url}/login", json={"refreshToken": KEY}, trust_env=False).json()
     bearer = {"Authorization": f"Bearer {token['accessToken']}"}
     before = read().status_code
     sandbox.ask("expire", {})
@@ -246,12 +246,12 @@ def test_the_ledger_keeps_the_request_as_it_came(sandbox: ControlledSandbox, api
     line = sandbox.read_ledger()[-1]
     assert {name: line[name] for name in line if name not in ("n", "t")} == {
         "api": "dualentry", "method": "PATCH", "path": "/public/v2/customers/%310041/", "query": "a=%20",
-        "id": "10041", "key": "k", "status": 422, "applied": False, "fault": None, "by": "client",
+        "id": "10041", "key": "k", "status": 422, "applied": False, "fault": None, "by": "client", "company": 1,
         "body": {"phone": "x"},
     }  # fmt: skip
     assert sandbox.ledger is not None
     assert stat.S_IMODE(sandbox.ledger.stat().st_mode) == 0o600
-    assert VAYU_API_TOKEN not in sandbox.ledger.read_text()
+    assert KEY not in sandbox.ledger.read_text()
 
 
 def test_while_the_first_runs_its_key_is_409(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_while_the_first_runs_its_key_is_409(tmp_path: Path) -> None:
     answers: list[httpx.Response] = []
 
     def send() -> None:
-        headers = {"X-API-KEY": DUALENTRY_API_KEY, "Idempotency-Key": "both"}
+        headers = {"X-API-KEY": KEY, "Idempotency-Key": "both"}
         url = slow.url + path(10001)
         answers.append(httpx.patch(url, json={"phone": "1"}, headers=headers, trust_env=False))
 
@@ -283,7 +283,7 @@ def test_a_smaller_ledger(tmp_path: Path) -> None:
     """Only writes, and without bodies."""
     options = SandboxOptions(ledger=tmp_path / "ledger", ledger_writes_only=True, ledger_no_bodies=True)
     with ControlledSandbox(options) as sandbox, httpx.Client(base_url=sandbox.url, trust_env=False) as api:
-        api.headers["X-API-KEY"] = DUALENTRY_API_KEY
+        api.headers["X-API-KEY"] = KEY
         api.get(path(10001))
         api.patch(path(10001), json={"phone": "1"})
         lines = [json.loads(line) for line in options.ledger.read_text().splitlines()] if options.ledger else []

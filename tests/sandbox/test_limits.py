@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from batch.sandbox.api import DUALENTRY_ALL, DUALENTRY_ROUTE, VAYU_ALL, Limiter, Ticket
-from batch.sandbox.options import DUALENTRY_API_KEY, VAYU_API_TOKEN, SandboxOptions
-from tests.sandbox.control import ControlledSandbox
+from batch.sandbox.options import SandboxOptions
+from tests.sandbox.control import KEY, ControlledSandbox
 
 CUSTOMER = "/public/v2/customers/10001/"
 
@@ -68,7 +68,7 @@ def sandbox() -> Iterator[ControlledSandbox]:
 
 def test_dualentry_says_how_long_to_wait(sandbox: ControlledSandbox) -> None:
     """429 with Retry-After in whole seconds; the rate headers stand on every answer."""
-    with httpx.Client(base_url=sandbox.url, headers={"X-API-KEY": DUALENTRY_API_KEY}, trust_env=False) as api:
+    with httpx.Client(base_url=sandbox.url, headers={"X-API-KEY": KEY}, trust_env=False) as api:
         answers = [api.patch(CUSTOMER, json={}) for _ in range(11)]
         read = api.get(CUSTOMER).status_code
     refused = answers[-1]
@@ -82,7 +82,7 @@ def test_dualentry_says_how_long_to_wait(sandbox: ControlledSandbox) -> None:
 
 def test_vayu_does_not_say_how_long_to_wait(sandbox: ControlledSandbox) -> None:
     """Its own shape, no Retry-After and no rate headers."""
-    token = httpx.post(f"{sandbox.url}/login", json={"refreshToken": VAYU_API_TOKEN}, trust_env=False).json()
+    token = httpx.post(f"{sandbox.url}/login", json={"refreshToken": KEY}, trust_env=False).json()
     refused: list[httpx.Response] = []
 
     def hammer() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from batch.sandbox.__main__ import main
 from batch.sandbox.options import OptionError, SandboxOptions, arguments_of
-from batch.sandbox.process import SandboxError
+from batch.sandbox.process import SandboxError, SandboxProcess
 from tests.sandbox.control import ControlledSandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,8 +32,8 @@ def test_every_switch_survives_the_command_line(
 ) -> None:
     """What a parent wants is what its child does."""
     options = SandboxOptions(
-        port=1, records=2, limits="fast", put="replace", replay="too-large", bare_lists=True, token_lifetime=3.5,
-        latency=0.25,
+        port=1, keys=("k",), records=2, limits="fast", put="replace", replay="too-large", bare_lists=True,
+        token_lifetime=3.5, latency=0.25,
         faults=("500=0.01", "drop-after=nth:1,2"), seed=4, stale_reads=5, ledger=Path("l"), ledger_writes_only=True,
         ledger_no_bodies=True, state=Path("s"), until_stdin_closes=True,
     )  # fmt: skip
@@ -50,6 +50,11 @@ def test_every_switch_survives_the_command_line(
         (["--put", "x"], "--put x: choose one of merge, replace"),
         (["--port", "70000"], "--port 70000: must be from 0 to 65535"),
         (["--records", "-1"], "--records -1: must be from 0 to 1000000000"),
+        (["--key", "a b"], "--key a b: each company needs a key of its own, of plain ASCII without blanks"),
+        (["--key", "a", "--key", "a"],
+         "--key a: each company needs a key of its own, of plain ASCII without blanks"),
+        (["--key", "a", "--key", "b", "--state", "s"],
+         "--state: it keeps the records of one company. Name one --key."),
         (["--fault", "500=2"],
          '--fault 500=2: "2" is neither a chance from 0 to 1 nor nth:1,2 nor id:… nor once:…'),
         (["--fault", "half=nth:a"],
@@ -82,15 +87,13 @@ def test_it_says_where_it_is_and_what_opens_it() -> None:
         hello = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGTERM)
         rest = process.communicate()
-    url = hello["url"]
+    url, key = hello["url"], hello["dualentry"]["env"]["DUALENTRY_API_KEY"]
+    assert len(key) == 32
     assert url.startswith("http://127.0.0.1:")
     assert hello == {
         "url": url,
-        "dualentry": {"base_url": url, "env": {"DUALENTRY_API_KEY": "sandbox-key"}},
-        "vayu": {
-            "base_url": url,
-            "env": {"VAYU_API_TOKEN": "sandbox-refresh-token", "VAYU_CLIENT_ID": "sandbox-client"},
-        },
+        "dualentry": {"base_url": url, "env": {"DUALENTRY_API_KEY": key}},
+        "vayu": {"base_url": url, "env": {"VAYU_API_TOKEN": key, "VAYU_CLIENT_ID": "sandbox-client"}},
         "pid": process.pid,
     }
     assert (process.returncode, rest) == (0, (b"", b""))
@@ -147,6 +150,16 @@ def test_records_are_kept_from_one_sandbox_to_the_next(tmp_path: Path) -> None:
     with ControlledSandbox(options) as second:
         assert second.record("dualentry", 10001) == before
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_start_has_another_key() -> None:
+    """Also on the same port, so that nothing of an earlier sandbox is taken for this one's."""
+    with SandboxProcess(SandboxOptions()) as first:
+        port, keys = int(first.url.rpartition(":")[2]), set(first.environment().items())
+    with SandboxProcess(SandboxOptions(port=port)) as second:
+        same = keys & set(second.environment().items())
+    assert first.url == second.url
+    assert {("VAYU_CLIENT_ID", "sandbox-client")} == same
 
 
 def test_a_broken_state_file_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from batch.sandbox.options import VAYU_API_TOKEN, VAYU_CLIENT_ID, SandboxOptions
+from batch.sandbox.options import VAYU_CLIENT_ID, SandboxOptions
 from batch.sandbox.vayu import Tokens
-from tests.sandbox.control import ControlledSandbox
+from tests.sandbox.control import KEY, ControlledSandbox
 
 
 def record_id(number: int) -> str:
@@ -19,7 +19,7 @@ def record_id(number: int) -> str:
 
 
 def login(url: str) -> str:
-    answer = httpx.post(f"{url}/login", json={"refreshToken": VAYU_API_TOKEN}, trust_env=False)
+    answer = httpx.post(f"{url}/login", json={"refreshToken": KEY}, trust_env=False)
     token: str = answer.json()["accessToken"]
     return token
 
@@ -76,7 +76,7 @@ def test_login_refuses_what_is_no_token(sandbox: ControlledSandbox, body: Any, s
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"Authorization": "Bearer x.y.z"}, {"Authorization": VAYU_API_TOKEN}],
+    [{}, {"Authorization": "Bearer x.y.z"}, {"Authorization": KEY}],
     ids=["none", "unknown", "refresh token"],
 )
 def test_without_a_good_token_it_is_401(sandbox: ControlledSandbox, headers: dict[str, str]) -> None:
