@@ -51,7 +51,8 @@ def match_columns(
         raise HeaderError(
             "\n".join([f"{name}: the headers do not fit {endpoint.name}.", *problems, "Nothing was sent."])
         )
-    return Columns(tuple(columns), record, fields, key_field)
+    record_id = next((one for one in columns if one.role == "id"), None) if key else None
+    return Columns(tuple(columns), record, fields, key_field, record_id)
 
 
 def _key_field(endpoint: Endpoint, key_field: str | None) -> Field | None:
@@ -70,7 +71,7 @@ def _match(index: int, header: str, endpoint: Endpoint, given: Mapping[str, str]
     if header.strip().casefold().startswith(RESERVED_PREFIX) and target == header:
         return Column(index, header, "reserved")
     if endpoint.is_id(target):
-        return Column(index, header, "ignored" if key else "id")
+        return Column(index, header, "id")
     field = endpoint.field_named(target) if target.strip() else None
     if field is None:
         return None

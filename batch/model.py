@@ -243,6 +243,8 @@ class Columns:
     id: Column
     fields: tuple[Column, ...]
     key_field: str | None = None
+    record_id: Column | None = None
+    """Beside a key: the column with the API's ids, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +252,14 @@ class Change:
     """Validated row(s) for one record: the id and the fields to set (`None` clears).
 
     `bare_numbers`: the text fields among them whose cells are stored as numbers, so that zeros in front may be lost.
+    `record_id`: where `id` is a key, the API's id beside it, "" where there is none.
     """
 
     rows: tuple[int, ...]
     id: str
     fields: Mapping[str, Any] = field(hash=False)
     bare_numbers: frozenset[str] = frozenset()
+    record_id: str = ""
 
     @property
     def number(self) -> int:

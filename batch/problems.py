@@ -45,6 +45,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "id_empty": "is empty (every row needs the {noun}'s id)",
     "id_malformed": "is no {noun} id ({form})",
     "id_of_other_form": "is not a {api} {noun} id ({form})",
+    "id_of_other_key": "is not the id of the {noun} with this {field}, which is {ids} (correct one of them)",
     "id_too_large": "is too large for a {api} {noun} id",
     "id_with_zero": "begins with a zero, as {api}'s own ids never do (is it your own {noun} number?)",
     "key_ambiguous": "belongs to {count} {plural} (ids {ids}): say which one by its id",

@@ -235,10 +235,10 @@ def test_all_at_once() -> None:
 
 
 def test_key() -> None:
-    """With --key, one's own number says which record, and the API's id is left out."""
+    """With --key, one's own number says which record, and a column of the API's ids is held against it."""
     found = match("unique_id", "id", "name", key_field="unique_id")
-    assert [("key", "unique_id"), ("ignored", ""), ("field", "name")] == roles(found)
-    assert ("unique_id", "unique_id") == (found.id.header, found.key_field)
+    assert [("key", "unique_id"), ("id", "id"), ("field", "name")] == roles(found)
+    assert ("unique_id", "unique_id", found.all[1]) == (found.id.header, found.key_field, found.record_id)
 
 
 def test_key_column_missing() -> None:

@@ -25,7 +25,7 @@ from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageEr
 from batch.exit_code import exit_code_of_error
 from batch.machine import first_of, machine_reason
 from batch.model import Outcome, command
-from batch.retry import FailureLimit
+from batch.retry import Action, FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, finish_run
 from batch.run.plan_list import LISTS, lists_of
@@ -96,7 +96,8 @@ class Update:
                 return self._end_unsent()
             if self.changes_left() <= 0:
                 return End()
-            self.choose_strategy()
+            with self._discarded_on(UsageError):
+                self.choose_strategy()
         except StoppedError as error:
             self._journal_invalid_rows()
             return _interrupted(error)
@@ -272,6 +273,12 @@ FOUND_WHILE_SENDING = (
 )
 
 
+NOT_LISTED = (
+    "The {plural} cannot be listed ({cause}), so it cannot be told whether two of them have the same number. "
+    'Nothing was sent. Leave out --key, and give the API\'s ids in a column "id".'
+)
+
+
 def _interrupted(error: StoppedError | KeyboardInterrupt) -> End:
     match error:
         case StoppedError():
@@ -305,6 +312,8 @@ def find_strategy(context: RunContext, keys: int) -> LookupStrategy:
             try:
                 return await choose_strategy(client, keys)
             except UnreadError as error:
+                if error.answer.classification.action is Action.REJECT and not context.shutdown.requested:
+                    raise UsageError(NOT_LISTED.format(plural=context.endpoint.plural, cause=error)) from None
                 raise context.shutdown.as_error(f"The {context.endpoint.plural} could not be read: {error}.") from None
 
     strategy: LookupStrategy = context.api.environment.run(choose)

@@ -162,7 +162,9 @@ class Endpoint(ABC):
     filters: ClassVar[frozenset[str]] = frozenset()
     """Fields by which the API can narrow down `page_request`."""
     key_fields: ClassVar[tuple[str, ...]] = ()
-    """Fields by which `find_request` finds a record whose id is not known (--key)."""
+    """Fields by which a record is found whose id is not known (--key)."""
+    lists_by_key: ClassVar[bool] = False
+    """`find_request` lists every record that has a key; false: one look-up may hide a second, so all pages are read."""
 
     # optional: fields that each organisation defines
     has_custom_fields: ClassVar[bool] = False
@@ -368,7 +370,7 @@ class Endpoint(ABC):
         return self.read_one_request(record_id)
 
     def find_request(self, key_field: str, key: str) -> ApiRequest:
-        """Build the call that finds records by one of `key_fields`."""
+        """Build the call that lists the records with one of `key_fields`, where the API `lists_by_key`."""
         raise NotImplementedError
 
     def page_request(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:

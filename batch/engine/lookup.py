@@ -1,14 +1,15 @@
 """`--key`: the customer's own number -> the one record that has it, which is at the same time its current record.
 
-Promises: exact, whatever the API's filter ignores; none and two are said, never guessed; as few requests as possible:
-one for each number, or all records by pages where that is fewer. What pages brought is kept on disk, not in memory, in
-a file without a name that is gone when the run ends, however it ends.
+Promises: exact, whatever the API's filter ignores; none and two are said, never guessed, in the same words however many
+numbers are asked for; as few requests as possible: one for each number, or all records by pages where that is fewer, or
+where a look-up may show only one of two. What pages brought is kept on disk, not in memory, in a file without a name
+that is gone when the run ends, however it ends.
 """
 
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import anyio
@@ -46,22 +47,23 @@ class LookupStrategy:
 
 
 async def choose_strategy(client: ApiClient, keys: int) -> LookupStrategy:
-    """Read the first page to learn what costs less; raises UnreadError only when the run stops."""
-    if keys < 3 or not client.endpoint.page_size:  # reading a page would cost as much
+    """Read the first page to learn what costs less; raises UnreadError when the run stops, or only pages would do."""
+    endpoint = client.endpoint
+    if endpoint.lists_by_key and (keys < 3 or not endpoint.page_size):  # reading a page would cost as much
         return LookupStrategy(keys)
     pages = Pages(client)
     try:
         await pages.pull()
     except UnreadError:
-        if client.shutdown.requested:
+        if client.shutdown.requested or not endpoint.lists_by_key:
             raise
         return LookupStrategy(keys, spent=1)
     if pages.is_done:
         return LookupStrategy(keys, 1, spent=1)
-    if pages.total is None:
-        return LookupStrategy(keys, spent=1)
-    wanted = client.endpoint.pages_in(pages.total)
-    return LookupStrategy(keys, wanted if wanted < keys else None, spent=1)
+    wanted = None if pages.total is None else endpoint.pages_in(pages.total)
+    if not endpoint.lists_by_key:
+        return LookupStrategy(keys, wanted or 2, spent=1)  # at least two, where the list does not say
+    return LookupStrategy(keys, wanted if wanted is not None and wanted < keys else None, spent=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class KeyLookup:
         self, client: ApiClient, key_field: str, strategy: LookupStrategy, keys: Callable[[], Iterator[str]]
     ) -> None:
         self._client, self.key_field, self._keys = client, key_field, keys
-        self._pages = Pages(client) if strategy.pages is not None else None
+        self._pages = Pages(client) if strategy.pages is not None or not client.endpoint.lists_by_key else None
         self._most_pages = strategy.keys
         self._kept: _Kept | None = None
         self._reading = anyio.Lock()
@@ -104,20 +106,24 @@ class KeyLookup:
         """Whether all records are read at once, so that finding one more costs nothing."""
         return self._pages is not None
 
-    async def find(self, key: str) -> Match | NoMatch:
-        """Find the one record whose key is exactly `key`."""
+    async def find(self, key: str, record_id: str = "") -> Match | NoMatch:
+        """Find the one record whose key is exactly `key`, and its id `record_id` where that is given."""
         try:
             if self._pages is not None:
                 await self._read_pages(self._pages)
             if self._kept is not None:
-                return self._only(key, self._kept.records(key), [], 200)
-            return await self._look_up(key)
+                found = self._only(key, record_id, self._kept.records(key), 200)
+            else:
+                found = await self._look_up(key, record_id)
         except UnreadError as error:
-            return self._unread(error)
+            found = self._unread(error)
+        if isinstance(found, NoMatch) and found.problem is not None and not found.problem.field:
+            return replace(found, problem=replace(found.problem, field=self.key_field, seen=key))
+        return found
 
     # -- one by one ---------------------------------------------------------------------------------------------
 
-    async def _look_up(self, key: str) -> Match | NoMatch:
+    async def _look_up(self, key: str, record_id: str) -> Match | NoMatch:
         request = self._request(key)
         if request is None:
             return NoMatch(Outcome.INVALID, Problem("key_unaddressable", {"field": self.key_field}))
@@ -125,13 +131,12 @@ class KeyLookup:
             response, records = await read(self._client, request)
         except UnreadError as error:
             if error.answer.status == 404:
-                return self._only(key, [], [], 404)
+                return self._only(key, record_id, [], 404)
             raise
         if self.endpoint.next_cursor(response, "") is not None:
             return NoMatch(Outcome.REJECTED, Problem("key_not_narrowed", {"field": self.key_field}), 200)
-        same = [one for one in records if self.endpoint.value(one, self.key_field) == key]
-        seen = [(self.endpoint.record_id(one), one, True) for one in same]
-        return self._only(key, seen, [one for one in records if one not in same], response.status)
+        found = [(self.endpoint.record_id(one), one, True) for one in records]
+        return self._only(key, record_id, found, response.status)
 
     def _request(self, key: str) -> ApiRequest | None:
         try:
@@ -141,22 +146,32 @@ class KeyLookup:
         return request if is_exact(request.path) else None
 
     def _only(
-        self, key: str, seen: Sequence[tuple[str, Record, bool]], alike: Sequence[Record], status: int
+        self, key: str, record_id: str, found: Sequence[tuple[str, Record, bool]], status: int
     ) -> Match | NoMatch:
-        match seen:
-            case [(record_id, record, is_fresh)]:
-                return Match(record_id, record, is_old=not is_fresh)
+        """Keep the record whose key it is; where several have it, the id may say which one."""
+        values: Values = {"noun": self.endpoint.noun, "field": self.key_field, "plural": self.endpoint.plural}
+        same = [one for one in found if self.endpoint.value(one[1], self.key_field) == key]
+        if not same:
+            return NoMatch(Outcome.INVALID, self._nobody(key, [record for _, record, _ in found]), status)
+        named = [
+            one for one in same if not record_id or self.endpoint.id_key(one[0]) == self.endpoint.id_key(record_id)
+        ]
+        values = {**values, "ids": ", ".join(one for one, _, _ in same[:5])}
+        match named:
+            case [(found_id, record, is_fresh)]:
+                return Match(found_id, record, is_old=not is_fresh)
             case []:
-                return NoMatch(Outcome.INVALID, self._nobody(alike), status)
-        listed = ", ".join(record_id for record_id, _, _ in seen[:5])
-        values: Values = {"count": len(seen), "plural": self.endpoint.plural, "ids": listed}
-        return NoMatch(Outcome.INVALID, Problem("key_ambiguous", values), status)
+                problem = Problem("id_of_other_key", values, "id", seen=record_id)
+                return NoMatch(Outcome.INVALID, problem, status)
+        return NoMatch(Outcome.INVALID, Problem("key_ambiguous", {**values, "count": len(same)}), status)
 
-    def _nobody(self, alike: Sequence[Record]) -> Problem:
+    def _nobody(self, key: str, records: Sequence[Record]) -> Problem:
         values = {"noun": self.endpoint.noun, "field": self.key_field}
-        for one in alike[:1]:
-            near = shorten(visible(str(self.endpoint.value(one, self.key_field))), 64)
-            return Problem("key_spelt_otherwise", {**values, "near": near, "id": self.endpoint.record_id(one)})
+        for one in records:
+            spelt = self.endpoint.value(one, self.key_field)
+            if isinstance(spelt, str) and _folded(spelt) == _folded(key):
+                near = shorten(visible(spelt), 64)
+                return Problem("key_spelt_otherwise", {**values, "near": near, "id": self.endpoint.record_id(one)})
         return Problem("key_unknown", values)
 
     def _unread(self, error: UnreadError) -> NoMatch:
@@ -192,10 +207,10 @@ class KeyLookup:
                 try:
                     self._keep(self._kept, await pages.pull())
                 except UnreadError as error:
-                    if error.answer.classification.action is Action.REJECT:
+                    if error.answer.classification.action is Action.REJECT and self.endpoint.lists_by_key:
                         return self._give_up_pages()
                     raise
-                if pages.count >= self._most_pages and not pages.is_done:
+                if pages.count >= self._most_pages and not pages.is_done and self.endpoint.lists_by_key:
                     return self._give_up_pages()
 
     def _give_up_pages(self) -> None:
@@ -206,27 +221,32 @@ class KeyLookup:
         kept.add([(key, record_id, one) for key, record_id, one in keyed if isinstance(key, str)])
 
 
+def _folded(key: str) -> str:
+    """Fold away what a person overlooks: case, and spaces around it."""
+    return key.strip().casefold()
+
+
 class _Kept:
-    """The records that have one of the wanted keys, in a private file without a name (SQLite's `""`)."""
+    """The records with a wanted key, however it is spelt, in a private file without a name (SQLite's `""`)."""
 
     def __init__(self) -> None:
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.execute("CREATE TABLE wanted(key TEXT PRIMARY KEY) WITHOUT ROWID")
-        self._db.execute("CREATE TABLE kept(key TEXT NOT NULL, id TEXT NOT NULL, record TEXT NOT NULL, read_at REAL)")
-        self._db.execute("CREATE INDEX kept_key ON kept(key)")
+        columns = "key TEXT, id TEXT, record TEXT NOT NULL, read_at REAL, PRIMARY KEY(key, id)"
+        self._db.execute(f"CREATE TABLE kept({columns}) WITHOUT ROWID")
 
     async def want(self, keys: Iterator[str]) -> None:
         """Note the keys whose records are to be kept."""
-        while some := [(key,) for key in islice(keys, KEYS_AT_ONCE)]:
+        while some := [(_folded(key),) for key in islice(keys, KEYS_AT_ONCE)]:
             self._write("INSERT OR IGNORE INTO wanted VALUES (?)", some)
             await checkpoint()
 
     def add(self, records: Sequence[tuple[str, str, Record]]) -> None:
         """Keep those of `records` (key, id, record) whose key is wanted."""
-        wanted = [one for one in records if self._is_wanted(one[0])]
+        folded = [(_folded(key), record_id, record) for key, record_id, record in records]
         now = anyio.current_time()
-        rows = [(key, record_id, json.dumps(record), now) for key, record_id, record in wanted]
-        self._write("INSERT INTO kept VALUES (?, ?, ?, ?)", rows)
+        rows = [(key, record_id, json.dumps(record), now) for key, record_id, record in folded if self._is_wanted(key)]
+        self._write("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", rows)
 
     def _is_wanted(self, key: str) -> bool:
         return self._db.execute("SELECT 1 FROM wanted WHERE key = ?", (key,)).fetchone() is not None
@@ -237,7 +257,7 @@ class _Kept:
         self._db.execute("COMMIT")
 
     def records(self, key: str) -> list[tuple[str, Record, bool]]:
-        """Give (id, record, whether it is fresh) of all records with this key."""
+        """Give (id, record, whether it is fresh) of all records with this key, however it is spelt, in order of ids."""
         oldest = anyio.current_time() - FRESH_SECONDS
-        rows = self._db.execute("SELECT id, record, read_at FROM kept WHERE key = ?", (key,))
+        rows = self._db.execute("SELECT id, record, read_at FROM kept WHERE key = ? ORDER BY id", (_folded(key),))
         return [(record_id, json.loads(text), read_at >= oldest) for record_id, text, read_at in rows]

@@ -115,7 +115,7 @@ class ChangePreparer:
             if earlier is not None and earlier.attempts:
                 by_id.append(replace(change, id=earlier.id))  # the record that was found then
                 continue
-            match await lookup.find(change.id):
+            match await lookup.find(change.id, change.record_id):
                 case Match() as found:
                     known = replace(change, id=found.id)
                     if found.is_old and self._may_be_sent(known, found):
@@ -132,8 +132,7 @@ class ChangePreparer:
     def _settle_no_match(self, change: Change, found: NoMatch) -> None:
         if found.outcome is None or found.problem is None:
             return  # the run stops: these rows stay as they are
-        problem = replace(found.problem, field="id", seen=change.id)
-        self.context.settle(change, found.outcome, [problem], found.status)
+        self._settle_all([change], found.outcome, [found.problem], found.status)
 
     def _key_of(self, record: Record) -> str:
         return self.endpoint.id_key(self.endpoint.record_id(record))

@@ -27,13 +27,12 @@ LARGEST_LIST = 64 * 1024 * 1024
 class PullFilter:
     """The records that are wanted.
 
-    `values` holds what each of them has, by field (None: empty); `filters` what of it the API can narrow down by; `key`
-    is (field, text) where one record can be asked for by its own number; `ids` None is all.
+    `values` holds what each of them has, by field (None: empty); `filters` what of it the API can narrow down by; `ids`
+    None is all.
     """
 
     values: Mapping[str, Any]
     filters: Mapping[str, str]
-    key: tuple[str, str] | None
     ids: tuple[str, ...] | None
 
 
@@ -41,7 +40,6 @@ def make_pull_filter(endpoint: Endpoint, where: Sequence[tuple[str, str]], ids: 
     """Understand `where` by the fields of `endpoint`; raises SettingsError."""
     values: dict[str, Any] = {}
     filters: dict[str, str] = {}
-    key = None
     for name, text in where:
         if endpoint.is_id(name):
             ids = tuple(one for one in (text.strip(),) if ids is None or one in ids)
@@ -53,11 +51,9 @@ def make_pull_filter(endpoint: Endpoint, where: Sequence[tuple[str, str]], ids: 
         values[field.name] = _value(field, name, text)
         if field.name in endpoint.filters and text.strip():
             filters[field.name] = text.strip()
-        elif field.name in endpoint.key_fields and text.strip():
-            key = field.name, text.strip()
-    if ids is None and key is None and not endpoint.page_size:
+    if ids is None and not endpoint.page_size:
         raise SettingsError(f"{endpoint.name} does not list its records: name those that are wanted with --ids FILE.")
-    return PullFilter(values, filters, key, ids)
+    return PullFilter(values, filters, ids)
 
 
 def _field(endpoint: Endpoint, name: str, text: str) -> Field:

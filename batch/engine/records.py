@@ -140,8 +140,6 @@ class Fetch:
     def _iter_read(self) -> AsyncIterator[list[Record]]:
         if self._filter.ids is not None:
             return self._iter_by_ids(self._filter.ids)
-        if self._filter.key is not None:
-            return self._iter_by_key(*self._filter.key)
         return self._iter_pages(Pages(self._client, self._filter.filters))
 
     async def _iter_pages(self, pages: Pages) -> AsyncIterator[list[Record]]:
@@ -150,17 +148,6 @@ class Fetch:
             self.total = pages.total
             self.reads = None if pages.total is None else self._client.endpoint.pages_in(pages.total)
             yield records
-
-    async def _iter_by_key(self, name: str, text: str) -> AsyncIterator[list[Record]]:
-        try:
-            _, records = await read(self._client, self._client.endpoint.find_request(name, text))
-        except UnreadError as error:
-            if error.answer.status != 404:
-                raise
-            records = []
-        except ValueError as error:
-            raise UsageError(f'--where "{name}={text}": {error}.') from None
-        yield records
 
     # -- by ids -------------------------------------------------------------------------------------------------
 

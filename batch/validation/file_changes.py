@@ -145,7 +145,8 @@ def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Prob
     if problem.header or problem.cell:
         return problem
     target = problem.field.casefold()
-    alike = [one for one in columns.fields if one.target.casefold() == target]
+    known = [one for one in (*columns.fields, columns.id, columns.record_id) if one is not None]
+    alike = [one for one in known if one.target.casefold() == target]
     column = next((one for one in alike if one.target == problem.field), alike[0] if alike else None)
     if column is None and target == "id":
         column = columns.id

@@ -65,6 +65,8 @@ class FrameState:
 
     frame: pl.DataFrame
     ids: list[str]
+    record_ids: list[str]
+    """Beside keys, the API's ids ("" where there is none)."""
     problems: dict[int, list[Problem]] = field(default_factory=dict)
     broken: dict[int, Problem] = field(default_factory=dict)
     unread: dict[int, set[int]] = field(default_factory=dict)
@@ -167,6 +169,7 @@ class RowValidator:
                 frame_state.ids[place],
                 frame_state.fields(place),
                 frame_state.bare_numbers([place]),
+                frame_state.record_ids[place],
             )
             for place in rest
         ]
@@ -190,13 +193,16 @@ class RowValidator:
     # -- one frame ----------------------------------------------------------------------------------------------
 
     def _validate_cells(self, frame: pl.DataFrame, *, with_values: bool) -> FrameState:
-        ids = frame[cell_column(self._columns.id.index)].fill_null("").str.strip_chars()
-        frame_state = FrameState(frame, ids.to_list())
+        ids, beside = _stripped(frame, self._columns.id), self._columns.record_id
+        record_ids = _stripped(frame, beside) if beside else pl.repeat("", frame.height, eager=True)
+        frame_state = FrameState(frame, ids.to_list(), record_ids.to_list())
         if self._typed_cells is not None and with_values:
             frame_state.numbers = self._typed_cells.bare_numbers(frame)
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
         self._add_read_errors(frame_state)
-        self._check_ids(frame_state, ids, frame_state.unread.get(self._columns.id.index, set()))
+        self._check_ids(frame_state, self._columns.id, ids)
+        if beside:
+            self._check_ids(frame_state, beside, record_ids)
         frame_state.states = {
             key: self._read_column(frame_state, column, with_values=with_values) for key, column in self._by_key.items()
         }
@@ -280,20 +286,23 @@ class RowValidator:
             count.examples += [one for one in fresh if one.strip() != self._clear_token and one not in count.examples]
             del count.examples[EXAMPLES:]
 
-    def _check_ids(self, frame_state: FrameState, ids: pl.Series, unread: Collection[int]) -> None:
+    def _check_ids(self, frame_state: FrameState, column: Column, ids: pl.Series) -> None:
+        """Refuse what cannot be an id or a key; only an id beside a key may be left blank."""
+        unread = frame_state.unread.get(column.index, set())
         pattern: str = self._endpoint.id_pattern
         check: Callable[[str], Problem | None] = self._endpoint.id_problem
-        if self._columns.key_field:
+        if column.role == "key":
             pattern, check = KEY_PATTERN, _key_problem
         for place in (~ids.str.contains(pattern)).arg_true().to_list():
-            record_id = frame_state.ids[place]
+            record_id = ids[place]
             problem = check(record_id) if record_id else Problem("id_empty", {"noun": self._endpoint.noun})
-            if problem and place not in unread:
-                self._add(frame_state, place, self._columns.id, problem, record_id)
+            if problem and place not in unread and (record_id or column is self._columns.id):
+                self._add(frame_state, place, column, problem, record_id)
 
     def _add_read_errors(self, frame_state: FrameState) -> None:
         """Note what the reader saw wrong."""
-        by_index = {one.index: one for one in (self._columns.id, *self._columns.fields)}
+        known = (self._columns.id, self._columns.record_id, *self._columns.fields)
+        by_index = {one.index: one for one in known if one}
         column = frame_state.frame[READ_ERRORS]
         for place in column.is_not_null().arg_true().to_list():
             for index, problem in iter_read_errors(column[place]):
@@ -331,6 +340,8 @@ class RowValidator:
             text = frame_state.frame[cell_column(column.index)][place]
             if text is not None and place not in frame_state.unread.get(column.index, ()):
                 said[key] = json.dumps(fields[key]) if key in fields else f"unread {text.strip()}"
+        if record_id := frame_state.record_ids[place]:
+            said["id"] = self._endpoint.id_key(record_id)
         return said
 
     def _merge(
@@ -345,8 +356,11 @@ class RowValidator:
         sent = {row.place for row in good}
         row_results += [frame_state.row_result(row.place) for row in group if row.place not in sent]
         if merged:
-            numbers = frame_state.bare_numbers([row.place for row in good])
-            changes.append(Change(tuple(row.number for row in good), frame_state.ids[good[0].place], merged, numbers))
+            places = [row.place for row in good]
+            numbers, beside = frame_state.bare_numbers(places), [frame_state.record_ids[place] for place in places]
+            record_id = next(filter(None, beside), "")
+            rows = tuple(row.number for row in good)
+            changes.append(Change(rows, frame_state.ids[places[0]], merged, numbers, record_id))
             self.clears.update(key for key, value in merged.items() if value is None)
         else:
             row_results += [frame_state.row_result(row.place) for row in good]
@@ -355,11 +369,13 @@ class RowValidator:
         """Make all rows invalid when two of them disagree."""
         found = _disagreements(group)
         for row, other, key in found:
-            texts = frame_state.frame[cell_column(self._by_key[key].index)]
+            column = self._columns.record_id if key == "id" else None
+            column = column or self._by_key[key]
+            texts = frame_state.frame[cell_column(column.index)]
             said = shorten(texts[other.place].strip())
             values: Values = {"noun": self._endpoint.noun, "row": other.number, "said": said}
             problem = Problem("duplicate_differs", values)
-            self._add(frame_state, row.place, self._by_key[key], problem, texts[row.place])
+            self._add(frame_state, row.place, column, problem, texts[row.place])
         if found:
             row, other, key = found[0]
             values = {"first": row.number, "second": other.number, "field": key}
@@ -405,6 +421,10 @@ class RowValidator:
 def _all_blank(frame: pl.DataFrame, columns: Sequence[Column]) -> list[int]:
     is_blank = pl.all_horizontal(pl.col(cell_column(one.index)).is_null() for one in columns)
     return frame.select(is_blank).to_series().arg_true().to_list()
+
+
+def _stripped(frame: pl.DataFrame, column: Column) -> pl.Series:
+    return frame[cell_column(column.index)].fill_null("").str.strip_chars()
 
 
 KEY_PATTERN = r"^[^\pC.]+$"

@@ -281,6 +281,9 @@ def finds_by_key(case: Case) -> None:
         with pytest.raises(HeaderError, match="by their id alone"):
             match_columns(["name"], endpoint, name="x.csv", mapping={}, key_field="name")
         return
+    assert endpoint.lists_by_key or endpoint.page_size  # else two records with one key cannot be told
+    if not endpoint.lists_by_key:
+        return
     record = case.record()
     for key_field in endpoint.key_fields:
         (answer,) = case.ask(endpoint.find_request(key_field, endpoint.value(record, key_field)))

@@ -1,13 +1,18 @@
 """Finding by key on the virtual clock: what it costs at DualEntry's documented limits, and answers that mislead."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from batch.commands.update import update as run_update
+from batch.errors import UsageError
+from batch.http import ApiRequest, encode_id
 from batch.run.finish import FinishedRun
 from batch.settings import Settings
+from tests.endpoints.acme import AcmeApi, AcmeVendors, vendor
 from tests.job_fixture import FakeReporter, told
 from tests.virtual import Lists
 
@@ -67,6 +72,69 @@ def test_filter_that_does_nothing(tmp_path: Path) -> None:
     closing = update(lists, tmp_path, ["C-400"])
     reason = 'column "unique_id": "C-400" cannot be found: the API does not narrow down unique_id'
     assert [("rejected", reason)] == told(closing)
+
+
+def test_filter_that_does_nothing_on_a_short_list(tmp_path: Path) -> None:
+    """What a filter that does nothing lists is no other spelling of the key."""
+    lists = Lists(range(1, 51))
+    lists.filters = False
+    reason = 'column "unique_id": "C-400" is no customer\'s unique_id'
+    assert [("invalid", reason)] == told(update(lists, tmp_path, ["C-400"]))
+
+
+class ByMail(AcmeVendors):
+    """Acme's vendors, found by their e-mail address in pages."""
+
+    key_fields = ("email",)
+
+
+class ByPath(ByMail):
+    """Acme's vendors, found by their e-mail address in the path of a request."""
+
+    lists_by_key = True
+
+    def find_request(self, key_field: str, key: str) -> ApiRequest:
+        return ApiRequest("GET", f"/vendors/{encode_id(key)}", "GET vendors by key")
+
+
+def update_vendors(api: AcmeApi, endpoint: type[AcmeVendors], folder: Path, key: str) -> FinishedRun:
+    """Give the vendor with this e-mail address a name."""
+    sheet = folder / "sheet.csv"
+    sheet.write_text(f"email,name\n{key},New\n", encoding="utf-8")
+    environment = replace(api.environment(), endpoints={AcmeVendors.name: endpoint})
+    return run_update(Settings(input=str(sheet), endpoint="acme.vendors", key="email"), FakeReporter(), environment)
+
+
+def test_number_that_no_address_can_carry(tmp_path: Path) -> None:
+    """A number that would change the path that leaves is not looked up."""
+    reason = 'column "email": "a/../b" cannot be looked up as email: a web address cannot carry it'
+    assert [("invalid", reason)] == told(update_vendors(AcmeApi(), ByPath, tmp_path, "a/../b"))
+
+
+def test_list_that_does_not_say_how_long_it_is(tmp_path: Path) -> None:
+    """Where a look-up may hide a second record, all pages are read for a single row."""
+    api = AcmeApi()
+    api.records["Vcccc"] = vendor("Vcccc", "Di", email="ann@a.example")
+    reason = 'column "email": "ann@a.example" belongs to 2 vendors (ids Vaaaa, Vcccc): say which one by its id'
+    assert [("invalid", reason)] == told(update_vendors(api, ByMail, tmp_path, "ann@a.example"))
+
+
+def test_list_that_is_refused(tmp_path: Path) -> None:
+    """Without the list it cannot be told whether two share a number, so that nothing starts, and nothing is left."""
+    api = AcmeApi()
+    allowed = api.answer
+    api.answer = lambda request: (  # type: ignore[method-assign]  # lists alone are refused
+        httpx.Response(400, json={"problems": [{"at": "", "why": "no lists"}]})
+        if request.url.path == "/vendors"
+        else allowed(request)
+    )
+    with pytest.raises(UsageError) as caught:
+        update_vendors(api, ByMail, tmp_path, "ann@a.example")
+    expected = (
+        "The vendors cannot be listed (the API refused it (400)), so it cannot be told whether two of them have the "
+        'same number. Nothing was sent. Leave out --key, and give the API\'s ids in a column "id".'
+    )
+    assert (expected, False) == (str(caught.value), (tmp_path / "sheet.batch").exists())
 
 
 def test_key_refused(tmp_path: Path) -> None:

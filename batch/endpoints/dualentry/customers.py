@@ -131,6 +131,7 @@ class DualEntryCustomers(Endpoint):
     id_pattern = "^[1-9][0-9]{0,17}$"
     id_form = "a whole number without leading zeros"
     key_fields = ("unique_id",)
+    lists_by_key = True
     ids_per_read = PAGE
     page_size = PAGE
     page_overlap = 1

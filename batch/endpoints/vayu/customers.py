@@ -403,10 +403,6 @@ class VayuCustomers(Endpoint):
         """GET one customer."""
         return ApiRequest("GET", f"{ROOT}/{encode_id(record_id)}", "GET customer")
 
-    def find_request(self, key_field: str, key: str) -> ApiRequest:
-        """GET the customer with one external id."""
-        return ApiRequest("GET", f"{ROOT}/{key_field}/{encode_id(key)}", "GET customer by key")
-
     def page_request(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """List pages by the time of creation, which does not change."""
         query = (("limit", str(PAGE)), *((("cursor", cursor),) if cursor else ()), *where.items())
