@@ -59,6 +59,8 @@ class Update:
     """Is called once it is certain that something will be sent."""
     strategy: LookupStrategy | None = None
     """How records are found by key, once that is known."""
+    to_send: int = 0
+    """Changes without a final outcome."""
     canary: int = 0
     """How many changes are sent and verified before all others; 0: none."""
     asking: float = 0.0
@@ -94,7 +96,8 @@ class Update:
                 self.validate()
             if self._is_forbidden_by_invalid_rows():
                 return self._end_unsent()
-            if self.changes_left() <= 0:
+            self.count_left()
+            if not self.to_send:
                 return End()
             with self._discarded_on(UsageError):
                 self.choose_strategy()
@@ -125,9 +128,12 @@ class Update:
         run.changes.validate_all((lambda results: None) if run.metadata.is_validated else run.journal.record_rows)
         run.keep(is_validated=True)
 
-    def changes_left(self) -> int:
+    def count_left(self) -> None:
         """Count the changes that have no final outcome yet."""
-        return self.run.changes.change_count - self.run.journal.count_final_changes()
+        run = self.run
+        self.to_send = (
+            sum(1 for _ in iter_open(run.changes, run.journal)) if run.is_resumed else run.changes.change_count
+        )
 
     def choose_strategy(self) -> None:
         """With --key, find out how the records are found by the fewest requests; raises StoppedError."""
@@ -135,7 +141,7 @@ class Update:
             return
         if self.settings.invalid == "abort":
             self.context.reporter.note(FOUND_WHILE_SENDING.format(noun=self.context.endpoint.noun, command=command()))
-        self.strategy = find_strategy(self.context, self.changes_left())
+        self.strategy = find_strategy(self.context, self.to_send)
 
     def confirm(self) -> None:
         """Ask whether to send; raises Declined, or what forbids it, with nothing left behind."""
@@ -232,7 +238,7 @@ class Update:
         return found
 
     def _preflight(self, excesses: tuple[str, ...]) -> Preflight:
-        run, target, to_send = self.run, self.context.api.target, self.changes_left()
+        run, target = self.run, self.context.api.target
         return Preflight(
             changes=run.changes,
             endpoint=self.context.endpoint,
@@ -240,8 +246,8 @@ class Update:
             host_kind=target.kind,
             credential=target.shown_credential,
             folder=run.folder,
-            to_send=to_send,
-            cost=self._estimate(to_send),
+            to_send=self.to_send,
+            cost=self._estimate(),
             is_resumed=run.is_resumed,
             done=dict(run.journal.counts),
             excesses=excesses,
@@ -249,17 +255,17 @@ class Update:
             slower=self.context.api.slower(),
         )
 
-    def _estimate(self, to_send: int) -> Estimate:
+    def _estimate(self) -> Estimate:
         """Estimate what sending will take; of a plan it is known which changes are written."""
         run, sent = self.run, None
         if run.plan is not None:
             sent = Sent.counted(
                 self.context.endpoint, ([step.field for step in one.steps if step.problem is None] for one in run.plan)
             )
-            sent = sent.scaled(to_send / max(1, run.changes.change_count))  # of a resumed run
+            sent = sent.scaled(self.to_send / max(1, run.changes.change_count))  # of a resumed run
         canary = 0 if run.metadata.canary_held else self.settings.canary or 0
         return estimate(
-            self.context, self.strategy, to_send, sent=sent, canary=canary, spent=self.context.meter.requests
+            self.context, self.strategy, self.to_send, sent=sent, canary=canary, spent=self.context.meter.requests
         )
 
 

@@ -134,7 +134,7 @@ class KeyLookup:
                 return self._only(key, record_id, [], 404)
             raise
         if self.endpoint.next_cursor(response, "") is not None:
-            return NoMatch(Outcome.REJECTED, Problem("key_not_narrowed", {"field": self.key_field}), 200)
+            return NoMatch(Outcome.INVALID, Problem("key_not_narrowed", {"field": self.key_field}), 200)
         found = [(self.endpoint.record_id(one), one, True) for one in records]
         return self._only(key, record_id, found, response.status)
 

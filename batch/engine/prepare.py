@@ -44,6 +44,12 @@ class PreparedChange:
     """What an earlier part of the run sent may have been applied, and nothing was read since."""
 
 
+def refused(earlier: Intent | None) -> tuple[Outcome, int]:
+    """Return the outcome and attempts of a change that cannot be sent: invalid, unless an earlier part sent it."""
+    attempts = earlier.attempts if earlier else 0
+    return Outcome.REJECTED if attempts else Outcome.INVALID, attempts
+
+
 @dataclass(slots=True)
 class ChangePreparer:
     """Makes changes ready to send; with `lookup` the id of a change is a key, by which its record is found first."""
@@ -267,7 +273,7 @@ class ChangePreparer:
     def _begin(self, change: Change, record: Record, earlier: Intent | None = None) -> PreparedChange | None:
         """Make ready what differs between a change, or what was planned of it, and its record."""
         if change.bare_numbers and (refused := diff.zeros_lost(self.endpoint, change, record)):
-            self._settle_all([change], Outcome.INVALID, refused)
+            self._refuse(change, refused, earlier)
             return None
         notes: tuple[Problem, ...] = ()
         is_undo = self.planned is not None and self.planned.is_undo  # its values are the API's own
@@ -275,7 +281,7 @@ class ChangePreparer:
             try:
                 change = replace(change, fields=self.endpoint.fitted(change.fields, record))
             except ConflictError as error:
-                self._settle_all([change], Outcome.INVALID, [error.problem])
+                self._refuse(change, [error.problem], earlier)
                 return None
             notes = tuple(
                 Problem("custom_field_spelt", {"spelt": visible(spelt)}, name)
@@ -333,6 +339,11 @@ class ChangePreparer:
     def _is_failed(self, earlier: Intent) -> bool:
         found = self.journal.row_results(earlier.number, earlier.number).get(earlier.number)
         return found is not None and found.outcome is Outcome.FAILED and found.attempts >= earlier.attempts
+
+    def _refuse(self, change: Change, problems: Sequence[Problem], earlier: Intent | None) -> None:
+        """Settle a change that does not fit its record."""
+        outcome, attempts = refused(earlier)
+        self._settle_all([change], outcome, problems, attempts=attempts)
 
     def _settle_all(
         self, changes: Sequence[Change], outcome: Outcome, problems: Sequence[Problem], status: int | None = None,

@@ -13,7 +13,7 @@ from batch import diff
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.engine.context import RunContext
 from batch.engine.idempotency import new_key
-from batch.engine.prepare import PreparedChange
+from batch.engine.prepare import PreparedChange, refused
 from batch.engine.retry_loop import Answer, ApiClient
 from batch.http import ApiResponse
 from batch.model import Intent, Outcome, Problem, visible
@@ -32,7 +32,8 @@ class ChangeWriter:
             intent = self._intent(prepared)
             request = self.endpoint.write_request(prepared.change.id, intent.body, intent.key)
         except ConflictError as error:
-            return self._settle(prepared, Outcome.REJECTED, None, 0, [error.problem])
+            outcome, attempts = refused(prepared.earlier)
+            return self._settle(prepared, outcome, None, attempts, [error.problem])
         attempt = WriteAttempt(self, prepared, intent)
         answer = await self.client.execute(
             request, rules=self.endpoint.rules.for_repeat() if attempt.tried else self.endpoint.rules,
@@ -250,7 +251,8 @@ class PlanRecorder:
             body = endpoint.body(prepared.fields, prepared.record)
             endpoint.write_request(change.id, body, None)
         except ConflictError as error:
-            return self.context.settle(change, Outcome.REJECTED, [error.problem])
+            outcome, attempts = refused(prepared.earlier)
+            return self.context.settle(change, outcome, [error.problem], attempts=attempts)
         name = endpoint.record_name(record)
         await self.context.journal.write_intent(
             Intent(change.number, change.id, None, 0, prepared.fields, prepared.before, body, name)

@@ -67,14 +67,6 @@ class JournalQueries:
         query = "SELECT outcome, count(*) FROM fate GROUP BY outcome"
         return dict(self._reader.rows(query, read=lambda row: (Outcome(row[0]), int(row[1]))))
 
-    def count_final_changes(self) -> int:
-        """Count the changes with nothing left to do; rows that never became a change do not count."""
-        return self._reader.count(
-            "SELECT count(DISTINCT number) FROM fate WHERE outcome IN ('updated', 'unchanged', 'rejected') "
-            "AND NOT (outcome = 'unchanged' AND problems IS NOT NULL) "
-            "OR (outcome = 'invalid' AND status IS NOT NULL)"  # its key led to no record, or to two
-        )
-
     def count_intents(self) -> int:
         """Count the changes that have an intent."""
         return self._reader.count("SELECT count(*) FROM intent")

@@ -71,7 +71,7 @@ def test_filter_that_does_nothing(tmp_path: Path) -> None:
     lists.filters = False
     closing = update(lists, tmp_path, ["C-400"])
     reason = 'column "unique_id": "C-400" cannot be found: the API does not narrow down unique_id'
-    assert [("rejected", reason)] == told(closing)
+    assert [("invalid", reason)] == told(closing)
 
 
 def test_filter_that_does_nothing_on_a_short_list(tmp_path: Path) -> None:

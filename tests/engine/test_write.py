@@ -281,12 +281,12 @@ async def test_rejected(response: httpx.Response, said: str) -> None:
 
 
 async def test_conflict_is_never_sent() -> None:
-    """A change that the current record makes impossible is rejected without a request."""
+    """A change that the current record makes impossible is invalid, without a request."""
     async with desk(always(refuse(500))) as d:
         one = PreparedChange(
             Change((2,), "2", {"full_address.city": "X"}), {"full_address.city": "X"}, record={"id": 2}
         )
-        assert REJECTED is await d.sender.send(one)
+        assert INVALID is await d.sender.send(one)
     assert (0, [], 0) == (len(d.api.asked), d.book.intents, d.book.row_results[2].attempts)
 
 

@@ -628,18 +628,6 @@ def test_counts_of_a_resumed_run(path: Path) -> None:
         assert Counter({UPDATED: 1, INVALID: 1}) == journal.counts
 
 
-def test_final_changes(journal: Journal) -> None:
-    """A change of several rows counts once, and rows that never were a change do not count."""
-    journal.record(2, [row_result(2), row_result(7)])
-    journal.record(3, [row_result(3, REJECTED)])
-    journal.record(4, [row_result(4, FAILED)])
-    journal.record(5, [row_result(5, UNCHANGED)])
-    journal.record_rows(
-        [row_result(8, INVALID, WRONG), row_result(9, UNCHANGED, worded("no cell of this row sets anything"))]
-    )
-    assert 3 == journal.count_final_changes()
-
-
 def test_tallies_add_up(journal: Journal) -> None:
     """Tallies go on from part to part of a run."""
     journal.count("attempts", 2)

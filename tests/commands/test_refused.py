@@ -1,0 +1,69 @@
+"""What is refused here, by looking at the record: *invalid*, in every command, and never sent."""
+
+from typing import Any
+
+import pytest
+
+from batch.commands.plan import plan
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, job, results, shared_sandbox, told
+
+__all__ = ["job", "shared_sandbox"]
+NO_ADDRESS = {"full_address": None}
+CASES: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "a contact too far": (
+        VAYU, f"id,contacts.9.email\n{VAYU_1},a@b.example\n", {"contacts": []},
+        'column "contacts.9.email": would leave a gap: the customer has 0 contacts',
+    ),
+    "parts of no address": (
+        DUALENTRY, "id,full_address.city\n10001,Berlin\n", NO_ADDRESS,
+        'column "full_address.city": needs full_address.street, full_address.postal_code in the same row',
+    ),
+    "too large": (
+        VAYU, f"id,legalName\n{VAYU_1},{'x' * 300_000}\n", {}, "makes a request of 293 KB (Vayu takes at most 256 KB)",
+    ),
+}  # fmt: skip
+"""Endpoint, sheet, the record's values, and what is said."""
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES)
+def case(request: pytest.FixtureRequest, job: JobFixture) -> tuple[str, str, str]:
+    """Endpoint, sheet and message of a case, with the record as it needs it."""
+    endpoint, sheet, values, message = request.param
+    job.sandbox.edit(endpoint.partition(".")[0], VAYU_1 if endpoint == VAYU else "10001", values)
+    return endpoint, sheet, message
+
+
+def test_invalid(job: JobFixture, case: tuple[str, str, str]) -> None:
+    """What does not fit the record is invalid, without an attempt, in an update and in a plan."""
+    endpoint, text, message = case
+    sheet = job.sheet(text)
+    made = plan(job.settings(sheet, endpoint), job.reporter, job.environment)
+    closing = job.update(sheet, endpoint)
+    (row,) = results(closing.folder)
+    assert ("invalid", "0", []) == (row["outcome"], row["attempts"], job.writes())
+    assert message in (row["message"] or "")
+    assert {"invalid": 1} == {outcome: count for outcome, count in made.summary.outcomes.items() if count}
+    assert 1 == closing.summary.exit_code == made.summary.exit_code
+
+
+def test_what_is_left_of_a_resumed_run(job: JobFixture) -> None:
+    """What was refused while sending is no change that is left."""
+    job.sandbox.edit("dualentry", 10001, NO_ADDRESS)
+    job.sandbox.set_faults("500=id:10002")
+    sheet = job.sheet("id,full_address.city\n10001,Berlin\n10002,Celle\n")
+    first = job.update(sheet, max_attempts=1)
+    assert ["invalid", "failed"] == [outcome for outcome, _ in told(first)]
+    job.sandbox.set_faults()
+    assert ["invalid", "updated"] == [outcome for outcome, _ in told(job.update(sheet))]
+    assert [2, 1] == [preflight.to_send for preflight in job.reporter.asked]
+
+
+def test_what_an_earlier_part_sent(job: JobFixture) -> None:
+    """*Invalid* says that nothing was ever sent, so what an earlier part sent is rejected, with its attempts."""
+    sheet = job.sheet("id,full_address.city\n10001,Berlin\n")
+    job.sandbox.set_faults("500=id:10001")
+    assert ["failed"] == [outcome for outcome, _ in told(job.update(sheet, max_attempts=1))]
+    job.sandbox.set_faults()
+    job.sandbox.edit("dualentry", 10001, NO_ADDRESS)
+    (row,) = results(job.update(sheet).folder)
+    assert ("rejected", "1") == (row["outcome"], row["attempts"])
