@@ -1,8 +1,8 @@
-"""The sandbox's APIs without sockets, on a virtual clock: every fault at any exchange, and a ledger of its own."""
+"""The sandbox's APIs without sockets, on a virtual clock: two companies, every fault, and all that was ever there."""
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ KEYS = (KEY, "sandbox-key-of-another")
 """Of the companies, each with records of its own."""
 ENVIRONMENTS = [{"DUALENTRY_API_KEY": key, "VAYU_API_TOKEN": key, "VAYU_CLIENT_ID": VAYU_CLIENT_ID} for key in KEYS]
 ENVIRONMENT = ENVIRONMENTS[0]
+OTHER = 0
+"""The number of the start that another hand is."""
 GATEWAY = {"429": {}, "429-after": {"Retry-After": "7"}, "429-long": {"Retry-After": "9999"}, "500": {}, "503": {}}
 GATEWAY |= {"503-after": {"Retry-After": "3"}, "422": {}, "401": {}}
 """Answers of something before the API, which never sees the request."""
@@ -46,6 +48,17 @@ class Line:
     """The name that the record had before."""
     company: int
     """Whose key it came with."""
+    at: int
+    """The moment, counted from the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A name that a record had from a moment on, and the start that gave it (or `OTHER`)."""
+
+    name: str
+    command: int
+    at: int
 
 
 @dataclass
@@ -59,6 +72,14 @@ class MemoryApi:
     command: int = 0
     moment: Callable[[], None] = lambda: None
     """Is told before and after every deed: a moment at which the program may be killed."""
+    now: int = 0
+    """How many exchanges and edits there were."""
+    hosts: set[str] = field(default_factory=set)
+    statuses: list[int | None] = field(default_factory=list)
+    """What the last start was answered."""
+    touched: dict[tuple[int, str], int] = field(default_factory=dict)
+    """When each record was last shown to this start, by company and id: of what came later it cannot know."""
+    _history: dict[tuple[int, str], list[Value]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         options = SandboxOptions(records=50, limits="off")
@@ -70,38 +91,65 @@ class MemoryApi:
         """The first company's."""
         return self.apis[0]
 
+    def begin(self, writes: list[str], reads: list[str], moment: Callable[[], None]) -> None:
+        """Expect another start of the program, with these faults."""
+        self.command += 1
+        self.writes, self.reads, self.moment = deque(writes), deque(reads), moment
+        self.statuses.clear()
+        self.touched.clear()
+
     def transport(self) -> httpx.AsyncBaseTransport:
         """What a session sends by."""
         return httpx.MockTransport(self.answer)
 
     def edit(self, record_id: str, name: str, company: int = 0) -> None:
         """Give a record another name by another hand."""
+        self.history(record_id, company)
+        self.now += 1
         self.apis[company].edit(Call(0, EDIT, "", "", {}, b'{"name": "%s"}' % name.encode()), record_id)
+        self._note(record_id, company, OTHER)
 
     def name(self, record_id: str, company: int = 0) -> str:
         """The name that a record has."""
         record = self.apis[company].true_record(record_id)
         return str(record["name"]) if record else ""
 
+    def history(self, record_id: str, company: int = 0) -> list[Value]:
+        """Every name that a record ever had, in their order."""
+        return self._history.setdefault((company, record_id), [Value(self.name(record_id, company), OTHER, 0)])
+
+    def _note(self, record_id: str, company: int, command: int) -> None:
+        name, values = self.name(record_id, company), self.history(record_id, company)
+        if name != values[-1].name:
+            values.append(Value(name, command, self.now))
+
     async def answer(self, request: httpx.Request) -> httpx.Response:
         """Answer a request, or fail it as planned."""
         raw = request.extensions.get("target", request.url.raw_path).decode("ascii")
         path, _, query = raw.partition("?")
         call = Call(0, request.method, path, query, request.headers, await request.aread())
+        self.hosts.add(request.url.host)
         company = next((number for number, one in enumerate(self.apis) if one.is_opened_by(call)), 0)
         call.record = self.api.record_in(call)
         faults = self.writes if call.is_write else self.reads
         fault = faults.popleft() if faults and path != "/login" else "ok"
         self.moment()
-        was = self.name(call.record or "", company)
+        self.now += 1
+        was = self.history(call.record or "", company)[-1].name
         answer = self._done(call, fault, self.apis[company])
+        status = answer.status if answer else None
+        self.statuses.append(status)
         if call.is_write:
-            status = answer.status if answer else None
-            key = request.headers.get("Idempotency-Key")
-            body = parsed(call.body)
-            self.ledger.append(Line(call.record or "", key, body, status, call.applied, self.command, was, company))
+            key, body = request.headers.get("Idempotency-Key"), parsed(call.body)
+            about = (self.command, was, company, self.now)
+            self.ledger.append(Line(call.record or "", key, body, status, call.applied, *about))
+            self._note(call.record or "", company, self.command)
+        at = self.now
         self.moment()
-        return await self._delivered(call, answer, fault)
+        response = await self._delivered(call, answer, fault)
+        if answer is not None and fault in ("ok", "sleep") and (call.applied or not call.is_write):
+            self.touched |= {(company, one): at for one in _shown(call, answer)}
+        return response
 
     def _done(self, call: Call, fault: str, api: DualEntry | Vayu) -> Answer | None:
         if fault in BEFORE:
@@ -136,6 +184,16 @@ class MemoryApi:
             case "half":
                 return httpx.Response(answer.status, stream=_Half(body), headers=headers)
         return httpx.Response(answer.status, content=body, headers=headers)
+
+
+def _shown(call: Call, answer: Answer) -> Iterator[str]:
+    """The ids of the records that an answer shows, of a list or of one."""
+    if answer.status != 200 or call.record is not None:
+        yield from [call.record] if call.record else []
+        return
+    found = parsed(answer.rendered())
+    for one in found.get("items", found.get("customers", ())):
+        yield str(one["id"])
 
 
 class _Half(httpx.AsyncByteStream):
