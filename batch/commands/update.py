@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batch.endpoints.base import CustomField, is_blank
 from batch.engine.api_session import ApiSession, fetch_definitions
@@ -28,7 +28,9 @@ from batch.model import Outcome, command
 from batch.retry import Action, FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, finish_run
+from batch.run.folder import open_run
 from batch.run.plan_list import LISTS, lists_of
+from batch.run.rescue import FolderWatch, rescue, sentence
 from batch.run.target import Environment, make_target
 from batch.settings import Settings
 
@@ -65,21 +67,50 @@ class Update:
     """How many changes are sent and verified before all others; 0: none."""
     asking: float = 0.0
     """Seconds that a person took to answer; they are not the run's."""
+    is_discarded: bool = False
 
     def carry_out(self) -> FinishedRun:
         """Bring the run to its end, and write its files."""
         run, began = self.run, time.monotonic()
-        try:
-            end = self._send_changes()
-        except BaseException as error:
-            stopped = self._as_stop(error)
-            if stopped is None:
-                raise
-            raise stopped from error
-        finally:
-            if run.journal.path.exists():  # else it was discarded
-                run.keep(seconds=run.metadata.seconds + time.monotonic() - began - self.asking)
-        return finish_run(run.folder, run.journal, run.metadata, type(self.context.endpoint), end)
+        with FolderWatch(run.folder, run.metadata.run_id) as watch:
+            self.context.watch = watch
+            try:
+                end = self._send_changes()
+            except BaseException as error:
+                end = self._as_end(error, watch)
+            finally:
+                if not self.is_discarded:
+                    run.keep(seconds=run.metadata.seconds + time.monotonic() - began - self.asking)
+            return self._finish(end, watch)
+
+    def _finish(self, end: End, watch: FolderWatch) -> FinishedRun:
+        """Write the run's files; where its folder is gone, in another one, together with all that is known."""
+        run, kind = self.run, type(self.context.endpoint)
+        if watch.lost() is None:
+            try:
+                finished = finish_run(run.folder, run.journal, run.metadata, kind, end)
+            except Exception:
+                if watch.lost() is None:
+                    raise
+            else:
+                if watch.lost() is None:
+                    return finished
+        if run.journal.error is None:
+            run.journal.flush()
+        stopped, folder = sentence(watch.lost()), rescue(watch, run.journal)
+        journal, metadata = open_run(folder)
+        with journal:
+            end = replace(end, stopped=f"{stopped} All that is known:  {folder}", is_unwritten=True)
+            return finish_run(folder, journal, metadata, kind, end)
+
+    def _as_end(self, error: BaseException, watch: FolderWatch) -> End:
+        """Return the end of a run whose folder is gone; raises any other error."""
+        if isinstance(error, Exception) and not self.is_discarded and watch.lost() is not None:
+            return End()
+        stopped = self._as_stop(error)
+        if stopped is None:
+            raise error
+        raise stopped from error
 
     def _as_stop(self, error: BaseException) -> StoppedError | None:
         """Say of what this machine lacked while changes were sent that the same command goes on."""
@@ -208,6 +239,7 @@ class Update:
             yield
         except refusals:
             if not self.run.is_resumed:
+                self.is_discarded = True
                 self.run.journal.close()
                 discard(self.run.folder)
             raise

@@ -5,7 +5,7 @@ writer, the signals and the progress live exactly as long as the sending; nothin
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import anyio
@@ -20,6 +20,7 @@ from batch.errors import JournalError
 from batch.journal import Journal
 from batch.model import Change, Outcome, Problem, RowResult
 from batch.run.plan_file import PlanFile
+from batch.run.rescue import LOOK_SECONDS, FolderWatch, rescue, sentence
 from batch.validation.file_changes import ChangeSource
 
 
@@ -37,6 +38,8 @@ class RunContext:
     """What the record has already is not sent."""
     shutdown: Shutdown = field(default_factory=Shutdown)
     meter: Meter = field(init=False)
+    watch: FolderWatch | None = None
+    """What notices that the run folder is not there any more; None where there is none."""
     connection: ApiClient | None = None
     """The client, while the connection is open."""
 
@@ -75,10 +78,24 @@ class RunContext:
         """Write the journal, watch the signals and tell the progress meanwhile."""
         async with anyio.create_task_group() as around:
             around.start_soon(self._write_journal)
+            around.start_soon(self._watch_folder)
             around.start_soon(stop_on_signals, self.shutdown, self.reporter)
             around.start_soon(self.meter.report, self.reporter, self.client.limiter)
             yield
             around.cancel_scope.cancel()
+
+    async def _watch_folder(self) -> None:
+        """End the run when its folder is gone, and put what is known elsewhere: what is in flight may take a while."""
+        if self.watch is None:
+            return
+        while True:
+            lost = self.watch.lost()
+            if lost is not None:
+                break
+            await anyio.sleep(LOOK_SECONDS)
+        self.shutdown.request(sentence(lost))
+        with suppress(JournalError):  # it is tried again at the end
+            rescue(self.watch, self.journal)
 
     async def _write_journal(self) -> None:
         in_thread = self.api.environment.transport is None  # a given transport may run on a virtual clock

@@ -90,6 +90,14 @@ class ReadConnection:
         """Return the number that is the result."""
         return int(next(self.rows(query))[0])
 
+    def copy_to(self, path: Path) -> None:
+        """Copy the whole database, as it is at this moment."""
+        try:
+            with closing(sqlite3.connect(path)) as target:
+                self._db.backup(target)
+        except sqlite3.Error as error:
+            raise JournalError(f"{path}: the journal cannot be copied there ({error}).") from error
+
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
@@ -121,6 +129,13 @@ def fill(path: Path, schema: str, meta: Mapping[str, Any]) -> None:
         for statement in schema.split(";"):
             db.execute(statement)
         db.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in meta.items()])
+
+
+def copy(source: "ReadConnection", path: Path) -> None:
+    """Copy a journal that is open, which may have no name any more, to `path`, as one that is closed and whole."""
+    source.copy_to(path)
+    with closing(connect(path)) as db, Transaction(db, path):
+        db.execute("UPDATE meta SET value = ? WHERE key = ?", (json.dumps(False), OPEN))
 
 
 def has_wal(path: Path) -> bool:

@@ -28,6 +28,7 @@ from batch.journal.database import (
     check,
     check_tables,
     connect,
+    copy,
     damaged,
     fill,
     kept_beside,
@@ -149,6 +150,15 @@ class Journal(JournalQueries):
                 stack.enter_context(kept_beside(self.path))
             self._reader.close()
             self._db.close()
+
+    def copy_to(self, path: Path) -> None:
+        """Copy what was committed by now to `path`, also where the journal has no name any more; raises OSError."""
+        file = NewFile(path)
+        try:
+            copy(self._reader, file.made)
+            file.keep()
+        finally:
+            file.discard()
 
     # -- meta ---------------------------------------------------------------------------------------------------
 
