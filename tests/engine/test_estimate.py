@@ -29,7 +29,7 @@ from batch.sandbox.vayu import Vayu
 from batch.settings import Settings
 from tests.endpoints.acme import AcmeVendors
 from tests.job_fixture import DUALENTRY, VAYU, FakeReporter
-from tests.resilience.memory_api import ENVIRONMENT
+from tests.resilience.memory_api import ENVIRONMENT, KEYS
 from tests.sandbox.control import ControlledSandbox
 from tests.virtual import run_on_virtual_clock
 
@@ -54,7 +54,8 @@ class Documented:
 
     def __post_init__(self) -> None:
         options = SandboxOptions(records=self.records)
-        self.api: DualEntry | Vayu = DualEntry(options) if self.endpoint == DUALENTRY else Vayu(options)
+        kind = DualEntry if self.endpoint == DUALENTRY else Vayu
+        self.api: DualEntry | Vayu = kind(options, KEYS[0])
 
     @property
     def environment(self) -> Environment:
