@@ -42,6 +42,7 @@ class StopCause(Enum):
     TROUBLE = "it may pass by itself"
     CREDENTIALS = "the API does not accept the credentials"
     SET_UP = "it stays until somebody changes something"
+    CANARY = "the first changes did not hold: somebody has to look at them"
 
 
 class BatchError(Exception):

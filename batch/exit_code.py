@@ -35,6 +35,8 @@ def exit_code(
         return ExitCode.COULD_NOT_START
     if signalled is not None:
         return signalled
+    if cause is StopCause.CANARY:
+        return ExitCode.FIX_ROWS
     if any(outcomes.get(outcome) for outcome in NEEDS_RETRY):
         return _code_of_stop(cause, has_written=has_written)
     if any(outcomes.get(outcome) for outcome in NEEDS_EDIT):

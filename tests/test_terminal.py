@@ -39,7 +39,7 @@ def clearing(api: Api) -> str:
 
 
 def test_canary_is_offered(shell: Shell, api: Api) -> None:
-    """For a new input of more than ten changes, "c" sends ten, and stops when one does not hold."""
+    """For a new input of more than ten changes, "c" sends ten, stops when one does not hold, and asks the next time."""
     ids = api.ids(12)
     api.sandbox.set_faults(f"success-false=id:{ids[4]}")
     sheet = shell.sheet("id,name\n" + "".join(f"{one},New\n" for one in ids))
@@ -49,7 +49,13 @@ def test_canary_is_offered(shell: Shell, api: Api) -> None:
         "Stopped: The first 10 changes were sent to try, and row 6 did not hold: it is rejected. "
         "Nothing else was sent." in ended.err
     )
-    assert (3, 10) == (ended.code, len(api.writes()))
+    assert (1, 10) == (ended.code, len(api.writes()))
+    assert "2   waits until somebody has looked" in ended.err
+    assert "When you have looked at that, the same command on a terminal asks whether to go on:  " in ended.err
+    assert f"Or compare all rows anew:  batch update {sheet} -e {DUALENTRY}" in ended.err
+    again = on_terminal(shell, update(api, sheet), [(b"Go on with the other rows? [y/N]: ", b"y\n"), (SEND, b"y\n")])
+    assert (1, 12) == (again.code, len(api.writes()))
+    assert "row 6 did not hold: it is rejected." in again.err
 
 
 @pytest.mark.parametrize(("answer", "code", "writes"), [(b"y\n", 0, 12), (b"n\n", 2, 0), (b"\n", 2, 0)])

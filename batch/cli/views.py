@@ -215,6 +215,8 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
                 step = "goes with the corrected rows"
             elif summary.exit_code in MENDED_FIRST and outcome in NEEDS_RETRY:
                 step = "run again when that is put right"
+            elif summary.exit_code == ExitCode.FIX_ROWS and outcome in NEEDS_RETRY:
+                step = "waits until somebody has looked"
             yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
     yield from ((line, "") for line in reasons(end.summary.reasons, end.left_out))
     for text in end.notes:
@@ -239,9 +241,9 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
         return
     goes_on = bool(to_retry) and not end.is_refused
     if goes_on:
-        is_stuck = summary.exit_code in MENDED_FIRST
-        then = "When that is put right, the same command" if is_stuck else "Go on with the same command"
-        yield f"{then}:  {update_command(summary.input, summary.endpoint, end.again)}"
+        yield f"{_go_on(summary)}:  {update_command(summary.input, summary.endpoint, end.again)}"
+        if summary.exit_code == ExitCode.FIX_ROWS:
+            yield f"Or compare all rows anew:  {update_command(summary.input, summary.endpoint, (*end.again, '--new'))}"
     if end.failures and to_fix:
         after = ", when the rest is through" if goes_on else ""
         yield f"{plural(to_fix, 'row')} to fix{after}:  {shown_path(end.failures)}"
@@ -255,9 +257,18 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
         yield f"Take it back:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
 
 
+def _go_on(summary: Summary) -> str:
+    """Say when the same command goes on."""
+    if summary.exit_code in MENDED_FIRST:
+        return "When that is put right, the same command"
+    if summary.exit_code == ExitCode.FIX_ROWS:  # rows are left all the same: a canary did not hold
+        return "When you have looked at that, the same command on a terminal asks whether to go on"
+    return "Go on with the same command"
+
+
 def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
     if to_retry:
-        yield f"Go on with the same command:  {shlex.join([command(), 'undo', shown_path(end.undoes or '')])}"
+        yield f"{_go_on(end.summary)}:  {shlex.join([command(), 'undo', shown_path(end.undoes or '')])}"
     if "results" in end.summary.files:
         yield f"Every row:  {shown_path(end.summary.files['results'])}"
     if end.summary.outcomes.get(Outcome.UPDATED):

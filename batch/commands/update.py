@@ -19,7 +19,7 @@ from batch.engine.guards import Canary, ClearLimit
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
 from batch.engine.records import UnreadError
-from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter
+from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter, require_consent
 from batch.engine.write import ChangeWriter
 from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
@@ -120,6 +120,7 @@ class Update:
         return StoppedError(f"{reason}. The run stopped; what was done is in the journal: the same command goes on.")
 
     def _send_changes(self) -> End:
+        self.ask_about_canary()
         self.run.keep(exit_code=None)
         try:
             with self._discarded_on(UsageError):
@@ -143,6 +144,23 @@ class Update:
         return self._end_of_sending()
 
     # -- the stages ---------------------------------------------------------------------------------------------
+
+    def ask_about_canary(self) -> None:
+        """Ask whether to go on after a canary that did not hold; raises UsageError where nobody can be asked."""
+        run = self.run
+        failure = run.metadata.canary_failure or self._unjudged_canary()
+        if failure:
+            instead = TO_BE_ASKED if run.metadata.undoes else TO_BEGIN_ANEW
+            require_consent(self.context.reporter, f"{run.folder}: {failure}", instead, "Go on with the other rows?")
+
+    def _unjudged_canary(self) -> str:
+        """Say which change the API refused of a canary that ended before it was known whether it held."""
+        known = self.run.metadata
+        if known.canary_begun and not known.canary_held:
+            for found in self.run.journal.iter_troubled():
+                if found.outcome is Outcome.REJECTED and found.attempts:
+                    return f"The first changes were sent to try, and row {found.row} did not hold: it is rejected."
+        return ""
 
     def learn_custom_fields(self) -> None:
         """Read the organisation's custom fields where a column needs them; raises StoppedError."""
@@ -185,9 +203,13 @@ class Update:
             if not answer:
                 raise Declined("Nothing was sent.")
             self.context.meter.expected = about.cost.whole.seconds if about.cost.is_known else None
-            run.keep(clears_are_meant=bool(excesses) or run.metadata.clears_are_meant)
             if not run.metadata.canary_held:
                 self.canary = CANARY_CHANGES if answer == CANARY else self.settings.canary or 0
+            run.keep(
+                clears_are_meant=bool(excesses) or run.metadata.clears_are_meant,
+                canary_begun=bool(self.canary),
+                canary_failure="",
+            )
 
     async def _send(self) -> None:
         """Send every change that has no final outcome yet."""
@@ -200,8 +222,8 @@ class Update:
             await Executor(context, preparer, writer, limit, canary).send_all()
         if run.journal.error is None:
             run.journal.flush()
-            if canary is not None and canary.has_held:
-                run.keep(canary_held=True)
+            if canary is not None:
+                run.keep(canary_held=canary.has_held, canary_failure=canary.failure)
             context.api.keep_learned(client.limiter)
 
     def _journal_invalid_rows(self) -> None:
@@ -301,6 +323,8 @@ class Update:
         )
 
 
+TO_BEGIN_ANEW = "Look at these records; then begin anew, which compares all rows:  --new"
+TO_BE_ASKED = "Look at these records, and run the same command on a terminal, where it asks whether to go on."
 NO_LIST = (
     f"there is no {' or '.join(LISTS)} any more, so the plan is carried out as it was made, "
     "whatever was done to a list elsewhere."

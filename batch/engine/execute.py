@@ -21,7 +21,7 @@ from batch.engine.prepare import ChangePreparer, PreparedChange
 from batch.engine.shutdown import Shutdown
 from batch.errors import JournalError
 from batch.journal import Journal
-from batch.model import Change, Outcome
+from batch.model import NEEDS_RETRY, Change, Outcome
 from batch.retry import FailureLimit
 from batch.validation.file_changes import ChangeSource
 
@@ -147,31 +147,37 @@ class Executor:
 
     async def _send_canary(self, canary: Canary, ready: PreparedQueue) -> None:
         """Send the first few, wait for all of them, and end the run unless all held."""
-        count = 0
-        async with anyio.create_task_group() as tasks:
-            while count < canary.count and (prepared := await ready.take()) is not None:
-                tasks.start_soon(self._try, canary, prepared)
-                count += 1
-        if canary.failed:
-            row, why = min(canary.failed)
-            said = f"The first {count} changes were sent to try, and row {row} did not hold: {why}."
-            self.shutdown.request(f"{said} Nothing else was sent.")
-        canary.has_held = not canary.failed and not self.shutdown.requested
+        has_more = True
+        while has_more and canary.sent < canary.count and not (canary.reason or self.shutdown.requested):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(canary.count - canary.sent):
+                    prepared = await ready.take()
+                    has_more = prepared is not None
+                    if prepared is None:
+                        break
+                    tasks.start_soon(self._try, canary, prepared)
+        if canary.reason:
+            self.shutdown.request(canary.reason)
+        canary.has_held = not (canary.reason or self.shutdown.requested)
 
     async def _try(self, canary: Canary, prepared: PreparedChange) -> None:
         delivered = await self._deliver(prepared)
-        if delivered is None:
-            return
+        if delivered is None or delivered[1] in (Outcome.INVALID, Outcome.UNSENT):
+            return  # so nothing left
+        canary.sent += 1
         whole, outcome = delivered
-        if outcome is not Outcome.UPDATED:
-            canary.failed.append((whole.change.number, f"it is {outcome.value}"))
-            return
-        wrong = await canary.verify(whole, whole.fields)
-        if wrong is None:
-            canary.failed.append((whole.change.number, "it could not be read back"))
-        elif wrong:
-            problem = wrong[0].with_texts(self.context.client.session.redaction.hide)
-            canary.failed.append((whole.change.number, f"{problem.field}: {problem.reason}"))
+        row, said = whole.change.number, f"it is {outcome.value}"
+        if outcome in NEEDS_RETRY:
+            canary.left.append((row, said))
+        elif outcome is not Outcome.UPDATED:
+            canary.failed.append((row, said))
+        else:
+            wrong = await canary.verify(whole, whole.fields)
+            if wrong:
+                problem = wrong[0].with_texts(self.context.client.session.redaction.hide)
+                canary.failed.append((row, f"{problem.field}: {problem.reason}"))
+            elif wrong is None and not self.shutdown.requested:
+                canary.failed.append((row, "it could not be read back"))
 
     async def _deliver(self, prepared: PreparedChange) -> tuple[PreparedChange, Outcome] | None:
         """Bring a change to its outcome; None when it needed no sending, or the journal failed."""

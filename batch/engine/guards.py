@@ -1,8 +1,11 @@
-"""`--max-clears`: a column that would be emptied by mistake is caught before anything is sent.
+"""What is caught before much harm is done: a column emptied by mistake, and a first few changes that do not hold.
 
 What is counted are the records in which a field would be emptied, whatever number of rows says so. Without the option
 these may be 20 % of the records that are sent; fewer than 10 are never too many then, so that a short list may clear.
 What the option says counts from the first record on.
+
+A canary fails where the API refused one of the changes, or does not show it afterwards. One that is left to retry ends
+the run, too, and is among the first again; one that was refused here was not sent, and another takes its place.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -61,9 +64,30 @@ class ClearLimit:
 
 @dataclass(slots=True)
 class Canary:
-    """The first few changes, and what did not hold of them: (row, why)."""
+    """The first few changes that are sent, and what became of them."""
 
     count: int
     verify: Callable[[PreparedChange, Mapping[str, Any]], Awaitable[list[Problem] | None]]
+    sent: int = 0
     failed: list[tuple[int, str]] = field(default_factory=list)
+    """What did not hold: (row, why)."""
+    left: list[tuple[int, str]] = field(default_factory=list)
+    """What is to be sent again: (row, why)."""
     has_held: bool = False
+
+    @property
+    def failure(self) -> str:
+        """Why it failed, as a sentence; "" where it did not."""
+        return self._sentence(self.failed)
+
+    @property
+    def reason(self) -> str:
+        """Why nothing else is sent, as a sentence; "" where there is no reason."""
+        return self._sentence(self.failed or self.left)
+
+    def _sentence(self, found: list[tuple[int, str]]) -> str:
+        if not found:
+            return ""
+        row, why = min(found)
+        were = "change was" if self.sent == 1 else f"{self.sent} changes were"
+        return f"The first {were} sent to try, and row {row} did not hold: {why}. Nothing else was sent."

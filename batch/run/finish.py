@@ -79,7 +79,7 @@ def finish_run(
             signalled=end.signalled,
             is_refused=end.is_refused,
             is_unwritten=end.is_unwritten,
-            cause=end.cause,
+            cause=StopCause.CANARY if metadata.canary_failure else end.cause,
             has_written=end.has_written,
         )
         counters = journal.counters()

@@ -57,7 +57,11 @@ class RunMetadata(BaseModel):
     has_definitions: bool = False
     is_validated: bool = Field(validation_alias="is_surveyed")
     clears_are_meant: bool = False
+    canary_begun: bool = False
+    """The changes that were sent are the first few of --canary."""
     canary_held: bool = False
+    canary_failure: str = ""
+    """Why the canary did not hold: until somebody looked, nothing else is sent."""
     stopped: str | None = None
     exit_code: int | None = None
     undoes: str | None = None

@@ -2,15 +2,18 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batch.commands.results import results as run_results
 from batch.commands.undo import undo as run_undo
 from batch.engine import write
 from batch.engine.guards import TooManyClearsError
 from batch.engine.reporter import CANARY
-from batch.errors import Declined
+from batch.errors import Declined, UsageError
+from batch.journal import Journal
 from batch.settings import Settings
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary, told
 
@@ -140,7 +143,7 @@ def test_canary_fails(job: JobFixture, fault: str, why: str | None, outcomes: di
         f"The first 3 changes were sent to try, and row 3 did not hold: {shown}. Nothing else was sent."
         == closing.summary.stopped
     )
-    assert (3, 3) == (closing.summary.exit_code, len(job.writes()))
+    assert (1, 3) == (closing.summary.exit_code, len(job.writes()))
 
 
 def test_canary_that_shows_the_key(job: JobFixture, shows: Any) -> None:
@@ -158,14 +161,102 @@ def shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "READS_AFTER", (0.0,))
 
 
-def test_canary_again(job: JobFixture) -> None:
-    """The same command goes on where the canary stopped."""
+def fail_canary(job: JobFixture) -> tuple[Path, Path]:
+    """Let the second of the first two changes be refused; return the sheet and the run's folder."""
     job.sandbox.set_faults("success-false=id:10002")
     sheet = job.sheet(names(6))
-    job.update(sheet, canary=2)
-    job.sandbox.set_faults()
     closing = job.update(sheet, canary=2)
+    assert 1 == closing.summary.exit_code
+    job.sandbox.set_faults()
+    return sheet, closing.folder
+
+
+@pytest.mark.parametrize("canary", [None, 2])
+def test_failed_canary_in_a_pipeline(job: JobFixture, canary: int | None) -> None:
+    """Nobody looked: the same command is refused until --new, with --canary or without; nothing else is sent."""
+    sheet, folder = fail_canary(job)
+    for _ in range(2):
+        with pytest.raises(UsageError) as caught:
+            job.update(sheet, canary=canary)
+        expected = (
+            f"{folder}: The first 2 changes were sent to try, and row 3 did not hold: it is rejected. Nothing else was "
+            "sent. Look at these records; then begin anew, which compares all rows:  --new"
+        )
+        assert (expected, 2) == (str(caught.value), len(job.writes()))
+    closing = job.update(sheet, canary=canary, new=True)
+    assert (0, ["unchanged"] + ["updated"] * 5) == (closing.summary.exit_code, [one for one, _ in told(closing)])
+
+
+def test_failed_canary_on_a_terminal(job: JobFixture) -> None:
+    """A person is asked, with no as the default; who says yes goes on, with the next changes as the canary."""
+    sheet, folder = fail_canary(job)
+    job.reporter = FakeReporter(can_ask=True)
+    with pytest.raises(Declined):
+        job.update(sheet, canary=2)
+    assert (["Go on with the other rows?"], 2) == (job.reporter.questions, len(job.writes()))
+    job.reporter = FakeReporter(answers=[True, False], can_ask=True)
+    with pytest.raises(Declined):  # to the second question: nothing was sent, so the first is asked again
+        job.update(sheet, canary=2)
+    job.reporter = FakeReporter(answers=[True, True], can_ask=True)
+    closing = job.update(sheet, canary=2)
+    assert (folder, 1) == (closing.folder, len(job.reporter.questions))
     assert ["updated", "rejected", "updated", "updated", "updated", "updated"] == [one for one, _ in told(closing)]
+
+
+def test_results_of_a_failed_canary(job: JobFixture) -> None:
+    """Files that are made again say the same."""
+    _, folder = fail_canary(job)
+    assert 1 == run_results(folder, job.reporter.note, job.environment).summary.exit_code
+
+
+def test_canary_that_is_the_whole_sheet(job: JobFixture, shows: Any) -> None:
+    """Where no row is left, a canary that does not show is no success either."""
+    job.sandbox.set_faults("stale-read=id:10002")
+    closing = job.update(job.sheet(names(3)), canary=3)
+    assert (1, ["updated"] * 3) == (closing.summary.exit_code, [one for one, _ in told(closing)])
+
+
+def test_canary_left_to_retry(job: JobFixture) -> None:
+    """What only transient trouble left open ends the run, and is among the first again: nobody need look."""
+    job.sandbox.set_faults("500=id:10002")
+    sheet = job.sheet(names(6))
+    closing = job.update(sheet, canary=2, max_attempts=1)
+    stopped = "The first 2 changes were sent to try, and row 3 did not hold: it is failed. Nothing else was sent."
+    assert (3, stopped) == (closing.summary.exit_code, closing.summary.stopped)
+    closing = job.update(sheet, canary=1, max_attempts=1)
+    assert {"10001", "10002"} == {written for _, written, _ in job.writes()}
+    job.sandbox.set_faults()
+    assert [("updated", "")] * 6 == told(job.update(sheet, canary=2))
+
+
+def test_canary_passes_over_what_is_refused_here(job: JobFixture) -> None:
+    """What is never sent tries nothing: the next changes take its place."""
+    for number in (10001, 10002):
+        job.sandbox.edit("dualentry", number, {"full_address": None})
+    job.sandbox.set_faults("success-false=id:10004")
+    rows = [f"{10001 + n},Berlin" for n in range(6)]
+    closing = job.update(job.sheet("\n".join(["id,full_address.city", *rows, ""])), canary=2)
+    assert ["invalid", "invalid", "updated", "rejected"] == [one for one, _ in told(closing)][:4]
+    assert (1, 2) == (closing.summary.exit_code, len(job.writes()))
+
+
+def test_failed_canary_of_an_undo(job: JobFixture) -> None:
+    """An undo that did not hold is refused in a pipeline, too, and says where it asks."""
+    closing = job.update(job.sheet(names(4)))
+    job.sandbox.set_faults("success-false=id:10002")
+    settings = Settings(max_per_second=500.0, yes=True, canary=2)
+    assert 1 == run_undo(closing.folder, settings, job.reporter, job.environment).summary.exit_code
+    with pytest.raises(UsageError, match=r"run the same command on a terminal, where it asks whether to go on\.$"):
+        run_undo(closing.folder, settings, job.reporter, job.environment)
+
+
+def test_canary_that_was_killed(job: JobFixture) -> None:
+    """A canary that ended before it was known whether it held is judged by what the API refused of it."""
+    sheet, folder = fail_canary(job)
+    with Journal.open(folder / "journal.sqlite") as journal:  # as after kill -9 a moment earlier
+        journal.put_meta({"canary_failure": ""})
+    with pytest.raises(UsageError, match="row 3 did not hold: it is rejected"):
+        job.update(sheet, canary=2)
 
 
 def test_canary_by_answer(job: JobFixture) -> None:
