@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,8 @@ class Line:
     """Whose key it came with."""
     at: int
     """The moment, counted from the beginning."""
+    time: float
+    """On the virtual clock of the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class MemoryApi:
         """The first company's."""
         return self.apis[0]
 
-    def begin(self, writes: list[str], reads: list[str], moment: Callable[[], None]) -> None:
+    def begin(self, writes: Sequence[str], reads: Sequence[str], moment: Callable[[], None]) -> None:
         """Expect another start of the program, with these faults."""
         self.command += 1
         self.writes, self.reads, self.moment = deque(writes), deque(reads), moment
@@ -141,7 +143,7 @@ class MemoryApi:
         self.statuses.append(status)
         if call.is_write:
             key, body = request.headers.get("Idempotency-Key"), parsed(call.body)
-            about = (self.command, was, company, self.now)
+            about = (self.command, was, company, self.now, anyio.current_time())
             self.ledger.append(Line(call.record or "", key, body, status, call.applied, *about))
             self._note(call.record or "", company, self.command)
         at = self.now

@@ -20,13 +20,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
+import trio
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -37,7 +38,7 @@ from batch.errors import BatchError, UsageError
 from batch.journal import Journal
 from batch.model import NEEDS_RETRY
 from batch.run.finish import FinishedRun
-from batch.run.folder import JOURNAL
+from batch.run.folder import INPUT, JOURNAL
 from batch.run.target import Environment
 from batch.settings import Settings
 from tests.job_fixture import FakeReporter
@@ -57,9 +58,26 @@ PACE: dict[str, Any] = {"yes": True, "max_at_once": 2, "max_per_second": 20.0, "
 FRESH = timedelta(minutes=15)
 faults = st.lists(st.sampled_from(FAULTS), max_size=8)
 moments = st.integers(1, 40)
-Edits = Sequence[tuple[int, int]]
-edits = st.lists(st.tuples(moments, st.integers(0, ROWS - 1)), max_size=1)
-"""Edits by another hand: at which moment of a start, and of which record."""
+LOSSES = ("delete", "move", "make anew", "delete journal", "delete rows")
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a start of the program meets."""
+
+    writes: Sequence[str] = ()
+    """Faults of the API."""
+    reads: Sequence[str] = ()
+    edits: Sequence[tuple[int, int]] = ()
+    """By another hand: at which moment, and of which record."""
+    kill_at: int | None = None
+    lose_at: int | None = None
+    """When its folder is lost."""
+    loss: str = ""
+    """How: one of `LOSSES`."""
+
+
+arounds = st.builds(Around, faults, faults, st.lists(st.tuples(moments, st.integers(0, ROWS - 1)), max_size=1))
 sheets = st.sampled_from(["sheet.csv", "sheet.csv", "other.csv"])
 companies = st.sampled_from([0, 0, 0, 1])
 STEPS: Counter[str] = Counter()
@@ -112,6 +130,14 @@ class Happenings:
         return self.kept is not None
 
 
+@dataclass(frozen=True)
+class Loss:
+    """A run folder that was lost while the run went on, and when."""
+
+    folder: Path
+    time: float
+
+
 @dataclass
 class Clock:
     """The clock on the wall, which somebody may set back."""
@@ -160,6 +186,9 @@ class Machine(RuleBasedStateMachine):
         self.versions = dict.fromkeys(SHEETS, 0)
         self.source: Path | None = None
         """The run that is being taken back."""
+        self.current: Path | None = None
+        """The run that goes on."""
+        self.lost: Loss | None = None
         for sheet in SHEETS:
             self.write_sheet(sheet)
 
@@ -198,7 +227,7 @@ class Machine(RuleBasedStateMachine):
         (self.work / sheet).unlink()
         sent = len(self.api.ledger)
         with pytest.raises(UsageError, match="does not exist"):
-            self.start(sheet, [], [], compare=True)
+            self.start(sheet, Around())
         assert sent == len(self.api.ledger)
         self.write_sheet(sheet)
 
@@ -220,29 +249,26 @@ class Machine(RuleBasedStateMachine):
 
     # -- the program --------------------------------------------------------------------------------------------
 
-    @step(sheet=sheets, company=companies, writes=faults, reads=faults, compare=st.booleans(), again=st.booleans(),
-          edits=edits)  # fmt: skip
-    def update(
-        self, sheet: str, company: int, writes: list[str], reads: list[str], compare: bool, again: bool,
-        edits: Edits,
-    ) -> None:  # fmt: skip
+    @step(sheet=sheets, company=companies, around=arounds, compare=st.booleans(), again=st.booleans())
+    def update(self, sheet: str, company: int, around: Around, compare: bool, again: bool) -> None:
         """Start the program, or start it again, and let it come to its end."""
-        is_new = again and len(self.commands) < 4
-        self.start(sheet, writes, reads, company=company, compare=compare, new=is_new, edits=edits)
+        self.start(sheet, around, company=company, compare=compare, new=again and len(self.commands) < 4)
 
-    @step(sheet=sheets, company=companies, writes=faults, reads=faults, compare=st.booleans(), at=moments, edits=edits)
-    def kill(
-        self, sheet: str, company: int, writes: list[str], reads: list[str], compare: bool, at: int,
-        edits: Edits,
-    ) -> None:  # fmt: skip
+    @step(sheet=sheets, company=companies, around=arounds, compare=st.booleans(), at=moments)
+    def kill(self, sheet: str, company: int, around: Around, compare: bool, at: int) -> None:
         """Start the program, and kill it."""
-        self.start(sheet, writes, reads, company=company, compare=compare, kill_at=at, edits=edits)
+        self.start(sheet, replace(around, kill_at=at), company=company, compare=compare)
+
+    @step(sheet=sheets, company=companies, around=arounds, at=moments, loss=st.sampled_from(LOSSES))
+    def lose_folder(self, sheet: str, company: int, around: Around, at: int, loss: str) -> None:
+        """Start the program, and let its folder be deleted, moved or replaced while the run goes on."""
+        self.start(sheet, replace(around, lose_at=at, loss=loss), company=company)
 
     @step(sheet=sheets, company=companies)
     def finish(self, sheet: str, company: int) -> None:
         """Without faults, everything comes to its end."""
         for _ in range(3):
-            closing = self.start(sheet, [], [], company=company, compare=True)
+            closing = self.start(sheet, Around(), company=company)
             if closing is not None and closing.summary.exit_code in (0, 1):
                 break
         assert closing is not None
@@ -253,16 +279,14 @@ class Machine(RuleBasedStateMachine):
             assert is_settled, f"after a run without faults: {line}"
 
     def start(
-        self, sheet: str, writes: list[str], reads: list[str], *, compare: bool, company: int = 0, new: bool = False,
-        kill_at: int | None = None, edits: Edits = (),
-    ) -> FinishedRun | None:  # fmt: skip
+        self, sheet: str, around: Around, *, company: int = 0, compare: bool = True, new: bool = False
+    ) -> FinishedRun | None:
         """Start the program on an input as it is, and hold it to its promises."""
         path = self.work / sheet
         given = Settings(input=str(path), endpoint=self.endpoint, compare=compare, new=new, **PACE)
-        happenings = self.make_happenings(edits, company, kill_at)
         act = lambda environment: run_update(given, FakeReporter(), environment)  # noqa: E731 - used once
         sent, ended = len(self.api.ledger), dict(self.ended)
-        closing = self.go(act, company, writes, reads, happenings)
+        closing = self.go(act, company, around)
         wanted = read_wanted(path) if path.exists() else {}
         for line in self.api.ledger[sent:]:
             assert {line.body["name"]} == wanted.get(line.id), f"sent, but not in the sheet: {line}"
@@ -270,16 +294,15 @@ class Machine(RuleBasedStateMachine):
             self.judge(closing, wanted, company, ended.get(closing.folder))
         return closing
 
-    def make_happenings(self, edits: Edits, company: int, kill_at: int | None) -> Happenings:
-        planned = {at: functools.partial(self.edit_by_another_hand, number, company) for at, number in edits}
-        return Happenings(self.disk, kill_at, planned)
-
-    def go(
-        self, act: Callable[[Environment], FinishedRun], company: int, writes: list[str], reads: list[str],
-        happenings: Happenings,
-    ) -> FinishedRun | None:  # fmt: skip
+    def go(self, act: Callable[[Environment], FinishedRun], company: int, around: Around) -> FinishedRun | None:
         """Let the program meet faults, and perhaps its death; None when it died, or had nothing to do."""
-        self.api.begin(writes, reads, happenings.moment)
+        happenings = Happenings(self.disk, around.kill_at)
+        for at, number in around.edits:
+            happenings.at[at] = functools.partial(self.edit_by_another_hand, number, company)
+        if around.lose_at is not None:
+            happenings.at[around.lose_at] = functools.partial(self.lose_current, around.loss)
+        self.current = self.lost = None
+        self.api.begin(around.writes, around.reads, happenings.moment)
         self.owner[self.api.command], self.began[self.api.command] = company, self.api.now
         sent = len(self.api.ledger)
         closing = None
@@ -295,7 +318,48 @@ class Machine(RuleBasedStateMachine):
         finally:
             is_dead = happenings.bury()
             assert {company} >= {line.company for line in self.api.ledger[sent:]}, "sent to another company"
+        if self.lost is not None and closing is not None:
+            self.judge_lost(closing, self.lost)
         return None if is_dead else closing
+
+    def lose_current(self, loss: str) -> None:
+        """Take away the folder of the run that goes on, if one has begun."""
+        folder = self.current
+        if folder is None:
+            return
+        match loss:
+            case "delete":
+                shutil.rmtree(folder)
+            case "move" | "make anew":
+                folder.rename(self.disk / f"moved {self.api.command}")
+            case "delete journal":
+                (folder / JOURNAL).unlink()
+            case "delete rows":
+                (folder / INPUT).unlink()
+        if loss == "make anew":
+            folder.mkdir()
+        self.lost = Loss(folder, virtual_time())
+
+    def judge_lost(self, closing: FinishedRun, lost: "Loss") -> None:
+        """Hold a run whose folder was lost to what it says: it ends at once, and has everything elsewhere."""
+        assert lost.folder != closing.folder
+        assert "rescue" == closing.folder.parent.name
+        late = [line for line in self.api.ledger if line.command == self.api.command and line.time > lost.time + 1.1]
+        assert not late, f"sent although the folder was lost at {lost.time}: {late}"
+        for about in (self.commands, self.ended, self.final):
+            for one in [one for one in about if one.is_relative_to(lost.folder)]:
+                about.setdefault(closing.folder, about.pop(one))  # type: ignore[arg-type]  # of one kind each
+
+    @precondition(lambda self: self.run_folders())
+    @step(which=st.integers(0, 5))
+    def delete_folder(self, which: int) -> None:
+        """Somebody deletes a run folder."""
+        folders = self.run_folders()
+        folder = folders[which % len(folders)]
+        shutil.rmtree(folder)
+        for about in (self.commands, self.ended, self.final):
+            for one in [one for one in about if one.is_relative_to(folder)]:
+                del about[one]
 
     def run_folders(self) -> list[Path]:
         parents = [self.work / sheet.replace(".csv", ".batch") for sheet in SHEETS]
@@ -303,6 +367,7 @@ class Machine(RuleBasedStateMachine):
 
     def note_command(self, folder: Path) -> None:
         """Keep which run this start works on: nothing is sent before its journal says so."""
+        self.current = folder
         self.commands.setdefault(folder, set()).add(self.api.command)
         self.ended[folder] = self.clock.now_
 
@@ -313,7 +378,7 @@ class Machine(RuleBasedStateMachine):
         lines = self.judge_books(closing)
         for line in lines:
             if len(wanted[line["id"]]) > 1:
-                assert "invalid" == line["outcome"]
+                assert line["outcome"] in ("invalid", "unsent" if self.lost else "invalid")
             else:
                 self.judge_row(line, *wanted[line["id"]], closing.folder, company, before)
 
@@ -324,7 +389,9 @@ class Machine(RuleBasedStateMachine):
         told = Counter(line["outcome"] for line in lines)
         assert {k.value: v for k, v in closing.summary.outcomes.items() if v} == dict(told)
         codes = {0}
-        if told.keys() & {one.value for one in NEEDS_RETRY}:
+        if self.lost is not None:
+            codes = {3}
+        elif told.keys() & {one.value for one in NEEDS_RETRY}:
             codes = {2, 3, 6} if 401 in self.api.statuses else {3}
         elif told.keys() & {"invalid", "rejected"}:
             codes = {1}
@@ -404,29 +471,26 @@ class UndoMachine(Machine):
     """The same with runs that are taken back, and taken back again, at any time."""
 
     @precondition(lambda self: self.run_folders())
-    @step(which=st.integers(0, 5), writes=faults, reads=faults, edits=edits)
-    def undo(self, which: int, writes: list[str], reads: list[str], edits: Edits) -> None:
+    @step(which=st.integers(0, 5), around=arounds)
+    def undo(self, which: int, around: Around) -> None:
         """Take back one of the runs, or go on taking it back."""
-        self.take_back(which, writes, reads, edits)
+        self.take_back(which, around)
 
     @precondition(lambda self: self.run_folders())
-    @step(which=st.integers(0, 5), writes=faults, reads=faults, at=moments)
-    def kill_undo(self, which: int, writes: list[str], reads: list[str], at: int) -> None:
+    @step(which=st.integers(0, 5), around=arounds, at=moments)
+    def kill_undo(self, which: int, around: Around, at: int) -> None:
         """Take back one of the runs, and be killed."""
-        self.take_back(which, writes, reads, [], kill_at=at)
+        self.take_back(which, replace(around, kill_at=at))
 
-    def take_back(
-        self, which: int, writes: list[str], reads: list[str], edits: Edits, kill_at: int | None = None
-    ) -> None:
+    def take_back(self, which: int, around: Around) -> None:
         """Start an undo, and hold it to its promises."""
         folders = self.run_folders()
         source = folders[which % len(folders)]
         company = self.company_of(source)
-        happenings = self.make_happenings(edits, company, kill_at)
         act = lambda environment: run_undo(source, Settings(**PACE), FakeReporter(), environment)  # noqa: E731 - as above
         self.source, closing, refusal = source, None, ""
         try:
-            closing = self.go(act, company, writes, reads, happenings)
+            closing = self.go(act, company, around)
         except UsageError as error:
             refusal = str(error)
         assert not refusal or ("changed nothing" in refusal and not self.changed_by(source)), refusal
@@ -508,6 +572,14 @@ class VayuUndoMachine(UndoMachine):
 
     endpoint = VAYU
     counts_twice = False
+
+
+def virtual_time() -> float:
+    """The time of the start, 0 before it asks anything."""
+    try:
+        return trio.current_time()
+    except RuntimeError:  # no event loop
+        return 0.0
 
 
 def is_killed(error: BaseException) -> bool:
