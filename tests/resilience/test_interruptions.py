@@ -211,3 +211,44 @@ def test_earlier_try(memory: MemoryApi, tmp_path: Path, faults: list[str], expec
     memory.writes.clear()
     update(memory, tmp_path, limit=2)
     assert {1} >= set(Counter(line.id for line in memory.ledger if line.applied).values())
+
+
+# -- what is around a run changes ---------------------------------------------------------------------------------
+
+
+def test_replaced_disk(shell: Shell, api: Api, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another disk in the place of the run folder's ends the run; what is known is kept beside the state."""
+    commit, commits = Journal._commit, count()
+
+    def replacing(self: Journal, batch: Any) -> None:
+        if next(commits) == 12:
+            subprocess.run(["mount", "-t", "tmpfs", "none", str(small_disk)], check=True)  # noqa: S607 - as above
+        commit(self, batch)
+
+    sheet = shell.sheet(api.names(2000), "disk/sheet.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_commit", replacing)
+        ended = shell.here("update", sheet, "-e", DUALENTRY, *api.options, "--max-at-once", 8, "--max-per-second", 200)
+    subprocess.run(["umount", str(small_disk)], check=True)  # noqa: S607 - as above
+    (folder,) = (Path(shell.environment["XDG_STATE_HOME"]) / "batch" / "rescue").iterdir()
+    assert 3 == ended.code
+    assert f"it was deleted, moved or replaced while the run went on. All that is known:  {folder}" in ended.err
+    assert_balanced(folder)
+    assert len(api.applied()) == outcomes(folder).count("updated") < 2000
+
+
+def test_cron(shell: Shell, api: Api) -> None:
+    """What a person began in a terminal, and broke off, cron resumes with LC_ALL=C and next to no environment."""
+    people = shell.sheet(api.names(40).replace("New", "Zoë"), "Müller & Söhne.csv")
+    api.sandbox.set_faults("503=nth:20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40")
+    command = ["update", people, "-e", DUALENTRY, *api.options, "--max-at-once", 1, "--max-attempts", 1]
+    begun = shell.run(*command, env={"LC_ALL": "C.UTF-8"})
+    api.sandbox.set_faults()
+    needed = ("PATH", "HOME", "XDG_STATE_HOME", "PYTHONPATH", "DUALENTRY_API_KEY")
+    shell.environment = {name: shell.environment[name] for name in needed} | {"LC_ALL": "C"}
+    ended = shell.run(*command)
+    assert (3, 0) == (begun.code, ended.code), (begun, ended)
+    folder = shell.only_run("Müller & Söhne.batch")
+    assert ["updated"] * 40 == outcomes(folder)
+    assert {1} == set(Counter(api.applied()).values())
+    assert all(line["body"]["name"].startswith("Zoë") for line in api.writes())

@@ -11,6 +11,7 @@ runs all machines in turn for so long, and says how many steps they made.
 import csv
 import functools
 import json
+import math
 import os
 import random
 import shutil
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
 
+import polars as pl
 import pytest
 import trio
 from hypothesis import HealthCheck, Phase, settings
@@ -48,8 +50,10 @@ from tests.virtual import run_on_virtual_clock
 
 LOOKS = False
 """A resumed run looks at what an earlier part called updated or unchanged."""
-BLOCKS_NEVER = False
+NEVER_BLOCKS = False
 """A folder that somebody else prepared, changed or damaged is passed over."""
+IS_CONDITIONAL = False
+"""Pulled sheets and failures files write only over what they showed."""
 
 ROWS = 4
 SHEETS = {"sheet.csv": "V", "other.csv": "W"}
@@ -58,6 +62,8 @@ PACE: dict[str, Any] = {"yes": True, "max_at_once": 2, "max_per_second": 20.0, "
 FRESH = timedelta(minutes=15)
 faults = st.lists(st.sampled_from(FAULTS), max_size=8)
 moments = st.integers(1, 40)
+CHANGES = ("nothing", "rows", "no rows", "version", "cut", "garbage")
+"""What somebody does to a run folder before he puts it there."""
 LOSSES = ("delete", "move", "make anew", "delete journal", "delete rows")
 
 
@@ -184,6 +190,10 @@ class Machine(RuleBasedStateMachine):
         self.final: dict[Path, dict[str, list[tuple[str, int]]]] = {}
         """By run and id, the outcomes that were found to be final, and after which starts."""
         self.versions = dict.fromkeys(SHEETS, 0)
+        self.brought: dict[Path, str] = {}
+        """The folders that somebody put there, and what he had changed."""
+        self.seen: dict[tuple[Path, str], set[str]] = {}
+        """By failures file and id, what the record may have shown to the run that wrote it."""
         self.source: Path | None = None
         """The run that is being taken back."""
         self.current: Path | None = None
@@ -263,6 +273,21 @@ class Machine(RuleBasedStateMachine):
     def lose_folder(self, sheet: str, company: int, around: Around, at: int, loss: str) -> None:
         """Start the program, and let its folder be deleted, moved or replaced while the run goes on."""
         self.start(sheet, replace(around, lose_at=at, loss=loss), company=company)
+
+    @precondition(lambda self: self.failures_files())
+    @step(which=st.integers(0, 5), company=companies, around=arounds)
+    def send_failures(self, which: int, company: int, around: Around) -> None:
+        """A failures file is the next input as it is."""
+        files = self.failures_files()
+        path = files[which % len(files)]
+        seen, sent = {one: names for (file, one), names in self.seen.items() if file == path}, len(self.api.ledger)
+        self.start(str(path.relative_to(self.work)), around, company=company)
+        for line in self.api.ledger[sent:] if IS_CONDITIONAL else ():
+            allowed = seen.get(line.id, {line.was}) | {line.body["name"]}
+            assert self.names_before(line) & allowed, f"written over what nobody had seen: {line}, {allowed}"
+
+    def failures_files(self) -> list[Path]:
+        return sorted(folder / "failures.csv" for folder in self.run_folders() if (folder / "failures.csv").exists())
 
     @step(sheet=sheets, company=companies)
     def finish(self, sheet: str, company: int) -> None:
@@ -350,6 +375,23 @@ class Machine(RuleBasedStateMachine):
             for one in [one for one in about if one.is_relative_to(lost.folder)]:
                 about.setdefault(closing.folder, about.pop(one))  # type: ignore[arg-type]  # of one kind each
 
+    @precondition(lambda self: NEVER_BLOCKS and self.run_folders())
+    @step(which=st.integers(0, 5), sheet=sheets, change=st.sampled_from(CHANGES), is_newest=st.booleans())
+    def bring_folder(self, which: int, sheet: str, change: str, is_newest: bool) -> None:
+        """Somebody puts a copy of a run folder beside an input, as it was or changed."""
+        folders = self.run_folders()
+        source = folders[which % len(folders)]
+        name = f"{'99991231' if is_newest else '20000101'}-000000-{len(self.brought) + 2}"
+        folder = self.work / sheet.replace(".csv", ".batch") / name
+        shutil.copytree(source, folder, ignore=lambda _, names: [one for one in names if one.startswith("undo-")])
+        self.brought[folder] = change
+        change_folder(folder, change)
+        if change == "nothing":
+            self.commands[folder] = set(self.commands.get(source, ()))
+            self.final[folder] = {one: list(found) for one, found in self.final.get(source, {}).items()}
+        if source in self.ended:
+            self.ended[folder] = self.ended[source]
+
     @precondition(lambda self: self.run_folders())
     @step(which=st.integers(0, 5))
     def delete_folder(self, which: int) -> None:
@@ -362,8 +404,10 @@ class Machine(RuleBasedStateMachine):
                 del about[one]
 
     def run_folders(self) -> list[Path]:
+        """The runs that are the program's own work, or copies of them."""
         parents = [self.work / sheet.replace(".csv", ".batch") for sheet in SHEETS]
-        return sorted(one.parent for parent in parents for one in parent.rglob(JOURNAL))
+        found = sorted(one.parent for parent in parents for one in parent.rglob(JOURNAL))
+        return [one for one in found if self.brought.get(one, "nothing") == "nothing"]
 
     def note_command(self, folder: Path) -> None:
         """Keep which run this start works on: nothing is sent before its journal says so."""
@@ -376,6 +420,9 @@ class Machine(RuleBasedStateMachine):
     def judge(self, closing: FinishedRun, wanted: dict[str, set[str]], company: int, before: datetime | None) -> None:
         """Hold what was said against the ledger; `before`: when the part before this one ended."""
         lines = self.judge_books(closing)
+        first = self.began[min(self.commands.get(closing.folder, {self.api.command}))]
+        for one in {line["id"] for line in lines if (company, line["id"]) in self.api.touched}:
+            self.seen[closing.folder / "failures.csv", one] = self.names_between(one, company, first, math.inf)
         for line in lines:
             if len(wanted[line["id"]]) > 1:
                 assert line["outcome"] in ("invalid", "unsent" if self.lost else "invalid")
@@ -418,6 +465,19 @@ class Machine(RuleBasedStateMachine):
             case "unsent" | "invalid" | "rejected":
                 is_mine = last.name == wanted and last.command in mine
                 assert not is_mine, f"called {line['outcome']}, but applied: {line}, {history}"
+
+    def names_between(self, record_id: str, company: int, began: int, until: float) -> set[str]:
+        """The names that a record had from one moment until before another."""
+        history = self.api.history(record_id, company)
+        first = max(number for number, one in enumerate(history) if one.at <= began)
+        return {one.name for one in history[first:] if one.at < until}
+
+    def names_before(self, line: Line) -> set[str]:
+        """The names that a record had from the beginning of the start that wrote until it did.
+
+        Nobody sees what another hand writes between reading and writing.
+        """
+        return self.names_between(line.id, line.company, self.began[line.command], line.at)
 
     @invariant()
     def only_at_its_address(self) -> None:
@@ -533,15 +593,6 @@ class UndoMachine(Machine):
                 case "rejected":
                     assert not mine or by_others, f"called rejected, but applied: {line}"
 
-    def names_before(self, line: Line) -> set[str]:
-        """The names that a record had from the beginning of the start that wrote until it did.
-
-        Nobody sees what another hand writes between reading and writing.
-        """
-        history, began = self.api.history(line.id, line.company), self.began[line.command]
-        first = max(number for number, one in enumerate(history) if one.at <= began)
-        return {one.name for one in history[first:] if one.at < line.at}
-
     @invariant()
     def nothing_of_others_is_taken_back(self) -> None:
         """An undo writes only over what its run wrote or may have written, and what was there at the last time."""
@@ -572,6 +623,25 @@ class VayuUndoMachine(UndoMachine):
 
     endpoint = VAYU
     counts_twice = False
+
+
+def change_folder(folder: Path, change: str) -> None:
+    """Do something to a run folder."""
+    journal = folder / JOURNAL
+    match change:
+        case "rows":
+            frame = pl.read_parquet(folder / INPUT)
+            evil = pl.when(pl.col(pl.String).str.starts_with("V")).then(pl.lit("Evil")).otherwise(pl.col(pl.String))
+            frame.with_columns(evil.name.keep()).write_parquet(folder / INPUT)
+        case "no rows":
+            (folder / INPUT).unlink()
+        case "version":
+            with closing(sqlite3.connect(journal)) as db, db:
+                db.execute("UPDATE meta SET value = '99' WHERE key = 'version'")
+        case "cut":
+            os.truncate(journal, journal.stat().st_size // 2)
+        case "garbage":
+            journal.write_bytes(b"no journal" * 1000)
 
 
 def virtual_time() -> float:
