@@ -20,11 +20,11 @@ from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
 from batch.engine.records import UnreadError
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter, require_consent
-from batch.engine.write import ChangeWriter
+from batch.engine.write import ChangeWriter, RefusalFinder
 from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.machine import first_of, machine_reason
-from batch.model import Outcome, command
+from batch.model import Outcome
 from batch.retry import Action, FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, finish_run
@@ -128,11 +128,19 @@ class Update:
                 self.validate()
             if self._is_forbidden_by_invalid_rows():
                 return self._end_unsent()
-            self.count_left()
+            self.count_left(is_fresh=not self.run.is_resumed)
             if not self.to_send:
                 return End()
             with self._discarded_on(UsageError):
                 self.choose_strategy()
+            if self.settings.invalid == "abort" and not self.run.journal.has_intents():
+                self.find_refused()
+                if self.context.shutdown.requested or self.run.journal.error is not None:
+                    return self._end_of_sending()
+                if self._is_forbidden_by_invalid_rows():
+                    return self._end_unsent()
+                if not self.to_send:
+                    return End()
         except StoppedError as error:
             self._journal_invalid_rows()
             return _interrupted(error)
@@ -177,20 +185,37 @@ class Update:
         run.changes.validate_all((lambda results: None) if run.metadata.is_validated else run.journal.record_rows)
         run.keep(is_validated=True)
 
-    def count_left(self) -> None:
-        """Count the changes that have no final outcome yet."""
+    def count_left(self, *, is_fresh: bool) -> None:
+        """Count the changes that have no final outcome yet; in a fresh run these are all."""
         run = self.run
-        self.to_send = (
-            sum(1 for _ in iter_open(run.changes, run.journal)) if run.is_resumed else run.changes.change_count
-        )
+        self.to_send = run.changes.change_count if is_fresh else sum(1 for _ in iter_open(run.changes, run.journal))
 
     def choose_strategy(self) -> None:
         """With --key, find out how the records are found by the fewest requests; raises StoppedError."""
         if self.settings.key is None:
             return
-        if self.settings.invalid == "abort":
-            self.context.reporter.note(FOUND_WHILE_SENDING.format(noun=self.context.endpoint.noun, command=command()))
         self.strategy = find_strategy(self.context, self.to_send)
+
+    def find_refused(self) -> None:
+        """For --invalid abort, find what is invalid by reading every record before anything is sent."""
+        context = self.context
+        reading = estimate(context, self.strategy, self.to_send, sent=Sent(0), spent=context.meter.requests).whole
+        context.meter.expected = reading.seconds
+        context.reporter.cost(reading)
+        context.api.environment.run(self._find_refused)
+        context.measure_anew()
+        self.count_left(is_fresh=False)
+
+    async def _find_refused(self) -> None:
+        """Prepare every change as for sending; those that fit their record are left as they are."""
+        context = self.context
+        async with context.connected() as client, context.attended():
+            preparer = ChangePreparer(context, make_lookup(context, self.settings.key, self.strategy))
+            await Executor(context, preparer, RefusalFinder(context)).send_all()
+        context.is_compared = preparer.is_compared  # what cannot be read now, is not read again
+        if self.run.journal.error is None:
+            self.run.journal.flush()
+            context.api.keep_learned(client.limiter)
 
     def confirm(self) -> None:
         """Ask whether to send; raises Declined, or what forbids it, with nothing left behind."""
@@ -241,6 +266,8 @@ class Update:
         invalid = self.run.journal.counts[Outcome.INVALID]
         are = "1 row is" if invalid == 1 else f"{invalid:,} rows are"
         stopped = f"{are} invalid and --invalid abort is set, so nothing was sent."
+        if self.run.is_resumed:  # what was invalid for its record stays so in this run
+            stopped += " To look at the records again:  --new"
         return End(stopped, is_refused=True)
 
     def _end_of_sending(self) -> End:
@@ -329,12 +356,6 @@ NO_LIST = (
     f"there is no {' or '.join(LISTS)} any more, so the plan is carried out as it was made, "
     "whatever was done to a list elsewhere."
 )
-FOUND_WHILE_SENDING = (
-    "With --key, a number that no {noun} has is found out while sending: --invalid abort does not stop for it, "
-    "and only its row is left out. To know before:  {command} plan"
-)
-
-
 NOT_LISTED = (
     "The {plural} cannot be listed ({cause}), so it cannot be told whether two of them have the same number. "
     'Nothing was sent. Leave out --key, and give the API\'s ids in a column "id".'

@@ -47,6 +47,12 @@ class RunContext:
         """Measure from the beginning."""
         self.meter = Meter(self.journal, self.changes.rows, self.shutdown)
 
+    def measure_anew(self) -> None:
+        """Measure another stretch of the run, but count on."""
+        requests = self.meter.requests
+        self.meter = Meter(self.journal, self.changes.rows, self.shutdown)
+        self.meter.requests = requests
+
     @property
     def endpoint(self) -> Endpoint:
         """The endpoint, with the organisation's custom fields once they are known."""

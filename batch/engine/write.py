@@ -239,6 +239,23 @@ class WriteAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalFinder:
+    """Takes prepared changes as a `ChangeWriter` does, and journals only those that cannot be sent; nothing leaves."""
+
+    context: RunContext
+
+    async def send(self, prepared: PreparedChange) -> Outcome:
+        """Journal why one change cannot be sent, if so; else it stays unsent."""
+        endpoint, change = self.context.endpoint, prepared.change
+        try:
+            endpoint.write_request(change.id, endpoint.body(prepared.fields, prepared.record), None)
+        except ConflictError as error:
+            outcome, attempts = refused(prepared.earlier)
+            return self.context.settle(change, outcome, [error.problem, *prepared.notes], attempts=attempts)
+        return Outcome.UNSENT
+
+
+@dataclass(frozen=True, slots=True)
 class PlanRecorder:
     """Takes prepared changes as a `ChangeWriter` does, and journals what each would change; nothing leaves."""
 

@@ -229,15 +229,13 @@ def test_plan(job: JobFixture) -> None:
     assert "New C-10001" == job.record(10001)["name"]
 
 
-def test_abort_does_not_look_ahead(job: JobFixture) -> None:
-    """--invalid abort is about what can be checked before; that a number is nobody's is told, not promised."""
-    closing = job.update(job.sheet(sheet_of(["C-10001", "nobody"])), key="unique_id", invalid="abort")
-    assert ["updated", "invalid"] == [outcome for outcome, _ in told(closing)]
-    (note,) = job.reporter.notes
-    assert note == (
-        "With --key, a number that no customer has is found out while sending: --invalid abort does not stop for it, "
-        "and only its row is left out. To know before:  batch plan"
-    )
+@pytest.mark.parametrize("others", [0, 20])
+def test_abort_looks_ahead(job: JobFixture, others: int) -> None:
+    """With --invalid abort, a number that is nobody's is found out before anything is sent."""
+    keys = ["C-10001", "nobody", *(f"C-{10100 + number}" for number in range(others))]
+    closing = job.update(job.sheet(sheet_of(keys)), key="unique_id", invalid="abort")
+    assert ["unsent", "invalid"] + ["unsent"] * others == [outcome for outcome, _ in told(closing)]
+    assert (2, [], []) == (closing.summary.exit_code, job.writes(), job.reporter.asked)
 
 
 @pytest.mark.parametrize(("endpoint", "key", "record"), [(DUALENTRY, "C-10001", "10001"), (VAYU, "V-1", VAYU_1)])

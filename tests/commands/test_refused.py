@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from batch.commands.plan import plan
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, job, results, shared_sandbox, told
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, VAYU_2, JobFixture, job, results, shared_sandbox, told
 
 __all__ = ["job", "shared_sandbox"]
 NO_ADDRESS = {"full_address": None}
@@ -67,3 +67,55 @@ def test_what_an_earlier_part_sent(job: JobFixture) -> None:
     job.sandbox.edit("dualentry", 10001, NO_ADDRESS)
     (row,) = results(job.update(sheet).folder)
     assert ("rejected", "1") == (row["outcome"], row["attempts"])
+
+
+# -- --invalid abort ------------------------------------------------------------------------------------------------
+
+
+def test_abort(job: JobFixture, case: tuple[str, str, str]) -> None:
+    """What only the record makes invalid is found before anything is sent, and before the question."""
+    endpoint, text, _ = case
+    other = VAYU_2 if endpoint == VAYU else "10002"
+    header, row = text.splitlines()
+    sheet = job.sheet(f"{header},name\n{other},,New\n{row},\n")
+    closing = job.update(sheet, endpoint, invalid="abort")
+    assert ["unsent", "invalid"] == [outcome for outcome, _ in told(closing)]
+    stopped = "1 row is invalid and --invalid abort is set, so nothing was sent."
+    assert (2, stopped, [], []) == (
+        closing.summary.exit_code, closing.summary.stopped, job.writes(), job.reporter.asked,
+    )  # fmt: skip
+    again = job.update(sheet, endpoint, invalid="abort")
+    assert f"{stopped} To look at the records again:  --new" == again.summary.stopped
+
+
+def test_abort_sends_where_nothing_is_invalid(job: JobFixture) -> None:
+    """When every record was looked at, what differs is asked about and sent; each request was counted."""
+    same = job.record(10002)["name"]
+    sheet = job.sheet(f'id,name\n10001,New\n10002,"{same}"\n')
+    closing = job.update(sheet, invalid="abort")
+    assert [("updated", ""), ("unchanged", "")] == told(closing)
+    assert ([1], 0) == ([preflight.to_send for preflight in job.reporter.asked], closing.summary.exit_code)
+    assert len(job.ledger()) == closing.summary.requests == job.reporter.asked[0].cost.whole.requests == 3
+
+
+def test_abort_where_records_cannot_be_read(job: JobFixture) -> None:
+    """What stops the look ends the run before the question; nothing was sent."""
+    job.sandbox.set_faults("401=1")
+    closing = job.update(job.sheet("id,name\n10001,New\n"), invalid="abort")
+    assert ([("unsent", "")], 2, []) == (told(closing), closing.summary.exit_code, job.reporter.asked)
+
+
+def test_abort_where_nothing_differs(job: JobFixture) -> None:
+    """When the look shows that nothing is to be sent, nobody is asked."""
+    same = job.record(10002)["name"]
+    closing = job.update(job.sheet(f'id,name\n10002,"{same}"\n'), invalid="abort")
+    assert ([("unchanged", "")], 0, []) == (told(closing), closing.summary.exit_code, job.reporter.asked)
+
+
+def test_abort_in_the_middle(job: JobFixture) -> None:
+    """A run of which something was sent goes on, whatever is found invalid then."""
+    job.sandbox.set_faults("500=id:10002")
+    sheet = job.sheet("id,full_address.city\n10001,Berlin\n10002,Celle\n")
+    job.update(sheet, invalid="abort", max_attempts=1)
+    job.sandbox.set_faults()
+    assert ["updated", "updated"] == [outcome for outcome, _ in told(job.update(sheet, invalid="abort"))]
