@@ -1,4 +1,4 @@
-"""Cell types: how the text of a cell becomes a value of the API, or the reason why not.
+"""Cell types: how the text of a cell becomes a value of the API, or the reason why not; and a value becomes a text.
 
 Promises: nothing is guessed. A type takes the cell's text and gives a value or the code of a problem; the constraints
 that most cells pass are checked inside pydantic, without Python code per cell.
@@ -202,6 +202,36 @@ def parse_nothing(cell: str) -> None:
 
 
 ONLY_CLEAR: CellType = _parsed(parse_nothing)
+
+
+_MAY_BE_GROUPED = re.compile(r"-?\d{1,3}\.\d{3}")
+
+
+def as_text(value: Any) -> str | None:
+    """Return a value as the text of a cell; None for a type that no cell can express."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case float():
+            return _number_text(value)
+        case [*items] if all(isinstance(item, str) for item in items):
+            return f"{LIST_SEPARATOR} ".join(items)
+        case _:
+            return None
+
+
+def _number_text(value: float) -> str | None:
+    """Return a number as text with one meaning only: 1.234 may mean 1234 somewhere, 1.2340 may not."""
+    try:
+        text = format(Decimal(repr(value)), "f")
+    except ArithmeticError:
+        return None
+    text = text.removesuffix(".0")
+    return f"{text}0" if _MAY_BE_GROUPED.fullmatch(text) else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from batch.endpoints.base import MISSING, Endpoint, Record, is_blank
-from batch.endpoints.cell_types import LIST_SEPARATOR
+from batch.endpoints.cell_types import as_text
 from batch.model import Field, looks_blank
 from batch.validation import is_hardly_meant
 
 SHOWN_IDS = 3
-_MAY_BE_GROUPED = re.compile(r"-?\d{1,3}\.\d{3}")
 _NUMBERED = re.compile(r"(\w+)\.(\d+)\.")
 
 
@@ -121,33 +119,6 @@ def _place(name: str) -> tuple[str, int]:
     """Sort `contacts.10.email` behind `contacts.9.email`; everything else stays in the order of its coming."""
     found = _NUMBERED.match(name)
     return (found[1], int(found[2])) if found else (name.partition(".")[0], 0)
-
-
-def as_text(value: Any) -> str | None:
-    """Return a value as the text of a cell; None for a type that no cell can express."""
-    match value:
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case float():
-            return _number_text(value)
-        case [*items] if all(isinstance(item, str) for item in items):
-            return f"{LIST_SEPARATOR} ".join(items)
-        case _:
-            return None
-
-
-def _number_text(value: float) -> str | None:
-    """Return a number as text with one meaning only: 1.234 may mean 1234 somewhere, 1.2340 may not."""
-    try:
-        text = format(Decimal(repr(value)), "f")
-    except ArithmeticError:
-        return None
-    text = text.removesuffix(".0")
-    return f"{text}0" if _MAY_BE_GROUPED.fullmatch(text) else text
 
 
 def matches(endpoint: Endpoint, record: Record, wanted: Mapping[str, Any]) -> bool:

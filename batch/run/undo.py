@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from batch.conditions import FieldChange, PlannedChange
 from batch.csv_injection import guard
 from batch.endpoints.base import MISSING, CustomField, Endpoint, is_blank
+from batch.endpoints.cell_types import as_text
 from batch.files import NewFile
 from batch.journal import Journal
 from batch.model import (
@@ -39,7 +40,6 @@ from batch.model import (
     cell_column,
     looks_blank,
 )
-from batch.outputs.cell_text import as_text
 from batch.run.plan_file import PlanFile
 from batch.settings import DEFAULT_CLEAR
 from batch.sources.staging import Rows, staged_schema, write_frames

@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 
 from batch.endpoints import DualEntryCustomers, VayuCustomers
 from batch.endpoints.base import CustomField, Endpoint
+from batch.endpoints.cell_types import as_text
 from batch.model import looks_blank
-from batch.outputs.cell_text import Renderer, as_text
+from batch.outputs.cell_text import Renderer
 from batch.settings import DEFAULT_CLEAR
 from batch.validation.blank_or_clear import is_hardly_meant
 
