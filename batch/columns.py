@@ -1,17 +1,21 @@
 """Headers -> columns: which field each header names, before any row is read.
 
 Promises: every header is used, ignored on purpose (`--map "Notes="`), or one that batch adds (`batch_…`); anything else
-stops the run before anything is sent, and the message has the `--map` options to paste, for all problems at once.
+stops the run before anything is sent, and the message has the `--map` options to paste, for all problems at once. A
+header `name (now)` sets nothing: it says what `name` must show.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from batch.endpoints.base import Endpoint, fold
 from batch.errors import HeaderError
 from batch.model import RESERVED_PREFIX, Column, Columns, Field, column_letters, shorten, visible
+from batch.provenance import pulled_place
 
 MAX_LISTED = 20
+_NOW = re.compile(r"(.*\S)\s*\(\s*now\s*\)\s*", re.IGNORECASE | re.DOTALL)
 
 
 def match_columns(
@@ -40,7 +44,7 @@ def match_columns(
             columns.append(Column(index, header, "empty"))
     taken = {one.target for one in columns if one.target}
     problems += _unmatched([one for one in unmatched if fold(one) not in given], endpoint, taken)
-    problems += _duplicated(columns, endpoint, waits=True)
+    problems += [*_duplicated(columns, endpoint, waits=True), *_pulled_twice(columns)]
     record = next((one for one in columns if one.role == ("key" if key else "id")), None)
     if record is None:
         problems += _no_id(columns, unmatched, endpoint, key_field)
@@ -72,10 +76,27 @@ def _match(index: int, header: str, endpoint: Endpoint, given: Mapping[str, str]
         return Column(index, header, "reserved")
     if endpoint.is_id(target):
         return Column(index, header, "id")
-    field = endpoint.field_named(target) if target.strip() else None
+    field, is_now = _field_named(target, endpoint)
     if field is None:
         return None
+    if is_now:
+        return Column(index, header, "now", field)
     return Column(index, header, "key" if key and field.name == key.name else "field", field)
+
+
+def _field_named(target: str, endpoint: Endpoint) -> tuple[Field | None, bool]:
+    """Find the field that a header names, and whether it is only looked at: `name (now)`."""
+    found = endpoint.field_named(target) if target.strip() else None
+    if now := _NOW.fullmatch(target):
+        looked_at = endpoint.field_named(now[1])
+        is_itself = found is not None and endpoint.is_custom(found.name) and _is_defined(found.name, endpoint)
+        return (found, False) if is_itself or looked_at is None else (looked_at, True)
+    return found, False
+
+
+def _is_defined(name: str, endpoint: Endpoint) -> bool:
+    """Whether the organisation has a custom field that is called just so, as "Tier (now)" may be."""
+    return bool(endpoint.definitions) and not endpoint.definition_problem(name)
 
 
 def _unknown_mapping(headers: Sequence[str], mapping: Mapping[str, str], endpoint: Endpoint) -> list[str]:
@@ -86,7 +107,7 @@ def _unknown_mapping(headers: Sequence[str], mapping: Mapping[str, str], endpoin
         if fold(header) not in known
     ]
     for header, target in mapping.items():
-        if target.strip() and not endpoint.is_id(target) and endpoint.field_named(target) is None:
+        if target.strip() and not endpoint.is_id(target) and _field_named(target, endpoint)[0] is None:
             near = ", ".join(endpoint.nearest(target))
             problems.append(
                 f'{_option(header, target)}: there is no field "{_shown(target)}".'
@@ -104,6 +125,20 @@ def _unmatched(headers: Sequence[str], endpoint: Endpoint, taken: Collection[str
             lines[-1] += f"  Nearest: {', '.join(near)}.  If it is that:  {_option(header, near[0])}"
     more = len(headers) - MAX_LISTED
     return lines + ([f"  … and {more} more."] if more > 0 else [])
+
+
+def _pulled_twice(columns: Iterable[Column]) -> list[str]:
+    """Say which columns hold the same part of what was pulled, so that it cannot be told which is a row's own."""
+    by_place: dict[int | None, list[Column]] = {}
+    for one in columns:
+        if one.role == "reserved":
+            by_place.setdefault(pulled_place(one.header), []).append(one)
+    return [
+        f"Columns {' and '.join(column_letters(one.index + 1) for one in found)} are both "
+        f'"{_shown(found[0].header)}". Remove all of them but the one that was pulled with the rows.'
+        for place, found in by_place.items()
+        if place is not None and len(found) > 1
+    ]
 
 
 def check_duplicated(columns: Columns, endpoint: Endpoint, *, name: str) -> None:

@@ -215,12 +215,14 @@ class Field:
     trims: bool = True
 
 
-Role = Literal["id", "key", "field", "ignored", "reserved", "empty"]
+Role = Literal["id", "key", "field", "now", "ignored", "reserved", "empty"]
+NOW = " (now)"
+"""Ends the header of a column that says what a field must show now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A header and what it stands for; `field` is set for the roles "field" and "key"."""
+    """A header and what it stands for; `field` is set for the roles "field", "key" and "now"."""
 
     index: int
     header: str
@@ -229,9 +231,9 @@ class Column:
 
     @property
     def target(self) -> str:
-        """The field's name, "id", or "" for a column that is not used."""
+        """The field's name (followed by "(now)" where it is only looked at), "id", or "" for a column without use."""
         if self.field is not None:
-            return self.field.name
+            return self.field.name + (NOW if self.role == "now" else "")
         return "id" if self.role == "id" else ""
 
 
@@ -246,6 +248,29 @@ class Columns:
     record_id: Column | None = None
     """Beside a key: the column with the API's ids, if there is one."""
 
+    @property
+    def now(self) -> tuple[Column, ...]:
+        """The columns that say what a field must show now."""
+        return tuple(one for one in self.all if one.role == "now")
+
+    @property
+    def with_fields(self) -> tuple[Column, ...]:
+        """The columns whose cells are values of a field, to be set or to be looked for."""
+        return (*self.fields, *self.now)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a record must show before a change is sent: in `field` one of the `accepted` values, or the wanted one.
+
+    `field` may be an object that is replaced whole, of which the change sets parts: then all of its parts count.
+    `origin` says who expects it: the sheet as it was pulled, or a column such as `name (now)`.
+    """
+
+    field: str
+    accepted: tuple[Any, ...]
+    origin: Literal["pulled", "now"]
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -253,6 +278,7 @@ class Change:
 
     `bare_numbers`: the text fields among them whose cells are stored as numbers, so that zeros in front may be lost.
     `record_id`: where `id` is a key, the API's id beside it, "" where there is none.
+    `conditions`: what is expected of the record.
     """
 
     rows: tuple[int, ...]
@@ -260,6 +286,7 @@ class Change:
     fields: Mapping[str, Any] = field(hash=False)
     bare_numbers: frozenset[str] = frozenset()
     record_id: str = ""
+    conditions: tuple[Condition, ...] = field(default=(), hash=False)
 
     @property
     def number(self) -> int:

@@ -132,7 +132,7 @@ class FormatDetector:
 
     def __init__(self, columns: Columns, parsing: Parsing) -> None:
         self._parsing = parsing
-        self._columns = {one.index: one for one in columns.fields if one.field and one.field.kind in KINDS}
+        self._columns = {one.index: one for one in columns.with_fields if one.field and one.field.kind in KINDS}
         self._options: dict[int, ParseOptions] = {}
         self.notes: list[str] = []
         """How ambiguous columns are read: whole sentences for the user."""
@@ -152,10 +152,9 @@ class FormatDetector:
 
     def apply(self, columns: Columns) -> Columns:
         """Return the columns with cell types that parse the format of each."""
-        fields = tuple(self._typed(one) for one in columns.fields)
-        by_index = {one.index: one for one in fields}
-        everything = tuple(by_index.get(one.index, one) for one in columns.all)
-        return replace(columns, all=everything, fields=fields)
+        everything = tuple(self._typed(one) for one in columns.all)
+        by_index = {one.index: one for one in everything}
+        return replace(columns, all=everything, fields=tuple(by_index[one.index] for one in columns.fields))
 
     def normalize(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Write cells that are stored as numbers, which have a point, with the decimal comma of their column."""

@@ -93,6 +93,12 @@ SENTENCES: Final[Mapping[str, str]] = {
     "whole_cleared_in_row": 'cannot be changed while "{whole}" is cleared for the same {noun} (row {row})',
     "zeros_lost": "is a number that the record shows with zeros in front, {now} (make the cell text, and type it with its zeros; or name the column: --as-shown)",
     # the record is not there, not readable, or not as planned
+    "cells_moved": "is not the id that the other cells of the row were pulled with: its cells were moved (pull again, or empty batch_pulled to send the row as it is)",
+    "conflict_now": "it is {now} now, where this row expects {expected}",
+    "conflict_pulled": "it is {now} now, and was {expected} when it was pulled, to become {wanted} (somebody else changed it: pull again, or write over it with --overwrite)",
+    "conflict_pulled_part": "{part} goes with it: that is {now} now, and was {expected} when it was pulled, so that {wanted} was not written (somebody else changed it: pull again, or write over it with --overwrite)",
+    "not_edited": "no cell of this row was edited since it was pulled",
+    "pulled_damaged": "is not as it was pulled (pull again, or empty it to send the row as it is)",
     "not_found": "there is no {noun} with this id",
     "not_found_on_write": "there is no {noun} with this id (404)",
     "other_record_read": "the record could not be read: the API answered with another one",

@@ -196,6 +196,13 @@ class Settings:
     compare: Annotated[bool, Setting(
         "Read first and send only what differs (default), or not.", None, INPUT, repeat=24,
     )] = True
+    overwrite: Annotated[bool, Setting(
+        "Write also over what others changed since the sheet was made.", None, ("plan", "update"),
+        in_identity=True, repeat=28,
+    )] = False
+    other_company: Annotated[bool, Setting(
+        "Take a sheet that was pulled from another company.", None, ("plan", "update"), repeat=29,
+    )] = False
     json_output: Annotated[bool, Setting("The summary as JSON on stdout.", None, OUTPUT)] = False
     quiet: Annotated[bool, Setting("Errors only.", None, OUTPUT)] = False
     base_url: Annotated[str | None, Setting(
@@ -270,8 +277,10 @@ class Settings:
         """Return the values that make a run another run, as JSON can hold them; those without a None come first."""
         found = sorted((one for one in SETTINGS.values() if one.in_identity), key=lambda one: one.default is None)
         values = {one.name: getattr(self, one.name) for one in found}
-        return {  # an empty list says nothing, so that runs of before there was one stay the same
-            name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value != ()
+        return {  # an empty list, or a switch that is off, says nothing: runs of before there was one stay the same
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value != () and value is not False
         }
 
 

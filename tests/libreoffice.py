@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -23,25 +23,67 @@ MODULE = (
 DISPATCH = 'hand.executeDispatch(window, ".uno:{}", "", 0, {}())'
 
 
+FILTERS = {".xlsx": "Calc MS Excel 2007 XML", ".csv": "Text - txt - csv (StarCalc)"}
+
+
 def type_into(source: Path, target: Path, cells: Mapping[str, str], folder: Path) -> None:
     """Open `source`, type into cells of its first sheet, and save it as `target` (.xlsx)."""
-    typed = "\n".join(
+    work_in(source, target, typing(cells), folder)
+
+
+def typing(cells: Mapping[str, str]) -> list[str]:
+    """Return the steps that type into cells."""
+    return [
         f'place(0).Value = "{name}"\n{DISPATCH.format("GoToCell", "place")}\n'
         f'text(0).Value = "{value.replace(chr(34), 2 * chr(34))}"\n{DISPATCH.format("EnterString", "text")}'
         for name, value in cells.items()
-    )
+    ]
+
+
+def sorting(table: str, column: int) -> list[str]:
+    """Return the steps that sort a table with a header (`A1:F9`) by a column (0 = A), the last first."""
+    return [
+        f"sort(0).Field = {column}",
+        "sort(0).IsAscending = False",
+        'by(0).Name = "SortFields"',
+        "by(0).Value = sort()",
+        'by(1).Name = "ContainsHeader"',
+        "by(1).Value = True",
+        f'sheet.getCellRangeByName("{table}").sort(by())',
+    ]
+
+
+def copying(row: str, place: str) -> list[str]:
+    """Return the steps that copy a row (`A3:F3`) to where `place` is its first cell."""
+    target, source = f'sheet.getCellRangeByName("{place}")', f'sheet.getCellRangeByName("{row}")'
+    return [f"sheet.copyRange({target}.getCellAddress(), {source}.getRangeAddress())"]
+
+
+def deleting(column: int) -> list[str]:
+    """Return the steps that delete a column (0 = A)."""
+    return [f"sheet.getColumns().removeByIndex({column}, 1)"]
+
+
+def work_in(source: Path, target: Path, steps: Sequence[str], folder: Path) -> None:
+    """Open `source`, do the steps in its first sheet, and save it as `target` (.xlsx or .csv)."""
+    lines = "\n".join(steps)
     program = f"""Sub Main
         Dim place(0) As New com.sun.star.beans.PropertyValue
         place(0).Name = "ToPoint"
         Dim text(0) As New com.sun.star.beans.PropertyValue
         text(0).Name = "StringName"
-        Dim kind(0) As New com.sun.star.beans.PropertyValue
+        Dim sort(0) As New com.sun.star.table.TableSortField
+        Dim by(1) As New com.sun.star.beans.PropertyValue
+        Dim kind(1) As New com.sun.star.beans.PropertyValue
         kind(0).Name = "FilterName"
-        kind(0).Value = "Calc MS Excel 2007 XML"
+        kind(0).Value = "{FILTERS[target.suffix]}"
+        kind(1).Name = "FilterOptions"
+        kind(1).Value = "44,34,76,1,,0,false,true,false"
         book = StarDesktop.loadComponentFromURL("{source.as_uri()}", "_blank", 0, Array())
         window = book.CurrentController.Frame
+        sheet = book.getSheets().getByIndex(0)
         hand = createUnoService("com.sun.star.frame.DispatchHelper")
-        {typed}
+        {lines}
         book.storeToURL("{target.as_uri()}", kind())
         book.close(True)
     End Sub"""

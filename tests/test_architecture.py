@@ -16,8 +16,8 @@ LAYERS = [
     {"ratelimit", "retry", "http"},
     {"endpoints"},
     {
-        "sources", "columns", "number_date_formats", "validation", "diff", "conditions", "journal", "outputs",
-        "summary", "exit_code",
+        "sources", "columns", "number_date_formats", "provenance", "validation", "diff", "conditions", "journal",
+        "outputs", "summary", "exit_code",
     },
     {"run", "engine"},
     {"commands"},

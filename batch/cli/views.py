@@ -30,6 +30,7 @@ from batch.commands.template import TemplateMade
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, shorten, visible
+from batch.outputs.failures import is_pulled
 from batch.outputs.plan import Line
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment, find_endpoint
@@ -117,7 +118,8 @@ def _columns(found: Checked) -> Iterator[str]:
     for one in columns:
         header = shorten(visible(one.header), 40).ljust(width)
         if one.role == "reserved":
-            yield f"  {header}    ignored (a column of batch's own)"
+            what = "what was pulled, to notice what others changed" if is_pulled(one.header) else "ignored"
+            yield f"  {header}    {what} (a column of batch's own)"
         elif not one.target:
             yield f'  {header}    ignored (--map "{visible(one.header)}=")'
         else:

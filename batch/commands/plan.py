@@ -21,7 +21,7 @@ from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor
-from batch.engine.guards import ClearLimit
+from batch.engine.guards import ClearLimit, check_company
 from batch.engine.lookup import LookupStrategy
 from batch.engine.prepare import ChangePreparer
 from batch.engine.reporter import Estimate, Reporter
@@ -106,19 +106,21 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         source = sources.open_input(settings.input, temporary)
         changes = read_input(source, temporary, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))
-        context = RunContext(ApiSession(target, settings.pace, environment), journal, changes, reporter)
+        api = ApiSession(target, settings.pace, environment)
+        context = RunContext(api, journal, changes, reporter, overwrites=settings.overwrite)
         context.api.note_slower(reporter.note)
-        cost = _compare(context, settings.key)
+        cost = _compare(context, settings)
         return _write(context, settings, cost, (started, began))
 
 
-def _compare(context: RunContext, key_field: str | None) -> Estimate:
+def _compare(context: RunContext, settings: Settings) -> Estimate:
     """Do all that an update does before it sends, and return what sending would cost; raises StoppedError."""
     definitions = fetch_custom_fields(context)
     if definitions is not None:
         context.changes = context.changes.with_definitions(definitions)
     context.changes.validate_all(context.journal.record_rows)
-    count, strategy = context.changes.change_count, None
+    check_company(context, is_meant=settings.other_company)
+    key_field, count, strategy = settings.key, context.changes.change_count, None
     spent = context.meter.requests
     if count:
         strategy = find_strategy(context, count) if key_field is not None else None

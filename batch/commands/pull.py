@@ -1,9 +1,10 @@
 """`pull`: the current records as a spreadsheet to edit.
 
-Promises: pulling and updating with what was pulled sends nothing; one edited cell sends that cell alone; what a cell
-cannot say is left blank and told. The file is read back with our own reader before it gets its name, and whatever does
-not come back as it was is left blank, too. It is complete or absent, this user's alone, and never takes the place of
-another without --force. Memory does not grow with the records.
+Promises: pulling and updating with what was pulled sends nothing; one edited cell sends that cell alone, and not over
+what somebody else changed meanwhile (`batch/provenance.py`); what a cell cannot say is left blank and told. The file is
+read back with our own reader before it gets its name, and whatever does not come back as it was is left blank, too. It
+is complete or absent, this user's alone, and never takes the place of another without --force. Memory does not grow
+with the records.
 """
 
 from collections import Counter
@@ -28,6 +29,7 @@ from batch.files import NewFile, check_name, os_reason
 from batch.model import READ_ERRORS, Outcome, cell_column, iter_read_errors
 from batch.outputs.cell_text import Left, Renderer
 from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, RowBuffer, write_table
+from batch.provenance import PulledFrom, pulled_cells, pulled_headers
 from batch.run.cleanup import scratch
 from batch.run.target import Environment, make_endpoint, make_target
 from batch.settings import Settings
@@ -134,6 +136,14 @@ class _Work:
     has_told_cost: bool = False
     spent: int = 0
     """Requests before the first that reads records."""
+    most_cells: int = 1
+    """The most cells that a record takes as it was pulled."""
+
+    @property
+    def source(self) -> PulledFrom:
+        """Where the records come from."""
+        target = self.api.target
+        return PulledFrom(target.endpoint.name, target.host, target.company)
 
     async def fetch(self) -> None:
         """Read definitions and records; raises StoppedError when the API does not give them."""
@@ -146,7 +156,9 @@ class _Work:
             fetch = Fetch(client, make_pull_filter(client.endpoint, self.where, self.ids))
             async for records in fetch.iter_records():
                 for record in records:
-                    self.buffer.add(self.renderer.cells(record))
+                    pulled = pulled_cells(self.source, endpoint.record_id(record), endpoint.excerpt(record))
+                    self.most_cells = max(self.most_cells, len(pulled))
+                    self.buffer.add(self.renderer.cells(record) | pulled)
                 self._tell(fetch)
             self.missing = fetch.missing
             self.buffer.flush()
@@ -170,7 +182,7 @@ def _write(file: NewFile, work: _Work, settings: Settings) -> Pulled:
         )
     columns = ["id", *renderer.columns]
     try:
-        _write_proven(file, ending, columns, buffer, renderer)
+        _write_proven(file, ending, [*columns, *pulled_headers(work.most_cells)], buffer, renderer)
         file.keep()
     except OSError as error:
         raise FolderError(f"{file.path}: it cannot be written ({os_reason(error)}).") from None

@@ -15,7 +15,7 @@ from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor, iter_open
-from batch.engine.guards import Canary, ClearLimit
+from batch.engine.guards import Canary, ClearLimit, check_company, check_compared
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
 from batch.engine.records import UnreadError
@@ -46,7 +46,9 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
             reporter.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
             return finish_run(run.folder, run.journal, run.metadata, type(target.endpoint), End(run.metadata.stopped))
         api = ApiSession(target, settings.pace, environment)
-        context = RunContext(api, run.journal, run.changes, reporter, run.plan, settings.compare)
+        context = RunContext(
+            api, run.journal, run.changes, reporter, run.plan, settings.compare, overwrites=settings.overwrite
+        )
         return Update(run, context, settings).carry_out()
 
 
@@ -123,9 +125,11 @@ class Update:
         self.ask_about_canary()
         self.run.keep(exit_code=None)
         try:
-            with self._discarded_on(UsageError):
+            with self._discarded_on(UsageError, Declined):
+                check_compared(self.context)
                 self.learn_custom_fields()
                 self.validate()
+                check_company(self.context, is_meant=self.settings.other_company)
             if self._is_forbidden_by_invalid_rows():
                 return self._end_unsent()
             self.count_left(is_fresh=not self.run.is_resumed)
@@ -381,7 +385,7 @@ def fetch_custom_fields(context: RunContext) -> list[CustomField] | None:
         async with context.connected() as client:
             return await fetch_definitions(client, context.reporter.note)
 
-    if not any(context.endpoint.is_custom(one.target) for one in context.changes.columns.fields):
+    if not any(context.endpoint.is_custom(one.target) for one in context.changes.columns.with_fields):
         return None
     found: list[CustomField] = context.api.environment.run(fetch)
     return found

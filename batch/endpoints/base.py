@@ -354,6 +354,16 @@ class Endpoint(ABC):
         """Read field `name` from a record, as `body` would be given it; MISSING where the record does not show it."""
         return record.get(name, MISSING)
 
+    def unit(self, name: str) -> str:
+        """Return what must not have changed when field `name` is written: it, or the object that goes with it."""
+        whole, dot, _ = name.partition(".")
+        return whole if dot and whole in self.replaced_whole else name
+
+    def excerpt(self, record: Record) -> dict[str, Any]:
+        """Return the part of a record from which `value` reads the fields, to be kept in a sheet."""
+        names = dict.fromkeys(one.name.partition(".")[0] for one in self.fields)
+        return {name: record[name] for name in names if name in record}
+
     def has_value(self, record: Record, name: str) -> bool:
         """Return whether a record shows field `name` at all."""
         return self.value(record, name) is not MISSING

@@ -37,6 +37,8 @@ class RunContext:
     is_compared: bool = True
     """What the record has already is not sent."""
     shutdown: Shutdown = field(default_factory=Shutdown)
+    overwrites: bool = False
+    """What another hand changed, although the sheet expects something else, is written over."""
     meter: Meter = field(init=False)
     watch: FolderWatch | None = None
     """What notices that the run folder is not there any more; None where there is none."""

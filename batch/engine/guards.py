@@ -1,4 +1,5 @@
-"""What is caught before much harm is done: a column emptied by mistake, and a first few changes that do not hold.
+"""What is caught before much harm is done: a column emptied by mistake, a first few changes that do not hold, and a
+sheet of another company.
 
 What is counted are the records in which a field would be emptied, whatever number of rows says so. Without the option
 these may be 20 % of the records that are sent; fewer than 10 are never too many then, so that a short list may clear.
@@ -8,14 +9,19 @@ A canary fails where the API refused one of the changes, or does not show it aft
 the run, too, and is among the first again; one that was refused here was not sent, and another takes its place.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from batch.engine.context import RunContext
 from batch.engine.prepare import PreparedChange
+from batch.engine.reporter import require_consent
 from batch.errors import UsageError
-from batch.model import Problem
+from batch.model import Problem, shorten, visible
+from batch.provenance import PulledFrom
 from batch.retry import FailureLimit
+from batch.run.target import SANDBOX
 from batch.settings import FEW_ROWS, SOME_ROWS
 from batch.validation.file_changes import ChangeSource
 
@@ -60,6 +66,42 @@ class ClearLimit:
             f"{listed}\nThat is more than --max-clears {self.text} allows, so nothing was sent. "
             "If it is meant:  --max-clears 100%"
         )
+
+
+def check_compared(context: RunContext) -> None:
+    """Raise UsageError where nothing is compared, although the sheet says what its records must show."""
+    headers = context.changes.conditions_in
+    if headers and not context.is_compared:
+        named = " and ".join(f'"{shorten(visible(one), 60)}"' for one in headers)
+        raise UsageError(
+            f"--no-compare: {context.changes.staged.name} says in {named} what its records must show, which cannot be "
+            f'known without reading them. Leave the option out, or the column:  --map "{headers[0]}="'
+        )
+
+
+def check_company(context: RunContext, *, is_meant: bool) -> None:
+    """Ask about rows that were pulled from elsewhere; raises Declined, or UsageError where nobody can be asked."""
+    changes, target = context.changes, context.api.target
+    here = PulledFrom(target.endpoint.name, target.host, target.company)
+    foreign = Counter({one: rows for one, rows in changes.pulled_from.items() if not _is_same(one, here)})
+    if is_meant or not foreign:
+        return
+    one, count = foreign.most_common(1)[0][0], foreign.total()
+    rows = "1 row was" if count == 1 else f"{count:,} rows were"
+    name = f'of the company "{visible(one.company.name)}"' if one.company.name else "with another key than this one"
+    is_elsewhere = (one.endpoint, one.host) != (here.endpoint, here.host)
+    where = f"{visible(one.endpoint)} at {visible(one.host)}" if is_elsewhere else name
+    require_consent(
+        context.reporter,
+        f"{changes.staged.name}: {rows} pulled from another company ({where}). "
+        f"The same ids may be other {target.endpoint.plural} here.",
+        instead="If it is the same company under a new key, or meant:  --other-company",
+    )
+
+
+def _is_same(one: PulledFrom, here: PulledFrom) -> bool:
+    """Compare; sandboxes that are started for one command each have the same sample records, whatever their keys."""
+    return one.is_same(here) or (one.endpoint == here.endpoint and one.host == here.host == SANDBOX)
 
 
 @dataclass(slots=True)

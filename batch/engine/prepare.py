@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batch import diff
-from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift
+from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift, find_conflicts
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.engine.context import RunContext
 from batch.engine.lookup import KeyLookup, Match, NoMatch
@@ -215,7 +215,7 @@ class ChangePreparer:
 
     def _go_on_unread(self, batch: Sequence[Change], cause: str) -> list[PreparedChange]:
         """This API does not let us list: go on without comparing, and say so."""
-        if self.planned is not None:
+        if self.planned is not None or self.context.changes.conditions_in:
             self.client.shutdown.request(f"The current records cannot be read ({cause}), so nothing can be compared.")
             return []
         if self.is_compared:  # the other reader may have said it already
@@ -263,7 +263,8 @@ class ChangePreparer:
         if record is None:
             self._settle_all([change], Outcome.REJECTED, [self._not_there], 404)
             return None
-        if not is_complete and self.context.reader.lacks(record, change.fields):
+        names = [*change.fields, *(one.field for one in change.conditions)]
+        if not is_complete and self.context.reader.lacks(record, names):
             return PreparedChange(change, change.fields, record=record, is_complete=False)
         earlier = self._earlier(change)
         if earlier is not None and earlier.attempts:
@@ -288,6 +289,11 @@ class ChangePreparer:
                 for name in change.fields
                 if (spelt := self.endpoint.respelt(record, name))
             )
+        if not self.context.overwrites:
+            conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record)
+            if conflicts:
+                self._settle_all([change], Outcome.REJECTED, conflicts, attempts=earlier.attempts if earlier else 0)
+                return None
         if self.planned is not None:
             return self._begin_planned(self.planned, change, record, earlier)
         difference = diff.differing(self.endpoint, change.fields, record)

@@ -6,6 +6,7 @@ from typing import Protocol
 import polars as pl
 
 from batch.model import RESERVED_PREFIX, RowResult, Staged
+from batch.provenance import pulled_place
 
 ADDED_COLUMNS = ("batch_row", "batch_outcome", "batch_field", "batch_message")
 
@@ -26,12 +27,17 @@ class FailuresWriter(Protocol):
 
 def original_indexes(staged: Staged) -> list[int]:
     """Return the columns of the input that an earlier failures file did not add, in order."""
-    return [index for index, header in enumerate(staged.headers) if not is_reserved(header)]
+    return [index for index, header in enumerate(staged.headers) if not is_added(header)]
 
 
-def is_reserved(header: str) -> bool:
-    """Return whether a header is one that a failures file adds."""
-    return header.strip().casefold().startswith(RESERVED_PREFIX)
+def is_added(header: str) -> bool:
+    """Return whether a header is one that a failures file adds; what was pulled stays beside its row."""
+    return header.strip().casefold().startswith(RESERVED_PREFIX) and not is_pulled(header)
+
+
+def is_pulled(header: str) -> bool:
+    """Return whether a column holds what was pulled, which is hidden in a workbook."""
+    return pulled_place(header) is not None
 
 
 def field_text(row_result: RowResult) -> str:

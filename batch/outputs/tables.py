@@ -11,6 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from batch.csv_injection import FORMULA, guard
+from batch.model import RESERVED_PREFIX
 
 Frames = Callable[[], Iterable[pl.DataFrame]]
 """Yields the rows from the first on, whenever it is called: frames of String columns, named as the headers."""
@@ -91,8 +92,9 @@ def _write_xlsx(path: Path, headers: Sequence[str], frames: Iterable[pl.DataFram
                         sheet.write_string(row, column, value, text)
             longest = frame.select(pl.all().str.len_chars().max().fill_null(0)).row(0) if frame.height else ()
             widths = [max(pair) for pair in zip(widths, (n + 2 for n in longest), strict=False)] or widths
-        for column, width in enumerate(widths):
-            sheet.set_column(column, column, min(width, WIDEST), text)
+        for column, (header, width) in enumerate(zip(headers, widths, strict=True)):
+            is_ours = header.startswith(RESERVED_PREFIX)
+            sheet.set_column(column, column, min(width, WIDEST), text, {"hidden": is_ours})
         sheet.freeze_panes(1, 1)
         sheet.autofilter(0, 0, row, len(headers) - 1)
 

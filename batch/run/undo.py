@@ -40,6 +40,7 @@ from batch.model import (
     cell_column,
     looks_blank,
 )
+from batch.provenance import PulledFrom
 from batch.run.plan_file import PlanFile
 from batch.settings import DEFAULT_CLEAR
 from batch.sources.staging import Rows, staged_schema, write_frames
@@ -243,6 +244,9 @@ class PlanChanges:
     change_count: int = 0
     rows_without_change: int = 0
     notes: tuple[str, ...] = ()
+    conditions_in: tuple[str, ...] = ()
+    """None: what an undo expects is in its list."""
+    pulled_from: Counter[PulledFrom] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:

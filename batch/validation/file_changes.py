@@ -17,6 +17,7 @@ from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import HeaderError
 from batch.model import Change, Columns, Problem, RowResult, Staged, cell_column, column_letters, shorten
 from batch.number_date_formats import FormatDetector
+from batch.provenance import PULLED, PulledFrom, pulled_place
 from batch.settings import Parsing
 from batch.validation import ColumnCount, Duplicates, RowValidator, ValidatedRows, find_duplicates, iter_validated
 from batch.validation.typed_cells import TypedCells
@@ -33,6 +34,12 @@ class ChangeSource(Protocol):
     """How many records each field would be emptied in, by its name."""
     change_count: int
     rows_without_change: int
+    pulled_from: Counter[PulledFrom]
+    """How many rows were pulled, by where they were pulled from."""
+
+    @property
+    def conditions_in(self) -> tuple[str, ...]:
+        """The headers of the columns that say what records must show."""
 
     @property
     def rows(self) -> int:
@@ -70,6 +77,7 @@ class FileChanges:
     change_count: int = 0
     rows_without_change: int = 0
     """Rows whose result needs no request: invalid ones, and those with nothing to set."""
+    pulled_from: Counter[PulledFrom] = field(default_factory=Counter)
     _duplicates: Duplicates | None = None
     _formats: FormatDetector | None = None
     _typed_cells: TypedCells | None = None
@@ -89,7 +97,7 @@ class FileChanges:
             self.rows_without_change += len(validated.row_results)
             if validated.row_results:
                 keep(validated.row_results)
-        self.counts, self.clears = validator.counts, validator.clears
+        self.counts, self.clears, self.pulled_from = validator.counts, validator.clears, validator.pulled_from
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -99,7 +107,20 @@ class FileChanges:
             *self.staged.notes,
             *(formats.notes if formats else ()),
             *(typed_cells.notes if typed_cells else ()),
+            *self._pulled_notes(),
         )
+
+    def _pulled_notes(self) -> Iterator[str]:
+        pulled = self.pulled_from.total()
+        if pulled and (others := self.staged.rows - pulled):
+            are = "1 row is" if others == 1 else f"{others:,} rows are"
+            yield f"{are} without {PULLED}: what others changed since is not noticed there."
+
+    @property
+    def conditions_in(self) -> tuple[str, ...]:
+        """The headers of the columns that say what records must show."""
+        pulled = (one for one in self.columns.all if one.role == "reserved" and pulled_place(one.header) == 1)
+        return tuple(one.header for one in (*self.columns.now, *pulled) if _letters_if_filled(self.staged, one.index))
 
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes, read and validated anew."""
@@ -145,7 +166,7 @@ def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Prob
     if problem.header or problem.cell:
         return problem
     target = problem.field.casefold()
-    known = [one for one in (*columns.fields, columns.id, columns.record_id) if one is not None]
+    known = [one for one in (*columns.with_fields, columns.id, columns.record_id) if one is not None]
     alike = [one for one in known if one.target.casefold() == target]
     column = next((one for one in alike if one.target == problem.field), alike[0] if alike else None)
     if column is None and target == "id":
@@ -167,7 +188,7 @@ def match_file(staged: Staged, endpoint: Endpoint, parsing: Parsing, *, reads_be
 
 def _check_definitions(staged: Staged, columns: Columns, endpoint: Endpoint) -> None:
     """Stop before anything is sent for a custom field that the API would refuse in every row."""
-    told = [(one, endpoint.definition_problem(one.target)) for one in columns.fields]
+    told = [(one, endpoint.definition_problem(one.field.name)) for one in columns.with_fields if one.field]
     problems = [
         f'  "{shorten(one.header, 60)}" {problem}.  To leave it out:  --map "{shorten(one.header, 60)}="'
         for one, problem in told

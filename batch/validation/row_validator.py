@@ -12,11 +12,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from batch.endpoints.base import Endpoint
 from batch.endpoints.cell_types import LIST_KINDS
 from batch.model import (
+    NOW,
     READ_ERRORS,
     ROW,
     Change,
     Column,
     Columns,
+    Condition,
     Field,
     Outcome,
     Problem,
@@ -24,11 +26,14 @@ from batch.model import (
     Staged,
     cell_column,
     iter_read_errors,
+    read_errors_text,
     shorten,
 )
 from batch.problems import SENTENCES, Values
+from batch.provenance import PulledFrom
 from batch.validation.blank_or_clear import (
     CLEAR,
+    LEAVE,
     SHEET_ERROR,
     VALUE,
     cell_states,
@@ -36,7 +41,8 @@ from batch.validation.blank_or_clear import (
     near_token,
     token_among_items,
 )
-from batch.validation.typed_cells import TypedCells
+from batch.validation.pulled_rows import PulledFrame, PulledRows
+from batch.validation.typed_cells import NO_TEXT, TypedCells
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Absent:
 
 
 ABSENT: Final = Absent()
-NOTHING_SET = Problem("nothing_set")
+NOTHING_SET, NOT_EDITED = Problem("nothing_set"), Problem("not_edited")
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class FrameState:
     ids: list[str]
     record_ids: list[str]
     """Beside keys, the API's ids ("" where there is none)."""
+    pulled: PulledFrame = field(default_factory=lambda: PulledFrame({}))
     problems: dict[int, list[Problem]] = field(default_factory=dict)
     broken: dict[int, Problem] = field(default_factory=dict)
     unread: dict[int, set[int]] = field(default_factory=dict)
@@ -76,6 +83,8 @@ class FrameState:
     states: dict[str, pl.Series] = field(default_factory=dict)
     """By field, for each row: 0 (leave), 1 (value, right or wrong) or 2 (clear)."""
     values: dict[str, list[Any]] = field(default_factory=dict)
+    expected: dict[str, list[Any]] = field(default_factory=dict)
+    """What each row says that a field must show now, by field."""
 
     def number(self, place: int) -> int:
         return int(self.frame[ROW][place])
@@ -96,7 +105,8 @@ class FrameState:
         broken = self.broken.get(place)
         found = (broken,) if broken else tuple(self.problems.get(place, ()))
         outcome = Outcome.INVALID if found else Outcome.UNCHANGED
-        return RowResult(self.number(place), self.ids[place], outcome, problems=found or (NOTHING_SET,))
+        nothing = NOT_EDITED if place in self.pulled.rows else NOTHING_SET
+        return RowResult(self.number(place), self.ids[place], outcome, problems=found or (nothing,))
 
 
 @dataclass(slots=True)
@@ -143,20 +153,24 @@ class RowValidator:
         self._typed_cells = typed_cells
         self._near_token = near_token(clear_token)
         self._by_key = {one.target: one for one in columns.fields}
+        self._pulled_rows = PulledRows(columns, endpoint)
         self._has_nested = any("." in key or "[" in key for key in self._by_key)
         self._adapters: dict[str, TypeAdapter[Any]] = {
             key: TypeAdapter(list[one.field.type], config=ConfigDict(hide_input_in_errors=True))  # type: ignore[name-defined]  # a type known only now
-            for key, one in self._by_key.items()
+            for key, one in [(one.target, one) for one in columns.with_fields]
             if one.field
         }
-        self.counts = {one.index: ColumnCount() for one in (columns.id, *columns.fields)}
+        self.counts = {one.index: ColumnCount() for one in (columns.id, *columns.with_fields)}
         self.clears = Counter(dict.fromkeys(self._by_key, 0))
         """How many changes clear each field."""
+        self.pulled_from: Counter[PulledFrom] = Counter()
+        """How many rows were pulled, by where they were pulled from."""
 
     def validate(self, frame: pl.DataFrame) -> ValidatedRows:
         """Validate rows whose ids occur once."""
         frame_state = self._validate_cells(frame, with_values=not self._only_counts)
-        idle = set(_all_blank(frame, self._columns.fields)) - frame_state.problems.keys() - frame_state.broken.keys()
+        blank = _all_blank(frame_state.frame, self._columns.fields)
+        idle = set(blank) - frame_state.problems.keys() - frame_state.broken.keys()
         finished = sorted(idle | frame_state.problems.keys() | frame_state.broken.keys())
         self._count_clears(frame_state, finished)
         row_results = [frame_state.row_result(place) for place in finished]
@@ -167,9 +181,10 @@ class RowValidator:
             Change(
                 (frame_state.number(place),),
                 frame_state.ids[place],
-                frame_state.fields(place),
+                fields := frame_state.fields(place),
                 frame_state.bare_numbers([place]),
                 frame_state.record_ids[place],
+                self._conditions(frame_state, [place], fields),
             )
             for place in rest
         ]
@@ -199,6 +214,8 @@ class RowValidator:
         if self._typed_cells is not None and with_values:
             frame_state.numbers = self._typed_cells.bare_numbers(frame)
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
+        if self._pulled_rows.columns:
+            self._read_pulled(frame_state)
         self._add_read_errors(frame_state)
         self._check_ids(frame_state, self._columns.id, ids)
         if beside:
@@ -206,9 +223,77 @@ class RowValidator:
         frame_state.states = {
             key: self._read_column(frame_state, column, with_values=with_values) for key, column in self._by_key.items()
         }
+        for column in self._columns.now:
+            frame_state.expected[column.target.removesuffix(NOW)] = self._read_expected(frame_state, column)
         if self._has_nested:
             self._check_together(frame_state, pl.DataFrame(frame_state.states))
         return frame_state
+
+    def _read_pulled(self, frame_state: FrameState) -> None:
+        """Read what the rows were pulled as, and blank the cells that still say it: they set nothing."""
+        frame = frame_state.frame
+        pulled = frame_state.pulled = self._pulled_rows.read(frame)
+        self.pulled_from.update(row.source for row in pulled.rows.values())
+        for place in pulled.damaged:
+            self._add(frame_state, place, self._pulled_rows.columns[0], Problem("pulled_damaged"), "")
+        key, column = self._endpoint.id_key, self._columns.record_id if self._columns.key_field else self._columns.id
+        ids = frame_state.record_ids if self._columns.key_field else frame_state.ids
+        for place, row in pulled.rows.items():
+            if column and ids[place] and key(ids[place]) != key(row.id):
+                self._add(frame_state, place, column, Problem("cells_moved"), ids[place])
+            elif self._columns.key_field:
+                ids[place] = row.id
+        for column in self._columns.fields:
+            places = [*self._pulled_rows.iter_unedited(frame, pulled, column)]
+            self._blank(frame_state, column, places)
+
+    def _blank(self, frame_state: FrameState, column: Column, places: Sequence[int]) -> None:
+        """Blank cells that say what was pulled, and drop what was noted about them."""
+        if not places:
+            return
+        name, frame = cell_column(column.index), frame_state.frame
+        frame = frame.with_columns(frame[name].scatter(places, None))
+        noted = {place: [*iter_read_errors(frame[READ_ERRORS][place])] for place in places if frame[READ_ERRORS][place]}
+        for place, found in noted.items():
+            kept = [one for one in found if one[0] != column.index]
+            errors = frame[READ_ERRORS].scatter(place, read_errors_text(kept) if kept else None)
+            frame = frame.with_columns(errors)
+        frame_state.frame = frame
+
+    def _read_expected(self, frame_state: FrameState, column: Column) -> list[Any]:
+        """Return what the cells of a column such as `name (now)` expect, absent where they are blank or wrong."""
+        cells = frame_state.frame[cell_column(column.index)]
+        unread = sorted(frame_state.unread.get(column.index, ()))
+        is_clear = find_clears(cells, self._clear_token, unread)
+        self._count(column, cells, int(is_clear.sum()))
+        unread = sorted({*unread, *self._suspicious(frame_state, column, cells)})
+        places = (cell_states(cells, is_clear, unread) == VALUE).scatter(unread, values=False).arg_true()
+        texts = cells.gather(places).to_list()
+        spread: list[Any] = [ABSENT] * len(cells)
+        for place in is_clear.arg_true().to_list():
+            spread[place] = None
+        values, problems = self._values(column, texts)
+        for place, value in zip(places, values, strict=True):
+            spread[place] = value
+        for index, problem in problems:
+            if column.field and column.field.kind not in NO_TEXT:  # a record may show what is no valid new value
+                spread[places[index]] = texts[index].strip() if column.field.trims else texts[index]
+            else:
+                self._add(frame_state, places[index], column, problem, texts[index])
+        return spread
+
+    def _conditions(
+        self, frame_state: FrameState, places: Iterable[int], fields: Mapping[str, Any]
+    ) -> tuple[Condition, ...]:
+        """Return what these rows of one record expect of it."""
+        found: list[Condition] = []
+        for place in places if self._pulled_rows.columns or frame_state.expected else ():
+            if place in frame_state.pulled.rows:
+                found += self._pulled_rows.iter_conditions(frame_state.pulled.rows[place], fields)
+            for name, cells in frame_state.expected.items():
+                if cells[place] is not ABSENT:
+                    found.append(Condition(name, (cells[place],), "now"))
+        return tuple(one for at, one in enumerate(found) if one not in found[:at])
 
     def _count_clears(self, frame_state: FrameState, finished: Sequence[int]) -> None:
         """Count what the rows clear that are sent; what a row that stays behind would clear is not cleared."""
@@ -221,14 +306,25 @@ class RowValidator:
         unread = sorted(frame_state.unread.get(column.index, ()))
         is_clear = find_clears(cells, self._clear_token, unread)
         clears = int(is_clear.sum())
-        self._count(column, cells.scatter(unread, None) if unread else cells, clears)
         if clears:
             self._refuse_clears(frame_state, column, cells, is_clear)
-        unread = sorted({*unread, *self._suspicious(frame_state, column, cells)})
-        states = cell_states(cells, is_clear, unread)
-        places = (states == VALUE).scatter(unread, values=False).arg_true()
+        suspicious = sorted({*unread, *self._suspicious(frame_state, column, cells)})
+        states = cell_states(cells, is_clear, suspicious)
+        places = (states == VALUE).scatter(suspicious, values=False).arg_true()
         texts = cells.gather(places).to_list() if len(places) < len(cells) else cells.to_list()
         found = self._validated(frame_state, column, texts, places)
+        if frame_state.pulled.rows:
+            retyped = [
+                place
+                for place, value in zip(places.to_list(), found, strict=True)
+                if value is not ABSENT
+                and self._pulled_rows.is_as_pulled(frame_state.pulled, place, column.target, value)
+            ]
+            self._blank(frame_state, column, retyped)
+            cells = frame_state.frame[cell_column(column.index)]
+            states = states.scatter(retyped, values=LEAVE)
+            found = [ABSENT if cells[place] is None else value for place, value in zip(places, found, strict=True)]
+        self._count(column, cells.scatter(unread, None) if unread else cells, clears)
         if with_values:
             spread: list[Any] = [ABSENT] * len(cells)
             frame_state.values[column.target] = spread
@@ -264,19 +360,22 @@ class RowValidator:
 
     def _validated(self, frame_state: FrameState, column: Column, texts: list[str], places: pl.Series) -> list[Any]:
         """Give the value of each text, absent where it has none; the problems go to `frame_state`."""
+        values, problems = self._values(column, texts)
+        for index, problem in problems:
+            self._add(frame_state, places[index], column, problem, texts[index])
+        return values
+
+    def _values(self, column: Column, texts: list[str]) -> tuple[list[Any], list[tuple[int, Problem]]]:
+        """Give the value of each text, absent where it has none, and why, by their indexes."""
         adapter = self._adapters[column.target]
         try:
-            values: list[Any] = adapter.validate_python(texts)
+            return adapter.validate_python(texts), []
         except ValidationError as error:
-            bad = set()
-            for detail in error.errors(include_url=False, include_input=False):
-                index = int(detail["loc"][0])
-                bad.add(index)
-                problem = cell_problem(detail, column.field, texts[index])
-                self._add(frame_state, places[index], column, problem, texts[index])
+            details = [(int(one["loc"][0]), one) for one in error.errors(include_url=False, include_input=False)]
+            bad = {index for index, _ in details}
             good = iter(adapter.validate_python([text for index, text in enumerate(texts) if index not in bad]))
-            return [ABSENT if index in bad else next(good) for index in range(len(texts))]
-        return values
+            values = [ABSENT if index in bad else next(good) for index in range(len(texts))]
+            return values, [(index, cell_problem(one, column.field, texts[index])) for index, one in details]
 
     def _count(self, column: Column, cells: pl.Series, clears: int) -> None:
         count = self.counts[column.index]
@@ -301,7 +400,7 @@ class RowValidator:
 
     def _add_read_errors(self, frame_state: FrameState) -> None:
         """Note what the reader saw wrong."""
-        known = (self._columns.id, self._columns.record_id, *self._columns.fields)
+        known = (self._columns.id, self._columns.record_id, *self._columns.with_fields)
         by_index = {one.index: one for one in known if one}
         column = frame_state.frame[READ_ERRORS]
         for place in column.is_not_null().arg_true().to_list():
@@ -358,9 +457,9 @@ class RowValidator:
         if merged:
             places = [row.place for row in good]
             numbers, beside = frame_state.bare_numbers(places), [frame_state.record_ids[place] for place in places]
-            record_id = next(filter(None, beside), "")
+            record_id, conditions = next(filter(None, beside), ""), self._conditions(frame_state, places, merged)
             rows = tuple(row.number for row in good)
-            changes.append(Change(rows, frame_state.ids[places[0]], merged, numbers, record_id))
+            changes.append(Change(rows, frame_state.ids[places[0]], merged, numbers, record_id, conditions))
             self.clears.update(key for key, value in merged.items() if value is None)
         else:
             row_results += [frame_state.row_result(row.place) for row in good]

@@ -14,6 +14,7 @@ from batch.commands.pull import pull as run_pull
 from batch.engine.reporter import Cost
 from batch.errors import BatchError, InputError, SettingsError, StoppedError
 from batch.model import column_letters
+from batch.provenance import PULLED
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.settings import Settings
@@ -56,6 +57,10 @@ def pull(
     listed = job.sheet(ids, "ids.csv") if ids is not None else None
     wanted = Wanted(job.folder / name, where, listed, force)
     return run_pull(settings, wanted, Listener(), job.environment)
+
+
+PLAIN = {"map": {PULLED: ""}}
+"""Lets an update take a pulled sheet for any other: all that its cells say is held against the records."""
 
 
 def outcomes(closing: FinishedRun) -> dict[str, int]:
@@ -105,7 +110,7 @@ def test_unedited(job: JobFixture, endpoint: str, ending: str) -> None:
     """Updating with what was pulled sends nothing: all records have what the file says."""
     found = pull(job, endpoint, f"pulled.{ending}", ids=ids_of(150, endpoint))
     assert (150, {}) == (found.records, found.left)
-    assert {"unchanged": 150} == outcomes(job.update(found.path, endpoint))
+    assert {"unchanged": 150} == outcomes(job.update(found.path, endpoint, **PLAIN))
     assert [] == job.writes()
 
 
@@ -155,7 +160,7 @@ def test_custom_fields(job: JobFixture, ending: str) -> None:
     found = pull(job, name=f"pulled.{ending}", ids="10001\n")
     names = ["custom_fields[43]", "custom_fields.Segments", "custom_fields.Credit Limit", "custom_fields.Partner"]
     assert [("South", "Retail; Online", "1.2340", "true")] == cells(found.path).select(names).rows()
-    assert {"unchanged": 1} == outcomes(job.update(found.path))
+    assert {"unchanged": 1} == outcomes(job.update(found.path, **PLAIN))
 
 
 # -- values that are hard to write ----------------------------------------------------------------------------------
@@ -174,7 +179,7 @@ def test_hard_texts(job: JobFixture, ending: str) -> None:
         job.sandbox.edit("dualentry", 10001 + number, {"name": text})
     found = pull(job, name=f"pulled.{ending}", ids=ids_of(len(HARD)))
     assert {} == found.left
-    assert {"unchanged": len(HARD)} == outcomes(job.update(found.path))
+    assert {"unchanged": len(HARD)} == outcomes(job.update(found.path, **PLAIN))
 
 
 @ALL_ENDINGS
@@ -186,7 +191,7 @@ def test_what_a_cell_cannot_say(job: JobFixture, ending: str) -> None:
     assert ["name"] == list(found.left)
     assert (6, ["10001", "10002", "10003"]) == (found.left["name"].count, found.left["name"].ids)
     assert [None] * 6 == cells(found.path)["name"].head(6).to_list()
-    assert {"unchanged": 7} == outcomes(job.update(found.path))
+    assert {"unchanged": 7} == outcomes(job.update(found.path, **PLAIN))
 
 
 @ALL_ENDINGS
@@ -197,7 +202,7 @@ def test_what_a_list_cannot_say(job: JobFixture, ending: str) -> None:
     found = pull(job, VAYU, f"pulled.{ending}", ids=ids_of(4, VAYU))
     assert {"aliases": 3} == {name: one.count for name, one in found.left.items()}
     assert [None, None, None, "a; b"] == cells(found.path)["aliases"].head(4).to_list()
-    assert {"unchanged": 4} == outcomes(job.update(found.path, VAYU))
+    assert {"unchanged": 4} == outcomes(job.update(found.path, VAYU, **PLAIN))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +214,7 @@ def test_what_a_file_cannot_hold(job: JobFixture, text: str, blank: dict[str, bo
     for ending, is_blank in blank.items():
         found = pull(job, name=f"pulled.{ending}", ids="10001\n")
         assert is_blank == ("name" in found.left)
-        assert {"unchanged": 1} == outcomes(job.update(found.path))
+        assert {"unchanged": 1} == outcomes(job.update(found.path, **PLAIN))
 
 
 def test_own_clear_token(job: JobFixture) -> None:

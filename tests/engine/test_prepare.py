@@ -63,11 +63,15 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def preparer(
-    journal: Journal, *answers: Any, endpoint: Endpoint = DUALENTRY, compare: bool = True
+    journal: Journal,
+    *answers: Any,
+    endpoint: Endpoint = DUALENTRY,
+    compare: bool = True,
+    conditions_in: tuple[str, ...] = (),
 ) -> tuple[ChangePreparer, Api, list[str]]:
     api, notes = Api(list(answers)), list[str]()
     api.endpoint = endpoint
-    changes = SimpleNamespace(endpoint=endpoint, rows=0, locate=located)
+    changes = SimpleNamespace(endpoint=endpoint, rows=0, locate=located, conditions_in=conditions_in)
     reporter = SimpleNamespace(note=notes.append)
     context: Any = RunContext(Any, journal, changes, reporter, None, compare, api.shutdown, connection=api)  # type: ignore[arg-type]
     return ChangePreparer(context), api, notes
@@ -136,6 +140,13 @@ async def test_list_that_ignores_the_filter(journal: Journal) -> None:
         "every row is sent, also those that change nothing."
     )
     assert ([expected], {}, False) == (notes, told(journal), made.is_compared)
+
+
+async def test_list_that_ignores_the_filter_of_a_pulled_sheet(journal: Journal) -> None:
+    """What its records must show cannot be known then, so nothing is sent."""
+    made, api, _ = preparer(journal, listed({"id": 77, "name": "x"}), conditions_in=("batch_pulled",))
+    assert [] == await made.prepare([change(2), change(3)])
+    assert api.shutdown.reason.endswith("so nothing can be compared.")
 
 
 async def test_another_record(journal: Journal) -> None:

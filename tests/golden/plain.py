@@ -16,6 +16,7 @@ Rules = Sequence[tuple[str, str]]
 SECONDS: Rules = (
     (r"(?m)( in )[\d.]+ (s|min)$", r"\1{seconds}"),
     (r'("seconds": )[\d.e-]+', r"\1{seconds}"),
+    (r'(fingerprint"+:"+)[0-9a-f]{32}', r"\1{fingerprint}"),
 )
 TIMES: Rules = (
     *SECONDS,

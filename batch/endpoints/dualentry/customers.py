@@ -318,6 +318,12 @@ class DualEntryCustomers(Endpoint):
         address = record[whole]
         return address.get(part) if isinstance(address, Mapping) else None
 
+    def excerpt(self, record: Record) -> dict[str, Any]:
+        """Keep of each custom field what tells it from others, and its value, but not its whole definition."""
+        items = record.get("custom_fields")
+        custom = {"custom_fields": [_custom_excerpt(one) for one in items]} if isinstance(items, list) else {}
+        return super().excerpt(record) | custom
+
     def definitions_request(self, page: int) -> ApiRequest:
         """List the organisation's custom fields."""
         query = (("limit", str(PAGE)), ("offset", str(page * PAGE)))
@@ -418,6 +424,14 @@ def _custom_items(items: Any, name: str) -> list[Mapping[str, Any]]:
     if number is None:
         return [item for item in known if item["field"].get("name") == wanted]
     return [item for item in known if str(item["field"].get("id")) == number]
+
+
+def _custom_excerpt(item: Any) -> Any:
+    if not (isinstance(item, Mapping) and isinstance(item.get("field"), Mapping)):
+        return item
+    known, value = item["field"], item.get("value")
+    shown = {"value": value.get("value")} if isinstance(value, Mapping) else value
+    return {"field": {name: known[name] for name in ("id", "name") if name in known}, "value": shown}
 
 
 def _definition(item: Mapping[str, Any]) -> CustomField | None:

@@ -442,6 +442,17 @@ class VayuCustomers(Endpoint):
         parts = record.get(whole)
         return parts.get(part) if isinstance(parts, Mapping) else None
 
+    def unit(self, name: str) -> str:
+        """Take a contact as a whole, since its number may be another one's by now; a custom field is one by itself."""
+        if self.is_custom(name):
+            return name
+        whole, dot, part = name.partition(".")
+        return f"contacts.{part.partition('.')[0]}" if whole == "contacts" and dot else super().unit(name)
+
+    def excerpt(self, record: Record) -> dict[str, Any]:
+        """Keep what PUT takes."""
+        return {name: record[name] for name in WRITABLE if name in record}
+
     def definitions_request(self, page: int) -> ApiRequest:
         """List the organisation's custom fields."""
         return ApiRequest("GET", "/customFields", "GET customFields", max_bytes=LIST_BYTES)
@@ -495,7 +506,7 @@ def _contact_value(contacts: Any, part: str) -> Any:
     index = int(number) - 1
     if not isinstance(contacts, list) or index >= len(contacts) or not isinstance(contacts[index], Mapping):
         return None
-    return contacts[index].get(name)
+    return contacts[index].get(name) if name else contacts[index]
 
 
 def _overlay_contacts(current: Any, parts: Mapping[str, Any]) -> list[dict[str, Any]]:

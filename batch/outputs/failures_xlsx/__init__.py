@@ -29,7 +29,7 @@ from batch.model import (
     shorten,
     visible,
 )
-from batch.outputs.failures import ADDED_COLUMNS, field_text, message_text, original_indexes
+from batch.outputs.failures import ADDED_COLUMNS, field_text, is_pulled, message_text, original_indexes
 from batch.outputs.failures_xlsx.cells import TEXT_FORMAT, CellWriter, ExactSheet
 from batch.outputs.failures_xlsx.reasons import ReasonsSheet
 
@@ -148,7 +148,8 @@ class ExcelFailures:
         """Write what is left and close the file."""
         for at, width in enumerate(self._widths):
             style = self._cells.style(TEXT_FORMAT, is_bad=False) if at in self._text_columns else None
-            self._sheet.set_column(at, at, min(width, WIDEST), style)
+            is_hidden = at < len(self._indexes) and is_pulled(self._staged.headers[self._indexes[at]])
+            self._sheet.set_column(at, at, min(width, WIDEST), style, {"hidden": is_hidden})
         self._sheet.autofilter(0, 0, self._row, len(self._widths) - 1)
         self._sheet.set_landscape()
         self._sheet.fit_to_pages(1, 0)

@@ -14,6 +14,7 @@ import polars as pl
 from batch.errors import InputError
 from batch.model import (
     READ_ERRORS,
+    RESERVED_PREFIX,
     ROW,
     Problem,
     cell_column,
@@ -234,6 +235,7 @@ def hidden_columns_note(header: Header, hidden: Sequence[tuple[int, int]]) -> st
         header.column(column)
         for column in range(header.left, header.right + 1)
         if any(first <= column <= last for first, last in hidden)
+        and not header.texts[column - header.left].casefold().startswith(RESERVED_PREFIX)  # hidden by ourselves
     ]
     if not names:
         return ""

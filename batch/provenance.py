@@ -1,0 +1,91 @@
+"""Where a row of a sheet comes from: what `pull` writes beside each row, and reads back from a sheet that came back.
+
+    batch_pulled     {"batch": 1, "endpoint": …, "host": …, "company": …, "fingerprint": …, "id": …, "record": {…}}
+    batch_pulled_2   what of it does not fit into one cell, and so on
+
+Promises: what is read is what was written, or an error; the cells are plain ASCII, so that no encoding can spoil them,
+and never begin like a formula; values are the API's own. Nothing in them is secret, and nothing keeps them from being
+changed: whoever gives a sheet to somebody else can make a run more careful with them, and no more.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from batch.credentials import Company
+from batch.endpoints.base import Record
+
+PULLED = "batch_pulled"
+VERSION = 1
+MOST = 32_000
+"""Characters of a cell; a workbook's holds 32,767."""
+MORE = "~"
+"""Begins and ends what stands in a further cell, so that no spaces are lost and it looks like nothing else."""
+_HEADER = re.compile(rf"{PULLED}(?:_([0-9]{{1,4}}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class PulledFrom:
+    """Where rows were pulled from."""
+
+    endpoint: str
+    host: str
+    company: Company
+
+    def is_same(self, other: "PulledFrom") -> bool:
+        """Return whether records with the same id are the same: of one endpoint and company."""
+        return self.endpoint == other.endpoint and self.company.is_same(other.company)
+
+
+@dataclass(frozen=True, slots=True)
+class PulledRow:
+    """A row as it was pulled: `record` holds what its fields are read from."""
+
+    source: PulledFrom
+    id: str
+    record: Record
+
+
+def pulled_headers(count: int) -> list[str]:
+    """Name the columns that hold so many cells of each row."""
+    return [PULLED if number == 1 else f"{PULLED}_{number}" for number in range(1, count + 1)]
+
+
+def pulled_place(header: str) -> int | None:
+    """Return which cell of a pulled row a column holds, counted from 1; None for a column that holds none."""
+    found = _HEADER.fullmatch(header.strip().casefold())
+    return int(found[1] or 1) if found else None
+
+
+def pulled_cells(source: PulledFrom, record_id: str, record: Record) -> dict[str, str]:
+    """Spell a pulled row as cells, by header."""
+    company = source.company
+    text = json.dumps(
+        {
+            "batch": VERSION, "endpoint": source.endpoint, "host": source.host, "company": company.name,
+            "fingerprint": company.fingerprint, "id": record_id, "record": record,
+        },
+        separators=(",", ":"),
+    )  # fmt: skip
+    first, *more = (text[at : at + MOST] for at in range(0, len(text), MOST))
+    cells = [first, *(f"{MORE}{piece}{MORE}" for piece in more)]
+    return dict(zip(pulled_headers(len(cells)), cells, strict=True))
+
+
+def read_pulled(cells: Sequence[str | None]) -> PulledRow | None:
+    """Read the cells of a row in order, None where there are none; raises ValueError when they are not as written."""
+    found = [cell.strip() for cell in cells if cell is not None]
+    if not found:
+        return None
+    first, *more = found
+    known = json.loads(first + "".join(piece.removeprefix(MORE).removesuffix(MORE) for piece in more))
+    if not isinstance(known, Mapping) or known.get("batch") != VERSION:
+        raise ValueError("it is not what pull wrote")
+    texts = [known.get(name) for name in ("endpoint", "host", "fingerprint", "id")]
+    if not all(isinstance(one, str) for one in texts) or not isinstance(known.get("record"), dict):
+        raise ValueError("it is not what pull wrote")
+    endpoint, host, fingerprint, record_id = map(str, texts)
+    name = known.get("company")
+    company = Company(fingerprint, name if isinstance(name, str) else None)
+    return PulledRow(PulledFrom(endpoint, host, company), record_id, known["record"])

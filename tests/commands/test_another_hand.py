@@ -1,0 +1,538 @@
+"""What others changed since a sheet was made is never written over: pulled sheets, and columns such as `name (now)`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import openpyxl
+import polars as pl
+import pytest
+
+from batch.commands.plan import plan as run_plan
+from batch.errors import Declined, HeaderError, UsageError
+from batch.model import column_letters
+from batch.provenance import MOST, PULLED
+from batch.run.finish import FinishedRun
+from tests.commands.test_pull import ALL_ENDINGS, cells, edit, ids_of, outcomes, pull
+from tests.job_fixture import (
+    DUALENTRY,
+    VAYU,
+    VAYU_1,
+    VAYU_2,
+    FakeReporter,
+    JobFixture,
+    job,
+    shared_sandbox,
+)
+from tests.libreoffice import SOFFICE, copying, deleting, sorting, typing, work_in
+from tests.shell import Api, Shell
+
+__all__ = ["job", "shared_sandbox"]
+ADVICE = "(somebody else changed it: pull again, or write over it with --overwrite)"
+NOT_EDITED = ("unchanged", "no cell of this row was edited since it was pulled")
+
+
+def told(closing: FinishedRun) -> list[tuple[str, str]]:
+    """The outcome and message of every row, whatever the format of the input."""
+    path = Path(closing.summary.files["results"])
+    table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
+    return table.select("outcome", pl.col("message").fill_null("")).rows()
+
+
+def was(now: str, expected: str, wanted: str, column: str = "phone") -> str:
+    """The message of a field that somebody else changed."""
+    return f'column "{column}": it is {now} now, and was {expected} when it was pulled, to become {wanted} {ADVICE}'
+
+
+def rewrite(path: Path, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    """Change the table in a file as a whole."""
+    table = change(cells(path))
+    match path.suffix:
+        case ".csv":
+            table.write_csv(path)
+        case ".parquet":
+            table.write_parquet(path)
+        case _:
+            book = openpyxl.Workbook()
+            for row in [tuple(table.columns), *table.rows()]:
+                book.worksheets[0].append(row)
+            book.save(path)
+
+
+# -- pulled sheets --------------------------------------------------------------------------------------------------
+
+
+@ALL_ENDINGS
+@pytest.mark.parametrize(("endpoint", "first"), [(DUALENTRY, 10_001), (VAYU, 0x65F000000000000000000001)])
+def test_untouched_cells(job: JobFixture, endpoint: str, first: int, ending: str) -> None:
+    """What somebody else changed in cells that were not edited stays as it is."""
+    found = pull(job, endpoint, f"pulled.{ending}", ids=ids_of(20, endpoint))
+    edit(found.path, 0, "name", "New")
+    theirs = {"phone": "777"} if endpoint == DUALENTRY else {"legalName": "Theirs"}
+    api = endpoint.partition(".")[0]
+    for number in range(3):
+        job.sandbox.edit(api, str(first + number) if endpoint == DUALENTRY else f"{first + number:024x}", theirs)
+    closing = job.update(found.path, endpoint)
+    assert {"updated": 1, "unchanged": 19} == outcomes(closing)
+    assert [NOT_EDITED] * 19 == told(closing)[1:]
+    assert 1 == len(job.writes())
+    ids = [str(first), str(first + 1)] if endpoint == DUALENTRY else [f"{first:024x}", f"{first + 1:024x}"]
+    assert [("New", *theirs.values()), (None, *theirs.values())] == [
+        (record["name"] if at == 0 else None, record[next(iter(theirs))])
+        for at, record in enumerate(job.record(one, endpoint) for one in ids)
+    ]
+
+
+@ALL_ENDINGS
+def test_edited_twice(job: JobFixture, ending: str) -> None:
+    """A cell that somebody else changed, too, is told with all three values, and nothing of its row is sent."""
+    found = pull(job, name=f"pulled.{ending}", ids=ids_of(3))
+    for row in range(3):
+        edit(found.path, row, "phone", f"12{row}")
+    edit(found.path, 1, "name", "New")
+    job.sandbox.edit("dualentry", 10002, {"phone": "777"})
+    closing = job.update(found.path)
+    assert [("updated", ""), ("rejected", was('"777"', '"555-0002"', '"121"')), ("updated", "")] == told(closing)
+    assert ["10001", "10003"] == sorted(record for _, record, _ in job.writes())
+    assert 1 == closing.summary.exit_code
+
+
+@ALL_ENDINGS
+def test_failures_keep_it(job: JobFixture, ending: str) -> None:
+    """The failures file knows as much as the sheet: only --overwrite, or a new pull, writes over the other hand."""
+    found = pull(job, name=f"pulled.{ending}", ids=ids_of(3))
+    edit(found.path, 1, "phone", "121")
+    job.sandbox.edit("dualentry", 10002, {"phone": "777"})
+    first = job.update(found.path)
+    failures = Path(str(first.failures))
+    again = job.update(failures)
+    assert told(first)[1:2] == told(again)
+    written = job.update(Path(str(again.failures)), overwrite=True)
+    assert [("updated", "")] == told(written)
+    assert [("PATCH", "10002", {"phone": "121"})] == job.writes()
+
+
+def test_hidden(job: JobFixture) -> None:
+    """In workbooks the column is hidden, is not told as such, and stays hidden in the failures workbook."""
+    found = pull(job, name="pulled.xlsx", ids=ids_of(1))
+    edit(found.path, 0, "phone", "ext. 5")
+    closing = job.update(found.path)
+    assert () == closing.notes
+    for path in (found.path, Path(str(closing.failures))):
+        sheet = openpyxl.load_workbook(path).worksheets[0]
+        letters = {cell.value: cell.column_letter for cell in sheet[1]}
+        assert (True, False) == (
+            sheet.column_dimensions[letters[PULLED]].hidden, sheet.column_dimensions[letters["phone"]].hidden,
+        )  # fmt: skip
+
+
+def test_same_command_with_overwrite(job: JobFixture) -> None:
+    """With --overwrite it is another run, which writes what the first one rejected."""
+    found = pull(job, ids=ids_of(1))
+    edit(found.path, 0, "phone", "121")
+    job.sandbox.edit("dualentry", 10001, {"phone": "777"})
+    assert {"rejected": 1} == outcomes(job.update(found.path))
+    assert {"updated": 1} == outcomes(job.update(found.path, overwrite=True))
+
+
+def test_both_want_the_same(job: JobFixture) -> None:
+    """What somebody else changed to the very same value is no conflict."""
+    found = pull(job, ids=ids_of(1))
+    edit(found.path, 0, "phone", "121")
+    edit(found.path, 0, "name", "New")
+    job.sandbox.edit("dualentry", 10001, {"phone": "121"})
+    assert {"updated": 1} == outcomes(job.update(found.path))
+    assert [("PATCH", "10001", {"name": "New"})] == job.writes()
+
+
+STREET = f'"3 Harbour Road" when it was pulled, so that "Köln" was not written {ADVICE}'
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        ({"city": "Essen"}, was('"Essen"', '"Bonn"', '"Köln"', "full_address.city")),
+        (
+            {"street": "4 Theirs"},
+            f'column "full_address.city": full_address.street goes with it: that is "4 Theirs" now, and was {STREET}',
+        ),
+        ({"city": "Köln", "street": "4 Theirs"}, None),
+    ],
+)
+def test_address(job: JobFixture, theirs: dict[str, str], message: str | None) -> None:
+    """An address is one: what somebody else changed in another part of it counts, too."""
+    address = job.record(10002)["full_address"] | {"city": "Bonn"}
+    job.sandbox.edit("dualentry", 10002, {"full_address": address})
+    found = pull(job, ids="10002\n")
+    edit(found.path, 0, "full_address.city", "Köln")
+    job.sandbox.edit("dualentry", 10002, {"full_address": address | theirs})
+    closing = job.update(found.path)
+    assert [("rejected", message) if message else ("unchanged", "")] == told(closing)
+    assert [] == job.writes()
+
+
+def test_two_parts_of_an_address(job: JobFixture) -> None:
+    """A part that is as wanted already, and one that is as pulled, go together."""
+    found = pull(job, ids="10002\n")
+    edit(found.path, 0, "full_address.city", "Köln")
+    edit(found.path, 0, "full_address.street", "1 Dom")
+    job.sandbox.edit("dualentry", 10002, {"full_address": job.record(10002)["full_address"] | {"city": "Köln"}})
+    assert {"updated": 1} == outcomes(job.update(found.path))
+
+
+CONTACTS = [{"name": f"P{number}", "email": f"p{number}@x.example"} for number in range(1, 4)]
+
+
+@pytest.mark.parametrize("left", [CONTACTS[1:], CONTACTS[:1]])
+def test_contact_of_another_number(job: JobFixture, left: list[dict[str, str]]) -> None:
+    """A contact whose number is another one's by now, or nobody's, is not written to."""
+    job.sandbox.edit("vayu", VAYU_1, {"contacts": CONTACTS})
+    found = pull(job, VAYU, ids=f"{VAYU_1}\n")
+    edit(found.path, 0, "contacts.2.title", "CEO")
+    job.sandbox.edit("vayu", VAYU_1, {"contacts": left})
+    closing = job.update(found.path, VAYU)
+    assert {"rejected": 1} == outcomes(closing)
+    assert "contacts.2.name goes with it" in told(closing)[0][1]
+    assert [] == job.writes()
+
+
+def test_contact_that_was_not_there(job: JobFixture) -> None:
+    """A contact that somebody else added meanwhile is not written over by one with its number."""
+    job.sandbox.edit("vayu", VAYU_1, {"contacts": CONTACTS[:1]})
+    job.sandbox.edit("vayu", VAYU_2, {"contacts": CONTACTS})
+    found = pull(job, VAYU, ids=ids_of(2, VAYU))
+    edit(found.path, 0, "contacts.2.email", "new@x.example")
+    job.sandbox.edit("vayu", VAYU_1, {"contacts": CONTACTS[:2]})
+    closing = job.update(found.path, VAYU)
+    assert "rejected" == told(closing)[0][0]
+    assert [] == job.writes()
+
+
+def test_custom_field(job: JobFixture) -> None:
+    """A custom field is compared as its type is, and another one that was changed does not matter."""
+    found = pull(job, ids="10001\n10002\n")
+    for row, tier in enumerate(["Silver", "Gold"]):
+        edit(found.path, row, "custom_fields.Tier", tier)
+    job.sandbox.edit("dualentry", 10001, {"custom_fields": [{"Tier": "Bronze"}]})
+    job.sandbox.edit("dualentry", 10002, {"custom_fields": [{"Credit Limit": 77}]})
+    assert ["rejected", "updated"] == [outcome for outcome, _ in told(job.update(found.path))]
+
+
+def test_retyped(job: JobFixture) -> None:
+    """A value that was written again in another way is what was pulled; <clear> is an edit where nothing was."""
+    job.sandbox.edit("dualentry", 10001, {"custom_fields": [{"Credit Limit": 1000}], "website": ""})
+    found = pull(job, ids="10001\n10002\n")
+    edit(found.path, 0, "custom_fields.Credit Limit", "1,000.00")
+    assert [NOT_EDITED, NOT_EDITED] == told(job.update(found.path))
+    edit(found.path, 0, "website", "<clear>")
+    job.sandbox.edit("dualentry", 10001, {"website": "https://theirs.example"})
+    assert "rejected" == told(job.update(found.path))[0][0]
+
+
+def test_pulled_and_refused_by_now(job: JobFixture) -> None:
+    """A cell that says what was pulled is left alone, also where nobody could write it today."""
+    found = pull(job, ids=ids_of(1))
+    rewrite(found.path, lambda table: table.with_columns(pl.all().str.replace("555-0001", "ext. 5")))
+    assert [NOT_EDITED] == told(job.update(found.path))
+
+
+def test_rows_and_columns(job: JobFixture) -> None:
+    """Rows may be sorted and left out, columns deleted, moved and renamed."""
+    found = pull(job, ids=ids_of(5))
+
+    def sorted_by_name(table: pl.DataFrame) -> pl.DataFrame:
+        kept = table.select(PULLED, pl.col("phone").alias("Telefon"), "id", "name").sort("name", descending=True)
+        return kept.filter(pl.col("id") != "10003")
+
+    rewrite(found.path, sorted_by_name)
+    ids = cells(found.path)["id"].to_list()
+    edit(found.path, ids.index("10002"), "Telefon", "121")
+    edit(found.path, ids.index("10004"), "Telefon", "122")
+    job.sandbox.edit("dualentry", 10004, {"phone": "777"})
+    closing = job.update(found.path, map={"Telefon": "phone"})
+    assert {"updated": 1, "unchanged": 2, "rejected": 1} == outcomes(closing)
+    assert [("PATCH", "10002", {"phone": "121"})] == job.writes()
+
+
+def test_copied_row(job: JobFixture) -> None:
+    """Rows of one record go together: what any of them expects holds for all, and unedited cells say nothing."""
+    found = pull(job, ids=ids_of(2))
+    rewrite(found.path, lambda table: pl.concat([table, table.head(1), table.head(1)]))
+    edit(found.path, 2, "phone", "121")
+    edit(found.path, 3, PULLED, "")
+    edit(found.path, 3, "name", "New")
+    rewrite(found.path, lambda table: table.select("id", "name", "phone", PULLED))
+    edit(found.path, 3, "phone", "")
+    job.sandbox.edit("dualentry", 10001, {"name": "Theirs"})
+    closing = job.update(found.path)
+    assert ["rejected", "unchanged", "rejected", "rejected"] == [outcome for outcome, _ in told(closing)]
+    assert [] == job.writes()
+
+
+def test_moved_cells(job: JobFixture) -> None:
+    """A row that does not have the id with which its cells were pulled is invalid, whatever else it says."""
+    found = pull(job, ids=ids_of(3))
+    edit(found.path, 0, "id", "10002")
+    edit(found.path, 1, "id", "10001")
+    edit(found.path, 2, PULLED, "{}")
+    closing = job.update(found.path)
+    moved = (
+        "is not the id that the other cells of the row were pulled with: its cells were moved "
+        "(pull again, or empty batch_pulled to send the row as it is)"
+    )
+    damaged = "is not as it was pulled (pull again, or empty it to send the row as it is)"
+    assert [
+        ("invalid", f'column "id": "10002" {moved}'),
+        ("invalid", f'column "id": "10001" {moved}'),
+        ("invalid", f'column "batch_pulled": {damaged}'),
+    ] == told(closing)
+
+
+def test_rows_without_it(job: JobFixture) -> None:
+    """A row that was added, or whose cell was emptied, is an ordinary one, and counted."""
+    found = pull(job, ids=ids_of(3))
+    edit(found.path, 1, PULLED, "")
+    edit(found.path, 1, "phone", "121")
+    job.sandbox.edit("dualentry", 10002, {"phone": "777"})
+    closing = job.update(found.path)
+    assert ("updated", "") == told(closing)[1]
+    assert f"1 row is without {PULLED}: what others changed since is not noticed there." in (
+        job.reporter.asked[0].changes.notes
+    )
+
+
+@ALL_ENDINGS
+def test_long(job: JobFixture, ending: str) -> None:
+    """What does not fit into one cell goes on in further ones, and comes back."""
+    for number in range(3):
+        aliases = [f"alias {one} =1+1 \u65e5\u672c" for one in range(number * 2_000)]
+        job.sandbox.edit("vayu", f"{0x65F000000000000000000001 + number:024x}", {"aliases": aliases})
+    found = pull(job, VAYU, f"pulled.{ending}", ids=ids_of(3, VAYU))
+    pulled = [name for name in cells(found.path).columns if name.startswith(PULLED)]
+    assert [PULLED, *(f"{PULLED}_{number}" for number in range(2, len(pulled) + 1))] == pulled
+    assert len(pulled) > 3
+    assert cells(found.path).select(pl.col(pulled).str.len_chars().max()).max_horizontal()[0] <= MOST + 3
+    edit(found.path, 2, "legalName", "New")
+    edit(found.path, 1, "legalName", "New")
+    job.sandbox.edit("vayu", f"{0x65F000000000000000000002:024x}", {"legalName": "Theirs"})
+    assert ["unchanged", "rejected", "updated"] == [outcome for outcome, _ in told(job.update(found.path, VAYU))]
+
+
+def test_plan(job: JobFixture) -> None:
+    """A plan tells of conflicts, and does not plan the row; with --overwrite it does, and only that is carried out."""
+    found = pull(job, ids=ids_of(2))
+    for row in range(2):
+        edit(found.path, row, "phone", f"12{row}")
+    job.sandbox.edit("dualentry", 10002, {"phone": "777"})
+    made = run_plan(job.settings(found.path), FakeReporter(), job.environment)
+    assert [("10001", "121")[:1]] == [(line.id,) for line in made.lines]
+    assert [was('"777"', '"555-0002"', '"121"').partition(": ")[2]] == [one.reason for one in made.reasons]
+    made = run_plan(job.settings(found.path, overwrite=True), FakeReporter(), job.environment)
+    assert "--overwrite" in made.again
+    with pytest.raises(UsageError, match="--overwrite is different since it was made"):
+        job.update(found.path, plan=made.folder)
+    assert {"updated": 2} == outcomes(job.update(found.path, plan=made.folder, overwrite=True))
+
+
+def test_uncompared(job: JobFixture) -> None:
+    """Without comparing nothing can be noticed: refused, naming the column, unless there is nothing in it."""
+    found = pull(job, ids=ids_of(1))
+    edit(found.path, 0, "phone", "121")
+    expected = (
+        '--no-compare: pulled.csv says in "batch_pulled" what its records must show, which cannot be known without '
+        'reading them. Leave the option out, or the column:  --map "batch_pulled="'
+    )
+    with pytest.raises(UsageError) as caught:
+        job.update(found.path, compare=False)
+    assert (expected, []) == (str(caught.value), job.ledger()[1:] and job.writes())
+    assert not [*job.folder.glob("*.batch")]
+    rewrite(found.path, lambda table: table.select("id", "phone", PULLED))
+    assert {"updated": 1} == outcomes(job.update(found.path, compare=False, map={PULLED: ""}))
+
+
+@pytest.mark.long
+@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed: its round trip was NOT tested")
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+def test_worked_on_in_libreoffice(job: JobFixture, ending: str) -> None:
+    """What was pulled survives typing, sorting, copied rows, deleted columns, and saving as CSV, in order and place."""
+    for number, text in enumerate(['=1+1 "quoted" \u65e5\u672c', "two\nlines", " spaces ", "x" * 40_000], start=10_002):
+        job.sandbox.edit("dualentry", number, {"website": text})
+    found = pull(job, name="pulled.xlsx", ids=ids_of(6))
+    headers = cells(found.path).columns
+    last, phone, name = column_letters(len(headers)), headers.index("phone"), headers.index("name")
+    letters, place = column_letters(phone + 1), headers.index("website")
+    steps = [
+        *typing({f"{letters}2": "121", f"{letters}3": "122"}),
+        *copying(f"A3:{last}3", "A8"),  # row 3 once more, at the end
+        *sorting(f"A1:{last}8", name),
+        *deleting(place),
+    ]
+    saved = job.folder / f"saved.{ending}"
+    work_in(found.path, saved, steps, job.folder)
+    job.sandbox.edit("dualentry", 10002, {"phone": "777"})
+    job.sandbox.edit("dualentry", 10004, {"phone": "778"})
+    closing = job.update(saved)
+    assert {"updated": 1, "unchanged": 4, "rejected": 2} == outcomes(closing)
+    assert [("PATCH", "10001", {"phone": "121"})] == job.writes()
+    again = job.update(Path(str(closing.failures)))
+    assert {"rejected": 2} == outcomes(again)
+
+
+# -- another company ------------------------------------------------------------------------------------------------
+
+
+def foreign(job: JobFixture, name: str | None = None) -> Path:
+    """A sheet that was pulled with another key."""
+    found = pull(job, ids=ids_of(1), **({"company": name} if name else {}))
+    edit(found.path, 0, "phone", "121")
+    key = job.environment.variables["DUALENTRY_API_KEY"]
+    assert key
+    fingerprint = cells(found.path)[PULLED][0].partition('"fingerprint":"')[2].partition('"')[0]
+    edit(found.path, 0, PULLED, cells(found.path)[PULLED][0].replace(fingerprint, "f" * 32))
+    return found.path
+
+
+ANOTHER = "pulled.csv: 1 row was pulled from another company ({}). The same ids may be other customers here."
+
+
+def test_other_company(job: JobFixture) -> None:
+    """In a pipeline it is refused, naming the option; on a terminal it is asked, and no is the default."""
+    path = foreign(job)
+    expected = ANOTHER.format("with another key than this one")
+    with pytest.raises(UsageError) as caught:
+        job.update(path)
+    assert f"{expected} If it is the same company under a new key, or meant:  --other-company" == str(caught.value)
+    reporter = job.reporter = FakeReporter(can_ask=True)
+    with pytest.raises(Declined):
+        job.update(path)
+    assert (["Go on all the same?"], True) == (reporter.questions, expected in reporter.notes)
+    with pytest.raises(UsageError, match="pulled from another company"):
+        run_plan(job.settings(path), FakeReporter(), job.environment)
+    assert ([], []) == (job.writes(), [*job.folder.glob("*.batch/*")])
+    assert {"updated": 1} == outcomes(job.update(path, other_company=True))
+
+
+def test_same_company(job: JobFixture) -> None:
+    """Under a common name it is the same company, whatever the key."""
+    path = foreign(job, "Acme")
+    with pytest.raises(UsageError) as caught:
+        job.update(path, company="Bolt")
+    assert str(caught.value).startswith(ANOTHER.format('of the company "Acme"'))
+    assert {"updated": 1} == outcomes(job.update(path, company="Acme"))
+
+
+def test_sandboxes(shell: Shell) -> None:
+    """A sheet that was pulled in one `--sandbox` may be sent in the next one: the records are the same samples."""
+    shell.sheet("10001\n", "ids.txt")
+    shell.here("pull", "-e", DUALENTRY, "-o", "some.csv", "--ids", "ids.txt", "--sandbox")
+    edit(shell.folder / "some.csv", 0, "phone", "121")
+    assert 0 == shell.here("update", "some.csv", "-e", DUALENTRY, "--sandbox").code
+
+
+# -- columns such as `name (now)` -------------------------------------------------------------------------------------
+
+
+NOW = 'column "{}": it is {} now, where this row expects {}'
+ACME = '"Acme Holdings, Inc."'
+NO_NUMBER = "is not a number (use digits, a minus sign and one decimal mark)"
+
+
+@pytest.mark.parametrize(
+    ("headers", "row", "outcome", "message"),
+    [
+        ("phone,phone (now)", "1,555-0001", "updated", ""),
+        ("phone,PHONE ( Now )", "1,777", "rejected", NOW.format("PHONE ( Now )", '"555-0001"', '"777"')),
+        ("phone,phone (now)", "555-0001,777", "unchanged", ""),
+        ("phone,phone (now)", "1,", "updated", ""),
+        ("phone,name (now)", "1,Other", "rejected", NOW.format("name (now)", ACME, '"Other"')),
+        ("phone,name (now)", "1,<clear>", "rejected", NOW.format("name (now)", ACME, "(empty)")),
+        ("phone,phone (now)", "1,ext. 5", "rejected", NOW.format("phone (now)", '"555-0001"', '"ext. 5"')),
+        ("phone,custom_fields.Credit Limit (now)", "1,1000.0", "updated", ""),
+        (
+            "phone,custom_fields.Credit Limit (now)", "1,x", "invalid",
+            f'column "custom_fields.Credit Limit (now)": "x" {NO_NUMBER}',
+        ),
+        ("phone,address (now)", "1,x", "rejected", None),
+        ("name,name (now),phone,phone (now)", f"N,{ACME},1,2", "rejected", None),
+    ],
+)  # fmt: skip
+def test_now(job: JobFixture, headers: str, row: str, outcome: str, message: str | None) -> None:
+    """A row says what a field must show; another value rejects all of it, with both."""
+    ((found, said),) = told(job.update(job.sheet(f"id,{headers}\n10001,{row}\n")))
+    assert (outcome, said if message is None else message) == (found, said)
+    assert bool(job.writes()) == (outcome == "updated")
+
+
+def test_now_of_vayu(job: JobFixture) -> None:
+    """Lists, contacts and custom fields are compared as the API shows them."""
+    record = job.record(VAYU_1, VAYU)
+    sheet = job.sheet(
+        "id,legalName,aliases (now),contacts.1.email (now),customFields.Seats (now)\n"
+        f"{VAYU_1},New,{'; '.join(record['aliases'])},{record['contacts'][0]['email']},10\n"
+    )
+    closing = job.update(sheet, VAYU)
+    seats = next(one["value"] for one in record["customFields"] if one["vayuCustomFieldName"] == "Seats")
+    assert [("updated", "") if seats == 10 else ("rejected", told(closing)[0][1])] == told(closing)
+
+
+def test_now_by_another_name(job: JobFixture) -> None:
+    """--map gives a header of one's own that meaning; it is no column that sets anything."""
+    sheet = job.sheet("id,Telefon,Telefon alt\n10001,1,777\n")
+    given = {"Telefon": "phone", "Telefon alt": "phone (now)"}
+    assert {"rejected": 1} == outcomes(job.update(sheet, map=given))
+    with pytest.raises(HeaderError, match="Beside the id there is no column that sets a field"):
+        job.update(job.sheet("id,phone (now)\n10001,1\n"))
+    with pytest.raises(HeaderError, match=r"both stand for phone \(now\)"):
+        job.update(job.sheet("id,phone,phone (now),Tel (now)\n10001,1,1,1\n"))
+
+
+def test_now_uncompared(job: JobFixture) -> None:
+    """Without comparing it cannot be known."""
+    with pytest.raises(UsageError, match=r'--no-compare: sheet.csv says in "phone \(now\)"'):
+        job.update(job.sheet("id,phone,phone (now)\n10001,1,777\n"), compare=False)
+
+
+def test_now_of_several_rows(job: JobFixture) -> None:
+    """What one row of a record expects holds for all of them."""
+    sheet = job.sheet("id,phone,name,phone (now)\n10001,1,,777\n10001,,New,\n")
+    assert {"rejected": 2} == outcomes(job.update(sheet))
+    assert [] == job.writes()
+
+
+def test_now_with_key(job: JobFixture) -> None:
+    """Records that are found by a key are looked at in the same way."""
+    sheet = job.sheet("unique_id,phone,phone (now)\nC-10001,1,777\nC-10002,1,555-0002\n")
+    assert ["rejected", "updated"] == [one for one, _ in told(job.update(sheet, key="unique_id"))]
+
+
+def test_pulled_with_key(job: JobFixture) -> None:
+    """A pulled sheet may be sent by a key, too."""
+    found = pull(job, ids=ids_of(3))
+    for row in range(3):
+        edit(found.path, row, "phone", f"12{row}")
+    job.sandbox.edit("dualentry", 10002, {"phone": "777"})
+    edit(found.path, 2, "unique_id", "C-10004")
+    closing = job.update(found.path, key="unique_id")
+    assert ["updated", "rejected", "invalid"] == [one for one, _ in told(closing)]
+
+
+def test_pulled_twice(job: JobFixture) -> None:
+    """Two columns of that name cannot be told apart."""
+    found = pull(job, ids=ids_of(1))
+    text = found.path.read_text(encoding="utf-8-sig").splitlines()
+    found.path.write_text("\n".join([f"{text[0]},{PULLED}", f"{text[1]},{{}}"]), encoding="utf-8")
+    with pytest.raises(HeaderError, match=r'are both "batch_pulled"\. Remove all of them but the one'):
+        job.update(found.path)
+
+
+# -- screens --------------------------------------------------------------------------------------------------------
+
+
+def test_check(shell: Shell, api: Api) -> None:
+    """A check shows what was edited, and says what the hidden column is."""
+    shell.sheet("10001\n10002\n", "ids.txt")
+    shell.here("pull", "-e", DUALENTRY, "-o", "some.csv", "--ids", "ids.txt", *api.options[:2])
+    edit(shell.folder / "some.csv", 0, "phone", "121")
+    lines = shell.here("check", "some.csv", "-e", DUALENTRY).out.splitlines()
+    said = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if line.strip()}
+    what = "what was pulled, to notice what others changed (a column of batch's own)"
+    assert ("-> phone 1 value 121", "-> name 0 values", what) == (said["phone"], said["name"], said[PULLED])
