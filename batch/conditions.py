@@ -153,7 +153,9 @@ def _check_drift(
         elif _is_same(endpoint, step, step.wanted, now):
             continue
         elif _is_same(endpoint, step, step.expected, now) or (now is MISSING and step.expected is MISSING):
-            fields[step.field] = step.wanted
+            fields[step.field] = endpoint.writable(step.field, step.wanted)
+            if left := endpoint.unwritable(step.field, step.wanted):
+                drifted.append(Problem("put_back_without", {"parts": ", ".join(left[:5])}, step.field))
         elif step.parts:
             inner = _check_drift(endpoint, step.parts, record, say)
             fields |= inner.fields

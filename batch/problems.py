@@ -130,7 +130,9 @@ SENTENCES: Final[Mapping[str, str]] = {
     "kept_added": "kept: the run added it, and its neighbours were changed since (look at it by hand)",
     "kept_drifted": "kept: it is {now} now, and the run had written {written} over {before}",
     "kept_hidden": "kept: it cannot be seen now, and the run had written {written} over {before}",
+    "kept_not_clearable": "kept: it was empty before, and the API does not let this field be emptied",
     "kept_pending": "kept: the change waited for approval and does not show; withdraw it at the API, or it may still come",
+    "put_back_without": "put back without {parts}, which the API alone writes",
     "kept_unread": "kept: it was not read before it was changed (--no-compare), so what it was is not known",
 }
 """Code -> sentence. `{name}` is a value, `{count:cell}` a number with its noun: 1 cell, 3 cells."""

@@ -147,6 +147,8 @@ class Endpoint(ABC):
     """The write body is the whole record, so that the current one must be read before (read, overlay, write)."""
     replaced_whole: ClassVar[tuple[str, ...]] = ()
     """Fields whose parts are written by sending all of it; their names with a dot and a part are fields, too."""
+    known_parts: ClassVar[Mapping[str, Collection[str]]] = {}
+    """What a write takes inside of objects and of the objects in lists; what records show beside is the API's own."""
     hidden_in_answers: ClassVar[tuple[str, ...]] = ()
     """Fields that the answer to a write is known to leave out, so that they are read back."""
 
@@ -340,6 +342,27 @@ class Endpoint(ABC):
         names = dict.fromkeys(name.partition(".")[0] for name in fields if "." in name)
         return {name: record.get(name) for name in names if name in self.replaced_whole}
 
+    def writable(self, name: str, value: Any) -> Any:
+        """Return what a write takes of the `value` that a record shows for a field, or for one object of a list."""
+        parts = None if self.is_custom(name) else self.known_parts.get(name.partition(".")[0])
+        return _only_known(value, parts) if parts is not None else value
+
+    def is_needed(self, name: str) -> bool:
+        """Return whether a record cannot be left without field `name`, so that nothing takes back its first value."""
+        known = self.field_named(name)
+        return known is not None and not known.nullable and "." not in name
+
+    def unwritable(self, name: str, value: Any) -> list[str]:
+        """Name the parts of a value that a record showed and no write takes."""
+        parts = self.known_parts.get(name, ())
+        objects = [(name, value)]
+        if isinstance(value, list):
+            objects = [(f"{name}.{number}", one) for number, one in enumerate(only_objects(value), 1)]
+        shown = [(start, one) for start, one in objects if parts and isinstance(one, Mapping)]
+        return [
+            f"{start}.{part}" for start, one in shown for part in one if part not in parts and not is_blank(one[part])
+        ]
+
     def pending_note(self, record: Record) -> str:
         """Say what an accepted write still waits for, "" when nothing."""
         return ""
@@ -370,7 +393,9 @@ class Endpoint(ABC):
 
     def is_same(self, name: str, wanted: Any, current: Any) -> bool:
         """Return whether a record that shows `current` already has `wanted`, as the API means it."""
-        return (same_custom_value if self.is_custom(name) else same_value)(wanted, current)
+        if self.is_custom(name):
+            return same_custom_value(wanted, current)
+        return same_value(self.writable(name, wanted), self.writable(name, current))
 
     # -- reading several records --------------------------------------------------------------------------------
 
@@ -432,6 +457,17 @@ def nest(fields: Mapping[str, Any], whole: str) -> dict[str, Any]:
     """Collect the parts of object `whole` (`whole.part` -> `part`)."""
     start = whole + "."
     return {name.removeprefix(start): value for name, value in fields.items() if name.startswith(start)}
+
+
+def only_objects(items: Iterable[Any]) -> list[Mapping[str, Any]]:
+    """Return the objects of a list as they are counted everywhere: an item that is none does not count."""
+    return [one for one in items if isinstance(one, Mapping)]
+
+
+def _only_known(value: Any, parts: Collection[str]) -> Any:
+    if isinstance(value, list):
+        return [_only_known(one, parts) for one in only_objects(value)]
+    return {part: value[part] for part in value if part in parts} if isinstance(value, Mapping) else value
 
 
 def is_blank(value: Any) -> bool:

@@ -89,7 +89,7 @@ def _is_pending(row_result: RowResult | None) -> bool:
 
 def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[FieldChange]:
     """Make a step of each field, and one of each nested value of which only parts were written."""
-    steps = {step.field: step for step in _fields(intents)}
+    steps = {step.field: step for step in _fields(endpoint, intents)}
     replaced_whole = {
         name: step
         for name in intents[-1].replaced_whole
@@ -101,13 +101,15 @@ def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[FieldChang
     yield from replaced_whole.values()
 
 
-def _fields(intents: Sequence[Intent]) -> Iterator[FieldChange]:
+def _fields(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[FieldChange]:
     """Make a step of each field; what a resumed run wrote again, it wrote over what somebody else had put there."""
     steps: dict[str, FieldChange] = {}
     for intent in intents:
         for name, value in intent.fields.items():
             before = (intent.before or {}).get(name, MISSING)
             problem = Problem("kept_unread") if before is MISSING else None
+            if before is None and endpoint.is_needed(name):
+                problem = Problem("kept_not_clearable")
             steps[name] = FieldChange(name, value, before, problem=problem)
     yield from steps.values()
 

@@ -285,6 +285,20 @@ def test_new_custom_field(name: str, value: Any, value_type: str) -> None:
     assert expected == item
 
 
+@pytest.mark.parametrize(
+    ("contacts", "count"), [([None, {"name": "B"}], 1), ([{"name": "A"}, "x", {"name": "B"}], 2), (None, 0), ("x", 0)]
+)
+def test_one_numbering_of_contacts(contacts: Any, count: int) -> None:
+    """What is no contact does not count, in reading, in writing and in a pulled sheet."""
+    record = {"contacts": contacts}
+    names = [ENDPOINT.value(record, f"contacts.{number}.name") for number in range(1, 4)]
+    assert [*names[:count]] == [one["name"] for one in contacts or () if isinstance(one, dict)]
+    assert [None] * (3 - count) == names[count:]
+    body = ENDPOINT.body({f"contacts.{count + 1}.name": "New"}, record)
+    assert [*names[:count], "New"] == [one["name"] for one in body["contacts"]]
+    assert count == sum(name.endswith(".name") for name in ENDPOINT.more_columns(record))
+
+
 def test_contact_gap() -> None:
     """A contact cannot be put behind a gap in the list."""
     with pytest.raises(ConflictError) as caught:

@@ -137,6 +137,7 @@ class DualEntryCustomers(Endpoint):
     page_overlap = 1
     filters = frozenset({"unique_id", "name", "email"})
     replaced_whole = ADDRESSES
+    known_parts = dict.fromkeys(ADDRESSES, (*REQUIRED_PARTS, *OPTIONAL_PARTS))
     hidden_in_answers = ("full_address",)
     hidden_in_lists = ("address",)
     variables = (CredentialVariable("DUALENTRY_API_KEY", True, "the API key (Settings, API keys)"),)
@@ -243,8 +244,7 @@ class DualEntryCustomers(Endpoint):
                 if whole not in body:  # all its parts go with the first one
                     body[whole] = _whole_address(nest(fields, whole), whole, current)
             elif name in ADDRESSES and isinstance(value, Mapping):  # an undo puts back what was cleared
-                known = {part: value[part] for part in (*REQUIRED_PARTS, *OPTIONAL_PARTS) if part in value}
-                body[name] = _whole_address(known, name, None)
+                body[name] = _whole_address(self.writable(name, value), name, None)
             else:
                 body[name] = value
         return body | ({"custom_fields": custom} if custom else {})

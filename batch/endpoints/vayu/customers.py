@@ -28,6 +28,7 @@ from batch.endpoints.base import (
     find_definition,
     fold,
     nest,
+    only_objects,
     split_kind,
     unknown_definition,
 )
@@ -154,23 +155,6 @@ WRITABLE = (*dict.fromkeys(one.name.partition(".")[0] for one in FIELDS), "custo
 _REFUSE_NULL = frozenset(one.name for one in FIELDS if not one.nullable)
 
 
-def writable(record: Record) -> dict[str, Any]:
-    """Keep what PUT takes: no id, dates or computed balances, also inside, and no null where null is refused."""
-    return {
-        name: _known_parts(record[name], PARTS.get(name))
-        for name in WRITABLE
-        if name in record and not (record[name] is None and name in _REFUSE_NULL)
-    }
-
-
-def _known_parts(value: Any, parts: Collection[str] | None) -> Any:
-    if isinstance(value, list):
-        return [_known_parts(one, parts) for one in value]
-    if isinstance(value, Mapping) and parts is not None:
-        return {part: value[part] for part in value if part in parts}
-    return value
-
-
 def contact_field(number: int, part: str) -> Field | None:
     """Build the field for a part of contact `number`, counted from 1."""
     spelt = next((name for name in CONTACT_FIELDS if fold(name) == fold(part)), None)
@@ -203,6 +187,7 @@ class VayuCustomers(Endpoint):
     key_fields = ("externalId",)
     page_size = PAGE
     replaced_whole = ("address", "contacts", "customFields", "cloudProviderSettings")
+    known_parts = PARTS
     variables = (
         CredentialVariable("VAYU_API_TOKEN", True, "the API token (dashboard, API Token)"),
         CredentialVariable(
@@ -318,8 +303,8 @@ class VayuCustomers(Endpoint):
 
     def more_columns(self, record: Record | None) -> list[str]:
         """Name the parts of each contact, and the custom fields, also those that nobody defined."""
-        contacts = record.get("contacts") if record is not None else [{}]
-        count = min(len(contacts), 2 * MAX_CONTACTS) if isinstance(contacts, list) else 0  # more is told, not shown
+        contacts = _contacts(record.get("contacts")) if record is not None else [{}]
+        count = min(len(contacts), 2 * MAX_CONTACTS)  # more is told, not shown
         names = [f"contacts.{number}.{part}" for number in range(1, count + 1) for part in CONTACT_FIELDS]
         items = (record.get("customFields") if record is not None else None) or ()
         spelt = [item.get(NAME) for item in items if isinstance(item, Mapping)]
@@ -345,12 +330,12 @@ class VayuCustomers(Endpoint):
 
     def body(self, fields: Mapping[str, Any], current: Record | None) -> dict[str, Any]:
         """Lay `fields` over the current record: the whole writable set, or (sparse) what the change touches."""
-        known = writable(current or {})
+        known = self._whole_body(current or {})
         body = dict(known) if self.needs_full_body else {}
         for name, value in fields.items():
             whole, dot, _ = name.partition(".")
             if not dot:
-                body[name] = value
+                body[name] = self.writable(name, value)
         for whole in ("address", "cloudProviderSettings"):
             parts = nest(fields, whole)
             if parts:
@@ -360,6 +345,14 @@ class VayuCustomers(Endpoint):
         if nest(fields, "customFields"):
             body["customFields"] = self._overlay_custom(known.get("customFields"), nest(fields, "customFields"))
         return body
+
+    def _whole_body(self, record: Record) -> dict[str, Any]:
+        """Keep what PUT takes: no id, dates or computed balances, also inside, and no null where null is refused."""
+        return {
+            name: self.writable(name, record[name])
+            for name in WRITABLE
+            if name in record and not (record[name] is None and name in _REFUSE_NULL)
+        }
 
     def _overlay_custom(self, current: Any, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
         items = [dict(item) for item in current or () if isinstance(item, Mapping)]
@@ -501,16 +494,21 @@ def nested(fields: Mapping[str, Any], whole: str) -> list[str]:
     return [name for name in fields if name.startswith(whole + ".")]
 
 
+def _contacts(value: Any) -> list[Mapping[str, Any]]:
+    """Return the contacts of a record as columns number them, for reading and for writing."""
+    return only_objects(value) if isinstance(value, list) else []
+
+
 def _contact_value(contacts: Any, part: str) -> Any:
     number, _, name = part.partition(".")
-    index = int(number) - 1
-    if not isinstance(contacts, list) or index >= len(contacts) or not isinstance(contacts[index], Mapping):
+    index, known = int(number) - 1, _contacts(contacts)
+    if index >= len(known):
         return None
-    return contacts[index].get(name) if name else contacts[index]
+    return known[index].get(name) if name else known[index]
 
 
 def _overlay_contacts(current: Any, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    contacts = [dict(one) for one in current or () if isinstance(one, Mapping)]
+    contacts = [dict(one) for one in _contacts(current)]
     numbered = sorted((int(part.partition(".")[0]), part.partition(".")[2], value) for part, value in parts.items())
     for number, name, value in numbered:
         if number > len(contacts) + 1:
@@ -519,6 +517,8 @@ def _overlay_contacts(current: Any, parts: Mapping[str, Any]) -> list[dict[str, 
         if number == len(contacts) + 1:
             contacts.append({})
         contacts[number - 1][name] = value
+        if value is None:  # no cell empties it: an undo takes it out
+            del contacts[number - 1][name]
     return contacts
 
 
