@@ -6,8 +6,8 @@
     │   ├── HeaderError         a header names no field, or two name one
     │   ├── SettingsError       an option, variable or batch.toml
     │   ├── CredentialError     no credential, or one that must not be used like this
-    │   └── FolderError         the run folder cannot be used
-    ├── Declined (2)            a person said no
+    │   ├── FolderError         the run folder cannot be used
+    │   └── Declined            a person said no
     ├── StoppedError (3, 2)     the run ended before the last row; the rest is unsent
     ├── BusyError (5)           another run holds this input
     ├── JournalError (3)        the journal cannot be written; sending stopped
@@ -75,7 +75,7 @@ class FolderError(UsageError):
     """The run folder cannot be used."""
 
 
-class Declined(BatchError):
+class Declined(UsageError):
     """The person said no; nothing was sent, and nothing is left behind."""
 
 

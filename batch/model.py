@@ -54,6 +54,16 @@ class Outcome(StrEnum):
     UNSENT = "unsent"
 
 
+class State(StrEnum):
+    """How far a result is settled."""
+
+    CONFIRMED = "confirmed"
+    """The API confirmed it; whether the record shows it is still to be looked at."""
+    PENDING = "pending"
+    """The API took it, and carries it out when somebody approves it."""
+    FINAL = "final"
+
+
 NEEDS_EDIT = frozenset({Outcome.INVALID, Outcome.REJECTED})
 """A person must edit the row."""
 NEEDS_RETRY = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.UNSENT})
@@ -132,6 +142,7 @@ class RowResult:
     status: int | None = None
     attempts: int = 0
     problems: tuple[Problem, ...] = ()
+    state: State = State.FINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,9 +312,11 @@ class Intent:
     `key` is its idempotency key, `attempts` the attempts made or about to be made, `fields` what is wanted, `before`
     what the record showed for these fields (None: it was not read), `body` what is sent. `name` is the record's, and
     `replaced_whole` the nested values as they were of which only parts change: what an undo puts back exactly.
+    `number` counts the intents of the change, `spent` the attempts of those before this one; `read` is when the record
+    was read, in seconds since 1970.
     """
 
-    number: int
+    change: int
     id: str
     key: str | None
     attempts: int
@@ -312,6 +325,14 @@ class Intent:
     body: Mapping[str, Any]
     name: str = ""
     replaced_whole: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 1
+    spent: int = 0
+    read: float | None = None
+
+    @property
+    def made(self) -> int:
+        """The attempts of the change until now, with this intent and those before it."""
+        return self.spent + self.attempts
 
 
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")

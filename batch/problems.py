@@ -124,7 +124,6 @@ SENTENCES: Final[Mapping[str, str]] = {
     "refused_in_doubt": "{cause}, but an earlier try without an answer may have been applied or not",
     "refused_unread": "{cause}, but an earlier try that failed may have been applied or not, and the record could not be read",
     "shows_neither": "no answer came, and the record now shows {now}: it was {before}, and {wanted} was sent (somebody else may have changed it)",
-    "still_in_doubt": "an earlier try without an answer may have been applied or not",
     "tries_failed": "{cause}",
     # what an undo leaves as it is
     "kept_added": "kept: the run added it, and its neighbours were changed since (look at it by hand)",

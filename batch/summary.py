@@ -99,6 +99,8 @@ class Summary:
     """HTTP exchanges: requests and their retries."""
     throttled: int
     """Attempts that the API answered with 429."""
+    is_exact: bool
+    """False where a part of the run was cut off: no more requests and attempts than this were made."""
     stopped: str | None
     """Why the run ended before its last row; None when it did not."""
     exit_code: int

@@ -145,13 +145,14 @@ def test_summary() -> None:
         requests=4,
         attempts=5,
         throttled=1,
+        is_exact=True,
         stopped=None,
         exit_code=3,
         files={"results": "results.csv"},
     ).as_dict()
     keys = (
-        "run_id endpoint input input_sha256 started seconds rows outcomes requests attempts throttled stopped "
-        "exit_code files reasons"
+        "run_id endpoint input input_sha256 started seconds rows outcomes requests attempts throttled is_exact "
+        "stopped exit_code files reasons"
     )
     counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}
     assert (keys.split(), counts, 1.235) == (list(made), made["outcomes"], made["seconds"])

@@ -33,7 +33,7 @@ from batch.files import os_reason
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.outputs.plan import Line, iter_lines, write_plan
-from batch.run.begin_or_resume import now_text, read_input
+from batch.run.begin_or_resume import new_run_id, now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in
 from batch.run.folder import JOURNAL, PLAN, free_out, new_folder, parent_of
@@ -107,7 +107,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         changes = read_input(source, temporary, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))
         api = ApiSession(target, settings.pace, environment)
-        context = RunContext(api, journal, changes, reporter, overwrites=settings.overwrite)
+        context = RunContext(api, journal, new_run_id(), changes, reporter, overwrites=settings.overwrite)
         context.api.note_slower(reporter.note)
         cost = _compare(context, settings)
         return _write(context, settings, cost, (started, began))
@@ -216,4 +216,4 @@ def _iter_changes(journal: Journal) -> Iterator[PlannedChange]:
         if result is not None and result.outcome is Outcome.UPDATED:
             intent, before = intents[-1], intents[-1].before or {}
             fields = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
-            yield PlannedChange(intent.number, intent.id, intent.name, tuple(fields))
+            yield PlannedChange(intent.change, intent.id, intent.name, tuple(fields))

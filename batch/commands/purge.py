@@ -85,9 +85,9 @@ def _is_ours(path: Path) -> bool:
 def _look(folder: Path) -> PurgePreview:
     files = sum(1 for path in folder.rglob("*") if path.name not in (".lock", ".lock.holder") and not path.is_dir())
     try:
-        meta, final = peek(folder / JOURNAL)
-        rows = int(meta["staged"]["rows"])
-        return PurgePreview(folder, files, str(meta["input"]), rows, rows - final)
+        seen = peek(folder / JOURNAL)
+        rows = int(seen.meta["staged"]["rows"])
+        return PurgePreview(folder, files, str(seen.meta["input"]), rows, rows - seen.final)
     except (JournalError, KeyError, TypeError, ValueError):  # damaged, or a check or a plan: it can go all the same
         return PurgePreview(folder, files)
 

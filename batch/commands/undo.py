@@ -17,7 +17,7 @@ from batch.engine.context import RunContext
 from batch.engine.reporter import Reporter
 from batch.errors import SettingsError, UsageError
 from batch.journal import Journal
-from batch.run.begin_or_resume import Run, discard, now_text
+from batch.run.begin_or_resume import Run, discard, new_run_id, now_text
 from batch.run.cleanup import remove_parts, scratch
 from batch.run.finish import FinishedRun
 from batch.run.folder import JOURNAL, check_run, find_unfinished, new_folder, open_run, read_metadata
@@ -53,7 +53,12 @@ def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Envi
         run = _begin_or_resume(source, settings, target, stack)
         reporter.note(f"Taking back {folder}: {len(run.plan or ()):,} changes were or may have been applied.")
         context = RunContext(
-            ApiSession(target, settings.pace, environment), run.journal, run.changes, reporter, run.plan
+            ApiSession(target, settings.pace, environment),
+            run.journal,
+            run.metadata.run_id,
+            run.changes,
+            reporter,
+            run.plan,
         )
         mark = lambda: source.journal.put_meta({"undone": str(run.folder.resolve())})  # noqa: E731 - used once
         return Update(run, context, settings, before_sending=mark).carry_out()
@@ -119,7 +124,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
     changes = PlanChanges(staged, undo_columns(staged.headers, target.endpoint), target.endpoint, plan)
     sheet = str(folder / FILE)
     metadata = RunMetadata(
-        identity=checksum, run_id=f"{source.metadata.run_id}-{folder.name}", command="undo",
+        identity=checksum, run_id=new_run_id(), command="undo",
         undoes=str(source.folder.resolve()), endpoint=settings.endpoint,
         endpoint_options=dict(settings.endpoint_options), host=target.host, base_url=target.base_url,
         company=target.company.name, fingerprint=target.company.fingerprint, input=sheet,
@@ -136,6 +141,7 @@ def _resume(folder: Path, endpoint: Endpoint, stack: ExitStack) -> Run:
     remove_parts(folder)
     journal, metadata = open_run(folder)
     stack.enter_context(journal)
+    journal.begin_part()
     plan = _open_list(folder, stack)
     changes = PlanChanges(metadata.staged, undo_columns(metadata.staged.headers, endpoint), endpoint, plan)
     return Run(folder, journal, changes, metadata, True, plan)

@@ -47,8 +47,9 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
             return finish_run(run.folder, run.journal, run.metadata, type(target.endpoint), End(run.metadata.stopped))
         api = ApiSession(target, settings.pace, environment)
         context = RunContext(
-            api, run.journal, run.changes, reporter, run.plan, settings.compare, overwrites=settings.overwrite
-        )
+            api, run.journal, run.metadata.run_id, run.changes, reporter, run.plan, settings.compare,
+            overwrites=settings.overwrite,
+        )  # fmt: skip
         return Update(run, context, settings).carry_out()
 
 

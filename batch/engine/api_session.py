@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from anyio.lowlevel import checkpoint_if_cancelled
+
 from batch.credentials import Redaction
 from batch.endpoints.base import CustomField, Endpoint
-from batch.engine.retry_loop import ApiClient
+from batch.engine.retry_loop import ApiClient, Reserve
 from batch.engine.shutdown import Shutdown
 from batch.http import ApiResponse, Session, Timeouts
 from batch.ratelimit import Bucket, Learned, Limits, RateLimiter, RatePolicy, load_learned, save_learned
@@ -38,6 +40,7 @@ class ApiSession:
         shutdown: Shutdown,
         count: Callable[[str], None],
         note: Callable[[str], None],
+        reserve: Reserve = checkpoint_if_cancelled,
     ) -> AsyncIterator[ApiClient]:
         """Open connections, and give what makes requests over them with what was learned about the API's limits."""
         transport = self.environment.transport() if self.environment.transport else None
@@ -54,6 +57,7 @@ class ApiSession:
                 account=endpoint.account(self.target.credentials),
                 shutdown=shutdown,
                 count=count,
+                reserve=reserve,
                 note=note,
                 policy=RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait),
                 rng=random.Random(),  # noqa: S311 - jitter, no secret

@@ -30,6 +30,7 @@ class RunContext:
 
     api: ApiSession
     journal: Journal
+    run_id: str
     changes: ChangeSource
     reporter: Reporter
     plan: PlanFile | None = None
@@ -74,7 +75,9 @@ class RunContext:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[ApiClient]:
         """Open the way to the API; what it teaches about the limits is kept when it ends well."""
-        async with self.api.open_client(self.endpoint, self.shutdown, self.meter.count, self.reporter.note) as client:
+        async with self.api.open_client(
+            self.endpoint, self.shutdown, self.meter.count, self.reporter.note, self.journal.reserve_read
+        ) as client:
             self.connection = client
             try:
                 yield client

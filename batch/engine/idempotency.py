@@ -1,10 +1,18 @@
 """Idempotency keys: what lets an API recognise a change that it was sent before."""
 
-import uuid
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid5
 
 from batch.endpoints.base import Endpoint
 
 
-def new_key(endpoint: Endpoint) -> str | None:
-    """Make the key of a new intent, which all of its attempts carry; None where the API has no such keys."""
-    return str(uuid.uuid4()) if endpoint.rules.idempotent_keys else None
+def make_key(endpoint: Endpoint, run_id: str, change: int, number: int, body: Mapping[str, Any]) -> str | None:
+    """Derive the key that all attempts of an intent carry; None where the API has no such keys.
+
+    `number` is which of the intents of `change` it is: another body, and another intent, has another key.
+    """
+    if not endpoint.rules.idempotent_keys:
+        return None
+    return str(uuid5(UUID(run_id), f"{change} {number} {json.dumps(body, sort_keys=True)}"))

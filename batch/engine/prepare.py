@@ -46,7 +46,7 @@ class PreparedChange:
 
 def refused(earlier: Intent | None) -> tuple[Outcome, int]:
     """Return the outcome and attempts of a change that cannot be sent: invalid, unless an earlier part sent it."""
-    attempts = earlier.attempts if earlier else 0
+    attempts = earlier.made if earlier else 0
     return Outcome.REJECTED if attempts else Outcome.INVALID, attempts
 
 
@@ -118,7 +118,7 @@ class ChangePreparer:
         by_id: list[Change] = []
         for change in batch:
             earlier = self._earlier(change)
-            if earlier is not None and earlier.attempts:
+            if earlier is not None and earlier.made:
                 by_id.append(replace(change, id=earlier.id))  # the record that was found then
                 continue
             match await lookup.find(change.id, change.record_id):
@@ -176,17 +176,17 @@ class ChangePreparer:
             if earlier is None or problems == [self._not_there] or not self._may_be_applied(earlier, outcome):
                 self._settle_all([change], outcome, problems, status)
             else:
-                self._settle_all([change], Outcome.UNKNOWN, problems, status, earlier.attempts)
+                self._settle_all([change], Outcome.UNKNOWN, problems, status, earlier.made)
 
     def _may_be_applied(self, earlier: Intent, outcome: Outcome) -> bool:
         """Whether `outcome` would say too much after an earlier part; a 5xx does not mean that nothing was done."""
-        return self._is_in_doubt(earlier) or (outcome is Outcome.REJECTED and earlier.attempts > 0)
+        return self._is_in_doubt(earlier) or (outcome is Outcome.REJECTED and earlier.made > 0)
 
     def _is_in_doubt(self, earlier: Intent) -> bool:
         """Whether the last attempt of an earlier part may have been applied."""
-        found = self.journal.row_results(earlier.number, earlier.number).get(earlier.number)
-        is_older = found is None or found.attempts < earlier.attempts  # than the attempt
-        return earlier.attempts > 0 and (is_older or found is None or found.outcome is Outcome.UNKNOWN)
+        found = self.journal.row_results(earlier.change, earlier.change).get(earlier.change)
+        is_older = found is None or found.attempts < earlier.made  # than the attempt
+        return earlier.made > 0 and (is_older or found is None or found.outcome is Outcome.UNKNOWN)
 
     async def complete(self, prepared: PreparedChange) -> PreparedChange | None:
         """Read what the list left out; None when that gave the change its outcome."""
@@ -267,7 +267,7 @@ class ChangePreparer:
         if not is_complete and self.context.reader.lacks(record, names):
             return PreparedChange(change, change.fields, record=record, is_complete=False)
         earlier = self._earlier(change)
-        if earlier is not None and earlier.attempts:
+        if earlier is not None and earlier.made:
             return self._take_up(change, record, earlier)
         return self._begin(change, record)
 
@@ -332,19 +332,19 @@ class ChangePreparer:
     def _take_up(self, change: Change, record: Record, earlier: Intent) -> PreparedChange | None:
         """Settle a change that an earlier part of this run began to send."""
         if not diff.differing(self.endpoint, earlier.fields, record).fields:
-            self._settle_all([change], Outcome.UPDATED, [Problem("found_applied")], attempts=earlier.attempts)
+            self._settle_all([change], Outcome.UPDATED, [Problem("found_applied")], attempts=earlier.made)
             return None
         if not earlier.before or diff.is_as_before(self.endpoint, earlier.before, record):
             return PreparedChange(change, earlier.fields, earlier.before, record, earlier)
         if self._is_failed(earlier):  # it was answered, so it was not applied: the other hand's values are the base now
             return self._begin(change, record, earlier)
         problems = diff.neither(self.endpoint, earlier.fields, earlier.before, record)
-        self._settle_all([change], Outcome.UNKNOWN, problems, attempts=earlier.attempts)
+        self._settle_all([change], Outcome.UNKNOWN, problems, attempts=earlier.made)
         return None
 
     def _is_failed(self, earlier: Intent) -> bool:
-        found = self.journal.row_results(earlier.number, earlier.number).get(earlier.number)
-        return found is not None and found.outcome is Outcome.FAILED and found.attempts >= earlier.attempts
+        found = self.journal.row_results(earlier.change, earlier.change).get(earlier.change)
+        return found is not None and found.outcome is Outcome.FAILED and found.attempts >= earlier.made
 
     def _refuse(self, change: Change, problems: Sequence[Problem], earlier: Intent | None) -> None:
         """Settle a change that does not fit its record."""

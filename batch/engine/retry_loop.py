@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from batch.endpoints.base import Account, Endpoint
 from batch.engine.shutdown import Shutdown
@@ -33,7 +34,9 @@ from batch.retry import (
 )
 
 Count = Callable[[str], None]
-"""Adds one to a tally of the journal."""
+"""Adds one to a counter of the journal."""
+Reserve = Callable[[], Awaitable[None]]
+"""Takes a number for a read or log-in before it leaves."""
 BeforeAttempt = Callable[[int], Awaitable[None]]
 BeforeRetry = Callable[[], Awaitable[bool]]
 """Looks whether an attempt without an answer was applied after all; true ends the attempts."""
@@ -96,6 +99,7 @@ class ApiClient:
     quota: RetryQuota = field(default_factory=RetryQuota)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     rng: random.Random = field(default_factory=random.Random)
+    reserve: Reserve = checkpoint_if_cancelled
     on_wait: Callable[[], None] = lambda: None
     """Is told when a change begins to wait for something else than the limiter, so that others can go on meanwhile."""
     _probe: anyio.Lock = field(default_factory=anyio.Lock)
@@ -272,8 +276,8 @@ class RetryLoop:
     async def _ready_at(self, entered: float, number: int, is_probe: bool) -> float | None:
         """See that the attempt is written down, and give the time; None: it must not leave, now or any more."""
         now = entered
-        if self._before_attempt is not None and self._written < number and self._may_leave(entered, now, is_probe):
-            await self._before_attempt(number)
+        if self._written < number and self._may_leave(entered, now, is_probe):
+            await (self._before_attempt(number) if self._before_attempt is not None else self._client.reserve())
             self._written, now = number, anyio.current_time()
         return now if self._may_leave(entered, now, is_probe) else None
 

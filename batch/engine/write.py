@@ -12,7 +12,7 @@ from typing import Any
 from batch import diff
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.engine.context import RunContext
-from batch.engine.idempotency import new_key
+from batch.engine.idempotency import make_key
 from batch.engine.prepare import PreparedChange, refused
 from batch.engine.retry_loop import Answer, ApiClient
 from batch.http import ApiResponse
@@ -36,7 +36,7 @@ class ChangeWriter:
             return self._settle(prepared, outcome, None, attempts, [error.problem])
         attempt = WriteAttempt(self, prepared, intent)
         answer = await self.client.execute(
-            request, rules=self.endpoint.rules.for_repeat() if attempt.tried else self.endpoint.rules,
+            request, rules=self.endpoint.rules.for_repeat() if intent.attempts > 1 else self.endpoint.rules,
             before_attempt=attempt.before_attempt,
             before_retry=attempt.was_applied if self._reads_before_retry(prepared) else None,
         )  # fmt: skip
@@ -62,12 +62,12 @@ class ChangeWriter:
         change, earlier = prepared.change, prepared.earlier
         if earlier is not None and earlier.body == body:
             return replace(earlier, attempts=earlier.attempts + 1)
-        key = new_key(self.endpoint)
+        number, spent = (earlier.number + 1, earlier.made) if earlier is not None else (1, 0)
+        key = make_key(self.endpoint, self.context.run_id, change.number, number, body)
         record = prepared.record or {}
         return Intent(
             change.number, change.id, key, 1, prepared.fields, prepared.before, body,
-            name=self.endpoint.record_name(record),
-            replaced_whole=self.endpoint.replaced_values(prepared.fields, record),
+            self.endpoint.record_name(record), self.endpoint.replaced_values(prepared.fields, record), number, spent,
         )  # fmt: skip
 
     async def _conclude(
@@ -84,8 +84,6 @@ class ChangeWriter:
             answer.classification.is_rate and (answer.is_cut or self.client.shutdown.requested)
         )
         if attempt.attempts > attempts:  # written down, and then it did not leave
-            if prepared.is_in_doubt and not attempts:  # of another body than this one
-                return self._settle(prepared, Outcome.UNKNOWN, None, attempt.attempts, [Problem("still_in_doubt")])
             attempt.revert_attempt(attempts)
         if is_unsent and not answer.attempts:
             return Outcome.UNSENT  # a row without a result is unsent, and what was known of it before stays
@@ -215,18 +213,18 @@ class WriteAttempt:
 
     def __init__(self, writer: ChangeWriter, prepared: PreparedChange, intent: Intent) -> None:
         self._writer, self._prepared, self._intent = writer, prepared, intent
-        self.tried = self.attempts = intent.attempts - 1
-        """How many attempts are journaled: by earlier parts of the run, and by now."""
+        self.tried = self.attempts = intent.made - 1
+        """How many attempts of the change are journaled: by earlier parts of the run, and by now."""
 
     async def before_attempt(self, number: int) -> None:
         """Journal the intent, with the number of this attempt."""
         self.attempts = self.tried + number
-        intent = self._intent if number == 1 else replace(self._intent, attempts=self.attempts)
+        intent = self._intent if number == 1 else replace(self._intent, attempts=self.attempts - self._intent.spent)
         await self._writer.context.journal.write_intent(intent)
 
     def revert_attempt(self, attempts: int) -> None:
         """Journal that only so many attempts were made: the one that was journaled last never left."""
-        self._writer.context.journal.revert_attempt(replace(self._intent, attempts=attempts))
+        self._writer.context.journal.revert_attempt(self._intent, self.attempts - attempts)
 
     async def record_now(self) -> Record | None:
         """Read the record back, None when that does not work."""

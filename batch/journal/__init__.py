@@ -3,6 +3,7 @@
     journal.py    `Journal`: the journal while a run goes on, with one writer and group commit
     queries.py    `JournalQueries`: what it answers about results, intents and counts
     database.py   the SQLite file: opened safely, and checked before it is believed
+    version_1.py  journals of 0.1, with today's names
 
 Promises: an intent is on disk before its bytes leave, an outcome before it is counted. One writer, group commit (all
 that waits goes into one transaction), WAL with `synchronous=FULL`, both pragmas read back. A journal is there complete
@@ -10,7 +11,7 @@ or not at all; one that is damaged, or that has lost its newest part, is refused
 results, failures, summary — can be made again from it. No credential is ever in it.
 """
 
-from batch.journal.database import OPEN, START_OVER, peek
+from batch.journal.database import OPEN, START_OVER, Peek, peek
 from batch.journal.journal import VERSION, Journal
 
-__all__ = ["OPEN", "START_OVER", "VERSION", "Journal", "peek"]
+__all__ = ["OPEN", "START_OVER", "VERSION", "Journal", "Peek", "peek"]

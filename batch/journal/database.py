@@ -10,6 +10,7 @@ import sqlite3
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -67,8 +68,8 @@ def damaged(path: Path, error: object) -> JournalError:
 class ReadConnection:
     """A separate connection for reading, so that reading never waits for a commit; each query sees a snapshot."""
 
-    def __init__(self, path: Path) -> None:
-        self._db, self._path = connect(path), path
+    def __init__(self, path: Path, views: str = "") -> None:
+        self._db, self._path = connect(path, views), path
 
     def rows(self, query: str, values: Sequence[Any] = (), read: Callable[[Any], Any] = tuple) -> Iterator[Any]:
         """Yield `read(row)` for each row of the result; raises JournalError when a row cannot be read."""
@@ -88,7 +89,7 @@ class ReadConnection:
 
     def count(self, query: str) -> int:
         """Return the number that is the result."""
-        return int(next(self.rows(query))[0])
+        return int(next(self.rows(query, read=lambda row: int(row[0]))))
 
     def copy_to(self, path: Path) -> None:
         """Copy the whole database, as it is at this moment."""
@@ -103,14 +104,15 @@ class ReadConnection:
         self._db.close()
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Return a connection in WAL mode that syncs every commit; both settings are read back."""
+def connect(path: Path, views: str = "") -> sqlite3.Connection:
+    """Return a connection in WAL mode that syncs every commit (both settings are read back), with these views."""
     connection = None
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         connection.execute("PRAGMA synchronous=FULL")
         synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
+        connection.executescript(views)
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
@@ -215,22 +217,42 @@ def check_tables(path: Path, schema: str) -> None:
         raise damaged(path, "its tables are not those of a journal")
 
 
-def peek(path: Path) -> tuple[dict[str, Any], int]:
-    """Return the metadata of a run and how many of its rows are final; raises JournalError."""
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """What can be seen of a run without opening its journal."""
+
+    meta: dict[str, Any]
+    final: int
+    """How many of its rows have an outcome that nothing is left to do about."""
+    last: float
+    """When it last got an outcome, or began; seconds since 1970, 0 where 0.1 wrote the journal."""
+
+    @property
+    def version(self) -> int:
+        """The version of the journal."""
+        return int(self.meta.get("version", 0))
+
+
+def peek(path: Path) -> Peek:
+    """Look into the journal of a run, which may be going on; raises JournalError."""
     _refuse_cut_part(path)  # before SQLite opens it, which would make the -shm file anew
     is_newer_beside = has_wal(path)
     marks = ", ".join(f"'{outcome.value}'" for outcome in sorted(NEEDS_RETRY))
     try:
         with _connect_read_only(path) as db:
             meta = _read_meta(db)
-            (final,) = db.execute(f"SELECT count(*) FROM fate WHERE outcome NOT IN ({marks})").fetchone()  # noqa: S608 - only words
+            is_old = meta.get("version") == 1
+            table = "fate" if is_old else "result"
+            (final,) = db.execute(f"SELECT count(*) FROM {table} WHERE outcome NOT IN ({marks})").fetchone()  # noqa: S608 - only words
+            latest = "SELECT max(coalesce((SELECT max(time) FROM result), 0), max(started)) FROM part"
+            (last,) = (0,) if is_old else db.execute(latest).fetchone()
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
         raise JournalError(
             f"{path}: the journal of an earlier run cannot be read ({error}). "
             "Move that folder away to start over, or name another one with --out."
         ) from error
     _refuse_lost_part(path, meta, is_newer_beside)
-    return meta, int(final)
+    return Peek(meta, int(final), float(last or 0))
 
 
 def _refuse_cut_part(path: Path) -> None:

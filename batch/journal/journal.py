@@ -7,6 +7,7 @@ nothing is written any more.
 import errno
 import json
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -21,6 +22,7 @@ from anyio.lowlevel import checkpoint
 
 from batch.errors import FolderError, JournalError
 from batch.files import NewFile, os_reason
+from batch.journal import version_1
 from batch.journal.database import (
     OPEN,
     ReadConnection,
@@ -33,36 +35,41 @@ from batch.journal.database import (
     fill,
     kept_beside,
 )
-from batch.journal.queries import INTENT, JournalQueries
+from batch.journal.queries import JournalQueries
 from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult
 
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE part(
+    number INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, is_orderly INTEGER NOT NULL,
+    requests INTEGER NOT NULL, attempts INTEGER NOT NULL, throttled INTEGER NOT NULL, reserved INTEGER NOT NULL
+);
 CREATE TABLE intent(
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL, key TEXT, attempts INTEGER NOT NULL,
-    fields TEXT NOT NULL, before TEXT, body TEXT NOT NULL, name TEXT NOT NULL, wholes TEXT NOT NULL
+    place INTEGER PRIMARY KEY, change INTEGER NOT NULL, number INTEGER NOT NULL, part INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, id TEXT, key TEXT, fields TEXT, before TEXT, body TEXT, name TEXT, replaced_whole TEXT,
+    read REAL
 );
-CREATE TABLE earlier(
-    place INTEGER PRIMARY KEY, number INTEGER NOT NULL, id TEXT NOT NULL, key TEXT, attempts INTEGER NOT NULL,
-    fields TEXT NOT NULL, before TEXT, body TEXT NOT NULL, name TEXT NOT NULL, wholes TEXT NOT NULL
+CREATE INDEX intent_change ON intent(change);
+CREATE TABLE result(
+    row INTEGER PRIMARY KEY, change INTEGER NOT NULL, id TEXT NOT NULL, outcome TEXT NOT NULL, state TEXT NOT NULL,
+    status INTEGER, attempts INTEGER NOT NULL, time REAL NOT NULL, shown TEXT, problems TEXT
 );
-CREATE INDEX earlier_number ON earlier(number);
-CREATE TABLE fate(
-    row INTEGER PRIMARY KEY, number INTEGER NOT NULL, id TEXT NOT NULL, outcome TEXT NOT NULL, status INTEGER,
-    attempts INTEGER NOT NULL, problems TEXT
-);
-CREATE TABLE tally(name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE file(name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 """
+BLOCK = 32
+"""Reads and log-ins whose numbers are reserved at once: so many more than were made may be counted after a kill."""
+COUNTERS = ("requests", "attempts", "throttled", "reserved")
 
 
 @dataclass(slots=True)
 class _Batch:
     """What one commit writes."""
 
-    intents: list[Intent] = field(default_factory=list)
+    intents: list[tuple[Intent, int]] = field(default_factory=list)
+    """Each with how many attempts more (or, less) it has."""
     row_results: list[tuple[int, RowResult]] = field(default_factory=list)
-    tally: Counter[str] = field(default_factory=Counter)
+    counters: Counter[str] = field(default_factory=Counter)
 
 
 class Journal(JournalQueries):
@@ -76,8 +83,12 @@ class Journal(JournalQueries):
         self._waiting = _Batch()
         self._wake = anyio.Event()
         self._written = anyio.Event()
-        self._is_resumed = False
-        """There are intents of an earlier part of the run."""
+        self._is_written_for_us = False
+        """The writer runs, so that whoever waits need not write."""
+        self._part = 0
+        self._has_begun_part = False
+        self._reserved = 0
+        """Reads and log-ins that may be made before the next block is reserved."""
         self.error: JournalError | None = None
         self.counts: Counter[Outcome] = Counter()
         """Rows by outcome, counted after their commit; rows to retry count once they are settled anew."""
@@ -95,7 +106,9 @@ class Journal(JournalQueries):
                 Path(f"{file.made}{end}").unlink(missing_ok=True)  # left by a crash
             fill(file.made, SCHEMA, {"version": VERSION, OPEN: False, **meta})
             file.keep()
-            return cls._opened(path)
+            journal = cls._opened(path, VERSION)
+            journal.begin_part()
+            return journal
         except OSError as error:
             raise FolderError(f"{path}: the journal cannot be made ({os_reason(error).lower()}).") from error
         except JournalError as error:
@@ -108,23 +121,24 @@ class Journal(JournalQueries):
         if path.is_symlink() or not path.is_file():
             raise JournalError(f"{path}: there is no journal.")
         meta = check(path)
-        if meta.get("version") != VERSION:
-            raise JournalError(f"{path}: this journal was written by another version of batch ({meta.get('version')}).")
-        check_tables(path, SCHEMA)
-        return cls._opened(path)
+        version = meta.get("version")
+        if version not in (VERSION, 1):
+            raise JournalError(f"{path}: this journal was written by another version of batch ({version}).")
+        check_tables(path, SCHEMA if version == VERSION else version_1.SCHEMA)
+        return cls._opened(path, version)
 
     @classmethod
-    def _opened(cls, path: Path) -> Self:
+    def _opened(cls, path: Path, version: int) -> Self:
         """Connect, and mark in the main file that newer parts may be in the -wal file from now on."""
         with ExitStack() as stack:
-            journal = cls(
-                stack.enter_context(closing(connect(path))), stack.enter_context(closing(ReadConnection(path))), path
-            )
+            views = version_1.VIEWS if version == 1 else ""
+            db = stack.enter_context(closing(connect(path, views)))
+            journal = cls(db, stack.enter_context(closing(ReadConnection(path, views))), path)
             try:
                 journal.put_meta({OPEN: True})
-                journal._db.execute("PRAGMA wal_checkpoint(FULL)")
+                db.execute("PRAGMA wal_checkpoint(FULL)")
                 journal._recount()
-                journal._is_resumed = journal.has_intents()
+                journal._part = journal.count_parts()
             except sqlite3.Error as error:
                 raise damaged(path, error) from error
             stack.pop_all()  # all is well: it stays open
@@ -145,6 +159,7 @@ class Journal(JournalQueries):
         self._is_closed = True
         with ExitStack() as stack:
             try:
+                self.end_part()
                 self.put_meta({OPEN: False})
             except JournalError:  # so it counts as open, and the newest part must stay beside it
                 stack.enter_context(kept_beside(self.path))
@@ -160,6 +175,26 @@ class Journal(JournalQueries):
         finally:
             file.discard()
 
+    # -- parts --------------------------------------------------------------------------------------------------
+
+    def begin_part(self) -> None:
+        """Write that another start goes on with this run: what is counted from now on is counted for it."""
+        with self._transaction():
+            self._part += 1
+            values = (self._part, time.time())
+            self._db.execute("INSERT INTO part VALUES (?, ?, NULL, 0, 0, 0, 0, 0)", values)
+        self._has_begun_part = True
+
+    def end_part(self) -> None:
+        """Write the exact counts of this part; of one that is cut off before, they are the most that it can be."""
+        if self._has_begun_part and self.error is None:
+            self._has_begun_part = False
+            self.flush()
+            with self._transaction():
+                self._db.execute(
+                    "UPDATE part SET ended = ?, is_orderly = 1 WHERE number = ?", (time.time(), self._part)
+                )
+
     # -- meta ---------------------------------------------------------------------------------------------------
 
     def meta(self) -> dict[str, Any]:
@@ -172,21 +207,41 @@ class Journal(JournalQueries):
             rows = [(key, json.dumps(value)) for key, value in values.items()]
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
+    def put_file(self, name: str, digest: str) -> None:
+        """Keep the digest of a file as it was written, so that it is known whether somebody changed it since."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO file VALUES (?, ?)", (name, digest))
+
     # -- writing while sending ----------------------------------------------------------------------------------
 
     async def write_intent(self, intent: Intent) -> None:
-        """Write `intent` and return when it is on disk; raises JournalError when it cannot be written."""
+        """Write that an attempt of `intent` is about to leave; raises JournalError when it cannot be written."""
         if self.error is None:
-            self._waiting.intents.append(intent)
+            self._waiting.intents.append((intent, min(intent.attempts, 1)))
             self._wake.set()
             await self._written.wait()
         if self.error is not None:
             raise self.error
 
-    def revert_attempt(self, intent: Intent) -> None:
-        """Write with the next commit that no attempt was made after those that `intent` counts."""
-        self._waiting.intents.append(intent)
+    def revert_attempt(self, intent: Intent, attempts: int) -> None:
+        """Write with the next commit that the last so many attempts of `intent` never left."""
+        self._waiting.intents.append((intent, -attempts))
         self._wake.set()
+
+    async def reserve_read(self) -> None:
+        """Take a number for a read or log-in that is about to leave; the block of the number is on disk by then.
+
+        Raises JournalError where it cannot be written, unless the writer runs, which tells of it.
+        """
+        while self.error is None and self._reserved <= 0:
+            if not self._waiting.counters["reserved"]:
+                self._waiting.counters["reserved"] = BLOCK
+            if self._is_written_for_us:
+                self._wake.set()
+                await self._written.wait()  # whoever writes has requested shutdown where the disk refuses
+            else:
+                self.flush()
+        self._reserved -= 1
 
     def record(self, number: int, row_results: Sequence[RowResult]) -> None:
         """Write the row results of change `number` with the next commit; they count from then on."""
@@ -195,7 +250,7 @@ class Journal(JournalQueries):
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter (requests, attempts, throttled) with the next commit."""
-        self._waiting.tally[name] += by
+        self._waiting.counters[name] += by
 
     async def run_writer(self, on_error: Callable[[JournalError], None], *, in_thread: bool = False) -> None:
         """Commit everything that waits in one transaction, again and again, until cancelled or until the disk refuses.
@@ -203,18 +258,22 @@ class Journal(JournalQueries):
         `in_thread`: wait for the disk in a thread, so that the next group gathers meanwhile. (Not on trio's virtual
         clock, which does not know of threads.)
         """
-        while self.error is None:
-            await self._wake.wait()
-            await checkpoint()  # whoever is about to write joins this commit
-            try:
-                with self._taken() as batch:
-                    if in_thread:
-                        with anyio.CancelScope(shield=True):  # what was taken must be written, also when the run ends
-                            await anyio.to_thread.run_sync(self._commit, batch)
-                    else:
-                        self._commit(batch)
-            except JournalError as error:
-                on_error(error)
+        self._is_written_for_us = True
+        try:
+            while self.error is None:
+                await self._wake.wait()
+                await checkpoint()  # whoever is about to write joins this commit
+                try:
+                    with self._taken() as batch:
+                        if in_thread:
+                            with anyio.CancelScope(shield=True):  # what was taken must be written, also at the end
+                                await anyio.to_thread.run_sync(self._commit, batch)
+                        else:
+                            self._commit(batch)
+                except JournalError as error:
+                    on_error(error)
+        finally:
+            self._is_written_for_us = False
 
     def flush(self) -> None:
         """Commit everything that waits now; after a first JournalError nothing is written any more."""
@@ -238,17 +297,19 @@ class Journal(JournalQueries):
         else:
             if self.error is None:
                 self.counts.update(row_result.outcome for _, row_result in batch.row_results)
+                self._reserved += batch.counters["reserved"]
         finally:
             written.set()
 
     def _commit(self, batch: "_Batch") -> None:
         with self._transaction():
-            self._write_intents(batch.intents)
+            if batch.intents:  # of a journal of version 1 there are none, and none can be added
+                self._write_intents(batch.intents)
             self._write_results(batch.row_results)
-            self._db.executemany(
-                "INSERT INTO tally VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET count = count + excluded.count",
-                list(batch.tally.items()),
-            )
+            if batch.counters:
+                values = [batch.counters[name] for name in COUNTERS]
+                added = ", ".join(f"{name} = {name} + ?" for name in COUNTERS)
+                self._db.execute(f"UPDATE part SET {added} WHERE number = ?", (*values, self._part))  # noqa: S608 - only columns
 
     def record_rows(self, row_results: Iterable[RowResult]) -> None:
         """Write results at once, of rows that belong to no change (such as invalid ones)."""
@@ -260,43 +321,41 @@ class Journal(JournalQueries):
         self._waiting.row_results += row_results
         self.flush()
 
-    def _write_intents(self, intents: Sequence[Intent]) -> None:
-        rows = [
-            (
-                i.number, i.id, i.key, i.attempts, *map(_text, (i.fields, i.before, i.body)), i.name,
-                _text(i.replaced_whole),
-            )
-            for i in intents
-        ]  # fmt: skip
-        if self._is_resumed:
-            self._keep_earlier(rows)
-        self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-
-    def _keep_earlier(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Keep the old intent where a resumed run sends another body: what the record was before that stays known."""
+    def _write_intents(self, intents: Sequence[tuple[Intent, int]]) -> None:
+        """Append a row for each attempt; the first of an intent has all of it."""
         self._db.executemany(
-            f"INSERT INTO earlier({INTENT}) SELECT {INTENT} FROM intent WHERE number = ? AND body <> ?",  # noqa: S608 - only columns
-            [(row[0], row[6]) for row in rows],
-        )
-        # the result belongs to the other body then: attempts are counted from the beginning
-        self._db.executemany(
-            "UPDATE fate SET attempts = 0 WHERE row = ? "
-            "AND EXISTS (SELECT 1 FROM intent i WHERE i.number = fate.row AND i.body <> ?)",
-            [(row[0], row[6]) for row in rows if row[3] == 1],
+            f"INSERT INTO intent(change, number, part, attempts, {WHOLE}) VALUES ({', '.join('?' * 12)})",  # noqa: S608 - only columns
+            [
+                (i.change, i.number, self._part, more, *(_whole(i) if i.attempts <= 1 and more >= 0 else NOTHING))
+                for i, more in intents
+            ],
         )
 
     def _write_results(self, row_results: Sequence[tuple[int, RowResult]]) -> None:
+        now = time.time()
         rows = [
-            (f.row, number, f.id, f.outcome.value, f.status, f.attempts, _problems_text(f.problems))
+            (
+                f.row, number, f.id, f.outcome.value, f.state, f.status, f.attempts, now, None,
+                _problems_text(f.problems),
+            )
             for number, f in row_results
-        ]
-        self._db.executemany("INSERT OR REPLACE INTO fate VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        ]  # fmt: skip
+        self._db.executemany("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _transaction(self) -> Transaction:
         return Transaction(self._db, self.path)
 
     def _recount(self) -> None:
         self.counts = Counter({o: n for o, n in self.outcomes().items() if o not in NEEDS_RETRY})
+
+
+WHOLE = "id, key, fields, before, body, name, replaced_whole, read"
+NOTHING = (None,) * 8
+
+
+def _whole(intent: Intent) -> tuple[Any, ...]:
+    texts = map(_text, (intent.fields, intent.before, intent.body))
+    return (intent.id, intent.key, *texts, intent.name, _text(intent.replaced_whole), intent.read)
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

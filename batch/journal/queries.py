@@ -1,62 +1,82 @@
-"""What the journal answers: row results, intents and counts, read while it is being written.
+"""What the journal answers: row results, intents and counts, read while it is being written."""
 
-Tables and columns have the names of version 1: `fate` holds row results, `tally` counters, `wholes` what a write
-replaces whole.
-"""
-
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from types import NoneType
 from typing import Any
 from uuid import UUID
 
 from batch.journal.database import ReadConnection
-from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult
+from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult, State
 
-INTENT = "number, id, key, attempts, fields, before, body, name, wholes"
-RESULT = "row, id, outcome, status, attempts, problems"
+INTENT = "change, number, id, key, fields, before, body, name, replaced_whole, read"
+RESULT = "row, id, outcome, state, status, attempts, problems"
+ATTEMPTS = """
+    (SELECT sum(attempts) FROM intent a WHERE a.change = i.change AND a.number = i.number),
+    (SELECT coalesce(sum(attempts), 0) FROM intent a WHERE a.change = i.change AND a.number < i.number)
+"""
+"""The attempts of an intent, and those of the intents of the same change before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a run cost in all of its parts."""
+
+    requests: int
+    """Calls, each however often it was attempted."""
+    attempts: int
+    """HTTP exchanges."""
+    throttled: int
+    """Answers of 429."""
+    is_exact: bool
+    """False where a part was cut off: it cannot be more than this."""
 
 
 class JournalQueries:
-    """The querys that a journal answers."""
+    """The queries that a journal answers."""
 
     def __init__(self, reader: ReadConnection) -> None:
         self._reader = reader
 
     def row_results(self, first: int, last: int) -> dict[int, RowResult]:
         """Return the results of rows `first` to `last`; a row without one is unsent."""
-        query = f"SELECT {RESULT} FROM fate WHERE row BETWEEN ? AND ?"  # noqa: S608 - only columns
+        query = f"SELECT {RESULT} FROM result WHERE row BETWEEN ? AND ?"  # noqa: S608 - only columns
         return {row_result.row: row_result for row_result in self._reader.rows(query, (first, last), _row_result)}
 
     def iter_troubled(self) -> Iterator[RowResult]:
         """Yield the results with a problem or an outcome other than updated and unchanged, in order of the rows."""
-        query = f"SELECT {RESULT} FROM fate WHERE problems IS NOT NULL OR outcome NOT IN ('updated', 'unchanged')"  # noqa: S608 - only columns
+        query = f"SELECT {RESULT} FROM result WHERE problems IS NOT NULL OR outcome NOT IN ('updated', 'unchanged')"  # noqa: S608 - only columns
         yield from self._reader.rows(f"{query} ORDER BY row", read=_row_result)
 
     def final_rows(self, first: int, last: int) -> set[int]:
         """Return the rows from `first` to `last` for which this run has nothing left to do."""
         marks = ", ".join("?" * len(NEEDS_RETRY))
-        query = f"SELECT row FROM fate WHERE row BETWEEN ? AND ? AND outcome NOT IN ({marks})"  # noqa: S608 - only marks
+        query = f"SELECT row FROM result WHERE row BETWEEN ? AND ? AND outcome NOT IN ({marks})"  # noqa: S608 - only marks
         return {row for (row,) in self._reader.rows(query, (first, last, *NEEDS_RETRY))}
 
-    def intent(self, number: int) -> Intent | None:
-        """Return the intent of change `number` from an earlier part of this run."""
-        query = f"SELECT {INTENT} FROM intent WHERE number = ?"  # noqa: S608 - only columns
-        found: Intent | None = self._reader.one(query, (number,), _intent)
+    def intent(self, change: int) -> Intent | None:
+        """Return the newest intent of a change."""
+        query = f"SELECT {INTENT}, {ATTEMPTS} FROM intent i WHERE change = ? AND body IS NOT NULL"  # noqa: S608 - only columns
+        found: Intent | None = self._reader.one(f"{query} ORDER BY place DESC LIMIT 1", (change,), _intent)
         return found
 
     def iter_intents(self) -> Iterator[tuple[list[Intent], RowResult | None]]:
-        """Yield every change in order: its intents, the oldest first, and its result (None: it has none yet)."""
-        columns = ", ".join(
-            [*(f"i.{name}" for name in INTENT.split(", ")), *(f"f.{name}" for name in RESULT.split(", "))]
-        )
-        query = f"SELECT {columns} FROM intent i LEFT JOIN fate f ON f.row = i.number ORDER BY i.number"  # noqa: S608 - only columns
-        for intent, row_result in self._reader.rows(query, read=_intent_and_row_result):
-            yield [*self._earlier_intents(intent.number), intent], row_result
+        """Yield every change in order: its intents, the oldest first, and its result (None: it has none yet).
 
-    def _earlier_intents(self, number: int) -> Iterator[Intent]:
-        query = f"SELECT {INTENT} FROM earlier WHERE number = ? ORDER BY place"  # noqa: S608 - only columns
-        return self._reader.rows(query, (number,), _intent)
+        Intents of which nothing left are not among them, but for those of a plan, of which nothing ever leaves.
+        """
+        results = ", ".join(f"r.{name}" for name in RESULT.split(", "))
+        query = (
+            f"SELECT {', '.join(f'i.{name}' for name in INTENT.split(', '))}, {ATTEMPTS}, {results} FROM intent i "  # noqa: S608 - only columns
+            "LEFT JOIN result r ON r.row = i.change WHERE i.body IS NOT NULL ORDER BY i.change, i.place"
+        )
+        for _, group in groupby(self._reader.rows(query, read=_intent_and_row_result), lambda pair: pair[0].change):
+            pairs = list(group)
+            intents = {intent.number: intent for intent, _ in pairs}.values()
+            yield [intent for intent in intents if intent.attempts] or list(intents)[-1:], pairs[0][1]
 
     def has_intents(self) -> bool:
         """Return whether there is any intent, so that something may have been sent."""
@@ -64,38 +84,76 @@ class JournalQueries:
 
     def outcomes(self) -> dict[Outcome, int]:
         """Count the rows that have a result, by outcome."""
-        query = "SELECT outcome, count(*) FROM fate GROUP BY outcome"
+        query = "SELECT outcome, count(*) FROM result GROUP BY outcome"
         return dict(self._reader.rows(query, read=lambda row: (Outcome(row[0]), int(row[1]))))
 
     def count_intents(self) -> int:
         """Count the changes that have an intent."""
-        return self._reader.count("SELECT count(*) FROM intent")
+        return self._reader.count("SELECT count(DISTINCT change) FROM intent")
+
+    def count_parts(self) -> int:
+        """Return how many starts have gone on with this run."""
+        return self._reader.count("SELECT coalesce(max(number), 0) FROM part")
 
     def in_doubt(self) -> dict[int, tuple[str, int]]:
         """Return the changes whose last attempt has no result yet: number -> (id, attempts)."""
         marks = ", ".join(f"'{outcome.value}'" for outcome in sorted(NEEDS_RETRY))
         query = (
-            "SELECT i.number, i.id, i.attempts FROM intent i LEFT JOIN fate f ON f.row = i.number "  # noqa: S608 - only words
-            f"WHERE i.attempts > coalesce(f.attempts, 0) AND coalesce(f.outcome, 'unsent') IN ({marks})"
+            "SELECT change, max(id), sum(attempts) AS made FROM intent GROUP BY change HAVING made > "  # noqa: S608 - only words
+            "coalesce((SELECT attempts FROM result WHERE row = intent.change), 0) AND "
+            f"coalesce((SELECT outcome FROM result WHERE row = intent.change), 'unsent') IN ({marks})"
         )
-        return {number: (record_id, attempts) for number, record_id, attempts in self._reader.rows(query)}
+        return dict(self._reader.rows(query, read=_doubt))
 
     def count_not_found(self) -> int:
         """Count the rows whose record does not exist."""
-        return self._reader.count("SELECT count(*) FROM fate WHERE outcome = 'rejected' AND status = 404")
+        return self._reader.count("SELECT count(*) FROM result WHERE outcome = 'rejected' AND status = 404")
 
-    def counters(self) -> dict[str, int]:
-        """Return the counters (requests, attempts, throttled)."""
-        return dict(self._reader.rows("SELECT name, count FROM tally", read=lambda row: (row[0], int(row[1]))))
+    def counters(self) -> Counts:
+        """Count what all parts cost; of one that was cut off the most that it can be."""
+        query = """
+            SELECT sum(max(requests, iif(is_orderly, 0, reserved + coalesce(calls, 0)))),
+                sum(max(part.attempts, iif(is_orderly, 0, reserved + coalesce(writes, 0)))),
+                sum(throttled), min(is_orderly OR NOT (reserved OR coalesce(writes, 0)))
+            FROM part LEFT JOIN (
+                SELECT part, count(DISTINCT change || ' ' || number) AS calls, sum(attempts) AS writes
+                FROM intent GROUP BY part
+            ) ON part = part.number
+        """
+        found: Counts = self._reader.one(query, read=_counts)
+        return found
+
+    def file_digests(self) -> dict[str, str]:
+        """Return the digests of the files that were made from the journal, as they were written."""
+        return dict(self._reader.rows("SELECT name, digest FROM file"))
+
+    def digest(self) -> str:
+        """Return a digest of all intents and results in their order."""
+        found = hashlib.sha256()
+        for query in ("SELECT * FROM intent ORDER BY place", "SELECT * FROM result ORDER BY row"):
+            for row in self._reader.rows(query):
+                found.update(repr(row).encode())
+        return found.hexdigest()
+
+
+def _counts(row: Sequence[Any]) -> Counts:
+    requests, attempts, throttled = (int(one or 0) for one in row[:3])
+    return Counts(requests, attempts, throttled, bool(row[3]))
+
+
+def _doubt(row: Sequence[Any]) -> tuple[int, tuple[str, int]]:
+    change, record_id, attempts = row
+    _check(((change, int), (record_id, str), (attempts, int)))
+    return change, (record_id, attempts)
 
 
 def _row_result(row: Sequence[Any]) -> RowResult:
-    number, record_id, outcome, status, attempts, problems = row
+    number, record_id, outcome, state, status, attempts, problems = row
     _check(((record_id, str), (attempts, int), (status, (int, NoneType))))
     if problems is None:  # as most are, of a million
-        return RowResult(number, record_id, Outcome(outcome), status, attempts)
+        return RowResult(number, record_id, Outcome(outcome), status, attempts, state=State(state))
     found = tuple(_problem(*one) for one in json.loads(problems))
-    return RowResult(number, record_id, Outcome(outcome), status, attempts, found)
+    return RowResult(number, record_id, Outcome(outcome), status, attempts, found, State(state))
 
 
 def _problem(
@@ -110,12 +168,15 @@ def _problem(
 
 
 def _intent(row: Sequence[Any]) -> Intent:
-    number, record_id, key, attempts, fields, before, body, name, replaced_whole = row
-    _check(((record_id, str), (key, (str, NoneType)), (attempts, int), (name, str)))
-    read = (json.loads(fields), json.loads(before or "null"), json.loads(body))
+    change, number, record_id, key, fields, before, body, name, replaced_whole, read, attempts, spent = row
+    _check(((change, int), (number, int), (record_id, str), (key, (str, NoneType)), (attempts, int), (name, str)))
+    values = (json.loads(fields), json.loads(before or "null"), json.loads(body))
     known_key = None if key is None else str(UUID(key))  # a header; what else it may be, must not leave
-    found = Intent(number, record_id, known_key, attempts, *read, name, json.loads(replaced_whole))
+    found = Intent(
+        change, record_id, known_key, attempts, *values, name, json.loads(replaced_whole), number, spent, read
+    )
     _check(((found.fields, dict), (found.before, (dict, NoneType)), (found.body, dict), (found.replaced_whole, dict)))
+    _check(((spent, int), (read, (float, NoneType))))
     return found
 
 
@@ -129,5 +190,5 @@ def _check(pairs: Iterable[tuple[object, Any]]) -> None:
 
 
 def _intent_and_row_result(row: Sequence[Any]) -> tuple[Intent, RowResult | None]:
-    width = len(INTENT.split(", "))
+    width = len(INTENT.split(", ")) + 2
     return _intent(row[:width]), None if row[width] is None else _row_result(row[width:])

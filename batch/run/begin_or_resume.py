@@ -4,6 +4,7 @@ Promises: a run that could not begin leaves no folder behind; a resumed run work
 first time, whatever has become of the input's file.
 """
 
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -120,6 +121,7 @@ def _resume(folder: Path, settings: Settings, endpoint: Endpoint, plan: PlanFile
     remove_parts(folder)
     journal, metadata = open_run(folder)
     stack.enter_context(journal)
+    journal.begin_part()
     reads = reads_before_write(settings, endpoint)
     changes = match_file(
         metadata.staged, endpoint.defined(metadata.custom_fields), settings.parsing, reads_before_write=reads
@@ -134,7 +136,7 @@ def _begin(
         stack.enter_context(held(folder / ".lock", "this run folder", folder))
         changes = read_input(source, folder, settings, target.endpoint)
         metadata = RunMetadata(
-            identity=wanted, run_id=f"{folder.resolve().name}-{wanted[:8]}", command="update",
+            identity=wanted, run_id=new_run_id(), command="update",
             endpoint=settings.endpoint, endpoint_options=dict(settings.endpoint_options), host=target.host,
             base_url=target.base_url, company=target.company.name, fingerprint=target.company.fingerprint,
             input=settings.input, map=settings.map,
@@ -184,6 +186,11 @@ def discard(folder: Path, *, is_new: bool = True) -> None:
         if folder.parent.suffix == ".batch":
             with suppress(OSError):  # other runs are in it
                 folder.parent.rmdir()
+
+
+def new_run_id() -> str:
+    """Make the name of a run: 128 random bits."""
+    return secrets.token_hex(16)
 
 
 def now_text() -> str:

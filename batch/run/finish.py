@@ -82,13 +82,14 @@ def finish_run(
             cause=StopCause.CANARY if metadata.canary_failure else end.cause,
             has_written=end.has_written,
         )
+        journal.end_part()
         counters = journal.counters()
         reasons, left_out = group_reasons(journal.iter_troubled())
         summary = Summary(
             run_id=metadata.run_id, endpoint=metadata.endpoint, input=metadata.input, input_sha256=staged.sha256,
             started=metadata.started, seconds=metadata.seconds, rows=staged.rows, outcomes=written.outcomes,
-            requests=counters.get("requests", 0), attempts=counters.get("attempts", 0),
-            throttled=counters.get("throttled", 0), stopped=end.stopped, exit_code=int(code),
+            requests=counters.requests, attempts=counters.attempts, throttled=counters.throttled,
+            is_exact=counters.is_exact, stopped=end.stopped, exit_code=int(code),
             files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())}, reasons=reasons,
         )  # fmt: skip
         write_summary(folder, summary)

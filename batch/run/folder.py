@@ -82,7 +82,8 @@ def look_into(folder: Path) -> ExistingRun | None:
     if not path.is_file():
         return None
     try:
-        meta, final = peek(path)
+        seen = peek(path)
+        meta, final = seen.meta, seen.final
         if "identity" not in meta:
             return None
         rows = int(meta["staged"]["rows"])

@@ -23,11 +23,15 @@ Definitions = tuple[tuple[str, str, int | str | None, Texts], ...]
 
 
 class RunMetadata(BaseModel):
-    """What a run knows of itself; the names in the journal are those of the aliases."""
+    """What a run knows of itself; the aliases are the names in journals of 0.1."""
 
     model_config = ConfigDict(strict=True, extra="forbid", populate_by_name=True)
 
     run_id: str
+    """128 random bits in hexadecimal; of runs of 0.1 another text."""
+    parent_run: str | None = None
+    """The run whose failures file this one was begun with."""
+    shard: str | None = None
     identity: str
     """What makes another start the same run; of an undo the checksum of its list."""
     batch_version: str = Field(default=__version__, validation_alias="batch")
@@ -72,15 +76,13 @@ class RunMetadata(BaseModel):
     @classmethod
     def from_journal(cls, meta: Mapping[str, Any], input_path: Path) -> Self:
         """Read what a journal keeps of its run; raises ValueError when it makes no sense."""
-        names = {str(info.validation_alias or name) for name, info in cls.model_fields.items()}
+        names = {one for name, info in cls.model_fields.items() for one in (name, str(info.validation_alias or name))}
         known = cls.model_validate_json(json.dumps({name: meta[name] for name in names & meta.keys()}))
         return known.model_copy(update={"staged": replace(known.staged, path=input_path)})
 
     def as_meta(self, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Return what the journal keeps, of all fields or of those in `names`."""
-        fields = type(self).model_fields
-        chosen = fields if names is None else {name: fields[name] for name in names}
-        return {str(info.validation_alias or name): self._as_json(name) for name, info in chosen.items()}
+        return {name: self._as_json(name) for name in (type(self).model_fields if names is None else names)}
 
     def _as_json(self, name: str) -> Any:
         if name == "staged":

@@ -58,7 +58,7 @@ def iter_undo_changes(journal: Journal, endpoint: Endpoint, first_row: int) -> I
         if may_be_applied(intents[-1], row_result):
             last = intents[-1]
             note = Problem("kept_pending") if _is_pending(row_result) else None
-            yield PlannedChange(row, last.id, last.name, tuple(_steps(endpoint, intents)), of=last.number, note=note)
+            yield PlannedChange(row, last.id, last.name, tuple(_steps(endpoint, intents)), of=last.change, note=note)
             row += 1
 
 

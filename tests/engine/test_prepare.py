@@ -73,7 +73,7 @@ def preparer(
     api.endpoint = endpoint
     changes = SimpleNamespace(endpoint=endpoint, rows=0, locate=located, conditions_in=conditions_in)
     reporter = SimpleNamespace(note=notes.append)
-    context: Any = RunContext(Any, journal, changes, reporter, None, compare, api.shutdown, connection=api)  # type: ignore[arg-type]
+    context: Any = RunContext(Any, journal, "0" * 32, changes, reporter, None, compare, api.shutdown, connection=api)  # type: ignore[arg-type]
     return ChangePreparer(context), api, notes
 
 
@@ -102,7 +102,7 @@ def begun(journal: Journal, *outcomes: Outcome, **changed: Any) -> Intent:
     """An earlier part of this run that began to send change 2."""
     given = {"fields": {"name": "New"}, "before": {"name": "Old"}, "body": {"name": "New"}} | changed
     intent = Intent(2, "2", KEY, 3, **given)
-    journal._waiting.intents.append(intent)
+    journal._waiting.intents.append((replace(intent, attempts=1), 3))
     journal.record_rows([RowResult(2, "2", outcome, attempts=3) for outcome in outcomes])
     return intent
 

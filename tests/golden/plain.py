@@ -17,6 +17,7 @@ SECONDS: Rules = (
     (r"(?m)( in )[\d.]+ (s|min)$", r"\1{seconds}"),
     (r'("seconds": )[\d.e-]+', r"\1{seconds}"),
     (r'(fingerprint"+:"+)[0-9a-f]{32}', r"\1{fingerprint}"),
+    (r"\b[0-9a-f]{32}\b", "{run}"),
 )
 TIMES: Rules = (
     *SECONDS,

@@ -21,6 +21,7 @@ from trio.testing import MockClock
 
 from batch.errors import FolderError, JournalError
 from batch.journal import Journal, peek
+from batch.journal.queries import Counts
 from batch.model import Intent, Outcome, Problem, RowResult
 from tests.worded import worded
 
@@ -48,9 +49,14 @@ def journal(path: Path) -> Iterator[Journal]:
         yield made
 
 
-def intent(number: int = 2, attempts: int = 1, **changed: Any) -> Intent:
+def intent(change: int = 2, attempts: int = 1, **changed: Any) -> Intent:
     given = {"fields": {"name": "Zoë", "phone": None}, "before": {"name": "x"}, "body": {"name": "Zoë", "phone": None}}
-    return Intent(number, str(number), f"00000000-0000-4000-8000-{number:012}", attempts, **{**given, **changed})
+    return Intent(change, str(change), f"00000000-0000-4000-8000-{change:012}", attempts, **{**given, **changed})
+
+
+def add(journal: Journal, one: Intent) -> None:
+    """Write as if an attempt of this intent was about to leave."""
+    journal._waiting.intents.append((one, min(one.attempts, 1)))
 
 
 def row_result(row: int, outcome: Outcome = UPDATED, *problems: Problem, **known: Any) -> RowResult:
@@ -184,9 +190,9 @@ def changed_by_hand(path: Path, *statements: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "ALTER TABLE fate RENAME COLUMN status TO state",
-        "DROP INDEX earlier_number",
-        "CREATE TRIGGER meddle AFTER INSERT ON fate BEGIN DELETE FROM fate; END",
+        "ALTER TABLE result RENAME COLUMN status TO code",
+        "DROP INDEX intent_change",
+        "CREATE TRIGGER meddle AFTER INSERT ON result BEGIN DELETE FROM result; END",
         "CREATE TABLE more(x)",
     ],
 )
@@ -204,7 +210,7 @@ def test_tables_that_are_not_its_own(path: Path, statement: str) -> None:
 def test_key_that_is_none(path: Path, value: str) -> None:
     """What is no key must not become a header."""
     with Journal.create(path, {"run_id": "r"}) as journal:
-        journal._waiting.intents.append(intent())
+        add(journal, intent())
         journal.flush()
     changed_by_hand(path, f"UPDATE intent SET key = {value}")  # noqa: S608 - ours
     with Journal.open(path) as journal, pytest.raises(JournalError, match="the journal is damaged"):
@@ -251,8 +257,8 @@ def test_looking_does_not_touch(tmp_path: Path) -> None:
     """Looking into a killed run leaves its files as they are, so that it can still be opened."""
     path = cut_off(tmp_path)
     files = {name: (tmp_path / name).read_bytes() for name in ("journal.sqlite", "journal.sqlite-wal")}
-    meta, final = peek(path)
-    assert ("r", 50) == (meta["run_id"], final)
+    found = peek(path)
+    assert ("r", 50) == (found.meta["run_id"], found.final)
     assert files == {name: (tmp_path / name).read_bytes() for name in files}
     with Journal.open(path) as journal:
         assert {UPDATED: 50} == journal.outcomes()
@@ -261,16 +267,16 @@ def test_looking_does_not_touch(tmp_path: Path) -> None:
 def test_looking_into_a_run_that_goes_on(journal: Journal, path: Path) -> None:
     """Looking into a run does not disturb it."""
     journal.record_rows([row_result(2), row_result(3, FAILED)])
-    assert 1 == peek(path)[1]
+    assert 1 == peek(path).final
     journal.record_rows([row_result(3)])
-    assert 2 == peek(path)[1]
+    assert 2 == peek(path).final
 
 
 def test_looking_into_a_closed_run(path: Path) -> None:
     """Looking into a run that ended leaves nothing behind."""
     with Journal.create(path, {"run_id": "r"}) as journal:
         journal.record_rows([row_result(2)])
-    assert 1 == peek(path)[1]
+    assert 1 == peek(path).final
     assert ["journal.sqlite"] == os.listdir(path.parent)
 
 
@@ -395,7 +401,7 @@ async def test_intent_is_on_disk_first(journal: Journal, path: Path) -> None:
         tasks.start_soon(journal.run_writer, pytest.fail)
         assert [] == ask(path, "SELECT * FROM intent")
         await journal.write_intent(intent())
-        (row,) = ask(path, "SELECT number, id, key, attempts, fields, before, body FROM intent")
+        (row,) = ask(path, "SELECT change, id, key, attempts, fields, before, body FROM intent")
         body = '{"name":"Zoë","phone":null}'
         assert (2, "2", "00000000-0000-4000-8000-000000000002", 1, body, '{"name":"x"}', body) == row
         tasks.cancel_scope.cancel()
@@ -414,7 +420,7 @@ async def test_group_commit(journal: Journal, path: Path) -> None:
             journal.count("attempts", 3)
         around.cancel_scope.cancel()
     assert (1, [(100,)]) == (statements.commits, ask(path, "SELECT count(*) FROM intent"))
-    assert ({"attempts": 3}, {200, 201}) == (journal.counters(), set(journal.row_results(0, 999)))
+    assert (100, {200, 201}) == (journal.counters().attempts, set(journal.row_results(0, 999)))
 
 
 def test_group_commit_beside_the_network(path: Path) -> None:
@@ -484,7 +490,7 @@ async def test_disk_refuses(journal: Journal, path: Path) -> None:
             tasks.start_soon(wait, number)
     await wait(99)
     assert ([message], Counter()) == ([str(error) for error in said], journal.counts)
-    assert [] == ask(path, "SELECT * FROM intent") + ask(path, "SELECT * FROM fate")
+    assert [] == ask(path, "SELECT * FROM intent") + ask(path, "SELECT * FROM result")
 
 
 def test_disk_refuses_while_the_next_group_gathers(journal: Journal) -> None:
@@ -547,13 +553,13 @@ def test_bug_while_writing(path: Path) -> None:
 
 
 def test_intent_again(path: Path) -> None:
-    """An attempt's number replaces the one before; what a later part sends is kept beside what was begun with."""
+    """Attempts add up; what a later part sends is kept beside what was begun with."""
     with Journal.create(path, {}) as journal:
         for attempts in (1, 2):
-            journal._waiting.intents.append(intent(attempts=attempts))
+            add(journal, intent(attempts=attempts))
             journal.flush()
     with Journal.open(path) as journal:
-        journal._waiting.intents.append(intent(attempts=1, body={"name": "Zoe"}, before={"name": "Zoë"}))
+        add(journal, intent(body={"name": "Zoe"}, before={"name": "Zoë"}, number=2, spent=2))
         journal.flush()
         (found,) = journal.iter_intents()
         last = journal.intent(2)
@@ -570,7 +576,7 @@ def test_any_intent(fields: Any, before: Any, key: str | None) -> None:
     """An intent comes back as it went in."""
     one = Intent(2, "42", key, 1, fields, before, fields, "Bolt", {"full_address": before})
     with tempfile.TemporaryDirectory() as folder, Journal.create(Path(folder) / "j", {}) as journal:
-        journal._waiting.intents.append(one)
+        add(journal, one)
         journal.flush()
         assert (one, None) == (journal.intent(2), journal.intent(3))
 
@@ -635,13 +641,13 @@ def test_tallies_add_up(journal: Journal) -> None:
     journal.count("attempts")
     journal.count("throttled")
     journal.flush()
-    assert {"attempts": 3, "throttled": 1} == journal.counters()
+    assert Counts(0, 3, 1, is_exact=True) == journal.counters()
 
 
 def test_has_intents(journal: Journal) -> None:
     """Whether anything was ever about to be sent is known."""
     before = journal.has_intents()
-    journal._waiting.intents.append(intent())
+    add(journal, intent())
     journal.flush()
     assert (False, True, 1) == (before, journal.has_intents(), journal.count_intents())
 
@@ -665,6 +671,6 @@ def test_moved_folder(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "a ?#% ü" / "journal.sqlite"
     other.parent.mkdir()
     shutil.move(path, other)
-    assert "r" == peek(other)[0]["run_id"]
+    assert "r" == peek(other).meta["run_id"]
     with Journal.open(other) as journal:
         assert "r" == json.loads(json.dumps(journal.meta()))["run_id"]

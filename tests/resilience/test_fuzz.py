@@ -277,7 +277,7 @@ def retyped(data: bytes, dice: random.Random) -> bytes:
             table, names = dice.choice(list(COLUMNS.items()))
             value = dice.choice([None, "", "x", "[]", "{}", "null", "7", "[[]]", '{"a": 1}', '["a"]', b"\xff", -1, 1.5])
             with suppress(sqlite3.IntegrityError):
-                where = {"meta": f"key = '{dice.choice(METAS)}'", "tally": "true"}.get(table, "rowid % 2")
+                where = {"meta": f"key = '{dice.choice(METAS)}'", "part": "true"}.get(table, "rowid % 2")
                 db.execute(f"UPDATE {table} SET {dice.choice(names)} = ? WHERE {where}", [value])  # noqa: S608 - ours
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return path.read_bytes()
@@ -285,14 +285,15 @@ def retyped(data: bytes, dice: random.Random) -> bytes:
 
 COLUMNS = {
     "meta": ["value"],
-    "intent": ["id", "key", "attempts", "fields", "before", "body", "name", "wholes"],
-    "fate": ["number", "id", "outcome", "status", "attempts", "problems"],
-    "tally": ["count"],
+    "part": ["number", "started", "ended", "is_orderly", "requests", "attempts", "throttled", "reserved"],
+    "intent": ["change", "number", "part", "id", "key", "attempts", "fields", "before", "body", "name", "read"],
+    "result": ["change", "id", "outcome", "state", "status", "attempts", "time", "shown", "problems"],
+    "file": ["digest"],
 }
 METAS = (
-    "version", "is_open", "identity", "run_id", "batch", "command", "endpoint", "endpoint_options", "host", "base_url",
-    "input", "map", "again", "next", "staged", "id_column", "started", "seconds", "definitions", "is_surveyed",
-    "exit_code", "stopped",
+    "version", "is_open", "identity", "run_id", "batch_version", "command", "endpoint", "endpoint_options", "host",
+    "base_url", "input", "map", "options_again", "options_next", "staged", "id_column", "started", "seconds",
+    "definitions", "is_validated", "exit_code", "stopped",
 )  # fmt: skip
 
 

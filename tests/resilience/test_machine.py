@@ -755,7 +755,7 @@ def final_outcomes(folder: Path) -> dict[str, str]:
             if (path := folder / f"{JOURNAL}{end}").exists():
                 shutil.copy(path, copy)
         with closing(sqlite3.connect(Path(copy) / JOURNAL)) as db:
-            row_results: Iterator[tuple[str, str]] = db.execute("SELECT id, outcome FROM fate")
+            row_results: Iterator[tuple[str, str]] = db.execute("SELECT id, outcome FROM result")
             return {one: outcome for one, outcome in row_results if outcome not in {o.value for o in NEEDS_RETRY}}
 
 

@@ -46,7 +46,7 @@ KEPT = staged_as_meta(STAGED)
 STYLED = {"format": "xlsx", "dialect": None}
 KNOWN = {
     "run_id": "x", "endpoint": "dualentry.customers", "host": "h", "base_url": "h", "input": "x.csv", "started": "x",
-    "id_column": 0, "seconds": 0.0, "definitions": [], "is_surveyed": True, "fingerprint": "f",
+    "id_column": 0, "seconds": 0.0, "definitions": [], "is_validated": True, "fingerprint": "f",
 }  # fmt: skip
 
 
@@ -377,9 +377,10 @@ def test_no_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"stopped": 7}, {"undoes": ["x"]}, {"exit_code": "0"}, {"sparse": "yes"}, {"again": "x"}, {"again": [1]},
-        {"next": [None]}, {"definitions": [["a", "b"]]}, {"definitions": "x"}, {"is_surveyed": "x"}, {"id_column": 2},
-        {"id_column": -1}, {"seconds": "1"}, {"run_id": None}, {"staged": {}}, {"staged": "x"},
+        {"stopped": 7}, {"undoes": ["x"]}, {"exit_code": "0"}, {"sparse": "yes"}, {"options_again": "x"},
+        {"options_again": [1]}, {"options_next": [None]}, {"definitions": [["a", "b"]]}, {"definitions": "x"},
+        {"is_validated": "x"}, {"id_column": 2}, {"id_column": -1},
+        {"seconds": "1"}, {"run_id": None}, {"staged": {}}, {"staged": "x"},
         {"definitions": [[1] * 4]}, {"staged": KEPT | {"dialect": None}}, {"staged": KEPT | {"format": "xlsx"}},
         {"staged": KEPT | {"rows": "2"}}, {"staged": KEPT | {"rows": -1}}, {"staged": KEPT | {"rows_": 2}},
         {"staged": KEPT | {"headers": "id"}}, {"staged": KEPT | {"format": "cvs"}}, {"staged": KEPT | {"style": {}}},
@@ -392,7 +393,7 @@ def test_no_run(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_journal_that_makes_no_sense(tmp_path: Path, wrong: dict[str, Any]) -> None:
     """What is known of a run is of the kind that it must be, or the run is refused in words."""
-    folder = run_in(tmp_path / "a", Outcome.UPDATED, **({"stopped": "x", "again": ["--limit"]} | wrong))
+    folder = run_in(tmp_path / "a", Outcome.UPDATED, **({"stopped": "x", "options_again": ["--limit"]} | wrong))
     (folder / INPUT).touch()
     with pytest.raises(FolderError) as caught:
         open_run(folder)
