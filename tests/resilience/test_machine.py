@@ -161,6 +161,7 @@ class Loss:
     """A run folder that was lost while the run went on, and when."""
 
     folder: Path
+    at: int
     time: float
 
 
@@ -426,13 +427,14 @@ class Machine(RuleBasedStateMachine):
                 (folder / INPUT).unlink()
         if loss == "make anew":
             folder.mkdir()
-        self.lost = Loss(folder, virtual_time())
+        self.lost = Loss(folder, self.api.now, virtual_time())
 
     def judge_lost(self, closing: FinishedRun, lost: "Loss") -> None:
         """Hold a run whose folder was lost to what it says: it ends at once, and has everything elsewhere."""
         assert lost.folder != closing.folder
         assert "rescue" == closing.folder.parent.name
-        late = [line for line in self.api.ledger if line.command == self.api.command and line.time > lost.time + 1.1]
+        later = [line for line in self.api.ledger if line.command == self.api.command and line.at > lost.at]
+        late = [line for line in later if line.time > lost.time + 1.1]
         assert not late, f"sent although the folder was lost at {lost.time}: {late}"
         if not NEVER_BLOCKS:
             shutil.rmtree(lost.folder, ignore_errors=True)
