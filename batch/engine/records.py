@@ -5,7 +5,8 @@ told; records come in the order of the API's pages or of the ids.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -154,14 +155,15 @@ class Fetch:
     async def _iter_by_ids(self, ids: Sequence[str]) -> AsyncIterator[list[Record]]:
         endpoint = self._client.endpoint
         open_ids = {endpoint.id_key(one): one for one in ids}
-        async for records in self._iter_cheapest(ids):
-            known = [(endpoint.id_key(endpoint.record_id(one)), one) for one in records]
-            yield [one for name, one in known if open_ids.pop(name, None) is not None]
-            if not open_ids:
-                break
+        async with aclosing(self._iter_cheapest(ids)) as found:
+            async for records in found:
+                known = [(endpoint.id_key(endpoint.record_id(one)), one) for one in records]
+                yield [one for name, one in known if open_ids.pop(name, None) is not None]
+                if not open_ids:
+                    break
         self.missing = list(open_ids.values())
 
-    async def _iter_cheapest(self, ids: Sequence[str]) -> AsyncIterator[list[Record]]:
+    async def _iter_cheapest(self, ids: Sequence[str]) -> AsyncGenerator[list[Record], None]:
         """Read by ids, or by pages if the first page shows that these are fewer."""
         endpoint = self._client.endpoint
         reads = -(-len(ids) // endpoint.ids_per_read)

@@ -54,8 +54,8 @@ LOOKS = False
 """A resumed run looks at what an earlier part called updated or unchanged."""
 NEVER_BLOCKS = False
 """A folder that somebody else prepared, changed or damaged is passed over."""
-IS_CONDITIONAL = False
-"""Pulled sheets and failures files write only over what they showed."""
+FAILURES_ARE_CONDITIONAL = False
+"""A failures file writes only over what its run had seen."""
 
 ROWS = 4
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - nobody else's place is meant
@@ -305,11 +305,10 @@ class Machine(RuleBasedStateMachine):
         path = files[which % len(files)]
         seen, sent = {one: names for (file, one), names in self.seen.items() if file == path}, len(self.api.ledger)
         self.start(str(path.relative_to(self.work)), around, company=company)
-        for line in self.api.ledger[sent:] if IS_CONDITIONAL else ():
+        for line in self.api.ledger[sent:] if FAILURES_ARE_CONDITIONAL else ():
             allowed = seen.get(line.id, {line.was}) | {line.body["name"]}
             assert self.names_before(line) & allowed, f"written over what nobody had seen: {line}, {allowed}"
 
-    @precondition(lambda self: IS_CONDITIONAL)
     @step(company=companies, edited=st.sets(st.integers(0, ROWS - 1), min_size=1))
     def pull(self, company: int, edited: set[int]) -> None:
         """Somebody pulls the records, and edits some of them: nothing else is set, and only over what was pulled."""
@@ -325,7 +324,6 @@ class Machine(RuleBasedStateMachine):
         frame.with_columns(name.alias("name")).write_csv(wanted.path)
         self.conditions["pulled.csv"] = Conditions(company, dict(zip(frame["id"], frame["name"], strict=True)), names)
 
-    @precondition(lambda self: IS_CONDITIONAL)
     @step(company=companies)
     def write_expectations(self, company: int) -> None:
         """Somebody writes down what the records show now, beside what they are to be."""
