@@ -149,7 +149,9 @@ class Settings:
         found_file="yes",
     )] = ""
     out: Annotated[Path | None, Setting(
-        "The run folder; default: <input>.batch/<time> beside the input.", "FOLDER", INPUT, repeat=22, of_input=True,
+        "Where runs go, each in a folder of its own; default: <input>.batch beside the input.", "PARENT",
+        (*INPUT, "undo"), help_of={"undo": "Where the undo goes; default: beside RUN_FOLDER."},
+        repeat=22, of_input=True,
     )] = None
     map: Annotated[dict[str, str], Setting(
         'What a header stands for; "HEADER=" leaves the column out. Repeatable.', '"HEADER=FIELD"', INPUT,

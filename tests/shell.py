@@ -122,7 +122,8 @@ class Shell:
     def runs(self, parent: str = "sheet.batch") -> list[Path]:
         """The run folders of an input, oldest first."""
         folder = self.folder / parent
-        return sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+        found = folder.iterdir() if folder.is_dir() else ()
+        return sorted(one for one in found if one.is_dir() and not one.is_symlink())
 
     def only_run(self, parent: str = "sheet.batch") -> Path:
         """The one run folder of an input."""

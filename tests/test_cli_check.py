@@ -57,16 +57,17 @@ def test_failures(offline: Shell) -> None:
 @pytest.mark.parametrize("name", ["failures.csv", "results.csv", "input.csv"])
 @pytest.mark.parametrize("command", ["check", "update", "plan"])
 def test_out_beside_the_input(offline: Shell, command: str, name: str) -> None:
-    """An input is never written over, and no file of somebody else: --out beside it is refused."""
+    """Runs may go into the input's own folder, whatever it is called: it is never written over."""
     (offline.folder / "mine").mkdir()
     path = offline.folder / offline.sheet(SHEET, f"mine/{name}")
     ended = offline.here(command, path, "-e", DUALENTRY, "--map", "Note=", "--out", "mine", "--sandbox")
-    assert Ended(2, "", "--out mine: the input is in it. Name a new or an empty folder.\n") == ended
-    assert ([path], SHEET) == (list(path.parent.iterdir()), path.read_text())
+    (run,) = offline.runs("mine")
+    assert (1, SHEET, run.name) == (ended.code, path.read_text(), str((offline.folder / "mine/latest").readlink()))
+    assert {path, run, path.with_name("latest"), path.with_name(f"latest-{name}")} == set(path.parent.iterdir())
 
 
 def test_clean(offline: Shell) -> None:
-    """A clean file leaves nothing behind."""
+    """A clean file leaves nothing behind, and the links to an earlier run where they are."""
     shown = """sheet.csv: 1 row, 2 columns
 
   id   -> id         1 value
@@ -79,6 +80,11 @@ Nothing was sent.
     ended = offline.here("check", offline.sheet("id,name\n10001,A\n"), "-e", DUALENTRY)
     assert Ended(0, shown, "") == ended
     assert ["sheet.csv"] == [path.name for path in offline.folder.iterdir()]
+    run = offline.folder / "sheet.batch" / "20260101-000000"
+    run.mkdir(parents=True)
+    run.with_name("latest").symlink_to(run.name)
+    assert Ended(0, shown, "") == offline.here("check", "sheet.csv", "-e", DUALENTRY)
+    assert {run, run.with_name("latest")} == set(run.parent.iterdir())
 
 
 def test_workbook(offline: Shell) -> None:
@@ -126,11 +132,14 @@ def test_an_update_is_not_held_up(offline: Shell) -> None:
 
 
 def test_out(offline: Shell) -> None:
-    """--out names the folder; a check with it leaves the place free for the run."""
+    """--out is where the check goes, always with a summary, and the run of the same input beside it."""
     sheet = offline.sheet("id,name\nx,y\n")
     assert 1 == offline.here("check", sheet, "-e", DUALENTRY, "--out", "here").code
-    assert ["failures.csv", "summary.json"] == sorted(path.name for path in (offline.folder / "here").iterdir())
+    assert ["failures.csv", "summary.json"] == sorted(path.name for path in offline.only_run("here").iterdir())
     assert 1 == offline.here("update", sheet, "-e", DUALENTRY, "--sandbox", "--out", "here").code
+    assert 0 == offline.here("check", offline.sheet("id,name\n10001,y\n"), "-e", DUALENTRY, "--out", "here").code
+    latest = offline.folder / "here" / "latest"
+    assert (3, ["summary.json"]) == (len(offline.runs("here")), [path.name for path in latest.iterdir()])
 
 
 def test_standard_input(offline: Shell) -> None:

@@ -262,10 +262,10 @@ def test_3_unreachable(shell: Shell, api: Api) -> None:
 
 def test_4_books(shell: Shell, api: Api) -> None:
     """4: books that do not balance; here a row's outcome was taken out of the journal while results were written."""
-    assert 0 == shell.here(*update(api, shell.sheet(api.names(2)), "--out", "run")).code
-    with closing(sqlite3.connect(shell.folder / "run" / "journal.sqlite")) as db, db:
+    assert 0 == shell.here(*update(api, shell.sheet(api.names(2)), "--out", "runs")).code
+    with closing(sqlite3.connect(shell.only_run("runs") / "journal.sqlite")) as db, db:
         db.execute("INSERT INTO result VALUES (99, 99, '1', 'updated', 'final', 200, 1, 0, NULL, NULL)")
-    ended = shell.here("results", "run", "--json")
+    ended = shell.here("results", "runs/latest", "--json")
     assert (4, "") == (ended.code, ended.out)
     assert ended.err.startswith("This is a bug in batch: 2 rows, but the outcomes add up to 2, and the journal says ")
     assert ended.err.endswith("Please report it.\n")

@@ -67,12 +67,13 @@ def test_name_of_a_company(offline: Shell) -> None:
 
 
 def test_out_of_another_company(offline: Shell) -> None:
-    """A folder that --out names and that holds another company's run is refused."""
+    """Runs of two companies on one file may share a folder: neither goes on with the other's."""
     with little_api(refusing_the_second) as api:
-        update(offline, api, KEYS["A"], "--out", "run")
-        ended = update(offline, api, KEYS["B"], "--out", "run")
-    said = "--out run: the run in it was begun with another key. Name another folder.\n"
-    assert Ended(2, "", said) == ended
+        update(offline, api, KEYS["A"], "--out", "runs")
+        ended = update(offline, api, KEYS["B"], "--out", "runs")
+    one, two = offline.runs("runs")
+    assert f"runs/{one.name}: this run of the same input is not finished, and was begun with another key" in ended.err
+    assert (0, two.name) == (ended.code, str((offline.folder / "runs" / "latest").readlink()))
 
 
 @pytest.mark.parametrize("credential", ["k", "another", ""])

@@ -156,8 +156,8 @@ def test_session(offline: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     command, *shown = block.splitlines()
     words = re.findall(r'"[^"]*"|\S+', command.removeprefix("$ ./run.sh "))
     shutil.copytree(ROOT / "samples", offline.folder / "samples", ignore=shutil.ignore_patterns("*.batch"))
-    ended = offline.here(*(word.strip('"') for word in words), "--out", "run", env={"BATCH_COMMAND": "./run.sh"})
-    said = [plain(line) for line in ended.err.replace(" --out run", "").splitlines()]
+    ended = offline.here(*(word.strip('"') for word in words), env={"BATCH_COMMAND": "./run.sh"})
+    said = [plain(line) for line in ended.err.splitlines()]
     for line in map(plain, shown):
         start = line.partition("…")[0] if line.endswith("…") else line
         left_out = [] if line.strip() == "…" else [other for other in said if other.startswith(start.rstrip())]
@@ -167,7 +167,7 @@ def test_session(offline: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 def plain(line: str) -> str:
     line = re.sub(r"127\.0\.0\.1:\d+", "{host}", line)
     line = re.sub(r"key …\w{4}$", "{key}", line)
-    line = re.sub(r"samples/\w+\.batch/[\d-]+|\brun(?=/)", "{run}", line)
+    line = re.sub(r"samples/\w+\.batch/[\d-]+", "{run}", line)
     return re.sub(r"\d+\.\d s$", "{seconds}", line)
 
 

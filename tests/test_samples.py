@@ -30,9 +30,9 @@ def test_sample(name: str, offline: Shell) -> None:
     """A sample ends as the file beside it says, row by row."""
     expected = tomllib.loads((SAMPLES / (name + EXPECTED)).read_text(encoding="utf-8"))
     shutil.copy(SAMPLES / name, offline.folder)
-    out = offline.folder / "run"
-    command = ["update", name, "-e", expected["endpoint"], "--sandbox", "--out", out, *expected["options"]]
+    command = ["update", name, "-e", expected["endpoint"], "--sandbox", "--out", "runs", *expected["options"]]
     ended = offline.here(*command)
+    out = offline.only_run("runs")
     assert expected["results"].lstrip("\n") == as_csv(out)
     assert (expected["exit_code"], "") == (ended.code, ended.out)
     assert ended.code == summary(out)["exit_code"]

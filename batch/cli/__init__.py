@@ -142,7 +142,7 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
 def undo(run_folder: str, **values: Any) -> None:
     """Put back what the run in RUN_FOLDER changed, where nobody changed it since; endpoint and host are the run's.
 
-    A field that is not as the run left it is kept, and named. An undo is a run of its own, in a folder inside of
+    A field that is not as the run left it is kept, and named. An undo is a run of its own, in a folder beside
     RUN_FOLDER, and can be undone.
     """
     from batch.commands.undo import undo as run_undo
@@ -185,7 +185,7 @@ def results(run_folder: str, json_output: bool | None, quiet: bool | None) -> No
     from batch.commands.results import results as run_results
 
     console = Console(quiet=bool(quiet))
-    _finish(run_results(Path(run_folder), console.note, _environment()), console, as_json=bool(json_output))
+    _finish(run_results(Path(run_folder), console, _environment()), console, as_json=bool(json_output))
 
 
 @batch.command(short_help="Remove a run and its files.")
@@ -194,13 +194,15 @@ def results(run_folder: str, json_output: bool | None, quiet: bool | None) -> No
 def purge(run_folder: str, yes: bool | None) -> None:
     """Remove the run in RUN_FOLDER: journal, results and all; the records at the API stay as they are.
 
-    It cannot be undone after that, nor gone on with. A folder with other files in it, or in use, is left alone.
+    Its undos go with it. It cannot be undone after that, nor gone on with. A folder with other files in it, or in use,
+    is left alone.
     """
     from batch.cli import views
     from batch.cli.console import Console
     from batch.commands.purge import purge as run_purge
 
-    preview = run_purge(Path(run_folder), Console(yes=bool(yes)).confirm_purge)
+    console = Console(yes=bool(yes))
+    preview = run_purge(Path(run_folder), console, console.confirm_purge)
     click.echo(views.purge_page(preview), err=True)
     sys.exit(ExitCode.OK if preview else ExitCode.COULD_NOT_START)
 

@@ -102,6 +102,9 @@ def removal(preview: PurgePreview) -> list[str]:
     """Return what is about to be removed, as lines."""
     what = f" of {visible(preview.input)}, {plural(preview.rows, 'row')}" if preview.input and preview.rows else ""
     lines = [f"{shown_path(str(preview.folder))}: a run{what} ({plural(preview.files, 'file')})"]
+    if preview.others:
+        go = "folder goes" if preview.others == 1 else "folders go"
+        lines.append(f"  {preview.others:,} other {go} with it: its undos, and runs inside of it.")
     if preview.left:
         lines.append(f"  {plural(preview.left, 'row')} of it are still to be sent or sent again.")
     return [*lines, "  Records at the API stay as they are; the run cannot be undone or gone on with after that."]

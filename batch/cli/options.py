@@ -18,6 +18,7 @@ from batch.model import command, shorten, visible
 from batch.settings import (
     COMMAND_LINE,
     ENVIRONMENT,
+    INPUT,
     SETTINGS,
     EndpointOptions,
     Layer,
@@ -68,7 +69,7 @@ def setting_options(
     shown = [one for one in taken if not only or one.name in only]
     shown.sort(key=lambda one: last.index(one.name) + 1 if one.name in last else 0)
     options = [_option(one, command) for one in shown]
-    if command in SETTINGS["out"].commands:
+    if command in INPUT:
         rest = [one for one in SETTINGS.values() if GENERAL in one.commands and one not in taken]
         flags = [_flag(name, text, command) for name, text in ENDPOINT_FLAGS.items()]
         options = [click.argument("input", metavar="INPUT"), *options, *(_option(one, command) for one in rest), *flags]

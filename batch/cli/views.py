@@ -270,7 +270,8 @@ def _go_on(summary: Summary) -> str:
 
 def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
     if to_retry:
-        yield f"{_go_on(end.summary)}:  {shlex.join([command(), 'undo', shown_path(end.undoes or '')])}"
+        again = shlex.join([command(), "undo", shown_path(end.undoes or ""), *end.again])
+        yield f"{_go_on(end.summary)}:  {again}"
     if "results" in end.summary.files:
         yield f"Every row:  {shown_path(end.summary.files['results'])}"
     if end.summary.outcomes.get(Outcome.UPDATED):

@@ -7,7 +7,8 @@ invalid rows is left behind, and nothing at all when there are none.
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batch import outputs, sources
@@ -18,7 +19,8 @@ from batch.model import Outcome
 from batch.run.begin_or_resume import discard, now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import cannot_write, paths_in, write_summary
-from batch.run.folder import JOURNAL, free_out, new_folder, parent_of
+from batch.run.folder import JOURNAL, new_folder, parent_of
+from batch.run.latest import fixed_name, latest_links
 from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings
 from batch.summary import Reason, Summary, group_reasons
@@ -38,45 +40,53 @@ class Checked:
 
 def check(settings: Settings, environment: Environment) -> Checked:
     """Validate every row; raises InputError or HeaderError when there is no telling."""
-    endpoint = make_endpoint(settings, environment)
+    settings, notes = replace(settings, input=fixed_name(settings.input)), list[str]()
+    parent = parent_of(settings.input, settings.out)
     began, started = time.monotonic(), now_text()
-    with scratch() as temporary:
+    with latest_links(parent, settings.input, notes.append) as latest, scratch() as temporary:
+        endpoint = make_endpoint(settings, environment)
         source = sources.open_input(settings.input, temporary)
         changes = read_input(source, temporary, settings, endpoint)
         with Journal.create(temporary / JOURNAL, {}) as journal:
             changes.validate_all(journal.record_rows)
             counts = Counter(journal.counts)
-            folder, files, notes = _write(settings, changes, journal) if counts[Outcome.INVALID] else (None, {}, ())
+            is_kept = bool(counts[Outcome.INVALID]) or settings.out is not None
+            folder = _new_folder(parent, settings) if is_kept else None
+            files: dict[str, str] = {}
+            if folder and counts[Outcome.INVALID]:
+                files = _write(folder, changes, journal, notes.append)
             reasons, left_out = group_reasons(journal.iter_troubled())
-    summary = _summary(settings, changes, counts, files, (started, time.monotonic() - began), reasons)
-    if folder or settings.out:
-        write_summary(folder or _out(settings), summary)
+        summary = _summary(settings, changes, counts, files, (started, time.monotonic() - began), reasons)
+        if folder is None:
+            latest.put_back()
+        else:
+            write_summary(folder, summary)
+            latest.lead_to(folder)
     shown = tuple(one for one in reasons if one.outcome is Outcome.INVALID)
-    return Checked(changes, summary, shown, left_out, notes)
+    return Checked(changes, summary, shown, left_out, tuple(notes))
 
 
-def _write(settings: Settings, changes: FileChanges, journal: Journal) -> tuple[Path, dict[str, str], tuple[str, ...]]:
-    folder = _out(settings)
+def _write(folder: Path, changes: FileChanges, journal: Journal, note: Callable[[str], None]) -> dict[str, str]:
     wanted = outputs.Wanted(id_column=changes.columns.id.index, only=frozenset({Outcome.INVALID}), with_results=False)
     try:
         written = outputs.write(
             folder, changes.staged, sources.iter_frames(changes.staged), journal.row_results, wanted
         )
     except OSError as error:
-        if settings.out is None:
-            discard(folder)
+        discard(folder)
         raise cannot_write(folder, error) from error
-    return folder, paths_in(folder, written.files), written.notes
+    for text in written.notes:
+        note(text)
+    return paths_in(folder, written.files)
 
 
-def _out(settings: Settings) -> Path:
-    """Name the folder for the invalid rows; a run that is in it already is never touched."""
-    if settings.out is None:
-        try:
-            return new_folder(parent_of(settings.input), prefix="check-")
-        except FolderError:  # a check of a file on a read-only disk is still of use
+def _new_folder(parent: Path, settings: Settings) -> Path:
+    try:
+        return new_folder(parent, prefix="check-")
+    except FolderError:
+        if settings.out is None:  # a check of a file on a read-only disk is still of use
             return Path(tempfile.mkdtemp(prefix="batch-check-"))
-    return free_out(settings.out, settings.input)
+        raise
 
 
 def _summary(

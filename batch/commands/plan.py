@@ -4,7 +4,6 @@ Promises: everything up to the sending is what `update` does, by the same code; 
 plan is complete or absent; an update never takes its folder for a run.
 """
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -33,10 +32,11 @@ from batch.files import os_reason
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.outputs.plan import Line, iter_lines, write_plan
-from batch.run.begin_or_resume import new_run_id, now_text, read_input
+from batch.run.begin_or_resume import discard, new_run_id, now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in
-from batch.run.folder import JOURNAL, PLAN, free_out, new_folder, parent_of
+from batch.run.folder import JOURNAL, PLAN, new_folder, parent_of
+from batch.run.latest import fixed_name, latest_links
 from batch.run.plan_file import PlanWriter, about
 from batch.run.target import Environment, make_target
 from batch.settings import Settings, as_options
@@ -99,8 +99,10 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
     """Read, validate, compare, and write down what would be sent. Raises BatchError when there is no telling."""
     if not settings.compare:
         raise SettingsError("A plan says what differs, so it cannot be made with --no-compare.")
+    settings = replace(settings, input=fixed_name(settings.input))
+    parent = parent_of(settings.input, settings.out)
     began, started = time.monotonic(), now_text()
-    with ExitStack() as stack:
+    with latest_links(parent, settings.input, reporter.note) as latest, ExitStack() as stack:
         target = make_target(settings, environment, stack, reporter.note)
         temporary = stack.enter_context(scratch())
         source = sources.open_input(settings.input, temporary)
@@ -110,7 +112,9 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         context = RunContext(api, journal, new_run_id(), changes, reporter, overwrites=settings.overwrite)
         context.api.note_slower(reporter.note)
         cost = _compare(context, settings)
-        return _write(context, settings, cost, (started, began))
+        made = _write(context, settings, new_folder(parent, prefix="plan-"), cost, (started, began))
+        latest.lead_to(made.folder)
+        return made
 
 
 def _compare(context: RunContext, settings: Settings) -> Estimate:
@@ -175,12 +179,8 @@ class _Cells:
         return line
 
 
-def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple[str, float]) -> PlanMade:
+def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate, times: tuple[str, float]) -> PlanMade:
     cells, journal = _Cells(), context.journal
-    if settings.out is None:
-        folder = new_folder(parent_of(settings.input), prefix="plan-")
-    else:
-        folder = free_out(settings.out, settings.input)
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
         write_plan(table, map(cells.add, iter_lines(_iter_changes(journal), settings.clear_token)))
@@ -189,8 +189,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         )
         PlanWriter(folder / PLAN, meant_for).write_all(_iter_changes(journal))
     except OSError as error:
-        if settings.out is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
         raise FolderError(
             f"{folder}: the plan cannot be written ({os_reason(error)}). Make room, and plan again."
         ) from error
@@ -204,7 +203,7 @@ def _write(context: RunContext, settings: Settings, cost: Estimate, times: tuple
         cost=cost, exit_code=int(exit_code(outcomes)), files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
     )  # fmt: skip
     excesses = tuple(ClearLimit.from_option(settings.max_clears).iter_excesses(context.changes))
-    again = as_options(replace(settings, out=None), for_same_input=True)  # --out names the plan's own folder
+    again = as_options(settings, for_same_input=True)
     return PlanMade(
         summary, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again), context.endpoint,
         excesses,

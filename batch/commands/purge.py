@@ -1,18 +1,23 @@
-"""`purge`: a run and its files are removed, with all the personal data in them.
+"""`purge`: a run and its files are removed, with all the personal data in them; and so are its undos.
 
-Promises: only a folder that holds a run, a check or a plan and nothing else is removed, and only while nobody works in
-it; a link is never followed; the journal goes last, so that a removal that was cut off can be done again.
+Promises: only folders that hold runs, checks or plans and nothing else are removed, all after one question, and only
+while nobody works in them; no link is followed but ours to the latest run; the journal goes last, so that a removal
+that was cut off can be done again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from batch.engine.named_run import named_run
+from batch.engine.reporter import Reporter
 from batch.errors import FolderError, JournalError
 from batch.files import os_reason
 from batch.journal import peek
-from batch.run.folder import FILE, JOURNAL, PART, SUMMARY
+from batch.run.folder import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own, list_runs
+from batch.run.latest import target_of
 from batch.run.locks import held
 
 Ask = Callable[["PurgePreview"], bool]
@@ -24,31 +29,45 @@ class PurgePreview:
 
     folder: Path
     files: int
+    others: int = 0
+    """Folders that go with it: its undos, and the runs that 0.1 put into it."""
     input: str | None = None
     rows: int | None = None
     left: int | None = None
 
 
-def purge(folder: Path, ask: Ask) -> PurgePreview | None:
+def purge(folder: Path, reporter: Reporter, ask: Ask) -> PurgePreview | None:
     """Remove the run in `folder` if `ask` says so, else None; raises FolderError or BusyError when it must stay."""
+    folder = named_run(folder, reporter, (JOURNAL, SUMMARY, PLAN), "Nothing was removed.")
     with ExitStack() as stack:
-        for one in _check(folder):
+        tops = _check(folder)
+        for one in _iter_runs(tops):
             stack.enter_context(held(one / ".lock", "this run folder", one))
-        preview = _look(folder)
+        preview = _look(tops)
         if not ask(preview):
             return None
-        _check(folder)  # the answer may have taken a while
+        tops = _check(folder)  # the answer may have taken a while
         try:
-            _remove(folder)
+            for one in reversed(tops):
+                _remove(one)
         except OSError as error:
             raise FolderError(
                 f"{error.filename or folder}: it cannot be removed ({os_reason(error).lower()})."
             ) from error
-    with suppress(OSError):  # not empty: other runs are in it, or somebody came
-        folder.rmdir()
-        if folder.absolute().parent.suffix == ".batch":
-            folder.absolute().parent.rmdir()
+    for one in reversed(tops):
+        with suppress(OSError):  # not empty: somebody came
+            one.rmdir()
+            _clear_parent(one.absolute().parent)
     return preview
+
+
+def _clear_parent(parent: Path) -> None:
+    """Remove the links to runs that are gone, and the folder that batch made around them when it is empty."""
+    for path in [one for one in parent.iterdir() if target_of(one)]:
+        if not path.exists():
+            path.unlink()
+    if parent.suffix == ".batch":
+        parent.rmdir()
 
 
 def _check(folder: Path) -> list[Path]:
@@ -58,38 +77,74 @@ def _check(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise FolderError(f"{folder}: there is no such folder.")
     try:
-        found = [folder, *_iter_undos(folder)]
-        foreign = next((path for one in found for path in one.iterdir() if not _is_ours(path)), None)
+        found = _with_undos(folder)
+        foreign = next((path for one in _iter_runs(found) for path in one.iterdir() if not _is_ours(path)), None)
     except OSError as error:
         raise FolderError(f"{folder}: it cannot be read ({os_reason(error).lower()}).") from error
-    if not any((folder / name).is_file() for name in (JOURNAL, SUMMARY, "plan.json")):
+    if not any((folder / name).is_file() for name in (JOURNAL, SUMMARY, PLAN)):
         raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}), so nothing was removed.")
     if foreign is not None:
         raise FolderError(f"{foreign}: this is not one of batch's own files. Move it away first; nothing was removed.")
     return found
 
 
-def _iter_undos(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("undo-") and path.is_dir() and not path.is_symlink():
-            yield path
-            yield from _iter_undos(path)
+def _with_undos(folder: Path) -> list[Path]:
+    """List the folder of a run and those of its undos, which lie beside it or where it says, and of theirs."""
+    found = [folder]
+    for run in found:  # which grows meanwhile
+        undone = _meta(run).get("undone")
+        places = [one for one in list_runs(run.absolute().parent) if one.name.startswith("undo-")]
+        for one in (*places, *([Path(undone)] if isinstance(undone, str) else [])):
+            is_new = one.resolve() not in {other.resolve() for other in found}
+            if is_new and is_own(one) and _takes_back(one, run.resolve()):
+                found.append(one)
+    return found
+
+
+def _takes_back(undo: Path, run: Path) -> bool:
+    """Whether `undo` is that of `run`, also where both were moved."""
+    undoes = _meta(undo).get("undoes")
+    if not isinstance(undoes, str):
+        return False
+    return Path(undoes) == run or (Path(undoes).name == run.name and not Path(undoes).exists())
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(peek(folder / JOURNAL).meta)
+    except JournalError:  # damaged, or there is none
+        return {}
+
+
+def _iter_runs(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield folders of runs, and those inside of them: 0.1 put undos there, and the runs of failures files."""
+    for folder in folders:
+        yield folder
+        inside = [one for one in sorted(folder.iterdir()) if one.is_dir() and not one.is_symlink()]
+        for one in inside:
+            if one.suffix == ".batch":
+                yield from _iter_runs(path for path in sorted(one.iterdir()) if is_own(path) and not path.is_symlink())
+        yield from _iter_runs(one for one in inside if one.name.startswith("undo-"))
 
 
 def _is_ours(path: Path) -> bool:
-    if path.is_dir() and not path.is_symlink():
-        return path.name.startswith("undo-") or PART.fullmatch(path.name) is not None
-    return FILE.fullmatch(path.name) is not None
+    if path.is_symlink() or not path.is_dir():
+        return FILE.fullmatch(path.name) is not None
+    if path.suffix == ".batch":
+        return all(target_of(one) or (is_own(one) and not one.is_symlink()) for one in path.iterdir())
+    return path.name.startswith("undo-") or PART.fullmatch(path.name) is not None
 
 
-def _look(folder: Path) -> PurgePreview:
-    files = sum(1 for path in folder.rglob("*") if path.name not in (".lock", ".lock.holder") and not path.is_dir())
+def _look(folders: list[Path]) -> PurgePreview:
+    everything = [path for one in folders for path in one.rglob("*")]
+    files = sum(1 for path in everything if path.name not in (".lock", ".lock.holder") and not path.is_dir())
+    folder, others = folders[0], len(list(_iter_runs(folders))) - 1
     try:
         seen = peek(folder / JOURNAL)
         rows = int(seen.meta["staged"]["rows"])
-        return PurgePreview(folder, files, str(seen.meta["input"]), rows, rows - seen.final)
+        return PurgePreview(folder, files, others, str(seen.meta["input"]), rows, rows - seen.final)
     except (JournalError, KeyError, TypeError, ValueError):  # damaged, or a check or a plan: it can go all the same
-        return PurgePreview(folder, files)
+        return PurgePreview(folder, files, others)
 
 
 def _remove(folder: Path) -> None:

@@ -1,18 +1,20 @@
 """`results`: make the results files of a run again from its journal."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from batch.engine.named_run import named_run
+from batch.engine.reporter import Reporter
 from batch.run.cleanup import remove_parts
 from batch.run.finish import End, FinishedRun, finish_run
-from batch.run.folder import check_run, open_run
+from batch.run.folder import JOURNAL, check_run, open_run
 from batch.run.locks import held
 from batch.run.target import Environment
 
 
-def results(folder: Path, note: Callable[[str], None], environment: Environment) -> FinishedRun:
+def results(folder: Path, reporter: Reporter, environment: Environment) -> FinishedRun:
     """Make the results files of the run in `folder` again; raises FolderError when there is none."""
+    folder = named_run(folder, reporter, (JOURNAL,), "Nothing was done.")
     with ExitStack() as stack:
         check_run(folder)  # a folder that holds no run is left as it is, without a lock
         stack.enter_context(held(folder / ".lock", "this run folder", folder))
@@ -20,7 +22,7 @@ def results(folder: Path, note: Callable[[str], None], environment: Environment)
         journal, metadata = open_run(folder)
         stack.enter_context(journal)
         if not metadata.is_validated:
-            note("This run was stopped before all rows were validated; run the same command again to go on.")
+            reporter.note("This run was stopped before all rows were validated; run the same command again to go on.")
         return finish_run(
             folder, journal, metadata, environment.endpoints.get(metadata.endpoint), End(metadata.stopped)
         )

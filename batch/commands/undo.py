@@ -1,8 +1,9 @@
 """`undo`: put back what a run changed, as far as nobody changed it since.
 
-Promises: a run of its own, beside the run that it takes back, with its own journal (so an undo can be undone) and its
-own results; a field that is not as the run left it is kept, and named; no record is ever made or deleted. From its
-first request on, the run that is taken back counts as undone: the same input is sent again by a new run.
+Promises: a run of its own, beside the run that it takes back (or in --out), with its own journal (so an undo can be
+undone) and its own results; a field that is not as the run left it is kept, and named; no record is ever made or
+deleted. From its first request on, the run that is taken back counts as undone: the same input is sent again by a new
+run.
 """
 
 from contextlib import ExitStack
@@ -14,13 +15,23 @@ from batch.commands.update import Update
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
+from batch.engine.named_run import named_run
 from batch.engine.reporter import Reporter
 from batch.errors import SettingsError, UsageError
 from batch.journal import Journal
 from batch.run.begin_or_resume import Run, discard, new_run_id, now_text
 from batch.run.cleanup import remove_parts, scratch
 from batch.run.finish import FinishedRun
-from batch.run.folder import JOURNAL, check_run, find_unfinished, new_folder, open_run, read_metadata
+from batch.run.folder import (
+    JOURNAL,
+    check_run,
+    find_unfinished,
+    new_folder,
+    open_run,
+    parent_of,
+    read_metadata,
+)
+from batch.run.latest import latest_links
 from batch.run.locks import held, input_locks
 from batch.run.metadata import RunMetadata
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
@@ -42,15 +53,19 @@ class _Source:
 
 def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
     """Take back the run in `folder`; raises BatchError when that could not begin."""
+    folder = named_run(folder, reporter, (JOURNAL,))
     with ExitStack() as stack:
         source = _open_source(folder, stack)
+        parent = parent_of(str(folder / JOURNAL), settings.out)
+        latest = stack.enter_context(latest_links(parent, source.metadata.input, reporter.note))
         settings = _settings(source, settings)
         target = make_target(settings, environment, stack, reporter.note)
         target = replace(target, endpoint=target.endpoint.defined(source.metadata.custom_fields))
         sha256 = source.metadata.staged.sha256
         for lock in input_locks(sha256, settings.endpoint, source.metadata.host, target.owners):
             stack.enter_context(held(lock, "this input", folder))
-        run = _begin_or_resume(source, settings, target, stack)
+        run = _begin_or_resume(source, parent, settings, target, stack)
+        latest.lead_to(run.folder)
         reporter.note(f"Taking back {folder}: {len(run.plan or ()):,} changes were or may have been applied.")
         context = RunContext(
             ApiSession(target, settings.pace, environment),
@@ -61,7 +76,9 @@ def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Envi
             run.plan,
         )
         mark = lambda: source.journal.put_meta({"undone": str(run.folder.resolve())})  # noqa: E731 - used once
-        return Update(run, context, settings, before_sending=mark).carry_out()
+        end = Update(run, context, settings, before_sending=mark).carry_out()
+        latest.settle(end.summary.exit_code)
+        return end
 
 
 def _open_source(folder: Path, stack: ExitStack) -> _Source:
@@ -93,14 +110,14 @@ def _settings(source: _Source, settings: Settings) -> Settings:
     return replace(settings, **fixed, compare=True, key=None, plan=None, map={})
 
 
-def _begin_or_resume(source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:
+def _begin_or_resume(source: _Source, parent: Path, settings: Settings, target: Target, stack: ExitStack) -> Run:
     """Resume the undo that was not finished, or begin one."""
     with scratch() as temporary:
         checksum = _write_list(temporary / LIST, source, target.endpoint)
-    found = find_unfinished(source.folder, checksum, target.company)
+    found = find_unfinished(parent, checksum, target.company)
     if found is not None:
         return _resume(found, target.endpoint, stack)
-    folder = new_folder(source.folder, prefix="undo-")
+    folder = new_folder(parent, prefix="undo-")
     try:
         return _begin(folder, source, settings, target, stack)
     except BaseException:
@@ -128,6 +145,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
         undoes=str(source.folder.resolve()), endpoint=settings.endpoint,
         endpoint_options=dict(settings.endpoint_options), host=target.host, base_url=target.base_url,
         company=target.company.name, fingerprint=target.company.fingerprint, input=sheet,
+        options_again=("--out", str(settings.out)) if settings.out else (),
         options_next=tuple(as_options(replace(settings, input=sheet), for_same_input=False)), staged=staged,
         id_column=0, started=now_text(), seconds=0.0, definitions=source.metadata.definitions, has_definitions=True,
         is_validated=False,

@@ -17,6 +17,7 @@ from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor, iter_open
 from batch.engine.guards import Canary, ClearLimit, check_company, check_compared
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
+from batch.engine.named_run import named_run
 from batch.engine.prepare import ChangePreparer
 from batch.engine.records import UnreadError
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter, require_consent
@@ -28,7 +29,8 @@ from batch.model import Outcome
 from batch.retry import Action, FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, finish_run
-from batch.run.folder import open_run
+from batch.run.folder import PLAN, open_run, parent_of
+from batch.run.latest import fixed_name, latest_links, without_links
 from batch.run.plan_list import LISTS, lists_of
 from batch.run.rescue import FolderWatch, rescue, sentence
 from batch.run.target import Environment, make_target
@@ -37,20 +39,25 @@ from batch.settings import Settings
 
 def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
     """Send what the input changes; raises BatchError when the job could not begin, Declined when a person said no."""
-    with ExitStack() as stack:
+    plan = without_links(settings.plan) if settings.plan is not None else None
+    settings = replace(settings, input=fixed_name(settings.input), plan=plan)
+    parent = parent_of(settings.input, settings.out)
+    with latest_links(parent, settings.input, reporter.note) as latest, ExitStack() as stack:
+        if settings.plan is not None:
+            settings = replace(settings, plan=named_run(settings.plan, reporter, (PLAN,)))
         target = make_target(settings, environment, stack, reporter.note)
         run = begin_or_resume(settings, target, stack, reporter.note)
+        latest.lead_to(run.folder)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")
-        if run.is_finished:
-            reporter.note(f"This run is finished: {run.folder}. To start over, name another folder with --out.")
-            return finish_run(run.folder, run.journal, run.metadata, type(target.endpoint), End(run.metadata.stopped))
         api = ApiSession(target, settings.pace, environment)
         context = RunContext(
             api, run.journal, run.metadata.run_id, run.changes, reporter, run.plan, settings.compare,
             overwrites=settings.overwrite,
         )  # fmt: skip
-        return Update(run, context, settings).carry_out()
+        end = Update(run, context, settings).carry_out()
+        latest.settle(end.summary.exit_code)
+        return end
 
 
 @dataclass(slots=True)

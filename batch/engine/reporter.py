@@ -110,17 +110,23 @@ class Reporter(Protocol):
         """The process ends now: give the terminal back."""
 
 
-def require_consent(reporter: Reporter, odd: str, instead: str, question: str = "Go on all the same?") -> None:
+def require_consent(
+    reporter: Reporter,
+    odd: str,
+    instead: str,
+    question: str = "Go on all the same?",
+    otherwise: str = "Nothing was sent.",
+) -> None:
     """Say what is odd, and ask; `--yes` never answers.
 
     Raises UsageError, which ends with `instead` (an option that settles it), where nobody can be asked, and Declined
-    for no.
+    with `otherwise` for no.
     """
     if not reporter.can_ask:
         raise UsageError(f"{odd} {instead}")
     reporter.note(odd)
     if not reporter.ask(question):
-        raise Declined("Nothing was sent.")
+        raise Declined(otherwise)
 
 
 RATE_SECONDS = 10.0

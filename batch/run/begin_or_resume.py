@@ -6,28 +6,24 @@ first time, whatever has become of the input's file.
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from batch import sources
-from batch.credentials import Company
 from batch.endpoints.base import CustomField, Endpoint
-from batch.errors import FolderError, UsageError
-from batch.files import make_private
+from batch.errors import UsageError
 from batch.journal import Journal
 from batch.model import Staged
 from batch.run.cleanup import remove_parts, remove_unbegun, scratch
 from batch.run.folder import (
-    INPUT,
     JOURNAL,
     PLAN,
     find_unfinished,
     identity,
-    look_into_out,
     new_folder,
     open_run,
     parent_of,
@@ -58,11 +54,6 @@ class Run:
         """The input as it was read."""
         return self.changes.staged
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether nothing is left to do about any row."""
-        return sum(self.journal.counts.values()) >= self.staged.rows and self.metadata.exit_code is not None
-
     def keep(self, **values: Any) -> None:
         """Change what the run knows of itself, in memory and in the journal."""
         self.metadata = self.metadata.model_copy(update=values)
@@ -82,15 +73,20 @@ def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, note: 
         wanted = identity(
             settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None
         )
-        folder_to_be = settings.out or parent_of(settings.input)
+        parent = parent_of(settings.input, settings.out)
         for lock in input_locks(source.sha256, settings.endpoint, target.host, target.owners):
-            stack.enter_context(held(lock, "this input", folder_to_be))
-        if settings.out is None:
-            remove_unbegun(folder_to_be)
-        folder = _find(settings, wanted, target.company, note)
+            stack.enter_context(held(lock, "this input", parent))
+        sources.check_room(source, parent)
+        remove_unbegun(parent)
+        folder = None if settings.new else find_unfinished(parent, wanted, target.company, note)
         if folder is not None:
             return _resume(folder, settings, target.endpoint, plan, stack)
-        return _begin(source, settings, target, wanted, plan, stack)
+        folder = new_folder(parent)
+        try:
+            return _begin(folder, source, settings, target, wanted, plan, stack)
+        except BaseException:  # whatever it is, such as a full disk: nothing was begun
+            discard(folder)
+            raise
 
 
 def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack) -> PlanFile | None:
@@ -107,15 +103,6 @@ def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack
     return plan
 
 
-def _find(settings: Settings, wanted: str, company: Company, note: Callable[[str], None]) -> Path | None:
-    if settings.out is not None:
-        found = look_into_out(settings.out, wanted, settings.input, company)
-        if found is not None and settings.new:
-            raise FolderError(f"--out {settings.out}: there is a run in it. With --new, name another folder.")
-        return found.folder if found else None
-    return None if settings.new else find_unfinished(parent_of(settings.input), wanted, company, note)
-
-
 def _resume(folder: Path, settings: Settings, endpoint: Endpoint, plan: PlanFile | None, stack: ExitStack) -> Run:
     stack.enter_context(held(folder / ".lock", "this run folder", folder))
     remove_parts(folder)
@@ -130,21 +117,26 @@ def _resume(folder: Path, settings: Settings, endpoint: Endpoint, plan: PlanFile
 
 
 def _begin(
-    source: Input, settings: Settings, target: Target, wanted: str, plan: PlanFile | None, stack: ExitStack
+    folder: Path,
+    source: Input,
+    settings: Settings,
+    target: Target,
+    wanted: str,
+    plan: PlanFile | None,
+    stack: ExitStack,
 ) -> Run:
-    with _new_folder(settings) as folder:
-        stack.enter_context(held(folder / ".lock", "this run folder", folder))
-        changes = read_input(source, folder, settings, target.endpoint)
-        metadata = RunMetadata(
-            identity=wanted, run_id=new_run_id(), command="update",
-            endpoint=settings.endpoint, endpoint_options=dict(settings.endpoint_options), host=target.host,
-            base_url=target.base_url, company=target.company.name, fingerprint=target.company.fingerprint,
-            input=settings.input, map=settings.map,
-            options_again=tuple(as_options(settings, for_same_input=True)),
-            options_next=tuple(as_options(settings, for_same_input=False)), staged=changes.staged,
-            id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(), is_validated=False,
-        )  # fmt: skip
-        journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
+    stack.enter_context(held(folder / ".lock", "this run folder", folder))
+    changes = read_input(source, folder, settings, target.endpoint)
+    metadata = RunMetadata(
+        identity=wanted, run_id=new_run_id(), command="update",
+        endpoint=settings.endpoint, endpoint_options=dict(settings.endpoint_options), host=target.host,
+        base_url=target.base_url, company=target.company.name, fingerprint=target.company.fingerprint,
+        input=settings.input, map=settings.map,
+        options_again=tuple(as_options(settings, for_same_input=True)),
+        options_next=tuple(as_options(settings, for_same_input=False)), staged=changes.staged,
+        id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(), is_validated=False,
+    )  # fmt: skip
+    journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
     return Run(folder, journal, changes, metadata, False, plan)
 
 
@@ -160,32 +152,12 @@ def read_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoi
     return match_file(staged, endpoint, settings.parsing, reads_before_write=reads_before_write(settings, endpoint))
 
 
-@contextmanager
-def _new_folder(settings: Settings) -> Iterator[Path]:
-    """Make the run folder, and remove it again when the run cannot begin."""
-    if settings.out is not None:
-        is_new = not settings.out.exists()
-        make_private(settings.out)
-        folder = settings.out
-    else:
-        is_new = True
-        folder = new_folder(parent_of(settings.input))
-    try:
-        yield folder
-    except BaseException:  # whatever it is, such as a full disk: nothing was begun
-        discard(folder, is_new=is_new)
-        raise
-
-
-def discard(folder: Path, *, is_new: bool = True) -> None:
-    """Remove a folder in which nothing was begun; of a folder that was there before, only our files."""
-    for name in (JOURNAL, JOURNAL + "-wal", JOURNAL + "-shm", INPUT, ".lock", ".holder"):
-        (folder / name).unlink(missing_ok=True)
-    if is_new:
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.parent.suffix == ".batch":
-            with suppress(OSError):  # other runs are in it
-                folder.parent.rmdir()
+def discard(folder: Path) -> None:
+    """Remove a folder in which nothing was begun."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.suffix == ".batch":
+        with suppress(OSError):  # other runs are in it
+            folder.parent.rmdir()
 
 
 def new_run_id() -> str:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from batch.run.folder import INPUT, PART
+from batch.run.folder import INPUT, NAME, PART
 
 PREFIX = "batch-tmp-"
 LOCK = ".lock"
 GRACE = 60.0
 """Seconds for which a folder is left alone: it may be one that is being made and not yet locked."""
-_UNBEGUN = frozenset({LOCK, f"{LOCK}.holder", INPUT})
+_UNBEGUN = frozenset({LOCK, f"{LOCK}.holder", INPUT, "undo.json", "undo.csv"})
 """All that is in a run folder before there is a journal, but for beginnings of files."""
 
 
@@ -44,13 +44,15 @@ def scratch() -> Iterator[Path]:
 def remove_unbegun(parent: Path) -> None:
     """Remove the folders in `parent` whose run crashed before it had a journal, so that nothing can go on with it."""
     with suppress(OSError):
-        for folder in parent.iterdir():
-            if not folder.is_symlink() and folder.is_dir() and _is_unbegun(folder):
+        for folder in [one for one in parent.iterdir() if NAME.fullmatch(one.name) and not one.is_symlink()]:
+            if _is_unbegun(folder):
                 _remove_if_left(folder)
 
 
 def _is_unbegun(folder: Path) -> bool:
-    return all(one.name in _UNBEGUN or PART.fullmatch(one.name) for one in folder.iterdir())
+    with suppress(OSError):
+        return all(one.name in _UNBEGUN or PART.fullmatch(one.name) for one in folder.iterdir())
+    return False
 
 
 def remove_parts(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 Promises: the same input (bytes, endpoint, host, company, mapping, clear token, and whatever else changes what a row
 means) resumes the run that still has rows to retry; a folder with another input's run is never touched. Folders
-are 0700.
+are 0700. Where runs go there may be anything else: a folder is known as a run's by what is in it.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ JOURNAL = "journal.sqlite"
 INPUT = "input.parquet"
 SUMMARY = "summary.json"
 PLAN = "plan.json"
+TIME = "%Y%m%d-%H%M%S"
 
 
 def identity(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str, *, plan: str | None = None) -> str:
@@ -34,11 +35,30 @@ def identity(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str, 
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def parent_of(argument: str) -> Path:
-    """Name the folder that holds the runs on an input: `customers.xlsx` -> `customers.batch` beside it."""
+NAME = re.compile(r"(?:check-|plan-|undo-)?(?P<time>\d{8}-\d{6})(?:-(?P<number>\d{1,3}))?")
+"""What the folders of runs are called."""
+
+
+def parent_of(argument: str, out: Path | None = None) -> Path:
+    """Name the folder where the runs on an input go: `out` (--out), else `customers.batch` beside `customers.xlsx`.
+
+    The runs of a file that lies in a run folder, such as its failures file, lie beside that run. Raises FolderError
+    where `out` is a run folder itself.
+    """
+    if out is not None:
+        run = run_around(out)
+        if run is not None:
+            raise FolderError(
+                f"--out {out}: this is the folder of one run, and --out names the folder in which runs lie beside each "
+                f"other, such as the one around it: --out {beside(run)}"
+            )
+        return out
     if argument == "-":
         return Path("stdin.batch")
     path = Path(argument)
+    run = run_around(path.parent)
+    if run is not None:
+        return beside(run)
     if path.is_dir():
         return path.with_name(path.resolve().name + ".batch")
     stem = path.stem if path.exists() else re.sub(r"[*?\[\]]+", "_", path.stem)
@@ -47,9 +67,54 @@ def parent_of(argument: str) -> Path:
     return path.with_name(f"{stem}.batch")
 
 
+def run_around(folder: Path) -> Path | None:
+    """Return the run folder that `folder` is, or is in; the outermost, since 0.1 nested the runs of failures files."""
+    found, folder = None, folder.resolve()
+    for one in (folder, *folder.parents):
+        if is_own(one):
+            found = one
+        elif one.suffix != ".batch":
+            break
+    return found
+
+
+def beside(run: Path) -> Path:
+    """Return the folder around a run folder, from the current folder where that is shorter."""
+    parent = run.resolve().parent
+    return parent.relative_to(Path.cwd()) if parent.is_relative_to(Path.cwd()) else parent
+
+
+def is_own(folder: Path) -> bool:
+    """Whether `folder` holds a run, a check or a plan, or what a run begins with; of a damaged one the name tells."""
+    return (
+        (NAME.fullmatch(folder.name) is not None and bool(_head(folder / JOURNAL)))
+        or b"TABLE intent" in _head(folder / JOURNAL)
+        or b'"input_sha256"' in _head(folder / SUMMARY)
+        or b'{"batch":' in _head(folder / PLAN)
+        or (_head(folder / INPUT, 4) == b"PAR1" and (folder / ".lock").is_file())
+    )
+
+
+def list_runs(parent: Path) -> list[Path]:
+    """List the folders in `parent` that are our own, the newest first; links to them are left out."""
+    with suppress(OSError):
+        return sorted(filter(is_own, (one for one in parent.iterdir() if not one.is_symlink())), key=_age, reverse=True)
+    return []
+
+
+def _age(folder: Path) -> tuple[str, int]:
+    """Order folders by the time in their name, or in the file system where somebody gave them another one."""
+    named = NAME.fullmatch(folder.name)
+    if named:
+        return named["time"], int(named["number"] or 1)
+    with suppress(OSError):
+        return datetime.fromtimestamp(folder.stat().st_mtime, UTC).strftime(TIME), 0
+    return "", 0
+
+
 def new_folder(parent: Path, *, prefix: str = "") -> Path:
     """Make a new run folder in `parent`, named by the time (UTC)."""
-    name = prefix + datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    name = prefix + datetime.now(UTC).strftime(TIME)
     make_private(parent)
     for number in range(1, 1000):
         folder = parent / (name if number == 1 else f"{name}-{number}")
@@ -104,9 +169,7 @@ def find_unfinished(
     `note` is told of one that belongs to somebody else.
     """
     notes: list[str] = []
-    if not parent.is_dir():
-        return None
-    for folder in sorted((one for one in parent.iterdir() if one.is_dir()), reverse=True):
+    for folder in list_runs(parent):
         found = look_into(folder)
         if found is None or found.identity != wanted or found.is_finished or found.is_undone:
             continue
@@ -124,78 +187,23 @@ def _by_whom(company: Company) -> str:
     return "with another key" if company.fingerprint else "by an earlier version, with a key that is not known"
 
 
-def look_into_out(folder: Path, wanted: str, argument: str, company: Company = NOBODY) -> ExistingRun | None:
-    """Look at the folder that --out names: None when it is free; raises FolderError when it is somebody else's.
-
-    `argument` is the input, as it was given: nothing is ever written beside it, where it could be written over.
-    """
-    if folder.is_symlink():
-        raise FolderError(f"--out {folder}: this is a link. Name the folder itself.")
-    if folder.exists() and not folder.is_dir():
-        raise FolderError(f"--out {folder}: this is not a folder.")
-    if folder.is_dir() and _holds(folder, argument):
-        raise FolderError(f"--out {folder}: the input is in it. Name a new or an empty folder.")
-    found = look_into(folder)
-    if found is None:
-        if folder.is_dir() and (other := _foreign(folder)):
-            raise FolderError(f"--out {folder}: there are other files in it ({other}). Name a new or an empty folder.")
-        return None
-    if found.identity != wanted:
-        raise FolderError(
-            f"--out {folder}: it holds the run of another input (or of other options). Name another folder."
-        )
-    if not found.company.is_same(company):
-        raise FolderError(f"--out {folder}: the run in it was begun {_by_whom(found.company)}. Name another folder.")
-    if found.is_undone:
-        raise FolderError(f"--out {folder}: the run in it was taken back (undo). Name another folder to send again.")
-    return found
-
-
-def free_out(folder: Path, argument: str) -> Path:
-    """Make the folder that --out names for files beside no run; raises FolderError when it is somebody else's."""
-    look_into_out(folder, "", argument)
-    make_private(folder)
-    return folder
-
-
-def _holds(folder: Path, argument: str) -> bool:
-    """Whether an input (`-` is none) is a folder, or is in it."""
-    places = {Path(argument).resolve(), Path(argument).resolve().parent, Path(argument).parent.resolve()}
-    return argument != "-" and folder.resolve() in places
-
-
-def _foreign(folder: Path) -> str:
-    """Name a file that is not ours, "" when there is none: what only has a name of ours needs a witness."""
-    names = sorted(one.name for one in folder.iterdir())
-    other = [name for name in names if not _OURS.fullmatch(name)]
-    ours = [name for name in names if not (PART.fullmatch(name) or name == ".lock.holder")]
-    return next(iter(other or ([] if _is_witnessed(folder) else ours)), "")
-
-
-def _is_witnessed(folder: Path) -> bool:
-    """Whether something shows that it was batch that wrote there: the lock of a start, a summary, a plan."""
-    return (folder / ".lock").is_file() or '"run_id"' in _head(folder / SUMMARY) or '{"batch":' in _head(folder / PLAN)
-
-
-def _head(path: Path) -> str:
-    """Give the beginning of a file, "" where there is none."""
+def _head(path: Path, size: int = 1 << 16) -> bytes:
+    """Give the beginning of a file, nothing where there is none."""
     with suppress(OSError), path.open("rb") as file:
-        return file.read(4096).decode(errors="replace")
-    return ""
+        return file.read(size)
+    return b""
 
 
-RESERVED_PREFIX = frozenset(
-    {INPUT, SUMMARY, ".lock", ".lock.holder", PLAN, "plan.csv", "plan.xlsx"}
-    | {f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet")}
-)
-"""What a folder without a journal may hold and still be free: what a check, or a crash at the start, left."""
-_NAMES = "|".join(map(re.escape, sorted(RESERVED_PREFIX | {JOURNAL, "undo.json", "undo.csv"})))
+_NAMES = "|".join(
+    map(re.escape, (
+        INPUT, SUMMARY, JOURNAL, PLAN, "plan.csv", "plan.xlsx", "undo.json", "undo.csv", ".lock", ".lock.holder",
+        *(f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet")),
+    ))
+)  # fmt: skip
 PART = re.compile(rf"\.(?:{_NAMES})(?:\.\d+)?\.parts?(?:-wal|-shm)?")
 """The beginnings of our files, which a crash may leave."""
 FILE = re.compile(rf"{_NAMES}|{re.escape(JOURNAL)}-(?:wal|shm|journal)|(?:results|failures)-\d+\.\w+|{PART.pattern}")
 """Any file that may be in a run folder; the numbered ones were made while a spreadsheet program had the other open."""
-_OURS = re.compile(rf"{'|'.join(map(re.escape, sorted(RESERVED_PREFIX)))}|{PART.pattern}")
-"""These, and the beginnings of them and of a journal."""
 
 
 def check_run(folder: Path) -> None:

@@ -62,8 +62,8 @@ def check_local(folder: Path) -> None:
     if kind is not None:
         raise FolderError(
             f"{folder}: this is on a network file system ({kind}), where a run can neither be locked nor written down "
-            "safely. Name a folder on a disk of this machine with --out; a run that is there already goes on in a "
-            "copy of its folder."
+            "safely. Name a folder on a disk of this machine with --out; a run that is there already goes on when a "
+            "copy of its folder lies in that one."
         )
 
 

@@ -7,6 +7,7 @@ what cannot be trusted is either an `InputError` (the file) or `read_errors` (th
 file.
 """
 
+import os
 from pathlib import Path
 
 from batch.errors import FolderError
@@ -16,7 +17,7 @@ from batch.model import Staged
 from batch.sources.input import Input, ReadOptions, open_input
 from batch.sources.staging import iter_frames, read_rows
 
-__all__ = ["Input", "ReadOptions", "iter_frames", "open_input", "read_rows", "stage"]
+__all__ = ["Input", "ReadOptions", "check_room", "iter_frames", "open_input", "read_rows", "stage"]
 
 
 def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
@@ -25,12 +26,18 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     Raises `InputError` when it cannot be read as a table with at least one row, `FolderError` when the folder is full.
     """
     try:
-        check_disk(folder, sum(path.stat().st_size for path in input.paths), input.format)
+        check_room(input, folder)
         staged = _stage(input, folder, options)
     except OSError as error:
         raise FolderError(f"{input.name} cannot be copied into {folder}: {os_reason(error)}.") from None
     input.check_unchanged()
     return staged
+
+
+def check_room(input: Input, folder: Path) -> None:
+    """Raise UsageError where the disk of `folder`, which may be still to be made, has too little room for the input."""
+    place = next(one for one in (folder, *folder.absolute().parents) if os.path.exists(one))
+    check_disk(place, sum(path.stat().st_size for path in input.paths), input.format)
 
 
 def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:

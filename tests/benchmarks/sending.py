@@ -80,7 +80,7 @@ def update(folder: Path, url: str, rows: int, width: int) -> Cost:
     with tempfile.TemporaryDirectory(dir=folder) as out:
         sheet = make_sheet(folder, rows)
         command = [sys.executable, "-m", "batch", "update", str(sheet), "-e", "dualentry.customers", "--base-url", url]
-        return run([*command, *NO_LIMITS, "--max-at-once", str(width), "--out", f"{out}/run"], folder)[0]
+        return run([*command, *NO_LIMITS, "--max-at-once", str(width), "--out", out], folder)[0]
 
 
 def plain(folder: Path, url: str, width: int) -> Cost:

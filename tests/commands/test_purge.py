@@ -1,6 +1,7 @@
 """`purge`: a run is removed, and nothing but a run."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,16 +46,48 @@ def test_other_runs_stay(shell: Shell, api: Api, run: Path) -> None:
 
 
 def test_undo_goes_too(shell: Shell, api: Api, run: Path) -> None:
-    """A run that was taken back goes with the undo that is in its folder."""
+    """A run goes with its undo and the undo of that, wherever they are; undos of other runs stay."""
+    shell.here("update", shell.sheet(api.names(2), "other.csv"), "-e", DUALENTRY, *api.options, "--out", "sheet.batch")
+    other = shell.runs()[1]
+    assert 0 == shell.here("undo", other, *api.options[:2], "--yes").code
+    assert 0 == shell.here("undo", run, *api.options[:2], "--yes", "--out", "elsewhere").code
+    assert 0 == shell.here("undo", "elsewhere/latest", *api.options[:2], "--yes").code
+    ended = purge(shell, run, "--yes")
+    assert (0, "Removed sheet.batch/{time} (16 files).\n") == (ended.code, shell.tell(ended.err))
+    assert [other, shell.runs()[1]] == shell.runs()
+    assert ([], 2) == (shell.runs("elsewhere"), len(shell.runs()))
+
+
+def test_undo_goes_too_when_moved(shell: Shell, api: Api, run: Path) -> None:
+    """A run and its undo belong together, also when the folder around them was moved."""
     assert 0 == shell.here("undo", run, *api.options[:2], "--yes").code
-    assert 0 == purge(shell, run, "--yes").code
-    assert not (shell.folder / "sheet.batch").exists()
+    run.parent.rename(shell.folder / "moved")
+    assert 0 == purge(shell, shell.folder / "moved" / run.name, "--yes").code
+    assert [] == list((shell.folder / "moved").iterdir())
+
+
+def test_nested(shell: Shell, run: Path) -> None:
+    """What 0.1 put into a run folder, undos and the runs of its failures file, goes with it."""
+    for name in ("undo-20260101-000000", "failures.batch/20260101-000000", "failures.batch/20260102-000000"):
+        shutil.copytree(run, run / name, ignore=shutil.ignore_patterns("undo-*", "failures.batch"))
+    (run / "failures.batch" / "latest").symlink_to("20260102-000000")
+    ended = purge(shell, run, "--yes")
+    assert (0, "Removed sheet.batch/{time} (16 files).\n") == (ended.code, shell.tell(ended.err))
+    assert not run.parent.exists()
+
+
+def test_others_in_a_nested_folder(shell: Shell, run: Path) -> None:
+    """Somebody's folder that is only called like one of ours is not removed."""
+    (run / "mine.batch" / "20260101-000000").mkdir(parents=True)
+    (run / "mine.batch" / "20260101-000000" / "letter.txt").write_text("mine")
+    assert 2 == purge(shell, run, "--yes").code
+    assert (run / "journal.sqlite").exists()
 
 
 def test_undo_alone(shell: Shell, api: Api, run: Path) -> None:
     """An undo is a run, too, and can be removed alone."""
     shell.here("undo", run, *api.options[:2], "--yes")
-    (undone,) = run.glob("undo-*")
+    (undone,) = run.parent.glob("undo-*")
     assert 0 == purge(shell, undone, "--yes").code
     assert (run / "journal.sqlite").exists()
 
@@ -115,11 +148,23 @@ def test_other_files(shell: Shell, run: Path, name: str) -> None:
 
 
 def test_link(shell: Shell, run: Path) -> None:
-    """A link to a run is not followed."""
+    """A link to a run is not followed, but for those to the latest run, which go with it."""
     (shell.folder / "link").symlink_to(run)
     ended = purge(shell, shell.folder / "link", "--yes")
     assert (2, "link: this is a link. Name the folder itself.\n") == (ended.code, ended.err)
     assert (run / "journal.sqlite").exists()
+    ended = purge(shell, shell.folder / "sheet.batch" / "latest", "--yes")
+    assert (0, "Removed sheet.batch/{time} (4 files).\n") == (ended.code, shell.tell(ended.err))
+    assert not run.parent.exists()
+
+
+def test_folder_of_runs(shell: Shell, api: Api, run: Path) -> None:
+    """Given the folder around runs, --yes does not say which: the newest is named, and nothing removed."""
+    shell.here("update", "sheet.csv", "-e", DUALENTRY, *api.options)
+    newest = shell.runs()[1].name
+    said = f"sheet.batch: this is a folder of runs, and the newest in it is sheet.batch/{newest}. "
+    assert Ended(2, "", said + "Name that one, or another one.\n") == purge(shell, run.parent, "--yes")
+    assert 2 == len(shell.runs())
 
 
 def test_links_inside(shell: Shell, run: Path) -> None:
@@ -140,7 +185,7 @@ def test_in_use(shell: Shell, api: Api, run: Path, where: str) -> None:
     """A run that goes on, or is being taken back, is left alone."""
     if where == "undo":
         shell.here("undo", run, *api.options[:2], "--yes")
-        where = next(run.glob("undo-*")).name
+        where = f"../{next(run.parent.glob('undo-*')).name}"
     with FileLock(run / where / ".lock"):
         ended = purge(shell, run, "--yes")
     assert (5, "Another run holds this run folder. Wait for it, or stop it first.\n") == (ended.code, ended.err)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes, results, summary, until
+from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes, summary, until
 
 SLOWLY = ["--max-per-second", "25"]
 
@@ -240,49 +240,59 @@ def test_standard_input(shell: Shell, api: Api) -> None:
 # -- --out ----------------------------------------------------------------------------------------------------------
 
 
-def test_out_of_a_finished_run(shell: Shell, api: Api) -> None:
-    """--out with a finished run says what came of it, sends nothing, and ends with that run's exit code."""
-    sheet = shell.sheet(api.names(1) + "99999999,Nobody\n")
-    first = shell.here(*update(api, sheet, "--out", "run"))
-    sent = len(api.lines())
-    again = shell.here(*update(api, sheet, "--out", "run"))
-    assert (1, 1, sent) == (first.code, again.code, len(api.lines()))
-    assert "This run is finished: run. To start over, name another folder with --out." in again.err.splitlines()
-    assert "  updated           1" in again.err.splitlines()
+def test_out_is_where_runs_go(shell: Shell, api: Api) -> None:
+    """The same command after a finished run is a new run beside it, which looks at the records again."""
+    sheet = shell.sheet(api.names(2))
+    first = shell.here(*update(api, sheet, "--out", "runs"))
+    api.sandbox.edit("dualentry", api.written()[0], {"name": "Drifted"})
+    second = shell.here(*update(api, sheet, "--out", "runs"))
+    assert (0, 0) == (first.code, second.code)
+    assert [["updated"] * 2, ["updated", "unchanged"]] == [outcomes(one) for one in shell.runs("runs")]
 
 
 def test_out_is_resumed(shell: Shell, api: Api) -> None:
-    """--out with an unfinished run of the same input goes on with it."""
+    """A run in --out that has rows to retry is gone on with."""
     sheet = shell.sheet(api.names(2))
     api.sandbox.set_faults("503=1")
-    assert 3 == shell.here(*update(api, sheet, "--out", "run", "--max-attempts", 1)).code
+    assert 3 == shell.here(*update(api, sheet, "--out", "runs", "--max-attempts", 1)).code
     api.sandbox.set_faults()
-    assert 0 == shell.here(*update(api, sheet, "--out", "run")).code
-    assert ["updated"] * 2 == outcomes(shell.folder / "run")
+    assert 0 == shell.here(*update(api, sheet, "--out", "runs")).code
+    assert ["updated"] * 2 == outcomes(shell.only_run("runs"))
 
 
-@pytest.mark.parametrize("is_finished", [True, False])
-def test_out_with_another_run(shell: Shell, api: Api, is_finished: bool) -> None:
-    """--out with another input's run is refused, and that run is untouched."""
-    sheet = shell.sheet(api.names(1))
-    api.sandbox.set_faults(*([] if is_finished else ["503=1"]))
-    shell.here(*update(api, sheet, "--out", "run", "--max-attempts", 1))
-    api.sandbox.set_faults()
-    before, sent = results(shell.folder / "run"), len(api.lines())
-    ended = shell.here(*update(api, shell.sheet(api.names(1), "other.csv"), "--out", "run"))
-    message = "--out run: it holds the run of another input (or of other options). Name another folder.\n"
-    assert (2, message) == (ended.code, ended.err)
-    assert (before, sent) == (results(shell.folder / "run"), len(api.lines()))
-
-
-def test_out_with_files_of_others(shell: Shell, api: Api) -> None:
-    """A folder with files that are not ours is not written into."""
-    (shell.folder / "mine").mkdir()
+def test_out_is_shared(shell: Shell, api: Api) -> None:
+    """Several inputs share one folder, in which anything else may be, too: none goes on with another's run."""
+    (shell.folder / "mine" / "closed").mkdir(parents=True)
     (shell.folder / "mine" / "letter.txt").write_text("Dear …")
-    ended = shell.here(*update(api, shell.sheet(api.names(1)), "--out", "mine"))
-    message = "--out mine: there are other files in it (letter.txt). Name a new or an empty folder.\n"
-    assert (2, message) == (ended.code, ended.err)
-    assert ["letter.txt"] == [path.name for path in (shell.folder / "mine").iterdir()]
+    (shell.folder / "mine" / "journal").mkdir(mode=0o000)
+    api.sandbox.set_faults("503=1")
+    for name in ("one.csv", "two.csv"):
+        assert 3 == shell.here(*update(api, shell.sheet(api.names(1), name), "--out", "mine", "--max-attempts", 1)).code
+    api.sandbox.set_faults()
+    for name in ("one.csv", "two.csv"):
+        assert 0 == shell.here(*update(api, name, "--out", "mine")).code
+    runs = [one for one in shell.runs("mine") if one.name.startswith("2")]
+    assert [["updated"], ["updated"]] == [outcomes(one) for one in runs]
+    assert "Dear …" == (shell.folder / "mine" / "letter.txt").read_text()
+
+
+def test_out_that_is_a_run(shell: Shell, api: Api) -> None:
+    """The folder of one run, as 0.1 took it, is refused, and the one around it named; so is a link to it."""
+    sheet = shell.sheet(api.names(1))
+    shell.here(*update(api, sheet, "--out", "."))
+    (run,) = shell.folder.glob("2*")
+    run.rename(shell.folder / "run")
+    (shell.folder / "link").symlink_to("run")
+    sent = len(api.lines())
+    for out in ("run", "run/", "link"):
+        ended = shell.here(*update(api, sheet, "--out", out))
+        shown = out.rstrip("/")
+        message = (
+            f"--out {shown}: this is the folder of one run, and --out names the folder in which runs lie beside each "
+            "other, such as the one around it: --out .\n"
+        )
+        assert (2, message) == (ended.code, ended.err)
+    assert sent == len(api.lines())
 
 
 # -- the failures file is the next input ----------------------------------------------------------------------------
@@ -299,7 +309,7 @@ def test_failures_file_unedited(shell: Shell, api: Api) -> None:
     failures = shell.only_run() / "failures.csv"
     ended = shell.here(*update(api, failures, "--map", "Note="))
     assert (0, [ids[1], ids[3]]) == (ended.code, sorted(api.written()[sent:]))
-    assert ["updated"] * 2 == outcomes(shell.runs(f"sheet.batch/{failures.parent.name}/failures.batch")[0])
+    assert ["updated"] * 2 == outcomes(shell.runs()[1])
 
 
 def test_failures_file_corrected(shell: Shell, api: Api) -> None:
@@ -311,5 +321,4 @@ def test_failures_file_corrected(shell: Shell, api: Api) -> None:
     failures.write_text(failures.read_text().replace("ext. 5", "555", 1))
     assert 1 == shell.here(*update(api, failures)).code
     assert [ids[0], ids[1]] == api.written()
-    (second,) = shell.runs(f"sheet.batch/{failures.parent.name}/failures.batch")
-    assert ["updated", "invalid"] == outcomes(second)
+    assert ["updated", "invalid"] == outcomes(shell.runs()[1])

@@ -13,7 +13,7 @@ import pytest
 
 from batch.commands.undo import undo as run_undo
 from batch.commands.update import update
-from batch.errors import Declined, FolderError, UsageError
+from batch.errors import Declined, UsageError
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.run.undo import FILE
@@ -193,7 +193,7 @@ def test_killed(job: JobFixture) -> None:
     running.send_signal(signal.SIGKILL)
     running.wait()
     job.sandbox.set_faults()
-    (folder,) = (job.folder / "sheet.batch").iterdir()
+    (folder,) = (job.folder / "sheet.batch").glob("2*")
     undone = undo(job, folder)
     assert {"updated"} == {one for one, _ in told(undone)}
     assert "Bolt Holdings, Inc." == job.record(10002)["name"]
@@ -255,13 +255,25 @@ def test_same_file_again(job: JobFixture) -> None:
     assert [("updated", "")] * 3 == told(second)
 
 
-def test_same_out_folder(job: JobFixture) -> None:
-    """--out with a run that was taken back asks for another folder."""
-    sheet, out = job.sheet(NAMES), job.folder / "out"
-    undo(job, job.update(sheet, out=out).folder)
-    with pytest.raises(FolderError) as caught:
-        job.update(sheet, out=out)
-    assert f"--out {out}: the run in it was taken back (undo). Name another folder to send again." == str(caught.value)
+def test_places(job: JobFixture) -> None:
+    """An undo lies beside its run, or where --out says; a run that was taken back begins anew in the same place."""
+    sheet, out, elsewhere = job.sheet(NAMES), job.folder / "out", job.folder / "elsewhere"
+    first = job.update(sheet, out=out)
+    undone = undo(job, first.folder)
+    again = undo(job, undone.folder, out=elsewhere)
+    assert (out, elsewhere) == (undone.folder.parent, again.folder.parent)
+    undo(job, again.folder)
+    assert [("updated", "")] * 3 == told(job.update(sheet, out=out))
+
+
+def test_undo_goes_on_where_it_was(job: JobFixture) -> None:
+    """An undo that was not finished goes on, in --out as well, and says so with the option."""
+    closing = job.update(job.sheet(NAMES))
+    job.sandbox.set_faults("503=id:10002")
+    first = undo(job, closing.folder, out=job.folder / "elsewhere", max_attempts=1)
+    job.sandbox.set_faults()
+    second = undo(job, closing.folder, out=job.folder / "elsewhere", max_attempts=1)
+    assert (first.folder, ("--out", str(job.folder / "elsewhere"))) == (second.folder, first.again)
 
 
 def test_declined(job: JobFixture) -> None:
@@ -270,7 +282,7 @@ def test_declined(job: JobFixture) -> None:
     job.reporter = FakeReporter(answers=[False])
     with pytest.raises(Declined):
         undo(job, closing.folder)
-    assert [] == list(closing.folder.glob("undo-*"))
+    assert [closing.folder] == list(closing.folder.parent.iterdir())
     assert "New 1" == job.record(10001)["name"]
 
 
@@ -345,7 +357,7 @@ def test_on_the_command_line(api: Api, shell: Shell) -> None:
     api.sandbox.edit("dualentry", ids[1], {"name": names[1]})
     api.sandbox.edit("dualentry", ids[2], {"name": "Theirs"})
     ended = shell.run("undo", folder, "--yes")
-    (where,) = (path.relative_to(shell.folder) for path in (shell.folder / folder).glob("undo-*"))
+    (where,) = (path.relative_to(shell.folder) for path in (shell.folder / folder.parent).glob("undo-*"))
     lines = ended.err.splitlines()
     kept = f'kept: it is "Theirs" now, and the run had written "New" over "{names[2]}"'
     assert (1, "") == (ended.code, ended.out)

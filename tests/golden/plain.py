@@ -53,7 +53,7 @@ def screen(arguments: Sequence[str], ended: Ended) -> Iterator[str]:
 
 def read_files(folder: Path) -> dict[str, str]:
     """Give all files below a folder as text, "" for those that are not looked into."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
     return {str(path.relative_to(folder)): "" if SILENT.fullmatch(path.name) else _text(path) for path in found}
 
 
@@ -85,6 +85,8 @@ def _lines(text: str) -> str:
 
 
 def _text(path: Path) -> str:
+    if path.is_symlink():
+        return f"-> {path.readlink()}\n"
     match path.suffix:
         case ".xlsx" if zipfile.is_zipfile(path):
             return "".join(f"{line}\n" for line in _cells(path))

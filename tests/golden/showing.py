@@ -31,7 +31,10 @@ Files = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Screen:
-    """Commands that are run one after the other; `{url}` among their words is a sandbox that all screens share."""
+    """Commands that are run one after the other.
+
+    Among their words `{url}` is a sandbox that all screens share, and `{first}` the first run in the folder `runs`.
+    """
 
     name: str
     commands: tuple[tuple[str, ...], ...]
@@ -66,7 +69,8 @@ def show(screen: Screen, top: Path, sandbox: Callable[[], Any]) -> str:
         env, url = env | served.environment(), served.url
     before, lines = plain.read_files(work), []
     for words in screen.commands:
-        ended = program.run(work, *(word.replace("{url}", url) for word in words), env=env)
+        first = next((path.name for path in sorted(work.glob("runs/2*"))), "")
+        ended = program.run(work, *(word.replace("{url}", url).replace("{first}", first) for word in words), env=env)
         lines += plain.screen(words, ended)
     rules = SERVED if screen.is_served else plain.TIMES
     named = {str(work): "{here}", str(top): "{top}", url: "{url}"}
@@ -99,7 +103,7 @@ def _samples() -> Iterator[Screen]:
 
 def _others() -> Iterator[Screen]:
     served = ("--base-url", "{url}")
-    given = ("customers.csv", *DUALENTRY, *served, "--out", "run")
+    given = ("customers.csv", *DUALENTRY, *served, "--out", "runs")
     sample: Any = {"samples": ("customers.csv",)}
     yield Screen("endpoints", (("endpoints",), ("endpoints", "--json")))
     yield Screen("endpoints-dualentry", (("endpoints", "dualentry.customers"),))
@@ -112,19 +116,22 @@ def _others() -> Iterator[Screen]:
     yield Screen("pull-ids-xlsx", (("pull", *DUALENTRY, *served, "-o", "now.xlsx", "--ids", "ids.csv"),), ids)
     where = ("--where", "externalId=V-3")
     yield Screen("pull-where-vayu", (("pull", *VAYU, *served, "-o", "now.parquet", *where, "--json"),))
-    yield Screen("undo", (("update", *given), ("undo", "run"), ("undo", "run")), **sample)
-    vayu = ("vayu-customers.csv", *VAYU, *served, "--out", "run")
-    yield Screen("undo-vayu", (("update", *vayu), ("undo", "run", "--json")), samples=("vayu-customers.csv",))
-    yield Screen("results", (("update", *given, "--quiet"), ("results", "run"), ("results", "run", "--json")), **sample)
+    yield Screen(
+        "undo", (("update", *given), ("undo", "runs/latest"), ("undo", "runs/{first}"), ("undo", "runs")), **sample
+    )
+    vayu = ("vayu-customers.csv", *VAYU, *served, "--out", "runs")
+    yield Screen("undo-vayu", (("update", *vayu), ("undo", "runs/latest", "--json")), samples=("vayu-customers.csv",))
+    again = ("results", "runs/latest")
+    yield Screen("results", (("update", *given, "--quiet"), again, (*again, "--json"), ("results", "runs")), **sample)
     yield Screen("again", (("update", *given, "--json"), ("update", *given)), **sample)
-    yield Screen("purge", (("update", *given, "--quiet"), ("purge", "run"), ("purge", "run", "--yes")), **sample)
-    planned = ("--plan", "run", "--out", "done")
-    yield Screen("update-plan", (("plan", *given), ("update", *given[:-2], *planned)), **sample)
-    yield Screen("no-compare", (("update", "two.csv", *SANDBOX, "--no-compare", "--out", "run"),), TWO)
+    gone = ("purge", "runs/latest")
+    yield Screen("purge", (("update", *given, "--quiet"), gone, (*gone, "--yes"), (*gone, "--yes")), **sample)
+    yield Screen("update-plan", (("plan", *given), ("update", *given, "--plan", "runs/latest")), **sample)
+    yield Screen("no-compare", (("update", "two.csv", *SANDBOX, "--no-compare", "--out", "runs"),), TWO)
     yield Screen("canary", (("update", *given, "--canary", "2"),), **sample)
     yield Screen("max-failures", (("update", "lost.csv", *SANDBOX, "--max-failures", "2", "--max-at-once", "1"),), LOST)
     key: Files = {"key.csv": "unique_id,name\nC-10001,Acme Renamed\nC-99999,Nobody\n"}
-    yield Screen("key", (("update", "key.csv", *SANDBOX, "--key", "unique_id", "--out", "run"),), key)
+    yield Screen("key", (("update", "key.csv", *SANDBOX, "--key", "unique_id", "--out", "runs"),), key)
 
 
 LOST: Files = {"lost.csv": "id,name\n" + "".join(f"9999{number},Nobody\n" for number in range(5))}
@@ -178,7 +185,7 @@ def _mistakes() -> Iterator[Screen]:
     yield Screen("error-variable", (two,), TWO, env={"BATCH_MAX_AT_ONCE": "0", "DUALENTRY_API_KEY": "a-key"})
     yield Screen("error-empty-address", (two,), TWO, env={"BATCH_BASE_URL": "", "DUALENTRY_API_KEY": "a-key"})
     refused = ("update", "two.csv", *DUALENTRY, "--base-url", "{url}")
-    yield Screen("error-undo-sandbox", (("update", "two.csv", *SANDBOX, "--out", "run"), ("undo", "run")), TWO)
+    yield Screen("error-undo-sandbox", (("update", "two.csv", *SANDBOX, "--out", "runs"), ("undo", "runs/latest")), TWO)
     token = TWO | {"key.txt": "not-the-key-1234\n"}
     yield Screen("error-wrong-key", ((*refused, "--token-file", "key.txt"),), token)
     many = {"many.csv": "id,phone\n" + "".join(f"{10001 + number},<clear>\n" for number in range(12))}

@@ -39,7 +39,7 @@ from batch.commands.pull import pull as run_pull
 from batch.commands.undo import undo as run_undo
 from batch.commands.update import update as run_update
 from batch.errors import BatchError, UsageError
-from batch.journal import Journal
+from batch.journal import Journal, peek
 from batch.model import NEEDS_RETRY
 from batch.run.finish import FinishedRun
 from batch.run.folder import INPUT, JOURNAL
@@ -666,8 +666,9 @@ class UndoMachine(Machine):
         for folder in self.run_folders():
             if not folder.name.startswith("undo-"):
                 continue
+            meta = peek(folder / JOURNAL).meta
             for line in self.ledger_of(folder):
-                parts = self.ledger_of(folder.parent)
+                parts = self.ledger_of(Path(meta["undoes"]))
                 theirs = [one for one in parts if one.id == line.id and one.command < line.command]
                 if not theirs:  # it was about to be sent at a kill, and another run of this input sent the same
                     assert line.was in {one.body["name"] for one in self.api.ledger if one.id == line.id}, line

@@ -10,6 +10,8 @@ from batch.run import cleanup
 from batch.run.folder import JOURNAL
 from tests.shell import DUALENTRY, Api, Shell
 
+DAY = "20260101-000000"
+
 
 def make_old(folder: Path) -> Path:
     """Make a folder look as if it had been there for a while."""
@@ -64,8 +66,11 @@ def test_scratch_of_others(temporary: Path) -> None:
 
 def test_unbegun(tmp_path: Path) -> None:
     """A run folder without a journal, left by a crash while the input was read, is removed."""
-    make(tmp_path / "x.batch" / "1", ".lock", ".lock.holder", ".input.parquet.part", "input.parquet")
-    make(tmp_path / "x.batch" / "2", ".lock", "input.parquet", ".journal.sqlite.part", ".journal.sqlite.part-wal")
+    make(tmp_path / "x.batch" / DAY, ".lock", ".lock.holder", ".input.parquet.part", "input.parquet")
+    make(
+        tmp_path / "x.batch" / f"{DAY}-2", ".lock", "input.parquet", ".journal.sqlite.part", ".journal.sqlite.part-wal"
+    )
+    make(tmp_path / "x.batch" / f"undo-{DAY}", ".lock", "undo.json", "undo.csv")
     cleanup.remove_unbegun(tmp_path / "x.batch")
     assert [] == list((tmp_path / "x.batch").iterdir())
 
@@ -73,14 +78,14 @@ def test_unbegun(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["journal.sqlite", "failures.csv", "summary.json", "plan.json", "notes.txt"])
 def test_begun(tmp_path: Path, name: str) -> None:
     """A folder with anything in it that somebody may want stays."""
-    folder = make(tmp_path / "x.batch" / "1", ".lock", "input.parquet", name)
+    folder = make(tmp_path / "x.batch" / DAY, ".lock", "input.parquet", name)
     cleanup.remove_unbegun(tmp_path / "x.batch")
     assert sorted([".lock", "input.parquet", name]) == sorted(path.name for path in folder.iterdir())
 
 
 def test_unbegun_and_held(tmp_path: Path) -> None:
     """A folder in which a run is being begun stays."""
-    folder = make(tmp_path / "x.batch" / "1", ".lock", "input.parquet")
+    folder = make(tmp_path / "x.batch" / DAY, ".lock", "input.parquet")
     with FileLock(folder / ".lock"):
         cleanup.remove_unbegun(tmp_path / "x.batch")
     assert (folder / "input.parquet").exists()

@@ -18,10 +18,10 @@ from batch.model import CsvDialect, Outcome, RowResult, SheetStyle, Staged
 from batch.run.folder import (
     INPUT,
     JOURNAL,
-    ExistingRun,
     find_unfinished,
     identity,
-    look_into_out,
+    is_own,
+    list_runs,
     new_folder,
     open_run,
     parent_of,
@@ -218,7 +218,7 @@ def test_newest_unfinished(tmp_path: Path) -> None:
 
 def test_damaged_run(tmp_path: Path) -> None:
     """A run whose journal cannot be read is never passed over: its rows might be sent again."""
-    folder = run_in(tmp_path / "a", Outcome.UPDATED)
+    folder = run_in(tmp_path / "20260101-000000", Outcome.UPDATED)
     (folder / JOURNAL).write_bytes(b"x" * 999)
     with pytest.raises(FolderError) as caught:
         find_unfinished(tmp_path, ME, OURS)
@@ -229,97 +229,60 @@ def test_damaged_run(tmp_path: Path) -> None:
     assert (expected, ExitCode.COULD_NOT_START) == (str(caught.value), caught.value.exit_code)
 
 
-def out_refused(folder: Path) -> str:
-    with pytest.raises(FolderError) as caught:
-        look_into_out(folder, ME, "elsewhere/x.csv", OURS)
-    return str(caught.value)
-
-
-def test_out(tmp_path: Path) -> None:
-    """--out may name a new folder, an empty one, or that of the same run."""
-    (tmp_path / "empty").mkdir()
-    assert None is look_into_out(tmp_path / "new", ME, "elsewhere/x.csv", OURS)
-    assert None is look_into_out(tmp_path / "empty", ME, "elsewhere/x.csv", OURS)
-    found = look_into_out(
-        run_in(tmp_path / "mine", Outcome.UPDATED, Outcome.UPDATED, exit_code=0), ME, "elsewhere/x.csv", OURS
-    )
-    assert ExistingRun(tmp_path / "mine", ME, is_finished=True, exit_code=0, company=OURS) == found
+# -- what is our own ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "text", "is_ours"),
     [
-        ".lock",
-        ".lock.holder",
-        ".input.parquet.part",
-        ".input.parquet.parts",
-        ".journal.sqlite.part",
-        ".journal.sqlite.part-wal",
-        ".results.csv.part",
-        "..lock.holder.4711.part",
-        ".summary.json.12.part",
+        ("summary.json", '{"run_id": "check-1", "input_sha256": "0"}', True),
+        ("plan.json", '{"batch": 1', True),
+        ("journal.sqlite", "SQLite format 3 CREATE TABLE intent(", True),
+        ("summary.json", '{"run_id": "of somebody else"}', False),
+        ("plan.json", '{"plan": 1', False),
+        ("journal.sqlite", "SQLite format 3 CREATE TABLE entries(", False),
+        ("input.parquet", "PAR1", False),
+        ("results.csv", "row,id", False),
     ],
 )
-def test_out_after_a_crash(tmp_path: Path, name: str) -> None:
-    """What a crash at the start left behind does not make a folder somebody else's."""
-    (tmp_path / name).touch()
-    assert None is look_into_out(tmp_path, ME, "elsewhere/x.csv", OURS)
+def test_own(tmp_path: Path, name: str, text: str, is_ours: bool) -> None:
+    """A folder is known as a run's, a check's or a plan's by what is in it: a name alone is anybody's."""
+    (tmp_path / name).write_text(text)
+    assert is_ours == is_own(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["notes.txt", "results.csv.bak", ".part", "input.parquet.part", ".x.part", "journal.sqlite-wal"]
-)
-def test_out_with_other_files(tmp_path: Path, name: str) -> None:
-    """A folder with other files is never written into."""
-    (tmp_path / name).touch()
-    expected = f"--out {tmp_path}: there are other files in it ({name}). Name a new or an empty folder."
-    assert expected == out_refused(tmp_path)
+def test_own_from_the_start(tmp_path: Path) -> None:
+    """A run that is about to begin, and one whose journal is damaged, are known as well."""
+    (begun := tmp_path / "a").mkdir()
+    (damaged := tmp_path / "20260101-000000").mkdir()
+    (begun / ".lock").touch()
+    (begun / "input.parquet").write_text("PAR1")
+    (damaged / "journal.sqlite").write_text("xxx")
+    assert is_own(begun)
+    assert is_own(damaged)
+    assert not is_own(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("name", ["results.csv", "failures.xlsx", "input.parquet", "summary.json", "plan.json"])
-def test_out_with_files_of_our_names(tmp_path: Path, name: str) -> None:
-    """A name alone does not make a file ours: it may be the only copy of somebody's table."""
-    (tmp_path / name).write_text("id,name\n")
-    expected = f"--out {tmp_path}: there are other files in it ({name}). Name a new or an empty folder."
-    assert expected == out_refused(tmp_path)
+def test_newest_first(tmp_path: Path) -> None:
+    """Runs are in the order of their times, whatever they are, also those of one second and of other names."""
+    names = ["20260101-000000", "undo-20260102-000000", "20260102-000001", "20260102-000001-2", "20260102-000001-10"]
+    for name in (*names, "mine"):
+        run_in(tmp_path / name, Outcome.UPDATED)
+    (tmp_path / "latest").symlink_to(names[0])
+    assert ["mine", *reversed(names)] == [one.name for one in list_runs(tmp_path)]
 
 
-@pytest.mark.parametrize(
-    ("witness", "text"), [(".lock", ""), ("summary.json", '{"run_id": "check-1"'), ("plan.json", '{"batch": 1')]
-)
-def test_out_that_was_ours(tmp_path: Path, witness: str, text: str) -> None:
-    """What a check, a plan or a start left there may be written over by the next."""
-    (tmp_path / witness).write_text(text)
-    (tmp_path / "failures.csv").touch()
-    assert None is look_into_out(tmp_path, ME, "elsewhere/x.csv", OURS)
-
-
-@pytest.mark.parametrize("argument", ["x.csv", "missing.csv", "*.parquet", "."])
-def test_out_with_the_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str) -> None:
-    """Nothing is written beside the input, by whatever path it is named."""
+def test_parent_of_a_failures_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of a failures file lie beside their first run, by whatever path it is named; of a copy beside itself."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".lock").touch()
-    (tmp_path / "x.csv").touch()
-    (tmp_path.parent / f"link-{tmp_path.name}.csv").symlink_to(tmp_path / "x.csv")
-    for given in (argument, str(tmp_path / argument), f"../link-{tmp_path.name}.csv"):
-        with pytest.raises(FolderError) as caught:
-            look_into_out(Path(), ME, given, OURS)
-        assert "--out .: the input is in it. Name a new or an empty folder." == str(caught.value)
-
-
-def test_out_of_another(tmp_path: Path) -> None:
-    """A folder with another input's run, a run taken back, a file or a link is refused."""
-    other = run_in(tmp_path / "other", Outcome.UPDATED, identity="another")
-    undone = run_in(tmp_path / "undone", Outcome.UPDATED, undone="x")
-    (tmp_path / "file").touch()
-    (tmp_path / "link").symlink_to(other)
-    expected = [
-        f"--out {other}: it holds the run of another input (or of other options). Name another folder.",
-        f"--out {undone}: the run in it was taken back (undo). Name another folder to send again.",
-        f"--out {tmp_path}/file: this is not a folder.",
-        f"--out {tmp_path}/link: this is a link. Name the folder itself.",
-    ]
-    assert expected == [out_refused(tmp_path / name) for name in ("other", "undone", "file", "link")]
+    run = run_in(tmp_path / "x.batch" / "20260101-000000", Outcome.UPDATED)
+    nested = run_in(run / "failures.batch" / "20260101-000001", Outcome.UPDATED)
+    for folder in (run, nested, Path("x.batch") / run.name):
+        assert Path("x.batch") == parent_of(str(folder / "failures.csv"))
+    monkeypatch.chdir(run)
+    assert tmp_path / "x.batch" == parent_of("failures.csv")
+    assert tmp_path / "failures.batch" == parent_of(str(tmp_path / "failures.csv"))
+    assert Path("mine") == parent_of(str(run / "failures.csv"), Path("mine"))
 
 
 # -- opening --------------------------------------------------------------------------------------------------------
@@ -465,11 +428,6 @@ def test_company(tmp_path: Path, meta: dict[str, Any], given: Company, is_same: 
     notes: list[str] = []
     assert (folder if is_same else None) == find_unfinished(tmp_path, ME, given, notes.append)
     assert (not is_same) == bool(notes)
-    if is_same:
-        assert look_into_out(folder, ME, "elsewhere/x.csv", given)
-    else:
-        with pytest.raises(FolderError, match="the run in it was begun"):
-            look_into_out(folder, ME, "elsewhere/x.csv", given)
 
 
 def test_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from batch.errors import FolderError
 from batch.run import locks
 from batch.run.locks import state_folder
-from tests.shell import DUALENTRY, Api, Shell
+from tests.shell import DUALENTRY, Api, Shell, outcomes
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw,relatime 0 0
@@ -73,8 +73,8 @@ def test_refused(shell: Shell, api: Api, network: Path) -> None:
     ended = shell.here("update", sheet, "-e", DUALENTRY, *api.options)
     expected = (
         "net/sheet.batch: this is on a network file system (nfs4), where a run can neither be locked nor written down "
-        "safely. Name a folder on a disk of this machine with --out; a run that is there already goes on in a copy of "
-        "its folder.\n"
+        "safely. Name a folder on a disk of this machine with --out; a run that is there already goes on when a "
+        "copy of its folder lies in that one.\n"
     )
     assert (2, expected) == (ended.code, ended.err)
     assert ["sheet.csv"] == [path.name for path in network.iterdir()]
@@ -103,9 +103,11 @@ def test_copy_is_resumed(shell: Shell, api: Api, network: Path) -> None:
     sheet = shell.sheet(api.names(2))
     api.sandbox.set_faults("503=1")
     shell.here("update", sheet, "-e", DUALENTRY, *api.options, "--max-attempts", "1")
-    shell.only_run().rename(shell.folder / "copy")
+    (shell.folder / "copies").mkdir()
+    shell.only_run().rename(shell.folder / "copies" / "copy")
     api.sandbox.set_faults()
-    assert 0 == shell.here("update", sheet, "-e", DUALENTRY, *api.options, "--out", "copy").code
+    assert 0 == shell.here("update", sheet, "-e", DUALENTRY, *api.options, "--out", "copies").code
+    assert ["updated"] * 2 == outcomes(shell.folder / "copies" / "copy")
 
 
 def test_state_on_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def start(job: JobFixture, lose: Callable[[Path], None]) -> tuple[FinishedRun, f
 
     def lose_later() -> None:
         until(lambda: len(job.writes()) >= 10)
-        (folder,) = (job.folder / "sheet.batch").iterdir()
+        (folder,) = (job.folder / "sheet.batch").glob("2*")
         lose(folder)
         times.append(time.time())
 
@@ -180,7 +180,7 @@ def test_lost_undo(job: JobFixture) -> None:
 
     def lose_later() -> None:
         until(lambda: len(job.writes()) > before + 5)
-        shutil.rmtree(source)
+        shutil.rmtree(next(source.parent.glob("undo-*")))
 
     thread = threading.Thread(target=lose_later)
     thread.start()

@@ -1,0 +1,133 @@
+"""The links to the run of the latest start, in the folder where runs go: `latest`, and `latest-<input name>` beside it.
+
+Promises: from the moment at which a start knows that folder, no link leads to a run of before; a start that ends with
+exit code 2 leaves none, and one that finds its input held puts back what was there. Only our own links are removed or
+replaced: anything else of these names is refused. A link is relative, so that the folder can be moved.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batch.errors import ExitCode, FolderError
+from batch.exit_code import exit_code_of_error
+from batch.files import os_reason, unusable_folder
+from batch.machine import first_of
+from batch.run.folder import NAME
+
+LATEST = "latest"
+
+
+@dataclass(slots=True)
+class LatestLinks:
+    """The links of one start."""
+
+    parent: Path
+    argument: str
+    """The input, as it was named."""
+    note: Callable[[str], None]
+    _before: dict[Path, str] = field(default_factory=dict)
+    _made: str = ""
+    _is_new: bool = False
+
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """Where the links are."""
+        name = "stdin" if self.argument == "-" else Path(self.argument).absolute().name
+        return self.parent / LATEST, self.parent / f"{LATEST}-{re.sub(r'[*?]+', '_', name)}"
+
+    def take_away(self) -> None:
+        """Remove the links; raises FolderError where something else has their name, or they cannot be removed."""
+        self._is_new = not os.path.exists(self.parent)
+        if not os.access(self.parent, os.W_OK):
+            return  # whoever is to write there says so
+        for path in self.paths:
+            target = target_of(path)
+            if target:
+                self._before[path] = target
+            elif os.path.lexists(path):
+                raise FolderError(
+                    f"{path}: this name is for a link to the latest run, and something else has it. Move it away, or "
+                    "name another folder with --out."
+                )
+        try:
+            for path in self._before:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unusable_folder(self.parent, error) from None
+
+    def lead_to(self, folder: Path) -> None:
+        """Make the links; where there can be none, say so once."""
+        self._made = folder.resolve().name
+        try:
+            for path in self.paths:
+                _link(path, self._made)
+        except OSError as error:
+            self.note(f"{self.paths[0]}: no link to this run could be made ({os_reason(error).lower()}): {folder}")
+
+    def put_back(self) -> None:
+        """Restore what was there, unless a start of meanwhile has its own."""
+        for path, target in self._before.items():
+            with suppress(OSError):
+                path.symlink_to(target, target_is_directory=True)
+
+    def settle(self, code: ExitCode | int) -> None:
+        """Leave the links that belong to a start which ended with this exit code."""
+        if code == ExitCode.BUSY:
+            self.put_back()
+        elif code == ExitCode.COULD_NOT_START or not os.path.isdir(self.parent / self._made):
+            with suppress(OSError):  # other runs are in the folder
+                for path in self.paths:
+                    if (target := target_of(path)) and target in (self._made, self._before.get(path)):
+                        path.unlink(missing_ok=True)
+                if self._is_new or self.parent.suffix == ".batch":
+                    self.parent.rmdir()
+
+
+@contextmanager
+def latest_links(parent: Path, argument: str, note: Callable[[str], None]) -> Iterator[LatestLinks]:
+    """Take the links away that are in `parent`, and leave those that fit how this start ends."""
+    links = LatestLinks(parent, argument, note)
+    links.take_away()
+    try:
+        yield links
+    except BaseException as error:
+        links.settle(exit_code_of_error(first_of(error)))
+        raise
+
+
+def target_of(path: Path) -> str:
+    """Return the name of the run folder that a link of ours leads to, "" for anything else."""
+    if not path.name.startswith(LATEST):
+        return ""
+    with suppress(OSError):
+        target = os.readlink(path)
+        return target if NAME.fullmatch(target) else ""
+    return ""
+
+
+def without_links(path: Path) -> Path:
+    """Return `path` by way of the run folders that links of ours in it lead to: they are about to be removed."""
+    found = Path()
+    for part in path.parts:
+        found /= target_of(found / part) or part
+    return found
+
+
+def fixed_name(argument: str) -> str:
+    """Return the name of an input that is found without the links, too; any other as it is."""
+    fixed = without_links(Path(argument))
+    return argument if fixed == Path(argument) else str(fixed)
+
+
+def _link(path: Path, target: str) -> None:
+    for _ in range(9):  # another start may make one at this moment
+        with suppress(FileExistsError):
+            path.symlink_to(target, target_is_directory=True)
+            return
+        if not target_of(path):
+            raise FileExistsError(17, "something else has this name")
+        path.unlink(missing_ok=True)
