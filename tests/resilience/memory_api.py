@@ -1,7 +1,7 @@
 """The sandbox's APIs without sockets, on a virtual clock: two companies, every fault, and all that was ever there."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +79,8 @@ class MemoryApi:
     hosts: set[str] = field(default_factory=set)
     statuses: list[int | None] = field(default_factory=list)
     """What the last start was answered."""
+    exchanges: Counter[int] = field(default_factory=Counter)
+    """How many there were in each start."""
     touched: dict[tuple[int, str], int] = field(default_factory=dict)
     """When each record was last shown to this start, by company and id: of what came later it cannot know."""
     _history: dict[tuple[int, str], list[Value]] = field(default_factory=dict)
@@ -141,6 +143,7 @@ class MemoryApi:
         answer = self._done(call, fault, self.apis[company])
         status = answer.status if answer else None
         self.statuses.append(status)
+        self.exchanges[self.command] += 1
         if call.is_write:
             key, body = request.headers.get("Idempotency-Key"), parsed(call.body)
             about = (self.command, was, company, self.now, anyio.current_time())

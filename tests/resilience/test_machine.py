@@ -34,6 +34,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from batch.commands.plan import plan as run_plan
 from batch.commands.pull import Wanted
 from batch.commands.pull import pull as run_pull
 from batch.commands.undo import undo as run_undo
@@ -54,6 +55,8 @@ LOOKS = False
 """A resumed run looks at what an earlier part called updated or unchanged."""
 NEVER_BLOCKS = False
 """A folder that somebody else prepared, changed or damaged is passed over."""
+ROWS_COUNT_ALL = False
+"""The attempts of a row are those of all parts of its run, also where the last one settled it by reading."""
 FAILURES_ARE_CONDITIONAL = False
 """A failures file writes only over what its run had seen."""
 
@@ -175,6 +178,9 @@ class Clock:
         self.now_ += timedelta(seconds=1)
         return self.now_
 
+    def time(self) -> float:
+        return self.now(UTC).timestamp()
+
 
 class Dice:
     """Jitter that is the same every time, so that hypothesis can find the smallest case."""
@@ -198,6 +204,7 @@ class Machine(RuleBasedStateMachine):
         self.clock = Clock()
         self.stack.enter_context(mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(self.disk / "state")}))
         self.stack.enter_context(mock.patch("batch.run.folder.datetime", self.clock))
+        self.stack.enter_context(mock.patch("batch.journal.journal.time", self.clock))
         self.stack.enter_context(mock.patch("batch.engine.api_session.random", Dice))
         self.api = MemoryApi(self.endpoint)
         self.commands: dict[Path, set[int]] = {}
@@ -215,6 +222,8 @@ class Machine(RuleBasedStateMachine):
         """The folders that somebody put there, and what he had changed."""
         self.conditions: dict[str, Conditions] = {}
         """By sheet."""
+        self.plans: list[tuple[Path, str, int, Conditions]] = []
+        """Folder, sheet and its version, and what the records showed then."""
         self.seen: dict[tuple[Path, str], set[str]] = {}
         """By failures file and id, what the record may have shown to the run that wrote it."""
         self.source: Path | None = None
@@ -324,6 +333,32 @@ class Machine(RuleBasedStateMachine):
         frame.with_columns(name.alias("name")).write_csv(wanted.path)
         self.conditions["pulled.csv"] = Conditions(company, dict(zip(frame["id"], frame["name"], strict=True)), names)
 
+    @step(sheet=sheets, company=companies)
+    def plan(self, sheet: str, company: int) -> None:
+        """Somebody makes a plan: it is carried out only where the records still show what it says."""
+        given = Settings(input=str(self.work / sheet), endpoint=self.endpoint, **PACE)
+        environment = Environment(ENVIRONMENTS[company], run_on_virtual_clock, self.api.transport)
+        self.api.begin((), (), lambda: None)
+        made = run_plan(given, FakeReporter(), environment)
+        shown = {one: self.api.name(one, company) for one in self.ids}
+        self.plans.append((made.folder, sheet, self.versions[sheet], Conditions(company, shown, {})))
+
+    @precondition(lambda self: self.plans)
+    @step(which=st.integers(0, 3), around=arounds)
+    def carry_out_plan(self, which: int, around: Around) -> None:
+        """A plan is carried out, for the input that it was made of and for no other."""
+        folder, sheet, version, about = self.plans[which % len(self.plans)]
+        sent = len(self.api.ledger)
+        if version != self.versions[sheet]:
+            with pytest.raises(UsageError, match="plan"):
+                self.start(sheet, around, company=about.company, plan=folder)
+            assert sent == len(self.api.ledger)
+            return
+        self.start(sheet, around, company=about.company, plan=folder)
+        for line in self.api.ledger[sent:]:
+            allowed = {about.shown.get(line.id), line.body["name"]}
+            assert self.names_before(line) & allowed, f"written over what the plan had not seen: {line}, {allowed}"
+
     @step(company=companies)
     def write_expectations(self, company: int) -> None:
         """Somebody writes down what the records show now, beside what they are to be."""
@@ -364,11 +399,11 @@ class Machine(RuleBasedStateMachine):
 
     def start(
         self, sheet: str, around: Around, *, company: int = 0, compare: bool = True, new: bool = False,
-        wanted: dict[str, str] | None = None,
+        wanted: dict[str, str] | None = None, plan: Path | None = None,
     ) -> FinishedRun | None:  # fmt: skip
         """Start the program on an input as it is, and hold it to its promises; `wanted`: what it sets, if not all."""
         path = self.work / sheet
-        given = Settings(input=str(path), endpoint=self.endpoint, compare=compare, new=new, **PACE)
+        given = Settings(input=str(path), endpoint=self.endpoint, compare=compare, new=new, plan=plan, **PACE)
         act = lambda environment: run_update(given, FakeReporter(), environment)  # noqa: E731 - used once
         sent, ended = len(self.api.ledger), dict(self.ended)
         closing = self.go(act, company, around)
@@ -510,6 +545,14 @@ class Machine(RuleBasedStateMachine):
         elif told.keys() & {"invalid", "rejected"}:
             codes = {1}
         assert closing.summary.exit_code in codes, (closing.summary.exit_code, told)
+        made = sum(self.api.exchanges[one] for one in self.commands[closing.folder])
+        assert made <= closing.summary.attempts, f"{made} exchanges were made, {closing.summary.attempts} are told"
+        if closing.summary.is_exact:
+            assert made == closing.summary.attempts
+            for line in lines:
+                written = [one for one in self.ledger_of(closing.folder) if one.id == line["id"]]
+                told = int(line["attempts"])
+                assert told == len(written) if ROWS_COUNT_ALL else told <= len(written), (line, written)
         return lines
 
     def judge_row(
