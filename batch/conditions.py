@@ -6,7 +6,7 @@ its parts count.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batch.diff import differing, show
@@ -46,7 +46,7 @@ def _find_conflicts(
     if name in touched:
         yield _conflict(name, now, condition.accepted[0], fields[name])
         return
-    changed = _changed_parts(endpoint, condition, fields, now)
+    changed = _changed_parts(endpoint, name, condition.accepted, fields, now)
     own = [one for one in changed if one in touched]
     for one in own:
         yield _conflict(one, *changed[one], fields[one])
@@ -65,19 +65,23 @@ def _shows(endpoint: Endpoint, name: str, values: Iterable[Any], now: Any) -> bo
 
 
 def _changed_parts(
-    endpoint: Endpoint, condition: Condition, fields: Mapping[str, Any], now: Any
+    endpoint: Endpoint, unit: str, accepted: Sequence[Any], wanted: Mapping[str, Any], now: Any
 ) -> dict[str, tuple[Any, Any]]:
-    """Return the parts of an object that show neither what is accepted nor what is wanted, with both values."""
-    accepted = [one if isinstance(one, Mapping) else {} for one in condition.accepted]
+    """Return the parts of an object that show neither what is accepted nor what is wanted, with both values.
+
+    What the API adds of its own does not count.
+    """
+    known = [one if isinstance(one, Mapping) else {} for one in accepted]
     shown = MISSING if now is MISSING else now if isinstance(now, Mapping) else {}
-    parts = dict.fromkeys(part for one in (*accepted, shown) if one is not MISSING for part in one)
+    parts = dict.fromkeys(part for one in (*known, shown) if one is not MISSING for part in one)
     changed = {}
     for part in parts:
-        name = f"{condition.field}.{part}"
+        name = f"{unit}.{part}"
         value = MISSING if shown is MISSING else shown.get(part)
-        is_accepted = value is not MISSING and any(same_value(one.get(part), value) for one in accepted)
-        if not (is_accepted or _shows(endpoint, name, _wanted(fields, name), value)):
-            changed[name] = (value, accepted[0].get(part))
+        is_accepted = value is not MISSING and any(same_value(one.get(part), value) for one in known)
+        is_own = endpoint.field_named(name) is None
+        if not (is_accepted or is_own or _shows(endpoint, name, _wanted(wanted, name), value)):
+            changed[name] = (value, known[0].get(part))
     return changed
 
 
@@ -116,6 +120,19 @@ class PlannedChange:
     """The row of the run that is taken back."""
     note: Problem | None = None
     """What is to be said where the record shows that there is nothing to do."""
+    units: Mapping[str, Any] = field(default_factory=dict)
+    """What is expected of the objects of which `steps` are parts (`Endpoint.unit`): nothing of it may have changed."""
+
+
+def expected_units(endpoint: Endpoint, names: Iterable[str], *shown: Record) -> dict[str, Any]:
+    """Return the objects that go with fields, from the first of `shown` (records or write bodies) that has them."""
+    units = {}
+    for name in names:
+        unit, whole = endpoint.unit(name), name.partition(".")[0]
+        known = next((one for one in shown if whole in one), None)
+        if unit != name and known is not None:
+            units[unit] = endpoint.value(known, unit)
+    return units
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +150,21 @@ def check_plan_drift(
     steps = {step.field: step for step in planned.steps} if planned else {}
     for name, value in fields.items():
         steps.setdefault(name, FieldChange(name, value, value))
-    return _check_drift(endpoint, tuple(steps.values()), record, _drift_from_plan)
+    units = planned.units if planned else {}
+    return _check_drift(endpoint, tuple(steps.values()), units, record, _drift_from_plan)
 
 
 def check_undo_drift(endpoint: Endpoint, planned: PlannedChange, record: Record) -> DriftCheck:
     """Compare what a run wrote with a record."""
-    return _check_drift(endpoint, planned.steps, record, _kept)
+    return _check_drift(endpoint, planned.steps, planned.units, record, _kept)
+
+
+Say = Callable[[FieldChange, Any, str, Any], Problem]
+"""Makes the problem of a step: what is seen instead, and, where that is another part of its object, which, expected."""
 
 
 def _check_drift(
-    endpoint: Endpoint, steps: Sequence[FieldChange], record: Record, say: Callable[[FieldChange, Any], Problem]
+    endpoint: Endpoint, steps: Sequence[FieldChange], units: Mapping[str, Any], record: Record, say: Say
 ) -> DriftCheck:
     fields: dict[str, Any] = {}
     drifted: list[Problem] = []
@@ -153,16 +175,33 @@ def _check_drift(
         elif _is_same(endpoint, step, step.wanted, now):
             continue
         elif _is_same(endpoint, step, step.expected, now) or (now is MISSING and step.expected is MISSING):
-            fields[step.field] = endpoint.writable(step.field, step.wanted)
-            if left := endpoint.unwritable(step.field, step.wanted):
-                drifted.append(Problem("put_back_without", {"parts": ", ".join(left[:5])}, step.field))
+            beside = _changed_beside(endpoint, step, steps, units, record)
+            if beside is None:
+                fields[step.field] = endpoint.writable(step.field, step.wanted)
+                if left := endpoint.unwritable(step.field, step.wanted):
+                    drifted.append(Problem("put_back_without", {"parts": ", ".join(left[:5])}, step.field))
+            else:
+                part, (shown, expected) = beside
+                drifted.append(say(step, shown, part, expected))
         elif step.parts:
-            inner = _check_drift(endpoint, step.parts, record, say)
+            inner = _check_drift(endpoint, step.parts, units, record, say)
             fields |= inner.fields
             drifted += inner.drifted
         else:
-            drifted.append(say(step, now))
+            drifted.append(say(step, now, "", None))
     return DriftCheck(fields, tuple(drifted))
+
+
+def _changed_beside(
+    endpoint: Endpoint, step: FieldChange, steps: Sequence[FieldChange], units: Mapping[str, Any], record: Record
+) -> tuple[str, tuple[Any, Any]] | None:
+    """Return the first part that was changed of the object that a step writes with it, its value and the expected."""
+    unit = endpoint.unit(step.field)
+    if unit not in units or unit == step.field:
+        return None
+    wanted = {one.field: one.wanted for one in steps}
+    changed = _changed_parts(endpoint, unit, (units[unit],), wanted, endpoint.value(record, unit))
+    return next(iter(changed.items()), None)
 
 
 def _is_same(endpoint: Endpoint, step: FieldChange, value: Any, now: Any) -> bool:
@@ -171,7 +210,10 @@ def _is_same(endpoint: Endpoint, step: FieldChange, value: Any, now: Any) -> boo
     return endpoint.is_same(step.field, value, now)
 
 
-def _drift_from_plan(step: FieldChange, now: Any) -> Problem:
+def _drift_from_plan(step: FieldChange, now: Any, part: str, expected: Any) -> Problem:
+    if part:
+        shown = {"now": show(now), "expected": show(expected), "wanted": show(step.wanted)}
+        return Problem("plan_drifted_part", {"part": part, **shown}, step.field)
     values = {"now": show(now), "expected": show(step.expected), "wanted": show(step.wanted)}
     if step.expected is step.wanted:
         code = "sheet_drifted_hidden" if now is MISSING else "sheet_drifted"
@@ -182,6 +224,8 @@ def _drift_from_plan(step: FieldChange, now: Any) -> Problem:
     return Problem(code, values, step.field)
 
 
-def _kept(step: FieldChange, now: Any) -> Problem:
+def _kept(step: FieldChange, now: Any, part: str, expected: Any) -> Problem:
+    if part:
+        return Problem("kept_part", {"part": part, "now": show(now), "written": show(expected)}, step.field)
     values = {"now": show(now), "written": show(step.expected), "before": show(step.wanted)}
     return Problem("kept_hidden" if now is MISSING else "kept_drifted", values, step.field)

@@ -14,7 +14,7 @@ from typing import Any
 
 from batch import sources
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
-from batch.conditions import FieldChange, PlannedChange
+from batch.conditions import FieldChange, PlannedChange, expected_units
 from batch.endpoints.base import MISSING, Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
@@ -137,7 +137,7 @@ def _compare(context: RunContext, settings: Settings) -> Estimate:
         raise context.journal.error
     if context.shutdown.requested:
         raise _Unfinished.because(context.shutdown)
-    fields = ([step.field for step in one.steps] for one in _iter_changes(context.journal))
+    fields = ([step.field for step in one.steps] for one in _iter_changes(context))
     return estimate(context, strategy, count, sent=Sent.counted(context.endpoint, fields), spent=spent)
 
 
@@ -183,11 +183,11 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
     cells, journal = _Cells(), context.journal
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
-        write_plan(table, map(cells.add, iter_lines(_iter_changes(journal), settings.clear_token)))
+        write_plan(table, map(cells.add, iter_lines(_iter_changes(context), settings.clear_token)))
         meant_for = about(
             settings.identity(), context.changes.staged.sha256, settings.endpoint, context.api.target.host
         )
-        PlanWriter(folder / PLAN, meant_for).write_all(_iter_changes(journal))
+        PlanWriter(folder / PLAN, meant_for).write_all(_iter_changes(context))
     except OSError as error:
         discard(folder)
         raise FolderError(
@@ -210,9 +210,11 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
     )  # fmt: skip
 
 
-def _iter_changes(journal: Journal) -> Iterator[PlannedChange]:
-    for intents, result in journal.iter_intents():
+def _iter_changes(context: RunContext) -> Iterator[PlannedChange]:
+    endpoint = context.endpoint
+    for intents, result in context.journal.iter_intents():
         if result is not None and result.outcome is Outcome.UPDATED:
             intent, before = intents[-1], intents[-1].before or {}
             fields = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
-            yield PlannedChange(intent.change, intent.id, intent.name, tuple(fields))
+            units = expected_units(endpoint, intent.fields, intent.replaced_whole)
+            yield PlannedChange(intent.change, intent.id, intent.name, tuple(fields), units=units)

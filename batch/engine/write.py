@@ -268,8 +268,8 @@ class PlanRecorder:
         except ConflictError as error:
             outcome, attempts = refused(prepared.earlier)
             return self.context.settle(change, outcome, [error.problem], attempts=attempts)
-        name = endpoint.record_name(record)
+        name, replaced = endpoint.record_name(record), endpoint.replaced_values(prepared.fields, record)
         await self.context.journal.write_intent(
-            Intent(change.number, change.id, None, 0, prepared.fields, prepared.before, body, name)
+            Intent(change.number, change.id, None, 0, prepared.fields, prepared.before, body, name, replaced)
         )
         return self.context.settle(change, Outcome.UPDATED, [])

@@ -79,6 +79,7 @@ class PlanWriter:
 
 def _more(planned: PlannedChange) -> dict[str, Any]:
     known: dict[str, Any] = {} if planned.of is None else {"of": planned.of}
+    known |= {"units": planned.units} if planned.units else {}
     return known | _problem_as_dict("note", planned.note)
 
 
@@ -168,7 +169,9 @@ class PlanFile:
         self._file.seek(offset)
         line = json.loads(self._file.readline().rstrip(b",\n"))
         steps = tuple(_step(name, known) for name, known in line["fields"].items())
-        return PlannedChange(line["row"], line["id"], line["name"], steps, line.get("of"), _problem("note", line))
+        return PlannedChange(
+            line["row"], line["id"], line["name"], steps, line.get("of"), _problem("note", line), line.get("units", {})
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -18,7 +18,7 @@ from typing import IO, Any
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from batch.conditions import FieldChange, PlannedChange
+from batch.conditions import FieldChange, PlannedChange, expected_units
 from batch.csv_injection import guard
 from batch.endpoints.base import MISSING, CustomField, Endpoint, is_blank
 from batch.endpoints.cell_types import as_text
@@ -58,7 +58,10 @@ def iter_undo_changes(journal: Journal, endpoint: Endpoint, first_row: int) -> I
         if may_be_applied(intents[-1], row_result):
             last = intents[-1]
             note = Problem("kept_pending") if _is_pending(row_result) else None
-            yield PlannedChange(row, last.id, last.name, tuple(_steps(endpoint, intents)), of=last.change, note=note)
+            names = (name for intent in intents for name in intent.fields)
+            units = expected_units(endpoint, names, *(intent.body for intent in reversed(intents)))
+            steps = tuple(_steps(endpoint, intents))
+            yield PlannedChange(row, last.id, last.name, steps, of=last.change, note=note, units=units)
             row += 1
 
 

@@ -93,6 +93,32 @@ def test_drift(job: JobFixture) -> None:
     assert ["10002"] == [one for _, one, _ in job.writes()]
 
 
+def test_drift_of_another_part(job: JobFixture) -> None:
+    """An address of which another part was changed since the plan is not written, and that part is named."""
+    sheet = job.sheet("id,full_address.city\n10002,Köln\n10003,Köln\n")
+    made = plan(job, sheet)
+    address = job.record(10002)["full_address"] | {"street": "4 Theirs"}
+    job.sandbox.edit("dualentry", 10002, {"full_address": address})
+    closing = job.update(sheet, plan=made.folder)
+    expected = (
+        'column "full_address.city": full_address.street goes with it: that is "4 Theirs" now, and was '
+        '"3 Harbour Road" when the plan was made, so that "Köln" was not written (plan again)'
+    )
+    assert [("rejected", expected), ("updated", "")] == told(closing)
+    assert address == job.record(10002)["full_address"]
+
+
+def test_drift_of_another_contact(job: JobFixture) -> None:
+    """A plan for a contact whose number is another one's by now is not carried out."""
+    contacts = [{"name": f"P{number}", "email": f"p{number}@x.example", "title": "T"} for number in (1, 2)]
+    job.sandbox.edit("vayu", VAYU_1, {"contacts": contacts})
+    sheet = job.sheet(f"id,contacts.1.title\n{VAYU_1},CEO\n")
+    made = plan(job, sheet, VAYU)
+    job.sandbox.edit("vayu", VAYU_1, {"contacts": contacts[1:]})
+    ((outcome, message),) = told(job.update(sheet, VAYU, plan=made.folder))
+    assert ("rejected", True) == (outcome, "contacts.1.name goes with it" in message)
+
+
 def test_drift_of_what_was_unchanged(job: JobFixture) -> None:
     """A cell that the plan leaves alone is not written either, should it differ by now."""
     sheet = job.sheet(SHEET)

@@ -142,19 +142,55 @@ def test_kept(job: JobFixture) -> None:
 
 
 def test_kept_contact(job: JobFixture) -> None:
-    """Where a neighbour in a list was changed since, parts go back one by one, and what was added is named."""
+    """A contact of which another part was changed since is kept as a whole, as is what was added behind it."""
     sheet = job.sheet(f"id,contacts.1.email,contacts.2.email\n{VAYU_2},new@x.example,two@x.example\n")
     closing = job.update(sheet, VAYU)
     contacts = job.record(VAYU_2, VAYU)["contacts"]
     contacts[0]["title"] = "Theirs"
     job.sandbox.edit("vayu", VAYU_2, {"contacts": contacts})
     undone = undo(job, closing.folder)
-    reason = "kept: the run added it, and its neighbours were changed since (look at it by hand)"
-    assert [("updated", reason)] == told(undone)
+    reasons = (
+        'kept: contacts.1.title goes with it, and is "Theirs" now, where the run had left "CFO"; '
+        "kept: the run added it, and its neighbours were changed since (look at it by hand)"
+    )
+    assert [("rejected", reasons)] == told(undone)
     now = job.record(VAYU_2, VAYU)["contacts"]
-    assert [("jane2@bolt.example", "Theirs"), ("two@x.example", None)] == [
-        (one["email"], one.get("title")) for one in now
-    ]
+    assert [("new@x.example", "Theirs"), ("two@x.example", None)] == [(one["email"], one.get("title")) for one in now]
+
+
+STREET = (
+    'column "full_address.city": kept: full_address.street goes with it, and is "4 Theirs" now, where the run had left '
+    '"3 Harbour Road"'
+)
+
+
+@pytest.mark.parametrize(
+    ("sheet", "theirs", "expected"),
+    [
+        ("id,full_address.city\n10002,Köln\n", {"street": "4 Theirs"}, ("rejected", STREET)),
+        ("id,full_address.city,phone\n10002,Köln,1\n", {"street": "4 Theirs"}, ("updated", STREET)),
+        ("id,full_address.city\n10002,Köln\n", {"state": "NW"}, ("rejected", None)),
+        ("id,full_address.city,full_address.state\n10002,Köln,NW\n", {"state": ""}, ("updated", "")),
+        ("id,full_address.city,full_address.state\n10002,Köln,NW\n", {"state": "XX"}, ("rejected", None)),
+        ("id,full_address.city\n10002,Köln\n", {"city": "Bonn", "street": "4 Theirs"}, ("unchanged", "")),
+    ],
+)
+def test_kept_address(job: JobFixture, sheet: str, theirs: dict[str, str], expected: tuple[str, str | None]) -> None:
+    """An address of which somebody changed any part since stays as it is, and that part is named."""
+    closing = job.update(job.sheet(sheet))
+    address = job.record(10002)["full_address"] | theirs
+    job.sandbox.edit("dualentry", 10002, {"full_address": address})
+    ((outcome, message),) = told(undo(job, closing.folder))
+    assert expected == (outcome, message if expected[1] is not None else None)
+    is_kept = expected[1] != "" or outcome == "unchanged"
+    assert is_kept == (job.record(10002)["full_address"] == address)
+
+
+def test_kept_address_of_vayu(job: JobFixture) -> None:
+    """It is the same where the whole record is written."""
+    closing = job.update(job.sheet(f"id,address.city\n{VAYU_1},Köln\n{VAYU_2},Köln\n"), VAYU)
+    job.sandbox.edit("vayu", VAYU_1, {"address": job.record(VAYU_1, VAYU)["address"] | {"postalCode": "1"}})
+    assert ["rejected", "updated"] == [outcome for outcome, _ in told(undo(job, closing.folder))]
 
 
 def test_already_as_before(job: JobFixture) -> None:
