@@ -16,10 +16,11 @@ from batch.errors import FolderError
 from batch.exit_code import exit_code
 from batch.journal import Journal
 from batch.model import Outcome
+from batch.own_files import JOURNAL
 from batch.run.begin_or_resume import discard, now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import cannot_write, paths_in, write_summary
-from batch.run.folder import JOURNAL, new_folder, parent_of
+from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings

@@ -32,10 +32,11 @@ from batch.files import os_reason
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.outputs.plan import Line, iter_lines, write_plan
+from batch.own_files import JOURNAL, PLAN
 from batch.run.begin_or_resume import discard, new_run_id, now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in
-from batch.run.folder import JOURNAL, PLAN, new_folder, parent_of
+from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.plan_file import PlanWriter, about
 from batch.run.target import Environment, make_target

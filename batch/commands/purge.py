@@ -16,7 +16,8 @@ from batch.engine.reporter import Reporter
 from batch.errors import FolderError, JournalError
 from batch.files import os_reason
 from batch.journal import peek
-from batch.run.folder import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own, list_runs
+from batch.own_files import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own
+from batch.run.folder import list_runs
 from batch.run.latest import target_of
 from batch.run.locks import held
 

@@ -19,18 +19,11 @@ from batch.engine.named_run import named_run
 from batch.engine.reporter import Reporter
 from batch.errors import SettingsError, UsageError
 from batch.journal import Journal
+from batch.own_files import JOURNAL
 from batch.run.begin_or_resume import Run, discard, new_run_id, now_text
 from batch.run.cleanup import remove_parts, scratch
 from batch.run.finish import FinishedRun
-from batch.run.folder import (
-    JOURNAL,
-    check_run,
-    find_unfinished,
-    new_folder,
-    open_run,
-    parent_of,
-    read_metadata,
-)
+from batch.run.folder import check_run, find_unfinished, new_folder, open_run, parent_of, read_metadata
 from batch.run.latest import latest_links
 from batch.run.locks import held, input_locks
 from batch.run.metadata import RunMetadata

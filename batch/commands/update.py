@@ -26,10 +26,11 @@ from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageEr
 from batch.exit_code import exit_code_of_error
 from batch.machine import first_of, machine_reason
 from batch.model import Outcome
+from batch.own_files import PLAN
 from batch.retry import Action, FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, finish_run
-from batch.run.folder import PLAN, open_run, parent_of
+from batch.run.folder import open_run, parent_of
 from batch.run.latest import fixed_name, latest_links, without_links
 from batch.run.plan_list import LISTS, lists_of
 from batch.run.rescue import FolderWatch, rescue, sentence

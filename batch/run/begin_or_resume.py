@@ -18,16 +18,9 @@ from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import UsageError
 from batch.journal import Journal
 from batch.model import Staged
+from batch.own_files import JOURNAL, PLAN
 from batch.run.cleanup import remove_parts, remove_unbegun, scratch
-from batch.run.folder import (
-    JOURNAL,
-    PLAN,
-    find_unfinished,
-    identity,
-    new_folder,
-    open_run,
-    parent_of,
-)
+from batch.run.folder import find_unfinished, identity, new_folder, open_run, parent_of
 from batch.run.locks import held, input_locks
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about

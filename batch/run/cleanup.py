@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from batch.run.folder import INPUT, NAME, PART
+from batch.own_files import INPUT, NAME, PART
 
 PREFIX = "batch-tmp-"
 LOCK = ".lock"

@@ -16,7 +16,7 @@ from batch.exit_code import exit_code
 from batch.files import os_reason, write_private
 from batch.journal import Journal
 from batch.model import command
-from batch.run.folder import JOURNAL, SUMMARY
+from batch.own_files import JOURNAL, SUMMARY
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
 from batch.summary import Summary, check_totals, group_reasons

@@ -19,12 +19,9 @@ from batch.credentials import NOBODY, Company
 from batch.errors import FolderError, JournalError
 from batch.files import make_private, unusable_folder
 from batch.journal import START_OVER, Journal, peek
+from batch.own_files import INPUT, JOURNAL, NAME, is_own
 from batch.run.metadata import RunMetadata
 
-JOURNAL = "journal.sqlite"
-INPUT = "input.parquet"
-SUMMARY = "summary.json"
-PLAN = "plan.json"
 TIME = "%Y%m%d-%H%M%S"
 
 
@@ -33,10 +30,6 @@ def identity(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str, 
     parts = {**meaning, "sha256": sha256, "endpoint": endpoint, "host": host}
     parts |= {"plan": plan} if plan else {}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-NAME = re.compile(r"(?:check-|plan-|undo-)?(?P<time>\d{8}-\d{6})(?:-(?P<number>\d{1,3}))?")
-"""What the folders of runs are called."""
 
 
 def parent_of(argument: str, out: Path | None = None) -> Path:
@@ -82,17 +75,6 @@ def beside(run: Path) -> Path:
     """Return the folder around a run folder, from the current folder where that is shorter."""
     parent = run.resolve().parent
     return parent.relative_to(Path.cwd()) if parent.is_relative_to(Path.cwd()) else parent
-
-
-def is_own(folder: Path) -> bool:
-    """Whether `folder` holds a run, a check or a plan, or what a run begins with; of a damaged one the name tells."""
-    return (
-        (NAME.fullmatch(folder.name) is not None and bool(_head(folder / JOURNAL)))
-        or b"TABLE intent" in _head(folder / JOURNAL)
-        or b'"input_sha256"' in _head(folder / SUMMARY)
-        or b'{"batch":' in _head(folder / PLAN)
-        or (_head(folder / INPUT, 4) == b"PAR1" and (folder / ".lock").is_file())
-    )
 
 
 def list_runs(parent: Path) -> list[Path]:
@@ -185,25 +167,6 @@ def _by_whom(company: Company) -> str:
     if company.name:
         return f"for {company.name}"
     return "with another key" if company.fingerprint else "by an earlier version, with a key that is not known"
-
-
-def _head(path: Path, size: int = 1 << 16) -> bytes:
-    """Give the beginning of a file, nothing where there is none."""
-    with suppress(OSError), path.open("rb") as file:
-        return file.read(size)
-    return b""
-
-
-_NAMES = "|".join(
-    map(re.escape, (
-        INPUT, SUMMARY, JOURNAL, PLAN, "plan.csv", "plan.xlsx", "undo.json", "undo.csv", ".lock", ".lock.holder",
-        *(f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet")),
-    ))
-)  # fmt: skip
-PART = re.compile(rf"\.(?:{_NAMES})(?:\.\d+)?\.parts?(?:-wal|-shm)?")
-"""The beginnings of our files, which a crash may leave."""
-FILE = re.compile(rf"{_NAMES}|{re.escape(JOURNAL)}-(?:wal|shm|journal)|(?:results|failures)-\d+\.\w+|{PART.pattern}")
-"""Any file that may be in a run folder; the numbered ones were made while a spreadsheet program had the other open."""
 
 
 def check_run(folder: Path) -> None:

@@ -16,7 +16,7 @@ from batch.errors import ExitCode, FolderError
 from batch.exit_code import exit_code_of_error
 from batch.files import os_reason, unusable_folder
 from batch.machine import first_of
-from batch.run.folder import NAME
+from batch.own_files import NAME
 
 LATEST = "latest"
 
@@ -103,7 +103,7 @@ def target_of(path: Path) -> str:
     """Return the name of the run folder that a link of ours leads to, "" for anything else."""
     if not path.name.startswith(LATEST):
         return ""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         target = os.readlink(path)
         return target if NAME.fullmatch(target) else ""
     return ""

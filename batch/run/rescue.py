@@ -17,7 +17,7 @@ from typing import Self
 from batch.errors import BatchError, FolderError, JournalError
 from batch.files import NewFile, os_reason
 from batch.journal import Journal
-from batch.run.folder import INPUT, JOURNAL
+from batch.own_files import INPUT, JOURNAL
 from batch.run.locks import state_folder
 
 LOOK_SECONDS = 1.0

@@ -13,8 +13,8 @@ from polars.io.plugins import register_io_source
 
 from batch.files import NewFile
 from batch.model import READ_ERRORS, ROW, SEEN, Staged, cell_column
+from batch.own_files import INPUT
 
-FILE = "input.parquet"
 ROWS_AT_ONCE = 10_000
 CELLS_AT_ONCE = 2_000_000
 """A table of 1,000 columns is read and written 2,000 rows at a time, or a slice would be as large as a file."""
@@ -96,7 +96,7 @@ def write_frames(frames: Iterable[pl.DataFrame], schema: Schema, folder: Path) -
             yield frame if with_columns is None else frame.select(with_columns)
 
     lazy = register_io_source(source, schema=schema)
-    file = NewFile(folder / FILE)
+    file = NewFile(folder / INPUT)
     try:
         lazy.sink_parquet(file.made, row_group_size=rows_at_once(len(schema)), compression="lz4")
         file.keep()

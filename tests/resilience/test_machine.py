@@ -42,8 +42,8 @@ from batch.commands.update import update as run_update
 from batch.errors import BatchError, UsageError
 from batch.journal import Journal, peek
 from batch.model import NEEDS_RETRY
+from batch.own_files import INPUT, JOURNAL
 from batch.run.finish import FinishedRun
-from batch.run.folder import INPUT, JOURNAL
 from batch.run.target import Environment
 from batch.settings import Settings
 from tests.job_fixture import FakeReporter

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from batch.own_files import JOURNAL
 from batch.run import cleanup
-from batch.run.folder import JOURNAL
 from tests.shell import DUALENTRY, Api, Shell
 
 DAY = "20260101-000000"

@@ -15,17 +15,8 @@ from batch.errors import BusyError, ExitCode, FolderError
 from batch.files import write_private
 from batch.journal import START_OVER, Journal
 from batch.model import CsvDialect, Outcome, RowResult, SheetStyle, Staged
-from batch.run.folder import (
-    INPUT,
-    JOURNAL,
-    find_unfinished,
-    identity,
-    is_own,
-    list_runs,
-    new_folder,
-    open_run,
-    parent_of,
-)
+from batch.own_files import INPUT, JOURNAL, is_own
+from batch.run.folder import find_unfinished, identity, list_runs, new_folder, open_run, parent_of
 from batch.run.locks import held, input_locks, state_folder
 from batch.run.metadata import RunMetadata
 from batch.settings import Settings

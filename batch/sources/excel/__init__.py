@@ -18,6 +18,7 @@ import polars as pl
 
 from batch.errors import InputError
 from batch.model import SheetStyle, Staged, original_column
+from batch.own_files import INPUT
 from batch.sources.excel.layout import LAST_ROW, MAX_MERGED, Layout, parse_sheet_layout, read_sheet_layout
 from batch.sources.excel.markup import MarkupError, NeedsXmlParser
 from batch.sources.excel.package import MAX_STRINGS, Package, open_package
@@ -36,7 +37,7 @@ from batch.sources.excel.table import (
 from batch.sources.excel.values import Values
 from batch.sources.excel.workbook import SelectedSheet, Workbook, read_workbook, select_sheet
 from batch.sources.input import Input, ReadOptions
-from batch.sources.staging import FILE, Rows, staged_schema, write_frames
+from batch.sources.staging import Rows, staged_schema, write_frames
 
 MAX_COLUMNS = 4_096
 """Columns of a table. Excel can have 16,384, but only a stray cell is ever so far out."""
@@ -76,10 +77,10 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
             read = _read_as_needed(opened, folder, options)
             _check(opened, read, options)
         except MarkupError as error:
-            (folder / FILE).unlink(missing_ok=True)
+            (folder / INPUT).unlink(missing_ok=True)
             raise package.damaged() from error
         except InputError:
-            (folder / FILE).unlink(missing_ok=True)
+            (folder / INPUT).unlink(missing_ok=True)
             raise
     return _staged(input, opened, read, options)
 

@@ -1,0 +1,45 @@
+"""Which files and folders are batch's own: their names, and how a folder is known as a run's.
+
+Promises: a name alone, which anybody may use, does not make a folder ours, but for one that is damaged.
+"""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+JOURNAL = "journal.sqlite"
+INPUT = "input.parquet"
+SUMMARY = "summary.json"
+PLAN = "plan.json"
+NAME = re.compile(r"(?:check-|plan-|undo-)?(?P<time>\d{8}-\d{6})(?:-(?P<number>\d{1,3}))?")
+"""What the folders of runs are called."""
+_NAMES = "|".join(
+    map(re.escape, (
+        INPUT, SUMMARY, JOURNAL, PLAN, "plan.csv", "plan.xlsx", "undo.json", "undo.csv", ".lock", ".lock.holder",
+        *(f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet")),
+    ))
+)  # fmt: skip
+PART = re.compile(rf"\.(?:{_NAMES})(?:\.\d+)?\.parts?(?:-wal|-shm)?")
+"""The beginnings of our files, which a crash may leave."""
+FILE = re.compile(rf"{_NAMES}|{re.escape(JOURNAL)}-(?:wal|shm|journal)|(?:results|failures)-\d+\.\w+|{PART.pattern}")
+"""Any file that may be in a run folder; the numbered ones were made while a spreadsheet program had the other open."""
+
+
+def is_own(folder: Path) -> bool:
+    """Whether `folder` holds a run, a check or a plan, or what a run begins with; of a damaged one the name tells."""
+    return (
+        (NAME.fullmatch(folder.name) is not None and bool(_head(folder / JOURNAL)))
+        or b"TABLE intent" in _head(folder / JOURNAL)
+        or b'"input_sha256"' in _head(folder / SUMMARY)
+        or b'{"batch":' in _head(folder / PLAN)
+        or (_head(folder / INPUT, 4) == b"PAR1" and (folder / ".lock").is_file())
+    )
+
+
+def _head(path: Path, size: int = 1 << 16) -> bytes:
+    """Give the beginning of a file, nothing where there is none."""
+    with suppress(OSError):
+        if path.is_file():  # a pipe would wait for ever
+            with path.open("rb") as file:
+                return file.read(size)
+    return b""
