@@ -4,6 +4,7 @@ Sniffing reads the first bytes of a file (and the directory of a ZIP archive), s
 web programs pack them. It unpacks nothing.
 
 Promises that an `Input` exists, can be read, is what its name says, and is identified by the SHA-256 of its bytes.
+A folder or a pattern never takes in what is in batch's own folders, though they may lie among the files.
 Everything else is an `InputError` that says what the file really is and what to do.
 """
 
@@ -20,6 +21,7 @@ from typing import IO, Literal
 
 from batch.errors import InputError
 from batch.files import NewFile, check_name, os_reason
+from batch.own_files import is_own
 
 HEAD = 4096
 
@@ -260,7 +262,10 @@ def _refuse_tables(folders: Iterable[Path], name: str) -> None:
 
 def _parquet_files(folder: Path) -> tuple[Path, ...]:
     _refuse_tables([folder], str(folder))
+    if is_own(folder):
+        raise InputError(f"{folder} is the folder of a run: give the name of the file in it that is meant.")
     found = sorted(path for path in folder.rglob("*.parquet") if path.is_file() and not _is_hidden(path, folder))
+    found = _without_own(found, folder)
     if not found:
         raise InputError(f"{folder} is a folder without Parquet files: give the name of a file in it.")
     parted = next((part for path in found for part in path.relative_to(folder).parts[:-1] if "=" in part), None)
@@ -269,6 +274,18 @@ def _parquet_files(folder: Path) -> tuple[Path, ...]:
             f"{folder} is divided into folders such as {parted!r}, whose names hold a column: write it as one file."
         )
     return tuple(found)
+
+
+def _without_own(paths: Iterable[Path], top: Path) -> list[Path]:
+    """Leave out what lies in the folders of runs at or below `top`: rows as they were read, results and failures."""
+    lies_in_own = {top: is_own(top)}
+
+    def is_left_out(folder: Path) -> bool:
+        if folder not in lies_in_own:
+            lies_in_own[folder] = is_own(folder) or is_left_out(folder.parent)
+        return lies_in_own[folder]
+
+    return [path for path in paths if not is_left_out(path.parent)]
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
@@ -282,12 +299,23 @@ def _glob(pattern: str) -> tuple[Path, ...]:
     found = sorted(path for path in anchor.glob(str(Path(*parts))) if path.is_file())
     if not found:
         raise InputError(f"{pattern} matches no file: check the name and the folder.")
+    found = _without_own(found, _fixed_part(whole))
+    if not found:
+        raise InputError(f"{pattern} matches files of runs only: give the name of the one that is meant.")
     other = next((path for path in found if FORMATS.get(path.suffix.lower()) != "parquet"), None)
     if other:
         raise InputError(
             f"{pattern} matches {other.name}: only Parquet files can be read as one table; give one file's name."
         )
     return tuple(found)
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """Return the folder that all files lie in which a pattern matches."""
+    folder = pattern.parent
+    while any(mark in str(folder) for mark in "*?["):
+        folder = folder.parent
+    return folder
 
 
 def _spool_stdin(folder: Path) -> Path:

@@ -169,6 +169,42 @@ def test_parquet_files_are_one_input(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert folder.sha256 == glob.sha256 != open_input("in", tmp_path).sha256
 
 
+OWN = {
+    "journal.sqlite": b"SQLite format 3\0 CREATE TABLE intent(", "summary.json": b'{"input_sha256": "0"}',
+    "plan.json": b'{"batch": 1', ".lock": b"",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("where", ["in.batch/20260101-000000", "20260101-000000", "deep/mine", "undo-20260101-000000"])
+def test_own_folders_are_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str) -> None:
+    """What is in the folder of a run, or of one that has just begun, is not taken in by a folder or a pattern."""
+    monkeypatch.chdir(tmp_path)
+    run = Path("in") / where
+    (run / "nested").mkdir(parents=True)
+    for path in ("in/a.parquet", "in/deep.parquet", f"{run}/input.parquet", f"{run}/nested/failures.parquet"):
+        pl.DataFrame({"id": [path]}).write_parquet(path)
+    (run / name).write_bytes(OWN[name])
+    (run.parent / "latest").symlink_to(run.name)
+    expected = (Path("in/a.parquet"), Path("in/deep.parquet"))
+    for argument in ("in", "in/**/*.parquet", str(tmp_path / "in" / "**" / "*.parquet")):
+        assert expected == tuple(Path(*one.parts[-2:]) for one in open_input(argument, tmp_path).paths)
+    for pattern in (f"{run}/*.parquet", f"{run.parent}/latest/*.parquet", f"{run}/*/*.parquet"):
+        assert f"{pattern} matches files of runs only: give the name of the one that is meant." == refusal(
+            pattern, tmp_path
+        )
+    assert f"{run} is the folder of a run: give the name of the file in it that is meant." == refusal(run, tmp_path)
+    assert (run / "input.parquet",) == open_input(f"{run}/input.parquet", tmp_path).paths
+
+
+def test_folder_in_a_folder_of_a_run(tmp_path: Path) -> None:
+    """What is above the folder that is named does not matter: 0.1 was told to put its run anywhere."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "journal.sqlite").write_bytes(OWN["journal.sqlite"])
+    pl.DataFrame({"id": ["1"]}).write_parquet(tmp_path / "in" / "a.parquet")
+    assert (tmp_path / "in" / "a.parquet",) == open_input(str(tmp_path / "in"), tmp_path).paths
+
+
 def test_name_with_a_bracket_is_a_file(tmp_path: Path) -> None:
     """A file whose name looks like a pattern is that file."""
     path = tmp_path / "customers [1].csv"
