@@ -213,7 +213,7 @@ class Endpoint(ABC):
 
     def id_key(self, record_id: str) -> str:
         """Return what two ids have in common exactly when they are the same."""
-        return record_id.casefold() if self.ids_ignore_case else record_id
+        return record_id.lower() if self.ids_ignore_case else record_id
 
     def record_id(self, record: Record) -> str:
         """Read a record's id as text, "" when it has none."""
@@ -258,7 +258,7 @@ class Endpoint(ABC):
         return [
             Problem("whole_cleared", {"whole": whole, "noun": self.noun}, name)
             for whole, value in fields.items()
-            if value is None and "." not in whole  # custom fields may be called "A" and "A.B"
+            if value is None and not self.is_custom(whole)  # those may be called "A" and "A.B"
             for name in fields
             if name.startswith(whole + ".")
         ]
@@ -380,7 +380,7 @@ class Endpoint(ABC):
     def unit(self, name: str) -> str:
         """Return what must not have changed when field `name` is written: it, or the object that goes with it."""
         whole, dot, _ = name.partition(".")
-        return whole if dot and whole in self.replaced_whole else name
+        return whole if dot and whole in self.replaced_whole and not self.is_custom(name) else name
 
     def excerpt(self, record: Record) -> dict[str, Any]:
         """Return the part of a record from which `value` reads the fields, to be kept in a sheet."""

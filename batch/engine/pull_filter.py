@@ -42,7 +42,8 @@ def make_pull_filter(endpoint: Endpoint, where: Sequence[tuple[str, str]], ids: 
     filters: dict[str, str] = {}
     for name, text in where:
         if endpoint.is_id(name):
-            ids = tuple(one for one in (text.strip(),) if ids is None or one in ids)
+            known = None if ids is None else {endpoint.id_key(one) for one in ids}
+            ids = tuple(one for one in (text.strip(),) if known is None or endpoint.id_key(one) in known)
             _check_ids(ids, endpoint, f'--where "{name}={text}"')
             continue
         field = _field(endpoint, name, text)
@@ -90,7 +91,10 @@ def read_ids(path: Path, endpoint: Endpoint) -> tuple[str, ...]:
     if not ids:
         raise InputError(f"{path}: there is no id in it.")
     _check_ids(ids, endpoint, str(path))
-    return tuple(dict.fromkeys(ids))
+    known: dict[str, str] = {}
+    for one in ids:
+        known.setdefault(endpoint.id_key(one), one)
+    return tuple(known.values())
 
 
 def _check_ids(ids: Sequence[str], endpoint: Endpoint, where: str) -> None:

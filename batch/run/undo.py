@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from batch.conditions import FieldChange, PlannedChange, expected_units
 from batch.csv_injection import guard
-from batch.endpoints.base import MISSING, CustomField, Endpoint, is_blank
+from batch.endpoints.base import MISSING, CustomField, Endpoint, Record, is_blank
 from batch.endpoints.cell_types import as_text
 from batch.files import NewFile
 from batch.journal import Journal
@@ -132,7 +132,7 @@ def _whole(
         before = now
     if any(part.problem for part in parts):
         return None
-    return FieldChange(name, last.body[name], before, _parts(before, parts))
+    return FieldChange(name, last.body[name], before, _parts(endpoint, {name: before}, parts))
 
 
 def _is_chained(endpoint: Endpoint, name: str, first: Intent, now: object) -> bool:
@@ -140,14 +140,14 @@ def _is_chained(endpoint: Endpoint, name: str, first: Intent, now: object) -> bo
     return endpoint.is_same(name, first.replaced_whole[name], now) or endpoint.is_same(name, first.body.get(name), now)
 
 
-def _parts(before: object, parts: Sequence[FieldChange]) -> tuple[FieldChange, ...]:
-    """Keep the parts that can be put back alone; one that the run added cannot be taken out alone."""
-    if not isinstance(before, list) or not before:
+def _parts(endpoint: Endpoint, before: Record, parts: Sequence[FieldChange]) -> tuple[FieldChange, ...]:
+    """Keep the parts that can be put back alone; what the run added to a list cannot be taken out of it alone."""
+    if all(map(is_blank, before.values())):
         return ()
     known = []
     for part in parts:
-        number = part.field.split(".")[1]
-        is_added = number.isdecimal() and int(number) > len(before)
+        item = endpoint.unit(part.field)
+        is_added = item != part.field and endpoint.value(before, item) is None
         added = FieldChange(part.field, part.expected, MISSING, problem=Problem("kept_added"))
         known.append(added if is_added else part)
     return tuple(known)

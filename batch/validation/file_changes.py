@@ -162,13 +162,13 @@ class FileChanges:
 
 
 def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Problem:
-    """Add the column and cell that a problem's field belongs to; a field without a column stays as it is spelt."""
+    """Add the column and cell that a problem's field belongs to; a field of no column, or of two, stays as it is."""
     if problem.header or problem.cell:
         return problem
     target = problem.field.casefold()
     known = [one for one in (*columns.with_fields, columns.id, columns.record_id) if one is not None]
     alike = [one for one in known if one.target.casefold() == target]
-    column = next((one for one in alike if one.target == problem.field), alike[0] if alike else None)
+    column = next((one for one in alike if one.target == problem.field), alike[0] if len(alike) == 1 else None)
     if column is None and target == "id":
         column = columns.id
     if column is None:

@@ -154,7 +154,6 @@ class RowValidator:
         self._near_token = near_token(clear_token)
         self._by_key = {one.target: one for one in columns.fields}
         self._pulled_rows = PulledRows(columns, endpoint)
-        self._has_nested = any("." in key or "[" in key for key in self._by_key)
         self._adapters: dict[str, TypeAdapter[Any]] = {
             key: TypeAdapter(list[one.field.type], config=ConfigDict(hide_input_in_errors=True))  # type: ignore[name-defined]  # a type known only now
             for key, one in [(one.target, one) for one in columns.with_fields]
@@ -225,7 +224,7 @@ class RowValidator:
         }
         for column in self._columns.now:
             frame_state.expected[column.target.removesuffix(NOW)] = self._read_expected(frame_state, column)
-        if self._has_nested:
+        if frame_state.states:
             self._check_together(frame_state, pl.DataFrame(frame_state.states))
         return frame_state
 
@@ -448,7 +447,7 @@ class RowValidator:
     ) -> None:
         whole = [row for row in group if row.place not in frame_state.broken]
         self._note_disagreements(frame_state, whole)
-        if len(whole) > 1 and self._has_nested:
+        if len(whole) > 1:
             self._note_merged_conflicts(frame_state, whole)
         good = [row for row in whole if row.place not in frame_state.problems]
         merged = {key: row.fields[key] for key in self._by_key for row in good if key in row.fields}
@@ -485,7 +484,7 @@ class RowValidator:
         shapes = {row.place: frame_state.shape(row.place) for row in group}
         found = []
         for problem in self._conflicts(shapes.values()):
-            whole = problem.field.partition(".")[0]
+            whole = str(problem.values.get("whole", ""))
             clearing = [row for row in group if shapes[row.place].get(whole, ABSENT) is None]
             setting = [row for row in group if problem.field in shapes[row.place]]
             if clearing and any([row] != clearing for row in setting):  # else its row has been told

@@ -37,6 +37,8 @@ class StrictVayu:
         """Answer a request."""
         if request.url.path == "/login":
             return httpx.Response(200, json={"accessToken": "access"})
+        if request.url.path == "/customFields":
+            return httpx.Response(200, json=[])
         if request.method == "PUT":
             body = json.loads(request.content)
             contacts = body.get("contacts") or []
@@ -94,3 +96,16 @@ def test_undo_of_a_first_value(vayu: StrictVayu) -> None:
     reason = "kept: it was empty before, and the API does not let this field be emptied"
     assert [("updated", "externalId", reason)] == said(undone)
     assert ("V-99", None) == (vayu.customer["externalId"], vayu.customer["legalName"])
+
+
+def test_undo_of_a_custom_field_that_is_called_by_a_number(vayu: StrictVayu) -> None:
+    """A custom field whose name is a number is no item of a list by its number."""
+    vayu.customer["customFields"] = [custom_field("5", "old"), custom_field("Other", "x")]
+    closing = vayu.update("customFields.5", "new")
+    vayu.customer["customFields"][1]["value"] = "theirs"
+    assert [("updated", "")] == told(vayu.undo(closing))
+    assert ["old", "theirs"] == [one["value"] for one in vayu.customer["customFields"]]
+
+
+def custom_field(name: str, value: str) -> dict[str, str]:
+    return {"vayuCustomFieldName": name, "valueType": "String", "value": value}

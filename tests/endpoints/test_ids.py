@@ -14,7 +14,7 @@ from batch.endpoints.base import Endpoint
 from batch.journal import Journal
 from batch.model import READ_ERRORS, ROW, Intent, Outcome, Staged
 from batch.run.recovery import resolve_in_doubt
-from batch.validation import find_duplicates
+from batch.validation import find_duplicates, id_cells
 from tests.endpoints.acme import AcmeVendors
 
 
@@ -50,6 +50,21 @@ def test_same_ids(endpoint: Endpoint, are_same: bool) -> None:
     """Ids are exact, but where the endpoint says that case does not matter."""
     assert are_same is (endpoint.id_key("Ab") == endpoint.id_key("aB"))
     assert are_same is not unproven(endpoint, "Ab", {}, {"id": "aB"})
+
+
+class AnyCase(AcmeVendors):
+    """Acme's vendors with ids that ignore case."""
+
+    ids_ignore_case = True
+
+
+def test_same_ids_in_columns() -> None:
+    """Ids are the same in a column exactly when the endpoint says so of them, also beyond ASCII."""
+    ids = ["Ab", "aB", "STRASSE", "strasse", "straße", "İ", "i", "ΑΣ", "ας", "ασ"]
+    cells = pl.DataFrame({"c0": ids}).select(id_cells(0, ignore_case=True)).to_series().to_list()
+    for one, first in zip(ids, cells, strict=True):
+        for other, second in zip(ids, cells, strict=True):
+            assert (first == second) is (AnyCase().id_key(one) == AnyCase().id_key(other)), (one, other)
 
 
 @pytest.mark.parametrize(("ignore_case", "groups"), [(True, ((2, 3, 4),)), (False, ((2, 4),))])

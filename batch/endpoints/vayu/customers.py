@@ -436,9 +436,7 @@ class VayuCustomers(Endpoint):
         return parts.get(part) if isinstance(parts, Mapping) else None
 
     def unit(self, name: str) -> str:
-        """Take a contact as a whole, since its number may be another one's by now; a custom field is one by itself."""
-        if self.is_custom(name):
-            return name
+        """Take a contact as a whole, since its number may be another one's by now."""
         whole, dot, part = name.partition(".")
         return f"contacts.{part.partition('.')[0]}" if whole == "contacts" and dot else super().unit(name)
 
