@@ -54,9 +54,9 @@ def test_tree_is_drawn() -> None:
 
 
 def test_what_could_not_start_is_a_usage_error() -> None:
-    """Everything that says that nothing was sent can be caught as one kind, but for the word of a person."""
+    """Everything that says that nothing was sent can be caught as one kind."""
     not_started = {name for name, kind in KINDS.items() if kind.exit_code == ExitCode.COULD_NOT_START}
-    not_started -= {"BatchError", "Declined"}
+    not_started -= {"BatchError"}
     assert not_started == {name for name, kind in KINDS.items() if issubclass(kind, errors.UsageError)}
 
 
