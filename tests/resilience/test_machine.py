@@ -19,7 +19,7 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -55,6 +55,8 @@ LOOKS = False
 """A resumed run looks at what an earlier part called updated or unchanged."""
 NEVER_BLOCKS = False
 """A folder that somebody else prepared, changed or damaged is passed over."""
+RESULTS_ARE_CURRENT = False
+"""A start that is killed leaves no results of an earlier part."""
 ROWS_COUNT_ALL = False
 """The attempts of a row are those of all parts of its run, also where the last one settled it by reading."""
 FAILURES_ARE_CONDITIONAL = False
@@ -92,6 +94,8 @@ class Around:
 
 arounds = st.builds(Around, faults, faults, st.lists(st.tuples(moments, st.integers(0, ROWS - 1)), max_size=1))
 sheets = st.sampled_from(["sheet.csv", "sheet.csv", "other.csv"])
+outs = st.sampled_from([False, False, True])
+"""Whether runs go to one folder for all inputs."""
 companies = st.sampled_from([0, 0, 0, 1])
 STEPS: Counter[str] = Counter()
 
@@ -291,15 +295,16 @@ class Machine(RuleBasedStateMachine):
 
     # -- the program --------------------------------------------------------------------------------------------
 
-    @step(sheet=sheets, company=companies, around=arounds, compare=st.booleans(), again=st.booleans())
-    def update(self, sheet: str, company: int, around: Around, compare: bool, again: bool) -> None:
+    @step(sheet=sheets, company=companies, around=arounds, compare=st.booleans(), again=st.booleans(), out=outs)
+    def update(self, sheet: str, company: int, around: Around, compare: bool, again: bool, out: bool) -> None:
         """Start the program, or start it again, and let it come to its end."""
-        self.start(sheet, around, company=company, compare=compare, new=again and len(self.commands) < 4)
+        is_new = again and len(self.commands) < 4
+        self.start(sheet, around, company=company, compare=compare, new=is_new, out=out)
 
-    @step(sheet=sheets, company=companies, around=arounds, compare=st.booleans(), at=moments)
-    def kill(self, sheet: str, company: int, around: Around, compare: bool, at: int) -> None:
+    @step(sheet=sheets, company=companies, around=arounds, compare=st.booleans(), at=moments, out=outs)
+    def kill(self, sheet: str, company: int, around: Around, compare: bool, at: int, out: bool) -> None:
         """Start the program, and kill it."""
-        self.start(sheet, replace(around, kill_at=at), company=company, compare=compare)
+        self.start(sheet, replace(around, kill_at=at), company=company, compare=compare, out=out)
 
     @step(sheet=sheets, company=companies, around=arounds, at=moments, loss=st.sampled_from(LOSSES))
     def lose_folder(self, sheet: str, company: int, around: Around, at: int, loss: str) -> None:
@@ -381,13 +386,14 @@ class Machine(RuleBasedStateMachine):
             assert self.names_before(line) & allowed, f"written over another hand's edit: {line}, {allowed}"
 
     def failures_files(self) -> list[Path]:
-        return sorted(folder / "failures.csv" for folder in self.run_folders() if (folder / "failures.csv").exists())
+        folders = [one for one in self.run_folders() if not one.name.startswith("undo-")]
+        return [folder / "failures.csv" for folder in folders if (folder / "failures.csv").exists()]
 
-    @step(sheet=sheets, company=companies)
-    def finish(self, sheet: str, company: int) -> None:
+    @step(sheet=sheets, company=companies, out=outs)
+    def finish(self, sheet: str, company: int, out: bool) -> None:
         """Without faults, everything comes to its end."""
         for _ in range(3):
-            closing = self.start(sheet, Around(), company=company)
+            closing = self.start(sheet, Around(), company=company, out=out)
             if closing is not None and closing.summary.exit_code in (0, 1):
                 break
         assert closing is not None
@@ -399,11 +405,14 @@ class Machine(RuleBasedStateMachine):
 
     def start(
         self, sheet: str, around: Around, *, company: int = 0, compare: bool = True, new: bool = False,
-        wanted: dict[str, str] | None = None, plan: Path | None = None,
+        wanted: dict[str, str] | None = None, plan: Path | None = None, out: bool = False,
     ) -> FinishedRun | None:  # fmt: skip
         """Start the program on an input as it is, and hold it to its promises; `wanted`: what it sets, if not all."""
         path = self.work / sheet
-        given = Settings(input=str(path), endpoint=self.endpoint, compare=compare, new=new, plan=plan, **PACE)
+        parent = self.work / "runs" if out else None
+        given = Settings(
+            input=str(path), endpoint=self.endpoint, compare=compare, new=new, plan=plan, out=parent, **PACE
+        )
         act = lambda environment: run_update(given, FakeReporter(), environment)  # noqa: E731 - used once
         sent, ended = len(self.api.ledger), dict(self.ended)
         closing = self.go(act, company, around)
@@ -414,6 +423,10 @@ class Machine(RuleBasedStateMachine):
             assert {line.body["name"]} == names.get(line.id), f"sent, but not in the sheet: {line}"
         if closing is not None:
             self.judge(closing, names, company, ended.get(closing.folder))
+            if self.lost is None and "failures" not in sheet:
+                links = [(parent or path.with_suffix(".batch")) / one for one in ("latest", f"latest-{path.name}")]
+                leads = [link.resolve() if link.is_symlink() else None for link in links]
+                assert [None if closing.summary.exit_code == 2 else closing.folder.resolve()] * 2 == leads
         return closing
 
     def go(self, act: Callable[[Environment], FinishedRun], company: int, around: Around) -> FinishedRun | None:
@@ -505,7 +518,7 @@ class Machine(RuleBasedStateMachine):
 
     def run_folders(self) -> list[Path]:
         """The runs that are the program's own work, or copies of them."""
-        parents = self.work.glob("*.batch")
+        parents = [*self.work.glob("*.batch"), self.work / "runs"]
         found = sorted(one.parent for parent in parents for one in parent.rglob(JOURNAL))
         return [one for one in found if self.brought.get(one, "nothing") == "nothing"]
 
@@ -597,6 +610,15 @@ class Machine(RuleBasedStateMachine):
     @property
     def api_host(self) -> str:
         return "api.dualentry.com" if self.endpoint == DUALENTRY else "connect.withvayu.com"
+
+    @invariant()
+    def results_are_current(self) -> None:
+        """Results that are there are those that the journal knows."""
+        for folder in self.run_folders() if RESULTS_ARE_CURRENT else ():
+            if (folder / "results.csv").exists():
+                known = {str(row): outcome for row, _, outcome in read_journal(folder)}
+                stale = [one for one in results(folder) if one["outcome"] != known.get(str(one["row"]), "unsent")]
+                assert not stale, f"results of an earlier part: {stale}, {known}"
 
     @invariant()
     def final_is_never_sent_again(self) -> None:
@@ -794,13 +816,17 @@ def killing_at_commits(moment: Callable[[], None], note: Callable[[Path], None])
 
 def final_outcomes(folder: Path) -> dict[str, str]:
     """The final outcomes that the journal of a run knows by now, by id."""
+    return {one: outcome for _, one, outcome in read_journal(folder) if outcome not in NEEDS_RETRY}
+
+
+def read_journal(folder: Path) -> list[tuple[int, str, str]]:
+    """Row, id and outcome of every result that the journal of a run has by now; a copy is read, as a reader's would."""
     with tempfile.TemporaryDirectory() as copy:
         for end in ("", "-wal"):
             if (path := folder / f"{JOURNAL}{end}").exists():
                 shutil.copy(path, copy)
         with closing(sqlite3.connect(Path(copy) / JOURNAL)) as db:
-            row_results: Iterator[tuple[str, str]] = db.execute("SELECT id, outcome FROM result")
-            return {one: outcome for one, outcome in row_results if outcome not in {o.value for o in NEEDS_RETRY}}
+            return db.execute("SELECT row, id, outcome FROM result").fetchall()
 
 
 MACHINES = [Machine, VayuMachine, UndoMachine, VayuUndoMachine]
