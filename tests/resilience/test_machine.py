@@ -316,7 +316,10 @@ class Machine(RuleBasedStateMachine):
     def send_failures(self, which: int, company: int, around: Around) -> None:
         """A failures file is the next input as it is."""
         files = self.failures_files()
-        path = files[which % len(files)]
+        self.send_failures_of(files[which % len(files)], company, around)
+
+    def send_failures_of(self, path: Path, company: int, around: Around) -> None:
+        """Start the program on a failures file."""
         seen, sent = {one: names for (file, one), names in self.seen.items() if file == path}, len(self.api.ledger)
         self.start(str(path.relative_to(self.work)), around, company=company)
         for line in self.api.ledger[sent:] if FAILURES_ARE_CONDITIONAL else ():
@@ -493,7 +496,10 @@ class Machine(RuleBasedStateMachine):
     def bring_folder(self, which: int, sheet: str, change: str, is_newest: bool) -> None:
         """Somebody puts a copy of a run folder beside an input, as it was or changed."""
         folders = self.run_folders()
-        source = folders[which % len(folders)]
+        self.bring(folders[which % len(folders)], sheet, change, is_newest=is_newest)
+
+    def bring(self, source: Path, sheet: str, change: str, *, is_newest: bool) -> None:
+        """Copy a run folder, and change the copy."""
         name = f"{'99991231' if is_newest else '20000101'}-000000-{len(self.brought) + 2}"
         folder = self.work / sheet.replace(".csv", ".batch") / name
         shutil.copytree(source, folder, ignore=lambda _, names: [one for one in names if one.startswith("undo-")])
@@ -501,7 +507,8 @@ class Machine(RuleBasedStateMachine):
         change_folder(folder, change)
         if change == "nothing":
             self.commands[folder] = set(self.commands.get(source, ()))
-            self.final[folder] = {one: list(found) for one, found in self.final.get(source, {}).items()}
+            known = {one: list(found) for one, found in self.final.get(source, {}).items()}
+            self.final[folder] = defaultdict(list, known)
         if source in self.ended:
             self.ended[folder] = self.ended[source]
 
@@ -839,6 +846,87 @@ QUICK = settings(
 EXAMPLES = int(os.environ.get("RESILIENCE_EXAMPLES", "1000"))
 SECONDS = float(os.environ.get("RESILIENCE_SECONDS", "0"))
 LONG = settings(QUICK, max_examples=EXAMPLES, stateful_step_count=20, derandomize=False)
+
+
+STOPPED = Around(writes=("ok", "ok", "429-long", "429-long"))
+"""The API takes two changes, and then refuses for hours."""
+
+
+def stop_old(machine: Machine) -> None:
+    """A run is stopped on one day, another sheet is sent on the next, and then the first one again."""
+    machine.start("sheet.csv", STOPPED)
+    machine.clock.now_ += timedelta(days=1)
+    machine.start("other.csv", Around())
+    machine.clock.now_ += timedelta(hours=1)
+    machine.start("sheet.csv", Around())
+
+
+def stop_and_edit(machine: Machine) -> None:
+    """What the first part of a run wrote, another hand changes before the second one."""
+    machine.start("sheet.csv", STOPPED)
+    machine.clock.now_ += timedelta(hours=1)
+    for number in range(ROWS):
+        machine.edit_by_another_hand(number, 0)
+    machine.start("sheet.csv", Around())
+
+
+def stop_and_kill(machine: Machine) -> None:
+    """A run that has written results goes on, and is killed."""
+    machine.start("sheet.csv", STOPPED)
+    machine.start("sheet.csv", Around(kill_at=14))
+
+
+def stop_and_change_key(machine: Machine) -> None:
+    """A run that was stopped is started with the key of another company."""
+    machine.start("sheet.csv", STOPPED)
+    machine.start("sheet.csv", Around(), company=1)
+    machine.start("sheet.csv", Around())
+
+
+def bring(machine: Machine, change: str) -> None:
+    """A run that was stopped, and copies of its folder that somebody changed and put before and behind it."""
+    machine.start("sheet.csv", STOPPED)
+    for is_newest in (True, False):
+        machine.bring(machine.run_folders()[0], "sheet.csv", change, is_newest=is_newest)
+    machine.start("sheet.csv", Around())
+
+
+def lose(machine: Machine, loss: str) -> None:
+    """The folder of a run that goes on is lost, while something waits for an answer."""
+    machine.start("sheet.csv", Around(writes=("ok", "timeout-before"), lose_at=14, loss=loss))
+    machine.start("sheet.csv", Around())
+
+
+def fail_and_edit(machine: Machine) -> None:
+    """A failures file is sent after another hand changed what its run had seen."""
+    machine.start("sheet.csv", STOPPED)
+    machine.edit_by_another_hand(3, 0)
+    machine.send_failures_of(machine.failures_files()[0], 0, Around())
+
+
+SCRIPTS: dict[str, Callable[[Machine], None]] = {
+    "a key of another company": stop_and_change_key,
+    **{f"lost folder: {loss}": functools.partial(lose, loss=loss) for loss in LOSSES},
+    **({"an old run": stop_old, "an edit between": stop_and_edit} if LOOKS else {}),
+    **({"killed with results": stop_and_kill} if RESULTS_ARE_CURRENT else {}),
+    **({f"folder: {one}": functools.partial(bring, change=one) for one in CHANGES} if NEVER_BLOCKS else {}),
+    **({"an old failures file": fail_and_edit} if FAILURES_ARE_CONDITIONAL else {}),
+}
+"""What was seen to go wrong once, and what it would hardly meet by chance."""
+
+
+@pytest.mark.parametrize("kind", [Machine, VayuMachine])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script(kind: type[Machine], script: str) -> None:
+    """In a state that was chosen the promises hold."""
+    machine = kind()
+    try:
+        SCRIPTS[script](machine)
+        machine.results_are_current()
+        machine.final_is_never_sent_again()
+        machine.one_key_for_a_change()
+    finally:
+        machine.teardown()
 
 
 @pytest.mark.parametrize("machine", MACHINES)
