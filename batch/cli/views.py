@@ -49,6 +49,7 @@ MENDED_FIRST = (ExitCode.COULD_NOT_START, ExitCode.KEY_REFUSED)
 UNDONE = {
     Outcome.UPDATED: ("reversed", ""),
     Outcome.UNCHANGED: ("as before", ""),
+    Outcome.INVALID: ("not sent", "look at these by hand"),
     Outcome.REJECTED: ("kept", "look at these by hand"),
 }
 """What the outcomes of an undo are called."""

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from batch.cli import views
 from batch.commands.undo import undo as run_undo
 from batch.commands.update import update
 from batch.errors import Declined, UsageError
@@ -191,6 +192,15 @@ def test_kept_address_of_vayu(job: JobFixture) -> None:
     closing = job.update(job.sheet(f"id,address.city\n{VAYU_1},Köln\n{VAYU_2},Köln\n"), VAYU)
     job.sandbox.edit("vayu", VAYU_1, {"address": job.record(VAYU_1, VAYU)["address"] | {"postalCode": "1"}})
     assert ["rejected", "updated"] == [outcome for outcome, _ in told(undo(job, closing.folder))]
+
+
+def test_too_large_to_put_back(job: JobFixture) -> None:
+    """What cannot be sent any more is told as such, and not as a row to be fixed: an undo has no rows of a person's."""
+    closing = job.update(job.sheet(f"id,name\n{VAYU_1},New\n"), VAYU)
+    job.sandbox.edit("vayu", VAYU_1, {"legalName": "x" * 300_000})
+    undone = undo(job, closing.folder)
+    assert [("invalid", "makes a request of 293 KB (Vayu takes at most 256 KB)")] == told(undone)
+    assert "  not sent          1   look at these by hand" in [line for line, _ in views.closing_page(undone)]
 
 
 def test_already_as_before(job: JobFixture) -> None:
