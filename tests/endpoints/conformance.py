@@ -212,6 +212,24 @@ def knows_its_own_values(case: Case) -> None:
     assert {} == diff.differing(endpoint, dict(_value(endpoint, *one) for one in cells.items()), record).fields
 
 
+def puts_back_what_a_write_takes(case: Case) -> None:
+    """Of an object, what a record shows beside the parts that a write takes is left out, named, and never compared."""
+    endpoint, record = case.endpoint, case.record()
+    assert set(endpoint.known_parts) <= set(endpoint.replaced_whole)
+    for whole in endpoint.replaced_whole:
+        shown, parts = record.get(whole), endpoint.known_parts[whole]
+        own = {**dict.fromkeys(parts, "x"), "of-its-own": "x"}
+        value = [own] if isinstance(shown, list) else own
+        taken = endpoint.writable(whole, value)
+        assert taken == ([dict.fromkeys(parts, "x")] if isinstance(shown, list) else dict.fromkeys(parts, "x"))
+        assert [f"{whole}.1.of-its-own" if isinstance(shown, list) else f"{whole}.of-its-own"] == endpoint.unwritable(
+            whole, value
+        )
+        assert [] == endpoint.unwritable(whole, taken) == endpoint.unwritable(whole, None)
+        assert endpoint.is_same(whole, taken, value)
+        assert endpoint.is_same(whole, endpoint.writable(whole, shown), shown)
+
+
 def refuses_what_it_cannot_say(case: Case) -> None:
     """What cannot be written is refused by naming the field, before anything is sent."""
     for fields, current, name in case.refused:
@@ -390,7 +408,8 @@ def _as_json(body: Any) -> bytes:
 
 CHECKS: tuple[Callable[[Case], None], ...] = (
     says_what_it_is, takes_its_options, keeps_ids_in_their_place, knows_same_ids, writes_what_a_cell_says,
-    changes_nothing_else, clears, knows_its_own_values, refuses_what_it_cannot_say, reads_records, reads_any_record,
+    changes_nothing_else, clears, knows_its_own_values, puts_back_what_a_write_takes, refuses_what_it_cannot_say,
+    reads_records, reads_any_record,
     lists_records, finds_by_key, reads_errors, says_that_nobody_is_there, knows_custom_fields, is_copied,
     keeps_its_credentials, has_a_sandbox_or_says_so, takes_any_header,
 )  # fmt: skip

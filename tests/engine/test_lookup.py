@@ -1,5 +1,6 @@
 """Finding by key on the virtual clock: what it costs at DualEntry's documented limits, and answers that mislead."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,15 @@ def test_filter_that_does_nothing_on_a_short_list(tmp_path: Path) -> None:
     lists.filters = False
     reason = 'column "unique_id": "C-400" is no customer\'s unique_id'
     assert [("invalid", reason)] == told(update(lists, tmp_path, ["C-400"]))
+
+
+def test_refused_lookups_count(tmp_path: Path) -> None:
+    """Look-ups that the API refuses are rejections, of which --max-failures allows so many."""
+    lists = Lists(range(1, 501))
+    lists.refusal = 422
+    closing = update(lists, tmp_path, [f"C-{number}" for number in range(1, 11)], max_failures="2", max_at_once=1)
+    assert Counter(rejected=3, unsent=7) == Counter(outcome for outcome, _ in told(closing))
+    assert "3 changes were rejected, more than --max-failures allows." == closing.summary.stopped
 
 
 class ByMail(AcmeVendors):
