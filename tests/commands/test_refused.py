@@ -1,11 +1,27 @@
 """What is refused here, by looking at the record: *invalid*, in every command, and never sent."""
 
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from batch.commands.plan import plan
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, VAYU_2, JobFixture, job, results, shared_sandbox, told
+from batch.commands.update import update
+from batch.settings import Settings
+from tests.job_fixture import (
+    DUALENTRY,
+    VAYU,
+    VAYU_1,
+    VAYU_2,
+    FakeReporter,
+    JobFixture,
+    job,
+    results,
+    shared_sandbox,
+    told,
+)
+from tests.virtual import Lists
 
 __all__ = ["job", "shared_sandbox"]
 NO_ADDRESS = {"full_address": None}
@@ -119,3 +135,20 @@ def test_abort_in_the_middle(job: JobFixture) -> None:
     job.update(sheet, invalid="abort", max_attempts=1)
     job.sandbox.set_faults()
     assert ["updated", "updated"] == [outcome for outcome, _ in told(job.update(sheet, invalid="abort"))]
+
+
+class Unlisted(Lists):
+    """An API that does not let its customers be listed."""
+
+    def _list(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(422, json={"success": False, "errors": {"__all__": ["no lists"]}})
+
+
+def test_abort_where_nothing_can_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read ahead is not read again, and that is said once."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    api, reporter, sheet = Unlisted(range(1, 3)), FakeReporter(), tmp_path / "sheet.csv"
+    sheet.write_text("id,name\n1,New\n2,New\n", encoding="utf-8")
+    settings = Settings(input=str(sheet), endpoint=DUALENTRY, invalid="abort")
+    assert [("updated", "")] * 2 == told(update(settings, reporter, api.environment()))
+    assert (1, 1) == (len(api.lists()), sum("nothing is compared" in note for note in reporter.notes))
