@@ -25,7 +25,7 @@ from batch.engine.write import ChangeWriter, RefusalFinder
 from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.machine import first_of, machine_reason
-from batch.model import Outcome
+from batch.model import NEEDS_RETRY, Outcome
 from batch.own_files import PLAN
 from batch.retry import Action, FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
@@ -216,6 +216,8 @@ class Update:
         context.meter.expected = reading.seconds
         context.reporter.cost(reading)
         context.api.environment.run(self._find_refused)
+        for outcome in NEEDS_RETRY:  # what could not be read is taken up again
+            context.journal.counts.pop(outcome, None)
         context.measure_anew()
         self.count_left(is_fresh=False)
 

@@ -121,6 +121,13 @@ def test_abort_where_records_cannot_be_read(job: JobFixture) -> None:
     assert ([("unsent", "")], 2, []) == (told(closing), closing.summary.exit_code, job.reporter.asked)
 
 
+def test_abort_where_a_record_could_not_be_read(job: JobFixture) -> None:
+    """What transient trouble kept from being read is no result yet, and is read again."""
+    job.sandbox.set_faults("500=nth:1")
+    closing = job.update(job.sheet("id,name\n10001,New\n"), invalid="abort", max_attempts=1)
+    assert ([("updated", "")], [{}]) == (told(closing), [preflight.done for preflight in job.reporter.asked])
+
+
 def test_abort_where_nothing_differs(job: JobFixture) -> None:
     """When the look shows that nothing is to be sent, nobody is asked."""
     same = job.record(10002)["name"]
