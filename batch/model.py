@@ -328,6 +328,8 @@ class Intent:
     number: int = 1
     spent: int = 0
     read: float | None = None
+    is_settled: bool = False
+    """What became of it is known, of one from the journal: the same change is another request then."""
 
     @property
     def made(self) -> int:

@@ -57,10 +57,14 @@ class ChangeWriter:
         return prepared.before is not None or not self.endpoint.rules.idempotent_keys
 
     def _intent(self, prepared: PreparedChange) -> Intent:
-        """Make the intent of the next attempt, or take up the earlier one when it means the same request."""
+        """Make the intent of the next attempt, or take up the earlier one when it means the same request.
+
+        It does not where that one is through, or another hand wrote since: the API would replay the answer to the first
+        to the same key, and an undo would put back what was there before the other hand.
+        """
         body = self.endpoint.body(prepared.fields, prepared.record)
         change, earlier = prepared.change, prepared.earlier
-        if earlier is not None and earlier.body == body:
+        if earlier is not None and earlier.body == body and not earlier.is_settled and self._is_as_before(prepared):
             return replace(earlier, attempts=earlier.attempts + 1)
         number, spent = (earlier.number + 1, earlier.made) if earlier is not None else (1, 0)
         key = make_key(self.endpoint, self.context.run_id, change.number, number, body)
@@ -69,6 +73,13 @@ class ChangeWriter:
             change.number, change.id, key, 1, prepared.fields, prepared.before, body,
             self.endpoint.record_name(record), self.endpoint.replaced_values(prepared.fields, record), number, spent,
         )  # fmt: skip
+
+    def _is_as_before(self, prepared: PreparedChange) -> bool:
+        """Whether the record still shows what the earlier intent was to write over, as far as that is known."""
+        earlier, record = prepared.earlier, prepared.record
+        if earlier is None or not earlier.before or record is None:
+            return True
+        return diff.is_as_before(self.endpoint, earlier.before, record)
 
     async def _conclude(
         self, prepared: PreparedChange, answer: Answer, attempts: int, attempt: "WriteAttempt"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from types import NoneType
 from typing import Any
@@ -61,7 +61,10 @@ class JournalQueries:
         """Return the newest intent of a change."""
         query = f"SELECT {INTENT}, {ATTEMPTS} FROM intent i WHERE change = ? AND body IS NOT NULL"  # noqa: S608 - only columns
         found: Intent | None = self._reader.one(f"{query} ORDER BY place DESC LIMIT 1", (change,), _intent)
-        return found
+        result = self.row_results(change, change).get(change) if found else None
+        if found is None or result is None:
+            return found
+        return replace(found, is_settled=result.outcome not in NEEDS_RETRY and result.attempts >= found.made)
 
     def iter_intents(self) -> Iterator[tuple[list[Intent], RowResult | None]]:
         """Yield every change in order: its intents, the oldest first, and its result (None: it has none yet).

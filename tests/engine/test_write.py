@@ -523,6 +523,16 @@ async def test_resumed_with_another_body() -> None:
     assert earlier.key not in d.api.keys
 
 
+@pytest.mark.parametrize("change", [{"is_settled": True}, {"before": {"name": "Old"}}], ids=["through", "drifted"])
+async def test_resumed_after_another_hand(change: dict[str, Any]) -> None:
+    """The same change is another request, with another key, where the first is through or another hand wrote since."""
+    made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
+    async with desk(lambda request, count: done(request)) as d:
+        await d.send(2, earlier=replace(made, **change), record={"id": 2, "name": "Other"}, before={"name": "Other"})
+    assert made.key not in d.api.keys
+    assert [({"name": "Other"}, 2)] == [(one.before, one.number) for one in d.book.intents]
+
+
 CHECK = "Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this."
 
 # -- reasons to stop ------------------------------------------------------------------------------------------------
