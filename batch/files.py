@@ -3,12 +3,13 @@
 Promises: this is the one place that does it, for results, plans, templates, journals, summaries and learned limits.
 """
 
+import hashlib
 import os
 import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from batch.errors import FolderError, UsageError
@@ -58,14 +59,17 @@ def _sync(path: Path, flags: int) -> None:
         os.close(handle)
 
 
-def free_path(folder: Path, stem: str, ending: str) -> tuple[Path, str]:
-    """Return the file to write, and a note when it is not the usual one because somebody has that one open."""
+def free_path(folder: Path, stem: str, ending: str, kept: Collection[Path] = ()) -> tuple[Path, str]:
+    """Return the file to write, and a note when it is not the usual one because somebody has that one open.
+
+    `kept`: files that are not to be written over, either.
+    """
     usual = path = folder / f"{stem}{ending}"
     number = 1
-    while _is_open(path):
+    while path in kept or _is_open(path):
         number += 1
         path = folder / f"{stem}-{number}{ending}"
-    if path == usual:
+    if path == usual or usual in kept:
         return path, ""
     return path, f"{usual.name} is open in a spreadsheet program, so {path.name} was written instead."
 
@@ -75,12 +79,23 @@ def _is_open(path: Path) -> bool:
     return any(path.with_name(mark).exists() for mark in (f"~${path.name}", f".~lock.{path.name}#"))
 
 
-def remove(folder: Path, stem: str, endings: Iterable[str], but: str | None) -> None:
-    """Remove the files that were written earlier, except the one named `but` and those that are open."""
+def written_earlier(folder: Path, stem: str, endings: Iterable[str]) -> list[Path]:
+    """List the files that earlier parts wrote, or that somebody gave such a name."""
     written = re.compile(rf"{re.escape(stem)}(-\d+)?({'|'.join(map(re.escape, endings))})")
-    for path in folder.iterdir():
-        if written.fullmatch(path.name) and path.name != but and not _is_open(path):
-            path.unlink()
+    return sorted(path for path in folder.iterdir() if written.fullmatch(path.name))
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, except those that are open."""
+    for path in paths:
+        if not _is_open(path):
+            path.unlink(missing_ok=True)
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_private(path: Path, text: str) -> None:

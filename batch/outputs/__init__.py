@@ -8,6 +8,9 @@ order of the input, joined by row number and never by order; and that memory doe
 """
 
 from batch.outputs.failures import ADDED_COLUMNS, FailuresWriter, field_text, message_text
-from batch.outputs.results import ReadResults, Wanted, Written, write
+from batch.outputs.results import KnownFiles, ReadResults, Wanted, Written, write
 
-__all__ = ["ADDED_COLUMNS", "FailuresWriter", "ReadResults", "Wanted", "Written", "field_text", "message_text", "write"]
+__all__ = [
+    "ADDED_COLUMNS", "FailuresWriter", "KnownFiles", "ReadResults", "Wanted", "Written", "field_text", "message_text",
+    "write",
+]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Protocol
 import polars as pl
 
 from batch.csv_injection import escape_formula
-from batch.files import NewFile, free_path, remove
+from batch.files import NewFile, digest_of, free_path, remove, written_earlier
 from batch.model import ROW, Outcome, RowResult, Staged, cell_column
 from batch.outputs.failures import FailuresWriter, code_text, field_text, message_text, on_one_line
 from batch.outputs.failures_parquet import ParquetParts
@@ -83,6 +83,16 @@ OPEN_OUTCOMES = frozenset(Outcome) - {Outcome.UPDATED, Outcome.UNCHANGED}
 
 
 @dataclass(frozen=True, slots=True)
+class KnownFiles:
+    """The files that earlier parts of the run wrote."""
+
+    digests: Mapping[str, str]
+    """What may be in each by now if nobody changed it: one or two SHA-256, separated by a space."""
+    note: Callable[[str, str], None]
+    """Keeps the digests of a file, before it is put into its place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What `write` has to make."""
 
@@ -91,6 +101,8 @@ class Wanted:
     only: frozenset[Outcome] = OPEN_OUTCOMES
     """The outcomes whose rows go to the failures file."""
     with_results: bool = True
+    known: KnownFiles | None = None
+    """None: nothing is known of earlier files, and they are replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +110,7 @@ class Written:
     """What `write` made."""
 
     files: dict[str, str] = field(default_factory=dict)
-    """File names in the folder: "results", and "failures" if there are any."""
+    """File names in the folder: "results", "failures" if there are any, and "failures_edited" (and so on)."""
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     """All seven, also those of no row."""
     notes: tuple[str, ...] = ()
@@ -110,7 +122,8 @@ def write(
     """Write the files that are wanted into `folder`, and count the outcomes of all rows.
 
     `frames` are all rows of `staged` in order, with all their columns. An earlier failures file is removed
-    when no row belongs there any more. Raises `OSError` when the folder cannot be written to.
+    when no row belongs there any more, unless somebody changed it. Raises `OSError` when the folder cannot be written
+    to.
     """
     wanted = wanted or Wanted()
     with ResultsWriter(folder, staged, wanted) as writer:
@@ -129,12 +142,11 @@ class ResultsWriter:
         self._outcomes = dict.fromkeys(Outcome, 0)
         self._results: tuple[NewFile, LinesWriter] | None = None
         self._failures: tuple[NewFile, FailuresWriter] | None = None
-        self._notes: list[str] = []
 
     def __enter__(self) -> "ResultsWriter":
         if self._wanted.with_results:
             is_parquet = self._staged.format == "parquet"
-            file = NewFile(self._path("results", ".parquet" if is_parquet else ".csv"))
+            file = NewFile(self._folder / f"results{'.parquet' if is_parquet else '.csv'}")
             self._results = file, (ParquetLines if is_parquet else CsvLines)(file.made)
         return self
 
@@ -167,27 +179,55 @@ class ResultsWriter:
         if not kept:
             return
         if self._failures is None:
-            file = NewFile(self._path("failures", ENDINGS[self._staged.format]))
+            file = NewFile(self._folder / f"failures{ENDINGS[self._staged.format]}")
             self._failures = file, failures_writer(file.made, self._staged)
         self._failures[1].add(frame[kept] if len(kept) < frame.height else frame, [found[at] for at in kept])
 
-    def _path(self, stem: str, ending: str) -> Path:
-        path, note = free_path(self._folder, stem, ending)
-        if note:
-            self._notes.append(note)
-        return path
-
     def finish(self) -> Written:
         """Move the files to their places, and remove a failures file that is no longer true."""
-        files: dict[str, str] = {}
-        for name, opened in (("results", self._results), ("failures", self._failures)):
-            if opened is not None:
-                file, writer = opened
-                writer.finish()
+        opened = {"results": self._results, "failures": self._failures}
+        for writing in opened.values():
+            if writing is not None:
+                writing[1].finish()
+        earlier = written_earlier(self._folder, "failures", ENDINGS.values())
+        edited = [path for path in earlier if self._is_edited(path)]  # looked at as late as can be
+        files, notes = {}, []
+        for name, writing in opened.items():
+            if writing is not None:
+                file = writing[0]
+                file.path, note = free_path(self._folder, name, file.path.suffix, edited)
+                notes += [note] if note else []
+                self._note_digest(file)
                 file.keep()
                 files[name] = file.path.name
-        remove(self._folder, "failures", ENDINGS.values(), but=files.get("failures"))
-        return Written(files, self._outcomes, tuple(self._notes))
+        remove(path for path in earlier if path not in edited and path.name != files.get("failures"))
+        for number, path in enumerate(edited, 1):
+            files[f"failures_edited{f'_{number}' if number > 1 else ''}"] = path.name
+        if edited:
+            notes.append(_say_edited([path.name for path in edited], files.get("failures")))
+        return Written(files, self._outcomes, tuple(notes))
+
+    def _is_edited(self, path: Path) -> bool:
+        known = self._wanted.known
+        if known is None:
+            return False
+        is_file = path.is_file() and not path.is_symlink()
+        return not is_file or digest_of(path) not in known.digests.get(path.name, "").split()
+
+    def _note_digest(self, file: NewFile) -> None:
+        """Have kept what the file may be from now on: as it is still, or as it is about to be."""
+        if self._wanted.known is not None:
+            is_there = file.path.is_file()
+            digests = [*([digest_of(file.path)] if is_there else []), digest_of(file.made)]
+            self._wanted.known.note(file.path.name, " ".join(digests))
+
+
+def _say_edited(names: Sequence[str], new: str | None) -> str:
+    stays = "were changed since they were written, so they stay" if names[1:] else (
+        "was changed since it was written, so it stays"
+    )  # fmt: skip
+    rest = f" The rows that still need something are in {new}, too." if new else ""
+    return f"{' and '.join(names)} {stays} as {'they are' if names[1:] else 'it is'}.{rest}"
 
 
 def failures_writer(path: Path, staged: Staged) -> FailuresWriter:

@@ -71,7 +71,9 @@ def finish_run(
     ignore_case = endpoint is not None and endpoint.ids_ignore_case and not metadata.is_keyed
     resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignore_case)
     try:
-        wanted = outputs.Wanted(id_column=metadata.id_column)
+        is_known = journal.meta().get("version") != 1  # 0.1 did not write down what it wrote
+        known = outputs.KnownFiles(journal.file_digests(), journal.put_file) if is_known else None
+        wanted = outputs.Wanted(id_column=metadata.id_column, known=known)
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
         code = exit_code(
