@@ -28,7 +28,7 @@ DUALENTRY, VAYU = "dualentry.customers", "vayu.customers"
 PATIENCE = 30.0
 SUMMARY_KEYS = [
     "run_id", "endpoint", "input", "input_sha256", "started", "seconds", "rows", "outcomes", "requests", "attempts",
-    "throttled", "is_exact", "stopped", "exit_code", "files", "reasons",
+    "throttled", "is_exact", "state", "stopped", "exit_code", "files", "reasons",
 ]  # fmt: skip
 OUTCOMES = ["updated", "unchanged", "invalid", "rejected", "failed", "unknown", "unsent"]
 

@@ -151,7 +151,7 @@ def test_summary() -> None:
         files={"results": "results.csv"},
     ).as_dict()
     keys = (
-        "run_id endpoint input input_sha256 started seconds rows outcomes requests attempts throttled is_exact "
+        "run_id endpoint input input_sha256 started seconds rows outcomes requests attempts throttled is_exact state "
         "stopped exit_code files reasons"
     )
     counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}

@@ -7,7 +7,7 @@ run that began ends with its files written, whatever stopped it.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from batch.endpoints.base import CustomField, is_blank
@@ -29,7 +29,7 @@ from batch.model import NEEDS_RETRY, Outcome
 from batch.own_files import PLAN
 from batch.retry import Action, FailureLimit
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
-from batch.run.finish import End, FinishedRun, finish_run
+from batch.run.finish import End, FinishedRun, begin_files, finish_run
 from batch.run.folder import open_run, parent_of
 from batch.run.latest import fixed_name, latest_links, without_links
 from batch.run.plan_list import LISTS, lists_of
@@ -85,13 +85,18 @@ class Update:
         run, began = self.run, time.monotonic()
         with FolderWatch(run.folder, run.metadata.run_id) as watch:
             self.context.watch = watch
+            begin_files(run.folder, run.metadata)
             try:
-                end = self._send_changes()
+                try:
+                    end = self._send_changes()
+                except BaseException as error:
+                    end = self._as_end(error, watch)
+                finally:
+                    if not self.is_discarded:
+                        run.keep(seconds=run.metadata.seconds + time.monotonic() - began - self.asking)
             except BaseException as error:
-                end = self._as_end(error, watch)
-            finally:
-                if not self.is_discarded:
-                    run.keep(seconds=run.metadata.seconds + time.monotonic() - began - self.asking)
+                self._write_files_all_the_same(error)
+                raise
             return self._finish(end, watch)
 
     def _finish(self, end: End, watch: FolderWatch) -> FinishedRun:
@@ -113,6 +118,16 @@ class Update:
         with journal:
             end = replace(end, stopped=f"{stopped} All that is known:  {folder}", is_unwritten=True)
             return finish_run(folder, journal, metadata, kind, end)
+
+    def _write_files_all_the_same(self, error: BaseException) -> None:
+        """Write the files of a start that an error ends, as far as the disk takes them: an earlier part had some."""
+        if self.is_discarded:
+            return
+        run, cause = self.run, first_of(error)
+        stopped = run.metadata.stopped if isinstance(cause, Declined) else _reason(cause)
+        end = End(stopped, signalled=exit_code_of_error(cause))
+        with suppress(BatchError, OSError):  # what ended it is told
+            finish_run(run.folder, run.journal, run.metadata, type(self.context.endpoint), end)
 
     def _as_end(self, error: BaseException, watch: FolderWatch) -> End:
         """Return the end of a run whose folder is gone; raises any other error."""
@@ -378,12 +393,21 @@ NOT_LISTED = (
 
 
 def _interrupted(error: StoppedError | KeyboardInterrupt) -> End:
+    if isinstance(error, StoppedError):
+        return End(str(error), cause=error.cause)
+    return End(_reason(error), exit_code_of_error(error))
+
+
+def _reason(error: BaseException) -> str:
+    """Say in words what ended a start."""
     match error:
-        case StoppedError():
-            return End(str(error), cause=error.cause)
         case Terminated():
-            return End("Terminated.", exit_code_of_error(error))
-    return End("Interrupted.", exit_code_of_error(error))
+            return "Terminated."
+        case KeyboardInterrupt():
+            return "Interrupted."
+        case BatchError():
+            return str(error)
+    return machine_reason(error) or "A bug in batch ended it."
 
 
 # -- stages that a plan has, too ------------------------------------------------------------------------------------

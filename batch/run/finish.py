@@ -5,15 +5,19 @@ next step is.
 """
 
 import json
+import os
+import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from batch import outputs, sources
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code
-from batch.files import os_reason, write_private
+from batch.files import os_reason, remove, write_private, written_earlier
 from batch.journal import Journal
 from batch.model import command
 from batch.own_files import JOURNAL, SUMMARY
@@ -110,9 +114,32 @@ def finish_run(
     )
 
 
+def begin_files(folder: Path, metadata: RunMetadata) -> None:
+    """Write that the run goes on, and remove the results of an earlier part: until its end nothing looks current.
+
+    Raises JournalError when the disk refuses.
+    """
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    running = {
+        "run_id": metadata.run_id, "endpoint": metadata.endpoint, "input": metadata.input,
+        "input_sha256": metadata.staged.sha256, "started": metadata.started, "rows": metadata.staged.rows,
+        "state": "running", "process": os.getpid(), "host": socket.gethostname(), "since": since,
+        "exit_code": None, "files": {"journal": str((folder / JOURNAL).resolve())},
+    }  # fmt: skip
+    try:
+        _write_json(folder / SUMMARY, running)
+        remove(written_earlier(folder, "results", (".csv", ".parquet")))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
 def write_summary(folder: Path, summary: Summary) -> None:
     """Write `summary.json`."""
-    write_private(folder / SUMMARY, json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n")
+    _write_json(folder / SUMMARY, summary.as_dict())
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_private(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def cannot_write(folder: Path, error: OSError) -> JournalError:

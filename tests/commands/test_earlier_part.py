@@ -1,13 +1,16 @@
 """What an earlier part of a run left in its folder: never taken for current, and never written over once edited."""
 
+import json
+import signal
 from pathlib import Path
 
 import openpyxl
 import polars as pl
 import pytest
 
-from tests.job_fixture import job, shared_sandbox
-from tests.shell import DUALENTRY, Api, Shell, summary
+from batch.errors import Declined
+from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox
+from tests.shell import DUALENTRY, Api, Shell, assert_balanced, outcomes, summary, until
 
 __all__ = ["job", "shared_sandbox"]
 
@@ -122,3 +125,76 @@ def test_other_things_of_that_name(shell: Shell, api: Api, what: str) -> None:
     assert 1 == shell.here(*update(api, sheet)).code
     assert {"failures.csv", "failures-2.csv"} == {path.name for path in run.glob("failures*")}
     assert what != "link" or "mine" == other.read_text()
+
+
+# -- results and summary --------------------------------------------------------------------------------------------
+
+
+def test_running(shell: Shell, api: Api) -> None:
+    """While a run goes on its summary says so, with process, host and time; results of before are gone; after a kill
+    both stay as they are until the next start."""
+    sheet, run = broken_off(shell, api)
+    assert ("ended", 3) == (summary(run)["state"], summary(run)["exit_code"])
+    began = len(api.writes())
+    api.sandbox.set_faults("hang-before=nth:1")
+    process = shell.start(*update(api, sheet))
+    until(lambda: len(api.writes()) > began, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    told = summary(run)
+    assert ("running", process.pid, None, 3) == (told["state"], told["process"], told["exit_code"], told["rows"])
+    assert {"host", "since", "run_id", "input", "input_sha256"} <= told.keys()
+    assert not (run / "results.csv").exists()
+    api.sandbox.set_faults()
+    assert 1 == shell.here(*update(api, sheet)).code
+    assert_balanced(run)
+    assert ["rejected", "updated", "updated"] == outcomes(run)
+
+
+def test_declined(job: JobFixture) -> None:
+    """A resumed start that ends with exit code 2 leaves the files of the run as it is by then."""
+    sheet = job.sheet("id,name\n10001,New 1\n10002,New 2\n")
+    job.sandbox.set_faults("503=id:10002")
+    folder = job.update(sheet, max_attempts=1).folder
+    job.sandbox.set_faults()
+    job.reporter = FakeReporter(answers=[False])
+    with pytest.raises(Declined):
+        job.update(sheet)
+    told = json.loads((folder / "summary.json").read_text())
+    assert ("ended", 2, {"updated": 1, "failed": 1}) == (
+        told["state"], told["exit_code"], {name: n for name, n in told["outcomes"].items() if n}
+    )  # fmt: skip
+    assert_balanced(folder)
+    job.reporter = FakeReporter()
+    assert (folder, 0) == ((ended := job.update(sheet)).folder, ended.summary.exit_code)
+
+
+def test_refused(shell: Shell, api: Api) -> None:
+    """So does one that is refused before it asks anything of the API, and the summary says why."""
+    ids = api.ids(12)
+    sheet = shell.sheet("id,name,phone\n" + "".join(f"{one},New {one},<clear>\n" for one in ids))
+    api.sandbox.set_faults(f"503=id:{ids[-1]}")
+    assert 3 == shell.here(*update(api, sheet, "--max-attempts", 1, "--max-clears", "100%")).code
+    api.sandbox.set_faults()
+    run = shell.only_run()
+    assert 11 == outcomes(run).count("updated")
+    ended = shell.here(*update(api, sheet))
+    assert (2, 2) == (ended.code, summary(run)["exit_code"])
+    assert summary(run)["stopped"] in ended.err
+    assert 11 == summary(run)["outcomes"]["updated"] == outcomes(run).count("updated")
+
+
+def test_disk_of_the_summary(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not even that can be written, nothing is sent, and the same command goes on later."""
+    sheet, _ = broken_off(shell, api)
+    sent = len(api.writes())
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("batch.run.finish.write_private", full)
+        ended = shell.here(*update(api, sheet))
+    assert (3, sent) == (ended.code, len(api.writes()))
+    assert "the results files cannot be written (No space left on device)" in ended.err
+    assert 1 == shell.here(*update(api, sheet)).code
