@@ -417,11 +417,11 @@ class Machine(RuleBasedStateMachine):
             input=str(path), endpoint=self.endpoint, compare=compare, new=new, plan=plan, out=parent, **PACE
         )
         act = lambda environment: run_update(given, FakeReporter(), environment)  # noqa: E731 - used once
-        sent, ended = len(self.api.ledger), dict(self.ended)
-        closing = self.go(act, company, around)
         names = read_wanted(path) if path.exists() else {}
         if wanted is not None:
             names = {one: {wanted[one]} if one in wanted else set() for one in names}
+        sent, ended = len(self.api.ledger), dict(self.ended)
+        closing = self.go(act, company, around)
         for line in self.api.ledger[sent:]:
             assert {line.body["name"]} == names.get(line.id), f"sent, but not in the sheet: {line}"
         if closing is not None:
