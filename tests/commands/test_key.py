@@ -1,10 +1,15 @@
 """`--key`: rows found by the customer's own number, end to end, by the sandbox's ledger."""
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from batch.commands.plan import plan
+from batch.commands.results import results as run_results
 from batch.commands.undo import undo
 from batch.engine import lookup
 from batch.journal import Journal
@@ -199,6 +204,25 @@ def test_resume_keeps_the_record(job: JobFixture) -> None:
     second = job.update(sheet, key="unique_id")
     assert (first.folder, [("updated", "")]) == (second.folder, told(second))
     assert "New C-10001" == job.record(10001)["name"]
+
+
+def test_killed_beside_a_number_in_another_case(job: JobFixture) -> None:
+    """What is in doubt of one number says nothing of another that differs in case, though the API's ids ignore case."""
+    job.sandbox.edit("vayu", VAYU_2, {"externalId": "v-1"})
+    job.sandbox.set_faults(f"hang-after=id:{VAYU_1}")
+    sheet = job.sheet(sheet_of(["V-1", "v-1"], VAYU))
+    command = [sys.executable, "-m", "batch", "update", str(sheet), "-e", VAYU, "--key", "externalId"]
+    environment = {**job.sandbox.environment(), "XDG_STATE_HOME": str(job.folder / "state"), "PATH": ""}
+    options = ["--base-url", job.sandbox.url, "--quiet", "--max-at-once", "1"]
+    running = subprocess.Popen([*command, *options], env=environment)
+    while not job.writes():
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    job.sandbox.set_faults()
+    folder = (job.folder / "sheet.batch" / "latest").resolve()
+    run_results(folder, job.reporter.note, job.environment)
+    assert ["unknown", "unsent"] == [row["outcome"] for row in results(folder)]
 
 
 def test_lookup_that_fails(job: JobFixture) -> None:
