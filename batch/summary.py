@@ -93,6 +93,8 @@ class Summary:
     """Spent on the run so far, all its parts together."""
     rows: int
     outcomes: Mapping[Outcome, int]
+    earlier: Mapping[Outcome, int]
+    """Of these the rows that were done before the last start went on with the run."""
     requests: int
     """Distinct requests: log-ins, reads, and one for each change that was sent."""
     attempts: int
@@ -111,7 +113,8 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as `summary.json` has it."""
-        return as_json_values(self) | {"reasons": [one.as_dict() for one in self.reasons]}
+        earlier = {outcome.value: count for outcome, count in self.earlier.items() if count}
+        return as_json_values(self) | {"earlier": earlier, "reasons": [one.as_dict() for one in self.reasons]}
 
 
 def as_json_values(summary: Any) -> dict[str, Any]:

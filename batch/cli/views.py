@@ -220,7 +220,10 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
                 step = "run again when that is put right"
             elif summary.exit_code == ExitCode.FIX_ROWS and outcome in NEEDS_RETRY:
                 step = "waits until somebody has looked"
-            yield f"  {word:<10}{count:>9,}   {step}".rstrip(), outcome.value
+            before = summary.earlier.get(outcome, 0)
+            which = "" if count == 1 else "all " if before == count else f"{before:,} of them "
+            said = ", ".join(filter(None, [step, f"{which}before this start" if before else ""]))
+            yield f"  {word:<10}{count:>9,}   {said}".rstrip(), outcome.value
     yield from ((line, "") for line in reasons(end.summary.reasons, end.left_out))
     for text in end.notes:
         yield visible(text), ""

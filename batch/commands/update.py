@@ -86,6 +86,8 @@ class Update:
         with FolderWatch(run.folder, run.metadata.run_id) as watch:
             self.context.watch = watch
             begin_files(run.folder, run.metadata)
+            if run.is_resumed:
+                run.keep(earlier={outcome.value: count for outcome, count in run.journal.counts.items()})
             try:
                 try:
                     end = self._send_changes()

@@ -94,6 +94,7 @@ def finish_run(
         summary = Summary(
             run_id=metadata.run_id, endpoint=metadata.endpoint, input=metadata.input, input_sha256=staged.sha256,
             started=metadata.started, seconds=metadata.seconds, rows=staged.rows, outcomes=written.outcomes,
+            earlier={one: min(metadata.earlier.get(one.value, 0), count) for one, count in written.outcomes.items()},
             requests=counters.requests, attempts=counters.attempts, throttled=counters.throttled,
             is_exact=counters.is_exact, stopped=end.stopped, exit_code=int(code),
             files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())}, reasons=reasons,

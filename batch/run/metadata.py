@@ -66,6 +66,8 @@ class RunMetadata(BaseModel):
     canary_held: bool = False
     canary_failure: str = ""
     """Why the canary did not hold: until somebody looked, nothing else is sent."""
+    earlier: dict[str, NonNegativeInt] = {}
+    """How many rows of each outcome were done when the last start went on with the run."""
     stopped: str | None = None
     exit_code: int | None = None
     undoes: str | None = None

@@ -151,6 +151,18 @@ def test_running(shell: Shell, api: Api) -> None:
     assert ["rejected", "updated", "updated"] == outcomes(run)
 
 
+def test_figures_of_both_parts(shell: Shell, api: Api) -> None:
+    """The figures of a resumed run say which rows were done before, on screen and in the summary, and later as well."""
+    sheet, run = broken_off(shell, api, rows=5)
+    assert {} == summary(run)["earlier"]
+    ended = shell.here(*update(api, sheet))
+    assert {"updated": 3, "rejected": 1} == summary(run)["earlier"]
+    for said in (ended.err, shell.here("results", run).err):
+        assert "  updated           4   3 of them before this start" in said.splitlines()
+        assert "  rejected          1   fix and run again, before this start" in said.splitlines()
+    assert {"updated": 3, "rejected": 1} == summary(run)["earlier"]
+
+
 def test_declined(job: JobFixture) -> None:
     """A resumed start that ends with exit code 2 leaves the files of the run as it is by then."""
     sheet = job.sheet("id,name\n10001,New 1\n10002,New 2\n")

@@ -48,7 +48,7 @@ def _failures(shell: Shell, api: Api, name: str, rows: int, at_once: int) -> Cas
     api.sandbox.set_faults("503=0.5" if rows > 20 else "503=1")
     shell.here(*first.command, "--max-attempts", 1)
     api.sandbox.set_faults()
-    (failures,) = (shell.folder / f"first-{name}.batch").glob("*/failures.csv")
+    (failures,) = (shell.folder / f"first-{name}.batch").glob("2*/failures.csv")
     return _update(shell, api, shell.sheet(failures.read_text(), f"{name}.csv"), at_once)
 
 
