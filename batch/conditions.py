@@ -44,16 +44,16 @@ def _find_conflicts(
     if not touched or _shows(endpoint, name, condition.accepted, now):
         return
     if name in touched:
-        yield _conflict(name, now, condition.accepted[0], fields[name])
+        yield _conflict(condition, name, now, condition.accepted[0], fields[name])
         return
     changed = _changed_parts(endpoint, name, condition.accepted, fields, now)
     own = [one for one in changed if one in touched]
     for one in own:
-        yield _conflict(one, *changed[one], fields[one])
+        yield _conflict(condition, one, *changed[one], fields[one])
     if changed and not own:  # another part of what goes with it
         part, (shown, expected) = next(iter(changed.items()))
-        problem = _conflict(touched[0], shown, expected, fields[touched[0]])
-        yield replace(problem, code="conflict_pulled_part", values={**problem.values, "part": part})
+        problem = _conflict(condition, touched[0], shown, expected, fields[touched[0]])
+        yield replace(problem, code=CONFLICTS_BESIDE[condition.origin], values={**problem.values, "part": part})
 
 
 def _wanted(fields: Mapping[str, Any], name: str) -> tuple[Any, ...]:
@@ -85,9 +85,14 @@ def _changed_parts(
     return changed
 
 
-def _conflict(name: str, now: Any, expected: Any, wanted: Any) -> Problem:
+CONFLICTS = {"pulled": "conflict_pulled", "seen": "conflict_seen"}
+CONFLICTS_BESIDE = {"pulled": "conflict_pulled_part", "seen": "conflict_seen_part"}
+"""Codes by who expects something: of the field itself, and of another part of its object."""
+
+
+def _conflict(condition: Condition, name: str, now: Any, expected: Any, wanted: Any) -> Problem:
     values = {"now": show(now), "expected": show(expected), "wanted": show(wanted)}
-    return Problem("conflict_pulled", values, name)
+    return Problem(CONFLICTS[condition.origin], values, name)
 
 
 # -- what a plan or an undo expects ----------------------------------------------------------------------------------

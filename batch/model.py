@@ -275,12 +275,13 @@ class Condition:
     """What a record must show before a change is sent: in `field` one of the `accepted` values, or the wanted one.
 
     `field` may be an object that is replaced whole, of which the change sets parts: then all of its parts count.
-    `origin` says who expects it: the sheet as it was pulled, or a column such as `name (now)`.
+    `origin` says who expects it: the sheet as it was pulled, the run that wrote a failures file, or a column such as
+    `name (now)`.
     """
 
     field: str
     accepted: tuple[Any, ...]
-    origin: Literal["pulled", "now"]
+    origin: Literal["pulled", "seen", "now"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,29 @@
-"""Where a row of a sheet comes from: what `pull` writes beside each row, and reads back from a sheet that came back.
+"""Where a row of a sheet comes from: what `pull` and a failures file write beside it, to be read when it comes back.
 
     batch_pulled     {"batch": 1, "endpoint": …, "host": …, "company": …, "fingerprint": …, "id": …, "record": {…}}
     batch_pulled_2   what of it does not fit into one cell, and so on
+    batch_run        the run that wrote the failures file
+    batch_seen       {"batch": 1, "id": …, "seen": {…}, "sent": {…}}: what it saw in the fields that it was to change
 
 Promises: what is read is what was written, or an error; the cells are plain ASCII, so that no encoding can spoil them,
 and never begin like a formula; values are the API's own. Nothing in them is secret, and nothing keeps them from being
 changed: whoever gives a sheet to somebody else can make a run more careful with them, and no more.
 """
 
+import base64
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from batch.conditions import expected_units
 from batch.credentials import Company
-from batch.endpoints.base import Record
+from batch.endpoints.base import Endpoint, Record
+from batch.model import Intent
 
-PULLED = "batch_pulled"
+PULLED, RUN, SEEN = "batch_pulled", "batch_run", "batch_seen"
 VERSION = 1
 MOST = 32_000
 """Characters of a cell; a workbook's holds 32,767."""
@@ -89,3 +96,56 @@ def read_pulled(cells: Sequence[str | None]) -> PulledRow | None:
     name = known.get("company")
     company = Company(fingerprint, name if isinstance(name, str) else None)
     return PulledRow(PulledFrom(endpoint, host, company), record_id, known["record"])
+
+
+# -- failures files ---------------------------------------------------------------------------------------------------
+
+PACKED = "zip "
+"""Begins a text that would not fit into a cell as it is."""
+MOST_UNPACKED = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRow:
+    """What a run saw in the fields (or objects) that it was to change, and what it sent of them.
+
+    `id` is the row's cell with the id or key: of another record nothing is known.
+    """
+
+    id: str
+    seen: Mapping[str, Any]
+    sent: Mapping[str, Any]
+
+
+def seen_text(endpoint: Endpoint, record_id: str, intent: Intent) -> str:
+    """Spell what was seen before an intent as a cell; "" where nothing was, or no cell can hold it."""
+    before = intent.before or {}
+    plain = [name for name in before if endpoint.unit(name) == name]
+    seen = {name: before[name] for name in plain} | expected_units(endpoint, before, intent.replaced_whole)
+    sent = {name: intent.fields[name] for name in plain if name in intent.fields}
+    sent |= expected_units(endpoint, before, intent.body)
+    if not seen:
+        return ""
+    known = {"batch": VERSION, "id": record_id, "seen": seen, "sent": sent}
+    text = json.dumps(known, separators=(",", ":"))
+    if len(text) > MOST:
+        text = PACKED + base64.b64encode(zlib.compress(text.encode())).decode()
+    return text if len(text) <= MOST else ""
+
+
+def read_seen(text: str) -> SeenRow:
+    """Read such a cell; raises ValueError when it is not as written."""
+    text = text.strip()
+    if text.startswith(PACKED):
+        unpack = zlib.decompressobj()
+        try:
+            text = unpack.decompress(base64.b64decode(text.removeprefix(PACKED)), MOST_UNPACKED).decode()
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+    known = json.loads(text)
+    if not isinstance(known, Mapping) or known.get("batch") != VERSION or not isinstance(known.get("id"), str):
+        raise ValueError("it is not what a failures file says")
+    seen, sent = known.get("seen"), known.get("sent")
+    if not (isinstance(seen, dict) and isinstance(sent, dict)):
+        raise ValueError("it is not what a failures file says")
+    return SeenRow(known["id"], seen, sent)

@@ -45,9 +45,9 @@ def test_failures(offline: Shell) -> None:
     phone = 'column ""Phone"": ""ext. {}"" has letters in it (use digits, spaces and + - . ( ) only)'
     record = 'column ""Customer ID"": ""x"" is not a DualEntry customer id (a whole number, such as 10042)'
     expected = [
-        "Customer ID;Name;Phone;Note;batch_row;batch_outcome;batch_field;batch_message",
-        f'10002;;ext. 5;b;3;invalid;phone;"{phone.format(5)}"',
-        f'x;Bolt;ext. 6;c;4;invalid;id; phone;"{record}; {phone.format(6)}"',
+        "Customer ID;Name;Phone;Note;batch_row;batch_outcome;batch_field;batch_message;batch_run;batch_seen",
+        f'10002;;ext. 5;b;3;invalid;phone;"{phone.format(5)}";;',
+        f'x;Bolt;ext. 6;c;4;invalid;id; phone;"{record}; {phone.format(6)}";;',
     ]
     lines = (folder / "failures.csv").read_text(encoding="utf-8").splitlines()
     assert expected == [line.replace('"id; phone"', "id; phone") for line in lines]

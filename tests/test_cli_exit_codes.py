@@ -373,7 +373,7 @@ def test_failures_columns(shell: Shell, api: Api) -> None:
     text = 'Note, ID ,name,E-Mail\n"a, b",x, Spaces  kept ,00123\n'
     ended = shell.here("check", shell.sheet(text), "-e", DUALENTRY, "--map", "Note=", "--json")
     lines = Path(ended.json["files"]["failures"]).read_text().splitlines()
-    assert text.splitlines()[0] + ",batch_row,batch_outcome,batch_field,batch_message" == lines[0]
+    assert text.splitlines()[0] + ",batch_row,batch_outcome,batch_field,batch_message,batch_run,batch_seen" == lines[0]
     assert lines[1].startswith(text.splitlines()[1] + ",2,invalid,id,")
 
 

@@ -66,6 +66,11 @@ class JournalQueries:
             return found
         return replace(found, is_settled=result.outcome not in NEEDS_RETRY and result.attempts >= found.made)
 
+    def intent_of_row(self, row: int) -> Intent | None:
+        """Return the newest intent of the change that a row with a result belongs to."""
+        found = self._reader.one("SELECT change FROM result WHERE row = ?", (row,))
+        return self.intent(int(found[0])) if found and found[0] is not None else None
+
     def iter_intents(self) -> Iterator[tuple[list[Intent], RowResult | None]]:
         """Yield every change in order: its intents, the oldest first, and its result (None: it has none yet).
 

@@ -1,14 +1,34 @@
-"""What all failures files have in common: the Protocol of their writers, and the four columns that batch adds."""
+"""What all failures files have in common: the Protocol of their writers, and the columns that batch adds."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import polars as pl
 
 from batch.model import RESERVED_PREFIX, RowResult, Staged
-from batch.provenance import pulled_place
+from batch.provenance import RUN, SEEN, pulled_place
 
-ADDED_COLUMNS = ("batch_row", "batch_outcome", "batch_field", "batch_message")
+ADDED_COLUMNS = ("batch_row", "batch_outcome", "batch_field", "batch_message", RUN, SEEN)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRow:
+    """What a failures file says of a row beside its own cells."""
+
+    result: RowResult
+    run: str = ""
+    """The run that writes the file."""
+    seen: str = ""
+    """What it saw in the fields that the row was to change (`batch/provenance.py`)."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The cells of `ADDED_COLUMNS`."""
+        result = self.result
+        return (
+            str(result.row), result.outcome.value, field_text(result), message_text(result), self.run, self.seen,
+        )  # fmt: skip
 
 
 class FailuresWriter(Protocol):
@@ -18,8 +38,8 @@ class FailuresWriter(Protocol):
     removes it.
     """
 
-    def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
-        """Take some rows of `input.parquet` (all its columns), in order, and the result of each."""
+    def add(self, frame: pl.DataFrame, rows: Sequence[FailedRow]) -> None:
+        """Take some rows of `input.parquet` (all its columns), in order, and what is said of each."""
 
     def finish(self) -> None:
         """Write what is left and close the file."""
@@ -36,8 +56,13 @@ def is_added(header: str) -> bool:
 
 
 def is_pulled(header: str) -> bool:
-    """Return whether a column holds what was pulled, which is hidden in a workbook."""
+    """Return whether a column holds what was pulled."""
     return pulled_place(header) is not None
+
+
+def is_hidden(header: str) -> bool:
+    """Return whether a column is hidden in a workbook, as it says nothing to a person."""
+    return is_pulled(header) or header.strip().casefold() in (RUN, SEEN)
 
 
 def field_text(row_result: RowResult) -> str:

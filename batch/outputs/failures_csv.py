@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from batch.csv_injection import guard
-from batch.model import READ_ERRORS, CsvDialect, Outcome, RowResult, Staged, cell_column, iter_read_errors
-from batch.outputs.failures import ADDED_COLUMNS, field_text, message_text, on_one_line, original_indexes
+from batch.model import READ_ERRORS, CsvDialect, Outcome, Staged, cell_column, iter_read_errors
+from batch.outputs.failures import ADDED_COLUMNS, FailedRow, on_one_line, original_indexes
 
 
 class CsvFailures:
@@ -37,9 +37,10 @@ class CsvFailures:
         header = pl.DataFrame([[*headers, *ADDED_COLUMNS]], orient="row")
         self._write_frame(header.with_columns(guard(pl.all())))
 
-    def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
+    def add(self, frame: pl.DataFrame, rows: Sequence[FailedRow]) -> None:
         """Append rows: sound ones together, each malformed one by itself."""
-        added = _added_cells(row_results)
+        added = pl.DataFrame([one.texts for one in rows], schema=dict.fromkeys(ADDED_COLUMNS, pl.String), orient="row")
+        added = added.select(guard(on_one_line(pl.all().replace("", None))))
         cells = [guard(pl.col(cell_column(index))) for index in self._indexes]
         lines = pl.concat([frame.select(cells), added], how="horizontal")
         malformed = [at for at, text in enumerate(frame[READ_ERRORS].to_list()) if text and _raw(text) is not None]
@@ -92,18 +93,6 @@ class CsvFailures:
 
     def finish(self) -> None:
         """Nothing is left to write."""
-
-
-def _added_cells(row_results: Sequence[RowResult]) -> pl.DataFrame:
-    columns = (
-        [str(row_result.row) for row_result in row_results],
-        [row_result.outcome.value for row_result in row_results],
-        [field_text(row_result) for row_result in row_results],
-        [message_text(row_result) for row_result in row_results],
-    )
-    return pl.DataFrame(dict(zip(ADDED_COLUMNS, columns, strict=True))).select(
-        guard(on_one_line(pl.all().replace("", None)))
-    )
 
 
 def _raw(read_errors: str) -> str | None:

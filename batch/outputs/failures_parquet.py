@@ -6,8 +6,9 @@ from pathlib import Path
 import polars as pl
 from polars.datatypes import DataType, DataTypeClass
 
-from batch.model import RowResult, Staged, cell_column, original_column
-from batch.outputs.failures import ADDED_COLUMNS, field_text, message_text, original_indexes
+from batch.model import Staged, cell_column, original_column
+from batch.outputs.failures import ADDED_COLUMNS, FailedRow, original_indexes
+from batch.provenance import RUN, SEEN
 
 PART_ROWS = 100_000
 PolarsDataType = DataType | DataTypeClass
@@ -50,16 +51,11 @@ class ParquetFailures:
         self._indexes = original_indexes(staged)
         self._parts = ParquetParts(path)
 
-    def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
-        """Add rows and their results."""
-        added = pl.DataFrame(
-            [
-                pl.Series(ADDED_COLUMNS[0], [row_result.row for row_result in row_results], dtype=pl.UInt32),
-                pl.Series(ADDED_COLUMNS[1], [row_result.outcome.value for row_result in row_results], dtype=pl.String),
-                pl.Series(ADDED_COLUMNS[2], [field_text(row_result) for row_result in row_results], dtype=pl.String),
-                pl.Series(ADDED_COLUMNS[3], [message_text(row_result) for row_result in row_results], dtype=pl.String),
-            ]
-        )
+    def add(self, frame: pl.DataFrame, rows: Sequence[FailedRow]) -> None:
+        """Add rows and what is said of them."""
+        texts = pl.DataFrame([one.texts for one in rows], schema=dict.fromkeys(ADDED_COLUMNS, pl.String), orient="row")
+        blank = pl.col(RUN, SEEN).replace("", None)
+        added = texts.with_columns(pl.col(ADDED_COLUMNS[0]).cast(pl.UInt32), blank)
         self._parts.add(pl.concat([frame.select(self._originals(frame)), added], how="horizontal"))
 
     def _originals(self, frame: pl.DataFrame) -> list[pl.Expr]:

@@ -10,8 +10,9 @@ import polars as pl
 from batch.csv_injection import escape_formula
 from batch.files import NewFile, digest_of, free_path, remove, written_earlier
 from batch.model import ROW, Outcome, RowResult, Staged, cell_column
-from batch.outputs.failures import FailuresWriter, code_text, field_text, message_text, on_one_line
+from batch.outputs.failures import FailedRow, FailuresWriter, code_text, field_text, message_text, on_one_line
 from batch.outputs.failures_parquet import ParquetParts
+from batch.provenance import SEEN
 
 SCHEMA = {
     "row": pl.UInt32, "id": pl.String, "outcome": pl.String, "status": pl.UInt16, "attempts": pl.UInt32,
@@ -103,6 +104,10 @@ class Wanted:
     with_results: bool = True
     known: KnownFiles | None = None
     """None: nothing is known of earlier files, and they are replaced."""
+    run: str = ""
+    """The run whose files these are."""
+    seen: Callable[[int, str], str] = lambda row, id: ""
+    """Says what was seen in the fields that a row was to change, given its number and its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +186,18 @@ class ResultsWriter:
         if self._failures is None:
             file = NewFile(self._folder / f"failures{ENDINGS[self._staged.format]}")
             self._failures = file, failures_writer(file.made, self._staged)
-        self._failures[1].add(frame[kept] if len(kept) < frame.height else frame, [found[at] for at in kept])
+        rows = frame[kept] if len(kept) < frame.height else frame
+        self._failures[1].add(rows, self._failed_rows(rows, [found[at] for at in kept]))
+
+    def _failed_rows(self, frame: pl.DataFrame, found: Sequence[RowResult]) -> list[FailedRow]:
+        """Add what was seen; where nothing was this time, what the earlier failures file said holds on."""
+        column = next((at for at, one in enumerate(self._staged.headers) if one.strip().casefold() == SEEN), None)
+        before = frame[cell_column(column)].to_list() if column is not None else [None] * frame.height
+        wanted, ids = self._wanted, [one.strip() for one in self._ids(frame)]
+        return [
+            FailedRow(one, wanted.run, wanted.seen(one.row, row_id) or old or "")
+            for one, row_id, old in zip(found, ids, before, strict=True)
+        ]
 
     def finish(self) -> Written:
         """Move the files to their places, and remove a failures file that is no longer true."""

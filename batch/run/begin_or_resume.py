@@ -121,7 +121,7 @@ def _begin(
     stack.enter_context(held(folder / ".lock", "this run folder", folder))
     changes = read_input(source, folder, settings, target.endpoint)
     metadata = RunMetadata(
-        identity=wanted, run_id=new_run_id(), command="update",
+        identity=wanted, run_id=new_run_id(), parent_run=changes.parent_run, command="update",
         endpoint=settings.endpoint, endpoint_options=dict(settings.endpoint_options), host=target.host,
         base_url=target.base_url, company=target.company.name, fingerprint=target.company.fingerprint,
         input=settings.input, map=settings.map,

@@ -21,6 +21,7 @@ from batch.files import os_reason, remove, write_private, written_earlier
 from batch.journal import Journal
 from batch.model import command
 from batch.own_files import JOURNAL, SUMMARY
+from batch.provenance import seen_text
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
 from batch.summary import Summary, check_totals, group_reasons
@@ -77,7 +78,8 @@ def finish_run(
     try:
         is_known = journal.meta().get("version") != 1  # 0.1 did not write down what it wrote
         known = outputs.KnownFiles(journal.file_digests(), journal.put_file) if is_known else None
-        wanted = outputs.Wanted(id_column=metadata.id_column, known=known)
+        seen = _Seen(journal, endpoint() if endpoint and metadata.is_compared else None)
+        wanted = outputs.Wanted(id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text)
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
         code = exit_code(
@@ -132,6 +134,20 @@ def begin_files(folder: Path, metadata: RunMetadata) -> None:
         remove(written_earlier(folder, "results", (".csv", ".parquet")))
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a run saw of its records before it changed them."""
+
+    journal: Journal
+    endpoint: Endpoint | None
+    """None where nothing is to be said of it."""
+
+    def text(self, row: int, record_id: str) -> str:
+        """Spell for a failures file what was seen of a row."""
+        intent = self.journal.intent_of_row(row) if self.endpoint else None
+        return seen_text(self.endpoint, record_id, intent) if self.endpoint and intent else ""
 
 
 def write_summary(folder: Path, summary: Summary) -> None:

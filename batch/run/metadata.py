@@ -97,6 +97,11 @@ class RunMetadata(BaseModel):
         return self.endpoint_options or ({"sparse": True} if self.sparse else {})
 
     @property
+    def is_compared(self) -> bool:
+        """Whether its records are read before they are changed, so that a run on its failures may hold them to it."""
+        return "--no-compare" not in self.options_again
+
+    @property
     def is_keyed(self) -> bool:
         """Whether its rows say which record by a key, not by the API's id."""
         return "--key" in self.options_again

@@ -4,6 +4,7 @@ Promises: reads every row once, without any network; what it finds invalid is ne
 file. The changes that it yields afterwards are those that were counted and shown.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,9 +16,9 @@ from batch import sources
 from batch.columns import check_duplicated, match_columns
 from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import HeaderError
-from batch.model import Change, Columns, Problem, RowResult, Staged, cell_column, column_letters, shorten
+from batch.model import Change, Column, Columns, Problem, RowResult, Staged, cell_column, column_letters, shorten
 from batch.number_date_formats import FormatDetector
-from batch.provenance import PULLED, PulledFrom, pulled_place
+from batch.provenance import PULLED, RUN, SEEN, PulledFrom, pulled_place
 from batch.settings import Parsing
 from batch.validation import ColumnCount, Duplicates, RowValidator, ValidatedRows, find_duplicates, iter_validated
 from batch.validation.typed_cells import TypedCells
@@ -119,8 +120,20 @@ class FileChanges:
     @property
     def conditions_in(self) -> tuple[str, ...]:
         """The headers of the columns that say what records must show."""
-        pulled = (one for one in self.columns.all if one.role == "reserved" and pulled_place(one.header) == 1)
-        return tuple(one.header for one in (*self.columns.now, *pulled) if _letters_if_filled(self.staged, one.index))
+        reserved = [one for one in self.columns.all if one.role == "reserved"]
+        known = [one for one in reserved if pulled_place(one.header) == 1 or _is_called(one, SEEN)]
+        return tuple(one.header for one in (*self.columns.now, *known) if _letters_if_filled(self.staged, one.index))
+
+    @property
+    def parent_run(self) -> str | None:
+        """The run whose failures file this is, of most of its rows; None where it is none."""
+        column = next((one for one in self.columns.all if one.role == "reserved" and _is_called(one, RUN)), None)
+        if column is None:
+            return None
+        cell = pl.col(cell_column(column.index)).str.strip_chars().alias("run")
+        runs = pl.scan_parquet(self.staged.path).select(cell).drop_nulls().group_by("run").len()
+        found = runs.sort("len", "run", descending=True).head(1).collect(engine="streaming")["run"].to_list()
+        return found[0] if found and re.fullmatch("[0-9a-f]{32}", found[0]) else None
 
     def iter_changes(self) -> Iterator[Change]:
         """Yield the changes, read and validated anew."""
@@ -159,6 +172,10 @@ class FileChanges:
     def _normalize(self, frame: pl.DataFrame) -> pl.DataFrame:
         frame = self._formats.normalize(frame) if self._formats else frame
         return self._typed_cells.normalize(frame) if self._typed_cells else frame
+
+
+def _is_called(column: Column, name: str) -> bool:
+    return column.header.strip().casefold() == name
 
 
 def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Problem:

@@ -213,7 +213,7 @@ class RowValidator:
         if self._typed_cells is not None and with_values:
             frame_state.numbers = self._typed_cells.bare_numbers(frame)
         self._count(self._columns.id, frame[cell_column(self._columns.id.index)], 0)
-        if self._pulled_rows.columns:
+        if self._pulled_rows.columns or self._pulled_rows.seen:
             self._read_pulled(frame_state)
         self._add_read_errors(frame_state)
         self._check_ids(frame_state, self._columns.id, ids)
@@ -235,6 +235,9 @@ class RowValidator:
         self.pulled_from.update(row.source for row in pulled.rows.values())
         for place in pulled.damaged:
             self._add(frame_state, place, self._pulled_rows.columns[0], Problem("pulled_damaged"), "")
+        if self._pulled_rows.seen:
+            for place in pulled.seen_damaged:
+                self._add(frame_state, place, self._pulled_rows.seen, Problem("seen_damaged"), "")
         key, column = self._endpoint.id_key, self._columns.record_id if self._columns.key_field else self._columns.id
         ids = frame_state.record_ids if self._columns.key_field else frame_state.ids
         for place, row in pulled.rows.items():
@@ -286,9 +289,9 @@ class RowValidator:
     ) -> tuple[Condition, ...]:
         """Return what these rows of one record expect of it."""
         found: list[Condition] = []
-        for place in places if self._pulled_rows.columns or frame_state.expected else ():
-            if place in frame_state.pulled.rows:
-                found += self._pulled_rows.iter_conditions(frame_state.pulled.rows[place], fields)
+        pulled = frame_state.pulled
+        for place in places if pulled.rows or pulled.seen or frame_state.expected else ():
+            found += self._pulled_rows.iter_conditions(pulled, place, frame_state.ids[place], fields)
             for name, cells in frame_state.expected.items():
                 if cells[place] is not ABSENT:
                     found.append(Condition(name, (cells[place],), "now"))

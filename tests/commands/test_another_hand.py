@@ -8,9 +8,11 @@ import polars as pl
 import pytest
 
 from batch.commands.plan import plan as run_plan
+from batch.endpoints.vayu.customers import VayuCustomers
 from batch.errors import Declined, HeaderError, UsageError
-from batch.model import column_letters
-from batch.provenance import MOST, PULLED
+from batch.journal import Journal
+from batch.model import Intent, column_letters
+from batch.provenance import MOST, PULLED, SeenRow, read_seen, seen_text
 from batch.run.finish import FinishedRun
 from tests.commands.test_pull import ALL_ENDINGS, cells, edit, ids_of, outcomes, pull
 from tests.job_fixture import (
@@ -22,6 +24,7 @@ from tests.job_fixture import (
     JobFixture,
     job,
     shared_sandbox,
+    summary,
 )
 from tests.libreoffice import SOFFICE, copying, deleting, sorting, typing, work_in
 from tests.shell import Api, Shell
@@ -522,6 +525,162 @@ def test_pulled_twice(job: JobFixture) -> None:
     found.path.write_text("\n".join([f"{text[0]},{PULLED}", f"{text[1]},{{}}"]), encoding="utf-8")
     with pytest.raises(HeaderError, match=r'are both "batch_pulled"\. Remove all of them but the one'):
         job.update(found.path)
+
+
+# -- failures files ---------------------------------------------------------------------------------------------------
+
+SEEN_ADVICE = "(it was changed since: empty the cell, or write over it with --overwrite)"
+
+
+def failed(job: JobFixture, ending: str = "csv", *, fault: str = "422=id:10001,10002") -> Path:
+    """The failures file of a run in which the API refused the phones of two of three records."""
+    sheet = job.folder / f"sheet.{ending}"
+    table = pl.DataFrame({"id": ["10001", "10002", "10003"], "phone": ["121", "122", "123"]})
+    match ending:
+        case "csv":
+            table.write_csv(sheet)
+        case "parquet":
+            table.write_parquet(sheet)
+        case _:
+            table.write_excel(sheet)
+    job.sandbox.set_faults(fault)
+    closing = job.update(sheet, max_attempts=1)
+    job.sandbox.set_faults()
+    return Path(str(closing.failures))
+
+
+@ALL_ENDINGS
+def test_failures_of_a_record_that_was_changed(job: JobFixture, ending: str) -> None:
+    """What was seen is held against the record when the corrected failures file is sent."""
+    path = failed(job, ending)
+    assert [(10_001, 10_002)] == [tuple(map(int, cells(path)["id"]))]
+    edit(path, 0, "phone", "131")
+    edit(path, 1, "phone", "132")
+    job.sandbox.edit("dualentry", 10002, {"phone": "777"})
+    expected = (
+        'column "phone": it is "777" now, and was "555-0002" when the run of this failures file looked, '
+        f'to become "132" {SEEN_ADVICE}'
+    )
+    closing = job.update(path)
+    assert [("updated", ""), ("rejected", expected)] == told(closing)
+    again = job.update(Path(str(closing.failures)))
+    assert [("rejected", expected)] == told(again)
+    assert {"updated": 1} == outcomes(job.update(Path(str(again.failures)), overwrite=True))
+
+
+def test_failures_say_their_run(job: JobFixture) -> None:
+    """Each row names the run, and the run on the file knows its parent; both columns are hidden in a workbook."""
+    path = failed(job, "xlsx")
+    assert [summary(path.parent)["run_id"]] * 2 == cells(path)["batch_run"].to_list()
+    edit(path, 0, "phone", "131")
+    with Journal.open(job.update(path).folder / "journal.sqlite") as journal:
+        assert summary(path.parent)["run_id"] == journal.meta()["parent_run"]
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    hidden = {cell.value for cell in sheet[1] if sheet.column_dimensions[cell.column_letter].hidden}
+    assert {"batch_run", "batch_seen"} == hidden
+
+
+def test_old_failures_file(job: JobFixture) -> None:
+    """A failures file that was sent already does not write its old value over a newer one."""
+    path = failed(job)
+    edit(path, 0, "phone", "131")
+    old = path.read_bytes()
+    edit(path, 0, "phone", "141")
+    job.update(path)
+    path.write_bytes(old)
+    closing = job.update(path)
+    assert ("141", "rejected") == (job.record(10001)["phone"], told(closing)[0][0])
+
+
+def test_own_value(job: JobFixture) -> None:
+    """What the run itself may have written is no other hand's."""
+    path = failed(job, fault="500-after=id:10001")
+    assert "121" == job.record(10001)["phone"]
+    edit(path, 0, "phone", "131")
+    assert [("updated", "")] == told(job.update(path))
+
+
+def test_failures_that_are_not_edited(job: JobFixture) -> None:
+    """The file as it is, as a retry, is sent as ever, and what was not looked at again is remembered from before."""
+    path = failed(job, fault="503=id:10001,10002")
+    job.sandbox.set_faults("503=id:10001")
+    first = job.update(path, max_attempts=1)
+    assert [("failed", True), ("updated", False)] == [(one, bool(said)) for one, said in told(first)]
+    job.sandbox.set_faults()
+    assert {"updated": 1} == outcomes(job.update(Path(str(first.failures))))
+
+
+def test_seen_is_kept_unread(job: JobFixture) -> None:
+    """Of a row that the second run did not come to, the failures file still says what the first one saw."""
+    path = failed(job)
+    edit(path, 0, "phone", "ext. 5")
+    closing = job.update(path, invalid="abort")
+    again = Path(str(closing.failures))
+    assert cells(path)["batch_seen"].to_list() == cells(again)["batch_seen"].to_list()
+
+
+def test_failures_uncompared(job: JobFixture) -> None:
+    """Where nothing is compared nothing is remembered, so that the command that is printed works."""
+    job.sandbox.set_faults("422=id:10001")
+    closing = job.update(job.sheet("id,phone\n10001,121\n"), compare=False)
+    job.sandbox.set_faults()
+    path = Path(str(closing.failures))
+    assert [None] == cells(path)["batch_seen"].to_list()
+    assert {"updated": 1} == outcomes(job.update(path, compare=False))
+
+
+def test_failures_compared_at_first(job: JobFixture) -> None:
+    """Without comparing, what was seen cannot be held against anything."""
+    with pytest.raises(UsageError, match=r'--no-compare: failures\.csv says in "batch_seen"'):
+        job.update(failed(job), compare=False)
+
+
+def test_corrected_id(job: JobFixture) -> None:
+    """What was seen of one record says nothing of another."""
+    path = failed(job)
+    edit(path, 0, "id", "10005")
+    edit(path, 1, "batch_seen", "{")
+    damaged = 'column "batch_seen": is not as the failures file had it (empty it to send the row as it is)'
+    assert [("updated", ""), ("invalid", damaged)] == told(job.update(path))
+
+
+def test_failures_of_an_address(job: JobFixture) -> None:
+    """An address is one here, too."""
+    job.sandbox.set_faults("422=id:10002")
+    closing = job.update(job.sheet("id,full_address.city\n10002,Köln\n"))
+    job.sandbox.set_faults()
+    job.sandbox.edit("dualentry", 10002, {"full_address": job.record(10002)["full_address"] | {"street": "4 Theirs"}})
+    ((outcome, message),) = told(job.update(Path(str(closing.failures))))
+    assert ("rejected", True) == (outcome, "full_address.street goes with it" in message)
+
+
+def test_failures_of_a_pulled_sheet(job: JobFixture) -> None:
+    """What a run saw last counts, not what was pulled before: its own value is no other hand's."""
+    found = pull(job, ids=ids_of(1))
+    edit(found.path, 0, "phone", "121")
+    job.sandbox.set_faults("500-after=id:10001")
+    closing = job.update(found.path, max_attempts=1)
+    job.sandbox.set_faults()
+    path = Path(str(closing.failures))
+    edit(path, 0, "phone", "131")
+    assert {"updated": 1} == outcomes(job.update(path))
+
+
+def test_long_seen() -> None:
+    """What would not fit into a cell is packed, and comes back."""
+    aliases = [f"alias {number} \u65e5\u672c" for number in range(5_000)]
+    intent = Intent(2, "1", None, 1, {"aliases": ["x"]}, {"aliases": aliases}, {})
+    text = seen_text(VayuCustomers(), "1", intent)
+    assert (True, SeenRow("1", {"aliases": aliases}, {"aliases": ["x"]})) == (len(text) <= MOST, read_seen(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["zip eJyr", "zip ====", "zip !", "[1]", '{"batch":1,"id":"1","seen":[],"sent":{}}', '{"batch":2}', "{"]
+)
+def test_damaged_seen(text: str) -> None:
+    """A cell that is not as it was written is an error, never something else."""
+    with pytest.raises(ValueError, match=r"."):
+        read_seen(text)
 
 
 # -- screens --------------------------------------------------------------------------------------------------------

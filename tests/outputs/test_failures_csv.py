@@ -65,30 +65,31 @@ MESSAGE = 'column "Phone": "=ext" has letters in it (use digits)'.replace('"', '
     [
         (
             b"id;name\r\n1;M\xfcller\r\n",
-            f'id;name;batch_row;batch_outcome;batch_field;batch_message\r\n1;Müller;2;invalid;phone;"{MESSAGE}"\r\n'.encode(
+            f'id;name;batch_row;batch_outcome;batch_field;batch_message;batch_run;batch_seen\r\n'
+            f'1;Müller;2;invalid;phone;"{MESSAGE}";;\r\n'.encode(
                 "cp1252"
             ),
         ),
         (
             b'\xef\xbb\xbf"id","name"\n"1",""\n"2","a"\n',
-            '\ufeff"id","name","batch_row","batch_outcome","batch_field","batch_message"\n'
-            f'"1","","2","invalid","phone","{MESSAGE}"\n"2","a","3","invalid","phone","{MESSAGE}"\n'.encode(),
+            '\ufeff"id","name","batch_row","batch_outcome","batch_field","batch_message","batch_run","batch_seen"\n'
+            f'"1","","2","invalid","phone","{MESSAGE}","",""\n"2","a","3","invalid","phone","{MESSAGE}","",""\n'.encode(),
         ),
         (
             "\ufeffsep=|\r\nid|name\r\n1|ü\r\n".encode("utf-16-be"),
-            "\ufeffsep=|\r\nid|name|batch_row|batch_outcome|batch_field|batch_message\r\n"
-            f'1|ü|2|invalid|phone|"{MESSAGE}"\r\n'.encode("utf-16-be"),
+            "\ufeffsep=|\r\nid|name|batch_row|batch_outcome|batch_field|batch_message|batch_run|batch_seen\r\n"
+            f'1|ü|2|invalid|phone|"{MESSAGE}"||\r\n'.encode("utf-16-be"),
         ),
         (
             b"id,name,,\r1,=1+1,,\r",
-            "id,name,batch_row,batch_outcome,batch_field,batch_message\r"
-            f"1,'=1+1,2,invalid,phone,\"{MESSAGE}\"\r".encode(),
+            "id,name,batch_row,batch_outcome,batch_field,batch_message,batch_run,batch_seen\r"
+            f"1,'=1+1,2,invalid,phone,\"{MESSAGE}\",,\r".encode(),
         ),
         (
             b"id,name\n1,a,b\n2\n3,\"x\n4,y\n",
-            "id,name,batch_row,batch_outcome,batch_field,batch_message\n"
-            f'1,a,b,2,invalid,phone,"{MESSAGE}"\n2,3,invalid,phone,"{MESSAGE}"\n'
-            f'"3,""x",4,invalid,phone,"{MESSAGE}"\n4,y,5,invalid,phone,"{MESSAGE}"\n'.encode(),
+            "id,name,batch_row,batch_outcome,batch_field,batch_message,batch_run,batch_seen\n"
+            f'1,a,b,2,invalid,phone,"{MESSAGE}",,\n2,3,invalid,phone,"{MESSAGE}",,\n'
+            f'"3,""x",4,invalid,phone,"{MESSAGE}",,\n4,y,5,invalid,phone,"{MESSAGE}",,\n'.encode(),
         ),
     ],
     ids=["cp1252", "bom-all-quoted", "utf16-sep", "cr-trailing", "damaged"],
@@ -173,7 +174,7 @@ def test_letters_that_the_encoding_lacks(tmp_path: Path) -> None:
     row_results = {2: RowResult(2, "1", Outcome.REJECTED, 422, 1, (problem,))}
     write(tmp_path, found, iter_frames(found), lambda _first, _last: row_results, Wanted(with_results=False))
     assert (
-        b"1;M\xfcller \x80\x81;2;rejected;;is not ?\xf3??\n"
+        b"1;M\xfcller \x80\x81;2;rejected;;is not ?\xf3??;;\n"
         == (tmp_path / "failures.csv").read_bytes().splitlines(keepends=True)[1]
     )
 
@@ -198,8 +199,8 @@ def test_damaged_rows_stay_damaged_when_saved_by_a_spreadsheet_program(data: byt
 
 def test_corrected_row_is_whole(tmp_path: Path) -> None:
     """A damaged row is whole when its cells were moved, or when it was written again without ours."""
-    header = b"id,name,city,batch_row,batch_outcome,batch_field,batch_message\n"
-    rows = b'1,"a, b",c,2,invalid,,has 4 cells\n2,d,e,,,,\n3,f,g,4,invalid,,\n'
+    header = b"id,name,city,batch_row,batch_outcome,batch_field,batch_message,batch_run,batch_seen\n"
+    rows = b'1,"a, b",c,2,invalid,,has 4 cells,,\n2,d,e,,,,,,\n3,f,g,4,invalid,,,,\n'
     assert [True, True, True] == whole(staged(tmp_path, header + rows, "failures.csv"))
 
 

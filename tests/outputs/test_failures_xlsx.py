@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch.model import READ_ERRORS, ROW, Outcome, Problem, RowResult, Staged, iter_read_errors, looks_blank
-from batch.outputs.failures import original_indexes
+from batch.outputs.failures import FailedRow, original_indexes
 from batch.outputs.failures_xlsx import UNWRITABLE, ExcelFailures
 from batch.sources import ReadOptions
 from tests.libreoffice import SOFFICE, type_into
@@ -53,7 +53,7 @@ def write(found: Staged, path: Path, row_results: Sequence[RowResult] | None = N
     """Write the failures workbook of all rows."""
     path.touch(0o600)
     writer = ExcelFailures(path, found)
-    writer.add(pl.read_parquet(found.path), row_results or as_read(found))
+    writer.add(pl.read_parquet(found.path), [FailedRow(one) for one in row_results or as_read(found)])
     writer.finish()
     return path
 
@@ -154,12 +154,22 @@ def test_the_sheet(problems: Path) -> None:
     phone = 'column "Phone": "ext. 5" has letters in it (use digits)'
     message = f'{phone}; column "Tier": "=1+1" \'Tier\' has no such option\\x1b'
     assert [
-        ("Customer No", "Phone", "Tier", "batch_row", "batch_outcome", "batch_field", "batch_message"),
-        ("00123", "ext. 5", "=1+1", 3, "invalid", "phone; custom_fields.Tier", message),
-        ("124", "1", "http://a.example", 4, "rejected", None, "=HYPERLINK(0) refused"),
-        ("125", "2", "x", 5, "unsent", None, None),
+        (
+            "Customer No",
+            "Phone",
+            "Tier",
+            "batch_row",
+            "batch_outcome",
+            "batch_field",
+            "batch_message",
+            "batch_run",
+            "batch_seen",
+        ),
+        ("00123", "ext. 5", "=1+1", 3, "invalid", "phone; custom_fields.Tier", message, None, None),
+        ("124", "1", "http://a.example", 4, "rejected", None, "=HYPERLINK(0) refused", None, None),
+        ("125", "2", "x", 5, "unsent", None, None, None, None),
     ] == list(sheet.values)
-    assert ("Kunden", "A2", "A1:G4", True) == (
+    assert ("Kunden", "A2", "A1:I4", True) == (
         sheet.title, sheet.freeze_panes, sheet.auto_filter.ref, sheet["A1"].font.bold,
     )  # fmt: skip
 
@@ -184,13 +194,13 @@ def test_the_page_of_reasons(problems: Path) -> None:
         [],
         [f'1.  On the sheet "Kunden", {correct}'],
         ["2.  Rows that are failed, unknown or unsent need no correction."],
-        ["3.  Leave the columns that begin with batch_ alone: they are ignored, and written anew each time."],
+        ["3.  Leave the columns that begin with batch_ alone: they are batch's own, and set nothing."],
         [f"4.  Save the file as it is (.xlsx), {again}"],
         [],
         ["Rows", "Outcome", "Column", "Reason", "What to do", "In rows (of this workbook)"],
         [1, "invalid", "Phone", "has letters in it (use digits)", invalid, "2"],
         [1, "invalid", "Tier", "'Tier' has no such option\\x1b", invalid, "2"],
-        [1, "rejected", "=HYPERLINK(0) refused", "Correct the cell. The system refused the row.", "3"],
+        [1, "rejected", "=HYPERLINK(0) refused", "Correct the cell. The row was refused.", "3"],
         [1, "unsent", "Leave it as it is, and run again: its turn did not come.", "4"],
     ] == [[cell for cell in row if cell not in (None, "")] for row in page.values]
 
@@ -205,7 +215,17 @@ def test_failures_of_failures(problems: Path, tmp_path: Path) -> None:
     """Our own columns do not pile up."""
     again = write(staged(problems), tmp_path / "failures-2.xlsx")
     headers = [cell.value for cell in openpyxl.load_workbook(again).worksheets[0][1]]
-    assert ["Customer No", "Phone", "Tier", "batch_row", "batch_outcome", "batch_field", "batch_message"] == headers
+    assert [
+        "Customer No",
+        "Phone",
+        "Tier",
+        "batch_row",
+        "batch_outcome",
+        "batch_field",
+        "batch_message",
+        "batch_run",
+        "batch_seen",
+    ] == headers
 
 
 def test_numbers_typed_as_text_stay_text(problems: Path) -> None:

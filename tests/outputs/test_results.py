@@ -211,7 +211,16 @@ def test_parquet_failures_are_the_next_input(tmp_path: Path) -> None:
     failures = tmp_path / "run" / "failures.parquet"
     once = failures.read_bytes()
     second = stage(open_input(str(failures), tmp_path), tmp_path / "run", ReadOptions())
-    assert ("id", "x.a", "batch_row", "batch_outcome", "batch_field", "batch_message") == second.headers
+    assert (
+        "id",
+        "x.a",
+        "batch_row",
+        "batch_outcome",
+        "batch_field",
+        "batch_message",
+        "batch_run",
+        "batch_seen",
+    ) == second.headers
     kept(second, {})
     assert pl.read_parquet(once).equals(pl.read_parquet(failures))
 

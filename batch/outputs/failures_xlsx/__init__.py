@@ -29,9 +29,10 @@ from batch.model import (
     shorten,
     visible,
 )
-from batch.outputs.failures import ADDED_COLUMNS, field_text, is_pulled, message_text, original_indexes
+from batch.outputs.failures import ADDED_COLUMNS, FailedRow, is_hidden, original_indexes
 from batch.outputs.failures_xlsx.cells import TEXT_FORMAT, CellWriter, ExactSheet
 from batch.outputs.failures_xlsx.reasons import ReasonsSheet
+from batch.provenance import MOST
 
 MAX_NOTES = 10_000
 """Notes on cells; spreadsheet programs get slow with more. The column batch_message has them all."""
@@ -78,23 +79,22 @@ class ExcelFailures:
             self._widths.append(len(header) + 4)
         self._sheet.freeze_panes(1, 0)
 
-    def add(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> None:
+    def add(self, frame: pl.DataFrame, rows: Sequence[FailedRow]) -> None:
         """Append some rows, in order."""
         self._measure(frame)
         names = [name for index in self._indexes for name in (cell_column(index), original_column(index))]
-        rows = frame.select(*names, READ_ERRORS).iter_rows()
-        for cells, row_result in zip(rows, row_results, strict=True):
+        for cells, row in zip(frame.select(*names, READ_ERRORS).iter_rows(), rows, strict=True):
             self._row += 1
-            notes = self._find_notes(row_result, cells[-1])
+            notes = self._find_notes(row.result, cells[-1])
             for at in range(len(self._indexes)):
                 text, origin = cells[2 * at], cells[2 * at + 1]
                 if text is None and origin is None and at not in notes:
                     continue
                 if self._cells.write(self._row, at, text, origin, is_bad=at in notes):
                     notes.setdefault(at, NO_VALUE_NOTE.format(reason=UNWRITABLE))
-            self._write_added(row_result)
+            self._write_added(row)
             self._write_notes(notes)
-            self._reasons.add(self._row + 1, row_result)
+            self._reasons.add(self._row + 1, row.result)
 
     def _measure(self, frame: pl.DataFrame) -> None:
         """Update column widths, and which columns stay text when somebody types into them."""
@@ -125,15 +125,14 @@ class ExcelFailures:
                 found.setdefault(self._indexes.index(index), problem.message)
         return found
 
-    def _write_added(self, row_result: RowResult) -> None:
+    def _write_added(self, row: FailedRow) -> None:
         first = len(self._indexes)
-        self._sheet.write_number(self._row, first, row_result.row, self._left)
-        self._sheet.write_string(
-            self._row, first + 1, row_result.outcome.value, self._outcomes[row_result.outcome in NEEDS_EDIT]
-        )
-        for at, text in enumerate((field_text(row_result), visible(message_text(row_result))), first + 2):
+        self._sheet.write_number(self._row, first, row.result.row, self._left)
+        _, outcome, *texts = row.texts
+        self._sheet.write_string(self._row, first + 1, outcome, self._outcomes[row.result.outcome in NEEDS_EDIT])
+        for at, text in enumerate(texts, first + 2):
             if text:
-                self._sheet.write_string(self._row, at, shorten(text, 32_000))
+                self._sheet.write_string(self._row, at, shorten(visible(text), MOST))
                 self._widths[at] = max(self._widths[at], len(text) + 2)
 
     def _write_notes(self, notes: dict[int, str]) -> None:
@@ -146,10 +145,10 @@ class ExcelFailures:
 
     def finish(self) -> None:
         """Write what is left and close the file."""
+        headers = [*(self._staged.headers[index] for index in self._indexes), *ADDED_COLUMNS]
         for at, width in enumerate(self._widths):
             style = self._cells.style(TEXT_FORMAT, is_bad=False) if at in self._text_columns else None
-            is_hidden = at < len(self._indexes) and is_pulled(self._staged.headers[self._indexes[at]])
-            self._sheet.set_column(at, at, min(width, WIDEST), style, {"hidden": is_hidden})
+            self._sheet.set_column(at, at, min(width, WIDEST), style, {"hidden": is_hidden(headers[at])})
         self._sheet.autofilter(0, 0, self._row, len(self._widths) - 1)
         self._sheet.set_landscape()
         self._sheet.fit_to_pages(1, 0)

@@ -11,7 +11,7 @@ from batch.summary import Reasons
 OTHER_REASONS = "other reasons; each is in its row, in the column batch_message"
 WHAT_TO_DO = {
     Outcome.INVALID: "Correct the cell. Nothing of the row was sent.",
-    Outcome.REJECTED: "Correct the cell. The system refused the row.",
+    Outcome.REJECTED: "Correct the cell. The row was refused.",
     Outcome.FAILED: "Leave it as it is, and run again later.",
     Outcome.UNKNOWN: "Leave it as it is, and run again: what became of it is not known.",
     Outcome.UNSENT: "Leave it as it is, and run again: its turn did not come.",
@@ -82,7 +82,7 @@ def _steps(staged: Staged, sheet: str, reasons: ReasonsSheet) -> list[str]:
         f"Save the file as it is (.xlsx), and run the same command again with it in place of {staged.name}. "
         "Only these rows are sent."
     )
-    alone = "Leave the columns that begin with batch_ alone: they are ignored, and written anew each time."
+    alone = "Leave the columns that begin with batch_ alone: they are batch's own, and set nothing."
     return [*steps, alone, again]
 
 
