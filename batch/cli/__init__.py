@@ -20,7 +20,7 @@ import click
 from batch import __version__
 from batch.cli.entrypoint import exit_code_of
 from batch.cli.options import setting_options, to_settings, to_undo_settings, to_where
-from batch.errors import ExitCode
+from batch.errors import BatchError, ExitCode
 from batch.model import command
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def check(**values: Any) -> None:
     from batch.commands.check import check as run_check
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
+    settings = _settings(values, environment)
     found = run_check(settings, environment)
     if settings.json_output:
         click.echo(views.as_json(found.summary))
@@ -70,7 +70,7 @@ def update(**values: Any) -> None:
     from batch.commands.update import update as run_update
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
+    settings = _settings(values, environment)
     with _console(settings) as console:
         end = run_update(settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
@@ -88,7 +88,7 @@ def plan(**values: Any) -> None:
     from batch.commands.plan import plan as run_plan
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
+    settings = _settings(values, environment)
     with _console(settings) as console:
         made = run_plan(settings, console, environment)
     if settings.json_output:
@@ -158,6 +158,17 @@ def _environment() -> "Environment":
     from batch.run.target import Environment
 
     return Environment(os.environ)
+
+
+def _settings(values: dict[str, Any], environment: "Environment") -> "Settings":
+    """Merge what is given; where that makes no sense, no link leads to an earlier run any more."""
+    try:
+        return to_settings(values, environment.endpoint_options, environment.documented_rates)
+    except (BatchError, click.UsageError):
+        from batch.run.latest import forget_latest
+
+        forget_latest(values["input"], Path(values["out"]) if values["out"] else None)
+        raise
 
 
 def _console(settings: "Settings") -> "Console":

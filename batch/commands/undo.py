@@ -70,7 +70,7 @@ def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Envi
         )
         mark = lambda: source.journal.put_meta({"undone": str(run.folder.resolve())})  # noqa: E731 - used once
         end = Update(run, context, settings, before_sending=mark).carry_out()
-        latest.settle(end.summary.exit_code)
+        latest.settle(end.summary.exit_code, end.folder)
         return end
 
 

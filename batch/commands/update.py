@@ -57,7 +57,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
             overwrites=settings.overwrite,
         )  # fmt: skip
         end = Update(run, context, settings).carry_out()
-        latest.settle(end.summary.exit_code)
+        latest.settle(end.summary.exit_code, end.folder)
         return end
 
 
@@ -123,7 +123,7 @@ class Update:
 
     def _write_files_all_the_same(self, error: BaseException) -> None:
         """Write the files of a start that an error ends, as far as the disk takes them: an earlier part had some."""
-        if self.is_discarded:
+        if self.is_discarded or (self.context.watch is not None and self.context.watch.lost() is not None):
             return
         run, cause = self.run, first_of(error)
         stopped = run.metadata.stopped if isinstance(cause, Declined) else _reason(cause)

@@ -17,6 +17,7 @@ from batch.exit_code import exit_code_of_error
 from batch.files import os_reason, unusable_folder
 from batch.machine import first_of
 from batch.own_files import NAME
+from batch.run.folder import parent_of
 
 LATEST = "latest"
 
@@ -74,17 +75,24 @@ class LatestLinks:
             with suppress(OSError):
                 path.symlink_to(target, target_is_directory=True)
 
-    def settle(self, code: ExitCode | int) -> None:
-        """Leave the links that belong to a start which ended with this exit code."""
+    def settle(self, code: ExitCode | int, folder: Path | None = None) -> None:
+        """Leave the links that belong to a start which ended with this exit code, and with its files in `folder`."""
+        is_there = os.path.isdir(self.parent / self._made) and (folder is None or folder.name == self._made)
         if code == ExitCode.BUSY:
             self.put_back()
-        elif code == ExitCode.COULD_NOT_START or not os.path.isdir(self.parent / self._made):
+        elif code == ExitCode.COULD_NOT_START or not is_there:
             with suppress(OSError):  # other runs are in the folder
                 for path in self.paths:
                     if (target := target_of(path)) and target in (self._made, self._before.get(path)):
                         path.unlink(missing_ok=True)
                 if self._is_new or self.parent.suffix == ".batch":
                     self.parent.rmdir()
+
+
+def forget_latest(argument: str, out: Path | None) -> None:
+    """Remove the links of a start that could not even read its settings."""
+    with suppress(FolderError):
+        LatestLinks(parent_of(argument, out), argument, lambda text: None).take_away()
 
 
 @contextmanager

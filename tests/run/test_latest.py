@@ -2,7 +2,9 @@
 
 import errno
 import os
+import shutil
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,7 @@ def test_each_command(shell: Shell, api: Api, out: list[str]) -> None:
     assert f"{parent}/{run.name}/failures.csv".removeprefix("./") in ended.err
 
 
-@pytest.mark.parametrize("why", ["key", "input", "option", "header", "plan", "address", "abort"])
+@pytest.mark.parametrize("why", ["key", "input", "option", "header", "plan", "address", "abort", "found file"])
 def test_could_not_start(shell: Shell, api: Api, why: str) -> None:
     """A start that ends with exit code 2 leaves none, so that nobody takes the run of yesterday for today's."""
     sheet = shell.sheet(api.names(1))
@@ -68,6 +70,8 @@ def test_could_not_start(shell: Shell, api: Api, why: str) -> None:
     }  # fmt: skip
     if why == "input":
         (shell.folder / sheet).unlink()
+    if why == "found file":
+        (shell.folder / "batch.toml").write_text("yes = true\n")
     if why == "header":
         shell.sheet("id,nmae\n1,x\n")
     if why == "abort":
@@ -180,6 +184,25 @@ def test_two_at_once(shell: Shell, api: Api) -> None:
     found = links(shell.folder / "runs")
     assert {one.name for one in shell.runs("runs")} == {found[f"latest-{name}"] for name in names}
     assert found["latest"] in {one.name for one in shell.runs("runs")}
+
+
+def test_lost_folder(job: JobFixture) -> None:
+    """Where a run's folder is replaced while it goes on, no link leads to what has its place now."""
+    ids = "".join(f"{10_001 + number},New\n" for number in range(200))
+    parent = job.folder / "sheet.batch"
+
+    def replace_later() -> None:
+        until(lambda: len(job.writes()) >= 10)
+        (folder,) = parent.glob("2*")
+        shutil.copytree(folder, parent / "copy")
+        shutil.rmtree(folder)
+        (parent / "copy").rename(folder)
+
+    thread = threading.Thread(target=replace_later)
+    thread.start()
+    finished = job.update(job.sheet("id,name\n" + ids), max_per_second=60.0, max_at_once=4)
+    thread.join()
+    assert (3, "rescue", {}) == (finished.summary.exit_code, finished.folder.parent.name, links(parent))
 
 
 def test_other_names(offline: Shell) -> None:
