@@ -62,7 +62,7 @@ class LatestLinks:
 
     def lead_to(self, folder: Path) -> None:
         """Make the links; where there can be none, say so once."""
-        self._made = folder.resolve().name
+        self._made = os.path.relpath(folder.resolve(), self.parent.resolve())  # a run that is resumed may lie elsewhere
         try:
             for path in self.paths:
                 _link(path, self._made)
@@ -77,7 +77,7 @@ class LatestLinks:
 
     def settle(self, code: ExitCode | int, folder: Path | None = None) -> None:
         """Leave the links that belong to a start which ended with this exit code, and with its files in `folder`."""
-        is_there = os.path.isdir(self.parent / self._made) and (folder is None or folder.name == self._made)
+        is_there = os.path.isdir(self.parent / self._made) and (folder is None or folder.name == Path(self._made).name)
         if code == ExitCode.BUSY:
             self.put_back()
         elif code == ExitCode.COULD_NOT_START or not is_there:
@@ -112,8 +112,9 @@ def target_of(path: Path) -> str:
     if not path.name.startswith(LATEST):
         return ""
     with suppress(OSError, ValueError):
-        target = os.readlink(path)
-        return target if NAME.fullmatch(target) else ""
+        target = Path(os.readlink(path))
+        is_of_runs = target.parent == Path() or target.parts[0] == ".." or target.parent.suffix == ".batch"
+        return str(target) if NAME.fullmatch(target.name) and is_of_runs else ""
     return ""
 
 

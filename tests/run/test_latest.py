@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from batch.errors import Declined
+from batch.run.latest import latest_links, without_links
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox
 from tests.shell import DUALENTRY, Api, Ended, Shell, until
 
@@ -203,6 +204,20 @@ def test_lost_folder(job: JobFixture) -> None:
     finished = job.update(job.sheet("id,name\n" + ids), max_per_second=60.0, max_at_once=4)
     thread.join()
     assert (3, "rescue", {}) == (finished.summary.exit_code, finished.folder.parent.name, links(parent))
+
+
+def test_run_elsewhere(tmp_path: Path) -> None:
+    """A run that a start goes on with may lie in another folder than where runs go: the links lead there."""
+    run, parent = tmp_path / "sheet.batch" / "20261121-120000", tmp_path / "runs"
+    run.mkdir(parents=True)
+    parent.mkdir()
+    for _ in range(2):  # the second time it takes away what the first one made
+        with latest_links(parent, "sheet.csv", pytest.fail) as made:
+            assert {} == links(parent)
+            made.lead_to(run)
+            made.settle(0)
+        assert both("sheet.csv", f"../sheet.batch/{run.name}") == links(parent)
+        assert run == without_links(parent / "latest").resolve()
 
 
 def test_other_names(offline: Shell) -> None:
