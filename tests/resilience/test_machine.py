@@ -55,8 +55,6 @@ LOOKS = False
 """A resumed run looks at what an earlier part called updated or unchanged."""
 NEVER_BLOCKS = False
 """A folder that somebody else prepared, changed or damaged is passed over."""
-RESULTS_ARE_CURRENT = False
-"""A start that is killed leaves no results of an earlier part."""
 ROWS_COUNT_ALL = False
 """The attempts of a row are those of all parts of its run, also where the last one settled it by reading."""
 FAILURES_ARE_CONDITIONAL = False
@@ -232,6 +230,8 @@ class Machine(RuleBasedStateMachine):
         """By failures file and id, what the record may have shown to the run that wrote it."""
         self.source: Path | None = None
         """The run that is being taken back."""
+        self.cut_off: set[Path] = set()
+        """The runs whose last start was killed."""
         self.current: Path | None = None
         """The run that goes on."""
         self.lost: Loss | None = None
@@ -321,7 +321,12 @@ class Machine(RuleBasedStateMachine):
     def send_failures_of(self, path: Path, company: int, around: Around) -> None:
         """Start the program on a failures file."""
         seen, sent = {one: names for (file, one), names in self.seen.items() if file == path}, len(self.api.ledger)
-        self.start(str(path.relative_to(self.work)), around, company=company)
+        try:
+            self.start(str(path.relative_to(self.work)), around, company=company)
+        except UsageError as error:
+            if "--other-company" not in str(error):  # it was pulled from another one
+                raise
+            assert sent == len(self.api.ledger)
         for line in self.api.ledger[sent:] if FAILURES_ARE_CONDITIONAL else ():
             allowed = seen.get(line.id, {line.was}) | {line.body["name"]}
             assert self.names_before(line) & allowed, f"written over what nobody had seen: {line}, {allowed}"
@@ -458,6 +463,8 @@ class Machine(RuleBasedStateMachine):
             assert {company} >= {line.company for line in self.api.ledger[sent:]}, "sent to another company"
         if self.lost is not None and closing is not None:
             self.judge_lost(closing, self.lost)
+        if self.current is not None:
+            (self.cut_off.add if is_dead else self.cut_off.discard)(self.current)
         return None if is_dead else closing
 
     def lose_current(self, loss: str) -> None:
@@ -622,7 +629,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def results_are_current(self) -> None:
         """Results that are there are those that the journal knows."""
-        for folder in self.run_folders() if RESULTS_ARE_CURRENT else ():
+        for folder in self.run_folders():
             if (folder / "results.csv").exists():
                 known = {str(row): outcome for row, _, outcome in read_journal(folder)}
                 stale = [one for one in results(folder) if one["outcome"] != known.get(str(one["row"]), "unsent")]
@@ -687,14 +694,22 @@ class UndoMachine(Machine):
     def take_back(self, which: int, around: Around) -> None:
         """Start an undo, and hold it to its promises."""
         folders = self.run_folders()
-        source = folders[which % len(folders)]
+        self.take_back_run(folders[which % len(folders)], around)
+
+    def take_back_run(self, source: Path, around: Around, **options: Any) -> None:
+        """Start the undo of a run; of one that was cut off, somebody has to say that its folder is to be believed."""
         company = self.company_of(source)
-        act = lambda environment: run_undo(source, Settings(**PACE), FakeReporter(), environment)  # noqa: E731 - as above
+        act = lambda environment: run_undo(source, Settings(**PACE, **options), FakeReporter(), environment)  # noqa: E731 - as above
         self.source, closing, refusal = source, None, ""
         try:
             closing = self.go(act, company, around)
         except UsageError as error:
             refusal = str(error)
+        if "--trust-folder" in refusal:
+            assert not options, refusal
+            assert source in self.cut_off or source in self.brought, refusal
+            self.take_back_run(source, around, trust_folder=True)
+            return
         assert not refusal or ("changed nothing" in refusal and not self.changed_by(source)), refusal
         if closing is not None:
             self.judge_undo(closing, source, company)
@@ -920,7 +935,7 @@ SCRIPTS: dict[str, Callable[[UndoMachine], None]] = {
     "undo after a failure": fail_and_undo,
     **{f"lost folder: {loss}": functools.partial(lose, loss=loss) for loss in LOSSES},
     **({"an old run": stop_old, "an edit between": stop_and_edit} if LOOKS else {}),
-    **({"killed with results": stop_and_kill} if RESULTS_ARE_CURRENT else {}),
+    "killed with results": stop_and_kill,
     **({f"folder: {one}": functools.partial(bring, change=one) for one in CHANGES} if NEVER_BLOCKS else {}),
     **({"an old failures file": fail_and_edit} if FAILURES_ARE_CONDITIONAL else {}),
 }
