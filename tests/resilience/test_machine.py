@@ -57,8 +57,6 @@ NEVER_BLOCKS = False
 """A folder that somebody else prepared, changed or damaged is passed over."""
 ROWS_COUNT_ALL = False
 """The attempts of a row are those of all parts of its run, also where the last one settled it by reading."""
-FAILURES_ARE_CONDITIONAL = False
-"""A failures file writes only over what its run had seen."""
 
 ROWS = 4
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - nobody else's place is meant
@@ -327,7 +325,7 @@ class Machine(RuleBasedStateMachine):
             if "--other-company" not in str(error):  # it was pulled from another one
                 raise
             assert sent == len(self.api.ledger)
-        for line in self.api.ledger[sent:] if FAILURES_ARE_CONDITIONAL else ():
+        for line in self.api.ledger[sent:]:
             allowed = seen.get(line.id, {line.was}) | {line.body["name"]}
             assert self.names_before(line) & allowed, f"written over what nobody had seen: {line}, {allowed}"
 
@@ -937,7 +935,7 @@ SCRIPTS: dict[str, Callable[[UndoMachine], None]] = {
     **({"an old run": stop_old, "an edit between": stop_and_edit} if LOOKS else {}),
     "killed with results": stop_and_kill,
     **({f"folder: {one}": functools.partial(bring, change=one) for one in CHANGES} if NEVER_BLOCKS else {}),
-    **({"an old failures file": fail_and_edit} if FAILURES_ARE_CONDITIONAL else {}),
+    "an old failures file": fail_and_edit,
 }
 """What was seen to go wrong once, and what it would hardly meet by chance."""
 
