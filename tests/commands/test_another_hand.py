@@ -619,14 +619,19 @@ def test_seen_is_kept_unread(job: JobFixture) -> None:
     assert cells(path)["batch_seen"].to_list() == cells(again)["batch_seen"].to_list()
 
 
-def test_failures_uncompared(job: JobFixture) -> None:
+@pytest.mark.parametrize(
+    ("endpoint", "row", "fault"),
+    [(DUALENTRY, "phone\n10001,121", "422=id:10001"), (VAYU, f"legalName\n{VAYU_1},New", f"success-false=id:{VAYU_1}")],
+)
+def test_failures_uncompared(job: JobFixture, endpoint: str, row: str, fault: str) -> None:
     """Where nothing is compared nothing is remembered, so that the command that is printed works."""
-    job.sandbox.set_faults("422=id:10001")
-    closing = job.update(job.sheet("id,phone\n10001,121\n"), compare=False)
+    job.sandbox.set_faults(fault)
+    closing = job.update(job.sheet(f"id,{row}\n"), endpoint, compare=False, max_attempts=1)
     job.sandbox.set_faults()
     path = Path(str(closing.failures))
     assert [None] == cells(path)["batch_seen"].to_list()
-    assert {"updated": 1} == outcomes(job.update(path, compare=False))
+    assert "--no-compare" in closing.next
+    assert {"updated": 1} == outcomes(job.update(path, endpoint, compare=False))
 
 
 def test_failures_compared_at_first(job: JobFixture) -> None:
