@@ -289,11 +289,8 @@ class ChangePreparer:
                 for name in change.fields
                 if (spelt := self.endpoint.respelt(record, name))
             )
-        if not self.context.overwrites:
-            conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record)
-            if conflicts:
-                self._settle_all([change], Outcome.REJECTED, conflicts, attempts=earlier.attempts if earlier else 0)
-                return None
+        if self._has_conflict(change, record, earlier):
+            return None
         if self.planned is not None:
             return self._begin_planned(self.planned, change, record, earlier)
         difference = diff.differing(self.endpoint, change.fields, record)
@@ -305,6 +302,15 @@ class ChangePreparer:
             return PreparedChange(change, difference.fields, difference.before, record, notes=notes)
         self._settle_all([change], Outcome.UNCHANGED, [])
         return None
+
+    def _has_conflict(self, change: Change, record: Record, earlier: Intent | None) -> bool:
+        """Settle a change whose record does not show what the sheet expects; return whether it was one."""
+        if self.context.overwrites:
+            return False
+        conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record)
+        if conflicts:
+            self._settle_all([change], Outcome.REJECTED, conflicts, attempts=earlier.made if earlier else 0)
+        return bool(conflicts)
 
     def _begin_planned(
         self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None
@@ -335,6 +341,8 @@ class ChangePreparer:
             self._settle_all([change], Outcome.UPDATED, [Problem("found_applied")], attempts=earlier.made)
             return None
         if not earlier.before or diff.is_as_before(self.endpoint, earlier.before, record):
+            if self._has_conflict(change, record, earlier):
+                return None
             return PreparedChange(change, earlier.fields, earlier.before, record, earlier)
         if self._is_failed(earlier):  # it was answered, so it was not applied: the other hand's values are the base now
             return self._begin(change, record, earlier)

@@ -320,6 +320,19 @@ def test_long(job: JobFixture, ending: str) -> None:
     assert ["unchanged", "rejected", "updated"] == [outcome for outcome, _ in told(job.update(found.path, VAYU))]
 
 
+def test_resumed(job: JobFixture) -> None:
+    """A part that goes on with a run looks again at all that its rows expect, not only at what it sends."""
+    found = pull(job, ids="10002\n")
+    edit(found.path, 0, "full_address.city", "Köln")
+    job.sandbox.set_faults("503=id:10002")
+    assert {"failed": 1} == outcomes(job.update(found.path, max_attempts=1))
+    job.sandbox.set_faults()
+    job.sandbox.edit("dualentry", 10002, {"full_address": job.record(10002)["full_address"] | {"street": "4 Theirs"}})
+    closing = job.update(found.path)
+    assert ("rejected", True) == (told(closing)[0][0], "full_address.street goes with it" in told(closing)[0][1])
+    assert "Köln" != job.record(10002)["full_address"]["city"]
+
+
 def test_plan(job: JobFixture) -> None:
     """A plan tells of conflicts, and does not plan the row; with --overwrite it does, and only that is carried out."""
     found = pull(job, ids=ids_of(2))
