@@ -2,11 +2,14 @@
 
 import json
 import signal
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import openpyxl
 import polars as pl
 import pytest
+from filelock import FileLock
 
 from batch.errors import Declined
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox
@@ -194,6 +197,23 @@ def test_refused(shell: Shell, api: Api) -> None:
     assert (2, 2) == (ended.code, summary(run)["exit_code"])
     assert summary(run)["stopped"] in ended.err
     assert 11 == summary(run)["outcomes"]["updated"] == outcomes(run).count("updated")
+
+
+@pytest.mark.parametrize("why", ["key", "room", "held", "address"])
+def test_untouched(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """Settings, credentials, free space and locks are looked at before a run folder: its files stay as they were."""
+    sheet, run = broken_off(shell, api)
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.suffix not in (".lock", "")}
+    with monkeypatch.context() as patch, ExitStack() as stack:
+        if why == "room":
+            patch.setattr("batch.machine.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+        if why == "held":
+            stack.enter_context(FileLock(run / ".lock"))
+        env = {"DUALENTRY_API_KEY": ""} if why == "key" else {}
+        address = ["--base-url", "http://api.example.com"] if why == "address" else []
+        ended = shell.here(*update(api, sheet, *address), env=env)
+    assert ended.code == (5 if why == "held" else 2)
+    assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.suffix not in (".lock", "")}
 
 
 def test_disk_of_the_summary(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batch.errors import Declined
-from batch.run.latest import latest_links, without_links
+from batch.run.latest import LatestLinks, latest_links, without_links
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox
 from tests.shell import DUALENTRY, Api, Ended, Shell, until
 
@@ -218,6 +218,48 @@ def test_run_elsewhere(tmp_path: Path) -> None:
             made.settle(0)
         assert both("sheet.csv", f"../sheet.batch/{run.name}") == links(parent)
         assert run == without_links(parent / "latest").resolve()
+
+
+@pytest.mark.parametrize("code", [2, 5])
+def test_of_others(tmp_path: Path, code: int) -> None:
+    """A start that ends without a run leaves what another one made meanwhile, and what somebody put there."""
+    (tmp_path / "20260101-000000").mkdir()
+    (tmp_path / "20260102-000000").mkdir()
+    (tmp_path / "latest").symlink_to("20260101-000000")
+    ours, theirs = (LatestLinks(tmp_path, name, print) for name in ("a.csv", "b.csv"))
+    ours.take_away()
+    theirs.take_away()
+    theirs.lead_to(tmp_path / "20260102-000000")
+    (tmp_path / "latest-a.csv").write_text("mine")
+    ours.settle(code)
+    assert both("b.csv", "20260102-000000") == links(tmp_path)
+    assert "mine" == (tmp_path / "latest-a.csv").read_text()
+
+
+def test_somebody_came_first(tmp_path: Path) -> None:
+    """What got the name of a link while the input was read stays, which is said; nothing is written over."""
+    notes: list[str] = []
+    given = LatestLinks(tmp_path, "a.csv", notes.append)
+    given.take_away()
+    (run := tmp_path / "20260101-000000").mkdir()
+    (tmp_path / "latest").write_text("mine")
+    given.lead_to(run)
+    assert [f"{tmp_path}/latest: no link to this run could be made (something else has this name): {run}"] == notes
+    assert "mine" == (tmp_path / "latest").read_text()
+
+
+def test_back_in_between(tmp_path: Path) -> None:
+    """What a start that found its input held puts back goes again when the one that held it ends with 2."""
+    (tmp_path / "20260101-000000").mkdir()
+    (tmp_path / "latest").symlink_to("20260101-000000")
+    first, second = (LatestLinks(tmp_path, "a.csv", print) for _ in range(2))
+    second.take_away()
+    (tmp_path / "latest").symlink_to("20260101-000000")
+    first.take_away()
+    second.settle(5)
+    assert {"latest": "20260101-000000"} == links(tmp_path)
+    first.settle(2)
+    assert {} == links(tmp_path)
 
 
 def test_other_names(offline: Shell) -> None:
