@@ -1,7 +1,7 @@
 """`purge`: a run and its files are removed, with all the personal data in them; and so are its undos.
 
 Promises: only folders that hold runs, checks or plans and nothing else are removed, all after one question, and only
-while nobody works in them; no link is followed but ours to the latest run; the journal goes last, so that a removal
+while nobody works in them; no link is followed but ours to a run beside it; the journal goes last, so that a removal
 that was cut off can be done again.
 """
 
@@ -39,6 +39,8 @@ class PurgePreview:
 
 def purge(folder: Path, reporter: Reporter, ask: Ask) -> PurgePreview | None:
     """Remove the run in `folder` if `ask` says so, else None; raises FolderError or BusyError when it must stay."""
+    if len(Path(target_of(folder)).parts) > 1:
+        raise FolderError(f"{folder}: this is a link to {target_of(folder)}. Name the folder itself.")
     folder = named_run(folder, reporter, (JOURNAL, SUMMARY, PLAN), "Nothing was removed.")
     with ExitStack() as stack:
         tops = _check(folder)

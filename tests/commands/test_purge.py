@@ -153,6 +153,10 @@ def test_link(shell: Shell, run: Path) -> None:
     ended = purge(shell, shell.folder / "link", "--yes")
     assert (2, "link: this is a link. Name the folder itself.\n") == (ended.code, ended.err)
     assert (run / "journal.sqlite").exists()
+    (shell.folder / "latest").symlink_to(f"sheet.batch/{run.name}")
+    ended = purge(shell, shell.folder / "latest", "--yes")
+    said = "latest: this is a link to sheet.batch/{time}. Name the folder itself.\n"
+    assert (2, said, True) == (ended.code, shell.tell(ended.err), (run / "journal.sqlite").exists())
     ended = purge(shell, shell.folder / "sheet.batch" / "latest", "--yes")
     assert (0, "Removed sheet.batch/{time} (4 files).\n") == (ended.code, shell.tell(ended.err))
     assert not run.parent.exists()
