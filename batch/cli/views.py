@@ -32,6 +32,7 @@ from batch.errors import ExitCode
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, shorten, visible
 from batch.outputs.failures import is_pulled
 from batch.outputs.plan import Line
+from batch.provenance import SEEN
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment, find_endpoint
 from batch.summary import Summary
@@ -119,12 +120,18 @@ def _columns(found: Checked) -> Iterator[str]:
     for one in columns:
         header = shorten(visible(one.header), 40).ljust(width)
         if one.role == "reserved":
-            what = "what was pulled, to notice what others changed" if is_pulled(one.header) else "ignored"
-            yield f"  {header}    {what} (a column of batch's own)"
+            yield f"  {header}    {_own_use(one.header)} (a column of batch's own)"
         elif not one.target:
             yield f'  {header}    ignored (--map "{visible(one.header)}=")'
         else:
             yield f"  {header} -> {one.target.ljust(target)}  {_contents(found, one)}".rstrip()
+
+
+def _own_use(header: str) -> str:
+    if is_pulled(header):
+        return "what was pulled, to notice what others changed"
+    is_seen = header.strip().casefold() == SEEN
+    return "what the run of this failures file saw, to notice what was changed since" if is_seen else "ignored"
 
 
 def _contents(found: Checked, column: Column) -> str:

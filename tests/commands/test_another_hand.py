@@ -713,3 +713,12 @@ def test_check(shell: Shell, api: Api) -> None:
     said = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if line.strip()}
     what = "what was pulled, to notice what others changed (a column of batch's own)"
     assert ("-> phone 1 value 121", "-> name 0 values", what) == (said["phone"], said["name"], said[PULLED])
+
+
+def test_check_of_failures(shell: Shell, api: Api) -> None:
+    """It says, too, what the columns of a failures file are for."""
+    shell.sheet("id,phone,batch_row,batch_outcome,batch_run,batch_seen\n10001,1,2,failed,x,\n", "some.csv")
+    lines = shell.here("check", "some.csv", "-e", DUALENTRY).out.splitlines()
+    said = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if line.strip()}
+    seen = "what the run of this failures file saw, to notice what was changed since"
+    assert [f"{one} (a column of batch's own)" for one in ("ignored", seen)] == [said["batch_run"], said["batch_seen"]]
