@@ -29,9 +29,11 @@ DEFAULT_AT_ONCE = 16
 
 INPUT = ("check", "plan", "update")
 """The commands that take an input."""
-CONNECTION = ("plan", "pull", "undo", "update")
+CONNECTION = ("plan", "pull", "resume", "undo", "update")
 """The commands that talk to the API."""
-OUTPUT = ("check", "plan", "pull", "results", "undo", "update")
+SENDING = ("resume", "undo", "update")
+"""The commands that write to the API."""
+OUTPUT = ("check", "plan", "pull", "results", "resume", "undo", "update")
 """The commands that show a summary."""
 
 
@@ -126,6 +128,14 @@ def _number_or_share(value: Any) -> Any:
     return text
 
 
+def _duration(value: Any) -> Any:
+    units = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d+)?)\s*([smhd]?)\s*", value) if isinstance(value, str) else None
+    if isinstance(value, str) and not found:
+        raise ValueError("it should be a time such as 90s, 30m, 24h or 7d")
+    return float(found[1]) * units[found[2]] if found else value
+
+
 def _one_character(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -196,14 +206,15 @@ class Settings:
         in_identity=True, repeat=4, found_file="yes",
     )] = None
     compare: Annotated[bool, Setting(
-        "Read first and send only what differs (default), or not.", None, INPUT, repeat=24,
+        "Read first and send only what differs (default), or not.", None, (*INPUT, "resume"), repeat=24,
     )] = True
     overwrite: Annotated[bool, Setting(
         "Write also over what others changed since the sheet was made.", None, ("plan", "update"),
         in_identity=True, repeat=28,
     )] = False
     other_company: Annotated[bool, Setting(
-        "Take a sheet that was pulled from another company.", None, ("plan", "update"), repeat=29,
+        "Take a sheet that was pulled, or a plan that was made, for another company.", None,
+        ("plan", "resume", "update"), repeat=29,
     )] = False
     json_output: Annotated[bool, Setting("The summary as JSON on stdout.", None, OUTPUT)] = False
     quiet: Annotated[bool, Setting("Errors only.", None, OUTPUT)] = False
@@ -232,15 +243,16 @@ class Settings:
         "How long the API may be silent; default: 60.", "SECONDS", CONNECTION, repeat=26,
     )] = 60.0
     max_failures: Annotated[str | None, Setting(
-        "Stop after so many rejections.", "N|N%", ("update", "undo"), parse=_number_or_share,
+        "Stop after so many rejections.", "N|N%", SENDING, parse=_number_or_share,
         repeat=13, found_file="if careful",
     )] = None
     invalid: Annotated[Literal["skip", "abort"], Setting(
-        "Leave invalid rows behind (default), or send nothing while there are any.", None, ("update",),
+        "Leave invalid rows behind (default), or send nothing while there are any.", None, ("resume", "update"),
         repeat=16, found_file="if careful",
     )] = "skip"
     plan: Annotated[Path | None, Setting(
-        "Do exactly what the plan in FOLDER says; refused when the input or its list changed.", "FOLDER", ("update",),
+        "Do exactly what the plan in FOLDER says; refused when the input or its list changed.", "FOLDER",
+        ("resume", "update"),
         repeat=23, of_input=True, is_layered=False,
     )] = None
     max_clears: Annotated[str | None, Setting(
@@ -249,15 +261,23 @@ class Settings:
         repeat=14, found_file="if careful",
     )] = None
     canary: Annotated[int | None, Ge(0), Setting(
-        "Send N changes first, verify them, and go on only if all held; 0: do not.", "N", ("update", "undo"),
+        "Send N changes first, verify them, and go on only if all held; 0: do not.", "N", SENDING,
         repeat=15, found_file="if careful",
     )] = None
     company: Annotated[str | None, MinLen(1), Setting(
-        "Whose records these are, whatever the key; a run belongs to it.", "NAME", ("plan", "undo", "update"),
+        "Whose records these are, whatever the key; a run belongs to it.", "NAME", ("plan", *SENDING),
         repeat=27,
     )] = None
     new: Annotated[bool, Setting("Start over instead of resuming.", None, ("update",))] = False
-    yes: Annotated[bool, Setting("Do not ask.", None, ("update", "undo", "purge"))] = False
+    resume_within: Annotated[float, Ge(0), Setting(
+        "Go on with an unfinished run only if it got so far less long ago, such as 24h (default), 30m, 7d.", "TIME",
+        ("update",), parse=_duration,
+    )] = 86_400.0
+    trust_folder: Annotated[bool, Setting(
+        "Believe what a run folder says although this computer does not know it.", None, SENDING,
+        is_layered=False,
+    )] = False
+    yes: Annotated[bool, Setting("Do not ask.", None, (*SENDING, "purge"))] = False
     # fmt: on
 
     endpoint_options: Mapping[str, Any] = field(default_factory=dict)

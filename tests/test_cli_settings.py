@@ -66,6 +66,9 @@ CASES = [
     Case("as_shown", (), ('["A"]', ("A",)), ("B\nC d", ("B", "C d")), (["--as-shown", "D"], ("D",))),
     case("--company", None, "A", "B", "C"),
     flag("--new"),
+    case("--resume-within", 86_400.0, ("'2d'", 172_800.0), ("90s", 90.0), ("1h", 3_600.0)),
+    flag("--overwrite"),
+    flag("--other-company"),
     flag("--yes"),
     flag("--json", "json_output"),
     flag("--quiet"),
@@ -113,7 +116,7 @@ def test_precedence(told: Any, one: Case) -> None:
 
 def test_every_option_is_tested() -> None:
     """Every setting is in the table above, but for those that are no option of the contract."""
-    others = {"input", "map", "plan"}
+    others = {"input", "map", "plan", "trust_folder"}
     assert {one.name for one in CASES} == set(SETTINGS) - others
 
 

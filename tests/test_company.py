@@ -12,7 +12,7 @@ from batch.credentials import fingerprint
 from tests.little_api import Asked, LittleApi, Said, little_api
 from tests.shell import DUALENTRY, VAYU, Ended, Shell, iter_files, outcomes
 
-KEYS = {"A": "key-of-company-a-0123", "B": "key-of-company-b-0123"}
+KEYS = {"A": "key-of-company-a-0123", "B": "key-of-company-b-0123", "C": "key-of-company-c-0123"}
 HOST = "https://api.example"
 
 
@@ -57,13 +57,23 @@ def test_name_of_a_company(offline: Shell) -> None:
     """Where both starts name the company, the names count and not the keys."""
     with little_api(refusing_the_second) as api:
         first = update(offline, api, KEYS["A"], "--company", "Acme")
-        renamed = update(offline, api, KEYS["A"], "--company", "Bolt")
+        other = update(offline, api, KEYS["C"], "--company", "Bolt")
         renewed = update(offline, api, KEYS["B"], "--company", "Acme")
     one, two = offline.runs()
-    assert (3, 3, 0) == (first.code, renamed.code, renewed.code)
-    assert (["updated", "updated"], ["updated", "failed"]) == (outcomes(one), outcomes(two))
-    assert "was begun for Acme; it is left as it is" in renamed.err
+    assert (3, 0, 0) == (first.code, other.code, renewed.code)
+    assert (["updated", "updated"], ["updated", "updated"]) == (outcomes(one), outcomes(two))
+    assert "was begun for Acme; it is left as it is" in other.err
     assert "--company Acme" in first.err
+
+
+def test_another_name_for_a_key(offline: Shell) -> None:
+    """A key that was used under another name is asked about; where nobody can be asked, nothing begins."""
+    with little_api(refusing_the_second) as api:
+        update(offline, api, KEYS["A"], "--company", "Acme")
+        renamed = update(offline, api, KEYS["A"], "--company", "Bolt")
+    assert 1 == len(offline.runs())
+    expected = 'This key was used for "Acme" until now, and --company names "Bolt". Give --company "Acme"'
+    assert (2, True) == (renamed.code, expected in renamed.err)
 
 
 def test_out_of_another_company(offline: Shell) -> None:

@@ -247,6 +247,7 @@ def test_found_file_that_may_set_it() -> None:
 
 
 VALUES = {
+    "resume_within": "'2d'",
     "out": "'x'", "clear_token": "'-'", "limit": "1", "compare": "false", "json": "true", "quiet": "true",
     "base_url": "'https://evil.example'", "sandbox": "true", "token_file": "'/home/me/.ssh/id'", "max_wait": "9",
     "new": "true", "yes": "true", "company": "'Acme'", "read_timeout": "9", "as_shown": "['A']",

@@ -19,7 +19,7 @@ import click
 
 from batch import __version__
 from batch.cli.entrypoint import exit_code_of
-from batch.cli.options import setting_options, to_settings, to_undo_settings, to_where
+from batch.cli.options import setting_options, to_run_settings, to_settings, to_where
 from batch.errors import BatchError, ExitCode
 from batch.model import command
 
@@ -148,9 +148,26 @@ def undo(run_folder: str, **values: Any) -> None:
     from batch.commands.undo import undo as run_undo
 
     environment = _environment()
-    settings = to_undo_settings(values, environment.endpoint_options, environment.documented_rates)
+    settings = to_run_settings(values, environment.endpoint_options, environment.documented_rates)
     with _console(settings) as console:
         end = run_undo(Path(run_folder), settings, console, environment)
+    _finish(end, console, as_json=settings.json_output)
+
+
+@batch.command(short_help="Go on with a run whose input was moved.")
+@click.argument("run_folder", type=click.Path(file_okay=False))
+@setting_options("resume", last=["max_failures", "canary", "yes", "json_output", "quiet"])
+def resume(run_folder: str, **values: Any) -> None:
+    """Go on with the unfinished run in RUN_FOLDER from the rows that it keeps, without its input.
+
+    While the input is where it was, the same update command goes on, and reads it again.
+    """
+    from batch.commands.resume import resume as run_resume
+
+    environment = _environment()
+    settings = to_run_settings(values, environment.endpoint_options, environment.documented_rates)
+    with _console(settings) as console:
+        end = run_resume(Path(run_folder), settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
 
 

@@ -32,7 +32,7 @@ from batch.settings import (
 F = TypeVar("F", bound=Callable[..., Any])
 GENERAL = "update"
 """The command that takes all options of those that take an input."""
-FILE_COMMANDS = ("check", "plan", "pull", "template", "undo", "update")
+FILE_COMMANDS = ("check", "plan", "pull", "resume", "template", "undo", "update")
 """The commands that read settings files."""
 ENDPOINT_FLAGS = {"sparse": "PUT the change alone, not the record with the change laid over it (Vayu)."}
 """The flags that endpoints have of their own; here, since to import the endpoints is slow."""
@@ -91,7 +91,7 @@ def _option(setting: Setting, command: str) -> Callable[[F], F]:
     more: dict[str, Any] = {}
     if setting.type is bool:
         more = {"is_flag": True}
-    elif setting.type in (int, float):
+    elif setting.type in (int, float) and setting.parse is None:
         more = {"type": setting.type}
     elif get_origin(setting.type) is Literal and setting.metavar is None:
         more = {"type": click.Choice(get_args(setting.type))}
@@ -144,7 +144,7 @@ def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Ma
     return _merged(layers)
 
 
-def to_undo_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Mapping[str, float]) -> Settings:
+def to_run_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Mapping[str, float]) -> Settings:
     """Merge options, environment and what settings files say about sending; raises SettingsError.
 
     The endpoint is the run's, which is not known yet: the slowest of the `rates` counts.

@@ -186,7 +186,11 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
     try:
         write_plan(table, map(cells.add, iter_lines(_iter_changes(context), settings.clear_token)))
         meant_for = about(
-            settings.identity(), context.changes.staged.sha256, settings.endpoint, context.api.target.host
+            settings.identity(),
+            context.changes.staged.sha256,
+            settings.endpoint,
+            context.api.target.host,
+            context.api.target.company,
         )
         PlanWriter(folder / PLAN, meant_for).write_all(_iter_changes(context))
     except OSError as error:

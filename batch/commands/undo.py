@@ -8,6 +8,7 @@ run.
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,21 @@ from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.named_run import named_run
-from batch.engine.reporter import Reporter
-from batch.errors import SettingsError, UsageError
+from batch.engine.reporter import Reporter, require_consent
+from batch.errors import UsageError
 from batch.journal import Journal
+from batch.model import Outcome
 from batch.own_files import JOURNAL
-from batch.run.begin_or_resume import Run, discard, new_run_id, now_text
+from batch.run import index
+from batch.run.begin_or_resume import Run, Watcher, check_name, discard, hold_input, new_run_id, now_text
 from batch.run.cleanup import remove_parts, scratch
 from batch.run.finish import FinishedRun
-from batch.run.folder import check_run, find_unfinished, new_folder, open_run, parent_of, read_metadata
+from batch.run.folder import check_run, iter_unfinished, new_folder, open_run, parent_of, read_metadata
 from batch.run.latest import latest_links
-from batch.run.locks import held, input_locks
+from batch.run.locks import held
 from batch.run.metadata import RunMetadata
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
-from batch.run.target import SANDBOX, Environment, Target, make_target
+from batch.run.target import Environment, Target, address_of_run, make_target
 from batch.run.undo import FILE, FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet
 from batch.settings import Settings, as_options
 
@@ -51,12 +54,15 @@ def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Envi
         source = _open_source(folder, stack)
         parent = parent_of(str(folder / JOURNAL), settings.out)
         latest = stack.enter_context(latest_links(parent, source.metadata.input, reporter.note))
-        settings = _settings(source, settings)
+        settings = _settings(source, settings, environment)
         target = make_target(settings, environment, stack, reporter.note)
         target = replace(target, endpoint=target.endpoint.defined(source.metadata.custom_fields))
         sha256 = source.metadata.staged.sha256
-        for lock in input_locks(sha256, settings.endpoint, source.metadata.host, target.owners):
-            stack.enter_context(held(lock, "this input", folder))
+        check_name(target.company, Watcher(reporter.note, partial(require_consent, reporter)))
+        if not settings.trust_folder and (odd := _odd(source, target)):
+            instead = "To undo it all the same:  --trust-folder"
+            require_consent(reporter, f"{folder}: {odd}. What is put back is what this folder says.", instead)
+        hold_input(sha256, settings.endpoint, target, parent, stack)
         run = _begin_or_resume(source, parent, settings, target, stack)
         latest.lead_to(run.folder)
         reporter.note(f"Taking back {folder}: {len(run.plan or ()):,} changes were or may have been applied.")
@@ -68,7 +74,11 @@ def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Envi
             reporter,
             run.plan,
         )
-        mark = lambda: source.journal.put_meta({"undone": str(run.folder.resolve())})  # noqa: E731 - used once
+
+        def mark() -> None:
+            source.journal.put_meta({"undone": str(run.folder.resolve())})
+            index.mark(source.metadata.run_id, "undone")
+
         end = Update(run, context, settings, before_sending=mark).carry_out()
         latest.settle(end.summary.exit_code, end.folder)
         return end
@@ -83,21 +93,28 @@ def _open_source(folder: Path, stack: ExitStack) -> _Source:
     return _Source(folder, journal, read_metadata(folder, journal))
 
 
-def _settings(source: _Source, settings: Settings) -> Settings:
-    """Add the run's endpoint and host, which cannot be chosen; raises UsageError where they are gone."""
-    known, base_url = source.metadata, settings.base_url
-    if settings.sandbox or (known.host == SANDBOX and not base_url):
-        raise UsageError(
-            f"{source.folder}: this run went to a sandbox that was started for it and ended with it, "
-            "so there is nothing left to undo."
-            if known.host == SANDBOX
-            else f"{source.folder}: this run went to {known.base_url}, so it cannot be undone in a sandbox."
+def _odd(source: _Source, target: Target) -> str:
+    """Say why the values that the folder holds are not to be believed without a question, "" where they are."""
+    known = index.get(source.metadata.run_id)
+    if not source.metadata.owner.is_same(target.company):
+        return (
+            "this run was made with another key" if not target.company.name else "this run was made for another company"
         )
-    if base_url and known.host != SANDBOX and base_url.rstrip("/") != known.base_url.rstrip("/"):
-        raise SettingsError(f"--base-url {base_url}: this run went to {known.base_url}. Leave the option out.")
+    if known is None or not known.is_at(source.folder):
+        return "this computer does not know this run"
+    if known.digest is None:
+        return "this run did not come to an orderly end, so it cannot be told whether somebody changed its record"
+    if known.digest != source.journal.digest():
+        return "the record of this run is not as the run left it"
+    return ""
+
+
+def _settings(source: _Source, settings: Settings, environment: Environment) -> Settings:
+    """Add the run's endpoint, which cannot be chosen; raises UsageError where its host is gone, or must be named."""
+    known = source.metadata
     fixed: dict[str, Any] = {
         "endpoint": known.endpoint,
-        "base_url": base_url or known.base_url,
+        "base_url": address_of_run(source.folder, known, settings, environment, "to undo"),
         "endpoint_options": known.own_options,
     }
     return replace(settings, **fixed, compare=True, key=None, plan=None, map={})
@@ -107,9 +124,9 @@ def _begin_or_resume(source: _Source, parent: Path, settings: Settings, target: 
     """Resume the undo that was not finished, or begin one."""
     with scratch() as temporary:
         checksum = _write_list(temporary / LIST, source, target.endpoint)
-    found = find_unfinished(parent, checksum, target.company)
-    if found is not None:
-        return _resume(found, target.endpoint, stack)
+    for found in iter_unfinished(parent, checksum, target.company):
+        if (run := _resume(found.folder, checksum, target, stack)) is not None:
+            return run
     folder = new_folder(parent, prefix="undo-")
     try:
         return _begin(folder, source, settings, target, stack)
@@ -135,7 +152,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
     sheet = str(folder / FILE)
     metadata = RunMetadata(
         identity=checksum, run_id=new_run_id(), command="undo",
-        undoes=str(source.folder.resolve()), endpoint=settings.endpoint,
+        undoes=str(source.folder.resolve()), undoes_run=source.metadata.run_id, endpoint=settings.endpoint,
         endpoint_options=dict(settings.endpoint_options), host=target.host, base_url=target.base_url,
         company=target.company.name, fingerprint=target.company.fingerprint, input=sheet,
         options_again=("--out", str(settings.out)) if settings.out else (),
@@ -147,15 +164,24 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
     return Run(folder, journal, changes, metadata, False, plan)
 
 
-def _resume(folder: Path, endpoint: Endpoint, stack: ExitStack) -> Run:
+def _resume(folder: Path, checksum: str, target: Target, stack: ExitStack) -> Run | None:
+    """Resume an undo, None where its list is not the one that the run's own record gives; every record is read anew."""
     stack.enter_context(held(folder / ".lock", "this run folder", folder))
     remove_parts(folder)
     journal, metadata = open_run(folder)
     stack.enter_context(journal)
-    journal.begin_part()
     plan = _open_list(folder, stack)
-    changes = PlanChanges(metadata.staged, undo_columns(metadata.staged.headers, endpoint), endpoint, plan)
-    return Run(folder, journal, changes, metadata, True, plan)
+    if plan.checksum != checksum:
+        return None
+    known = index.get(metadata.run_id)
+    is_trusted = known is not None and known.is_at(folder)
+    journal.believe({Outcome.REJECTED} if is_trusted else (), None if is_trusted else [one.row for one in plan])
+    journal.begin_part()
+    columns = undo_columns(metadata.staged.headers, target.endpoint)
+    changes = PlanChanges(metadata.staged, columns, target.endpoint, plan)
+    run = Run(folder, journal, changes, metadata, True, plan, is_trusted)
+    run.keep(clears_are_meant=False, base_url=target.base_url)
+    return run
 
 
 def _open_list(folder: Path, stack: ExitStack) -> PlanFile:

@@ -6,9 +6,10 @@ run that began ends with its files written, whatever stopped it.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from batch.endpoints.base import CustomField, is_blank
 from batch.engine.api_session import ApiSession, fetch_definitions
@@ -25,16 +26,17 @@ from batch.engine.write import ChangeWriter, RefusalFinder
 from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.machine import first_of, machine_reason
-from batch.model import NEEDS_RETRY, Outcome
+from batch.model import NEEDS_RETRY, Outcome, RowResult
 from batch.own_files import PLAN
 from batch.retry import Action, FailureLimit
-from batch.run.begin_or_resume import Run, begin_or_resume, discard
+from batch.run import index
+from batch.run.begin_or_resume import Run, Watcher, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, begin_files, finish_run
 from batch.run.folder import open_run, parent_of
 from batch.run.latest import fixed_name, latest_links, without_links
 from batch.run.plan_list import LISTS, lists_of
 from batch.run.rescue import FolderWatch, rescue, sentence
-from batch.run.target import Environment, make_target
+from batch.run.target import Environment, Target, make_target
 from batch.settings import Settings
 
 
@@ -47,18 +49,24 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
         if settings.plan is not None:
             settings = replace(settings, plan=named_run(settings.plan, reporter, (PLAN,)))
         target = make_target(settings, environment, stack, reporter.note)
-        run = begin_or_resume(settings, target, stack, reporter.note)
+        run = begin_or_resume(settings, target, stack, Watcher(reporter.note, partial(require_consent, reporter)))
         latest.lead_to(run.folder)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")
-        api = ApiSession(target, settings.pace, environment)
-        context = RunContext(
-            api, run.journal, run.metadata.run_id, run.changes, reporter, run.plan, settings.compare,
-            overwrites=settings.overwrite,
-        )  # fmt: skip
-        end = Update(run, context, settings).carry_out()
+        end = carry_out(run, target, settings, reporter, environment)
         latest.settle(end.summary.exit_code, end.folder)
         return end
+
+
+def carry_out(
+    run: Run, target: Target, settings: Settings, reporter: Reporter, environment: Environment
+) -> FinishedRun:
+    """Bring an open run of an input to its end."""
+    context = RunContext(
+        ApiSession(target, settings.pace, environment), run.journal, run.metadata.run_id, run.changes, reporter,
+        run.plan, settings.compare, overwrites=settings.overwrite, is_trusted=run.is_trusted,
+    )  # fmt: skip
+    return Update(run, context, settings).carry_out()
 
 
 @dataclass(slots=True)
@@ -112,6 +120,8 @@ class Update:
                     raise
             else:
                 if watch.lost() is None:
+                    index.add(run.metadata, run.folder, is_found=not run.is_trusted)
+                    index.end_part(run.metadata, run.journal, index.state_of(finished.summary.outcomes))
                     return finished
         if run.journal.error is None:
             run.journal.flush()
@@ -178,7 +188,9 @@ class Update:
             return _interrupted(error)
         self.confirm()
         self.before_sending()
+        index.note_writes(self.run.metadata.run_id)
         self.context.api.environment.run(self._send)
+        index.note_writes(self.run.metadata.run_id)
         return self._end_of_sending()
 
     # -- the stages ---------------------------------------------------------------------------------------------
@@ -211,9 +223,16 @@ class Update:
 
     def validate(self) -> None:
         """Validate all rows, and journal those that are not sent."""
-        run = self.run
-        run.changes.validate_all((lambda results: None) if run.metadata.is_validated else run.journal.record_rows)
-        run.keep(is_validated=True)
+        self.run.changes.validate_all(self._journal_unsent)
+        self.run.keep(is_validated=True)
+
+    def _journal_unsent(self, row_results: Sequence[RowResult]) -> None:
+        """Journal rows that make no change; what an earlier part did to a row stays."""
+        journal = self.run.journal
+        if self.run.is_resumed and row_results:
+            final = journal.final_rows(row_results[0].row, row_results[-1].row)
+            row_results = [one for one in row_results if one.row not in final]
+        journal.record_rows(row_results)
 
     def count_left(self, *, is_fresh: bool) -> None:
         """Count the changes that have no final outcome yet; in a fresh run these are all."""
@@ -267,6 +286,7 @@ class Update:
                 canary_begun=bool(self.canary),
                 canary_failure="",
             )
+            index.add(run.metadata, run.folder, is_found=not run.is_trusted)
 
     async def _send(self) -> None:
         """Send every change that has no final outcome yet."""
@@ -277,16 +297,26 @@ class Update:
             limit = FailureLimit.parse(self.settings.max_failures) if self.settings.max_failures else None
             canary = Canary(self.canary, writer.verify) if self.canary else None
             await Executor(context, preparer, writer, limit, canary).send_all()
+        self._tell_unseen(preparer.unlisted)
         if run.journal.error is None:
             run.journal.flush()
             if canary is not None:
                 run.keep(canary_held=canary.has_held, canary_failure=canary.failure)
             context.api.keep_learned(client.limiter)
 
+    def _tell_unseen(self, unlisted: int) -> None:
+        """Tell what of an earlier part was not looked at again, or only in part."""
+        note, noun = self.context.reporter.note, self.context.endpoint.plural
+        if unlisted:
+            note(f"Of {unlisted:,} {noun} that an earlier start changed, not every field can be seen in a list.")
+        left = self.run.journal.count_not_looked_at()
+        if left:
+            note(f"{left:,} rows are told as an earlier start left them; their {noun} were not looked at since.")
+
     def _journal_invalid_rows(self) -> None:
         """Where the run ends before it knew the custom fields: what is invalid without them is so in any case."""
         if not self.run.metadata.is_validated:
-            self.run.changes.validate_all(self.run.journal.record_rows)
+            self.run.changes.validate_all(self._journal_unsent)
 
     # -- how it ends --------------------------------------------------------------------------------------------
 

@@ -38,6 +38,8 @@ class RunContext:
     is_compared: bool = True
     """What the record has already is not sent."""
     shutdown: Shutdown = field(default_factory=Shutdown)
+    is_trusted: bool = True
+    """What an earlier part of this run wrote down, it wrote for this user, as the index of runs knows."""
     overwrites: bool = False
     """What another hand changed, although the sheet expects something else, is written over."""
     meter: Meter = field(init=False)
@@ -128,3 +130,8 @@ class RunContext:
             results.append(RowResult(row, change.id, outcome, status, attempts, located))
         self.journal.record(change.number, results)
         return outcome
+
+    def keep(self, change: Change) -> None:
+        """Journal again what an earlier part said of a change, which still holds."""
+        found = (self.journal.row_results(row, row).get(row) for row in change.rows)
+        self.journal.record(change.number, [one for one in found if one is not None])

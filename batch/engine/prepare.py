@@ -17,7 +17,7 @@ from batch.engine.lookup import KeyLookup, Match, NoMatch
 from batch.engine.retry_loop import Answer, ApiClient
 from batch.http import ApiResponse
 from batch.journal import Journal
-from batch.model import Change, Intent, Outcome, Problem, visible
+from batch.model import Change, Intent, Outcome, Problem, RowResult, visible
 from batch.retry import Action
 from batch.run.plan_file import PlanFile
 
@@ -62,12 +62,14 @@ class ChangePreparer:
     """Changes that came to their outcome by reading alone, in this part of the run."""
     rejected: int = field(init=False, default=0)
     """Those of them that were rejected."""
+    unlisted: int = field(init=False, default=0)
+    """Changes of an earlier part that were looked at only as far as a list shows them."""
     _is_later_part: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Ask the journal once whether there was an earlier part of this run, instead of for each change."""
         self.is_compared = self.context.is_compared
-        self._is_later_part = self.journal.has_intents()
+        self._is_later_part = self.journal.is_resumed
 
     @property
     def endpoint(self) -> Endpoint:
@@ -117,7 +119,7 @@ class ChangePreparer:
         prepared: list[PreparedChange] = []
         by_id: list[Change] = []
         for change in batch:
-            earlier = self._earlier(change)
+            earlier = self._earlier(change) if self.context.is_trusted else None
             if earlier is not None and earlier.made:
                 by_id.append(replace(change, id=earlier.id))  # the record that was found then
                 continue
@@ -170,9 +172,14 @@ class ChangePreparer:
     def _settle_unseen(
         self, batch: Sequence[Change], outcome: Outcome, problems: Sequence[Problem], status: int | None
     ) -> None:
-        """Settle changes whose record cannot be read; those that may have been applied before stay unknown."""
+        """Settle changes whose record cannot be read.
+
+        Those that may have been applied before stay unknown; what an earlier part said stays until it can be looked at.
+        """
         for change in batch:
             earlier = self._earlier(change)
+            if problems != [self._not_there] and self._said(change) is not None:
+                continue
             if earlier is None or problems == [self._not_there] or not self._may_be_applied(earlier, outcome):
                 self._settle_all([change], outcome, problems, status)
             else:
@@ -265,13 +272,21 @@ class ChangePreparer:
             return None
         names = [*change.fields, *(one.field for one in change.conditions)]
         if not is_complete and self.context.reader.lacks(record, names):
+            if self._holds_as_listed(change, record):
+                self.context.keep(change)
+                return None
             return PreparedChange(change, change.fields, record=record, is_complete=False)
         earlier = self._earlier(change)
-        if earlier is not None and earlier.made:
-            return self._take_up(change, record, earlier)
-        return self._begin(change, record)
+        if earlier is not None and self._is_in_doubt(earlier) and self._shows_neither(earlier, record):
+            problems = diff.neither(self.endpoint, earlier.fields, earlier.before or {}, record)
+            self._settle_all([change], Outcome.UNKNOWN, problems, attempts=earlier.made)
+            return None
+        if self._is_applied(earlier, record) and not diff.differing(self.endpoint, change.fields, record).fields:
+            self._settle_as_is(change, record, earlier)  # whatever the sheet expects of other fields
+            return None
+        return self._begin(change, record, earlier if earlier is not None and earlier.made else None)
 
-    def _begin(self, change: Change, record: Record, earlier: Intent | None = None) -> PreparedChange | None:
+    def _begin(self, change: Change, record: Record, earlier: Intent | None) -> PreparedChange | None:
         """Make ready what differs between a change, or what was planned of it, and its record."""
         if change.bare_numbers and (refused := diff.zeros_lost(self.endpoint, change, record)):
             self._refuse(change, refused, earlier)
@@ -289,28 +304,20 @@ class ChangePreparer:
                 for name in change.fields
                 if (spelt := self.endpoint.respelt(record, name))
             )
-        if self._has_conflict(change, record, earlier):
-            return None
+        if not self.context.overwrites:
+            conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record)
+            if conflicts:
+                self._settle_all([change], Outcome.REJECTED, conflicts, attempts=earlier.made if earlier else 0)
+                return None
         if self.planned is not None:
             return self._begin_planned(self.planned, change, record, earlier)
         difference = diff.differing(self.endpoint, change.fields, record)
-        if earlier is not None:
-            return PreparedChange(change, difference.fields or change.fields, difference.before, record, earlier, notes)
-        if not self.is_compared:
+        if earlier is None and not self.is_compared:
             return PreparedChange(change, change.fields, self._shown(record, change.fields), record, notes=notes)
         if difference.fields:
-            return PreparedChange(change, difference.fields, difference.before, record, notes=notes)
-        self._settle_all([change], Outcome.UNCHANGED, [])
+            return PreparedChange(change, difference.fields, difference.before, record, earlier, notes)
+        self._settle_as_is(change, record, earlier)
         return None
-
-    def _has_conflict(self, change: Change, record: Record, earlier: Intent | None) -> bool:
-        """Settle a change whose record does not show what the sheet expects; return whether it was one."""
-        if self.context.overwrites:
-            return False
-        conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record)
-        if conflicts:
-            self._settle_all([change], Outcome.REJECTED, conflicts, attempts=earlier.made if earlier else 0)
-        return bool(conflicts)
 
     def _begin_planned(
         self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None
@@ -328,31 +335,54 @@ class ChangePreparer:
             before = self._shown(record, drift.fields)
             return PreparedChange(change, drift.fields, before, record, earlier, drift.drifted)
         problems = drift.drifted or ((planned.note,) if planned is not None and planned.note else ())
-        self._settle_all([change], Outcome.REJECTED if problems else Outcome.UNCHANGED, problems)
+        self._settle_as_is(change, record, earlier, problems)
         return None
 
     def _shown(self, record: Record, names: Iterable[str]) -> dict[str, Any]:
         """Give the values of those fields that a record shows."""
         return {name: self.endpoint.value(record, name) for name in names if self.endpoint.has_value(record, name)}
 
-    def _take_up(self, change: Change, record: Record, earlier: Intent) -> PreparedChange | None:
-        """Settle a change that an earlier part of this run began to send."""
-        if not diff.differing(self.endpoint, earlier.fields, record).fields:
-            self._settle_all([change], Outcome.UPDATED, [Problem("found_applied")], attempts=earlier.made)
+    def _said(self, change: Change) -> RowResult | None:
+        """Return what an earlier part said of a change, if it was that its record has the values now."""
+        if not self._is_later_part:
             return None
-        if not earlier.before or diff.is_as_before(self.endpoint, earlier.before, record):
-            if self._has_conflict(change, record, earlier):
-                return None
-            return PreparedChange(change, earlier.fields, earlier.before, record, earlier)
-        if self._is_failed(earlier):  # it was answered, so it was not applied: the other hand's values are the base now
-            return self._begin(change, record, earlier)
-        problems = diff.neither(self.endpoint, earlier.fields, earlier.before, record)
-        self._settle_all([change], Outcome.UNKNOWN, problems, attempts=earlier.made)
-        return None
+        found = self.journal.row_results(change.number, change.number).get(change.number)
+        return found if found is not None and found.outcome in (Outcome.UPDATED, Outcome.UNCHANGED) else None
 
-    def _is_failed(self, earlier: Intent) -> bool:
-        found = self.journal.row_results(earlier.change, earlier.change).get(earlier.change)
-        return found is not None and found.outcome is Outcome.FAILED and found.attempts >= earlier.made
+    def _holds_as_listed(self, change: Change, record: Record) -> bool:
+        """Whether what an earlier part of a run that is ours said still holds, as far as a list shows it."""
+        if not self.context.is_trusted or self._said(change) is None:
+            return False
+        shown = {name: value for name, value in change.fields.items() if self.endpoint.has_value(record, name)}
+        holds = not diff.differing(self.endpoint, shown, record).fields
+        self.unlisted += holds
+        return holds
+
+    def _shows_neither(self, earlier: Intent, record: Record) -> bool:
+        """Whether a record shows neither what an earlier part found nor what it sent: another hand wrote since."""
+        return (
+            bool(earlier.before)
+            and bool(diff.differing(self.endpoint, earlier.fields, record).fields)
+            and not diff.is_as_before(self.endpoint, earlier.before or {}, record)
+        )
+
+    def _settle_as_is(
+        self, change: Change, record: Record, earlier: Intent | None, problems: Sequence[Problem] = ()
+    ) -> None:
+        """Settle a change of which nothing is to be sent, as its record shows it."""
+        if self._said(change) is not None:
+            self.context.keep(change)
+        elif earlier is not None and self._is_applied(earlier, record):
+            found = [Problem("found_applied"), *problems]
+            self._settle_all([change], Outcome.UPDATED, found, attempts=earlier.made)
+        else:
+            self._settle_all([change], Outcome.REJECTED if problems else Outcome.UNCHANGED, problems)
+
+    def _is_applied(self, earlier: Intent | None, record: Record) -> bool:
+        """Whether a record shows all that an earlier part sent, of which it is not known what became."""
+        if earlier is None or earlier.is_settled or not (earlier.made and earlier.fields):
+            return False
+        return not diff.differing(self.endpoint, earlier.fields, record).fields
 
     def _refuse(self, change: Change, problems: Sequence[Problem], earlier: Intent | None) -> None:
         """Settle a change that does not fit its record."""

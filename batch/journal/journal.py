@@ -36,7 +36,7 @@ from batch.journal.database import (
     kept_beside,
 )
 from batch.journal.queries import JournalQueries
-from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult
+from batch.model import Intent, Outcome, Problem, RowResult
 
 VERSION = 2
 SCHEMA = """
@@ -181,9 +181,25 @@ class Journal(JournalQueries):
         """Write that another start goes on with this run: what is counted from now on is counted for it."""
         with self._transaction():
             self._part += 1
-            values = (self._part, time.time())
+            self._since = time.time()
+            values = (self._part, self._since)
             self._db.execute("INSERT INTO part VALUES (?, ?, NULL, 0, 0, 0, 0, 0)", values)
         self._has_begun_part = True
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether there was an earlier part."""
+        return self._part > 1
+
+    def believe(self, outcomes: Iterable[Outcome], rows: Iterable[int] | None = None) -> None:
+        """Take only these outcomes of earlier parts as settled; results of other rows than `rows` are removed."""
+        self.believed = frozenset(outcomes)
+        if rows is not None:
+            known = set(rows)
+            strange = [(row,) for (row,) in self._reader.rows("SELECT row FROM result") if row not in known]
+            with self._transaction():
+                self._db.executemany("DELETE FROM result WHERE row = ?", strange)
+        self._recount()
 
     def end_part(self) -> None:
         """Write the exact counts of this part; of one that is cut off before, they are the most that it can be."""
@@ -332,7 +348,7 @@ class Journal(JournalQueries):
         )
 
     def _write_results(self, row_results: Sequence[tuple[int, RowResult]]) -> None:
-        now = time.time()
+        now = max(time.time(), self._since)  # also where the clock was set back
         rows = [
             (
                 f.row, number, f.id, f.outcome.value, f.state, f.status, f.attempts, now, None,
@@ -346,7 +362,7 @@ class Journal(JournalQueries):
         return Transaction(self._db, self.path)
 
     def _recount(self) -> None:
-        self.counts = Counter({o: n for o, n in self.outcomes().items() if o not in NEEDS_RETRY})
+        self.counts = Counter({o: n for o, n in self.outcomes().items() if o in self.believed})
 
 
 WHOLE = "id, key, fields, before, body, name, replaced_whole, read"

@@ -40,6 +40,10 @@ class JournalQueries:
 
     def __init__(self, reader: ReadConnection) -> None:
         self._reader = reader
+        self.believed = frozenset(Outcome) - NEEDS_RETRY
+        """Outcomes of earlier parts that nothing is left to do about; those of this part count in any case."""
+        self._since = 0.0
+        """When this part began."""
 
     def row_results(self, first: int, last: int) -> dict[int, RowResult]:
         """Return the results of rows `first` to `last`; a row without one is unsent."""
@@ -53,9 +57,17 @@ class JournalQueries:
 
     def final_rows(self, first: int, last: int) -> set[int]:
         """Return the rows from `first` to `last` for which this run has nothing left to do."""
-        marks = ", ".join("?" * len(NEEDS_RETRY))
-        query = f"SELECT row FROM result WHERE row BETWEEN ? AND ? AND outcome NOT IN ({marks})"  # noqa: S608 - only marks
-        return {row for (row,) in self._reader.rows(query, (first, last, *NEEDS_RETRY))}
+        query = f"SELECT row FROM result WHERE row BETWEEN ? AND ? AND {self._is_final()}"  # noqa: S608 - only words
+        return {row for (row,) in self._reader.rows(query, (first, last))}
+
+    def _is_final(self) -> str:
+        believed, all_ = (_listed(one) for one in (self.believed, frozenset(Outcome) - NEEDS_RETRY))
+        return f"(outcome IN ({believed}) OR outcome IN ({all_}) AND time >= {self._since!r})"
+
+    def count_not_looked_at(self) -> int:
+        """Count the rows of which an earlier part said that they are done, and that nobody looked at since."""
+        said = _listed(frozenset({Outcome.UPDATED, Outcome.UNCHANGED}))
+        return self._reader.count(f"SELECT count(*) FROM result WHERE outcome IN ({said}) AND NOT {self._is_final()}")  # noqa: S608 - only words
 
     def intent(self, change: int) -> Intent | None:
         """Return the newest intent of a change."""
@@ -142,6 +154,10 @@ class JournalQueries:
             for row in self._reader.rows(query):
                 found.update(repr(row).encode())
         return found.hexdigest()
+
+
+def _listed(outcomes: Iterable[Outcome]) -> str:
+    return ", ".join(f"'{outcome.value}'" for outcome in sorted(outcomes))
 
 
 def _counts(row: Sequence[Any]) -> Counts:

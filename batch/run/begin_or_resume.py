@@ -1,26 +1,34 @@
 """The beginning of a run: hold the input, find the run to resume or read the input into a new folder.
 
-Promises: a run that could not begin leaves no folder behind; a resumed run works on the rows as they were read the
-first time, whatever has become of the input's file.
+Promises: a run that could not begin leaves no folder behind. A run folder is a record, not an authority: a run is
+resumed on the rows as they are read now, and what it says of records is looked at again unless the index knows it, it
+ended a few minutes ago, and nobody of ours wrote since. A folder that cannot be gone on with blocks nothing.
 """
 
+import json
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from batch import sources
+from batch.credentials import Company
 from batch.endpoints.base import CustomField, Endpoint
-from batch.errors import UsageError
+from batch.errors import BatchError, BusyError, FolderError, UsageError
+from batch.files import write_private
 from batch.journal import Journal
-from batch.model import Staged
-from batch.own_files import JOURNAL, PLAN
+from batch.model import ROW, Outcome, Staged
+from batch.own_files import INPUT, JOURNAL, PLAN, SUMMARY
+from batch.run import index
 from batch.run.cleanup import remove_parts, remove_unbegun, scratch
-from batch.run.folder import find_unfinished, identity, new_folder, open_run, parent_of
+from batch.run.folder import ExistingRun, identity, iter_unfinished, look_into, new_folder, open_run, parent_of
 from batch.run.locks import held, input_locks
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
@@ -29,6 +37,15 @@ from batch.run.target import Target
 from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
 from batch.validation.file_changes import ChangeSource, FileChanges, match_file
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """How whoever watches a start is told of it, and asked."""
+
+    note: Callable[[str], None]
+    require_consent: Callable[[str, str], None]
+    """Says what is odd, and asks; raises UsageError, which ends with the second text, where nobody can be asked."""
 
 
 @dataclass(slots=True)
@@ -41,6 +58,8 @@ class Run:
     metadata: RunMetadata = field(repr=False)
     is_resumed: bool
     plan: PlanFile | None = None
+    is_trusted: bool = True
+    """What it says, it says for this user, as the index knows."""
 
     @property
     def staged(self) -> Staged:
@@ -58,31 +77,67 @@ class Run:
         self.changes = self.changes.with_definitions(definitions)
 
 
-def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, note: Callable[[str], None]) -> Run:
+LOOK_AFTER = 900.0
+"""Seconds for which what an earlier part said of records is believed without looking at them."""
+
+
+def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, watcher: Watcher) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
     with scratch() as temporary:
         source = sources.open_input(settings.input, temporary)
-        plan = _open_plan(settings, source.sha256, target, stack)
+        plan = _open_plan(settings, source.sha256, target, stack, watcher)
         wanted = identity(
             settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None
         )
         parent = parent_of(settings.input, settings.out)
-        for lock in input_locks(source.sha256, settings.endpoint, target.host, target.owners):
-            stack.enter_context(held(lock, "this input", parent))
+        check_name(target.company, watcher)
+        hold_input(source.sha256, settings.endpoint, target, parent, stack)
         sources.check_room(source, parent)
         remove_unbegun(parent)
-        folder = None if settings.new else find_unfinished(parent, wanted, target.company, note)
-        if folder is not None:
-            return _resume(folder, settings, target.endpoint, plan, stack)
+        for found in () if settings.new else iter_unfinished(parent, wanted, target.company, watcher.note):
+            run = _Resuming(found, settings, target, plan, stack, watcher).resume(source)
+            if run is not None:
+                return run
         folder = new_folder(parent)
         try:
-            return _begin(folder, source, settings, target, wanted, plan, stack)
+            run = _begin(folder, source, settings, target, wanted, plan, stack)
         except BaseException:  # whatever it is, such as a full disk: nothing was begun
             discard(folder)
             raise
+        _supersede_older(run.metadata, watcher.note)
+        return run
 
 
-def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack) -> PlanFile | None:
+def resume_named(folder: Path, settings: Settings, target: Target, stack: ExitStack, watcher: Watcher) -> Run:
+    """Go on with the run in `folder` from its own rows; raises UsageError where that cannot be."""
+    found = look_into(folder)
+    if found is None:
+        raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
+    plan = _open_plan(settings, found.sha256, target, stack, watcher)
+    check_name(target.company, watcher)
+    hold_input(found.sha256, settings.endpoint, target, folder.parent, stack)
+    run = _Resuming(found, settings, target, plan, stack, watcher, is_named=True).resume(None)
+    assert run is not None  # noqa: S101 - one that is named is resumed, or it is said why not
+    return run
+
+
+def check_name(company: Company, watcher: Watcher) -> None:
+    """Ask where a key was used under another name before."""
+    other = index.other_name(company)
+    if other is not None:
+        watcher.require_consent(
+            f'This key was used for "{other}" until now, and --company names "{company.name}".',
+            f'Give --company "{other}", or go on once at a terminal: after that the key is known by the new name.',
+        )
+
+
+def hold_input(sha256: str, endpoint: str, target: Target, parent: Path, stack: ExitStack) -> None:
+    """Hold the input for the company, by its key and by its name, in this order; raises BusyError."""
+    for lock in input_locks(sha256, endpoint, target.host, target.owners, parent):
+        stack.enter_context(held(lock, "this input", parent))
+
+
+def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack, watcher: Watcher) -> PlanFile | None:
     """Open the plan to be carried out; raises UsageError unless it is for just this."""
     if settings.plan is None:
         return None
@@ -91,22 +146,135 @@ def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack
     folder = settings.plan
     plan = PlanFile(folder if folder.is_file() else folder / PLAN)
     stack.callback(plan.close)
-    check_about(plan, about(settings.identity(), sha256, settings.endpoint, target.host))
+    check_about(plan, about(settings.identity(), sha256, settings.endpoint, target.host, target.company))
     check_lists(plan, target.endpoint, settings.clear_token)
+    if not (settings.other_company or plan.company is None or plan.company.is_same(target.company)):
+        made = f'for "{plan.company.name}"' if plan.company.name else "with another key"
+        watcher.require_consent(f"{plan.path}: this plan was made {made}.", "To carry it out here:  --other-company")
     return plan
 
 
-def _resume(folder: Path, settings: Settings, endpoint: Endpoint, plan: PlanFile | None, stack: ExitStack) -> Run:
-    stack.enter_context(held(folder / ".lock", "this run folder", folder))
-    remove_parts(folder)
-    journal, metadata = open_run(folder)
-    stack.enter_context(journal)
-    journal.begin_part()
-    reads = reads_before_write(settings, endpoint)
-    changes = match_file(
-        metadata.staged, endpoint.defined(metadata.custom_fields), settings.parsing, reads_before_write=reads
-    )
-    return Run(folder, journal, changes, metadata, True, plan)
+@dataclass(slots=True)
+class _Resuming:
+    """A run that may be gone on with, and how far it is believed."""
+
+    found: ExistingRun
+    settings: Settings
+    target: Target
+    plan: PlanFile | None
+    stack: ExitStack
+    watcher: Watcher
+    is_named: bool = False
+    """Somebody named its folder."""
+
+    def resume(self, source: Input | None) -> Run | None:
+        """Open the run, its rows read again from `source` (None: its own are taken); None where it is passed over."""
+        known = index.get(self.found.run_id)
+        is_trusted = known is not None and known.is_at(self.found.folder)
+        if not self._is_wanted(is_trusted=is_trusted):
+            return None
+        is_trusted |= not self.settings.compare  # somebody said so
+        with ExitStack() as opened:
+            try:
+                opened.enter_context(held(self.found.folder / ".lock", "this run folder", self.found.folder))
+                remove_parts(self.found.folder)
+                journal, metadata = open_run(self.found.folder)
+                opened.enter_context(journal)
+            except (FolderError, BusyError) as error:
+                self._pass_over(error)
+                return None
+            staged = self._read_again(source) if source is not None else metadata.staged
+            if staged is None or staged.headers != metadata.staged.headers:
+                self._pass_over(UsageError("the rows in it are not those of the input"))
+                return None
+            self.stack.enter_context(opened.pop_all())
+        return self._open(journal, metadata, staged, is_trusted=is_trusted)
+
+    def _is_wanted(self, *, is_trusted: bool) -> bool:
+        """Whether to go on with it: asked where nothing can be looked at, and no where it is too old."""
+        found, compare = self.found, self.settings.compare
+        is_old = not self.is_named and time.time() - found.last > self.settings.resume_within
+        if is_old and compare:
+            self.watcher.note(
+                f"{found.folder}: this run is not finished, but it got no further since {_moment(found.last)} "
+                "(--resume-within), so a new run begins, which compares every row."
+            )
+            _supersede(found.run_id, found.folder)
+            return False
+        if (is_trusted and not is_old) or (compare and not self.is_named) or self.settings.trust_folder:
+            return True
+        why = f"it got no further since {_moment(found.last)}" if is_old else "this computer does not know it"
+        goes_on = "its rows are sent from this folder" if self.is_named else "what it says was sent is not sent again"
+        self.watcher.require_consent(
+            f"{found.folder}: this run is not finished, and {why}. Going on, {goes_on}.",
+            "To go on with it:  --trust-folder" + ("" if self.is_named else "    To send everything again:  --new"),
+        )
+        return True
+
+    def _pass_over(self, error: Exception) -> None:
+        if self.is_named:
+            raise error
+        self.watcher.note(f"{self.found.folder}: this run is passed over: {error}")
+
+    def _read_again(self, source: Input) -> Staged | None:
+        """Read the input anew; None when the rows of the folder are others."""
+        place = self.found.folder / INPUT
+        fresh = place.with_name(f".{INPUT}.parts")
+        fresh.mkdir(mode=0o700)
+        try:
+            staged = stage_input(source, fresh, self.settings)
+            if not sources.have_same_rows(staged.path, place):
+                return None
+            staged.path.replace(place)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return replace(staged, path=place)
+
+    def _open(self, journal: Journal, metadata: RunMetadata, staged: Staged, *, is_trusted: bool) -> Run:
+        settings, age = self.settings, time.time() - self.found.last
+        changes = match_input(staged, settings, self.target.endpoint)
+        run = Run(self.found.folder, journal, changes, metadata, True, self.plan, is_trusted)
+        looks = settings.compare and not (is_trusted and 0 <= age < LOOK_AFTER and not index.has_later_writes(metadata))
+        believed = {Outcome.REJECTED, Outcome.INVALID} if is_trusted else set[Outcome]()
+        believed |= set() if looks else {Outcome.UPDATED, Outcome.UNCHANGED}
+        rows = None if is_trusted else pl.read_parquet(staged.path, columns=[ROW])[ROW]
+        journal.believe(believed, rows)
+        journal.begin_part()
+        run.keep(
+            staged=staged, id_column=changes.columns.id.index, input=settings.input, base_url=self.target.base_url,
+            company=self.target.company.name or metadata.company, definitions=(), has_definitions=False,
+            is_validated=False, clears_are_meant=False, canary_held=False,
+            canary_begun=metadata.canary_begun and not metadata.canary_held, **_options(settings),
+        )  # fmt: skip
+        return run
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if seconds else "an unknown time"
+
+
+def _supersede_older(metadata: RunMetadata, note: Callable[[str], None]) -> None:
+    """Mark unfinished runs of the same file as it was before."""
+    for one in index.older_of_input(metadata):
+        _supersede(one.run_id, one.folder)
+        why = f"that run was not finished, and {one.input} has changed since"
+        note(f"{one.folder}: {why}: this run takes its place.")
+
+
+def _supersede(run_id: str, folder: Path) -> None:
+    """Mark a run whose rows another one takes over, also in its summary."""
+    index.mark(run_id, "superseded")
+    with suppress(BatchError, OSError, ValueError), held(folder / ".lock", "this run folder", folder):
+        path = folder / SUMMARY
+        known = json.loads(path.read_text(encoding="utf-8"))
+        write_private(path, json.dumps(known | {"state": "superseded"}, indent=2, ensure_ascii=False) + "\n")
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "options_again": tuple(as_options(settings, for_same_input=True)),
+        "options_next": tuple(as_options(settings, for_same_input=False)),
+    }
 
 
 def _begin(
@@ -124,10 +292,9 @@ def _begin(
         identity=wanted, run_id=new_run_id(), parent_run=changes.parent_run, command="update",
         endpoint=settings.endpoint, endpoint_options=dict(settings.endpoint_options), host=target.host,
         base_url=target.base_url, company=target.company.name, fingerprint=target.company.fingerprint,
-        input=settings.input, map=settings.map,
-        options_again=tuple(as_options(settings, for_same_input=True)),
-        options_next=tuple(as_options(settings, for_same_input=False)), staged=changes.staged,
-        id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(), is_validated=False,
+        input=settings.input, map=settings.map, meaning=settings.identity(), **_options(settings),
+        staged=changes.staged, id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(),
+        is_validated=False,
     )  # fmt: skip
     journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
     return Run(folder, journal, changes, metadata, False, plan)
@@ -140,8 +307,17 @@ def reads_before_write(settings: Settings, endpoint: Endpoint) -> bool:
 
 def read_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> FileChanges:
     """Read the input into `folder` and match its headers."""
+    return match_input(stage_input(source, folder, settings), settings, endpoint)
+
+
+def stage_input(source: Input, folder: Path, settings: Settings) -> Staged:
+    """Read the input into `folder`."""
     options = ReadOptions(settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit)
-    staged = sources.stage(source, folder, options)
+    return sources.stage(source, folder, options)
+
+
+def match_input(staged: Staged, settings: Settings, endpoint: Endpoint) -> FileChanges:
+    """Match the headers of an input that was read."""
     return match_file(staged, endpoint, settings.parsing, reads_before_write=reads_before_write(settings, endpoint))
 
 
@@ -149,7 +325,7 @@ def discard(folder: Path) -> None:
     """Remove a folder in which nothing was begun."""
     shutil.rmtree(folder, ignore_errors=True)
     if folder.parent.suffix == ".batch":
-        with suppress(OSError):  # other runs are in it
+        with suppress(OSError):  # other runs, or a lock, are in it
             folder.parent.rmdir()
 
 

@@ -8,18 +8,20 @@ are 0700. Where runs go there may be anything else: a folder is known as a run's
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from batch.credentials import NOBODY, Company
+from batch.credentials import Company
 from batch.errors import FolderError, JournalError
 from batch.files import make_private, unusable_folder
-from batch.journal import START_OVER, Journal, peek
+from batch.journal import START_OVER, VERSION, Journal, peek
 from batch.own_files import INPUT, JOURNAL, NAME, is_own
+from batch.run import index
 from batch.run.metadata import RunMetadata
 
 TIME = "%Y%m%d-%H%M%S"
@@ -115,12 +117,18 @@ class ExistingRun:
     """A run folder with a journal: whose run it is, and whether rows are left to retry."""
 
     folder: Path
+    run_id: str
     identity: str
+    sha256: str
+    """Of its input."""
     is_finished: bool
-    exit_code: int | None
-    is_undone: bool = False
+    is_undone: bool
     """It was taken back, so that the same input is sent anew."""
-    company: Company = NOBODY
+    company: Company
+    last: float
+    """When it last got further, in seconds since 1970."""
+    version: int
+    """Of its journal."""
 
 
 def look_into(folder: Path) -> ExistingRun | None:
@@ -130,49 +138,73 @@ def look_into(folder: Path) -> ExistingRun | None:
         return None
     try:
         seen = peek(path)
-        meta, final = seen.meta, seen.final
+        meta = seen.meta
         if "identity" not in meta:
             return None
-        rows = int(meta["staged"]["rows"])
+        is_done = seen.final >= int(meta["staged"]["rows"]) and meta.get("exit_code") is not None
         company = Company(str(meta.get("fingerprint", "")), meta.get("company"))
+        texts = str(meta["run_id"]), str(meta["identity"]), str(meta["staged"]["sha256"])
     except JournalError as error:
         raise FolderError(str(error)) from None
     except (KeyError, TypeError, ValueError):
         raise _senseless(path) from None
-    is_finished = final >= rows and meta.get("exit_code") is not None  # and its files were written
-    return ExistingRun(folder, meta["identity"], is_finished, meta.get("exit_code"), bool(meta.get("undone")), company)
+    return ExistingRun(folder, *texts, is_done, bool(meta.get("undone")), company, seen.last, seen.version)
 
 
-def find_unfinished(
+def iter_unfinished(
     parent: Path, wanted: str, company: Company, note: Callable[[str], None] = lambda text: None
-) -> Path | None:
-    """Find the newest run in `parent` with this identity and company that has rows to retry.
+) -> Iterator[ExistingRun]:
+    """Yield the runs with this identity and company that have rows to retry, the newest first.
 
-    `note` is told of one that belongs to somebody else.
+    They are looked for in `parent` and in the index. `note` is told, in a line each, of a folder that cannot be read,
+    and of a run that belongs to somebody else.
     """
-    notes: list[str] = []
-    for folder in list_runs(parent):
-        found = look_into(folder)
-        if found is None or found.identity != wanted or found.is_finished or found.is_undone:
-            continue
-        if found.company.is_same(company):
-            return folder
-        notes.append(f"{folder}: this run of the same input is not finished, and was begun {_by_whom(found.company)}")
-    for text in notes[:1]:
-        note(f"{text}; it is left as it is, and a new run begins.")
-    return None
+    known = index.with_identity(wanted)
+    passed = {one.run_id for one in known if one.state in ("superseded", "undone")}
+    folders = list_runs(parent)
+    there = {folder.resolve() for folder in folders}
+    looked = map(partial(_look, note), [*folders, *(one.folder for one in known if one.folder not in there)])
+    same = [one for one in looked if one and one.identity == wanted]
+    own = [one for one in same if one.version == VERSION and one.company.is_same(company)]
+    is_over = {one.run_id: one.is_finished or one.is_undone or one.run_id in passed for one in same}
+    last = max((one.last for one in own if is_over[one.run_id]), default=0.0)
+    mine = [one for one in own if not is_over[one.run_id] and one.last > last]  # else a later run did all rows
+    others = [one for one in same if one not in own and not is_over[one.run_id]]
+    if others and not mine:
+        begun = f"{others[0].folder}: this run of the same input is not finished, and was begun {_by_whom(others[0])}"
+        note(f"{begun}; it is left as it is, and a new run begins.")
+    yield from sorted(mine, key=lambda one: one.last, reverse=True)
 
 
-def _by_whom(company: Company) -> str:
-    if company.name:
-        return f"for {company.name}"
-    return "with another key" if company.fingerprint else "by an earlier version, with a key that is not known"
+def _look(note: Callable[[str], None], folder: Path) -> ExistingRun | None:
+    try:
+        return look_into(folder)
+    except FolderError as error:
+        note(f"{folder}: this run is passed over: {error}")
+        return None
+
+
+def _by_whom(run: ExistingRun) -> str:
+    if run.company.name:
+        return f"for {run.company.name}"
+    return "by an earlier version of batch" if run.version != VERSION else "with another key"
 
 
 def check_run(folder: Path) -> None:
     """Raise FolderError unless there is a run in `folder`."""
     if not (folder / JOURNAL).is_file():
         raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
+
+
+def peek_metadata(folder: Path) -> RunMetadata:
+    """Read what the run in `folder` knows of itself without opening it; raises FolderError."""
+    check_run(folder)
+    try:
+        return RunMetadata.from_journal(peek(folder / JOURNAL).meta, folder / INPUT)
+    except JournalError as error:
+        raise FolderError(str(error)) from None
+    except ValueError:
+        raise _senseless(folder / JOURNAL) from None
 
 
 def open_run(folder: Path) -> tuple[Journal, RunMetadata]:

@@ -13,13 +13,13 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from batch.errors import BusyError, FolderError
-from batch.files import unusable_folder, write_private
+from batch.files import make_private, unusable_folder, write_private
 
 MOUNTS = Path("/proc/self/mounts")
 NETWORK = frozenset({
@@ -118,6 +118,11 @@ def held(path: Path, what: str, folder: Path) -> Iterator[None]:
         yield
     finally:
         holder.unlink(missing_ok=True)
+        if path.name.startswith(INPUT_LOCK):  # where runs go: nothing but runs stays there
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # there are runs
+                if folder.suffix == ".batch":
+                    folder.rmdir()
         lock.release()
 
 
@@ -129,12 +134,18 @@ def _holder(path: Path) -> str:
         return ""
 
 
-def input_locks(sha256: str, endpoint: str, host: str, owners: Sequence[str]) -> list[Path]:
+def input_locks(sha256: str, endpoint: str, host: str, owners: Sequence[str], parent: Path) -> list[Path]:
     """Name the locks of an input in the order in which they are taken, one for each name of its owner.
 
-    They are the same by whatever path the input or the folder is reached.
+    Those in the state folder are the same by whatever path the input or the folder is reached; the one in `parent`,
+    where runs go, holds also whoever has another state folder.
     """
     folder = state_folder() / "locks"
     folder.mkdir(mode=0o700, exist_ok=True)
-    texts = [f"{sha256} {endpoint} {host} {owner}" for owner in owners]
-    return [folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.lock" for text in texts]
+    make_private(parent)
+    names = [hashlib.sha256(f"{sha256} {endpoint} {host} {owner}".encode()).hexdigest()[:32] for owner in owners]
+    return [folder / f"{name}.lock" for name in names] + [parent / f"{INPUT_LOCK}{names[0][:16]}.lock"]
+
+
+INPUT_LOCK = ".input-"
+"""Begins the names of locks in the folder of runs."""

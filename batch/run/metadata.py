@@ -5,6 +5,7 @@ is made of it. (What is of the right kind and wrong all the same, such as anothe
 """
 
 import codecs
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,6 +15,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from batch import __version__
+from batch.credentials import Company
 from batch.endpoints.base import CustomField
 from batch.model import CsvDialect, Staged
 
@@ -72,6 +74,10 @@ class RunMetadata(BaseModel):
     exit_code: int | None = None
     undoes: str | None = None
     """The folder of the run that this one takes back."""
+    undoes_run: str | None = None
+    """The name of that run."""
+    meaning: dict[str, Any] = {}
+    """The settings that say what its rows mean; none in runs of 0.1."""
     undone: str | None = None
     """The folder of the undo that took this run back."""
 
@@ -90,6 +96,16 @@ class RunMetadata(BaseModel):
         if name == "staged":
             return asdict(self.staged) | {"path": self.staged.path.name}  # the folder may be moved
         return getattr(self, name)
+
+    @property
+    def mapping(self) -> str:
+        """A digest of the settings that say what its rows mean."""
+        return hashlib.sha256(json.dumps(self.meaning, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def owner(self) -> Company:
+        """Whose records they are."""
+        return Company(self.fingerprint, self.company)
 
     @property
     def own_options(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.conditions import FieldChange, PlannedChange
+from batch.credentials import Company
 from batch.endpoints.base import MISSING
 from batch.errors import InputError
 from batch.files import NewFile
@@ -151,6 +152,12 @@ class PlanFile:
         """Whether it takes something back, as far as it can; a plan is done exactly or not at all."""
         return bool(self.about["kind"] == UNDO)
 
+    @property
+    def company(self) -> Company | None:
+        """Whose records it was made for, None where 0.1 made it."""
+        known = self.about
+        return Company(str(known["fingerprint"]), known.get("company")) if "fingerprint" in known else None
+
     def __len__(self) -> int:
         return len(self._numbers)
 
@@ -184,9 +191,10 @@ IN_WORDS = {
 }  # fmt: skip
 
 
-def about(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str) -> dict[str, Any]:
-    """What a plan is made for: all that changes what a row means, and where it goes."""
-    return {"kind": PLAN, "input_sha256": sha256, "endpoint": endpoint, "host": host, **meaning}
+def about(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str, company: Company) -> dict[str, Any]:
+    """What a plan is made for: all that changes what a row means, where it goes, and whose records they are."""
+    whose = {"company": company.name, "fingerprint": company.fingerprint}
+    return {"kind": PLAN, "input_sha256": sha256, "endpoint": endpoint, "host": host, **whose, **meaning}
 
 
 def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:
@@ -195,7 +203,7 @@ def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:
     wrong = [
         IN_WORDS.get(name, f"--{name.replace('_', '-')} is different")
         for name in dict.fromkeys((*wanted, *made))
-        if made.get(name) != wanted.get(name)
+        if made.get(name) != wanted.get(name) and name not in ("company", "fingerprint")
     ]
     if wrong:
         raise InputError(

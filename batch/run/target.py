@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -17,9 +18,10 @@ from batch.credentials import Company, fingerprint, read_credentials, shown_cred
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.endpoints.cell_types import ParseOptions
-from batch.errors import SettingsError
+from batch.errors import SettingsError, UsageError
 from batch.http import check_base_url
 from batch.model import command
+from batch.run.metadata import RunMetadata
 from batch.settings import Settings
 
 SANDBOX: Final = "sandbox"
@@ -130,6 +132,30 @@ def make_target(settings: Settings, environment: Environment, stack: ExitStack, 
         warn(text)
     base_url = check_base_url(settings.base_url or endpoint.base_url, has_credentials=True)
     return Target(endpoint, base_url, _kind(base_url, endpoint), credentials, settings.company)
+
+
+def address_of_run(folder: Path, known: RunMetadata, settings: Settings, environment: Environment, what: str) -> str:
+    """Return the address to which the run in `folder` went, as this start names it; raises UsageError.
+
+    `what` says what there is nothing left for where the run's sandbox is gone. No address is taken from a folder.
+    """
+    given = settings.base_url
+    if settings.sandbox or (known.host == SANDBOX and not given):
+        raise UsageError(
+            f"{folder}: this run went to a sandbox that was started for it and ended with it, so there is nothing left "
+            f"{what}."
+            if known.host == SANDBOX
+            else f"{folder}: this run went to {known.base_url}, and there is nothing {what} in a sandbox."
+        )
+    own, went_to = find_endpoint(known.endpoint, environment).base_url, known.base_url
+    if given and known.host != SANDBOX and given.rstrip("/") != went_to.rstrip("/"):
+        raise SettingsError(f"--base-url {given}: this run went to {went_to}. Leave the option out.")
+    if not given and went_to.rstrip("/") != own.rstrip("/"):
+        raise UsageError(
+            f"{folder}: this run went to {went_to}, which is not the maker's own address, and an address is not taken "
+            f"from a folder. Name it:  --base-url {went_to}"
+        )
+    return given or own
 
 
 def _kind(base_url: str, endpoint: Endpoint) -> str:

@@ -15,9 +15,9 @@ from batch.files import os_reason
 from batch.machine import check_disk
 from batch.model import Staged
 from batch.sources.input import Input, ReadOptions, open_input
-from batch.sources.staging import iter_frames, read_rows
+from batch.sources.staging import have_same_rows, iter_frames, read_rows
 
-__all__ = ["Input", "ReadOptions", "check_room", "iter_frames", "open_input", "read_rows", "stage"]
+__all__ = ["Input", "ReadOptions", "check_room", "have_same_rows", "iter_frames", "open_input", "read_rows", "stage"]
 
 
 def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:

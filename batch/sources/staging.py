@@ -130,3 +130,19 @@ def read_rows(staged: Staged, rows: Sequence[int]) -> pl.DataFrame:
     wanted = pl.Series(ROW, sorted(set(rows)), dtype=pl.UInt32)
     near = pl.col(ROW).is_between(wanted[0], wanted[-1])
     return lazy.filter(near, pl.col(ROW).is_in(wanted.implode())).collect()
+
+
+def have_same_rows(one: Path, other: Path) -> bool:
+    """Whether two staged inputs have the same rows; False where one of them cannot be read."""
+    try:
+        frames = [pl.scan_parquet(path, glob=False) for path in (one, other)]
+        if frames[0].collect_schema() != frames[1].collect_schema():
+            return False
+        (rows, others) = (frame.select(pl.len()).collect().item() for frame in frames)
+        step = rows_at_once(len(frames[0].collect_schema()))
+        return rows == others and all(
+            frames[0].slice(first, step).collect().equals(frames[1].slice(first, step).collect())
+            for first in range(0, rows, step)
+        )
+    except (pl.exceptions.PolarsError, OSError):
+        return False

@@ -97,7 +97,7 @@ def test_undo_empties(job: JobFixture, blank: str | None) -> None:
         job.sandbox.edit("dualentry", number, {"email": blank})
     lines = [f"{number},a@b.example" for number in range(10_001, 10_005)]
     closing = job.update(job.sheet("\n".join(["id,email", *lines, ""])))
-    settings = Settings(max_per_second=500.0, yes=True, max_clears="3")
+    settings = Settings(max_per_second=500.0, yes=True, max_clears="3", base_url=job.sandbox.url)
     with pytest.raises(TooManyClearsError, match=re.escape("email would be cleared on 4 of 4 customers (100%)")):
         run_undo(closing.folder, settings, job.reporter, job.environment)
     undone = run_undo(closing.folder, replace(settings, max_clears="4"), job.reporter, job.environment)
@@ -244,7 +244,7 @@ def test_failed_canary_of_an_undo(job: JobFixture) -> None:
     """An undo that did not hold is refused in a pipeline, too, and says where it asks."""
     closing = job.update(job.sheet(names(4)))
     job.sandbox.set_faults("success-false=id:10002")
-    settings = Settings(max_per_second=500.0, yes=True, canary=2)
+    settings = Settings(max_per_second=500.0, yes=True, canary=2, base_url=job.sandbox.url)
     assert 1 == run_undo(closing.folder, settings, job.reporter, job.environment).summary.exit_code
     with pytest.raises(UsageError, match=r"run the same command on a terminal, where it asks whether to go on\.$"):
         run_undo(closing.folder, settings, job.reporter, job.environment)

@@ -268,7 +268,12 @@ def test_undo(job: JobFixture, endpoint: str, key: str, record: str) -> None:
     before = job.record(record, endpoint)["name"]
     closing = job.update(job.sheet(sheet_of([key], endpoint)), endpoint, key=OWN[endpoint])
     job.sandbox.edit(endpoint.partition(".")[0], record, {OWN[endpoint]: "other"})
-    undone = undo(closing.folder, Settings(max_per_second=500.0, yes=True), job.reporter, job.environment)
+    undone = undo(
+        closing.folder,
+        Settings(max_per_second=500.0, yes=True, base_url=job.sandbox.url),
+        job.reporter,
+        job.environment,
+    )
     assert [("updated", "")] == told(undone)
     assert before == job.record(record, endpoint)["name"]
 

@@ -40,7 +40,8 @@ NAMES = "id,name\n10001,New 1\n10002,New 2\n10003,New 3\n"
 
 
 def undo(job: JobFixture, folder: Path, **options: Any) -> FinishedRun:
-    return run_undo(folder, Settings(max_per_second=500.0, yes=True, **options), job.reporter, job.environment)
+    given = {"max_per_second": 500.0, "yes": True, "base_url": job.sandbox.url} | options
+    return run_undo(folder, Settings(**given), job.reporter, job.environment)
 
 
 def truth(job: JobFixture, number: int | str, endpoint: str = DUALENTRY) -> dict[str, Any]:
@@ -240,7 +241,9 @@ def test_killed(job: JobFixture) -> None:
     running.wait()
     job.sandbox.set_faults()
     (folder,) = (job.folder / "sheet.batch").glob("2*")
-    undone = undo(job, folder)
+    with pytest.raises(UsageError, match="this run did not come to an orderly end"):
+        undo(job, folder)
+    undone = undo(job, folder, trust_folder=True)
     assert {"updated"} == {one for one, _ in told(undone)}
     assert "Bolt Holdings, Inc." == job.record(10002)["name"]
 
@@ -364,7 +367,7 @@ def test_sandbox_is_gone(job: JobFixture) -> None:
     settings = Settings(input=str(job.sheet(NAMES)), endpoint=DUALENTRY, sandbox=True, yes=True)
     closing = update(settings, job.reporter, Environment({}))
     with pytest.raises(UsageError) as caught:
-        undo(job, closing.folder)
+        undo(job, closing.folder, base_url=None)
     assert (
         f"{closing.folder}: this run went to a sandbox that was started for it and ended with it, "
         "so there is nothing left to undo."
@@ -402,7 +405,7 @@ def test_on_the_command_line(api: Api, shell: Shell) -> None:
     (folder,) = (path.relative_to(shell.folder) for path in shell.runs())
     api.sandbox.edit("dualentry", ids[1], {"name": names[1]})
     api.sandbox.edit("dualentry", ids[2], {"name": "Theirs"})
-    ended = shell.run("undo", folder, "--yes")
+    ended = shell.run("undo", folder, "--yes", *api.options)
     (where,) = (path.relative_to(shell.folder) for path in (shell.folder / folder.parent).glob("undo-*"))
     lines = ended.err.splitlines()
     kept = f'kept: it is "Theirs" now, and the run had written "New" over "{names[2]}"'

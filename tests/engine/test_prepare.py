@@ -104,6 +104,7 @@ def begun(journal: Journal, *outcomes: Outcome, **changed: Any) -> Intent:
     intent = Intent(2, "2", KEY, 3, **given)
     journal._waiting.intents.append((replace(intent, attempts=1), 3))
     journal.record_rows([RowResult(2, "2", outcome, attempts=3) for outcome in outcomes])
+    journal.begin_part()
     return intent
 
 

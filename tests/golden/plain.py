@@ -18,6 +18,7 @@ SECONDS: Rules = (
     (r'("seconds": )[\d.e-]+', r"\1{seconds}"),
     (r'(fingerprint"+:"+)[0-9a-f]{32}', r"\1{fingerprint}"),
     (r"\b[0-9a-f]{32}\b", "{run}"),
+    (r'("seal": "sha256:)[0-9a-f]{64}', r"\1{checksum}"),
 )
 TIMES: Rules = (
     *SECONDS,

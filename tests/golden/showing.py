@@ -24,7 +24,7 @@ STARTED: plain.Rules = ((r"http://127\.0\.0\.1:\d+", "{sandbox}"), (r"(\(sandbox
 DUALENTRY, VAYU = ("-e", "dualentry.customers"), ("-e", "vayu.customers")
 SANDBOX = (*DUALENTRY, "--sandbox")
 TWO = {"two.csv": "id,name,phone\n10001,Acme Renamed,\n10002,,<clear>\n"}
-COMMANDS = ("check", "endpoints", "plan", "pull", "purge", "results", "sandbox", "template", "undo", "update")
+COMMANDS = ("check", "endpoints", "plan", "pull", "purge", "results", "resume", "sandbox", "template", "undo", "update")
 
 Files = Mapping[str, str]
 
@@ -117,10 +117,19 @@ def _others() -> Iterator[Screen]:
     where = ("--where", "externalId=V-3")
     yield Screen("pull-where-vayu", (("pull", *VAYU, *served, "-o", "now.parquet", *where, "--json"),))
     yield Screen(
-        "undo", (("update", *given), ("undo", "runs/latest"), ("undo", "runs/{first}"), ("undo", "runs")), **sample
+        "undo",
+        (
+            ("update", *given),
+            ("undo", "runs/latest", *served),
+            ("undo", "runs/{first}", *served),
+            ("undo", "runs"),
+        ),
+        **sample,
     )
     vayu = ("vayu-customers.csv", *VAYU, *served, "--out", "runs")
-    yield Screen("undo-vayu", (("update", *vayu), ("undo", "runs/latest", "--json")), samples=("vayu-customers.csv",))
+    yield Screen(
+        "undo-vayu", (("update", *vayu), ("undo", "runs/latest", *served, "--json")), samples=("vayu-customers.csv",)
+    )
     again = ("results", "runs/latest")
     yield Screen("results", (("update", *given, "--quiet"), again, (*again, "--json"), ("results", "runs")), **sample)
     yield Screen("again", (("update", *given, "--json"), ("update", *given)), **sample)

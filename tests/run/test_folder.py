@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from batch.files import write_private
 from batch.journal import START_OVER, Journal
 from batch.model import CsvDialect, Outcome, RowResult, SheetStyle, Staged
 from batch.own_files import INPUT, JOURNAL, is_own
-from batch.run.folder import find_unfinished, identity, list_runs, new_folder, open_run, parent_of
+from batch.run.folder import identity, iter_unfinished, list_runs, new_folder, open_run, parent_of
 from batch.run.locks import held, input_locks, state_folder
 from batch.run.metadata import RunMetadata
 from batch.settings import Settings
@@ -47,6 +48,11 @@ def settings(**changed: Any) -> Settings:
 
 def identity_of(given: Settings, sha256: str = "abc", host: str = "host", *, plan: str | None = None) -> str:
     return identity(given.identity(), sha256, given.endpoint, host, plan=plan)
+
+
+def find_unfinished(parent: Path, company: Company, note: Callable[[str], None] = lambda text: None) -> Path | None:
+    """The first of the runs that may be resumed."""
+    return next((one.folder for one in iter_unfinished(parent, ME, company, note)), None)
 
 
 def run_in(folder: Path, *outcomes: Outcome, identity: str = ME, **meta: Any) -> Path:
@@ -193,7 +199,7 @@ def test_small_files(tmp_path: Path) -> None:
 def test_unfinished(tmp_path: Path, outcomes: list[Outcome], meta: dict[str, Any], is_resumed: bool) -> None:
     """A run is resumed while rows are left to retry or its files were not written, unless it was taken back."""
     folder = run_in(tmp_path / "x.batch" / "20260101-000000", *outcomes, **meta)
-    assert (folder if is_resumed else None) == find_unfinished(tmp_path / "x.batch", ME, OURS)
+    assert (folder if is_resumed else None) == find_unfinished(tmp_path / "x.batch", OURS)
 
 
 def test_newest_unfinished(tmp_path: Path) -> None:
@@ -203,21 +209,19 @@ def test_newest_unfinished(tmp_path: Path) -> None:
     (tmp_path / "20260103-000000").mkdir()
     (tmp_path / "check-20260104-000000").mkdir()
     (tmp_path / "file").touch()
-    assert tmp_path / "20260102-000000" == find_unfinished(tmp_path, ME, OURS)
-    assert None is find_unfinished(tmp_path / "nothing", ME, OURS)
+    assert tmp_path / "20260102-000000" == find_unfinished(tmp_path, OURS)
+    assert None is find_unfinished(tmp_path / "nothing", OURS)
 
 
 def test_damaged_run(tmp_path: Path) -> None:
-    """A run whose journal cannot be read is never passed over: its rows might be sent again."""
+    """A run whose journal cannot be read blocks nothing: it is passed over with a line."""
     folder = run_in(tmp_path / "20260101-000000", Outcome.UPDATED)
     (folder / JOURNAL).write_bytes(b"x" * 999)
-    with pytest.raises(FolderError) as caught:
-        find_unfinished(tmp_path, ME, OURS)
-    expected = (
-        f"{folder}/journal.sqlite: the journal of an earlier run cannot be read (file is not a database). "
-        "Move that folder away to start over, or name another one with --out."
-    )
-    assert (expected, ExitCode.COULD_NOT_START) == (str(caught.value), caught.value.exit_code)
+    notes: list[str] = []
+    assert None is find_unfinished(tmp_path, OURS, notes.append)
+    assert [f"{folder}: this run is passed over: {folder}/journal.sqlite: the journal of an earlier run cannot be"] == [
+        note.partition(" read (")[0] for note in notes
+    ]
 
 
 # -- what is our own ------------------------------------------------------------------------------------------------
@@ -385,15 +389,17 @@ def test_holder_that_died(tmp_path: Path) -> None:
         assert os.getpid() == json.loads(lock.with_suffix(".holder").read_text())["pid"]
 
 
-def test_input_lock() -> None:
-    """An input has locks for each endpoint, host and owner, by whatever path it is reached."""
-    ((one,), (same,), (elsewhere,), (other,)) = (
-        input_locks("a", "e", "h", ["f"]), input_locks("a", "e", "h", ["f"]), input_locks("a", "e", "i", ["f"]),
-        input_locks("a", "e", "h", ["g"]),
-    )  # fmt: skip
-    assert one == same
+def test_input_lock(tmp_path: Path) -> None:
+    """An input has locks for each endpoint, host and owner by whatever path it is reached, and one where runs go."""
+
+    def locks(*texts: str, parent: str = "x.batch") -> list[Path]:
+        return input_locks("a", "e", texts[0], texts[1:], tmp_path / parent)
+
+    one, beside = locks("h", "f")
+    assert [one, tmp_path / "y.batch" / beside.name] == locks("h", "f", parent="y.batch")
+    elsewhere, other = locks("i", "f")[0], locks("h", "g")[0]
     assert 3 == len({one, elsewhere, other})
-    assert [one, other] == input_locks("a", "e", "h", ["f", "g"])
+    assert [one, other, beside] == locks("h", "f", "g")
 
 
 NAMED, RENAMED, KEYED = {"company": "Acme"}, {"company": "Bolt"}, {"fingerprint": "g"}
@@ -417,7 +423,7 @@ def test_company(tmp_path: Path, meta: dict[str, Any], given: Company, is_same: 
     """A run is resumed for its own company: by the names where both have one, else by the keys; others are told."""
     folder = run_in(tmp_path / "20260101-000000", Outcome.UPDATED, **meta)
     notes: list[str] = []
-    assert (folder if is_same else None) == find_unfinished(tmp_path, ME, given, notes.append)
+    assert (folder if is_same else None) == find_unfinished(tmp_path, given, notes.append)
     assert (not is_same) == bool(notes)
 
 

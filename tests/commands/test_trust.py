@@ -1,0 +1,322 @@
+"""A run folder is a record, not an authority: what it says is looked at again unless this computer knows it."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.commands.test_resume import update
+from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes, summary
+
+BOTH = pytest.mark.parametrize("endpoint", [DUALENTRY, VAYU])
+
+
+def sheet(shell: Shell, ids: list[str], value: str = "New", name: str = "sheet.csv") -> Path:
+    return shell.sheet("id,name\n" + "".join(f"{one},{value}\n" for one in ids), name)
+
+
+def break_last(api: Api, ids: list[str]) -> None:
+    """Let the API fail for all but the first two."""
+    api.sandbox.set_faults(f"500=id:{','.join(ids[2:])}")
+
+
+def unfinished(shell: Shell, api: Api, path: Path, *options: object) -> Path:
+    """A run of six rows whose last four failed."""
+    lines = (shell.folder / path).read_text().splitlines()[1:]
+    break_last(api, [line.partition(",")[0] for line in lines])
+    command = update(api, path, "--max-attempts", 1, "--max-at-once", 1, *options)
+    assert 3 == shell.here(*command).code
+    api.sandbox.set_faults()
+    return shell.runs()[-1]
+
+
+def state(shell: Shell) -> Path:
+    return Path(shell.environment["XDG_STATE_HOME"]) / "batch"
+
+
+def forget(shell: Shell) -> None:
+    """As if the folder came from another computer."""
+    (state(shell) / "runs.sqlite").unlink()
+
+
+def age(shell: Shell, folder: Path, seconds: float) -> None:
+    """As if the run had got so far long ago."""
+    with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE result SET time = time - ?", [seconds])
+        db.execute("UPDATE part SET started = started - ?, ended = ended - ?", [seconds, seconds])
+
+
+def change_rows(folder: Path, **cells: str) -> None:
+    """As if somebody had put other rows into the run folder."""
+    path = folder / "input.parquet"
+    frame = pl.read_parquet(path)
+    frame.with_columns(pl.lit(value).alias(name) for name, value in cells.items()).write_parquet(path)
+
+
+# -- resuming -------------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_folder_are_not_believed(shell: Shell, api: Api) -> None:
+    """Rows that somebody put into the folder are not sent: the run is passed over, and a new one begins."""
+    ids = api.ids(6)
+    path = sheet(shell, ids)
+    folder = unfinished(shell, api, path)
+    change_rows(folder, c1="Forged")
+    ended = shell.here(*update(api, path))
+    assert 0 == ended.code
+    assert f"sheet.batch/{folder.name}: this run is passed over: the rows in it are not those of the input" in ended.err
+    assert {"New"} == {api.sandbox.record("dualentry", one)["name"] for one in ids}
+    assert 2 == len(shell.runs())
+
+
+@BOTH
+def test_what_changed_since_is_sent_again(shell: Shell, api: Api, endpoint: str) -> None:
+    """Day 1 file A stopped, day 2 file B ran, day 3 file A again: B's values are not called A's."""
+    kind = endpoint.partition(".")[0]
+    ids = api.ids(6, endpoint)
+    a = sheet(shell, ids, "A", "a.csv")
+    break_last(api, ids)
+    assert 3 == shell.here(*update(api, a, "--max-attempts", 1, "--max-at-once", 1, endpoint=endpoint)).code
+    api.sandbox.set_faults()
+    assert 0 == shell.here(*update(api, sheet(shell, ids, "B", "b.csv"), endpoint=endpoint)).code
+    assert 0 == shell.here(*update(api, a, endpoint=endpoint)).code
+    folder = shell.only_run("a.batch")
+    assert {"A"} == {api.sandbox.record(kind, one)["name"] for one in ids}
+    assert ["updated"] * 6 == outcomes(folder)
+    assert_balanced(folder)
+
+
+def test_nothing_is_looked_at_when_nothing_can_have_changed(shell: Shell, api: Api) -> None:
+    """A run that stopped a moment ago, which this computer knows, and after which nothing of ours wrote, goes on."""
+    ids = api.ids(6)
+    path = sheet(shell, ids)
+    unfinished(shell, api, path)
+    before = len(api.lines())
+    assert 0 == shell.here(*update(api, path)).code
+    reads = [line for line in api.lines()[before:] if line["method"] == "GET"]
+    asked = {one for line in reads for one in ids if one in str(line)}
+    assert asked <= set(ids[2:])
+
+
+@pytest.mark.parametrize("why", ["old", "unknown", "moved"])
+def test_it_looks(shell: Shell, api: Api, why: str) -> None:
+    """What an earlier part said is looked at when it is old, or its folder is not known: an edit is seen."""
+    ids = api.ids(6)
+    path = sheet(shell, ids)
+    folder = unfinished(shell, api, path)
+    match why:
+        case "old":
+            age(shell, folder, 1000)
+        case "unknown":
+            forget(shell)
+        case "moved":
+            shutil.copytree(folder, shell.folder / "other.batch" / folder.name)
+            shutil.rmtree(folder.parent)
+            path = Path(shutil.move(shell.folder / path, shell.folder / "other.csv")).relative_to(shell.folder)
+    api.sandbox.edit("dualentry", ids[0], {"name": "Theirs"})
+    ended = shell.here(*update(api, path))
+    assert 0 == ended.code
+    assert {"New"} == {api.sandbox.record("dualentry", one)["name"] for one in ids}
+    (resumed,) = shell.runs("other.batch" if why == "moved" else "sheet.batch")
+    assert ["updated"] * 6 == outcomes(resumed)
+    assert ids[0] in api.written()[-5:]
+    assert_balanced(resumed)
+
+
+def test_rejected_is_kept_by_a_known_run_only(shell: Shell, api: Api) -> None:
+    """What the API refused is not sent again by a run that this computer knows; elsewhere it is an ordinary row."""
+    ids = api.ids(6)
+    path = sheet(shell, ids)
+    api.sandbox.set_faults(f"422=id:{ids[0]}", f"500=id:{','.join(ids[2:])}")
+    command = update(api, path, "--max-attempts", 1, "--max-at-once", 1)
+    assert 3 == shell.here(*command).code
+    break_last(api, ids)
+    assert 3 == shell.here(*command).code
+    assert "rejected" == outcomes(shell.only_run())[0]
+    forget(shell)
+    api.sandbox.set_faults()
+    assert 0 == shell.here(*command).code
+    assert ["updated"] * 6 == outcomes(shell.only_run())
+
+
+def test_results_of_rows_that_are_not_there(shell: Shell, api: Api) -> None:
+    """Results of rows that the sheet does not have are dropped from a folder that is not known."""
+    path = sheet(shell, api.ids(6))
+    folder = unfinished(shell, api, path)
+    forget(shell)
+    with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
+        db.execute("INSERT INTO result VALUES (99, 99, '1', 'updated', 'final', 200, 1, 0, NULL, NULL)")
+    assert 0 == shell.here(*update(api, path)).code
+    assert_balanced(shell.only_run())
+
+
+@pytest.mark.parametrize("damage", ["journal", "input", "version", "locked"])
+def test_a_folder_never_blocks(shell: Shell, api: Api, damage: str) -> None:
+    """A run that cannot be gone on with is passed over with a line, and the rows are sent by a new one."""
+    path = sheet(shell, api.ids(6))
+    folder = unfinished(shell, api, path)
+    match damage:
+        case "journal":
+            (folder / "journal.sqlite").write_bytes(b"x" * 9999)
+        case "input":
+            (folder / "input.parquet").unlink()
+        case "version":
+            with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
+                db.execute("UPDATE meta SET value = '99' WHERE key = 'version'")
+        case "locked":
+            (folder / ".lock").unlink(missing_ok=True)
+            (folder / ".lock").mkdir()
+    ended = shell.here(*update(api, path))
+    assert (0, 2) == (ended.code, len(shell.runs()))
+    assert ["updated" if one < 2 else "unchanged" for one in (2, 2, 0, 0, 0, 0)] == outcomes(shell.runs()[-1])
+    assert f"sheet.batch/{folder.name}: this run " in ended.err
+
+
+def test_old_run_is_begun_anew(shell: Shell, api: Api) -> None:
+    """A run that got no further for a day is begun anew, which is said; --resume-within says how long."""
+    path = sheet(shell, api.ids(6))
+    folder = unfinished(shell, api, path)
+    age(shell, folder, 90_000)
+    again = shell.here(*update(api, path, "--resume-within", "2d", "--max-attempts", 1))
+    assert (0, 1) == (again.code, len(shell.runs()))
+    other = sheet(shell, api.ids(6))
+    folder = unfinished(shell, api, other)
+    age(shell, folder, 90_000)
+    ended = shell.here(*update(api, other))
+    assert (0, 3) == (ended.code, len(shell.runs()))
+    assert "(--resume-within), so a new run begins, which compares every row." in ended.err
+
+
+def test_another_file_takes_its_place(shell: Shell, api: Api) -> None:
+    """A start with other bytes at the same path supersedes the run that was not finished: it is never resumed."""
+    ids = api.ids(6)
+    path = sheet(shell, ids, "A")
+    first = unfinished(shell, api, path)
+    ended = shell.here(*update(api, sheet(shell, ids, "B")))
+    assert (
+        f"{first}: that run was not finished, and sheet.csv has changed since: this run takes its place." in ended.err
+    )
+    assert "superseded" == summary(first)["state"]
+    sheet(shell, ids, "A")
+    assert 0 == shell.here(*update(api, path)).code
+    assert 3 == len(shell.runs())
+
+
+def test_new_run_ends_the_older_one(shell: Shell, api: Api) -> None:
+    """After --new the unfinished run is never gone on with."""
+    path = sheet(shell, api.ids(6))
+    unfinished(shell, api, path)
+    assert 0 == shell.here(*update(api, path, "--new")).code
+    assert 0 == shell.here(*update(api, path)).code
+    assert 3 == len(shell.runs())
+
+
+def test_undo_of_a_folder_that_was_gone_on_with(shell: Shell, api: Api) -> None:
+    """A run that came from elsewhere stays one: what it says was before is not written back without a word."""
+    path = sheet(shell, api.ids(6))
+    folder = unfinished(shell, api, path)
+    forget(shell)
+    with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE intent SET before = replace(before, 'Inc.', 'Evil')")
+    assert 0 == shell.here(*update(api, path)).code
+    refused = undo(shell, api, folder)
+    assert (2, True) == (refused.code, "this computer does not know this run" in refused.err)
+
+
+# -- where nothing can be looked at ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("why", ["old", "unknown"])
+def test_without_comparing(shell: Shell, api: Api, why: str) -> None:
+    """With --no-compare an unfinished run that is old or not known is neither believed nor begun anew by itself."""
+    path = sheet(shell, api.ids(6))
+    folder = unfinished(shell, api, path, "--no-compare")
+    age(shell, folder, 90_000) if why == "old" else forget(shell)
+    before = len(api.lines())
+    refused = shell.here(*update(api, path, "--no-compare"))
+    assert (2, before) == (refused.code, len(api.lines()))
+    assert all(option in refused.err for option in ("--trust-folder", "--new"))
+    assert 0 == shell.here(*update(api, path, "--no-compare", "--trust-folder")).code
+    assert (["updated"] * 6, 6) == (outcomes(folder), len(set(api.applied())))
+    assert 6 == len(api.applied())
+
+
+# -- undo -----------------------------------------------------------------------------------------------------------
+
+
+def undo(shell: Shell, api: Api, folder: Path, *options: object) -> Any:
+    return shell.here("undo", folder, "--yes", *api.options, *options)
+
+
+@pytest.mark.parametrize("why", ["unknown", "changed", "moved"])
+def test_undo_asks(shell: Shell, api: Api, why: str) -> None:
+    """Undo believes the values of a run that this computer knows as the run left it, and of no other without a word."""
+    ids = api.ids(3)
+    assert 0 == shell.here(*update(api, sheet(shell, ids))).code
+    folder = shell.only_run()
+    match why:
+        case "unknown":
+            forget(shell)
+        case "changed":
+            with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
+                db.execute("UPDATE intent SET before = replace(before, 'Inc.', 'Evil')")
+        case "moved":
+            folder = Path(shutil.move(folder, shell.folder / "elsewhere"))
+    refused = undo(shell, api, folder)
+    assert (2, True) == (refused.code, "--trust-folder" in refused.err)
+    assert {"New"} == {api.sandbox.record("dualentry", one)["name"] for one in ids}
+    assert 0 == undo(shell, api, folder, "--trust-folder").code
+
+
+def test_no_address_from_a_folder(shell: Shell, api: Api) -> None:
+    """The key goes to no address that a folder names."""
+    assert 0 == shell.here(*update(api, sheet(shell, api.ids(3)))).code
+    before = len(api.lines())
+    refused = shell.here("undo", shell.only_run(), "--yes")
+    assert (2, before) == (refused.code, len(api.lines()))
+    assert "which is not the maker's own address, and an address is not taken from a folder." in refused.err
+
+
+# -- resume ---------------------------------------------------------------------------------------------------------
+
+
+def test_resume_without_the_input(shell: Shell, api: Api) -> None:
+    """A run whose input is gone goes on from its own rows, also when it is old."""
+    ids = api.ids(6)
+    path = sheet(shell, ids)
+    folder = unfinished(shell, api, path)
+    age(shell, folder, 90_000)
+    (shell.folder / path).unlink()
+    ended = shell.here("resume", folder, "--yes", *api.options)
+    assert (0, ["updated"] * 6) == (ended.code, outcomes(folder))
+    assert_balanced(folder)
+    again = shell.here("resume", folder, "--yes", *api.options)
+    assert (2, True) == (again.code, "this run is finished" in again.err)
+
+
+def test_resume_of_an_unknown_folder(shell: Shell, api: Api) -> None:
+    """The rows of a folder that is not known are not sent without a word."""
+    folder = unfinished(shell, api, sheet(shell, api.ids(6)))
+    forget(shell)
+    before = len(api.writes())
+    refused = shell.here("resume", folder, "--yes", *api.options)
+    assert (2, before) == (refused.code, len(api.writes()))
+    assert f"{folder}: this run is not finished, and this computer does not know it." in refused.err
+    assert 0 == shell.here("resume", folder, "--yes", "--trust-folder", *api.options).code
+    assert ["updated"] * 6 == outcomes(folder)
+
+
+def test_resume_keeps_what_cells_mean(shell: Shell, api: Api) -> None:
+    """Headers, key and clear token are those of the run."""
+    ids = api.ids(6)
+    path = shell.sheet("Nr,Name\n" + "".join(f"{one},New\n" for one in ids))
+    break_last(api, ids)
+    mapped = ["--map", "Nr=id", "--map", "Name=name", "--max-attempts", 1, "--max-at-once", 1]
+    assert 3 == shell.here(*update(api, path, *mapped)).code
+    api.sandbox.set_faults()
+    assert 0 == shell.here("resume", shell.only_run(), "--yes", *api.options).code
+    assert ["updated"] * 6 == outcomes(shell.only_run())
