@@ -91,7 +91,8 @@ CONFLICTS_BESIDE = {"pulled": "conflict_pulled_part", "seen": "conflict_seen_par
 
 
 def _conflict(condition: Condition, name: str, now: Any, expected: Any, wanted: Any) -> Problem:
-    values = {"now": show(now), "expected": show(expected), "wanted": show(wanted)}
+    later = {"later": ""} if condition.origin == "seen" else {}  # whoever knows of later runs, says when they ended
+    values = {"now": show(now), "expected": show(expected), "wanted": show(wanted), **later}
     return Problem(CONFLICTS[condition.origin], values, name)
 
 

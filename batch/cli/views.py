@@ -247,8 +247,9 @@ def _stopped(end: FinishedRun) -> Iterator[Styled]:
 
 def _next_steps(end: FinishedRun) -> Iterator[str]:
     summary = end.summary
-    to_fix = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_EDIT)
-    to_retry = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
+    left = {outcome: count - end.done_later.get(outcome, 0) for outcome, count in summary.outcomes.items()}
+    to_fix = sum(left.get(outcome, 0) for outcome in NEEDS_EDIT)
+    to_retry = sum(left.get(outcome, 0) for outcome in NEEDS_RETRY)
     if end.undoes:
         yield from _steps_after_undo(end, to_retry)
         return

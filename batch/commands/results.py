@@ -10,6 +10,7 @@ from batch.run.cleanup import remove_parts
 from batch.run.finish import End, FinishedRun, finish_run
 from batch.run.folder import check_run, open_run
 from batch.run.locks import held
+from batch.run.rounds import done_later
 from batch.run.target import Environment
 
 
@@ -24,6 +25,11 @@ def results(folder: Path, reporter: Reporter, environment: Environment) -> Finis
         stack.enter_context(journal)
         if not metadata.is_validated:
             reporter.note("This run was stopped before all rows were validated; run the same command again to go on.")
-        return finish_run(
-            folder, journal, metadata, environment.endpoints.get(metadata.endpoint), End(metadata.stopped)
-        )
+        later = done_later(metadata.run_id)
+        if later:
+            rows = "1 row is" if len(later) == 1 else f"{len(later):,} rows are"
+            reporter.note(
+                f"{rows} through since, in later runs on the failures file (the last at {max(later.values())})."
+            )
+        kind = environment.endpoints.get(metadata.endpoint)
+        return finish_run(folder, journal, metadata, kind, End(metadata.stopped), later)

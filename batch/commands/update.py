@@ -34,8 +34,10 @@ from batch.run.begin_or_resume import Run, Watcher, begin_or_resume, discard
 from batch.run.finish import End, FinishedRun, begin_files, finish_run
 from batch.run.folder import open_run, parent_of
 from batch.run.latest import fixed_name, latest_links, without_links
+from batch.run.metadata import RunMetadata
 from batch.run.plan_list import LISTS, lists_of
 from batch.run.rescue import FolderWatch, rescue, sentence
+from batch.run.rounds import last_write_after
 from batch.run.target import Environment, Target, make_target
 from batch.settings import Settings
 
@@ -64,9 +66,16 @@ def carry_out(
     """Bring an open run of an input to its end."""
     context = RunContext(
         ApiSession(target, settings.pace, environment), run.journal, run.metadata.run_id, run.changes, reporter,
-        run.plan, settings.compare, overwrites=settings.overwrite, is_trusted=run.is_trusted,
+        run.plan, settings.compare, later_run=_later_run(run.metadata), overwrites=settings.overwrite,
+        is_trusted=run.is_trusted,
     )  # fmt: skip
     return Update(run, context, settings).carry_out()
+
+
+def _later_run(metadata: RunMetadata) -> str:
+    """Return when another run on the failures file that this one is for ended; "" where none is known."""
+    parent = metadata.parent_run
+    return last_write_after(parent, but=metadata.run_id) if parent else ""
 
 
 @dataclass(slots=True)

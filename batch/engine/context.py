@@ -40,6 +40,8 @@ class RunContext:
     shutdown: Shutdown = field(default_factory=Shutdown)
     is_trusted: bool = True
     """What an earlier part of this run wrote down, it wrote for this user, as the index of runs knows."""
+    later_run: str = ""
+    """When another run on the same failures file ended; "" where none is known."""
     overwrites: bool = False
     """What another hand changed, although the sheet expects something else, is written over."""
     meter: Meter = field(init=False)

@@ -307,6 +307,7 @@ class ChangePreparer:
         if not self.context.overwrites:
             conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record)
             if conflicts:
+                conflicts = [self._with_later_run(one) for one in conflicts]
                 self._settle_all([change], Outcome.REJECTED, conflicts, attempts=earlier.made if earlier else 0)
                 return None
         if self.planned is not None:
@@ -318,6 +319,13 @@ class ChangePreparer:
             return PreparedChange(change, difference.fields, difference.before, record, earlier, notes)
         self._settle_as_is(change, record, earlier)
         return None
+
+    def _with_later_run(self, conflict: Problem) -> Problem:
+        """Say when another run may have made the change that a conflict is about."""
+        if "later" not in conflict.values or not self.context.later_run:
+            return conflict
+        later = f", perhaps by the run on this file that ended at {self.context.later_run}"
+        return replace(conflict, values={**conflict.values, "later": later})
 
     def _begin_planned(
         self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None

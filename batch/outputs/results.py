@@ -1,5 +1,6 @@
 """One pass over the rows, each with its result: into the results file, the failures file, and counts by outcome."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,8 @@ class Wanted:
     """None: nothing is known of earlier files, and they are replaced."""
     run: str = ""
     """The run whose files these are."""
+    done_later: Mapping[int, str] = field(default_factory=dict)
+    """When the rows that are through by now were so, in a later run: they need nothing any more."""
     seen: Callable[[int, str], str] = lambda row, id: ""
     """Says what was seen in the fields that a row was to change, given its number and its id."""
 
@@ -119,6 +122,8 @@ class Written:
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     """All seven, also those of no row."""
     notes: tuple[str, ...] = ()
+    done_later: Counter[Outcome] = field(default_factory=Counter)
+    """Of those that still needed something, the rows that are through by now."""
 
 
 def write(
@@ -145,6 +150,7 @@ class ResultsWriter:
         self._staged = staged
         self._wanted = wanted
         self._outcomes = dict.fromkeys(Outcome, 0)
+        self._done_later: Counter[Outcome] = Counter()
         self._results: tuple[NewFile, LinesWriter] | None = None
         self._failures: tuple[NewFile, FailuresWriter] | None = None
 
@@ -181,6 +187,9 @@ class ResultsWriter:
 
     def _add_failures(self, frame: pl.DataFrame, found: Sequence[RowResult]) -> None:
         kept = [at for at, row_result in enumerate(found) if row_result.outcome in self._wanted.only]
+        later = [at for at in kept if found[at].row in self._wanted.done_later]
+        self._done_later.update(found[at].outcome for at in later)
+        kept = [at for at in kept if at not in set(later)] if later else kept
         if not kept:
             return
         if self._failures is None:
@@ -221,7 +230,7 @@ class ResultsWriter:
             files[f"failures_edited{f'_{number}' if number > 1 else ''}"] = path.name
         if edited:
             notes.append(_say_edited([path.name for path in edited], files.get("failures")))
-        return Written(files, self._outcomes, tuple(notes))
+        return Written(files, self._outcomes, tuple(notes), self._done_later)
 
     def _is_edited(self, path: Path) -> bool:
         known = self._wanted.known

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code
 from batch.files import os_reason, remove, write_private, written_earlier
 from batch.journal import Journal
-from batch.model import command
+from batch.model import Outcome, command
 from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
 from batch.run.metadata import RunMetadata
@@ -57,6 +57,8 @@ class FinishedRun:
     """The run that was taken back, None when it was no undo."""
     is_refused: bool = False
     """Nothing was sent on purpose, because of invalid rows."""
+    done_later: Mapping[Outcome, int] = field(default_factory=dict)
+    """Of the rows that still needed something, those that are through by now, in later runs."""
 
     @property
     def failures(self) -> str | None:
@@ -65,8 +67,9 @@ class FinishedRun:
 
 
 def finish_run(
-    folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End
-) -> FinishedRun:
+    folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End,
+    done_later: Mapping[int, str] | None = None,
+) -> FinishedRun:  # fmt: skip
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
     `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
@@ -79,11 +82,13 @@ def finish_run(
         is_known = journal.meta().get("version") != 1  # 0.1 did not write down what it wrote
         known = outputs.KnownFiles(journal.file_digests(), journal.put_file) if is_known else None
         seen = _Seen(journal, endpoint() if endpoint and metadata.is_compared else None)
-        wanted = outputs.Wanted(id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text)
+        wanted = outputs.Wanted(
+            id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later or {}
+        )
         written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
         code = exit_code(
-            written.outcomes,
+            {outcome: count - written.done_later[outcome] for outcome, count in written.outcomes.items()},
             signalled=end.signalled,
             is_refused=end.is_refused,
             is_unwritten=end.is_unwritten,
@@ -114,6 +119,7 @@ def finish_run(
         metadata.options_next,
         metadata.undoes,
         end.is_refused,
+        written.done_later,
     )
 
 

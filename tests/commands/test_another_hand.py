@@ -1,5 +1,6 @@
 """What others changed since a sheet was made is never written over: pulled sheets, and columns such as `name (now)`."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import openpyxl
 import polars as pl
 import pytest
 
+from batch.cli.views import closing_page
 from batch.commands.plan import plan as run_plan
+from batch.commands.results import results as run_results
 from batch.endpoints.vayu.customers import VayuCustomers
 from batch.errors import Declined, HeaderError, UsageError
 from batch.journal import Journal
@@ -594,15 +597,46 @@ def test_failures_say_their_run(job: JobFixture) -> None:
 
 
 def test_old_failures_file(job: JobFixture) -> None:
-    """A failures file that was sent already does not write its old value over a newer one."""
+    """A failures file that was sent already does not write its old value over a newer one, and says of which run."""
     path = failed(job)
     edit(path, 0, "phone", "131")
     old = path.read_bytes()
     edit(path, 0, "phone", "141")
     job.update(path)
     path.write_bytes(old)
-    closing = job.update(path)
-    assert ("141", "rejected") == (job.record(10001)["phone"], told(closing)[0][0])
+    ((outcome, message), _) = told(job.update(path))
+    assert ("141", "rejected") == (job.record(10001)["phone"], outcome)
+    expected = r"it was changed since, perhaps by the run on this file that ended at 20\d\d-\d\d-\d\dT[\d:]{8}Z: empty"
+    assert re.search(expected, message)
+
+
+def remade(job: JobFixture, folder: Path) -> tuple[FinishedRun, list[str]]:
+    """Make the results of a run again."""
+    reporter = FakeReporter()
+    return run_results(folder, reporter, job.environment), reporter.notes
+
+
+def test_results_after_later_runs(job: JobFixture) -> None:
+    """What became of rows in the runs on their failures files is known: only what still needs something is told."""
+    first = failed(job, fault="422=id:10002,10003")
+    folder, kept = first.parent, first.with_name("mine.csv")
+    first.rename(kept)
+    edit(kept, 1, "phone", "ext. 5")
+    second = job.update(kept)
+    assert {"updated": 1, "invalid": 1} == outcomes(second)
+    found, notes = remade(job, folder)
+    assert (["4"], "1 row is through since") == (
+        cells(Path(str(found.failures)))["batch_row"].to_list(), notes[-1][:22],
+    )  # fmt: skip
+    assert ["1 row to fix:"] == [line[:13] for line, _ in closing_page(found) if "to fix" in line]
+    assert (1, {"rejected": 1}) == (found.summary.exit_code, {k.value: n for k, n in found.done_later.items()})
+    third = Path(str(second.failures))
+    edit(third, 0, "phone", "132")
+    assert {"updated": 1} == outcomes(job.update(third))
+    found, notes = remade(job, folder)
+    assert (None, 0) == (found.failures, found.summary.exit_code)
+    assert notes[-1].startswith("2 rows are through since, in later runs on the failures file (the last at 20")
+    assert not [line for line, _ in closing_page(found) if "to fix" in line]
 
 
 def test_own_value(job: JobFixture) -> None:
