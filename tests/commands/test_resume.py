@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from batch.journal.journal import BLOCK
 from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes, summary, until
 
 SLOWLY = ["--max-per-second", "25"]
@@ -322,3 +323,26 @@ def test_failures_file_corrected(shell: Shell, api: Api) -> None:
     assert 1 == shell.here(*update(api, failures)).code
     assert [ids[0], ids[1]] == api.written()
     assert ["updated", "invalid"] == outcomes(shell.runs()[1])
+
+
+@pytest.mark.parametrize("endpoint", [DUALENTRY, VAYU])
+def test_counts_after_a_kill(shell: Shell, api: Api, endpoint: str) -> None:
+    """After kill -9 the summary says that it counts the most that it can be, and never less than was made."""
+    sheet = shell.sheet(api.names(20, endpoint))
+    folder = killed_after(shell, api, update(api, sheet, *SLOWLY, endpoint=endpoint), 5)
+    made = len(api.lines())
+    assert 3 == shell.here("results", folder).code
+    told = summary(folder)
+    assert (False, True) == (told["is_exact"], made <= told["attempts"] <= made + BLOCK + 4)
+    assert 0 == shell.here(*update(api, sheet, endpoint=endpoint)).code
+    after = summary(folder)
+    assert (False, True) == (after["is_exact"], len(api.lines()) <= after["attempts"])
+
+
+def test_counts_are_exact(shell: Shell, api: Api) -> None:
+    """Without a kill every request is counted once, also over several parts of a run."""
+    sheet = shell.sheet(api.names(6))
+    broken(shell, api, sheet)
+    assert 0 == shell.here(*update(api, sheet)).code
+    told = summary(shell.only_run())
+    assert (True, len(api.lines())) == (told["is_exact"], told["attempts"])
