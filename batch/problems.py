@@ -117,6 +117,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "custom_field_spelt": 'the record spells it "{spelt}", and that custom field was meant',
     "ended_in_doubt": "batch was ended before an answer came: it may have been applied or not",
     "found_applied": "no answer came, but reading back showed that it was applied",
+    "no_longer_so": "an earlier start made this change, and the record shows something else now",
     "in_doubt": "{cause}: it may have been applied or not",
     "not_applied": "{cause}, and reading back showed that it was not applied",
     "not_read_back": "the API confirmed the change; it was not read back, since the run was being stopped",

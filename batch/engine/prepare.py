@@ -284,7 +284,11 @@ class ChangePreparer:
         if self._is_applied(earlier, record) and not diff.differing(self.endpoint, change.fields, record).fields:
             self._settle_as_is(change, record, earlier)  # whatever the sheet expects of other fields
             return None
-        return self._begin(change, record, earlier if earlier is not None and earlier.made else None)
+        prepared = self._begin(change, record, earlier if earlier is not None and earlier.made else None)
+        if prepared is not None and self._said(change) is not None:  # the run may stop before it is sent again
+            made = earlier.made if earlier is not None else 0
+            self.context.settle(change, Outcome.UNSENT, [Problem("no_longer_so")], attempts=made)
+        return prepared
 
     def _begin(self, change: Change, record: Record, earlier: Intent | None) -> PreparedChange | None:
         """Make ready what differs between a change, or what was planned of it, and its record."""

@@ -76,7 +76,8 @@ class JournalQueries:
         result = self.row_results(change, change).get(change) if found else None
         if found is None or result is None:
             return found
-        return replace(found, is_settled=result.outcome not in NEEDS_RETRY and result.attempts >= found.made)
+        is_known = result.outcome not in NEEDS_RETRY or any(one.code == "no_longer_so" for one in result.problems)
+        return replace(found, is_settled=is_known and result.attempts >= found.made)
 
     def intent_of_row(self, row: int) -> Intent | None:
         """Return the newest intent of the change that a row with a result belongs to."""
