@@ -309,6 +309,8 @@ class Update:
         self._tell_unseen(preparer.unlisted)
         if run.journal.error is None:
             run.journal.flush()
+            if run.metadata.must_look and self.settings.compare:
+                run.keep(must_look=run.journal.count_not_looked_at() > 0)
             if canary is not None:
                 run.keep(canary_held=canary.has_held, canary_failure=canary.failure)
             context.api.keep_learned(client.limiter)

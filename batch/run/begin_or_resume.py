@@ -234,7 +234,8 @@ class _Resuming:
         settings, age = self.settings, time.time() - self.found.last
         changes = match_input(staged, settings, self.target.endpoint)
         run = Run(self.found.folder, journal, changes, metadata, True, self.plan, is_trusted)
-        looks = settings.compare and not (is_trusted and 0 <= age < LOOK_AFTER and not index.has_later_writes(metadata))
+        is_fresh = is_trusted and 0 <= age < LOOK_AFTER and not index.has_later_writes(metadata)
+        looks = settings.compare and (metadata.must_look or not is_fresh)
         believed = {Outcome.REJECTED, Outcome.INVALID} if is_trusted else set[Outcome]()
         believed |= set() if looks else {Outcome.UPDATED, Outcome.UNCHANGED}
         rows = None if is_trusted else pl.read_parquet(staged.path, columns=[ROW])[ROW]
@@ -243,7 +244,7 @@ class _Resuming:
         run.keep(
             staged=staged, id_column=changes.columns.id.index, input=settings.input, base_url=self.target.base_url,
             company=self.target.company.name or metadata.company, definitions=(), has_definitions=False,
-            is_validated=False, clears_are_meant=False, canary_held=False,
+            is_validated=False, clears_are_meant=False, canary_held=False, must_look=metadata.must_look or looks,
             canary_begun=metadata.canary_begun and not metadata.canary_held, **_options(settings),
         )  # fmt: skip
         return run

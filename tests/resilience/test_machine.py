@@ -911,6 +911,14 @@ def stop_and_stop(machine: UndoMachine) -> None:
     machine.start("sheet.csv", Around())
 
 
+def stop_and_kill_a_look(machine: UndoMachine) -> None:
+    """Another run wrote, and the start that was to look is killed: the next one has to look."""
+    machine.start("sheet.csv", Around(writes=("ok", "ok", "ok", "429-long", "429-long")))
+    machine.start("other.csv", Around())
+    machine.start("sheet.csv", Around(kill_at=6))
+    machine.start("sheet.csv", Around())
+
+
 def stop_and_kill(machine: UndoMachine) -> None:
     """A run that has written results goes on, and is killed."""
     machine.start("sheet.csv", STOPPED)
@@ -960,6 +968,7 @@ SCRIPTS: dict[str, Callable[[UndoMachine], None]] = {
     "an old run": stop_old,
     "an edit between": stop_and_edit,
     "stopped twice": stop_and_stop,
+    "a look that is killed": stop_and_kill_a_look,
     "killed with results": stop_and_kill,
     **{f"folder: {one}": functools.partial(bring, change=one) for one in CHANGES},
     "an old failures file": fail_and_edit,
