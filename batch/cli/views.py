@@ -9,6 +9,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from batch.cli.messages import (
@@ -268,7 +269,18 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
     if "results" in summary.files:
         yield f"Every row:  {shown_path(summary.files['results'])}"
     if summary.outcomes.get(Outcome.UPDATED) and "--sandbox" not in end.again:
-        yield f"Take it back:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
+        yield f"Take it back:  {_undo_command(end)}"
+
+
+def _undo_command(end: FinishedRun) -> str:
+    """Spell the command that takes a run back; address and company are not taken from its folder."""
+    options = [
+        part
+        for name, value in pairwise(end.next)
+        if name in ("--base-url", "--company", "--token-file")
+        for part in (name, value)
+    ]
+    return shlex.join([command(), "undo", shown_path(str(end.folder)), *options])
 
 
 def _go_on(summary: Summary) -> str:
@@ -287,7 +299,7 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
     if "results" in end.summary.files:
         yield f"Every row:  {shown_path(end.summary.files['results'])}"
     if end.summary.outcomes.get(Outcome.UPDATED):
-        yield f"Undo the undo:  {shlex.join([command(), 'undo', shown_path(str(end.folder))])}"
+        yield f"Undo the undo:  {_undo_command(end)}"
 
 
 # -- pull, purge ------------------------------------------------------------------------------------------------------

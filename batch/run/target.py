@@ -134,9 +134,12 @@ def make_target(settings: Settings, environment: Environment, stack: ExitStack, 
     return Target(endpoint, base_url, _kind(base_url, endpoint), credentials, settings.company)
 
 
-def address_of_run(folder: Path, known: RunMetadata, settings: Settings, environment: Environment, what: str) -> str:
-    """Return the address to which the run in `folder` went, as this start names it; raises UsageError.
+def address_of_run(
+    folder: Path, known: RunMetadata, settings: Settings, environment: Environment, what: str
+) -> str | None:
+    """Return the address to which the run in `folder` went, as this start names it: None for the maker's own.
 
+    Raises UsageError where that is another one, or must be named, or its sandbox is gone.
     `what` says what there is nothing left for where the run's sandbox is gone. No address is taken from a folder.
     """
     given = settings.base_url
@@ -155,7 +158,7 @@ def address_of_run(folder: Path, known: RunMetadata, settings: Settings, environ
             f"{folder}: this run went to {went_to}, which is not the maker's own address, and an address is not taken "
             f"from a folder. Name it:  --base-url {went_to}"
         )
-    return given or own
+    return given
 
 
 def _kind(base_url: str, endpoint: Endpoint) -> str:
