@@ -45,7 +45,7 @@ Reasons
 2 rows to fix:  run/failures.csv
 Then:  batch update run/failures.csv -e dualentry.customers --base-url {url} --max-per-second 2000
 Every row:  run/results.csv
-Take it back:  batch undo run
+Take it back:  batch undo run --base-url {url}
 """
     assert Ended(1, "", expected) == Ended(ended.code, ended.out, shell.tell(ended.err))
 

@@ -31,7 +31,7 @@ Reasons
 2 rows to fix:  sheet.batch/{time}/failures.csv
 Then:  batch update sheet.batch/{time}/failures.csv -e dualentry.customers --map=Note= {options}
 Every row:  sheet.batch/{time}/results.csv
-Take it back:  batch undo sheet.batch/{time}
+Take it back:  batch undo sheet.batch/{time} --base-url {url}
 """
     assert Ended(1, "", expected) == Ended(ended.code, ended.out, tell(shell, ended))
 
@@ -66,7 +66,7 @@ Every row:  sheet.batch/{time}/results.csv
 3 rows in {seconds}
   updated           3
 Every row:  sheet.batch/{time}/results.csv
-Take it back:  batch undo sheet.batch/{time}
+Take it back:  batch undo sheet.batch/{time} --base-url {url}
 """
     assert (3, before) == (first.code, tell(shell, first))
     assert (0, after) == (second.code, tell(shell, second))

@@ -103,6 +103,8 @@ class Update:
         with FolderWatch(run.folder, run.metadata.run_id) as watch:
             self.context.watch = watch
             begin_files(run.folder, run.metadata)
+            if not run.is_resumed:
+                index.add(run.metadata, run.folder)
             if run.is_resumed:
                 run.keep(earlier={outcome.value: count for outcome, count in run.journal.counts.items()})
             try:
@@ -364,6 +366,7 @@ class Update:
                 self.is_discarded = True
                 self.run.journal.close()
                 discard(self.run.folder)
+                index.remove(self.run.metadata.run_id)
             raise
 
     # -- before the question ------------------------------------------------------------------------------------

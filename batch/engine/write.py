@@ -77,9 +77,9 @@ class ChangeWriter:
     def _is_as_before(self, prepared: PreparedChange) -> bool:
         """Whether the record still shows what the earlier intent was to write over, as far as that is known."""
         earlier, record = prepared.earlier, prepared.record
-        if earlier is None or not earlier.before or record is None:
+        if earlier is None or record is None:
             return True
-        return diff.is_as_before(self.endpoint, earlier.before, record)
+        return bool(earlier.before) and diff.is_as_before(self.endpoint, earlier.before or {}, record)
 
     async def _conclude(
         self, prepared: PreparedChange, answer: Answer, attempts: int, attempt: "WriteAttempt"

@@ -116,6 +116,11 @@ def mark(run_id: str, state: State) -> None:
     _write("UPDATE run SET state = ? WHERE run_id = ?", [state, run_id])
 
 
+def remove(run_id: str) -> None:
+    """Forget a run of which nothing is left, since it was refused before anything of it was sent."""
+    _write("DELETE FROM run WHERE run_id = ?", [run_id])
+
+
 def get(run_id: str) -> IndexedRun | None:
     """Return what is known of a run."""
     return next(iter(_read("WHERE run_id = ?", [run_id])), None)

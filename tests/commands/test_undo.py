@@ -418,5 +418,5 @@ def test_on_the_command_line(api: Api, shell: Shell) -> None:
         "Reasons",
         f"  rejected  name                 {kept}   row 4",
         f"Every row:  {where}/results.csv",
-        f"Undo the undo:  batch undo {where}",
+        f"Undo the undo:  batch undo {where} --base-url {api.sandbox.url}",
     ] == lines[-7:]

@@ -277,7 +277,9 @@ def retyped(data: bytes, dice: random.Random) -> bytes:
             table, names = dice.choice(list(COLUMNS.items()))
             value = dice.choice([None, "", "x", "[]", "{}", "null", "7", "[[]]", '{"a": 1}', '["a"]', b"\xff", -1, 1.5])
             with suppress(sqlite3.IntegrityError):
-                where = {"meta": f"key = '{dice.choice(METAS)}'", "part": "true"}.get(table, "rowid % 2")
+                where = {"meta": f"key = '{dice.choice(METAS)}'", "part": "true", "file": "true"}.get(
+                    table, "rowid % 2"
+                )
                 db.execute(f"UPDATE {table} SET {dice.choice(names)} = ? WHERE {where}", [value])  # noqa: S608 - ours
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return path.read_bytes()
