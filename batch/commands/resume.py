@@ -6,16 +6,15 @@ looked at as by any resumed run; company and address come from this start.
 
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from batch.commands.update import carry_out
 from batch.engine.named_run import named_run
-from batch.engine.reporter import Reporter, require_consent
+from batch.engine.reporter import Reporter
 from batch.errors import UsageError
 from batch.model import command
 from batch.own_files import JOURNAL
-from batch.run.begin_or_resume import Watcher, resume_named
+from batch.run.begin_or_resume import resume_named
 from batch.run.finish import FinishedRun
 from batch.run.folder import look_into, peek_metadata
 from batch.run.latest import latest_links
@@ -35,8 +34,7 @@ def resume(folder: Path, settings: Settings, reporter: Reporter, environment: En
         if not known.owner.is_same(target.company):
             begun = f'for "{known.company}"' if known.company else "with another key"
             raise UsageError(f"{folder}: this run was begun {begun}. Use that one to go on with it.")
-        watcher = Watcher(reporter.note, partial(require_consent, reporter))
-        run = resume_named(folder, settings, target, stack, watcher)
+        run = resume_named(folder, settings, target, stack, reporter)
         latest.lead_to(folder)
         end = carry_out(run, target, settings, reporter, environment)
         latest.settle(end.summary.exit_code, end.folder)

@@ -8,7 +8,6 @@ run.
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,15 @@ from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.named_run import named_run
-from batch.engine.reporter import Reporter, require_consent
+from batch.engine.reporter import Reporter
 from batch.errors import UsageError
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.own_files import JOURNAL
 from batch.run import index
-from batch.run.begin_or_resume import Run, Watcher, check_name, discard, hold_input, new_run_id, now_text
+from batch.run.begin_or_resume import Run, check_name, discard, hold_input, new_run_id, now_text
 from batch.run.cleanup import remove_parts, scratch
+from batch.run.consent import require_consent
 from batch.run.finish import FinishedRun
 from batch.run.folder import check_run, iter_unfinished, new_folder, open_run, parent_of, read_metadata
 from batch.run.latest import latest_links
@@ -58,7 +58,7 @@ def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Envi
         target = make_target(settings, environment, stack, reporter.note)
         target = replace(target, endpoint=target.endpoint.defined(source.metadata.custom_fields))
         sha256 = source.metadata.staged.sha256
-        check_name(target.company, Watcher(reporter.note, partial(require_consent, reporter)))
+        check_name(target.company, reporter)
         if not settings.trust_folder and (odd := _odd(source, target)):
             instead = "To undo it all the same:  --trust-folder"
             require_consent(reporter, f"{folder}: {odd}. What is put back is what this folder says.", instead)

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 
 from batch.endpoints.base import CustomField, is_blank
 from batch.engine.api_session import ApiSession, fetch_definitions
@@ -21,7 +20,7 @@ from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.named_run import named_run
 from batch.engine.prepare import ChangePreparer
 from batch.engine.records import UnreadError
-from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter, require_consent
+from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter
 from batch.engine.write import ChangeWriter, RefusalFinder
 from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
@@ -30,7 +29,8 @@ from batch.model import NEEDS_RETRY, Outcome, RowResult
 from batch.own_files import PLAN
 from batch.retry import Action, FailureLimit
 from batch.run import index
-from batch.run.begin_or_resume import Run, Watcher, begin_or_resume, discard
+from batch.run.begin_or_resume import Run, begin_or_resume, discard
+from batch.run.consent import require_consent
 from batch.run.finish import End, FinishedRun, begin_files, finish_run
 from batch.run.folder import open_run, parent_of
 from batch.run.latest import fixed_name, latest_links, without_links
@@ -51,7 +51,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
         if settings.plan is not None:
             settings = replace(settings, plan=named_run(settings.plan, reporter, (PLAN,)))
         target = make_target(settings, environment, stack, reporter.note)
-        run = begin_or_resume(settings, target, stack, Watcher(reporter.note, partial(require_consent, reporter)))
+        run = begin_or_resume(settings, target, stack, reporter)
         latest.lead_to(run.folder)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")

@@ -16,11 +16,11 @@ from typing import Any
 
 from batch.engine.context import RunContext
 from batch.engine.prepare import PreparedChange
-from batch.engine.reporter import require_consent
 from batch.errors import UsageError
 from batch.model import Problem, shorten, visible
 from batch.provenance import PulledFrom
 from batch.retry import FailureLimit
+from batch.run.consent import require_consent
 from batch.run.target import SANDBOX
 from batch.settings import FEW_ROWS, SOME_ROWS
 from batch.validation.file_changes import ChangeSource

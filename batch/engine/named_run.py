@@ -5,8 +5,9 @@ Promises: a folder of runs is never taken for one of them without a question.
 
 from pathlib import Path
 
-from batch.engine.reporter import Reporter, require_consent
+from batch.engine.reporter import Reporter
 from batch.own_files import is_own
+from batch.run.consent import require_consent
 from batch.run.folder import list_runs
 from batch.run.latest import without_links
 

@@ -11,10 +11,10 @@ import anyio
 
 from batch.endpoints.base import Endpoint
 from batch.engine.shutdown import Shutdown
-from batch.errors import Declined, UsageError
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.ratelimit import RateLimiter
+from batch.run.consent import Person
 from batch.validation.file_changes import ChangeSource
 
 
@@ -82,51 +82,23 @@ class Progress:
     is_stopping: bool
 
 
-class Reporter(Protocol):
+class Reporter(Person, Protocol):
     """Is told what happens, and asked before anything is sent."""
 
     interval: float | None
     """Seconds between two calls of `progress`; None for none."""
 
-    def note(self, text: str) -> None:
-        """Something the person should know: a whole sentence."""
-
     def cost(self, cost: Cost) -> None:
         """What it takes to read what is asked for, before it is read."""
 
-    can_ask: bool
-    """Whether there is somebody to answer."""
-
     def confirm(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Show what is about to happen, and ask where there is somebody to ask; false = do not send."""
-
-    def ask(self, question: str) -> bool:
-        """Ask about what is odd, where there is somebody to ask; the default is no."""
 
     def progress(self, progress: Progress) -> None:
         """A moment of the run."""
 
     def leave(self) -> None:
         """The process ends now: give the terminal back."""
-
-
-def require_consent(
-    reporter: Reporter,
-    odd: str,
-    instead: str,
-    question: str = "Go on all the same?",
-    otherwise: str = "Nothing was sent.",
-) -> None:
-    """Say what is odd, and ask; `--yes` never answers.
-
-    Raises UsageError, which ends with `instead` (an option that settles it), where nobody can be asked, and Declined
-    with `otherwise` for no.
-    """
-    if not reporter.can_ask:
-        raise UsageError(f"{odd} {instead}")
-    reporter.note(odd)
-    if not reporter.ask(question):
-        raise Declined(otherwise)
 
 
 RATE_SECONDS = 10.0

@@ -28,6 +28,7 @@ from batch.model import ROW, Outcome, Staged
 from batch.own_files import INPUT, JOURNAL, PLAN, SUMMARY
 from batch.run import index
 from batch.run.cleanup import remove_parts, remove_unbegun, scratch
+from batch.run.consent import Person, require_consent
 from batch.run.folder import ExistingRun, identity, iter_unfinished, look_into, new_folder, open_run, parent_of
 from batch.run.locks import held, input_locks
 from batch.run.metadata import RunMetadata, definitions_of
@@ -37,15 +38,6 @@ from batch.run.target import Target
 from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
 from batch.validation.file_changes import ChangeSource, FileChanges, match_file
-
-
-@dataclass(frozen=True, slots=True)
-class Watcher:
-    """How whoever watches a start is told of it, and asked."""
-
-    note: Callable[[str], None]
-    require_consent: Callable[[str, str], None]
-    """Says what is odd, and asks; raises UsageError, which ends with the second text, where nobody can be asked."""
 
 
 @dataclass(slots=True)
@@ -81,21 +73,21 @@ LOOK_AFTER = 900.0
 """Seconds for which what an earlier part said of records is believed without looking at them."""
 
 
-def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, watcher: Watcher) -> Run:
+def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, person: Person) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
     with scratch() as temporary:
         source = sources.open_input(settings.input, temporary)
-        plan = _open_plan(settings, source.sha256, target, stack, watcher)
+        plan = _open_plan(settings, source.sha256, target, stack, person)
         wanted = identity(
             settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None
         )
         parent = parent_of(settings.input, settings.out)
-        check_name(target.company, watcher)
+        check_name(target.company, person)
         hold_input(source.sha256, settings.endpoint, target, parent, stack)
         sources.check_room(source, parent)
         remove_unbegun(parent)
-        for found in () if settings.new else iter_unfinished(parent, wanted, target.company, watcher.note):
-            run = _Resuming(found, settings, target, plan, stack, watcher).resume(source)
+        for found in () if settings.new else iter_unfinished(parent, wanted, target.company, person.note):
+            run = _Resuming(found, settings, target, plan, stack, person).resume(source)
             if run is not None:
                 return run
         folder = new_folder(parent)
@@ -104,28 +96,29 @@ def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, watche
         except BaseException:  # whatever it is, such as a full disk: nothing was begun
             discard(folder)
             raise
-        _supersede_older(run.metadata, watcher.note)
+        _supersede_older(run.metadata, person.note)
         return run
 
 
-def resume_named(folder: Path, settings: Settings, target: Target, stack: ExitStack, watcher: Watcher) -> Run:
+def resume_named(folder: Path, settings: Settings, target: Target, stack: ExitStack, person: Person) -> Run:
     """Go on with the run in `folder` from its own rows; raises UsageError where that cannot be."""
     found = look_into(folder)
     if found is None:
         raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
-    plan = _open_plan(settings, found.sha256, target, stack, watcher)
-    check_name(target.company, watcher)
+    plan = _open_plan(settings, found.sha256, target, stack, person)
+    check_name(target.company, person)
     hold_input(found.sha256, settings.endpoint, target, folder.parent, stack)
-    run = _Resuming(found, settings, target, plan, stack, watcher, is_named=True).resume(None)
+    run = _Resuming(found, settings, target, plan, stack, person, is_named=True).resume(None)
     assert run is not None  # noqa: S101 - one that is named is resumed, or it is said why not
     return run
 
 
-def check_name(company: Company, watcher: Watcher) -> None:
+def check_name(company: Company, person: Person) -> None:
     """Ask where a key was used under another name before."""
     other = index.other_name(company)
     if other is not None:
-        watcher.require_consent(
+        require_consent(
+            person,
             f'This key was used for "{other}" until now, and --company names "{company.name}".',
             f'Give --company "{other}", or go on once at a terminal: after that the key is known by the new name.',
         )
@@ -137,7 +130,7 @@ def hold_input(sha256: str, endpoint: str, target: Target, parent: Path, stack: 
         stack.enter_context(held(lock, "this input", parent))
 
 
-def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack, watcher: Watcher) -> PlanFile | None:
+def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack, person: Person) -> PlanFile | None:
     """Open the plan to be carried out; raises UsageError unless it is for just this."""
     if settings.plan is None:
         return None
@@ -150,7 +143,7 @@ def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack
     check_lists(plan, target.endpoint, settings.clear_token)
     if not (settings.other_company or plan.company is None or plan.company.is_same(target.company)):
         made = f'for "{plan.company.name}"' if plan.company.name else "with another key"
-        watcher.require_consent(f"{plan.path}: this plan was made {made}.", "To carry it out here:  --other-company")
+        require_consent(person, f"{plan.path}: this plan was made {made}.", "To carry it out here:  --other-company")
     return plan
 
 
@@ -163,7 +156,7 @@ class _Resuming:
     target: Target
     plan: PlanFile | None
     stack: ExitStack
-    watcher: Watcher
+    person: Person
     is_named: bool = False
     """Somebody named its folder."""
 
@@ -195,7 +188,7 @@ class _Resuming:
         found, compare = self.found, self.settings.compare
         is_old = not self.is_named and time.time() - found.last > self.settings.resume_within
         if is_old and compare:
-            self.watcher.note(
+            self.person.note(
                 f"{found.folder}: this run is not finished, but it got no further since {_moment(found.last)} "
                 "(--resume-within), so a new run begins, which compares every row."
             )
@@ -205,7 +198,8 @@ class _Resuming:
             return True
         why = f"it got no further since {_moment(found.last)}" if is_old else "this computer does not know it"
         goes_on = "its rows are sent from this folder" if self.is_named else "what it says was sent is not sent again"
-        self.watcher.require_consent(
+        require_consent(
+            self.person,
             f"{found.folder}: this run is not finished, and {why}. Going on, {goes_on}.",
             "To go on with it:  --trust-folder" + ("" if self.is_named else "    To send everything again:  --new"),
         )
@@ -214,7 +208,7 @@ class _Resuming:
     def _pass_over(self, error: Exception) -> None:
         if self.is_named:
             raise error
-        self.watcher.note(f"{self.found.folder}: this run is passed over: {error}")
+        self.person.note(f"{self.found.folder}: this run is passed over: {error}")
 
     def _read_again(self, source: Input) -> Staged | None:
         """Read the input anew; None when the rows of the folder are others."""

@@ -1,0 +1,41 @@
+"""Asking a person about something odd, where going on by oneself would be wrong.
+
+Promises: `--yes` never answers; the default is no; where nobody can be asked, the error names the option that settles
+it.
+"""
+
+from typing import Protocol
+
+from batch.errors import Declined, UsageError
+
+
+class Person(Protocol):
+    """Whoever watches a job and may be asked."""
+
+    can_ask: bool
+    """Whether there is somebody to answer."""
+
+    def note(self, text: str) -> None:
+        """Something the person should know: a whole sentence."""
+
+    def ask(self, question: str) -> bool:
+        """Ask about what is odd, where there is somebody to ask; the default is no."""
+
+
+def require_consent(
+    person: Person,
+    odd: str,
+    instead: str,
+    question: str = "Go on all the same?",
+    otherwise: str = "Nothing was sent.",
+) -> None:
+    """Say what is odd, and ask.
+
+    Raises UsageError, which ends with `instead` (an option that settles it), where nobody can be asked, and Declined
+    with `otherwise` for no.
+    """
+    if not person.can_ask:
+        raise UsageError(f"{odd} {instead}")
+    person.note(odd)
+    if not person.ask(question):
+        raise Declined(otherwise)
