@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batch.engine.named_run import named_run
 from batch.engine.reporter import Reporter
 from batch.errors import FolderError, JournalError
 from batch.files import os_reason
@@ -20,6 +19,7 @@ from batch.own_files import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own
 from batch.run.folder import list_runs
 from batch.run.latest import target_of
 from batch.run.locks import held
+from batch.run.named_run import named_run
 
 Ask = Callable[["PurgePreview"], bool]
 

@@ -3,13 +3,13 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from batch.engine.named_run import named_run
 from batch.engine.reporter import Reporter
 from batch.own_files import JOURNAL
 from batch.run.cleanup import remove_parts
 from batch.run.finish import End, FinishedRun, finish_run
 from batch.run.folder import check_run, open_run
 from batch.run.locks import held
+from batch.run.named_run import named_run
 from batch.run.rounds import done_later
 from batch.run.target import Environment
 

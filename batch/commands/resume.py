@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from batch.commands.update import carry_out
-from batch.engine.named_run import named_run
 from batch.engine.reporter import Reporter
 from batch.errors import UsageError
 from batch.model import command
@@ -19,6 +18,7 @@ from batch.run.finish import FinishedRun
 from batch.run.folder import look_into, peek_metadata
 from batch.run.latest import latest_links
 from batch.run.metadata import RunMetadata
+from batch.run.named_run import named_run
 from batch.run.target import Environment, address_of_run, make_target
 from batch.settings import Layer, Settings, merge_layers
 

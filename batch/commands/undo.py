@@ -15,7 +15,6 @@ from batch.commands.update import Update
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
-from batch.engine.named_run import named_run
 from batch.engine.reporter import Reporter
 from batch.errors import UsageError
 from batch.journal import Journal
@@ -30,6 +29,7 @@ from batch.run.folder import check_run, iter_unfinished, new_folder, open_run, p
 from batch.run.latest import latest_links
 from batch.run.locks import held
 from batch.run.metadata import RunMetadata
+from batch.run.named_run import named_run
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
 from batch.run.target import Environment, Target, address_of_run, make_target
 from batch.run.undo import FILE, FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet

@@ -17,7 +17,6 @@ from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor, iter_open
 from batch.engine.guards import Canary, ClearLimit, check_company, check_compared
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
-from batch.engine.named_run import named_run
 from batch.engine.prepare import ChangePreparer
 from batch.engine.records import UnreadError
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter
@@ -35,6 +34,7 @@ from batch.run.finish import End, FinishedRun, begin_files, finish_run
 from batch.run.folder import open_run, parent_of
 from batch.run.latest import fixed_name, latest_links, without_links
 from batch.run.metadata import RunMetadata
+from batch.run.named_run import named_run
 from batch.run.plan_list import LISTS, lists_of
 from batch.run.rescue import FolderWatch, rescue, sentence
 from batch.run.rounds import last_write_after

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from batch.engine.named_run import named_run
 from batch.errors import Declined, UsageError
+from batch.run.named_run import named_run
 from tests.job_fixture import FakeReporter
 
 JOURNAL, PLAN = ("journal.sqlite",), ("plan.json",)

@@ -5,14 +5,13 @@ Promises: a folder of runs is never taken for one of them without a question.
 
 from pathlib import Path
 
-from batch.engine.reporter import Reporter
 from batch.own_files import is_own
-from batch.run.consent import require_consent
+from batch.run.consent import Person, require_consent
 from batch.run.folder import list_runs
 from batch.run.latest import without_links
 
 
-def named_run(folder: Path, reporter: Reporter, holding: tuple[str, ...], otherwise: str = "Nothing was sent.") -> Path:
+def named_run(folder: Path, person: Person, holding: tuple[str, ...], otherwise: str = "Nothing was sent.") -> Path:
     """Return the run folder that `folder` is or links to; given the folder around runs, ask about the newest.
 
     `holding`: the newest that has one of these files. Raises UsageError where nobody can be asked, and Declined
@@ -25,7 +24,7 @@ def named_run(folder: Path, reporter: Reporter, holding: tuple[str, ...], otherw
     if newest is None:
         return folder
     require_consent(
-        reporter,
+        person,
         f"{folder}: this is a folder of runs, and the newest in it is {newest}.",
         "Name that one, or another one.",
         "Take that one?",
