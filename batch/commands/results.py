@@ -5,10 +5,8 @@ from pathlib import Path
 
 from batch.engine.reporter import Reporter
 from batch.own_files import JOURNAL
-from batch.run.cleanup import remove_parts
 from batch.run.finish import End, FinishedRun, finish_run
-from batch.run.folder import check_run, open_run
-from batch.run.locks import held
+from batch.run.folder import open_held_run
 from batch.run.named_run import named_run
 from batch.run.rounds import done_later
 from batch.run.target import Environment
@@ -18,11 +16,7 @@ def results(folder: Path, reporter: Reporter, environment: Environment) -> Finis
     """Make the results files of the run in `folder` again; raises FolderError when there is none."""
     folder = named_run(folder, reporter, (JOURNAL,), "Nothing was done.")
     with ExitStack() as stack:
-        check_run(folder)  # a folder that holds no run is left as it is, without a lock
-        stack.enter_context(held(folder / ".lock", "this run folder", folder))
-        remove_parts(folder)
-        journal, metadata = open_run(folder)
-        stack.enter_context(journal)
+        journal, metadata = open_held_run(folder, stack)
         if not metadata.is_validated:
             reporter.note("This run was stopped before all rows were validated; run the same command again to go on.")
         later = done_later(metadata.run_id)

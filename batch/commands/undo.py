@@ -22,10 +22,10 @@ from batch.model import Outcome
 from batch.own_files import JOURNAL
 from batch.run import index
 from batch.run.begin_or_resume import Run, check_name, discard, hold_input, new_run_id, now_text
-from batch.run.cleanup import remove_parts, scratch
+from batch.run.cleanup import scratch
 from batch.run.consent import require_consent
 from batch.run.finish import FinishedRun
-from batch.run.folder import check_run, iter_unfinished, new_folder, open_run, parent_of, read_metadata
+from batch.run.folder import check_run, iter_unfinished, new_folder, open_held_run, parent_of, read_metadata
 from batch.run.latest import latest_links
 from batch.run.locks import held
 from batch.run.metadata import RunMetadata
@@ -166,15 +166,11 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
 
 def _resume(folder: Path, checksum: str, target: Target, stack: ExitStack) -> Run | None:
     """Resume an undo, None where its list is not the one that the run's own record gives; every record is read anew."""
-    stack.enter_context(held(folder / ".lock", "this run folder", folder))
-    remove_parts(folder)
-    journal, metadata = open_run(folder)
-    stack.enter_context(journal)
+    journal, metadata = open_held_run(folder, stack)
     plan = _open_list(folder, stack)
     if plan.checksum != checksum:
         return None
-    known = index.get(metadata.run_id)
-    is_trusted = known is not None and known.is_at(folder)
+    is_trusted = index.knows(metadata.run_id, folder)
     journal.believe({Outcome.REJECTED} if is_trusted else (), None if is_trusted else [one.row for one in plan])
     journal.begin_part()
     columns = undo_columns(metadata.staged.headers, target.endpoint)

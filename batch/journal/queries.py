@@ -108,10 +108,6 @@ class JournalQueries:
         query = "SELECT outcome, count(*) FROM result GROUP BY outcome"
         return dict(self._reader.rows(query, read=lambda row: (Outcome(row[0]), int(row[1]))))
 
-    def count_intents(self) -> int:
-        """Count the changes that have an intent."""
-        return self._reader.count("SELECT count(DISTINCT change) FROM intent")
-
     def count_parts(self) -> int:
         """Return how many starts have gone on with this run."""
         return self._reader.count("SELECT coalesce(max(number), 0) FROM part")

@@ -27,9 +27,18 @@ from batch.journal import Journal
 from batch.model import ROW, Outcome, Staged
 from batch.own_files import INPUT, JOURNAL, PLAN, SUMMARY
 from batch.run import index
-from batch.run.cleanup import remove_parts, remove_unbegun, scratch
+from batch.run.cleanup import remove_unbegun, scratch
 from batch.run.consent import Person, require_consent
-from batch.run.folder import ExistingRun, identity, iter_unfinished, look_into, new_folder, open_run, parent_of
+from batch.run.folder import (
+    ExistingRun,
+    identity,
+    iter_unfinished,
+    look_into,
+    new_folder,
+    no_run,
+    open_held_run,
+    parent_of,
+)
 from batch.run.locks import held, input_locks
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
@@ -104,7 +113,7 @@ def resume_named(folder: Path, settings: Settings, target: Target, stack: ExitSt
     """Go on with the run in `folder` from its own rows; raises UsageError where that cannot be."""
     found = look_into(folder)
     if found is None:
-        raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
+        raise no_run(folder)
     plan = _open_plan(settings, found.sha256, target, stack, person)
     check_name(target.company, person)
     hold_input(found.sha256, settings.endpoint, target, folder.parent, stack)
@@ -162,17 +171,13 @@ class _Resuming:
 
     def resume(self, source: Input | None) -> Run | None:
         """Open the run, its rows read again from `source` (None: its own are taken); None where it is passed over."""
-        known = index.get(self.found.run_id)
-        is_trusted = known is not None and known.is_at(self.found.folder)
+        is_trusted = index.knows(self.found.run_id, self.found.folder)
         if not self._is_wanted(is_trusted=is_trusted):
             return None
         is_trusted |= not self.settings.compare  # somebody said so
         with ExitStack() as opened:
             try:
-                opened.enter_context(held(self.found.folder / ".lock", "this run folder", self.found.folder))
-                remove_parts(self.found.folder)
-                journal, metadata = open_run(self.found.folder)
-                opened.enter_context(journal)
+                journal, metadata = open_held_run(self.found.folder, opened)
             except (FolderError, BusyError) as error:
                 self._pass_over(error)
                 return None

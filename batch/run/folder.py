@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +22,8 @@ from batch.files import make_private, unusable_folder
 from batch.journal import START_OVER, VERSION, Journal, peek
 from batch.own_files import INPUT, JOURNAL, NAME, is_own
 from batch.run import index
+from batch.run.cleanup import remove_parts
+from batch.run.locks import held
 from batch.run.metadata import RunMetadata
 
 TIME = "%Y%m%d-%H%M%S"
@@ -193,7 +195,12 @@ def _by_whom(run: ExistingRun) -> str:
 def check_run(folder: Path) -> None:
     """Raise FolderError unless there is a run in `folder`."""
     if not (folder / JOURNAL).is_file():
-        raise FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
+        raise no_run(folder)
+
+
+def no_run(folder: Path) -> FolderError:
+    """Return the error that says that a folder holds no run."""
+    return FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
 
 
 def peek_metadata(folder: Path) -> RunMetadata:
@@ -221,6 +228,19 @@ def open_run(folder: Path) -> tuple[Journal, RunMetadata]:
     except FolderError:
         journal.close()
         raise
+
+
+def open_held_run(folder: Path, stack: ExitStack) -> tuple[Journal, RunMetadata]:
+    """Hold the run in `folder` until `stack` ends, and open it without what a crash left half written.
+
+    Raises FolderError, and BusyError when somebody else holds it.
+    """
+    check_run(folder)  # a folder that holds no run is left as it is, without a lock
+    stack.enter_context(held(folder / ".lock", "this run folder", folder))
+    remove_parts(folder)
+    journal, metadata = open_run(folder)
+    stack.enter_context(journal)
+    return journal, metadata
 
 
 def read_metadata(folder: Path, journal: Journal) -> RunMetadata:

@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS run(
 CREATE INDEX IF NOT EXISTS run_identity ON run(identity);
 CREATE INDEX IF NOT EXISTS run_parent ON run(parent_run);
 """
-State = Literal["running", "finished", "to fix", "unfinished", "undone", "superseded", "purged"]
+State = Literal["running", "finished", "to fix", "unfinished", "undone", "superseded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,12 @@ def remove(run_id: str) -> None:
 def get(run_id: str) -> IndexedRun | None:
     """Return what is known of a run."""
     return next(iter(_read("WHERE run_id = ?", [run_id])), None)
+
+
+def knows(run_id: str, folder: Path) -> bool:
+    """Whether what lies in `folder` is a run of this user's starts."""
+    known = get(run_id)
+    return known is not None and known.is_at(folder)
 
 
 def with_identity(identity: str) -> list[IndexedRun]:
