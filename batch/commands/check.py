@@ -59,10 +59,10 @@ def check(settings: Settings, environment: Environment) -> Checked:
             reasons, left_out = group_reasons(journal.iter_troubled())
         summary = _summary(settings, changes, counts, files, (started, time.monotonic() - began), reasons)
         if folder is None:
-            latest.put_back()
+            latest.restore()
         else:
             write_summary(folder, summary)
-            latest.lead_to(folder)
+            latest.point_to(folder)
     shown = tuple(one for one in reasons if one.outcome is Outcome.INVALID)
     return Checked(changes, summary, shown, left_out, tuple(notes))
 

@@ -114,7 +114,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         context.api.note_slower(reporter.note)
         cost = _compare(context, settings)
         made = _write(context, settings, new_folder(parent, prefix="plan-"), cost, (started, began))
-        latest.lead_to(made.folder)
+        latest.point_to(made.folder)
         return made
 
 

@@ -35,7 +35,7 @@ def resume(folder: Path, settings: Settings, reporter: Reporter, environment: En
             begun = f'for "{known.company}"' if known.company else "with another key"
             raise UsageError(f"{folder}: this run was begun {begun}. Use that one to go on with it.")
         run = resume_named(folder, settings, target, stack, reporter)
-        latest.lead_to(folder)
+        latest.point_to(folder)
         end = carry_out(run, target, settings, reporter, environment)
         latest.settle(end.summary.exit_code, end.folder)
         return end

@@ -64,7 +64,7 @@ def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Envi
             require_consent(reporter, f"{folder}: {odd}. What is put back is what this folder says.", instead)
         hold_input(sha256, settings.endpoint, target, parent, stack)
         run = _begin_or_resume(source, parent, settings, target, stack)
-        latest.lead_to(run.folder)
+        latest.point_to(run.folder)
         reporter.note(f"Taking back {folder}: {len(run.plan or ()):,} changes were or may have been applied.")
         context = RunContext(
             ApiSession(target, settings.pace, environment),

@@ -52,7 +52,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
             settings = replace(settings, plan=named_run(settings.plan, reporter, (PLAN,)))
         target = make_target(settings, environment, stack, reporter.note)
         run = begin_or_resume(settings, target, stack, reporter)
-        latest.lead_to(run.folder)
+        latest.point_to(run.folder)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")
         end = carry_out(run, target, settings, reporter, environment)
@@ -103,10 +103,10 @@ class Update:
         with FolderWatch(run.folder, run.metadata.run_id) as watch:
             self.context.watch = watch
             begin_files(run.folder, run.metadata)
-            if not run.is_resumed:
-                index.add(run.metadata, run.folder)
             if run.is_resumed:
                 run.keep(earlier={outcome.value: count for outcome, count in run.journal.counts.items()})
+            else:
+                index.add(run.metadata, run.folder)
             try:
                 try:
                     end = self._send_changes()
@@ -116,7 +116,7 @@ class Update:
                     if not self.is_discarded:
                         run.keep(seconds=run.metadata.seconds + time.monotonic() - began - self.asking)
             except BaseException as error:
-                self._write_files_all_the_same(error)
+                self._write_files_after_error(error)
                 raise
             return self._finish(end, watch)
 
@@ -142,7 +142,7 @@ class Update:
             end = replace(end, stopped=f"{stopped} All that is known:  {folder}", is_unwritten=True)
             return finish_run(folder, journal, metadata, kind, end)
 
-    def _write_files_all_the_same(self, error: BaseException) -> None:
+    def _write_files_after_error(self, error: BaseException) -> None:
         """Write the files of a start that an error ends, as far as the disk takes them: an earlier part had some."""
         if self.is_discarded or (self.context.watch is not None and self.context.watch.lost() is not None):
             return

@@ -133,7 +133,7 @@ class RunContext:
         self.journal.record(change.number, results)
         return outcome
 
-    def keep(self, change: Change) -> None:
+    def record_again(self, change: Change) -> None:
         """Journal again what an earlier part said of a change, which still holds."""
         found = (self.journal.row_results(row, row).get(row) for row in change.rows)
         self.journal.record(change.number, [one for one in found if one is not None])

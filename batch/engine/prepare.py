@@ -178,7 +178,7 @@ class ChangePreparer:
         """
         for change in batch:
             earlier = self._earlier(change)
-            if problems != [self._not_there] and self._said(change) is not None:
+            if problems != [self._not_there] and self._earlier_success(change) is not None:
                 continue
             if earlier is None or problems == [self._not_there] or not self._may_be_applied(earlier, outcome):
                 self._settle_all([change], outcome, problems, status)
@@ -273,7 +273,7 @@ class ChangePreparer:
         names = [*change.fields, *(one.field for one in change.conditions)]
         if not is_complete and self.context.reader.lacks(record, names):
             if self._holds_as_listed(change, record):
-                self.context.keep(change)
+                self.context.record_again(change)
                 return None
             return PreparedChange(change, change.fields, record=record, is_complete=False)
         earlier = self._earlier(change)
@@ -285,7 +285,9 @@ class ChangePreparer:
             self._settle_as_is(change, record, earlier)  # whatever the sheet expects of other fields
             return None
         prepared = self._begin(change, record, earlier if earlier is not None and earlier.made else None)
-        if prepared is not None and self._said(change) is not None:  # the run may stop before it is sent again
+        if (
+            prepared is not None and self._earlier_success(change) is not None
+        ):  # the run may stop before it is sent again
             made = earlier.made if earlier is not None else 0
             self.context.settle(change, Outcome.UNSENT, [Problem("no_longer_so")], attempts=made)
         return prepared
@@ -354,7 +356,7 @@ class ChangePreparer:
         """Give the values of those fields that a record shows."""
         return {name: self.endpoint.value(record, name) for name in names if self.endpoint.has_value(record, name)}
 
-    def _said(self, change: Change) -> RowResult | None:
+    def _earlier_success(self, change: Change) -> RowResult | None:
         """Return what an earlier part said of a change, if it was that its record has the values now."""
         if not self._is_later_part:
             return None
@@ -363,7 +365,7 @@ class ChangePreparer:
 
     def _holds_as_listed(self, change: Change, record: Record) -> bool:
         """Whether what an earlier part of a run that is ours said still holds, as far as a list shows it."""
-        if not self.context.is_trusted or self._said(change) is None:
+        if not self.context.is_trusted or self._earlier_success(change) is None:
             return False
         shown = {name: value for name, value in change.fields.items() if self.endpoint.has_value(record, name)}
         holds = not diff.differing(self.endpoint, shown, record).fields
@@ -382,8 +384,8 @@ class ChangePreparer:
         self, change: Change, record: Record, earlier: Intent | None, problems: Sequence[Problem] = ()
     ) -> None:
         """Settle a change of which nothing is to be sent, as its record shows it."""
-        if self._said(change) is not None:
-            self.context.keep(change)
+        if self._earlier_success(change) is not None:
+            self.context.record_again(change)
         elif earlier is not None and self._is_applied(earlier, record):
             found = [Problem("found_applied"), *problems]
             self._settle_all([change], Outcome.UPDATED, found, attempts=earlier.made)

@@ -40,7 +40,7 @@ class LatestLinks:
         name = "stdin" if self.argument == "-" else Path(self.argument).absolute().name
         return self.parent / LATEST, self.parent / f"{LATEST}-{re.sub(r'[*?]+', '_', name)}"
 
-    def take_away(self) -> None:
+    def remove(self) -> None:
         """Remove the links; raises FolderError where something else has their name, or they cannot be removed."""
         self._is_new = not os.path.exists(self.parent)
         if not os.access(self.parent, os.W_OK):
@@ -60,7 +60,7 @@ class LatestLinks:
         except OSError as error:
             raise unusable_folder(self.parent, error) from None
 
-    def lead_to(self, folder: Path) -> None:
+    def point_to(self, folder: Path) -> None:
         """Make the links; where there can be none, say so once."""
         self._made = os.path.relpath(folder.resolve(), self.parent.resolve())  # a run that is resumed may lie elsewhere
         try:
@@ -69,7 +69,7 @@ class LatestLinks:
         except OSError as error:
             self.note(f"{self.paths[0]}: no link to this run could be made ({os_reason(error).lower()}): {folder}")
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Restore what was there, unless a start of meanwhile has its own."""
         for path, target in self._before.items():
             with suppress(OSError):
@@ -79,7 +79,7 @@ class LatestLinks:
         """Leave the links that belong to a start which ended with this exit code, and with its files in `folder`."""
         is_there = os.path.isdir(self.parent / self._made) and (folder is None or folder.name == Path(self._made).name)
         if code == ExitCode.BUSY:
-            self.put_back()
+            self.restore()
         elif code == ExitCode.COULD_NOT_START or not is_there:
             with suppress(OSError):  # other runs are in the folder
                 for path in self.paths:
@@ -92,14 +92,14 @@ class LatestLinks:
 def forget_latest(argument: str, out: Path | None) -> None:
     """Remove the links of a start that could not even read its settings."""
     with suppress(FolderError):
-        LatestLinks(parent_of(argument, out), argument, lambda text: None).take_away()
+        LatestLinks(parent_of(argument, out), argument, lambda text: None).remove()
 
 
 @contextmanager
 def latest_links(parent: Path, argument: str, note: Callable[[str], None]) -> Iterator[LatestLinks]:
     """Take the links away that are in `parent`, and leave those that fit how this start ends."""
     links = LatestLinks(parent, argument, note)
-    links.take_away()
+    links.remove()
     try:
         yield links
     except BaseException as error:

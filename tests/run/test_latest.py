@@ -214,7 +214,7 @@ def test_run_elsewhere(tmp_path: Path) -> None:
     for _ in range(2):  # the second time it takes away what the first one made
         with latest_links(parent, "sheet.csv", pytest.fail) as made:
             assert {} == links(parent)
-            made.lead_to(run)
+            made.point_to(run)
             made.settle(0)
         assert both("sheet.csv", f"../sheet.batch/{run.name}") == links(parent)
         assert run == without_links(parent / "latest").resolve()
@@ -227,9 +227,9 @@ def test_of_others(tmp_path: Path, code: int) -> None:
     (tmp_path / "20260102-000000").mkdir()
     (tmp_path / "latest").symlink_to("20260101-000000")
     ours, theirs = (LatestLinks(tmp_path, name, print) for name in ("a.csv", "b.csv"))
-    ours.take_away()
-    theirs.take_away()
-    theirs.lead_to(tmp_path / "20260102-000000")
+    ours.remove()
+    theirs.remove()
+    theirs.point_to(tmp_path / "20260102-000000")
     (tmp_path / "latest-a.csv").write_text("mine")
     ours.settle(code)
     assert both("b.csv", "20260102-000000") == links(tmp_path)
@@ -240,10 +240,10 @@ def test_somebody_came_first(tmp_path: Path) -> None:
     """What got the name of a link while the input was read stays, which is said; nothing is written over."""
     notes: list[str] = []
     given = LatestLinks(tmp_path, "a.csv", notes.append)
-    given.take_away()
+    given.remove()
     (run := tmp_path / "20260101-000000").mkdir()
     (tmp_path / "latest").write_text("mine")
-    given.lead_to(run)
+    given.point_to(run)
     assert [f"{tmp_path}/latest: no link to this run could be made (something else has this name): {run}"] == notes
     assert "mine" == (tmp_path / "latest").read_text()
 
@@ -253,9 +253,9 @@ def test_back_in_between(tmp_path: Path) -> None:
     (tmp_path / "20260101-000000").mkdir()
     (tmp_path / "latest").symlink_to("20260101-000000")
     first, second = (LatestLinks(tmp_path, "a.csv", print) for _ in range(2))
-    second.take_away()
+    second.remove()
     (tmp_path / "latest").symlink_to("20260101-000000")
-    first.take_away()
+    first.remove()
     second.settle(5)
     assert {"latest": "20260101-000000"} == links(tmp_path)
     first.settle(2)
