@@ -523,9 +523,11 @@ async def test_resumed_with_another_body() -> None:
     assert earlier.key not in d.api.keys
 
 
-@pytest.mark.parametrize("change", [{"is_settled": True}, {"before": {"name": "Old"}}], ids=["through", "drifted"])
+@pytest.mark.parametrize(
+    "change", [{"is_settled": True}, {"before": {"name": "Old"}}, {}], ids=["through", "drifted", "nothing read before"]
+)
 async def test_resumed_after_another_hand(change: dict[str, Any]) -> None:
-    """The same change is another request, with another key, where the first is through or another hand wrote since."""
+    """The same change is another request, with another key, where the first is through or its record may be another."""
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
     async with desk(lambda request, count: done(request)) as d:
         await d.send(2, earlier=replace(made, **change), record={"id": 2, "name": "Other"}, before={"name": "Other"})

@@ -21,6 +21,7 @@ from trio.testing import MockClock
 
 from batch.errors import FolderError, JournalError
 from batch.journal import Journal, peek
+from batch.journal.journal import BLOCK
 from batch.journal.queries import Counts
 from batch.model import Intent, Outcome, Problem, RowResult
 from tests.worded import worded
@@ -643,6 +644,21 @@ def test_tallies_add_up(journal: Journal) -> None:
     journal.count("throttled")
     journal.flush()
     assert Counts(0, 3, 1, is_exact=True) == journal.counters()
+
+
+@pytest.mark.anyio
+async def test_reads_are_reserved_first(journal: Journal, path: Path) -> None:
+    """A read may leave when its number is on disk; until the part ends in order, the numbers reserved are counted."""
+    await journal.reserve_read()
+    assert [(BLOCK,)] == ask(path, "SELECT reserved FROM part")
+    assert Counts(BLOCK, BLOCK, 0, is_exact=False) == journal.counters()
+    for _ in range(BLOCK):
+        await journal.reserve_read()
+    assert [(2 * BLOCK,)] == ask(path, "SELECT reserved FROM part")
+    journal.count("requests")
+    journal.count("attempts")
+    journal.end_part()
+    assert Counts(1, 1, 0, is_exact=True) == journal.counters()
 
 
 def test_has_intents(journal: Journal, path: Path) -> None:

@@ -17,6 +17,7 @@ from batch.outputs.failures import FailedRow, original_indexes
 from batch.outputs.failures_xlsx import UNWRITABLE, ExcelFailures
 from batch.sources import ReadOptions
 from tests.libreoffice import SOFFICE, type_into
+from tests.outputs import ADDED
 from tests.sources.workbooks import rows, staged
 from tests.worded import worded
 
@@ -154,17 +155,7 @@ def test_the_sheet(problems: Path) -> None:
     phone = 'column "Phone": "ext. 5" has letters in it (use digits)'
     message = f'{phone}; column "Tier": "=1+1" \'Tier\' has no such option\\x1b'
     assert [
-        (
-            "Customer No",
-            "Phone",
-            "Tier",
-            "batch_row",
-            "batch_outcome",
-            "batch_field",
-            "batch_message",
-            "batch_run",
-            "batch_seen",
-        ),
+        ("Customer No", "Phone", "Tier", *ADDED),
         ("00123", "ext. 5", "=1+1", 3, "invalid", "phone; custom_fields.Tier", message, None, None),
         ("124", "1", "http://a.example", 4, "rejected", None, "=HYPERLINK(0) refused", None, None),
         ("125", "2", "x", 5, "unsent", None, None, None, None),
@@ -215,17 +206,7 @@ def test_failures_of_failures(problems: Path, tmp_path: Path) -> None:
     """Our own columns do not pile up."""
     again = write(staged(problems), tmp_path / "failures-2.xlsx")
     headers = [cell.value for cell in openpyxl.load_workbook(again).worksheets[0][1]]
-    assert [
-        "Customer No",
-        "Phone",
-        "Tier",
-        "batch_row",
-        "batch_outcome",
-        "batch_field",
-        "batch_message",
-        "batch_run",
-        "batch_seen",
-    ] == headers
+    assert ["Customer No", "Phone", "Tier", *ADDED] == headers
 
 
 def test_numbers_typed_as_text_stay_text(problems: Path) -> None:

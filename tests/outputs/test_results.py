@@ -12,6 +12,7 @@ from batch.model import Outcome, Problem, RowResult, Staged
 from batch.outputs import Wanted, Written, write
 from batch.outputs.failures import code_text
 from batch.sources import ReadOptions, iter_frames, open_input, stage
+from tests.outputs import ADDED
 from tests.worded import worded
 
 DATA = b"id,name\n10,Acme\n11,Bolt\n\n12,Cedar\n13,Dill\n"
@@ -211,16 +212,7 @@ def test_parquet_failures_are_the_next_input(tmp_path: Path) -> None:
     failures = tmp_path / "run" / "failures.parquet"
     once = failures.read_bytes()
     second = stage(open_input(str(failures), tmp_path), tmp_path / "run", ReadOptions())
-    assert (
-        "id",
-        "x.a",
-        "batch_row",
-        "batch_outcome",
-        "batch_field",
-        "batch_message",
-        "batch_run",
-        "batch_seen",
-    ) == second.headers
+    assert ("id", "x.a", *ADDED) == second.headers
     kept(second, {})
     assert pl.read_parquet(once).equals(pl.read_parquet(failures))
 

@@ -1,0 +1,43 @@
+"""The index of runs: what this user ran, and what it says of others since."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from batch.errors import Declined
+from batch.model import Outcome
+from batch.run import index
+from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary
+
+__all__ = ["job", "shared_sandbox"]
+NAMES = "id,name\n10001,New 1\n10002,New 2\n"
+
+
+def test_run_that_ended(job: JobFixture) -> None:
+    """Of a run it knows the folder, the counts, the state and the digest of its record, and nothing of its cells."""
+    folder = job.update(job.sheet(NAMES)).folder
+    run_id = summary(folder)["run_id"]
+    known = index.get(run_id)
+    assert known is not None
+    assert ({Outcome.UPDATED: 2}, "finished", True) == (known.counts, known.state, index.knows(run_id, folder))
+    assert known.digest is not None
+    kept = (job.folder / "state" / "batch" / "runs.sqlite").read_bytes()
+    assert [] == [one for one in (b"New 1", b"10001", b"sandbox-key") if one in kept]
+
+
+def test_declined_run_is_forgotten(job: JobFixture) -> None:
+    """Of a run that a person declined nothing is left, here neither."""
+    job.reporter = FakeReporter(answers=[False])
+    with pytest.raises(Declined):
+        job.update(job.sheet(NAMES))
+    with closing(sqlite3.connect(job.folder / "state" / "batch" / "runs.sqlite")) as db:
+        assert [(0,)] == db.execute("SELECT count(*) FROM run").fetchall()
+
+
+def test_folder_elsewhere_is_not_known(job: JobFixture, tmp_path: Path) -> None:
+    """A run is known in its own folder only."""
+    run_id = summary(job.update(job.sheet(NAMES)).folder)["run_id"]
+    assert not index.knows(run_id, tmp_path)
+    assert not index.knows("another", tmp_path)
