@@ -273,6 +273,7 @@ class ChangePreparer:
         names = [*change.fields, *(one.field for one in change.conditions)]
         if not is_complete and self.context.reader.lacks(record, names):
             if self._holds_as_listed(change, record):
+                self.unlisted += 1
                 self.context.record_again(change)
                 return None
             return PreparedChange(change, change.fields, record=record, is_complete=False)
@@ -285,17 +286,16 @@ class ChangePreparer:
             self._settle_as_is(change, record, earlier)  # whatever the sheet expects of other fields
             return None
         prepared = self._begin(change, record, earlier if earlier is not None and earlier.made else None)
-        if (
-            prepared is not None and self._earlier_success(change) is not None
-        ):  # the run may stop before it is sent again
+        if prepared is not None and self._earlier_success(change) is not None:
+            # the run may stop before it is sent again
             made = earlier.made if earlier is not None else 0
             self.context.settle(change, Outcome.UNSENT, [Problem("no_longer_so")], attempts=made)
         return prepared
 
     def _begin(self, change: Change, record: Record, earlier: Intent | None) -> PreparedChange | None:
         """Make ready what differs between a change, or what was planned of it, and its record."""
-        if change.bare_numbers and (refused := diff.zeros_lost(self.endpoint, change, record)):
-            self._refuse(change, refused, earlier)
+        if change.bare_numbers and (lost := diff.zeros_lost(self.endpoint, change, record)):
+            self._refuse(change, lost, earlier)
             return None
         notes: tuple[Problem, ...] = ()
         is_undo = self.planned is not None and self.planned.is_undo  # its values are the API's own
@@ -368,9 +368,7 @@ class ChangePreparer:
         if not self.context.is_trusted or self._earlier_success(change) is None:
             return False
         shown = {name: value for name, value in change.fields.items() if self.endpoint.has_value(record, name)}
-        holds = not diff.differing(self.endpoint, shown, record).fields
-        self.unlisted += holds
-        return holds
+        return not diff.differing(self.endpoint, shown, record).fields
 
     def _shows_neither(self, earlier: Intent, record: Record) -> bool:
         """Whether a record shows neither what an earlier part found nor what it sent: another hand wrote since."""
