@@ -382,9 +382,10 @@ class ChangePreparer:
         self, change: Change, record: Record, earlier: Intent | None, problems: Sequence[Problem] = ()
     ) -> None:
         """Settle a change of which nothing is to be sent, as its record shows it."""
-        if self._earlier_success(change) is not None:
+        shows_sent = earlier is not None and self._shows(earlier.fields, record)
+        if self._earlier_success(change) is not None and (shows_sent or not problems):
             self.context.record_again(change)
-        elif earlier is not None and self._is_applied(earlier, record):
+        elif earlier is not None and shows_sent and not earlier.is_settled:
             found = [Problem("found_applied"), *problems]
             self._settle_all([change], Outcome.UPDATED, found, attempts=earlier.made)
         else:
@@ -392,9 +393,13 @@ class ChangePreparer:
 
     def _is_applied(self, earlier: Intent | None, record: Record) -> bool:
         """Whether a record shows all that an earlier part sent, of which it is not known what became."""
-        if earlier is None or earlier.is_settled or not (earlier.made and earlier.fields):
+        if earlier is None or earlier.is_settled or not earlier.made:
             return False
-        return not diff.differing(self.endpoint, earlier.fields, record).fields
+        return self._shows(earlier.fields, record)
+
+    def _shows(self, fields: Mapping[str, Any], record: Record) -> bool:
+        """Whether a record shows these values, of which there is one at least."""
+        return bool(fields) and not diff.differing(self.endpoint, fields, record).fields
 
     def _refuse(self, change: Change, problems: Sequence[Problem], earlier: Intent | None) -> None:
         """Settle a change that does not fit its record."""

@@ -320,3 +320,22 @@ def test_resume_keeps_what_cells_mean(shell: Shell, api: Api) -> None:
     api.sandbox.set_faults()
     assert 0 == shell.here("resume", shell.only_run(), "--yes", *api.options).code
     assert ["updated"] * 6 == outcomes(shell.only_run())
+
+
+@BOTH
+def test_plan_that_another_run_wrote_over(shell: Shell, api: Api, endpoint: str) -> None:
+    """A plan that is gone on with after another run wrote does not call its own rows *updated* any more."""
+    kind = endpoint.partition(".")[0]
+    ids = api.ids(6, endpoint)
+    path = sheet(shell, ids, "Planned")
+    assert 0 == shell.run("plan", path, "-e", endpoint, *api.options).code
+    (plan,) = shell.runs("sheet.batch")
+    planned = update(api, path, "--plan", plan, endpoint=endpoint)
+    break_last(api, ids)
+    assert 3 == shell.here(*planned, "--max-attempts", 1, "--max-at-once", 1).code
+    api.sandbox.set_faults()
+    assert 0 == shell.here(*update(api, sheet(shell, ids[:2], "Other", "other.csv"), endpoint=endpoint)).code
+    ended = shell.here(*planned)
+    found = outcomes(shell.folder / "sheet.batch" / "latest")
+    assert (1, ["rejected"] * 2 + ["updated"] * 4) == (ended.code, found)
+    assert {"Other"} == {api.sandbox.record(kind, one)["name"] for one in ids[:2]}
