@@ -171,10 +171,10 @@ class _Resuming:
 
     def resume(self, source: Input | None) -> Run | None:
         """Open the run, its rows read again from `source` (None: its own are taken); None where it is passed over."""
-        is_trusted = index.knows(self.found.run_id, self.found.folder)
-        if not self._is_wanted(is_trusted=is_trusted):
+        is_known = index.knows(self.found.run_id, self.found.folder)
+        if self._is_old and self.settings.compare:
+            self._begin_anew()
             return None
-        is_trusted |= not self.settings.compare  # somebody said so
         with ExitStack() as opened:
             try:
                 journal, metadata = open_held_run(self.found.folder, opened)
@@ -185,30 +185,43 @@ class _Resuming:
             if staged is None or staged.headers != metadata.staged.headers:
                 self._pass_over(UsageError("the rows in it are not those of the input"))
                 return None
+            self._require_consent(metadata, is_known=is_known)
             self.stack.enter_context(opened.pop_all())
-        return self._open(journal, metadata, staged, is_trusted=is_trusted)
+        return self._open(journal, metadata, staged, is_trusted=is_known or not self.settings.compare)
 
-    def _is_wanted(self, *, is_trusted: bool) -> bool:
-        """Whether to go on with it: asked where nothing can be looked at, and no where it is too old."""
+    @property
+    def _is_old(self) -> bool:
+        return not self.is_named and time.time() - self.found.last > self.settings.resume_within
+
+    def _begin_anew(self) -> None:
+        """Say that it is too old to go on with, where a new run compares every row."""
+        self.person.note(
+            f"{self.found.folder}: this run is not finished, but it got no further since {_moment(self.found.last)} "
+            "(--resume-within), so a new run begins, which compares every row."
+        )
+        _supersede(self.found.run_id, self.found.folder)
+
+    def _require_consent(self, metadata: RunMetadata, *, is_known: bool) -> None:
+        """Ask where what it says would be taken for true and nothing of it can be looked at, or its rows are sent."""
         found, compare = self.found, self.settings.compare
-        is_old = not self.is_named and time.time() - found.last > self.settings.resume_within
-        if is_old and compare:
-            self.person.note(
-                f"{found.folder}: this run is not finished, but it got no further since {_moment(found.last)} "
-                "(--resume-within), so a new run begins, which compares every row."
-            )
-            _supersede(found.run_id, found.folder)
-            return False
-        if (is_trusted and not is_old) or (compare and not self.is_named) or self.settings.trust_folder:
-            return True
-        why = f"it got no further since {_moment(found.last)}" if is_old else "this computer does not know it"
+        if not is_known and (self.is_named or not compare):
+            why = "this computer does not know it"
+        elif compare:
+            return
+        elif self._is_old:
+            why = f"it got no further since {_moment(found.last)}"
+        elif index.has_later_writes(metadata):
+            why = "another run wrote for the same company since, or may have"
+        else:
+            return
+        if self.settings.trust_folder:
+            return
         goes_on = "its rows are sent from this folder" if self.is_named else "what it says was sent is not sent again"
         require_consent(
             self.person,
             f"{found.folder}: this run is not finished, and {why}. Going on, {goes_on}.",
             "To go on with it:  --trust-folder" + ("" if self.is_named else "    To send everything again:  --new"),
         )
-        return True
 
     def _pass_over(self, error: Exception) -> None:
         if self.is_named:

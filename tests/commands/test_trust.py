@@ -230,19 +230,40 @@ def test_undo_of_a_folder_that_was_gone_on_with(shell: Shell, api: Api) -> None:
 # -- where nothing can be looked at ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("why", ["old", "unknown"])
+@pytest.mark.parametrize("why", ["old", "unknown", "another run"])
 def test_without_comparing(shell: Shell, api: Api, why: str) -> None:
-    """With --no-compare an unfinished run that is old or not known is neither believed nor begun anew by itself."""
-    path = sheet(shell, api.ids(6))
+    """With --no-compare an unfinished run that is old, not known, or older than what another run wrote, is neither
+    believed nor begun anew by itself."""
+    ids = api.ids(6)
+    path = sheet(shell, ids)
     folder = unfinished(shell, api, path, "--no-compare")
-    age(shell, folder, 90_000) if why == "old" else forget(shell)
-    before = len(api.lines())
+    match why:
+        case "old":
+            age(shell, folder, 90_000)
+        case "unknown":
+            forget(shell)
+        case "another run":
+            assert 0 == shell.here(*update(api, sheet(shell, ids[:1], "Other", "other.csv"))).code
+    before, written = len(api.lines()), len(api.applied())
     refused = shell.here(*update(api, path, "--no-compare"))
     assert (2, before) == (refused.code, len(api.lines()))
     assert all(option in refused.err for option in ("--trust-folder", "--new"))
+    assert ("another run wrote for the same company since" in refused.err) == (why == "another run")
     assert 0 == shell.here(*update(api, path, "--no-compare", "--trust-folder")).code
-    assert (["updated"] * 6, 6) == (outcomes(folder), len(set(api.applied())))
-    assert 6 == len(api.applied())
+    assert ["updated"] * 6 == outcomes(folder)
+    assert sorted(ids[2:]) == sorted(api.applied()[written:])
+
+
+def test_rows_come_before_the_question(shell: Shell, api: Api) -> None:
+    """Nobody is asked about a folder that has other rows than the input: it is passed over with a line."""
+    ids = api.ids(6)
+    path = sheet(shell, ids)
+    folder = unfinished(shell, api, path, "--no-compare")
+    forget(shell)
+    change_rows(folder, c1="Forged")
+    ended = shell.here(*update(api, path, "--no-compare"))
+    assert (0, 2) == (ended.code, len(shell.runs()))
+    assert "this run is passed over: the rows in it are not those of the input" in ended.err
 
 
 # -- undo -----------------------------------------------------------------------------------------------------------
