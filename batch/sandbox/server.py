@@ -1,12 +1,6 @@
 """The socket side: one loopback port for both APIs, the faults on the way, and a clean end.
 
-The order for each request: number, fault of a gateway, judgement, latency, deed, **ledger**, answer. The ledger's line
-is written before the first byte of an answer leaves, so whatever a client has seen is in it; it is one write to a file
-opened for appending, readable by its owner alone, so a killed sandbox loses none.
-
-A fault strikes by chance from a seed, by the request's number (from 1: for a fault of writes of the PATCHes and PUTs,
-for a status of all requests of both APIs), or by its record. At most one strikes; the first one asked for wins. Chances
-are drawn for every request in the order of arrival, so the same seed and order give the same faults.
+The order for each request: number, fault of a gateway, judgement, latency, deed, **ledger**, answer.
 
 Its own routes under `/_sandbox/` are a second writer, the truth about a record, and counts. No authentication:
 they are reachable from this machine alone, and open nothing but samples. Where several keys were given, `company` is
@@ -31,11 +25,8 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import Any, Final
 
 from aiohttp import web
@@ -43,116 +34,10 @@ from pydantic_core import to_json
 
 from batch.sandbox.api import EDIT, Answer, Call, json_answer, parsed
 from batch.sandbox.dualentry import DualEntry
-from batch.sandbox.options import FAULT_KINDS, VAYU_CLIENT_ID, FaultSpec, OptionError, SandboxOptions, parse_fault
+from batch.sandbox.faults import BARE_429, Faults
+from batch.sandbox.ledger import Counts, Ledger
+from batch.sandbox.options import VAYU_CLIENT_ID, OptionError, SandboxOptions
 from batch.sandbox.vayu import Vayu
-
-BARE_429: Final = "429-bare"
-
-
-class Faults:
-    """The faults of one sandbox; raises `OptionError` for a fault that there is not."""
-
-    def __init__(self, specs: tuple[str, ...], seed: int) -> None:
-        self._seed = seed
-        self.plan(specs)
-
-    def plan(self, specs: tuple[str, ...]) -> None:
-        """From now on these faults and no others, as if nothing had been asked yet."""
-        self._plans = [
-            (parse_fault(spec), Random(f"{self._seed} {spec}"), set[str]())  # noqa: S311 - no secret
-            for spec in specs
-        ]
-        """Each fault with its dice, and the records that it has struck once."""
-        self._requests = 0
-        self._writes = 0
-
-    def draw(self, call: Call) -> str | None:
-        """The fault that the next request meets."""
-        self._requests += 1
-        self._writes += call.is_write
-        struck = [spec.kind for spec, dice, spent in self._plans if self._strikes(call, spec, dice, spent)]
-        return struck[0] if struck else None
-
-    def _strikes(self, call: Call, spec: FaultSpec, dice: Random, spent: set[str]) -> bool:
-        is_of_writes = spec.kind in FAULT_KINDS and spec.kind != BARE_429
-        if is_of_writes and not call.is_write:
-            return False
-        record = call.record or ""
-        if record in spec.ids and record not in spent:
-            spent |= {record} if spec.once else set()
-            return True
-        number = self._writes if is_of_writes else self._requests
-        return number in spec.nth or (spec.chance > 0 and dice.random() < spec.chance)
-
-
-class Ledger:
-    """Appends to `path`; with None it does nothing."""
-
-    def __init__(self, path: Path | None, *, writes_only: bool = False, bodies: bool = True) -> None:
-        self._writes_only = writes_only
-        self._bodies = bodies
-        self._file = None
-        if path is not None:
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def record(self, api: str, call: Call, *, status: int | None, fault: str | None, by: str = "client") -> None:
-        """Write the line of `call`."""
-        if self._file is None or (self._writes_only and not call.is_write):
-            return
-        line: dict[str, Any] = {
-            "n": call.n, "t": time.time(), "api": api, "method": call.method, "path": call.path, "query": call.query,
-            "id": call.record, "key": call.headers.get("Idempotency-Key"), "status": status, "applied": call.applied,
-            "fault": fault, "by": by, "company": call.company,
-        }  # fmt: skip
-        if self._bodies and call.body:
-            line["body"] = _shown(call)
-        os.write(self._file, to_json(line) + b"\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
-def _shown(call: Call) -> Any:
-    """The body as JSON, else as text; a refresh token is not written down."""
-    if call.path == "/login":
-        return "(not kept)"
-    try:
-        return parsed(call.body)
-    except ValueError:
-        return call.body.decode(errors="replace")
-
-
-@dataclass(slots=True)
-class Counts:
-    """What was asked of the APIs, without the sandbox's own routes."""
-
-    requests: Counter[tuple[str, str, int | None]] = field(default_factory=Counter)
-    applied: Counter[str] = field(default_factory=Counter)
-    at_once: int = 0
-    most_at_once: int = 0
-
-    def enter(self) -> None:
-        """A request has come."""
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-
-    def note(self, api: str, call: Call, status: int | None) -> None:
-        """A request has been decided."""
-        self.requests[api, call.method, status] += 1
-        self.applied[api] += call.applied
-
-    def shown(self) -> dict[str, Any]:
-        """As JSON."""
-        apis: dict[str, dict[str, int]] = {"dualentry": {}, "vayu": {}}
-        for (api, method, status), count in sorted(self.requests.items(), key=str):
-            apis[api][f"{method} {status or 'none'}"] = count
-        return {
-            "requests": apis, "total": self.requests.total(), "applied": {api: self.applied[api] for api in apis},
-            "most_at_once": self.most_at_once,
-        }  # fmt: skip
 
 
 class Control:
