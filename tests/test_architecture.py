@@ -35,6 +35,8 @@ LIBRARIES = {
     "pydantic": {"settings", "validation", "number_date_formats", "endpoints", "http", "outputs", "run", "engine"},
     "asyncio": {"http"},
     "trio": set(),
+    "starlette": set(),
+    "uvicorn": set(),
 }
 """Where a library may be imported. What waits, waits through anyio, so that a whole job can run on a virtual clock."""
 

@@ -12,7 +12,10 @@ import pytest
 from batch import __version__
 from tests.shell import ROOT, Shell
 
-HEAVY = {"polars", "httpx", "pydantic", "aiohttp", "anyio", "rich", "xlsxwriter", "fastexcel", "batch.sandbox"}
+HEAVY = {
+    "polars", "httpx", "pydantic", "aiohttp", "anyio", "rich", "xlsxwriter", "fastexcel", "batch.sandbox", "starlette",
+    "uvicorn", "httptools", "uvloop",
+}  # fmt: skip
 
 
 def run(script: Path | str, *arguments: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

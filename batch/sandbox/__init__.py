@@ -3,5 +3,5 @@
 It shares no code with the client (nothing of `batch` but its errors), so that a mistake of the client cannot agree with
 itself. What it answers follows the makers' descriptions; what nobody documents is a switch.
 
-Importing this package is cheap: aiohttp and pydantic are imported only by the server.
+Importing this package is cheap: starlette, uvicorn and pydantic are imported only by the server.
 """

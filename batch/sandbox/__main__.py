@@ -47,7 +47,8 @@ def _explained(error: Exception, port: int) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError):
-        return f"cannot listen on port {port}: {error.strerror or error}. Choose another, or --port 0 for a free one."
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return f"cannot listen on port {port}: {reason}. Choose another, or --port 0 for a free one."
     return str(error)
 
 
