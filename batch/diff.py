@@ -71,11 +71,12 @@ def hidden(endpoint: Endpoint, names: Iterable[str], record: Record) -> list[str
 
 
 def neither(endpoint: Endpoint, wanted: Mapping[str, Any], before: Mapping[str, Any], record: Record) -> list[Problem]:
-    """Return problems for fields that a record, after an attempt without an answer, does not show as sent."""
+    """Return problems for fields that a record, after an attempt without an answer, shows otherwise than as sent."""
     return [
         Problem("shows_neither", {"now": show(now), "before": show(before[name]), "wanted": show(value)}, name)
         for name, value in wanted.items()
-        if name in before and not endpoint.is_same(name, value, now := endpoint.value(record, name))
+        if name in before and (now := endpoint.value(record, name)) is not MISSING
+        if not endpoint.is_same(name, value, now)
     ]
 
 

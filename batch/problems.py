@@ -112,6 +112,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "plan_of_other": "the plan is for {noun} {id}",
     "sheet_drifted": "it is {now} now, and was {expected} when the plan was made (plan again)",
     "sheet_drifted_hidden": "it cannot be seen now, and was {expected} when the plan was made (plan again)",
+    "whole_unseen": "{whole} is written as a whole, and the API does not show what it is now, so nothing was sent",
     "unread": "the record could not be read: {cause}",
     # what came of sending it
     "custom_field_spelt": 'the record spells it "{spelt}", and that custom field was meant',

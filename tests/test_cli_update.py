@@ -82,7 +82,8 @@ def test_stopped(shell: Shell) -> None:
   to compare 1 change: about 1 request
   to send what differs: up to 1 request
 Stopped: The API does not permit this with the key (403) and says: "API key authentication failed". \
-Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this.
+Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this. \
+If it may write, but not read:  --no-compare
 Done: 0 of 1 row. Left: 1. Nothing is lost.
 1 row in {seconds}
   unsent            1   run again when that is put right

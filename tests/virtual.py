@@ -44,8 +44,13 @@ class Lists:
             return httpx.Response(self.refusal, json={"success": False, "errors": {"__all__": ["no"]}})
         if "custom-fields" in request.url.path:
             return httpx.Response(200, json={"items": [], "count": 0})
-        if request.method == "PATCH":
-            record = self.records[int(request.url.path.split("/")[-2])]
+        number = request.url.path.split("/")[-2]
+        if number.isdigit():
+            record = self.records.get(int(number))
+            if record is None:
+                return httpx.Response(404, json={"success": False, "errors": {"__all__": ["Not found"]}})
+            if request.method == "GET":
+                return httpx.Response(200, json=record)
             record.update(httpx.Response(200, content=request.content).json())
             return httpx.Response(200, json=record)
         self.before(len(self.lists()) - 1)

@@ -64,10 +64,11 @@ def carry_out(
     run: Run, target: Target, settings: Settings, reporter: Reporter, environment: Environment
 ) -> FinishedRun:
     """Bring an open run of an input to its end."""
+    must_read = run.plan is not None or settings.key is not None or run.changes.conditions_in
     context = RunContext(
         ApiSession(target, settings.pace, environment), run.journal, run.metadata.run_id, run.changes, reporter,
         run.plan, settings.compare, later_run=_later_run(run.metadata), overwrites=settings.overwrite,
-        is_trusted=run.is_trusted,
+        is_trusted=run.is_trusted, without_reading="" if must_read else target.endpoint.without_reading,
     )  # fmt: skip
     return Update(run, context, settings).carry_out()
 
@@ -274,7 +275,6 @@ class Update:
         async with context.connected() as client, context.attended():
             preparer = ChangePreparer(context, make_lookup(context, self.settings.key, self.strategy))
             await Executor(context, preparer, RefusalFinder(context)).send_all()
-        context.is_compared = preparer.is_compared  # what cannot be read now, is not read again
         if self.run.journal.error is None:
             self.run.journal.flush()
             context.api.keep_learned(client.limiter)

@@ -371,6 +371,13 @@ class Endpoint(ABC):
         """Read (field, message) pairs out of an error answer; field is "" where none is named. Never raises."""
         return tidied(parse_common_errors(response.json) or [("", error_text(response))])
 
+    def is_own_error(self, response: ApiResponse) -> bool:
+        """Return whether an error answer has the form of the API's own, so that no gateway and no web page made it.
+
+        Only then a 404 means that a record is not there. The default takes what `parse_error` finds a reason in.
+        """
+        return self.parse_error(response) != tidied([("", error_text(response))])
+
     # -- comparing ----------------------------------------------------------------------------------------------
 
     def value(self, record: Record, name: str) -> Any:
@@ -398,6 +405,11 @@ class Endpoint(ABC):
         return same_value(self.writable(name, wanted), self.writable(name, current))
 
     # -- reading several records --------------------------------------------------------------------------------
+
+    @property
+    def without_reading(self) -> str:
+        """The options with which records are written without reading them before; "" where there are none."""
+        return "" if self.needs_full_body else "--no-compare"
 
     def read_request(self, record_ids: Sequence[str]) -> ApiRequest:
         """Build the call that reads at most `ids_per_read` records."""

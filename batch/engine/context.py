@@ -12,7 +12,7 @@ import anyio
 
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
-from batch.engine.records import RecordReader
+from batch.engine.record_reader import RecordReader
 from batch.engine.reporter import Meter, Reporter
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown, stop_on_signals
@@ -44,15 +44,25 @@ class RunContext:
     """When another run on the same failures file ended; "" where none is known."""
     overwrites: bool = False
     """What another hand changed, although the sheet expects something else, is written over."""
+    without_reading: str = ""
+    """The options with which the same could be sent without reading; "" where it could not."""
     meter: Meter = field(init=False)
     watch: FolderWatch | None = None
     """What notices that the run folder is not there any more; None where there is none."""
     connection: ApiClient | None = None
     """The client, while the connection is open."""
+    reader: RecordReader = field(init=False)
+    """What reads records by their ids; what it learns of the API's lists holds for the whole start."""
 
     def __post_init__(self) -> None:
         """Measure from the beginning."""
         self.meter = Meter(self.journal, self.changes.rows, self.shutdown)
+        self.reader = RecordReader(
+            lambda: self.client,
+            self.endpoint.ids_per_read,
+            must_read=self.is_compared or self.endpoint.needs_full_body,
+            without_reading=self.without_reading,
+        )
 
     def measure_anew(self) -> None:
         """Measure another stretch of the run, but count on."""
@@ -70,11 +80,6 @@ class RunContext:
         """The client of the open connection."""
         assert self.connection is not None  # noqa: S101 - for the type checker: the parts are made inside of `connected`
         return self.connection
-
-    @property
-    def reader(self) -> RecordReader:
-        """What reads single records again."""
-        return RecordReader(self.client)
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[ApiClient]:

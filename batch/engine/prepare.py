@@ -11,14 +11,13 @@ from typing import Any
 
 from batch import diff
 from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift, find_conflicts
-from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
+from batch.endpoints.base import ConflictError, Endpoint, Record
 from batch.engine.context import RunContext
 from batch.engine.lookup import KeyLookup, Match, NoMatch
-from batch.engine.retry_loop import Answer, ApiClient
-from batch.http import ApiResponse
+from batch.engine.record_reader import Absent, ReadResult, Unreadable
+from batch.engine.retry_loop import ApiClient
 from batch.journal import Journal
 from batch.model import Change, Intent, Outcome, Problem, RowResult, visible
-from batch.retry import Action
 from batch.run.plan_file import PlanFile
 
 UNREAD_AT_ONCE = 100
@@ -56,8 +55,6 @@ class ChangePreparer:
 
     context: RunContext
     lookup: KeyLookup | None = None
-    is_compared: bool = field(init=False)
-    """What the record has already is not sent; given up when the API does not let records be listed."""
     settled: int = field(init=False, default=0)
     """Changes that came to their outcome by reading alone, in this part of the run."""
     rejected: int = field(init=False, default=0)
@@ -68,7 +65,6 @@ class ChangePreparer:
 
     def __post_init__(self) -> None:
         """Ask the journal once whether there was an earlier part of this run, instead of for each change."""
-        self.is_compared = self.context.is_compared
         self._is_later_part = self.journal.is_resumed
 
     @property
@@ -90,6 +86,11 @@ class ChangePreparer:
     def planned(self) -> PlanFile | None:
         """What is to be done, where that was written down before: nothing else is done then."""
         return self.context.plan
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether what a record has already is left out."""
+        return self.context.is_compared
 
     @property
     def _not_there(self) -> Problem:
@@ -140,54 +141,41 @@ class ChangePreparer:
     def _settle_no_match(self, change: Change, found: NoMatch) -> None:
         if found.outcome is None or found.problem is None:
             return  # the run stops: these rows stay as they are
-        self._settle_all([change], found.outcome, [found.problem], found.status)
-
-    def _key_of(self, record: Record) -> str:
-        return self.endpoint.id_key(self.endpoint.record_id(record))
+        self._settle(change, found.outcome, [found.problem], found.status)
 
     # -- by id --------------------------------------------------------------------------------------------------
 
     async def _read(self, batch: Sequence[Change]) -> list[PreparedChange]:
         if not self.reads:
             return [self._unread(change) for change in batch]
-        answer = await self.client.read(self.endpoint.read_request([one.id for one in batch]))
-        match answer.classification.action:
-            case Action.SUCCEED:
-                return self._compare_all(batch, answer)
-            case Action.REJECT if self.endpoint.ids_per_read > 1 and not self.endpoint.needs_full_body:
-                return self._go_on_unread(batch, answer.cause)
-        self._settle_unread(batch, answer)
-        return []
+        found = await self.context.reader.read_many([one.id for one in batch])
+        prepared_changes = [self._take(change, found[change.id]) for change in batch]
+        return [prepared for prepared in prepared_changes if prepared is not None]
 
-    def _settle_unread(self, batch: Sequence[Change], answer: Answer) -> None:
-        match answer.classification.action:
-            case Action.REJECT:
-                self._settle_unseen(batch, Outcome.REJECTED, self._refusals(answer), answer.status)
-            case Action.RETRY if not (answer.is_cut or self.client.shutdown.requested):
-                problem = Problem("unread", {"cause": answer.cause})
-                self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
+    def _take(self, change: Change, found: ReadResult, *, is_complete: bool = False) -> PreparedChange | None:
+        """Go on with what a read of a change's record brought."""
+        match found:
+            case Absent():
+                self._settle_unseen(change, Outcome.REJECTED, [self._not_there], found.status)
+            case Unreadable():
+                if not found.is_stopped:  # else the rows stay as they are, unsent or as an earlier part left them
+                    self._settle_unseen(change, Outcome.FAILED, found.problems, found.status)
             case _:
-                pass  # the run stops: these rows stay as they are, unsent or as an earlier part left them
+                return self._compare(change, found, is_complete=is_complete)
+        return None
 
-    def _settle_unseen(
-        self, batch: Sequence[Change], outcome: Outcome, problems: Sequence[Problem], status: int | None
-    ) -> None:
-        """Settle changes whose record cannot be read.
+    def _settle_unseen(self, change: Change, outcome: Outcome, problems: Sequence[Problem], status: int | None) -> None:
+        """Settle a change whose record is absent (rejected) or cannot be read (failed).
 
-        Those that may have been applied before stay unknown; what an earlier part said stays until it can be looked at.
+        One that may have been applied before stays unknown; what an earlier part said stays until it can be looked at.
         """
-        for change in batch:
-            earlier = self._earlier(change)
-            if problems != [self._not_there] and self._earlier_success(change) is not None:
-                continue
-            if earlier is None or problems == [self._not_there] or not self._may_be_applied(earlier, outcome):
-                self._settle_all([change], outcome, problems, status)
-            else:
-                self._settle_all([change], Outcome.UNKNOWN, problems, status, earlier.made)
-
-    def _may_be_applied(self, earlier: Intent, outcome: Outcome) -> bool:
-        """Whether `outcome` would say too much after an earlier part; a 5xx does not mean that nothing was done."""
-        return self._is_in_doubt(earlier) or (outcome is Outcome.REJECTED and earlier.made > 0)
+        earlier, is_absent = self._earlier(change), outcome is Outcome.REJECTED
+        if not is_absent and self._earlier_success(change) is not None:
+            return
+        if earlier is None or is_absent or not self._is_in_doubt(earlier):
+            self._settle(change, outcome, problems, status)
+        else:
+            self._settle(change, Outcome.UNKNOWN, problems, status, earlier.made)
 
     def _is_in_doubt(self, earlier: Intent) -> bool:
         """Whether the last attempt of an earlier part may have been applied."""
@@ -199,16 +187,8 @@ class ChangePreparer:
         """Read what the list left out; None when that gave the change its outcome."""
         if prepared.is_complete:
             return prepared
-        change, listed = prepared.change, prepared.record or {}
-        answer = await self.client.read(self.endpoint.read_one_request(change.id))
-        if answer.classification.action is Action.SUCCEED:
-            return self._compare(
-                change, {**listed, **(self.context.reader.only(answer, change.id) or {})}, is_complete=True
-            )
-        if answer.classification.action is Action.REJECT and answer.status != 404:
-            return self._compare(change, listed, is_complete=True)  # what cannot be read is sent
-        self._settle_unread([change], answer)
-        return None
+        change = prepared.change
+        return self._take(change, await self.context.reader.read_alone(change.id, prepared.record), is_complete=True)
 
     def _unread(self, change: Change) -> PreparedChange:
         earlier = self._earlier(change)
@@ -220,56 +200,7 @@ class ChangePreparer:
         """Look up what an earlier part of this run was about to send."""
         return self.journal.intent(change.number) if self._is_later_part else None
 
-    def _go_on_unread(self, batch: Sequence[Change], cause: str) -> list[PreparedChange]:
-        """This API does not let us list: go on without comparing, and say so."""
-        if self.planned is not None or self.context.changes.conditions_in:
-            self.client.shutdown.request(f"The current records cannot be read ({cause}), so nothing can be compared.")
-            return []
-        if self.is_compared:  # the other reader may have said it already
-            self.is_compared = False
-            self.context.reporter.note(
-                f"The current records cannot be read ({cause}), so nothing is compared: "
-                "every row is sent, also those that change nothing."
-            )
-        return [self._unread(change) for change in batch]
-
-    def _refusals(self, answer: Answer) -> list[Problem]:
-        if answer.status == 404:
-            return [self._not_there]
-        said = (
-            self.endpoint.parse_error(answer.response.redacted)
-            if isinstance(answer.response, ApiResponse)
-            else [("", answer.cause)]
-        )
-        return [Problem("unread", {"cause": visible(text)[:500]}, name) for name, text in said[:3]]
-
-    def _compare_all(self, batch: Sequence[Change], answer: Answer) -> list[PreparedChange]:
-        assert isinstance(answer.response, ApiResponse)  # noqa: S101 - DONE is said of replies only
-        try:
-            records = self.endpoint.parse_records(answer.response)
-        except UnreadableReplyError as error:
-            problem = Problem("unread", {"cause": str(error)})
-            self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
-            return []
-        known = {self._key_of(record): record for record in records}
-        keys = [self.endpoint.id_key(change.id) for change in batch]
-        if known.keys() - set(keys):  # so a record that is not in it may well be there
-            return self._distrust(batch, answer)
-        prepared_changes = [self._compare(change, known.get(key)) for change, key in zip(batch, keys, strict=True)]
-        return [prepared for prepared in prepared_changes if prepared is not None]
-
-    def _distrust(self, batch: Sequence[Change], answer: Answer) -> list[PreparedChange]:
-        """Deal with an answer that shows other records than asked, as a list does whose filter is ignored."""
-        if self.endpoint.ids_per_read > 1 and not self.endpoint.needs_full_body:
-            return self._go_on_unread(batch, f"the API lists other {self.endpoint.plural} than asked")
-        problem = Problem("other_record_read")
-        self._settle_unseen(batch, Outcome.FAILED, [problem], answer.status)
-        return []
-
-    def _compare(self, change: Change, record: Record | None, *, is_complete: bool = False) -> PreparedChange | None:
-        if record is None:
-            self._settle_all([change], Outcome.REJECTED, [self._not_there], 404)
-            return None
+    def _compare(self, change: Change, record: Record, *, is_complete: bool = False) -> PreparedChange | None:
         names = [*change.fields, *(one.field for one in change.conditions)]
         if not is_complete and self.context.reader.lacks(record, names):
             if self._holds_as_listed(change, record):
@@ -277,10 +208,13 @@ class ChangePreparer:
                 self.context.record_again(change)
                 return None
             return PreparedChange(change, change.fields, record=record, is_complete=False)
+        if unseen := self._unseen_wholes(change, record):
+            self._settle_unseen(change, Outcome.FAILED, unseen, None)
+            return None
         earlier = self._earlier(change)
         if earlier is not None and self._is_in_doubt(earlier) and self._shows_neither(earlier, record):
             problems = diff.neither(self.endpoint, earlier.fields, earlier.before or {}, record)
-            self._settle_all([change], Outcome.UNKNOWN, problems, attempts=earlier.made)
+            self._settle(change, Outcome.UNKNOWN, problems or [Problem("ended_in_doubt")], attempts=earlier.made)
             return None
         if self._is_applied(earlier, record) and not diff.differing(self.endpoint, change.fields, record).fields:
             self._settle_as_is(change, record, earlier)  # whatever the sheet expects of other fields
@@ -291,6 +225,16 @@ class ChangePreparer:
             made = earlier.made if earlier is not None else 0
             self.context.settle(change, Outcome.UNSENT, [Problem("no_longer_so")], attempts=made)
         return prepared
+
+    def _unseen_wholes(self, change: Change, record: Record) -> list[Problem]:
+        """Return problems for objects that a record does not show and a write replaces whole: none is sent unseen."""
+        return [
+            Problem("whole_unseen", {"whole": whole}, name)
+            for name in change.fields
+            if not self.endpoint.is_custom(name)
+            and (whole := name.partition(".")[0]) in self.endpoint.replaced_whole
+            and not self.endpoint.has_value(record, whole)
+        ]
 
     def _begin(self, change: Change, record: Record, earlier: Intent | None) -> PreparedChange | None:
         """Make ready what differs between a change, or what was planned of it, and its record."""
@@ -314,7 +258,7 @@ class ChangePreparer:
             conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record)
             if conflicts:
                 conflicts = [self._with_later_run(one) for one in conflicts]
-                self._settle_all([change], Outcome.REJECTED, conflicts, attempts=earlier.made if earlier else 0)
+                self._settle(change, Outcome.REJECTED, conflicts, attempts=earlier.made if earlier else 0)
                 return None
         if self.planned is not None:
             return self._begin_planned(self.planned, change, record, earlier)
@@ -339,7 +283,7 @@ class ChangePreparer:
         planned = plan.get(change.number)
         if planned is not None and self.endpoint.id_key(planned.id) != self.endpoint.id_key(change.id):
             problem = Problem("plan_of_other", {"noun": self.endpoint.noun, "id": planned.id}, "id")
-            self._settle_all([change], Outcome.REJECTED, [problem])
+            self._settle(change, Outcome.REJECTED, [problem])
             return None
         if plan.is_undo:
             drift = check_undo_drift(self.endpoint, planned, record) if planned else DriftCheck({}, ())
@@ -387,9 +331,9 @@ class ChangePreparer:
             self.context.record_again(change)
         elif earlier is not None and shows_sent and not earlier.is_settled:
             found = [Problem("found_applied"), *problems]
-            self._settle_all([change], Outcome.UPDATED, found, attempts=earlier.made)
+            self._settle(change, Outcome.UPDATED, found, attempts=earlier.made)
         else:
-            self._settle_all([change], Outcome.REJECTED if problems else Outcome.UNCHANGED, problems)
+            self._settle(change, Outcome.REJECTED if problems else Outcome.UNCHANGED, problems)
 
     def _is_applied(self, earlier: Intent | None, record: Record) -> bool:
         """Whether a record shows all that an earlier part sent, of which it is not known what became."""
@@ -404,13 +348,12 @@ class ChangePreparer:
     def _refuse(self, change: Change, problems: Sequence[Problem], earlier: Intent | None) -> None:
         """Settle a change that does not fit its record."""
         outcome, attempts = refused(earlier)
-        self._settle_all([change], outcome, problems, attempts=attempts)
+        self._settle(change, outcome, problems, attempts=attempts)
 
-    def _settle_all(
-        self, changes: Sequence[Change], outcome: Outcome, problems: Sequence[Problem], status: int | None = None,
+    def _settle(
+        self, change: Change, outcome: Outcome, problems: Sequence[Problem], status: int | None = None,
         attempts: int = 0,
     ) -> None:  # fmt: skip
-        self.settled += len(changes)
-        self.rejected += len(changes) if outcome is Outcome.REJECTED else 0
-        for one in changes:
-            self.context.settle(one, outcome, problems, status, attempts)
+        self.settled += 1
+        self.rejected += outcome is Outcome.REJECTED
+        self.context.settle(change, outcome, problems, status, attempts)

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import anyio
 
-from batch import diff
 from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
 from batch.engine.pull_filter import PullFilter
+from batch.engine.record_reader import ReadResult, RecordReader, Unreadable
 from batch.engine.retry_loop import Answer, ApiClient
 from batch.errors import UsageError
 from batch.http import ApiRequest, ApiResponse
@@ -71,38 +71,6 @@ class Pages:
         return fresh
 
 
-@dataclass(frozen=True, slots=True)
-class RecordReader:
-    """Reads single records again, by one request or two."""
-
-    client: ApiClient
-
-    async def read_back(self, record_id: str, names: Iterable[str]) -> Record | None:
-        """Read one record again, with the fields `names` if anything shows them; None when that does not work."""
-        endpoint = self.client.endpoint
-        record = self.only(await self.client.read(endpoint.read_request([record_id])), record_id)
-        if record is None or not self.lacks(record, names):
-            return record
-        more = self.only(await self.client.read(endpoint.read_one_request(record_id)), record_id)
-        return record if more is None else {**record, **more}
-
-    def only(self, answer: Answer, record_id: str) -> Record | None:
-        """Find the record with this id in an answer, None when it is not there."""
-        if answer.classification.action is not Action.SUCCEED or not isinstance(answer.response, ApiResponse):
-            return None
-        endpoint, wanted = self.client.endpoint, self.client.endpoint.id_key(record_id)
-        try:
-            records = endpoint.parse_records(answer.response)
-        except UnreadableReplyError:
-            return None
-        return next((one for one in records if endpoint.id_key(endpoint.record_id(one)) == wanted), None)
-
-    def lacks(self, record: Record, names: Iterable[str]) -> bool:
-        """Whether a list of records leaves out fields that reading the record alone may show."""
-        endpoint = self.client.endpoint
-        return endpoint.ids_per_read > 1 and bool(diff.hidden(endpoint, names, record))
-
-
 async def read(client: ApiClient, request: ApiRequest) -> tuple[ApiResponse, list[Record]]:
     """Make a call that reads records; raises UnreadError when none can be read out of the answer."""
     answer = await client.read(request)
@@ -122,6 +90,7 @@ class Fetch:
 
     def __init__(self, client: ApiClient, wanted: PullFilter) -> None:
         self._client, self._filter = client, wanted
+        self._reader = RecordReader(lambda: client, client.endpoint.ids_per_read)
         self.total: int | None = None
         """Records that are looked at, where that is known."""
         self.reads: int | None = None
@@ -170,41 +139,53 @@ class Fetch:
         self.total, self.reads = len(ids), reads
         if reads > 2 and endpoint.page_size:
             pages = Pages(self._client)
-            first = await pages.pull()
+            first = await self._first_page(pages)
             self.reads += 1  # the page that showed it
             if pages.is_done or (pages.total is not None and endpoint.pages_in(pages.total) < reads):
+                open_ids = {endpoint.id_key(one): one for one in ids}
+                for one in first:
+                    open_ids.pop(endpoint.id_key(endpoint.record_id(one)), None)
                 yield first
                 async for records in self._iter_pages(pages):
+                    for one in records:
+                        open_ids.pop(endpoint.id_key(endpoint.record_id(one)), None)
                     yield records
-                return
+                ids = list(open_ids.values())  # what no page shows may be there all the same
         batches = _in_groups(ids, endpoint.ids_per_read)
         for group in _in_groups(batches, self._client.limiter.max_at_once):
             yield await self._read_at_once(group)
 
+    async def _first_page(self, pages: Pages) -> list[Record]:
+        """Read the first page, which shows whether pages are fewer; [] where the API lists none."""
+        try:
+            return await pages.pull()
+        except UnreadError as error:
+            if error.answer.classification.action is not Action.REJECT:
+                raise
+            return []
+
     async def _read_at_once(self, batches: Sequence[Sequence[str]]) -> list[Record]:
         """Read several batches of ids at the same time; their records in the order of the ids."""
-        found: list[list[Record]] = [[] for _ in batches]
-        errors: list[UnreadError] = []
+        found: dict[str, ReadResult] = {}
 
-        async def read_batch(place: int, batch: Sequence[str]) -> None:
-            try:
-                _, records = await read(self._client, self._client.endpoint.read_request(batch))
-            except UnreadError as error:
-                errors.extend([error] if error.answer.status != 404 else [])  # 404: this one is not there
-            else:
-                found[place] = self._in_order(records, batch)
+        async def read_batch(batch: Sequence[str]) -> None:
+            found.update(await self._reader.read_many(batch))
 
         async with anyio.create_task_group() as tasks:
-            for place, batch in enumerate(batches):
-                tasks.start_soon(read_batch, place, batch)
-        for error in errors:
-            raise error
-        return [record for records in found for record in records]
+            for batch in batches:
+                tasks.start_soon(read_batch, batch)
+        results = [(one, found[one]) for batch in batches for one in batch]
+        for record_id, result in results:
+            if isinstance(result, Unreadable):
+                raise self._as_unread(record_id, result)
+        return [result for _, result in results if isinstance(result, Mapping)]
 
-    def _in_order(self, records: Iterable[Record], ids: Sequence[str]) -> list[Record]:
-        endpoint = self._client.endpoint
-        by_id = {endpoint.id_key(endpoint.record_id(one)): one for one in records}
-        return [by_id[key] for key in map(endpoint.id_key, ids) if key in by_id]
+    def _as_unread(self, record_id: str, found: Unreadable) -> Exception:
+        said = "; ".join(one.reason for one in found.problems)
+        unread = f"{self._client.endpoint.noun} {record_id}: {said}."
+        if found.is_refused:
+            return UsageError(f"{unread} Nothing was written.")
+        return self._client.shutdown.as_error(unread, " Nothing was written.")
 
     def _as_stop(self, error: UnreadError) -> Exception:
         answer, client = error.answer, self._client

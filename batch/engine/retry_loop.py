@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Literal
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -40,6 +40,8 @@ Reserve = Callable[[], Awaitable[None]]
 BeforeAttempt = Callable[[int], Awaitable[None]]
 BeforeRetry = Callable[[], Awaitable[bool]]
 """Looks whether an attempt without an answer was applied after all; true ends the attempts."""
+RefusalOf = Literal["run", "record", "nothing"]
+"""What a 401 or 403 may be about: it ends the run, or a 403 may be this record's own, or whoever asked finds out."""
 CANCELLED: Final = RequestFailure("unknown", "batch was ended before an answer came", FailureKind.TOTAL_TIMEOUT)
 NOT_ANSWERED: Final = classify(None, {}, None, delivered="unknown")
 """What is known of an attempt from the moment that its bytes may leave."""
@@ -105,9 +107,9 @@ class ApiClient:
     _probe: anyio.Lock = field(default_factory=anyio.Lock)
     _is_watched: bool = False
 
-    async def read(self, request: ApiRequest) -> Answer:
-        """Make a call that changes nothing (a read), with retries; ABORT requests shutdown."""
-        return await self.execute(request, rules=self.endpoint.rules)
+    async def read(self, request: ApiRequest, *, refusal_of: RefusalOf = "run") -> Answer:
+        """Make a call that changes nothing (a read), with retries; ABORT requests shutdown, where it may."""
+        return await self.execute(request, rules=self.endpoint.rules, refusal_of=refusal_of)
 
     async def log_in(self, request: ApiRequest) -> ApiResponse | RequestFailure:
         """Make a call of the account's own, without its headers."""
@@ -158,6 +160,7 @@ class ApiClient:
         rules: Rules,
         is_own: bool = False,
         is_check: bool = False,
+        refusal_of: RefusalOf = "record",
         before_attempt: BeforeAttempt | None = None,
         before_retry: BeforeRetry | None = None,
     ) -> Answer:
@@ -165,7 +168,7 @@ class ApiClient:
 
         `is_own`: of the account, without its headers. `is_check`: made to find out what a 403 is about.
         """
-        run = RetryLoop(self, request, rules, is_own, is_check, before_attempt, before_retry)
+        run = RetryLoop(self, request, rules, is_own, is_check, refusal_of, before_attempt, before_retry)
         await run.run()
         return run.answer()
 
@@ -180,11 +183,12 @@ class RetryLoop:
         rules: Rules,
         is_own: bool,
         is_check: bool,
+        refusal_of: RefusalOf,
         before_attempt: BeforeAttempt | None,
         before_retry: BeforeRetry | None,
     ) -> None:
         self._client, self._request, self._rules = client, request, rules
-        self._is_own, self._is_check = is_own, is_check
+        self._is_own, self._is_check, self._refusal_of = is_own, is_check, refusal_of
         self._before_attempt, self._before_retry = before_attempt, before_retry
         self._has_renewed = self._is_settled = self.is_cut = False
         self._headers: Mapping[str, str] | None = None
@@ -351,7 +355,7 @@ class RetryLoop:
                     return True
             except StoppedError as error:
                 self._client.shutdown.request(str(error), error.cause)
-        if not self._is_own:
+        if not (self._is_own or (self._refusal_of == "nothing" and self.answer().status in KEY_REFUSED)):
             self._stop()
         return False
 
@@ -360,15 +364,10 @@ class RetryLoop:
         self._client.shutdown.request(stop_reason(self.answer(), self._client.endpoint), cause)
 
     async def _is_own_403(self) -> bool:
-        """Return whether a 403 is about this row alone: what was accepted before still is. Three in a row stop the run.
-
-        A list of records is no row's own.
-        """
-        client, heard, is_read = self._client, self._client.shutdown.heard, self._request.method == "GET"
-        known = heard.accepted_read
-        if self.answer().status != 403 or self._is_own or self._is_check or known is None:
-            return False
-        if is_read and (client.endpoint.ids_per_read > 1 or known.route != self._request.route):
+        """Return whether a 403 is about this row alone: what was accepted before still is. Three in a row end it."""
+        client, heard = self._client, self._client.shutdown.heard
+        known, may_be_own = heard.accepted_read, self._refusal_of == "record" and not (self._is_own or self._is_check)
+        if self.answer().status != 403 or known is None or not may_be_own:
             return False
         check = await client.execute(known, rules=client.endpoint.rules, is_check=True)
         if check.classification.action is not Action.SUCCEED:
@@ -430,7 +429,7 @@ def _classify_reply(response: ApiResponse | RequestFailure, rules: Rules) -> Cla
 def stop_reason(answer: Answer, endpoint: Endpoint) -> str:
     """Say why the API ended the run, with its own words and where the key comes from."""
     said = ""
-    if isinstance(answer.response, ApiResponse) and answer.status in (401, 403):
+    if isinstance(answer.response, ApiResponse) and answer.status in (401, 403, 405):
         said = "; ".join(visible(message) for _, message in endpoint.parse_error(answer.response.redacted)[:2])
         said = f' and says: "{said}"' if said else ""
         names = " and ".join(variable.name for variable in endpoint.variables)

@@ -136,10 +136,13 @@ class Meanwhile(httpx.AsyncBaseTransport):
 
 
 class Secretive(Meanwhile):
-    """Refuses to show a single record, and loses every write."""
+    """Loses every write, and refuses to show a single record from then on."""
+
+    has_lost = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "GET" and request.url.path.endswith("/10001/"):
+        self.has_lost |= request.method == "PATCH"
+        if request.method == "GET" and request.url.path.endswith("/10001/") and self.has_lost:
             return httpx.Response(400, json={"success": False, "errors": {"__all__": ["no"]}})
         return await super().handle_async_request(request)
 

@@ -151,11 +151,11 @@ class Unlisted(Lists):
         return httpx.Response(422, json={"success": False, "errors": {"__all__": ["no lists"]}})
 
 
-def test_abort_where_nothing_can_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be read ahead is not read again, and that is said once."""
+def test_abort_where_lists_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records are read one by one then, in both readings; the second one asks for no list any more."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     api, reporter, sheet = Unlisted(range(1, 3)), FakeReporter(), tmp_path / "sheet.csv"
-    sheet.write_text("id,name\n1,New\n2,New\n", encoding="utf-8")
+    sheet.write_text("id,name\n1,New\n2,N 2\n", encoding="utf-8")
     settings = Settings(input=str(sheet), endpoint=DUALENTRY, invalid="abort")
-    assert [("updated", "")] * 2 == told(update(settings, reporter, api.environment()))
-    assert (1, 1) == (len(api.lists()), sum("nothing is compared" in note for note in reporter.notes))
+    assert [("updated", ""), ("unchanged", "")] == told(update(settings, reporter, api.environment()))
+    assert [] == reporter.notes

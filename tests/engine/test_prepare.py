@@ -36,6 +36,11 @@ def anyio_backend() -> str:
 pytestmark = pytest.mark.anyio
 
 
+GONE = {"success": False, "errors": {"__all__": ["Not found"]}}
+"""What DualEntry answers for a customer that is not there."""
+VAYU_GONE = {"type": "invalid_request_error", "code": "resource_not_found", "message": "Customer not found"}
+
+
 @dataclass
 class Api:
     """What the reader needs of a caller: gives answers in turn, and remembers what was asked."""
@@ -46,7 +51,7 @@ class Api:
     endpoint: Endpoint = DUALENTRY
     session: Any = field(default_factory=lambda: SimpleNamespace(redaction=Redaction()))
 
-    async def read(self, request: ApiRequest) -> Answer:
+    async def read(self, request: ApiRequest, *, refusal_of: str = "run") -> Answer:
         self.asked.append(request)
         said = self.answers.pop(0)
         if isinstance(said, Answer):
@@ -125,29 +130,26 @@ async def test_what_is_the_same_is_unchanged(journal: Journal) -> None:
 
 async def test_not_there(journal: Journal) -> None:
     """A record that is not there is rejected before any write; the others go on."""
-    made, _, _ = preparer(journal, listed(OLD))
+    made, _, _ = preparer(journal, listed(OLD), (404, GONE))
     assert [2] == [one.change.number for one in await made.prepare([change(2), change(3)])]
     assert {3: (REJECTED, ["there is no customer with this id"])} == told(journal)
     assert [located(3, Problem("not_found", {"noun": "customer"}, "id"))] == [*journal.row_results(3, 3)[3].problems]
     assert 404 == journal.row_results(3, 3)[3].status
 
 
-async def test_list_that_ignores_the_filter(journal: Journal) -> None:
-    """A list of other customers than asked proves of none that it is not there: all are sent, and it is said."""
-    made, _, notes = preparer(journal, listed({"id": 77, "name": "x"}, {"id": 78, "name": "y"}))
-    assert [change(2), change(3)] == [one.change for one in await made.prepare([change(2), change(3)])]
-    expected = (
-        "The current records cannot be read (the API lists other customers than asked), so nothing is compared: "
-        "every row is sent, also those that change nothing."
-    )
-    assert ([expected], {}, False) == (notes, told(journal), made.is_compared)
+async def test_not_in_a_list(journal: Journal) -> None:
+    """A record that a list leaves out is read by itself: what that shows is compared, and nothing is concluded."""
+    made, api, _ = preparer(journal, listed(OLD), OLD | {"id": 3})
+    assert [2, 3] == [one.change.number for one in await made.prepare([change(2), change(3)])]
+    assert ([1, 1], {}) == ([len(api.asked[0].query) - 3, len(api.asked) - 1], told(journal))
 
 
-async def test_list_that_ignores_the_filter_of_a_pulled_sheet(journal: Journal) -> None:
-    """What its records must show cannot be known then, so nothing is sent."""
-    made, api, _ = preparer(journal, listed({"id": 77, "name": "x"}), conditions_in=("batch_pulled",))
-    assert [] == await made.prepare([change(2), change(3)])
-    assert api.shutdown.reason.endswith("so nothing can be compared.")
+@pytest.mark.parametrize("body", [{}, {"detail": "Not Found"}, "<h1>404</h1>", {"success": False}])
+async def test_404_of_another(journal: Journal, body: Any) -> None:
+    """A 404 that is not in the API's own form says nothing of the record."""
+    made, _, _ = preparer(journal, listed(), (404, body))
+    assert [] == await made.prepare([change(2)])
+    assert (FAILED, 404) == (told(journal)[2][0], journal.row_results(2, 2)[2].status)
 
 
 async def test_another_record(journal: Journal) -> None:
@@ -167,8 +169,9 @@ async def test_ids_in_another_case(journal: Journal) -> None:
 @pytest.mark.parametrize(
     ("answer", "outcome", "said"),
     [
-        ((404, {}), REJECTED, "there is no customer with this id"),
-        ((400, {"message": "bad id", "param": "customerId"}), REJECTED, "the record could not be read: bad id"),
+        ((404, VAYU_GONE), REJECTED, "there is no customer with this id"),
+        ((404, {"message": "no route"}), FAILED, "the record could not be read: no route"),
+        ((400, {"message": "bad id", "param": "customerId"}), FAILED, "the record could not be read: bad id"),
         ((200, {"ok": True}), FAILED, "the record could not be read: the answer holds no customer"),
         (
             Answer(
@@ -193,9 +196,9 @@ async def test_cannot_be_read(journal: Journal, answer: Any, outcome: Outcome, s
     [
         ((), (400, {"message": "bad id"}), UNKNOWN),  # it was begun, and nobody knows how it ended
         ((UNKNOWN,), (200, {"ok": True}), UNKNOWN),
-        ((FAILED,), (400, {"message": "bad id"}), UNKNOWN),  # a 5xx may have been applied: refused would be too much
+        ((FAILED,), (400, {"message": "bad id"}), FAILED),
         ((FAILED,), (200, {"ok": True}), FAILED),  # nothing new is known
-        ((FAILED,), (404, {}), REJECTED),  # what is not there shows no change
+        ((FAILED,), (404, VAYU_GONE), REJECTED),  # what is not there shows no change
     ],
 )
 async def test_cannot_be_read_after_an_earlier_part(
@@ -217,11 +220,20 @@ async def test_run_stops_while_reading(journal: Journal) -> None:
 
 
 async def test_listing_refused(journal: Journal) -> None:
-    """An API that does not let us list is written to without comparing, and that is said once."""
-    made, api, notes = preparer(journal, (400, {}), endpoint=DUALENTRY)
-    assert [PreparedChange(change(2), {"name": "New"})] == await made.prepare([change(2)])
-    assert [PreparedChange(change(3), {"name": "New"})] == await made.prepare([change(3)])
-    assert (1, 1) == (len(api.asked), len(notes))
+    """A list that is refused is halved, down to records by themselves; all of them are compared."""
+    made, api, notes = preparer(journal, (400, {}), (400, {}), OLD, listed(OLD | {"id": 3, "name": "New"}))
+    found = await made.prepare([change(2), change(3)])
+    assert ([2], {3: (UNCHANGED, [])}) == ([one.change.number for one in found], told(journal))
+    assert ([2, 1, 0, 1], []) == ([sum(name == "id" for name, _ in one.query) for one in api.asked], notes)
+
+
+@pytest.mark.parametrize("fields", [{"full_address.city": "B"}, {"full_address": None}])
+async def test_object_that_nothing_shows(journal: Journal, fields: dict[str, Any]) -> None:
+    """An object that the API replaces whole is not sent where neither a list nor the record by itself shows it."""
+    alone = {name: value for name, value in OLD.items() if name != "full_address"}
+    made, _, _ = preparer(journal, (400, {}), alone)
+    assert [] == await made.prepare([change(2, **fields)])
+    assert FAILED is told(journal)[2][0]
 
 
 async def test_without_comparing(journal: Journal) -> None:
@@ -307,7 +319,7 @@ async def test_begun_without_reading(journal: Journal) -> None:
 )
 async def test_read_back(journal: Journal, answer: Any, expected: Any) -> None:
     """Reading back gives the record that was meant, or nothing."""
-    made, _, _ = preparer(journal, answer)
+    made, _, _ = preparer(journal, answer, (404, GONE))
     assert expected == await made.context.reader.read_back("2", ["name"])
 
 

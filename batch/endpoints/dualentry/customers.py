@@ -376,6 +376,11 @@ class DualEntryCustomers(Endpoint):
             errors = None  # RFC 9457
         return tidied(flattened("", errors) or parse_common_errors(data) or [("", error_text(response))])
 
+    def is_own_error(self, response: ApiResponse) -> bool:
+        """All of its errors are `{"success": false, "errors": {…}}`; a route that is not there has `detail` instead."""
+        data: Any = response.json
+        return isinstance(data, Mapping) and data.get("success") is False and bool(data.get("errors"))
+
     def pending_note(self, record: Record) -> str:
         """Approval workflows hold an accepted update back."""
         status = record.get("approval_status")

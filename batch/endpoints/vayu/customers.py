@@ -392,6 +392,11 @@ class VayuCustomers(Endpoint):
 
     # -- reading ------------------------------------------------------------------------------------------------
 
+    @property
+    def without_reading(self) -> str:
+        """Without --sparse the whole record is written, so that it is read in any case."""
+        return "--no-compare --sparse"
+
     def read_one_request(self, record_id: str) -> ApiRequest:
         """GET one customer."""
         return ApiRequest("GET", f"{ROOT}/{encode_id(record_id)}", "GET customer")
@@ -476,6 +481,11 @@ class VayuCustomers(Endpoint):
         if not found and isinstance(data, Mapping) and isinstance(data.get("message"), str):
             found = [(str(data.get("param") or ""), data["message"])]
         return tidied(found or parse_common_errors(data) or [("", error_text(response))])
+
+    def is_own_error(self, response: ApiResponse) -> bool:
+        """All of its errors have a code; a gateway's message stands alone."""
+        data: Any = response.json
+        return isinstance(data, Mapping) and isinstance(data.get("code"), str) and isinstance(data.get("message"), str)
 
 
 def _part(name: str) -> str:
