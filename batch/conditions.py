@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from batch.diff import differing, show
+from batch.diff import How, show, shows, shows_value
 from batch.endpoints.base import MISSING, Endpoint, Record, same_value
 from batch.model import NOW, Condition, Problem
 
@@ -23,7 +23,7 @@ def find_conflicts(
 
     A condition on what `fields` leaves as it is counts only where a column of the sheet names it.
     """
-    written = differing(endpoint, fields, record).fields
+    written = shows(endpoint, fields, record).differing
     found: dict[tuple[str, str], Problem] = {}
     for condition in conditions if written else ():
         for problem in _find_conflicts(endpoint, condition, fields, written, record):
@@ -61,7 +61,7 @@ def _wanted(fields: Mapping[str, Any], name: str) -> tuple[Any, ...]:
 
 
 def _shows(endpoint: Endpoint, name: str, values: Iterable[Any], now: Any) -> bool:
-    return now is not MISSING and any(endpoint.is_same(name, value, now) for value in values)
+    return any(shows_value(endpoint, name, value, now) is How.AS_ASKED for value in values)
 
 
 def _changed_parts(
@@ -178,9 +178,9 @@ def _check_drift(
         now = endpoint.value(record, step.field)
         if step.problem:
             drifted.append(replace(step.problem, field=step.field))
-        elif _is_same(endpoint, step, step.wanted, now):
+        elif _shows(endpoint, step.field, (step.wanted,), now):
             continue
-        elif _is_same(endpoint, step, step.expected, now) or (now is MISSING and step.expected is MISSING):
+        elif _shows(endpoint, step.field, (step.expected,), now) or (now is MISSING and step.expected is MISSING):
             beside = _changed_beside(endpoint, step, steps, units, record)
             if beside is None:
                 fields[step.field] = endpoint.writable(step.field, step.wanted)
@@ -208,12 +208,6 @@ def _changed_beside(
     wanted = {one.field: one.wanted for one in steps}
     changed = _changed_parts(endpoint, unit, (units[unit],), wanted, endpoint.value(record, unit))
     return next(iter(changed.items()), None)
-
-
-def _is_same(endpoint: Endpoint, step: FieldChange, value: Any, now: Any) -> bool:
-    if value is MISSING or now is MISSING:
-        return False
-    return endpoint.is_same(step.field, value, now)
 
 
 def _drift_from_plan(step: FieldChange, now: Any, part: str, expected: Any) -> Problem:

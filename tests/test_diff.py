@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.diff import Difference, differing, hidden, is_as_before, neither, show, unproven
+from batch.diff import hidden, other_record, show, shows
 from batch.endpoints.base import MISSING
 from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
@@ -37,7 +37,8 @@ STILL = "the API accepted the change, but still shows {} instead of {}"
 )
 def test_differing(fields: Any, differ: Any, before: Any) -> None:
     """Only what differs is kept, with what it was; what the record does not show counts as differing."""
-    assert Difference(differ, before) == differing(DUALENTRY, fields, RECORD)
+    found = shows(DUALENTRY, fields, RECORD)
+    assert (differ, before) == (found.differing, found.before)
 
 
 VALUES = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "a", "A", "1", "true", " a"])
@@ -47,48 +48,49 @@ VALUES = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "
 def test_equal_is_never_different(fields: Any, name: Any, city: Any) -> None:
     """A record that shows exactly what is wanted never differs, and one that differs is never proof."""
     record = {"id": 1, "name": name, "full_address": {"city": city}}
-    found = differing(DUALENTRY, fields, record)
+    found = shows(DUALENTRY, fields, record)
     same = [
         key
-        for key in found.fields
+        for key in found.differing
         if DUALENTRY.has_value(record, key) and json.dumps(DUALENTRY.value(record, key)) == json.dumps(fields[key])
     ]
     assert [] == same
-    shown = [key for key in found.fields if DUALENTRY.has_value(record, key)]
-    assert shown == [one.field for one in unproven(DUALENTRY, "1", fields, record)]
+    shown = [key for key in found.differing if DUALENTRY.has_value(record, key)]
+    assert shown == [one.field for one in found.problems]
 
 
 def test_proof() -> None:
     """An answer that shows all that was asked leaves nothing to say."""
-    assert [] == unproven(DUALENTRY, "42", {"name": "Bolt", "phone": None, "website": "not shown"}, RECORD)
+    found = shows(DUALENTRY, {"name": "Bolt", "phone": None, "website": "not shown"}, RECORD)
+    assert ([], {"website": "not shown"}) == (found.problems, found.hidden)
 
 
 def test_no_proof() -> None:
     """An answer that shows something else is told with both values."""
     expected = [("name", STILL.format('"Bolt"', "(empty)")), ("phone", STILL.format("(empty)", '"5"'))]
-    found = unproven(DUALENTRY, "42", {"name": None, "phone": "5"}, RECORD)
-    assert expected == [(one.field, one.reason) for one in found]
+    found = shows(DUALENTRY, {"name": None, "phone": "5"}, RECORD)
+    assert expected == [(one.field, one.reason) for one in found.problems]
 
 
 def test_other_record() -> None:
     """An answer with another record proves nothing, and says so whatever it shows."""
     expected = "the API answered with another record (43\\x1b): look at both before going on"
-    (problem,) = unproven(DUALENTRY, "42", {"name": "Bolt"}, RECORD | {"id": "43\x1b"})
+    (problem,) = other_record(DUALENTRY, "42", RECORD | {"id": "43\x1b"})
     assert expected == problem.reason
 
 
 def test_id_in_another_case() -> None:
     """An id in the other case is the same record."""
-    assert [] == unproven(VAYU, "65F00000000000000000000A", {}, {"id": "65f00000000000000000000a"})
+    assert [] == other_record(VAYU, "65F00000000000000000000A", {"id": "65f00000000000000000000a"})
 
 
 @pytest.mark.parametrize(
     ("before", "expected"),
-    [({"name": "Bolt"}, True), ({"name": "x"}, False), ({"phone": None}, True), ({"website": "x"}, False)],
+    [({"name": "Bolt"}, True), ({"name": "x"}, False), ({"phone": None}, True), ({"website": "x"}, False), ({}, False)],
 )
 def test_as_before(before: Any, expected: bool) -> None:
     """A record is as before when it shows the same values; one that shows them no more is not."""
-    assert expected is is_as_before(DUALENTRY, before, RECORD)
+    assert expected is shows(DUALENTRY, before, RECORD).is_as_asked
 
 
 def test_hidden() -> None:
@@ -107,7 +109,7 @@ def test_neither() -> None:
         {"name": "Old", "phone": "1", "website": "Old"},
     )
     expected = [("name", reason.format('"Bolt"'))]
-    assert expected == [(one.field, one.reason) for one in neither(DUALENTRY, wanted, before, RECORD)]
+    assert expected == [(one.field, one.reason) for one in shows(DUALENTRY, wanted, RECORD).neither(before)]
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ class ChangePreparer:
         return prepared + (await self._read(by_id) if by_id else [])
 
     def _may_be_sent(self, change: Change, found: Match) -> bool:
-        return not self.is_compared or bool(diff.differing(self.endpoint, change.fields, found.record).fields)
+        return not self.is_compared or not self._shows_all(change.fields, found.record)
 
     def _settle_no_match(self, change: Change, found: NoMatch) -> None:
         if found.outcome is None or found.problem is None:
@@ -213,10 +213,10 @@ class ChangePreparer:
             return None
         earlier = self._earlier(change)
         if earlier is not None and self._is_in_doubt(earlier) and self._shows_neither(earlier, record):
-            problems = diff.neither(self.endpoint, earlier.fields, earlier.before or {}, record)
+            problems = diff.shows(self.endpoint, earlier.fields, record).neither(earlier.before or {})
             self._settle(change, Outcome.UNKNOWN, problems or [Problem("ended_in_doubt")], attempts=earlier.made)
             return None
-        if self._is_applied(earlier, record) and not diff.differing(self.endpoint, change.fields, record).fields:
+        if self._is_applied(earlier, record) and self._shows_all(change.fields, record):
             self._settle_as_is(change, record, earlier)  # whatever the sheet expects of other fields
             return None
         prepared = self._begin(change, record, earlier if earlier is not None and earlier.made else None)
@@ -262,11 +262,11 @@ class ChangePreparer:
                 return None
         if self.planned is not None:
             return self._begin_planned(self.planned, change, record, earlier)
-        difference = diff.differing(self.endpoint, change.fields, record)
+        shown = diff.shows(self.endpoint, change.fields, record)
         if earlier is None and not self.is_compared:
             return PreparedChange(change, change.fields, self._shown(record, change.fields), record, notes=notes)
-        if difference.fields:
-            return PreparedChange(change, difference.fields, difference.before, record, earlier, notes)
+        if shown.differing:
+            return PreparedChange(change, shown.differing, shown.before, record, earlier, notes)
         self._settle_as_is(change, record, earlier)
         return None
 
@@ -311,22 +311,22 @@ class ChangePreparer:
         """Whether what an earlier part of a run that is ours said still holds, as far as a list shows it."""
         if not self.context.is_trusted or self._earlier_success(change) is None:
             return False
-        shown = {name: value for name, value in change.fields.items() if self.endpoint.has_value(record, name)}
-        return not diff.differing(self.endpoint, shown, record).fields
+        shown = diff.shows(self.endpoint, change.fields, record)
+        return shown.differing.keys() == shown.hidden.keys()
 
     def _shows_neither(self, earlier: Intent, record: Record) -> bool:
         """Whether a record shows neither what an earlier part found nor what it sent: another hand wrote since."""
         return (
             bool(earlier.before)
-            and bool(diff.differing(self.endpoint, earlier.fields, record).fields)
-            and not diff.is_as_before(self.endpoint, earlier.before or {}, record)
+            and not self._shows_all(earlier.fields, record)
+            and not self._shows_all(earlier.before or {}, record)
         )
 
     def _settle_as_is(
         self, change: Change, record: Record, earlier: Intent | None, problems: Sequence[Problem] = ()
     ) -> None:
         """Settle a change of which nothing is to be sent, as its record shows it."""
-        shows_sent = earlier is not None and self._shows(earlier.fields, record)
+        shows_sent = earlier is not None and self._shows_all(earlier.fields, record)
         if self._earlier_success(change) is not None and (shows_sent or not problems):
             self.context.record_again(change)
         elif earlier is not None and shows_sent and not earlier.is_settled:
@@ -339,11 +339,11 @@ class ChangePreparer:
         """Whether a record shows all that an earlier part sent, of which it is not known what became."""
         if earlier is None or earlier.is_settled or not earlier.made:
             return False
-        return self._shows(earlier.fields, record)
+        return self._shows_all(earlier.fields, record)
 
-    def _shows(self, fields: Mapping[str, Any], record: Record) -> bool:
-        """Whether a record shows these values, of which there is one at least."""
-        return bool(fields) and not diff.differing(self.endpoint, fields, record).fields
+    def _shows_all(self, fields: Mapping[str, Any], record: Record) -> bool:
+        """Whether a record shows all of these values, of which there is one at least."""
+        return diff.shows(self.endpoint, fields, record).is_as_asked
 
     def _refuse(self, change: Change, problems: Sequence[Problem], earlier: Intent | None) -> None:
         """Settle a change that does not fit its record."""

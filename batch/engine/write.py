@@ -79,7 +79,7 @@ class ChangeWriter:
         earlier, record = prepared.earlier, prepared.record
         if earlier is None or record is None:
             return True
-        return bool(earlier.before) and diff.is_as_before(self.endpoint, earlier.before or {}, record)
+        return diff.shows(self.endpoint, earlier.before or {}, record).is_as_asked
 
     async def _conclude(
         self, prepared: PreparedChange, answer: Answer, attempts: int, attempt: "WriteAttempt"
@@ -130,13 +130,14 @@ class ChangeWriter:
         if record is not None:
             pending = self.endpoint.pending_note(record)
             # what waits for approval need not show yet; but it must be the record that was meant
-            wrong = diff.unproven(self.endpoint, change.id, {} if pending else prepared.fields, record)
+            wrong = diff.other_record(self.endpoint, change.id, record)
+            wrong = wrong or ([] if pending else diff.shows(self.endpoint, prepared.fields, record).problems)
             if wrong:
                 return self._settle(prepared, Outcome.REJECTED, answer.status, attempts, wrong)
             if pending:
                 problem = Problem("pending", {"note": pending})
                 return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [problem])
-        hidden = self._hidden(prepared.fields, record)
+        hidden = prepared.fields if record is None else diff.shows(self.endpoint, prepared.fields, record).hidden
         if not hidden or prepared.before is None:  # it was not read before, so reading may not be possible at all
             return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [])
         found = await self.verify(prepared, hidden)
@@ -153,9 +154,10 @@ class ChangeWriter:
             with self.client.shutdown.waiting():
                 await self.client.sleep_without_slot(seconds)
             record = await self.read_back(prepared)
-            if record is None or self._hidden(wanted, record):
+            shown = None if record is None else diff.shows(self.endpoint, wanted, record)
+            if shown is None or shown.hidden:
                 return wrong
-            wrong = diff.unproven(self.endpoint, prepared.change.id, wanted, record)
+            wrong = shown.problems
             if not wrong:
                 break
         return wrong
@@ -164,16 +166,9 @@ class ChangeWriter:
         """Read the record of a change once more, None when that does not work."""
         return await self.context.reader.read_back(prepared.change.id, prepared.fields)
 
-    def _hidden(self, fields: Mapping[str, Any], record: Record | None) -> dict[str, Any]:
-        """Keep the fields that a record does not show, so that it proves nothing about them."""
-        if record is None:
-            return dict(fields)
-        return {name: value for name, value in fields.items() if not self.endpoint.has_value(record, name)}
-
     def proves(self, prepared: PreparedChange, wanted: Mapping[str, Any], record: Record) -> bool:
         """Whether a record shows every one of the wanted values."""
-        is_shown = bool(wanted) and not self._hidden(wanted, record)
-        return is_shown and not diff.unproven(self.endpoint, prepared.change.id, wanted, record)
+        return diff.shows(self.endpoint, wanted, record).is_as_asked
 
     def _record(self, response: object) -> Record | None:
         if not isinstance(response, ApiResponse):
@@ -195,7 +190,7 @@ class ChangeWriter:
             if self.proves(prepared, prepared.before, record):
                 problem = Problem("not_applied", {"cause": answer.cause})
                 return self._settle(prepared, Outcome.FAILED, answer.status, attempts, [problem])
-            found = diff.neither(self.endpoint, prepared.fields, prepared.before, record)
+            found = diff.shows(self.endpoint, prepared.fields, record).neither(prepared.before)
             if found:
                 return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, found)
         problem = Problem("in_doubt", {"cause": answer.cause})

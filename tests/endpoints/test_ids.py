@@ -8,7 +8,7 @@ import anyio
 import polars as pl
 import pytest
 
-from batch.diff import unproven
+from batch.diff import other_record
 from batch.endpoints import DualEntryCustomers, VayuCustomers
 from batch.endpoints.base import Endpoint
 from batch.journal import Journal
@@ -49,7 +49,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def test_same_ids(endpoint: Endpoint, are_same: bool) -> None:
     """Ids are exact, but where the endpoint says that case does not matter."""
     assert are_same is (endpoint.id_key("Ab") == endpoint.id_key("aB"))
-    assert are_same is not unproven(endpoint, "Ab", {}, {"id": "aB"})
+    assert are_same is not other_record(endpoint, "Ab", {"id": "aB"})
 
 
 class AnyCase(AcmeVendors):
