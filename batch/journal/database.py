@@ -245,14 +245,14 @@ def peek(path: Path) -> Peek:
             table = "fate" if is_old else "result"
             (final,) = db.execute(f"SELECT count(*) FROM {table} WHERE outcome NOT IN ({marks})").fetchone()  # noqa: S608 - only words
             latest = "SELECT max(coalesce((SELECT max(time) FROM result), 0), max(started)) FROM part"
-            (last,) = (0,) if is_old else db.execute(latest).fetchone()
+            last = 0.0 if is_old else float(db.execute(latest).fetchone()[0] or 0)
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
         raise JournalError(
             f"{path}: the journal of an earlier run cannot be read ({error}). "
             "Move that folder away to start over, or name another one with --out."
         ) from error
     _refuse_lost_part(path, meta, is_newer_beside)
-    return Peek(meta, int(final), float(last or 0))
+    return Peek(meta, int(final), last)
 
 
 def _refuse_cut_part(path: Path) -> None:

@@ -184,6 +184,9 @@ class Journal(JournalQueries):
             self._since = time.time()
             values = (self._part, self._since)
             self._db.execute("INSERT INTO part VALUES (?, ?, NULL, 0, 0, 0, 0, 0)", values)
+            # a clock that was set back, or a folder of somebody else: nothing of an earlier part counts as of this one
+            strange = "typeof(time) <> 'real' OR time >= ?"
+            self._db.execute(f"UPDATE result SET time = 0 WHERE {strange}", (self._since,))  # noqa: S608 - only words
         self._has_begun_part = True
 
     @property

@@ -154,6 +154,19 @@ def test_results_of_rows_that_are_not_there(shell: Shell, api: Api) -> None:
     assert_balanced(shell.only_run())
 
 
+@pytest.mark.parametrize("time", ["9e9", "9e999", "'x'"])
+def test_results_from_the_future(shell: Shell, api: Api, time: str) -> None:
+    """What says that it came after the start, since its clock was wrong or somebody wrote it, is looked at as well."""
+    ids = api.ids(6)
+    path = sheet(shell, ids)
+    folder = unfinished(shell, api, path)
+    forget(shell)
+    with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
+        db.execute(f"UPDATE result SET outcome = 'updated', time = {time} WHERE row <> 4")  # noqa: S608 - of this test
+    assert 0 == shell.here(*update(api, path)).code
+    assert {"New"} == {api.sandbox.record("dualentry", one)["name"] for one in ids}
+
+
 @pytest.mark.parametrize("damage", ["journal", "input", "version", "locked"])
 def test_a_folder_never_blocks(shell: Shell, api: Api, damage: str) -> None:
     """A run that cannot be gone on with is passed over with a line, and the rows are sent by a new one."""
