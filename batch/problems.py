@@ -126,6 +126,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "not_verified": "the API confirmed the change, but neither its answer nor a read shows it: look at the record",
     "other_record": "the API answered with another record ({id}): look at both before going on",
     "pending": "updated, {note}",
+    "not_looked_at": "as an earlier start left it, and not looked at again since",
     "refused": "{cause}",
     "refused_in_doubt": "{cause}, but an earlier try without an answer may have been applied or not",
     "refused_unread": "{cause}, but an earlier try that failed may have been applied or not, and the record could not be read",

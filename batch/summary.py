@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from batch.errors import CountMismatchError
-from batch.model import Outcome, Problem, RowResult, shorten
+from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, shorten
 
 MAX_REASONS = 1_000
 """Reasons told apart; a server that words each of its refusals differently must not fill memory."""
@@ -95,6 +95,8 @@ class Summary:
     outcomes: Mapping[Outcome, int]
     earlier: Mapping[Outcome, int]
     """Of these the rows that were done before the last start went on with the run."""
+    not_looked_at: int
+    """Of those the rows that the last start was to look at again and did not: they are told as they were left."""
     requests: int
     """Distinct requests: log-ins, reads, and one for each change that was sent."""
     attempts: int
@@ -110,6 +112,11 @@ class Summary:
     exit_code: int
     files: Mapping[str, str]
     reasons: tuple[Reason, ...] = ()
+
+    @property
+    def left(self) -> int:
+        """The rows for which the same command goes on."""
+        return sum(self.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY) + self.not_looked_at
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as `summary.json` has it."""

@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DUALENTRY, VAYU = "dualentry.customers", "vayu.customers"
 PATIENCE = 30.0
 SUMMARY_KEYS = [
-    "run_id", "endpoint", "input", "input_sha256", "started", "seconds", "rows", "outcomes", "earlier", "requests",
-    "attempts", "throttled", "is_exact", "state", "stopped", "exit_code", "files", "reasons",
+    "run_id", "endpoint", "input", "input_sha256", "started", "seconds", "rows", "outcomes", "earlier", "not_looked_at",
+    "requests", "attempts", "throttled", "is_exact", "state", "stopped", "exit_code", "files", "reasons",
 ]  # fmt: skip
 OUTCOMES = ["updated", "unchanged", "invalid", "rejected", "failed", "unknown", "unsent"]
 

@@ -143,6 +143,7 @@ def test_summary() -> None:
         rows=3,
         outcomes={UPDATED: 2, UNSENT: 1},
         earlier={UPDATED: 1, UNSENT: 0},
+        not_looked_at=1,
         requests=4,
         attempts=5,
         throttled=1,
@@ -152,8 +153,8 @@ def test_summary() -> None:
         files={"results": "results.csv"},
     ).as_dict()
     keys = (
-        "run_id endpoint input input_sha256 started seconds rows outcomes earlier requests attempts throttled is_exact "
-        "state stopped exit_code files reasons"
+        "run_id endpoint input input_sha256 started seconds rows outcomes earlier not_looked_at requests "
+        "attempts throttled is_exact state stopped exit_code files reasons"
     )
     counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}
     assert (keys.split(), counts, 1.235) == (list(made), made["outcomes"], made["seconds"])

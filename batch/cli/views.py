@@ -242,15 +242,15 @@ def _stopped(end: FinishedRun) -> Iterator[Styled]:
     summary = end.summary
     yield f"Stopped: {visible(summary.stopped or '')}", "stop"
     if not end.is_refused:
-        left = sum(summary.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY)
-        yield f"Done: {summary.rows - left:,} of {plural(summary.rows, 'row')}. Left: {left:,}. Nothing is lost.", ""
+        done = f"{summary.rows - summary.left:,} of {plural(summary.rows, 'row')}"
+        yield f"Done: {done}. Left: {summary.left:,}. Nothing is lost.", ""
 
 
 def _next_steps(end: FinishedRun) -> Iterator[str]:
     summary = end.summary
     left = {outcome: count - end.done_later.get(outcome, 0) for outcome, count in summary.outcomes.items()}
     to_fix = sum(left.get(outcome, 0) for outcome in NEEDS_EDIT)
-    to_retry = sum(left.get(outcome, 0) for outcome in NEEDS_RETRY)
+    to_retry = sum(left.get(outcome, 0) for outcome in NEEDS_RETRY) + summary.not_looked_at
     if end.undoes:
         yield from _steps_after_undo(end, to_retry)
         return

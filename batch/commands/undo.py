@@ -176,7 +176,7 @@ def _resume(folder: Path, checksum: str, target: Target, stack: ExitStack) -> Ru
     columns = undo_columns(metadata.staged.headers, target.endpoint)
     changes = PlanChanges(metadata.staged, columns, target.endpoint, plan)
     run = Run(folder, journal, changes, metadata, True, plan, is_trusted)
-    run.keep(clears_are_meant=False, base_url=target.base_url)
+    run.keep(clears_are_meant=False, base_url=target.base_url, look_since=journal.since)
     return run
 
 

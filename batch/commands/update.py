@@ -133,7 +133,7 @@ class Update:
             else:
                 if watch.lost() is None:
                     index.add(run.metadata, run.folder, is_found=not run.is_trusted)
-                    index.end_part(run.metadata, run.journal, index.state_of(finished.summary.outcomes))
+                    index.end_part(run.metadata, run.journal, index.state_of(finished.summary))
                     return finished
         if run.journal.error is None:
             run.journal.flush()
@@ -308,23 +308,18 @@ class Update:
             limit = FailureLimit.parse(self.settings.max_failures) if self.settings.max_failures else None
             canary = Canary(self.canary, writer.verify) if self.canary else None
             await Executor(context, preparer, writer, limit, canary).send_all()
-        self._tell_unseen(preparer.unlisted)
+        if preparer.unlisted:
+            context.reporter.note(
+                f"Of {preparer.unlisted:,} {context.endpoint.plural} that an earlier start changed, not every field "
+                "can be seen in a list."
+            )
         if run.journal.error is None:
             run.journal.flush()
-            if run.metadata.must_look and self.settings.compare:
-                run.keep(must_look=run.journal.count_not_looked_at() > 0)
+            if run.metadata.look_since and not run.journal.count_older(run.metadata.look_since):
+                run.keep(look_since=0.0)
             if canary is not None:
                 run.keep(canary_held=canary.has_held, canary_failure=canary.failure)
             context.api.keep_learned(client.limiter)
-
-    def _tell_unseen(self, unlisted: int) -> None:
-        """Tell what of an earlier part was not looked at again, or only in part."""
-        note, noun = self.context.reporter.note, self.context.endpoint.plural
-        if unlisted:
-            note(f"Of {unlisted:,} {noun} that an earlier start changed, not every field can be seen in a list.")
-        left = self.run.journal.count_not_looked_at()
-        if left:
-            note(f"{left:,} rows are told as an earlier start left them; their {noun} were not looked at since.")
 
     def _journal_invalid_rows(self) -> None:
         """Where the run ends before it knew the custom fields: what is invalid without them is so in any case."""

@@ -181,12 +181,12 @@ class Journal(JournalQueries):
         """Write that another start goes on with this run: what is counted from now on is counted for it."""
         with self._transaction():
             self._part += 1
-            self._since = time.time()
-            values = (self._part, self._since)
+            self.since = time.time()
+            values = (self._part, self.since)
             self._db.execute("INSERT INTO part VALUES (?, ?, NULL, 0, 0, 0, 0, 0)", values)
             # a clock that was set back, or a folder of somebody else: nothing of an earlier part counts as of this one
             strange = "typeof(time) <> 'real' OR time >= ?"
-            self._db.execute(f"UPDATE result SET time = 0 WHERE {strange}", (self._since,))  # noqa: S608 - only words
+            self._db.execute(f"UPDATE result SET time = 0 WHERE {strange}", (self.since,))  # noqa: S608 - only words
         self._has_begun_part = True
 
     @property
@@ -351,7 +351,7 @@ class Journal(JournalQueries):
         )
 
     def _write_results(self, row_results: Sequence[tuple[int, RowResult]]) -> None:
-        now = max(time.time(), self._since)  # also where the clock was set back
+        now = max(time.time(), self.since)  # also where the clock was set back
         rows = [
             (
                 f.row, number, f.id, f.outcome.value, f.state, f.status, f.attempts, now, None,

@@ -42,8 +42,8 @@ class JournalQueries:
         self._reader = reader
         self.believed = frozenset(Outcome) - NEEDS_RETRY
         """Outcomes of earlier parts that nothing is left to do about; those of this part count in any case."""
-        self._since = 0.0
-        """When this part began."""
+        self.since = 0.0
+        """When this part began, in seconds since 1970."""
 
     def row_results(self, first: int, last: int) -> dict[int, RowResult]:
         """Return the results of rows `first` to `last`; a row without one is unsent."""
@@ -62,12 +62,16 @@ class JournalQueries:
 
     def _is_final(self) -> str:
         believed, all_ = (_listed(one) for one in (self.believed, frozenset(Outcome) - NEEDS_RETRY))
-        return f"(outcome IN ({believed}) OR outcome IN ({all_}) AND time >= {self._since!r})"
+        return f"(outcome IN ({believed}) OR outcome IN ({all_}) AND time >= {self.since!r})"
 
-    def count_not_looked_at(self) -> int:
-        """Count the rows of which an earlier part said that they are done, and that nobody looked at since."""
-        said = _listed(frozenset({Outcome.UPDATED, Outcome.UNCHANGED}))
-        return self._reader.count(f"SELECT count(*) FROM result WHERE outcome IN ({said}) AND NOT {self._is_final()}")  # noqa: S608 - only words
+    def count_older(self, moment: float) -> int:
+        """Count the rows that are done by what was said before a moment (in seconds since 1970)."""
+        return self._reader.count(f"SELECT count(*) FROM result WHERE {_is_older(moment)}")  # noqa: S608 - only words
+
+    def older_rows(self, first: int, last: int, moment: float) -> set[int]:
+        """Return the rows from `first` to `last` that are done by what was said before a moment."""
+        query = f"SELECT row FROM result WHERE row BETWEEN ? AND ? AND {_is_older(moment)}"  # noqa: S608 - only words
+        return {row for (row,) in self._reader.rows(query, (first, last))}
 
     def intent(self, change: int) -> Intent | None:
         """Return the newest intent of a change."""
@@ -151,6 +155,10 @@ class JournalQueries:
             for row in self._reader.rows(query):
                 found.update(repr(row).encode())
         return found.hexdigest()
+
+
+def _is_older(moment: float) -> str:
+    return f"outcome IN ({_listed({Outcome.UPDATED, Outcome.UNCHANGED})}) AND time < {moment!r}"
 
 
 def _listed(outcomes: Iterable[Outcome]) -> str:

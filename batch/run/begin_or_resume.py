@@ -212,6 +212,8 @@ class _Resuming:
             why = f"it got no further since {_moment(found.last)}"
         elif index.has_later_writes(metadata):
             why = "another run wrote for the same company since, or may have"
+        elif metadata.look_since:
+            why = "its last start was to look at its records again, and did not look at all of them"
         else:
             return
         if self.settings.trust_folder:
@@ -247,7 +249,7 @@ class _Resuming:
         changes = match_input(staged, settings, self.target.endpoint)
         run = Run(self.found.folder, journal, changes, metadata, True, self.plan, is_trusted)
         is_fresh = is_trusted and 0 <= age < LOOK_AFTER and not index.has_later_writes(metadata)
-        looks = settings.compare and (metadata.must_look or not is_fresh)
+        looks = settings.compare and (metadata.look_since > 0 or not is_fresh)
         believed = {Outcome.REJECTED, Outcome.INVALID} if is_trusted else set[Outcome]()
         believed |= set() if looks else {Outcome.UPDATED, Outcome.UNCHANGED}
         rows = None if is_trusted else pl.read_parquet(staged.path, columns=[ROW])[ROW]
@@ -256,7 +258,8 @@ class _Resuming:
         run.keep(
             staged=staged, id_column=changes.columns.id.index, input=settings.input, base_url=self.target.base_url,
             company=self.target.company.name or metadata.company, definitions=(), has_definitions=False,
-            is_validated=False, clears_are_meant=False, canary_held=False, must_look=metadata.must_look or looks,
+            is_validated=False, clears_are_meant=False, canary_held=False,
+            look_since=journal.since if looks else 0.0,
             canary_begun=metadata.canary_begun and not metadata.canary_held, **_options(settings),
         )  # fmt: skip
         return run

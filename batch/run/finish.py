@@ -8,8 +8,9 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code
 from batch.files import os_reason, remove, write_private, written_earlier
 from batch.journal import Journal
-from batch.model import Outcome, command
+from batch.model import Outcome, Problem, RowResult, command
 from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
 from batch.run.metadata import RunMetadata
@@ -85,10 +86,12 @@ def finish_run(
         wanted = outputs.Wanted(
             id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later or {}
         )
-        written = outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
+        written = outputs.write(folder, staged, sources.iter_frames(staged), _Results(journal, metadata).read, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
+        not_looked_at = journal.count_older(metadata.look_since)
+        left = Counter(written.outcomes) - written.done_later + Counter({Outcome.UNSENT: not_looked_at})
         code = exit_code(
-            {outcome: count - written.done_later[outcome] for outcome, count in written.outcomes.items()},
+            left,
             signalled=end.signalled,
             is_refused=end.is_refused,
             is_unwritten=end.is_unwritten,
@@ -102,9 +105,10 @@ def finish_run(
             run_id=metadata.run_id, endpoint=metadata.endpoint, input=metadata.input, input_sha256=staged.sha256,
             started=metadata.started, seconds=metadata.seconds, rows=staged.rows, outcomes=written.outcomes,
             earlier={one: min(metadata.earlier.get(one.value, 0), count) for one, count in written.outcomes.items()},
-            requests=counters.requests, attempts=counters.attempts, throttled=counters.throttled,
-            is_exact=counters.is_exact, stopped=end.stopped, exit_code=int(code),
-            files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())}, reasons=reasons,
+            not_looked_at=not_looked_at, requests=counters.requests, attempts=counters.attempts,
+            throttled=counters.throttled, is_exact=counters.is_exact, stopped=end.stopped,
+            exit_code=int(code), files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
+            reasons=reasons,
         )  # fmt: skip
         write_summary(folder, summary)
         journal.put_meta({"exit_code": int(code), "stopped": end.stopped})
@@ -114,13 +118,20 @@ def finish_run(
         summary,
         left_out,
         folder,
-        written.notes,
+        (*written.notes, *_say_unseen(not_looked_at)),
         metadata.options_again,
         metadata.options_next,
         metadata.undoes,
         end.is_refused,
         written.done_later,
     )
+
+
+def _say_unseen(rows: int) -> Iterator[str]:
+    """Say how many rows are told as they were left."""
+    if rows:
+        are, them = ("1 row is", "it") if rows == 1 else (f"{rows:,} rows are", "them")
+        yield f"{are} told as an earlier start left {them}: the last start was to look at {them} again, and did not."
 
 
 def begin_files(folder: Path, metadata: RunMetadata) -> None:
@@ -140,6 +151,21 @@ def begin_files(folder: Path, metadata: RunMetadata) -> None:
         remove(written_earlier(folder, "results", (".csv", ".parquet")))
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """The results of rows as they are told: of what the last start was to look at and did not, that is said."""
+
+    journal: Journal
+    metadata: RunMetadata
+
+    def read(self, first: int, last: int) -> dict[int, RowResult]:
+        """Return the results of the rows from `first` to `last`."""
+        found = self.journal.row_results(first, last)
+        for row in self.journal.older_rows(first, last, self.metadata.look_since) if self.metadata.look_since else ():
+            found[row] = replace(found[row], problems=(*found[row].problems, Problem("not_looked_at")))
+        return found
 
 
 @dataclass(frozen=True, slots=True)

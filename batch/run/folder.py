@@ -144,6 +144,7 @@ def look_into(folder: Path) -> ExistingRun | None:
         if "identity" not in meta:
             return None
         is_done = seen.final >= int(meta["staged"]["rows"]) and meta.get("exit_code") is not None
+        is_done = is_done and not meta.get("look_since")
         company = Company(str(meta.get("fingerprint", "")), meta.get("company"))
         texts = str(meta["run_id"]), str(meta["identity"]), str(meta["staged"]["sha256"])
     except JournalError as error:

@@ -18,9 +18,10 @@ from typing import Any, Literal
 from batch.credentials import Company
 from batch.errors import BatchError
 from batch.journal import Journal
-from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome
+from batch.model import NEEDS_EDIT, Outcome
 from batch.run.locks import state_folder
 from batch.run.metadata import RunMetadata
+from batch.summary import Summary
 
 FILE = "runs.sqlite"
 SCHEMA = """
@@ -104,11 +105,11 @@ def end_part(metadata: RunMetadata, journal: Journal, state: State) -> None:
     _write("UPDATE run SET ended = ?, counts = ?, state = ?, digest = ? WHERE run_id = ?", values)
 
 
-def state_of(outcomes: Mapping[Outcome, int]) -> State:
+def state_of(summary: Summary) -> State:
     """Return the state of a run that ended in order."""
-    if any(outcomes.get(outcome) for outcome in NEEDS_RETRY):
+    if summary.left:
         return "unfinished"
-    return "to fix" if any(outcomes.get(outcome) for outcome in NEEDS_EDIT) else "finished"
+    return "to fix" if any(summary.outcomes.get(outcome) for outcome in NEEDS_EDIT) else "finished"
 
 
 def mark(run_id: str, state: State) -> None:

@@ -76,8 +76,8 @@ class RunMetadata(BaseModel):
     """The folder of the run that this one takes back."""
     undoes_run: str | None = None
     """The name of that run."""
-    must_look: bool = False
-    """A start was to look at what earlier parts said of records, and has not seen all of them."""
+    look_since: NonNegativeFloat = 0.0
+    """When the start began that was to look at what earlier parts said of records; 0: all of them were seen since."""
     meaning: dict[str, Any] = {}
     """The settings that say what its rows mean; none in runs of 0.1."""
     undone: str | None = None

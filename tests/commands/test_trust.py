@@ -5,12 +5,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import polars as pl
 import pytest
 
 from tests.commands.test_resume import update
-from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes, summary
+from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes, results, summary
 
 BOTH = pytest.mark.parametrize("endpoint", [DUALENTRY, VAYU])
 
@@ -238,6 +239,49 @@ def test_undo_of_a_folder_that_was_gone_on_with(shell: Shell, api: Api) -> None:
     assert 0 == shell.here(*update(api, path)).code
     refused = undo(shell, api, folder)
     assert (2, True) == (refused.code, "this computer does not know this run" in refused.err)
+
+
+@pytest.mark.parametrize("why", ["key refused", "no answer", "interrupted"])
+def test_start_that_could_not_look(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """A start that ends before it looked says so in the rows, in the summary and on screen, and is not finished."""
+    ids = api.ids(4)
+    path = sheet(shell, ids)
+    folder = unfinished(shell, api, path)
+    age(shell, folder, 1000)
+    with monkeypatch.context() as patch:
+        if why == "interrupted":
+            patch.setattr("batch.commands.update.Update.count_left", Mock(side_effect=KeyboardInterrupt))
+        api.sandbox.set_faults("401=1" if why == "key refused" else "503=1")
+        ended = shell.here(*update(api, path, "--max-attempts", 1))
+    api.sandbox.set_faults()
+    assert {"key refused": 2, "no answer": 3, "interrupted": 130}[why] == ended.code
+    left = "as an earlier start left it, and not looked at again since"
+    assert [("updated", left)] * 2 == [(one["outcome"], one["message"]) for one in results(folder)[:2]]
+    assert left not in str(results(folder)[2:])
+    said = "2 rows are told as an earlier start left them: the last start was to look at them again, and did not."
+    again = shell.here("results", folder)
+    assert all(said in one.err.splitlines() for one in (ended, again))
+    assert (2, 3) == (summary(folder)["not_looked_at"], again.code)
+    refused = shell.here(*update(api, path, "--no-compare"))
+    assert (2, True) == (refused.code, "was to look at its records again" in refused.err)
+    assert 0 == shell.here(*update(api, path)).code
+    assert (0, False) == (summary(folder)["not_looked_at"], left in str(results(folder)))
+
+
+def test_rows_that_could_not_be_looked_at(shell: Shell, api: Api) -> None:
+    """A run of which only the look is left is not finished: the same command looks."""
+    ids = api.ids(3, VAYU)
+    command = update(api, sheet(shell, ids), "--max-attempts", 1, endpoint=VAYU)
+    api.sandbox.set_faults(f"500=id:{ids[2]}")
+    assert 3 == shell.here(*command).code
+    age(shell, folder := shell.only_run(), 1000)
+    api.sandbox.set_faults(f"503=id:{ids[0]}")
+    ended = shell.here(*command)
+    assert (3, 1, ["updated"] * 3) == (ended.code, summary(folder)["not_looked_at"], outcomes(folder))
+    assert "Go on with the same command:  " in ended.err
+    api.sandbox.set_faults()
+    assert (0, folder) == (shell.here(*command).code, shell.only_run())
+    assert 0 == summary(folder)["not_looked_at"]
 
 
 # -- where nothing can be looked at ---------------------------------------------------------------------------------

@@ -571,7 +571,7 @@ class Machine(RuleBasedStateMachine):
         codes = {0}
         if self.lost is not None:
             codes = {3}
-        elif told.keys() & {one.value for one in NEEDS_RETRY}:
+        elif told.keys() & {one.value for one in NEEDS_RETRY} or closing.summary.not_looked_at:
             codes = {2, 3, 6} if 401 in self.api.statuses else {3}
         elif told.keys() & {"invalid", "rejected"}:
             codes = {1}
