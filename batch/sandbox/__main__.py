@@ -16,6 +16,9 @@ _WHEN = """when a fault strikes:
   nth:3,7         the third and the seventh request (of writes, for a fault of writes)
   id:10001,10002  every request for these records
   once:10001      the first request for each of these records
+
+which requests it is for, and counts: writes, reads (lists too), lists, logins or all, as in 404@lists=nth:1; without,
+all for a status, else writes
 """
 
 
@@ -54,7 +57,10 @@ def _explained(error: Exception, port: int) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     defaults = {field.name: field.default for field in dataclasses.fields(SandboxOptions)}
-    statuses = {"400 to 599": "answered with this status, not applied; on reads too"}
+    statuses = {
+        "400 to 599": "answered with this status, not applied; for every request",
+        "500-after, …": "applied, then answered with this status",
+    }
     kinds = "\n".join(f"  {kind:15} {meaning}" for kind, meaning in (statuses | FAULT_KINDS).items())
     parser = argparse.ArgumentParser(
         prog=f"{os.environ.get('BATCH_COMMAND', 'batch')} sandbox",
@@ -77,7 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--bare-lists", action="store_true", help="DualEntry lists as a bare array, as its guide shows them")
     add("--token-lifetime", type=float, metavar="SECONDS", help="of Vayu's access tokens (default 3600)")
     add("--latency", type=float, metavar="SECONDS", help="before each answer (default 0)")
-    add("--fault", dest="faults", action="append", default=[], metavar="KIND=WHEN", help="see below; may be repeated")
+    add(
+        "--fault", dest="faults", action="append", default=[], metavar="KIND[@REQUESTS]=WHEN",
+        help="see below; may be repeated",
+    )  # fmt: skip
     add("--seed", type=int, help="of the faults by chance (default 0)")
     add("--stale-reads", type=int, metavar="N", help="how many reads lag after a stale-read fault (default 2)")
     add("--ledger", type=Path, metavar="FILE", help="append one JSON line per request")

@@ -32,7 +32,7 @@ from starlette.types import Receive, Scope, Send
 
 from batch.sandbox.api import EDIT, Answer, Call, parsed
 from batch.sandbox.dualentry import DualEntry
-from batch.sandbox.faults import BARE_429, Faults
+from batch.sandbox.faults import Faults
 from batch.sandbox.ledger import Counts, Ledger
 from batch.sandbox.options import OptionError, SandboxOptions
 from batch.sandbox.vayu import Vayu
@@ -96,8 +96,8 @@ class Sandbox:
         if opened is None or isinstance(opened, Answer):
             return opened
         answer = opened(fault)
-        if fault == "500-after":
-            return api.failed(500)
+        if fault is not None and fault.endswith("-after") and fault[:3].isdigit():
+            return api.failed(int(fault[:3]))
         if fault == "garbage":
             return Answer(200, b"<html><body>Welcome</body></html>", content_type="text/html")
         return answer
@@ -235,7 +235,7 @@ async def _object(request: Request) -> dict[str, Any]:
 
 def _before(api: DualEntry | Vayu, fault: str | None) -> Answer | None:
     """The answer of a gateway that never asks the API."""
-    if fault == BARE_429:
+    if fault == "429-bare":
         answer = api.failed(429)
         answer.headers.pop("Retry-After", None)
         return answer

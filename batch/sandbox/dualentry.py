@@ -345,7 +345,7 @@ class DualEntry:
         call.applied = bool(changes) or fault != "lie-drop-field"
         overlay = self.records.write(number, changes, stale_reads=self._stale_reads if fault == "stale-read" else 0)
         if fault == "lie-other":
-            number = number % self.records.count + 1
+            number = self.records.other_than(number)
             overlay = self.records.overlay(number)
         return self._shown(number, overlay)
 
@@ -353,6 +353,8 @@ class DualEntry:
         number = self.number_of(call.record or "")
         if number is None:
             return _failure(404, "Not found")
+        if fault == "lie-other":
+            number = self.records.other_than(number)
         return self._shown(number, self.records.overlay_for_reading(number))
 
     def _list(self, call: Call, fault: str | None) -> Answer:
@@ -369,6 +371,8 @@ class DualEntry:
             count, page = self.records.count, self.records.page(ordering, offset, limit)
         else:
             count, page = len(found), self.records.ordered(found, ordering)[offset : offset + limit]
+        if fault == "lie-other":
+            page = [self.records.other_than(number) for number in page]
         items = [self._list_item(number) for number in page]
         return json_answer(200, items if self._bare_lists else {"items": items, "count": count})
 

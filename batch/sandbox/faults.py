@@ -1,17 +1,15 @@
 """Which fault a request meets.
 
-A fault strikes by chance from a seed, by the request's number (from 1: for a fault of writes of the PATCHes and PUTs,
-for a status of all requests of both APIs), or by its record. At most one strikes; the first one asked for wins. Chances
-are drawn for every request in the order of arrival, so the same seed and order give the same faults.
+A fault strikes by chance from a seed, by the request's number, or by its record; only requests that it is for are drawn
+and numbered (from 1). At most one strikes; the first one asked for wins. Chances are drawn for every request in the
+order of arrival, so the same seed and order give the same faults.
 """
 
+from dataclasses import dataclass, field
 from random import Random
-from typing import Final
 
 from batch.sandbox.api import Call
-from batch.sandbox.options import FAULT_KINDS, FaultSpec, parse_fault
-
-BARE_429: Final = "429-bare"
+from batch.sandbox.options import FaultSpec, Requests, parse_fault
 
 
 class Faults:
@@ -24,27 +22,43 @@ class Faults:
     def plan(self, specs: tuple[str, ...]) -> None:
         """From now on these faults and no others, as if nothing had been asked yet."""
         self._plans = [
-            (parse_fault(spec), Random(f"{self._seed} {spec}"), set[str]())  # noqa: S311 - no secret
+            _Plan(parse_fault(spec), Random(f"{self._seed} {spec}"))  # noqa: S311 - no secret
             for spec in specs
         ]
-        """Each fault with its dice, and the records that it has struck once."""
-        self._requests = 0
-        self._writes = 0
 
     def draw(self, call: Call) -> str | None:
         """The fault that the next request meets."""
-        self._requests += 1
-        self._writes += call.is_write
-        struck = [spec.kind for spec, dice, spent in self._plans if self._strikes(call, spec, dice, spent)]
+        struck = [plan.spec.kind for plan in self._plans if is_for(call, plan.spec.requests) and plan.strikes(call)]
         return struck[0] if struck else None
 
-    def _strikes(self, call: Call, spec: FaultSpec, dice: Random, spent: set[str]) -> bool:
-        is_of_writes = spec.kind in FAULT_KINDS and spec.kind != BARE_429
-        if is_of_writes and not call.is_write:
-            return False
-        record = call.record or ""
-        if record in spec.ids and record not in spent:
-            spent |= {record} if spec.once else set()
+
+def is_for(call: Call, requests: Requests) -> bool:
+    """Whether a fault of these requests may strike this one."""
+    match requests:
+        case "writes":
+            return call.is_write
+        case "reads":
+            return call.method == "GET"
+        case "lists":
+            return call.method == "GET" and call.record is None
+        case "logins":
+            return call.method == "POST"
+        case "all":
             return True
-        number = self._writes if is_of_writes else self._requests
-        return number in spec.nth or (spec.chance > 0 and dice.random() < spec.chance)
+
+
+@dataclass(slots=True)
+class _Plan:
+    spec: FaultSpec
+    dice: Random
+    spent: set[str] = field(default_factory=set)
+    """The records that it has struck once."""
+    seen: int = 0
+
+    def strikes(self, call: Call) -> bool:
+        self.seen += 1
+        record = call.record or ""
+        if record in self.spec.ids and record not in self.spent:
+            self.spent |= {record} if self.spec.once else set()
+            return True
+        return self.seen in self.spec.nth or (self.spec.chance > 0 and self.dice.random() < self.spec.chance)

@@ -6,8 +6,9 @@
 import dataclasses
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 VAYU_CLIENT_ID: Final = "sandbox-client"
 
@@ -20,16 +21,22 @@ FAULT_KINDS: Final = {
     "hang-before": "the answer never comes and nothing is applied",
     "drop-after": "applied, then the connection closes without an answer",
     "hang-after": "applied, and the answer never comes",
+    "reset": "applied, then the connection is reset without an answer",
     "half": "applied, half of the answer, then the connection closes",
+    "garbled": "applied, and what comes is no HTTP",
+    "stray": "applied, and the answer comes twice",
+    "stray-late": "applied, and the answer comes again in front of the next one on its connection",
     "garbage": "applied, and the answer is a page of HTML with status 200",
     "lie-drop-field": "200, but one of the fields is not applied",
-    "lie-other": "applied, but the answer shows another record",
+    "lie-other": "applied, but the answer shows another record; a list shows another for each",
     "approval": "DualEntry: 200 with approval_status pending, not visible on reading",
     "stale-read": "applied, but the next reads show the record as it was before",
     "success-false": "200 with success: false in the body, not applied",
-    "500-after": "applied, then answered with status 500",
-    "429-bare": "429 without Retry-After, on reads too",
+    "429-bare": "429 without Retry-After, for every request",
 }
+Requests = Literal["writes", "reads", "lists", "logins", "all"]
+ONLY_OF_WRITES: Final = frozenset({"lie-drop-field", "approval", "stale-read", "success-false"})
+"""Faults that no other request can meet."""
 
 
 class OptionError(ValueError):
@@ -40,11 +47,15 @@ class OptionError(ValueError):
 class SandboxOptions:
     """Every switch of the sandbox, each with the meaning of the command-line option of that name.
 
-    A fault is `KIND=WHEN`: a KIND is a status like 503 or one of `FAULT_KINDS`; WHEN is a chance from 0 to 1, or
-    `nth:1,2,3` (those requests, counted from 1), `id:10001,10002` (every request for those records) or
-    `once:10001,10002` (the first request for each of those records). Each of `keys` is a company with records of its
-    own: DualEntry's API key and Vayu's API token alike. Without one there is one company, with another key each time,
-    so that nobody takes the records of this sandbox for those of an earlier one.
+    A fault is `KIND=WHEN` or `KIND@REQUESTS=WHEN`: a KIND is a status like 503, a status after the deed like 503-after,
+    or one of `FAULT_KINDS`; REQUESTS are `writes`, `reads` (lists too), `lists`, `logins` or `all`, by themselves all
+    for a status and writes for the others; WHEN is a chance from 0 to 1, or `nth:1,2,3` (those of these requests,
+    counted from 1), `id:10001,10002` (every request for those records) or `once:10001,10002` (the first request for
+    each of those records).
+
+    Each of `keys` is a company with records of its own: DualEntry's API key and Vayu's API token alike. Without one
+    there is one company, with another key each time, so that nobody takes the records of this sandbox for those of an
+    earlier one.
     """
 
     port: int = 0
@@ -88,6 +99,7 @@ class FaultSpec:
     """When one kind of fault strikes: by chance, at the requests with these numbers (from 1), or at these records."""
 
     kind: str
+    requests: Requests
     chance: float = 0.0
     nth: frozenset[int] = frozenset()
     ids: frozenset[str] = frozenset()
@@ -95,23 +107,34 @@ class FaultSpec:
 
 
 def parse_fault(spec: str) -> FaultSpec:
-    """Read `KIND=WHEN`; raises `OptionError`."""
-    kind, equals, value = spec.partition("=")
-    if not equals or not (kind in FAULT_KINDS or _is_failure_status(kind)):
-        known = ", ".join(["a status from 400 to 599", *FAULT_KINDS])
+    """Read `KIND=WHEN` or `KIND@REQUESTS=WHEN`; raises `OptionError`."""
+    name, equals, value = spec.partition("=")
+    kind, at, requests = name.partition("@")
+    status = re.fullmatch(r"[45][0-9]{2}(-after)?", kind)
+    if not equals or not (kind in FAULT_KINDS or status):
+        known = ", ".join(["a status from 400 to 599, the same with -after", *FAULT_KINDS])
         raise OptionError(f'--fault {spec}: "{kind}" is no fault. Write KIND=0.01 or KIND=nth:1,2,3; kinds: {known}')
+    if not at:
+        requests = "all" if kind == "429-bare" or (status and not status[1]) else "writes"
+    if requests not in get_args(Requests):
+        raise OptionError(
+            f'--fault {spec}: "{requests}" are no requests. Choose one of {", ".join(get_args(Requests))}'
+        )
+    if kind in ONLY_OF_WRITES and requests != "writes":
+        raise OptionError(f"--fault {spec}: only writes can meet {kind}")
+    make = partial(FaultSpec, kind, cast(Requests, requests))
     when, colon, listed = value.partition(":")
     try:
         if colon and when in ("id", "once"):
-            return FaultSpec(kind, ids=frozenset(listed.split(",")), once=when == "once")
+            return make(ids=frozenset(listed.split(",")), once=when == "once")
         if colon and when == "nth":
-            return FaultSpec(kind, nth=frozenset(int(number) for number in listed.split(",")))
+            return make(nth=frozenset(int(number) for number in listed.split(",")))
         chance = float(value)
     except ValueError:
         chance = -1.0
     if not 0 <= chance <= 1:
         raise OptionError(f'--fault {spec}: "{value}" is neither a chance from 0 to 1 nor nth:1,2 nor id:… nor once:…')
-    return FaultSpec(kind, chance=chance)
+    return make(chance=chance)
 
 
 def arguments_of(options: SandboxOptions) -> list[str]:
@@ -127,10 +150,6 @@ def arguments_of(options: SandboxOptions) -> list[str]:
         elif value != field.default:
             arguments.append(f"{name}={value}")
     return arguments
-
-
-def _is_failure_status(kind: str) -> bool:
-    return kind.isascii() and kind.isdigit() and 400 <= int(kind) <= 599
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

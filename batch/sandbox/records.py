@@ -195,6 +195,10 @@ class Records:
         differing = [name for name, value in changes.items() if now.get(name) != value]
         return {name: changes[name] for name in differing[:-1]}
 
+    def other_than(self, number: int) -> int:
+        """The number of the next record, after the last one of the first."""
+        return number % self.count + 1
+
     def find(self, field: str, value: str) -> list[int]:
         """The numbers of the records with this value in a searchable field, ignoring case, in their order."""
         folded = value.casefold()

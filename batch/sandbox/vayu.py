@@ -347,7 +347,7 @@ class Vayu:
         call.applied = bool(changes) or fault != "lie-drop-field"
         overlay = self._stored(number, changes, fault)
         if fault == "lie-other":
-            number = number % self.records.count + 1
+            number = self.records.other_than(number)
             overlay = self.records.overlay(number)
         return self._shown(number, overlay)
 
@@ -359,13 +359,16 @@ class Vayu:
         number = self.number_of(call.record or "")
         if number is None:
             return _not_found(call.record)
+        if fault == "lie-other":
+            number = self.records.other_than(number)
         return self._shown(number, self.records.overlay_for_reading(number))
 
     def _find(self, field: str, value: str, fault: str | None) -> Answer:
         exact = [number for number in self.records.find(field, value) if self.records.record(number)[field] == value]
         if not exact:
             return _not_found(value)
-        return self._shown(exact[0], self.records.overlay_for_reading(exact[0]))
+        number = self.records.other_than(exact[0]) if fault == "lie-other" else exact[0]
+        return self._shown(number, self.records.overlay_for_reading(number))
 
     def _list(self, call: Call, fault: str | None) -> Answer:
         parameters = call.parameters
@@ -378,6 +381,8 @@ class Vayu:
             return _refused(RefusedError("parameter_invalid", "cursor is invalid", [("cursor", "unknown")]))
         page = self.records.page("id", after, int(limit))
         has_more = after + len(page) < self.records.count
+        if fault == "lie-other":
+            page = [self.records.other_than(number) for number in page]
         payload = {
             "customers": [
                 _rendered(number, self.records.record(number, self.records.overlay_for_reading(number)))

@@ -24,10 +24,13 @@ class InProcessSandbox(httpx.AsyncBaseTransport):
             if spoilt.fault.startswith("hang"):
                 await anyio.sleep(request.extensions["timeout"]["read"])
                 raise httpx.ReadTimeout("") from None
+            answer = httpx.Response(spoilt.answer.status_code, headers=spoilt.answer.headers)
+            if spoilt.fault.startswith("stray"):  # nobody sees what comes after an answer
+                answer.stream = httpx.ByteStream(bytes(spoilt.answer.body))
+                return answer
             if spoilt.fault == "half":
-                return httpx.Response(
-                    spoilt.answer.status_code, headers=spoilt.answer.headers, stream=_Half(bytes(spoilt.answer.body))
-                )
+                answer.stream = _Half(bytes(spoilt.answer.body))
+                return answer
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.") from None
 
 

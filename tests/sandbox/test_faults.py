@@ -1,6 +1,9 @@
 """What the sandbox does wrong on purpose, and what its ledger says of it."""
 
+import contextlib
 import json
+import re
+import socket
 import stat
 import threading
 from collections.abc import Iterator
@@ -53,18 +56,48 @@ def last_lines(sandbox: ControlledSandbox, record: int | str, *fields: str) -> l
         ("drop-after", httpx.RemoteProtocolError, True, 200),
         ("hang-after", httpx.ReadTimeout, True, 200),
         ("half", httpx.RemoteProtocolError, True, 200),
+        ("reset", httpx.ReadError, True, 200),
+        ("garbled", httpx.RemoteProtocolError, True, 200),
     ],
 )
 def test_no_whole_answer_comes(
     sandbox: ControlledSandbox, api: httpx.Client, kind: str, error: type[Exception], applied: bool, status: int | None
 ) -> None:
     """The client cannot know whether it was applied; the ledger does."""
-    record = {"drop-before": 10011, "drop-after": 10012, "hang-after": 10013, "half": 10014, "hang-before": 10015}[kind]
+    kinds = ["drop-before", "drop-after", "hang-after", "half", "hang-before", "reset", "garbled"]
+    record = 10101 + kinds.index(kind)
     sandbox.set_faults(f"{kind}=nth:1")
     with pytest.raises(error):
         api.patch(path(record), json={"phone": "777"})
     assert (sandbox.record("dualentry", record)["phone"] == "777") == applied
     assert last_lines(sandbox, record, "status", "applied", "fault") == [(status, applied, kind)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"), [("stray", [[10111, 10111], [10112]]), ("stray-late", [[10111], [10111, 10112]])]
+)
+def test_a_stray_answer_comes_on_the_same_connection(
+    sandbox: ControlledSandbox, kind: str, seen: list[list[int]]
+) -> None:
+    """At once, or in front of the next answer: whoever counts answers takes it for that to the next request."""
+    sandbox.set_faults(f"{kind}=nth:1")
+    host, port = sandbox.url.removeprefix("http://").split(":")
+    received = []
+    with socket.create_connection((host, int(port)), timeout=0.2) as client:
+        for record in (10111, 10112):
+            head = f"PATCH {path(record)} HTTP/1.1\r\nHost: x\r\nX-API-KEY: {KEY}\r\nContent-Length: 2\r\n\r\n"
+            client.sendall(f"{head}{{}}".encode())
+            received.append(read_until_silence(client))
+    assert seen == [[int(found) for found in re.findall(rb'{"id":(\d{5}),', one)] for one in received]
+
+
+def read_until_silence(client: socket.socket) -> bytes:
+    """All that comes before nothing comes for the time that the socket waits."""
+    received = b""
+    with contextlib.suppress(TimeoutError):
+        while more := client.recv(65536):
+            received += more
+    return received
 
 
 def test_after_a_fault_the_next_request_is_served(sandbox: ControlledSandbox, api: httpx.Client) -> None:
@@ -109,6 +142,8 @@ def test_chances_repeat_with_the_seed(sandbox: ControlledSandbox, api: httpx.Cli
         ("429", 429, "1", "application/json"),
         ("429-bare", 429, None, "application/json"),
         ("500-after", 500, None, "application/json"),
+        ("503-after", 503, None, "text/html"),
+        ("408-after", 408, None, "application/json"),
         ("garbage", 200, None, "text/html"),
     ],
 )
@@ -120,7 +155,7 @@ def test_statuses(
     answer = api.patch(path(10020), json={"phone": "777"})
     seen = (answer.status_code, answer.headers.get("Retry-After"), answer.headers["Content-Type"].partition(";")[0])
     assert seen == (status, retry_after, content_type)
-    assert last_lines(sandbox, 10020, "fault", "applied")[-1] == (kind, kind in ("500-after", "garbage"))
+    assert last_lines(sandbox, 10020, "fault", "applied")[-1] == (kind, kind.endswith("-after") or kind == "garbage")
 
 
 def test_a_field_is_dropped(sandbox: ControlledSandbox, api: httpx.Client) -> None:
@@ -146,6 +181,41 @@ def test_another_record_is_shown(sandbox: ControlledSandbox, api: httpx.Client) 
     sandbox.set_faults("lie-other=1")
     assert api.patch(path(10032), json={"phone": "999"}).json()["id"] == 10033
     assert sandbox.record("dualentry", 10032)["phone"] == "999"
+
+
+@pytest.mark.parametrize(
+    ("requests", "expected"),
+    [("reads", [404, 404, 200, 200]), ("lists", [404, 200, 200, 200]), ("writes", [200, 200, 404, 200]),
+     ("logins", [200, 200, 200, 404]), ("all", [404, 404, 404, 404])],
+)  # fmt: skip
+def test_a_fault_for_some_requests(
+    sandbox: ControlledSandbox, api: httpx.Client, requests: str, expected: list[int]
+) -> None:
+    """Only those are struck, and counted: the same number means another request."""
+    sent = [
+        lambda: api.get("/public/v2/customers/", params={"id": 10001}),
+        lambda: api.get(path(10001)),
+        lambda: api.patch(path(10001), json={}),
+        lambda: api.post("/login", json={"refreshToken": KEY}),
+    ]
+    sandbox.set_faults(f"404@{requests}=1")
+    assert expected == [send().status_code for send in sent]
+    sandbox.set_faults(f"404@{requests}=nth:1")
+    first = expected.index(404)
+    assert [404 if place == first else 200 for place in range(4)] == [send().status_code for send in sent]
+
+
+def test_reads_show_another_record(sandbox: ControlledSandbox, api: httpx.Client) -> None:
+    """One and many alike, at both APIs."""
+    token = api.post("/login", json={"refreshToken": KEY}).json()["accessToken"]
+    vayu = {"Authorization": f"Bearer {token}", "X-API-KEY": "sandbox-client"}
+    sandbox.set_faults("lie-other@reads=1")
+    listed = api.get("/public/v2/customers/", params={"id": [10001, 10005], "ordering": "id"}).json()
+    assert ([10002, 10006], 2) == ([item["id"] for item in listed["items"]], listed["count"])
+    assert 10002 == api.get(path(10001)).json()["id"]
+    found = [api.get(f"/customers/{one}", headers=vayu).json()["customer"] for one in (VAYU_1, "externalId/V-1")]
+    page = api.get("/customers?limit=2", headers=vayu).json()["customers"]
+    assert ["V-2", "V-2", "V-2", "V-3"] == [one["externalId"] for one in (*found, *page)]
 
 
 def test_approval_waits(sandbox: ControlledSandbox, api: httpx.Client) -> None:

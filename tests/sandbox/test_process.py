@@ -59,6 +59,9 @@ def test_every_switch_survives_the_command_line(
          '--fault 500=2: "2" is neither a chance from 0 to 1 nor nth:1,2 nor id:… nor once:…'),
         (["--fault", "half=nth:a"],
          '--fault half=nth:a: "nth:a" is neither a chance from 0 to 1 nor nth:1,2 nor id:… nor once:…'),
+        (["--fault", "404@list=1"],
+         '--fault 404@list=1: "list" are no requests. Choose one of writes, reads, lists, logins, all'),
+        (["--fault", "approval@reads=1"], "--fault approval@reads=1: only writes can meet approval"),
     ],
 )  # fmt: skip
 def test_a_wrong_switch_is_explained(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
@@ -73,8 +76,8 @@ def test_an_unknown_fault_names_the_known_ones() -> None:
         SandboxOptions(faults=("drop=1",))
     assert str(raised.value) == (
         '--fault drop=1: "drop" is no fault. Write KIND=0.01 or KIND=nth:1,2,3; kinds: a status from 400 to 599, '
-        "drop-before, hang-before, drop-after, hang-after, half, garbage, lie-drop-field, lie-other, approval, "
-        "stale-read, success-false, 500-after, 429-bare"
+        "the same with -after, drop-before, hang-before, drop-after, hang-after, reset, half, garbled, stray, "
+        "stray-late, garbage, lie-drop-field, lie-other, approval, stale-read, success-false, 429-bare"
     )
 
 
