@@ -128,9 +128,9 @@ SENTENCES: Final[Mapping[str, str]] = {
     "pending": "updated, {note}",
     "not_looked_at": "as an earlier start left it, and not looked at again since",
     "refused": "{cause}",
-    "refused_in_doubt": "{cause}, but an earlier try without an answer may have been applied or not",
+    "refused_in_doubt": "{cause}, but an earlier try may have been applied or not",
     "refused_unread": "{cause}, but an earlier try that failed may have been applied or not, and the record could not be read",
-    "shows_neither": "no answer came, and the record now shows {now}: it was {before}, and {wanted} was sent (somebody else may have changed it)",
+    "shows_neither": "the record now shows {now}: it was {before}, and {wanted} was sent (somebody else may have changed it)",
     "tries_failed": "{cause}",
     # what an undo leaves as it is
     "kept_added": "kept: the run added it, and its neighbours were changed since (look at it by hand)",

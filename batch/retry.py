@@ -82,7 +82,7 @@ TRANSIENT: Final = {
 STOPPING: Final = {
     401: "the API does not accept the key (401)",
     403: "the API does not permit this with the key (403)",
-    407: "the proxy asks for a user name and password (407)",
+    407: "the API asks for a login, as only a proxy should (407)",
     511: "the network asks for a login first (511)",
 }
 FINAL_5XX: Final = frozenset({501, 505, 506, 510})

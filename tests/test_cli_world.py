@@ -147,13 +147,13 @@ def test_6_key_in_the_middle(shell: Shell, status: int, after: int, code: int) -
     )
 
 
-def forbidding(*ids: int) -> Callable[[Asked], Said]:
+def forbidding(*ids: int, status: int = 403) -> Callable[[Asked], Said]:
     """DualEntry with customers that are locked."""
-    accept = refusing(403, after=1000)
+    accept = refusing(status, after=1000)
 
     def script(asked: Asked) -> Said:
         is_locked = asked.is_write and int(asked.path.split("/")[-2]) in ids
-        return Said(403, {"success": False, "errors": {"__all__": ["locked"]}}) if is_locked else accept(asked)
+        return Said(status, {"success": False, "errors": {"__all__": ["locked"]}}) if is_locked else accept(asked)
 
     return script
 
@@ -169,6 +169,15 @@ def test_403_of_one_row(shell: Shell, locked: tuple[int, ...], expected: str, co
         ended = shell.here("update", sheet, "-e", DUALENTRY, *little.options, "--max-at-once", 1)
     words = {"u": "updated", "r": "rejected", "s": "unsent"}
     assert (code, [words[one] for one in expected.lower()]) == (ended.code, outcomes(shell.only_run()))
+
+
+def test_407_of_the_api(shell: Shell) -> None:
+    """A 407 that comes as the API's answer is about its row, and is not called a proxy's."""
+    sheet = shell.sheet("id,name\n" + "".join(f"{number},New\n" for number in range(1, 5)))
+    with little_api(forbidding(2, status=407)) as little:
+        ended = shell.here("update", sheet, "-e", DUALENTRY, *little.options, "--max-at-once", 1)
+    assert (1, ["updated", "rejected", "updated", "updated"]) == (ended.code, outcomes(shell.only_run()))
+    assert "the proxy" not in ended.err
 
 
 # -- what cannot heal by itself -------------------------------------------------------------------------------------

@@ -100,10 +100,7 @@ def test_hidden() -> None:
 
 def test_neither() -> None:
     """Where somebody else's hand was in it, all three values are told, and nothing else is, nor what is not shown."""
-    reason = (
-        'no answer came, and the record now shows {}: it was "Old", and "New" was sent '
-        "(somebody else may have changed it)"
-    )
+    reason = 'the record now shows {}: it was "Old", and "New" was sent (somebody else may have changed it)'
     wanted, before = (
         {"name": "New", "phone": None, "website": "New", "email": "x"},
         {"name": "Old", "phone": "1", "website": "Old"},

@@ -70,7 +70,7 @@ def test_refusals_are_final_for_the_row(status: int) -> None:
     [
         (401, "the API does not accept the key (401)"),
         (403, "the API does not permit this with the key (403)"),
-        (407, "the proxy asks for a user name and password (407)"),
+        (407, "the API asks for a login, as only a proxy should (407)"),
         (511, "the network asks for a login first (511)"),
         (302, "the API answers with a redirect (302), which is never followed"),
         (308, "the API answers with a redirect (308), which is never followed"),

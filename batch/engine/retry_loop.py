@@ -51,6 +51,8 @@ PARTLY_ANSWERED = frozenset({FailureKind.HALF_ANSWER, FailureKind.GARBLED})
 SILENCE: Final = 15.0
 """Seconds after which, and after each of which, it is told that nothing was ever answered."""
 KEY_REFUSED = frozenset({401, 403})
+MAY_BE_OWN = frozenset({403, 407})
+"""Refusals that may be about one row alone."""
 FORBIDDEN_IN_A_ROW = 3
 TIMEOUTS = frozenset(
     {FailureKind.READ_TIMEOUT, FailureKind.WRITE_TIMEOUT, FailureKind.CONNECT_TIMEOUT, FailureKind.TOTAL_TIMEOUT}
@@ -342,7 +344,7 @@ class RetryLoop:
             case Action.REJECT:
                 return True
             case Action.ABORT:
-                return await self._is_own_403() or not await self._reauthenticate()
+                return await self._is_own_refusal() or not await self._reauthenticate()
             case Action.RETRY:
                 return await self._backoff_or_give_up(classification)
 
@@ -363,11 +365,11 @@ class RetryLoop:
         cause = StopCause.CREDENTIALS if self.answer().status in KEY_REFUSED else StopCause.SET_UP
         self._client.shutdown.request(stop_reason(self.answer(), self._client.endpoint), cause)
 
-    async def _is_own_403(self) -> bool:
-        """Return whether a 403 is about this row alone: what was accepted before still is. Three in a row end it."""
+    async def _is_own_refusal(self) -> bool:
+        """Return whether a refusal is about this row alone: what was accepted before still is; three in a row end it."""
         client, heard = self._client, self._client.shutdown.heard
         known, may_be_own = heard.accepted_read, self._refusal_of == "record" and not (self._is_own or self._is_check)
-        if self.answer().status != 403 or known is None or not may_be_own:
+        if self.answer().status not in MAY_BE_OWN or known is None or not may_be_own:
             return False
         check = await client.execute(known, rules=client.endpoint.rules, is_check=True)
         if check.classification.action is not Action.SUCCEED:

@@ -169,7 +169,7 @@ def test_neither(job: JobFixture) -> None:
     settings = job.settings(job.sheet("id,phone\n10001,123\n"), max_attempts=1)
     closing = update(settings, job.reporter, environment)
     reason = (
-        'column "phone": no answer came, and the record now shows "777": it was "555-0001", '
+        'column "phone": the record now shows "777": it was "555-0001", '
         'and "123" was sent (somebody else may have changed it)'
     )
     assert [("unknown", reason)] == told(closing)

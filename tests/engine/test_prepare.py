@@ -285,10 +285,7 @@ async def test_begun_and_changed_by_somebody(journal: Journal) -> None:
     begun(journal)
     made, _, _ = preparer(journal, listed(OLD | {"name": "Third"}))
     assert [] == await made.prepare([change(2)])
-    expected = (
-        'no answer came, and the record now shows "Third": it was "Old", and "New" was sent '
-        "(somebody else may have changed it)"
-    )
+    expected = 'the record now shows "Third": it was "Old", and "New" was sent (somebody else may have changed it)'
     assert {2: (UNKNOWN, [expected])} == told(journal)
 
 

@@ -479,10 +479,7 @@ async def test_neither_as_asked_nor_as_before() -> None:
     """When the record shows neither, nobody knows, and all three values are told."""
     async with desk(environment(applies=False, shows="Third"), read_back=read_list, max_attempts=1) as d:
         assert [UNKNOWN] == await d.send(2, **BEFORE)
-    expected = (
-        'no answer came, and the record now shows "Third": it was "Old", and "New" was sent '
-        "(somebody else may have changed it)"
-    )
+    expected = 'the record now shows "Third": it was "Old", and "New" was sent (somebody else may have changed it)'
     assert [expected] == d.book.told()[2][1]
 
 
@@ -555,7 +552,7 @@ CHECK = "Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitte
             refuse(302, Location="https://elsewhere/"),
             "The API answers with a redirect (302), which is never followed.",
         ),
-        (refuse(407), "The proxy asks for a user name and password (407)."),
+        (refuse(407), "The API asks for a login, as only a proxy should (407)."),
     ],
 )
 async def test_stops(response: httpx.Response, reason: str) -> None:
