@@ -111,8 +111,8 @@ def classify(
         return Classification(Action.ABORT, STOPPING[status], hint.retry_after)
     if status == 409 and rules.idempotent_keys:
         return _classify_conflict(hint, rules)
-    if _is_transient(status):
-        cause = TRANSIENT.get(status, f"the API or its gateway failed ({status})")
+    if _is_transient(status) or (status == 413 and hint.retry_after is not None):
+        cause = TRANSIENT.get(status) or REFUSALS.get(status, f"the API or its gateway failed ({status})")
         wait = hint.wait if status == 429 else hint.retry_after
         return Classification(Action.RETRY, cause, wait, is_rate=is_about_rate(status, hint))
     return Classification(Action.REJECT, REFUSALS.get(status, f"the API refused it ({status})"))

@@ -59,10 +59,17 @@ def test_transient_trouble_is_tried_again(status: int) -> None:
     assert (found.action, found.is_unknown) == (Action.RETRY, False)
 
 
-@pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 410, 412, 413, 415, 422, 428, 451, 501, 505])
+@pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 410, 412, 415, 422, 428, 451, 501, 505])
 def test_refusals_are_final_for_the_row(status: int) -> None:
     """Every other 4xx, and 501, says something about this row that trying again does not change."""
     assert action(status, {"errors": {}}, **WAIT_5) is Action.REJECT
+
+
+def test_too_large_at_the_moment() -> None:
+    """A 413 with Retry-After passes by itself; without, it is a refusal."""
+    cause = "too large for the API (413)"
+    expected = [Classification(Action.RETRY, cause, 5.0), Classification(Action.REJECT, cause)]
+    assert expected == [classify(413, headers, Body.EMPTY, delivered="answered") for headers in (WAIT_5, {})]
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,9 @@ class RetryLoop:
                 response = await client.exchange(self._request, self._headers)
                 self._note(response, started)  # first, since a store that is shared may be cancelled
                 headers = response.headers if isinstance(response, ApiResponse) else {}
-                await client.limiter.answered(self._request.route, started, response.status, headers)
+                await client.limiter.answered(
+                    self._request.route, started, response.status, headers, is_log_in=self._is_own
+                )
         return True
 
     async def _ready_at(self, entered: float, number: int, is_probe: bool) -> float | None:
@@ -366,7 +368,7 @@ class RetryLoop:
         self._client.shutdown.request(stop_reason(self.answer(), self._client.endpoint), cause)
 
     async def _is_own_refusal(self) -> bool:
-        """Return whether a refusal is about this row alone: what was accepted before still is; three in a row end it."""
+        """Return whether a refusal is of this row alone: what was accepted before still is. Three in a row end it."""
         client, heard = self._client, self._client.shutdown.heard
         known, may_be_own = heard.accepted_read, self._refusal_of == "record" and not (self._is_own or self._is_check)
         if self.answer().status not in MAY_BE_OWN or known is None or not may_be_own:
@@ -445,8 +447,10 @@ def stop_reason(answer: Answer, endpoint: Endpoint) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """Spell a time as people do: 42 s, 42 min, 2 h 47 min."""
+    """Spell a time as people do: 42 s, 42 min, 2 h 47 min, 11,574 days."""
     if seconds < 120:
         return f"{max(seconds, 0):.0f} s"
     whole = round(seconds / 60)
+    if whole > 2 * 24 * 60:
+        return f"{round(whole / (24 * 60)):,} days"
     return f"{whole} min" if whole < 120 else f"{whole // 60} h {whole % 60} min"

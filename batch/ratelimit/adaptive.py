@@ -121,7 +121,9 @@ class AdaptiveRate:
         self.refused_in_a_row += 1
         # One cut per flight: what left before the last cut says nothing about the rate after it.
         if started >= self.last_cut:
-            if self.ceiling is None and math.isfinite(self.rate):
+            if math.isinf(self.rate) and not self.accepted_log.total and math.isinf(self.last_cut):
+                self.last_cut = now  # others had used it up before this run began, and nothing is known of its rate
+            elif self.ceiling is None and math.isfinite(self.rate):
                 self._try(now, wait, is_refused=True)
             else:
                 self._cut(now, wait)

@@ -17,13 +17,17 @@ from batch.ratelimit.buckets import EventLog
 EPOCH_SECONDS = 1e9
 EPOCH_MILLISECONDS = 1e12
 LONGEST = 366 * 86_400.0
-"""A wait of more than a year is garbage: a wrong unit, a wrong clock."""
+"""A reset in more than a year is garbage: a wrong unit, a wrong clock."""
+FOR_EVER = 1e12
+"""Seconds; a longer Retry-After is not told from this one."""
 SHORT = 2.0
 """Shorter resets are left to the buckets and the controller: headers count in whole seconds, which costs more."""
 
 _NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,9})?", re.ASCII)
 _PARAMETER = re.compile(r"\b([a-z]+)\s*=\s*\"?([^\s;,\"]+)", re.IGNORECASE)
+_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _DAY_NAME = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", re.IGNORECASE)
+_DATE = re.compile(_DAY_NAME.pattern + r"[a-z]*,?[ \w:+-]*", re.IGNORECASE | re.ASCII)
 _SPELLINGS = tuple(
     tuple(prefix + part for part in ("limit", "remaining", "reset"))
     for prefix in ("ratelimit-", "x-ratelimit-", "x-rate-limit-")
@@ -58,7 +62,9 @@ def read_rate_headers(headers: Mapping[str, str], now_epoch: float) -> RateHint:
     }
     if not found:
         return NO_HINT
-    retry_after = _retry_after(found.get("retry-after", ""), now_epoch)
+    # The clock here may be wrong: a date goes by the clock of the server that wrote it.
+    served_at = _http_date(headers.get("date", "").strip())
+    retry_after = _retry_after(found.get("retry-after", ""), now_epoch if served_at is None else served_at)
     hints = [*_one_line(found), *_one_header_each(found, now_epoch)]
     if not hints:
         return RateHint(retry_after)
@@ -114,21 +120,26 @@ def _number(text: str | None) -> float | None:
 
 
 def _retry_after(text: str, now_epoch: float) -> float | None:
-    seconds = _number(text)
-    if seconds is None:
-        seconds = _http_date(text.strip(), now_epoch)
-    return seconds if seconds is not None and seconds <= LONGEST else None
+    """Read seconds, a date, or a list of them (the header came more than once), of which the largest counts.
+
+    A date has a comma of its own, and so is found first; a past one is 0.
+    """
+    moments = [_http_date(found) for found in _DATE.findall(text)]
+    waits = [max(0.0, moment - now_epoch) for moment in moments if moment is not None]
+    seconds = [part.strip() for part in _DATE.sub("", text).split(",")]
+    waits += [min(float(one), FOR_EVER) for one in seconds if _SECONDS.fullmatch(one)]
+    return max(waits, default=None)
 
 
-def _http_date(text: str, now_epoch: float) -> float | None:
-    """Read the three date forms of RFC 9110; a past date is 0."""
+def _http_date(text: str) -> float | None:
+    """Read the three date forms of RFC 9110 as epoch seconds."""
     if not _DAY_NAME.match(text) or len(text) > 60:
         return None
     try:
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:  # asctime form; every HTTP date is in GMT
             moment = moment.replace(tzinfo=UTC)
-        return max(0.0, moment.timestamp() - now_epoch)
+        return moment.timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):  # email.utils raises each of them on some garbage
         return None
 

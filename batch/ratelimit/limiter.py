@@ -165,9 +165,13 @@ class RateLimiter:
         """
         return _Attempt(self, route, is_retry)
 
-    async def answered(self, route: str, started: float, status: int | None, headers: Mapping[str, str]) -> None:
+    async def answered(
+        self, route: str, started: float, status: int | None, headers: Mapping[str, str], *, is_log_in: bool = False
+    ) -> None:
         """Learn from what came of an attempt; None = no answer."""
-        reply = read_reply(route, started, status, headers, now_epoch=self._wall_clock(), rng=self._rng)
+        reply = read_reply(
+            route, started, status, headers, now_epoch=self._wall_clock(), rng=self._rng, is_log_in=is_log_in
+        )
         self._state, _ = await self._store.transact(self._key, self._policy.update(reply))
 
     async def withdrawn(self, started: float) -> None:

@@ -81,7 +81,10 @@ class Grant(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a reply says to the limiter. `status` None: no answer. `wait`: how long a refusal pauses everybody."""
+    """What a reply says to the limiter. `status` None: no answer. `wait`: how long a refusal pauses everybody.
+
+    `is_log_in`: log-ins have a limit of their own, and a refusal of one says nothing about the rate of the others.
+    """
 
     route: str
     started: float
@@ -89,16 +92,18 @@ class Reply(NamedTuple):
     hint: RateHint
     is_refusal: bool
     wait: float
+    is_log_in: bool = False
 
 
 def read_reply(
-    route: str, started: float, status: int | None, headers: Mapping[str, str], *, now_epoch: float, rng: random.Random
-) -> Reply:
+    route: str, started: float, status: int | None, headers: Mapping[str, str], *, now_epoch: float,
+    rng: random.Random, is_log_in: bool = False,
+) -> Reply:  # fmt: skip
     """Read the reply to the attempt that started then. The wall clock and the jitter are used here, not in the step."""
     hint = read_rate_headers(headers, now_epoch)
     is_refusal = is_about_rate(status, hint)
     wait = (hint.wait or 0.0) * (1 + PAUSE_JITTER * rng.random()) if is_refusal else 0.0
-    return Reply(route, started, status, hint, is_refusal, wait)
+    return Reply(route, started, status, hint, is_refusal, wait, is_log_in)
 
 
 class RatePolicy:
@@ -189,6 +194,9 @@ class RatePolicy:
 
     def _refuse(self, state: LimiterState, own: RouteState, now: float, reply: Reply) -> None:
         state.paused_until = max(state.paused_until, now + reply.wait)
+        if reply.is_log_in:
+            state.adaptive.unclear(now, reply.started)
+            return
         if self._total is not None:
             state.total_full_at = self._total.drain(state.total_full_at, now)
         if self._per_route is not None:

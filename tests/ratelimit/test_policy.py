@@ -139,6 +139,26 @@ def test_refusal_empties_the_buckets() -> None:
     assert one.earliest(0, "r") == 1
 
 
+@pytest.mark.parametrize("is_log_in", [False, True])
+def test_refusal_of_the_very_first_says_nothing_of_the_rate(is_log_in: bool) -> None:
+    """A first attempt, or a log-in, that is asked to wait 1 s costs 1 s: after that the documented rate holds."""
+    one = policy(DUALENTRY)
+    start_all(one, 0, 1)
+    reply = read_reply("r", 0, 429, {"Retry-After": "1"}, now_epoch=0, rng=one.rng, is_log_in=is_log_in)
+    one.run(one.policy.update(reply), 0.1)
+    assert 2.2 >= start_all(one, 0.1, 2)[1]
+
+
+def test_log_in_that_is_refused_leaves_the_rate_of_the_others() -> None:
+    """Log-ins have a limit of their own: one that is refused in the middle of a run cuts no rate."""
+    one = policy(learned=Learned(100.0))
+    start_all(one, 0, 5)
+    rate = one.state.adaptive.rate
+    reply = read_reply("login", 0, 429, {"Retry-After": "1"}, now_epoch=0, rng=one.rng, is_log_in=True)
+    one.run(one.policy.update(reply), 0.1)
+    assert (rate, True) == (one.state.adaptive.rate, one.earliest(0.1, "r") >= 1.1)
+
+
 def test_used_up_budget_holds_its_route_until_the_reset() -> None:
     """When a header says that nothing remains until a reset, that route waits for it; others go on."""
     one = policy()
