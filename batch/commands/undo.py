@@ -6,6 +6,7 @@ deleted. From its first request on, the run that is taken back counts as undone:
 run.
 """
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.reporter import Reporter
-from batch.errors import UsageError
+from batch.errors import BusyError, FolderError, InputError, UsageError
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.own_files import JOURNAL
@@ -63,7 +64,7 @@ def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Envi
             instead = "To undo it all the same:  --trust-folder"
             require_consent(reporter, f"{folder}: {odd}. What is put back is what this folder says.", instead)
         hold_input(sha256, settings.endpoint, target, parent, stack)
-        run = _begin_or_resume(source, parent, settings, target, stack)
+        run = _begin_or_resume(source, parent, settings, target, stack, reporter.note)
         latest.point_to(run.folder)
         reporter.note(f"Taking back {folder}: {len(run.plan or ()):,} changes were or may have been applied.")
         context = RunContext(
@@ -120,13 +121,17 @@ def _settings(source: _Source, settings: Settings, environment: Environment) -> 
     return replace(settings, **fixed, compare=True, key=None, plan=None, map={})
 
 
-def _begin_or_resume(source: _Source, parent: Path, settings: Settings, target: Target, stack: ExitStack) -> Run:
+def _begin_or_resume(
+    source: _Source, parent: Path, settings: Settings, target: Target, stack: ExitStack, note: Callable[[str], None]
+) -> Run:  # fmt: skip
     """Resume the undo that was not finished, or begin one."""
     with scratch() as temporary:
         checksum = _write_list(temporary / LIST, source, target.endpoint)
-    for found in iter_unfinished(parent, checksum, target.company):
-        if (run := _resume(found.folder, checksum, target, stack)) is not None:
-            return run
+    for found in iter_unfinished(parent, checksum, target.company, note):
+        try:
+            return _resume(found.folder, checksum, target, stack)
+        except (FolderError, BusyError, InputError) as error:
+            note(f"{found.folder}: this undo is passed over: {error}")
     folder = new_folder(parent, prefix="undo-")
     try:
         return _begin(folder, source, settings, target, stack)
@@ -164,12 +169,14 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
     return Run(folder, journal, changes, metadata, False, plan)
 
 
-def _resume(folder: Path, checksum: str, target: Target, stack: ExitStack) -> Run | None:
-    """Resume an undo, None where its list is not the one that the run's own record gives; every record is read anew."""
-    journal, metadata = open_held_run(folder, stack)
-    plan = _open_list(folder, stack)
-    if plan.checksum != checksum:
-        return None
+def _resume(folder: Path, checksum: str, target: Target, stack: ExitStack) -> Run:
+    """Resume an undo, every record read anew; raises InputError where its list is not what the run's record gives."""
+    with ExitStack() as opened:
+        journal, metadata = open_held_run(folder, opened)
+        plan = _open_list(folder, opened)
+        if plan.checksum != checksum:
+            raise InputError(f"{LIST} is not the list of what its run changed")
+        stack.enter_context(opened.pop_all())
     is_trusted = index.knows(metadata.run_id, folder)
     journal.believe({Outcome.REJECTED} if is_trusted else (), None if is_trusted else [one.row for one in plan])
     journal.begin_part()

@@ -10,10 +10,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from filelock import FileLock
 
 from batch.cli import views
+from batch.commands.undo import LIST
 from batch.commands.undo import undo as run_undo
 from batch.commands.update import update
+from batch.engine.reporter import Preflight
 from batch.errors import Declined, UsageError
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
@@ -333,6 +336,36 @@ def test_declined(job: JobFixture) -> None:
         undo(job, closing.folder)
     assert [closing.folder] == list(closing.folder.parent.iterdir())
     assert "New 1" == job.record(10001)["name"]
+
+
+@pytest.mark.parametrize("what", ["list of another", "list", "journal", "held"])
+def test_undo_that_cannot_be_gone_on_with(job: JobFixture, what: str) -> None:
+    """An unfinished undo whose folder is damaged or held is passed over with a line, and let go: a new one undoes."""
+    other = undo(job, job.update(job.sheet("id,name\n10004,New\n", "other.csv")).folder).folder
+    run = job.update(job.sheet(NAMES)).folder
+    job.sandbox.set_faults("503=id:10002")
+    folder = undo(job, run, max_attempts=1).folder
+    job.sandbox.set_faults()
+    lock = FileLock(folder / ".lock", timeout=0)
+    match what:
+        case "list of another":
+            (folder / LIST).write_bytes((other / LIST).read_bytes())
+        case "list":
+            (folder / LIST).write_text("{}")
+        case "journal":
+            (folder / "journal.sqlite").write_bytes(b"x" * 9999)
+        case "held":
+            lock.acquire()
+
+    class Looking(FakeReporter):
+        def confirm(self, preflight: Preflight) -> Any:
+            with lock:  # nobody else has it
+                return super().confirm(preflight)
+
+    job.reporter = Looking()
+    ended = undo(job, run)
+    assert (0, True) == (ended.summary.exit_code, ended.folder != folder)
+    assert any(note.startswith(f"{folder}: this ") and "passed over" in note for note in job.reporter.notes)
 
 
 def test_sheet(job: JobFixture) -> None:
