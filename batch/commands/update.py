@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from batch.endpoints.base import CustomField, is_blank
 from batch.engine.api_session import ApiSession, fetch_definitions
@@ -23,6 +24,7 @@ from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, R
 from batch.engine.write import ChangeWriter, RefusalFinder
 from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
+from batch.journal import Journal
 from batch.machine import first_of, machine_reason
 from batch.model import NEEDS_RETRY, Outcome, RowResult
 from batch.own_files import PLAN
@@ -106,8 +108,7 @@ class Update:
             begin_files(run.folder, run.metadata)
             if run.is_resumed:
                 run.keep(earlier={outcome.value: count for outcome, count in run.journal.counts.items()})
-            else:
-                index.add(run.metadata, run.folder)
+            index.add(run.metadata, run.folder, is_found=not run.is_trusted)
             try:
                 try:
                     end = self._send_changes()
@@ -123,17 +124,15 @@ class Update:
 
     def _finish(self, end: End, watch: FolderWatch) -> FinishedRun:
         """Write the run's files; where its folder is gone, in another one, together with all that is known."""
-        run, kind = self.run, type(self.context.endpoint)
+        run = self.run
         if watch.lost() is None:
             try:
-                finished = finish_run(run.folder, run.journal, run.metadata, kind, end)
+                finished = self._write_files(run.folder, run.journal, run.metadata, end)
             except Exception:
                 if watch.lost() is None:
                     raise
             else:
                 if watch.lost() is None:
-                    index.add(run.metadata, run.folder, is_found=not run.is_trusted)
-                    index.end_part(run.metadata, run.journal, index.state_of(finished.summary))
                     return finished
         if run.journal.error is None:
             run.journal.flush()
@@ -141,7 +140,14 @@ class Update:
         journal, metadata = open_run(folder)
         with journal:
             end = replace(end, stopped=f"{stopped} All that is known:  {folder}", is_unwritten=True)
-            return finish_run(folder, journal, metadata, kind, end)
+            index.add(metadata, folder, is_found=not run.is_trusted)
+            return self._write_files(folder, journal, metadata, end)
+
+    def _write_files(self, folder: Path, journal: Journal, metadata: RunMetadata, end: End) -> FinishedRun:
+        """Write the run's files, and note in the index how this part ended."""
+        finished = finish_run(folder, journal, metadata, type(self.context.endpoint), end)
+        index.end_part(metadata, journal, index.state_of(finished.summary))
+        return finished
 
     def _write_files_after_error(self, error: BaseException) -> None:
         """Write the files of a start that an error ends, as far as the disk takes them: an earlier part had some."""
@@ -151,7 +157,7 @@ class Update:
         stopped = run.metadata.stopped if isinstance(cause, Declined) else _reason(cause)
         end = End(stopped, signalled=exit_code_of_error(cause))
         with suppress(BatchError, OSError):  # what ended it is told
-            finish_run(run.folder, run.journal, run.metadata, type(self.context.endpoint), end)
+            self._write_files(run.folder, run.journal, run.metadata, end)
 
     def _as_end(self, error: BaseException, watch: FolderWatch) -> End:
         """Return the end of a run whose folder is gone; raises any other error."""
@@ -297,7 +303,6 @@ class Update:
                 canary_begun=bool(self.canary),
                 canary_failure="",
             )
-            index.add(run.metadata, run.folder, is_found=not run.is_trusted)
 
     async def _send(self) -> None:
         """Send every change that has no final outcome yet."""

@@ -9,6 +9,7 @@ import pytest
 from batch.errors import Declined
 from batch.model import Outcome
 from batch.run import index
+from tests.commands.test_undo import undo
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary
 
 __all__ = ["job", "shared_sandbox"]
@@ -41,3 +42,20 @@ def test_folder_elsewhere_is_not_known(job: JobFixture, tmp_path: Path) -> None:
     run_id = summary(job.update(job.sheet(NAMES)).folder)["run_id"]
     assert not index.knows(run_id, tmp_path)
     assert not index.knows("another", tmp_path)
+
+
+def test_declined_part(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later start that a person declined leaves the run as it is by then: an undo need not ask."""
+    sheet = job.sheet(f"{NAMES}10003,\n")
+    job.sandbox.set_faults("503=id:10002")
+    folder = job.update(sheet, max_attempts=1).folder
+    job.sandbox.set_faults()
+    monkeypatch.setattr("batch.run.begin_or_resume.LOOK_AFTER", 0.0)  # so that the next start looks again
+    for ask in (lambda: job.update(sheet), lambda: undo(job, folder)):
+        job.reporter = FakeReporter(answers=[False])
+        with pytest.raises(Declined):
+            ask()
+    known = index.get(summary(folder)["run_id"])
+    assert known is not None
+    assert ("unfinished", {Outcome.UPDATED: 1, Outcome.FAILED: 1, Outcome.UNCHANGED: 1}) == (known.state, known.counts)
+    assert 0 == undo(job, folder).summary.exit_code
