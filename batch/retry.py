@@ -5,7 +5,8 @@ Pure: time is passed in, nothing here sleeps or sends. The rules are those of "R
 
 A dead API costs a bounded number of requests, whatever the number of rows: `CircuitBreaker` lets at most `in_a_row`
 (20) attempts fail for one transient cause, or `any_cause` (100) for mixed ones, then at most what was in flight
-(`max_at_once`), then one probe: 20 + max_at_once + 1 requests (100 + max_at_once + 1 when causes alternate).
+(`max_at_once`), then one probe: 20 + max_at_once + 1 requests (100 + max_at_once + 1 when causes alternate). Reads and
+writes have one each: a good read after each failed write must not hide that no write works.
 `RetryQuota` bounds the retries of an API that is half dead: at most 500 / 5 = 100 of them (50 after time-outs) beyond
 one for every five rows that succeed at once.
 """
@@ -202,7 +203,8 @@ class BreakerState(Enum):
 class CircuitBreaker:
     """Stop a run whose attempts all fail for one cause: pause, probe once, stop if the probe fails too.
 
-    Judged by cause, not by count: rejections, and 429s, which the rate limiter deals with, count as answers.
+    Judged by cause, not by count: rejections count as answers, and what is about rate, which the rate limiter deals
+    with, counts neither way.
     On `HALF_OPEN` start nothing before `paused_until`, and then one attempt alone.
     """
 
@@ -216,7 +218,7 @@ class CircuitBreaker:
         self.health = BreakerState.CLOSED
 
     def answered(self) -> BreakerState:
-        """Count an attempt that the API answered properly, be it with a rejection or a 429."""
+        """Count an attempt that the API answered properly, be it with a rejection."""
         if self.health is not BreakerState.OPEN_CIRCUIT:
             self._same = self._failed = 0
             self.health = BreakerState.CLOSED

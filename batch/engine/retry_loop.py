@@ -87,6 +87,14 @@ class Answer:
         return self.response.cause if isinstance(self.response, RequestFailure) else self.classification.cause
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How attempts of one kind fare: their breaker, and who makes its probe."""
+
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    probe: anyio.Lock = field(default_factory=anyio.Lock)
+
+
 @dataclass(slots=True)
 class ApiClient:
     """Makes attempts against one API for all workers of a run."""
@@ -101,12 +109,13 @@ class ApiClient:
     """Is told what the person should know."""
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     quota: RetryQuota = field(default_factory=RetryQuota)
-    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    reads: Health = field(default_factory=Health)
+    """Of reads and log-ins; writes are counted apart, since each that fails may be followed by a read that does not."""
+    writes: Health = field(default_factory=Health)
     rng: random.Random = field(default_factory=random.Random)
     reserve: Reserve = checkpoint_if_cancelled
     on_wait: Callable[[], None] = lambda: None
     """Is told when a change begins to wait for something else than the limiter, so that others can go on meanwhile."""
-    _probe: anyio.Lock = field(default_factory=anyio.Lock)
     _is_watched: bool = False
 
     async def read(self, request: ApiRequest, *, refusal_of: RefusalOf = "run") -> Answer:
@@ -222,11 +231,16 @@ class RetryLoop:
         await self._send_once(is_probe=False)
         return self._classification.action in FINAL and await self._handle()
 
+    @property
+    def _health(self) -> Health:
+        is_read = self._is_own or self._request.method == "GET"
+        return self._client.reads if is_read else self._client.writes
+
     def _is_way_free(self) -> bool:
         client = self._client
         return (
             not client.shutdown.requested
-            and client.breaker.health is BreakerState.CLOSED
+            and self._health.breaker.health is BreakerState.CLOSED
             and client.limiter.is_open(self._request.route)
         )
 
@@ -251,13 +265,13 @@ class RetryLoop:
 
     async def _attempt(self) -> bool:
         """Make the next attempt, alone while the breaker has the run paused; false when that changed meanwhile."""
-        client = self._client
-        if client.breaker.health is BreakerState.CLOSED:
+        breaker = self._health.breaker
+        if breaker.health is BreakerState.CLOSED:
             return await self._send_once(is_probe=False)
-        async with client._probe:
-            if client.breaker.health is not BreakerState.HALF_OPEN:
+        async with self._health.probe:
+            if breaker.health is not BreakerState.HALF_OPEN:
                 return False  # another one's probe has told
-            await anyio.sleep_until(client.breaker.paused_until)
+            await anyio.sleep_until(breaker.paused_until)
             return await self._send_once(is_probe=True)
 
     async def _send_once(self, *, is_probe: bool) -> bool:
@@ -292,7 +306,7 @@ class RetryLoop:
     def _may_leave(self, entered: float, now: float, is_probe: bool) -> bool:
         """Return whether no pause, used-up quota or stop began while this one waited for the limiter or the disk."""
         client, limiter = self._client, self._client.limiter
-        is_going = is_probe or client.breaker.health is BreakerState.CLOSED
+        is_going = is_probe or self._health.breaker.health is BreakerState.CLOSED
         is_blocked = limiter.blocked_since is not None and limiter.blocked_since > entered
         return is_going and not client.shutdown.requested and not is_blocked and limiter.paused_until <= now
 
@@ -312,9 +326,12 @@ class RetryLoop:
         )
         if response.status == 429:
             client.count("throttled")
-        if classification.action is not Action.RETRY or classification.is_rate:
-            client.breaker.answered()
-        elif client.breaker.failed(anyio.current_time(), started, classification.cause) is BreakerState.OPEN_CIRCUIT:
+        breaker = self._health.breaker
+        if classification.action is not Action.RETRY:
+            breaker.answered()
+        elif classification.is_rate:
+            pass  # the limiter deals with it; whether the API works, it does not say
+        elif breaker.failed(anyio.current_time(), started, classification.cause) is BreakerState.OPEN_CIRCUIT:
             client.shutdown.request(f"The API does not work at the moment: {self.answer().cause}, time after time.")
 
     def _hear(self, response: ApiResponse | RequestFailure, classification: Classification) -> None:

@@ -1,22 +1,85 @@
 """Waiting and giving up, whole jobs on the virtual clock: what ends a wait, and what a row is told of it."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
 import pytest
 
 from batch.commands.update import update as run_update
+from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.settings import Settings
-from tests.job_fixture import VAYU, FakeReporter
+from tests.job_fixture import DUALENTRY, VAYU, FakeReporter
 from tests.resilience.memory_api import ENVIRONMENT, MemoryApi
-from tests.virtual import run_on_virtual_clock
+from tests.virtual import KEY, run_on_virtual_clock
+
+Answer = Callable[[httpx.Request], Any]
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def update(
+    tmp_path: Path, rows: int, answer: Answer, reporter: FakeReporter | None = None, **options: Any
+) -> FinishedRun:
+    """Change the names of so many customers, at an API that answers like this."""
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("id,name\n" + "".join(f"{n},New {n}\n" for n in range(1, rows + 1)))
+    given = {"base_url": "https://api.test", "max_per_second": 1e3, "yes": True} | options
+    environment = Environment(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(answer))
+    return run_update(Settings(input=str(sheet), endpoint=DUALENTRY, **given), reporter or FakeReporter(), environment)
+
+
+def customer(request: httpx.Request, name: str = "Old") -> httpx.Response:
+    """The customers that a list asks for, or the one that was written; no custom fields."""
+    if "custom-fields" in request.url.path:
+        return httpx.Response(200, json={"items": [], "count": 0})
+    if request.method == "PATCH":
+        number = int(request.url.path.split("/")[-2])
+        return httpx.Response(200, json={"id": number} | json.loads(request.content))
+    items = [{"id": int(one), "name": name} for one in request.url.params.get_list("id")]
+    return httpx.Response(200, json={"items": items, "count": len(items)})
+
+
+@pytest.mark.parametrize("has_429s", [False, True])
+def test_reads_live_and_writes_die(tmp_path: Path, has_429s: bool) -> None:
+    """Good reads, and refusals for rate, do not hide that no write works: 20 fail, those in flight, and a probe."""
+    written = list[int]()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await anyio.sleep(0.05)
+        if request.method == "GET":
+            return customer(request)
+        written.append(429 if has_429s and len(written) % 2 else 500)
+        if written[-1] == 500:
+            raise httpx.ReadError("")
+        return httpx.Response(429, json={})
+
+    ended = update(tmp_path, 1_000, answer, max_at_once=8)
+    cause = "the connection was dropped before an answer came"
+    assert f"The API does not work at the moment: {cause}, time after time." == ended.summary.stopped
+    assert (True, 3) == (20 < written.count(500) <= 20 + 8 + 1, ended.summary.exit_code)
+
+
+def test_writes_live_and_reads_die(tmp_path: Path) -> None:
+    """Reads are bounded in the same way where only they are dead."""
+    reads = list[httpx.Request]()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await anyio.sleep(0.05)
+        if request.method != "GET" or "custom-fields" in request.url.path:
+            return customer(request)
+        reads.append(request)
+        return httpx.Response(500, json={})
+
+    ended = update(tmp_path, 5_000, answer, max_at_once=8)
+    assert (True, 3) == (len(reads) <= 20 + 8 + 1, ended.summary.exit_code)
 
 
 def test_log_in_that_is_asked_to_wait(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
 from batch.engine.context import RunContext
 from batch.engine.prepare import PreparedChange
-from batch.engine.retry_loop import ApiClient
+from batch.engine.retry_loop import ApiClient, Health
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import ChangeWriter
 from batch.errors import JournalError
@@ -201,7 +201,7 @@ async def desk(script: Script, *, endpoint: Endpoint = DUALENTRY, **options: Any
             shutdown=shutdown,
             count=lambda name: tally.update([name]),
             policy=policy,
-            breaker=options.pop("breaker", CircuitBreaker()),
+            writes=Health(options.pop("breaker", CircuitBreaker())),
             rng=JITTER,
         )
         sender = ChangeWriter(FakeContext(client, book, read))  # type: ignore[arg-type]  # all that it uses
