@@ -81,6 +81,27 @@ def _parser() -> argparse.ArgumentParser:
     add("--put", metavar="MODE", help="what a Vayu PUT does with fields left out: merge (default) or replace")
     add("--replay", metavar="MODE", help="what a repeated Idempotency-Key gets: the stored answer, or too-large (409)")
     add("--bare-lists", action="store_true", help="DualEntry lists as a bare array, as its guide shows them")
+    add(
+        "--normalize", metavar="MODE",
+        help="whether e-mails are stored in lower case, phones without punctuation and texts trimmed: no (default), "
+        "shown (the answer to the write shows it) or hidden (reads show it, the answer shows what was sent)",
+    )  # fmt: skip
+    add("--read-lag", type=float, metavar="SECONDS", help="reads show each write so much later (default 0)")
+    add("--max-page", type=int, metavar="N", help="lists are cut to N, whatever was asked for (default as documented)")
+    add(
+        "--filters", metavar="MODE",
+        help="of DualEntry's lists: work (default), last (all but the last are ignored) or ignored",
+    )  # fmt: skip
+    add(
+        "--pending", metavar="MODE",
+        help="whether reads say that a change waits for approval (see the fault): hidden (default) or shown",
+    )  # fmt: skip
+    add(
+        "--rate-headers", metavar="MODE",
+        help="true (default), none, full (all is left), empty (nothing is left for a day) or garbled; of Vayu, too, "
+        "which has none by itself",
+    )  # fmt: skip
+    add("--retry-after", metavar="TEXT", help="what Retry-After says on each fault with a status but 429-bare")
     add("--token-lifetime", type=float, metavar="SECONDS", help="of Vayu's access tokens (default 3600)")
     add("--latency", type=float, metavar="SECONDS", help="before each answer (default 0)")
     add(

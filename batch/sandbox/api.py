@@ -5,14 +5,16 @@ is one of the things that tests ask the sandbox. Limits: DualEntry has 50 burst 
 1/s for each route with its method; Vayu 100 burst + 500/s. `fast` is twenty times that, `off` is none.
 """
 
-from collections.abc import Callable, Mapping
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 from pydantic_core import from_json, to_json
 
-from batch.sandbox.options import LimitsMode
+from batch.sandbox.options import LimitsMode, RateHeadersMode
 
 EDIT: Final = "EDIT"
 """The method that the ledger gives to a change by another hand."""
@@ -35,6 +37,8 @@ class Call:
     """The number of the company (from 1) whose key it comes with."""
     applied: bool = False
     """Whether the request changed the API's state; for the ledger."""
+    now: float = 0.0
+    """When it came, in seconds of the clock that limits and lags are measured by."""
     reply_headers: dict[str, str] = field(default_factory=dict)
     """What goes on the answer whatever it is."""
 
@@ -49,10 +53,15 @@ class Call:
         return [unquote(part) for part in self.path.split("/")[1:]]
 
     @property
+    def arguments(self) -> list[tuple[str, str]]:
+        """The query's parameters in their order."""
+        return parse_qsl(self.query, keep_blank_values=True)
+
+    @property
     def parameters(self) -> dict[str, list[str]]:
         """The query's parameters, each with all its values."""
         found: dict[str, list[str]] = {}
-        for name, value in parse_qsl(self.query, keep_blank_values=True):
+        for name, value in self.arguments:
             found.setdefault(name, []).append(value)
         return found
 
@@ -83,6 +92,24 @@ def json_answer(status: int, payload: Any, headers: dict[str, str] | None = None
 def parsed(body: bytes) -> Any:
     """The JSON value of `body`; raises ValueError."""
     return from_json(body, allow_inf_nan=False)
+
+
+def normalized(value: Any, name: str = "") -> Any:
+    """What an API stores that has a spelling of its own; custom fields and ids stay as they are."""
+    match value:
+        case str() if name in ("unique_id", "externalId"):
+            return value
+        case str():
+            trimmed = value.strip()
+            return (
+                trimmed.lower() if name == "email" else re.sub(r"[^0-9+]", "", trimmed) if name == "phone" else trimmed
+            )
+        case list():
+            return [normalized(one) for one in value]
+        case dict():
+            kept = ("custom_fields", "customFields")
+            return {name: one if name in kept else normalized(one, name) for name, one in value.items()}
+    return value
 
 
 FAST: Final = 20
@@ -135,6 +162,23 @@ class Ticket:
     limit: int
     remaining: int
     reset: float
+
+
+_LIES: Final = {"full": ("100000", "100000", "0"), "empty": ("10", "0", "86400"), "garbled": ("many", "-1", "soon")}
+
+
+def rate_headers(mode: RateHeadersMode, ticket: Ticket | None) -> dict[str, str]:
+    """The rate headers of an answer; there is something true to say only with a ticket."""
+    match mode:
+        case "none":
+            return {}
+        case "true":
+            if ticket is None:
+                return {}
+            said: Sequence[str] = (str(ticket.limit), str(ticket.remaining), str(math.ceil(ticket.reset)))
+        case _:
+            said = _LIES[mode]
+    return dict(zip(("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"), said, strict=True))
 
 
 class Limiter:

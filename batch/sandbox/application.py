@@ -7,14 +7,16 @@ they are reachable from this machine alone, and open nothing but samples. Where 
 the number of one (from 1, which it is by itself), here and in the ledger.
 
     POST /_sandbox/edit     {"api": "dualentry" | "vayu", "id": …, "set": {…}}   the body of a PATCH, by another hand
-    POST /_sandbox/approve  {"id": …}                   applies a change that waits for approval
+    POST /_sandbox/approve  {"id": …, "granted": true}  applies a change that waits for approval, or drops it
     POST /_sandbox/expire                               makes all access tokens worthless
     POST /_sandbox/faults   {"faults": ["KIND=WHEN", …]}  from now on these faults and no others; counts start anew
-    POST /_sandbox/reset    {}                            all records as they were at the beginning, and no faults
+    POST /_sandbox/behave   {"read_lag": 2, …}          changes options (those in `CHANGEABLE`)
+    POST /_sandbox/reset    {}                            records and options as they were at the beginning, no faults
     GET  /_sandbox/record?api=&id=&company=             the record as it is, never stale
     GET  /_sandbox/counts                               requests, applied, most_at_once
 """
 
+import dataclasses
 import itertools
 import json
 import os
@@ -34,7 +36,7 @@ from batch.sandbox.api import EDIT, Answer, Call, parsed
 from batch.sandbox.dualentry import DualEntry
 from batch.sandbox.faults import Faults
 from batch.sandbox.ledger import Counts, Ledger
-from batch.sandbox.options import OptionError, SandboxOptions
+from batch.sandbox.options import CHANGEABLE, OptionError, SandboxOptions
 from batch.sandbox.vayu import Vayu
 from batch.sandbox.wire import SPOILT, Connection
 
@@ -54,7 +56,7 @@ class Sandbox:
     """Both APIs of each company, and all that surrounds them."""
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._options = options
+        self._first_options = self.options = options
         self.keys = options.keys or (secrets.token_hex(16),)
         self.vayu = [Vayu(options, key) for key in self.keys]
         self.apis: dict[str, Sequence[DualEntry | Vayu]] = {
@@ -89,18 +91,47 @@ class Sandbox:
         return answer, fault
 
     async def _decide(self, api: DualEntry | Vayu, call: Call, fault: str | None) -> Answer | None:
-        early = _before(api, fault)
+        early = self._before(api, fault)
         opened = early or (None if fault in _NOTHING_DONE else api.open(call, anyio.current_time()))
-        if self._options.latency:
-            await anyio.sleep(self._options.latency)
+        if self.options.latency:
+            await anyio.sleep(self.options.latency)
         if opened is None or isinstance(opened, Answer):
             return opened
         answer = opened(fault)
         if fault is not None and fault.endswith("-after") and fault[:3].isdigit():
-            return api.failed(int(fault[:3]))
+            return self._failed(api, int(fault[:3]))
         if fault == "garbage":
             return Answer(200, b"<html><body>Welcome</body></html>", content_type="text/html")
         return answer
+
+    def _before(self, api: DualEntry | Vayu, fault: str | None) -> Answer | None:
+        """The answer of a gateway that never asks the API."""
+        if fault == "429-bare":
+            answer = api.failed(429)
+            answer.headers.pop("Retry-After", None)
+            return answer
+        return self._failed(api, int(fault)) if fault is not None and fault.isdigit() else None
+
+    def _failed(self, api: DualEntry | Vayu, status: int) -> Answer:
+        answer = api.failed(status)
+        if self.options.retry_after:
+            answer.headers["Retry-After"] = self.options.retry_after
+        return answer
+
+    def behave(self, options: SandboxOptions) -> None:
+        """From now on answer by these options; limits, keys and the like stay as they were at the start."""
+        self.options = options
+        for apis in self.apis.values():
+            for api in apis:
+                api.options = options
+
+    def reset(self) -> None:
+        """Make all as it was at the beginning, and without faults."""
+        self.behave(self._first_options)
+        self.faults.plan(())
+        for apis in self.apis.values():
+            for api in apis:
+                api.forget()
 
     def load(self, path: Path) -> None:
         """Take up the records that an earlier sandbox saved."""
@@ -130,6 +161,7 @@ def application(sandbox: Sandbox, connections: Mapping[Any, Connection]) -> Rout
         Route("/approve", control.approve, methods=["POST"]),
         Route("/expire", control.expire, methods=["POST"]),
         Route("/faults", control.plan_faults, methods=["POST"]),
+        Route("/behave", control.behave, methods=["POST"]),
         Route("/reset", control.reset, methods=["POST"]),
         Route("/record", control.record),
         Route("/counts", control.counts),
@@ -179,7 +211,7 @@ class _Control:
         if not isinstance(api, DualEntry):
             return _said(400, {"message": 'Send {"id": …}'})
         approval = self._call(request, company)
-        answer = api.approve(approval, str(body.get("id")))
+        answer = api.approve(approval, str(body.get("id")), granted=body.get("granted", True) is True)
         self._sandbox.ledger.record("dualentry", approval, status=answer.status, fault=None, by="approval")
         return _response(approval, answer)
 
@@ -196,11 +228,18 @@ class _Control:
             return _said(400, {"message": str(error)})
         return _said(200, {})
 
+    async def behave(self, request: Request) -> Response:
+        body = await _object(request)
+        if unknown := set(body) - CHANGEABLE:
+            return _said(400, {"message": f"{', '.join(sorted(unknown))}: set at the start, or not at all"})
+        try:
+            self._sandbox.behave(dataclasses.replace(self._sandbox.options, **body))
+        except (OptionError, TypeError) as error:
+            return _said(400, {"message": str(error)})
+        return _said(200, {})
+
     async def reset(self, request: Request) -> Response:
-        for apis in self._sandbox.apis.values():
-            for api in apis:
-                api.records.forget()
-        self._sandbox.faults.plan(())
+        self._sandbox.reset()
         return _said(200, {})
 
     async def record(self, request: Request) -> Response:
@@ -215,7 +254,8 @@ class _Control:
 
     def _call(self, request: Request, company: int, body: bytes = b"") -> Call:
         """A change by another hand, as the ledger shows it."""
-        return Call(next(self._sandbox.numbers), EDIT, request.url.path, "", {}, body, company=company)
+        now = anyio.current_time()
+        return Call(next(self._sandbox.numbers), EDIT, request.url.path, "", {}, body, company=company, now=now)
 
     def _api(self, named: Mapping[str, Any]) -> tuple[DualEntry | Vayu | None, int]:
         """The API that is named, None when there is no such one, and the number of the company."""
@@ -231,15 +271,6 @@ async def _object(request: Request) -> dict[str, Any]:
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def _before(api: DualEntry | Vayu, fault: str | None) -> Answer | None:
-    """The answer of a gateway that never asks the API."""
-    if fault == "429-bare":
-        answer = api.failed(429)
-        answer.headers.pop("Retry-After", None)
-        return answer
-    return api.failed(int(fault)) if fault is not None and fault.isdigit() else None
 
 
 def _response(call: Call, answer: Answer) -> Response:

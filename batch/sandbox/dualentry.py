@@ -16,7 +16,17 @@ from pydantic_core import to_json
 # pydantic wants this one below Python 3.12
 from typing_extensions import TypedDict
 
-from batch.sandbox.api import DUALENTRY_ALL, DUALENTRY_ROUTE, Action, Answer, Call, Limiter, Ticket, json_answer
+from batch.sandbox.api import (
+    DUALENTRY_ALL,
+    DUALENTRY_ROUTE,
+    Action,
+    Answer,
+    Call,
+    Limiter,
+    json_answer,
+    normalized,
+    rate_headers,
+)
 from batch.sandbox.options import SandboxOptions
 from batch.sandbox.records import FIRST_DUALENTRY_ID, DualEntrySamples, Overlay, Records
 
@@ -224,9 +234,8 @@ class DualEntry:
         self._keys: dict[str, tuple[int, Answer | None]] = {}
         """Of each idempotency key: the request that it came with, and its answer once that is known."""
         self._pending: dict[int, Overlay] = {}
-        self._stale_reads = options.stale_reads
-        self._replays = options.replay == "stored"
-        self._bare_lists = options.bare_lists
+        self.options = options
+        """May be replaced while it serves."""
 
     def record_in(self, call: Call) -> str | None:
         """The id in the path, whether or not there is such a record."""
@@ -241,6 +250,7 @@ class DualEntry:
 
     def open(self, call: Call, now: float) -> Answer | Action:
         """Refuse the request, or say what is to be done for it."""
+        call.now = now
         if call.headers.get("X-API-KEY") is None:
             return _failure(401, "API key is missing")
         if not self.is_opened_by(call):
@@ -257,8 +267,9 @@ class DualEntry:
         if call.method not in allowed:
             return _failure(405, "Method not allowed")
         ticket = self._limiter.admit(f"{call.method} {route}", now)
-        if ticket is not None and (refusal := _limited(call, ticket)):
-            return refusal
+        call.reply_headers |= rate_headers(self.options.rate_headers, ticket)
+        if ticket is not None and ticket.wait > 0:
+            return _failure(429, "Request was throttled", {"Retry-After": str(math.ceil(ticket.wait))})
         return self._open_once(call, partial(allowed[call.method], call))
 
     def edit(self, call: Call, wanted: str) -> Answer:
@@ -269,13 +280,19 @@ class DualEntry:
         call.record = wanted
         return self._apply(call, number, None)
 
-    def approve(self, call: Call, wanted: str) -> Answer:
-        """Apply a change that waits for approval."""
+    def approve(self, call: Call, wanted: str, *, granted: bool = True) -> Answer:
+        """Apply a change that waits for approval, or drop it."""
         number = self.number_of(wanted)
         if number is None or number not in self._pending:
             return _failure(404, "Nothing waits for approval")
-        call.record, call.applied = wanted, True
-        return self._shown(number, self.records.write(number, self._pending.pop(number)))
+        changes = self._pending.pop(number)
+        call.record, call.applied = wanted, granted
+        return self._shown(number, self._store(call, number, changes) if granted else self.records.overlay(number))
+
+    def forget(self) -> None:
+        """Make every record what it was at the beginning, with nothing that waits for approval."""
+        self.records.forget()
+        self._pending.clear()
 
     def true_record(self, wanted: str) -> dict[str, Any] | None:
         """The record as it is, with both kinds of address."""
@@ -319,7 +336,11 @@ class DualEntry:
         if stored is None:
             message = "A request with this Idempotency-Key is still being processed"
             return _failure(409, message, {"Retry-After": "1"})
-        return stored if self._replays else _failure(409, "The stored answer is too large to be replayed")
+        return (
+            stored
+            if self.options.replay == "stored"
+            else _failure(409, "The stored answer is too large to be replayed")
+        )
 
     def _finish(self, key: str, action: Action, fault: str | None) -> Answer:
         answer = action(fault)
@@ -337,17 +358,26 @@ class DualEntry:
             return _refused(422 if refused.is_json else 400, refused.errors)
         if fault == "success-false":
             return self.not_done()
+        sent = changes
+        if self.options.normalize != "no":
+            changes = normalized(changes)
         if fault == "approval":
             self._pending[number] = changes
             return self._shown(number, self.records.overlay(number) | changes | {"approval_status": "pending"})
         if fault == "lie-drop-field":
             changes = self.records.without_one(number, changes)
         call.applied = bool(changes) or fault != "lie-drop-field"
-        overlay = self.records.write(number, changes, stale_reads=self._stale_reads if fault == "stale-read" else 0)
+        overlay = self._store(call, number, changes, fault)
+        if self.options.normalize == "hidden":
+            overlay = overlay | {name: sent[name] for name in changes}
         if fault == "lie-other":
             number = self.records.other_than(number)
             overlay = self.records.overlay(number)
         return self._shown(number, overlay)
+
+    def _store(self, call: Call, number: int, changes: dict[str, Any], fault: str | None = None) -> Overlay:
+        stale_reads = self.options.stale_reads if fault == "stale-read" else 0
+        return self.records.write(number, changes, now=call.now, lag=self.options.read_lag, stale_reads=stale_reads)
 
     def _get(self, call: Call, fault: str | None) -> Answer:
         number = self.number_of(call.record or "")
@@ -355,16 +385,16 @@ class DualEntry:
             return _failure(404, "Not found")
         if fault == "lie-other":
             number = self.records.other_than(number)
-        return self._shown(number, self.records.overlay_for_reading(number))
+        return self._shown(number, self._read(number, call.now))
 
     def _list(self, call: Call, fault: str | None) -> Answer:
         parameters = call.parameters
         try:
-            offset, limit = _paging(parameters)
+            offset, limit = _paging(parameters, self.options.max_page)
             ordering = parameters.get("ordering", ["-updated_at"])[-1]
             if ordering.removeprefix("-") not in ORDERABLE:
                 raise RefusedError({"ordering": [f"Cannot order by '{ordering}'"]})
-            found = self._filtered(parameters)
+            found = self._filtered(call)
         except RefusedError as refused:
             return _refused(422, refused.errors)
         if found is None:
@@ -373,32 +403,51 @@ class DualEntry:
             count, page = len(found), self.records.ordered(found, ordering)[offset : offset + limit]
         if fault == "lie-other":
             page = [self.records.other_than(number) for number in page]
-        items = [self._list_item(number) for number in page]
-        return json_answer(200, items if self._bare_lists else {"items": items, "count": count})
+        items = [self._list_item(number, call.now) for number in page]
+        return json_answer(200, items if self.options.bare_lists else {"items": items, "count": count})
 
-    def _filtered(self, parameters: dict[str, list[str]]) -> set[int] | None:
-        """The numbers that pass all filters; None without a filter."""
+    def _filtered(self, call: Call) -> set[int] | None:
+        """The numbers that pass all filters that work; None without one."""
+        filters = [(name, value) for name, value in call.arguments if name in ("id", *SEARCHABLE)]
+        match self.options.filters:
+            case "ignored":
+                return None
+            case "last":
+                filters = filters[-1:]
+        parameters: dict[str, list[str]] = {}
+        for name, value in filters:
+            parameters.setdefault(name, []).append(value)
         sets: list[set[int]] = []
         if "id" in parameters:
             if bad := [wanted for wanted in parameters["id"] if not wanted.isascii() or not wanted.isdigit()]:
                 raise RefusedError({"id": [f"'{bad[0]}' is not a valid integer"]})
             sets.append({number for wanted in parameters["id"] if (number := self.number_of(wanted))})
-        sets += [set(self.records.find(field, parameters[field][-1])) for field in SEARCHABLE if field in parameters]
+        sets += [
+            set(self.records.find(field, parameters[field][-1], call.now))
+            for field in SEARCHABLE
+            if field in parameters
+        ]
         return set.intersection(*sets) if sets else None
 
-    def _list_item(self, number: int) -> dict[str, Any]:
-        record = self.records.record(number, self.records.overlay_for_reading(number))
+    def _list_item(self, number: int, now: float) -> dict[str, Any]:
+        record = self.records.record(number, self._read(number, now))
         item = _rendered(number, record)
         del item["address"]
         return item | {"full_address": record["full_address"]}
 
     def _definitions(self, call: Call, fault: str | None) -> Answer:
         try:
-            offset, limit = _paging(call.parameters)
+            offset, limit = _paging(call.parameters, self.options.max_page)
         except RefusedError as refused:
             return _refused(422, refused.errors)
         items = DEFINITIONS[offset : offset + limit]
-        return json_answer(200, items if self._bare_lists else {"items": items, "count": len(DEFINITIONS)})
+        return json_answer(200, items if self.options.bare_lists else {"items": items, "count": len(DEFINITIONS)})
+
+    def _read(self, number: int, now: float) -> Overlay:
+        """What a read shows of a record."""
+        overlay = self.records.overlay_for_reading(number, now)
+        waits = self.options.pending == "shown" and number in self._pending
+        return overlay | {"approval_status": "pending"} if waits else overlay
 
     def _shown(self, number: int, overlay: Overlay) -> Answer:
         return Answer(200, lambda: to_json(_rendered(number, self.records.record(number, overlay))))
@@ -430,22 +479,10 @@ def _failure(status: int, message: str, headers: dict[str, str] | None = None) -
     return _refused(status, {"__all__": [message]}, headers)
 
 
-def _limited(call: Call, ticket: Ticket) -> Answer | None:
-    """The 429, if it is one; the rate headers go on every answer."""
-    call.reply_headers |= {
-        "X-RateLimit-Limit": str(ticket.limit),
-        "X-RateLimit-Remaining": str(ticket.remaining),
-        "X-RateLimit-Reset": str(math.ceil(ticket.reset)),
-    }
-    if ticket.wait == 0:
-        return None
-    return _failure(429, "Request was throttled", {"Retry-After": str(math.ceil(ticket.wait))})
-
-
-def _paging(parameters: dict[str, list[str]]) -> tuple[int, int]:
+def _paging(parameters: dict[str, list[str]], max_page: int) -> tuple[int, int]:
     """Offset and limit, the limit silently capped; raises `RefusedError`."""
     offset = _whole_number(parameters, "offset", 0, least=0)
-    return offset, min(MAX_PAGE, _whole_number(parameters, "limit", MAX_PAGE, least=1))
+    return offset, min(max_page or MAX_PAGE, MAX_PAGE, _whole_number(parameters, "limit", MAX_PAGE, least=1))
 
 
 def _whole_number(parameters: dict[str, list[str]], name: str, default: int, *, least: int) -> int:

@@ -15,6 +15,10 @@ VAYU_CLIENT_ID: Final = "sandbox-client"
 LimitsMode = Literal["documented", "fast", "off"]
 PutMode = Literal["merge", "replace"]
 ReplayMode = Literal["stored", "too-large"]
+NormalizeMode = Literal["no", "shown", "hidden"]
+FiltersMode = Literal["work", "last", "ignored"]
+PendingMode = Literal["hidden", "shown"]
+RateHeadersMode = Literal["true", "none", "full", "empty", "garbled"]
 
 FAULT_KINDS: Final = {
     "drop-before": "the connection closes and nothing is applied",
@@ -65,6 +69,13 @@ class SandboxOptions:
     put: PutMode = "merge"
     replay: ReplayMode = "stored"
     bare_lists: bool = False
+    normalize: NormalizeMode = "no"
+    read_lag: float = 0.0
+    max_page: int = 0
+    filters: FiltersMode = "work"
+    pending: PendingMode = "hidden"
+    rate_headers: RateHeadersMode = "true"
+    retry_after: str = ""
     token_lifetime: float = 3600.0
     latency: float = 0.0
     faults: tuple[str, ...] = ()
@@ -80,11 +91,19 @@ class SandboxOptions:
         _check_choice("--limits", self.limits, get_args(LimitsMode))
         _check_choice("--put", self.put, get_args(PutMode))
         _check_choice("--replay", self.replay, get_args(ReplayMode))
+        _check_choice("--normalize", self.normalize, get_args(NormalizeMode))
+        _check_choice("--filters", self.filters, get_args(FiltersMode))
+        _check_choice("--pending", self.pending, get_args(PendingMode))
+        _check_choice("--rate-headers", self.rate_headers, get_args(RateHeadersMode))
         _check_range("--port", self.port, 0, 65535)
         _check_range("--records", self.records, 0, 1_000_000_000)
         _check_range("--stale-reads", self.stale_reads, 0, 1_000_000)
         _check_range("--latency", self.latency, 0, 86_400)
+        _check_range("--read-lag", self.read_lag, 0, 86_400)
+        _check_range("--max-page", self.max_page, 0, 1000)
         _check_range("--token-lifetime", self.token_lifetime, 0, 10**9)
+        if not re.fullmatch(r"[\x20-\x7e]*", self.retry_after):
+            raise OptionError(f"--retry-after {self.retry_after!r}: a header has printable ASCII only")
         for spec in self.faults:
             parse_fault(spec)
         for key in self.keys:
@@ -92,6 +111,15 @@ class SandboxOptions:
                 raise OptionError(f"--key {key}: each company needs a key of its own, of plain ASCII without blanks")
         if self.state and len(self.keys) > 1:
             raise OptionError("--state: it keeps the records of one company. Name one --key.")
+
+
+CHANGEABLE: Final = frozenset(
+    {
+        "put", "replay", "bare_lists", "normalize", "read_lag", "max_page", "filters", "pending", "rate_headers",
+        "retry_after", "latency", "stale_reads",
+    }
+)  # fmt: skip
+"""What a running sandbox may be told anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,17 +153,19 @@ class Records:
         self._searchable = searchable
         self._overlays: dict[int, Overlay] = {}  # the one that was written last is last
         self._stale: dict[int, tuple[Overlay, int]] = {}
+        self._lagging: dict[int, list[tuple[float, float, Overlay]]] = {}
+        """Of late writes: from when until when reads show the record as it was before, and how that was."""
         self._written_to: dict[tuple[str, str], set[int]] = {}
 
     def overlay(self, number: int) -> Overlay:
         """What is true of a record now."""
         return self._overlays.get(number, _NOTHING)
 
-    def overlay_for_reading(self, number: int) -> Overlay:
+    def overlay_for_reading(self, number: int, now: float) -> Overlay:
         """What a read is shown, which may lag behind; counts as one read."""
         lagging = self._stale.get(number)
         if lagging is None:
-            return self.overlay(number)
+            return self._overlay_at(number, now)
         before, reads_left = lagging
         if reads_left <= 1:
             del self._stale[number]
@@ -171,12 +173,22 @@ class Records:
             self._stale[number] = (before, reads_left - 1)
         return before
 
+    def record_at(self, number: int, now: float) -> dict[str, Any]:
+        """The whole record as reads show it, without counting as one."""
+        return self.record(number, self._overlay_at(number, now))
+
+    def _overlay_at(self, number: int, now: float) -> Overlay:
+        lagging = [one for one in self._lagging.get(number, ()) if one[0] <= now < one[1]]  # a clock may begin anew
+        return lagging[0][2] if lagging else self.overlay(number)
+
     def record(self, number: int, overlay: Overlay | None = None) -> dict[str, Any]:
         """The whole record, as of `overlay` or as of now; a new dictionary."""
         return self._samples.record(number) | (self.overlay(number) if overlay is None else overlay)
 
-    def write(self, number: int, changes: Overlay, *, stale_reads: int = 0) -> Overlay:
-        """Apply `changes`; the next `stale_reads` reads are shown the record as it was."""
+    def write(
+        self, number: int, changes: Overlay, *, now: float = 0.0, lag: float = 0.0, stale_reads: int = 0
+    ) -> Overlay:
+        """Apply `changes`; reads are shown the record as it was for `lag` seconds, and the next `stale_reads`."""
         before = self._overlays.pop(number, _NOTHING)
         sample = self._samples.record(number)
         merged = before | changes
@@ -184,6 +196,9 @@ class Records:
         self._overlays[number] = after
         if stale_reads:
             self._stale[number] = (before, stale_reads)
+        if lag:
+            late = [one for one in self._lagging.get(number, ()) if now < one[1]]
+            self._lagging[number] = [*late, (now, now + lag, before)]
         for field in self._searchable:
             if isinstance(after.get(field), str):
                 self._written_to.setdefault((field, after[field].casefold()), set()).add(number)
@@ -199,11 +214,14 @@ class Records:
         """The number of the next record, after the last one of the first."""
         return number % self.count + 1
 
-    def find(self, field: str, value: str) -> list[int]:
-        """The numbers of the records with this value in a searchable field, ignoring case, in their order."""
+    def find(self, field: str, value: str, now: float | None = None) -> list[int]:
+        """The numbers of the records with this value in a searchable field, ignoring case, in their order.
+
+        With `now`, as reads show them then.
+        """
         folded = value.casefold()
         maybe = {*self._samples.locate(field, folded, self.count), *self._written_to.get((field, folded), ())}
-        return sorted(number for number in maybe if self._folded(number, field) == folded)
+        return sorted(number for number in maybe if self._folded(number, field, now) == folded)
 
     def page(self, ordering: str, offset: int, limit: int) -> list[int]:
         """The numbers on one page; `ordering` is a field, `id` or `updated_at`, with `-` for descending."""
@@ -230,7 +248,7 @@ class Records:
 
     def forget(self) -> None:
         """Make every record what it was at the beginning."""
-        for written in (self._overlays, self._stale, self._written_to):
+        for written in (self._overlays, self._stale, self._lagging, self._written_to):
             written.clear()
 
     def dump(self) -> dict[str, Overlay]:
@@ -242,5 +260,6 @@ class Records:
         for number, overlay in overlays.items():
             self.write(int(number), overlay)
 
-    def _folded(self, number: int, field: str) -> str:
-        return str(self.record(number)[field] or "").casefold()
+    def _folded(self, number: int, field: str, now: float | None = None) -> str:
+        record = self.record(number) if now is None else self.record_at(number, now)
+        return str(record[field] or "").casefold()

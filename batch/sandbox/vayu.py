@@ -22,7 +22,7 @@ from pydantic_core import to_json
 # pydantic wants this one below Python 3.12
 from typing_extensions import TypedDict
 
-from batch.sandbox.api import VAYU_ALL, Action, Answer, Call, Limiter, json_answer, parsed
+from batch.sandbox.api import VAYU_ALL, Action, Answer, Call, Limiter, json_answer, normalized, parsed, rate_headers
 from batch.sandbox.options import VAYU_CLIENT_ID, SandboxOptions
 from batch.sandbox.records import FIRST_VAYU_ID, Overlay, Records, VayuSamples
 
@@ -220,8 +220,8 @@ class Vayu:
         self.records = Records(VayuSamples(), options.records, ("externalId", "name"))
         self.tokens = Tokens(options.token_lifetime)
         self._limiter = Limiter(VAYU_ALL, None, options.limits)
-        self._replaces = options.put == "replace"
-        self._stale_reads = options.stale_reads
+        self.options = options
+        """May be replaced while it serves."""
 
     def record_in(self, call: Call) -> str | None:
         """The id in the path, whether or not there is such a record."""
@@ -239,6 +239,7 @@ class Vayu:
 
     def open(self, call: Call, now: float) -> Answer | Action:
         """Refuse the request, or say what is to be done for it."""
+        call.now = now
         if len(call.body) > MAX_BODY:
             return _failure(413, "request_too_large", "The request is larger than 256 KB")
         if _is_login(call):
@@ -249,6 +250,7 @@ class Vayu:
         if isinstance(action, Answer):
             return action
         ticket = self._limiter.admit("", now)
+        call.reply_headers |= rate_headers(self.options.rate_headers, None)
         if ticket is not None and ticket.wait > 0:
             return _failure(429, "rate_limit_exceeded", "Too many requests")
         return action
@@ -264,7 +266,11 @@ class Vayu:
         except RefusedError as refused:
             return _refused(refused)
         call.applied = True
-        return self._shown(number, self._stored(number, changes, None))
+        return self._shown(number, self._stored(call, number, changes))
+
+    def forget(self) -> None:
+        """Make every record what it was at the beginning."""
+        self.records.forget()
 
     def true_record(self, wanted: str) -> dict[str, Any] | None:
         """The record as it is."""
@@ -320,7 +326,7 @@ class Vayu:
             case "GET", ["customFields"]:
                 return lambda fault: json_answer(200, {"customFields": DEFINITIONS})
             case "GET", ["customers", ("externalId" | "name") as field, value]:
-                return partial(self._find, field, value)
+                return partial(self._find, call, field, value)
             case ("GET" | "PUT") as method, ["customers", wanted]:
                 if not _ID.fullmatch(wanted):
                     bad = [("customerId", "must be 24 hexadecimal digits")]
@@ -340,20 +346,26 @@ class Vayu:
             return _failure(409, "resource_already_exists", "A customer with this externalId already exists")
         if fault == "success-false":
             return self.not_done()
-        if self._replaces:
+        if self.options.put == "replace":
             changes = LEFT_OUT | changes
+        sent = changes
+        if self.options.normalize != "no":
+            changes = normalized(changes)
         if fault == "lie-drop-field":
             changes = self.records.without_one(number, changes)
         call.applied = bool(changes) or fault != "lie-drop-field"
-        overlay = self._stored(number, changes, fault)
+        overlay = self._stored(call, number, changes, fault)
+        if self.options.normalize == "hidden":
+            overlay = overlay | {name: sent[name] for name in changes}
         if fault == "lie-other":
             number = self.records.other_than(number)
             overlay = self.records.overlay(number)
         return self._shown(number, overlay)
 
-    def _stored(self, number: int, changes: dict[str, Any], fault: str | None) -> Overlay:
-        changes["updatedAt"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        return self.records.write(number, changes, stale_reads=self._stale_reads if fault == "stale-read" else 0)
+    def _stored(self, call: Call, number: int, changes: dict[str, Any], fault: str | None = None) -> Overlay:
+        changes = changes | {"updatedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        stale_reads = self.options.stale_reads if fault == "stale-read" else 0
+        return self.records.write(number, changes, now=call.now, lag=self.options.read_lag, stale_reads=stale_reads)
 
     def _get(self, call: Call, fault: str | None) -> Answer:
         number = self.number_of(call.record or "")
@@ -361,14 +373,15 @@ class Vayu:
             return _not_found(call.record)
         if fault == "lie-other":
             number = self.records.other_than(number)
-        return self._shown(number, self.records.overlay_for_reading(number))
+        return self._shown(number, self.records.overlay_for_reading(number, call.now))
 
-    def _find(self, field: str, value: str, fault: str | None) -> Answer:
-        exact = [number for number in self.records.find(field, value) if self.records.record(number)[field] == value]
+    def _find(self, call: Call, field: str, value: str, fault: str | None) -> Answer:
+        found = self.records.find(field, value, call.now)
+        exact = [number for number in found if self.records.record_at(number, call.now)[field] == value]
         if not exact:
             return _not_found(value)
         number = self.records.other_than(exact[0]) if fault == "lie-other" else exact[0]
-        return self._shown(number, self.records.overlay_for_reading(number))
+        return self._shown(number, self.records.overlay_for_reading(number, call.now))
 
     def _list(self, call: Call, fault: str | None) -> Answer:
         parameters = call.parameters
@@ -379,13 +392,13 @@ class Vayu:
         after = _position(parameters.get("cursor", [""])[-1])
         if after is None:
             return _refused(RefusedError("parameter_invalid", "cursor is invalid", [("cursor", "unknown")]))
-        page = self.records.page("id", after, int(limit))
+        page = self.records.page("id", after, min(int(limit), self.options.max_page or MAX_PAGE))
         has_more = after + len(page) < self.records.count
         if fault == "lie-other":
             page = [self.records.other_than(number) for number in page]
         payload = {
             "customers": [
-                _rendered(number, self.records.record(number, self.records.overlay_for_reading(number)))
+                _rendered(number, self.records.record(number, self.records.overlay_for_reading(number, call.now)))
                 for number in page
             ],
             "total": self.records.count, "hasMore": has_more,

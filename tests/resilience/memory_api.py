@@ -1,6 +1,5 @@
 """The sandbox's APIs without sockets, on a virtual clock: two companies, every fault, and all that was ever there."""
 
-import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -163,7 +162,7 @@ class MemoryApi:
             answer = api.failed(int(fault[:3]))
             answer.headers = dict(GATEWAY[fault])
             return answer
-        opened = api.open(call, time.monotonic())
+        opened = api.open(call, anyio.current_time())
         return opened if isinstance(opened, Answer) else opened(None)
 
     async def _delivered(self, call: Call, answer: Answer | None, fault: str) -> httpx.Response:

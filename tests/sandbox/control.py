@@ -50,8 +50,12 @@ class ControlledSandbox(SandboxProcess):
         """Change a record by another hand; `changes` is the body of a PATCH."""
         self.ask("edit", {"api": api, "id": record_id, "set": changes, "company": company})
 
+    def behave(self, **options: Any) -> None:
+        """Change options of the running sandbox, until `reset`."""
+        self.ask("behave", options)
+
     def reset(self) -> None:
-        """Make every record what it was at the beginning, and end all faults."""
+        """Make every record and option what it was at the beginning, and end all faults."""
         self.ask("reset", {})
 
     def record(self, api: str, record_id: str | int, company: int = 1) -> dict[str, Any]:

@@ -33,7 +33,8 @@ def test_every_switch_survives_the_command_line(
     """What a parent wants is what its child does."""
     options = SandboxOptions(
         port=1, keys=("k",), records=2, limits="fast", put="replace", replay="too-large", bare_lists=True,
-        token_lifetime=3.5, latency=0.25,
+        token_lifetime=3.5, latency=0.25, normalize="shown", read_lag=1.5, max_page=20, filters="last",
+        pending="shown", rate_headers="empty", retry_after="7, 9",
         faults=("500=0.01", "drop-after=nth:1,2"), seed=4, stale_reads=5, ledger=Path("l"), ledger_writes_only=True,
         ledger_no_bodies=True, state=Path("s"), until_stdin_closes=True,
     )  # fmt: skip
