@@ -13,6 +13,8 @@ SUMMARY = "summary.json"
 PLAN = "plan.json"
 NAME = re.compile(r"(?:check-|plan-|undo-)?(?P<time>\d{8}-\d{6})(?:-(?P<number>\d{1,3}))?")
 """What the folders of runs are called."""
+RESCUED = re.compile(r"[0-9a-f]{32}(?:-\d{1,3})?|batch-rescue-\w+")
+"""What a folder is called in which a run is kept whose own folder was lost."""
 _NAMES = "|".join(
     map(re.escape, (
         INPUT, SUMMARY, JOURNAL, PLAN, "plan.csv", "plan.xlsx", "undo.json", "undo.csv", ".lock", ".lock.holder",

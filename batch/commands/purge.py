@@ -16,6 +16,7 @@ from batch.errors import FolderError, JournalError
 from batch.files import os_reason
 from batch.journal import peek
 from batch.own_files import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own
+from batch.run import index
 from batch.run.folder import list_runs
 from batch.run.latest import target_of
 from batch.run.locks import held
@@ -50,9 +51,12 @@ def purge(folder: Path, reporter: Reporter, ask: Ask) -> PurgePreview | None:
         if not ask(preview):
             return None
         tops = _check(folder)  # the answer may have taken a while
+        names = [(str(_meta(one).get("run_id", "")), one.resolve()) for one in _iter_runs(tops)]
         try:
             for one in reversed(tops):
                 _remove(one)
+            for run_id, place in names:
+                index.mark_purged(run_id, place)
         except OSError as error:
             raise FolderError(
                 f"{error.filename or folder}: it cannot be removed ({os_reason(error).lower()})."

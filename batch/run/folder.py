@@ -163,7 +163,7 @@ def iter_unfinished(
     and of a run that belongs to somebody else.
     """
     known = index.with_identity(wanted)
-    passed = {one.run_id for one in known if one.state in ("superseded", "undone")}
+    passed = {one.run_id for one in known if one.state in ("superseded", "undone", "purged")}
     folders = list_runs(parent)
     there = {folder.resolve() for folder in folders}
     looked = map(partial(_look, note), [*folders, *(one.folder for one in known if one.folder not in there)])

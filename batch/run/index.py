@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS run(
 CREATE INDEX IF NOT EXISTS run_identity ON run(identity);
 CREATE INDEX IF NOT EXISTS run_parent ON run(parent_run);
 """
-State = Literal["running", "finished", "to fix", "unfinished", "undone", "superseded"]
+State = Literal["running", "finished", "to fix", "unfinished", "undone", "superseded", "purged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class IndexedRun:
 
     def is_at(self, folder: Path) -> bool:
         """Whether this is what the index knows of `folder`, from starts of this user."""
-        return not self.is_found and self.folder == folder.resolve()
+        return not self.is_found and self.state != "purged" and self.folder == folder.resolve()
 
 
 def add(metadata: RunMetadata, folder: Path, *, is_found: bool = False) -> None:
@@ -115,6 +115,12 @@ def state_of(summary: Summary) -> State:
 def mark(run_id: str, state: State) -> None:
     """Note what became of a run otherwise than by its own end."""
     _write("UPDATE run SET state = ? WHERE run_id = ?", [state, run_id])
+
+
+def mark_purged(run_id: str, folder: Path) -> None:
+    """Note that a run was purged there: when it wrote is still known, and no folder is taken for it any more."""
+    condition = "WHERE run_id = ? AND folder = ?"
+    _write(f"UPDATE run SET state = 'purged', digest = NULL {condition}", [run_id, str(folder.resolve())])  # noqa: S608 - only columns
 
 
 def remove(run_id: str) -> None:

@@ -16,7 +16,7 @@ from batch.errors import ExitCode, FolderError
 from batch.exit_code import exit_code_of_error
 from batch.files import os_reason, unusable_folder
 from batch.machine import first_of
-from batch.own_files import NAME
+from batch.own_files import NAME, RESCUED
 from batch.run.folder import parent_of
 
 LATEST = "latest"
@@ -62,6 +62,9 @@ class LatestLinks:
 
     def point_to(self, folder: Path) -> None:
         """Make the links; where there can be none, say so once."""
+        if not _is_name_of_run(folder.name):  # so the link could not be told from somebody else's
+            self.note(f"{self.paths[0]}: no link to this run is made, since its folder was renamed: {folder}")
+            return
         self._made = os.path.relpath(folder.resolve(), self.parent.resolve())  # a run that is resumed may lie elsewhere
         try:
             for path in self.paths:
@@ -114,8 +117,12 @@ def target_of(path: Path) -> str:
     with suppress(OSError, ValueError):
         target = Path(os.readlink(path))
         is_of_runs = target.parent == Path() or target.parts[0] == ".." or target.parent.suffix == ".batch"
-        return str(target) if NAME.fullmatch(target.name) and is_of_runs else ""
+        return str(target) if _is_name_of_run(target.name) and is_of_runs else ""
     return ""
+
+
+def _is_name_of_run(name: str) -> bool:
+    return NAME.fullmatch(name) is not None or RESCUED.fullmatch(name) is not None
 
 
 def without_links(path: Path) -> Path:

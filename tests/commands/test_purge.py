@@ -37,6 +37,25 @@ def test_is_forgotten(shell: Shell, api: Api, run: Path) -> None:
     assert 2 == ended.json["outcomes"]["unchanged"]
 
 
+def test_copy_is_not_believed(shell: Shell, api: Api) -> None:
+    """A copy of a purged run, put back, is neither gone on with nor undone without a word."""
+    ids = api.ids(2)
+    sheet = shell.sheet("id,name\n" + "".join(f"{one},New\n" for one in ids))
+    api.sandbox.set_faults(f"503=id:{ids[1]}")
+    command = ["update", sheet, "-e", DUALENTRY, *api.options, "--max-attempts", 1]
+    assert 3 == shell.here(*command).code
+    api.sandbox.set_faults()
+    folder = shell.only_run()
+    shutil.copytree(folder, shell.folder / "copy")
+    assert 0 == purge(shell, folder, "--yes").code
+    folder.parent.mkdir()
+    (shell.folder / "copy").rename(folder)
+    refused = shell.here("undo", folder, "--yes", *api.options)
+    assert (2, True) == (refused.code, "this computer does not know this run" in refused.err)
+    assert 0 == shell.here(*command).code
+    assert 2 == len(shell.runs())
+
+
 def test_other_runs_stay(shell: Shell, api: Api, run: Path) -> None:
     """Other runs on the same input stay."""
     shell.here("update", "sheet.csv", "-e", DUALENTRY, *api.options, "--new")

@@ -84,6 +84,20 @@ def test_could_not_start(shell: Shell, api: Api, why: str) -> None:
     assert (2 if why == "abort" else 1) == len(shell.runs())
 
 
+def test_renamed(shell: Shell, api: Api) -> None:
+    """A run whose folder was renamed gets no link, which could not be told from somebody else's: nothing is blocked."""
+    ids = api.ids(2)
+    sheet = shell.sheet("id,name\n" + "".join(f"{one},New\n" for one in ids))
+    api.sandbox.set_faults(f"503=id:{ids[1]}")
+    assert 3 == shell.here(*update(api, sheet, "--max-attempts", 1)).code
+    folder = shell.only_run().rename(shell.folder / "sheet.batch" / "for my boss")
+    ended = shell.here(*update(api, sheet, "--max-attempts", 1))
+    api.sandbox.set_faults()
+    assert (3, {}) == (ended.code, links(folder.parent))
+    assert "no link to this run is made, since its folder was renamed: sheet.batch/for my boss" in ended.err
+    assert 0 == shell.here(*update(api, sheet)).code
+
+
 def test_declined(job: JobFixture) -> None:
     """Who says no leaves none either; the folder that was made for it is gone."""
     job.reporter = FakeReporter(answers=[False])

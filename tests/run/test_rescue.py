@@ -113,7 +113,10 @@ def test_lost_folder_goes_on(job: JobFixture) -> None:
     again = make_results_again(finished.folder, job.reporter.note, job.environment)
     assert (before, 3) == ({one.value: count for one, count in again.summary.outcomes.items()}, again.summary.exit_code)
     rest = job.update(job.folder / "sheet.csv")
-    assert 0 == rest.summary.exit_code
+    assert (0, finished.folder) == (rest.summary.exit_code, rest.folder)
+    assert finished.folder == (job.folder / "sheet.batch" / "latest").resolve()
+    assert 0 == job.update(job.folder / "sheet.csv").summary.exit_code
+    assert not (job.folder / "sheet.batch" / "latest").samefile(finished.folder)
     assert sorted(record for _, record, _ in job.writes()) == [str(10_001 + number) for number in range(ROWS)]
 
 
