@@ -209,8 +209,7 @@ class RecordReader:
         if answer.status == 404 and isinstance(response, ApiResponse) and endpoint.is_own_error(response):
             self._is_let_in = True
             return Absent(404)
-        has_written = self.client.shutdown.heard.has_written
-        if answer.status in READS_REFUSED and self._must_read and not (self._is_let_in or has_written):
+        if answer.status in READS_REFUSED and self._must_read and not self._is_let_in:
             self._stop(answer)
             return Unreadable(is_stopped=True)
         return self._unreadable(answer, is_own=True)

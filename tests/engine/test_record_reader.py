@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -257,8 +256,11 @@ def test_sizes() -> None:
     for _ in range(25):
         size.succeeded(size.now)
     assert 30 == size.now
-    take = partial(size.succeeded, 0)
+    size = ListSize(100)
+    for count in (100, 100, *[50] * 9, 25, 50):  # in a row means without a failure in between
+        (size.failed if count in (100, 25) else size.succeeded)(count)
+    assert 50 == size.now
     size.limit(0)
     for _ in range(25):
-        take()
+        size.succeeded(0)
     assert 0 == size.now
