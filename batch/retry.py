@@ -145,7 +145,10 @@ def _classify_conflict(hint: RateHint, rules: Rules) -> Classification:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and after what time to try again. Seconds; `max_wait` is the longest Retry-After that is waited for."""
+    """How often and after what time to try again, in seconds.
+
+    `max_wait` is the longest single wait that an API may ask for, and the longest time without an accepted request.
+    """
 
     max_attempts: int = 6
     max_wait: float = 300.0
@@ -158,6 +161,10 @@ class RetryPolicy:
         for name, value in (("max_wait", self.max_wait), ("base", self.base), ("cap", self.cap)):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be 0 or more seconds, not {value}")
+
+    def is_given_up(self, refused_for: float, *, is_rate: bool) -> bool:
+        """Return whether nothing was accepted for so long that the run stops; trouble that may pass gets one `cap`."""
+        return refused_for > (self.max_wait if is_rate else max(self.max_wait, self.cap))
 
 
 def backoff(policy: RetryPolicy, attempt: int, rng: random.Random) -> float:
@@ -215,17 +222,29 @@ class CircuitBreaker:
         self._same = self._failed = 0
         self.cause = ""
         self.paused_until = -math.inf
+        self.refused_since = math.inf
+        """Since when no attempt was answered properly; infinite while the last one was."""
         self.health = BreakerState.CLOSED
+
+    def is_paused(self, now: float) -> bool:
+        """Return whether no attempt may start before `paused_until`."""
+        return self.health is BreakerState.HALF_OPEN and now < self.paused_until
 
     def answered(self) -> BreakerState:
         """Count an attempt that the API answered properly, be it with a rejection."""
+        self.refused_since = math.inf
         if self.health is not BreakerState.OPEN_CIRCUIT:
             self._same = self._failed = 0
             self.health = BreakerState.CLOSED
         return self.health
 
+    def refused(self, now: float) -> None:
+        """Note an attempt that was refused for rate: it says nothing of the API but that time goes by."""
+        self.refused_since = min(self.refused_since, now)
+
     def failed(self, now: float, started: float, cause: str) -> BreakerState:
         """Count an attempt that failed for a transient cause."""
+        self.refused_since = min(self.refused_since, now)
         match self.health:
             case BreakerState.CLOSED:
                 self._count(now, cause)

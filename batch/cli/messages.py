@@ -119,7 +119,7 @@ def progress(now: Progress) -> str:
     if now.is_stopping:
         return text + "   stopping"
     if now.paused > 1:
-        return text + f"   the API asks to wait {minutes(now.paused)}"
+        return text + f"   waiting {minutes(now.paused)}: {now.why}"
     return text + (f"   {minutes(now.eta)} left" if now.eta is not None else "")
 
 

@@ -100,7 +100,7 @@ class RunContext:
             around.start_soon(self._write_journal)
             around.start_soon(self._watch_folder)
             around.start_soon(stop_on_signals, self.shutdown, self.reporter)
-            around.start_soon(self.meter.report, self.reporter, self.client.limiter)
+            around.start_soon(self.meter.report, self.reporter, self.client)
             yield
             around.cancel_scope.cancel()
 

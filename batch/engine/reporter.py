@@ -10,10 +10,10 @@ from typing import Final, Literal, Protocol
 import anyio
 
 from batch.endpoints.base import Endpoint
+from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
 from batch.journal import Journal
 from batch.model import Outcome
-from batch.ratelimit import RateLimiter
 from batch.run.consent import Person
 from batch.validation.file_changes import ChangeSource
 
@@ -77,7 +77,9 @@ class Progress:
     per_second: float
     throttled: int
     paused: float
-    """Seconds that the API still keeps everybody waiting."""
+    """Seconds that everybody still waits for the API."""
+    why: str
+    """Why, as a phrase."""
     eta: float | None
     is_stopping: bool
 
@@ -124,15 +126,15 @@ class Meter:
         self._attempts += name == "attempts"
         self.requests += name == "requests"
 
-    async def report(self, reporter: Reporter, limiter: RateLimiter) -> None:
+    async def report(self, reporter: Reporter, client: ApiClient) -> None:
         """Tell the progress every `reporter.interval` seconds, for ever."""
         if reporter.interval is None:
             return
         while True:
-            reporter.progress(self._progress(anyio.current_time(), limiter))
+            reporter.progress(self._progress(anyio.current_time(), client))
             await anyio.sleep(reporter.interval)
 
-    def _progress(self, now: float, limiter: RateLimiter) -> Progress:
+    def _progress(self, now: float, client: ApiClient) -> Progress:
         made, done = self._attempts, sum(self._journal.counts.values())
         self._moments.append((now, made, done))
         while now - self._moments[0][0] > RATE_SECONDS and len(self._moments) > 2:
@@ -141,13 +143,14 @@ class Meter:
         seconds = max(now - then, 1e-9)
         rows_per_second = (done - done_then) / seconds
         self._began = min(self._began, now)
-        paused = limiter.paused_until - now
+        wait = client.wait()
         return Progress(
             rows=self._rows,
             counts=dict(self._journal.counts),
             per_second=(made - made_then) / seconds if now > then else 0.0,
-            throttled=limiter.throttled,
-            paused=paused if math.isfinite(paused) and paused > 0 else 0.0,
+            throttled=client.limiter.throttled,
+            paused=wait.until - now if wait is not None else 0.0,
+            why=wait.cause if wait is not None else "",
             eta=self._time_left(now, (self._rows - done) / rows_per_second if rows_per_second > 0 else None),
             is_stopping=self._shutdown.requested,
         )

@@ -19,7 +19,7 @@ from batch.engine.shutdown import Shutdown
 from batch.errors import StopCause, StoppedError
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session
 from batch.model import visible
-from batch.ratelimit import RateLimiter
+from batch.ratelimit import RateLimiter, Wait
 from batch.retry import (
     Action,
     Body,
@@ -48,6 +48,8 @@ NOT_ANSWERED: Final = classify(None, {}, None, delivered="unknown")
 NEVER: Final = Classification(Action.RETRY, "it was not sent", is_rate=True)
 FINAL = frozenset({Action.SUCCEED, Action.REJECT})
 PARTLY_ANSWERED = frozenset({FailureKind.HALF_ANSWER, FailureKind.GARBLED})
+TOLD: Final = 10.0
+"""Seconds. Longer waits are told, one at a time."""
 SILENCE: Final = 15.0
 """Seconds after which, and after each of which, it is told that nothing was ever answered."""
 KEY_REFUSED = frozenset({401, 403})
@@ -117,6 +119,21 @@ class ApiClient:
     on_wait: Callable[[], None] = lambda: None
     """Is told when a change begins to wait for something else than the limiter, so that others can go on meanwhile."""
     _is_watched: bool = False
+    _told_until: float = -math.inf
+
+    def wait(self) -> Wait | None:
+        """Return the longest of the waits that hold everybody up, or all reads or writes, None when there is none."""
+        breakers = [one.breaker for one in (self.reads, self.writes)]
+        paused = [one for one in breakers if one.is_paused(anyio.current_time())]
+        waits = [Wait(one.paused_until, f"the API does not work at the moment ({one.cause})") for one in paused]
+        return max(filter(None, [*waits, self.limiter.wait()]), default=None)
+
+    def tell_wait(self, wait: Wait | None) -> None:
+        """Tell of a wait that takes long, unless one that was told of is not over yet."""
+        now = anyio.current_time()
+        if wait is not None and wait.until - now > TOLD and now >= self._told_until:
+            self._told_until = wait.until
+            self.note(f"Waiting {minutes(wait.until - now)}: {wait.cause}.")
 
     async def read(self, request: ApiRequest, *, refusal_of: RefusalOf = "run") -> Answer:
         """Make a call that changes nothing (a read), with retries; ABORT requests shutdown, where it may."""
@@ -159,9 +176,10 @@ class ApiClient:
                 requests = "1 request" if heard.attempts == 1 else f"{heard.attempts:,} requests"
                 self.note(f"Nothing was answered yet, to {requests} in {minutes(anyio.current_time() - heard.since)}.")
 
-    async def sleep_without_slot(self, seconds: float) -> None:
-        """Wait without a slot."""
+    async def sleep_without_slot(self, seconds: float, cause: str = "") -> None:
+        """Wait without a slot, and tell why if it takes long."""
         self.on_wait()
+        self.tell_wait(Wait(anyio.current_time() + seconds, cause) if cause else None)
         await anyio.sleep(seconds)
 
     async def execute(
@@ -265,6 +283,7 @@ class RetryLoop:
 
     async def _attempt(self) -> bool:
         """Make the next attempt, alone while the breaker has the run paused; false when that changed meanwhile."""
+        self._client.tell_wait(self._client.wait())
         breaker = self._health.breaker
         if breaker.health is BreakerState.CLOSED:
             return await self._send_once(is_probe=False)
@@ -276,7 +295,6 @@ class RetryLoop:
 
     async def _send_once(self, *, is_probe: bool) -> bool:
         client, number = self._client, self._number + 1
-        self._stop_if_paused_too_long()
         async with client.limiter.attempt(self._request.route, number > 1) as entered:
             with client.shutdown.in_flight():
                 started = await self._ready_at(entered, number, is_probe)
@@ -330,7 +348,7 @@ class RetryLoop:
         if classification.action is not Action.RETRY:
             breaker.answered()
         elif classification.is_rate:
-            pass  # the limiter deals with it; whether the API works, it does not say
+            breaker.refused(anyio.current_time())  # the limiter deals with it; whether the API works, it does not say
         elif breaker.failed(anyio.current_time(), started, classification.cause) is BreakerState.OPEN_CIRCUIT:
             client.shutdown.request(f"The API does not work at the moment: {self.answer().cause}, time after time.")
 
@@ -401,7 +419,7 @@ class RetryLoop:
 
     async def _backoff_or_give_up(self, classification: Classification) -> bool:
         client = self._client
-        if self._is_too_long(classification.wait):
+        if self._is_too_long(classification):
             return True
         if classification.is_unknown and self._before_retry is not None and await self._before_retry():
             self._is_settled = True
@@ -414,28 +432,22 @@ class RetryLoop:
         if classification.wait is None:
             await client.sleep_without_slot(backoff(client.policy, self._number, client.rng))
         elif not classification.is_rate:  # what speaks about rate pauses everybody, in the limiter
-            await client.sleep_without_slot(classification.wait)
+            await client.sleep_without_slot(classification.wait, "the API asks for it (Retry-After)")
         return False
 
-    def _is_too_long(self, wait: float | None) -> bool:
-        policy = self._client.policy
-        if wait is None or wait <= policy.max_wait:
+    def _is_too_long(self, classification: Classification) -> bool:
+        """Stop the run for one wait, or a time without any accepted request, that is longer than --max-wait."""
+        client, policy, headers = self._client, self._client.policy, getattr(self._response, "headers", {})
+        refused_for = anyio.current_time() - self._health.breaker.refused_since
+        if classification.wait is not None and classification.wait > policy.max_wait:
+            header = "Retry-After" if "retry-after" in headers else "its rate headers"
+            said = f"The API asks to wait {minutes(classification.wait)} ({header})"
+        elif policy.is_given_up(refused_for, is_rate=classification.is_rate):
+            said = f"The API has let nothing through for {minutes(refused_for)}"
+        else:
             return False
-        asked = f"The API asks to wait {minutes(wait)} (Retry-After)"
-        self._client.shutdown.request(f"{asked}, longer than --max-wait {policy.max_wait:g}.")
+        client.shutdown.request(f"{said}, longer than --max-wait {policy.max_wait:g}.")
         return True
-
-    def _stop_if_paused_too_long(self) -> None:
-        limiter, max_wait = self._client.limiter, self._client.policy.max_wait
-        if math.isinf(limiter.paused_until) and limiter.blocked_since is None:
-            return
-        now = anyio.current_time()
-        self._is_too_long(limiter.paused_until - now)
-        if limiter.blocked_since is not None and now - limiter.blocked_since > max_wait:
-            since = minutes(now - limiter.blocked_since)
-            self._client.shutdown.request(
-                f"The API has let nothing through for {since}, longer than --max-wait {max_wait:g}."
-            )
 
 
 def _classify_reply(response: ApiResponse | RequestFailure, rules: Rules) -> Classification:

@@ -62,9 +62,10 @@ def read_rate_headers(headers: Mapping[str, str], now_epoch: float) -> RateHint:
     }
     if not found:
         return NO_HINT
-    # The clock here may be wrong: a date goes by the clock of the server that wrote it.
+    # The clock here may be wrong: dates and epochs go by the clock of the server that wrote them.
     served_at = _http_date(headers.get("date", "").strip())
-    retry_after = _retry_after(found.get("retry-after", ""), now_epoch if served_at is None else served_at)
+    now_epoch = now_epoch if served_at is None else served_at
+    retry_after = _retry_after(found.get("retry-after", ""), now_epoch)
     hints = [*_one_line(found), *_one_header_each(found, now_epoch)]
     if not hints:
         return RateHint(retry_after)
@@ -80,31 +81,47 @@ def is_about_rate(status: int | None, hint: RateHint) -> bool:
 
 @dataclass(slots=True)
 class HeaderBudget:
-    """What the headers leave one route: `left` more starts until the time `until`. Without headers, no limit."""
+    """What the headers leave one route: `left` more starts until `reset`. Without headers, no limit.
+
+    A far reset is not believed blindly: when `hold` seconds have passed (from `next_trial` on), one request after the
+    other tries whether it is true, and the first that is accepted proves the headers wrong for the rest of the run.
+    """
 
     left: float = math.inf
-    until: float = -math.inf
+    reset: float = -math.inf
+    hold: float = 0.0
+    next_trial: float = -math.inf
+    trial: float = math.inf
+    """When the request left that tries it."""
+    is_disproved: bool = False
     starts: EventLog = field(default_factory=EventLog)
 
     def earliest(self, now: float) -> float:
-        """Return the time from which a start is within the budget."""
-        return self.until if self.left < 1 and self.until > now else now
+        """Return the time from which a start is within the budget, or may try whether there is one."""
+        return max(now, min(self.reset, self.next_trial)) if self.left < 1 else now
 
     def take(self, now: float) -> None:
         """Count one start."""
+        if self.left < 1 and self.reset > now:
+            self.trial, self.next_trial = now, now + self.hold
         self.left -= 1
         self.starts.add(now)
 
-    def update(self, now: float, started: float, hint: RateHint, shortest: float) -> None:
+    def update(
+        self, now: float, started: float, hint: RateHint, *, shortest: float, longest: float, is_accepted: bool
+    ) -> None:
         """Believe the reply to the attempt that started then, less what has started since.
 
-        Resets of up to `shortest` seconds are left to the buckets.
+        Resets of up to `shortest` seconds are left to the buckets; none holds the route longer than `longest`.
         """
-        if hint.remaining is None or hint.reset is None or hint.reset <= max(SHORT, shortest):
+        if is_accepted and started >= self.trial and self.reset > now:
+            self.is_disproved, self.left = True, math.inf
+        if self.is_disproved or hint.remaining is None or hint.reset is None or hint.reset <= max(SHORT, shortest):
             return
         under_way = max(0, self.starts.since(started) - 1)
         self.left = hint.remaining - under_way
-        self.until = now + hint.reset
+        self.reset, self.hold, self.trial = now + hint.reset, longest, math.inf
+        self.next_trial = now + min(hint.reset, longest)
 
 
 def _what_is_left(hint: RateHint) -> tuple[float, float]:

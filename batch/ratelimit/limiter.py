@@ -24,7 +24,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from batch.ratelimit.learned import Learned
-from batch.ratelimit.policy import Answer, LimiterState, RatePolicy, Step, read_reply
+from batch.ratelimit.policy import Answer, LimiterState, RatePolicy, Step, Wait, read_reply
 
 
 class LimiterStore(Protocol):
@@ -148,6 +148,10 @@ class RateLimiter:
     def blocked_since(self) -> float | None:
         """Return since when only single probes go out because the API refuses everything, or None."""
         return self._state.blocked_since
+
+    def wait(self) -> Wait | None:
+        """Return what the API's answers make everybody wait for now, and until when; None for nothing."""
+        return self._policy.wait(self._state, anyio.current_time())
 
     @property
     def throttled(self) -> int:

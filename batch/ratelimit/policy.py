@@ -24,6 +24,9 @@ from batch.ratelimit.learned import Learned
 PAUSE_JITTER = 0.02
 """Several programs on one key must not come back at the same moment; never earlier than asked."""
 
+UNDOCUMENTED_HOLD = 60.0
+"""Seconds for which a rate header holds a route at most where no bucket is documented, which would be full by then."""
+
 SAYS_NOTHING = frozenset({None, 408, 500, 502, 503, 504})
 """Replies that may come from before or behind the rate limiter, or not at all."""
 
@@ -80,6 +83,13 @@ class Grant(NamedTuple):
     at: float
 
 
+class Wait(NamedTuple):
+    """That nobody, or nobody on one route, may start before `until`, and why."""
+
+    until: float
+    cause: str
+
+
 class Reply(NamedTuple):
     """What a reply says to the limiter. `status` None: no answer. `wait`: how long a refusal pauses everybody.
 
@@ -123,6 +133,7 @@ class RatePolicy:
         self._per_route = None if limits.per_route is None else TokenBucket(limits.per_route)
         # A documented bucket is better known than headers that tell when it is full again.
         self._time_to_fill = max(_time_to_fill(limits.total), _time_to_fill(limits.per_route))
+        self._longest_hold = self._time_to_fill or UNDOCUMENTED_HOLD
 
     def new_state(self) -> LimiterState:
         """Return the state of a key of which nothing is known but what the last run learned."""
@@ -142,6 +153,19 @@ class RatePolicy:
         if state.fixed_rate is not None:
             at = max(at, state.fixed_rate.next)
         return at
+
+    def wait(self, state: LimiterState, now: float) -> Wait | None:
+        """Return the latest of the waits that the API's answers have brought about, None when there is none.
+
+        The pace is no such wait: it shows in the rate.
+        """
+        waits = [Wait(state.paused_until, "the API asks for it")]
+        if state.blocked_since is not None:
+            waits.append(Wait(state.adaptive.earliest(), "the API refuses everything, and is tried now and then"))
+        used_up = "the API says that nothing is left of its limit"
+        waits += [Wait(own.budget.earliest(now), used_up) for own in state.routes.values()]
+        latest = max(waits)
+        return latest if latest.until > now else None
 
     def book(self, route: str) -> Step[Grant]:
         """Book one start on this route now, in all that applies, or say when to ask again."""
@@ -170,14 +194,18 @@ class RatePolicy:
         def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
             state = state or self.new_state()
             own = state.routes.get(reply.route) or state.routes.setdefault(reply.route, RouteState())
-            own.budget.update(now, reply.started, reply.hint, self._time_to_fill)
+            is_accepted = not reply.is_refusal and reply.status not in SAYS_NOTHING
+            own.budget.update(
+                now, reply.started, reply.hint, shortest=self._time_to_fill, longest=self._longest_hold,
+                is_accepted=is_accepted,
+            )  # fmt: skip
             if reply.is_refusal:
                 state.throttled += reply.status == 429
                 self._refuse(state, own, now, reply)
-            elif reply.status in SAYS_NOTHING:
-                state.adaptive.unclear(now, reply.started)
-            else:
+            elif is_accepted:
                 state.adaptive.accepted(now, reply.started)
+            else:
+                state.adaptive.unclear(now, reply.started)
             return state, None
 
         return step
@@ -193,7 +221,9 @@ class RatePolicy:
         return step
 
     def _refuse(self, state: LimiterState, own: RouteState, now: float, reply: Reply) -> None:
-        state.paused_until = max(state.paused_until, now + reply.wait)
+        # Retry-After alone is waited for in full; a reset may be meant otherwise.
+        longest = math.inf if reply.hint.retry_after is not None else self._longest_hold
+        state.paused_until = max(state.paused_until, now + min(reply.wait, longest))
         if reply.is_log_in:
             state.adaptive.unclear(now, reply.started)
             return
@@ -201,7 +231,7 @@ class RatePolicy:
             state.total_full_at = self._total.drain(state.total_full_at, now)
         if self._per_route is not None:
             own.full_at = self._per_route.drain(own.full_at, now)
-        state.adaptive.refused(now, reply.started, reply.hint.wait or 0.0)
+        state.adaptive.refused(now, reply.started, min(reply.hint.wait or 0.0, longest))
 
 
 def _time_to_fill(bucket: Bucket | None) -> float:

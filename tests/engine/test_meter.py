@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
+from batch.cli import messages
 from batch.engine.reporter import Meter, Progress
 from batch.model import Outcome
 from tests.job_fixture import FakeReporter
@@ -31,12 +32,12 @@ def etas(expected: float | None) -> list[float | None]:
 
     async def run() -> None:
         sign: Any = SimpleNamespace(requested=False)
-        limiter: Any = SimpleNamespace(paused_until=0.0, throttled=0)
+        client: Any = SimpleNamespace(wait=lambda: None, limiter=SimpleNamespace(throttled=0))
         journal: Any = Journal()
         meter = Meter(journal, ROWS, sign)
         meter.expected = expected
         with anyio.move_on_after(40.5):
-            await meter.report(reporter, limiter)
+            await meter.report(reporter, client)
 
     run_on_virtual_clock(run)
     return [one.eta for one in seen]
@@ -52,3 +53,9 @@ def test_without_estimate() -> None:
     """Where the whole is not known, the recent rate is all there is."""
     seen = etas(None)
     assert (None, pytest.approx(985 / 3), pytest.approx(960.0)) == (seen[0], seen[5], seen[30])
+
+
+def test_wait_is_shown() -> None:
+    """While everybody waits, the line of the progress says for how long, and why."""
+    now = Progress(10, {Outcome.UPDATED: 3}, 0.5, 1, 42.0, "the API asks for it", None, False)
+    assert "updated 3   0.5/s   throttled 1   waiting 42 s: the API asks for it" == messages.progress(now)

@@ -1,6 +1,7 @@
 """Waiting and giving up, whole jobs on the virtual clock: what ends a wait, and what a row is told of it."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,76 @@ def test_writes_live_and_reads_die(tmp_path: Path) -> None:
 
     ended = update(tmp_path, 5_000, answer, max_at_once=8)
     assert (True, 3) == (len(reads) <= 20 + 8 + 1, ended.summary.exit_code)
+
+
+NOTHING_LEFT = {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "86400"}
+
+
+def test_rate_header_that_is_wrong(tmp_path: Path) -> None:
+    """Good answers that say "nothing left until tomorrow" cost one short wait for each route, which is told."""
+    times, reporter = list[float](), FakeReporter()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        times.append(anyio.current_time())
+        found = customer(request)
+        found.headers.update(NOTHING_LEFT)
+        return found
+
+    ended = update(tmp_path, 200, answer, reporter, max_per_second=None)
+    assert (0, 200) == (ended.summary.exit_code, ended.summary.outcomes["updated"])
+    assert times[-1] - times[0] < 200 + 3 * 10  # at DualEntry's documented pace, 1/s after a burst
+    assert "Waiting 60 s: the API says that nothing is left of its limit." not in reporter.notes
+
+
+def test_rate_header_of_an_unknown_limit(tmp_path: Path) -> None:
+    """Where no bucket is documented, such a header holds for a minute, and that is told."""
+    reporter = FakeReporter()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        found = customer(request)
+        found.headers.update(NOTHING_LEFT if request.method == "PATCH" else {})
+        return found
+
+    ended = update(tmp_path, 20, answer, reporter, max_at_once=1)
+    assert 0 == ended.summary.exit_code
+    assert ["Waiting 60 s: the API says that nothing is left of its limit."] == [
+        one for one in reporter.notes if one.startswith("Waiting")
+    ]
+
+
+@pytest.mark.parametrize(("refused", "stopped"), [(1, ""), (3, "The API has let nothing through for 7 min")])
+def test_waits_are_not_added_up(tmp_path: Path, refused: int, stopped: str) -> None:
+    """Any number of announced waits is waited for, unless nothing is accepted for longer than --max-wait."""
+    times, reporter = list[float](), FakeReporter()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return customer(request)
+        times.append(anyio.current_time())
+        is_refused = len(times) % (refused + 1) != 0
+        return httpx.Response(429, headers={"Retry-After": "200"}, json={}) if is_refused else customer(request)
+
+    ended = update(tmp_path, 6, answer, reporter, max_at_once=1)
+    assert (stopped + ", longer than --max-wait 300." * bool(stopped), 3 * bool(stopped)) == (
+        ended.summary.stopped or "", ended.summary.exit_code,
+    )  # fmt: skip
+    assert any(re.match(r"Waiting 3 min: the API asks for it\.", one) for one in reporter.notes)
+
+
+def test_nothing_accepted_for_too_long(tmp_path: Path) -> None:
+    """An API that lets every write run into its time-out stops the run after --max-wait, whatever tries are left."""
+    began = list[float]()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return customer(request)
+        began.append(anyio.current_time())
+        await anyio.sleep(60)
+        raise httpx.ReadTimeout("")
+
+    ended = update(tmp_path, 40, answer, max_at_once=1, max_attempts=100)
+    assert (3, True) == (ended.summary.exit_code, began[-1] - began[0] <= 300 + 90)
+    assert "longer than --max-wait 300." in (ended.summary.stopped or "")
 
 
 def test_log_in_that_is_asked_to_wait(tmp_path: Path) -> None:

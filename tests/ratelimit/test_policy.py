@@ -167,6 +167,40 @@ def test_used_up_budget_holds_its_route_until_the_reset() -> None:
     assert (one.earliest(1, "a"), one.earliest(1, "b"), one.earliest(61, "a")) == (61, 1, 61)
 
 
+@pytest.mark.parametrize(("limits", "hold"), [(DUALENTRY, 10), (None, 60)])
+def test_far_reset_holds_only_until_a_trial(limits: Limits | None, hold: float) -> None:
+    """A reset in a day holds as long as the bucket takes to fill; then one request tries, and proves it wrong."""
+    one = policy(limits)
+    start_all(one, 0, 1)
+    answer(one, 1, 200, started=0, RateLimit_Remaining="0", RateLimit_Reset="86400")
+    assert one.policy.wait(one.state, 1) == (1 + hold, "the API says that nothing is left of its limit")
+    assert [1 + hold, 1 + 2 * hold] == [start_all(one, 1, 1)[0], one.earliest(1 + hold, "r")]
+    answer(one, 2 + hold, 200, started=1 + hold, RateLimit_Remaining="0", RateLimit_Reset="86000")
+    assert (one.earliest(3 + hold, "r"), one.policy.wait(one.state, 3 + hold)) == (3 + hold, None)
+
+
+def test_trial_that_is_refused_is_followed_by_another_one() -> None:
+    """While the API refuses, the headers may be right: one request each time goes out."""
+    one = policy(DUALENTRY)
+    start_all(one, 0, 1)
+    answer(one, 1, 200, started=0, RateLimit_Remaining="0", RateLimit_Reset="86400")
+    trial = start_all(one, 1, 1)[0]
+    answer(one, trial, 500)
+    assert trial + 10 == one.earliest(trial, "r")
+    answer(one, trial, 429, RateLimit_Remaining="0", RateLimit_Reset="86000")
+    assert trial + 10 == one.earliest(trial, "r")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [({"RateLimit_Reset": "86400"}, 10), ({"Retry_After": "86400"}, 86400)]
+)
+def test_retry_after_alone_is_waited_for_in_full(headers: dict[str, str], seconds: float) -> None:
+    """A refusal's reset pauses no longer than the bucket takes to fill, its Retry-After as long as it says."""
+    one = policy(DUALENTRY)
+    answer(one, 0, 429, **headers)
+    assert seconds <= one.state.paused_until <= seconds * 1.02
+
+
 def test_attempts_under_way_count_against_the_budget() -> None:
     """What started since the attempt that was answered is taken off what remains."""
     one = policy(max_per_second=1000)

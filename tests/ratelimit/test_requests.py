@@ -60,7 +60,7 @@ async def send_rows(api: Api) -> None:
         StaticAccount({}),
         Shutdown(),
         lambda _: None,
-        RetryPolicy(max_attempts=50),
+        policy=RetryPolicy(max_attempts=50),
     )
 
     async def worker() -> None:
