@@ -17,8 +17,8 @@ _WHEN = """when a fault strikes:
   id:10001,10002  every request for these records
   once:10001      the first request for each of these records
 
-which requests it is for, and counts: writes, reads (lists too), lists, logins or all, as in 404@lists=nth:1; without,
-all for a status, else writes
+which requests it is for, and counts: writes, reads, lists (all reads but of one record by its id), logins or all, as in
+404@lists=nth:1; without, all for a status, else writes
 """
 
 

@@ -358,9 +358,6 @@ class DualEntry:
             return _refused(422 if refused.is_json else 400, refused.errors)
         if fault == "success-false":
             return self.not_done()
-        sent = changes
-        if self.options.normalize != "no":
-            changes = normalized(changes)
         if fault == "approval":
             self._pending[number] = changes
             return self._shown(number, self.records.overlay(number) | changes | {"approval_status": "pending"})
@@ -369,13 +366,14 @@ class DualEntry:
         call.applied = bool(changes) or fault != "lie-drop-field"
         overlay = self._store(call, number, changes, fault)
         if self.options.normalize == "hidden":
-            overlay = overlay | {name: sent[name] for name in changes}
+            overlay = overlay | changes
         if fault == "lie-other":
             number = self.records.other_than(number)
             overlay = self.records.overlay(number)
         return self._shown(number, overlay)
 
     def _store(self, call: Call, number: int, changes: dict[str, Any], fault: str | None = None) -> Overlay:
+        changes = changes if self.options.normalize == "no" else normalized(changes)
         stale_reads = self.options.stale_reads if fault == "stale-read" else 0
         return self.records.write(number, changes, now=call.now, lag=self.options.read_lag, stale_reads=stale_reads)
 

@@ -52,10 +52,10 @@ class SandboxOptions:
     """Every switch of the sandbox, each with the meaning of the command-line option of that name.
 
     A fault is `KIND=WHEN` or `KIND@REQUESTS=WHEN`: a KIND is a status like 503, a status after the deed like 503-after,
-    or one of `FAULT_KINDS`; REQUESTS are `writes`, `reads` (lists too), `lists`, `logins` or `all`, by themselves all
-    for a status and writes for the others; WHEN is a chance from 0 to 1, or `nth:1,2,3` (those of these requests,
-    counted from 1), `id:10001,10002` (every request for those records) or `once:10001,10002` (the first request for
-    each of those records).
+    or one of `FAULT_KINDS`; REQUESTS are `writes`, `reads`, `lists` (all reads but of one record by its id), `logins`
+    or `all`, by themselves all for a status and writes for the others; WHEN is a chance from 0 to 1, or `nth:1,2,3`
+    (those of these requests, counted from 1), `id:10001,10002` (every request for those records) or
+    `once:10001,10002` (the first request for each of those records).
 
     Each of `keys` is a company with records of its own: DualEntry's API key and Vayu's API token alike. Without one
     there is one company, with another key each time, so that nobody takes the records of this sandbox for those of an

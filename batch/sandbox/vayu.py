@@ -348,21 +348,19 @@ class Vayu:
             return self.not_done()
         if self.options.put == "replace":
             changes = LEFT_OUT | changes
-        sent = changes
-        if self.options.normalize != "no":
-            changes = normalized(changes)
         if fault == "lie-drop-field":
             changes = self.records.without_one(number, changes)
         call.applied = bool(changes) or fault != "lie-drop-field"
         overlay = self._stored(call, number, changes, fault)
         if self.options.normalize == "hidden":
-            overlay = overlay | {name: sent[name] for name in changes}
+            overlay = overlay | changes
         if fault == "lie-other":
             number = self.records.other_than(number)
             overlay = self.records.overlay(number)
         return self._shown(number, overlay)
 
     def _stored(self, call: Call, number: int, changes: dict[str, Any], fault: str | None = None) -> Overlay:
+        changes = changes if self.options.normalize == "no" else normalized(changes)
         changes = changes | {"updatedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
         stale_reads = self.options.stale_reads if fault == "stale-read" else 0
         return self.records.write(number, changes, now=call.now, lag=self.options.read_lag, stale_reads=stale_reads)

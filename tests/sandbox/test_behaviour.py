@@ -75,6 +75,15 @@ def test_own_spelling_of_vayu(sandbox: ControlledSandbox, vayu: httpx.Client, mo
     assert fields == shown["customFields"]
 
 
+def test_other_hands_are_spelt_anew_too(sandbox: ControlledSandbox) -> None:
+    """Whoever writes, the API stores its own spelling."""
+    sandbox.behave(normalize="hidden")
+    sandbox.edit("dualentry", 10001, {"email": "A@X.org"})
+    sandbox.edit("vayu", VAYU_1, {"legalName": " Ada "})
+    records = [sandbox.record("dualentry", 10001)["email"], sandbox.record("vayu", VAYU_1)["legalName"]]
+    assert ["a@x.org", "Ada"] == records
+
+
 def test_reads_lag_by_seconds(sandbox: ControlledSandbox, dualentry: httpx.Client, vayu: httpx.Client) -> None:
     """One and many, and what they are found by, show each write only after its time; the answer shows it at once."""
     before = sandbox.record("dualentry", 10001)["phone"]
