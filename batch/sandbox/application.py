@@ -32,7 +32,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from batch.sandbox.api import EDIT, Answer, Call, parsed
+from batch.sandbox.api import EDIT, Answer, Call, json_answer, parsed
 from batch.sandbox.dualentry import DualEntry
 from batch.sandbox.faults import Faults
 from batch.sandbox.ledger import Counts, Ledger
@@ -41,6 +41,13 @@ from batch.sandbox.vayu import Vayu
 from batch.sandbox.wire import SPOILT, Connection
 
 _NOTHING_DONE = frozenset({"drop-before", "hang-before"})
+_INSTEAD = {
+    "garbage": Answer(200, b"<html><body>Welcome</body></html>", content_type="text/html"),
+    "empty": Answer(200, b""),
+    "queued": json_answer(202, {"status": "queued"}),
+    "success-true": json_answer(200, {"success": True}),
+}
+"""By fault, what is answered whatever the API says."""
 
 
 class SpoiltAnswerError(Exception):
@@ -100,9 +107,7 @@ class Sandbox:
         answer = opened(fault)
         if fault is not None and fault.endswith("-after") and fault[:3].isdigit():
             return self._failed(api, int(fault[:3]))
-        if fault == "garbage":
-            return Answer(200, b"<html><body>Welcome</body></html>", content_type="text/html")
-        return answer
+        return _INSTEAD.get(fault or "", answer)
 
     def _before(self, api: DualEntry | Vayu, fault: str | None) -> Answer | None:
         """The answer of a gateway that never asks the API."""

@@ -145,6 +145,9 @@ def test_chances_repeat_with_the_seed(sandbox: ControlledSandbox, api: httpx.Cli
         ("503-after", 503, None, "text/html"),
         ("408-after", 408, None, "application/json"),
         ("garbage", 200, None, "text/html"),
+        ("empty", 200, None, "application/json"),
+        ("queued", 202, None, "application/json"),
+        ("success-true", 200, None, "application/json"),
     ],
 )
 def test_statuses(
@@ -155,7 +158,20 @@ def test_statuses(
     answer = api.patch(path(10020), json={"phone": "777"})
     seen = (answer.status_code, answer.headers.get("Retry-After"), answer.headers["Content-Type"].partition(";")[0])
     assert seen == (status, retry_after, content_type)
-    assert last_lines(sandbox, 10020, "fault", "applied")[-1] == (kind, kind.endswith("-after") or kind == "garbage")
+    assert last_lines(sandbox, 10020, "fault", "applied")[-1] == (
+        kind,
+        not kind.startswith(("500", "503", "429")) or kind.endswith("-after"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("empty", ""), ("queued", '{"status":"queued"}'), ("success-true", '{"success":true}')]
+)
+def test_no_record_is_shown(sandbox: ControlledSandbox, api: httpx.Client, kind: str, body: str) -> None:
+    """Of what was applied, so that only a read can tell."""
+    sandbox.set_faults(f"{kind}=1")
+    assert body == api.patch(path(10021), json={"phone": "778"}).text
+    assert "778" == sandbox.record("dualentry", 10021)["phone"]
 
 
 def test_a_field_is_dropped(sandbox: ControlledSandbox, api: httpx.Client) -> None:

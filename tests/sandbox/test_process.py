@@ -78,7 +78,8 @@ def test_an_unknown_fault_names_the_known_ones() -> None:
     assert str(raised.value) == (
         '--fault drop=1: "drop" is no fault. Write KIND=0.01 or KIND=nth:1,2,3; kinds: a status from 400 to 599, '
         "the same with -after, drop-before, hang-before, drop-after, hang-after, reset, half, garbled, stray, "
-        "stray-late, garbage, lie-drop-field, lie-other, approval, stale-read, success-false, 429-bare"
+        "stray-late, garbage, empty, queued, success-true, lie-drop-field, lie-other, approval, stale-read, "
+        "success-false, 429-bare"
     )
 
 
