@@ -6,7 +6,7 @@ counted before it is in the journal; equal reasons are listed once, with their r
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from batch.errors import CountMismatchError
@@ -105,8 +105,8 @@ class Summary:
     """Attempts that the API answered with 429."""
     is_exact: bool
     """False where a part of the run was cut off: no more requests and attempts than this were made."""
-    state: Literal["ended"] = field(default="ended", init=False)
-    """While the run goes on `summary.json` says "running"."""
+    state: Literal["ended", "interrupted"]
+    """While the run goes on `summary.json` says "running"; beside a free lock that means "interrupted"."""
     stopped: str | None
     """Why the run ended before its last row; None when it did not."""
     exit_code: int

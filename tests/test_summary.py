@@ -148,6 +148,7 @@ def test_summary() -> None:
         attempts=5,
         throttled=1,
         is_exact=True,
+        state="ended",
         stopped=None,
         exit_code=3,
         files={"results": "results.csv"},

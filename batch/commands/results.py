@@ -5,7 +5,7 @@ from pathlib import Path
 
 from batch.engine.reporter import Reporter
 from batch.own_files import JOURNAL
-from batch.run.finish import End, FinishedRun, finish_run
+from batch.run.finish import INTERRUPTED, End, FinishedRun, finish_run
 from batch.run.folder import open_held_run
 from batch.run.named_run import named_run
 from batch.run.rounds import done_later
@@ -26,4 +26,5 @@ def results(folder: Path, reporter: Reporter, environment: Environment) -> Finis
                 f"{rows} through since, in later runs on the failures file (the last at {max(later.values())})."
             )
         kind = environment.endpoints.get(metadata.endpoint)
-        return finish_run(folder, journal, metadata, kind, End(metadata.stopped), later)
+        stopped = INTERRUPTED if metadata.exit_code is None else metadata.stopped
+        return finish_run(folder, journal, metadata, kind, End(stopped), later)

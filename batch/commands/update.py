@@ -107,7 +107,9 @@ class Update:
             self.context.watch = watch
             begin_files(run.folder, run.metadata)
             if run.is_resumed:
-                run.keep(earlier={outcome.value: count for outcome, count in run.journal.counts.items()})
+                run.keep(
+                    earlier={outcome.value: count for outcome, count in run.journal.counts.items()}, exit_code=None
+                )
             index.add(run.metadata, run.folder, is_found=not run.is_trusted)
             try:
                 try:
@@ -177,7 +179,6 @@ class Update:
 
     def _send_changes(self) -> End:
         self.ask_about_canary()
-        self.run.keep(exit_code=None)
         try:
             with self._discarded_on(UsageError, Declined):
                 check_compared(self.context)

@@ -27,6 +27,8 @@ from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
 from batch.summary import Summary, check_totals, group_reasons
 
+INTERRUPTED = "The last start was cut off before its end: by a second Ctrl-C, a kill, or a machine that went down."
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -106,7 +108,8 @@ def finish_run(
             started=metadata.started, seconds=metadata.seconds, rows=staged.rows, outcomes=written.outcomes,
             earlier={one: min(metadata.earlier.get(one.value, 0), count) for one, count in written.outcomes.items()},
             not_looked_at=not_looked_at, requests=counters.requests, attempts=counters.attempts,
-            throttled=counters.throttled, is_exact=counters.is_exact, stopped=end.stopped,
+            throttled=counters.throttled, is_exact=counters.is_exact,
+            state="interrupted" if end.stopped == INTERRUPTED else "ended", stopped=end.stopped,
             exit_code=int(code), files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
             reasons=reasons,
         )  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from batch.errors import Declined
+from batch.run.finish import INTERRUPTED
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox
 from tests.shell import DUALENTRY, Api, Shell, assert_balanced, outcomes, summary, until
 
@@ -149,7 +150,12 @@ def test_running(shell: Shell, api: Api) -> None:
     assert {"host", "since", "run_id", "input", "input_sha256"} <= told.keys()
     assert not (run / "results.csv").exists()
     api.sandbox.set_faults()
+    for _ in range(2):  # however often they are made
+        ended = shell.here("results", run, "--json")
+        assert ("interrupted", said := INTERRUPTED) == (ended.json["state"], ended.json["stopped"])
+        assert f"Stopped: {said}" in ended.err
     assert 1 == shell.here(*update(api, sheet)).code
+    assert ("ended", None) == (summary(run)["state"], summary(run)["stopped"])
     assert_balanced(run)
     assert ["rejected", "updated", "updated"] == outcomes(run)
 
