@@ -216,6 +216,9 @@ class Settings:
         "Take a sheet that was pulled, or a plan that was made, for another company.", None,
         ("plan", "resume", "update"), repeat=29,
     )] = False
+    none_found: Annotated[bool, Setting(
+        "Go on although no record has any of the first 100 ids.", None, ("plan", "resume", "update"), repeat=30,
+    )] = False
     json_output: Annotated[bool, Setting("The summary as JSON on stdout.", None, OUTPUT)] = False
     quiet: Annotated[bool, Setting("Errors only.", None, OUTPUT)] = False
     base_url: Annotated[str | None, Setting(

@@ -69,6 +69,7 @@ CASES = [
     case("--resume-within", 86_400.0, ("'2d'", 172_800.0), ("90s", 90.0), ("1h", 3_600.0)),
     flag("--overwrite"),
     flag("--other-company"),
+    flag("--none-found"),
     flag("--yes"),
     flag("--json", "json_output"),
     flag("--quiet"),

@@ -20,7 +20,7 @@ from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor
-from batch.engine.guards import ClearLimit, check_company
+from batch.engine.guards import ClearLimit, check_company, check_found
 from batch.engine.lookup import LookupStrategy
 from batch.engine.prepare import ChangePreparer
 from batch.engine.reporter import Estimate, Reporter
@@ -133,7 +133,11 @@ def _compare(context: RunContext, settings: Settings) -> Estimate:
         reading = estimate(context, strategy, count, sent=Sent(0), spent=spent).whole
         context.meter.expected = reading.seconds
         context.reporter.cost(reading)
+        context.first_ids.is_settled = settings.none_found
         context.api.environment.run(_journal_changes, context, key_field, strategy)
+        if context.first_ids.are_odd and not context.shutdown.requested and context.journal.error is None:
+            check_found(context)
+            context.api.environment.run(_journal_changes, context, key_field, strategy)
     if context.journal.error is not None:
         raise context.journal.error
     if context.shutdown.requested:

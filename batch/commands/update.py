@@ -6,7 +6,7 @@ run that began ends with its files written, whatever stopped it.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor, iter_open
-from batch.engine.guards import Canary, ClearLimit, check_company, check_compared
+from batch.engine.guards import Canary, ClearLimit, check_company, check_compared, check_found
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
 from batch.engine.records import UnreadError
@@ -72,6 +72,7 @@ def carry_out(
         run.plan, settings.compare, later_run=_later_run(run.metadata), overwrites=settings.overwrite,
         is_trusted=run.is_trusted, without_reading="" if must_read else target.endpoint.without_reading,
     )  # fmt: skip
+    context.first_ids.is_settled = settings.none_found or run.journal.has_intents()
     return Update(run, context, settings).carry_out()
 
 
@@ -208,7 +209,7 @@ class Update:
         self.confirm()
         self.before_sending()
         index.note_writes(self.run.metadata.run_id)
-        self.context.api.environment.run(self._send)
+        self._go_through(self._send)
         index.note_writes(self.run.metadata.run_id)
         return self._end_of_sending()
 
@@ -270,7 +271,7 @@ class Update:
         reading = estimate(context, self.strategy, self.to_send, sent=Sent(0), spent=context.meter.requests).whole
         context.meter.expected = reading.seconds
         context.reporter.cost(reading)
-        context.api.environment.run(self._find_refused)
+        self._go_through(self._find_refused)
         for outcome in NEEDS_RETRY:  # what could not be read is taken up again
             context.journal.counts.pop(outcome, None)
         context.measure_anew()
@@ -331,6 +332,15 @@ class Update:
         """Where the run ends before it knew the custom fields: what is invalid without them is so in any case."""
         if not self.run.metadata.is_validated:
             self.run.changes.validate_all(self._journal_unsent)
+
+    def _go_through(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what talks to the API; where no record has any of the first ids, ask whether to go on with the others."""
+        context = self.context
+        context.api.environment.run(work)
+        if context.first_ids.are_odd and not context.shutdown.requested and self.run.journal.error is None:
+            with self._discarded_on(UsageError, Declined):
+                check_found(context)
+            context.api.environment.run(work)
 
     # -- how it ends --------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import anyio
 
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
-from batch.engine.record_reader import RecordReader
+from batch.engine.record_reader import FirstIds, RecordReader
 from batch.engine.reporter import Meter, Reporter
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown, stop_on_signals
@@ -54,8 +54,12 @@ class RunContext:
     reader: RecordReader = field(init=False)
     """What reads records by their ids; what it learns of the API's lists holds for the whole start."""
 
+    first_ids: FirstIds = field(init=False)
+    """What became of the first ids."""
+
     def __post_init__(self) -> None:
         """Measure from the beginning."""
+        self.first_ids = FirstIds(is_settled=self.plan is not None and self.plan.is_undo)  # what it wrote was there
         self.meter = Meter(self.journal, self.changes.rows, self.shutdown)
         self.reader = RecordReader(
             lambda: self.client,

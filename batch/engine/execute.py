@@ -126,6 +126,11 @@ class Executor:
             pool = WorkerPool(tasks, partial(self._work, ready), self.max_at_once)
             self.context.client.on_wait = pool.add_worker
 
+    @property
+    def _is_held(self) -> bool:
+        """Whether nothing else is prepared: the run stops, or somebody has to be asked about the first ids."""
+        return self.shutdown.requested or self.context.first_ids.are_odd
+
     def _preparers(self) -> int:
         if not self.preparer.reads:
             return 1
@@ -133,7 +138,7 @@ class Executor:
 
     async def _prepare(self, changes: Iterator[Change], ready: PreparedQueue) -> None:
         """Take as many changes at a time as one read serves; all preparers take from the same ones."""
-        while not self.shutdown.requested and (batch := list(islice(changes, self.preparer.batch_size))):
+        while not self._is_held and (batch := list(islice(changes, self.preparer.batch_size))):
             prepared_changes = await self.preparer.prepare(batch)
             self._check_failures()
             await ready.put(prepared_changes)
@@ -158,7 +163,7 @@ class Executor:
                     tasks.start_soon(self._try, canary, prepared)
         if canary.reason:
             self.shutdown.request(canary.reason)
-        canary.has_held = not (canary.reason or self.shutdown.requested)
+        canary.has_held = not (canary.reason or self._is_held)
 
     async def _try(self, canary: Canary, prepared: PreparedChange) -> None:
         delivered = await self._deliver(prepared)

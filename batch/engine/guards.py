@@ -16,6 +16,7 @@ from typing import Any
 
 from batch.engine.context import RunContext
 from batch.engine.prepare import PreparedChange
+from batch.engine.record_reader import FIRST_IDS
 from batch.errors import UsageError
 from batch.model import Problem, shorten, visible
 from batch.provenance import PulledFrom
@@ -97,6 +98,19 @@ def check_company(context: RunContext, *, is_meant: bool) -> None:
         f"The same ids may be other {target.endpoint.plural} here.",
         instead="If it is the same company under a new key, or meant:  --other-company",
     )
+
+
+def check_found(context: RunContext) -> None:
+    """Ask about a sheet whose first ids no record has; raises Declined, or UsageError where nobody can be asked."""
+    target = context.api.target
+    whose = f'the company "{visible(target.company_name)}"' if target.company_name else "the company of the key"
+    require_consent(
+        context.reporter,
+        f"{context.changes.staged.name}: no {target.endpoint.noun} of {whose} at {target.host} has any of the first "
+        f"{FIRST_IDS} ids. They may be another company's, or those of another system.",
+        instead="Nothing was sent. If they are meant:  --none-found",
+    )
+    context.first_ids.is_settled = True
 
 
 def _is_same(one: PulledFrom, here: PulledFrom) -> bool:

@@ -156,11 +156,13 @@ class ChangePreparer:
         """Go on with what a read of a change's record brought."""
         match found:
             case Absent():
+                self.context.first_ids.absent += 1
                 self._settle_unseen(change, Outcome.REJECTED, [self._not_there], found.status)
             case Unreadable():
                 if not found.is_stopped:  # else the rows stay as they are, unsent or as an earlier part left them
                     self._settle_unseen(change, Outcome.FAILED, found.problems, found.status)
             case _:
+                self.context.first_ids.is_settled = True
                 return self._compare(change, found, is_complete=is_complete)
         return None
 

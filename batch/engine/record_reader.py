@@ -24,6 +24,8 @@ READS_REFUSED: Final = KEY_REFUSED | {405}
 """What an API says to a key that may not read."""
 GOOD_LISTS: Final = 10
 """So many good lists in a row make the next ones twice as long."""
+FIRST_IDS: Final = 100
+"""Where so many ids of a run are absent, and none is not, they are hardly meant for this company."""
 FAILED_LISTS: Final = 2
 """So many failed lists of one length in a row make the next ones half as long."""
 
@@ -53,6 +55,20 @@ class Unreadable:
 
 
 ReadResult: TypeAlias = Record | Absent | Unreadable
+
+
+@dataclass(slots=True)
+class FirstIds:
+    """The first ids of a run: where no record has any of them, the sheet may be of another company."""
+
+    absent: int = 0
+    is_settled: bool = False
+    """A record was found, or it is known that these ids are meant."""
+
+    @property
+    def are_odd(self) -> bool:
+        """Whether somebody has to be asked before more of them are read."""
+        return not self.is_settled and self.absent >= FIRST_IDS
 
 
 class ListSize:

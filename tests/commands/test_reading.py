@@ -13,7 +13,7 @@ import pytest
 from batch.commands.plan import plan
 from batch.commands.undo import undo
 from batch.commands.update import update
-from batch.errors import StoppedError
+from batch.errors import Declined, ExitCode, StoppedError, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
@@ -195,3 +195,53 @@ def test_look_refused_without_comparing(tmp_path: Path) -> None:
         given = settings(little, tmp_path, text, read_timeout=0.3, **options)
         closing = update(given, FakeReporter(), ENVIRONMENT)
     assert (["updated", "unknown", "updated"], None) == ([one for one, _ in told(closing)], closing.summary.stopped)
+
+
+# -- a sheet of another company -------------------------------------------------------------------------------------
+
+
+def absent(count: int, *more: int) -> str:
+    return "id,name\n" + "".join(f"{one},New\n" for one in (*range(1001, 1001 + count), *more))
+
+
+@pytest.mark.parametrize("command", [update, plan])
+@pytest.mark.parametrize("invalid", ["skip", "abort"])
+def test_first_ids_absent(tmp_path: Path, command: Callable[..., Any], invalid: str) -> None:
+    """Where no record has any of the first 100 ids a pipeline is refused, in words, and nothing is left behind."""
+    with little_api(Customers().answer) as little:
+        given = settings(little, tmp_path, absent(250, 1), company="Acme", invalid=invalid)
+        with pytest.raises(UsageError) as caught:
+            command(given, FakeReporter(), ENVIRONMENT)
+    said = (
+        f'sheet.csv: no customer of the company "Acme" at {little.url} has any of the first 100 ids. They may be '
+        "another company's, or those of another system. Nothing was sent. If they are meant:  --none-found"
+    )
+    assert (said, ExitCode.COULD_NOT_START) == (str(caught.value), caught.value.exit_code)
+    assert [] == [one for one in little.asked if one.is_write]
+    assert [] == list((tmp_path / "sheet.batch").glob("[0-9]*"))
+    assert 202 == len(little.asked)
+
+
+@pytest.mark.parametrize(("answers", "options"), [([True], {}), ([], {"none_found": True})])
+def test_first_ids_absent_and_meant(tmp_path: Path, answers: list[bool], options: dict[str, Any]) -> None:
+    """Whoever says that they are meant gets all rows settled, and is asked once."""
+    reporter = FakeReporter(can_ask=True, answers=[True, *answers])
+    with little_api(Customers().answer) as little:
+        given = settings(little, tmp_path, absent(450, 1, 2), canary=1, **options)
+        closing = update(given, reporter, ENVIRONMENT)
+    assert ({"rejected": 450, "updated": 2}, len(answers)) == (outcomes(closing), len(reporter.questions))
+
+
+def test_first_ids_absent_and_declined(tmp_path: Path) -> None:
+    """Whoever says no leaves nothing behind."""
+    reporter = FakeReporter(can_ask=True, answers=[True, False])
+    with little_api(Customers().answer) as little, pytest.raises(Declined):
+        update(settings(little, tmp_path, absent(100)), reporter, ENVIRONMENT)
+    assert [] == list((tmp_path / "sheet.batch").glob("[0-9]*"))
+
+
+@pytest.mark.parametrize("text", [absent(99), "id,name\n1,New\n" + absent(150).partition("\n")[2]])
+def test_some_ids_absent(tmp_path: Path, text: str) -> None:
+    """Fewer are nothing odd, nor are any once a record was found."""
+    closing = run(Customers(), tmp_path, text)
+    assert 1 == closing.summary.exit_code
