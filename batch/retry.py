@@ -8,7 +8,7 @@ A dead API costs a bounded number of requests, whatever the number of rows: `Cir
 (`max_at_once`), then one probe: 20 + max_at_once + 1 requests (100 + max_at_once + 1 when causes alternate). Reads and
 writes have one each: a good read after each failed write must not hide that no write works.
 `RetryQuota` bounds the retries of an API that is half dead: at most 500 / 5 = 100 of them (50 after time-outs) beyond
-one for every five rows that succeed at once.
+one for every five rows that succeed at once, until nothing else is left to send.
 """
 
 import math
@@ -174,7 +174,9 @@ def backoff(policy: RetryPolicy, attempt: int, rng: random.Random) -> float:
 
 
 class RetryQuota:
-    """Bound the retries of a whole run: without tokens there are none until first tries succeed again.
+    """Bound the retries of writes in a whole run: without tokens there are none until first tries succeed again.
+
+    Who is not paid for gets the rest of its tries at the end of the run (`engine/last_tries.py`).
 
     A full quota of 500 pays for 100 retries (50 after time-outs); five rows that succeed at once pay for one more.
     """
@@ -237,6 +239,10 @@ class CircuitBreaker:
             self._same = self._failed = 0
             self.health = BreakerState.CLOSED
         return self.health
+
+    def begin_anew(self) -> None:
+        """Forget for how long nothing was answered: nothing was asked meanwhile."""
+        self.refused_since = math.inf
 
     def refused(self, now: float) -> None:
         """Note an attempt that was refused for rate: it says nothing of the API but that time goes by."""

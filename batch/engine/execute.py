@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from batch.engine.context import RunContext
 from batch.engine.guards import Canary
+from batch.engine.last_tries import LastTries
 from batch.engine.prepare import ChangePreparer, PreparedChange
 from batch.engine.shutdown import Shutdown
 from batch.errors import JournalError
@@ -27,6 +28,8 @@ from batch.validation.file_changes import ChangeSource
 
 OPEN_PER_SLOT = 4
 """Changes under way at most for each slot: so many when most of them wait for something else than a slot."""
+MOST_WAITING = 4_000
+"""Changes that may wait long at the same time without a worker: each takes some KB of memory."""
 
 
 class Writer(Protocol):
@@ -77,11 +80,21 @@ class PreparedQueue:
 
 
 class WorkerPool:
-    """Workers, one for each slot at first; one more whenever one of them waits without a slot."""
+    """Workers, one for each slot at first; one more whenever one of them waits without a slot.
 
-    def __init__(self, tasks: TaskGroup, work: Callable[[], Coroutine[Any, Any, None]], slots: int) -> None:
-        self._tasks, self._work = tasks, work
+    Where a change waits for long, its worker is replaced, and ends when the change has its outcome. When all workers
+    that are left wait for the last tries of their changes, these begin.
+    """
+
+    def __init__(
+        self, tasks: TaskGroup, work: Callable[[], Coroutine[Any, Any, None]], slots: int, last_tries: LastTries,
+        begin: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._tasks, self._work, self._last_tries, self._begin = tasks, work, last_tries, begin
         self._left = slots * OPEN_PER_SLOT
+        self._running = 0
+        self._replaced = set[int]()
+        last_tries.on_wait = self.look
         for _ in range(slots):
             self.add_worker()
 
@@ -89,7 +102,35 @@ class WorkerPool:
         """Start one more, as long as there are not too many."""
         if self._left:
             self._left -= 1
-            self._tasks.start_soon(self._work)
+            self._start_worker()
+
+    def replace_worker(self) -> None:
+        """Start another worker instead of the one that calls, which is to wait long, unless very many do."""
+        worker = anyio.get_current_task().id
+        if worker not in self._replaced and len(self._replaced) < MOST_WAITING:
+            self._replaced.add(worker)
+            self._start_worker()
+
+    def is_replaced(self) -> bool:
+        """Whether the worker that calls is one too many, now that it has nothing to do any more."""
+        return anyio.get_current_task().id in self._replaced
+
+    def look(self) -> None:
+        """Begin with the last tries if nothing else goes on."""
+        if not self._last_tries.has_begun and self._running == self._last_tries.waiting:
+            self._begin()
+
+    def _start_worker(self) -> None:
+        self._running += 1
+        self._tasks.start_soon(self._run)
+
+    async def _run(self) -> None:
+        try:
+            await self._work()
+        finally:
+            self._running -= 1
+            self._replaced.discard(anyio.get_current_task().id)
+            self.look()
 
 
 @dataclass(slots=True)
@@ -103,6 +144,7 @@ class Executor:
     canary: Canary | None = None
     answered: int = 0
     rejected: int = 0
+    _pool: WorkerPool | None = None
 
     @property
     def max_at_once(self) -> int:
@@ -123,13 +165,29 @@ class Executor:
                 tasks.start_soon(self._prepare, changes, ready)
             if self.canary is not None:
                 await self._send_canary(self.canary, ready)
-            pool = WorkerPool(tasks, partial(self._work, ready), self.max_at_once)
-            self.context.client.on_wait = pool.add_worker
+            client = self.context.client
+            last_tries = LastTries(client.limiter.per_second)
+            pool = self._pool = WorkerPool(
+                tasks, partial(self._work, ready), self.max_at_once, last_tries, self._begin_last_tries
+            )
+            client.on_wait, client.step_aside, client.last_tries = pool.add_worker, pool.replace_worker, last_tries
 
     @property
     def _is_held(self) -> bool:
         """Whether nothing else is prepared: the run stops, or somebody has to be asked about the first ids."""
         return self.shutdown.requested or self.context.first_ids.are_odd
+
+    def _begin_last_tries(self) -> None:
+        client = self.context.client
+        if client.last_tries is None:
+            return
+        if (waiting := client.last_tries.waiting) and not self.shutdown.requested:
+            which = (
+                "1 change whose tries failed gets" if waiting == 1 else f"{waiting:,} changes whose tries failed get"
+            )
+            client.note(f"{which} the rest of them now, at a quarter of the pace.")
+        client.writes.breaker.begin_anew()
+        client.last_tries.begin()
 
     def _preparers(self) -> int:
         if not self.preparer.reads:
@@ -149,6 +207,8 @@ class Executor:
         while (prepared := await ready.take()) is not None:
             if not self.shutdown.requested:
                 await self._deliver(prepared)
+            if self._pool is not None and self._pool.is_replaced():
+                break
 
     async def _send_canary(self, canary: Canary, ready: PreparedQueue) -> None:
         """Send the first few, wait for all of them, and end the run unless all held."""

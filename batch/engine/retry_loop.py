@@ -15,6 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from batch.endpoints.base import Account, Endpoint
+from batch.engine.last_tries import LastTries
 from batch.engine.shutdown import Shutdown
 from batch.errors import StopCause, StoppedError
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session
@@ -68,6 +69,7 @@ class Answer:
     `is_cut`: the run stopped before the attempts were used up. `is_settled`: reading back showed that it was applied.
     `is_in_doubt`: one of the attempts, not only the last, may have been applied although nobody said so.
     `has_arrived`: one of them came as far as the API itself, which then failed.
+    `is_unpaid`: the last attempt failed when the retries of the whole run were used up.
     """
 
     response: ApiResponse | RequestFailure | None
@@ -77,6 +79,7 @@ class Answer:
     is_settled: bool = False
     is_in_doubt: bool = False
     has_arrived: bool = False
+    is_unpaid: bool = False
 
     @property
     def status(self) -> int | None:
@@ -86,7 +89,8 @@ class Answer:
     @property
     def cause(self) -> str:
         """Why it did not work, in plain words."""
-        return self.response.cause if isinstance(self.response, RequestFailure) else self.classification.cause
+        cause = self.response.cause if isinstance(self.response, RequestFailure) else self.classification.cause
+        return f"{cause}, and the retries of the whole run were used up" if self.is_unpaid else cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,10 @@ class ApiClient:
     reserve: Reserve = checkpoint_if_cancelled
     on_wait: Callable[[], None] = lambda: None
     """Is told when a change begins to wait for something else than the limiter, so that others can go on meanwhile."""
+    step_aside: Callable[[], None] = lambda: None
+    """Is told when a change begins to wait for long: its worker is replaced."""
+    last_tries: LastTries | None = None
+    """Where retries are made that the quota does not pay for; None: nowhere."""
     _is_watched: bool = False
     _told_until: float = -math.inf
 
@@ -224,13 +232,13 @@ class RetryLoop:
         self._response: ApiResponse | RequestFailure | None = None
         self._classification = NEVER
         self._number = self._written = 0
-        self._is_in_doubt = self._has_arrived = False
+        self._is_in_doubt = self._has_arrived = self._is_unpaid = False
 
     def answer(self) -> Answer:
         is_in_doubt = self._is_in_doubt or self._classification.is_unknown
         return Answer(
             self._response, self._classification, self._number, self.is_cut, self._is_settled, is_in_doubt,
-            self._has_arrived,
+            self._has_arrived, self._is_unpaid,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -305,6 +313,7 @@ class RetryLoop:
                 if number == 1:
                     client.count("requests")
                 self._number, self._response, self._classification = number, CANCELLED, NOT_ANSWERED
+                self._is_unpaid = False
                 response = await client.exchange(self._request, self._headers)
                 self._note(response, started)  # first, since a store that is shared may be cancelled
                 headers = response.headers if isinstance(response, ApiResponse) else {}
@@ -375,7 +384,7 @@ class RetryLoop:
         classification = self._classification
         match classification.action:
             case Action.SUCCEED:
-                if self._number == 1:
+                if self._number == 1 and self._health is self._client.writes:
                     self._client.quota.earn()
                 return True
             case Action.REJECT:
@@ -426,14 +435,27 @@ class RetryLoop:
             return True
         if self._number >= client.policy.max_attempts:
             return True
-        is_timeout = isinstance(self._response, RequestFailure) and self._response.kind in TIMEOUTS
-        if not classification.is_rate and not client.quota.spend(is_timeout=is_timeout):
+        is_unpaid = not (classification.is_rate or self._is_paid())
+        if is_unpaid and not self._step_aside():
             return True
         if classification.wait is None:
             await client.sleep_without_slot(backoff(client.policy, self._number, client.rng))
         elif not classification.is_rate:  # what speaks about rate pauses everybody, in the limiter
             await client.sleep_without_slot(classification.wait, "the API asks for it (Retry-After)")
+        if is_unpaid and client.last_tries is not None:
+            await client.last_tries.wait_for_turn()
         return False
+
+    def _is_paid(self) -> bool:
+        """Pay for a retry of a write. Reads change nothing and have no quota: the breaker bounds what they cost."""
+        is_timeout = isinstance(self._response, RequestFailure) and self._response.kind in TIMEOUTS
+        return self._health is not self._client.writes or self._client.quota.spend(is_timeout=is_timeout)
+
+    def _step_aside(self) -> bool:
+        """Wait for the last tries, at the end; false where there are none."""
+        self._is_unpaid = True
+        self._client.step_aside()
+        return self._client.last_tries is not None
 
     def _is_too_long(self, classification: Classification) -> bool:
         """Stop the run for one wait, or a time without any accepted request, that is longer than --max-wait."""

@@ -149,6 +149,10 @@ class RateLimiter:
         """Return since when only single probes go out because the API refuses everything, or None."""
         return self._state.blocked_since
 
+    def per_second(self) -> float:
+        """Return the rate that is permitted now on one route, bursts aside."""
+        return self._policy.per_second(self._state)
+
     def wait(self) -> Wait | None:
         """Return what the API's answers make everybody wait for now, and until when; None for nothing."""
         return self._policy.wait(self._state, anyio.current_time())

@@ -125,7 +125,7 @@ class RatePolicy:
         if max_per_second is not None:
             check_rate("max_per_second", max_per_second)
             limits = None
-        limits = limits or Limits()
+        self._limits = limits = limits or Limits()
         self._max_per_second = max_per_second
         self._is_known = max_per_second is not None or limits != Limits()
         self._learned = learned or Learned()
@@ -153,6 +153,12 @@ class RatePolicy:
         if state.fixed_rate is not None:
             at = max(at, state.fixed_rate.next)
         return at
+
+    def per_second(self, state: LimiterState) -> float:
+        """Return the rate that is permitted now on one route, bursts aside."""
+        buckets = [one.per_second for one in (self._limits.total, self._limits.per_route) if one is not None]
+        fixed = [state.fixed_rate.per_second] if state.fixed_rate is not None else []
+        return min([state.adaptive.rate, *buckets, *fixed])
 
     def wait(self, state: LimiterState, now: float) -> Wait | None:
         """Return the latest of the waits that the API's answers have brought about, None when there is none.

@@ -1,6 +1,8 @@
 """Waiting and giving up, whole jobs on the virtual clock: what ends a wait, and what a row is told of it."""
 
 import json
+import math
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from batch.commands.update import update as run_update
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.settings import Settings
-from tests.job_fixture import DUALENTRY, VAYU, FakeReporter
+from tests.job_fixture import DUALENTRY, VAYU, FakeReporter, results, told
 from tests.resilience.memory_api import ENVIRONMENT, MemoryApi
 from tests.virtual import KEY, run_on_virtual_clock
 
@@ -151,6 +153,43 @@ def test_nothing_accepted_for_too_long(tmp_path: Path) -> None:
     ended = update(tmp_path, 40, answer, max_at_once=1, max_attempts=100)
     assert (3, True) == (ended.summary.exit_code, began[-1] - began[0] <= 300 + 90)
     assert "longer than --max-wait 300." in (ended.summary.stopped or "")
+
+
+def failing(share: float, dead_after: float = math.inf) -> tuple[Answer, list[tuple[float, str]]]:
+    """An API of which so many answers are a 500, and the times of its writes."""
+    dice, writes = random.Random(1), list[tuple[float, str]]()  # noqa: S311 - no secret
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await anyio.sleep(0.05)
+        now = anyio.current_time()
+        if request.method == "PATCH":
+            writes.append((now, request.url.path))
+        return httpx.Response(500, json={}) if dice.random() < share or now > dead_after else customer(request)
+
+    return answer, writes
+
+
+@pytest.mark.parametrize("options", [{}, {"compare": False}, {"max_at_once": 1}])
+def test_last_tries(tmp_path: Path, options: dict[str, Any]) -> None:
+    """With 40 % of 500s every row gets all of its tries: the last ones at the end, at a quarter of the pace."""
+    answer, writes = failing(0.4)
+    reporter = FakeReporter()
+    ended = update(tmp_path, 1_000, answer, reporter, max_per_second=20.0, **options)
+    assert 0.02 * 1_000 >= 1_000 - ended.summary.outcomes["updated"]
+    assert all(line["attempts"] == "6" for line in results(ended.folder) if line["outcome"] != "updated")
+    [said] = [one for one in reporter.notes if "the rest of them" in one]
+    assert re.fullmatch(r"\d+ changes whose tries failed get the rest of them now, at a quarter of the pace\.", said)
+    late = [at for at, _ in writes if at > writes[-1][0] - 60]
+    assert 4.5 * 60 <= len(late) <= 5.5 * 60
+
+
+def test_api_that_dies_before_the_last_tries(tmp_path: Path) -> None:
+    """Changes that wait for their last tries cost a dead API no more than the others, and say why they were left."""
+    answer, writes = failing(0.4, dead_after=1_000 / 20 + 5)
+    ended = update(tmp_path, 1_000, answer, max_per_second=20.0, max_at_once=8)
+    late = [at for at, _ in writes if at > 1_000 / 20 + 5]
+    assert (True, 3) == (len(late) <= 20 + 8 + 1, ended.summary.exit_code)
+    assert {"the API failed (500), and the retries of the whole run were used up"} <= {said for _, said in told(ended)}
 
 
 def test_log_in_that_is_asked_to_wait(tmp_path: Path) -> None:
