@@ -105,6 +105,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
     began, started = time.monotonic(), now_text()
     with latest_links(parent, settings.input, reporter.note) as latest, ExitStack() as stack:
         target = make_target(settings, environment, stack, reporter.note)
+        discard(new_folder(parent, prefix="plan-"))  # whether there can be one is known before anything is read
         temporary = stack.enter_context(scratch())
         source = sources.open_input(settings.input, temporary)
         changes = read_input(source, temporary, settings, target.endpoint)

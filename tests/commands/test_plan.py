@@ -9,7 +9,7 @@ import pytest
 
 from batch.commands.plan import PlanMade
 from batch.commands.plan import plan as run_plan
-from batch.errors import InputError, UsageError
+from batch.errors import FolderError, InputError, StoppedError, UsageError
 from batch.run.plan_list import ADVICE
 from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, job, results, shared_sandbox, told
 
@@ -30,6 +30,18 @@ def test_counts(job: JobFixture) -> None:
         made.summary.not_found, made.summary.cells, made.summary.clears, made.summary.exit_code,
     )  # fmt: skip
     assert {"GET"} == {line["method"] for line in job.ledger()}
+
+
+def test_no_folder(job: JobFixture) -> None:
+    """Whether there can be a folder for it is known before anything is asked of the API; a try leaves nothing."""
+    (job.folder / "file").touch()
+    with pytest.raises(FolderError):
+        plan(job, job.sheet(SHEET), out=job.folder / "file" / "plans")
+    assert [] == job.ledger()
+    job.sandbox.set_faults("401=1")
+    with pytest.raises(StoppedError):
+        plan(job, job.sheet(SHEET), out=job.folder / "plans", max_attempts=1)
+    assert not (job.folder / "plans").exists()
 
 
 def test_sheet(job: JobFixture) -> None:
