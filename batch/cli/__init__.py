@@ -32,6 +32,24 @@ if TYPE_CHECKING:
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
+class Start(click.Command):
+    """A command that begins a run: where its words make no sense, no link leads to an earlier run any more."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the words; what is right of wrong ones tells where the links are."""
+        words = list(args)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError:
+            lenient = {"resilient_parsing": True, "ignore_unknown_options": True, "allow_extra_args": True}
+            with super().make_context(info_name, words, parent, **extra, **lenient) as context:
+                found = [one for one in (context.params.get("input"), *context.args) if one and one[:2] != "--"]
+                _forget_latest({**context.params, "input": found[0] if found else None})
+            raise
+
+
 @click.group(context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="batch")
 def batch() -> None:
@@ -43,7 +61,7 @@ def batch() -> None:
     """
 
 
-@batch.command(short_help="Validate every row; no network.")
+@batch.command(short_help="Validate every row; no network.", cls=Start)
 @setting_options("check")
 def check(**values: Any) -> None:
     """Validate every row of INPUT, and show what each column is taken for. Nothing is sent, no key is needed."""
@@ -60,7 +78,7 @@ def check(**values: Any) -> None:
     sys.exit(found.summary.exit_code)
 
 
-@batch.command(short_help="Send what INPUT changes.")
+@batch.command(short_help="Send what INPUT changes.", cls=Start)
 @setting_options("update")
 def update(**values: Any) -> None:
     """Validate INPUT, show what will happen, ask, send, and write down what became of every row.
@@ -76,7 +94,7 @@ def update(**values: Any) -> None:
     _finish(end, console, as_json=settings.json_output)
 
 
-@batch.command(short_help="What INPUT would change; writes nothing to the API.")
+@batch.command(short_help="What INPUT would change; writes nothing to the API.", cls=Start)
 @setting_options("plan")
 def plan(**values: Any) -> None:
     """Show what an update of INPUT would change, cell by cell, old and new. Nothing is written to the API.
@@ -182,10 +200,15 @@ def _settings(values: dict[str, Any], environment: "Environment") -> "Settings":
     try:
         return to_settings(values, environment.endpoint_options, environment.documented_rates)
     except (BatchError, click.UsageError):
-        from batch.run.latest import forget_latest
-
-        forget_latest(values["input"], Path(values["out"]) if values["out"] else None)
+        _forget_latest(values)
         raise
+
+
+def _forget_latest(values: dict[str, Any]) -> None:
+    from batch.run.latest import forget_latest
+
+    if values.get("input"):
+        forget_latest(values["input"], Path(values["out"]) if values.get("out") else None)
 
 
 def _console(settings: "Settings") -> "Console":

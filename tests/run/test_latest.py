@@ -58,7 +58,9 @@ def test_each_command(shell: Shell, api: Api, out: list[str]) -> None:
     assert f"{parent}/{run.name}/failures.csv".removeprefix("./") in ended.err
 
 
-@pytest.mark.parametrize("why", ["key", "input", "option", "header", "plan", "address", "abort", "found file"])
+@pytest.mark.parametrize(
+    "why", ["key", "input", "option", "word", "number", "header", "plan", "address", "abort", "found file"]
+)
 def test_could_not_start(shell: Shell, api: Api, why: str) -> None:
     """A start that ends with exit code 2 leaves none, so that nobody takes the run of yesterday for today's."""
     sheet = shell.sheet(api.names(1))
@@ -66,7 +68,8 @@ def test_could_not_start(shell: Shell, api: Api, why: str) -> None:
     parent = shell.only_run().parent
     assert both("sheet.csv", shell.only_run().name) == links(parent)
     options: dict[str, list[object]] = {
-        "option": ["--sparse"], "plan": ["--plan", "nowhere"], "address": ["--base-url", "http://api.example.com"],
+        "option": ["--sparse"], "word": ["--no-such-option"], "number": ["--canary", "x"],
+        "plan": ["--plan", "nowhere"], "address": ["--base-url", "http://api.example.com"],
         "abort": ["--invalid", "abort", "--key", "name", "--map", "name=unique_id"],
     }  # fmt: skip
     if why == "input":
