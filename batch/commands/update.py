@@ -188,7 +188,7 @@ class Update:
                 check_company(self.context, is_meant=self.settings.other_company)
             if self._is_forbidden_by_invalid_rows():
                 return self._end_unsent()
-            self.count_left(is_fresh=not self.run.is_resumed)
+            self.count_left()
             if not self.to_send:
                 return End()
             with self._discarded_on(UsageError):
@@ -254,9 +254,10 @@ class Update:
             row_results = [one for one in row_results if one.row not in final]
         journal.record_rows(row_results)
 
-    def count_left(self, *, is_fresh: bool) -> None:
+    def count_left(self) -> None:
         """Count the changes that have no final outcome yet; in a fresh run these are all."""
         run = self.run
+        is_fresh = not run.is_resumed
         self.to_send = run.changes.change_count if is_fresh else sum(1 for _ in iter_open(run.changes, run.journal))
 
     def choose_strategy(self) -> None:
@@ -267,7 +268,7 @@ class Update:
 
     def find_refused(self) -> None:
         """For --invalid abort, find what is invalid by reading every record before anything is sent."""
-        context = self.context
+        context, before = self.context, self.run.journal.count_final_changes()
         reading = estimate(context, self.strategy, self.to_send, sent=Sent(0), spent=context.meter.requests).whole
         context.meter.expected = reading.seconds
         context.reporter.cost(reading)
@@ -275,7 +276,7 @@ class Update:
         for outcome in NEEDS_RETRY:  # what could not be read is taken up again
             context.journal.counts.pop(outcome, None)
         context.measure_anew()
-        self.count_left(is_fresh=False)
+        self.to_send -= context.journal.count_final_changes() - before
 
     async def _find_refused(self) -> None:
         """Prepare every change as for sending; those that fit their record are left as they are."""

@@ -64,6 +64,10 @@ class JournalQueries:
         believed, all_ = (_listed(one) for one in (self.believed, frozenset(Outcome) - NEEDS_RETRY))
         return f"(outcome IN ({believed}) OR outcome IN ({all_}) AND time >= {self.since!r})"
 
+    def count_final_changes(self) -> int:
+        """Count the changes, and the rows of none, for which this run has nothing left to do."""
+        return self._reader.count(f"SELECT count(DISTINCT change) FROM result WHERE {self._is_final()}")  # noqa: S608 - only words
+
     def count_older(self, moment: float) -> int:
         """Count the rows that are done by what was said before a moment (in seconds since 1970)."""
         return self._reader.count(f"SELECT count(*) FROM result WHERE {_is_older(moment)}")  # noqa: S608 - only words

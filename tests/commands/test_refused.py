@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from batch import sources
 from batch.commands.plan import plan
 from batch.commands.update import update
 from batch.settings import Settings
@@ -112,6 +113,20 @@ def test_abort_sends_where_nothing_is_invalid(job: JobFixture) -> None:
     assert [("updated", ""), ("unchanged", "")] == told(closing)
     assert ([1], 0) == ([preflight.to_send for preflight in job.reporter.asked], closing.summary.exit_code)
     assert len(job.ledger()) == closing.summary.requests == job.reporter.asked[0].cost.whole.requests == 3
+
+
+def test_abort_reads_the_input_once_more(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look at the records, the rows are read once more, and not again to count what is left."""
+    passes, iter_frames = [], sources.iter_frames
+    monkeypatch.setattr(sources, "iter_frames", lambda staged: passes.append(staged) or iter_frames(staged))
+    sheet = job.sheet("id,name\n10001,New\n10002,New\n")
+    counts = []
+    for invalid in ("skip", "abort"):
+        passes.clear()
+        job.update(sheet, invalid=invalid, new=True)
+        counts.append(len(passes))
+        job.sandbox.reset()
+    assert counts[0] + 1 == counts[1]
 
 
 def test_abort_where_records_cannot_be_read(job: JobFixture) -> None:
