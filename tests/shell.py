@@ -186,6 +186,11 @@ class Api:
         return [one["id"] for one in self.writes() if one["applied"]]
 
 
+def update(api: Api, sheet: object, *options: object, endpoint: str = DUALENTRY) -> list[object]:
+    """The words of the command that sends a sheet."""
+    return ["update", sheet, "-e", endpoint, *api.options, *options]
+
+
 def results(folder: Path) -> list[dict[str, str | None]]:
     """The lines of `results.csv`."""
     return pl.read_csv(folder / "results.csv", infer_schema=False).to_dicts()

@@ -23,11 +23,8 @@ from tests.shell import (
     results,
     summary,
     until,
+    update,
 )
-
-
-def update(api: Api, sheet: Path, *options: object, endpoint: str = DUALENTRY) -> list[object]:
-    return ["update", sheet, "-e", endpoint, *api.options, *options]
 
 
 def mixed(api: Api) -> str:

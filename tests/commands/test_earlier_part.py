@@ -14,13 +14,9 @@ from filelock import FileLock
 from batch.errors import Declined
 from batch.run.finish import INTERRUPTED
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox
-from tests.shell import DUALENTRY, Api, Shell, assert_balanced, outcomes, summary, until
+from tests.shell import Api, Shell, assert_balanced, outcomes, summary, until, update
 
 __all__ = ["job", "shared_sandbox"]
-
-
-def update(api: Api, sheet: object, *options: object) -> list[object]:
-    return ["update", sheet, "-e", DUALENTRY, *api.options, *options]
 
 
 def broken_off(shell: Shell, api: Api, rows: int = 3) -> tuple[Path, Path]:

@@ -8,13 +8,9 @@ from pathlib import Path
 import pytest
 
 from batch.journal.journal import BLOCK
-from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes, summary, until
+from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes, summary, until, update
 
 SLOWLY = ["--max-per-second", "25"]
-
-
-def update(api: Api, sheet: Path, *options: object, endpoint: str = DUALENTRY) -> list[object]:
-    return ["update", sheet, "-e", endpoint, *api.options, *options]
 
 
 def killed_after(shell: Shell, api: Api, command: list[object], writes: int) -> Path:

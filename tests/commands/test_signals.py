@@ -21,13 +21,9 @@ from batch.engine.shutdown import LEFT
 from batch.run import begin_or_resume
 from batch.validation.file_changes import FileChanges
 from tests.little_api import little_api
-from tests.shell import DUALENTRY, Api, Ended, Shell, assert_balanced, outcomes, summary, until
+from tests.shell import DUALENTRY, Api, Ended, Shell, assert_balanced, outcomes, summary, until, update
 
 SLOWLY = ["--max-per-second", "25"]
-
-
-def update(api: Api, sheet: Path, *options: object) -> list[object]:
-    return ["update", sheet, "-e", DUALENTRY, *api.options, *options]
 
 
 @pytest.fixture

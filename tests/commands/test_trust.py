@@ -10,8 +10,7 @@ from unittest.mock import Mock
 import polars as pl
 import pytest
 
-from tests.commands.test_resume import update
-from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes, results, summary
+from tests.shell import DUALENTRY, VAYU, Api, Shell, assert_balanced, outcomes, results, summary, update
 
 BOTH = pytest.mark.parametrize("endpoint", [DUALENTRY, VAYU])
 
@@ -49,6 +48,12 @@ def age(shell: Shell, folder: Path, seconds: float) -> None:
     with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
         db.execute("UPDATE result SET time = time - ?", [seconds])
         db.execute("UPDATE part SET started = started - ?, ended = ended - ?", [seconds, seconds])
+
+
+def change_journal(folder: Path, statement: str) -> None:
+    """As if somebody had written something else into the record of the run."""
+    with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
+        db.execute(statement)
 
 
 def change_rows(folder: Path, **cells: str) -> None:
@@ -149,8 +154,7 @@ def test_results_of_rows_that_are_not_there(shell: Shell, api: Api) -> None:
     path = sheet(shell, api.ids(6))
     folder = unfinished(shell, api, path)
     forget(shell)
-    with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
-        db.execute("INSERT INTO result VALUES (99, 99, '1', 'updated', 'final', 200, 1, 0, NULL, NULL)")
+    change_journal(folder, "INSERT INTO result VALUES (99, 99, '1', 'updated', 'final', 200, 1, 0, NULL, NULL)")
     assert 0 == shell.here(*update(api, path)).code
     assert_balanced(shell.only_run())
 
@@ -162,8 +166,7 @@ def test_results_from_the_future(shell: Shell, api: Api, time: str) -> None:
     path = sheet(shell, ids)
     folder = unfinished(shell, api, path)
     forget(shell)
-    with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
-        db.execute(f"UPDATE result SET outcome = 'updated', time = {time} WHERE row <> 4")  # noqa: S608 - of this test
+    change_journal(folder, f"UPDATE result SET outcome = 'updated', time = {time} WHERE row <> 4")  # noqa: S608 - of this test
     assert 0 == shell.here(*update(api, path)).code
     assert {"New"} == {api.sandbox.record("dualentry", one)["name"] for one in ids}
 
@@ -179,8 +182,7 @@ def test_a_folder_never_blocks(shell: Shell, api: Api, damage: str) -> None:
         case "input":
             (folder / "input.parquet").unlink()
         case "version":
-            with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
-                db.execute("UPDATE meta SET value = '99' WHERE key = 'version'")
+            change_journal(folder, "UPDATE meta SET value = '99' WHERE key = 'version'")
         case "locked":
             (folder / ".lock").unlink(missing_ok=True)
             (folder / ".lock").mkdir()
@@ -234,8 +236,7 @@ def test_undo_of_a_folder_that_was_gone_on_with(shell: Shell, api: Api) -> None:
     path = sheet(shell, api.ids(6))
     folder = unfinished(shell, api, path)
     forget(shell)
-    with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
-        db.execute("UPDATE intent SET before = replace(before, 'Inc.', 'Evil')")
+    change_journal(folder, "UPDATE intent SET before = replace(before, 'Inc.', 'Evil')")
     assert 0 == shell.here(*update(api, path)).code
     refused = undo(shell, api, folder)
     assert (2, True) == (refused.code, "this computer does not know this run" in refused.err)
@@ -340,8 +341,7 @@ def test_undo_asks(shell: Shell, api: Api, why: str) -> None:
         case "unknown":
             forget(shell)
         case "changed":
-            with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
-                db.execute("UPDATE intent SET before = replace(before, 'Inc.', 'Evil')")
+            change_journal(folder, "UPDATE intent SET before = replace(before, 'Inc.', 'Evil')")
         case "moved":
             folder = Path(shutil.move(folder, shell.folder / "elsewhere"))
     refused = undo(shell, api, folder)

@@ -12,14 +12,10 @@ import pytest
 from batch.errors import Declined
 from batch.run.latest import LatestLinks, latest_links, without_links
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox
-from tests.shell import DUALENTRY, Api, Ended, Shell, until
+from tests.shell import DUALENTRY, Api, Ended, Shell, until, update
 
 __all__ = ["job", "shared_sandbox"]
 NAMES = "id,name\n10001,New 1\n10002,New 2\n"
-
-
-def update(api: Api, sheet: object, *options: object) -> list[object]:
-    return ["update", sheet, "-e", DUALENTRY, *api.options, *options]
 
 
 def links(folder: Path) -> dict[str, str]:
