@@ -4,11 +4,16 @@
 the request may have reached the API. It never repeats a request, never follows a redirect, never reads more than it
 was told to, and raises nothing for anything that the network or the server does.
 
-    url.py       base URLs, ids as path segments
-    failures.py  how an exchange can be lost, in plain words
-    response.py  answers: bounded, decoded, parsed
-    session.py   the exchange itself, over the wire or any httpx transport
-    wire.py      aiohttp's connections (imported when first needed), and the proxy they go through
+    session.py     the exchange itself, through httpx's client
+    transport.py   our transport: connections kept, requests sent, bodies unpacked
+    connecting.py  how a connection comes about: name, proxy, TLS
+    connection.py  one connection, and whether anything waits on it
+    parser.py      one answer from the bytes of a connection
+    response.py    answers as the rest of the program sees them: bounded, decoded, parsed
+    failures.py    how an exchange can be lost, in plain words
+    proxies.py, url.py
+
+The README beside this says how a request travels, and why.
 """
 
 from batch.http.failures import FailureKind, RequestFailure, Timeouts

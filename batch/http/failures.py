@@ -1,6 +1,7 @@
 """How an exchange can be lost, and whether the API may have acted on it.
 
-`delivered="no"` is a promise: not one byte of the request left. Everything after the first byte is `"unknown"`.
+`delivered="no"` is a promise: not one byte of the request left. `may_have_left` alone says so, of anybody's transport.
+Everything else is `"unknown"`.
 """
 
 import errno
@@ -51,7 +52,21 @@ class RequestFailure:
 
 
 class BrokeOffError(httpx.ReadError):
-    """The connection ended within the head of an answer."""
+    """The connection ended within an answer."""
+
+
+class OutOfStepError(httpx.RemoteProtocolError):
+    """More came than one answer, so that this one may be the answer to another request."""
+
+
+NOT_DELIVERED = (
+    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol,
+)  # fmt: skip
+
+
+def may_have_left(error: Exception) -> bool:
+    """Return whether a byte of the request may have left, whosever transport raised `error` before an answer began."""
+    return not isinstance(error, NOT_DELIVERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +93,14 @@ class Timeouts:
         return {"connect": self.connect, "pool": self.connect, "write": self.write, "read": self.read}
 
 
-def explain(error: httpx.TransportError, timeouts: Timeouts, status: int | None) -> RequestFailure:
+def explain(error: Exception, timeouts: Timeouts, status: int | None) -> RequestFailure:
     """Return what an error means; `status` is that of the answer's head if it had come."""
-    not_delivered = _why_not_delivered(error, timeouts) if status is None else None
-    if not_delivered:
-        kind, cause = not_delivered
+    if status is None and not may_have_left(error):
+        kind, cause = _why_not_delivered(error, timeouts)
         return RequestFailure("no", cause, kind, is_lasting=_is_lasting(error))
     kind, cause = _what_happened(error, timeouts, status)
-    return RequestFailure("unknown", cause, kind, status=status)
+    is_anothers = isinstance(error, OutOfStepError)
+    return RequestFailure("unknown", cause, kind, status=None if is_anothers else status)
 
 
 def out_of_time(timeouts: Timeouts, status: int | None) -> RequestFailure:
@@ -95,7 +110,7 @@ def out_of_time(timeouts: Timeouts, status: int | None) -> RequestFailure:
     )
 
 
-def _why_not_delivered(error: httpx.TransportError, timeouts: Timeouts) -> tuple[FailureKind, str] | None:
+def _why_not_delivered(error: Exception, timeouts: Timeouts) -> tuple[FailureKind, str]:
     match error:
         case httpx.ConnectTimeout() | httpx.PoolTimeout():
             return FailureKind.CONNECT_TIMEOUT, f"no connection came about within {timeouts.connect:g} s"
@@ -103,14 +118,14 @@ def _why_not_delivered(error: httpx.TransportError, timeouts: Timeouts) -> tuple
             return FailureKind.PROXY, f"the proxy did not pass the connection on: {error}"
         case httpx.ConnectError():
             return _why_not_connected(error)
-        case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-            return FailureKind.UNREACHABLE, "the request could not be put together"
         case _:
-            return None
+            return FailureKind.UNREACHABLE, "the request could not be put together"
 
 
-def _what_happened(error: httpx.TransportError, timeouts: Timeouts, status: int | None) -> tuple[FailureKind, str]:
+def _what_happened(error: Exception, timeouts: Timeouts, status: int | None) -> tuple[FailureKind, str]:
     match error:
+        case OutOfStepError():
+            return FailureKind.GARBLED, "the server sent more than one answer to a request"
         case httpx.ReadTimeout() if status is None:
             return FailureKind.READ_TIMEOUT, f"no answer within {timeouts.read:g} s"
         case httpx.ReadTimeout():
@@ -124,18 +139,20 @@ def _what_happened(error: httpx.TransportError, timeouts: Timeouts, status: int 
             return FailureKind.HALF_ANSWER, "the answer broke off half-way"
         case httpx.RemoteProtocolError() if not str(error).startswith("Server disconnected"):  # httpcore's words
             return FailureKind.GARBLED, "what came back was not a proper HTTP answer"
-        case _:
+        case httpx.NetworkError() | httpx.RemoteProtocolError():
             return FailureKind.DROPPED, "the connection was dropped before an answer came"
+        case _:
+            return FailureKind.DROPPED, f"the request was given up before an answer came ({type(error).__name__})"
 
 
 _SAY_NOTHING = (ssl.SSLCertVerificationError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""The first has its own sentence in its cause, the others only mean that the handshake was not over."""
+"""The first has its own sentence, its own or in its cause; the others only mean that the handshake was not over."""
 
 
-def _why_not_connected(error: httpx.ConnectError) -> tuple[FailureKind, str]:
+def _why_not_connected(error: Exception) -> tuple[FailureKind, str]:
     for cause in _iter_causes(error):
         match cause:
-            case ssl.SSLCertVerificationError(verify_message=str()):  # aiohttp's subclass of it has none; its cause has
+            case ssl.SSLCertVerificationError(verify_message=str()):  # some libraries' own kinds of it have none
                 return FailureKind.TLS, _why_not_trusted(cause)
             case ssl.SSLError() if not isinstance(cause, _SAY_NOTHING):
                 return FailureKind.TLS, "no secure connection came about (TLS)"
@@ -154,7 +171,7 @@ _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NON
 _PROXY_SAYS_NO = re.compile(r"\b40[37]\b")
 
 
-def _is_lasting(error: httpx.TransportError) -> bool:
+def _is_lasting(error: Exception) -> bool:
     """Return whether to try again is of no use: a certificate, a name that does not exist, a proxy's refusal."""
     if isinstance(error, httpx.ProxyError) and _PROXY_SAYS_NO.search(str(error)):
         return True
@@ -180,8 +197,13 @@ def _why_not_trusted(error: ssl.SSLCertVerificationError) -> str:
 
 def _iter_causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
+    causes: list[BaseException | None] = [error]
+    while causes:
+        cause = causes.pop()
+        if cause is None or id(cause) in seen:
+            continue
         seen.add(id(cause))
         yield cause
-        cause = cause.__cause__ or cause.__context__
+        causes.append(cause.__cause__ or cause.__context__)
+        if isinstance(cause, BaseExceptionGroup):  # each of a host's addresses has its own
+            causes += cause.exceptions

@@ -8,6 +8,7 @@ from functools import cached_property
 from pydantic_core import from_json
 
 from batch.credentials import Redaction
+from batch.http.connection import Connection
 
 MAX_TEXT_BYTES = 64 * 1024
 
@@ -22,6 +23,13 @@ class ApiResponse:
     is_truncated: bool = False
     redaction: Redaction | None = field(default=None, repr=False, compare=False)
     """What hides the secrets that were sent, None where nothing is to be hidden."""
+    connection: Connection | None = field(default=None, repr=False, compare=False)
+    """What it came over, where our own transport brought it."""
+
+    def is_anothers(self) -> None:
+        """Let nothing more be believed of this answer's connection, since it brought the answer to another request."""
+        if self.connection is not None:
+            self.connection.is_out_of_step = True
 
     @cached_property
     def redacted(self) -> "ApiResponse":
@@ -57,8 +65,6 @@ def _charset(headers: Mapping[str, str]) -> str:
 
 
 RawHeader = tuple[bytes, bytes]
-Received = tuple[int, Mapping[str, str], bytes, bool]
-"""Status, headers, body as it came, and whether that is truncated."""
 
 
 def read_headers(headers: Iterable[RawHeader]) -> dict[str, str]:
@@ -78,8 +84,8 @@ class Bounded:
         self._raw_room = self._room = max_bytes
         self._parts: list[bytes] = []
         encoding = content_encoding.strip().lower()
-        is_packed = encoding in ("gzip", "x-gzip", "deflate")
-        self._unpack = zlib.decompressobj(wbits=47) if is_packed else None  # 47: zlib or gzip, by its first bytes
+        is_packed = encoding in ("gzip", "x-gzip")
+        self._unpack = zlib.decompressobj(wbits=31) if is_packed else None
         self._is_readable = is_packed or encoding in ("", "identity")
         self.is_full = False
 

@@ -1,13 +1,14 @@
 """The exchange: one request out, one bounded answer in, and an honest word when there is none.
 
-It goes over the wire (`wire.py`) or, in tests and where users bring one along, over any httpx transport.
+It goes through one `httpx.AsyncClient`, over our transport (`transport.py`) or, in tests and where users bring one
+along, over any other, in the same way.
 """
 
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol, Self, cast
+from typing import Self, cast
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -16,9 +17,12 @@ import httpx
 from batch import __version__
 from batch.credentials import Redaction
 from batch.errors import UsageError
+from batch.http.connection import Connection
 from batch.http.failures import RequestFailure, Timeouts, explain, out_of_time
-from batch.http.response import ApiResponse, Bounded, RawHeader, Received, read_headers
+from batch.http.response import ApiResponse, Bounded, RawHeader, read_headers
+from batch.http.transport import HttpTransport
 from batch.http.url import is_exact
+from batch.machine import machine_reason
 
 MIB = 1024 * 1024
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -40,19 +44,32 @@ class ApiRequest:
     """A credential in `content`; the headers that the account adds are known."""
 
 
-class Carrier(Protocol):
-    """What brings requests to the API and answers back: the wire, or a transport that was given."""
+class NoCookies(httpx.Cookies):
+    """Keeps none, and looks for none."""
 
-    async def open(self) -> None:
-        """Begin to keep connections."""
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Leave what an answer sets."""
 
-    async def close(self) -> None:
-        """Close all of them."""
 
-    async def carry(
-        self, method: str, target: str, headers: Sequence[RawHeader], content: bytes, max_bytes: int
-    ) -> Received | RequestFailure:
-        """Make one exchange, as it is given."""
+class Client(httpx.AsyncClient):
+    """httpx's client without cookies; what goes through it leaves as it is given."""
+
+    @property  # type: ignore[misc]  # nothing sets them
+    def cookies(self) -> httpx.Cookies:
+        """None at all."""
+        return _NO_COOKIES
+
+
+async def _see_location(response: httpx.Response) -> None:
+    """Drop a Location that cannot be read, since httpx would make a failure of the answer."""
+    if response.has_redirect_location:
+        try:
+            httpx.URL(response.headers["location"])
+        except httpx.InvalidURL:
+            del response.headers["location"]
+
+
+_NO_COOKIES, _NO_AUTH = NoCookies(), httpx.Auth()
 
 
 class Session:
@@ -71,9 +88,13 @@ class Session:
         """Take a URL that `check_base_url` returned; `headers`, secrets all of them, go with every request."""
         self.redaction = redaction or Redaction()
         base = httpx.URL(base_url)
+        self._origin = f"{base.scheme}://{base.netloc.decode('ascii')}"
         self._prefix = base.raw_path.decode("ascii").rstrip("/")
-        timeouts = timeouts or Timeouts()
-        self._carrier = Given(transport, base, timeouts) if transport else _make_wire(base, timeouts, max_at_once)
+        self._timeouts = timeouts or Timeouts()
+        self._extensions = {"timeout": self._timeouts.as_extension()}
+        transport = transport or HttpTransport(base, max_connections=max_at_once)
+        hooks = {"response": [_see_location]}
+        self._client = Client(transport=transport, trust_env=False, follow_redirects=False, event_hooks=hooks)
         defaults = {"user-agent": f"batch/{__version__}", "accept": "application/json", "accept-encoding": "gzip"}
         for name, value in (headers or {}).items():
             self.redaction.add_header(name, value)
@@ -81,12 +102,12 @@ class Session:
 
     async def __aenter__(self) -> Self:
         """Open the way to the API."""
-        await self._carrier.open()
+        await self._client.__aenter__()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         """Close all connections."""
-        await self._carrier.close()
+        await self._client.__aexit__()
 
     async def exchange(
         self, request: ApiRequest, account: Mapping[str, str] | None = None
@@ -101,15 +122,54 @@ class Session:
         if request.content is not None:
             headers.setdefault("content-type", (b"content-type", b"application/json"))
             headers["content-length"] = (b"content-length", b"%d" % len(content))
-        raw = list(headers.values())
-        answer = await self._carrier.carry(request.method, self._target(request), raw, content, request.max_bytes)
-        if isinstance(answer, RequestFailure):
-            return answer
+        outgoing = self._request(request.method, self._target(request), list(headers.values()), content)
+        answer = await self._carry(outgoing, request.max_bytes)
         self.redaction.add_secret(request.secret)
         for name, value in account.items():
             self.redaction.add_header(name, value)
-        status, received, body, is_truncated = answer
-        return ApiResponse(status, received, body, is_truncated, self.redaction)
+        return answer
+
+    def _request(self, method: str, target: str, headers: list[RawHeader], content: bytes) -> httpx.Request:
+        """Return a request as it leaves; UsageError if the path would not leave as it is."""
+        try:
+            url = httpx.URL(self._origin + target)
+        except httpx.InvalidURL:  # it is too long
+            url = None
+        if url is None or url.raw_path != target.encode("ascii"):
+            raise UsageError(f"the path {target!a} would not leave as it is meant")
+        # unlike content=, a stream leaves the headers as they are
+        return httpx.Request(
+            method, url, headers=headers, stream=httpx.ByteStream(content), extensions=dict(self._extensions)
+        )
+
+    async def _carry(self, request: httpx.Request, max_bytes: int) -> ApiResponse | RequestFailure:
+        """Make one exchange within its whole time; whatever a transport raises is told as a failure."""
+        status: int | None = None
+        with anyio.CancelScope(deadline=anyio.current_time() + self._timeouts.total):
+            try:
+                response = await self._client.send(request, stream=True, auth=_NO_AUTH)
+                status = response.status_code
+                return await self._read(response, max_bytes)
+            except Exception as error:
+                if isinstance(error, MemoryError | RuntimeError) and machine_reason(error):
+                    raise  # nothing that would become better by going on
+                return explain(error, self._timeouts, status)
+        return out_of_time(self._timeouts, status)
+
+    async def _read(self, response: httpx.Response, max_bytes: int) -> ApiResponse:
+        try:
+            headers = read_headers(response.headers.raw)
+            if response.is_stream_consumed:  # a transport that brings answers whole and decoded, as httpx.MockTransport
+                body, is_truncated = response.content[:max_bytes], len(response.content) > max_bytes
+            else:
+                bounded = Bounded(max_bytes, headers.get("content-encoding", ""))
+                await _collect(response, bounded)
+                body, is_truncated = bounded.body, bounded.is_truncated
+        finally:
+            await response.aclose()
+        found = response.extensions.get("connection")
+        connection = found if isinstance(found, Connection) else None
+        return ApiResponse(response.status_code, headers, body, is_truncated, self.redaction, connection)
 
     def _target(self, request: ApiRequest) -> str:
         """Return path and query, of which every byte leaves as it is."""
@@ -119,12 +179,6 @@ class Session:
         if not is_exact(target):
             raise UsageError(f"the path {target!a} would not leave as it is meant")
         return target
-
-
-def _make_wire(base: httpx.URL, timeouts: Timeouts, max_at_once: int) -> Carrier:
-    from batch.http.wire import Wire  # aiohttp is slow to import, and a given transport needs none of it
-
-    return Wire(base, timeouts, max_at_once=max_at_once)
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, RawHeader]:
@@ -148,60 +202,6 @@ def _checked_name(name: str) -> tuple[str, bytes]:
     return name.lower(), name.lower().encode("ascii")
 
 
-class Given:
-    """Carries exchanges over a transport that speaks httpx's requests and responses."""
-
-    def __init__(self, transport: httpx.AsyncBaseTransport, base: httpx.URL, timeouts: Timeouts) -> None:
-        """Take a transport that is not open yet."""
-        self._transport, self._base, self._timeouts = transport, base, timeouts
-        self._extensions = {"timeout": timeouts.as_extension()}
-
-    async def open(self) -> None:
-        """Open the transport."""
-        await self._transport.__aenter__()
-
-    async def close(self) -> None:
-        """Close the transport and its connections."""
-        await self._transport.__aexit__()
-
-    async def carry(
-        self, method: str, target: str, headers: Sequence[RawHeader], content: bytes, max_bytes: int
-    ) -> Received | RequestFailure:
-        """Make one exchange; UsageError if the path would not leave as it is."""
-        stream = httpx.ByteStream(content)  # unlike content=, leaves the headers as they are
-        url, extensions = self._url(target.encode("ascii")), dict(self._extensions)
-        request = httpx.Request(method, url, headers=headers, stream=stream, extensions=extensions)
-        status: int | None = None
-        with anyio.CancelScope(deadline=anyio.current_time() + self._timeouts.total):
-            try:
-                response = await self._transport.handle_async_request(request)
-                status = response.status_code
-                return await _read(response, max_bytes)
-            except httpx.TransportError as error:
-                return explain(error, self._timeouts, status)
-        return out_of_time(self._timeouts, status)
-
-    def _url(self, target: bytes) -> httpx.URL:
-        url = self._base.copy_with(raw_path=target)
-        if url.raw_path != target:
-            raise UsageError(f"the path {target!r} would not leave as it is meant")
-        return url
-
-
-async def _read(response: httpx.Response, max_bytes: int) -> Received:
-    try:
-        headers = read_headers(response.headers.raw)
-        if response.is_stream_consumed:  # a transport that brings answers whole and decoded, as httpx.MockTransport
-            body, is_truncated = response.content[:max_bytes], len(response.content) > max_bytes
-        else:
-            bounded = Bounded(max_bytes, headers.get("content-encoding", ""))
-            await _collect(response, bounded)
-            body, is_truncated = bounded.body, bounded.is_truncated
-    finally:
-        await response.aclose()
-    return response.status_code, headers, body, is_truncated
-
-
 async def _collect(response: httpx.Response, bounded: Bounded) -> None:
     chunks = aiter(cast(httpx.AsyncByteStream, response.stream))  # not aiter_raw(): it would decompress, without bounds
     try:
@@ -209,6 +209,8 @@ async def _collect(response: httpx.Response, bounded: Bounded) -> None:
             bounded.feed(chunk)
             if bounded.is_full:
                 break
+    except httpx.DecodingError:
+        bounded.is_full = True
     finally:
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()

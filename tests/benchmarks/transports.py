@@ -1,132 +1,125 @@
-"""What one exchange costs over each transport that could be used, on one core against nginx on the other.
+"""What one exchange costs over our transport and over httpx's own, on one core against nginx on the other.
 
-    .venv/bin/python -m tests.benchmarks.transports [SECONDS PER CELL]
+    .venv/bin/python -m tests.benchmarks.transports [EXCHANGES PER ROUND]
 
-Prints requests per second and the client's processor time for each, at 16, 64 and 256 in flight, as a Markdown table.
-The rounds of all candidates are interleaved and the best one counts, so that a busy machine disturbs the ratios little.
-`httpx-aiohttp` and `pyreqwest` are measured if they are installed; they are no dependencies of this project.
+Prints the client's processor time for each, at 64 in flight, as a Markdown table. The rounds of all candidates are
+interleaved, and the median counts.
 """
 
-import asyncio
-import importlib.util
 import os
+import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import aiohttp
+import anyio
 import httpx
 
 from batch.http import ApiRequest, ApiResponse, Session
+from batch.http.session import Client
+from batch.http.transport import HttpTransport
 from tests.nginx import nginx
 
 BODY = b'{"name":"Acme B.V.","phone":"+31 20 1234567"}'
 HEADERS = {"X-API-Key": "abc", "Content-Type": "application/json", "Accept": "application/json"}
-ROUNDS = 5
+ROUNDS, WIDTH = 7, 64
 RECORD = """location / { return 200 '{"id":"17","name":"Acme B.V.","status":"active","city":"Utrecht"}'; }"""
 
 Send = Callable[[int], Awaitable[int]]
-Candidate = Callable[[str, int], AbstractAsyncContextManager[Send]]
-
-
-def over(transport: Callable[[int], httpx.AsyncBaseTransport]) -> Candidate:
-    """Return an httpx client over `transport` as a candidate."""
-
-    @asynccontextmanager
-    async def candidate(url: str, width: int) -> AsyncIterator[Send]:
-        async with httpx.AsyncClient(base_url=url, headers=HEADERS, transport=transport(width), timeout=60) as client:
-
-            async def send(number: int) -> int:
-                return (await client.patch(f"/customers/{number}", content=BODY)).status_code
-
-            yield send
-
-    return candidate
+Candidate = Callable[[str], AbstractAsyncContextManager[Send]]
 
 
 @asynccontextmanager
-async def batch_session(url: str, width: int) -> AsyncIterator[Send]:
-    """Send as the sender does."""
-    async with Session(url, headers={"X-API-Key": "abc"}, max_at_once=width) as session:
+async def stock(url: str) -> AsyncIterator[Send]:
+    """Send with httpx alone, as one usually does."""
+    limits = httpx.Limits(max_connections=WIDTH, max_keepalive_connections=WIDTH)
+    async with httpx.AsyncClient(base_url=url, headers=HEADERS, limits=limits, timeout=60) as client:
 
         async def send(number: int) -> int:
-            answer = await session.exchange(ApiRequest("PATCH", f"/customers/{number}", "PATCH customer", content=BODY))
+            return (await client.patch(f"/customers/{number}", content=BODY)).status_code
+
+        yield send
+
+
+@asynccontextmanager
+async def our_transport(url: str) -> AsyncIterator[Send]:
+    """Send with httpx's client over our transport."""
+    timeout = dict.fromkeys(("connect", "read", "write", "pool"), 60.0)
+    headers = {**HEADERS, "Host": "127.0.0.1", "Content-Length": str(len(BODY))}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    auth = httpx.Auth()
+    async with Client(transport=HttpTransport(httpx.URL(url), max_connections=WIDTH), trust_env=False) as client:
+
+        async def send(number: int) -> int:
+            stream, extensions = httpx.ByteStream(BODY), {"timeout": timeout}
+            target = f"{url}/customers/{number}"
+            request = httpx.Request("PATCH", target, headers=raw, stream=stream, extensions=extensions)
+            answer = await client.send(request, stream=True, auth=auth)
+            await answer.aread()
+            return answer.status_code
+
+        yield send
+
+
+@asynccontextmanager
+async def session(url: str) -> AsyncIterator[Send]:
+    """Send as a run does."""
+    async with Session(url, headers={"X-API-Key": "abc"}, max_at_once=WIDTH) as opened:
+
+        async def send(number: int) -> int:
+            answer = await opened.exchange(ApiRequest("PATCH", f"/customers/{number}", "PATCH customer", content=BODY))
             return answer.status if isinstance(answer, ApiResponse) else 0
 
         yield send
 
 
-@asynccontextmanager
-async def bare_aiohttp(url: str, width: int) -> AsyncIterator[Send]:
-    """Send with aiohttp's own client, of whose connections and parser batch makes use."""
-    async with aiohttp.ClientSession(headers=HEADERS, connector=aiohttp.TCPConnector(limit=width)) as client:
-
-        async def send(number: int) -> int:
-            async with client.patch(f"{url}/customers/{number}", data=BODY) as answer:
-                await answer.read()
-                return answer.status
-
-        yield send
+CANDIDATES: dict[str, Candidate] = {
+    "httpx alone": stock,
+    "AsyncClient.send over our transport": our_transport,
+    "Session.exchange, which a run calls": session,
+}
 
 
-def stock(width: int) -> httpx.AsyncBaseTransport:
-    return httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=width, max_keepalive_connections=width))
+async def measure(candidate: Candidate, url: str, exchanges: int) -> float:
+    """Return microseconds of processor time for each exchange."""
+    async with candidate(url) as send:
+
+        async def send_all(count: int) -> None:
+            rest = iter(range(count))
+
+            async def work() -> None:
+                for number in rest:
+                    if await send(number) != 200:
+                        raise RuntimeError("nginx did not answer 200")
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(WIDTH):
+                    tasks.start_soon(work)
+
+        await send_all(WIDTH)  # connecting is not what is measured
+        began = time.process_time()
+        await send_all(exchanges)
+        return (time.process_time() - began) / exchanges * 1e6
 
 
-def candidates() -> dict[str, Candidate]:
-    found: dict[str, Candidate] = {"httpx, its own pool": over(stock)}
-    if importlib.util.find_spec("httpx_aiohttp"):
-        from httpx_aiohttp import AiohttpTransport
-
-        found["httpx, httpx-aiohttp"] = over(lambda width: AiohttpTransport(limits=httpx.Limits(max_connections=width)))
-    if importlib.util.find_spec("pyreqwest"):
-        from pyreqwest.compatibility.httpx import HttpxTransport
-
-        found["httpx, pyreqwest"] = over(lambda _: HttpxTransport())
-    return found | {"batch.http.Session": batch_session, "aiohttp alone": bare_aiohttp}
-
-
-async def as_coroutine(answer: Awaitable[int]) -> int:
-    return await answer
-
-
-async def measure(candidate: Candidate, url: str, width: int, seconds: float) -> tuple[float, float]:
-    """Return requests per second, and microseconds of processor time for each."""
-    async with candidate(url, width) as send:
-        sent = 0
-
-        async def work() -> None:
-            nonlocal sent
-            while time.perf_counter() < end:
-                if await send(sent) != 200:
-                    raise RuntimeError("nginx did not answer 200")
-                sent += 1
-
-        async with asyncio.TaskGroup() as tasks:  # connecting is not what is measured
-            for _ in range(width):
-                tasks.create_task(as_coroutine(send(0)))
-        began, processor = time.perf_counter(), time.process_time()
-        end = began + seconds
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(width):
-                tasks.create_task(work())
-        return sent / (time.perf_counter() - began), (time.process_time() - processor) / sent * 1e6
-
-
-def main(seconds: float) -> None:
-    sys.stdout.write("| in flight | transport | requests/s | µs of processor each |\n|---|---|---|---|\n")
+def main(exchanges: int) -> None:
+    """Print the table."""
+    found: dict[tuple[str, bool], list[float]] = {}
     with nginx(RECORD, last_core=True) as url:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        for width in (16, 64, 256):
-            rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates()}
-            for _ in range(ROUNDS):
-                for name, candidate in candidates().items():
-                    rounds[name].append(asyncio.run(measure(candidate, url, width, seconds)))
-            for name, figures in rounds.items():
-                rate, cost = max(rate for rate, _ in figures), min(cost for _, cost in figures)
-                sys.stdout.write(f"| {width} | {name} | {rate:,.0f} | {cost:,.0f} |\n")
+        for _ in range(ROUNDS):
+            for name, candidate in CANDIDATES.items():
+                for has_uvloop in (False, True):
+                    count = exchanges if candidate is not stock else exchanges // 10
+                    options = {"use_uvloop": has_uvloop}
+                    cost = anyio.run(measure, candidate, url, count, backend_options=options)
+                    found.setdefault((name, has_uvloop), []).append(cost)
+    sys.stdout.write("| µs of processor each, 64 in flight | asyncio | uvloop |\n|---|---:|---:|\n")
+    for name in CANDIDATES:
+        plain, uvloop = (statistics.median(found[name, has_uvloop]) for has_uvloop in (False, True))
+        sys.stdout.write(f"| {name} | {plain:,.0f} | {uvloop:,.0f} |\n")
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5_000)

@@ -15,12 +15,6 @@ pytestmark = pytest.mark.anyio
 BIG = b"x" * (24 * 1024 * 1024)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """Production runs on asyncio."""
-    return "asyncio"
-
-
 def patch(path: str = "/customers/7", content: bytes = b'{"name":"A"}', max_bytes: int = 1024 * 1024) -> ApiRequest:
     return ApiRequest("PATCH", path, "PATCH customer", content=content, max_bytes=max_bytes)
 

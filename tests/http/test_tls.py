@@ -13,17 +13,11 @@ import pytest
 import trustme
 
 from batch.errors import SettingsError
-from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session, Timeouts
-from tests.http.server import Peer, Server, answering, response
+from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session, Timeouts, connecting
+from tests.http.server import OK, Peer, Server, answering, response
 
 pytestmark = pytest.mark.anyio
 CALL = ApiRequest("PATCH", "/customers/7", "PATCH customer", content=b"{}", headers={"X-API-Key": "secret"})
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """Production runs on asyncio."""
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +61,35 @@ async def test_a_private_authority_is_trusted(authority: trustme.CA) -> None:
             answers = [await session.exchange(CALL) for _ in range(3)]
         assert server.connections == 1
     assert [isinstance(answer, ApiResponse) and answer.json for answer in answers] == [{"ok": True}] * 3
+
+
+@pytest.mark.parametrize("portions", [1, 2])
+async def test_stray_bytes_under_tls(authority: trustme.CA, portions: int) -> None:
+    """An answer that comes behind another one, in whatever records, is never that to the next request."""
+    stray = response("200 OK", body=b'{"stray":1}')
+
+    def script(peer: Peer) -> None:
+        while peer.read():
+            answers = [OK, stray] if peer.number == 1 else [OK]
+            for answer in answers if portions == 2 else [b"".join(answers)]:
+                peer.send(answer)
+
+    with Server(script, certified(authority, "127.0.0.1")) as server:
+        async with Session(server.url) as session:
+            first, second = [await session.exchange(CALL) for _ in range(2)]
+        assert server.connections == 2
+    assert isinstance(first, ApiResponse) or first.delivered == "unknown"
+    assert isinstance(second, ApiResponse)
+    assert second.json == {"ok": True}
+
+
+async def test_no_older_tls_than_1_2(authority: trustme.CA) -> None:
+    """TLS 1.2 is the oldest that is spoken."""
+    context = certified(authority, "127.0.0.1")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with Server(answering(), context) as server:
+        assert isinstance(await exchange(server.url), ApiResponse)
+    assert connecting.trusted().minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 NOT_ACCEPTED = "the server's certificate was not accepted: "
