@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,12 +28,18 @@ from batch.settings import Settings
 SANDBOX: Final = "sandbox"
 
 
+def run_in_loop(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run an async function to its end on asyncio, with uvloop where it is installed."""
+    has_uvloop = find_spec("uvloop") is not None
+    return anyio.run(function, *arguments, backend_options={"use_uvloop": has_uvloop})
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What a job needs of the world around it; tests put their own in its place."""
 
     variables: Mapping[str, str]
-    run: Callable[..., Any] = anyio.run
+    run: Callable[..., Any] = run_in_loop
     """Runs an async function to its end, as `anyio.run` does."""
     transport: Callable[[], httpx.AsyncBaseTransport] | None = None
     """Makes the transport; None for real sockets."""
