@@ -236,7 +236,7 @@ def test_undo_of_a_folder_that_was_gone_on_with(shell: Shell, api: Api) -> None:
     path = sheet(shell, api.ids(6))
     folder = unfinished(shell, api, path)
     forget(shell)
-    change_journal(folder, "UPDATE intent SET before = replace(before, 'Inc.', 'Evil')")
+    change_journal(folder, """UPDATE intent SET before = replace(before, ':"', ':"Evil ')""")
     assert 0 == shell.here(*update(api, path)).code
     refused = undo(shell, api, folder)
     assert (2, True) == (refused.code, "this computer does not know this run" in refused.err)
@@ -341,7 +341,7 @@ def test_undo_asks(shell: Shell, api: Api, why: str) -> None:
         case "unknown":
             forget(shell)
         case "changed":
-            change_journal(folder, "UPDATE intent SET before = replace(before, 'Inc.', 'Evil')")
+            change_journal(folder, """UPDATE intent SET before = replace(before, ':"', ':"Evil ')""")
         case "moved":
             folder = Path(shutil.move(folder, shell.folder / "elsewhere"))
     refused = undo(shell, api, folder)
