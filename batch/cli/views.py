@@ -6,6 +6,7 @@ that is named.
 """
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -255,7 +256,10 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
         yield from _steps_after_undo(end, to_retry)
         return
     goes_on = bool(to_retry) and not end.is_refused
-    if goes_on:
+    if goes_on and not _is_there(summary.input):
+        yield f"{visible(summary.input)} is not here any more. With the rows that the run keeps it goes on:"
+        yield f"  {_run_command('resume', end)}"
+    elif goes_on:
         yield f"{_go_on(summary)}:  {update_command(summary.input, summary.endpoint, end.again)}"
         if summary.exit_code == ExitCode.FIX_ROWS:
             yield f"Or compare all rows anew:  {update_command(summary.input, summary.endpoint, (*end.again, '--new'))}"
@@ -269,18 +273,23 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
     if "results" in summary.files:
         yield f"Every row:  {shown_path(summary.files['results'])}"
     if summary.outcomes.get(Outcome.UPDATED) and "--sandbox" not in end.again:
-        yield f"Take it back:  {_undo_command(end)}"
+        yield f"Take it back:  {_run_command('undo', end)}"
 
 
-def _undo_command(end: FinishedRun) -> str:
-    """Spell the command that takes a run back; address and company are not taken from its folder."""
+def _is_there(path: str) -> bool:
+    """Whether an input can be read again, as far as that can be known."""
+    return path == "-" or any(mark in path for mark in "*?[") or os.path.exists(path)
+
+
+def _run_command(verb: str, end: FinishedRun) -> str:
+    """Spell a command that takes the run's folder; address and company are not taken from that."""
     options = [
         part
         for name, value in pairwise(end.next)
         if name in ("--base-url", "--company", "--token-file")
         for part in (name, value)
     ]
-    return shlex.join([command(), "undo", shown_path(str(end.folder)), *options])
+    return shlex.join([command(), verb, shown_path(str(end.folder)), *options])
 
 
 def _go_on(summary: Summary) -> str:
@@ -299,7 +308,7 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
     if "results" in end.summary.files:
         yield f"Every row:  {shown_path(end.summary.files['results'])}"
     if end.summary.outcomes.get(Outcome.UPDATED):
-        yield f"Undo the undo:  {_undo_command(end)}"
+        yield f"Undo the undo:  {_run_command('undo', end)}"
 
 
 # -- pull, purge ------------------------------------------------------------------------------------------------------

@@ -367,8 +367,13 @@ def test_resume_without_the_input(shell: Shell, api: Api) -> None:
     ids = api.ids(6)
     path = sheet(shell, ids)
     folder = unfinished(shell, api, path)
+    here = folder.relative_to(shell.folder)
     age(shell, folder, 90_000)
     (shell.folder / path).unlink()
+    said = shell.here("results", folder).err
+    assert (
+        f"sheet.csv is not here any more. With the rows that the run keeps it goes on:\n  batch resume {here}" in said
+    )
     ended = shell.here("resume", folder, "--yes", *api.options)
     assert (0, ["updated"] * 6) == (ended.code, outcomes(folder))
     assert_balanced(folder)
