@@ -239,7 +239,10 @@ class RecordReader:
             return Unreadable((Problem("unread", {"cause": str(error)}),), response.status)
         wanted = endpoint.id_key(record_id)
         record = next((one for one in records if endpoint.id_key(endpoint.record_id(one)) == wanted), None)
-        return Unreadable((Problem("other_record_read"),), response.status) if record is None else ReadAlone(record)
+        if record is None:
+            response.is_anothers()
+            return Unreadable((Problem("other_record_read"),), response.status)
+        return ReadAlone(record)
 
     # -- what is not read ---------------------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ from batch.engine.record_reader import Absent, ListSize, ReadResult, RecordReade
 from batch.engine.retry_loop import Answer
 from batch.engine.shutdown import Shutdown
 from batch.errors import StopCause
-from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure
+from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session
 from batch.retry import classify
+from tests.http.server import Peer, Server, response
 
 
 @pytest.fixture
@@ -264,3 +265,27 @@ def test_sizes() -> None:
     for _ in range(25):
         size.succeeded(0)
     assert 0 == size.now
+
+
+async def test_another_record_ends_its_connection() -> None:
+    """What a connection gives to the wrong read it would give to all that follow: the next one takes another."""
+
+    def script(peer: Peer) -> None:
+        while head := peer.read():
+            number = 9 if peer.number == 1 else 7
+            shown = {"items": [], "count": 0} if b"?" in head.split()[1] else {"id": number}
+            peer.send(response("200 OK", body=json.dumps(shown).encode()))
+
+    with Server(script) as server:
+        async with Session(server.url) as session:
+
+            async def ask(request: ApiRequest, *, refusal_of: str = "run") -> Answer:
+                found = await session.exchange(request)
+                assert isinstance(found, ApiResponse)
+                return Answer(found, classify(found.status, {}, found.json, delivered="answered"), 1)
+
+            made, api = reader(page)
+            api.read = ask  # type: ignore[method-assign]  # over sockets
+            results = [(await read(made, [7]))["7"] for _ in range(2)]
+    assert isinstance(results[0], Unreadable)
+    assert (results[1], server.connections) == ({"id": 7}, 2)
