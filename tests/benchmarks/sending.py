@@ -115,6 +115,12 @@ def compare(folder: Path, url: str, rows: int, rounds: int) -> None:
     say(f"\nAt 256 in flight: {small / large:.0%} of the rate at 32.\n")
 
 
+def compare_starts(folder: Path, url: str, rounds: int) -> None:
+    """Print what a run of one row costs, most of which is starting."""
+    costs = [update(folder, url, 1, 64).seconds for _ in range(rounds)]
+    say(f"A run of one row: {statistics.median(costs):.2f} s of processor time.\n")
+
+
 def compare_stages(folder: Path, url: str, rows: int, rounds: int) -> None:
     """Print what each stage costs."""
     sheet = make_sheet(folder, rows)
@@ -174,6 +180,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, nginx(ANSWER, last_core=True) as url:
         folder = Path(name)
         compare(folder, url, chosen.rows, chosen.rounds)
+        compare_starts(folder, url, chosen.rounds)
         compare_stages(folder, url, chosen.rows, chosen.rounds)
         compare_programs(folder, url)
         if chosen.memory:
