@@ -469,7 +469,8 @@ class Machine(RuleBasedStateMachine):
         if self.lost is not None and closing is not None:
             self.judge_lost(closing, self.lost)
         if self.current is not None:
-            (self.cut_off.add if is_dead else self.cut_off.discard)(self.current)
+            is_cut_off = is_dead or self.lost is not None  # what is left there of a lost one is not the run any more
+            (self.cut_off.add if is_cut_off else self.cut_off.discard)(self.current)
         return None if is_dead else closing
 
     def lose_current(self, loss: str) -> None:
