@@ -53,6 +53,22 @@ def test_another_key_is_another_company(offline: Shell) -> None:
     assert [("a", "10001"), ("a", "10002"), ("b", "10001"), ("b", "10002"), ("a", "10002")] == written
 
 
+@pytest.mark.parametrize("verb", ["update", "plan"])
+def test_failures_of_another_company(offline: Shell, verb: str) -> None:
+    """The failures file of one company's run is not sent to another company without a word."""
+    with little_api(refusing_the_second) as api:
+        assert 3 == update(offline, api, KEYS["A"]).code
+        failures = offline.only_run() / "failures.csv"
+        before = len(api.asked)
+        offline.environment["DUALENTRY_API_KEY"] = KEYS["B"]
+        command = [verb, failures, "-e", DUALENTRY, *api.options]
+        refused = offline.here(*command)
+        assert (2, before) == (refused.code, len(api.asked))
+        meant = offline.here(*command, "--other-company")
+    said = "failures.csv: these are rows that a run left for another company (with another key than this one)."
+    assert (True, True, 0) == (said in refused.err, "--other-company" in refused.err, meant.code)
+
+
 def test_name_of_a_company(offline: Shell) -> None:
     """Where both starts name the company, the names count and not the keys."""
     with little_api(refusing_the_second) as api:

@@ -113,19 +113,19 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         api = ApiSession(target, settings.pace, environment)
         context = RunContext(api, journal, new_run_id(), changes, reporter, overwrites=settings.overwrite)
         context.api.note_slower(reporter.note)
-        cost = _compare(context, settings)
+        cost = _compare(context, settings, changes.parent_run)
         made = _write(context, settings, new_folder(parent, prefix="plan-"), cost, (started, began))
         latest.point_to(made.folder)
         return made
 
 
-def _compare(context: RunContext, settings: Settings) -> Estimate:
+def _compare(context: RunContext, settings: Settings, parent_run: str | None) -> Estimate:
     """Do all that an update does before it sends, and return what sending would cost; raises StoppedError."""
     definitions = fetch_custom_fields(context)
     if definitions is not None:
         context.changes = context.changes.with_definitions(definitions)
     context.changes.validate_all(context.journal.record_rows)
-    check_company(context, is_meant=settings.other_company)
+    check_company(context, parent_run, is_meant=settings.other_company)
     key_field, count, strategy = settings.key, context.changes.change_count, None
     spent = context.meter.requests
     if count:

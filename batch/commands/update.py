@@ -185,7 +185,7 @@ class Update:
                 check_compared(self.context)
                 self.learn_custom_fields()
                 self.validate()
-                check_company(self.context, is_meant=self.settings.other_company)
+                check_company(self.context, self.run.metadata.parent_run, is_meant=self.settings.other_company)
             if self._is_forbidden_by_invalid_rows():
                 return self._end_unsent()
             self.count_left()

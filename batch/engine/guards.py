@@ -21,6 +21,7 @@ from batch.errors import UsageError
 from batch.model import Problem, shorten, visible
 from batch.provenance import PulledFrom
 from batch.retry import FailureLimit
+from batch.run import index
 from batch.run.consent import require_consent
 from batch.run.target import SANDBOX
 from batch.settings import FEW_ROWS, SOME_ROWS
@@ -80,22 +81,27 @@ def check_compared(context: RunContext) -> None:
         )
 
 
-def check_company(context: RunContext, *, is_meant: bool) -> None:
-    """Ask about rows that were pulled from elsewhere; raises Declined, or UsageError where nobody can be asked."""
+def check_company(context: RunContext, parent_run: str | None, *, is_meant: bool) -> None:
+    """Ask about rows that were pulled from elsewhere, and about the failures file of another company's run.
+
+    Raises Declined, or UsageError where nobody can be asked.
+    """
     changes, target = context.changes, context.api.target
     here = PulledFrom(target.endpoint.name, target.host, target.company)
     foreign = Counter({one: rows for one, rows in changes.pulled_from.items() if not _is_same(one, here)})
-    if is_meant or not foreign:
+    parent = index.get(parent_run) if parent_run else None
+    ran_at = PulledFrom(parent.endpoint, parent.host, parent.company) if parent and not parent.is_found else here
+    if is_meant or not (foreign or not _is_same(ran_at, here)):
         return
-    one, count = foreign.most_common(1)[0][0], foreign.total()
+    one, count = foreign.most_common(1)[0][0] if foreign else ran_at, foreign.total()
     rows = "1 row was" if count == 1 else f"{count:,} rows were"
+    what = f"{rows} pulled from another company" if foreign else "these are rows that a run left for another company"
     name = f'of the company "{visible(one.company.name)}"' if one.company.name else "with another key than this one"
     is_elsewhere = (one.endpoint, one.host) != (here.endpoint, here.host)
     where = f"{visible(one.endpoint)} at {visible(one.host)}" if is_elsewhere else name
     require_consent(
         context.reporter,
-        f"{changes.staged.name}: {rows} pulled from another company ({where}). "
-        f"The same ids may be other {target.endpoint.plural} here.",
+        f"{changes.staged.name}: {what} ({where}). The same ids may be other {target.endpoint.plural} here.",
         instead="If it is the same company under a new key, or meant:  --other-company",
     )
 
