@@ -118,6 +118,18 @@ def hidden(endpoint: Endpoint, names: Iterable[str], record: Record) -> list[str
     return [name for name in names if not endpoint.has_value(record, name)]
 
 
+def overwritten(
+    endpoint: Endpoint, wanted: Mapping[str, Any], before: Mapping[str, Any], record: Record
+) -> list[Problem]:
+    """Return problems for fields to write that another hand has changed since they showed `before`."""
+    shown, known = shows(endpoint, wanted, record), shows(endpoint, before, record)
+    return [
+        Problem("wrote_over", {"now": show(shown.now[name]), "before": show(before[name])}, name)
+        for name in wanted
+        if name in before and shown.how[name] is How.OTHERWISE and known.how[name] is How.OTHERWISE
+    ]
+
+
 def show(value: Any) -> str:
     """Return a value for a message: text in quotes, a blank as (empty), a missing one as (not shown)."""
     if value is MISSING:

@@ -118,6 +118,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "custom_field_spelt": 'the record spells it "{spelt}", and that custom field was meant',
     "ended_in_doubt": "batch was ended before an answer came: it may have been applied or not",
     "found_applied": "no answer came, but reading back showed that it was applied",
+    "found_applied_after": "{cause}, but reading back showed that it was applied",
     "no_longer_so": "an earlier start made this change, and the record shows something else now",
     "in_doubt": "{cause}: it may have been applied or not",
     "not_applied": "{cause}, and reading back showed that it was not applied",
@@ -132,6 +133,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "refused_unread": "{cause}, but an earlier try that failed may have been applied or not, and the record could not be read",
     "shows_neither": "the record now shows {now}: it was {before}, and {wanted} was sent (somebody else may have changed it)",
     "tries_failed": "{cause}",
+    "unread_again": "{cause}, and what is sent is made of it",
+    "wrote_over": "somebody had changed it meanwhile, from {before} to {now}; the sheet's value was written over that",
     # what an undo leaves as it is
     "kept_added": "kept: the run added it, and its neighbours were changed since (look at it by hand)",
     "kept_drifted": "kept: it is {now} now, and the run had written {written} over {before}",

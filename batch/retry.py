@@ -16,7 +16,7 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
@@ -44,14 +44,9 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How one API differs: `idempotent_keys` if it has an Idempotency-Key, `is_repeat` if this key was sent before."""
+    """How one API differs: `idempotent_keys` if it has an Idempotency-Key."""
 
     idempotent_keys: bool = False
-    is_repeat: bool = False
-
-    def for_repeat(self) -> "Rules":
-        """Return the rules for an attempt whose key the API may have seen already."""
-        return replace(self, is_repeat=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +75,8 @@ TRANSIENT: Final = {
     503: "the API is unavailable (503)",
     504: "the API did not answer its gateway in time (504)",
 }
+NOT_TAKEN: Final = frozenset({413, 429})
+"""What an API says instead of doing anything."""
 STOPPING: Final = {
     401: "the API does not accept the key (401)",
     403: "the API does not permit this with the key (403)",
@@ -111,11 +108,12 @@ def classify(
     if status in STOPPING:
         return Classification(Action.ABORT, STOPPING[status], hint.retry_after)
     if status == 409 and rules.idempotent_keys:
-        return _classify_conflict(hint, rules)
+        return _classify_conflict(hint)
     if _is_transient(status) or (status == 413 and hint.retry_after is not None):
         cause = TRANSIENT.get(status) or REFUSALS.get(status, f"the API or its gateway failed ({status})")
         wait = hint.wait if status == 429 else hint.retry_after
-        return Classification(Action.RETRY, cause, wait, is_rate=is_about_rate(status, hint))
+        is_unknown = status not in NOT_TAKEN and not rules.idempotent_keys  # with a key, repeating applies it once
+        return Classification(Action.RETRY, cause, wait, is_about_rate(status, hint), is_unknown)
     return Classification(Action.REJECT, REFUSALS.get(status, f"the API refused it ({status})"))
 
 
@@ -128,18 +126,16 @@ def _classify_success(status: int, body: object) -> Classification:
     if body is Body.NOT_JSON:
         cause = f"the answer ({status}) did not come from the API: it is not JSON"
         return Classification(Action.RETRY, cause, is_unknown=True)
-    if isinstance(body, dict) and body.get("success") in (False, "false"):
+    if isinstance(body, dict) and (str(body.get("success", "")).casefold() == "false" or body.get("errors")):
         return Classification(Action.REJECT, f"the API answered {status}, but says that it failed")
     return SUCCEED
 
 
-def _classify_conflict(hint: RateHint, rules: Rules) -> Classification:
+def _classify_conflict(hint: RateHint) -> Classification:
     """Classify a 409 of the idempotency layer: with Retry-After, the first attempt is still being processed."""
     if hint.retry_after is not None:
         cause = "the API is still busy with the first try of this change (409)"
         return Classification(Action.RETRY, cause, hint.retry_after, is_unknown=True)
-    if rules.is_repeat:
-        return Classification(Action.SUCCEED, "the API had applied it before, and cannot repeat its answer (409)")
     return Classification(Action.REJECT, REFUSALS[409])
 
 

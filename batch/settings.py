@@ -59,6 +59,7 @@ class Pace:
     max_wait: float
     """Seconds."""
     read_timeout: float
+    verify_within: float
     """Seconds."""
 
 
@@ -245,6 +246,10 @@ class Settings:
     read_timeout: Annotated[float, Gt(0), Setting(
         "How long the API may be silent; default: 60.", "SECONDS", CONNECTION, repeat=26,
     )] = 60.0
+    verify_within: Annotated[float, Ge(0), Setting(
+        "How long to look for a confirmed change that the record does not show yet; default: 60.", "SECONDS",
+        SENDING, repeat=31,
+    )] = 60.0
     max_failures: Annotated[str | None, Setting(
         "Stop after so many rejections.", "N|N%", SENDING, parse=_number_or_share,
         repeat=13, found_file="if careful",
@@ -296,7 +301,10 @@ class Settings:
     @property
     def pace(self) -> Pace:
         """The settings about speed and persistence."""
-        return Pace(self.max_at_once, self.max_per_second, self.max_attempts, self.max_wait, self.read_timeout)
+        return Pace(
+            self.max_at_once, self.max_per_second, self.max_attempts, self.max_wait, self.read_timeout,
+            self.verify_within,
+        )  # fmt: skip
 
     def identity(self) -> dict[str, Any]:
         """Return the values that make a run another run, as JSON can hold them; those without a None come first."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from batch.engine import write
 from batch.sandbox.options import SandboxOptions
 from tests.sandbox.control import ControlledSandbox
 from tests.shell import Api, Shell
@@ -27,6 +28,12 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.delenv(name, raising=False)
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at records without a pause; who tests how long that may take, puts it back."""
+    monkeypatch.setattr(write, "LOOKS", (0.0,) * len(write.LOOKS))
 
 
 @pytest.fixture(scope="session")

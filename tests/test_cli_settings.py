@@ -58,6 +58,7 @@ CASES = [
     case("--max-attempts", 6, 1, 2, 3),
     case("--max-wait", 300.0, 1.0, 2.0, 3.0),
     case("--read-timeout", 60.0, 1.0, 2.0, 3.0),
+    case("--verify-within", 60.0, 1.0, 2.0, 3.0),
     case("--max-failures", None, "1", "2%", "3"),
     case("--max-clears", None, "1%", "2", "3%"),
     case("--canary", None, 1, 2, 3),

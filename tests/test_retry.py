@@ -54,9 +54,10 @@ def test_page_from_someone_else_is_no_success() -> None:
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 529, 599])
 def test_transient_trouble_is_tried_again(status: int) -> None:
-    """Codes that pass by themselves, and those of gateways, are tried again, with the same key."""
-    found = classify(status, {}, Body.NOT_JSON, delivered="answered")
-    assert (found.action, found.is_unknown) == (Action.RETRY, False)
+    """Codes that pass by themselves, and those of gateways, are tried again; where there are no keys, after a look."""
+    for rules, is_unknown in ((IDEMPOTENT, False), (Rules(), status != 429)):
+        found = classify(status, {}, Body.NOT_JSON, delivered="answered", rules=rules)
+        assert (found.action, found.is_unknown) == (Action.RETRY, is_unknown)
 
 
 @pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 410, 412, 415, 422, 428, 451, 501, 505])
@@ -133,18 +134,13 @@ def test_only_429_and_503_with_retry_after_speak_about_rate(
             ),
         ),
         ({}, IDEMPOTENT, Classification(Action.REJECT, "it conflicts with something at the API (409)")),
-        (
-            {},
-            IDEMPOTENT.for_repeat(),
-            Classification(Action.SUCCEED, "the API had applied it before, and cannot repeat its answer (409)"),
-        ),
         (WAIT_5, Rules(), Classification(Action.REJECT, "it conflicts with something at the API (409)")),
     ],
 )
 def test_conflict_means_something_else_where_there_are_keys(
     headers: dict[str, str], rules: Rules, expected: Classification
 ) -> None:
-    """With idempotency keys, 409 is "still busy" or, for a key sent before, "was done"; otherwise a refusal."""
+    """With idempotency keys, 409 with Retry-After is "still busy"; otherwise a refusal."""
     assert classify(409, headers, Body.EMPTY, delivered="answered", rules=rules) == expected
 
 

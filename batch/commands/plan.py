@@ -144,7 +144,9 @@ def _compare(context: RunContext, settings: Settings, parent_run: str | None) ->
     if context.shutdown.requested:
         raise _Unfinished.because(context.shutdown)
     fields = ([step.field for step in one.steps] for one in _iter_changes(context))
-    return estimate(context, strategy, count, sent=Sent.counted(context.endpoint, fields), spent=spent)
+    sent = Sent.counted(context.endpoint, fields)
+    sent = replace(sent, completed=sent.writes)  # whoever carries the plan out holds each record against it
+    return estimate(context, strategy, count, sent=sent, spent=spent)
 
 
 async def _journal_changes(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> None:

@@ -312,7 +312,7 @@ class Update:
         context, run = self.context, self.run
         async with context.connected() as client, context.attended():
             preparer = ChangePreparer(context, make_lookup(context, self.settings.key, self.strategy))
-            writer = ChangeWriter(context)
+            writer = ChangeWriter(context, preparer)
             limit = FailureLimit.parse(self.settings.max_failures) if self.settings.max_failures else None
             canary = Canary(self.canary, writer.verify) if self.canary else None
             await Executor(context, preparer, writer, limit, canary).send_all()

@@ -149,6 +149,8 @@ class Endpoint(ABC):
     """Fields whose parts are written by sending all of it; their names with a dot and a part are fields, too."""
     known_parts: ClassVar[Mapping[str, Collection[str]]] = {}
     """What a write takes inside of objects and of the objects in lists; what records show beside is the API's own."""
+    confirming: ClassVar[frozenset[int]] = frozenset({200})
+    """The statuses with which the API confirms a write, with the record in the answer; all others are looked into."""
     hidden_in_answers: ClassVar[tuple[str, ...]] = ()
     """Fields that the answer to a write is known to leave out, so that they are read back."""
 

@@ -6,7 +6,7 @@ writer, the signals and the progress live exactly as long as the sending; nothin
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -18,7 +18,7 @@ from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown, stop_on_signals
 from batch.errors import JournalError
 from batch.journal import Journal
-from batch.model import Change, Outcome, Problem, RowResult
+from batch.model import Change, Outcome, Problem, RowResult, State
 from batch.run.plan_file import PlanFile
 from batch.run.rescue import LOOK_SECONDS, FolderWatch, rescue, sentence
 from batch.validation.file_changes import ChangeSource
@@ -80,6 +80,11 @@ class RunContext:
         return self.changes.endpoint
 
     @property
+    def verify_within(self) -> float:
+        """Seconds for which a record is looked at that does not show a change that the API confirmed."""
+        return self.api.pace.verify_within
+
+    @property
     def client(self) -> ApiClient:
         """The client of the open connection."""
         assert self.connection is not None  # noqa: S101 - for the type checker: the parts are made inside of `connected`
@@ -131,18 +136,19 @@ class RunContext:
 
     def settle(
         self, change: Change, outcome: Outcome, problems: Sequence[Problem], status: int | None = None,
-        attempts: int = 0,
+        attempts: int = 0, state: State = State.FINAL,
     ) -> Outcome:  # fmt: skip
         """Journal the outcome of every row of a change, its problems with the row's own cells; return the outcome."""
         hide = self.client.session.redaction.hide  # a record may show what was sent with the request
         results = []
         for row in change.rows:
             located = tuple(self.changes.locate(row, one).with_texts(hide) for one in problems)
-            results.append(RowResult(row, change.id, outcome, status, attempts, located))
+            results.append(RowResult(row, change.id, outcome, status, attempts, located, state))
         self.journal.record(change.number, results)
         return outcome
 
     def record_again(self, change: Change) -> None:
         """Journal again what an earlier part said of a change, which still holds."""
         found = (self.journal.row_results(row, row).get(row) for row in change.rows)
-        self.journal.record(change.number, [one for one in found if one is not None])
+        final = [replace(one, state=State.FINAL) for one in found if one is not None]
+        self.journal.record(change.number, final)

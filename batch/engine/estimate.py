@@ -7,11 +7,12 @@ without the pauses and refusals that nobody can know.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
+from batch.engine.look import FRESH
 from batch.engine.lookup import FRESH_SECONDS, LookupStrategy
 from batch.engine.reporter import Cost, Estimate
 from batch.ratelimit import Bucket, TokenBucket
@@ -26,27 +27,30 @@ SOME = "1"
 class Sent:
     """How many changes are written, and how many of them the API's answer does not show in full.
 
-    `alone`: how many of these need a second read, since a list does not show them in full either.
+    `alone`: how many of these need a second read, since a list does not show them in full either. `completed`: how many
+    changes are made of what their records show when they leave.
     """
 
     writes: int
     read_backs: int = 0
     alone: int = 0
+    completed: int = 0
 
     @classmethod
     def counted(cls, endpoint: Endpoint, changes: Iterable[Iterable[str]]) -> "Sent":
         """Count changes, each given as the names of its fields."""
-        writes = read_backs = alone = 0
+        writes = read_backs = alone = completed = 0
         for names in map(tuple, changes):
             is_hidden = any(_is_among(endpoint.hidden_in_answers, name) for name in names)
             writes += bool(names)
             read_backs += is_hidden
             alone += is_hidden and any(_is_among(endpoint.hidden_in_lists, name) for name in names)
-        return cls(writes, read_backs, alone)
+            completed += any(endpoint.unit(name) != name for name in names)
+        return cls(writes, read_backs, alone, completed)
 
     def scaled(self, share: float) -> "Sent":
         """Return that share of it."""
-        return Sent(round(self.writes * share), round(self.read_backs * share), round(self.alone * share))
+        return Sent(*(round(one * share) for one in (self.writes, self.read_backs, self.alone, self.completed)))
 
 
 @dataclass(slots=True)
@@ -79,13 +83,16 @@ def estimate(
     alone = _rows_with(context, endpoint.hidden_in_lists, changes) if reads and endpoint.ids_per_read > 1 else 0
     if sent is None:
         read_backs = _rows_with(context, endpoint.hidden_in_answers, changes) if reads else 0
-        sent = Sent(changes, read_backs, min(read_backs, alone))
+        completed = _rows_with(context, endpoint.replaced_whole, changes) if reads else 0
+        sent = Sent(changes, read_backs, min(read_backs, alone), completed)
+    if context.plan is not None or context.changes.conditions_in:
+        sent = replace(sent, completed=sent.writes)  # what is expected of a record has to hold when the change leaves
     comparing = _comparing(context, strategy, changes, sent.writes)
     comparing.beside[endpoint.read_one_request(SOME).route] += alone
     whole = _Requests(comparing.first.copy(), comparing.beside.copy())
     whole.beside[endpoint.write_request(SOME, {}, None).route] += sent.writes
     verified = min(canary, sent.writes)
-    whole.beside[endpoint.read_request([SOME]).route] += sent.read_backs + verified
+    whole.beside[endpoint.read_request([SOME]).route] += _looks(context, sent) + _shared(endpoint, verified, alone)
     whole.beside[endpoint.read_one_request(SOME).route] += sent.alone + (verified if alone else 0)
     reads_made = whole.total - sent.writes + (strategy.spent if strategy else 0)
     return Estimate(sent.writes, reads_made, _cost(api, comparing, spent), _cost(api, whole, spent), is_known)
@@ -113,6 +120,25 @@ def _comparing(context: RunContext, strategy: LookupStrategy | None, changes: in
         stale = writes - starts_within(context.api, FRESH_SECONDS - (seconds_at_limits(context.api, found.first) or 0))
         found.beside[read] += max(0, -(-stale // endpoint.ids_per_read))
     return found
+
+
+def _looks(context: RunContext, sent: Sent) -> int:
+    """Count the lists that are read once more: for what an answer did not show, and before what is made of a record.
+
+    One list serves the changes that leave within the time for which a record counts as read now.
+    """
+    endpoint, api = context.endpoint, context.api
+    if endpoint.ids_per_read == 1:
+        return sent.read_backs  # a record that is read alone is young when it is written
+    if sent.alone:
+        return _shared(endpoint, sent.read_backs, sent.alone)
+    at_once = max(1, starts_within(api, FRESH) - starts_within(api, 1e-9))
+    return max(sent.read_backs, -(-max(0, sent.completed - starts_within(api, FRESH)) // at_once))
+
+
+def _shared(endpoint: Endpoint, reads: int, alone: int) -> int:
+    """Count the lists for so many records: while some of them are read alone, others gather for the next list."""
+    return -(-reads // (endpoint.ids_per_read // 2)) if alone else reads
 
 
 def _rows_with(context: RunContext, hidden: Sequence[str], changes: int) -> int:

@@ -35,8 +35,8 @@ MOST_WAITING = 4_000
 class Writer(Protocol):
     """Brings a prepared change to its outcome: one sends it, another only journals what it would change."""
 
-    async def send(self, prepared: PreparedChange) -> Outcome:
-        """Bring one change to its outcome and journal it."""
+    async def send(self, prepared: PreparedChange) -> Outcome | None:
+        """Bring one change to its outcome and journal it; None where reading its record did that."""
 
 
 class PreparedQueue:
@@ -251,6 +251,8 @@ class Executor:
             if whole is None:
                 return None
             outcome = await self.writer.send(whole)
+            if outcome is None:
+                return None
         except JournalError:
             return None  # the journal writer has already requested shutdown
         self.answered += 1

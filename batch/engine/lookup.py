@@ -68,10 +68,11 @@ async def choose_strategy(client: ApiClient, keys: int) -> LookupStrategy:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The one record with a key; `is_old` when it should be read again before it is written."""
+    """The one record with a key, and when it was read; `is_old` when it should be read again before it is written."""
 
     id: str
     record: Record
+    read_at: float
     is_old: bool = False
 
 
@@ -135,7 +136,8 @@ class KeyLookup:
             raise
         if self.endpoint.next_cursor(response, "") is not None:
             return NoMatch(Outcome.INVALID, Problem("key_not_narrowed", {"field": self.key_field}), 200)
-        found = [(self.endpoint.record_id(one), one, True) for one in records]
+        now = anyio.current_time()
+        found = [(self.endpoint.record_id(one), one, now) for one in records]
         return self._only(key, record_id, found, response.status)
 
     def _request(self, key: str) -> ApiRequest | None:
@@ -146,7 +148,7 @@ class KeyLookup:
         return request if is_exact(request.path) else None
 
     def _only(
-        self, key: str, record_id: str, found: Sequence[tuple[str, Record, bool]], status: int
+        self, key: str, record_id: str, found: Sequence[tuple[str, Record, float]], status: int
     ) -> Match | NoMatch:
         """Keep the record whose key it is; where several have it, the id may say which one."""
         values: Values = {"noun": self.endpoint.noun, "field": self.key_field, "plural": self.endpoint.plural}
@@ -158,8 +160,8 @@ class KeyLookup:
         ]
         values = {**values, "ids": ", ".join(one for one, _, _ in same[:5])}
         match named:
-            case [(found_id, record, is_fresh)]:
-                return Match(found_id, record, is_old=not is_fresh)
+            case [(found_id, record, read_at)]:
+                return Match(found_id, record, read_at, is_old=anyio.current_time() - read_at > FRESH_SECONDS)
             case []:
                 problem = Problem("id_of_other_key", values, "id", seen=record_id)
                 return NoMatch(Outcome.INVALID, problem, status)
@@ -256,8 +258,7 @@ class _Kept:
         self._db.executemany(statement, rows)
         self._db.execute("COMMIT")
 
-    def records(self, key: str) -> list[tuple[str, Record, bool]]:
-        """Give (id, record, whether it is fresh) of all records with this key, however it is spelt, in order of ids."""
-        oldest = anyio.current_time() - FRESH_SECONDS
+    def records(self, key: str) -> list[tuple[str, Record, float]]:
+        """Give (id, record, when it was read) of all records with this key, however it is spelt, in order of ids."""
         rows = self._db.execute("SELECT id, record, read_at FROM kept WHERE key = ? ORDER BY id", (_folded(key),))
-        return [(record_id, json.loads(text), read_at >= oldest) for record_id, text, read_at in rows]
+        return [(record_id, json.loads(text), read_at) for record_id, text, read_at in rows]

@@ -5,9 +5,12 @@ costs no write; what an earlier part of the run sent without an answer is settle
 a change goes on under its record's real id, so that journal, proof and undo know the record.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import anyio
 
 from batch import diff
 from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift, find_conflicts
@@ -41,6 +44,8 @@ class PreparedChange:
     is_complete: bool = True
     is_in_doubt: bool = False
     """What an earlier part of the run sent may have been applied, and nothing was read since."""
+    read_at: float = field(default=-math.inf, compare=False)
+    """When the record was read, on anyio's clock."""
 
 
 def refused(earlier: Intent | None) -> tuple[Outcome, int]:
@@ -130,7 +135,7 @@ class ChangePreparer:
                     if found.is_old and self._may_be_sent(known, found):
                         by_id.append(known)
                     elif one := self._compare(known, found.record):
-                        prepared.append(one)
+                        prepared.append(replace(one, read_at=found.read_at))
                 case NoMatch() as no_match:
                     self._settle_no_match(change, no_match)
         return prepared + (await self._read(by_id) if by_id else [])
@@ -221,7 +226,7 @@ class ChangePreparer:
         if self._is_applied(earlier, record) and self._shows_all(change.fields, record):
             self._settle_as_is(change, record, earlier)  # whatever the sheet expects of other fields
             return None
-        prepared = self._begin(change, record, earlier if earlier is not None and earlier.made else None)
+        prepared = self.renew(change, record, earlier if earlier is not None and earlier.made else None)
         if prepared is not None and self._earlier_success(change) is not None:
             # the run may stop before it is sent again
             made = earlier.made if earlier is not None else 0
@@ -237,6 +242,14 @@ class ChangePreparer:
             and (whole := name.partition(".")[0]) in self.endpoint.replaced_whole
             and not self.endpoint.has_value(record, whole)
         ]
+
+    def renew(self, change: Change, record: Record, sent: Intent | None) -> PreparedChange | None:
+        """Make a change ready once more, of what its record shows now; None when that gave it its outcome.
+
+        `sent`: the newest intent of which an attempt was made.
+        """
+        prepared = self._begin(change, record, sent)
+        return prepared and replace(prepared, read_at=anyio.current_time())
 
     def _begin(self, change: Change, record: Record, earlier: Intent | None) -> PreparedChange | None:
         """Make ready what differs between a change, or what was planned of it, and its record."""
@@ -335,7 +348,8 @@ class ChangePreparer:
             found = [Problem("found_applied"), *problems]
             self._settle(change, Outcome.UPDATED, found, attempts=earlier.made)
         else:
-            self._settle(change, Outcome.REJECTED if problems else Outcome.UNCHANGED, problems)
+            outcome = Outcome.REJECTED if problems else Outcome.UNCHANGED
+            self._settle(change, outcome, problems, attempts=earlier.made if earlier is not None else 0)
 
     def _is_applied(self, earlier: Intent | None, record: Record) -> bool:
         """Whether a record shows all that an earlier part sent, of which it is not known what became."""

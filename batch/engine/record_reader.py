@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from batch import diff
 from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
-from batch.engine.retry_loop import FINAL, KEY_REFUSED, Answer, ApiClient, stop_reason
+from batch.engine.retry_loop import FINAL, KEY_REFUSED, Answer, ApiClient, RefusalOf, stop_reason
 from batch.errors import StopCause
 from batch.http import ApiResponse, RequestFailure
 from batch.model import Problem, visible
@@ -106,14 +106,26 @@ class RecordReader:
     """Reads records by their ids, in lists of at most `size`, through the client that `client` gives.
 
     A run that `must_read` ends where all of its first reads are refused; `without_reading`: the options that help then.
+    `is_at_stop`: read once more, although the run ends.
     """
 
     def __init__(
-        self, client: Callable[[], ApiClient], size: int, *, must_read: bool = True, without_reading: str = ""
+        self,
+        client: Callable[[], ApiClient],
+        size: int,
+        *,
+        must_read: bool = True,
+        without_reading: str = "",
+        is_at_stop: bool = False,
     ) -> None:
         self._client, self._must_read, self._without_reading = client, must_read, without_reading
+        self._is_at_stop = is_at_stop
         self.size = ListSize(size)
         self._is_let_in = False
+
+    def last(self) -> "RecordReader":
+        """Return a reader for the last looks of a run that ends."""
+        return RecordReader(self._client, max(1, self.size.now), must_read=False, is_at_stop=True)
 
     @property
     def client(self) -> ApiClient:
@@ -144,13 +156,15 @@ class RecordReader:
         found = await self._read_one(record_id)
         return ReadAlone({**listed, **found}) if listed and isinstance(found, Mapping) else found
 
-    async def read_back(self, record_id: str, names: Iterable[str]) -> Record | None:
-        """Read one record again, with the fields `names` if anything shows them; None when that does not work."""
-        record = (await self.read_many([record_id]))[record_id]
-        if not isinstance(record, Mapping):
-            return None
-        more = await self.read_alone(record_id, record) if self.lacks(record, names) else record
-        return more if isinstance(more, Mapping) else record
+    async def read_back(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, Record]:
+        """Read records again, each with its fields if anything shows them; what cannot be read is left out."""
+        found: dict[str, Record] = {}
+        for record_id, record in (await self.read_many(list(wanted))).items():
+            if isinstance(record, Mapping):
+                lacks = self.lacks(record, wanted[record_id])
+                more = await self.read_alone(record_id, record) if lacks else record
+                found[record_id] = more if isinstance(more, Mapping) else record
+        return found
 
     def lacks(self, record: Record, names: Iterable[str]) -> bool:
         """Whether a list left out fields that reading the record alone may show."""
@@ -161,7 +175,9 @@ class RecordReader:
 
     async def _read_list(self, ids: list[str], found: dict[str, ReadResult]) -> list[list[str]]:
         """Read a list of records into `found`; return what is to be read otherwise, in groups."""
-        answer = await self.client.read(self.endpoint.read_request(ids), refusal_of="nothing")
+        answer = await self.client.read(
+            self.endpoint.read_request(ids), refusal_of="nothing", is_at_stop=self._is_at_stop
+        )
         response = answer.response
         if self._is_ended(answer):
             found |= dict.fromkeys(ids, Unreadable(is_stopped=True))
@@ -215,7 +231,8 @@ class RecordReader:
     async def _read_one(self, record_id: str) -> ReadResult:
         is_let_in, endpoint = self._is_let_in, self.endpoint
         request = endpoint.read_one_request(record_id)
-        answer = await self.client.read(request, refusal_of="record" if is_let_in else "nothing")
+        refusal_of: RefusalOf = "record" if is_let_in else "nothing"
+        answer = await self.client.read(request, refusal_of=refusal_of, is_at_stop=self._is_at_stop)
         response, action = answer.response, answer.classification.action
         if self._is_ended(answer):
             return Unreadable(is_stopped=True)

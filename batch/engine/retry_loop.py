@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -38,9 +38,6 @@ Count = Callable[[str], None]
 """Adds one to a counter of the journal."""
 Reserve = Callable[[], Awaitable[None]]
 """Takes a number for a read or log-in before it leaves."""
-BeforeAttempt = Callable[[int], Awaitable[None]]
-BeforeRetry = Callable[[], Awaitable[bool]]
-"""Looks whether an attempt without an answer was applied after all; true ends the attempts."""
 RefusalOf = Literal["run", "record", "nothing"]
 """What a 401 or 403 may be about: it ends the run, or a 403 may be this record's own, or whoever asked finds out."""
 CANCELLED: Final = RequestFailure("unknown", "batch was ended before an answer came", FailureKind.TOTAL_TIMEOUT)
@@ -62,11 +59,73 @@ TIMEOUTS = frozenset(
 )
 
 
+class Call(Protocol):
+    """What is asked of the API, as its maker sees it: the request of each attempt is made just before it leaves."""
+
+    @property
+    def request(self) -> ApiRequest:
+        """The request of the next attempt, as it is now."""
+
+    @property
+    def rules(self) -> Rules:
+        """How its answers are classified."""
+
+    def is_ready(self, now: float, paused_until: float) -> bool:
+        """Return whether the next attempt, whose turn it is, may leave as it is, the last pause having ended then."""
+
+    @property
+    def must_look(self) -> bool:
+        """Whether to make it ready before it waits for its turn."""
+
+    async def make_ready(self) -> bool:
+        """See to it; false: nothing is to be sent any more."""
+
+    async def write_down(self, number: int) -> None:
+        """Write down that attempt `number` is about to leave."""
+
+    def leaves(self) -> None:
+        """Note that the attempt that was written down leaves now."""
+
+    def answered(self, classification: Classification) -> None:
+        """Note what came of it."""
+
+
+@dataclass(slots=True)
+class Read:
+    """A call that changes nothing, and is always ready."""
+
+    request: ApiRequest
+    rules: Rules
+    reserve: Reserve
+    must_look: bool = False
+    _written: int = 0
+
+    def is_ready(self, now: float, paused_until: float) -> bool:
+        """Say yes: it is the same at any time."""
+        return True
+
+    async def make_ready(self) -> bool:
+        """Say yes, too."""
+        return True
+
+    async def write_down(self, number: int) -> None:
+        """Take a number for the attempt, once."""
+        if self._written < number:
+            await self.reserve()
+            self._written = number
+
+    def leaves(self) -> None:
+        """Let it."""
+
+    def answered(self, classification: Classification) -> None:
+        """Leave it to whoever asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of a call after `attempts` attempts: the last reply (or loss) and its judgement.
 
-    `is_cut`: the run stopped before the attempts were used up. `is_settled`: reading back showed that it was applied.
+    `is_cut`: the run stopped before the attempts were used up. `is_settled`: the call had nothing to send any more.
     `is_in_doubt`: one of the attempts, not only the last, may have been applied although nobody said so.
     `has_arrived`: one of them came as far as the API itself, which then failed.
     `is_unpaid`: the last attempt failed when the retries of the whole run were used up.
@@ -143,13 +202,14 @@ class ApiClient:
             self._told_until = wait.until
             self.note(f"Waiting {minutes(wait.until - now)}: {wait.cause}.")
 
-    async def read(self, request: ApiRequest, *, refusal_of: RefusalOf = "run") -> Answer:
+    async def read(self, request: ApiRequest, *, refusal_of: RefusalOf = "run", is_at_stop: bool = False) -> Answer:
         """Make a call that changes nothing (a read), with retries; ABORT requests shutdown, where it may."""
-        return await self.execute(request, rules=self.endpoint.rules, refusal_of=refusal_of)
+        call = Read(request, self.endpoint.rules, self.reserve)
+        return await self.execute(call, refusal_of=refusal_of, is_at_stop=is_at_stop)
 
     async def log_in(self, request: ApiRequest) -> ApiResponse | RequestFailure:
         """Make a call of the account's own, without its headers."""
-        answer = await self.execute(request, rules=Rules(), is_own=True)
+        answer = await self.execute(Read(request, Rules(), self.reserve), is_own=True)
         if answer.classification.action is Action.ABORT and answer.status not in KEY_REFUSED:
             raise StoppedError(stop_reason(answer, self.endpoint), StopCause.SET_UP)
         return answer.response or RequestFailure("no", "the run stopped before it", FailureKind.UNREACHABLE)
@@ -192,20 +252,19 @@ class ApiClient:
 
     async def execute(
         self,
-        request: ApiRequest,
+        call: Call,
         *,
-        rules: Rules,
         is_own: bool = False,
         is_check: bool = False,
         refusal_of: RefusalOf = "record",
-        before_attempt: BeforeAttempt | None = None,
-        before_retry: BeforeRetry | None = None,
+        is_at_stop: bool = False,
     ) -> Answer:
-        """Attempt `request` until it is done, refused, stopped, or the attempts are used up.
+        """Attempt `call` until it is done, refused, stopped, or the attempts are used up.
 
-        `is_own`: of the account, without its headers. `is_check`: made to find out what a 403 is about.
+        `is_own`: of the account, without its headers. `is_check`: made to find out what a 403 is about. `is_at_stop`:
+        one attempt, also when the run is to end.
         """
-        run = RetryLoop(self, request, rules, is_own, is_check, refusal_of, before_attempt, before_retry)
+        run = RetryLoop(self, call, is_own, is_check, refusal_of, is_at_stop)
         await run.run()
         return run.answer()
 
@@ -214,24 +273,19 @@ class RetryLoop:
     """The attempts of one call; `answer()` gives what is known by now, at any time."""
 
     def __init__(
-        self,
-        client: ApiClient,
-        request: ApiRequest,
-        rules: Rules,
-        is_own: bool,
-        is_check: bool,
-        refusal_of: RefusalOf,
-        before_attempt: BeforeAttempt | None,
-        before_retry: BeforeRetry | None,
+        self, client: ApiClient, call: Call, is_own: bool, is_check: bool, refusal_of: RefusalOf, is_at_stop: bool
     ) -> None:
-        self._client, self._request, self._rules = client, request, rules
+        self._client, self._call = client, call
         self._is_own, self._is_check, self._refusal_of = is_own, is_check, refusal_of
-        self._before_attempt, self._before_retry = before_attempt, before_retry
+        self._is_at_stop = is_at_stop
         self._has_renewed = self._is_settled = self.is_cut = False
         self._headers: Mapping[str, str] | None = None
         self._response: ApiResponse | RequestFailure | None = None
         self._classification = NEVER
-        self._number = self._written = 0
+        self._number = 0
+        self._started = -math.inf
+        self._is_unready = False
+        self._is_ahead = is_at_stop or call.request.method != "GET"  # what was read for it is of no use for long
         self._is_in_doubt = self._has_arrived = self._is_unpaid = False
 
     def answer(self) -> Answer:
@@ -243,23 +297,34 @@ class RetryLoop:
 
     async def run(self) -> None:
         """Attempt until that is over; only who has to wait needs a scope for shutdown, which costs as much."""
+        if self._is_at_stop:
+            await self._send_at_stop()
+            return
         if await self._try_fast_path():
             return
         with self._client.shutdown.waiting() as scope:
             await self._go_on()
         self.is_cut |= scope.cancelled_caught
 
+    async def _send_at_stop(self) -> None:
+        """Make one attempt unless the API has to be left alone."""
+        client = self._client
+        is_paused = client.limiter.paused_until > anyio.current_time() or client.limiter.blocked_since is not None
+        if not is_paused and self._health.breaker.health is BreakerState.CLOSED and await self._authenticate():
+            await self._send_once(is_probe=False)
+
     async def _try_fast_path(self) -> bool:
         """Make the first attempt if it need not wait; false when anything is to be waited for."""
         client = self._client
         if client.shutdown.requested or not await self._authenticate() or not self._is_way_free():
             return False
-        await self._send_once(is_probe=False)
+        if not self._is_ready(anyio.current_time()) or not await self._send_once(is_probe=False):
+            return False
         return self._classification.action in FINAL and await self._handle()
 
     @property
     def _health(self) -> Health:
-        is_read = self._is_own or self._request.method == "GET"
+        is_read = self._is_own or self._call.request.method == "GET"
         return self._client.reads if is_read else self._client.writes
 
     def _is_way_free(self) -> bool:
@@ -267,16 +332,23 @@ class RetryLoop:
         return (
             not client.shutdown.requested
             and self._health.breaker.health is BreakerState.CLOSED
-            and client.limiter.is_open(self._request.route)
+            and client.limiter.is_open(self._call.request.route)
         )
+
+    def _is_ready(self, now: float) -> bool:
+        client = self._client
+        return self._call.is_ready(now, max(client.limiter.paused_until, self._health.breaker.paused_until))
 
     async def _go_on(self) -> None:
         if self._number and await self._handle():
             return
         while await self._authenticate():
-            while not await self._attempt():
-                pass
-            if await self._handle():
+            if self._is_unready or self._call.must_look:
+                if not await self._call.make_ready():
+                    self._is_settled = True
+                    return
+                self._is_unready = False
+            elif await self._attempt() and await self._handle():
                 return
         self.is_cut = True
 
@@ -303,7 +375,11 @@ class RetryLoop:
 
     async def _send_once(self, *, is_probe: bool) -> bool:
         client, number = self._client, self._number + 1
-        async with client.limiter.attempt(self._request.route, number > 1) as entered:
+        route, is_ahead = self._call.request.route, self._is_ahead or number > 1
+        async with client.limiter.attempt(route, is_ahead, self._is_ready) as entered:
+            if entered is None:
+                self._is_unready = True
+                return False
             with client.shutdown.in_flight():
                 started = await self._ready_at(entered, number, is_probe)
                 if started is None:
@@ -313,21 +389,20 @@ class RetryLoop:
                 if number == 1:
                     client.count("requests")
                 self._number, self._response, self._classification = number, CANCELLED, NOT_ANSWERED
-                self._is_unpaid = False
-                response = await client.exchange(self._request, self._headers)
+                self._started, self._is_unpaid = started, False
+                self._call.leaves()
+                response = await client.exchange(self._call.request, self._headers)
                 self._note(response, started)  # first, since a store that is shared may be cancelled
                 headers = response.headers if isinstance(response, ApiResponse) else {}
-                await client.limiter.answered(
-                    self._request.route, started, response.status, headers, is_log_in=self._is_own
-                )
+                await client.limiter.answered(route, started, response.status, headers, is_log_in=self._is_own)
         return True
 
     async def _ready_at(self, entered: float, number: int, is_probe: bool) -> float | None:
         """See that the attempt is written down, and give the time; None: it must not leave, now or any more."""
         now = entered
-        if self._written < number and self._may_leave(entered, now, is_probe):
-            await (self._before_attempt(number) if self._before_attempt is not None else self._client.reserve())
-            self._written, now = number, anyio.current_time()
+        if self._may_leave(entered, now, is_probe):
+            await self._call.write_down(number)
+            now = anyio.current_time()
         return now if self._may_leave(entered, now, is_probe) else None
 
     def _may_leave(self, entered: float, now: float, is_probe: bool) -> bool:
@@ -335,17 +410,18 @@ class RetryLoop:
         client, limiter = self._client, self._client.limiter
         is_going = is_probe or self._health.breaker.health is BreakerState.CLOSED
         is_blocked = limiter.blocked_since is not None and limiter.blocked_since > entered
-        return is_going and not client.shutdown.requested and not is_blocked and limiter.paused_until <= now
+        is_stopped = client.shutdown.requested and not self._is_at_stop
+        return is_going and not is_stopped and not is_blocked and limiter.paused_until <= now
 
     def _note(self, response: ApiResponse | RequestFailure, started: float) -> None:
         client = self._client
-        rules = self._rules.for_repeat() if self._number > 1 else self._rules
-        classification = _classify_reply(response, rules)
+        classification = _classify_reply(response, self._call.rules)
         if isinstance(response, RequestFailure):
             is_hopeless = response.is_lasting and not client.shutdown.heard.is_answered
             if is_hopeless or response.kind is FailureKind.MACHINE:
                 classification = replace(classification, action=Action.ABORT)
         self._response, self._classification = response, classification
+        self._call.answered(classification)
         self._hear(response, classification)
         self._is_in_doubt |= classification.is_unknown
         self._has_arrived |= (
@@ -375,8 +451,8 @@ class RetryLoop:
             heard.is_answered = True
         if action is not Action.SUCCEED or self._is_own:
             return
-        if self._request.method == "GET":
-            heard.accepted_read = self._request
+        if self._call.request.method == "GET":
+            heard.accepted_read = self._call.request
         else:
             heard.has_written, heard.forbidden = True, 0
 
@@ -417,7 +493,7 @@ class RetryLoop:
         known, may_be_own = heard.accepted_read, self._refusal_of == "record" and not (self._is_own or self._is_check)
         if self.answer().status not in MAY_BE_OWN or known is None or not may_be_own:
             return False
-        check = await client.execute(known, rules=client.endpoint.rules, is_check=True)
+        check = await client.execute(Read(known, client.endpoint.rules, client.reserve), is_check=True)
         if check.classification.action is not Action.SUCCEED:
             return False
         heard.forbidden += 1
@@ -429,9 +505,6 @@ class RetryLoop:
     async def _backoff_or_give_up(self, classification: Classification) -> bool:
         client = self._client
         if self._is_too_long(classification):
-            return True
-        if classification.is_unknown and self._before_retry is not None and await self._before_retry():
-            self._is_settled = True
             return True
         if self._number >= client.policy.max_attempts:
             return True
@@ -460,7 +533,7 @@ class RetryLoop:
     def _is_too_long(self, classification: Classification) -> bool:
         """Stop the run for one wait, or a time without any accepted request, that is longer than --max-wait."""
         client, policy, headers = self._client, self._client.policy, getattr(self._response, "headers", {})
-        refused_for = anyio.current_time() - self._health.breaker.refused_since
+        refused_for = self._started - self._health.breaker.refused_since  # a machine may have slept since
         if classification.wait is not None and classification.wait > policy.max_wait:
             header = "Retry-After" if "retry-after" in headers else "its rate headers"
             said = f"The API asks to wait {minutes(classification.wait)} ({header})"

@@ -4,9 +4,11 @@ Promises: who waits (for a slot, a token, a backoff) is let go at once; who has 
 until `cancel_in_flight`. The first reason is the one that counts.
 """
 
+import math
 import os
 import signal
 import threading
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -55,6 +57,7 @@ class Shutdown:
         self.signalled: ExitCode | None = None
         """The exit code of the signal that ends the run, None when none came."""
         self.requested = False
+        self._until = math.inf
         self._waiting: set[anyio.CancelScope] = set()
         self._in_flight: set[anyio.CancelScope] = set()
 
@@ -66,8 +69,14 @@ class Shutdown:
         if not self.requested:
             is_passing = cause is StopCause.SET_UP and self.heard.is_answered
             self.requested, self.reason, self.cause = True, reason, StopCause.TROUBLE if is_passing else cause
+            self._until = time.monotonic() + GRACE
             for scope in list(self._waiting):
                 scope.cancel()
+
+    @property
+    def grace(self) -> float:
+        """The seconds that are left of the grace, 0 or less when it is over."""
+        return self._until - time.monotonic()
 
     def as_error(self, otherwise: str = "", more: str = "") -> StoppedError:
         """Return what is raised where the run ends before it sends: the reason, or else `otherwise`, and `more`."""

@@ -1,46 +1,69 @@
-"""One change: intent, attempts, proof, outcome.
+"""One change: attempts, proof, outcome.
 
-Promises: the intent is on disk before the first byte leaves, with the same idempotency key on every attempt and after a
-resume; *updated* is said only when the API confirmed it and its answer does not show otherwise; an attempt without an
-answer is settled by reading back before it is repeated or given up.
+Promises: *updated* is said only when the API confirmed it and a read does not show otherwise, or when a read shows it;
+what may have been applied is settled by reading before it is given up; a confirmation is on disk when it has come,
+whatever is still to be looked at.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import anyio
 
 from batch import diff
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.engine.context import RunContext
-from batch.engine.idempotency import make_key
-from batch.engine.prepare import PreparedChange, refused
+from batch.engine.look import FRESH, LookQueue
+from batch.engine.prepare import ChangePreparer, PreparedChange, refused
 from batch.engine.retry_loop import Answer, ApiClient
+from batch.engine.write_call import WriteCall
 from batch.http import ApiResponse
-from batch.model import Intent, Outcome, Problem, visible
+from batch.model import Intent, Outcome, Problem, State, visible
 from batch.retry import Action
 
+LOOKS = (0.0, 1 / 60, 5 / 60, 20 / 60, 1.0)
+"""When a record is looked at that does not show a confirmed change, as shares of the time that it is given."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class ChangeWriter:
     """Sends prepared changes, each by itself, as many at once as the limiter lets through."""
 
     context: RunContext
+    preparer: ChangePreparer
+    looks: LookQueue = field(init=False)
+    _calls: dict[WriteCall, None] = field(init=False, default_factory=dict)
+    """The changes that are being sent, in the order in which they came."""
+    _sent: deque[float] = field(init=False, default_factory=deque)
+    """When the last ones were sent."""
 
-    async def send(self, prepared: PreparedChange) -> Outcome:
-        """Bring one change to its outcome and journal it."""
-        try:
-            intent = self._intent(prepared)
-            request = self.endpoint.write_request(prepared.change.id, intent.body, intent.key)
-        except ConflictError as error:
-            outcome, attempts = refused(prepared.earlier)
-            return self._settle(prepared, outcome, None, attempts, [error.problem])
-        attempt = WriteAttempt(self, prepared, intent)
-        answer = await self.client.execute(
-            request, rules=self.endpoint.rules.for_repeat() if intent.attempts > 1 else self.endpoint.rules,
-            before_attempt=attempt.before_attempt,
-            before_retry=attempt.was_applied if self._reads_before_retry(prepared) else None,
-        )  # fmt: skip
-        return await self._conclude(prepared, answer, attempt.tried + answer.attempts, attempt)
+    def __post_init__(self) -> None:
+        """Look at records through the client of the connection that is open."""
+        self.looks = LookQueue(self.client, self.context.reader, lambda: bool(self._calls))
+
+    async def send(self, prepared: PreparedChange) -> Outcome | None:
+        """Bring one change to its outcome and journal it; None where preparing it again did that."""
+        while True:
+            try:
+                call = WriteCall(self.context, self.preparer, prepared, self.look_before)
+            except ConflictError as error:
+                outcome, attempts = refused(prepared.earlier)
+                return self._settle(prepared, outcome, None, attempts, [error.problem])
+            self._calls[call] = None
+            try:
+                answer = await self.client.execute(call)
+            finally:
+                del self._calls[call]
+            self._sent += [anyio.current_time()] * bool(answer.attempts)
+            call.take_back()  # what was written down and did not leave
+            if call.is_through:
+                return call.outcome
+            found = await self._conclude(call, answer)
+            if not isinstance(found, PreparedChange):
+                return found
+            prepared = found
 
     @property
     def endpoint(self) -> Endpoint:
@@ -52,123 +75,163 @@ class ChangeWriter:
         """What makes the requests."""
         return self.context.client
 
-    def _reads_before_retry(self, prepared: PreparedChange) -> bool:
-        """Whether to read before a repetition: with a key and without a before-image the key alone makes it safe."""
-        return prepared.before is not None or not self.endpoint.rules.idempotent_keys
+    # -- looking at records -------------------------------------------------------------------------------------
 
-    def _intent(self, prepared: PreparedChange) -> Intent:
-        """Make the intent of the next attempt, or take up the earlier one when it means the same request.
+    async def look_before(self, call: WriteCall) -> None:
+        """Read the record of a change that is to leave, and those of the ones whose turn comes soon."""
+        now = anyio.current_time()
+        call.look = call.look or self.looks.add(call.change.id, call.prepared.fields)
+        while self._sent and self._sent[0] < now - FRESH:
+            self._sent.popleft()
+        due = [one for one in self._calls if one.is_due_soon(now)]
+        for one in due[: min(len(self._sent), self.endpoint.ids_per_read - 1)]:
+            one.look = self.looks.add(one.change.id, one.prepared.fields)
+        call.take(await self.looks.read(call.look))
 
-        It does not where that one is through, or another hand wrote since: the API would replay the answer to the first
-        to the same key, and an undo would put back what was there before the other hand.
-        """
-        body = self.endpoint.body(prepared.fields, prepared.record)
-        change, earlier = prepared.change, prepared.earlier
-        if earlier is not None and earlier.body == body and not earlier.is_settled and self._is_as_before(prepared):
-            return replace(earlier, attempts=earlier.attempts + 1)
-        number, spent = (earlier.number + 1, earlier.made) if earlier is not None else (1, 0)
-        key = make_key(self.endpoint, self.context.run_id, change.number, number, body)
-        record = prepared.record or {}
-        return Intent(
-            change.number, change.id, key, 1, prepared.fields, prepared.before, body,
-            self.endpoint.record_name(record), self.endpoint.replaced_values(prepared.fields, record), number, spent,
-        )  # fmt: skip
+    async def _look(self, prepared: PreparedChange) -> Record | None:
+        """Read the record of a change once, at a stop, too."""
+        if self.client.shutdown.requested:
+            return await self._look_at_stop(prepared)
+        with self.client.shutdown.waiting() as scope:
+            found = await self.looks.look(prepared.change.id, prepared.fields)
+        return await self._look_at_stop(prepared) if scope.cancelled_caught else found
 
-    def _is_as_before(self, prepared: PreparedChange) -> bool:
-        """Whether the record still shows what the earlier intent was to write over, as far as that is known."""
-        earlier, record = prepared.earlier, prepared.record
-        if earlier is None or record is None:
-            return True
-        return diff.shows(self.endpoint, earlier.before or {}, record).is_as_asked
+    async def _look_at_stop(self, prepared: PreparedChange) -> Record | None:
+        if self.client.shutdown.grace > 0:
+            with anyio.move_on_after(self.client.shutdown.grace):
+                return await self.looks.look(prepared.change.id, prepared.fields, at_stop=True)
+        return None
 
-    async def _conclude(
-        self, prepared: PreparedChange, answer: Answer, attempts: int, attempt: "WriteAttempt"
-    ) -> Outcome:
+    async def _watch(self, prepared: PreparedChange, wanted: Mapping[str, Any]) -> Record | None:
+        """Look at a record until it shows `wanted`, for as long as that may take; None when it cannot be read."""
+        record, began = None, anyio.current_time()
+        self.client.step_aside()
+        for share in LOOKS:
+            with self.client.shutdown.waiting():
+                await anyio.sleep_until(began + share * self.context.verify_within)
+            record = await self._look(prepared)
+            shown = None if record is None else diff.shows(self.endpoint, wanted, record)
+            is_seen = shown is None or bool(shown.hidden) or shown.is_as_asked
+            if is_seen or self.client.shutdown.requested:
+                break
+        return record
+
+    async def verify(self, prepared: PreparedChange, wanted: Mapping[str, Any]) -> list[Problem] | None:
+        """Look whether a record shows `wanted`, and list what it shows otherwise; None when it cannot be seen."""
+        record = await self._watch(prepared, wanted)
+        shown = None if record is None else diff.shows(self.endpoint, wanted, record)
+        return None if shown is None or shown.hidden else shown.problems
+
+    # -- what an answer means -----------------------------------------------------------------------------------
+
+    async def _conclude(self, call: WriteCall, answer: Answer) -> Outcome | PreparedChange | None:
+        """Say what became of a change, from the answer to its last attempt and what its record shows."""
         action = answer.classification.action
-        if answer.is_settled:
-            return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [Problem("found_applied")])
         if action is Action.SUCCEED:
-            return await self._check_proof(prepared, answer, attempts, attempt)
+            return await self._conclude_success(call, answer)
         if action is Action.REJECT:
-            return await self._settle_refused(prepared, answer, attempts, attempt)
+            return await self._conclude_refused(call, answer)
         is_unsent = action is Action.ABORT or (
             answer.classification.is_rate and (answer.is_cut or self.client.shutdown.requested)
         )
-        if attempt.attempts > attempts:  # written down, and then it did not leave
-            attempt.revert_attempt(attempts)
         if is_unsent and not answer.attempts:
             return Outcome.UNSENT  # a row without a result is unsent, and what was known of it before stays
-        if answer.is_in_doubt or prepared.is_in_doubt:
-            return await self._settle_unknown(prepared, answer, attempts, attempt)
-        has_arrived = answer.has_arrived or attempt.tried  # an earlier part's attempts may have, too
+        if answer.is_in_doubt or answer.has_arrived or call.prepared.is_in_doubt:
+            return await self._conclude_in_doubt(call, answer)
+        has_arrived = bool(call.made_before)  # an earlier part's attempts may have, too
         outcome = Outcome.UNSENT if is_unsent and not has_arrived else Outcome.FAILED
-        return self._settle(
-            prepared, outcome, answer.status, attempts, [Problem("tries_failed", {"cause": answer.cause})]
-        )
+        problem = Problem("tries_failed", {"cause": answer.cause})
+        return self._settle(call.prepared, outcome, answer.status, call.made, [problem])
 
-    async def _settle_refused(
-        self, prepared: PreparedChange, answer: Answer, attempts: int, attempt: "WriteAttempt"
+    async def _conclude_success(self, call: WriteCall, answer: Answer) -> Outcome | PreparedChange | None:
+        prepared, record = call.prepared, self._record(answer.response)
+        if record is not None and diff.other_record(self.endpoint, call.change.id, record):
+            record = None  # it says nothing about this one
+        has_id = record is not None and bool(self.endpoint.record_id(record))
+        is_confirmed = has_id and answer.status in self.endpoint.confirming
+        if record is not None and is_confirmed:
+            if pending := self.endpoint.pending_note(record):  # it need not show yet
+                problem = Problem("pending", {"note": pending})
+                return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [problem], state=State.PENDING)
+            if call.may_be_replayed and answer.attempts == 1:
+                return await self._conclude_replayed(call, answer)
+            if diff.shows(self.endpoint, prepared.fields, record).is_as_asked:
+                return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [])
+        if not is_confirmed:
+            return await self._conclude_unforeseen(call, answer)
+        return await self._conclude_unshown(call, answer, record or {})
+
+    async def _conclude_unshown(self, call: WriteCall, answer: Answer, shown: Record) -> Outcome:
+        """Look whether the record shows what the API confirmed, but its answer does not."""
+        prepared, fields = call.prepared, call.prepared.fields
+        answered = diff.shows(self.endpoint, fields, shown)
+        wrong = answered.problems
+        if prepared.before is None and not wrong:  # it was not read before, so reading may not be possible at all
+            return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [])
+        outcome, problems = Outcome.UPDATED, [Problem("not_verified")]
+        self._settle(prepared, outcome, answer.status, call.made, problems, state=State.CONFIRMED)
+        found = await self.verify(prepared, answered.differing)
+        if self.client.shutdown.requested and found != []:  # the next start looks again
+            problems = [Problem("not_read_back")]
+            return self._settle(prepared, outcome, answer.status, call.made, problems, state=State.CONFIRMED)
+        if found == []:
+            problems = []
+        elif found or wrong:
+            outcome, problems = Outcome.REJECTED, found or wrong
+        return self._settle(prepared, outcome, answer.status, call.made, problems)
+
+    async def _conclude_replayed(self, call: WriteCall, answer: Answer) -> Outcome | PreparedChange | None:
+        """Take no answer for a proof that the API may have given to an earlier part's attempt: a read is one."""
+        prepared, record = call.prepared, await self._look(call.prepared)
+        if record is None:
+            problem = Problem("not_read_back" if self.client.shutdown.requested else "not_verified")
+            return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [problem])
+        if diff.shows(self.endpoint, prepared.fields, record).is_as_asked:
+            return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [])
+        return self.preparer.renew(call.change, record, call.sent and replace(call.sent, is_settled=True))
+
+    async def _conclude_unforeseen(self, call: WriteCall, answer: Answer) -> Outcome:
+        """Look what became of a change that got an answer which does not confirm it."""
+        cause = f"the answer ({answer.status}) does not show the {self.endpoint.noun}"
+        record = await self._watch(call.prepared, call.prepared.fields)
+        applied = Problem("found_applied_after", {"cause": cause})
+        return self._conclude_by_record(call, answer, record, cause, applied)
+
+    async def _conclude_in_doubt(self, call: WriteCall, answer: Answer) -> Outcome:
+        """Look what became of a change whose tries are used up, and of which one may have been applied."""
+        record = await self._look(call.prepared)  # once: what shows later, the next start finds
+        return self._conclude_by_record(call, answer, record, answer.cause, call.found_applied)
+
+    def _conclude_by_record(
+        self, call: WriteCall, answer: Answer, record: Record | None, cause: str, applied: Problem
     ) -> Outcome:
+        """Say what a record shows: as wanted -> updated, as before -> failed (it can be sent again), else unknown."""
+        prepared, outcome, problems = call.prepared, Outcome.UNKNOWN, [Problem("in_doubt", {"cause": cause})]
+        shown = None if record is None else diff.shows(self.endpoint, prepared.fields, record)
+        if record is not None and shown is not None and not shown.hidden:
+            before = prepared.before or {}
+            if shown.is_as_asked:
+                outcome, problems = Outcome.UPDATED, [applied]
+            elif not before or diff.shows(self.endpoint, before, record).is_as_asked:
+                outcome, problems = Outcome.FAILED, [Problem("not_applied", {"cause": cause})]
+            else:
+                problems = shown.neither(before) or problems
+        return self._settle(prepared, outcome, answer.status, call.made, problems)
+
+    async def _conclude_refused(self, call: WriteCall, answer: Answer) -> Outcome:
         """Call it rejected, unless an earlier attempt may have been applied all the same: a read tells."""
-        if answer.is_in_doubt or answer.has_arrived or attempts > answer.attempts:
-            record = await attempt.record_now()
-            if record is not None and self.proves(prepared, prepared.fields, record):
-                return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [Problem("found_applied")])
+        prepared = call.prepared
+        if answer.is_in_doubt or answer.has_arrived or call.made_before:
+            record = await self._look(prepared)
+            if record is not None and diff.shows(self.endpoint, prepared.fields, record).is_as_asked:
+                return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [call.found_applied])
             is_in_doubt = answer.is_in_doubt or prepared.is_in_doubt
             is_unread = answer.status != 404  # after a 5xx that proves nothing
             if record is None and (is_in_doubt or is_unread):
                 code = "refused_in_doubt" if is_in_doubt else "refused_unread"
                 problem = Problem(code, {"cause": answer.cause})
-                return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, [problem])
-        return self._settle(prepared, Outcome.REJECTED, answer.status, attempts, self._refusals(answer))
-
-    async def _check_proof(
-        self, prepared: PreparedChange, answer: Answer, attempts: int, attempt: "WriteAttempt"
-    ) -> Outcome:
-        """Hold the answer against what was asked, and a read against what the answer does not show."""
-        record, change = self._record(answer.response), prepared.change
-        if record is not None:
-            pending = self.endpoint.pending_note(record)
-            # what waits for approval need not show yet; but it must be the record that was meant
-            wrong = diff.other_record(self.endpoint, change.id, record)
-            wrong = wrong or ([] if pending else diff.shows(self.endpoint, prepared.fields, record).problems)
-            if wrong:
-                return self._settle(prepared, Outcome.REJECTED, answer.status, attempts, wrong)
-            if pending:
-                problem = Problem("pending", {"note": pending})
-                return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [problem])
-        hidden = prepared.fields if record is None else diff.shows(self.endpoint, prepared.fields, record).hidden
-        if not hidden or prepared.before is None:  # it was not read before, so reading may not be possible at all
-            return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [])
-        found = await self.verify(prepared, hidden)
-        if found is None:
-            problem = Problem("not_read_back" if self.client.shutdown.requested else "not_verified")
-            return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [problem])
-        outcome = Outcome.REJECTED if found else Outcome.UPDATED
-        return self._settle(prepared, outcome, answer.status, attempts, found)
-
-    async def verify(self, prepared: PreparedChange, wanted: Mapping[str, Any]) -> list[Problem] | None:
-        """Read the record, and list what it shows otherwise than `wanted`; None when it cannot be seen."""
-        wrong: list[Problem] | None = None
-        for seconds in READS_AFTER:
-            with self.client.shutdown.waiting():
-                await self.client.sleep_without_slot(seconds)
-            record = await self.read_back(prepared)
-            shown = None if record is None else diff.shows(self.endpoint, wanted, record)
-            if shown is None or shown.hidden:
-                return wrong
-            wrong = shown.problems
-            if not wrong:
-                break
-        return wrong
-
-    async def read_back(self, prepared: PreparedChange) -> Record | None:
-        """Read the record of a change once more, None when that does not work."""
-        return await self.context.reader.read_back(prepared.change.id, prepared.fields)
-
-    def proves(self, prepared: PreparedChange, wanted: Mapping[str, Any], record: Record) -> bool:
-        """Whether a record shows every one of the wanted values."""
-        return diff.shows(self.endpoint, wanted, record).is_as_asked
+                return self._settle(prepared, Outcome.UNKNOWN, answer.status, call.made, [problem])
+        return self._settle(prepared, Outcome.REJECTED, answer.status, call.made, self._refusals(answer))
 
     def _record(self, response: object) -> Record | None:
         if not isinstance(response, ApiResponse):
@@ -179,23 +242,6 @@ class ChangeWriter:
             return None
         return records[0] if len(records) == 1 else None
 
-    async def _settle_unknown(
-        self, prepared: PreparedChange, answer: Answer, attempts: int, attempt: "WriteAttempt"
-    ) -> Outcome:
-        """Read back: as wanted -> updated, as before -> failed (it can be sent again), else unknown."""
-        record = None if self.client.shutdown.requested else await attempt.record_now()
-        if record is not None and self.proves(prepared, prepared.fields, record):
-            return self._settle(prepared, Outcome.UPDATED, answer.status, attempts, [Problem("found_applied")])
-        if record is not None and prepared.before is not None:
-            if self.proves(prepared, prepared.before, record):
-                problem = Problem("not_applied", {"cause": answer.cause})
-                return self._settle(prepared, Outcome.FAILED, answer.status, attempts, [problem])
-            found = diff.shows(self.endpoint, prepared.fields, record).neither(prepared.before)
-            if found:
-                return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, found)
-        problem = Problem("in_doubt", {"cause": answer.cause})
-        return self._settle(prepared, Outcome.UNKNOWN, answer.status, attempts, [problem])
-
     def _refusals(self, answer: Answer) -> list[Problem]:
         if not isinstance(answer.response, ApiResponse):
             return [Problem("refused", {"cause": answer.cause})]
@@ -205,41 +251,10 @@ class ChangeWriter:
         return [Problem.from_api(field, visible(message)[:500]) for field, message in said]
 
     def _settle(
-        self, prepared: PreparedChange, outcome: Outcome, status: int | None, attempts: int, problems: Sequence[Problem]
-    ) -> Outcome:
-        return self.context.settle(prepared.change, outcome, (*problems, *prepared.notes), status, attempts)
-
-
-READS_AFTER = (0.0, 1.0, 2.0, 4.0)
-"""Seconds before each read of a record that does not show a confirmed change: reads may lag behind writes."""
-
-
-class WriteAttempt:
-    """What goes with the attempts of one change: its intent before each, and reading back between them."""
-
-    def __init__(self, writer: ChangeWriter, prepared: PreparedChange, intent: Intent) -> None:
-        self._writer, self._prepared, self._intent = writer, prepared, intent
-        self.tried = self.attempts = intent.made - 1
-        """How many attempts of the change are journaled: by earlier parts of the run, and by now."""
-
-    async def before_attempt(self, number: int) -> None:
-        """Journal the intent, with the number of this attempt."""
-        self.attempts = self.tried + number
-        intent = self._intent if number == 1 else replace(self._intent, attempts=self.attempts - self._intent.spent)
-        await self._writer.context.journal.write_intent(intent)
-
-    def revert_attempt(self, attempts: int) -> None:
-        """Journal that only so many attempts were made: the one that was journaled last never left."""
-        self._writer.context.journal.revert_attempt(self._intent, self.attempts - attempts)
-
-    async def record_now(self) -> Record | None:
-        """Read the record back, None when that does not work."""
-        return await self._writer.read_back(self._prepared)
-
-    async def was_applied(self) -> bool:
-        """Read the record back, and return whether it shows what was asked."""
-        record = await self.record_now()
-        return record is not None and self._writer.proves(self._prepared, self._prepared.fields, record)
+        self, prepared: PreparedChange, outcome: Outcome, status: int | None, attempts: int,
+        problems: Sequence[Problem], *, state: State = State.FINAL,
+    ) -> Outcome:  # fmt: skip
+        return self.context.settle(prepared.change, outcome, (*problems, *prepared.notes), status, attempts, state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from batch.journal.database import (
     kept_beside,
 )
 from batch.journal.queries import JournalQueries
-from batch.model import Intent, Outcome, Problem, RowResult
+from batch.model import Intent, Outcome, Problem, RowResult, State
 
 VERSION = 2
 SCHEMA = """
@@ -315,7 +315,8 @@ class Journal(JournalQueries):
             raise
         else:
             if self.error is None:
-                self.counts.update(row_result.outcome for _, row_result in batch.row_results)
+                settled = (one for _, one in batch.row_results if one.state is not State.CONFIRMED)
+                self.counts.update(one.outcome for one in settled)
                 self._reserved += batch.counters["reserved"]
         finally:
             written.set()

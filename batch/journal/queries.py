@@ -62,7 +62,8 @@ class JournalQueries:
 
     def _is_final(self) -> str:
         believed, all_ = (_listed(one) for one in (self.believed, frozenset(Outcome) - NEEDS_RETRY))
-        return f"(outcome IN ({believed}) OR outcome IN ({all_}) AND time >= {self.since!r})"
+        in_time = f"(outcome IN ({believed}) OR outcome IN ({all_}) AND time >= {self.since!r})"
+        return f"(state <> '{State.CONFIRMED}' AND {in_time})"
 
     def count_final_changes(self) -> int:
         """Count the changes, and the rows of none, for which this run has nothing left to do."""

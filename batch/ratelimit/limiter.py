@@ -4,8 +4,9 @@ Promises:
 - waiting holds neither a slot nor a token;
 - never more than `max_at_once` attempts inside; no start before the policy permits it, also when a pause arrives while
   attempts wait;
-- retries go ahead of fresh attempts, otherwise first come, first served; a route that waits for its own bucket does
-  not hold up the others;
+- retries and writes go ahead of fresh reads, otherwise first come, first served; a route that waits for its own bucket
+  does not hold up the others;
+- an attempt that is not ready when its turn comes takes neither slot nor token, and goes ahead when it comes again;
 - cancelling one that waits or one that is inside leaks no slot, and no token of a store that does not suspend;
 - no task of its own, no polling, no thundering herd: one waiter is woken at a time, and the one that enters wakes the
   next. The work per attempt grows with the number of *routes* that wait, not with the number of waiters.
@@ -18,13 +19,17 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from batch.ratelimit.learned import Learned
 from batch.ratelimit.policy import Answer, LimiterState, RatePolicy, Step, Wait, read_reply
+
+IsReady = Callable[[float], bool]
+"""Whether an attempt may start at a time, as far as it is concerned."""
+ALWAYS: Final[IsReady] = lambda now: True  # noqa: E731 - a constant
 
 
 class LimiterStore(Protocol):
@@ -58,11 +63,11 @@ class MemoryStore:
 class _Waiter:
     """One attempt that waits: until it is woken, or until its alarm."""
 
-    __slots__ = ("_scope", "_woken", "alarm", "is_gone", "is_retry", "number")
+    __slots__ = ("_scope", "_woken", "alarm", "is_ahead", "is_gone", "number")
 
-    def __init__(self, number: int, is_retry: bool) -> None:
+    def __init__(self, number: int, is_ahead: bool) -> None:
         self.number = number
-        self.is_retry = is_retry
+        self.is_ahead = is_ahead
         self.is_gone = False
         self.alarm = math.inf
         self._woken = anyio.Event()
@@ -96,19 +101,19 @@ class _Waiter:
 
 
 class _Line:
-    """Those who wait on one route: retries first, then in the order of arrival."""
+    """Those who wait on one route: some ahead of the others, then in the order of arrival."""
 
-    __slots__ = ("_fresh", "_retries")
+    __slots__ = ("_ahead", "_others")
 
     def __init__(self) -> None:
-        self._retries: deque[_Waiter] = deque()
-        self._fresh: deque[_Waiter] = deque()
+        self._ahead: deque[_Waiter] = deque()
+        self._others: deque[_Waiter] = deque()
 
     def join(self, waiter: _Waiter) -> None:
-        (self._retries if waiter.is_retry else self._fresh).append(waiter)
+        (self._ahead if waiter.is_ahead else self._others).append(waiter)
 
     def head(self) -> _Waiter | None:
-        for queue in (self._retries, self._fresh):
+        for queue in (self._ahead, self._others):
             while queue and queue[0].is_gone:
                 queue.popleft()
             if queue:
@@ -166,12 +171,13 @@ class RateLimiter:
         """Return what is worth keeping for the next run."""
         return self._state.learned()
 
-    def attempt(self, route: str, is_retry: bool = False) -> "_Attempt":
+    def attempt(self, route: str, is_ahead: bool = False, is_ready: IsReady = ALWAYS) -> "_Attempt":
         """Enter with `async with limiter.attempt(route) as started:`; `started` is the time of entry.
 
-        Call `answered` *inside* the block, so that a 429 is known before the slot goes to the next one.
+        It is None where `is_ready`, asked when the turn has come, says no: then nothing was taken. Call `answered`
+        *inside* the block, so that a 429 is known before the slot goes to the next one.
         """
-        return _Attempt(self, route, is_retry)
+        return _Attempt(self, route, is_ahead, is_ready)
 
     async def answered(
         self, route: str, started: float, status: int | None, headers: Mapping[str, str], *, is_log_in: bool = False
@@ -191,12 +197,13 @@ class RateLimiter:
         now = anyio.current_time()
         return bool(self._free) and not self._lines and self._policy.earliest(self._state, now, route) <= now
 
-    async def enter(self, route: str, is_retry: bool) -> float:
-        """Wait for a slot and a start on this route, take both, and return the time of the start."""
+    async def enter(self, route: str, is_ahead: bool, is_ready: IsReady) -> float | None:
+        """Wait for a slot and a start on this route, take both, and return the time of the start; None: not ready."""
         await checkpoint_if_cancelled()
-        if self._free and not self._lines and (started := await self._book(route)) is not None:
+        is_next = self._free and not self._lines and is_ready(anyio.current_time())
+        if is_next and (started := await self._book(route)) is not None:
             return started
-        return await self._wait(route, is_retry)
+        return await self._wait(route, is_ahead, is_ready)
 
     def leave(self) -> None:
         """Give the slot back."""
@@ -217,15 +224,17 @@ class RateLimiter:
             if started is None:
                 self.leave()
 
-    async def _wait(self, route: str, is_retry: bool) -> float:
+    async def _wait(self, route: str, is_ahead: bool, is_ready: IsReady) -> float | None:
         self._arrivals += 1
-        waiter = _Waiter(self._arrivals, is_retry)
+        waiter = _Waiter(self._arrivals, is_ahead)
         self._lines.setdefault(route, _Line()).join(waiter)
         try:
             # Whoever is woken checks again: between waking and running, a pause may have arrived.
             while True:
                 if self._wake_next(anyio.current_time(), awake=waiter) is not waiter:
                     await waiter.sleep()
+                elif not is_ready(anyio.current_time()):
+                    return None
                 elif (started := await self._book(route)) is not None:
                     return started
         finally:
@@ -244,7 +253,7 @@ class RateLimiter:
                     waiter.alarm = at
                 elif at != waiter.alarm:
                     waiter.set_alarm(at)
-            elif first is None or (not waiter.is_retry, waiter.number) < (not first.is_retry, first.number):
+            elif first is None or (not waiter.is_ahead, waiter.number) < (not first.is_ahead, first.number):
                 first = waiter
         if first is not None and first is not awake:
             first.wake()
@@ -254,15 +263,20 @@ class RateLimiter:
 class _Attempt:
     """One attempt's way in and out; a class, since `asynccontextmanager` costs more than all of the above."""
 
-    __slots__ = ("_is_retry", "_limiter", "_route")
+    __slots__ = ("_has_entered", "_is_ahead", "_is_ready", "_limiter", "_route")
 
-    def __init__(self, limiter: RateLimiter, route: str, is_retry: bool) -> None:
+    def __init__(self, limiter: RateLimiter, route: str, is_ahead: bool, is_ready: IsReady) -> None:
         self._limiter = limiter
         self._route = route
-        self._is_retry = is_retry
+        self._is_ahead = is_ahead
+        self._is_ready = is_ready
+        self._has_entered = False
 
-    async def __aenter__(self) -> float:
-        return await self._limiter.enter(self._route, self._is_retry)
+    async def __aenter__(self) -> float | None:
+        started = await self._limiter.enter(self._route, self._is_ahead, self._is_ready)
+        self._has_entered = started is not None
+        return started
 
     async def __aexit__(self, *exc: object) -> None:
-        self._limiter.leave()
+        if self._has_entered:
+            self._limiter.leave()

@@ -548,6 +548,10 @@ def test_pulled_twice(job: JobFixture) -> None:
 SEEN_ADVICE = "(it was changed since: empty the cell, or write over it with --overwrite)"
 
 
+UNSEEN = "500-after=id:10001 501@reads=nth:2,3,4,5,6,7,8,9"
+"""A change is applied behind a failure, and cannot be looked at."""
+
+
 def failed(job: JobFixture, ending: str = "csv", *, fault: str = "422=id:10001,10002") -> Path:
     """The failures file of a run in which the API refused the phones of two of three records."""
     sheet = job.folder / f"sheet.{ending}"
@@ -559,7 +563,7 @@ def failed(job: JobFixture, ending: str = "csv", *, fault: str = "422=id:10001,1
             table.write_parquet(sheet)
         case _:
             table.write_excel(sheet)
-    job.sandbox.set_faults(fault)
+    job.sandbox.set_faults(*fault.split())
     closing = job.update(sheet, max_attempts=1)
     job.sandbox.set_faults()
     return Path(str(closing.failures))
@@ -641,7 +645,7 @@ def test_results_after_later_runs(job: JobFixture) -> None:
 
 def test_own_value(job: JobFixture) -> None:
     """What the run itself may have written is no other hand's."""
-    path = failed(job, fault="500-after=id:10001")
+    path = failed(job, fault=UNSEEN)
     assert "121" == job.record(10001)["phone"]
     edit(path, 0, "phone", "131")
     assert [("updated", "")] == told(job.update(path))
@@ -710,7 +714,7 @@ def test_failures_of_a_pulled_sheet(job: JobFixture) -> None:
     """What a run saw last counts, not what was pulled before: its own value is no other hand's."""
     found = pull(job, ids=ids_of(1))
     edit(found.path, 0, "phone", "121")
-    job.sandbox.set_faults("500-after=id:10001")
+    job.sandbox.set_faults(*UNSEEN.split())
     closing = job.update(found.path, max_attempts=1)
     job.sandbox.set_faults()
     path = Path(str(closing.failures))

@@ -20,11 +20,6 @@ from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, sum
 __all__ = ["job", "shared_sandbox"]
 
 
-@pytest.fixture(autouse=True)
-def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "READS_AFTER", (0.0,) * len(write.READS_AFTER))
-
-
 def clearing(rows: int, clears: int) -> str:
     """A sheet of so many rows, of which the first few clear the phone."""
     lines = [f"{10_001 + n},{'<clear>' if n < clears else n}" for n in range(rows)]
@@ -120,7 +115,7 @@ def test_canary_holds(job: JobFixture) -> None:
     closing = job.update(job.sheet(names(20)), canary=3)
     assert 0 == closing.summary.exit_code
     methods = [line["method"] for line in job.ledger()]
-    assert (20, 3) == (methods.count("PATCH"), methods[1:].count("GET"))
+    assert (20, True) == (methods.count("PATCH"), 1 <= methods[1:].count("GET") <= 3)
     assert {"PATCH": 3, "GET": 3} == {one: methods[1:7].count(one) for one in ("PATCH", "GET")}
 
 
@@ -158,7 +153,7 @@ def test_canary_that_shows_the_key(job: JobFixture, shows: Any) -> None:
 @pytest.fixture
 def shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look once: the sandbox's reads lag behind for two."""
-    monkeypatch.setattr(write, "READS_AFTER", (0.0,))
+    monkeypatch.setattr(write, "LOOKS", (0.0,))
 
 
 def fail_canary(job: JobFixture) -> tuple[Path, Path]:

@@ -254,7 +254,7 @@ def test_killed(job: JobFixture) -> None:
 def test_resumed(job: JobFixture) -> None:
     """The before-image is that of the first part of a run, whatever the later ones found."""
     sheet = job.sheet("id,name,phone\n10001,New,123\n")
-    job.sandbox.set_faults("500-after=id:10001")
+    job.sandbox.set_faults("500=id:10001")
     first = job.update(sheet, max_attempts=1)
     job.sandbox.set_faults()
     job.sandbox.edit("dualentry", 10001, {"phone": "777"})

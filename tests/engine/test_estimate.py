@@ -147,6 +147,7 @@ CASES: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "unread": (DUALENTRY, {"name": "N"}, {"compare": False}),
     "read one by one": (DUALENTRY, {"address": "A"}, {}),
     "read back": (DUALENTRY, ADDRESS, {}),
+    "read before": (DUALENTRY, {f"shipping_{name[5:]}": value for name, value in ADDRESS.items()}, {}),
     "both": (DUALENTRY, {"address": "A"} | ADDRESS, {}),
     "custom fields": (DUALENTRY, {"custom_fields.Account Manager": "M"}, {}),
     "canary": (DUALENTRY, {"name": "N"}, {"canary": 60}),
@@ -168,7 +169,13 @@ def test_update(make_job: Callable[..., Job], case: str) -> None:
     assert {"updated": count} == {one.value: n for one, n in closing.summary.outcomes.items() if n}
     job.check(job.told.whole)
     assert options.get("compare", True) is not job.told.is_known
-    assert len(job.api.asked) == job.told.whole.requests
+    if case not in (
+        "read before",
+        "both",
+        "canary",
+        "canary of what no list shows",
+    ):  # how many records one list serves, is not known before
+        assert len(job.api.asked) == job.told.whole.requests
 
 
 @pytest.mark.parametrize(
@@ -224,10 +231,10 @@ def test_plan(make_job: Callable[..., Job], columns: dict[str, str]) -> None:
 
 
 def test_plan_of_a_few(make_job: Callable[..., Job]) -> None:
-    """Of 300 rows 40 differ: an update by the plan takes 3 reads and 40 writes."""
+    """Of 300 rows 40 differ: an update by the plan takes 3 reads, 40 writes, and 5 reads just before these leave."""
     job = make_job()
     made = run_plan(job.settings(unchanged(job, 300, 40)), job.reporter, job.api.environment)
-    assert (40, 43) == (made.summary.cost.writes, made.summary.cost.whole.requests)
+    assert (40, 48) == (made.summary.cost.writes, made.summary.cost.whole.requests)
     assert [Cost(3, 0.0)] == job.reporter.costs
 
 
@@ -303,8 +310,8 @@ def test_rate_of_ones_own() -> None:
 def test_counted_changes() -> None:
     """What the answer to a write leaves out is read back; a change of which nothing is put back is none."""
     endpoint = Documented().environment.endpoints[DUALENTRY]()
-    assert Sent(2, 1, 0) == Sent.counted(endpoint, [["name"], ["phone", "full_address.city"], []])
-    assert Sent(1, 1, 1) == Sent.counted(endpoint, [["address", "full_address.city"]])
+    assert Sent(2, 1, 0, 1) == Sent.counted(endpoint, [["name"], ["phone", "full_address.city"], []])
+    assert Sent(1, 1, 1, 1) == Sent.counted(endpoint, [["address", "full_address.city"]])
     assert Sent(1) == Sent.counted(AcmeVendors(), [["full_address.city"]])
 
 

@@ -46,8 +46,9 @@ def test_resting_frees_the_worker(tmp_path: Path) -> None:
     order: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        order.append(request.url.path.split("/")[-2])
-        return httpx.Response(500 if order == ["1"] else 200, json={"success": len(order) > 1})
+        number = request.url.path.split("/")[-2]
+        order.append(number)
+        return httpx.Response(500 if order == ["1"] else 200, json={"id": number, "name": f"New {number}"})
 
     closing = update(tmp_path, 4, answering(answer), compare=False, max_at_once=1)
     assert (["1", "2", "3", "4", "1"], 0) == (order, closing.summary.exit_code)

@@ -44,7 +44,7 @@ class Api:
     asked: list[int] = field(default_factory=list)
     """How many ids each request asked for; 0: a record by itself."""
 
-    async def read(self, request: ApiRequest, *, refusal_of: str = "run") -> Answer:
+    async def read(self, request: ApiRequest, *, refusal_of: str = "run", is_at_stop: bool = False) -> Answer:
         await anyio.lowlevel.checkpoint()
         ids = [int(value) for name, value in request.query if name == "id"]
         self.asked.append(len(ids))

@@ -151,7 +151,7 @@ def test_nothing_accepted_for_too_long(tmp_path: Path) -> None:
         raise httpx.ReadTimeout("")
 
     ended = update(tmp_path, 40, answer, max_at_once=1, max_attempts=100)
-    assert (3, True) == (ended.summary.exit_code, began[-1] - began[0] <= 300 + 90)
+    assert (3, True) == (ended.summary.exit_code, began[-1] - began[0] <= 60 + 300 + 90)
     assert "longer than --max-wait 300." in (ended.summary.stopped or "")
 
 
@@ -180,7 +180,7 @@ def test_last_tries(tmp_path: Path, options: dict[str, Any]) -> None:
     [said] = [one for one in reporter.notes if "the rest of them" in one]
     assert re.fullmatch(r"\d+ changes whose tries failed get the rest of them now, at a quarter of the pace\.", said)
     late = [at for at, _ in writes if at > writes[-1][0] - 60]
-    assert 4.5 * 60 <= len(late) <= 5.5 * 60
+    assert 4 * 60 <= len(late) <= 5.5 * 60  # looks take their share
 
 
 def test_api_that_dies_before_the_last_tries(tmp_path: Path) -> None:
@@ -189,7 +189,8 @@ def test_api_that_dies_before_the_last_tries(tmp_path: Path) -> None:
     ended = update(tmp_path, 1_000, answer, max_per_second=20.0, max_at_once=8)
     late = [at for at, _ in writes if at > 1_000 / 20 + 5]
     assert (True, 3) == (len(late) <= 20 + 8 + 1, ended.summary.exit_code)
-    assert {"the API failed (500), and the retries of the whole run were used up"} <= {said for _, said in told(ended)}
+    why = "the API failed (500), and the retries of the whole run were used up"
+    assert any(said.startswith(why) for _, said in told(ended))
 
 
 def test_log_in_that_is_asked_to_wait(tmp_path: Path) -> None:

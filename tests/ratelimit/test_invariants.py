@@ -23,7 +23,7 @@ class Attempt:
 
     comes: float
     route: str
-    is_retry: bool
+    is_ahead: bool
     lasts: float
     status: int | None
     retry_after: int | None
@@ -45,7 +45,7 @@ ATTEMPTS = st.lists(
         Attempt,
         comes=st.floats(0, 20),
         route=st.sampled_from(["GET", "PATCH", "PUT"]),
-        is_retry=st.booleans(),
+        is_ahead=st.booleans(),
         lasts=st.sampled_from([0.0, 0.05, 0.4, 3.0]),
         status=st.sampled_from([200, 200, 200, 422, 429, 429, 500, 503, None]),
         retry_after=st.none() | st.integers(0, 40),
@@ -63,7 +63,7 @@ def play(limiter: RateLimiter, attempts: Sequence[Attempt]) -> Seen:
     async def one(attempt: Attempt) -> None:
         await anyio.sleep(attempt.comes)
         with anyio.move_on_after(attempt.cancelled_after):
-            async with limiter.attempt(attempt.route, attempt.is_retry) as started:
+            async with limiter.attempt(attempt.route, attempt.is_ahead) as started:
                 seen.starts.append((started, attempt.route))
                 seen.inside += 1
                 seen.peak = max(seen.peak, seen.inside)

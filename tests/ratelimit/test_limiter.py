@@ -46,8 +46,8 @@ class Trace:
         self.begins: dict[str, float] = {}
         self.begun = anyio.current_time()
 
-    async def attempt(self, name: str, route: str = "r", *, is_retry: bool = False, lasts: float = 0.0) -> None:
-        async with self.limiter.attempt(route, is_retry) as started:
+    async def attempt(self, name: str, route: str = "r", *, is_ahead: bool = False, lasts: float = 0.0) -> None:
+        async with self.limiter.attempt(route, is_ahead) as started:
             self.begins[name] = round(started - self.begun, 6)
             await anyio.sleep(lasts)
 
@@ -97,8 +97,8 @@ async def test_first_come_first_served_and_retries_before(limiter: MakeLimiter) 
     trace = Trace(limiter(ONE_A_SECOND))
     await run_all(
         *(lambda n=n: trace.attempt(n) for n in ("first", "second", "third")),
-        lambda: trace.attempt("retry", is_retry=True),
-        lambda: trace.attempt("later retry", is_retry=True),
+        lambda: trace.attempt("retry", is_ahead=True),
+        lambda: trace.attempt("later retry", is_ahead=True),
         apart=0.1,
     )
     assert trace.begins == {"first": 0, "retry": 1, "later retry": 2, "second": 3, "third": 4}
@@ -121,7 +121,7 @@ async def test_retry_goes_first_across_routes(limiter: MakeLimiter) -> None:
     trace = Trace(limiter(ONE_A_SECOND))
     await run_all(
         *(lambda n=n: trace.attempt(n, f"route {n}") for n in "ab"),
-        lambda: trace.attempt("retry", "route a", is_retry=True),
+        lambda: trace.attempt("retry", "route a", is_ahead=True),
         apart=0.1,
     )
     assert trace.begins == {"a": 0, "retry": 1, "b": 2}

@@ -50,7 +50,7 @@ def test_sleep(memory: MemoryApi, tmp_path: Path, when: int) -> None:
     memory.writes.extend([*["ok"] * when, "sleep", "sleep"])
     memory.reads.extend(["ok", "sleep"])
     found = update(memory, tmp_path, max_at_once=4)
-    assert ["updated"] * ROWS == outcomes(found.folder)
+    assert ["updated"] * ROWS == outcomes(found.folder), found.summary.stopped
     assert {1} == set(Counter(line.id for line in memory.ledger if line.applied).values())
 
 
@@ -66,7 +66,7 @@ def test_expired_token(memory: MemoryApi, tmp_path: Path) -> None:
 
     memory.moment = expire
     found = update(memory, tmp_path, max_at_once=4)
-    assert ["updated"] * ROWS == outcomes(found.folder)
+    assert ["updated"] * ROWS == outcomes(found.folder), found.summary.stopped
     assert {1} == set(Counter(line.id for line in memory.ledger if line.applied).values())
 
 
@@ -195,8 +195,8 @@ def test_full_at_the_start(shell: Shell, api: Api, small_disk: Path, left: int) 
     ("faults", "expected"),
     [
         (["timeout-after", "429-long"], "unknown"),
-        (["drop-after", "401", "401"], "unknown"),
-        (["500-after", "429-long"], "failed"),
+        (["drop-after", "401", "401"], "updated"),
+        (["500-after", "429-long"], "unknown"),
         (["timeout-after", "422"], "updated"),
         (["timeout-before", "422"], "rejected"),
         (["429-after", "429-long"], "unsent"),

@@ -1,0 +1,227 @@
+"""One change on its way to the API: its request as it is now, and what has to be known before each attempt leaves.
+
+Promises: the intent is on disk before the first byte leaves; all attempts that mean the same carry the same idempotency
+key, and what means something else carries another; a body that was made of a record, or that expects something of it,
+leaves only when the record was read less than five seconds before, and after the last pause; what may have been applied
+is looked at before it is repeated.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+from batch import diff
+from batch.endpoints.base import ConflictError, Record
+from batch.engine.context import RunContext
+from batch.engine.idempotency import make_key
+from batch.engine.look import FRESH, Look
+from batch.engine.prepare import ChangePreparer, PreparedChange, refused
+from batch.http import ApiRequest
+from batch.model import Change, Intent, Outcome, Problem
+from batch.retry import NO_REPLY, Classification, Rules
+
+MOST_LOOKS: Final = 3
+"""Looks before one attempt, where its turn comes too late after each."""
+
+
+class WriteCall:
+    """The `Call` of a change, one attempt after the other, until it is answered or `is_through`."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        preparer: ChangePreparer,
+        prepared: PreparedChange,
+        look: Callable[["WriteCall"], Awaitable[None]],
+    ) -> None:
+        """Make the first intent; raises ConflictError where the change does not fit its record."""
+        self._context, self._preparer, self._look = context, preparer, look
+        self.prepared = prepared
+        self.made = self.made_before = prepared.earlier.made if prepared.earlier is not None else 0
+        """The attempts of the change that are written down, with those of earlier parts of the run."""
+        self._sent = prepared.earlier
+        self._set_intent(is_edited=prepared.earlier is not None and not self._is_as_before(prepared.earlier))
+        self.doubt = ""
+        """Why it is not known what became of an attempt of this part; "" where that is known of all."""
+        self.is_through = False
+        """Reading the record once more gave the change its outcome."""
+        self.outcome: Outcome | None = None
+        """The outcome, where this call gave it."""
+        self.look: Look | None = None
+        """The look that another change makes for this one, too."""
+        self._written: Intent | None = None
+        self._read_at, self._looks = prepared.read_at, 0
+        self._must_look = False
+
+    # -- what `Call` promises -----------------------------------------------------------------------------------
+
+    @property
+    def rules(self) -> Rules:
+        """The endpoint's."""
+        return self._context.endpoint.rules
+
+    @property
+    def must_look(self) -> bool:
+        """Whether it has to be found out first what became of the last attempt."""
+        return self._must_look or self.is_through
+
+    def is_ready(self, now: float, paused_until: float) -> bool:
+        """Whether what is known of the record is as young as it must be, or as it comes to be."""
+        if self.look is not None and self.look.is_done:
+            self.take(self.look)
+        if self.must_look:
+            return False
+        if not self._depends_on_record or paused_until > now:
+            return True
+        is_young = now - self._read_at <= max(FRESH, 2 / self._context.client.limiter.per_second())
+        return (is_young or self._looks >= MOST_LOOKS) and self._read_at >= paused_until
+
+    async def make_ready(self) -> bool:
+        """Read the record, and go on from what it shows."""
+        if not self.is_through:
+            await self._look(self)
+        return not self.is_through
+
+    async def write_down(self, number: int) -> None:
+        """Write down the intent with this attempt; one that was written down and did not leave is taken back."""
+        if self._written is not self.intent:
+            self.take_back()
+            self.made += 1
+            self._written = self.intent
+            await self._context.journal.write_intent(self._intent_now)
+
+    def leaves(self) -> None:
+        """Note that the intent is one of which an attempt was made."""
+        self._sent, self._written = self._intent_now, None
+        self._looks = 0
+
+    def answered(self, classification: Classification) -> None:
+        """Note whether it has to be found out what became of the attempt."""
+        if classification.is_unknown:
+            self.doubt = classification.cause
+            self._must_look = self.prepared.before is not None or not self.rules.idempotent_keys
+
+    # -- its intents --------------------------------------------------------------------------------------------
+
+    @property
+    def change(self) -> Change:
+        """The change, as far as it is known by now."""
+        return self.prepared.change
+
+    @property
+    def may_be_applied(self) -> bool:
+        """Whether an attempt may have been applied without anybody having said so."""
+        return bool(self.doubt) or self.prepared.is_in_doubt
+
+    @property
+    def may_be_replayed(self) -> bool:
+        """Whether the API may have answered with what it said to an earlier part's attempt, and done nothing now."""
+        return self.made_before > self.intent.spent and self.rules.idempotent_keys
+
+    @property
+    def sent(self) -> Intent | None:
+        """The newest intent of which an attempt was made."""
+        return self._sent
+
+    @property
+    def found_applied(self) -> Problem:
+        """What is said of a change that a read shows to be applied."""
+        if self.doubt in ("", NO_REPLY["unknown"]):
+            return Problem("found_applied")
+        return Problem("found_applied_after", {"cause": self.doubt})
+
+    def take_back(self) -> None:
+        """Write down that the attempt that was written down last did not leave."""
+        if self._written is not None:
+            self._context.journal.revert_attempt(self._written, 1)
+            self.made, self._written = self.made - 1, None
+
+    @property
+    def _intent_now(self) -> Intent:
+        return replace(self.intent, attempts=self.made - self.intent.spent)
+
+    def _set_intent(self, *, is_edited: bool) -> None:
+        """Make the intent of the next attempt, or take up the last one where that means the same request.
+
+        It does not where that one is through, or another hand wrote since: the API would replay the answer to the first
+        to the same key, and an undo would put back what was there before the other hand.
+        """
+        endpoint, prepared, last = self._context.endpoint, self.prepared, self._sent
+        body = endpoint.body(prepared.fields, prepared.record)
+        if last is not None and last.body == body and not last.is_settled and not is_edited:
+            self.intent = last
+        else:
+            number, record = last.number + 1 if last is not None else 1, prepared.record or {}
+            key = make_key(endpoint, self._context.run_id, self.change.number, number, body)
+            replaced = endpoint.replaced_values(prepared.fields, record)
+            self.intent = Intent(
+                self.change.number, self.change.id, key, 1, prepared.fields, prepared.before, body,
+                endpoint.record_name(record), replaced, number, self.made,
+            )  # fmt: skip
+        self.request: ApiRequest = endpoint.write_request(self.change.id, body, self.intent.key)
+
+    def _is_as_before(self, earlier: Intent) -> bool:
+        """Whether the record still shows what the earlier intent was to write over, as far as that is known."""
+        record = self.prepared.record
+        if record is None or not earlier.before:
+            return True
+        return diff.shows(self._context.endpoint, earlier.before, record).is_as_asked
+
+    # -- its record ---------------------------------------------------------------------------------------------
+
+    @property
+    def _depends_on_record(self) -> bool:
+        """Whether the body is completed from the record, or something is expected of it."""
+        endpoint, fields = self._context.endpoint, self.prepared.fields
+        if self.prepared.record is None:
+            return False
+        is_completed = endpoint.needs_full_body or any(endpoint.unit(name) != name for name in fields)
+        return is_completed or bool(self.change.conditions) or self._context.plan is not None
+
+    def is_due_soon(self, now: float) -> bool:
+        """Whether it waits for its turn with a record that will be too old by then."""
+        is_waiting = self.look is None and not self.is_through and not self._must_look
+        return is_waiting and self._depends_on_record and now - self._read_at > FRESH / 2
+
+    def take(self, look: Look) -> None:
+        """Go on from what a look shows."""
+        self.look, self._looks = None, self._looks + 1
+        if look.record is not None:
+            self._must_look, self._read_at = False, look.at
+            self._go_on_from(look.record)
+        elif not self._context.shutdown.requested:
+            self._go_on_unread()
+
+    def _go_on_from(self, record: Record) -> None:
+        """Make the change ready once more, unless its record shows that there is nothing to send."""
+        endpoint, before = self._context.endpoint, self.prepared.before
+        if self.may_be_applied and diff.shows(endpoint, self.intent.fields, record).is_as_asked:
+            return self._settle(Outcome.UPDATED, self.found_applied)
+        self.take_back()
+        tried = self._sent if self._sent is not None and self.made else None
+        renewed = self._preparer.renew(self.change, record, tried and replace(tried, is_settled=not self.doubt))
+        if renewed is None:
+            self.is_through = True
+            return None
+        edits = diff.overwritten(endpoint, renewed.fields, before or {}, record)
+        named = {one.field for one in edits}
+        told = (one for one in self.prepared.notes if one.code == "wrote_over" and one.field not in named)
+        self.prepared = replace(renewed, notes=(*renewed.notes, *told, *edits))
+        try:
+            self._set_intent(is_edited=bool(edits))
+        except ConflictError as error:
+            self._settle(refused(tried)[0], error.problem)
+
+    def _go_on_unread(self) -> None:
+        """Send no body that was made of a record of long ago, and repeat nothing that might be applied twice."""
+        cause = {"cause": self.doubt or "the record could not be read again"}
+        if self.doubt and not self.rules.idempotent_keys:
+            self._settle(Outcome.UNKNOWN, Problem("in_doubt", cause))
+        elif self._depends_on_record:
+            outcome = Outcome.UNKNOWN if self.may_be_applied else Outcome.FAILED
+            self._settle(outcome, Problem("in_doubt" if self.may_be_applied else "unread_again", cause))
+        self._must_look = False
+
+    def _settle(self, outcome: Outcome, problem: Problem) -> None:
+        self.is_through = True
+        self.outcome = self._context.settle(self.change, outcome, (problem, *self.prepared.notes), None, self.made)
