@@ -139,7 +139,8 @@ class AdaptiveRate:
         if self.ceiling is None or self.exhausted.since is not None:
             return Learned(self.ceiling, self.exhausted.window)
         known = self.held - max(1.0, 2 * self.round_trip)  # replies to what left later may still be under way
-        return Learned(max(self.ceiling, self._rate_after(known)), self.exhausted.window)
+        rate = max(self.ceiling, self._rate_after(known))
+        return Learned(rate if math.isfinite(rate) else None, self.exhausted.window)  # a climb of days has no end
 
     def _cut(self, now: float, wait: float) -> None:
         span = self._span()
