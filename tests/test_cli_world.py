@@ -289,7 +289,7 @@ def test_machine_lacks_something(shell: Shell, api: Api, monkeypatch: pytest.Mon
         patch.setattr("batch.commands.update.estimate", fail)
         ended = shell.here(*command)
     assert (2, True) == (ended.code, ended.err.splitlines()[-1].startswith(said)), ended.err
-    monkeypatch.setattr("batch.engine.write.ChangeWriter._check_proof", fail)
+    monkeypatch.setattr("batch.engine.write.ChangeWriter._conclude_success", fail)
     ended = shell.here(*command, "--no-compare")
     assert (3, True) == (ended.code, said.rstrip(".") in ended.err), ended.err
     assert "the same command goes on" in ended.err

@@ -122,9 +122,12 @@ def test_record_that_shows_the_key(offline: Shell) -> None:
     """A record that shows what was sent with the request does not bring it into messages."""
     offline.environment["DUALENTRY_API_KEY"] = KEY
 
+    written: list[Asked] = []
+
     def script(asked: Asked) -> Said:
-        shown = {**RECORD, "name": KEY * 4} if asked.is_write else RECORD
-        return Said(200, shown if asked.is_write else {"items": [RECORD], "count": 1})
+        written.extend([asked] * asked.is_write)
+        shown = {**RECORD, "name": KEY * 4} if written else RECORD
+        return Said(200, shown if asked.is_write else {"items": [shown], "count": 1})
 
     with little_api(script) as api:
         ended = offline.here("update", offline.sheet("id,name\n10001,New\n"), "-e", DUALENTRY, *api.options)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -30,20 +31,19 @@ SLOWLY = ["--max-per-second", "25"]
 def signal_when(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], bool], signal.Signals], None]]:
     """Raises a signal in this process as soon as a moment has come; the grace of what is in flight is short."""
     monkeypatch.setattr(shutdown, "GRACE", 0.3)
-    before = signal.getsignal(signal.SIGALRM)
+    is_over = threading.Event()
 
     def arm(when: Callable[[], bool], number: signal.Signals) -> None:
-        def look(*_: object) -> None:
-            if when():
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                os.kill(os.getpid(), number)
+        def look() -> None:
+            while not is_over.wait(0.02):
+                if when():
+                    os.kill(os.getpid(), number)
+                    break
 
-        signal.signal(signal.SIGALRM, look)
-        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        threading.Thread(target=look, daemon=True).start()
 
     yield arm
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    is_over.set()
 
 
 ENDINGS = [
