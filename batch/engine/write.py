@@ -147,6 +147,8 @@ class ChangeWriter:
         prepared, record = call.prepared, self._record(answer.response)
         if record is not None and diff.other_record(self.endpoint, call.change.id, record):
             record = None  # it says nothing about this one
+            if isinstance(answer.response, ApiResponse):
+                answer.response.is_anothers()
         has_id = record is not None and bool(self.endpoint.record_id(record))
         is_confirmed = has_id and answer.status in self.endpoint.confirming
         if record is not None and is_confirmed:

@@ -279,7 +279,7 @@ async def test_another_record_ends_its_connection() -> None:
     with Server(script) as server:
         async with Session(server.url) as session:
 
-            async def ask(request: ApiRequest, *, refusal_of: str = "run") -> Answer:
+            async def ask(request: ApiRequest, *, refusal_of: str = "run", is_at_stop: bool = False) -> Answer:
                 found = await session.exchange(request)
                 assert isinstance(found, ApiResponse)
                 return Answer(found, classify(found.status, {}, found.json, delivered="answered"), 1)

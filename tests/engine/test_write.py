@@ -25,7 +25,7 @@ from batch.engine.retry_loop import ApiClient, Health
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import ChangeWriter
 from batch.errors import JournalError
-from batch.http import Session
+from batch.http import ApiResponse, Session
 from batch.model import Change, Intent, Outcome, Problem, RowResult, State
 from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
 from batch.retry import CircuitBreaker, RetryPolicy
@@ -335,6 +335,18 @@ async def test_unforeseen_answer(response: httpx.Response, shown: str | None, ex
     async with desk(script, read_back=read_list) as d:
         assert [expected] == await d.send(2, **BEFORE)
     assert 1 == [request.method for _, request in d.api.asked].count("PATCH")
+
+
+async def test_answer_about_another_record_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a connection gives to the wrong write it would give to all that follow."""
+    ended: list[int] = []
+    monkeypatch.setattr(ApiResponse, "is_anothers", lambda response: ended.append(response.status))
+    async with desk(always(UNFORESEEN["another record"])) as d:
+        await d.send(2)
+        assert [200] == ended
+    async with desk(lambda request, count: done(request)) as d:
+        await d.send(2)
+        assert [200] == ended
 
 
 def customers(name: str | None) -> httpx.Response:
