@@ -205,9 +205,9 @@ def _settings(values: dict[str, Any], environment: "Environment") -> "Settings":
 
 
 def _forget_latest(values: dict[str, Any]) -> None:
-    from batch.run.latest import forget_latest
-
     if values.get("input"):
+        from batch.run.latest import forget_latest
+
         forget_latest(values["input"], Path(values["out"]) if values.get("out") else None)
 
 
