@@ -5,13 +5,13 @@ as the endpoint says that its API does; a field that the record does not show co
 different values are never taken for equal.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from batch.endpoints.base import MISSING, Endpoint, Record, is_blank
+from batch.exact_json import encode_for_people
 from batch.model import Change, Problem, shorten, visible
 
 
@@ -138,4 +138,4 @@ def show(value: Any) -> str:
         return "(empty)"
     if isinstance(value, str):
         return f'"{shorten(visible(value))}"'
-    return shorten(visible(json.dumps(value, ensure_ascii=False)))
+    return shorten(visible(encode_for_people(value)))

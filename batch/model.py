@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from batch.exact_json import HALF
 from batch.problems import API, SENTENCES, Values, sentence
 
 ROW = "row"
@@ -338,7 +339,7 @@ class Intent:
         return self.spent + self.attempts
 
 
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufdd0\ufdd1\ufeff]")
 _UNSEEN = (
     (0x1, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x1680, 0x1680),
     (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x206F), (0x2800, 0x2800),
@@ -367,4 +368,6 @@ def visible(text: str) -> str:
 
 def _made_visible(found: re.Match[str]) -> str:
     code = ord(found[0])
+    if found[0] == HALF:  # its digits follow
+        return "\\u"
     return " " if code in (9, 10, 13) else f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -11,7 +11,6 @@ changed: whoever gives a sheet to somebody else can make a run more careful with
 """
 
 import base64
-import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 from batch.conditions import expected_units
 from batch.credentials import Company
 from batch.endpoints.base import Endpoint, Record
+from batch.exact_json import decode, encode_ascii
 from batch.model import Intent
 
 PULLED, RUN, SEEN = "batch_pulled", "batch_run", "batch_seen"
@@ -68,12 +68,11 @@ def pulled_place(header: str) -> int | None:
 def pulled_cells(source: PulledFrom, record_id: str, record: Record) -> dict[str, str]:
     """Spell a pulled row as cells, by header."""
     company = source.company
-    text = json.dumps(
+    text = encode_ascii(
         {
             "batch": VERSION, "endpoint": source.endpoint, "host": source.host, "company": company.name,
             "fingerprint": company.fingerprint, "id": record_id, "record": record,
-        },
-        separators=(",", ":"),
+        }
     )  # fmt: skip
     first, *more = (text[at : at + MOST] for at in range(0, len(text), MOST))
     cells = [first, *(f"{MORE}{piece}{MORE}" for piece in more)]
@@ -86,7 +85,7 @@ def read_pulled(cells: Sequence[str | None]) -> PulledRow | None:
     if not found:
         return None
     first, *more = found
-    known = json.loads(first + "".join(piece.removeprefix(MORE).removesuffix(MORE) for piece in more))
+    known = decode(first + "".join(piece.removeprefix(MORE).removesuffix(MORE) for piece in more))
     if not isinstance(known, Mapping) or known.get("batch") != VERSION:
         raise ValueError("it is not what pull wrote")
     texts = [known.get(name) for name in ("endpoint", "host", "fingerprint", "id")]
@@ -127,7 +126,7 @@ def seen_text(endpoint: Endpoint, record_id: str, intent: Intent) -> str:
     if not seen:
         return ""
     known = {"batch": VERSION, "id": record_id, "seen": seen, "sent": sent}
-    text = json.dumps(known, separators=(",", ":"))
+    text = encode_ascii(known)
     if len(text) > MOST:
         text = PACKED + base64.b64encode(zlib.compress(text.encode())).decode()
     return text if len(text) <= MOST else ""
@@ -142,7 +141,7 @@ def read_seen(text: str) -> SeenRow:
             text = unpack.decompress(base64.b64decode(text.removeprefix(PACKED)), MOST_UNPACKED).decode()
         except zlib.error as error:
             raise ValueError(str(error)) from None
-    known = json.loads(text)
+    known = decode(text)
     if not isinstance(known, Mapping) or known.get("batch") != VERSION or not isinstance(known.get("id"), str):
         raise ValueError("it is not what a failures file says")
     seen, sent = known.get("seen"), known.get("sent")

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "batch"
 LAYERS = [
-    {"problems", "model", "errors", "files", "machine", "own_files", "csv_injection", "credentials"},
+    {"problems", "model", "errors", "files", "machine", "own_files", "csv_injection", "credentials", "exact_json"},
     {"settings"},
     {"ratelimit", "retry", "http"},
     {"endpoints"},

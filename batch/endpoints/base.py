@@ -6,21 +6,29 @@ name in `__init__.py`.
 """
 
 import copy
-import json
 import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Protocol
 
 from batch.endpoints.cell_types import ParseOptions
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
+from batch.exact_json import (
+    HALF,
+    base_key,
+    encode,
+    is_exact,
+    is_number,
+    is_same_number,
+    members,
+    shortest_text,
+    whole_text,
+)
 from batch.http import ApiRequest, ApiResponse, RequestFailure
-from batch.model import Field, Problem
+from batch.model import Field, Outcome, Problem
 from batch.ratelimit import Limits
 from batch.retry import Rules
 
@@ -33,7 +41,6 @@ class _Missing:
         return "MISSING"
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # made once: it is slow
 MISSING: Final = _Missing()
 """The record does not show this field, so it cannot be compared."""
 
@@ -220,7 +227,7 @@ class Endpoint(ABC):
     def record_id(self, record: Record) -> str:
         """Read a record's id as text, "" when it has none."""
         value = record.get("id")
-        return "" if value is None else str(value)
+        return "" if value is None else whole_text(value)
 
     def record_name(self, record: Record) -> str:
         """Return what a person calls the record, "" when it shows no name."""
@@ -362,7 +369,10 @@ class Endpoint(ABC):
             objects = [(f"{name}.{number}", one) for number, one in enumerate(only_objects(value), 1)]
         shown = [(start, one) for start, one in objects if parts and isinstance(one, Mapping)]
         return [
-            f"{start}.{part}" for start, one in shown for part in one if part not in parts and not is_blank(one[part])
+            f"{start}.{part}"
+            for start, one in shown
+            for part in one
+            if base_key(part) not in parts and not is_blank(one[part])
         ]
 
     def pending_note(self, record: Record) -> str:
@@ -444,11 +454,11 @@ class Endpoint(ABC):
 
 
 class ConflictError(ValueError):
-    """A change does not fit the current record; `problem` says where and why."""
+    """A change does not fit the current record; `problem` says where and why, `outcome` what becomes of it."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, outcome: Outcome = Outcome.INVALID) -> None:
         super().__init__(problem.reason)
-        self.problem = problem
+        self.problem, self.outcome = problem, outcome
 
 
 def fold(header: str) -> str:
@@ -463,8 +473,27 @@ def _labels(fields: Iterable[Field]) -> dict[str, Field]:
 
 
 def as_content(body: Mapping[str, Any]) -> bytes:
-    """Write a body as JSON bytes, the same bytes for the same body always."""
-    return _encode(body).encode()
+    """Write a body as JSON bytes, the same bytes for the same body always.
+
+    Raises ConflictError where it holds something of a record that cannot be written back as it was.
+    """
+    text = encode(body)
+    if not is_exact(text):
+        name, what = next((name, inexact) for name in body if (inexact := _inexact(encode({name: body[name]}))))
+        raise ConflictError(Problem("not_exact", {"name": base_key(name), "what": what}), Outcome.REJECTED)
+    return text.encode()
+
+
+def _inexact(text: str) -> str:
+    if is_exact(text):
+        return ""
+    return "half of a character (a lone surrogate) in it" if HALF in text else "a key twice"
+
+
+def definition_id(item: Mapping[str, Any]) -> int | str | None:
+    """Read the id of a custom field's definition."""
+    value = item.get("id")
+    return value if value is None or isinstance(value, int | str) else whole_text(value)
 
 
 def nest(fields: Mapping[str, Any], whole: str) -> dict[str, Any]:
@@ -481,7 +510,7 @@ def only_objects(items: Iterable[Any]) -> list[Mapping[str, Any]]:
 def _only_known(value: Any, parts: Collection[str]) -> Any:
     if isinstance(value, list):
         return [_only_known(one, parts) for one in only_objects(value)]
-    return {part: value[part] for part in value if part in parts} if isinstance(value, Mapping) else value
+    return members(value, parts) if isinstance(value, Mapping) else value
 
 
 def is_blank(value: Any) -> bool:
@@ -505,16 +534,20 @@ def same_value(wanted: Any, current: Any) -> bool:
 def same_custom_value(wanted: Any, current: Any) -> bool:
     """Compare values of custom fields, which may be kept as text whatever their type, and lists in any order."""
     if isinstance(wanted, list) and isinstance(current, list):
-        return sorted(map(str, wanted)) == sorted(map(str, current))
-    if isinstance(wanted, str) and isinstance(current, bool | int | float):
-        return wanted == json.dumps(current)
+        return sorted(map(_in_order, wanted)) == sorted(map(_in_order, current))
+    if isinstance(wanted, str) and isinstance(current, bool):
+        return wanted == encode(current)
+    if isinstance(wanted, str) and is_number(current):  # "007" is another text than 7
+        return wanted in (encode(current), shortest_text(current))
     if isinstance(current, str) and isinstance(wanted, bool):
-        return current.strip().casefold() == json.dumps(wanted)
-    if isinstance(current, str) and isinstance(wanted, int | float):
-        with suppress(ArithmeticError):  # not a number
-            return Decimal(current.strip()) == Decimal(repr(wanted))
-        return False
+        return current.strip().casefold() == encode(wanted)
+    if isinstance(current, str) and is_number(wanted):
+        return is_same_number(current, wanted)
     return same_value(wanted, current)
+
+
+def _in_order(item: Any) -> str:
+    return shortest_text(item) or str(item) if is_number(item) else str(item)
 
 
 _SUFFIX = re.compile(r"(?P<name>.*\S)\s*:\s*(?P<kind>[a-z_]+)", re.IGNORECASE | re.DOTALL)

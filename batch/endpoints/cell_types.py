@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from batch.exact_json import AnyNumber, is_number, plain_text
 from batch.problems import Scalar
 
 CellType: TypeAlias = Any
@@ -214,9 +215,7 @@ def as_text(value: Any) -> str | None:
             return value
         case bool():
             return "true" if value else "false"
-        case int():
-            return str(value)
-        case float():
+        case _ if is_number(value):
             return _number_text(value)
         case [*items] if all(isinstance(item, str) for item in items):
             return f"{LIST_SEPARATOR} ".join(items)
@@ -224,11 +223,10 @@ def as_text(value: Any) -> str | None:
             return None
 
 
-def _number_text(value: float) -> str | None:
+def _number_text(value: AnyNumber) -> str | None:
     """Return a number as text with one meaning only: 1.234 may mean 1234 somewhere, 1.2340 may not."""
-    try:
-        text = format(Decimal(repr(value)), "f")
-    except ArithmeticError:
+    text = plain_text(value)
+    if text is None:
         return None
     text = text.removesuffix(".0")
     return f"{text}0" if _MAY_BE_GROUPED.fullmatch(text) else text

@@ -1,11 +1,11 @@
 """Idempotency keys: what lets an API recognise a change that it was sent before."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid5
 
 from batch.endpoints.base import Endpoint
+from batch.exact_json import encode
 
 
 def make_key(endpoint: Endpoint, run_id: str, change: int, number: int, body: Mapping[str, Any]) -> str | None:
@@ -15,4 +15,4 @@ def make_key(endpoint: Endpoint, run_id: str, change: int, number: int, body: Ma
     """
     if not endpoint.rules.idempotent_keys:
         return None
-    return str(uuid5(UUID(run_id), f"{change} {number} {json.dumps(body, sort_keys=True)}"))
+    return str(uuid5(UUID(run_id), f"{change} {number} {encode(body)}"))

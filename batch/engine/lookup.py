@@ -6,7 +6,6 @@ where a look-up may show only one of two. What pages brought is kept on disk, no
 that is gone when the run ends, however it ends.
 """
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from batch.endpoints.base import Endpoint, Record
 from batch.engine.records import Pages, UnreadError, read
 from batch.engine.retry_loop import ApiClient
+from batch.exact_json import decode, encode
 from batch.http import ApiRequest, ApiResponse
 from batch.http.url import is_exact
 from batch.model import Outcome, Problem, shorten, visible
@@ -247,7 +247,7 @@ class _Kept:
         """Keep those of `records` (key, id, record) whose key is wanted."""
         folded = [(_folded(key), record_id, record) for key, record_id, record in records]
         now = anyio.current_time()
-        rows = [(key, record_id, json.dumps(record), now) for key, record_id, record in folded if self._is_wanted(key)]
+        rows = [(key, record_id, encode(record), now) for key, record_id, record in folded if self._is_wanted(key)]
         self._write("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", rows)
 
     def _is_wanted(self, key: str) -> bool:
@@ -261,4 +261,4 @@ class _Kept:
     def records(self, key: str) -> list[tuple[str, Record, float]]:
         """Give (id, record, when it was read) of all records with this key, however it is spelt, in order of ids."""
         rows = self._db.execute("SELECT id, record, read_at FROM kept WHERE key = ? ORDER BY id", (_folded(key),))
-        return [(record_id, json.loads(text), read_at) for record_id, text, read_at in rows]
+        return [(record_id, decode(text), read_at) for record_id, text, read_at in rows]

@@ -48,10 +48,10 @@ class PreparedChange:
     """When the record was read, on anyio's clock."""
 
 
-def refused(earlier: Intent | None) -> tuple[Outcome, int]:
-    """Return the outcome and attempts of a change that cannot be sent: invalid, unless an earlier part sent it."""
+def refused(earlier: Intent | None, outcome: Outcome = Outcome.INVALID) -> tuple[Outcome, int]:
+    """Return the outcome and attempts of a change that cannot be sent: `outcome`, unless an earlier part sent it."""
     attempts = earlier.made if earlier else 0
-    return Outcome.REJECTED if attempts else Outcome.INVALID, attempts
+    return Outcome.REJECTED if attempts else outcome, attempts
 
 
 @dataclass(slots=True)

@@ -49,7 +49,7 @@ class ChangeWriter:
             try:
                 call = WriteCall(self.context, self.preparer, prepared, self.look_before)
             except ConflictError as error:
-                outcome, attempts = refused(prepared.earlier)
+                outcome, attempts = refused(prepared.earlier, error.outcome)
                 return self._settle(prepared, outcome, None, attempts, [error.problem])
             self._calls[call] = None
             try:
@@ -271,7 +271,7 @@ class RefusalFinder:
         try:
             endpoint.write_request(change.id, endpoint.body(prepared.fields, prepared.record), None)
         except ConflictError as error:
-            outcome, attempts = refused(prepared.earlier)
+            outcome, attempts = refused(prepared.earlier, error.outcome)
             return self.context.settle(change, outcome, [error.problem, *prepared.notes], attempts=attempts)
         return Outcome.UNSENT
 
@@ -289,7 +289,7 @@ class PlanRecorder:
             body = endpoint.body(prepared.fields, prepared.record)
             endpoint.write_request(change.id, body, None)
         except ConflictError as error:
-            outcome, attempts = refused(prepared.earlier)
+            outcome, attempts = refused(prepared.earlier, error.outcome)
             return self.context.settle(change, outcome, [error.problem], attempts=attempts)
         name, replaced = endpoint.record_name(record), endpoint.replaced_values(prepared.fields, record)
         await self.context.journal.write_intent(

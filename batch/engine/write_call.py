@@ -158,7 +158,7 @@ class WriteCall:
                 self.change.number, self.change.id, key, 1, prepared.fields, prepared.before, body,
                 endpoint.record_name(record), replaced, number, self.made,
             )  # fmt: skip
-        self.request: ApiRequest = endpoint.write_request(self.change.id, body, self.intent.key)
+        self.request: ApiRequest = endpoint.write_request(self.change.id, self.intent.body, self.intent.key)
 
     def _is_as_before(self, earlier: Intent) -> bool:
         """Whether the record still shows what the earlier intent was to write over, as far as that is known."""
@@ -210,7 +210,7 @@ class WriteCall:
         try:
             self._set_intent(is_edited=bool(edits))
         except ConflictError as error:
-            self._settle(refused(tried)[0], error.problem)
+            self._settle(refused(tried, error.outcome)[0], error.problem)
 
     def _go_on_unread(self) -> None:
         """Send no body that was made of a record of long ago, and repeat nothing that might be applied twice."""

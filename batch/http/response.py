@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from pydantic_core import from_json
-
 from batch.credentials import Redaction
+from batch.exact_json import decode
 from batch.http.connection import Connection
 
 MAX_TEXT_BYTES = 64 * 1024
@@ -44,7 +43,7 @@ class ApiResponse:
         if self.is_truncated or not self.body:
             return None
         try:
-            parsed: object = from_json(self.body, allow_inf_nan=False)
+            parsed: object = decode(self.body)
         except ValueError:
             return None
         return parsed

@@ -21,6 +21,7 @@ import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from batch.errors import FolderError, JournalError
+from batch.exact_json import encode
 from batch.files import NewFile, os_reason
 from batch.journal import version_1
 from batch.journal.database import (
@@ -378,13 +379,13 @@ def _whole(intent: Intent) -> tuple[Any, ...]:
     return (intent.id, intent.key, *texts, intent.name, _text(intent.replaced_whole), intent.read)
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
 def _text(value: Any) -> str | None:
-    return None if value is None else _encode(value)
+    return None if value is None else encode(value)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once: it is slow
 
 
 def _problems_text(problems: Sequence[Problem]) -> str | None:
     said = [[p.reason, p.field, p.header, p.cell, p.seen, p.code, p.values] for p in problems]
-    return _text(said) if said else None
+    return _encode(said) if said else None

@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
+from batch.exact_json import decode
 from batch.journal.database import ReadConnection
 from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult, State
 
@@ -204,11 +205,9 @@ def _problem(
 def _intent(row: Sequence[Any]) -> Intent:
     change, number, record_id, key, fields, before, body, name, replaced_whole, read, attempts, spent = row
     _check(((change, int), (number, int), (record_id, str), (key, (str, NoneType)), (attempts, int), (name, str)))
-    values = (json.loads(fields), json.loads(before or "null"), json.loads(body))
+    values = (decode(fields), decode(before or "null"), decode(body))
     known_key = None if key is None else str(UUID(key))  # a header; what else it may be, must not leave
-    found = Intent(
-        change, record_id, known_key, attempts, *values, name, json.loads(replaced_whole), number, spent, read
-    )
+    found = Intent(change, record_id, known_key, attempts, *values, name, decode(replaced_whole), number, spent, read)
     _check(((found.fields, dict), (found.before, (dict, NoneType)), (found.body, dict), (found.replaced_whole, dict)))
     _check(((spent, int), (read, (float, NoneType))))
     return found

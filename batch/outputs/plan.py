@@ -4,7 +4,6 @@ Promises: the same lines in both; nothing in them is executed by a spreadsheet p
 and memory does not grow with it.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from itertools import islice
@@ -17,6 +16,7 @@ import xlsxwriter
 from batch.conditions import PlannedChange
 from batch.csv_injection import escape_formula
 from batch.endpoints.base import MISSING, is_blank
+from batch.exact_json import encode_for_people
 from batch.files import NewFile
 from batch.model import shorten
 from batch.outputs.failures_xlsx.cells import ExactSheet
@@ -53,7 +53,7 @@ def as_cell(value: Any, clear_token: str = "") -> str:
             return value
         case list() if all(isinstance(one, str) and ";" not in one for one in value):
             return "; ".join(value)
-    return json.dumps(value, ensure_ascii=False)
+    return encode_for_people(value)
 
 
 def iter_lines(changes: Iterable[PlannedChange], clear_token: str) -> Iterator[Line]:

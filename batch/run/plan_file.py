@@ -13,7 +13,6 @@ of memory a change. The checksum (`seal`) finds a file that was changed, it does
 """
 
 import hashlib
-import json
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +23,7 @@ from batch.conditions import FieldChange, PlannedChange
 from batch.credentials import Company
 from batch.endpoints.base import MISSING
 from batch.errors import InputError
+from batch.exact_json import decode, encode_for_people
 from batch.files import NewFile
 from batch.model import Problem, command
 
@@ -39,7 +39,7 @@ class PlanWriter:
         self._file = self._new.made.open("wb")
         self._digest = hashlib.sha256()
         self._is_first = True
-        self._write(f'{{"batch": {VERSION},\n"about": {_dumps(about)},\n"changes": [\n')
+        self._write(f'{{"batch": {VERSION},\n"about": {encode_for_people(about)},\n"changes": [\n')
 
     def add(self, planned: PlannedChange) -> None:
         """Append one change."""
@@ -49,7 +49,7 @@ class PlanWriter:
             "name": planned.name,
             "fields": {step.field: _step_as_dict(step) for step in planned.steps},
         } | _more(planned)
-        self._write(("" if self._is_first else ",\n") + _dumps(line))
+        self._write(("" if self._is_first else ",\n") + encode_for_people(line))
         self._is_first = False
 
     def finish(self) -> str:
@@ -92,10 +92,6 @@ def _problem(name: str, known: Mapping[str, Any]) -> Problem | None:
     return Problem.restored(known[name], known.get("code", "")) if known.get(name) else None
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _step_as_dict(step: FieldChange) -> dict[str, Any]:
     known: dict[str, Any] = {} if step.expected is MISSING else {"from": step.expected}
     known |= {} if step.wanted is MISSING else {"to": step.wanted}
@@ -135,14 +131,14 @@ class PlanFile:
             line = self._file.readline()
             digest.update(line)
             if number == 1:
-                about = json.loads(line.decode().removeprefix('"about": ').rstrip(",\n"))
+                about = decode(line.decode().removeprefix('"about": ').rstrip(",\n"))
         while (line := self._file.readline()) and not line.startswith(b"]"):
             digest.update(line)
             if line.startswith(b"{"):
-                self._numbers.append(json.loads(line.rstrip(b",\n"))["row"])
+                self._numbers.append(decode(line.rstrip(b",\n"))["row"])
                 self._offsets.append(self._file.tell() - len(line))
         digest.update(line)
-        written = json.loads(b"{" + self._file.readline())["seal"]
+        written = decode(b"{" + self._file.readline())["seal"]
         if written != f"sha256:{digest.hexdigest()}" or self._file.read(1):
             raise ValueError("the checksum does not fit")
         return about, str(written)
@@ -174,7 +170,7 @@ class PlanFile:
 
     def _read(self, offset: int) -> PlannedChange:
         self._file.seek(offset)
-        line = json.loads(self._file.readline().rstrip(b",\n"))
+        line = decode(self._file.readline().rstrip(b",\n"))
         steps = tuple(_step(name, known) for name, known in line["fields"].items())
         return PlannedChange(
             line["row"], line["id"], line["name"], steps, line.get("of"), _problem("note", line), line.get("units", {})

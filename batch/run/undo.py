@@ -7,7 +7,6 @@ The undo itself takes its values, which are the API's own, from the plan file be
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from batch.conditions import FieldChange, PlannedChange, expected_units
 from batch.csv_injection import guard
 from batch.endpoints.base import MISSING, CustomField, Endpoint, Record, is_blank
 from batch.endpoints.cell_types import as_text
+from batch.exact_json import encode_for_people
 from batch.files import NewFile
 from batch.journal import Journal
 from batch.model import (
@@ -227,7 +227,7 @@ def _iter_written(lines: Iterator[list[str | None]], headers: Sequence[str], fil
 def _line(planned: PlannedChange, names: Sequence[str], cells: _Cells) -> list[str | None]:
     said = {step.field: cells.text(step) for step in planned.steps}
     also = {step.field: _also(step) for step in planned.steps if said[step.field] is None}
-    shown = json.dumps(also, ensure_ascii=False) if also else None
+    shown = encode_for_people(also) if also else None
     return [planned.id, *(said.get(name) for name in names), planned.name or None, str(planned.of), shown]
 
 

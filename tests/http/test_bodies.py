@@ -44,15 +44,13 @@ def get_reply(answer: bytes) -> ApiResponse:
         b"<!doctype html><title>Down for maintenance</title>",
         b'{"name":',
         b'{"name":"\xff\xfe"}',
-        b'{"name":"\\ud800"}',
         b'{"balance":NaN}',
         b"[" * 10_000 + b"]" * 10_000,
         b"[" * 500_000,
         b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
-        b"9" * 1_000_000,
         b"",
     ],
-    ids=["html", "cut", "utf-8", "surrogate", "nan", "deep", "open", "deep-object", "long-number", "empty"],
+    ids=["html", "cut", "utf-8", "nan", "deep", "open", "deep-object", "empty"],
 )
 def test_a_body_that_is_not_proper_json(body: bytes) -> None:
     """The answer and its status stand; there is only no JSON in it."""

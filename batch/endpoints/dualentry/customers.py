@@ -21,12 +21,14 @@ from batch.endpoints.base import (
     StaticAccount,
     UnreadableReplyError,
     as_content,
+    definition_id,
     find_definition,
     nest,
     split_kind,
     unknown_definition,
 )
 from batch.endpoints.errors import error_text, flattened, parse_common_errors, tidied
+from batch.exact_json import members, whole_text
 from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field, Problem
 from batch.ratelimit import Bucket, Limits
@@ -207,7 +209,7 @@ class DualEntryCustomers(Endpoint):
         """Name the record's own custom fields, by id, where the organisation's could not be asked for."""
         items = record.get("custom_fields") if record is not None and not self.definitions else None
         known = [item.get("field") for item in items or () if isinstance(item, Mapping)]
-        return [f"custom_fields[{one['id']}]" for one in known if isinstance(one, Mapping) and "id" in one]
+        return [f"custom_fields[{whole_text(one['id'])}]" for one in known if isinstance(one, Mapping) and "id" in one]
 
     def id_problem(self, record_id: str) -> Problem | None:
         """DualEntry's own ids are integers; zeros in front mean that it is somebody else's number."""
@@ -242,6 +244,7 @@ class DualEntryCustomers(Endpoint):
                 custom.append(_custom_item(name, value))
             elif dot:
                 if whole not in body:  # all its parts go with the first one
+                    body |= members(current or {}, (whole,))
                     body[whole] = _whole_address(nest(fields, whole), whole, current)
             elif name in ADDRESSES and isinstance(value, Mapping):  # an undo puts back what was cleared
                 body[name] = _whole_address(self.writable(name, value), name, None)
@@ -356,13 +359,13 @@ class DualEntryCustomers(Endpoint):
     def ambiguity(self, record: Record, name: str) -> Problem | None:
         """Two custom fields may share a name; their ids differ."""
         found = _custom_items(record.get("custom_fields"), name) if self.is_custom(name) else []
-        ids = " and ".join(f"custom_fields[{item['field'].get('id')}]" for item in found)
+        ids = " and ".join(f"custom_fields[{whole_text(item['field'].get('id'))}]" for item in found)
         return Problem("custom_field_of_ids", {**NAMES, "ids": ids}, name) if len(found) > 1 else None
 
     def shown_as(self, record: Record, name: str) -> str:
         """Name the item by its id."""
         found = _custom_items(record.get("custom_fields"), name)
-        return str(found[0]["field"].get("id")) if found else ""
+        return whole_text(found[0]["field"].get("id")) if found else ""
 
     def account(self, credentials: Mapping[str, str]) -> Account:
         """The key goes as it is, without `Bearer`."""
@@ -392,7 +395,9 @@ class DualEntryCustomers(Endpoint):
 def _whole_address(parts: Mapping[str, Any], whole: str, current: Record | None) -> dict[str, Any]:
     shown = current.get(whole) if current else None
     known: Mapping[str, Any] = shown if isinstance(shown, Mapping) else {}
-    kept = {part: known[part] for part in (*REQUIRED_PARTS, *OPTIONAL_PARTS) if known.get(part) is not None}
+    kept = {
+        part: value for part, value in members(known, (*REQUIRED_PARTS, *OPTIONAL_PARTS)).items() if value is not None
+    }
     # a cleared part reads back as "", and only `name` may be null inside an address
     given = {part: "" if value is None and part != "name" else value for part, value in parts.items()}
     made = kept | given
@@ -428,7 +433,7 @@ def _custom_items(items: Any, name: str) -> list[Mapping[str, Any]]:
     known = [item for item in listed if isinstance(item.get("field"), Mapping)]
     if number is None:
         return [item for item in known if item["field"].get("name") == wanted]
-    return [item for item in known if str(item["field"].get("id")) == number]
+    return [item for item in known if whole_text(item["field"].get("id")) == number]
 
 
 def _custom_excerpt(item: Any) -> Any:
@@ -449,6 +454,6 @@ def _definition(item: Mapping[str, Any]) -> CustomField | None:
     listed = options if isinstance(options, list) else []
     spelt = [one.get("value", one.get("name")) if isinstance(one, Mapping) else one for one in listed]
     return CustomField(
-        name=item["name"], kind=str(item.get("field_type") or "text"), id=item.get("id"),
+        name=item["name"], kind=str(item.get("field_type") or "text"), id=definition_id(item),
         options=tuple(o for o in spelt if isinstance(o, str)),
     )  # fmt: skip

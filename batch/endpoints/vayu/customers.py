@@ -25,6 +25,7 @@ from batch.endpoints.base import (
     Record,
     UnreadableReplyError,
     as_content,
+    definition_id,
     find_definition,
     fold,
     nest,
@@ -34,6 +35,7 @@ from batch.endpoints.base import (
 )
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
 from batch.endpoints.vayu.login import DEFAULT_LIFE, RENEW_BEFORE, VayuAccount
+from batch.exact_json import is_number, members
 from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field, Problem
 from batch.problems import Values
@@ -295,7 +297,7 @@ class VayuCustomers(Endpoint):
         match value_type.casefold():
             case "boolean":
                 return cell_types.parse_boolean(text)
-            case "number" if not isinstance(value, int | float) or isinstance(value, bool):
+            case "number" if not is_number(value):
                 return cell_types.parse_number(text, self.parse_options.decimal)
             case "string" | "enum":
                 return text
@@ -331,7 +333,7 @@ class VayuCustomers(Endpoint):
     def body(self, fields: Mapping[str, Any], current: Record | None) -> dict[str, Any]:
         """Lay `fields` over the current record: the whole writable set, or (sparse) what the change touches."""
         known = self._whole_body(current or {})
-        body = dict(known) if self.needs_full_body else {}
+        body = dict(known) if self.needs_full_body else members(known, [one for one in NESTED if nested(fields, one)])
         for name, value in fields.items():
             whole, dot, _ = name.partition(".")
             if not dot:
@@ -349,9 +351,9 @@ class VayuCustomers(Endpoint):
     def _whole_body(self, record: Record) -> dict[str, Any]:
         """Keep what PUT takes: no id, dates or computed balances, also inside, and no null where null is refused."""
         return {
-            name: self.writable(name, record[name])
-            for name in WRITABLE
-            if name in record and not (record[name] is None and name in _REFUSE_NULL)
+            name: self.writable(name, value)
+            for name, value in members(record, WRITABLE).items()
+            if not (value is None and name in _REFUSE_NULL)
         }
 
     def _overlay_custom(self, current: Any, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -380,7 +382,7 @@ class VayuCustomers(Endpoint):
             return VALUE_TYPES.get(kind, "String")
         if isinstance(value, bool):
             return "Boolean"
-        return "Number" if isinstance(value, int | float) else "String"
+        return "Number" if is_number(value) else "String"
 
     def write_request(self, record_id: str, body: Mapping[str, Any], key: str | None) -> ApiRequest:
         """PUT one customer; the API has no idempotency keys here, and needs none."""
@@ -541,6 +543,6 @@ def _definition(item: Any) -> CustomField | None:
     spellings = ("options", "allowedValues", "enumValues", "values")  # ? which one it is, no source says
     options = next((item[key] for key in spellings if isinstance(item.get(key), list)), ())
     return CustomField(
-        name=name, kind=str(item.get("valueType") or "String"), id=item.get("id"),
+        name=name, kind=str(item.get("valueType") or "String"), id=definition_id(item),
         options=tuple(o for o in options if isinstance(o, str)),
     )  # fmt: skip
