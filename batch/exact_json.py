@@ -27,6 +27,7 @@ REPEATED = "\ufdd1"
 """Ends the key of a member that another one of the same object has taken the place of. (Both are noncharacters, which
 Unicode keeps for such inner use.)"""
 _INEXACT = re.compile(f"[{HALF}{REPEATED}]")
+_REPEATED_KEY = re.compile(f'"([^"]*?){REPEATED}+"')
 _HAS_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(
     r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u([dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
@@ -223,6 +224,12 @@ def members(shown: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
 def base_key(key: str) -> str:
     """Return the key of a member as the API has it."""
     return key.rstrip(REPEATED)
+
+
+def repeated_key(text: str) -> str:
+    """Return the first key that a written text has twice, "" where it has none."""
+    found = _REPEATED_KEY.search(text)
+    return found[1] if found else ""
 
 
 def is_exact(text: str) -> bool:

@@ -102,7 +102,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "not_edited": "no cell of this row was edited since it was pulled",
     "seen_damaged": "is not as the failures file had it (empty it to send the row as it is)",
     "pulled_damaged": "is not as it was pulled (pull again, or empty it to send the row as it is)",
-    "not_exact": "{name} of the record has {what}, which cannot be written back exactly, so nothing was sent (look at the record, and correct it by hand)",
+    "not_exact": "the record has {what}, which cannot be written back exactly, so nothing was sent (look at the record, and correct it by hand)",
     "not_found": "there is no {noun} with this id",
     "not_found_on_write": "there is no {noun} with this id (404)",
     "other_record_read": "the record could not be read: the API answered with another one",

@@ -24,6 +24,7 @@ from batch.exact_json import (
     is_number,
     is_same_number,
     members,
+    repeated_key,
     shortest_text,
     whole_text,
 )
@@ -479,15 +480,16 @@ def as_content(body: Mapping[str, Any]) -> bytes:
     """
     text = encode(body)
     if not is_exact(text):
-        name, what = next((name, inexact) for name in body if (inexact := _inexact(encode({name: body[name]}))))
-        raise ConflictError(Problem("not_exact", {"name": base_key(name), "what": what}), Outcome.REJECTED)
+        name, part = next((name, one) for name in body if not is_exact(one := encode({name: body[name]})))
+        raise ConflictError(Problem("not_exact", {"what": _inexact(base_key(name), part)}), Outcome.REJECTED)
     return text.encode()
 
 
-def _inexact(text: str) -> str:
-    if is_exact(text):
-        return ""
-    return "half of a character (a lone surrogate) in it" if HALF in text else "a key twice"
+def _inexact(name: str, text: str) -> str:
+    if HALF in text:
+        return f"half of a character, such as a cut emoji, in {name}"
+    key = repeated_key(text)
+    return f'the key "{key}" twice' + ("" if key == name else f" in {name}")
 
 
 def definition_id(item: Mapping[str, Any]) -> int | str | None:

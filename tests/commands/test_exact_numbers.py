@@ -5,7 +5,7 @@ The API here keeps the text of what it is sent; the sandbox, as many an API, kno
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class Keeper:
             return Said(200, {"items": []})
         if asked.is_write:
             self._write(read(asked.body))
-        if asked.is_write or ID[self.endpoint] in asked.path.partition("?")[0]:
+        if asked.path.partition("?")[0].rstrip("/").endswith("/" + ID[self.endpoint]):
             return self._say(self.record)
         name = "items" if self.endpoint == DUALENTRY else "customers"
         return self._say({name: [self.record], "count": 1, "total": 1, "hasMore": False})
@@ -161,3 +161,58 @@ def test_pulled(world: World) -> None:
     ended = world.run("update", "sheet.csv", "-e", world.endpoint)
     assert 0 == ended.code, ended.err
     assert before.replace('"Bonn"', '"Ulm"').replace('"Ann"', '"Ulm"') == world.record
+
+
+# -- what cannot be written back exactly -------------------------------------------------------------------------------
+
+TWICE = '{"id": "65f000000000000000000001", "name": "Acme", "externalId": "K-1", "taxId": "1", "taxId": "2"}'
+HALF = r'{"id": 1000, "name": "Ac\ud83dme", "phone": "1", "full_address": {"city": "a", "city": "b"}}'
+
+
+def keeping(text: str, sent: list[str]) -> Callable[[Asked], Said]:
+    """An API whose one customer reads so, and whose answers to writes show what was sent."""
+
+    def answer(asked: Asked) -> Said:
+        if asked.path == "/login":
+            return Said(200, {"accessToken": "t"})
+        if "custom-fields" in asked.path or "customFields" in asked.path:
+            return Said(200, {"items": []})
+        if asked.is_write:
+            sent.append(asked.body)
+        shown = read(text) | read(sent[-1]) if sent else None
+        said = text if shown is None else written(shown)
+        is_alone = asked.is_write or any(one in asked.path.partition("?")[0] for one in ID.values())
+        return Said(200, (said if is_alone else f'{{"items": [{said}], "customers": [{said}], "count": 1}}').encode())
+
+    return answer
+
+
+@pytest.mark.parametrize("command", ["update", "plan"])
+def test_a_key_twice(shell: Shell, command: str) -> None:
+    """A record that must be sent whole, and of which a key would be lost, is rejected and left alone."""
+    sent: list[str] = []
+    sheet = shell.sheet(f"id,name\n{ID[VAYU]},Bolt\n")
+    with little_api(keeping(TWICE, sent)) as api:
+        ended = shell.here(command, sheet, "-e", VAYU, *(api.options if command == "update" else api.options[:-1]))
+    said = 'the record has the key "taxId" twice, which cannot be written back exactly, so nothing was sent'
+    assert (1, [], True) == (ended.code, sent, said in ended.err + ended.out), ended
+
+
+def test_half_of_a_character(shell: Shell) -> None:
+    """Where it is not in the way, the record is like any other; but nothing puts the half back, and undo says so."""
+    sent: list[str] = []
+    sheet = shell.sheet("id,name,phone\n1000,Bolt,2\n")
+    with little_api(keeping(HALF, sent)) as api:
+        ended = shell.here("update", sheet, "-e", DUALENTRY, *api.options)
+        assert (0, 1) == (ended.code, len(sent)), ended.err
+        undone = shell.here("undo", shell.only_run(), *api.options)
+    assert (1, 1, True) == (undone.code, len(sent), "half of a character" in undone.err), undone.err
+
+
+def test_a_number_that_is_none(shell: Shell) -> None:
+    """NaN is no JSON, so that an answer with it cannot be read, and nothing is sent."""
+    sent: list[str] = []
+    sheet = shell.sheet("id,name\n1000,Bolt\n")
+    with little_api(keeping('{"id": 1000, "name": "Acme", "balance": NaN}', sent)) as api:
+        ended = shell.here("update", sheet, "-e", DUALENTRY, *api.options, "--max-attempts", 1)
+    assert (3, [], True) == (ended.code, sent, "it is not JSON" in ended.err), ended.err
