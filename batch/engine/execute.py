@@ -94,7 +94,7 @@ class WorkerPool:
         self._left = slots * OPEN_PER_SLOT
         self._running = 0
         self._replaced = set[int]()
-        last_tries.on_wait = self.look
+        last_tries.on_wait = self.begin_last_tries_if_idle
         for _ in range(slots):
             self.add_worker()
 
@@ -115,7 +115,7 @@ class WorkerPool:
         """Whether the worker that calls is one too many, now that it has nothing to do any more."""
         return anyio.get_current_task().id in self._replaced
 
-    def look(self) -> None:
+    def begin_last_tries_if_idle(self) -> None:
         """Begin with the last tries if nothing else goes on."""
         if not self._last_tries.has_begun and self._running == self._last_tries.waiting:
             self._begin()
@@ -130,7 +130,7 @@ class WorkerPool:
         finally:
             self._running -= 1
             self._replaced.discard(anyio.get_current_task().id)
-            self.look()
+            self.begin_last_tries_if_idle()
 
 
 @dataclass(slots=True)

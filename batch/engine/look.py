@@ -75,7 +75,7 @@ class LookQueue:
         some = [self._waiting.popleft() for _ in range(min(self.client.endpoint.ids_per_read, len(self._waiting)))]
         self._going += 1
         try:
-            reader = self.reader.last() if at_stop else self.reader
+            reader = self.reader.at_stop() if at_stop else self.reader
             found = await reader.read_back({one.id: one.names for one in some})
             for one in some:
                 one.record = found.get(one.id)

@@ -123,7 +123,7 @@ class RecordReader:
         self.size = ListSize(size)
         self._is_let_in = False
 
-    def last(self) -> "RecordReader":
+    def at_stop(self) -> "RecordReader":
         """Return a reader for the last looks of a run that ends."""
         return RecordReader(self._client, max(1, self.size.now), must_read=False, is_at_stop=True)
 
@@ -257,7 +257,7 @@ class RecordReader:
         wanted = endpoint.id_key(record_id)
         record = next((one for one in records if endpoint.id_key(endpoint.record_id(one)) == wanted), None)
         if record is None:
-            response.is_anothers()
+            response.distrust_connection()
             return Unreadable((Problem("other_record_read"),), response.status)
         return ReadAlone(record)
 

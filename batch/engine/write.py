@@ -56,7 +56,8 @@ class ChangeWriter:
                 answer = await self.client.execute(call)
             finally:
                 del self._calls[call]
-            self._sent += [anyio.current_time()] * bool(answer.attempts)
+            if answer.attempts:
+                self._sent.append(anyio.current_time())
             call.take_back()  # what was written down and did not leave
             if call.is_through:
                 return call.outcome
@@ -86,7 +87,8 @@ class ChangeWriter:
         due = [one for one in self._calls if one.is_due_soon(now)]
         for one in due[: min(len(self._sent), self.endpoint.ids_per_read - 1)]:
             one.look = self.looks.add(one.change.id, one.prepared.fields)
-        call.take(await self.looks.read(call.look))
+        await self.looks.read(call.look)
+        call.take_look()
 
     async def _look(self, prepared: PreparedChange) -> Record | None:
         """Read the record of a change once, at a stop, too."""
@@ -148,7 +150,7 @@ class ChangeWriter:
         if record is not None and diff.other_record(self.endpoint, call.change.id, record):
             record = None  # it says nothing about this one
             if isinstance(answer.response, ApiResponse):
-                answer.response.is_anothers()
+                answer.response.distrust_connection()
         has_id = record is not None and bool(self.endpoint.record_id(record))
         is_confirmed = has_id and answer.status in self.endpoint.confirming
         if record is not None and is_confirmed:

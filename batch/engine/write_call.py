@@ -39,7 +39,8 @@ class WriteCall:
         self.prepared = prepared
         self.made = self.made_before = prepared.earlier.made if prepared.earlier is not None else 0
         """The attempts of the change that are written down, with those of earlier parts of the run."""
-        self._sent = prepared.earlier
+        self.sent = prepared.earlier
+        """The newest intent of which an attempt was made."""
         self._set_intent(is_edited=prepared.earlier is not None and not self._is_as_before(prepared.earlier))
         self.doubt = ""
         """Why it is not known what became of an attempt of this part; "" where that is known of all."""
@@ -67,8 +68,6 @@ class WriteCall:
 
     def is_ready(self, now: float, paused_until: float) -> bool:
         """Whether what is known of the record is as young as it must be, or as it comes to be."""
-        if self.look is not None and self.look.is_done:
-            self.take(self.look)
         if self.must_look:
             return False
         if not self._depends_on_record or paused_until > now:
@@ -92,7 +91,7 @@ class WriteCall:
 
     def leaves(self) -> None:
         """Note that the intent is one of which an attempt was made."""
-        self._sent, self._written = self._intent_now, None
+        self.sent, self._written = self._intent_now, None
         self._looks = 0
 
     def answered(self, classification: Classification) -> None:
@@ -119,11 +118,6 @@ class WriteCall:
         return self.made_before > self.intent.spent and self.rules.idempotent_keys
 
     @property
-    def sent(self) -> Intent | None:
-        """The newest intent of which an attempt was made."""
-        return self._sent
-
-    @property
     def found_applied(self) -> Problem:
         """What is said of a change that a read shows to be applied."""
         if self.doubt in ("", NO_REPLY["unknown"]):
@@ -146,7 +140,7 @@ class WriteCall:
         It does not where that one is through, or another hand wrote since: the API would replay the answer to the first
         to the same key, and an undo would put back what was there before the other hand.
         """
-        endpoint, prepared, last = self._context.endpoint, self.prepared, self._sent
+        endpoint, prepared, last = self._context.endpoint, self.prepared, self.sent
         body = endpoint.body(prepared.fields, prepared.record)
         if last is not None and last.body == body and not last.is_settled and not is_edited:
             self.intent = last
@@ -183,8 +177,11 @@ class WriteCall:
         is_waiting = self.look is None and not self.is_through and not self._must_look
         return is_waiting and self._depends_on_record and now - self._read_at > FRESH / 2
 
-    def take(self, look: Look) -> None:
-        """Go on from what a look shows."""
+    def take_look(self) -> None:
+        """Go on from what its look shows, if that is done."""
+        look = self.look
+        if look is None or not look.is_done:
+            return
         self.look, self._looks = None, self._looks + 1
         if look.record is not None:
             self._must_look, self._read_at = False, look.at
@@ -196,13 +193,14 @@ class WriteCall:
         """Make the change ready once more, unless its record shows that there is nothing to send."""
         endpoint, before = self._context.endpoint, self.prepared.before
         if self.may_be_applied and diff.shows(endpoint, self.intent.fields, record).is_as_asked:
-            return self._settle(Outcome.UPDATED, self.found_applied)
+            self._settle(Outcome.UPDATED, self.found_applied)
+            return
         self.take_back()
-        tried = self._sent if self._sent is not None and self.made else None
+        tried = self.sent if self.sent is not None and self.made else None
         renewed = self._preparer.renew(self.change, record, tried and replace(tried, is_settled=not self.doubt))
         if renewed is None:
             self.is_through = True
-            return None
+            return
         edits = diff.overwritten(endpoint, renewed.fields, before or {}, record)
         named = {one.field for one in edits}
         told = (one for one in self.prepared.notes if one.code == "wrote_over" and one.field not in named)

@@ -25,7 +25,7 @@ class ApiResponse:
     connection: Connection | None = field(default=None, repr=False, compare=False)
     """What it came over, where our own transport brought it."""
 
-    def is_anothers(self) -> None:
+    def distrust_connection(self) -> None:
         """Let nothing more be believed of this answer's connection, since it brought the answer to another request."""
         if self.connection is not None:
             self.connection.is_out_of_step = True

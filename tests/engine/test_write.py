@@ -143,7 +143,7 @@ class FakeContext:
     def reader(self) -> "FakeContext":
         return self
 
-    def last(self) -> "FakeContext":
+    def at_stop(self) -> "FakeContext":
         return replace(self, read=None)
 
     async def read_back(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, Record]:
@@ -322,6 +322,7 @@ UNFORESEEN = {
     "only success": httpx.Response(200, json={"success": True}),
     "another record": httpx.Response(200, json={"id": 3, "name": "New"}),
     "without an id": httpx.Response(200, json={"name": "New"}),
+    "with a blank id": httpx.Response(200, json={"id": "", "name": "New"}),
 }
 
 
@@ -340,7 +341,7 @@ async def test_unforeseen_answer(response: httpx.Response, shown: str | None, ex
 async def test_answer_about_another_record_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a connection gives to the wrong write it would give to all that follow."""
     ended: list[int] = []
-    monkeypatch.setattr(ApiResponse, "is_anothers", lambda response: ended.append(response.status))
+    monkeypatch.setattr(ApiResponse, "distrust_connection", lambda response: ended.append(response.status))
     async with desk(always(UNFORESEEN["another record"])) as d:
         await d.send(2)
         assert [200] == ended
@@ -645,6 +646,15 @@ class Held:
     def methods(self) -> str:
         return " ".join(method for method, _ in self.calls)
 
+    def pause_and_edit(self, part: str, value: str) -> None:
+        """Answer the next write with a pause, in which another hand changes a part of the address."""
+
+        def edit() -> httpx.Response:
+            self.record["shipping_address"][part] = value
+            return refuse(429, Retry_After="2")
+
+        self.answers.append(edit)
+
 
 def city(**known: Any) -> PreparedChange:
     """A change of one part of an address, which is written as a whole."""
@@ -667,12 +677,7 @@ async def test_body_is_made_of_the_record_as_it_is(age: float, methods: str, str
 async def test_record_is_read_again_after_a_pause() -> None:
     """What another hand wrote while the API wanted no request is not written over."""
     api = Held()
-
-    def edit() -> httpx.Response:
-        api.record["shipping_address"]["street"] = "New St"
-        return refuse(429, Retry_After="2")
-
-    api.answers.append(edit)
+    api.pause_and_edit("street", "New St")
     async with desk(api, read_back=read_list) as d:
         assert UPDATED is await d.sender.send(city(read_at=anyio.current_time()))
     assert ("PATCH GET PATCH", "New St") == (api.methods, api.bodies[-1]["shipping_address"]["street"])
@@ -682,12 +687,7 @@ async def test_record_is_read_again_after_a_pause() -> None:
 async def test_own_field_of_another_hand() -> None:
     """Where another hand changed the same field meanwhile, the sheet wins, and the message names what it was."""
     api = Held()
-
-    def edit() -> httpx.Response:
-        api.record["shipping_address"]["city"] = "Paris"
-        return refuse(429, Retry_After="2")
-
-    api.answers.append(edit)
+    api.pause_and_edit("city", "Paris")
     async with desk(api, read_back=read_list) as d:
         assert UPDATED is await d.sender.send(city(read_at=anyio.current_time()))
     said = 'somebody had changed it meanwhile, from "Bonn" to "Paris"; the sheet\'s value was written over that'

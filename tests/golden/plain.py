@@ -22,13 +22,13 @@ SECONDS: Rules = (
 )
 TIMES: Rules = (
     *SECONDS,
-    (r'(?m)("(requests|attempts)": )\d+,$', r"\1{some},"),  # how many looks one list serves depends on the moment
     (r"\d{8}-\d{6}(-\d{1,3}\b)?", "{time}"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "{moment}"),
 )
+LOOKS: Rules = ((r'(?m)("(requests|attempts)": )\d+,$', r"\1{some},"),)
+"""How many records one list serves that are read once more depends on the moment."""
 NEW_TIMES: Rules = (
     *SECONDS,
-    (r'(?m)("(requests|attempts)": )\d+,$', r"\1{some},"),  # how many looks one list serves depends on the moment
     (r"(?<!\d)(?!20261126-0232)\d{8}-\d{6}(-\d{1,3}\b)?", "{time}"),
     (r"(?!2026-11-26T02:32)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "{moment}"),
 )

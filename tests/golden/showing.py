@@ -48,6 +48,11 @@ class Screen:
         return SCREENS / f"{self.name}.txt"
 
     @property
+    def looks(self) -> bool:
+        """Whether several records are looked at once more beside each other: DualEntry's sample changes addresses."""
+        return any(name.startswith("customers.") for name in self.samples)
+
+    @property
     def is_served(self) -> bool:
         """Whether it asks the shared sandbox."""
         return any("{url}" in words for words in self.commands)
@@ -72,7 +77,7 @@ def show(screen: Screen, top: Path, sandbox: Callable[[], Any]) -> str:
         first = next((path.name for path in sorted(work.glob("runs/2*"))), "")
         ended = program.run(work, *(word.replace("{url}", url).replace("{first}", first) for word in words), env=env)
         lines += plain.screen(words, ended)
-    rules = SERVED if screen.is_served else plain.TIMES
+    rules = (*(SERVED if screen.is_served else plain.TIMES), *(plain.LOOKS if screen.looks else ()))
     named = {str(work): "{here}", str(top): "{top}", url: "{url}"}
     lines += plain.files(before, plain.renamed(plain.read_files(work), rules))
     return plain.normal("\n".join(lines) + "\n", named, (*rules, *STARTED))

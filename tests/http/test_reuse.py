@@ -276,10 +276,10 @@ async def test_a_connection_that_brought_anothers_answer() -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(exchange)
                 await anyio.sleep(0.05)
-                first.is_anothers()
+                first.distrust_connection()
             last = await session.exchange(CALL)
             assert isinstance(last, ApiResponse)
-            last.is_anothers()
+            last.distrust_connection()
             assert served_by(await session.exchange(CALL)) == {"connection": 3}
     assert isinstance(later[0], RequestFailure)
     assert (later[0].delivered, later[0].kind) == ("unknown", FailureKind.GARBLED)
