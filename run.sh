@@ -95,7 +95,7 @@ test)
     install "$here/tests/requirements.lock" test
     cd "$here"
     arguments=()
-    [[ $# -gt 0 ]] || arguments=(--numprocesses 2) # all of them: on two cores, where there are two
+    [[ $# -gt 0 ]] || arguments=(--numprocesses 3) # all of them: on two cores, since half of their time is waiting
     for argument in "$@"; do
         if [[ $argument == --long ]]; then arguments+=(-m "long or not long"); else arguments+=("$argument"); fi
     done

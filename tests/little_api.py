@@ -55,6 +55,7 @@ def little_api(script: Script) -> Iterator[LittleApi]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer leaves in two pieces
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
