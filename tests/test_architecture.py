@@ -30,7 +30,6 @@ BESIDE = {"sandbox", "__init__"}
 """What belongs to no layer: the imitated APIs, which share no code with the rest, and the package itself."""
 LIBRARIES = {
     "click": {"cli"},
-    "rich": {"cli"},
     "httpx": {"http", "run"},
     "pydantic": {"settings", "validation", "number_date_formats", "endpoints", "http", "outputs", "run", "engine"},
     "asyncio": {"http"},

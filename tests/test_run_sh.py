@@ -13,7 +13,7 @@ from batch import __version__
 from tests.shell import ROOT, Shell
 
 HEAVY = {
-    "polars", "httpx", "pydantic", "anyio", "rich", "xlsxwriter", "fastexcel", "batch.sandbox", "starlette",
+    "polars", "httpx", "pydantic", "anyio", "xlsxwriter", "fastexcel", "batch.sandbox", "starlette",
     "uvicorn", "httptools", "uvloop",
 }  # fmt: skip
 

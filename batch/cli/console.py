@@ -4,6 +4,7 @@ Promises: a question only on a terminal and never with `--yes`; on a terminal a 
 10 s; foreign text has its control characters made visible; colours only underline what the words say (NO_COLOR).
 """
 
+import os
 import signal
 import sys
 import time
@@ -127,7 +128,7 @@ class Console:
 
     def progress(self, progress: Progress) -> None:
         """Show how far a run is."""
-        if self.is_terminal:
+        if self.is_terminal and os.environ.get("TERM") != "dumb":
             self._bar = self._bar or ProgressBar(progress.rows)
             self._bar.draw(progress)
         elif self._is_time(LINE_SECONDS - 0.5):

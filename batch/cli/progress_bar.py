@@ -1,27 +1,56 @@
-"""The bar that shows at a terminal how far a run is (rich)."""
+"""The bar that shows at a terminal how far a run is."""
+
+import shutil
+import sys
+
+import click
 
 from batch.cli import messages
 from batch.engine.reporter import Progress
+
+WIDTH = 28
+BARS = (("━", "─"), ("#", "-"))
+TO_LINE_BEFORE, CLEAR_LINE = "\x1b[A", "\x1b[2K"
 
 
 class ProgressBar:
     """A bar on standard error, from its first `draw` to `close`; the next `draw` opens it again."""
 
     def __init__(self, rows: int) -> None:
-        from rich.console import Console  # rich is slow to import, and a run without a terminal needs none of it
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as Bars
-
-        columns = (BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("{task.fields[words]}", markup=False))
-        self._bars = Bars(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
-        self._task = self._bars.add_task("rows", total=rows, words="")
-        self._bars.start()
+        fill, empty = BARS[0] if _can_write("".join(BARS[0])) else BARS[1]
+        self._bar = click.progressbar(
+            length=rows,
+            file=sys.stderr,
+            width=WIDTH,
+            fill_char=fill,
+            empty_char=empty,
+            bar_template="%(bar)s %(info)s",
+            info_sep=" ",
+            show_eta=False,  # the words tell it, from the limits
+            show_percent=False,
+            show_pos=True,
+            item_show_func=self._words,
+            update_min_steps=0,  # words change while no row does
+        )
 
     def draw(self, progress: Progress) -> None:
         """Show how far a run is."""
-        done, words = sum(progress.counts.values()), messages.progress(progress)
-        self._bars.update(self._task, completed=done, words=words, refresh=True)
+        self._bar.update(sum(progress.counts.values()) - self._bar.pos, messages.progress(progress))
 
     def close(self) -> None:
         """Take the bar away."""
-        self._bars.stop()
+        self._bar.render_finish()
+        click.echo(TO_LINE_BEFORE + CLEAR_LINE, nl=False, err=True)
+
+    def _words(self, words: str | None) -> str:
+        """Cut what stands beside the bar, so that the line does not break."""
+        room = shutil.get_terminal_size().columns - 1 - WIDTH - len(f" {self._bar.format_pos()} ")
+        return (words or "")[: max(0, room)]
+
+
+def _can_write(text: str) -> bool:
+    try:
+        text.encode(sys.stderr.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

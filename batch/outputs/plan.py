@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import xlsxwriter
 
 from batch.conditions import PlannedChange
 from batch.csv_injection import escape_formula
@@ -19,7 +18,6 @@ from batch.endpoints.base import MISSING, is_blank
 from batch.exact_json import encode_for_people
 from batch.files import NewFile
 from batch.model import shorten
-from batch.outputs.failures_xlsx.cells import ExactSheet
 
 LINES_AT_ONCE = 5_000
 MAX_CELL = 32_000
@@ -87,6 +85,8 @@ def _write_csv(path: Path, lines: Iterable[Line]) -> None:
 
 
 def _write_xlsx(path: Path, lines: Iterable[Line]) -> None:
+    import xlsxwriter  # here, since most runs write no workbook
+
     options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_urls": False}
     book = xlsxwriter.Workbook(str(path), options)
     head = book.add_format({"bold": True, "bottom": 1, "bg_color": "#DDEBF7"})
@@ -104,6 +104,8 @@ def _write_xlsx(path: Path, lines: Iterable[Line]) -> None:
 
 
 def _add_sheet(book: Any, head: Any, name: str) -> Any:
+    from batch.outputs.failures_xlsx.cells import ExactSheet
+
     sheet = book.add_worksheet(name, ExactSheet)
     for column, (title, width) in enumerate(zip(COLUMNS, WIDTHS, strict=True)):
         sheet.set_column(column, column, width)
