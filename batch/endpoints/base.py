@@ -354,7 +354,9 @@ class Endpoint(ABC):
 
     def writable(self, name: str, value: Any) -> Any:
         """Return what a write takes of the `value` that a record shows for a field, or for one object of a list."""
-        parts = None if self.is_custom(name) else self.known_parts.get(name.partition(".")[0])
+        if isinstance(value, str) or self.is_custom(name):
+            return value
+        parts = self.known_parts.get(name.partition(".")[0])
         return _only_known(value, parts) if parts is not None else value
 
     def is_needed(self, name: str) -> bool:
@@ -522,6 +524,8 @@ def is_blank(value: Any) -> bool:
 
 def same_value(wanted: Any, current: Any) -> bool:
     """Compare as APIs mean it: null equals "", a boolean is never a number, everything else by value."""
+    if isinstance(wanted, str) and isinstance(current, str):
+        return wanted == current
     if is_blank(wanted) or is_blank(current):
         return is_blank(wanted) and is_blank(current)
     if isinstance(wanted, bool) or isinstance(current, bool):
