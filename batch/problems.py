@@ -54,6 +54,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "key_spelt_otherwise": 'is no {noun}\'s {field} ("{near}", id {id}, is spelt differently)',
     "key_unaddressable": "cannot be looked up as {field}: a web address cannot carry it",
     "key_unknown": "is no {noun}'s {field}",
+    "key_unsure": "was found nowhere, and the API's lists are not complete enough to tell that no {noun} has this {field}",
     "lookup_failed": "could not be looked up: {cause}",
     # cells
     "boolean_unclear": "is neither yes nor no (use true, false, yes, no, 1 or 0)",

@@ -129,7 +129,7 @@ def _compare(context: RunContext, settings: Settings, parent_run: str | None) ->
     key_field, count, strategy = settings.key, context.changes.change_count, None
     spent = context.meter.requests
     if count:
-        strategy = find_strategy(context, count) if key_field is not None else None
+        strategy = find_strategy(context, count, key_field) if key_field is not None else None
         spent = context.meter.requests
         reading = estimate(context, strategy, count, sent=Sent(0), spent=spent).whole
         context.meter.expected = reading.seconds

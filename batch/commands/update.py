@@ -264,7 +264,7 @@ class Update:
         """With --key, find out how the records are found by the fewest requests; raises StoppedError."""
         if self.settings.key is None:
             return
-        self.strategy = find_strategy(self.context, self.to_send)
+        self.strategy = find_strategy(self.context, self.to_send, self.settings.key)
 
     def find_refused(self) -> None:
         """For --invalid abort, find what is invalid by reading every record before anything is sent."""
@@ -484,13 +484,13 @@ def fetch_custom_fields(context: RunContext) -> list[CustomField] | None:
     return found
 
 
-def find_strategy(context: RunContext, keys: int) -> LookupStrategy:
+def find_strategy(context: RunContext, keys: int, key_field: str) -> LookupStrategy:
     """Find out how the records of `keys` changes are found by the fewest requests; raises StoppedError."""
 
     async def choose() -> LookupStrategy:
         async with context.connected() as client:
             try:
-                return await choose_strategy(client, keys)
+                return await choose_strategy(client, keys, key_field)
             except UnreadError as error:
                 if error.answer.classification.action is Action.REJECT and not context.shutdown.requested:
                     raise UsageError(NOT_LISTED.format(plural=context.endpoint.plural, cause=error)) from None

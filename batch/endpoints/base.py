@@ -432,8 +432,12 @@ class Endpoint(ABC):
         return self.read_one_request(record_id)
 
     def find_request(self, key_field: str, key: str) -> ApiRequest:
-        """Build the call that lists the records with one of `key_fields`, where the API `lists_by_key`."""
-        raise NotImplementedError
+        """Build the call that lists the records with one of `key_fields`, where the API `lists_by_key`.
+
+        Elsewhere it may show one of them, so that a key which no page shows can be asked for once more. ValueError: no
+        address can carry the key, or the API has no such call.
+        """
+        raise ValueError("no record can be asked for by a key")
 
     def page_request(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """Build the call for one page of all records; `cursor` is "" for the first, `where` among `filters`."""

@@ -2,12 +2,14 @@
 
 Promises: exact, whatever the API's filter ignores; none and two are said, never guessed, in the same words however many
 numbers are asked for; as few requests as possible: one for each number, or all records by pages where that is fewer, or
-where a look-up may show only one of two. What pages brought is kept on disk, not in memory, in a file without a name
-that is gone when the run ends, however it ends.
+where a look-up may show only one of two. That no record has a number is said only where a filter that has found others
+finds none, or where a complete walk over all pages shows none and (for the first five such numbers) a request for it
+alone agrees. A filter that is ignored or cut is not used any more. What pages brought is kept on disk, not in memory,
+in a file without a name that is gone when the run ends, however it ends.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -24,6 +26,8 @@ from batch.model import Outcome, Problem, shorten, visible
 from batch.problems import Values
 from batch.retry import Action
 
+ASKED_ALONE = 5
+"""So many numbers that no page shows are asked for alone before the pages are believed."""
 FRESH_SECONDS = 60.0
 """How long a record that pages brought may lie before it is read again, should it have to be written."""
 KEYS_AT_ONCE = 5_000
@@ -33,12 +37,13 @@ KEYS_AT_ONCE = 5_000
 class LookupStrategy:
     """How the records are found: all records in `pages` pages, or (None) one request for each of `keys` keys.
 
-    `spent` requests were needed to choose.
+    `spent` requests were needed to choose. `known_key`: a key that a record was seen to have, "" where none was.
     """
 
     keys: int
     pages: int | None = None
     spent: int = 0
+    known_key: str = ""
 
     @property
     def reads(self) -> int:
@@ -46,24 +51,30 @@ class LookupStrategy:
         return self.spent + (self.keys if self.pages is None else self.pages)
 
 
-async def choose_strategy(client: ApiClient, keys: int) -> LookupStrategy:
+async def choose_strategy(client: ApiClient, keys: int, key_field: str) -> LookupStrategy:
     """Read the first page to learn what costs less; raises UnreadError when the run stops, or only pages would do."""
     endpoint = client.endpoint
     if endpoint.lists_by_key and (keys < 3 or not endpoint.page_size):  # reading a page would cost as much
         return LookupStrategy(keys)
     pages = Pages(client)
     try:
-        await pages.pull()
+        known_key = _known_key(endpoint, key_field, await pages.pull())
     except UnreadError:
         if client.shutdown.requested or not endpoint.lists_by_key:
             raise
         return LookupStrategy(keys, spent=1)
     if pages.is_done:
-        return LookupStrategy(keys, 1, spent=1)
+        return LookupStrategy(keys, 1, 1, known_key)
     wanted = None if pages.total is None else endpoint.pages_in(pages.total)
     if not endpoint.lists_by_key:
-        return LookupStrategy(keys, wanted or 2, spent=1)  # at least two, where the list does not say
-    return LookupStrategy(keys, wanted if wanted is not None and wanted < keys else None, spent=1)
+        return LookupStrategy(keys, wanted or 2, 1, known_key)  # at least two, where the list does not say
+    return LookupStrategy(keys, wanted if wanted is not None and wanted < keys else None, 1, known_key)
+
+
+def _known_key(endpoint: Endpoint, key_field: str, records: Iterable[Record]) -> str:
+    """Return a key that one of `records` has, "" where none has."""
+    values = (endpoint.value(one, key_field) for one in records)
+    return next((one for one in values if isinstance(one, str) and one.strip()), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +89,15 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class NoMatch:
-    """Why there is not one record: the outcome and the problem (None: the run stops, so nothing is said)."""
+    """Why there is not one record: the outcome and the problem (None: the run stops, so nothing is said).
+
+    `status`: what a request for this key alone got. `is_absent`: what was looked through has no such key.
+    """
 
     outcome: Outcome | None
     problem: Problem | None = None
     status: int | None = None
+    is_absent: bool = False
 
 
 class KeyLookup:
@@ -95,7 +110,10 @@ class KeyLookup:
         self._pages = Pages(client) if strategy.pages is not None or not client.endpoint.lists_by_key else None
         self._most_pages = strategy.keys
         self._kept: _Kept | None = None
-        self._reading = anyio.Lock()
+        self._reading, self._asking = anyio.Lock(), anyio.Lock()
+        self._known_key = strategy.known_key
+        self._has_found = self._is_misled = self._must_walk = False
+        self._agreed = 0
 
     @property
     def endpoint(self) -> Endpoint:
@@ -112,8 +130,8 @@ class KeyLookup:
         try:
             if self._pages is not None:
                 await self._read_pages(self._pages)
-            if self._kept is not None:
-                found = self._only(key, record_id, self._kept.records(key), 200)
+            if self._pages is not None and self._kept is not None:
+                found = await self._find_on_pages(key, record_id, self._pages, self._kept)
             else:
                 found = await self._look_up(key, record_id)
         except UnreadError as error:
@@ -125,20 +143,51 @@ class KeyLookup:
     # -- one by one ---------------------------------------------------------------------------------------------
 
     async def _look_up(self, key: str, record_id: str) -> Match | NoMatch:
-        request = self._request(key)
-        if request is None:
+        if self._request(key) is None:
             return NoMatch(Outcome.INVALID, Problem("key_unaddressable", {"field": self.key_field}))
+        asked = await self._ask(key)
+        if asked is None:
+            return await self._walk(key, record_id)
+        records, status = asked
+        self._has_found |= bool(records)
+        if records or self._has_found or await self._is_proven():
+            return self._only(key, record_id, self._dated(records), status)
+        return await self._walk(key, record_id)
+
+    async def _ask(self, key: str) -> tuple[list[Record], int] | None:
+        """Ask for the records with one key; None when the answer shows that the filter does not work."""
+        request = self._request(key)
+        assert request is not None  # noqa: S101 - whoever asks has looked
         try:
             response, records = await read(self._client, request)
         except UnreadError as error:
-            if error.answer.status == 404:
-                return self._only(key, record_id, [], 404)
+            said = error.answer.response
+            if isinstance(said, ApiResponse) and said.status == 404 and self.endpoint.is_own_error(said):
+                return [], 404
             raise
-        if self.endpoint.next_cursor(response, "") is not None:
-            return NoMatch(Outcome.INVALID, Problem("key_not_narrowed", {"field": self.key_field}), 200)
+        total, values = self.endpoint.total(response), [self.endpoint.value(one, self.key_field) for one in records]
+        is_cut = self.endpoint.next_cursor(response, "") is not None or (total or 0) > len(records)
+        if is_cut or not all(isinstance(one, str) and _folded(one) == _folded(key) for one in values):
+            self._is_misled = True
+            return None
+        return records, response.status
+
+    async def _is_proven(self) -> bool:
+        """Whether the filter finds the record of a key that one is known to have."""
+        async with self._asking:
+            if not (self._has_found or self._is_misled):
+                if not self._known_key and self.endpoint.page_size:
+                    self._known_key = _known_key(self.endpoint, self.key_field, await Pages(self._client).pull())
+                if self._known_key and self._request(self._known_key) is not None:
+                    asked = await self._ask(self._known_key)
+                    self._has_found = asked is not None and bool(asked[0])
+                    self._is_misled = not self._has_found
+            return self._has_found
+
+    def _dated(self, records: Sequence[Record]) -> list[tuple[str, Record, float]]:
+        """Give records that were read just now, as `_Kept` does."""
         now = anyio.current_time()
-        found = [(self.endpoint.record_id(one), one, now) for one in records]
-        return self._only(key, record_id, found, response.status)
+        return [(self.endpoint.record_id(one), one, now) for one in records]
 
     def _request(self, key: str) -> ApiRequest | None:
         try:
@@ -148,13 +197,13 @@ class KeyLookup:
         return request if is_exact(request.path) else None
 
     def _only(
-        self, key: str, record_id: str, found: Sequence[tuple[str, Record, float]], status: int
+        self, key: str, record_id: str, found: Sequence[tuple[str, Record, float]], status: int | None
     ) -> Match | NoMatch:
         """Keep the record whose key it is; where several have it, the id may say which one."""
         values: Values = {"noun": self.endpoint.noun, "field": self.key_field, "plural": self.endpoint.plural}
         same = [one for one in found if self.endpoint.value(one[1], self.key_field) == key]
         if not same:
-            return NoMatch(Outcome.INVALID, self._nobody(key, [record for _, record, _ in found]), status)
+            return NoMatch(Outcome.INVALID, self._nobody(key, [record for _, record, _ in found]), status, True)
         named = [
             one for one in same if not record_id or self.endpoint.id_key(one[0]) == self.endpoint.id_key(record_id)
         ]
@@ -178,6 +227,7 @@ class KeyLookup:
 
     def _unread(self, error: UnreadError) -> NoMatch:
         answer = error.answer
+        status = None if self._pages is not None else answer.status
         match answer.classification.action:
             case Action.REJECT:
                 said = (
@@ -186,14 +236,52 @@ class KeyLookup:
                     else [("", str(error))]
                 )
                 problem = Problem("lookup_failed", {"cause": visible(said[0][1])[:500]})
-                return NoMatch(Outcome.REJECTED, problem, answer.status)
+                return NoMatch(Outcome.FAILED, problem, status)
             case Action.ABORT:
                 return NoMatch(None)
         if answer.is_cut or self._client.shutdown.requested:
             return NoMatch(None)
-        return NoMatch(Outcome.FAILED, Problem("lookup_failed", {"cause": str(error)}), answer.status)
+        return NoMatch(Outcome.FAILED, Problem("lookup_failed", {"cause": str(error)}), status)
 
     # -- by pages -----------------------------------------------------------------------------------------------
+
+    async def _walk(self, key: str, record_id: str) -> Match | NoMatch:
+        """Go over to pages, since asking for one key alone does not tell."""
+        if not self.endpoint.page_size:
+            return self._unsure()
+        self._must_walk = True
+        self._pages = self._pages or Pages(self._client)
+        return await self.find(key, record_id)
+
+    async def _find_on_pages(self, key: str, record_id: str, pages: Pages, kept: "_Kept") -> Match | NoMatch:
+        found = self._only(key, record_id, kept.records(key), None)
+        if not (isinstance(found, NoMatch) and found.is_absent):
+            return found
+        if not pages.is_complete and self._may_give_up:
+            self._give_up_pages()
+            return await self._look_up(key, record_id)
+        async with self._asking:
+            if self._is_misled or not pages.is_complete:
+                return self._unsure()
+            if self._agreed >= ASKED_ALONE or self._request(key) is None:
+                return found
+            asked = await self._ask(key)
+            if asked is None:
+                return self._unsure()
+            alone = self._only(key, record_id, self._dated(asked[0]), asked[1])
+            if isinstance(alone, NoMatch) and alone.is_absent:
+                self._agreed += 1
+                return replace(found, status=asked[1])
+        if not self._may_give_up:
+            self._is_misled = True  # by the pages
+            return self._unsure()
+        self._has_found = True
+        self._give_up_pages()
+        return alone
+
+    def _unsure(self) -> NoMatch:
+        values: Values = {"noun": self.endpoint.noun, "field": self.key_field}
+        return NoMatch(Outcome.FAILED, Problem("key_unsure", values))
 
     async def _read_pages(self, pages: Pages) -> None:
         """Read all pages, once, whoever comes first; go over to single requests when that has become cheaper."""
@@ -209,11 +297,16 @@ class KeyLookup:
                 try:
                     self._keep(self._kept, await pages.pull())
                 except UnreadError as error:
-                    if error.answer.classification.action is Action.REJECT and self.endpoint.lists_by_key:
+                    if error.answer.classification.action is Action.REJECT and self._may_give_up:
                         return self._give_up_pages()
                     raise
-                if pages.count >= self._most_pages and not pages.is_done and self.endpoint.lists_by_key:
+                if pages.count >= self._most_pages and not pages.is_done and self._may_give_up:
                     return self._give_up_pages()
+
+    @property
+    def _may_give_up(self) -> bool:
+        """Whether records may as well be asked for one by one."""
+        return self.endpoint.lists_by_key and not self._must_walk
 
     def _give_up_pages(self) -> None:
         self._pages = self._kept = None

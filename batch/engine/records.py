@@ -45,6 +45,8 @@ class Pages:
     count: int = 0
     """Pages that were read."""
     is_done: bool = False
+    _seen: int = 0
+    _last_total: int | None = None
     _cursor: str = ""
     _recent: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_PAGES))
 
@@ -53,11 +55,17 @@ class Pages:
         """The endpoint whose records these are."""
         return self.client.endpoint
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all pages were read, and showed as many records as there are in all, where the API says that."""
+        return self.is_done and (self._last_total is None or self._seen >= self._last_total)
+
     async def pull(self) -> list[Record]:
         """Read the next page; raises UnreadError. Gives what was not on the pages before, which may be nothing."""
         response, records = await read(self.client, self.endpoint.page_request(self._cursor, self.where))
         self.count += 1
-        self.total = self.endpoint.total(response) if self.total is None else self.total
+        self._last_total = self.endpoint.total(response)
+        self.total = self._last_total if self.total is None else self.total
         known = frozenset().union(*self._recent)
         ids = [self.endpoint.record_id(one) for one in records]
         fresh = [one for one, record_id in zip(records, ids, strict=True) if record_id not in known]
@@ -66,6 +74,7 @@ class Pages:
             self._cursor = back
             return []
         self._recent.append(frozenset(ids))
+        self._seen += len(fresh)
         following = self.endpoint.next_cursor(response, self._cursor)
         self.is_done, self._cursor = following is None, following or self._cursor
         return fresh

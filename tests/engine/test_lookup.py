@@ -14,7 +14,7 @@ from batch.http import ApiRequest, encode_id
 from batch.run.finish import FinishedRun
 from batch.settings import Settings
 from tests.endpoints.acme import AcmeApi, AcmeVendors, vendor
-from tests.job_fixture import FakeReporter, told
+from tests.job_fixture import FakeReporter, results, told
 from tests.virtual import Lists
 
 
@@ -67,29 +67,85 @@ def test_list_that_grows(tmp_path: Path) -> None:
 
 
 def test_filter_that_does_nothing(tmp_path: Path) -> None:
-    """An API that ignores the filter is found out, and nobody is changed by chance."""
+    """A filter that is ignored is found out at once; all pages are read instead, and show which record it is."""
     lists = Lists(range(1, 501))
     lists.filters = False
-    closing = update(lists, tmp_path, ["C-400"])
-    reason = 'column "unique_id": "C-400" cannot be found: the API does not narrow down unique_id'
-    assert [("invalid", reason)] == told(closing)
+    closing = update(lists, tmp_path, ["C-400", "C-401", "C-999"])
+    assert ["updated", "updated", "failed"] == [outcome for outcome, _ in told(closing)]
+    assert {"New"} == {lists.records[number]["name"] for number in (400, 401)}
+    assert 1 == sum("unique_id" in url.params for url in lists.lists())
 
 
-def test_filter_that_does_nothing_on_a_short_list(tmp_path: Path) -> None:
-    """What a filter that does nothing lists is no other spelling of the key."""
-    lists = Lists(range(1, 51))
+@pytest.mark.parametrize("count", [50, 500])
+def test_filter_that_does_nothing_proves_nothing(tmp_path: Path, count: int) -> None:
+    """What it does not show may be there all the same, also where the list is short; and it is no other spelling."""
+    lists = Lists(range(1, count + 1))
     lists.filters = False
-    reason = 'column "unique_id": "C-400" is no customer\'s unique_id'
-    assert [("invalid", reason)] == told(update(lists, tmp_path, ["C-400"]))
+    closing = update(lists, tmp_path, ["C-999"])
+    reason = (
+        'column "unique_id": "C-999" was found nowhere, and the API\'s lists are not complete enough to tell that no '
+        "customer has this unique_id"
+    )
+    assert ([("failed", reason)], None) == (told(closing), results(closing.folder)[0]["status"])
 
 
-def test_refused_lookups_count(tmp_path: Path) -> None:
-    """Look-ups that the API refuses are rejections, of which --max-failures allows so many."""
+class Blind(Lists):
+    """A filter that finds nothing, ever."""
+
+    def _list(self, request: httpx.Request) -> httpx.Response:
+        if "unique_id" in request.url.params:
+            return httpx.Response(200, json={"items": [], "count": 0})
+        return super()._list(request)
+
+
+class Capped(Lists):
+    """Pages of 20 at most, without saying so, and a list that ends with the first."""
+
+    def _list(self, request: httpx.Request) -> httpx.Response:
+        whole = super()._list(request).json()["items"]
+        return httpx.Response(200, json=whole[:20])
+
+
+def test_filter_that_finds_nothing(tmp_path: Path) -> None:
+    """A filter that finds no record that is known to be there is not believed: the pages show which it is."""
+    closing = update(Blind(range(1, 501)), tmp_path, ["C-400", "C-1"])
+    assert ["updated", "updated"] == [outcome for outcome, _ in told(closing)]
+
+
+def test_list_that_ends_early(tmp_path: Path) -> None:
+    """Numbers that a walk over the pages does not show are asked for alone, and are found."""
+    closing = update(Capped(range(1, 101)), tmp_path, ["C-10", "C-60", "C-70", "C-999"])
+    assert ["updated", "updated", "updated", "invalid"] == [outcome for outcome, _ in told(closing)]
+
+
+@pytest.mark.parametrize(("count", "keys", "more"), [(500, 1, 2), (500, 4, 1), (50, 9, 5)])
+def test_numbers_that_nobody_has(tmp_path: Path, count: int, keys: int, more: int) -> None:
+    """A filter is tried once with a number that is there; after a walk five numbers are asked for alone."""
+    lists = Lists(range(1, count + 1))
+    closing = update(lists, tmp_path, [f"X-{number}" for number in range(keys)])
+    reasons = {f'column "unique_id": "X-{number}" is no customer\'s unique_id' for number in range(keys)}
+    assert ({"invalid"}, reasons) == ({outcome for outcome, _ in told(closing)}, {said for _, said in told(closing)})
+    by_pages = count == 50
+    assert len(lists.lists()) == more + (2 if by_pages else keys + (keys > 2))
+    statuses = [row["status"] for row in results(closing.folder)]
+    assert statuses.count(None) == (keys - 5 if by_pages else 0)
+
+
+def test_number_that_nobody_has_after_one_that_is_there(tmp_path: Path) -> None:
+    """A filter that has found a record is believed when it finds none."""
+    lists = Lists(range(1, 501))
+    assert ["updated", "invalid"] == [
+        outcome for outcome, _ in told(update(lists, tmp_path, ["C-1", "X"], max_at_once=1))
+    ]
+    assert 2 == len(lists.lists())
+
+
+def test_refused_lookups(tmp_path: Path) -> None:
+    """Look-ups that the API refuses say nothing of the records: failed, which --max-failures does not count."""
     lists = Lists(range(1, 501))
     lists.refusal = 422
     closing = update(lists, tmp_path, [f"C-{number}" for number in range(1, 11)], max_failures="2", max_at_once=1)
-    assert Counter(rejected=3, unsent=7) == Counter(outcome for outcome, _ in told(closing))
-    assert "3 changes were rejected, more than --max-failures allows." == closing.summary.stopped
+    assert Counter(failed=10) == Counter(outcome for outcome, _ in told(closing))
 
 
 class ByMail(AcmeVendors):

@@ -403,6 +403,10 @@ class VayuCustomers(Endpoint):
         """GET one customer."""
         return ApiRequest("GET", f"{ROOT}/{encode_id(record_id)}", "GET customer")
 
+    def find_request(self, key_field: str, key: str) -> ApiRequest:
+        """GET the customer with one `externalId`: one, even where several have it."""
+        return ApiRequest("GET", f"{ROOT}/{key_field}/{encode_id(key)}", f"GET customer by {key_field}")
+
     def page_request(self, cursor: str, where: Mapping[str, str]) -> ApiRequest:
         """List pages by the time of creation, which does not change."""
         query = (("limit", str(PAGE)), *((("cursor", cursor),) if cursor else ()), *where.items())
