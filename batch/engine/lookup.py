@@ -112,7 +112,7 @@ class KeyLookup:
         self._kept: _Kept | None = None
         self._reading, self._asking = anyio.Lock(), anyio.Lock()
         self._known_key = strategy.known_key
-        self._has_found = self._is_misled = self._must_walk = False
+        self._has_found = self._is_misled = self._is_short = self._must_walk = False
         self._agreed = 0
 
     @property
@@ -261,7 +261,7 @@ class KeyLookup:
             self._give_up_pages()
             return await self._look_up(key, record_id)
         async with self._asking:
-            if self._is_misled or not pages.is_complete:
+            if self._is_misled or self._is_short or not pages.is_complete:
                 return self._unsure()
             if self._agreed >= ASKED_ALONE or self._request(key) is None:
                 return found
@@ -273,13 +273,15 @@ class KeyLookup:
                 self._agreed += 1
                 return replace(found, status=asked[1])
         if not self._may_give_up:
-            self._is_misled = True  # by the pages
+            self._is_short = True  # are the pages, whatever they say
             return self._unsure()
         self._has_found = True
         self._give_up_pages()
         return alone
 
     def _unsure(self) -> NoMatch:
+        if self._is_misled:
+            return NoMatch(Outcome.FAILED, Problem("key_not_narrowed", {"field": self.key_field}))
         values: Values = {"noun": self.endpoint.noun, "field": self.key_field}
         return NoMatch(Outcome.FAILED, Problem("key_unsure", values))
 

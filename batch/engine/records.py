@@ -24,6 +24,8 @@ from batch.outputs.cell_text import matches
 from batch.retry import Action
 
 REMEMBERED_PAGES = 4
+MOST_SLIPS = 2
+"""So often a page is read again that does not join the one before; then the list itself has a gap, or ends there."""
 
 
 class UnreadError(Exception):
@@ -48,6 +50,8 @@ class Pages:
     _seen: int = 0
     _last_total: int | None = None
     _cursor: str = ""
+    _slips: int = 0
+    _is_torn: bool = False
     _recent: deque[frozenset[str]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_PAGES))
 
     @property
@@ -58,7 +62,7 @@ class Pages:
     @property
     def is_complete(self) -> bool:
         """Whether all pages were read, and showed as many records as there are in all, where the API says that."""
-        return self.is_done and (self._last_total is None or self._seen >= self._last_total)
+        return self.is_done and not self._is_torn and (self._last_total is None or self._seen >= self._last_total)
 
     async def pull(self) -> list[Record]:
         """Read the next page; raises UnreadError. Gives what was not on the pages before, which may be nothing."""
@@ -71,8 +75,11 @@ class Pages:
         fresh = [one for one, record_id in zip(records, ids, strict=True) if record_id not in known]
         back = self.endpoint.rewind(self._cursor)
         if back is not None and len(fresh) == len(records):  # it should have begun with the end of the one before
-            self._cursor = back
-            return []
+            if self._slips < MOST_SLIPS:
+                self._slips, self._cursor = self._slips + 1, back
+                return []
+            self._is_torn = True  # records may be missing between the two
+        self._slips = 0 if fresh else self._slips
         self._recent.append(frozenset(ids))
         self._seen += len(fresh)
         following = self.endpoint.next_cursor(response, self._cursor)

@@ -82,10 +82,7 @@ def test_filter_that_does_nothing_proves_nothing(tmp_path: Path, count: int) -> 
     lists = Lists(range(1, count + 1))
     lists.filters = False
     closing = update(lists, tmp_path, ["C-999"])
-    reason = (
-        'column "unique_id": "C-999" was found nowhere, and the API\'s lists are not complete enough to tell that no '
-        "customer has this unique_id"
-    )
+    reason = 'column "unique_id": "C-999" cannot be found: the API does not narrow down unique_id'
     assert ([("failed", reason)], None) == (told(closing), results(closing.folder)[0]["status"])
 
 
@@ -146,6 +143,25 @@ def test_refused_lookups(tmp_path: Path) -> None:
     lists.refusal = 422
     closing = update(lists, tmp_path, [f"C-{number}" for number in range(1, 11)], max_failures="2", max_at_once=1)
     assert Counter(failed=10) == Counter(outcome for outcome, _ in told(closing))
+
+
+class Short(Lists):
+    """Filters nothing out of nothing, and lists only half of its customers, of which it says how many there are."""
+
+    def _list(self, request: httpx.Request) -> httpx.Response:
+        if "unique_id" in request.url.params:
+            return httpx.Response(200, json={"items": [], "count": 0})
+        items = list(self.records.values())[::2] if request.url.params["offset"] == "0" else []
+        return httpx.Response(200, json={"items": [one | {"unique_id": None} for one in items], "count": 100})
+
+
+def test_pages_that_are_cut(tmp_path: Path) -> None:
+    """Where neither a filter nor the pages tell, the row is failed, with the reason."""
+    reason = (
+        'column "unique_id": "C-60" was found nowhere, and the API\'s lists are not complete enough to tell that no '
+        "customer has this unique_id"
+    )
+    assert [("failed", reason)] == told(update(Short(range(1, 101)), tmp_path, ["C-60"]))
 
 
 class ByMail(AcmeVendors):

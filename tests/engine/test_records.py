@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import httpx
 import pytest
 
 from batch.endpoints import DualEntryCustomers
@@ -83,6 +84,30 @@ def test_added_meanwhile() -> None:
     lists = Lists(range(1, 251))
     lists.before = add
     assert [*range(1, 251), 999] == pull_all(lists)
+
+
+class Short(Lists):
+    """Says that it has more customers than its pages show."""
+
+    def _list(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=super()._list(request).json() | {"count": len(self.records) + 100})
+
+
+class Rounding(Lists):
+    """Begins each page at a multiple of 100, so that none joins the one before."""
+
+    def _list(self, request: httpx.Request) -> httpx.Response:
+        start = -(-int(request.url.params["offset"]) // 100) * 100
+        items = list(self.records.values())[start : start + 100]
+        return httpx.Response(200, json={"items": items, "count": len(self.records)})
+
+
+@pytest.mark.parametrize(("kind", "count"), [(Short, 50), (Short, 250), (Rounding, 250)])
+def test_pages_that_do_not_join(kind: type[Lists], count: int) -> None:
+    """A list that ends before its own count, or whose pages never join, comes to an end, with all that it shows."""
+    lists = kind(range(1, count + 1))
+    assert list(range(1, count + 1)) == pull_all(lists)
+    assert len(lists.lists()) <= 20
 
 
 def test_unreadable() -> None:
