@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import product
 from urllib.parse import urlsplit
 
+import anyio
 import pytest
 
 from batch.engine import api_session
@@ -24,6 +25,14 @@ def proxy(api: Api) -> Iterator[Proxy]:
     assert port is not None
     with proxy_to(port) as running:
         yield running
+
+
+@pytest.fixture(params=["asyncio", "trio"], autouse=True)
+def on_either_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run goes over asyncio (with uvloop, as in production), and as well over trio."""
+    run = anyio.run
+    if request.param == "trio":
+        monkeypatch.setattr(anyio, "run", lambda function, *given, **_: run(function, *given, backend="trio"))
 
 
 @pytest.fixture(autouse=True)
