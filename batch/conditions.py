@@ -9,44 +9,47 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from batch.diff import How, show, shows, shows_value
-from batch.endpoints.base import MISSING, Endpoint, Record, same_value
+from batch.diff import Known, nothing_known, show, shows, shows_value
+from batch.endpoints.base import MISSING, Endpoint, Record, is_blank, same_value
 from batch.model import NOW, Condition, Problem
 
 # -- what a sheet expects --------------------------------------------------------------------------------------------
 
 
 def find_conflicts(
-    endpoint: Endpoint, conditions: Iterable[Condition], fields: Mapping[str, Any], record: Record
-) -> list[Problem]:
+    endpoint: Endpoint, conditions: Iterable[Condition], fields: Mapping[str, Any], record: Record,
+    known: Known = nothing_known,
+) -> list[Problem]:  # fmt: skip
     """Say which conditions do not hold, so that `fields` must not be written; where nothing is to be written, none.
 
     A condition on what `fields` leaves as it is counts only where a column of the sheet names it.
     """
-    written = shows(endpoint, fields, record).differing
+    written = shows(endpoint, fields, record, known).differing
     found: dict[tuple[str, str], Problem] = {}
     for condition in conditions if written else ():
-        for problem in _find_conflicts(endpoint, condition, fields, written, record):
+        for problem in _find_conflicts(endpoint, condition, fields, written, record, known):
             found.setdefault((problem.code, problem.field), problem)
     return list(found.values())
 
 
 def _find_conflicts(
-    endpoint: Endpoint, condition: Condition, fields: Mapping[str, Any], written: Collection[str], record: Record
-) -> Iterator[Problem]:
+    endpoint: Endpoint, condition: Condition, fields: Mapping[str, Any], written: Collection[str], record: Record,
+    known: Known,
+) -> Iterator[Problem]:  # fmt: skip
     name, now = condition.field, endpoint.value(record, condition.field)
     if condition.origin == "now":
-        if not _shows(endpoint, name, (*condition.accepted, *_wanted(fields, name)), now):
+        if not _shows(endpoint, name, (*condition.accepted, *_wanted(fields, name)), now, known):
             values = {"now": show(now), "expected": show(condition.accepted[0])}
             yield Problem("conflict_now", values, name + NOW)
         return
     touched = [one for one in written if endpoint.unit(one) == name]
-    if not touched or _shows(endpoint, name, condition.accepted, now):
+    if not touched or _shows(endpoint, name, condition.accepted, now, known):
         return
     if name in touched:
         yield _conflict(condition, name, now, condition.accepted[0], fields[name])
         return
-    changed = _changed_parts(endpoint, name, condition.accepted, fields, now)
+    wanted = {part: (value,) for part, value in fields.items()}
+    changed = _changed_parts(endpoint, name, condition.accepted, wanted, now, known)
     own = [one for one in changed if one in touched]
     for one in own:
         yield _conflict(condition, one, *changed[one], fields[one])
@@ -60,28 +63,28 @@ def _wanted(fields: Mapping[str, Any], name: str) -> tuple[Any, ...]:
     return (fields[name],) if name in fields else ()
 
 
-def _shows(endpoint: Endpoint, name: str, values: Iterable[Any], now: Any) -> bool:
-    return any(shows_value(endpoint, name, value, now) is How.AS_ASKED for value in values)
+def _shows(endpoint: Endpoint, name: str, values: Iterable[Any], now: Any, known: Known) -> bool:
+    return any(shows_value(endpoint, name, value, now, known).is_shown for value in values)
 
 
 def _changed_parts(
-    endpoint: Endpoint, unit: str, accepted: Sequence[Any], wanted: Mapping[str, Any], now: Any
+    endpoint: Endpoint, unit: str, accepted: Sequence[Any], wanted: Mapping[str, Sequence[Any]], now: Any, known: Known
 ) -> dict[str, tuple[Any, Any]]:
     """Return the parts of an object that show neither what is accepted nor what is wanted, with both values.
 
     What the API adds of its own does not count.
     """
-    known = [one if isinstance(one, Mapping) else {} for one in accepted]
+    objects = [one if isinstance(one, Mapping) else {} for one in accepted]
     shown = MISSING if now is MISSING else now if isinstance(now, Mapping) else {}
-    parts = dict.fromkeys(part for one in (*known, shown) if one is not MISSING for part in one)
+    parts = dict.fromkeys(part for one in (*objects, shown) if one is not MISSING for part in one)
     changed = {}
     for part in parts:
         name = f"{unit}.{part}"
         value = MISSING if shown is MISSING else shown.get(part)
-        is_accepted = value is not MISSING and any(same_value(one.get(part), value) for one in known)
+        is_accepted = value is not MISSING and any(same_value(one.get(part), value) for one in objects)
         is_own = endpoint.field_named(name) is None
-        if not (is_accepted or is_own or _shows(endpoint, name, _wanted(wanted, name), value)):
-            changed[name] = (value, known[0].get(part))
+        if not (is_accepted or is_own or _shows(endpoint, name, wanted.get(name, ()), value, known)):
+            changed[name] = (value, objects[0].get(part))
     return changed
 
 
@@ -111,6 +114,8 @@ class FieldChange:
     wanted: Any
     parts: tuple["FieldChange", ...] = ()
     problem: Problem | None = None
+    shown: Any = MISSING
+    """How the API showed what was written, where that was not to the letter: it is expected as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,15 @@ def expected_units(endpoint: Endpoint, names: Iterable[str], *shown: Record) -> 
     return units
 
 
+def as_shown(endpoint: Endpoint, body: Record, shown: Mapping[str, Any]) -> Record:
+    """Return a write body as the API shows it, with what it `shown` otherwise than asked in its place."""
+    parts = {name: value for name, value in shown.items() if "." in name and not endpoint.is_custom(name)}
+    wholes = {name.partition(".")[0] for name in parts}
+    known = {whole: body[whole] for whole in wholes if not is_blank(body.get(whole))}
+    made = endpoint.body({name: one for name, one in parts.items() if name.partition(".")[0] in known}, known)
+    return {**body, **{whole: made[whole] for whole in known}}
+
+
 @dataclass(frozen=True, slots=True)
 class DriftCheck:
     """What is left to do, and the fields that are neither as expected nor as wanted."""
@@ -150,19 +164,22 @@ class DriftCheck:
 
 
 def check_plan_drift(
-    endpoint: Endpoint, planned: PlannedChange | None, fields: Mapping[str, Any], record: Record
-) -> DriftCheck:
+    endpoint: Endpoint, planned: PlannedChange | None, fields: Mapping[str, Any], record: Record,
+    known: Known = nothing_known,
+) -> DriftCheck:  # fmt: skip
     """Compare a plan with a record; fields that the plan leaves alone must be what the sheet says."""
     steps = {step.field: step for step in planned.steps} if planned else {}
     for name, value in fields.items():
         steps.setdefault(name, FieldChange(name, value, value))
     units = planned.units if planned else {}
-    return _check_drift(endpoint, tuple(steps.values()), units, record, _drift_from_plan)
+    return _check_drift(endpoint, tuple(steps.values()), units, record, _drift_from_plan, known)
 
 
-def check_undo_drift(endpoint: Endpoint, planned: PlannedChange, record: Record) -> DriftCheck:
+def check_undo_drift(
+    endpoint: Endpoint, planned: PlannedChange, record: Record, known: Known = nothing_known
+) -> DriftCheck:
     """Compare what a run wrote with a record."""
-    return _check_drift(endpoint, planned.steps, planned.units, record, _kept)
+    return _check_drift(endpoint, planned.steps, planned.units, record, _kept, known)
 
 
 Say = Callable[[FieldChange, Any, str, Any], Problem]
@@ -170,7 +187,7 @@ Say = Callable[[FieldChange, Any, str, Any], Problem]
 
 
 def _check_drift(
-    endpoint: Endpoint, steps: Sequence[FieldChange], units: Mapping[str, Any], record: Record, say: Say
+    endpoint: Endpoint, steps: Sequence[FieldChange], units: Mapping[str, Any], record: Record, say: Say, known: Known
 ) -> DriftCheck:
     fields: dict[str, Any] = {}
     drifted: list[Problem] = []
@@ -178,10 +195,12 @@ def _check_drift(
         now = endpoint.value(record, step.field)
         if step.problem:
             drifted.append(replace(step.problem, field=step.field))
-        elif _shows(endpoint, step.field, (step.wanted,), now):
+        elif _shows(endpoint, step.field, (step.wanted,), now, known):
             continue
-        elif _shows(endpoint, step.field, (step.expected,), now) or (now is MISSING and step.expected is MISSING):
-            beside = _changed_beside(endpoint, step, steps, units, record)
+        elif _shows(endpoint, step.field, (step.expected, step.shown), now, known) or (
+            now is MISSING and step.expected is MISSING
+        ):
+            beside = _changed_beside(endpoint, step, steps, units, record, known)
             if beside is None:
                 fields[step.field] = endpoint.writable(step.field, step.wanted)
                 if left := endpoint.unwritable(step.field, step.wanted):
@@ -190,7 +209,7 @@ def _check_drift(
                 part, (shown, expected) = beside
                 drifted.append(say(step, shown, part, expected))
         elif step.parts:
-            inner = _check_drift(endpoint, step.parts, units, record, say)
+            inner = _check_drift(endpoint, step.parts, units, record, say, known)
             fields |= inner.fields
             drifted += inner.drifted
         else:
@@ -199,14 +218,19 @@ def _check_drift(
 
 
 def _changed_beside(
-    endpoint: Endpoint, step: FieldChange, steps: Sequence[FieldChange], units: Mapping[str, Any], record: Record
+    endpoint: Endpoint,
+    step: FieldChange,
+    steps: Sequence[FieldChange],
+    units: Mapping[str, Any],
+    record: Record,
+    known: Known,
 ) -> tuple[str, tuple[Any, Any]] | None:
     """Return the first part that was changed of the object that a step writes with it, its value and the expected."""
     unit = endpoint.unit(step.field)
     if unit not in units or unit == step.field:
         return None
-    wanted = {one.field: one.wanted for one in steps}
-    changed = _changed_parts(endpoint, unit, (units[unit],), wanted, endpoint.value(record, unit))
+    wanted = {one.field: (one.wanted, one.shown) for one in steps}
+    changed = _changed_parts(endpoint, unit, (units[unit],), wanted, endpoint.value(record, unit), known)
     return next(iter(changed.items()), None)
 
 

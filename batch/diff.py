@@ -5,28 +5,44 @@ as the endpoint says that its API does; a field that the record does not show co
 different values are never taken for equal.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from batch.endpoints.base import MISSING, Endpoint, Record, is_blank
 from batch.exact_json import encode_for_people
-from batch.model import Change, Problem, shorten, visible
+from batch.model import Change, Outcome, Problem, shorten, visible
+
+Known = Callable[[str, Any, Any], bool]
+"""Says of a field, what was asked and what is shown, whether the API is known to show just this for it."""
+
+
+def nothing_known(field: str, asked: Any, shown: Any) -> bool:
+    """Know no spelling."""
+    return False
 
 
 class How(Enum):
     """How a record shows a value."""
 
     AS_ASKED = "as asked"
+    KNOWN_SPELLING = "in the spelling that it is known to get"
+    OTHER_SPELLING = "in another spelling"
     OTHERWISE = "otherwise"
     HIDDEN = "not at all"
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the value needs no sending."""
+        return self in (How.AS_ASKED, How.KNOWN_SPELLING)
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """How a record shows the values that were asked for, field by field."""
 
+    endpoint: Endpoint
     asked: Mapping[str, Any]
     now: Mapping[str, Any]
     """What the record shows, MISSING where it shows nothing."""
@@ -34,13 +50,13 @@ class Shown:
 
     @property
     def is_as_asked(self) -> bool:
-        """Whether the record shows every one of the values, of which there is one at least."""
+        """Whether the record shows every one of the values, of which there is one at least, as asked or as known."""
         return bool(self.asked) and not self.differing
 
     @property
     def differing(self) -> dict[str, Any]:
         """The values asked for that the record does not show."""
-        return {name: value for name, value in self.asked.items() if self.how[name] is not How.AS_ASKED}
+        return {name: value for name, value in self.asked.items() if not self.how[name].is_shown}
 
     @property
     def before(self) -> dict[str, Any]:
@@ -53,6 +69,54 @@ class Shown:
         return {name: value for name, value in self.asked.items() if self.how[name] is How.HIDDEN}
 
     @property
+    def spelt(self) -> dict[str, Any]:
+        """What the record shows in another spelling, known or not."""
+        return self._shown(How.KNOWN_SPELLING, How.OTHER_SPELLING)
+
+    @property
+    def known_spellings(self) -> dict[str, Any]:
+        """What the record shows in another spelling, as it is known to."""
+        return self._shown(How.KNOWN_SPELLING)
+
+    @property
+    def unlike(self) -> dict[str, Any]:
+        """What the record shows of values that were asked for, and are not shown to the letter."""
+        return self._shown(How.KNOWN_SPELLING, How.OTHER_SPELLING, How.OTHERWISE)
+
+    def unproven(self, before: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The values that an answer does not prove: not shown, or as asked where it was another spelling `before`.
+
+        The latter may be no more than an echo of what was sent.
+        """
+        known = before or {}
+        echoed = {
+            name: value
+            for name, value in self.asked.items()
+            if self.how[name] is How.AS_ASKED and self.endpoint.is_spelling(name, value, known.get(name))
+            if not self.endpoint.is_same(name, value, known[name])
+        }
+        return self.differing | echoed
+
+    def updated(self, later: "Shown") -> "Shown":
+        """Return the same with what a later look at some of the fields showed, where it showed them."""
+        seen = {name: how for name, how in later.how.items() if how is not How.HIDDEN}
+        now = {name: later.now[name] for name in seen}
+        return replace(self, now={**self.now, **now}, how={**self.how, **seen})
+
+    def _shown(self, *how: How) -> dict[str, Any]:
+        return {name: value for name, value in self.now.items() if self.how[name] in how}
+
+    def is_applied(self, before: Mapping[str, Any] | None) -> bool:
+        """Whether the record shows every one of the values, if in another spelling, then not as `before`."""
+        return bool(self.asked) and all(
+            how.is_shown or (how is How.OTHER_SPELLING and not self._is_as_before(name, before))
+            for name, how in self.how.items()
+        )
+
+    def _is_as_before(self, name: str, before: Mapping[str, Any] | None) -> bool:
+        return before is not None and name in before and self.endpoint.is_same(name, before[name], self.now[name])
+
+    @property
     def problems(self) -> list[Problem]:
         """Why the record disproves a confirmed change: fields that it shows otherwise, with both values."""
         return [
@@ -60,6 +124,21 @@ class Shown:
             for name, value in self.asked.items()
             if self.how[name] is How.OTHERWISE
         ]
+
+    def conclude(self, before: Mapping[str, Any] | None) -> tuple[Outcome, list[Problem]]:
+        """Return what became of a confirmed change, by what the record shows now and (None: not read) showed before."""
+        problems = self.problems
+        as_before = {name for name in self.asked if self._is_as_before(name, before)}
+        if problems:
+            applied = [name for name, how in self.how.items() if how not in UNPROVEN and name not in as_before]
+            parts = Problem("part_applied", {"parts": ", ".join(applied)})
+            return Outcome.REJECTED, [*problems, *([parts] if applied else [])]
+        found = []
+        for name, now in self.spelt.items():
+            code = "spelling_kept" if name in as_before else "spelling_made"
+            found.append(Problem(code, {"now": show(now)}, name))
+        is_kept = bool(found) and as_before >= self.asked.keys()
+        return Outcome.UNCHANGED if is_kept else Outcome.UPDATED, found
 
     def neither(self, before: Mapping[str, Any]) -> list[Problem]:
         """Return problems for fields that, after an attempt without an answer, show another value than was sent."""
@@ -74,17 +153,27 @@ class Shown:
         ]
 
 
-def shows(endpoint: Endpoint, fields: Mapping[str, Any], record: Record) -> Shown:
+UNPROVEN = (How.OTHERWISE, How.HIDDEN)
+
+
+def shows(endpoint: Endpoint, fields: Mapping[str, Any], record: Record, known: Known = nothing_known) -> Shown:
     """Say whether, and how, `record` shows the values in `fields`."""
     now = {name: endpoint.value(record, name) for name in fields}
-    return Shown(fields, now, {name: shows_value(endpoint, name, value, now[name]) for name, value in fields.items()})
+    how = {name: shows_value(endpoint, name, value, now[name], known) for name, value in fields.items()}
+    return Shown(endpoint, fields, now, how)
 
 
-def shows_value(endpoint: Endpoint, name: str, wanted: Any, now: Any) -> How:
+def shows_value(endpoint: Endpoint, name: str, wanted: Any, now: Any, known: Known = nothing_known) -> How:
     """Say how a field that shows `now` shows a value; nothing shows MISSING, not even MISSING."""
     if now is MISSING:
         return How.HIDDEN
-    return How.AS_ASKED if wanted is not MISSING and endpoint.is_same(name, wanted, now) else How.OTHERWISE
+    if wanted is MISSING:
+        return How.OTHERWISE
+    if endpoint.is_same(name, wanted, now):
+        return How.AS_ASKED
+    if not endpoint.is_spelling(name, wanted, now):
+        return How.OTHERWISE
+    return How.KNOWN_SPELLING if known(name, wanted, now) else How.OTHER_SPELLING
 
 
 def other_record(endpoint: Endpoint, record_id: str, record: Record) -> list[Problem]:
@@ -126,7 +215,7 @@ def overwritten(
     return [
         Problem("wrote_over", {"now": show(shown.now[name]), "before": show(before[name])}, name)
         for name in wanted
-        if name in before and shown.how[name] is How.OTHERWISE and known.how[name] is How.OTHERWISE
+        if name in before and shown.how[name] is How.OTHERWISE and not known.how[name].is_shown
     ]
 
 

@@ -144,6 +144,8 @@ class RowResult:
     attempts: int = 0
     problems: tuple[Problem, ...] = ()
     state: State = State.FINAL
+    shown: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What the API showed for fields of the change that it does not show to the letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,8 @@ class Field:
     choices: tuple[str, ...] = ()
     kind: str = "text"
     trims: bool = True
+    spelling: Literal["", "text", "phone"] = ""
+    """What its values may be normalised as by the API, so that another spelling is the same value; "": as nothing."""
 
 
 Role = Literal["id", "key", "field", "now", "ignored", "reserved", "empty"]

@@ -3,7 +3,8 @@
     batch_pulled     {"batch": 1, "endpoint": …, "host": …, "company": …, "fingerprint": …, "id": …, "record": {…}}
     batch_pulled_2   what of it does not fit into one cell, and so on
     batch_run        the run that wrote the failures file
-    batch_seen       {"batch": 1, "id": …, "seen": {…}, "sent": {…}}: what it saw in the fields that it was to change
+    batch_seen       {"batch": 1, "id": …, "seen": {…}, "sent": {…}, "shown": {…}}: what it saw in the fields that it
+                     was to change, what it sent of them, and what the API showed for that, where not to the letter
 
 Promises: what is read is what was written, or an error; the cells are plain ASCII, so that no encoding can spoil them,
 and never begin like a formula; values are the API's own. Nothing in them is secret, and nothing keeps them from being
@@ -17,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batch.conditions import expected_units
+from batch.conditions import as_shown, expected_units
 from batch.credentials import Company
 from batch.endpoints.base import Endpoint, Record
 from batch.exact_json import decode, encode_ascii
@@ -106,7 +107,7 @@ MOST_UNPACKED = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SeenRow:
-    """What a run saw in the fields (or objects) that it was to change, and what it sent of them.
+    """What a run saw in the fields (or objects) that it was to change, what it sent of them, and what came of that.
 
     `id` is the row's cell with the id or key: of another record nothing is known.
     """
@@ -114,10 +115,11 @@ class SeenRow:
     id: str
     seen: Mapping[str, Any]
     sent: Mapping[str, Any]
+    shown: Mapping[str, Any]
 
 
-def seen_text(endpoint: Endpoint, record_id: str, intent: Intent) -> str:
-    """Spell what was seen before an intent as a cell; "" where nothing was, or no cell can hold it."""
+def seen_text(endpoint: Endpoint, record_id: str, intent: Intent, shown: Mapping[str, Any]) -> str:
+    """Spell what was seen before an intent as a cell, and `shown` after; "" where nothing was, or no cell holds it."""
     before = intent.before or {}
     plain = [name for name in before if endpoint.unit(name) == name]
     seen = {name: before[name] for name in plain} | expected_units(endpoint, before, intent.replaced_whole)
@@ -126,6 +128,9 @@ def seen_text(endpoint: Endpoint, record_id: str, intent: Intent) -> str:
     if not seen:
         return ""
     known = {"batch": VERSION, "id": record_id, "seen": seen, "sent": sent}
+    if shown:
+        whole = expected_units(endpoint, before, as_shown(endpoint, intent.body, shown))
+        known["shown"] = {name: shown[name] for name in plain if name in shown} | whole
     text = encode_ascii(known)
     if len(text) > MOST:
         text = PACKED + base64.b64encode(zlib.compress(text.encode())).decode()
@@ -144,7 +149,7 @@ def read_seen(text: str) -> SeenRow:
     known = decode(text)
     if not isinstance(known, Mapping) or known.get("batch") != VERSION or not isinstance(known.get("id"), str):
         raise ValueError("it is not what a failures file says")
-    seen, sent = known.get("seen"), known.get("sent")
-    if not (isinstance(seen, dict) and isinstance(sent, dict)):
+    seen, sent, shown = known.get("seen"), known.get("sent"), known.get("shown", {})
+    if not (isinstance(seen, dict) and isinstance(sent, dict) and isinstance(shown, dict)):
         raise ValueError("it is not what a failures file says")
-    return SeenRow(known["id"], seen, sent)
+    return SeenRow(known["id"], seen, sent, shown)

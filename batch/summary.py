@@ -66,11 +66,15 @@ class Reasons:
         return sorted(self._groups.values(), key=lambda one: (order.index(one.outcome), -one.count))
 
 
+SPELLINGS = {"made": "spelling_made", "kept": "spelling_kept", "known": "spelling_known"}
+"""What the API spells its own way, by code; it is counted, and not grouped, since each row says a value of its own."""
+
+
 def group_reasons(row_results: Iterable[RowResult]) -> tuple[tuple[Reason, ...], int]:
-    """Group the problems of `row_results`; count the rows of those left out."""
+    """Group the problems of `row_results`, but for spellings; count the rows of those left out."""
     grouped = Reasons()
     for one in row_results:
-        grouped.add(one.row, one.outcome, one.problems)
+        grouped.add(one.row, one.outcome, (said for said in one.problems if said.code not in SPELLINGS.values()))
     return tuple(grouped.sorted()), sum(one.count for one in grouped.left_out.values())
 
 
@@ -112,6 +116,8 @@ class Summary:
     exit_code: int
     files: Mapping[str, str]
     reasons: tuple[Reason, ...] = ()
+    spellings: Mapping[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(SPELLINGS, 0))
+    """Rows with values that the API spells its own way: made so now, sent and kept so, known so and not sent."""
 
     @property
     def left(self) -> int:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.diff import hidden, other_record, show, shows
+from batch.diff import How, Known, hidden, other_record, show, shows
 from batch.endpoints.base import MISSING
 from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
@@ -56,7 +56,8 @@ def test_equal_is_never_different(fields: Any, name: Any, city: Any) -> None:
     ]
     assert [] == same
     shown = [key for key in found.differing if DUALENTRY.has_value(record, key)]
-    assert shown == [one.field for one in found.problems]
+    disproved = [one.field for one in found.problems]
+    assert (set(shown), set()) == ({*disproved, *found.spelt}, {*disproved} & {*found.spelt})
 
 
 def test_proof() -> None:
@@ -128,3 +129,60 @@ def test_neither() -> None:
 def test_show(value: Any, expected: str) -> None:
     """Values are shown as people read them, cut, and with nothing in them that a terminal would obey."""
     assert expected == show(value)
+
+
+# -- spellings ------------------------------------------------------------------------------------------------------
+
+SPELT = {"id": 42, "name": "Bolt", "email": "a@x.com", "phone": "+49301"}
+
+
+def known(*names: str) -> Known:
+    return lambda name, asked, shown: name in names
+
+
+def test_how() -> None:
+    """Another spelling differs, so that it is sent, unless it is known; it disproves nothing."""
+    asked = {"name": "Bolt", "email": "A@x.com", "phone": "+49 30-1", "website": "w", "unique_id": None}
+    found = shows(DUALENTRY, asked, SPELT, known("phone"))
+    expected = [How.AS_ASKED, How.OTHER_SPELLING, How.KNOWN_SPELLING, How.HIDDEN, How.HIDDEN]
+    assert expected == list(found.how.values())
+    assert ({"email", "website", "unique_id"}, []) == (found.differing.keys(), found.problems)
+    assert ({"phone": "+49301"}, {"email": "a@x.com", "phone": "+49301"}) == (found.known_spellings, found.spelt)
+
+
+@pytest.mark.parametrize(
+    ("asked", "before", "outcome", "codes"),
+    [
+        ({"name": "Bolt"}, {"name": "Old"}, "updated", []),
+        ({"email": "A@x.com"}, {"email": "old"}, "updated", ["spelling_made email"]),
+        ({"email": "A@x.com"}, {"email": "a@x.com"}, "unchanged", ["spelling_kept email"]),
+        ({"email": "A@x.com"}, {"email": ""}, "updated", ["spelling_made email"]),
+        ({"email": "A@x.com"}, None, "updated", ["spelling_made email"]),
+        ({"email": "A@x.com"}, {}, "updated", ["spelling_made email"]),
+        ({"email": "A@x.com", "name": "Bolt"}, {"email": "a@x.com", "name": "Old"}, "updated", ["spelling_kept email"]),
+        ({"email": "b@x.com", "name": "Bolt"}, {"name": "Old"}, "rejected", ["not_shown email", "part_applied "]),
+        ({"email": "b@x.com", "name": "Bolt"}, {"name": "Bolt"}, "rejected", ["not_shown email"]),
+        ({"email": "b@x.com", "phone": "+49 301"}, {"phone": "1"}, "rejected", ["not_shown email", "part_applied "]),
+        ({"email": "b@x.com", "phone": "+49 301"}, {"phone": "+49301"}, "rejected", ["not_shown email"]),
+    ],
+)
+def test_conclude(asked: Any, before: Any, outcome: str, codes: list[str]) -> None:
+    """Another spelling than before was made; the same is kept; anything else is rejected, and says what was applied."""
+    found, problems = shows(DUALENTRY, asked, SPELT).conclude(before)
+    assert (outcome, codes) == (found.value, [f"{one.code} {one.field}" for one in problems])
+
+
+def test_unproven() -> None:
+    """What is not shown is not proven, nor is what an answer may echo: another spelling of what was there."""
+    asked = {"name": "Bolt", "email": "a@x.com", "phone": "+49 301", "website": "w"}
+    found = shows(DUALENTRY, asked, SPELT)
+    assert {"phone", "website"} == found.unproven(None).keys() == found.unproven({"name": "Old"}).keys()
+    assert {"email", "phone", "website"} == found.unproven({"name": "Bolt", "email": "A@x.com"}).keys()
+
+
+def test_later_look() -> None:
+    """A later look tells of the fields that it shows."""
+    first = shows(DUALENTRY, {"name": "New", "email": "A@x.com", "website": "w"}, SPELT)
+    later = shows(DUALENTRY, {"name": "New", "website": "w"}, {"id": 42, "name": "New"})
+    found = first.updated(later)
+    assert ({"email": "a@x.com"}, {"email", "website"}) == (found.unlike, found.differing.keys())

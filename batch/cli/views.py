@@ -213,6 +213,14 @@ def _plan_file(summary: PlanSummary) -> str:
 # -- update, undo, results --------------------------------------------------------------------------------------------
 
 
+SPELLINGS = {
+    "made": "they count as updated",
+    "kept": "they were sent, and it kept its spelling",
+    "known": "they were not sent again",
+}
+"""What is said of what the API spells its own way (`batch.summary.SPELLINGS`)."""
+
+
 def closing_page(end: FinishedRun) -> Iterator[Styled]:
     """Yield what happened and what to do next."""
     summary = end.summary
@@ -234,6 +242,9 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
             said = ", ".join(filter(None, [step, f"{which}before this start" if before else ""]))
             yield f"  {word:<10}{count:>9,}   {said}".rstrip(), outcome.value
     yield from ((line, "") for line in reasons(end.summary.reasons, end.left_out))
+    for name, said in SPELLINGS.items():
+        if count := summary.spellings[name]:
+            yield f"{plural(count, 'row')} with values that the API spells its own way: {said}", ""
     for text in end.notes:
         yield visible(text), ""
     yield from ((line, "") for line in _next_steps(end))
@@ -272,7 +283,7 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
         yield f"Then:  {update_command(shown_path(end.failures), summary.endpoint, end.next, verb=verb)}"
     if "results" in summary.files:
         yield f"Every row:  {shown_path(summary.files['results'])}"
-    if summary.outcomes.get(Outcome.UPDATED) and "--sandbox" not in end.again:
+    if end.can_undo and "--sandbox" not in end.again:
         yield f"Take it back:  {_run_command('undo', end)}"
 
 
@@ -307,7 +318,7 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
         yield f"{_go_on(end.summary)}:  {again}"
     if "results" in end.summary.files:
         yield f"Every row:  {shown_path(end.summary.files['results'])}"
-    if end.summary.outcomes.get(Outcome.UPDATED):
+    if end.can_undo:
         yield f"Undo the undo:  {_run_command('undo', end)}"
 
 

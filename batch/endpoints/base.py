@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from batch.endpoints.cell_types import ParseOptions
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
+from batch.endpoints.spelling import is_spelling
 from batch.exact_json import (
     HALF,
     base_key,
@@ -418,6 +419,11 @@ class Endpoint(ABC):
         if self.is_custom(name):
             return same_custom_value(wanted, current)
         return same_value(self.writable(name, wanted), self.writable(name, current))
+
+    def is_spelling(self, name: str, wanted: Any, current: Any) -> bool:
+        """Return whether a record that shows `current` has `wanted` but for its spelling."""
+        known = None if self.is_custom(name) else self.field_named(name)
+        return known is not None and known.name == name and is_spelling(known.spelling, wanted, current)
 
     # -- reading several records --------------------------------------------------------------------------------
 

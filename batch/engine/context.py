@@ -4,13 +4,15 @@ Promises: there is one endpoint in a run, with the organisation's custom fields 
 writer, the signals and the progress live exactly as long as the sending; nothing that one row does ends the others.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import anyio
 
-from batch.endpoints.base import Endpoint
+from batch import diff
+from batch.endpoints.base import Endpoint, Record
 from batch.engine.api_session import ApiSession
 from batch.engine.record_reader import FirstIds, RecordReader
 from batch.engine.reporter import Meter, Reporter
@@ -18,10 +20,13 @@ from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown, stop_on_signals
 from batch.errors import JournalError
 from batch.journal import Journal
-from batch.model import Change, Outcome, Problem, RowResult, State
+from batch.model import Change, Intent, Outcome, Problem, RowResult, State
 from batch.run.plan_file import PlanFile
 from batch.run.rescue import LOOK_SECONDS, FolderWatch, rescue, sentence
+from batch.run.spellings import Spellings
 from batch.validation.file_changes import ChangeSource
+
+NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True)
@@ -54,11 +59,14 @@ class RunContext:
     reader: RecordReader = field(init=False)
     """What reads records by their ids; what it learns of the API's lists holds for the whole start."""
 
+    spellings: Spellings = field(init=False)
     first_ids: FirstIds = field(init=False)
     """What became of the first ids."""
 
     def __post_init__(self) -> None:
         """Measure from the beginning."""
+        target = self.api.target
+        self.spellings = Spellings(target.fingerprint("spellings"), target.endpoint.name)
         self.first_ids = FirstIds(is_settled=self.plan is not None and self.plan.is_undo)  # what it wrote was there
         self.meter = Meter(self.journal, self.changes.rows, self.shutdown)
         self.reader = RecordReader(
@@ -101,6 +109,7 @@ class RunContext:
                 yield client
             finally:
                 self.connection = None
+                self.spellings.close()
 
     @asynccontextmanager
     async def attended(self) -> AsyncIterator[None]:
@@ -134,16 +143,41 @@ class RunContext:
         self.shutdown.request(str(error))
         self.shutdown.cancel_in_flight()
 
+    def shows(
+        self, change: Change, fields: Mapping[str, Any], record: Record, sent: Intent | None = None
+    ) -> diff.Shown:
+        """Say whether, and how, the record of a change shows the values in `fields`; `sent` is what this run sent."""
+        return diff.shows(self.endpoint, fields, record, self.known_spellings(change, sent))
+
+    def known_spellings(self, change: Change, sent: Intent | None = None) -> diff.Known:
+        """Return what knows the spellings of a record: those of earlier runs, and what was not there before `sent`."""
+        record_id, before = self.endpoint.id_key(change.id), (sent.before if sent else None) or {}
+
+        def is_known(name: str, asked: Any, shown: Any) -> bool:
+            is_sent = sent is not None and name in before and sent.fields.get(name) == asked
+            is_new = is_sent and not self.endpoint.is_same(name, before[name], shown)
+            return is_new or self.spellings.knows(record_id, name, asked, shown)
+
+        return is_known
+
     def settle(
         self, change: Change, outcome: Outcome, problems: Sequence[Problem], status: int | None = None,
-        attempts: int = 0, state: State = State.FINAL,
+        attempts: int = 0, state: State = State.FINAL, shown: Mapping[str, Any] = NOTHING,
     ) -> Outcome:  # fmt: skip
-        """Journal the outcome of every row of a change, its problems with the row's own cells; return the outcome."""
+        """Journal the outcome of every row of a change, its problems with the row's own cells; return the outcome.
+
+        `shown`: what the API showed for fields of the change that it does not show to the letter; spellings among them
+        are remembered.
+        """
         hide = self.client.session.redaction.hide  # a record may show what was sent with the request
+        shown = {name: value for name, value in shown.items() if hide(str(value)) == str(value)}
+        for name, value in shown.items():
+            if name in change.fields and self.endpoint.is_spelling(name, change.fields[name], value):
+                self.spellings.remember(self.endpoint.id_key(change.id), name, change.fields[name], value)
         results = []
         for row in change.rows:
             located = tuple(self.changes.locate(row, one).with_texts(hide) for one in problems)
-            results.append(RowResult(row, change.id, outcome, status, attempts, located, state))
+            results.append(RowResult(row, change.id, outcome, status, attempts, located, state, shown))
         self.journal.record(change.number, results)
         return outcome
 

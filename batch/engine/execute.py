@@ -227,8 +227,8 @@ class Executor:
 
     async def _try(self, canary: Canary, prepared: PreparedChange) -> None:
         delivered = await self._deliver(prepared)
-        if delivered is None or delivered[1] in (Outcome.INVALID, Outcome.UNSENT):
-            return  # so nothing left
+        if delivered is None or delivered[1] in (Outcome.UNCHANGED, Outcome.INVALID, Outcome.UNSENT):
+            return  # so nothing left, or nothing came of it
         canary.sent += 1
         whole, outcome = delivered
         row, said = whole.change.number, f"it is {outcome.value}"

@@ -15,7 +15,7 @@ import anyio
 from batch import diff
 from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift, find_conflicts
 from batch.endpoints.base import ConflictError, Endpoint, Record
-from batch.engine.context import RunContext
+from batch.engine.context import NOTHING, RunContext
 from batch.engine.lookup import KeyLookup, Match, NoMatch
 from batch.engine.record_reader import Absent, ReadResult, Unreadable
 from batch.engine.retry_loop import ApiClient
@@ -46,6 +46,8 @@ class PreparedChange:
     """What an earlier part of the run sent may have been applied, and nothing was read since."""
     read_at: float = field(default=-math.inf, compare=False)
     """When the record was read, on anyio's clock."""
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    """What the record shows of the fields that are not sent, since it has them in the API's own spelling."""
 
 
 def refused(earlier: Intent | None, outcome: Outcome = Outcome.INVALID) -> tuple[Outcome, int]:
@@ -141,7 +143,7 @@ class ChangePreparer:
         return prepared + (await self._read(by_id) if by_id else [])
 
     def _may_be_sent(self, change: Change, found: Match) -> bool:
-        return not self.is_compared or not self._shows_all(change.fields, found.record)
+        return not self.is_compared or not self._shows_all(change, change.fields, found.record)
 
     def _settle_no_match(self, change: Change, found: NoMatch) -> None:
         if found.outcome is None or found.problem is None:
@@ -219,11 +221,11 @@ class ChangePreparer:
             self._settle_unseen(change, Outcome.FAILED, unseen, None)
             return None
         earlier = self._earlier(change)
-        if earlier is not None and self._is_in_doubt(earlier) and self._shows_neither(earlier, record):
-            problems = diff.shows(self.endpoint, earlier.fields, record).neither(earlier.before or {})
+        if earlier is not None and self._is_in_doubt(earlier) and self._shows_neither(change, earlier, record):
+            problems = self.context.shows(change, earlier.fields, record, earlier).neither(earlier.before or {})
             self._settle(change, Outcome.UNKNOWN, problems or [Problem("ended_in_doubt")], attempts=earlier.made)
             return None
-        if self._is_applied(earlier, record) and self._shows_all(change.fields, record):
+        if self._is_applied(change, earlier, record) and self._shows_all(change, change.fields, record, earlier):
             self._settle_as_is(change, record, earlier)  # whatever the sheet expects of other fields
             return None
         prepared = self.renew(change, record, earlier if earlier is not None and earlier.made else None)
@@ -269,19 +271,24 @@ class ChangePreparer:
                 for name in change.fields
                 if (spelt := self.endpoint.respelt(record, name))
             )
+        known = self.context.known_spellings(change, earlier)
         if not self.context.overwrites:
-            conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record)
+            conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record, known)
             if conflicts:
                 conflicts = [self._with_later_run(one) for one in conflicts]
                 self._settle(change, Outcome.REJECTED, conflicts, attempts=earlier.made if earlier else 0)
                 return None
         if self.planned is not None:
             return self._begin_planned(self.planned, change, record, earlier)
-        shown = diff.shows(self.endpoint, change.fields, record)
+        shown = diff.shows(self.endpoint, change.fields, record, known)
         if earlier is None and not self.is_compared:
             return PreparedChange(change, change.fields, self._shown(record, change.fields), record, notes=notes)
         if shown.differing:
-            return PreparedChange(change, shown.differing, shown.before, record, earlier, notes)
+            known_spellings = shown.known_spellings
+            return PreparedChange(
+                change, shown.differing, shown.before, record, earlier, (*notes, *_not_sent(known_spellings)),
+                shown=known_spellings,
+            )  # fmt: skip
         self._settle_as_is(change, record, earlier)
         return None
 
@@ -295,15 +302,15 @@ class ChangePreparer:
     def _begin_planned(
         self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None
     ) -> PreparedChange | None:
-        planned = plan.get(change.number)
+        planned, known = plan.get(change.number), self.context.known_spellings(change, earlier)
         if planned is not None and self.endpoint.id_key(planned.id) != self.endpoint.id_key(change.id):
             problem = Problem("plan_of_other", {"noun": self.endpoint.noun, "id": planned.id}, "id")
             self._settle(change, Outcome.REJECTED, [problem])
             return None
         if plan.is_undo:
-            drift = check_undo_drift(self.endpoint, planned, record) if planned else DriftCheck({}, ())
+            drift = check_undo_drift(self.endpoint, planned, record, known) if planned else DriftCheck({}, ())
         else:
-            drift = check_plan_drift(self.endpoint, planned, change.fields, record)
+            drift = check_plan_drift(self.endpoint, planned, change.fields, record, known)
         if drift.fields and (plan.is_undo or not drift.drifted):
             before = self._shown(record, drift.fields)
             return PreparedChange(change, drift.fields, before, record, earlier, drift.drifted)
@@ -326,40 +333,43 @@ class ChangePreparer:
         """Whether what an earlier part of a run that is ours said still holds, as far as a list shows it."""
         if not self.context.is_trusted or self._earlier_success(change) is None:
             return False
-        shown = diff.shows(self.endpoint, change.fields, record)
+        shown = self.context.shows(change, change.fields, record, self._earlier(change))
         return shown.differing.keys() == shown.hidden.keys()
 
-    def _shows_neither(self, earlier: Intent, record: Record) -> bool:
+    def _shows_neither(self, change: Change, earlier: Intent, record: Record) -> bool:
         """Whether a record shows neither what an earlier part found nor what it sent: another hand wrote since."""
         return (
             bool(earlier.before)
-            and not self._shows_all(earlier.fields, record)
-            and not self._shows_all(earlier.before or {}, record)
+            and not self._shows_all(change, earlier.fields, record, earlier)
+            and not self._shows_all(change, earlier.before or {}, record)
         )
 
     def _settle_as_is(
         self, change: Change, record: Record, earlier: Intent | None, problems: Sequence[Problem] = ()
     ) -> None:
         """Settle a change of which nothing is to be sent, as its record shows it."""
-        shows_sent = earlier is not None and self._shows_all(earlier.fields, record)
+        shows_sent = earlier is not None and self._shows_all(change, earlier.fields, record, earlier)
+        shown = self.context.shows(change, change.fields, record, earlier)
         if self._earlier_success(change) is not None and (shows_sent or not problems):
             self.context.record_again(change)
         elif earlier is not None and shows_sent and not earlier.is_settled:
-            found = [Problem("found_applied"), *problems]
-            self._settle(change, Outcome.UPDATED, found, attempts=earlier.made)
+            sent = self.context.shows(change, earlier.fields, record, earlier)
+            found = [Problem("found_applied"), *sent.conclude(earlier.before)[1], *problems]
+            self._settle(change, Outcome.UPDATED, found, attempts=earlier.made, shown=shown.spelt | sent.spelt)
         else:
-            outcome = Outcome.REJECTED if problems else Outcome.UNCHANGED
-            self._settle(change, outcome, problems, attempts=earlier.made if earlier is not None else 0)
+            outcome, attempts = Outcome.REJECTED if problems else Outcome.UNCHANGED, earlier.made if earlier else 0
+            said = problems or _not_sent(shown.spelt)
+            self._settle(change, outcome, said, attempts=attempts, shown=shown.spelt)
 
-    def _is_applied(self, earlier: Intent | None, record: Record) -> bool:
+    def _is_applied(self, change: Change, earlier: Intent | None, record: Record) -> bool:
         """Whether a record shows all that an earlier part sent, of which it is not known what became."""
         if earlier is None or earlier.is_settled or not earlier.made:
             return False
-        return self._shows_all(earlier.fields, record)
+        return self._shows_all(change, earlier.fields, record, earlier)
 
-    def _shows_all(self, fields: Mapping[str, Any], record: Record) -> bool:
+    def _shows_all(self, change: Change, fields: Mapping[str, Any], record: Record, sent: Intent | None = None) -> bool:
         """Whether a record shows all of these values, of which there is one at least."""
-        return diff.shows(self.endpoint, fields, record).is_as_asked
+        return self.context.shows(change, fields, record, sent).is_as_asked
 
     def _refuse(self, change: Change, problems: Sequence[Problem], earlier: Intent | None) -> None:
         """Settle a change that does not fit its record."""
@@ -368,8 +378,13 @@ class ChangePreparer:
 
     def _settle(
         self, change: Change, outcome: Outcome, problems: Sequence[Problem], status: int | None = None,
-        attempts: int = 0,
+        attempts: int = 0, shown: Mapping[str, Any] = NOTHING,
     ) -> None:  # fmt: skip
         self.settled += 1
         self.rejected += outcome is Outcome.REJECTED
-        self.context.settle(change, outcome, problems, status, attempts)
+        self.context.settle(change, outcome, problems, status, attempts, shown=shown)
+
+
+def _not_sent(known_spellings: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """Say of fields why they are not sent although the record does not show them to the letter."""
+    return tuple(Problem("spelling_known", {"now": diff.show(now)}, name) for name, now in known_spellings.items())

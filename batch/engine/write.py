@@ -14,7 +14,7 @@ import anyio
 
 from batch import diff
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
-from batch.engine.context import RunContext
+from batch.engine.context import NOTHING, RunContext
 from batch.engine.look import FRESH, LookQueue
 from batch.engine.prepare import ChangePreparer, PreparedChange, refused
 from batch.engine.retry_loop import Answer, ApiClient
@@ -104,24 +104,25 @@ class ChangeWriter:
                 return await self.looks.look(prepared.change.id, prepared.fields, at_stop=True)
         return None
 
-    async def _watch(self, prepared: PreparedChange, wanted: Mapping[str, Any]) -> Record | None:
+    async def _watch(
+        self, prepared: PreparedChange, wanted: Mapping[str, Any], sent: Intent | None
+    ) -> tuple[Record | None, diff.Shown | None]:
         """Look at a record until it shows `wanted`, for as long as that may take; None when it cannot be read."""
-        record, began = None, anyio.current_time()
+        record, shown, began = None, None, anyio.current_time()
         self.client.step_aside()
         for share in LOOKS:
             with self.client.shutdown.waiting():
                 await anyio.sleep_until(began + share * self.context.verify_within)
             record = await self._look(prepared)
-            shown = None if record is None else diff.shows(self.endpoint, wanted, record)
+            shown = None if record is None else self.context.shows(prepared.change, wanted, record, sent)
             is_seen = shown is None or bool(shown.hidden) or shown.is_as_asked
             if is_seen or self.client.shutdown.requested:
                 break
-        return record
+        return record, shown
 
     async def verify(self, prepared: PreparedChange, wanted: Mapping[str, Any]) -> list[Problem] | None:
         """Look whether a record shows `wanted`, and list what it shows otherwise; None when it cannot be seen."""
-        record = await self._watch(prepared, wanted)
-        shown = None if record is None else diff.shows(self.endpoint, wanted, record)
+        _, shown = await self._watch(prepared, wanted, None)
         return None if shown is None or shown.hidden else shown.problems
 
     # -- what an answer means -----------------------------------------------------------------------------------
@@ -159,30 +160,31 @@ class ChangeWriter:
                 return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [problem], state=State.PENDING)
             if call.may_be_replayed and answer.attempts == 1:
                 return await self._conclude_replayed(call, answer)
-            if diff.shows(self.endpoint, prepared.fields, record).is_as_asked:
-                return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [])
         if not is_confirmed:
             return await self._conclude_unforeseen(call, answer)
-        return await self._conclude_unshown(call, answer, record or {})
+        return await self._conclude_confirmed(call, answer, call.shows(record or {}))
 
-    async def _conclude_unshown(self, call: WriteCall, answer: Answer, shown: Record) -> Outcome:
-        """Look whether the record shows what the API confirmed, but its answer does not."""
-        prepared, fields = call.prepared, call.prepared.fields
-        answered = diff.shows(self.endpoint, fields, shown)
-        wrong = answered.problems
-        if prepared.before is None and not wrong:  # it was not read before, so reading may not be possible at all
-            return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [])
-        outcome, problems = Outcome.UPDATED, [Problem("not_verified")]
-        self._settle(prepared, outcome, answer.status, call.made, problems, state=State.CONFIRMED)
-        found = await self.verify(prepared, answered.differing)
-        if self.client.shutdown.requested and found != []:  # the next start looks again
-            problems = [Problem("not_read_back")]
-            return self._settle(prepared, outcome, answer.status, call.made, problems, state=State.CONFIRMED)
-        if found == []:
-            problems = []
-        elif found or wrong:
-            outcome, problems = Outcome.REJECTED, found or wrong
-        return self._settle(prepared, outcome, answer.status, call.made, problems)
+    async def _conclude_confirmed(self, call: WriteCall, answer: Answer, shown: diff.Shown) -> Outcome:
+        """Look whether the record shows what the API confirmed, where its answer does not prove it."""
+        prepared, outcome, unproven = call.prepared, Outcome.UPDATED, shown.unproven(call.prepared.before)
+        # where it was not read before, reading may not be possible at all
+        if unproven and (prepared.before is not None or shown.problems):
+            problems = [Problem("not_verified")]
+            self._settle(prepared, outcome, answer.status, call.made, problems, state=State.CONFIRMED)
+            _, found = await self._watch(prepared, unproven, call.sent)
+            if self.client.shutdown.requested and not (found and found.is_as_asked):  # the next start looks again
+                problems = [Problem("not_read_back")]
+                return self._settle(prepared, outcome, answer.status, call.made, problems, state=State.CONFIRMED)
+            shown = shown.updated(found) if found else shown
+            if shown.hidden and not shown.problems:
+                return self._settle(prepared, outcome, answer.status, call.made, problems)
+        return self._conclude_shown(call, answer, shown)
+
+    def _conclude_shown(self, call: WriteCall, answer: Answer, shown: diff.Shown, *said: Problem) -> Outcome:
+        """Say what became of a change of which it is known how its record shows it."""
+        outcome, problems = shown.conclude(call.prepared.before)
+        problems = [*said, *problems]
+        return self._settle(call.prepared, outcome, answer.status, call.made, problems, shown=shown.unlike)
 
     async def _conclude_replayed(self, call: WriteCall, answer: Answer) -> Outcome | PreparedChange | None:
         """Take no answer for a proof that the API may have given to an earlier part's attempt: a read is one."""
@@ -190,14 +192,14 @@ class ChangeWriter:
         if record is None:
             problem = Problem("not_read_back" if self.client.shutdown.requested else "not_verified")
             return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [problem])
-        if diff.shows(self.endpoint, prepared.fields, record).is_as_asked:
-            return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [])
+        if (shown := call.shows(record)).is_as_asked:
+            return self._conclude_shown(call, answer, shown)
         return self.preparer.renew(call.change, record, call.sent and replace(call.sent, is_settled=True))
 
     async def _conclude_unforeseen(self, call: WriteCall, answer: Answer) -> Outcome:
         """Look what became of a change that got an answer which does not confirm it."""
         cause = f"the answer ({answer.status}) does not show the {self.endpoint.noun}"
-        record = await self._watch(call.prepared, call.prepared.fields)
+        record, _ = await self._watch(call.prepared, call.prepared.fields, call.sent)
         applied = Problem("found_applied_after", {"cause": cause})
         return self._conclude_by_record(call, answer, record, cause, applied)
 
@@ -211,12 +213,12 @@ class ChangeWriter:
     ) -> Outcome:
         """Say what a record shows: as wanted -> updated, as before -> failed (it can be sent again), else unknown."""
         prepared, outcome, problems = call.prepared, Outcome.UNKNOWN, [Problem("in_doubt", {"cause": cause})]
-        shown = None if record is None else diff.shows(self.endpoint, prepared.fields, record)
+        shown = None if record is None else call.shows(record)
         if record is not None and shown is not None and not shown.hidden:
             before = prepared.before or {}
             if shown.is_as_asked:
-                outcome, problems = Outcome.UPDATED, [applied]
-            elif not before or diff.shows(self.endpoint, before, record).is_as_asked:
+                return self._conclude_shown(call, answer, shown, applied)
+            if not before or diff.shows(self.endpoint, before, record).is_as_asked:
                 outcome, problems = Outcome.FAILED, [Problem("not_applied", {"cause": cause})]
             else:
                 problems = shown.neither(before) or problems
@@ -227,8 +229,8 @@ class ChangeWriter:
         prepared = call.prepared
         if answer.is_in_doubt or answer.has_arrived or call.made_before:
             record = await self._look(prepared)
-            if record is not None and diff.shows(self.endpoint, prepared.fields, record).is_as_asked:
-                return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [call.found_applied])
+            if record is not None and (shown := call.shows(record)).is_as_asked:
+                return self._conclude_shown(call, answer, shown, call.found_applied)
             is_in_doubt = answer.is_in_doubt or prepared.is_in_doubt
             is_unread = answer.status != 404  # after a 5xx that proves nothing
             if record is None and (is_in_doubt or is_unread):
@@ -256,9 +258,10 @@ class ChangeWriter:
 
     def _settle(
         self, prepared: PreparedChange, outcome: Outcome, status: int | None, attempts: int,
-        problems: Sequence[Problem], *, state: State = State.FINAL,
+        problems: Sequence[Problem], *, state: State = State.FINAL, shown: Mapping[str, Any] = NOTHING,
     ) -> Outcome:  # fmt: skip
-        return self.context.settle(prepared.change, outcome, (*problems, *prepared.notes), status, attempts, state)
+        said, seen = (*problems, *prepared.notes), {**prepared.shown, **shown}
+        return self.context.settle(prepared.change, outcome, said, status, attempts, state, seen)
 
 
 @dataclass(frozen=True, slots=True)

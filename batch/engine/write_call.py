@@ -6,13 +6,13 @@ leaves only when the record was read less than five seconds before, and after th
 is looked at before it is repeated.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from batch import diff
 from batch.endpoints.base import ConflictError, Record
-from batch.engine.context import RunContext
+from batch.engine.context import NOTHING, RunContext
 from batch.engine.idempotency import make_key
 from batch.engine.look import FRESH, Look
 from batch.engine.prepare import ChangePreparer, PreparedChange, refused
@@ -163,6 +163,10 @@ class WriteCall:
 
     # -- its record ---------------------------------------------------------------------------------------------
 
+    def shows(self, record: Record) -> diff.Shown:
+        """Say whether, and how, a record shows what is asked of it."""
+        return self._context.shows(self.change, self.prepared.fields, record, self.sent)
+
     @property
     def _depends_on_record(self) -> bool:
         """Whether the body is completed from the record, or something is expected of it."""
@@ -192,8 +196,10 @@ class WriteCall:
     def _go_on_from(self, record: Record) -> None:
         """Make the change ready once more, unless its record shows that there is nothing to send."""
         endpoint, before = self._context.endpoint, self.prepared.before
-        if self.may_be_applied and diff.shows(endpoint, self.intent.fields, record).is_as_asked:
-            self._settle(Outcome.UPDATED, self.found_applied)
+        shown = self._context.shows(self.change, self.intent.fields, record, self.sent)
+        if self.may_be_applied and shown.is_as_asked:
+            outcome, problems = shown.conclude(before)
+            self._settle(outcome, self.found_applied, *problems, shown=shown.unlike)
             return
         self.take_back()
         tried = self.sent if self.sent is not None and self.made else None
@@ -220,6 +226,7 @@ class WriteCall:
             self._settle(outcome, Problem("in_doubt" if self.may_be_applied else "unread_again", cause))
         self._must_look = False
 
-    def _settle(self, outcome: Outcome, problem: Problem) -> None:
+    def _settle(self, outcome: Outcome, *problems: Problem, shown: Mapping[str, Any] = NOTHING) -> None:
         self.is_through = True
-        self.outcome = self._context.settle(self.change, outcome, (problem, *self.prepared.notes), None, self.made)
+        said, seen = (*problems, *self.prepared.notes), {**self.prepared.shown, **shown}
+        self.outcome = self._context.settle(self.change, outcome, said, None, self.made, shown=seen)

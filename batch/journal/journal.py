@@ -356,8 +356,8 @@ class Journal(JournalQueries):
         now = max(time.time(), self.since)  # also where the clock was set back
         rows = [
             (
-                f.row, number, f.id, f.outcome.value, f.state, f.status, f.attempts, now, None,
-                _problems_text(f.problems),
+                f.row, number, f.id, f.outcome.value, f.state, f.status, f.attempts, now,
+                _text(f.shown) if f.shown else None, _problems_text(f.problems),
             )
             for number, f in row_results
         ]  # fmt: skip

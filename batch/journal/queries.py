@@ -14,7 +14,7 @@ from batch.journal.database import ReadConnection
 from batch.model import NEEDS_RETRY, Intent, Outcome, Problem, RowResult, State
 
 INTENT = "change, number, id, key, fields, before, body, name, replaced_whole, read"
-RESULT = "row, id, outcome, state, status, attempts, problems"
+RESULT = "row, id, outcome, state, status, attempts, shown, problems"
 ATTEMPTS = """
     (SELECT sum(attempts) FROM intent a WHERE a.change = i.change AND a.number = i.number),
     (SELECT coalesce(sum(attempts), 0) FROM intent a WHERE a.change = i.change AND a.number < i.number)
@@ -132,6 +132,13 @@ class JournalQueries:
         )
         return dict(self._reader.rows(query, read=_doubt))
 
+    def count_told(self, code: str) -> int:
+        """Count the rows that say a problem of this code."""
+        told = "EXISTS (SELECT 1 FROM json_each(problems) WHERE json_extract(value, '$[5]') = ?)"
+        query = f"SELECT count(*) FROM result WHERE problems IS NOT NULL AND {told}"  # noqa: S608 - only words
+        (found,) = self._reader.one(query, (code,)) or (0,)
+        return int(found)
+
     def count_not_found(self) -> int:
         """Count the rows whose record does not exist."""
         return self._reader.count("SELECT count(*) FROM result WHERE outcome = 'rejected' AND status = 404")
@@ -183,12 +190,14 @@ def _doubt(row: Sequence[Any]) -> tuple[int, tuple[str, int]]:
 
 
 def _row_result(row: Sequence[Any]) -> RowResult:
-    number, record_id, outcome, state, status, attempts, problems = row
+    number, record_id, outcome, state, status, attempts, shown, problems = row
     _check(((record_id, str), (attempts, int), (status, (int, NoneType))))
-    if problems is None:  # as most are, of a million
+    if problems is None and shown is None:  # as most are, of a million
         return RowResult(number, record_id, Outcome(outcome), status, attempts, state=State(state))
-    found = tuple(_problem(*one) for one in json.loads(problems))
-    return RowResult(number, record_id, Outcome(outcome), status, attempts, found, State(state))
+    found = tuple(_problem(*one) for one in json.loads(problems or "[]"))
+    values = decode(shown or "{}")
+    _check(((values, dict),))
+    return RowResult(number, record_id, Outcome(outcome), status, attempts, found, State(state), values)
 
 
 def _problem(

@@ -25,7 +25,8 @@ from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
-from batch.summary import Summary, check_totals, group_reasons
+from batch.run.undo import may_be_applied
+from batch.summary import SPELLINGS, Summary, check_totals, group_reasons
 
 INTERRUPTED = "The last start was cut off before its end: by a second Ctrl-C, a kill, or a machine that went down."
 
@@ -62,6 +63,8 @@ class FinishedRun:
     """Nothing was sent on purpose, because of invalid rows."""
     done_later: Mapping[Outcome, int] = field(default_factory=dict)
     """Of the rows that still needed something, those that are through by now, in later runs."""
+    can_undo: bool = False
+    """Something of it was or may have been applied."""
 
     @property
     def failures(self) -> str | None:
@@ -111,8 +114,9 @@ def finish_run(
             throttled=counters.throttled, is_exact=counters.is_exact,
             state="interrupted" if end.stopped == INTERRUPTED else "ended", stopped=end.stopped,
             exit_code=int(code), files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
-            reasons=reasons,
+            reasons=reasons, spellings={name: journal.count_told(code) for name, code in SPELLINGS.items()},
         )  # fmt: skip
+        can_undo = any(may_be_applied(intents[-1], result) for intents, result in journal.iter_intents())
         write_summary(folder, summary)
         journal.put_meta({"exit_code": int(code), "stopped": end.stopped})
     except OSError as error:
@@ -127,6 +131,7 @@ def finish_run(
         metadata.undoes,
         end.is_refused,
         written.done_later,
+        can_undo,
     )
 
 
@@ -182,7 +187,9 @@ class _Seen:
     def text(self, row: int, record_id: str) -> str:
         """Spell for a failures file what was seen of a row."""
         intent = self.journal.intent_of_row(row) if self.endpoint else None
-        return seen_text(self.endpoint, record_id, intent) if self.endpoint and intent else ""
+        if not (self.endpoint and intent):
+            return ""
+        return seen_text(self.endpoint, record_id, intent, self.journal.row_results(row, row)[row].shown)
 
 
 def write_summary(folder: Path, summary: Summary) -> None:

@@ -95,13 +95,15 @@ def _problem(name: str, known: Mapping[str, Any]) -> Problem | None:
 def _step_as_dict(step: FieldChange) -> dict[str, Any]:
     known: dict[str, Any] = {} if step.expected is MISSING else {"from": step.expected}
     known |= {} if step.wanted is MISSING else {"to": step.wanted}
+    known |= {} if step.shown is MISSING else {"shown": step.shown}
     known |= {"parts": {part.field: _step_as_dict(part) for part in step.parts}} if step.parts else {}
     return known | _problem_as_dict("reason", step.problem)
 
 
 def _step(field: str, known: Mapping[str, Any]) -> FieldChange:
     parts = tuple(_step(name, part) for name, part in known.get("parts", {}).items())
-    return FieldChange(field, known.get("from", MISSING), known.get("to", MISSING), parts, _problem("reason", known))
+    expected, wanted, shown = (known.get(name, MISSING) for name in ("from", "to", "shown"))
+    return FieldChange(field, expected, wanted, parts, _problem("reason", known), shown)
 
 
 class PlanFile:

@@ -8,7 +8,7 @@ The undo itself takes its values, which are the API's own, from the plan file be
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import IO, Any
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from batch.conditions import FieldChange, PlannedChange, expected_units
+from batch.conditions import FieldChange, PlannedChange, as_shown, expected_units
 from batch.csv_injection import guard
+from batch.diff import How, shows_value
 from batch.endpoints.base import MISSING, CustomField, Endpoint, Record, is_blank
 from batch.endpoints.cell_types import as_text
 from batch.exact_json import encode_for_people
@@ -60,7 +61,7 @@ def iter_undo_changes(journal: Journal, endpoint: Endpoint, first_row: int) -> I
             note = Problem("kept_pending") if _is_pending(row_result) else None
             names = (name for intent in intents for name in intent.fields)
             units = expected_units(endpoint, names, *(intent.body for intent in reversed(intents)))
-            steps = tuple(_steps(endpoint, intents))
+            steps = tuple(_steps(endpoint, intents, row_result.shown if row_result else {}))
             yield PlannedChange(row, last.id, last.name, steps, of=last.change, note=note, units=units)
             row += 1
 
@@ -73,6 +74,8 @@ def may_be_applied(intent: Intent, row_result: RowResult | None) -> bool:
         return True
     if row_result.attempts > 1 or row_result.status is None:
         return True  # an earlier attempt may have arrived
+    if row_result.outcome is Outcome.UNCHANGED and any(one.code == "spelling_kept" for one in row_result.problems):
+        return False  # it shows as it did before
     if row_result.outcome is Outcome.REJECTED:
         return 200 <= row_result.status < 300  # such as an answer that dropped a field
     return row_result.status != 429
@@ -90,9 +93,9 @@ def _is_pending(row_result: RowResult | None) -> bool:
     )
 
 
-def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[FieldChange]:
+def _steps(endpoint: Endpoint, intents: Sequence[Intent], shown: Mapping[str, Any]) -> Iterator[FieldChange]:
     """Make a step of each field, and one of each nested value of which only parts were written."""
-    steps = {step.field: step for step in _fields(endpoint, intents)}
+    steps = {step.field: step for step in _fields(endpoint, intents, shown)}
     replaced_whole = {
         name: step
         for name in intents[-1].replaced_whole
@@ -104,17 +107,25 @@ def _steps(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[FieldChang
     yield from replaced_whole.values()
 
 
-def _fields(endpoint: Endpoint, intents: Sequence[Intent]) -> Iterator[FieldChange]:
-    """Make a step of each field; what a resumed run wrote again, it wrote over what somebody else had put there."""
+def _fields(endpoint: Endpoint, intents: Sequence[Intent], shown: Mapping[str, Any]) -> Iterator[FieldChange]:
+    """Make a step of each field: to its oldest value, unless another hand's stood in between."""
     steps: dict[str, FieldChange] = {}
     for intent in intents:
         for name, value in intent.fields.items():
             before = (intent.before or {}).get(name, MISSING)
+            if name in steps and before is not MISSING and _is_ours(endpoint, steps[name], before):
+                before = steps[name].wanted
             problem = Problem("kept_unread") if before is MISSING else None
             if before is None and endpoint.is_needed(name):
                 problem = Problem("kept_not_clearable")
-            steps[name] = FieldChange(name, value, before, problem=problem)
+            steps[name] = FieldChange(name, value, before, problem=problem, shown=shown.get(name, MISSING))
     yield from steps.values()
+
+
+def _is_ours(endpoint: Endpoint, step: FieldChange, before: Any) -> bool:
+    """Whether a later part of the run found what an earlier part had found or written, in whatever spelling."""
+    found = (shows_value(endpoint, step.field, value, before) for value in (step.wanted, step.expected, step.shown))
+    return any(how in (How.AS_ASKED, How.OTHER_SPELLING) for how in found)
 
 
 def _whole(
@@ -132,12 +143,26 @@ def _whole(
         before = now
     if any(part.problem for part in parts):
         return None
-    return FieldChange(name, last.body[name], before, _parts(endpoint, {name: before}, parts))
+    shown = {part.field: part.shown for part in parts if part.shown is not MISSING}
+    whole = as_shown(endpoint, last.body, shown)[name] if shown else MISSING
+    return FieldChange(name, last.body[name], before, _parts(endpoint, {name: before}, parts), shown=whole)
 
 
 def _is_chained(endpoint: Endpoint, name: str, first: Intent, now: object) -> bool:
     """Whether nobody else wrote between the parts of a run."""
-    return endpoint.is_same(name, first.replaced_whole[name], now) or endpoint.is_same(name, first.body.get(name), now)
+    return _is_alike(endpoint, name, first.replaced_whole[name], now) or _is_alike(
+        endpoint, name, first.body.get(name), now
+    )
+
+
+def _is_alike(endpoint: Endpoint, name: str, value: Any, now: Any) -> bool:
+    """Whether two values of an object or a list of objects are the same, but for the spelling of their parts."""
+    if isinstance(value, Mapping) and isinstance(now, Mapping):
+        return all(_is_alike(endpoint, f"{name}.{part}", value.get(part), now.get(part)) for part in {*value, *now})
+    if isinstance(value, list) and isinstance(now, list) and len(value) == len(now):
+        pairs = enumerate(zip(value, now, strict=True), 1)
+        return all(_is_alike(endpoint, f"{name}.{place}", *pair) for place, pair in pairs)
+    return shows_value(endpoint, name, value, now) in (How.AS_ASKED, How.OTHER_SPELLING)
 
 
 def _parts(endpoint: Endpoint, before: Record, parts: Sequence[FieldChange]) -> tuple[FieldChange, ...]:

@@ -83,7 +83,7 @@ class PulledRows:
         for unit in dict.fromkeys(map(self._endpoint.unit, fields)):
             known = MISSING if row is None else self._endpoint.value(row.record, unit)
             if seen is not None and seen.id == row_id and unit in seen.seen:  # later than it was pulled
-                own = (seen.sent[unit],) if unit in seen.sent else ()
+                own = (one[unit] for one in (seen.sent, seen.shown) if unit in one)
                 yield Condition(unit, (seen.seen[unit], *own), "seen")
             elif known is not MISSING:
                 yield Condition(unit, (known,), "pulled")

@@ -26,7 +26,7 @@ def test_dropped_field(job: JobFixture) -> None:
     job.sandbox.set_faults("lie-drop-field=id:10001")
     closing = job.update(job.sheet("id,name,phone\n10001,Bolt,123\n"))
     expected = 'column "phone": the API accepted the change, but still shows "555-0001" instead of "123"'
-    assert [("rejected", expected)] == told(closing)
+    assert [("rejected", f"{expected}; changed all the same: name")] == told(closing)
     assert 1 == closing.summary.exit_code
 
 

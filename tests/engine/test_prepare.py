@@ -78,7 +78,11 @@ def preparer(
     api.endpoint = endpoint
     changes = SimpleNamespace(endpoint=endpoint, rows=0, locate=located, conditions_in=conditions_in)
     reporter = SimpleNamespace(note=notes.append)
-    context: Any = RunContext(Any, journal, "0" * 32, changes, reporter, None, compare, api.shutdown, connection=api)  # type: ignore[arg-type]
+    target = SimpleNamespace(fingerprint=lambda label: "00", endpoint=endpoint)
+    session: Any = SimpleNamespace(target=target)
+    context: Any = RunContext(
+        session, journal, "0" * 32, changes, reporter, None, compare, api.shutdown, connection=api
+    )  # type: ignore[arg-type]
     return ChangePreparer(context), api, notes
 
 
@@ -269,6 +273,16 @@ async def test_begun_and_applied(journal: Journal) -> None:
     assert [] == await made.prepare([change(2)])
     assert {2: (UPDATED, ["no answer came, but reading back showed that it was applied"])} == told(journal)
     assert 3 == journal.row_results(2, 2)[2].attempts
+
+
+async def test_begun_and_spelt_otherwise(journal: Journal) -> None:
+    """What was sent without an answer and shows in another spelling, which was not there before, is updated, too."""
+    begun(journal)
+    made, _, _ = preparer(journal, listed(OLD | {"name": "NEW"}))
+    assert [] == await made.prepare([change(2)])
+    spelt = 'the API made "NEW" of it, which is another spelling of the same'
+    assert {2: (UPDATED, ["no answer came, but reading back showed that it was applied", spelt])} == told(journal)
+    assert {"name": "NEW"} == journal.row_results(2, 2)[2].shown
 
 
 async def test_begun_and_not_applied(journal: Journal) -> None:

@@ -29,6 +29,7 @@ from batch.http import ApiResponse, Session
 from batch.model import Change, Intent, Outcome, Problem, RowResult, State
 from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
 from batch.retry import CircuitBreaker, RetryPolicy
+from batch.run.spellings import Spellings
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
@@ -157,7 +158,13 @@ class FakeContext:
     def locate(self, _row: int, problem: Problem) -> Problem:
         return problem
 
+    @property
+    def spellings(self) -> Spellings:
+        return Spellings("00", "test")
+
     settle = RunContext.settle
+    shows = RunContext.shows
+    known_spellings = RunContext.known_spellings
 
 
 @dataclass
@@ -514,6 +521,15 @@ async def test_applied_without_an_answer() -> None:
     async with desk(environment(applies=True), read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
     assert (["PATCH", "GET"], [FOUND_APPLIED]) == ([r.method for _, r in d.api.asked], d.book.told()[2][1])
+
+
+async def test_applied_in_another_spelling() -> None:
+    """One that reads show in another spelling, which was not there before, was applied, too, and says so."""
+    async with desk(environment(applies=True, shows="NEW"), read_back=read_list) as d:
+        assert [UPDATED] == await d.send(2, **BEFORE)
+    spelt = 'the API made "NEW" of it, which is another spelling of the same'
+    assert (["PATCH", "GET"], [FOUND_APPLIED, spelt]) == ([r.method for _, r in d.api.asked], d.book.told()[2][1])
+    assert {"name": "NEW"} == d.book.row_results[2].shown
 
 
 async def test_not_applied_without_an_answer() -> None:

@@ -53,13 +53,13 @@ OPTIONAL_PARTS = ("second_line", "state", "country", "name")
 
 
 def _text(name: str, *labels: str, limits: str = "text") -> Field:
-    return Field(name, cell_types.text(), labels=labels, limits=limits)
+    return Field(name, cell_types.text(), labels=labels, limits=limits, spelling="text")
 
 
 def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, ...]:
     def part(name: str, *labels: str, **kwargs: Any) -> Field:
         spelt = tuple(f"{prefix}{label}".strip() for prefix in prefixes for label in labels)
-        options = {"type": cell_types.text(), "nullable": True, "limits": "text"} | kwargs
+        options = {"type": cell_types.text(), "nullable": True, "limits": "text", "spelling": "text"} | kwargs
         return Field(f"{whole}.{name}", labels=spelt, **options)
 
     return (
@@ -79,11 +79,12 @@ def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, 
             "zip code",
             type=cell_types.text(min_length=1),
             nullable=False,
+            spelling="",
         ),
         part(
             "country", "country code",
             type=cell_types.text(pattern="^[A-Z]{2}$"), limits="two capital letters (ISO 3166)",
-            form="use the two capital letters of the country, such as US or DE",
+            form="use the two capital letters of the country, such as US or DE", spelling="",
         ),
     )  # fmt: skip
 
@@ -95,6 +96,7 @@ FIELDS: tuple[Field, ...] = (
         "phone", cell_types.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
         labels=("phone number", "telephone", "telephone number", "tel", "phone no"),
         limits="at most 32 characters: digits, spaces and + - . ( )", form="use digits, spaces and + - . ( ) only",
+        spelling="phone",
     ),
     Field(
         "unique_id", cell_types.text(min_length=1, max_length=64), limits="1 to 64 characters",
@@ -102,7 +104,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     _text("website", "web site", "url", "homepage"),
     _text("country", "country name"),
-    Field("address", cell_types.text(trim=False), limits="text, spaces around it kept", trims=False),
+    Field("address", cell_types.text(trim=False), limits="text, spaces around it kept", trims=False, spelling="text"),
     *_address("full_address", "address", ("", "billing ", "full address ")),
     *_address("shipping_address", "shipping address", ("shipping ", "delivery ", "ship to ")),
 )  # fmt: skip

@@ -72,6 +72,10 @@ def _choice(name: str, options: tuple[str, ...], *labels: str) -> Field:
 
 
 def _text(name: str, *labels: str) -> Field:
+    return Field(name, cell_types.text(), labels=labels, limits="text", spelling="text")
+
+
+def _code(name: str, *labels: str) -> Field:
     return Field(name, cell_types.text(), labels=labels, limits="text")
 
 
@@ -88,13 +92,23 @@ def _object(name: str, what: str) -> Field:
 
 
 CONTACT_FIELDS = {
-    "name": Field("name", cell_types.text(), nullable=False, limits="text"),
+    "name": Field("name", cell_types.text(), nullable=False, limits="text", spelling="text"),
     "email": Field(
-        "email", cell_types.text(pattern=EMAIL), nullable=False, limits="an e-mail address", form=EMAIL_FORM
+        "email",
+        cell_types.text(pattern=EMAIL),
+        nullable=False,
+        limits="an e-mail address",
+        form=EMAIL_FORM,
+        spelling="text",
     ),
-    "title": Field("title", cell_types.text(), nullable=False, limits="text"),
+    "title": Field("title", cell_types.text(), nullable=False, limits="text", spelling="text"),
     "phone": Field(
-        "phone", cell_types.text(pattern=PHONE), nullable=False, limits="5 to 16 digits, + in front", form=PHONE_FORM
+        "phone",
+        cell_types.text(pattern=PHONE),
+        nullable=False,
+        limits="5 to 16 digits, + in front",
+        form=PHONE_FORM,
+        spelling="phone",
     ),
     "receiveInvoiceEmail": Field(
         "receiveInvoiceEmail", cell_types.BOOLEAN, nullable=False, limits="true or false", kind="boolean"
@@ -107,22 +121,22 @@ def _settings() -> tuple[Field, ...]:
     start = "cloudProviderSettings."
     parts = (
         _choice(start + "cloudProvider", ("AWS",), "cloud provider"),
-        _text(start + "cloudProviderMarketplaceId", "cloud provider marketplace id"),
-        _text(start + "customerIdentifier", "cloud provider customer identifier"),
+        _code(start + "cloudProviderMarketplaceId", "cloud provider marketplace id"),
+        _code(start + "customerIdentifier", "cloud provider customer identifier"),
     )
     return tuple(replace(part, nullable=False) for part in parts)
 
 
 FIELDS: tuple[Field, ...] = (
-    _needed("name", "customer name", "company name", "company", "display name"),
+    replace(_needed("name", "customer name", "company name", "company", "display name"), spelling="text"),
     _needed("externalId", "external customer id", "customer number", "customer no"),
-    _list("aliases", "alias", "also known as"),
+    replace(_list("aliases", "alias", "also known as"), spelling="text"),
     _list("taxIds", "tax id list"),
     _choice("source", SOURCES),
     _text("legalName", "legal name", "registered name"),
-    _text("taxId", "tax id", "vat id", "vat number", "tax number"),
-    _text("customerErpId", "erp id", "erp customer id"),
-    _text("salesForceAccountId", "salesforce id", "salesforce account id"),
+    _code("taxId", "tax id", "vat id", "vat number", "tax number"),
+    _code("customerErpId", "erp id", "erp customer id"),
+    _code("salesForceAccountId", "salesforce id", "salesforce account id"),
     _text("subsidiary"),
     _choice("dueDays", DUE_DAYS, "payment terms", "due days"),
     _choice("currency", CURRENCIES, "currency code"),
@@ -132,10 +146,10 @@ FIELDS: tuple[Field, ...] = (
     _text("address.city", "city", "town"),
     Field(
         "address.addressText", cell_types.text(trim=False), labels=("street", "street address", "address text"),
-        limits="text, spaces around it kept", trims=False,
+        limits="text, spaces around it kept", trims=False, spelling="text",
     ),
     _text("address.state", "state", "province", "region"),
-    _text("address.postalCode", "postal code", "postcode", "zip", "zip code"),
+    _code("address.postalCode", "postal code", "postcode", "zip", "zip code"),
     _object("cloudProviderSettings", "the cloud provider settings"),
     *_settings(),
 )  # fmt: skip
@@ -164,7 +178,13 @@ def contact_field(number: int, part: str) -> Field | None:
         return None
     known = CONTACT_FIELDS[spelt]
     return Field(
-        f"contacts.{number}.{spelt}", known.type, nullable=False, limits=known.limits, form=known.form, kind=known.kind
+        f"contacts.{number}.{spelt}",
+        known.type,
+        nullable=False,
+        limits=known.limits,
+        form=known.form,
+        kind=known.kind,
+        spelling=known.spelling,
     )
 
 
