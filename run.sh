@@ -5,9 +5,18 @@
 #   ./run.sh test [PYTEST ARGS]  the tests; with --long those that take minutes, too
 #   ./run.sh lock                pin the newest dependencies anew (for developers)
 #
+# BATCH_WINDOW=1 waits for Enter at the end, before its window closes.
 # Needs bash and Python 3.11 or newer (BATCH_PYTHON names one). The first start installs the pinned dependencies into
 # .venv beside this file; after that nothing is installed and nothing is asked of the network until a lock file changes.
 set -euo pipefail
+
+if [[ ${BATCH_WINDOW-} == 1 ]]; then # set by what is double-clicked: its window would close over the last screen
+    trap : INT                       # Ctrl-C ends what runs inside of the window, not the wait
+    code=0
+    BATCH_WINDOW='' "$BASH" "$0" "$@" || code=$?
+    if [[ -t 0 ]]; then read -r -p 'Press Enter to close this window. ' || true; fi
+    exit "$code"
+fi
 
 this=${BASH_SOURCE[0]}
 while [[ -L $this ]]; do # a link to this file, such as ~/bin/batch; not every readlink has -f

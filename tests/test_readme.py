@@ -23,7 +23,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HELP = re.compile(r"\$ \./run\.sh ((?:\w+ )?)--help\n(.*)", re.DOTALL)
 OF_RUN_SH = {"test", "lock"}
 OPTIONS_OF_OTHERS = {"--long"}
-VARIABLES_OF_OTHERS = {"BATCH_PYTHON", "BATCH_DEBUG"}
+VARIABLES_OF_OTHERS = {"BATCH_PYTHON", "BATCH_DEBUG", "BATCH_WINDOW"}
 
 
 def text() -> str:

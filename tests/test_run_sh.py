@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -56,6 +58,32 @@ def test_command_name(no_pip: Path, tmp_path: Path) -> None:
     """Help shows the command as it was typed."""
     ended = run("./run.sh", "update", "--help", folder=no_pip)
     assert ended.stdout.startswith("Usage: ./run.sh update [OPTIONS] INPUT\n")
+
+
+@pytest.mark.parametrize(("words", "code"), [(("--version",), 0), (("check", "nothing.csv", "-e", "no"), 2)])
+def test_window_waits(no_pip: Path, words: tuple[str, ...], code: int) -> None:
+    """With BATCH_WINDOW=1 a terminal keeps the last screen until Enter; the exit code stays the same."""
+    master, slave = pty.openpty()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(no_pip), "TERM": "xterm", "BATCH_WINDOW": "1"}
+    process = subprocess.Popen(
+        ["./run.sh", *words], cwd=no_pip, env=environment, stdin=slave, stdout=slave, stderr=slave
+    )
+    os.close(slave)
+    said = b""
+    while not said.endswith(b"Press Enter to close this window. "):
+        assert select.select([master], [], [], 30.0)[0], said
+        said += os.read(master, 4096)
+    assert process.poll() is None
+    os.write(master, b"\n")
+    assert code == process.wait(30)
+    os.close(master)
+    assert (b"batch, version" if code == 0 else b"there is no such endpoint") in said
+
+
+def test_no_window_waits_in_a_pipeline(no_pip: Path) -> None:
+    """Without a terminal nothing waits, since nobody could press Enter."""
+    ended = run("./run.sh", "--version", folder=no_pip, BATCH_WINDOW="1")
+    assert (0, f"batch, version {__version__}\n", "") == (ended.returncode, ended.stdout, ended.stderr)
 
 
 def test_exit_codes_and_streams(no_pip: Path, tmp_path: Path) -> None:
