@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from batch.run.target import Environment
     from batch.settings import Settings
 
+SHOWN_RUNS = 20
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -238,6 +239,31 @@ def results(run_folder: str, json_output: bool | None, quiet: bool | None) -> No
 
     console = Console(quiet=bool(quiet))
     _finish(run_results(Path(run_folder), console, _environment()), console, as_json=bool(json_output))
+
+
+@batch.command(short_help="What was run, and what to do next.")
+@click.argument("path", required=False, type=click.Path(), metavar="[FILE]")
+@click.option("--all", "show_all", is_flag=True, help="Not only the newest twenty.")
+@click.option("--json", "json_output", is_flag=True, help="As JSON on stdout.")
+def runs(path: str | None, show_all: bool, json_output: bool) -> None:
+    """List your runs on this computer, the newest first, with what became of each and the command for the next step.
+
+    With FILE (an input, a failures file or a run folder), all rounds of that sheet, and how much of it is done.
+    """
+    from batch.cli import views
+    from batch.cli.console import Console
+    from batch.commands.runs import newest_runs, rounds
+
+    if path is None:
+        found = newest_runs(None if show_all or json_output else SHOWN_RUNS)
+        listed, page = found.runs, views.runs_page(found)
+    else:
+        sheets = rounds(Path(path))
+        listed, page = [one for sheet in sheets for one in sheet.rounds], views.rounds_page(sheets)
+    if json_output:
+        click.echo(views.runs_as_json(listed))
+    else:
+        Console().show(page)
 
 
 @batch.command(short_help="Remove a run and its files.")

@@ -9,8 +9,10 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from batch.cli.messages import (
@@ -28,7 +30,9 @@ from batch.commands.check import Checked
 from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled
 from batch.commands.purge import PurgePreview
+from batch.commands.runs import ListedRun, NewestRuns, Sheet
 from batch.commands.template import TemplateMade
+from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, shorten, visible
@@ -36,7 +40,7 @@ from batch.outputs.failures import is_pulled
 from batch.outputs.plan import Line
 from batch.provenance import SEEN
 from batch.run.finish import FinishedRun
-from batch.run.target import Environment, find_endpoint
+from batch.run.target import SANDBOX, Environment, find_endpoint
 from batch.summary import Summary
 
 Styled = tuple[str, str]
@@ -56,6 +60,9 @@ UNDONE = {
     Outcome.REJECTED: ("kept", "look at these by hand"),
 }
 """What the outcomes of an undo are called."""
+RUN_STYLES = {"finished": Outcome.UPDATED.value, "to fix": Outcome.REJECTED.value, "unfinished": Outcome.FAILED.value}
+RUN_OPTIONS = ("--base-url", "--company", "--token-file")
+"""What a command on a run's folder needs, since it is not taken from that."""
 SHOWN_CELLS = 30
 SHOWN_IDS = 10
 EXAMPLE = 24
@@ -294,12 +301,7 @@ def _is_there(path: str) -> bool:
 
 def _run_command(verb: str, end: FinishedRun) -> str:
     """Spell a command that takes the run's folder; address and company are not taken from that."""
-    options = [
-        part
-        for name, value in pairwise(end.next)
-        if name in ("--base-url", "--company", "--token-file")
-        for part in (name, value)
-    ]
+    options = [part for name, value in pairwise(end.next) if name in RUN_OPTIONS for part in (name, value)]
     return shlex.join([command(), verb, shown_path(str(end.folder)), *options])
 
 
@@ -320,6 +322,87 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
         yield f"Every row:  {shown_path(end.summary.files['results'])}"
     if end.can_undo:
         yield f"Undo the undo:  {_run_command('undo', end)}"
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+def runs_page(found: NewestRuns) -> Iterator[Styled]:
+    """Yield the newest runs, and what to do next for each."""
+    if not found.runs:
+        yield f"No run is known here yet. To begin one:  {command()} update FILE", ""
+    for one in found.runs:
+        yield from _run_lines(one)
+    if found.older:
+        yield f"{found.older:,} older:  {command()} runs --all", ""
+
+
+def rounds_page(sheets: Sequence[Sheet]) -> Iterator[Styled]:
+    """Yield all rounds of a file, and how much of it is done."""
+    for sheet in sheets:
+        for one in sheet.rounds:
+            yield from _run_lines(one)
+        first = sheet.first
+        name = shown_path(visible(first.run.input))
+        in_rounds = plural(sum(one.run.undoes is None for one in sheet.rounds), "round")
+        undone = ", then taken back" if first.state == "undone" else ""
+        yield f"{name}: {first.done:,} of {plural(first.run.rows, 'row')} done, in {in_rounds}{undone}", ""
+
+
+def _run_lines(one: ListedRun) -> Iterator[Styled]:
+    run = one.run
+    when = datetime.fromtimestamp(run.started).strftime("%Y-%m-%d %H:%M")
+    kind = ENDPOINTS.get(run.endpoint)
+    what = [kind.title if kind else run.endpoint, run.company.name or "", run.host if run.host == SANDBOX else ""]
+    name = "undo" if run.undoes else visible(Path(run.input).name if run.input != "-" else "standard input")
+    yield f"{when}  {name}  ({', '.join(filter(None, map(visible, what)))})", ""
+    counts = ", ".join(f"{run.counts[one]:,} {one.value}" for one in Outcome if run.counts.get(one))
+    later = f"; {one.later:,} of them in later rounds" if one.later else ""
+    yield f"  {one.state}: {counts or plural(run.rows, 'row')}{later}", RUN_STYLES.get(one.state, "")
+    yield from ((f"  {line}", "") for line in _next_of_run(one))
+
+
+def _next_of_run(one: ListedRun) -> Iterator[str]:
+    """Say what to do next for a run."""
+    run, known = one.run, one.metadata
+    folder = shown_path(str(run.folder))
+    if known is None:
+        yield f"its folder is not there any more: {folder}" if run.state != "purged" else "its files were removed"
+        return
+    owned = [part for name, value in pairwise(known.options_next) if name in RUN_OPTIONS for part in (name, value)]
+    match one.state:
+        case "unfinished" if known.undoes:
+            yield f"Go on:  {shlex.join([command(), 'undo', shown_path(known.undoes), *known.options_again])}"
+        case "unfinished" if _is_there(known.input):
+            yield f"Go on:  {update_command(shown_path(known.input), run.endpoint, known.options_again)}"
+        case "unfinished":
+            yield f"Go on:  {shlex.join([command(), 'resume', folder, *owned])}"
+        case "to fix" if one.failures is not None and not known.undoes:
+            yield f"To fix:  {shown_path(str(one.failures))}"
+            yield f"Then:  {update_command(shown_path(str(one.failures)), run.endpoint, known.options_next)}"
+        case "finished" if run.counts.get(Outcome.UPDATED) and run.host != SANDBOX:
+            verb = "Undo the undo" if known.undoes else "Take it back"
+            yield f"{verb}:  {shlex.join([command(), 'undo', folder, *owned])}"
+
+
+def runs_as_json(runs: Iterable[ListedRun]) -> str:
+    """Return runs as `runs --json` prints them."""
+    return _spell({"runs": [_run_values(one) for one in runs]})
+
+
+def _run_values(one: ListedRun) -> dict[str, Any]:
+    run = one.run
+    return {
+        "run_id": run.run_id, "folder": str(run.folder), "command": run.command, "input": run.input,
+        "endpoint": run.endpoint, "host": run.host, "company": run.company.name, "parent_run": run.parent_run,
+        "undoes": run.undoes, "started": _utc(run.started), "ended": run.ended and _utc(run.ended), "rows": run.rows,
+        "outcomes": {outcome.value: run.counts.get(outcome, 0) for outcome in Outcome}, "done": one.done,
+        "state": one.state, "failures": str(one.failures) if one.failures else None,
+    }  # fmt: skip
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # -- pull, purge ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ else may have put there, is marked so: it can be listed, and counts as not in th
 """
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,7 +77,7 @@ def add(metadata: RunMetadata, folder: Path, *, is_found: bool = False) -> None:
     """Note that a start begins or goes on with a run."""
     values = {
         "run_id": metadata.run_id, "folder": str(folder.resolve()), "command": metadata.command,
-        "input": metadata.input, "sha256": metadata.staged.sha256, "identity": metadata.identity,
+        "input": place_of(metadata.input), "sha256": metadata.staged.sha256, "identity": metadata.identity,
         "endpoint": metadata.endpoint, "host": metadata.host, "company": metadata.company,
         "fingerprint": metadata.fingerprint, "mapping": metadata.mapping, "parent_run": metadata.parent_run,
         "undoes": metadata.undoes_run, "started": time.time(), "rows": metadata.staged.rows, "counts": "{}",
@@ -91,6 +92,11 @@ def add(metadata: RunMetadata, folder: Path, *, is_found: bool = False) -> None:
         f"ON CONFLICT(run_id) DO UPDATE SET {again}",
         list(values.values()),
     )
+
+
+def place_of(argument: str) -> str:
+    """Return what tells an input from others, wherever one is: "-" is standard input's."""
+    return argument if argument == "-" else os.path.abspath(argument)
 
 
 def note_writes(run_id: str) -> None:
@@ -139,6 +145,11 @@ def knows(run_id: str, folder: Path) -> bool:
     return known is not None and known.is_at(folder)
 
 
+def all_runs() -> list[IndexedRun]:
+    """List all runs, the newest first."""
+    return _read("ORDER BY started DESC", [])
+
+
 def with_identity(identity: str) -> list[IndexedRun]:
     """List the runs of one input and meaning, the newest first."""
     return _read("WHERE identity = ? ORDER BY started DESC", [identity])
@@ -156,7 +167,7 @@ def older_of_input(metadata: RunMetadata) -> list[IndexedRun]:
         "WHERE input = ? AND endpoint = ? AND host = ? AND mapping = ? AND sha256 <> ? "
         "AND state IN ('running', 'unfinished')"
     )
-    values = [metadata.input, metadata.endpoint, metadata.host, metadata.mapping, metadata.staged.sha256]
+    values = [place_of(metadata.input), metadata.endpoint, metadata.host, metadata.mapping, metadata.staged.sha256]
     return [one for one in _read(condition, values) if one.company.is_same(metadata.owner)]
 
 

@@ -1,0 +1,134 @@
+"""`runs`: what this user ran, from the index, the newest first; or all rounds of one sheet, the oldest first.
+
+Promises: nothing is read but the index and the folders that it names; nothing is changed; what became of a run is said
+as it is now: one that nobody holds any more was cut off, and what later rounds did is counted.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch.errors import BatchError, BusyError, FolderError, UsageError
+from batch.model import NEEDS_EDIT, NEEDS_RETRY, command
+from batch.own_files import SUMMARY
+from batch.run import index
+from batch.run.folder import peek_metadata, run_around
+from batch.run.index import IndexedRun, State
+from batch.run.latest import without_links
+from batch.run.locks import held
+from batch.run.metadata import RunMetadata
+from batch.run.rounds import DONE, done_later
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run of the index, and what is seen of it now."""
+
+    run: IndexedRun
+    state: State
+    metadata: RunMetadata | None
+    """None where its folder is not there any more, or cannot be read."""
+    failures: Path | None
+    """The file of the rows that need something."""
+    later: int
+    """Rows that are through by now, in later rounds."""
+
+    @property
+    def done(self) -> int:
+        """The rows that are through, in this run and later rounds."""
+        return sum(self.run.counts.get(one, 0) for one in DONE) + self.later
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The rounds of one input, the oldest first: its run, those on the failures file of that, …, and their undos."""
+
+    first: ListedRun
+    rounds: Sequence[ListedRun]
+
+
+@dataclass(frozen=True, slots=True)
+class NewestRuns:
+    """The newest runs, the newest first, and how many older ones there are."""
+
+    runs: Sequence[ListedRun]
+    older: int
+
+
+def newest_runs(most: int | None) -> NewestRuns:
+    """Return the newest runs that are known, at most so many."""
+    known = index.all_runs()
+    shown = known[:most]
+    return NewestRuns([look(one) for one in shown], len(known) - len(shown))
+
+
+def look(run: IndexedRun) -> ListedRun:
+    """See what is to be seen of a run now."""
+    metadata = failures = None
+    if run.state != "purged":
+        with suppress(FolderError):
+            metadata = peek_metadata(run.folder)
+    if metadata is not None and metadata.run_id != run.run_id:
+        metadata = None  # another run lies there now
+    if metadata is not None:
+        failures = _failures(run.folder)
+    needed = sum(run.counts.get(one, 0) for one in (*NEEDS_EDIT, *NEEDS_RETRY))
+    later = len(done_later(run.run_id)) if needed else 0
+    state = run.state
+    if state == "running" and not _is_held(run.folder):
+        state = "unfinished"  # it was cut off
+    if state in ("to fix", "unfinished") and metadata is not None and needed:
+        nexts = [one for one in index.rounds_after(run.run_id) if one.parent_run == run.run_id]
+        if later == needed:
+            state = "finished"
+        elif any(one.rows >= needed for one in nexts):
+            state = "superseded"
+    return ListedRun(run, state, metadata, failures, later)
+
+
+def rounds(path: Path) -> list[Sheet]:
+    """Return the rounds of the input, failures file or run folder at `path`, for each time that it was sent anew."""
+    folder = run_around(without_links(path.parent if path.is_file() else path))
+    known = {one.run_id: one for one in index.all_runs()}
+    place = index.place_of(str(path))
+    own = [one for one in known.values() if one.folder == folder or (folder is None and one.input == place)]
+    if not own:
+        raise UsageError(f"{path}: no run of this file is known here. All that are known:  {command()} runs")
+    firsts = {_first(one, known).run_id: _first(one, known) for one in own}
+    return [_sheet(one, known) for one in sorted(firsts.values(), key=lambda one: one.started)]
+
+
+def _sheet(first: IndexedRun, known: dict[str, IndexedRun]) -> Sheet:
+    found = {first.run_id, *(one.run_id for one in index.rounds_after(first.run_id))}
+    some = [one for one in known.values() if one.run_id in found or one.undoes in found]
+    looked = [look(one) for one in sorted(some, key=lambda one: one.started)]
+    return Sheet(next(one for one in looked if one.run.run_id == first.run_id), looked)
+
+
+def _first(run: IndexedRun, known: dict[str, IndexedRun]) -> IndexedRun:
+    """Return the round with which the rounds of a run began."""
+    seen = {run.run_id}
+    while (before := known.get(run.undoes or run.parent_run or "")) is not None and before.run_id not in seen:
+        seen.add(before.run_id)
+        run = before
+    return run
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        with held(folder / ".lock", "this run folder", folder):
+            return False
+    except BusyError:
+        return True
+    except (BatchError, OSError):
+        return False
+
+
+def _failures(folder: Path) -> Path | None:
+    """Find the failures file of a run."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        path = folder / Path(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["files"]["failures"]).name
+        return path if path.is_file() else None
+    return None

@@ -1,0 +1,122 @@
+"""`runs`: every run, what became of it by now, and the command for the next step."""
+
+import re
+import shlex
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.shell import DUALENTRY, Api, Shell
+
+
+@pytest.fixture(autouse=True)
+def own_state(shell: Shell) -> None:
+    """Let no other test's runs be known."""
+    shell.environment["XDG_STATE_HOME"] = str(shell.folder / "state")
+
+
+def first_round(shell: Shell, api: Api) -> Path:
+    """Send three rows, of which one is not valid; return the failures file, corrected."""
+    ids = api.ids(3)
+    sheet = shell.sheet(f"id,name\n{ids[0]},A\n{ids[1]},B\nx!,C\n")
+    assert 1 == shell.here("update", sheet, "-e", DUALENTRY, *api.options).code
+    failures = shell.only_run() / "failures.csv"
+    failures.write_text(failures.read_text().replace("x!", str(ids[2])))
+    return failures
+
+
+def test_none(offline: Shell) -> None:
+    """Where nothing was run it says how to begin."""
+    offline.environment["XDG_STATE_HOME"] = str(offline.folder / "state")
+    ended = offline.here("runs")
+    assert (0, True, "") == (ended.code, "No run is known here yet." in ended.out, ended.err)
+
+
+def test_next_steps(shell: Shell, api: Api) -> None:
+    """The printed commands do what they say, until nothing is left; a later round is counted in the first."""
+    failures = first_round(shell, api)
+    page = shell.here("runs").out
+    assert "  to fix: 2 updated, 1 invalid\n" in page
+    again = step(page, "Then")
+    assert [str(failures.relative_to(shell.folder))] == [one for one in again if one.endswith("failures.csv")]
+    assert 0 == shell.here(*again, *api.options).code
+    page = shell.here("runs").out
+    assert "Then" not in page
+    assert ["finished: 1 updated", "finished: 2 updated, 1 invalid; 1 of them in later rounds"] == states(page)
+    assert 0 == shell.here(*step(page, "Take it back"), "--yes").code  # the newest is the first one that is named
+    page = shell.here("runs", "sheet.csv").out
+    assert ["finished", "undone", "finished"] == [one.partition(":")[0] for one in states(page)]
+    assert page.endswith("sheet.csv: 3 of 3 rows done, in 2 rounds\n")
+
+
+def states(page: str) -> list[str]:
+    return [line.strip() for line in page.splitlines() if line.startswith("  ") and line.strip()[:4] in WORDS]
+
+
+WORDS = {"fini", "to f", "undo", "unfi", "supe", "runn"}
+
+
+def step(page: str, name: str) -> list[str]:
+    """The words of the first printed command of this name, without the program."""
+    (command, *_) = (line.partition(":  ")[2] for line in page.splitlines() if line.strip().startswith(name + ":"))
+    return shlex.split(command)[1:]
+
+
+def test_superseded(shell: Shell, api: Api) -> None:
+    """What a later round took over is to be fixed there."""
+    failures = first_round(shell, api)
+    failures.write_text(re.sub(r"(?m)^\d+,", "999999999,", failures.read_text()))
+    assert 1 == shell.here("update", failures.relative_to(shell.folder), "-e", DUALENTRY, *api.options).code
+    page = shell.here("runs").out
+    assert ["to fix", "superseded"] == [one.partition(":")[0] for one in states(page)]
+    assert 1 == page.count("Then:")
+
+
+def test_cut_off(shell: Shell, api: Api) -> None:
+    """A run that was killed is unfinished; its command goes on with it."""
+    sheet = shell.sheet(api.names(3))
+    api.sandbox.set_faults("hang-before=1")
+    process = shell.start("update", sheet, "-e", DUALENTRY, *api.options)
+    while not api.lines():
+        time.sleep(0.05)
+    assert ["running"] == [one.partition(":")[0] for one in states(shell.here("runs").out)]
+    process.kill()
+    process.wait()
+    api.sandbox.set_faults()
+    page = shell.here("runs").out
+    assert ["unfinished"] == [one.partition(":")[0] for one in states(page)]
+    assert 0 == shell.here(*step(page, "Go on"), "--yes").code
+    assert ["finished"] == [one.partition(":")[0] for one in states(shell.here("runs").out)]
+
+
+def test_from_elsewhere(shell: Shell, api: Api) -> None:
+    """A file is the same one from whatever folder it is named, and by its failures file and run folder."""
+    failures = first_round(shell, api)
+    by_name = shell.here("runs", "sheet.csv", "--json").json
+    elsewhere = shell.folder / "elsewhere"
+    elsewhere.mkdir()
+    for path in (shell.folder / "sheet.csv", failures, failures.parent, failures.parent.parent / "latest"):
+        assert by_name == shell.here("runs", path, "--json").json
+    ended = shell.here("runs", "other.csv")
+    assert (2, True) == (ended.code, ended.err.startswith("other.csv: no run of this file is known here."))
+
+
+def test_lost_folder(shell: Shell, api: Api) -> None:
+    """A run whose folder was deleted stays in the list, without a command that could not work."""
+    folder = first_round(shell, api).parent
+    shutil.rmtree(folder)
+    page = shell.here("runs").out
+    assert (True, False) == ("its folder is not there any more" in page, "Then:" in page)
+    listed = shell.here("runs", "--json").json["runs"]
+    assert [(3, 2, None)] == [(one["rows"], one["outcomes"]["updated"], one["failures"]) for one in listed]
+
+
+def test_newest_twenty(shell: Shell) -> None:
+    """Only the newest are shown, unless all are asked for."""
+    for number in range(21):
+        shell.here("update", shell.sheet("id,name\nx!,A\n", f"{number}.csv"), "-e", DUALENTRY, "--sandbox", "--yes")
+    shown = shell.here("runs").out
+    assert (True, True, False) == ("20.csv" in shown, "1 older:" in shown, "\n0.csv" in shown or " 0.csv" in shown)
+    assert " 0.csv" in shell.here("runs", "--all").out
