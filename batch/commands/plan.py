@@ -113,15 +113,20 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         api = ApiSession(target, settings.pace, environment)
         context = RunContext(api, journal, new_run_id(), changes, reporter, overwrites=settings.overwrite)
         context.api.note_slower(reporter.note)
-        cost = _compare(context, settings, changes.parent_run)
+        cost = environment.run(_compare, context, settings, changes.parent_run)
         made = _write(context, settings, new_folder(parent, prefix="plan-"), cost, (started, began))
         latest.point_to(made.folder)
         return made
 
 
-def _compare(context: RunContext, settings: Settings, parent_run: str | None) -> Estimate:
+async def _compare(context: RunContext, settings: Settings, parent_run: str | None) -> Estimate:
     """Do all that an update does before it sends, and return what sending would cost; raises StoppedError."""
-    definitions = fetch_custom_fields(context)
+    async with context.connected():
+        return await _compare_all(context, settings, parent_run)
+
+
+async def _compare_all(context: RunContext, settings: Settings, parent_run: str | None) -> Estimate:
+    definitions = await fetch_custom_fields(context)
     if definitions is not None:
         context.changes = context.changes.with_definitions(definitions)
     context.changes.validate_all(context.journal.record_rows)
@@ -129,16 +134,16 @@ def _compare(context: RunContext, settings: Settings, parent_run: str | None) ->
     key_field, count, strategy = settings.key, context.changes.change_count, None
     spent = context.meter.requests
     if count:
-        strategy = find_strategy(context, count, key_field) if key_field is not None else None
+        strategy = await find_strategy(context, count, key_field) if key_field is not None else None
         spent = context.meter.requests
         reading = estimate(context, strategy, count, sent=Sent(0), spent=spent).whole
         context.meter.expected = reading.seconds
         context.reporter.cost(reading)
         context.first_ids.is_settled = settings.none_found
-        context.api.environment.run(_journal_changes, context, key_field, strategy)
+        await _journal_changes(context, key_field, strategy)
         if context.first_ids.are_odd and not context.shutdown.requested and context.journal.error is None:
             check_found(context)
-            context.api.environment.run(_journal_changes, context, key_field, strategy)
+            await _journal_changes(context, key_field, strategy)
     if context.journal.error is not None:
         raise context.journal.error
     if context.shutdown.requested:
@@ -151,7 +156,8 @@ def _compare(context: RunContext, settings: Settings, parent_run: str | None) ->
 
 async def _journal_changes(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> None:
     """Journal what every change would do to its record."""
-    async with context.connected() as client, context.attended():
+    client = await context.connect()
+    async with context.attended():
         preparer = ChangePreparer(context, make_lookup(context, key_field, strategy))
         await Executor(context, preparer, PlanRecorder(context)).send_all()
     if context.journal.error is None:

@@ -21,6 +21,7 @@ from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
 from batch.engine.prepare import ChangePreparer
 from batch.engine.records import UnreadError
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter
+from batch.engine.shutdown import ended_by_signals
 from batch.engine.write import ChangeWriter, RefusalFinder
 from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
@@ -114,7 +115,7 @@ class Update:
             index.add(run.metadata, run.folder, is_found=not run.is_trusted)
             try:
                 try:
-                    end = self._send_changes()
+                    end = self.context.api.environment.run(self._send_changes)
                 except BaseException as error:
                     end = self._as_end(error, watch)
                 finally:
@@ -178,12 +179,17 @@ class Update:
             return None
         return StoppedError(f"{reason}. The run stopped; what was done is in the journal: the same command goes on.")
 
-    def _send_changes(self) -> End:
+    async def _send_changes(self) -> End:
+        """Go through the stages, over one connection; what takes long without awaiting has the event loop to itself."""
+        async with self.context.connected():
+            return await self._go_through_stages()
+
+    async def _go_through_stages(self) -> End:
         self.ask_about_canary()
         try:
             with self._discarded_on(UsageError, Declined):
                 check_compared(self.context)
-                self.learn_custom_fields()
+                await self.learn_custom_fields()
                 self.validate()
                 check_company(self.context, self.run.metadata.parent_run, is_meant=self.settings.other_company)
             if self._is_forbidden_by_invalid_rows():
@@ -192,9 +198,9 @@ class Update:
             if not self.to_send:
                 return End()
             with self._discarded_on(UsageError):
-                self.choose_strategy()
+                await self.choose_strategy()
             if self.settings.invalid == "abort" and not self.run.journal.has_intents():
-                self.find_refused()
+                await self.find_refused()
                 if self.context.shutdown.requested or self.run.journal.error is not None:
                     return self._end_of_sending()
                 if self._is_forbidden_by_invalid_rows():
@@ -209,7 +215,7 @@ class Update:
         self.confirm()
         self.before_sending()
         index.note_writes(self.run.metadata.run_id)
-        self._go_through(self._send)
+        await self._go_through(self._send)
         index.note_writes(self.run.metadata.run_id)
         return self._end_of_sending()
 
@@ -232,11 +238,11 @@ class Update:
                     return f"The first changes were sent to try, and row {found.row} did not hold: it is rejected."
         return ""
 
-    def learn_custom_fields(self) -> None:
+    async def learn_custom_fields(self) -> None:
         """Read the organisation's custom fields where a column needs them; raises StoppedError."""
         if self.run.metadata.has_definitions:
             return
-        definitions = fetch_custom_fields(self.context)
+        definitions = await fetch_custom_fields(self.context)
         if definitions is not None:
             self.run.learn_definitions(definitions)
             self.context.changes = self.run.changes
@@ -260,19 +266,19 @@ class Update:
         is_fresh = not run.is_resumed
         self.to_send = run.changes.change_count if is_fresh else sum(1 for _ in iter_open(run.changes, run.journal))
 
-    def choose_strategy(self) -> None:
+    async def choose_strategy(self) -> None:
         """With --key, find out how the records are found by the fewest requests; raises StoppedError."""
         if self.settings.key is None:
             return
-        self.strategy = find_strategy(self.context, self.to_send, self.settings.key)
+        self.strategy = await find_strategy(self.context, self.to_send, self.settings.key)
 
-    def find_refused(self) -> None:
+    async def find_refused(self) -> None:
         """For --invalid abort, find what is invalid by reading every record before anything is sent."""
         context, before = self.context, self.run.journal.count_final_changes()
         reading = estimate(context, self.strategy, self.to_send, sent=Sent(0), spent=context.meter.requests).whole
         context.meter.expected = reading.seconds
         context.reporter.cost(reading)
-        self._go_through(self._find_refused)
+        await self._go_through(self._find_refused)
         for outcome in NEEDS_RETRY:  # what could not be read is taken up again
             context.journal.counts.pop(outcome, None)
         context.measure_anew()
@@ -281,7 +287,8 @@ class Update:
     async def _find_refused(self) -> None:
         """Prepare every change as for sending; those that fit their record are left as they are."""
         context = self.context
-        async with context.connected() as client, context.attended():
+        client = await context.connect()
+        async with context.attended():
             preparer = ChangePreparer(context, make_lookup(context, self.settings.key, self.strategy))
             await Executor(context, preparer, RefusalFinder(context)).send_all()
         if self.run.journal.error is None:
@@ -310,7 +317,8 @@ class Update:
     async def _send(self) -> None:
         """Send every change that has no final outcome yet."""
         context, run = self.context, self.run
-        async with context.connected() as client, context.attended():
+        client = await context.connect()
+        async with context.attended():
             preparer = ChangePreparer(context, make_lookup(context, self.settings.key, self.strategy))
             writer = ChangeWriter(context, preparer)
             limit = FailureLimit.parse(self.settings.max_failures) if self.settings.max_failures else None
@@ -334,14 +342,14 @@ class Update:
         if not self.run.metadata.is_validated:
             self.run.changes.validate_all(self._journal_unsent)
 
-    def _go_through(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _go_through(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what talks to the API; where no record has any of the first ids, ask whether to go on with the others."""
         context = self.context
-        context.api.environment.run(work)
+        await work()
         if context.first_ids.are_odd and not context.shutdown.requested and self.run.journal.error is None:
             with self._discarded_on(UsageError, Declined):
                 check_found(context)
-            context.api.environment.run(work)
+            await work()
 
     # -- how it ends --------------------------------------------------------------------------------------------
 
@@ -471,33 +479,23 @@ def _reason(error: BaseException) -> str:
 # -- stages that a plan has, too ------------------------------------------------------------------------------------
 
 
-def fetch_custom_fields(context: RunContext) -> list[CustomField] | None:
+async def fetch_custom_fields(context: RunContext) -> list[CustomField] | None:
     """Read the organisation's custom fields, None where no column needs them; raises StoppedError."""
-
-    async def fetch() -> list[CustomField]:
-        async with context.connected() as client:
-            return await fetch_definitions(client, context.reporter.note)
-
     if not any(context.endpoint.is_custom(one.target) for one in context.changes.columns.with_fields):
         return None
-    found: list[CustomField] = context.api.environment.run(fetch)
-    return found
+    client = await context.connect()
+    return await ended_by_signals(lambda: fetch_definitions(client, context.reporter.note))
 
 
-def find_strategy(context: RunContext, keys: int, key_field: str) -> LookupStrategy:
+async def find_strategy(context: RunContext, keys: int, key_field: str) -> LookupStrategy:
     """Find out how the records of `keys` changes are found by the fewest requests; raises StoppedError."""
-
-    async def choose() -> LookupStrategy:
-        async with context.connected() as client:
-            try:
-                return await choose_strategy(client, keys, key_field)
-            except UnreadError as error:
-                if error.answer.classification.action is Action.REJECT and not context.shutdown.requested:
-                    raise UsageError(NOT_LISTED.format(plural=context.endpoint.plural, cause=error)) from None
-                raise context.shutdown.as_error(f"The {context.endpoint.plural} could not be read: {error}.") from None
-
-    strategy: LookupStrategy = context.api.environment.run(choose)
-    return strategy
+    client = await context.connect()
+    try:
+        return await ended_by_signals(lambda: choose_strategy(client, keys, key_field))
+    except UnreadError as error:
+        if error.answer.classification.action is Action.REJECT and not context.shutdown.requested:
+            raise UsageError(NOT_LISTED.format(plural=context.endpoint.plural, cause=error)) from None
+        raise context.shutdown.as_error(f"The {context.endpoint.plural} could not be read: {error}.") from None
 
 
 def make_lookup(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> KeyLookup | None:

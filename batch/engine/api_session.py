@@ -15,7 +15,7 @@ from batch.credentials import Redaction
 from batch.endpoints.base import CustomField, Endpoint
 from batch.engine.retry_loop import ApiClient, Reserve
 from batch.engine.shutdown import Shutdown
-from batch.http import ApiResponse, Session, Timeouts
+from batch.http import ApiRequest, ApiResponse, Session, Timeouts
 from batch.ratelimit import Bucket, Learned, Limits, RateLimiter, RatePolicy, load_learned, save_learned
 from batch.retry import Action, RetryPolicy
 from batch.run.locks import state_folder
@@ -108,8 +108,12 @@ async def fetch_definitions(client: ApiClient, note: Callable[[str], None]) -> l
     found: list[CustomField] = []
     if not client.endpoint.has_custom_fields:
         return found
+    last: ApiRequest | None = None
     for page in range(MAX_PAGES):
-        answer = await client.read(client.endpoint.definitions_request(page))
+        request = client.endpoint.definitions_request(page)
+        if request == last:  # there is one page
+            break
+        last, answer = request, await client.read(request)
         if client.shutdown.requested or answer.classification.action is Action.RETRY:
             raise client.shutdown.as_error(f"The custom fields could not be read: {answer.cause}.")
         if not isinstance(answer.response, ApiResponse) or answer.classification.action is not Action.SUCCEED:

@@ -5,7 +5,7 @@ writer, the signals and the progress live exactly as long as the sending; nothin
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -55,7 +55,8 @@ class RunContext:
     watch: FolderWatch | None = None
     """What notices that the run folder is not there any more; None where there is none."""
     connection: ApiClient | None = None
-    """The client, while the connection is open."""
+    """The client, once it was needed."""
+    _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     reader: RecordReader = field(init=False)
     """What reads records by their ids; what it learns of the API's lists holds for the whole start."""
 
@@ -95,21 +96,32 @@ class RunContext:
     @property
     def client(self) -> ApiClient:
         """The client of the open connection."""
-        assert self.connection is not None  # noqa: S101 - for the type checker: the parts are made inside of `connected`
+        assert self.connection is not None  # noqa: S101 - for the type checker: whoever asks has connected
+        return self.connection
+
+    async def connect(self) -> ApiClient:
+        """Open the way to the API, unless it is open: a start has one client, and so one log-in."""
+        if self.connection is None:
+            self.connection = await self._open.enter_async_context(
+                self.api.open_client(
+                    self.endpoint, self.shutdown, self._count, self.reporter.note, self.journal.reserve_read
+                )
+            )
+        self.connection.endpoint = self.endpoint
         return self.connection
 
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[ApiClient]:
-        """Open the way to the API; what it teaches about the limits is kept when it ends well."""
-        async with self.api.open_client(
-            self.endpoint, self.shutdown, self.meter.count, self.reporter.note, self.journal.reserve_read
-        ) as client:
-            self.connection = client
+    async def connected(self) -> AsyncIterator[None]:
+        """Close at the end what `connect` opens."""
+        async with self._open:
             try:
-                yield client
+                yield
             finally:
                 self.connection = None
                 self.spellings.close()
+
+    def _count(self, name: str) -> None:
+        self.meter.count(name)
 
     @asynccontextmanager
     async def attended(self) -> AsyncIterator[None]:

@@ -163,7 +163,7 @@ def _cost(api: ApiSession, requests: _Requests, spent: int) -> Cost:
     seconds = seconds_at_limits(api, requests.first, requests.beside)
     lifetime, log_ins = api.target.endpoint.seconds_logged_in, 0
     if lifetime and requests.total:
-        log_ins = 1 + int((seconds or 0) // lifetime)
+        log_ins = (0 if spent else 1) + int((seconds or 0) // lifetime)  # whatever was spent, needed the first
         requests = _Requests(requests.first, requests.beside + Counter({LOG_IN: log_ins}))
         seconds = seconds_at_limits(api, requests.first, requests.beside)
     return Cost(requests.total + spent, seconds)

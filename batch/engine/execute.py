@@ -160,6 +160,12 @@ class Executor:
         """Bring every change to its outcome, or stop."""
         ready = PreparedQueue(self._preparers(), self.max_at_once)
         changes = iter_open(self.context.changes, self.context.journal)
+        try:
+            await self._send_all(changes, ready)
+        finally:  # the client goes on without these workers
+            self.context.client.work_for()
+
+    async def _send_all(self, changes: Iterator[Change], ready: PreparedQueue) -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(self._preparers()):
                 tasks.start_soon(self._prepare, changes, ready)
@@ -170,7 +176,7 @@ class Executor:
             pool = self._pool = WorkerPool(
                 tasks, partial(self._work, ready), self.max_at_once, last_tries, self._begin_last_tries
             )
-            client.on_wait, client.step_aside, client.last_tries = pool.add_worker, pool.replace_worker, last_tries
+            client.work_for(pool.add_worker, pool.replace_worker, last_tries)
 
     @property
     def _is_held(self) -> bool:

@@ -188,6 +188,15 @@ class ApiClient:
     _is_watched: bool = False
     _told_until: float = -math.inf
 
+    def work_for(
+        self,
+        on_wait: Callable[[], None] = lambda: None,
+        step_aside: Callable[[], None] = lambda: None,
+        last_tries: LastTries | None = None,
+    ) -> None:
+        """Tell these workers from now on when a change begins to wait; without any, nobody."""
+        self.on_wait, self.step_aside, self.last_tries = on_wait, step_aside, last_tries
+
     def wait(self) -> Wait | None:
         """Return the longest of the waits that hold everybody up, or all reads or writes, None when there is none."""
         breakers = [one.breaker for one in (self.reads, self.writes)]

@@ -9,9 +9,11 @@ import os
 import signal
 import threading
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import anyio
 
@@ -19,6 +21,7 @@ from batch.errors import ExitCode, StopCause, StoppedError
 from batch.exit_code import SIGNALS
 from batch.http import ApiRequest
 
+T = TypeVar("T")
 GRACE = 20.0
 """Seconds that attempts in flight are given after the first signal."""
 LEFT = "Left at once, without results files. Nothing is lost: the same command goes on, and looks first what was done."
@@ -126,29 +129,64 @@ class _Screen(Protocol):
         """Give the terminal back."""
 
 
-async def stop_on_signals(shutdown: Shutdown, screen: _Screen) -> None:
-    """End the run at the first signal, and the process at the second one; run it as a task of its own.
-
-    A signal that is ignored, as under nohup, stays so.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return
+@contextmanager
+def _received_signals() -> Iterator[AsyncIterator[signal.Signals]]:
+    """Receive the signals that end a run, but for those that are ignored, as under nohup."""
     before = {one: handler for one in SIGNALS if (handler := signal.getsignal(one)) is not signal.SIG_IGN}
     try:
         with anyio.open_signal_receiver(*before) as received:
-            async with anyio.create_task_group() as timer:
-                async for number in received:
-                    if shutdown.signalled is not None:
-                        try:
-                            screen.note(LEFT)
-                            screen.leave()
-                        finally:  # whatever became of the screen
-                            os._exit(SIGNALS[number])
-                    _request(shutdown, screen, number)
-                    timer.start_soon(_cancel_in_flight_later, shutdown)
+            yield received
     finally:
         for number, handler in before.items():  # asyncio leaves the default ones
             signal.signal(number, handler)
+
+
+def _may_receive() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+async def ended_by_signals(work: Callable[[], Awaitable[T]]) -> T:
+    """Await `work`, which sends nothing; a signal ends it at once, and does what it does where nothing is awaited."""
+    if not _may_receive():
+        return await work()
+    numbers: list[signal.Signals] = []
+    error: Exception | None = None
+    async with anyio.create_task_group() as around:
+
+        async def watch() -> None:
+            with _received_signals() as received:
+                async for number in received:
+                    numbers.append(number)
+                    around.cancel_scope.cancel()
+
+        around.start_soon(watch)
+        try:
+            found = await work()
+        except Exception as raised:  # it comes alone, not in a group
+            error = raised
+        around.cancel_scope.cancel()
+    if numbers:
+        signal.raise_signal(numbers[0])
+    if error is not None:
+        raise error
+    return found
+
+
+async def stop_on_signals(shutdown: Shutdown, screen: _Screen) -> None:
+    """End the run at the first signal, and the process at the second one; run it as a task of its own."""
+    if not _may_receive():
+        return
+    with _received_signals() as received:
+        async with anyio.create_task_group() as timer:
+            async for number in received:
+                if shutdown.signalled is not None:
+                    try:
+                        screen.note(LEFT)
+                        screen.leave()
+                    finally:  # whatever became of the screen
+                        os._exit(SIGNALS[number])
+                _request(shutdown, screen, number)
+                timer.start_soon(_cancel_in_flight_later, shutdown)
 
 
 def _request(shutdown: Shutdown, screen: _Screen, number: signal.Signals) -> None:

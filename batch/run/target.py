@@ -4,12 +4,15 @@ Promises: a credential is never sent anywhere but to the host that was named, ne
 for its last four characters.
 """
 
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import anyio
@@ -31,7 +34,20 @@ SANDBOX: Final = "sandbox"
 def run_in_loop(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run an async function to its end on asyncio, with uvloop where it is installed."""
     has_uvloop = find_spec("uvloop") is not None
-    return anyio.run(function, *arguments, backend_options={"use_uvloop": has_uvloop})
+    is_ours = threading.current_thread() is threading.main_thread()
+    is_ours = is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_ours:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        return anyio.run(function, *arguments, backend_options={"use_uvloop": has_uvloop})
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Interrupt at once, also what does not await; asyncio takes the default handler's place with one that waits."""
+    raise KeyboardInterrupt
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,9 +278,10 @@ Nothing was sent.
     assert ["sheet.csv"] == [path.name for path in shell.folder.iterdir()]
 
 
-def test_interrupted_at_the_question(shell: Shell, api: Api) -> None:
-    """Ctrl-C at the question is a no, too, with the exit code of an interruption."""
-    ended = on_terminal(shell, asking(api, shell.sheet(api.names(2))), signal.SIGINT)
+@pytest.mark.parametrize("column", ["name", "custom_fields.Account Manager"])
+def test_interrupted_at_the_question(shell: Shell, api: Api, column: str) -> None:
+    """Ctrl-C at the question is a no, also where a connection is open, with the exit code of an interruption."""
+    ended = on_terminal(shell, asking(api, shell.sheet(api.names(2).replace("name", column))), signal.SIGINT)
     assert 130 == ended.code
     assert "Interrupted. Nothing more was sent; run the same command again to go on." == ended.err.splitlines()[-1]
     assert ["sheet.csv"] == [path.name for path in shell.folder.iterdir()]

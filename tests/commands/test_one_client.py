@@ -1,0 +1,85 @@
+"""One client and one log-in a start, whatever it asks the API for; by the sandbox's ledger."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from batch.commands.plan import plan
+from batch.commands.pull import Wanted, pull
+from batch.commands.undo import undo
+from batch.http.transport import HttpTransport
+from batch.settings import Settings
+from tests.job_fixture import VAYU, VAYU_1, VAYU_2, JobFixture, job, shared_sandbox, told
+
+__all__ = ["job", "shared_sandbox"]
+SHEETS = {
+    "custom fields": (f"id,customFields.Region\n{VAYU_1},North\n{VAYU_2},South\n", {}),
+    "key": ("externalId,name\nV-1,New 1\nV-2,New 2\n", {"key": "externalId"}),
+    "both": ("externalId,customFields.Region\nV-1,North\nV-2,South\n", {"key": "externalId"}),
+    "both, all looked at first": (
+        "externalId,customFields.Region\nV-1,North\nV-2,South\n", {"key": "externalId", "invalid": "abort"},
+    ),
+}  # fmt: skip
+
+
+def log_ins(job: JobFixture) -> int:
+    """How often clients logged in since the last time that this was asked."""
+    asked = Counter(line["path"] for line in job.ledger())
+    job.began += asked.total()
+    return asked["/login"]
+
+
+@pytest.fixture
+def transports(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Counts the transports that were made."""
+    made: list[Any] = []
+    init = HttpTransport.__init__
+    monkeypatch.setattr(HttpTransport, "__init__", lambda *given, **named: (made.append(1), init(*given, **named))[1])
+    return lambda: len(made)
+
+
+@pytest.mark.parametrize("case", SHEETS)
+def test_update_plan_undo(job: JobFixture, transports: Callable[[], int], case: str) -> None:
+    """A plan, the update by it, an update, and what takes it back: each logs in once, over one client."""
+    text, options = SHEETS[case]
+    sheet = job.sheet(text)
+    plan_options = {name: value for name, value in options.items() if name != "invalid"}
+    made = plan(job.settings(sheet, VAYU, **plan_options), job.reporter, job.environment)
+    assert (1, 1) == (log_ins(job), transports())
+    done = job.update(sheet, VAYU, plan=made.folder, **plan_options)
+    assert (1, 2) == (log_ins(job), transports())
+    assert ["updated"] * 2 == [outcome for outcome, _ in told(done)]
+    undo(done.folder, Settings(max_per_second=500.0, yes=True, base_url=job.sandbox.url), job.reporter, job.environment)
+    assert (1, 3) == (log_ins(job), transports())
+    assert ["updated"] * 2 == [outcome for outcome, _ in told(job.update(sheet, VAYU, **options))]
+    assert (1, 4) == (log_ins(job), transports())
+
+
+def test_resume(job: JobFixture, transports: Callable[[], int]) -> None:
+    """A start that goes on with a run logs in once, too."""
+    text, options = SHEETS["both"]
+    sheet = job.sheet(text)
+    job.sandbox.set_faults("500@writes=1")
+    job.update(sheet, VAYU, max_attempts=1, **options)
+    job.sandbox.set_faults()
+    assert (1, 1) == (log_ins(job), transports())
+    assert ["updated"] * 2 == [outcome for outcome, _ in told(job.update(sheet, VAYU, **options))]
+    assert (1, 2) == (log_ins(job), transports())
+
+
+def test_pull(job: JobFixture, tmp_path: Path) -> None:
+    """A pull reads definitions and records after one log-in."""
+    listener = SimpleNamespace(note=print, cost=print, pulled=lambda count, total: None)
+    settings = Settings(endpoint=VAYU, base_url=job.sandbox.url, max_per_second=500.0)
+    pull(settings, Wanted(tmp_path / "pulled.csv"), listener, job.environment)
+    assert 1 == log_ins(job)
+
+
+def test_nothing_to_ask(job: JobFixture, transports: Callable[[], int]) -> None:
+    """Where nothing is asked, no way to the API is opened."""
+    job.update(job.sheet("id,name\nnone,New\n"), VAYU)
+    assert (0, 0) == (log_ins(job), transports())
