@@ -1,7 +1,7 @@
 """What the tests of whole jobs share: a sandbox over real sockets, a watcher that answers, and short ways to look."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,10 @@ class FakeReporter:
     def ask(self, question: str) -> bool:
         self.questions.append(question)
         return bool(self.answers.pop(0)) if self.answers else False
+
+    def choose(self, question: str, options: Sequence[str]) -> int | None:
+        self.questions.append("\n".join([question, *options]))
+        return self.answers.pop(0) if self.answers else None
 
     def cost(self, cost: Cost) -> None:
         self.costs.append(cost)

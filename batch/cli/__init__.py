@@ -157,10 +157,12 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
 
 
 @batch.command(short_help="Put back what a run changed.")
-@click.argument("run_folder", type=click.Path(file_okay=False))
+@click.argument("path", type=click.Path(), metavar="RUN_FOLDER")
 @setting_options("undo", last=["max_failures", "canary", "yes", "json_output", "quiet"])
-def undo(run_folder: str, **values: Any) -> None:
+def undo(path: str, **values: Any) -> None:
     """Put back what the run in RUN_FOLDER changed, where nobody changed it since; endpoint and host are the run's.
+
+    Instead of RUN_FOLDER, a file that was sent: its runs are listed, and which one is meant is asked.
 
     A field that is not as the run left it is kept, and named. An undo is a run of its own, in a folder beside
     RUN_FOLDER, and can be undone.
@@ -170,7 +172,7 @@ def undo(run_folder: str, **values: Any) -> None:
     environment = _environment()
     settings = to_run_settings(values, environment.endpoint_options, environment.documented_rates)
     with _console(settings) as console:
-        end = run_undo(Path(run_folder), settings, console, environment)
+        end = run_undo(Path(path), settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
 
 

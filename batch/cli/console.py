@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Self, TypeVar
 
 import click
@@ -87,6 +87,14 @@ class Console:
     def ask(self, question: str) -> bool:
         """Ask about what is odd; the default is no."""
         return _answered(lambda: click.confirm(question, default=False, err=True))
+
+    def choose(self, question: str, options: Sequence[str]) -> int | None:
+        """List what may be meant, with numbers, and ask for one; Enter is none of them."""
+        for number, option in enumerate(options, 1):
+            self.say(f"{number:>4}  {option}")
+        kind = click.IntRange(0, len(options))
+        found = _answered(lambda: click.prompt(question, type=kind, default=0, show_default=False, err=True))
+        return found - 1 if found else None
 
     def _ask(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Ask; first for cells that would be emptied, and of a new input offer to send only a few at first."""

@@ -30,7 +30,7 @@ from batch.commands.check import Checked
 from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled
 from batch.commands.purge import PurgePreview
-from batch.commands.runs import ListedRun, NewestRuns, Sheet
+from batch.commands.runs import ListedRun, NewestRuns, Sheet, shown_counts
 from batch.commands.template import TemplateMade
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
@@ -351,14 +351,12 @@ def rounds_page(sheets: Sequence[Sheet]) -> Iterator[Styled]:
 
 def _run_lines(one: ListedRun) -> Iterator[Styled]:
     run = one.run
-    when = datetime.fromtimestamp(run.started).strftime("%Y-%m-%d %H:%M")
     kind = ENDPOINTS.get(run.endpoint)
     what = [kind.title if kind else run.endpoint, run.company.name or "", run.host if run.host == SANDBOX else ""]
     name = "undo" if run.undoes else visible(Path(run.input).name if run.input != "-" else "standard input")
-    yield f"{when}  {name}  ({', '.join(filter(None, map(visible, what)))})", ""
-    counts = ", ".join(f"{run.counts[one]:,} {one.value}" for one in Outcome if run.counts.get(one))
+    yield f"{one.started_text}  {name}  ({', '.join(filter(None, map(visible, what)))})", ""
     later = f"; {one.later:,} of them in later rounds" if one.later else ""
-    yield f"  {one.state}: {counts or plural(run.rows, 'row')}{later}", RUN_STYLES.get(one.state, "")
+    yield f"  {one.state}: {shown_counts(run.counts) or plural(run.rows, 'row')}{later}", RUN_STYLES.get(one.state, "")
     yield from ((f"  {line}", "") for line in _next_of_run(one))
 
 

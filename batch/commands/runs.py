@@ -5,13 +5,14 @@ as it is now: one that nobody holds any more was cut off, and what later rounds 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from batch.errors import BatchError, BusyError, FolderError, UsageError
-from batch.model import NEEDS_EDIT, NEEDS_RETRY, command
+from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, command
 from batch.own_files import SUMMARY
 from batch.run import index
 from batch.run.folder import peek_metadata, run_around
@@ -39,6 +40,22 @@ class ListedRun:
     def done(self) -> int:
         """The rows that are through, in this run and later rounds."""
         return sum(self.run.counts.get(one, 0) for one in DONE) + self.later
+
+    @property
+    def started_text(self) -> str:
+        """When it began, in local time."""
+        return datetime.fromtimestamp(self.run.started).strftime("%Y-%m-%d %H:%M")
+
+    @property
+    def is_to_undo(self) -> bool:
+        """Whether it changed something that can be put back."""
+        is_over = self.run.state in ("undone", "purged") or self.run.undoes is not None
+        return bool(self.run.counts.get(Outcome.UPDATED)) and not is_over and self.metadata is not None
+
+
+def shown_counts(counts: Mapping[Outcome, int]) -> str:
+    """Spell what became of the rows."""
+    return ", ".join(f"{counts[one]:,} {one.value}" for one in Outcome if counts.get(one))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from batch.commands.runs import rounds, shown_counts
 from batch.commands.update import Update
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.reporter import Reporter
-from batch.errors import BusyError, FolderError, InputError, UsageError
+from batch.errors import BusyError, Declined, FolderError, InputError, UsageError
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.own_files import JOURNAL
@@ -48,9 +49,9 @@ class _Source:
     metadata: RunMetadata
 
 
-def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
-    """Take back the run in `folder`; raises BatchError when that could not begin."""
-    folder = named_run(folder, reporter, (JOURNAL,))
+def undo(path: Path, settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
+    """Take back the run in the folder `path`, or one of the file `path`; raises BatchError when that cannot begin."""
+    folder = _run_of_file(path, reporter) if path.is_file() else named_run(path, reporter, (JOURNAL,))
     with ExitStack() as stack:
         source = _open_source(folder, stack)
         parent = parent_of(str(folder / JOURNAL), settings.out)
@@ -83,6 +84,22 @@ def undo(folder: Path, settings: Settings, reporter: Reporter, environment: Envi
         end = Update(run, context, settings, before_sending=mark).carry_out()
         latest.settle(end.summary.exit_code, end.folder)
         return end
+
+
+def _run_of_file(path: Path, reporter: Reporter) -> Path:
+    """Return the run of a file that is to be taken back; which of several, a person says."""
+    listed = [one for sheet in rounds(path) for one in sheet.rounds]
+    changed = [one for one in reversed(listed) if one.is_to_undo]
+    if not changed:
+        raise UsageError(f"{path}: no run of this file changed anything that is not taken back yet.")
+    names = [f"{one.started_text}  {shown_counts(one.run.counts)}  {one.run.folder}" for one in changed]
+    if not reporter.can_ask:
+        raise UsageError(f"{path}: name the run to take back:  {', '.join(str(one.run.folder) for one in changed)}")
+    reporter.note(f"Runs of {path}, the newest first; taking back one leaves what the others changed:")
+    chosen = reporter.choose(f"Take back which one? [1-{len(names)}, Enter: none]", names)
+    if chosen is None:
+        raise Declined("Nothing was sent.")
+    return changed[chosen].run.folder
 
 
 def _open_source(folder: Path, stack: ExitStack) -> _Source:

@@ -4,6 +4,7 @@ Promises: `--yes` never answers; the default is no; where nobody can be asked, t
 it.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from batch.errors import Declined, UsageError
@@ -20,6 +21,9 @@ class Person(Protocol):
 
     def ask(self, question: str) -> bool:
         """Ask about what is odd, where there is somebody to ask; the default is no."""
+
+    def choose(self, question: str, options: Sequence[str]) -> int | None:
+        """Ask which of these is meant, where there is somebody to ask: its index, None for none of them."""
 
 
 def require_consent(

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from batch.commands.undo import undo
+from batch.errors import Declined, UsageError
+from tests.job_fixture import JobFixture, job, shared_sandbox
 from tests.shell import DUALENTRY, Api, Shell
+
+__all__ = ["job", "shared_sandbox"]
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +125,27 @@ def test_newest_twenty(shell: Shell) -> None:
     shown = shell.here("runs").out
     assert (True, True, False) == ("20.csv" in shown, "1 older:" in shown, "\n0.csv" in shown or " 0.csv" in shown)
     assert " 0.csv" in shell.here("runs", "--all").out
+
+
+def test_undo_of_a_file(job: JobFixture) -> None:
+    """A person says which run of a file is taken back; a pipeline names it."""
+    ids = [10_001, 10_002]
+    before = [job.record(one)["name"] for one in ids]
+    for one in ids:
+        assert 0 == job.update(job.sheet(f"id,name\n{one},New {one}\n")).summary.exit_code
+    sheet = job.folder / "sheet.csv"
+    given = job.settings(sheet)
+    with pytest.raises(UsageError, match="name the run to take back"):
+        undo(sheet, given, job.reporter, job.environment)
+    job.reporter.can_ask, job.reporter.answers = True, [None]
+    with pytest.raises(Declined):
+        undo(sheet, given, job.reporter, job.environment)
+    job.reporter.answers = [1]  # the older one
+    assert 0 == undo(sheet, given, job.reporter, job.environment).summary.exit_code
+    assert [before[0], f"New {ids[1]}"] == [job.record(one)["name"] for one in ids]
+    listed = job.reporter.questions[-1].splitlines()
+    assert (2, True) == (len(listed) - 1, "1 updated" in listed[1])
+    job.reporter.answers = [0]
+    assert 0 == undo(sheet, given, job.reporter, job.environment).summary.exit_code
+    with pytest.raises(UsageError, match="not taken back yet"):
+        undo(sheet, given, job.reporter, job.environment)
