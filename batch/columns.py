@@ -9,7 +9,8 @@ import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from batch.endpoints.base import Endpoint, fold
+from batch.endpoints.base import Endpoint
+from batch.endpoints.labels import fold
 from batch.errors import HeaderError
 from batch.model import RESERVED_PREFIX, Column, Columns, Field, column_letters, shorten, visible
 from batch.provenance import pulled_place

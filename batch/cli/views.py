@@ -489,7 +489,7 @@ def _endpoint_page(endpoint: Endpoint) -> Iterator[str]:
     yield f"{endpoint.name}: {endpoint.title}, {endpoint.method} {endpoint.base_url}"
     yield ""
     rows = [("FIELD", "CLEAR", "SPACES", "LIMITS", "ALSO CALLED")]
-    rows += [("id", "", "trimmed", endpoint.id_form, ", ".join(endpoint.id_labels))]
+    rows += [("id", "", "trimmed", endpoint.id_form, shorten(", ".join(endpoint.id_labels), 60))]
     rows += [_field_row(field) for field in endpoint.fields]
     rows += [(name, "yes", "", meaning, "") for name, meaning in endpoint.dynamic_fields]
     yield from (f"  {line}" for line in table(rows))

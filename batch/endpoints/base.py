@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from batch.endpoints.cell_types import ParseOptions
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
+from batch.endpoints.labels import fold, fold_label, spellings
 from batch.endpoints.spelling import is_spelling
 from batch.exact_json import (
     HALF,
@@ -189,6 +190,7 @@ class Endpoint(ABC):
         self.definitions = tuple(definitions)
         self.parse_options = parse_options or ParseOptions()
         self._by_label = _labels(self.fields)
+        self._id_labels = {spelt for label in ("id", *self.id_labels) for spelt in spellings(label)}
 
     # -- what every endpoint must say ---------------------------------------------------------------------------
 
@@ -215,7 +217,7 @@ class Endpoint(ABC):
 
     def is_id(self, header: str) -> bool:
         """Return whether `header` names the record's id."""
-        return fold(header) in {fold(label) for label in ("id", *self.id_labels)}
+        return fold_label(header) in self._id_labels
 
     def id_problem(self, record_id: str) -> Problem | None:
         """Say why `record_id` (spaces around it dropped) cannot be an id here, None when it can."""
@@ -239,15 +241,14 @@ class Endpoint(ABC):
 
     def field_named(self, header: str) -> Field | None:
         """Find the field that `header` names: by name, by label, or as one of a family."""
-        found = self._by_label.get(fold(header))
+        found = self._by_label.get(fold_label(header))
         return found or self.dynamic_field(unicodedata.normalize("NFC", header.strip()))
 
     def nearest(self, header: str, count: int = 3, *, without: Collection[str] = ()) -> list[str]:
         """Name the fields whose name or label is nearest to `header`, but none of those in `without`."""
-        ids = {fold(label): "id" for label in ("id", *self.id_labels)}
-        labels = ids | {label: known.name for label, known in self._by_label.items()}
+        labels = dict.fromkeys(self._id_labels, "id") | {label: known.name for label, known in self._by_label.items()}
         labels = {label: name for label, name in labels.items() if name not in without}
-        close = get_close_matches(fold(header), labels, n=count * 2, cutoff=0.7)
+        close = get_close_matches(fold_label(header), labels, n=count * 2, cutoff=0.7)
         return list(dict.fromkeys(labels[label] for label in close))[:count]
 
     def columns(self) -> list[Field]:
@@ -474,15 +475,9 @@ class ConflictError(ValueError):
         self.problem, self.outcome = problem, outcome
 
 
-def fold(header: str) -> str:
-    """Fold a header for matching: Unicode form, case, spaces, `_`, `-` and invisible marks do not matter."""
-    text = unicodedata.normalize("NFKC", header).casefold()
-    return "".join(c for c in text if not (c.isspace() or c in "_-" or unicodedata.category(c) == "Cf"))
-
-
 def _labels(fields: Iterable[Field]) -> dict[str, Field]:
-    known = {fold(label): one for one in fields for label in one.labels}
-    return known | {fold(one.name): one for one in fields}
+    known = {spelt: one for one in fields for label in one.labels for spelt in spellings(label)}
+    return known | {fold_label(one.name): one for one in fields}
 
 
 def as_content(body: Mapping[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import polars as pl
 
-from batch.endpoints.base import fold
+from batch.endpoints.labels import fold
 from batch.errors import HeaderError
 from batch.model import (
     READ_ERRORS,

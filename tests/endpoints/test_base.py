@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from batch.endpoints import ENDPOINTS, DualEntryCustomers
 from batch.endpoints.base import (
     as_content,
-    fold,
     is_blank,
     nest,
     same_value,
     split_kind,
 )
 from batch.endpoints.errors import error_text, parse_common_errors
+from batch.endpoints.labels import fold
 from batch.http import ApiResponse
 
 JSON = st.recursive(

@@ -7,7 +7,9 @@ parts come from the current record or, without one, the three required parts mus
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
 from batch.endpoints import cell_types
 from batch.endpoints.base import (
@@ -28,6 +30,7 @@ from batch.endpoints.base import (
     unknown_definition,
 )
 from batch.endpoints.errors import error_text, flattened, parse_common_errors, tidied
+from batch.endpoints.labels import read_labels, with_labels
 from batch.exact_json import members, whole_text
 from batch.http import ApiRequest, ApiResponse, encode_id
 from batch.model import Field, Problem
@@ -52,62 +55,45 @@ REQUIRED_PARTS = ("street", "city", "postal_code")
 OPTIONAL_PARTS = ("second_line", "state", "country", "name")
 
 
-def _text(name: str, *labels: str, limits: str = "text") -> Field:
-    return Field(name, cell_types.text(), labels=labels, limits=limits, spelling="text")
+def _text(name: str) -> Field:
+    return Field(name, cell_types.text(), limits="text", spelling="text")
 
 
-def _address(whole: str, title: str, prefixes: tuple[str, ...]) -> tuple[Field, ...]:
-    def part(name: str, *labels: str, **kwargs: Any) -> Field:
-        spelt = tuple(f"{prefix}{label}".strip() for prefix in prefixes for label in labels)
-        options = {"type": cell_types.text(), "nullable": True, "limits": "text", "spelling": "text"} | kwargs
-        return Field(f"{whole}.{name}", labels=spelt, **options)
+def _address(whole: str, title: str) -> tuple[Field, ...]:
+    def needed(name: str, spelling: Literal["", "text"]) -> Field:
+        return replace(_text(f"{whole}.{name}"), type=cell_types.text(min_length=1), nullable=False, spelling=spelling)
 
     return (
         Field(whole, cell_types.ONLY_CLEAR, limits=f"the {title} as a whole: only <clear>", kind="object"),
-        part("name", "recipient", "attention"),
-        part(
-            "street", "street", "street address", "address line 1", type=cell_types.text(min_length=1), nullable=False
-        ),
-        part("second_line", "address line 2", "street 2"),
-        part("city", "city", "town", type=cell_types.text(min_length=1), nullable=False),
-        part("state", "state", "province", "region"),
-        part(
-            "postal_code",
-            "postal code",
-            "postcode",
-            "zip",
-            "zip code",
-            type=cell_types.text(min_length=1),
-            nullable=False,
-            spelling="",
-        ),
-        part(
-            "country", "country code",
-            type=cell_types.text(pattern="^[A-Z]{2}$"), limits="two capital letters (ISO 3166)",
-            form="use the two capital letters of the country, such as US or DE", spelling="",
+        _text(f"{whole}.name"),
+        needed("street", "text"),
+        _text(f"{whole}.second_line"),
+        needed("city", "text"),
+        _text(f"{whole}.state"),
+        needed("postal_code", ""),
+        Field(
+            f"{whole}.country", cell_types.text(pattern="^[A-Z]{2}$"), limits="two capital letters (ISO 3166)",
+            form="use the two capital letters of the country, such as US or DE",
         ),
     )  # fmt: skip
 
 
-FIELDS: tuple[Field, ...] = (
-    _text("name", "customer name", "company name", "company", "display name"),
-    _text("email", "e-mail", "email address", "e-mail address", "mail"),
+LABELS = read_labels(Path(__file__).with_name("labels.toml"))
+FIELDS = with_labels((
+    _text("name"),
+    _text("email"),
     Field(
         "phone", cell_types.text(max_length=32, pattern=r"^[0-9\s\+\-\.\(\)]*$"),
-        labels=("phone number", "telephone", "telephone number", "tel", "phone no"),
         limits="at most 32 characters: digits, spaces and + - . ( )", form="use digits, spaces and + - . ( ) only",
         spelling="phone",
     ),
-    Field(
-        "unique_id", cell_types.text(min_length=1, max_length=64), limits="1 to 64 characters",
-        labels=("customer number", "customer no", "external id", "account number"),
-    ),
-    _text("website", "web site", "url", "homepage"),
-    _text("country", "country name"),
+    Field("unique_id", cell_types.text(min_length=1, max_length=64), limits="1 to 64 characters"),
+    _text("website"),
+    _text("country"),
     Field("address", cell_types.text(trim=False), limits="text, spaces around it kept", trims=False, spelling="text"),
-    *_address("full_address", "address", ("", "billing ", "full address ")),
-    *_address("shipping_address", "shipping address", ("shipping ", "delivery ", "ship to ")),
-)  # fmt: skip
+    *_address("full_address", "address"),
+    *_address("shipping_address", "shipping address"),
+), LABELS)  # fmt: skip
 
 KINDS: dict[str, str] = {
     "text": "text", "paragraph": "text", "link": "text",
@@ -131,7 +117,7 @@ class DualEntryCustomers(Endpoint):
     rules = Rules(idempotent_keys=True)
     has_sandbox = True
     has_custom_fields = True
-    id_labels = ("customer id", "customerId", "record id", "dualentry id", "internal id")
+    id_labels = LABELS["id"]
     id_pattern = "^[1-9][0-9]{0,17}$"
     id_form = "a whole number without leading zeros"
     key_fields = ("unique_id",)

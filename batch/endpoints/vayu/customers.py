@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticCustomError
@@ -27,13 +28,13 @@ from batch.endpoints.base import (
     as_content,
     definition_id,
     find_definition,
-    fold,
     nest,
     only_objects,
     split_kind,
     unknown_definition,
 )
 from batch.endpoints.errors import error_text, parse_common_errors, tidied
+from batch.endpoints.labels import fold, read_labels, with_labels
 from batch.endpoints.vayu.login import DEFAULT_LIFE, RENEW_BEFORE, VayuAccount
 from batch.exact_json import is_number, members
 from batch.http import ApiRequest, ApiResponse, encode_id
@@ -65,26 +66,24 @@ PHONE_FORM = "use 5 to 16 digits without spaces, with + in front if you like, no
 EMAIL_FORM = "use an e-mail address such as ana@example.com"
 
 
-def _choice(name: str, options: tuple[str, ...], *labels: str) -> Field:
-    return Field(
-        name, cell_types.choice(*options), labels=labels, limits="one of a list", choices=options, kind="choice"
-    )
+def _choice(name: str, options: tuple[str, ...]) -> Field:
+    return Field(name, cell_types.choice(*options), limits="one of a list", choices=options, kind="choice")
 
 
-def _text(name: str, *labels: str) -> Field:
-    return Field(name, cell_types.text(), labels=labels, limits="text", spelling="text")
+def _text(name: str) -> Field:
+    return Field(name, cell_types.text(), limits="text", spelling="text")
 
 
-def _code(name: str, *labels: str) -> Field:
-    return Field(name, cell_types.text(), labels=labels, limits="text")
+def _code(name: str) -> Field:
+    return Field(name, cell_types.text(), limits="text")
 
 
-def _needed(name: str, *labels: str) -> Field:
-    return Field(name, cell_types.text(min_length=1), nullable=False, labels=labels, limits="at least 1 character")
+def _needed(name: str) -> Field:
+    return Field(name, cell_types.text(min_length=1), nullable=False, limits="at least 1 character")
 
 
-def _list(name: str, *labels: str) -> Field:
-    return Field(name, cell_types.TEXT_LIST, labels=labels, limits="a list: a; b; c", kind="list")
+def _list(name: str) -> Field:
+    return Field(name, cell_types.TEXT_LIST, limits="a list: a; b; c", kind="list")
 
 
 def _object(name: str, what: str) -> Field:
@@ -120,39 +119,40 @@ def _settings() -> tuple[Field, ...]:
     """The parts of an object of which only the whole may be null."""
     start = "cloudProviderSettings."
     parts = (
-        _choice(start + "cloudProvider", ("AWS",), "cloud provider"),
-        _code(start + "cloudProviderMarketplaceId", "cloud provider marketplace id"),
-        _code(start + "customerIdentifier", "cloud provider customer identifier"),
+        _choice(start + "cloudProvider", ("AWS",)),
+        _code(start + "cloudProviderMarketplaceId"),
+        _code(start + "customerIdentifier"),
     )
     return tuple(replace(part, nullable=False) for part in parts)
 
 
-FIELDS: tuple[Field, ...] = (
-    replace(_needed("name", "customer name", "company name", "company", "display name"), spelling="text"),
-    _needed("externalId", "external customer id", "customer number", "customer no"),
-    replace(_list("aliases", "alias", "also known as"), spelling="text"),
-    _list("taxIds", "tax id list"),
+LABELS = read_labels(Path(__file__).with_name("labels.toml"))
+FIELDS = with_labels((
+    replace(_needed("name"), spelling="text"),
+    _needed("externalId"),
+    replace(_list("aliases"), spelling="text"),
+    _list("taxIds"),
     _choice("source", SOURCES),
-    _text("legalName", "legal name", "registered name"),
-    _code("taxId", "tax id", "vat id", "vat number", "tax number"),
-    _code("customerErpId", "erp id", "erp customer id"),
-    _code("salesForceAccountId", "salesforce id", "salesforce account id"),
+    _text("legalName"),
+    _code("taxId"),
+    _code("customerErpId"),
+    _code("salesForceAccountId"),
     _text("subsidiary"),
-    _choice("dueDays", DUE_DAYS, "payment terms", "due days"),
-    _choice("currency", CURRENCIES, "currency code"),
+    _choice("dueDays", DUE_DAYS),
+    _choice("currency", CURRENCIES),
     _object("contacts", "the contacts"),
     _object("address", "the address"),
-    _text("address.country", "country", "country name"),
-    _text("address.city", "city", "town"),
+    _text("address.country"),
+    _text("address.city"),
     Field(
-        "address.addressText", cell_types.text(trim=False), labels=("street", "street address", "address text"),
-        limits="text, spaces around it kept", trims=False, spelling="text",
+        "address.addressText", cell_types.text(trim=False), limits="text, spaces around it kept", trims=False,
+        spelling="text",
     ),
-    _text("address.state", "state", "province", "region"),
-    _code("address.postalCode", "postal code", "postcode", "zip", "zip code"),
+    _text("address.state"),
+    _code("address.postalCode"),
     _object("cloudProviderSettings", "the cloud provider settings"),
     *_settings(),
-)  # fmt: skip
+), LABELS)  # fmt: skip
 
 COMPUTED = frozenset({"totalOutstandingAmount", "openAmount"})
 NESTED = {
@@ -202,7 +202,7 @@ class VayuCustomers(Endpoint):
     has_sandbox = True
     has_custom_fields = True
     options = (EndpointOption("sparse", bool, False, "PUT the change alone: for who knows that PUT merges"),)
-    id_labels = ("customer id", "customerId", "vayu id", "vayu customer id")
+    id_labels = LABELS["id"]
     id_pattern = "^[0-9a-fA-F]{24}$"
     id_form = "24 characters, 0-9 and a-f"
     ids_ignore_case = True
