@@ -115,6 +115,10 @@ SENTENCES: Final[Mapping[str, str]] = {
     "sheet_drifted": "it is {now} now, and was {expected} when the plan was made (plan again)",
     "sheet_drifted_hidden": "it cannot be seen now, and was {expected} when the plan was made (plan again)",
     "whole_unseen": "{whole} is written as a whole, and the API does not show what it is now, so nothing was sent",
+    "replayed_in_doubt": (
+        "the API may only have repeated what it said to an earlier start, and the record could not be looked at "
+        "before the stop: it may have been applied or not"
+    ),
     "unread": "the record could not be read: {cause}",
     # what came of sending it
     "custom_field_spelt": 'the record spells it "{spelt}", and that custom field was meant',

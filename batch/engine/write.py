@@ -189,9 +189,10 @@ class ChangeWriter:
     async def _conclude_replayed(self, call: WriteCall, answer: Answer) -> Outcome | PreparedChange | None:
         """Take no answer for a proof that the API may have given to an earlier part's attempt: a read is one."""
         prepared, record = call.prepared, await self._look(call.prepared)
+        if record is None and self.client.shutdown.requested:
+            return self._settle(prepared, Outcome.UNKNOWN, answer.status, call.made, [Problem("replayed_in_doubt")])
         if record is None:
-            problem = Problem("not_read_back" if self.client.shutdown.requested else "not_verified")
-            return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [problem])
+            return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [Problem("not_verified")])
         if (shown := call.shows(record)).is_as_asked:
             return self._conclude_shown(call, answer, shown)
         return self.preparer.renew(call.change, record, call.sent and replace(call.sent, is_settled=True))

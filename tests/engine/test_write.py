@@ -630,6 +630,20 @@ async def test_resumed_with_a_key_that_may_be_used(is_replayed: bool) -> None:
     assert [(1, 4), *[(2, 1)] * is_replayed] == [(one.number, one.attempts) for one in d.book.intents]
 
 
+async def test_replayed_at_a_stop() -> None:
+    """Where that read fails and no other one is made, the answer proves nothing: the change is as much in doubt as before."""
+    made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
+
+    def script(request: httpx.Request, count: int) -> Any:
+        d.shutdown.request("enough")
+        return done(request) if request.method == "PATCH" else refuse(500)
+
+    async with desk(script, read_back=read_list) as d:
+        await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
+    result = d.book.row_results[2]
+    assert (Outcome.UNKNOWN, ["replayed_in_doubt"]) == (result.outcome, [one.code for one in result.problems])
+
+
 # -- what a body is made of, when it leaves -------------------------------------------------------------------------
 
 
