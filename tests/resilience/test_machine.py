@@ -555,7 +555,8 @@ class Machine(RuleBasedStateMachine):
         lines = self.judge_books(closing)
         self.has_stopped = closing.summary.stopped is not None
         first = self.began[min(self.commands.get(closing.folder, {self.api.command}))]
-        for one in {line["id"] for line in lines if (company, line["id"]) in self.api.touched}:
+        named = {line["id"] for line in lines if line["outcome"] != "unsent"}  # what was read alone is not kept
+        for one in {one for one in named if (company, one) in self.api.touched}:
             self.seen[closing.folder / "failures.csv", one] = self.names_between(one, company, first, math.inf)
         for line in lines:
             if not wanted[line["id"]]:
@@ -597,8 +598,8 @@ class Machine(RuleBasedStateMachine):
         match line["outcome"]:
             case "updated" | "unchanged" if not self.compares:  # it cannot know what came after an answer that was lost
                 assert wanted in {one.name for one in history}, f"called {line['outcome']}, never so: {line}"
-            case "updated" | "unchanged" if last.name != wanted and self.is_stopped_unseen(line, company):
-                pass  # the run ended before it could look again, and says so
+            case "updated" | "unchanged" if last.name != wanted and self.is_unseen(line, company):
+                pass  # it could not be looked at again, and says so
             case "updated" | "unchanged" if last.name != wanted:
                 assert last.command == OTHER, f"called {line['outcome']}, but another run wrote: {line}, {history}"
                 seen = self.api.touched.get((company, line["id"]))
@@ -627,9 +628,10 @@ class Machine(RuleBasedStateMachine):
         """
         return self.names_between(line.id, line.company, self.began[line.command], line.at)
 
-    def is_stopped_unseen(self, line: dict[str, Any], company: int) -> bool:
-        """Whether a start that did not come to its end never saw a record."""
-        return self.has_stopped and (company, line["id"]) not in self.api.touched
+    def is_unseen(self, line: dict[str, Any], company: int) -> bool:
+        """Whether a start never saw a record, and did not come to its end, or says so."""
+        is_told = self.has_stopped or "not looked at again since" in (line["message"] or "")
+        return is_told and (company, line["id"]) not in self.api.touched
 
     @invariant()
     def only_at_its_address(self) -> None:
@@ -660,6 +662,10 @@ class Machine(RuleBasedStateMachine):
                 changes = [line for line in self.ledger_of(folder) if line.id == one and line.command > command]
                 if outcome in ("invalid", "rejected"):
                     assert outcome == now.get(one), f"{one} was {outcome}, and is {now.get(one)}"
+                if one not in now:  # its record showed something else, so that it is to be sent again
+                    found.append(("open", self.api.command))
+                if outcome == "open":
+                    continue
                 again = [line for line in changes if line.was == line.body["name"]]
                 assert not again, f"{one} was {outcome} after start {command}, and was sent again: {again}"
             for one, outcome in now.items():
