@@ -631,7 +631,7 @@ async def test_resumed_with_a_key_that_may_be_used(is_replayed: bool) -> None:
 
 
 async def test_replayed_at_a_stop() -> None:
-    """Where that read fails and no other one is made, the answer proves nothing: the change is as much in doubt as before."""
+    """Where that read fails and no other follows, the answer proves nothing: the change is in doubt as before."""
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
 
     def script(request: httpx.Request, count: int) -> Any:
