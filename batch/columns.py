@@ -60,6 +60,19 @@ def match_columns(
     return Columns(tuple(columns), record, fields, key_field, record_id)
 
 
+def is_known_header(endpoint: Endpoint, mapping: Mapping[str, str]) -> Callable[[str], bool]:
+    """Return what tells whether a header means anything: a field, the id, one of ours, or what `--map` says."""
+    given = {fold(header) for header in mapping}
+
+    def is_known(header: str) -> bool:
+        is_ours = header.strip().casefold().startswith(RESERVED_PREFIX)
+        return bool(header.strip()) and (
+            is_ours or fold(header) in given or endpoint.is_id(header) or _field_named(header, endpoint)[0] is not None
+        )
+
+    return is_known
+
+
 def _key_field(endpoint: Endpoint, key_field: str | None) -> Field | None:
     if key_field is None:
         return None

@@ -76,6 +76,8 @@ class Setting:
     """Help texts of the commands that say something else."""
     in_identity: bool = False
     """Whether it changes what a row means, so that a run is the same run only when it is the same."""
+    is_later: bool = False
+    """Whether it came after identities were written down, which it must not change while it is not given."""
     repeat: int | None = None
     """Its place among the options that the next command repeats; None: it is not repeated."""
     of_input: bool = False
@@ -171,6 +173,10 @@ class Settings:
     sheet: Annotated[str | None, Setting(
         "The sheet of a workbook; default: the first.", "NAME", INPUT,
         in_identity=True, repeat=17, of_input=True, found_file="yes",
+    )] = None
+    header_row: Annotated[int | None, Ge(1), Setting(
+        "The row with the headers; default: it is found.", "N", INPUT,
+        in_identity=True, is_later=True, repeat=32, of_input=True, found_file="yes",
     )] = None
     delimiter: Annotated[str | None, Setting(
         'What separates the cells of a CSV file; "tab" for tabs.', "C", INPUT, parse=_one_character,
@@ -313,7 +319,7 @@ class Settings:
         return {  # an empty list, or a switch that is off, says nothing: runs of before there was one stay the same
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
-            if value != () and value is not False
+            if value != () and value is not False and not (value is None and SETTINGS[name].is_later)
         }
 
 

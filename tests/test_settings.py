@@ -151,7 +151,7 @@ def test_errors_of_a_mapping(mapping: Any, expected: str) -> None:
 def test_found_files() -> None:
     """Whether a file that was found may set a setting is said where it is defined; unless it is said, it may not."""
     may = {kind: {one.name for one in SETTINGS.values() if one.found_file == kind} for kind in ("yes", "if careful")}
-    layout = {"sheet", "delimiter", "encoding", "hidden", "decimal", "date_format"}
+    layout = {"sheet", "header_row", "delimiter", "encoding", "hidden", "decimal", "date_format"}
     assert {"endpoint", "map", "key", *layout} == may["yes"]
     limits = {"max_per_second", "max_at_once", "max_attempts", "max_failures", "max_clears", "canary", "invalid"}
     assert limits == may["if careful"]

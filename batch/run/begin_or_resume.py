@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 
 from batch import sources
+from batch.columns import is_known_header
 from batch.credentials import Company
 from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import BatchError, BusyError, FolderError, UsageError
@@ -236,7 +237,7 @@ class _Resuming:
         fresh = place.with_name(f".{INPUT}.parts")
         fresh.mkdir(mode=0o700)
         try:
-            staged = stage_input(source, fresh, self.settings)
+            staged = stage_input(source, fresh, self.settings, self.target.endpoint)
             if not sources.have_same_rows(staged.path, place):
                 return None
             staged.path.replace(place)
@@ -323,12 +324,15 @@ def reads_before_write(settings: Settings, endpoint: Endpoint) -> bool:
 
 def read_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> FileChanges:
     """Read the input into `folder` and match its headers."""
-    return match_input(stage_input(source, folder, settings), settings, endpoint)
+    return match_input(stage_input(source, folder, settings, endpoint), settings, endpoint)
 
 
-def stage_input(source: Input, folder: Path, settings: Settings) -> Staged:
+def stage_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> Staged:
     """Read the input into `folder`."""
-    options = ReadOptions(settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit)
+    options = ReadOptions(
+        settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit, settings.header_row,
+        is_known_header(endpoint, settings.map),
+    )  # fmt: skip
     return sources.stage(source, folder, options)
 
 

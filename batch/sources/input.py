@@ -14,13 +14,14 @@ import re
 import stat
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from batch.errors import InputError
 from batch.files import NewFile, check_name, os_reason
+from batch.model import shorten, visible
 from batch.own_files import is_own
 
 HEAD = 4096
@@ -138,6 +139,40 @@ class ReadOptions:
     hidden: Literal["include", "skip"] | None = None
     limit: int | None = None
     """Only the first so many rows (blank ones do not count)."""
+    header_row: int | None = None
+    """The header's row; None: it is found."""
+    is_known: Callable[[str], bool] = lambda text: False
+    """Whether a header names a field, by which the header's row is found."""
+
+
+LOOK_AHEAD = 20
+"""Rows among which the header is looked for."""
+MIN_KNOWN = 2
+"""Headers that must be known where a row is taken for the header that is not the first one."""
+
+
+def find_header_row(rows: Iterable[tuple[int, Sequence[str]]], is_known: Callable[[str], bool]) -> int:
+    """Return which of `rows` (number and texts) is the header: the first of those with the most names of fields.
+
+    The first row, if no other one has at least `MIN_KNOWN` of them, or one below a title of a single cell.
+    """
+    scored = [(row, len(texts), sum(map(is_known, texts))) for row, texts in rows]
+    first, width, _ = scored[0]
+    row, cells, known = max(scored, key=lambda one: one[2])
+    return row if known >= MIN_KNOWN or (known and width == 1 and cells > 1) else first
+
+
+def skipped_note(row: int, above: Iterable[str]) -> str:
+    """Say which row is the header, and what stands above it; "" where nothing does."""
+    texts = [f'"{shorten(visible(text.strip()), 40)}"' for text in above if text.strip()]
+    if not texts:
+        return ""
+    listed = ", ".join(texts[:SHOWN_TEXTS]) + (", …" if len(texts) > SHOWN_TEXTS else "")
+    return f"The header is row {row}. What stands above it was left out: {listed}."
+
+
+SHOWN_TEXTS = 3
+"""Texts above the header that its note lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     """Read a CSV file once into `folder/input.parquet`."""
     encoding = find_encoding(input.paths[0], input.name, options.encoding)
     pieces = TextPieces(input.paths[0], encoding)
-    head = read_head(pieces.read(), input.name, options.delimiter)
+    head = read_head(pieces.read(), input.name, options)
     shape = Shape(input.name, head.delimiter, len(head.headers), head.first_row)
     rows = Rows(shape.width, shape.first_row, options.limit)
     frames = CsvRows(head.rest, pieces, shape).iter_frames()
@@ -37,7 +37,9 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
         raise InputError(f"{input.name} has a header but no rows.")
     return Staged(
         path=path, name=input.name, format="csv", headers=_headers(head, rows), rows=rows.kept, sha256=input.sha256,
-        notes=tuple(filter(None, (encoding.note, head.note, rows.note(), failures_file.note if failures_file else ""))),
+        notes=tuple(
+            filter(None, (encoding.note, *head.notes, rows.note(), failures_file.note if failures_file else ""))
+        ),
         dialect=CsvDialect(encoding.codec, head.delimiter, head.line_end, head.quoting, head.has_sep_line),
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The beginning of a CSV file: `sep=` line, delimiter, header, and how the file is written.
 
-Promises a header that is one: a title above it, a missing one or an unclosed quotation mark is an `InputError`.
+Promises a header that is one: the row with the most names of fields; what stands above it is told. Where no row has
+any, a title above what looks like the header is an `InputError`, and so is an unclosed quotation mark in it.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Literal
 from batch.errors import InputError
 from batch.model import shorten
 from batch.sources.csv.rows import Record, UnfinishedError, read_record, split_lines
+from batch.sources.input import LOOK_AHEAD, ReadOptions, find_header_row, skipped_note
 
 DELIMITERS = (",", ";", "\t", "|")
 NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -33,10 +35,10 @@ class Head:
     first_row: int
     rest: str
     """The text after the header's line."""
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def read_head(text: str, name: str, said_delimiter: str | None) -> Head:
+def read_head(text: str, name: str, options: ReadOptions) -> Head:
     """Return the head of `text`, which is the beginning of the file or all of it."""
     sep = SEP_LINE.match(text)
     body = text[sep.end() :] if sep else text
@@ -44,13 +46,24 @@ def read_head(text: str, name: str, said_delimiter: str | None) -> Head:
     first = next((at for at, line in enumerate(lines) if line.strip()), None)
     if first is None:
         raise InputError(f"{name} has nothing in it but blank lines: a header and rows are needed.")
-    delimiter = _delimiter(said_delimiter) or (sep.group(1) if sep else _find_delimiter(lines[first:]))
+    said = _delimiter(options.delimiter) or (sep.group(1) if sep else None)
+    rows = _first_rows(lines, said, max(first + LOOK_AHEAD, options.header_row or 0))
+    filled = {number: one.record.cells for number, one in rows.items() if not one.record.is_blank}
+    if not filled:
+        raise InputError(f"{name} has nothing in it but blank cells: a header and rows are needed.")
+    wanted = options.header_row or find_header_row(filled.items(), options.is_known)
+    if wanted not in filled:
+        raise InputError(f"{name}: there is nothing in row {wanted}, which --header-row says is the header.")
+    is_first = options.header_row is None and rows[wanted].at == first
+    first = rows[wanted].at
+    delimiter = said or _find_delimiter(lines[first:])
     record = _record(lines, first, delimiter)
     if record is None or record.read_errors:
-        raise InputError(f"{name}, row {first + 1}: the header has a quotation mark without a partner: correct it.")
+        raise InputError(f"{name}, row {wanted}: the header has a quotation mark without a partner: correct it.")
     if len(record.cells) > MAX_COLUMNS:
         raise InputError(f"{name} has {len(record.cells):,} columns: no spreadsheet has more than {MAX_COLUMNS:,}.")
-    _refuse_title(lines, first, record, delimiter, name)
+    if is_first:
+        _refuse_title(lines, first, record, delimiter, name)
     rest = "".join(lines[first + record.lines :])
     sample = _sample(lines, first + record.lines, delimiter)
     extra = _has_trailing_delimiters(sample, len(record.cells))
@@ -58,9 +71,31 @@ def read_head(text: str, name: str, said_delimiter: str | None) -> Head:
         headers=(*record.cells, *[""] * extra), delimiter=delimiter,
         line_end=_line_end(lines[first + record.lines - 1]),
         quoting="all" if _is_all_quoted(lines[first : first + record.lines], record, delimiter) else "minimal",
-        has_sep_line=sep is not None, first_row=first + 2, rest=rest,
-        note="Every row ends with a delimiter that the header does not have; it was ignored." if extra else "",
+        has_sep_line=sep is not None, first_row=wanted + 1, rest=rest,
+        notes=(
+            skipped_note(wanted, (cell for row, one in rows.items() if row < wanted for cell in one.record.cells)),
+            "Every row ends with a delimiter that the header does not have; it was ignored." if extra else "",
+        ),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row that may be the header, and the line that it begins on."""
+
+    at: int
+    record: Record
+
+
+def _first_rows(lines: Sequence[str], said: str | None, count: int) -> dict[int, _Row]:
+    """Read the first rows by their numbers, each by the delimiter that it would have as the header."""
+    rows: dict[int, _Row] = {}
+    at = 0
+    while at < len(lines) and len(rows) < count:
+        record = _record(lines, at, said or _find_delimiter(lines[at:])) or Record([lines[at]])
+        rows[len(rows) + 1] = _Row(at, record)
+        at += record.lines
+    return rows
 
 
 def _delimiter(said: str | None) -> str | None:
@@ -118,11 +153,10 @@ def _refuse_title(lines: Sequence[str], first: int, header: Record, delimiter: s
         record = _record(lines, at, found)
         if record and _looks_like_header(record, _sample(lines, at + record.lines, found, FIRST_LINES)):
             names = ", ".join(f'"{shorten(cell.strip(), 30)}"' for cell in record.cells if cell.strip())
-            rows = f"rows {first + 1} to {at}" if at > first + 1 else f"row {first + 1}"
             title = shorten(alone[0] if len(alone) == 1 else lines[first].strip())
             raise InputError(
                 f'{name}, row {first + 1}: "{title}" is a title, not a header. Row {at + 1} looks like '
-                f"the header ({shorten(names, 120)}): delete {rows} and run again."
+                f"the header ({shorten(names, 120)}). If it is:  --header-row {at + 1}"
             )
 
 

@@ -25,7 +25,6 @@ from batch.sources.excel.package import MAX_STRINGS, Package, open_package
 from batch.sources.excel.scan import iter_cells
 from batch.sources.excel.shared_strings import read_texts
 from batch.sources.excel.table import (
-    LOOK_AHEAD,
     Header,
     Table,
     find_header,
@@ -36,7 +35,7 @@ from batch.sources.excel.table import (
 )
 from batch.sources.excel.values import Values
 from batch.sources.excel.workbook import SelectedSheet, Workbook, read_workbook, select_sheet
-from batch.sources.input import Input, ReadOptions
+from batch.sources.input import LOOK_AHEAD, Input, ReadOptions, skipped_note
 from batch.sources.staging import Rows, staged_schema, write_frames
 
 MAX_COLUMNS = 4_096
@@ -134,8 +133,8 @@ def _read_as_needed(opened: _Opened, folder: Path, options: ReadOptions) -> _Rea
 def _read(opened: _Opened, folder: Path, options: ReadOptions, header: Header | None) -> _Read:
     values = Values(opened.workbook, opened.texts)
     frames = (values.read(cells) for cells in iter_cells(opened.package, opened.selected.sheet, opened.layout))
-    first = _pull_header(frames, opened.where)
-    header = header or find_header(first, opened.layout.merged, opened.where)
+    first = _pull_header(frames, opened.where, options.header_row or 0)
+    header = header or find_header(first, opened.layout.merged, opened.where, options)
     table = Table(header, opened.layout.merged, skips_hidden=options.hidden == "skip")
     width = len(header.texts)
     rows = Rows(width, header.row + 1, options.limit)
@@ -144,12 +143,13 @@ def _read(opened: _Opened, folder: Path, options: ReadOptions, header: Header | 
     return _Read(write_frames(tidy, schema, folder), table, values, rows)
 
 
-def _pull_header(frames: Iterator[pl.DataFrame], where: str) -> pl.DataFrame:
-    """Pull frames until they hold the rows among which the header is looked for."""
+def _pull_header(frames: Iterator[pl.DataFrame], where: str, header_row: int) -> pl.DataFrame:
+    """Pull frames until they hold the rows among which the header is looked for, and row `header_row`."""
     pulled: list[pl.DataFrame] = []
     for frame in frames:
         pulled.append(frame)
-        if sum(one["row"].n_unique() for one in pulled) > LOOK_AHEAD:
+        is_beyond = len(frame) and int(frame["row"][-1]) > header_row
+        if is_beyond and sum(one["row"].n_unique() for one in pulled) > LOOK_AHEAD:
             break
     cells = pl.concat(pulled) if pulled else pl.DataFrame()
     if not len(cells):
@@ -173,6 +173,7 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
     header = read.table.header
     notes = [
         *opened.selected.notes,
+        skipped_note(header.row, header.above),
         hidden_rows_note(read.table.hidden_rows, options.hidden),
         hidden_columns_note(header, opened.layout.hidden_columns),
         read.rows.note(but=len(read.table.hidden_rows) if options.hidden == "skip" else 0),

@@ -1,8 +1,9 @@
 """A sheet's cells -> its header, the rows of the table below it as frames of `input.parquet`, and notes about them.
 
 Promises that every cell with a value comes out in its own row and column, or the table is refused afterwards. The
-header is the first row with anything in it. A title above it, or merged cells in it, are refused with the row named:
-nobody should have to guess which column a value stands in.
+header is the row with the most names of fields; what stands above it is told. Where no row has any, a title is refused
+with the row that seems to be the header, and merged cells in the header always are: nobody should have to guess which
+column a value stands in.
 """
 
 from collections import defaultdict
@@ -25,11 +26,10 @@ from batch.model import (
 )
 from batch.sources.excel.layout import Area
 from batch.sources.excel.workbook import counted
+from batch.sources.input import LOOK_AHEAD, ReadOptions, find_header_row
 
 SHOWN = 5
 """How many items a message lists."""
-LOOK_AHEAD = 20
-"""Rows among which the header is looked for, when what comes first is a title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Header:
     row: int
     left: int
     texts: tuple[str, ...]
+    above: tuple[str, ...] = ()
+    """What stands above it."""
 
     @property
     def right(self) -> int:
@@ -58,17 +60,24 @@ class Header:
         )
 
 
-def find_header(cells: pl.DataFrame, merged: Sequence[Area], where: str) -> Header:
+def find_header(cells: pl.DataFrame, merged: Sequence[Area], where: str, options: ReadOptions) -> Header:
     """Return the header in the first `cells` that have anything in them; raise `InputError` when it is not clear."""
-    row = int(cells["row"][0])
-    first = cells.filter(pl.col("row") == row)
-    texts = dict(zip(first["column"].to_list(), first["text"].to_list(), strict=True))
+    first, row = int(cells["row"][0]), options.header_row
+    if row is None:
+        rows = cells.group_by("row", maintain_order=True).agg("text").head(LOOK_AHEAD)
+        row = find_header_row(rows.iter_rows(), options.is_known)
+    found = cells.filter(pl.col("row") == row)
+    if not len(found):
+        raise InputError(f"{where}: there is nothing in row {row}, which --header-row says is the header.")
+    texts = dict(zip(found["column"].to_list(), found["text"].to_list(), strict=True))
     left, right = min(texts), max(texts)
-    if len(texts) > 1:
-        _refuse_merged(row, left, right, texts, merged, where)
-    _refuse_title(cells, row, texts, where)
+    if options.header_row is None and row == first:
+        if len(texts) > 1:
+            _refuse_merged(row, left, right, texts, merged, where)
+        _refuse_title(cells, row, texts, where)
     _refuse_merged(row, left, right, texts, merged, where)
-    return Header(row, left, tuple(texts.get(column, "") for column in range(left, right + 1)))
+    above = tuple(cells.filter(pl.col("row") < row)["text"].to_list())
+    return Header(row, left, tuple(texts.get(column, "") for column in range(left, right + 1)), above)
 
 
 def _refuse_title(cells: pl.DataFrame, row: int, texts: dict[int, str], where: str) -> None:
@@ -86,7 +95,7 @@ def _refuse_title(cells: pl.DataFrame, row: int, texts: dict[int, str], where: s
     raise InputError(
         f"{where}: row {row} has only {stands}, and is no header. "
         f"The header seems to be in row {likely['row'][0]}: {_listed(likely['text'][0].to_list())}. "
-        "Delete the rows above the header, save the file, and run again."
+        f"If it is:  --header-row {likely['row'][0]}"
     )
 
 
