@@ -73,6 +73,20 @@ def is_known_header(endpoint: Endpoint, mapping: Mapping[str, str]) -> Callable[
     return is_known
 
 
+def is_id_header(endpoint: Endpoint, mapping: Mapping[str, str], key_field: str | None) -> Callable[[str], bool]:
+    """Return what tells whether a header names what says which record: the id, or the field of --key."""
+    given = {fold(header): target for header, target in mapping.items()}
+
+    def is_id(header: str) -> bool:
+        target = given.get(fold(header), header)
+        if key_field is None:
+            return endpoint.is_id(target)
+        field, is_now = _field_named(target, endpoint)
+        return field is not None and field.name == key_field and not is_now
+
+    return is_id
+
+
 def _key_field(endpoint: Endpoint, key_field: str | None) -> Field | None:
     if key_field is None:
         return None

@@ -194,6 +194,8 @@ class Staged:
     """What the person should know about how it was read: whole sentences."""
     dialect: CsvDialect | None = None
     style: SheetStyle | None = None
+    left_out: tuple[int, ...] = ()
+    """The rows of totals, which are no rows."""
 
     def cell(self, row: int, index: int) -> str:
         """Name a cell as the spreadsheet does (`F17`); "" where the input has no such names."""

@@ -118,6 +118,8 @@ class Summary:
     reasons: tuple[Reason, ...] = ()
     spellings: Mapping[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(SPELLINGS, 0))
     """Rows with values that the API spells its own way: made so now, sent and kept so, known so and not sent."""
+    left_out: tuple[int, ...] = ()
+    """Rows of totals in a workbook, which are no rows and none of `rows`."""
 
     @property
     def left(self) -> int:

@@ -29,7 +29,7 @@ PATIENCE = 30.0
 SUMMARY_KEYS = [
     "run_id", "endpoint", "input", "input_sha256", "started", "seconds", "rows", "outcomes", "earlier", "not_looked_at",
     "requests", "attempts", "throttled", "is_exact", "state", "stopped", "exit_code", "files", "reasons",
-    "spellings",
+    "spellings", "left_out",
 ]  # fmt: skip
 OUTCOMES = ["updated", "unchanged", "invalid", "rejected", "failed", "unknown", "unsent"]
 

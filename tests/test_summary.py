@@ -155,7 +155,7 @@ def test_summary() -> None:
     ).as_dict()
     keys = (
         "run_id endpoint input input_sha256 started seconds rows outcomes earlier not_looked_at requests "
-        "attempts throttled is_exact state stopped exit_code files reasons spellings"
+        "attempts throttled is_exact state stopped exit_code files reasons spellings left_out"
     )
     counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}
     assert (keys.split(), counts, 1.235) == (list(made), made["outcomes"], made["seconds"])

@@ -103,4 +103,5 @@ def _summary(
         input_sha256=staged.sha256, started=spent[0], seconds=spent[1], rows=staged.rows, outcomes=outcomes, earlier={},
         not_looked_at=0, requests=0, attempts=0, throttled=0, is_exact=True, state="ended", stopped=None,
         exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})), files=files, reasons=reasons,
+        left_out=staged.left_out,
     )  # fmt: skip

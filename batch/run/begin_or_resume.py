@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from batch import sources
-from batch.columns import is_known_header
+from batch.columns import is_id_header, is_known_header
 from batch.credentials import Company
 from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import BatchError, BusyError, FolderError, UsageError
@@ -47,6 +47,7 @@ from batch.run.plan_list import check_lists
 from batch.run.target import Target
 from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
+from batch.sources.totals import Totals
 from batch.validation.file_changes import ChangeSource, FileChanges, match_file
 
 
@@ -332,6 +333,7 @@ def stage_input(source: Input, folder: Path, settings: Settings, endpoint: Endpo
     options = ReadOptions(
         settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit, settings.header_row,
         is_known_header(endpoint, settings.map),
+        Totals(is_id_header(endpoint, settings.map, settings.key), settings.key is not None),
     )  # fmt: skip
     return sources.stage(source, folder, options)
 

@@ -115,6 +115,7 @@ def finish_run(
             state="interrupted" if end.stopped == INTERRUPTED else "ended", stopped=end.stopped,
             exit_code=int(code), files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
             reasons=reasons, spellings={name: journal.count_told(code) for name, code in SPELLINGS.items()},
+            left_out=staged.left_out,
         )  # fmt: skip
         can_undo = any(may_be_applied(intents[-1], result) for intents, result in journal.iter_intents())
         write_summary(folder, summary)

@@ -23,6 +23,7 @@ from batch.errors import InputError
 from batch.files import NewFile, check_name, os_reason
 from batch.model import shorten, visible
 from batch.own_files import is_own
+from batch.sources.totals import Totals
 
 HEAD = 4096
 
@@ -143,6 +144,8 @@ class ReadOptions:
     """The header's row; None: it is found."""
     is_known: Callable[[str], bool] = lambda text: False
     """Whether a header names a field, by which the header's row is found."""
+    totals: Totals | None = None
+    """How rows of totals in a workbook are found; None: there are none."""
 
 
 LOOK_AHEAD = 20

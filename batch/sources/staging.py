@@ -14,6 +14,7 @@ from polars.io.plugins import register_io_source
 from batch.files import NewFile
 from batch.model import READ_ERRORS, ROW, SEEN, Staged, cell_column
 from batch.own_files import INPUT
+from batch.sources.totals import TotalsFinder
 
 ROWS_AT_ONCE = 10_000
 CELLS_AT_ONCE = 2_000_000
@@ -38,18 +39,24 @@ def rows_at_once(columns: int) -> int:
 class Rows:
     """Counts rows as they pass: those kept, blank ones between them, and the columns with a value in a sound row."""
 
-    def __init__(self, columns: int, first_row: int, limit: int | None = None) -> None:
+    def __init__(
+        self, columns: int, first_row: int, limit: int | None = None, totals: TotalsFinder | None = None
+    ) -> None:
         self.cells = [cell_column(index) for index in range(columns)]
         self.limit = limit
         self.kept = 0
         self.filled: set[str] = set()
+        self.totals: list[int] = []
+        """The rows of totals, which were left out."""
+        self._totals_finder = totals
         self._first_row = first_row
         self._last_row = first_row - 1
 
     @property
     def blank(self) -> int:
         """How many rows without any value were left out, not counting those after the last row."""
-        return self._last_row - self._first_row + 1 - self.kept
+        totals = sum(row < self._last_row for row in self.totals)
+        return self._last_row - self._first_row + 1 - self.kept - totals
 
     def note(self, *, but: int = 0) -> str:
         """Return the note about blank rows, `but` those of which something else is told; "" when there were none."""
@@ -72,6 +79,9 @@ class Rows:
         frame = frame.with_columns(pl.when(cells.str.contains(SEEN)).then(cells).name.keep())
         is_blank = pl.all_horizontal(cells.is_null(), pl.col(READ_ERRORS).is_null())
         tidy = frame.filter(~is_blank)
+        if self._totals_finder and (totals := self._totals_finder.find(tidy)):
+            self.totals += totals
+            tidy = tidy.filter(~pl.col(ROW).is_in(totals))
         if self.limit is not None:
             tidy = tidy.head(self.limit - self.kept)
         self.kept += tidy.height

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.job_fixture import JobFixture, job, results, shared_sandbox, told
+from tests.job_fixture import JobFixture, job, results, shared_sandbox, summary, told
 from tests.sources.test_header_row import TITLED, write
 
 __all__ = ["job", "shared_sandbox"]
@@ -32,3 +32,14 @@ def test_unfinished_run_is_gone_on_with(ending: str, job: JobFixture) -> None:
     again = job.update(path)
     assert (first.folder, ["updated", "updated"]) == (again.folder, [outcome for outcome, _ in told(again)])
     assert other.folder != first.folder
+
+
+def test_totals(job: JobFixture) -> None:
+    """Rows of totals are none of the rows, and `summary.json` has their numbers, also when the run is gone on with."""
+    path = write(job.folder / "kunden.xlsx", [*TITLED, ["Summe", "", "", ""]])
+    job.sandbox.set_faults("500=id:10001")
+    first = job.update(path, max_attempts=1)
+    assert ([8], 2) == (summary(first.folder)["left_out"], first.summary.rows)
+    job.sandbox.set_faults()
+    again = job.update(path)
+    assert (first.folder, [8]) == (again.folder, summary(again.folder)["left_out"])

@@ -32,6 +32,7 @@ from batch.sources.excel.table import (
     hidden_rows_note,
     iter_column_notes,
     listed,
+    totals_note,
 )
 from batch.sources.excel.values import Values
 from batch.sources.excel.workbook import SelectedSheet, Workbook, read_workbook, select_sheet
@@ -137,7 +138,8 @@ def _read(opened: _Opened, folder: Path, options: ReadOptions, header: Header | 
     header = header or find_header(first, opened.layout.merged, opened.where, options)
     table = Table(header, opened.layout.merged, skips_hidden=options.hidden == "skip")
     width = len(header.texts)
-    rows = Rows(width, header.row + 1, options.limit)
+    totals = options.totals.among(header.texts) if options.totals else None
+    rows = Rows(width, header.row + 1, options.limit, totals)
     schema = staged_schema(width, {original_column(index): pl.String() for index in range(width)})
     tidy = rows.iter_tidy(table.iter_rows(chain([first], frames)))
     return _Read(write_frames(tidy, schema, folder), table, values, rows)
@@ -176,12 +178,13 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
         skipped_note(header.row, header.above),
         hidden_rows_note(read.table.hidden_rows, options.hidden),
         hidden_columns_note(header, opened.layout.hidden_columns),
+        totals_note(read.rows.totals),
         read.rows.note(but=len(read.table.hidden_rows) if options.hidden == "skip" else 0),
         *iter_column_notes(header, read.values.counts),
     ]
     return Staged(
         path=read.path, name=input.name, format="xlsx", headers=header.texts, rows=read.rows.kept,
-        sha256=input.sha256, notes=tuple(filter(None, notes)),
+        sha256=input.sha256, left_out=tuple(read.rows.totals), notes=tuple(filter(None, notes)),
         style=SheetStyle(
             sheet=opened.selected.sheet.name, first_row=header.row, first_column=header.left,
             is_1904=opened.workbook.is_1904, formats=tuple(read.values.codes),

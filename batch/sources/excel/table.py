@@ -259,6 +259,12 @@ def hidden_rows_note(rows: Sequence[int], selected: str | None) -> str:
     return f"{counted(len(rows), 'hidden row')} {what}: {listed(rows)}." if rows else ""
 
 
+def totals_note(rows: Sequence[int]) -> str:
+    """Return the note about rows of totals; "" when there are none."""
+    are = "1 row of totals was left out" if len(rows) == 1 else f"{len(rows):,} rows of totals were left out"
+    return f"{are}, without an id and with a word such as Total: {listed(rows)}." if rows else ""
+
+
 def listed(rows: Sequence[int]) -> str:
     """List rows for a message: `5, 9, 12, …`."""
     return ", ".join(map(str, rows[:SHOWN])) + (", …" if len(rows) > SHOWN else "")
