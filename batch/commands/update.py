@@ -18,8 +18,8 @@ from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor, iter_open
 from batch.engine.guards import Canary, ClearLimit, check_company, check_compared, check_found
 from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
+from batch.engine.pages import UnreadError
 from batch.engine.prepare import ChangePreparer
-from batch.engine.records import UnreadError
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter
 from batch.engine.shutdown import ended_by_signals
 from batch.engine.write import ChangeWriter, RefusalFinder

@@ -17,7 +17,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from batch.endpoints.base import Endpoint, Record
-from batch.engine.records import Pages, UnreadError, read
+from batch.engine.pages import Pages, UnreadError, read
 from batch.engine.retry_loop import ApiClient
 from batch.exact_json import decode, encode
 from batch.http import ApiRequest, ApiResponse

@@ -7,7 +7,7 @@ import pytest
 
 from batch.endpoints import DualEntryCustomers
 from batch.engine.api_session import ApiSession
-from batch.engine.records import Pages, UnreadError
+from batch.engine.pages import Pages, UnreadError
 from batch.engine.shutdown import Shutdown
 from batch.run.target import Target
 from batch.settings import Settings
