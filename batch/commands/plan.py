@@ -134,7 +134,7 @@ async def _compare_all(context: RunContext, settings: Settings, parent_run: str 
     key_field, count, strategy = settings.key, context.changes.change_count, None
     spent = context.meter.requests
     if count:
-        strategy = await find_strategy(context, count, key_field) if key_field is not None else None
+        strategy = await find_strategy(context, count, key_field)
         spent = context.meter.requests
         reading = estimate(context, strategy, count, sent=Sent(0), spent=spent).whole
         context.meter.expected = reading.seconds

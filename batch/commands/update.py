@@ -17,9 +17,9 @@ from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor, iter_open
 from batch.engine.guards import Canary, ClearLimit, check_company, check_compared, check_found
-from batch.engine.lookup import KeyLookup, LookupStrategy, choose_strategy
+from batch.engine.lookup import IdLookup, KeyLookup, Lookup, LookupStrategy, choose_strategy
 from batch.engine.pages import UnreadError
-from batch.engine.prepare import ChangePreparer
+from batch.engine.prepare import ChangePreparer, rereads
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter
 from batch.engine.shutdown import ended_by_signals
 from batch.engine.write import ChangeWriter, RefusalFinder
@@ -267,9 +267,7 @@ class Update:
         self.to_send = run.changes.change_count if is_fresh else sum(1 for _ in iter_open(run.changes, run.journal))
 
     async def choose_strategy(self) -> None:
-        """With --key, find out how the records are found by the fewest requests; raises StoppedError."""
-        if self.settings.key is None:
-            return
+        """Find out how the records are found by the fewest requests; raises StoppedError."""
         self.strategy = await find_strategy(self.context, self.to_send, self.settings.key)
 
     async def find_refused(self) -> None:
@@ -487,20 +485,30 @@ async def fetch_custom_fields(context: RunContext) -> list[CustomField] | None:
     return await ended_by_signals(lambda: fetch_definitions(client, context.reporter.note))
 
 
-async def find_strategy(context: RunContext, keys: int, key_field: str) -> LookupStrategy:
-    """Find out how the records of `keys` changes are found by the fewest requests; raises StoppedError."""
+async def find_strategy(context: RunContext, count: int, key_field: str | None) -> LookupStrategy | None:
+    """Find out how the records of `count` changes are found by the fewest requests; raises StoppedError.
+
+    None: they are read by their ids, in lists or one by one, as the API has it.
+    """
+    if key_field is None and not rereads(context):
+        return None
     client = await context.connect()
     try:
-        return await ended_by_signals(lambda: choose_strategy(client, keys, key_field))
+        return await ended_by_signals(lambda: choose_strategy(client, count, key_field))
     except UnreadError as error:
         if error.answer.classification.action is Action.REJECT and not context.shutdown.requested:
             raise UsageError(NOT_LISTED.format(plural=context.endpoint.plural, cause=error)) from None
         raise context.shutdown.as_error(f"The {context.endpoint.plural} could not be read: {error}.") from None
 
 
-def make_lookup(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> KeyLookup | None:
-    """Make what finds the records of changes by key, None where their rows have ids."""
-    if key_field is None:
+def make_lookup(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> Lookup | None:
+    """Make what finds the records of changes by key or on pages, None where they are read by their ids."""
+    if strategy is None or (key_field is None and strategy.pages is None):
         return None
-    chosen = strategy or LookupStrategy(context.changes.change_count)
-    return KeyLookup(context.client, key_field, chosen, lambda: (one.id for one in context.changes.iter_changes()))
+
+    def names() -> Iterator[str]:
+        return (one.id for one in iter_open(context.changes, context.journal))
+
+    if key_field is None:
+        return IdLookup(context.client, strategy, names, context.reader)
+    return KeyLookup(context.client, key_field, strategy, names, context.reader)

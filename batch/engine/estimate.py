@@ -13,7 +13,9 @@ from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.look import FRESH
-from batch.engine.lookup import FRESH_SECONDS, LookupStrategy
+from batch.engine.lookup import LookupStrategy
+from batch.engine.pages import FRESH_SECONDS
+from batch.engine.prepare import PREPARERS, rereads
 from batch.engine.reporter import Cost, Estimate
 from batch.ratelimit import Bucket, TokenBucket
 
@@ -87,9 +89,11 @@ def estimate(
         sent = Sent(changes, read_backs, min(read_backs, alone), completed)
     if context.plan is not None or context.changes.conditions_in:
         sent = replace(sent, completed=sent.writes)  # what is expected of a record has to hold when the change leaves
-    comparing = _comparing(context, strategy, changes, sent.writes)
+    comparing = _comparing(context, strategy, changes)
     comparing.beside[endpoint.read_one_request(SOME).route] += alone
     whole = _Requests(comparing.first.copy(), comparing.beside.copy())
+    if strategy is not None and strategy.pages is not None:
+        whole.beside[endpoint.read_request([SOME]).route] += _read_again(context, comparing, sent.writes)
     whole.beside[endpoint.write_request(SOME, {}, None).route] += sent.writes
     verified = min(canary, sent.writes)
     whole.beside[endpoint.read_request([SOME]).route] += _looks(context, sent) + _shared(endpoint, verified, alone)
@@ -104,22 +108,35 @@ def estimate_reads(api: ApiSession, reads: int, *, spent: int) -> Cost:
 
 
 def _reads(context: RunContext, strategy: LookupStrategy | None) -> bool:
-    return context.is_compared or context.endpoint.needs_full_body or strategy is not None
+    by_key = strategy is not None and strategy.by_key
+    return context.is_compared or context.endpoint.needs_full_body or by_key
 
 
-def _comparing(context: RunContext, strategy: LookupStrategy | None, changes: int, writes: int) -> _Requests:
+def _comparing(context: RunContext, strategy: LookupStrategy | None, changes: int) -> _Requests:
     """Count what reads the current records, but for those that are read alone."""
     endpoint, found = context.endpoint, _Requests()
     read = endpoint.read_request([SOME]).route
-    if strategy is None:
+    if strategy is None or (strategy.pages is None and not strategy.by_key):
         found.beside[read] += -(-changes // endpoint.ids_per_read) if _reads(context, strategy) else 0
     elif strategy.pages is None:
-        found.beside[endpoint.find_request(endpoint.key_fields[0], SOME).route] += strategy.keys
+        found.beside[endpoint.find_request(endpoint.key_fields[0], SOME).route] += strategy.count
     else:
-        found.first[endpoint.page_request("", {}).route] += strategy.pages
-        stale = writes - starts_within(context.api, FRESH_SECONDS - (seconds_at_limits(context.api, found.first) or 0))
-        found.beside[read] += max(0, -(-stale // endpoint.ids_per_read))
+        found.first[endpoint.page_request("", {}).route] += strategy.pages - strategy.spent
+        found.first[endpoint.read_one_request(SOME).route] += endpoint.ids_per_read == 1  # are pages whole?
     return found
+
+
+def _read_again(context: RunContext, comparing: _Requests, writes: int) -> int:
+    """Count the requests that read again, before it is written, what pages brought.
+
+    Changes are prepared a list's worth at a time by each preparer, whenever fewer than one for each slot are left.
+    """
+    api, at_once = context.api, context.endpoint.ids_per_read
+    if rereads(context):
+        return writes
+    left = starts_within(api, FRESH_SECONDS - (seconds_at_limits(api, comparing.first) or 0))
+    rounds = 1 + (left + api.pace.max_at_once - 1) // (PREPARERS * at_once)
+    return max(0, -(-(writes - rounds * PREPARERS * at_once) // at_once))
 
 
 def _looks(context: RunContext, sent: Sent) -> int:

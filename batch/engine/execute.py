@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from batch.engine.context import RunContext
 from batch.engine.guards import Canary
 from batch.engine.last_tries import LastTries
-from batch.engine.prepare import ChangePreparer, PreparedChange
+from batch.engine.prepare import PREPARERS, ChangePreparer, PreparedChange
 from batch.engine.shutdown import Shutdown
 from batch.errors import JournalError
 from batch.journal import Journal
@@ -198,7 +198,7 @@ class Executor:
     def _preparers(self) -> int:
         if not self.preparer.reads:
             return 1
-        return 2 if self.preparer.batch_size > 1 else self.max_at_once
+        return PREPARERS if self.preparer.batch_size > 1 else self.max_at_once
 
     async def _prepare(self, changes: Iterator[Change], ready: PreparedQueue) -> None:
         """Take as many changes at a time as one read serves; all preparers take from the same ones."""

@@ -4,71 +4,65 @@ Promises: exact, whatever the API's filter ignores; none and two are said, never
 numbers are asked for; as few requests as possible: one for each number, or all records by pages where that is fewer, or
 where a look-up may show only one of two. That no record has a number is said only where a filter that has found others
 finds none, or where a complete walk over all pages shows none and (for the first five such numbers) a request for it
-alone agrees. A filter that is ignored or cut is not used any more. What pages brought is kept on disk, not in memory,
-in a file without a name that is gone when the run ends, however it ends.
+alone agrees. A filter that is ignored or cut is not used any more.
+
+By id, where the API lists records by pages but not by their ids, pages are read where they cost less, too. They say at
+most that a record has the values already; whatever they do not show, or show otherwise, is read by itself.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from typing import Protocol
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from batch.endpoints.base import Endpoint, Record
-from batch.engine.pages import Pages, UnreadError, read
+from batch.engine.pages import FRESH_SECONDS, Listing, Pages, UnreadError, read
+from batch.engine.record_reader import RecordReader
 from batch.engine.retry_loop import ApiClient
-from batch.exact_json import decode, encode
 from batch.http import ApiRequest, ApiResponse
 from batch.http.url import is_exact
 from batch.model import Outcome, Problem, shorten, visible
 from batch.problems import Values
 from batch.retry import Action
 
+ALL = 1 << 62
 ASKED_ALONE = 5
 """So many numbers that no page shows are asked for alone before the pages are believed."""
-FRESH_SECONDS = 60.0
-"""How long a record that pages brought may lie before it is read again, should it have to be written."""
-KEYS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class LookupStrategy:
-    """How the records are found: all records in `pages` pages, or (None) one request for each of `keys` keys.
+    """How `count` records are found: all records in `pages` pages, or (None) one by one.
 
-    `spent` requests were needed to choose. `known_key`: a key that a record was seen to have, "" where none was.
+    `by_key`: by their own numbers, not by their ids. `spent` requests were needed to choose, of which `walk` has the
+    first page. `known_key`: a key that a record was seen to have, "" where none was.
     """
 
-    keys: int
+    count: int
     pages: int | None = None
     spent: int = 0
     known_key: str = ""
-
-    @property
-    def reads(self) -> int:
-        """Requests that finding takes."""
-        return self.spent + (self.keys if self.pages is None else self.pages)
+    by_key: bool = True
+    walk: Pages | None = None
 
 
-async def choose_strategy(client: ApiClient, keys: int, key_field: str) -> LookupStrategy:
-    """Read the first page to learn what costs less; raises UnreadError when the run stops, or only pages would do."""
-    endpoint = client.endpoint
-    if endpoint.lists_by_key and (keys < 3 or not endpoint.page_size):  # reading a page would cost as much
-        return LookupStrategy(keys)
-    pages = Pages(client)
+async def choose_strategy(client: ApiClient, count: int, key_field: str | None) -> LookupStrategy:
+    """Read the first page where that tells what costs less; raises UnreadError when the run stops, or pages must do."""
+    endpoint, by_key = client.endpoint, key_field is not None
+    if key_field is not None and not endpoint.lists_by_key:
+        walk = Pages(client)
+        pages = await walk.count_if_cheaper(ALL) or 2  # at least two, where the list does not say
+        return LookupStrategy(count, pages, 1, _known_key(endpoint, key_field, walk.first), walk=walk)
+    walk, cheaper = Pages(client, refusal_of="run" if by_key else "nothing"), None
     try:
-        known_key = _known_key(endpoint, key_field, await pages.pull())
+        cheaper = await walk.count_if_cheaper(count)
     except UnreadError:
-        if client.shutdown.requested or not endpoint.lists_by_key:
+        if client.shutdown.requested:
             raise
-        return LookupStrategy(keys, spent=1)
-    if pages.is_done:
-        return LookupStrategy(keys, 1, 1, known_key)
-    wanted = None if pages.total is None else endpoint.pages_in(pages.total)
-    if not endpoint.lists_by_key:
-        return LookupStrategy(keys, wanted or 2, 1, known_key)  # at least two, where the list does not say
-    return LookupStrategy(keys, wanted if wanted is not None and wanted < keys else None, 1, known_key)
+        return LookupStrategy(count, spent=1, by_key=by_key)
+    known_key = _known_key(endpoint, key_field, walk.first) if key_field is not None else ""
+    return LookupStrategy(count, cheaper, walk.count, known_key, by_key, walk)
 
 
 def _known_key(endpoint: Endpoint, key_field: str, records: Iterable[Record]) -> str:
@@ -79,12 +73,16 @@ def _known_key(endpoint: Endpoint, key_field: str, records: Iterable[Record]) ->
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The one record with a key, and when it was read; `is_old` when it should be read again before it is written."""
+    """The one record with a key, and when it was read; `is_old` when it should be read again before it is written.
+
+    `is_whole`: false where a page may not show all of it, so that it tells its id alone.
+    """
 
     id: str
     record: Record
     read_at: float
     is_old: bool = False
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +98,63 @@ class NoMatch:
     is_absent: bool = False
 
 
+class Lookup(Protocol):
+    """Finds the records of changes before anything is read by its id."""
+
+    @property
+    def goes_by_pages(self) -> bool:
+        """Whether all records are read at once, so that finding one more costs nothing."""
+
+    async def find(self, name: str, record_id: str = "") -> Match | NoMatch | None:
+        """Find the one record that a change names, and its id `record_id` where that is given; None: read it by id."""
+
+
+class IdLookup:
+    """Finds records by their ids on pages; `ids` yields those that will be asked for."""
+
+    goes_by_pages = True
+
+    def __init__(
+        self, client: ApiClient, strategy: LookupStrategy, ids: Callable[[], Iterator[str]], reader: RecordReader
+    ) -> None:
+        self._endpoint = endpoint = client.endpoint
+        self._listing = Listing(
+            strategy.walk or Pages(client, refusal_of="nothing"),
+            lambda record: endpoint.id_key(endpoint.record_id(record)),
+            lambda: map(endpoint.id_key, ids()),
+            strategy.count,
+            reader,
+        )
+
+    async def find(self, name: str, record_id: str = "") -> Match | NoMatch | None:
+        """Find the record with the id `name` on the pages; None where it is not on them, or they are of no use."""
+        try:
+            if not await self._listing.read(may_give_up=True) or not self._listing.is_whole:
+                return None
+        except UnreadError:
+            return NoMatch(None)
+        match self._listing.records(self._endpoint.id_key(name)):
+            case [(_, record, read_at)]:
+                return Match(name, record, read_at, is_old=anyio.current_time() - read_at > FRESH_SECONDS)
+        return None
+
+
 class KeyLookup:
     """Finds records by `key_field`; `keys` yields the keys that will be asked for."""
 
     def __init__(
-        self, client: ApiClient, key_field: str, strategy: LookupStrategy, keys: Callable[[], Iterator[str]]
+        self,
+        client: ApiClient,
+        key_field: str,
+        strategy: LookupStrategy,
+        keys: Callable[[], Iterator[str]],
+        reader: RecordReader,
     ) -> None:
-        self._client, self.key_field, self._keys = client, key_field, keys
-        self._pages = Pages(client) if strategy.pages is not None or not client.endpoint.lists_by_key else None
-        self._most_pages = strategy.keys
-        self._kept: _Kept | None = None
-        self._reading, self._asking = anyio.Lock(), anyio.Lock()
+        self._client, self.key_field, self._keys, self._reader = client, key_field, keys, reader
+        self._reads = strategy.count
+        by_pages = strategy.pages is not None or not client.endpoint.lists_by_key
+        self._listing = self._list(strategy.walk) if by_pages else None
+        self._asking = anyio.Lock()
         self._known_key = strategy.known_key
         self._has_found = self._is_misled = self._is_short = self._must_walk = False
         self._agreed = 0
@@ -122,17 +166,25 @@ class KeyLookup:
 
     @property
     def goes_by_pages(self) -> bool:
-        """Whether all records are read at once, so that finding one more costs nothing."""
-        return self._pages is not None
+        """Whether all records are read at once."""
+        return self._listing is not None
+
+    def _list(self, pages: Pages | None = None) -> Listing:
+        def name(record: Record) -> str | None:
+            key = self.endpoint.value(record, self.key_field)
+            return _folded(key) if isinstance(key, str) else None
+
+        pages, wanted = pages or Pages(self._client), (lambda: map(_folded, self._keys()))
+        return Listing(pages, name, wanted, self._reads, self._reader)
 
     async def find(self, key: str, record_id: str = "") -> Match | NoMatch:
         """Find the one record whose key is exactly `key`, and its id `record_id` where that is given."""
         try:
-            if self._pages is not None:
-                await self._read_pages(self._pages)
-            if self._pages is not None and self._kept is not None:
-                found = await self._find_on_pages(key, record_id, self._pages, self._kept)
+            listing = self._listing
+            if listing is not None and await listing.read(may_give_up=self._may_give_up):
+                found = await self._find_on_pages(key, record_id, listing)
             else:
+                self._listing = None if self._listing is listing else self._listing
                 found = await self._look_up(key, record_id)
         except UnreadError as error:
             found = self._unread(error)
@@ -227,7 +279,7 @@ class KeyLookup:
 
     def _unread(self, error: UnreadError) -> NoMatch:
         answer = error.answer
-        status = None if self._pages is not None else answer.status
+        status = None if self._listing is not None else answer.status
         match answer.classification.action:
             case Action.REJECT:
                 said = (
@@ -250,12 +302,14 @@ class KeyLookup:
         if not self.endpoint.page_size:
             return self._unsure()
         self._must_walk = True
-        self._pages = self._pages or Pages(self._client)
+        self._listing = self._listing or self._list()
         return await self.find(key, record_id)
 
-    async def _find_on_pages(self, key: str, record_id: str, pages: Pages, kept: "_Kept") -> Match | NoMatch:
-        found = self._only(key, record_id, kept.records(key), None)
-        if not (isinstance(found, NoMatch) and found.is_absent):
+    async def _find_on_pages(self, key: str, record_id: str, listing: Listing) -> Match | NoMatch:
+        found, pages = self._only(key, record_id, listing.records(_folded(key)), None), listing.pages
+        if isinstance(found, Match):
+            return replace(found, is_whole=listing.is_whole)
+        if not found.is_absent:
             return found
         if not pages.is_complete and self._may_give_up:
             self._give_up_pages()
@@ -285,75 +339,17 @@ class KeyLookup:
         values: Values = {"noun": self.endpoint.noun, "field": self.key_field}
         return NoMatch(Outcome.FAILED, Problem("key_unsure", values))
 
-    async def _read_pages(self, pages: Pages) -> None:
-        """Read all pages, once, whoever comes first; go over to single requests when that has become cheaper."""
-        if self._kept is not None and pages.is_done:
-            return
-        async with self._reading:
-            if self._pages is None:
-                return
-            if self._kept is None:
-                self._kept = _Kept()
-                await self._kept.want(self._keys())
-            while not pages.is_done:
-                try:
-                    self._keep(self._kept, await pages.pull())
-                except UnreadError as error:
-                    if error.answer.classification.action is Action.REJECT and self._may_give_up:
-                        return self._give_up_pages()
-                    raise
-                if pages.count >= self._most_pages and not pages.is_done and self._may_give_up:
-                    return self._give_up_pages()
-
     @property
     def _may_give_up(self) -> bool:
         """Whether records may as well be asked for one by one."""
         return self.endpoint.lists_by_key and not self._must_walk
 
     def _give_up_pages(self) -> None:
-        self._pages = self._kept = None
-
-    def _keep(self, kept: "_Kept", records: Sequence[Record]) -> None:
-        keyed = [(self.endpoint.value(one, self.key_field), self.endpoint.record_id(one), one) for one in records]
-        kept.add([(key, record_id, one) for key, record_id, one in keyed if isinstance(key, str)])
+        if self._listing is not None:
+            self._listing.give_up()
+        self._listing = None
 
 
 def _folded(key: str) -> str:
     """Fold away what a person overlooks: case, and spaces around it."""
     return key.strip().casefold()
-
-
-class _Kept:
-    """The records with a wanted key, however it is spelt, in a private file without a name (SQLite's `""`)."""
-
-    def __init__(self) -> None:
-        self._db = sqlite3.connect("", isolation_level=None)
-        self._db.execute("CREATE TABLE wanted(key TEXT PRIMARY KEY) WITHOUT ROWID")
-        columns = "key TEXT, id TEXT, record TEXT NOT NULL, read_at REAL, PRIMARY KEY(key, id)"
-        self._db.execute(f"CREATE TABLE kept({columns}) WITHOUT ROWID")
-
-    async def want(self, keys: Iterator[str]) -> None:
-        """Note the keys whose records are to be kept."""
-        while some := [(_folded(key),) for key in islice(keys, KEYS_AT_ONCE)]:
-            self._write("INSERT OR IGNORE INTO wanted VALUES (?)", some)
-            await checkpoint()
-
-    def add(self, records: Sequence[tuple[str, str, Record]]) -> None:
-        """Keep those of `records` (key, id, record) whose key is wanted."""
-        folded = [(_folded(key), record_id, record) for key, record_id, record in records]
-        now = anyio.current_time()
-        rows = [(key, record_id, encode(record), now) for key, record_id, record in folded if self._is_wanted(key)]
-        self._write("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", rows)
-
-    def _is_wanted(self, key: str) -> bool:
-        return self._db.execute("SELECT 1 FROM wanted WHERE key = ?", (key,)).fetchone() is not None
-
-    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        self._db.execute("BEGIN")
-        self._db.executemany(statement, rows)
-        self._db.execute("COMMIT")
-
-    def records(self, key: str) -> list[tuple[str, Record, float]]:
-        """Give (id, record, when it was read) of all records with this key, however it is spelt, in order of ids."""
-        rows = self._db.execute("SELECT id, record, read_at FROM kept WHERE key = ? ORDER BY id", (_folded(key),))
-        return [(record_id, decode(text), read_at) for record_id, text, read_at in rows]

@@ -16,7 +16,7 @@ from batch import diff
 from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift, find_conflicts
 from batch.endpoints.base import ConflictError, Endpoint, Record
 from batch.engine.context import NOTHING, RunContext
-from batch.engine.lookup import KeyLookup, Match, NoMatch
+from batch.engine.lookup import Lookup, Match, NoMatch
 from batch.engine.record_reader import Absent, ReadResult, Unreadable
 from batch.engine.retry_loop import ApiClient
 from batch.journal import Journal
@@ -24,6 +24,8 @@ from batch.model import Change, Intent, Outcome, Problem, RowResult, visible
 from batch.run.plan_file import PlanFile
 
 UNREAD_AT_ONCE = 100
+PREPARERS = 2
+"""So many tasks read lists; where one read serves one change, there is one for each slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,18 @@ def refused(earlier: Intent | None, outcome: Outcome = Outcome.INVALID) -> tuple
     return Outcome.REJECTED if attempts else outcome, attempts
 
 
+def rereads(context: RunContext) -> bool:
+    """Whether a record that a page showed is read by itself before its change is sent: then it is young, and whole."""
+    endpoint = context.endpoint
+    return endpoint.ids_per_read == 1 and (context.is_compared or endpoint.needs_full_body)
+
+
 @dataclass(slots=True)
 class ChangePreparer:
-    """Makes changes ready to send; with `lookup` the id of a change is a key, by which its record is found first."""
+    """Makes changes ready to send; `lookup` finds their records first, by ids or by keys in the place of ids."""
 
     context: RunContext
-    lookup: KeyLookup | None = None
+    lookup: Lookup | None = None
     settled: int = field(init=False, default=0)
     """Changes that came to their outcome by reading alone, in this part of the run."""
     rejected: int = field(init=False, default=0)
@@ -121,9 +129,9 @@ class ChangePreparer:
             return await self._find(batch, self.lookup)
         return await self._read(batch)
 
-    # -- by key -------------------------------------------------------------------------------------------------
+    # -- by key, or on pages ------------------------------------------------------------------------------------
 
-    async def _find(self, batch: Sequence[Change], lookup: KeyLookup) -> list[PreparedChange]:
+    async def _find(self, batch: Sequence[Change], lookup: Lookup) -> list[PreparedChange]:
         prepared: list[PreparedChange] = []
         by_id: list[Change] = []
         for change in batch:
@@ -132,9 +140,11 @@ class ChangePreparer:
                 by_id.append(replace(change, id=earlier.id))  # the record that was found then
                 continue
             match await lookup.find(change.id, change.record_id):
+                case None:
+                    by_id.append(change)
                 case Match() as found:
                     known = replace(change, id=found.id)
-                    if found.is_old and self._may_be_sent(known, found):
+                    if self._must_be_read_by_itself(known, found):
                         by_id.append(known)
                     elif one := self._compare(known, found.record):
                         prepared.append(replace(one, read_at=found.read_at))
@@ -142,8 +152,15 @@ class ChangePreparer:
                     self._settle_no_match(change, no_match)
         return prepared + (await self._read(by_id) if by_id else [])
 
-    def _may_be_sent(self, change: Change, found: Match) -> bool:
-        return not self.is_compared or not self._shows_all(change, change.fields, found.record)
+    def _must_be_read_by_itself(self, change: Change, found: Match) -> bool:
+        """Whether a page that shows a record is not enough: all but that nothing is to be sent, or said, of it."""
+        if not found.is_whole:
+            return True
+        has_all = self.is_compared and self._shows_all(change, change.fields, found.record)
+        if has_all and not find_conflicts(self.endpoint, change.conditions, change.fields, found.record):
+            self.context.first_ids.is_settled = True
+            return False
+        return found.is_old or rereads(self.context)
 
     def _settle_no_match(self, change: Change, found: NoMatch) -> None:
         if found.outcome is None or found.problem is None:

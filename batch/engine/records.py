@@ -53,7 +53,7 @@ class Fetch:
         return self._iter_pages(Pages(self._client, self._filter.filters))
 
     async def _iter_pages(self, pages: Pages) -> AsyncIterator[list[Record]]:
-        while not pages.is_done:
+        while not pages.is_through:
             records = await pages.pull()
             self.total = pages.total
             self.reads = None if pages.total is None else self._client.endpoint.pages_in(pages.total)
@@ -77,32 +77,28 @@ class Fetch:
         endpoint = self._client.endpoint
         reads = -(-len(ids) // endpoint.ids_per_read)
         self.total, self.reads = len(ids), reads
-        if reads > 2 and endpoint.page_size:
-            pages = Pages(self._client)
-            first = await self._first_page(pages)
-            self.reads += 1  # the page that showed it
-            if pages.is_done or (pages.total is not None and endpoint.pages_in(pages.total) < reads):
-                open_ids = {endpoint.id_key(one): one for one in ids}
-                for one in first:
+        pages = Pages(self._client)
+        is_cheaper = await self._is_cheaper(pages, reads)
+        self.reads += pages.count  # the page that showed it
+        if is_cheaper:
+            open_ids = {endpoint.id_key(one): one for one in ids}
+            async for records in self._iter_pages(pages):
+                for one in records:
                     open_ids.pop(endpoint.id_key(endpoint.record_id(one)), None)
-                yield first
-                async for records in self._iter_pages(pages):
-                    for one in records:
-                        open_ids.pop(endpoint.id_key(endpoint.record_id(one)), None)
-                    yield records
-                ids = list(open_ids.values())  # what no page shows may be there all the same
+                yield records
+            ids = list(open_ids.values())  # what no page shows may be there all the same
         batches = _in_groups(ids, endpoint.ids_per_read)
         for group in _in_groups(batches, self._client.limiter.max_at_once):
             yield await self._read_at_once(group)
 
-    async def _first_page(self, pages: Pages) -> list[Record]:
-        """Read the first page, which shows whether pages are fewer; [] where the API lists none."""
+    async def _is_cheaper(self, pages: Pages, reads: int) -> bool:
+        """Find out whether pages cost less; they do not where the API lists none."""
         try:
-            return await pages.pull()
+            return await pages.count_if_cheaper(reads) is not None
         except UnreadError as error:
             if error.answer.classification.action is not Action.REJECT:
                 raise
-            return []
+            return False
 
     async def _read_at_once(self, batches: Sequence[Sequence[str]]) -> list[Record]:
         """Read several batches of ids at the same time; their records in the order of the ids."""
