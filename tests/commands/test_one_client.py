@@ -1,17 +1,21 @@
 """One client and one log-in a start, whatever it asks the API for; by the sandbox's ledger."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from batch.commands.plan import plan
 from batch.commands.pull import Wanted, pull
 from batch.commands.undo import undo
+from batch.commands.update import update
 from batch.http.transport import HttpTransport
+from batch.run.target import Environment
 from batch.settings import Settings
 from tests.job_fixture import VAYU, VAYU_1, VAYU_2, JobFixture, job, shared_sandbox, told
 
@@ -77,6 +81,21 @@ def test_pull(job: JobFixture, tmp_path: Path) -> None:
     settings = Settings(endpoint=VAYU, base_url=job.sandbox.url, max_per_second=500.0)
     pull(settings, Wanted(tmp_path / "pulled.csv"), listener, job.environment)
     assert 1 == log_ins(job)
+
+
+def test_transport_of_ones_own(job: JobFixture) -> None:
+    """A transport that is given with the environment, such as httpx.MockTransport, carries all requests of a run."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        record = {"id": 10001, "name": "Old"} | json.loads(request.content or b"{}")
+        return httpx.Response(200, json=record if request.method == "PATCH" else {"items": [record], "count": 1})
+
+    environment = Environment(job.environment.variables, transport=lambda: httpx.MockTransport(answer))
+    settings = job.settings(job.sheet("id,name\n10001,New\n"))
+    assert [("updated", "")] == told(update(settings, job.reporter, environment))
+    assert (["GET", "PATCH"], []) == (asked, job.ledger())
 
 
 def test_nothing_to_ask(job: JobFixture, transports: Callable[[], int]) -> None:

@@ -145,7 +145,9 @@ def _others() -> Iterator[Screen]:
     yield Screen("canary", (("update", *given, "--canary", "2"),), **sample)
     yield Screen("max-failures", (("update", "lost.csv", *SANDBOX, "--max-failures", "2", "--max-at-once", "1"),), LOST)
     key: Files = {"key.csv": "unique_id,name\nC-10001,Acme Renamed\nC-99999,Nobody\n"}
-    yield Screen("key", (("update", "key.csv", *SANDBOX, "--key", "unique_id", "--out", "runs"),), key)
+    yield Screen(
+        "key", (("update", "key.csv", *SANDBOX, "--key", "unique_id", "--max-at-once", "1", "--out", "runs"),), key
+    )
 
 
 LOST: Files = {"lost.csv": "id,name\n" + "".join(f"9999{number},Nobody\n" for number in range(5))}
