@@ -17,7 +17,7 @@ from batch.exit_code import exit_code
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.own_files import JOURNAL
-from batch.run.begin_or_resume import discard, now_text, read_input
+from batch.run.begin_or_resume import choose_sheet, discard, now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import cannot_write, paths_in, write_summary
 from batch.run.folder import new_folder, parent_of
@@ -47,6 +47,7 @@ def check(settings: Settings, environment: Environment) -> Checked:
     with latest_links(parent, settings.input, notes.append) as latest, scratch() as temporary:
         endpoint = make_endpoint(settings, environment)
         source = sources.open_input(settings.input, temporary)
+        settings = choose_sheet(source, settings, endpoint, None)
         changes = read_input(source, temporary, settings, endpoint)
         with Journal.create(temporary / JOURNAL, {}) as journal:
             changes.validate_all(journal.record_rows)

@@ -33,7 +33,7 @@ from batch.journal import Journal
 from batch.model import Outcome
 from batch.outputs.plan import Line, iter_lines, write_plan
 from batch.own_files import JOURNAL, PLAN
-from batch.run.begin_or_resume import discard, new_run_id, now_text, read_input
+from batch.run.begin_or_resume import choose_sheet, discard, new_run_id, now_text, read_input
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in
 from batch.run.folder import new_folder, parent_of
@@ -108,6 +108,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         discard(new_folder(parent, prefix="plan-"))  # whether there can be one is known before anything is read
         temporary = stack.enter_context(scratch())
         source = sources.open_input(settings.input, temporary)
+        settings = choose_sheet(source, settings, target.endpoint, reporter)
         changes = read_input(source, temporary, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))
         api = ApiSession(target, settings.pace, environment)

@@ -7,6 +7,7 @@ ended a few minutes ago, and nobody of ours wrote since. A folder that cannot be
 
 import json
 import secrets
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import BatchError, BusyError, FolderError, UsageError
 from batch.files import write_private
 from batch.journal import Journal
-from batch.model import ROW, Outcome, Staged
+from batch.model import ROW, Outcome, Staged, visible
 from batch.own_files import INPUT, JOURNAL, PLAN, SUMMARY
 from batch.run import index
 from batch.run.cleanup import remove_unbegun, scratch
@@ -88,6 +89,7 @@ def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, person
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
     with scratch() as temporary:
         source = sources.open_input(settings.input, temporary)
+        settings = choose_sheet(source, settings, target.endpoint, person)
         plan = _open_plan(settings, source.sha256, target, stack, person)
         wanted = identity(
             settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None
@@ -328,14 +330,34 @@ def read_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoi
     return match_input(stage_input(source, folder, settings, endpoint), settings, endpoint)
 
 
+def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: Person | None) -> Settings:
+    """Offer the one sheet that fits where the first one does not.
+
+    Raises UsageError that names --sheet where nobody can be asked, and Declined for no.
+    """
+    found = sources.find_sheet(source, _read_options(settings, endpoint))
+    if found is None:
+        return settings
+    first, other = (visible(one) for one in found)
+    odd = f'{source.name}: sheet "{first}", the first, does not fit {endpoint.title}. Sheet "{other}" fits.'
+    options = "    ".join(f"--sheet {shlex.quote(one)}" for one in reversed(found))
+    if person is None:
+        raise UsageError(f"{odd} Say which one is meant:  {options}")
+    require_consent(person, odd, f"Say which one is meant:  {options}", f'Read sheet "{other}"?')
+    return replace(settings, sheet=found[1])
+
+
 def stage_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> Staged:
     """Read the input into `folder`."""
-    options = ReadOptions(
+    return sources.stage(source, folder, _read_options(settings, endpoint))
+
+
+def _read_options(settings: Settings, endpoint: Endpoint) -> ReadOptions:
+    return ReadOptions(
         settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit, settings.header_row,
         is_known_header(endpoint, settings.map),
         Totals(is_id_header(endpoint, settings.map, settings.key), settings.key is not None),
     )  # fmt: skip
-    return sources.stage(source, folder, options)
 
 
 def match_input(staged: Staged, settings: Settings, endpoint: Endpoint) -> FileChanges:

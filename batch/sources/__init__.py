@@ -17,7 +17,10 @@ from batch.model import Staged
 from batch.sources.input import Input, ReadOptions, open_input
 from batch.sources.staging import have_same_rows, iter_frames, read_rows
 
-__all__ = ["Input", "ReadOptions", "check_room", "have_same_rows", "iter_frames", "open_input", "read_rows", "stage"]
+__all__ = [
+    "Input", "ReadOptions", "check_room", "find_sheet", "have_same_rows", "iter_frames", "open_input", "read_rows",
+    "stage",
+]  # fmt: skip
 
 
 def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
@@ -32,6 +35,15 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
         raise FolderError(f"{input.name} cannot be copied into {folder}: {os_reason(error)}.") from None
     input.check_unchanged()
     return staged
+
+
+def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
+    """Return the first sheet of a workbook and another one, where the first does not fit and just the other does."""
+    if input.format != "xlsx":
+        return None
+    from batch.sources import excel
+
+    return excel.find_sheet(input, options)
 
 
 def check_room(input: Input, folder: Path) -> None:

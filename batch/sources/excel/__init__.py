@@ -35,8 +35,8 @@ from batch.sources.excel.table import (
     totals_note,
 )
 from batch.sources.excel.values import Values
-from batch.sources.excel.workbook import SelectedSheet, Workbook, read_workbook, select_sheet
-from batch.sources.input import LOOK_AHEAD, Input, ReadOptions, skipped_note
+from batch.sources.excel.workbook import SelectedSheet, Sheet, Workbook, read_workbook, select_sheet
+from batch.sources.input import LOOK_AHEAD, Input, ReadOptions, find_header_row, skipped_note
 from batch.sources.staging import Rows, staged_schema, write_frames
 
 MAX_COLUMNS = 4_096
@@ -85,15 +85,57 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     return _staged(input, opened, read, options)
 
 
+def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
+    """Return the first sheet's name and that of another one, where the first does not fit and just the other does.
+
+    A sheet fits whose header names the id and a field. Where the user named one, there is nothing to be found.
+    """
+    if options.sheet is not None or options.header_row is not None:
+        return None
+    with open_package(input.paths[0], input.name) as package:
+        try:
+            workbook = read_workbook(package)
+            selected = select_sheet(package, workbook, None)
+            if not selected.others:
+                return None
+            texts = _shared_texts(package, workbook)
+            if _fits(package, workbook, selected.sheet, texts, options):
+                return None
+            found = [one.name for one in selected.others if _fits(package, workbook, one, texts, options)]
+        except MarkupError as error:
+            raise package.damaged() from error
+    return (selected.sheet.name, found[0]) if len(found) == 1 else None
+
+
+def _fits(package: Package, workbook: Workbook, sheet: Sheet, texts: pl.Series, options: ReadOptions) -> bool:
+    try:
+        first = _head(package, workbook, sheet, read_sheet_layout(package, sheet), texts)
+    except NeedsXmlParser:
+        first = _head(package, workbook, sheet, parse_sheet_layout(package, sheet), texts)
+    rows = dict(first.group_by("row", maintain_order=True).agg("text").head(LOOK_AHEAD).iter_rows())
+    headers = rows[find_header_row(rows.items(), options.is_known)]
+    ids = [one for one in headers if options.totals and options.totals.is_id(one)]
+    return bool(ids) and sum(map(options.is_known, headers)) > len(ids)
+
+
+def _head(package: Package, workbook: Workbook, sheet: Sheet, layout: Layout, texts: pl.Series) -> pl.DataFrame:
+    values = Values(workbook, texts)
+    frames = (values.read(cells) for cells in iter_cells(package, sheet, layout))
+    return _pull_header(frames, f'{package.name}, sheet "{sheet.name}"', 0)
+
+
+def _shared_texts(package: Package, workbook: Workbook) -> pl.Series:
+    strings = workbook.strings
+    if not strings:
+        return pl.Series(dtype=pl.String)
+    return read_texts(lambda: package.iter_bytes(strings, size=4 << 20, limit=MAX_STRINGS))
+
+
 def _open(package: Package, sheet: str | None) -> _Opened:
     workbook = read_workbook(package)
     selected = select_sheet(package, workbook, sheet)
     layout = read_sheet_layout(package, selected.sheet)
-    strings = workbook.strings
-    texts = pl.Series(dtype=pl.String)
-    if strings:
-        texts = read_texts(lambda: package.iter_bytes(strings, size=4 << 20, limit=MAX_STRINGS))
-    opened = _Opened(package, workbook, selected, layout, texts)
+    opened = _Opened(package, workbook, selected, layout, _shared_texts(package, workbook))
     _check_layout(opened)
     return opened
 

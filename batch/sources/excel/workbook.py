@@ -113,6 +113,8 @@ class SelectedSheet:
 
     sheet: Sheet
     notes: tuple[str, ...]
+    others: tuple[Sheet, ...] = ()
+    """Visible sheets with data that come after it."""
 
 
 def select_sheet(package: Package, workbook: Workbook, wanted: str | None) -> SelectedSheet:
@@ -135,7 +137,7 @@ def select_sheet(package: Package, workbook: Workbook, wanted: str | None) -> Se
         )
     if hidden:
         notes.append(f"Hidden and not read: {counted(len(hidden), 'sheet')}, {quoted(hidden)}.")
-    return SelectedSheet(filled[0], tuple(notes))
+    return SelectedSheet(filled[0], tuple(notes), tuple(filled[1:]))
 
 
 def _named(package: Package, sheets: tuple[Sheet, ...], wanted: str) -> Sheet:
