@@ -228,5 +228,6 @@ class WriteCall:
 
     def _settle(self, outcome: Outcome, *problems: Problem, shown: Mapping[str, Any] = NOTHING) -> None:
         self.is_through = True
+        self.take_back()  # what was written down and did not leave is no attempt
         said, seen = (*problems, *self.prepared.notes), {**self.prepared.shown, **shown}
         self.outcome = self._context.settle(self.change, outcome, said, None, self.made, shown=seen)

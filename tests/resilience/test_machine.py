@@ -977,6 +977,12 @@ def fail_and_undo(machine: UndoMachine) -> None:
     machine.take_back(0, Around())
 
 
+def wait_and_read_in_vain(machine: UndoMachine) -> None:
+    """While a change waits for its turn, its record becomes too old, and cannot be read again: nothing was sent."""
+    for _ in range(8):  # whether the first write leaves before the 429 comes is chance
+        machine.start("sheet.csv", Around(reads=["ok", "429-after", *["503-after"] * 12]), new=True)
+
+
 SCRIPTS: dict[str, Callable[[UndoMachine], None]] = {
     "a key of another company": stop_and_change_key,
     "undo after a failure": fail_and_undo,
@@ -986,6 +992,7 @@ SCRIPTS: dict[str, Callable[[UndoMachine], None]] = {
     "stopped twice": stop_and_stop,
     "a look that is killed": stop_and_kill_a_look,
     "killed with results": stop_and_kill,
+    "a record that cannot be read again": wait_and_read_in_vain,
     **{f"folder: {one}": functools.partial(bring, change=one) for one in CHANGES},
     "an old failures file": fail_and_edit,
 }
