@@ -14,13 +14,13 @@ from typing import Any, Final, TypeAlias
 
 from batch import diff
 from batch.endpoints.base import Endpoint, Record, UnreadableReplyError
-from batch.engine.retry_loop import FINAL, KEY_REFUSED, Answer, ApiClient, RefusalOf, stop_reason
+from batch.engine.retry_loop import FINAL, REFUSED, Answer, ApiClient, RefusalOf, stop_reason
 from batch.errors import StopCause
 from batch.http import ApiResponse, RequestFailure
 from batch.model import Problem, visible
 from batch.retry import Action
 
-READS_REFUSED: Final = KEY_REFUSED | {405}
+READS_REFUSED: Final = REFUSED | {405}
 """What an API says to a key that may not read."""
 GOOD_LISTS: Final = 10
 """So many good lists in a row make the next ones twice as long."""
@@ -267,7 +267,7 @@ class RecordReader:
         """Whether the run stops, so that an answer says nothing of the records."""
         if answer.classification.action in FINAL:
             return False
-        is_abort = answer.classification.action is Action.ABORT and answer.status not in KEY_REFUSED
+        is_abort = answer.classification.action is Action.ABORT and answer.status not in REFUSED
         return answer.is_cut or is_abort or self.client.shutdown.requested
 
     def _stop(self, answer: Answer) -> None:

@@ -51,7 +51,9 @@ TOLD: Final = 10.0
 SILENCE: Final = 15.0
 """Seconds after which, and after each of which, it is told that nothing was ever answered."""
 KEY_REFUSED = frozenset({401, 403})
-MAY_BE_OWN = frozenset({403, 407})
+REFUSED = KEY_REFUSED | {407}
+"""What an API says that refuses a request for what it is or whose it is; 407 should be a proxy's, but this is none."""
+MAY_BE_OWN = REFUSED - {401}
 """Refusals that may be about one row alone."""
 FORBIDDEN_IN_A_ROW = 3
 TIMEOUTS = frozenset(
@@ -488,7 +490,7 @@ class RetryLoop:
                     return True
             except StoppedError as error:
                 self._client.shutdown.request(str(error), error.cause)
-        if not (self._is_own or (self._refusal_of == "nothing" and self.answer().status in KEY_REFUSED)):
+        if not (self._is_own or (self._refusal_of == "nothing" and self.answer().status in REFUSED)):
             self._stop()
         return False
 

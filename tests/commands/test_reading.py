@@ -86,7 +86,15 @@ def outcomes(closing: FinishedRun) -> dict[str, int]:
 
 
 OTHER = {"items": [customer(399)], "count": 1}
-SPOILT = [(404, NOT_FOUND), (404, {"detail": "Not Found"}), (400, {}), (413, ""), (501, ""), (200, OTHER), (200, {})]
+SPOILT = [
+    (404, NOT_FOUND),
+    (404, {"detail": "Not Found"}),
+    (400, {}),
+    (413, ""),
+    (501, ""),
+    (200, OTHER),
+    (200, {}),
+]
 
 
 @pytest.mark.parametrize("said", SPOILT)
@@ -107,6 +115,14 @@ def test_one_list_refused(tmp_path: Path, said: tuple[int, Any]) -> None:
         undone = undo(closing.folder, given, FakeReporter(), ENVIRONMENT)
     assert {"updated": 350} == outcomes(undone)
     assert api.records == Customers().records
+
+
+@pytest.mark.parametrize("status", [403, 407])
+def test_list_that_is_not_for_this_key(tmp_path: Path, status: int) -> None:
+    """What an API refuses as a proxy would, or for the key, it may refuse of a list alone: the run goes on."""
+    api = Customers(spoil=lambda ids, nth: Said(status, "") if nth == 2 else None)
+    closing = run(api, tmp_path, "id,name\n" + "".join(f"{number},New\n" for number in range(1, 351)))
+    assert ({"updated": 350}, 0) == (outcomes(closing), closing.summary.exit_code)
 
 
 def test_every_list_refused(tmp_path: Path) -> None:
