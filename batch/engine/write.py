@@ -173,6 +173,10 @@ class ChangeWriter:
             self._settle(prepared, outcome, answer.status, call.made, problems, state=State.CONFIRMED)
             _, found = await self._watch(prepared, unproven, call.sent)
             if self.client.shutdown.requested and not (found and found.is_as_asked):  # the next start looks again
+                if (found or shown).problems:
+                    cause = "the API confirmed the change, and showed another value"
+                    problems = [Problem("in_doubt", {"cause": cause})]
+                    return self._settle(prepared, Outcome.UNKNOWN, answer.status, call.made, problems)
                 problems = [Problem("not_read_back")]
                 return self._settle(prepared, outcome, answer.status, call.made, problems, state=State.CONFIRMED)
             shown = shown.updated(found) if found else shown

@@ -18,7 +18,7 @@ from batch.engine.look import FRESH, Look
 from batch.engine.prepare import ChangePreparer, PreparedChange, refused
 from batch.http import ApiRequest
 from batch.model import Change, Intent, Outcome, Problem
-from batch.retry import NO_REPLY, Classification, Rules
+from batch.retry import NO_REPLY, Action, Classification, Rules
 
 MOST_LOOKS: Final = 3
 """Looks before one attempt, where its turn comes too late after each."""
@@ -96,8 +96,10 @@ class WriteCall:
 
     def answered(self, classification: Classification) -> None:
         """Note whether it has to be found out what became of the attempt."""
-        if classification.is_unknown:
+        has_arrived = classification.action is Action.RETRY and not classification.is_rate  # a 500 may follow the deed
+        if has_arrived or classification.is_unknown:
             self.doubt = classification.cause
+        if classification.is_unknown:
             self._must_look = self.prepared.before is not None or not self.rules.idempotent_keys
 
     # -- its intents --------------------------------------------------------------------------------------------

@@ -630,6 +630,35 @@ async def test_resumed_with_a_key_that_may_be_used(is_replayed: bool) -> None:
     assert [(1, 4), *[(2, 1)] * is_replayed] == [(one.number, one.attempts) for one in d.book.intents]
 
 
+async def test_disproved_at_a_stop() -> None:
+    """Where the answer itself shows another value, and no read settles it before the stop, it is not called updated."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        d.shutdown.request("enough")
+        return done(request, name="Old") if request.method == "PATCH" else refuse(500)
+
+    async with desk(script, read_back=read_list) as d:
+        await d.send(2, record={"id": 2, "name": "Old"}, before={"name": "Old"})
+    result = d.book.row_results[2]
+    said = "the API confirmed the change, and showed another value: it may have been applied or not"
+    assert (Outcome.UNKNOWN, [said]) == (result.outcome, [one.reason for one in result.problems])
+
+
+async def test_found_applied_after_a_500() -> None:
+    """Where the API has keys, too, a change that its record shows after a 500 is updated, and the 500 is named."""
+    api = Held()
+
+    def fail() -> httpx.Response:
+        api.record["shipping_address"]["city"] = "Berlin"
+        return refuse(500, Retry_After="8")
+
+    api.answers.append(fail)
+    async with desk(api, read_back=read_list) as d:
+        assert UPDATED is await d.sender.send(city(read_at=anyio.current_time()))
+    (problem,) = d.book.row_results[2].problems
+    assert ("found_applied_after", "PATCH GET") == (problem.code, api.methods)
+
+
 async def test_replayed_at_a_stop() -> None:
     """Where that read fails and no other follows, the answer proves nothing: the change is in doubt as before."""
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
