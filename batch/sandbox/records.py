@@ -185,6 +185,11 @@ class Records:
         """The whole record, as of `overlay` or as of now; a new dictionary."""
         return self._samples.record(number) | (self.overlay(number) if overlay is None else overlay)
 
+    def settle(self) -> None:
+        """Let every read show records as they are."""
+        self._stale.clear()
+        self._lagging.clear()
+
     def write(
         self, number: int, changes: Overlay, *, now: float = 0.0, lag: float = 0.0, stale_reads: int = 0
     ) -> Overlay:

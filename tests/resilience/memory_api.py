@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -24,12 +24,22 @@ ENVIRONMENT = ENVIRONMENTS[0]
 OTHER = 0
 """The number of the start that another hand is."""
 GATEWAY = {"429": {}, "429-after": {"Retry-After": "7"}, "429-long": {"Retry-After": "9999"}, "500": {}, "503": {}}
-GATEWAY |= {"503-after": {"Retry-After": "3"}, "422": {}, "401": {}}
+GATEWAY |= {"503-after": {"Retry-After": "3"}, "422": {}, "401": {}, "407": {}, "413-after": {"Retry-After": "4"}}
+GATEWAY |= {"429-list": {"Retry-After": "2, 5"}}
 """Answers of something before the API, which never sees the request."""
 BEFORE = ("refused", "timeout-before", "drop-before")
 AFTER = ("timeout-after", "drop-after", "half", "garbage", "empty", "500-after", "sleep")
 """What becomes of an answer after the deed; `sleep`: the machine sleeps for an hour before it arrives."""
-FAULTS = ("ok", *GATEWAY, *BEFORE, *AFTER)
+DEEDS = ("lie-other", "lie-drop-field", "success-false")
+"""What the imitated API itself does with a write; of a read `lie-other` shows another record."""
+FAULTS = ("ok", *GATEWAY, *BEFORE, *AFTER, *DEEDS)
+WAYS: dict[str, dict[str, Any]] = {
+    "": {}, "lists are cut": {"max_page": 2}, "only the last filter counts": {"filters": "last"},
+    "filters are ignored": {"filters": "ignored"}, "reads lag": {"read_lag": 8.0},
+    "nothing is left for a day": {"rate_headers": "empty"}, "everything is left": {"rate_headers": "full"},
+    "rates make no sense": {"rate_headers": "garbled"},
+}  # fmt: skip
+"""How the imitated API is, for a whole start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +93,25 @@ class MemoryApi:
     touched: dict[tuple[int, str], int] = field(default_factory=dict)
     """When each record was last shown to this start, by company and id: of what came later it cannot know."""
     _history: dict[tuple[int, str], list[Value]] = field(default_factory=dict)
+    _began: int = 0
+    """The moment at which the start began: what a read shows that lags is that old at most."""
 
     def __post_init__(self) -> None:
-        options = SandboxOptions(records=50, limits="off")
+        self.options = SandboxOptions(records=50, limits="off")
         kind = DualEntry if self.endpoint == DUALENTRY else Vayu
-        self.apis: list[DualEntry | Vayu] = [kind(options, key) for key in KEYS]
+        self.apis: list[DualEntry | Vayu] = [kind(self.options, key) for key in KEYS]
 
     @property
     def api(self) -> DualEntry | Vayu:
         """The first company's."""
         return self.apis[0]
 
-    def begin(self, writes: Sequence[str], reads: Sequence[str], moment: Callable[[], None]) -> None:
-        """Expect another start of the program, with these faults."""
-        self.command += 1
+    def begin(self, writes: Sequence[str], reads: Sequence[str], moment: Callable[[], None], way: str = "") -> None:
+        """Expect another start of the program, with these faults, from an API that is like this."""
+        for api in self.apis:
+            api.options = replace(self.options, **WAYS[way])
+            api.records.settle()
+        self.command, self._began = self.command + 1, self.now
         self.writes, self.reads, self.moment = deque(writes), deque(reads), moment
         self.statuses.clear()
         self.touched.clear()
@@ -136,6 +151,7 @@ class MemoryApi:
         call.record = self.api.record_in(call)
         faults = self.writes if call.is_write else self.reads
         fault = faults.popleft() if faults and path != "/login" else "ok"
+        fault = "ok" if fault in DEEDS[1:] and not call.is_write else fault
         self.moment()
         self.now += 1
         was = self.history(call.record or "", company)[-1].name
@@ -151,8 +167,10 @@ class MemoryApi:
         at = self.now
         self.moment()
         response = await self._delivered(call, answer, fault)
-        if answer is not None and fault in ("ok", "sleep") and (call.applied or not call.is_write):
-            self.touched |= {(company, one): at for one in _shown(call, answer)}
+        is_true = fault in ("ok", "sleep") or (fault == "lie-other" and call.record is None)
+        if answer is not None and is_true and (call.applied or not call.is_write):
+            lags = not call.is_write and self.apis[company].options.read_lag
+            self.touched |= {(company, one): self._began if lags else at for one in _shown(call, answer)}
         return response
 
     def _done(self, call: Call, fault: str, api: DualEntry | Vayu) -> Answer | None:
@@ -163,7 +181,7 @@ class MemoryApi:
             answer.headers = dict(GATEWAY[fault])
             return answer
         opened = api.open(call, anyio.current_time())
-        return opened if isinstance(opened, Answer) else opened(None)
+        return opened if isinstance(opened, Answer) else opened(fault if fault in DEEDS else None)
 
     async def _delivered(self, call: Call, answer: Answer | None, fault: str) -> httpx.Response:
         await anyio.sleep(0.05)

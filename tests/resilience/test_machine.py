@@ -47,7 +47,7 @@ from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.settings import Settings
 from tests.job_fixture import FakeReporter
-from tests.resilience.memory_api import ENVIRONMENTS, FAULTS, OTHER, Line, MemoryApi
+from tests.resilience.memory_api import ENVIRONMENTS, FAULTS, OTHER, WAYS, Line, MemoryApi
 from tests.shell import DUALENTRY, VAYU, assert_balanced, results
 from tests.virtual import run_on_virtual_clock
 
@@ -82,9 +82,12 @@ class Around:
     """When its folder is lost."""
     loss: str = ""
     """How: one of `LOSSES`."""
+    way: str = ""
+    """How the API is: one of `WAYS`."""
 
 
-arounds = st.builds(Around, faults, faults, st.lists(st.tuples(moments, st.integers(0, ROWS - 1)), max_size=1))
+edits = st.lists(st.tuples(moments, st.integers(0, ROWS - 1)), max_size=1)
+arounds = st.builds(Around, faults, faults, edits, way=st.sampled_from(["", *WAYS]))
 sheets = st.sampled_from(["sheet.csv", "sheet.csv", "other.csv"])
 outs = st.sampled_from([False, False, True])
 """Whether runs go to one folder for all inputs."""
@@ -452,7 +455,7 @@ class Machine(RuleBasedStateMachine):
         if around.lose_at is not None:
             happenings.at[around.lose_at] = functools.partial(self.lose_current, around.loss)
         self.current = self.lost = None
-        self.api.begin(around.writes, around.reads, happenings.moment)
+        self.api.begin(around.writes, around.reads, happenings.moment, around.way)
         self.owner[self.api.command], self.began[self.api.command] = company, self.api.now
         sent = len(self.api.ledger)
         closing = None
@@ -555,7 +558,8 @@ class Machine(RuleBasedStateMachine):
         lines = self.judge_books(closing)
         self.has_stopped = closing.summary.stopped is not None
         first = self.began[min(self.commands.get(closing.folder, {self.api.command}))]
-        named = {line["id"] for line in lines if line["outcome"] != "unsent"}  # what was read alone is not kept
+        # what was seen of a row of which nothing was to be sent is not kept
+        named = {line["id"] for line in lines if line["outcome"] not in ("unsent", "rejected") or line["status"]}
         for one in {one for one in named if (company, one) in self.api.touched}:
             self.seen[closing.folder / "failures.csv", one] = self.names_between(one, company, first, math.inf)
         for line in lines:
@@ -576,7 +580,7 @@ class Machine(RuleBasedStateMachine):
         if self.lost is not None:
             codes = {3}
         elif told.keys() & {one.value for one in NEEDS_RETRY} or closing.summary.not_looked_at:
-            codes = {2, 3, 6} if 401 in self.api.statuses else {3}
+            codes = {2, 3, 6} if {401, 407} & set(self.api.statuses) else {3}
         elif told.keys() & {"invalid", "rejected"}:
             codes = {1}
         assert closing.summary.exit_code in codes, (closing.summary.exit_code, told)
@@ -600,6 +604,8 @@ class Machine(RuleBasedStateMachine):
                 assert wanted in {one.name for one in history}, f"called {line['outcome']}, never so: {line}"
             case "updated" | "unchanged" if last.name != wanted and self.is_unseen(line, company):
                 pass  # it could not be looked at again, and says so
+            case "updated" if last.name != wanted and "nor a read shows it" in (line["message"] or ""):
+                pass  # the API said so
             case "updated" | "unchanged" if last.name != wanted:
                 assert last.command == OTHER, f"called {line['outcome']}, but another run wrote: {line}, {history}"
                 seen = self.api.touched.get((company, line["id"]))
@@ -689,7 +695,8 @@ class Machine(RuleBasedStateMachine):
             for (one, _), lines in keys.items():
                 throughs = len(self.final.get(folder, {}).get(one, ()))
                 history = self.api.history(one, lines[0].company)
-                others = [v for v in history if v.command not in mine and lines[0].at < v.at < lines[-1].at]
+                since = self.began[lines[0].command]  # it may have been read before that
+                others = [v for v in history if v.command not in mine and since <= v.at < lines[-1].at]
                 assert len({line.key for line in lines}) <= 1 + throughs + len(others), (one, lines)
             assert not self.counts_twice or all(len(lines) == 1 for lines in under.values()), under
 
@@ -766,7 +773,8 @@ class UndoMachine(Machine):
                 case "unsent" | "invalid":
                     assert not mine, f"called {line['outcome']}, but applied: {line}"
                 case "unchanged":
-                    assert not mine or by_others, f"called unchanged, but applied: {line}"
+                    now = [one for one in mine if one.command == self.api.command]  # what was before, this one found
+                    assert not now or by_others, f"called unchanged, but applied: {line}"
                     assert not was or was & {one.name for one in history}, f"called unchanged: {line}"
                 case "rejected":
                     assert not mine or by_others, f"called rejected, but applied: {line}"
