@@ -8,13 +8,14 @@ file.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from batch.errors import FolderError
 from batch.files import os_reason
 from batch.machine import check_disk
 from batch.model import Staged
-from batch.sources.input import Input, ReadOptions, open_input
+from batch.sources.input import Input, ReadOptions, lock_note, open_input
 from batch.sources.staging import have_same_rows, iter_frames, read_rows
 
 __all__ = [
@@ -34,7 +35,8 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     except OSError as error:
         raise FolderError(f"{input.name} cannot be copied into {folder}: {os_reason(error)}.") from None
     input.check_unchanged()
-    return staged
+    note = lock_note(input)
+    return replace(staged, notes=(note, *staged.notes)) if note else staged
 
 
 def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ import stat
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -116,6 +117,8 @@ def _sniff_text(head: bytes) -> Content:
 Format = Literal["csv", "xlsx", "parquet"]
 
 STDIN = "standard input"
+LOCKS = {"Excel": "~${}", "LibreOffice": ".~lock.{}#"}
+"""What spreadsheet programs lay beside a file while it is open."""
 PIECE = 1 << 20
 SAVE_AGAIN = "save it again from the program that made it"
 WORKBOOKS = (".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".xlsb", ".ods")
@@ -208,12 +211,36 @@ def open_input(argument: str, spool: Path) -> Input:
         raise InputError(f"{argument} is an address, not a file: download it, then give the file's name.")
     path = Path(argument)
     check_name(path)
+    _refuse_lock(path.name)
     mode = _file_mode(path)
     if mode is not None and stat.S_ISDIR(mode):
         return _input(_parquet_files(path), argument, "parquet")
     if mode is None and any(mark in argument for mark in "*?["):
         return _input(_glob(argument), argument, "parquet")
     return _input((path,), path.name, _format_of(path, path.name, path.suffix.lower()))
+
+
+def _refuse_lock(name: str) -> None:
+    """Refuse the small file that a spreadsheet program lays beside a file while it is open."""
+    for program, lock in LOCKS.items():
+        start, end = lock.split("{}")
+        if name.startswith(start) and name.endswith(end) and len(name) > len(lock) - 2:
+            meant = name.removeprefix(start).removesuffix(end)
+            raise InputError(f"{name} is the mark that {program} leaves while {meant} is open: give {meant}.")
+
+
+def lock_note(input: Input) -> str:
+    """Say that a file seems to be open in a spreadsheet program, by the mark beside it; "" where none lies there."""
+    for program, lock in LOCKS.items():
+        for path in input.paths if input.name != STDIN else ():
+            mark = path.with_name(lock.format(path.name))
+            with suppress(OSError, ValueError):
+                if mark.is_file():
+                    return (
+                        f"{path.name} seems to be open in {program} ({mark.name} lies beside it): what was edited and "
+                        "not saved there is not read."
+                    )
+    return ""
 
 
 def _input(paths: tuple[Path, ...], name: str, form: Format) -> Input:
