@@ -80,6 +80,13 @@ def test_headers_that_are_mapped_count(ending: str, tmp_path: Path) -> None:
     assert ("ID", "Betreuer") == read(write(tmp_path / f"kunden{ending}", rows)).headers
 
 
+@pytest.mark.parametrize("ending", [".xlsx", ".csv"])
+def test_one_known_header_is_enough_below_a_title(ending: str, tmp_path: Path) -> None:
+    """A first row of one cell that names nothing gives way to a wider one that names something."""
+    rows = [["Liste"], ["Nr", "Ort"], [1, "Bonn"]]
+    assert ("Nr", "Ort") == read(write(tmp_path / f"kunden{ending}", rows)).headers
+
+
 def test_far_header_of_a_workbook(tmp_path: Path) -> None:
     """--header-row reaches beyond the rows among which the header is looked for."""
     rows = [[f"Zeile {number}", "x"] for number in range(1, 60)]
