@@ -25,12 +25,12 @@ OTHER = 0
 """The number of the start that another hand is."""
 GATEWAY = {"429": {}, "429-after": {"Retry-After": "7"}, "429-long": {"Retry-After": "9999"}, "500": {}, "503": {}}
 GATEWAY |= {"503-after": {"Retry-After": "3"}, "422": {}, "401": {}, "407": {}, "413-after": {"Retry-After": "4"}}
-GATEWAY |= {"429-list": {"Retry-After": "2, 5"}}
+GATEWAY |= {"429-list": {"Retry-After": "2, 5"}, "429-past": {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}}
 """Answers of something before the API, which never sees the request."""
 BEFORE = ("refused", "timeout-before", "drop-before")
-AFTER = ("timeout-after", "drop-after", "half", "garbage", "empty", "500-after", "sleep")
+AFTER = ("timeout-after", "drop-after", "half", "garbage", "empty", "500-after", "queued", "success-true", "sleep")
 """What becomes of an answer after the deed; `sleep`: the machine sleeps for an hour before it arrives."""
-DEEDS = ("lie-other", "lie-drop-field", "success-false")
+DEEDS = ("lie-other", "lie-drop-field", "success-false", "approval", "stale-read")
 """What the imitated API itself does with a write; of a read `lie-other` shows another record."""
 FAULTS = ("ok", *GATEWAY, *BEFORE, *AFTER, *DEEDS)
 WAYS: dict[str, dict[str, Any]] = {
@@ -61,6 +61,10 @@ class Line:
     """The moment, counted from the beginning."""
     time: float
     """On the virtual clock of the start."""
+    shown: str | None
+    """The name that the record had when this start was shown it last, which need not be the one that it has."""
+    waits: bool
+    """It was taken, and waits for approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +95,12 @@ class MemoryApi:
     exchanges: Counter[int] = field(default_factory=Counter)
     """How many there were in each start."""
     touched: dict[tuple[int, str], int] = field(default_factory=dict)
-    """When each record was last shown to this start, by company and id: of what came later it cannot know."""
+    """Of which moment this start was shown a record last, by company and id: of what came later it cannot know."""
+    read: dict[tuple[int, str], int] = field(default_factory=dict)
+    """When this start last read a record, by company and id."""
+    shown: dict[tuple[int, int, str], list[str]] = field(default_factory=dict)
+    """The names that answers showed, by start, company and id."""
     _history: dict[tuple[int, str], list[Value]] = field(default_factory=dict)
-    _began: int = 0
-    """The moment at which the start began: what a read shows that lags is that old at most."""
 
     def __post_init__(self) -> None:
         self.options = SandboxOptions(records=50, limits="off")
@@ -111,10 +117,11 @@ class MemoryApi:
         for api in self.apis:
             api.options = replace(self.options, **WAYS[way])
             api.records.settle()
-        self.command, self._began = self.command + 1, self.now
+        self.command += 1
         self.writes, self.reads, self.moment = deque(writes), deque(reads), moment
         self.statuses.clear()
         self.touched.clear()
+        self.read.clear()
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """What a session sends by."""
@@ -125,6 +132,15 @@ class MemoryApi:
         self.history(record_id, company)
         self.now += 1
         self.apis[company].edit(Call(0, EDIT, "", "", {}, b'{"name": "%s"}' % name.encode()), record_id)
+        self._note(record_id, company, OTHER)
+
+    def approve(self, record_id: str, company: int, *, granted: bool) -> None:
+        """Apply or drop a change that waits for approval, if there is one."""
+        self.history(record_id, company)
+        self.now += 1
+        api = self.apis[company]
+        assert isinstance(api, DualEntry)
+        api.approve(Call(0, EDIT, "", "", {}, b""), record_id, granted=granted)
         self._note(record_id, company, OTHER)
 
     def name(self, record_id: str, company: int = 0) -> str:
@@ -161,17 +177,30 @@ class MemoryApi:
         self.exchanges[self.command] += 1
         if call.is_write:
             key, body = request.headers.get("Idempotency-Key"), parsed(call.body)
-            about = (self.command, was, company, self.now, anyio.current_time())
-            self.ledger.append(Line(call.record or "", key, body, status, call.applied, *about))
+            about = (self.command, was, company, self.now, anyio.current_time(), self._last_shown(call.record, company))
+            waits = fault == "approval" and status == 200 and not call.applied
+            self.ledger.append(Line(call.record or "", key, body, status, call.applied, *about, waits))
             self._note(call.record or "", company, self.command)
         at = self.now
         self.moment()
         response = await self._delivered(call, answer, fault)
-        is_true = fault in ("ok", "sleep") or (fault == "lie-other" and call.record is None)
-        if answer is not None and is_true and (call.applied or not call.is_write):
-            lags = not call.is_write and self.apis[company].options.read_lag
-            self.touched |= {(company, one): self._began if lags else at for one in _shown(call, answer)}
+        if answer is not None and fault in ("ok", "sleep", *DEEDS):
+            for one, name in _shown(answer):
+                self._note_shown(one, name, company, at)
+                self.read |= {(company, one): at} if not call.is_write else {}
         return response
+
+    def _note_shown(self, record_id: str, name: str, company: int, at: int) -> None:
+        """Keep what was shown of a record, and of which moment that was true at the latest."""
+        self.shown.setdefault((self.command, company, record_id), []).append(name)
+        values = self.history(record_id, company)
+        last = max((number for number, one in enumerate(values) if one.name == name), default=None)
+        if last is not None:
+            until = at if last + 1 == len(values) else min(at, values[last + 1].at - 1)
+            self.touched[company, record_id] = max(until, self.touched.get((company, record_id), 0))
+
+    def _last_shown(self, record_id: str | None, company: int) -> str | None:
+        return self.shown.get((self.command, company, record_id or ""), [None])[-1]
 
     def _done(self, call: Call, fault: str, api: DualEntry | Vayu) -> Answer | None:
         if fault in BEFORE:
@@ -201,6 +230,10 @@ class MemoryApi:
                 return httpx.Response(200, content=b"<html>Welcome</html>", headers={"Content-Type": "text/html"})
             case "empty":
                 return httpx.Response(answer.status, content=b"", headers=headers)
+            case "queued":
+                return httpx.Response(202, json={"status": "queued"}, headers=headers)
+            case "success-true":
+                return httpx.Response(200, json={"success": True}, headers=headers)
             case "500-after":
                 return httpx.Response(500, content=b"{}", headers=headers)
             case "half":
@@ -208,14 +241,12 @@ class MemoryApi:
         return httpx.Response(answer.status, content=body, headers=headers)
 
 
-def _shown(call: Call, answer: Answer) -> Iterator[str]:
-    """The ids of the records that an answer shows, of a list or of one."""
-    if answer.status != 200 or call.record is not None:
-        yield from [call.record] if call.record else []
-        return
-    found = parsed(answer.rendered())
-    for one in found.get("items", found.get("customers", ())):
-        yield str(one["id"])
+def _shown(answer: Answer) -> Iterator[tuple[str, str]]:
+    """The ids and names of the records that an answer shows, of a list or of one."""
+    found = parsed(answer.rendered()) if answer.status == 200 else {}
+    for one in found.get("items", found.get("customers", [found.get("customer", found)])):
+        if "id" in one and "name" in one:
+            yield str(one["id"]), str(one["name"])
 
 
 class _Half(httpx.AsyncByteStream):

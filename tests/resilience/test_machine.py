@@ -65,6 +65,8 @@ faults = st.lists(st.sampled_from(FAULTS), max_size=8)
 moments = st.integers(1, 40)
 CHANGES = ("nothing", "rows", "no rows", "version", "cut", "garbage")
 """What somebody does to a run folder before he puts it there."""
+NOT_VERIFIED = ("neither its answer nor a read shows it", "it was not read back")
+"""What a row says of a change that an answer confirmed and nothing showed."""
 LOSSES = ("delete", "move", "make anew", "delete journal", "delete rows")
 
 
@@ -292,6 +294,12 @@ class Machine(RuleBasedStateMachine):
         one = self.ids[number]
         self.api.edit(one, f"Other {len(self.api.history(one, company))}", company)
 
+    @precondition(lambda self: self.endpoint == DUALENTRY and any(line.waits for line in self.api.ledger))
+    @step(number=st.integers(0, ROWS - 1), company=companies, granted=st.booleans())
+    def approve(self, number: int, company: int, granted: bool) -> None:
+        """A change that waits for approval, if there is one, is approved or dropped."""
+        self.api.approve(self.ids[number], company, granted=granted)
+
     @step(minutes=st.integers(-600, 3000))
     def change_time(self, minutes: int) -> None:
         """Time passes, or the clock on the wall is set back."""
@@ -357,7 +365,8 @@ class Machine(RuleBasedStateMachine):
         environment = Environment(ENVIRONMENTS[company], run_on_virtual_clock, self.api.transport)
         self.api.begin((), (), lambda: None)
         made = run_plan(given, FakeReporter(), environment)
-        shown = {one: self.api.name(one, company) for one in self.ids}
+        commands = self.api.command, company
+        shown = {one: self.api.shown.get((*commands, one), [self.api.name(one, company)])[-1] for one in self.ids}
         self.plans.append((made.folder, sheet, self.versions[sheet], Conditions(company, shown, {})))
 
     @precondition(lambda self: self.plans)
@@ -561,7 +570,8 @@ class Machine(RuleBasedStateMachine):
         # what was seen of a row of which nothing was to be sent is not kept
         named = {line["id"] for line in lines if line["outcome"] not in ("unsent", "rejected") or line["status"]}
         for one in {one for one in named if (company, one) in self.api.touched}:
-            self.seen[closing.folder / "failures.csv", one] = self.names_between(one, company, first, math.inf)
+            names = self.names_between(one, company, first, math.inf) | self.names_shown(closing.folder, one, company)
+            self.seen[closing.folder / "failures.csv", one] = names
         for line in lines:
             if not wanted[line["id"]]:
                 assert line["outcome"] in ("unchanged", "unsent"), f"nothing is set in it: {line}"
@@ -600,6 +610,10 @@ class Machine(RuleBasedStateMachine):
         *_, last = history = self.api.history(line["id"], company)
         mine = self.commands.get(folder, set())
         match line["outcome"]:
+            case "updated" | "unchanged" if self.waits_for_approval(line, wanted, company):
+                pass
+            case "updated" if self.is_unverified(line, folder, company):
+                pass
             case "updated" | "unchanged" if not self.compares:  # it cannot know what came after an answer that was lost
                 assert wanted in {one.name for one in history}, f"called {line['outcome']}, never so: {line}"
             case "updated" | "unchanged" if last.name != wanted and self.is_unseen(line, company):
@@ -628,16 +642,33 @@ class Machine(RuleBasedStateMachine):
         return {one.name for one in history[first:] if one.at < until}
 
     def names_before(self, line: Line) -> set[str]:
-        """The names that a record had from the beginning of the start that wrote until it did.
+        """The names that a record had from the beginning of the start that wrote until it did, or was shown with.
 
-        Nobody sees what another hand writes between reading and writing.
+        Nobody sees what another hand writes between reading and writing, or what an API does not show yet.
         """
-        return self.names_between(line.id, line.company, self.began[line.command], line.at)
+        shown = {line.shown} if line.shown is not None else set()
+        return self.names_between(line.id, line.company, self.began[line.command], line.at) | shown
+
+    def names_shown(self, folder: Path, record_id: str, company: int) -> set[str]:
+        """The names that a record was shown with to the starts that worked on a run."""
+        commands = self.commands.get(folder, ())
+        return {name for one in commands for name in self.api.shown.get((one, company, record_id), ())}
+
+    def waits_for_approval(self, line: dict[str, Any], wanted: str, company: int) -> bool:
+        """Whether a row says that its change waits for approval, and one was sent that does, or did."""
+        asked = [one for one in self.api.ledger if (one.id, one.company) == (line["id"], company) and one.waits]
+        return "approv" in (line["message"] or "") and wanted in {one.body["name"] for one in asked}
 
     def is_unseen(self, line: dict[str, Any], company: int) -> bool:
         """Whether a start never saw a record, and did not come to its end, or says so."""
         is_told = self.has_stopped or "not looked at again since" in (line["message"] or "")
         return is_told and (company, line["id"]) not in self.api.touched
+
+    def is_unverified(self, line: dict[str, Any], folder: Path, company: int) -> bool:
+        """Whether a row says that its change was only confirmed, and no read showed its record after that."""
+        is_told = any(one in (line["message"] or "") for one in NOT_VERIFIED)
+        confirmed = [one.at for one in self.ledger_of(folder) if one.id == line["id"] and one.status == 200]
+        return is_told and bool(confirmed) and self.api.read.get((company, line["id"]), 0) < confirmed[-1]
 
     @invariant()
     def only_at_its_address(self) -> None:
@@ -672,7 +703,7 @@ class Machine(RuleBasedStateMachine):
                     found.append(("open", self.api.command))
                 if outcome == "open":
                     continue
-                again = [line for line in changes if line.was == line.body["name"]]
+                again = [line for line in changes if line.was == line.body["name"] == (line.shown or line.was)]
                 assert not again, f"{one} was {outcome} after start {command}, and was sent again: {again}"
             for one, outcome in now.items():
                 through = kept[one][-1][1] if kept[one] else 0
@@ -697,7 +728,8 @@ class Machine(RuleBasedStateMachine):
                 history = self.api.history(one, lines[0].company)
                 since = self.began[lines[0].command]  # it may have been read before that
                 others = [v for v in history if v.command not in mine and since <= v.at < lines[-1].at]
-                assert len({line.key for line in lines}) <= 1 + throughs + len(others), (one, lines)
+                asked = sum(line.waits for line in lines)  # it is asked for again where its record says nothing of it
+                assert len({line.key for line in lines}) <= 1 + throughs + len(others) + asked, (one, lines)
             assert not self.counts_twice or all(len(lines) == 1 for lines in under.values()), under
 
     counts_twice: ClassVar[bool] = True
@@ -769,7 +801,8 @@ class UndoMachine(Machine):
             by_others = any(one.command == OTHER for one in history[1:])
             match line["outcome"]:
                 case "updated":
-                    assert mine or by_others, f"called updated, never applied: {line}"
+                    waits = [one for one in self.ledger_of(closing.folder) if one.id == line["id"] and one.waits]
+                    assert mine or by_others or waits, f"called updated, never applied: {line}"
                 case "unsent" | "invalid":
                     assert not mine, f"called {line['outcome']}, but applied: {line}"
                 case "unchanged":
