@@ -277,7 +277,7 @@ def _supersede_older(metadata: RunMetadata, note: Callable[[str], None]) -> None
     """Mark unfinished runs of the same file as it was before."""
     for one in index.older_of_input(metadata):
         _supersede(one.run_id, one.folder)
-        why = f"that run was not finished, and {one.input} has changed since"
+        why = f"that run was not finished, and {metadata.input} has changed since"
         note(f"{one.folder}: {why}: this run takes its place.")
 
 
