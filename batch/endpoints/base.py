@@ -285,13 +285,17 @@ class Endpoint(ABC):
         """Build the field for a header such as `custom_fields.Tier`, None where it names none."""
         return None
 
-    def definitions_request(self, page: int) -> ApiRequest:
-        """Build the call for page `page` (from 0) of the organisation's custom fields."""
+    def definitions_request(self, offset: int) -> ApiRequest:
+        """Build the call for the organisation's custom fields after the first `offset`, or for all of them."""
         raise NotImplementedError
 
     def parse_definitions(self, response: ApiResponse) -> list[CustomField]:
         """Read custom field definitions out of an answer; [] when the page has none."""
         return []
+
+    def count_definitions(self, response: ApiResponse) -> int:
+        """Count the definitions in an answer, with those that `parse_definitions` leaves out."""
+        return len(self.parse_definitions(response))
 
     def custom_fields(self) -> list[Field]:
         """List the fields of all definitions, each under a name that no other has."""

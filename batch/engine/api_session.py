@@ -109,8 +109,9 @@ async def fetch_definitions(client: ApiClient, note: Callable[[str], None]) -> l
     if not client.endpoint.has_custom_fields:
         return found
     last: ApiRequest | None = None
-    for page in range(MAX_PAGES):
-        request = client.endpoint.definitions_request(page)
+    listed, page = 0, b""
+    for _ in range(MAX_PAGES):
+        request = client.endpoint.definitions_request(listed)
         if request == last:  # there is one page
             break
         last, answer = request, await client.read(request)
@@ -119,8 +120,9 @@ async def fetch_definitions(client: ApiClient, note: Callable[[str], None]) -> l
         if not isinstance(answer.response, ApiResponse) or answer.classification.action is not Action.SUCCEED:
             note(f"The custom fields could not be read ({answer.cause}): their values go as text.")
             break
-        fresh = [one for one in client.endpoint.parse_definitions(answer.response) if one not in found]
-        if not fresh:
+        size = client.endpoint.count_definitions(answer.response)
+        if not size or answer.response.body == page:  # the end, or an API that begins anew each time
             break
-        found += fresh
+        listed, page = listed + size, answer.response.body  # a page may be shorter than was asked for
+        found += [one for one in client.endpoint.parse_definitions(answer.response) if one not in found]
     return found

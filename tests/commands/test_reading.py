@@ -261,3 +261,29 @@ def test_some_ids_absent(tmp_path: Path, text: str) -> None:
     """Fewer are nothing odd, nor are any once a record was found."""
     closing = run(Customers(), tmp_path, text)
     assert 1 == closing.summary.exit_code
+
+
+def definition(number: int, of: str) -> dict[str, Any]:
+    return {
+        "id": number, "name": f"Field {number}", "field_type": "text", "is_active": True, "options": [],
+        "applies_to": [{"type": of, "is_active": True, "is_required": False}],
+    }  # fmt: skip
+
+
+def test_cut_list_of_custom_fields(tmp_path: Path) -> None:
+    """Of a list that is cut all pages are read, also behind one that is of other records."""
+    of = ["customer", "customer", "vendor", "vendor", "customer"]
+    definitions = [definition(number, one) for number, one in enumerate(of, start=1)]
+    customers = Customers()
+
+    def answer(asked: Asked) -> Said:
+        parts = urlsplit(asked.path)
+        if not parts.path.endswith("/custom-fields/"):
+            return customers.answer(asked)
+        offset = int(dict(parse_qsl(parts.query))["offset"])
+        return Said(200, {"items": definitions[offset : offset + 2], "count": len(definitions)})
+
+    with little_api(answer) as little:
+        text = "id,name,custom_fields.Field 5\n1,New,\n"
+        closing = update(settings(little, tmp_path, text), FakeReporter(), ENVIRONMENT)
+    assert {"updated": 1} == outcomes(closing)

@@ -315,17 +315,19 @@ class DualEntryCustomers(Endpoint):
         custom = {"custom_fields": [_custom_excerpt(one) for one in items]} if isinstance(items, list) else {}
         return super().excerpt(record) | custom
 
-    def definitions_request(self, page: int) -> ApiRequest:
+    def definitions_request(self, offset: int) -> ApiRequest:
         """List the organisation's custom fields."""
-        query = (("limit", str(PAGE)), ("offset", str(page * PAGE)))
+        query = (("limit", str(PAGE)), ("offset", str(offset)))
         return ApiRequest("GET", DEFINITIONS, "GET custom-fields", query=query, max_bytes=LIST_BYTES)
 
     def parse_definitions(self, response: ApiResponse) -> list[CustomField]:
         """Read those that are active and apply to customers."""
-        data: Any = response.json
-        items = data.get("items") if isinstance(data, Mapping) else data
-        found = [_definition(item) for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+        found = [_definition(item) for item in _items(response) if isinstance(item, Mapping)]
         return [one for one in found if one]
+
+    def count_definitions(self, response: ApiResponse) -> int:
+        """Count those of other kinds of records, too."""
+        return len(_items(response))
 
     def custom_fields(self) -> list[Field]:
         """Name them by name, and by id where the name is not theirs alone or would be read as another."""
@@ -430,6 +432,13 @@ def _custom_excerpt(item: Any) -> Any:
     known, value = item["field"], item.get("value")
     shown = {"value": value.get("value")} if isinstance(value, Mapping) else value
     return {"field": {name: known[name] for name in ("id", "name") if name in known}, "value": shown}
+
+
+def _items(response: ApiResponse) -> list[Any]:
+    """Take the list out of an answer; [] where there is none."""
+    data: Any = response.json
+    items = data.get("items") if isinstance(data, Mapping) else data
+    return items if isinstance(items, list) else []
 
 
 def _definition(item: Mapping[str, Any]) -> CustomField | None:

@@ -475,7 +475,7 @@ class VayuCustomers(Endpoint):
         """Keep what PUT takes."""
         return {name: record[name] for name in WRITABLE if name in record}
 
-    def definitions_request(self, page: int) -> ApiRequest:
+    def definitions_request(self, offset: int) -> ApiRequest:
         """List the organisation's custom fields."""
         return ApiRequest("GET", "/customFields", "GET customFields", max_bytes=LIST_BYTES)
 
