@@ -45,6 +45,7 @@ CASES = [
     flag("--sandbox"),
     case("--out", None, ("a", Path("a")), ("b", Path("b")), ("c", Path("c"))),
     case("--sheet", None, "A", "B", "C"),
+    case("--header-row", None, 1, 2, 3),
     case("--delimiter", None, ";", "|", ("tab", "\t")),
     case("--encoding", None, "cp1252", "utf-8", "latin-1"),
     case("--hidden", None, "skip", "include", "skip"),
