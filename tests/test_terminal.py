@@ -17,7 +17,9 @@ MEANT = b"Is that meant? [y/N]: "
 def on_terminal(shell: Shell, command: list[object], answers: list[tuple[bytes, bytes]], **env: str) -> Ended:
     """Run on a terminal, and give each answer when its question comes."""
     master, slave = pty.openpty()
-    process = shell.start(*command, stdin=slave, stdout=slave, stderr=slave, env={"TERM": "xterm", **env})
+    process = shell.start(
+        *command, stdin=slave, stdout=slave, stderr=slave, env={"TERM": "xterm", "COLUMNS": "1000", **env}
+    )
     os.close(slave)
     said = b""
     with suppress(OSError):  # EIO: the other side is closed
@@ -98,3 +100,15 @@ def test_clears_of_a_plan_are_red(shell: Shell, api: Api, no_colour: str, is_red
     red = [line for line in ended.err.splitlines() if line.startswith("\x1b[31m")]
     assert (2 if is_red else 0) == len(red)
     assert is_red == ("\x1b[31m" in ended.err)
+
+
+def test_lines_break_at_words(shell: Shell, api: Api) -> None:
+    """On a narrow terminal no word is cut, and a command to copy stays one line."""
+    sheet = shell.sheet("id,name\n" + "".join(f"99999{one:03},New\n" for one in range(40)))
+    ended = on_terminal(shell, [*update(api, sheet), "--yes"], [], COLUMNS="60")
+    wide = [line for line in ended.err.splitlines() if len(line) > 60]
+    assert (True, True) == (bool(wide), all("batch " in line for line in wide))
+    assert (
+        "  rejected  id                   there is no customer with\n    this id   40 rows: 2, 3, 4, 5, 6, …\n"
+        in ended.err
+    )

@@ -5,11 +5,13 @@ Promises: a question only on a terminal and never with `--yes`; on a terminal a 
 """
 
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self, TextIO, TypeVar
 
 import click
 
@@ -18,7 +20,7 @@ from batch.cli.progress_bar import ProgressBar
 from batch.commands.purge import PurgePreview
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progress
 from batch.errors import UsageError
-from batch.model import Outcome, visible
+from batch.model import Outcome, command, visible
 
 Answer = TypeVar("Answer")
 LINE_SECONDS = 10.0
@@ -55,7 +57,7 @@ class Console:
         """Write a page of styled lines to standard output, since it is what was asked for."""
         if not self._quiet:
             for text, style in page:
-                click.echo(_coloured(text, style))
+                click.echo(_coloured(_fitted(text, sys.stdout), style))
 
     def tell(self, page: Iterable[tuple[str, str]]) -> None:
         """Write a page of styled lines to standard error."""
@@ -66,7 +68,7 @@ class Console:
         """Write a line to standard error; with --quiet only what stopped the run."""
         if style == "stop" or not self._quiet:
             self.leave()
-            click.echo(_coloured(text, style), err=True)
+            click.echo(_coloured(_fitted(text, sys.stderr), style), err=True)
 
     def note(self, text: str) -> None:
         """Write something that the person should know."""
@@ -78,7 +80,7 @@ class Console:
         """Show what is about to happen, and ask where there is somebody to ask."""
         if self.can_ask or not self._quiet:
             for line in messages.preflight(preflight, compare=self._compare):
-                click.echo(line, err=True)
+                click.echo(_fitted(line, sys.stderr), err=True)
         self._last_line = time.monotonic()
         if not self.can_ask:
             return True
@@ -164,6 +166,15 @@ def _answered(ask: Callable[[], Answer]) -> Answer:
     except click.Abort as error:
         pressed = error.__context__
         raise pressed if isinstance(pressed, KeyboardInterrupt) else KeyboardInterrupt from None
+
+
+def _fitted(text: str, file: TextIO) -> str:
+    """Break a line at its words where the terminal is too narrow; one with a command is left whole, to be copied."""
+    width = shutil.get_terminal_size().columns
+    if len(text) <= width or f"{command()} " in text or not file.isatty():
+        return text
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _coloured(text: str, style: str) -> str:
