@@ -72,6 +72,8 @@ def may_be_applied(intent: Intent, row_result: RowResult | None) -> bool:
         return False
     if row_result is None or row_result.outcome in (Outcome.UPDATED, Outcome.UNKNOWN):
         return True
+    if row_result.attempts < intent.made:
+        return True  # it is of an earlier part, or of no attempt
     if row_result.attempts > 1 or row_result.status is None:
         return True  # an earlier attempt may have arrived
     if row_result.outcome is Outcome.UNCHANGED and any(one.code == "spelling_kept" for one in row_result.problems):

@@ -1024,6 +1024,14 @@ def wait_and_read_in_vain(machine: UndoMachine) -> None:
         machine.start("sheet.csv", Around(reads=["ok", "429-after", *["503-after"] * 12]), new=True)
 
 
+def fail_to_read_and_kill(machine: UndoMachine) -> None:
+    """No record can be read at first; the next start sends changes and is killed before it knows what became of all."""
+    machine.start("sheet.csv", Around(reads=["429-after"] * 60))
+    for at in (12, 14, 16):
+        machine.start("sheet.csv", Around(kill_at=at), compare=False)
+        machine.take_back(0, Around())
+
+
 SCRIPTS: dict[str, Callable[[UndoMachine], None]] = {
     "a key of another company": stop_and_change_key,
     "undo after a failure": fail_and_undo,
@@ -1033,6 +1041,7 @@ SCRIPTS: dict[str, Callable[[UndoMachine], None]] = {
     "stopped twice": stop_and_stop,
     "a look that is killed": stop_and_kill_a_look,
     "killed with results": stop_and_kill,
+    "killed after a read in vain": fail_to_read_and_kill,
     "a record that cannot be read again": wait_and_read_in_vain,
     **{f"folder: {one}": functools.partial(bring, change=one) for one in CHANGES},
     "an old failures file": fail_and_edit,
