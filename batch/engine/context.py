@@ -22,8 +22,8 @@ from batch.errors import JournalError
 from batch.journal import Journal
 from batch.model import Change, Intent, Outcome, Problem, RowResult, State
 from batch.run.plan_file import PlanFile
+from batch.run.record_memory import RecordMemory
 from batch.run.rescue import LOOK_SECONDS, FolderWatch, rescue, sentence
-from batch.run.spellings import Spellings
 from batch.validation.file_changes import ChangeSource
 
 NOTHING: Mapping[str, Any] = {}
@@ -60,14 +60,15 @@ class RunContext:
     reader: RecordReader = field(init=False)
     """What reads records by their ids; what it learns of the API's lists holds for the whole start."""
 
-    spellings: Spellings = field(init=False)
+    memory: RecordMemory = field(init=False)
+    """What earlier runs learned of the records."""
     first_ids: FirstIds = field(init=False)
     """What became of the first ids."""
 
     def __post_init__(self) -> None:
         """Measure from the beginning."""
         target = self.api.target
-        self.spellings = Spellings(target.fingerprint("spellings"), target.endpoint.name)
+        self.memory = RecordMemory(target.fingerprint("records"), target.endpoint.name)
         self.first_ids = FirstIds(is_settled=self.plan is not None and self.plan.is_undo)  # what it wrote was there
         self.meter = Meter(self.journal, self.changes.rows, self.shutdown)
         self.reader = RecordReader(
@@ -118,7 +119,7 @@ class RunContext:
                 yield
             finally:
                 self.connection = None
-                self.spellings.close()
+                self.memory.close()
 
     def _count(self, name: str) -> None:
         self.meter.count(name)
@@ -168,7 +169,7 @@ class RunContext:
         def is_known(name: str, asked: Any, shown: Any) -> bool:
             is_sent = sent is not None and name in before and sent.fields.get(name) == asked
             is_new = is_sent and not self.endpoint.is_same(name, before[name], shown)
-            return is_new or self.spellings.knows(record_id, name, asked, shown)
+            return is_new or self.memory.knows_spelling(record_id, name, asked, shown)
 
         return is_known
 
@@ -185,7 +186,7 @@ class RunContext:
         shown = {name: value for name, value in shown.items() if hide(str(value)) == str(value)}
         for name, value in shown.items():
             if name in change.fields and self.endpoint.is_spelling(name, change.fields[name], value):
-                self.spellings.remember(self.endpoint.id_key(change.id), name, change.fields[name], value)
+                self.memory.remember_spelling(self.endpoint.id_key(change.id), name, change.fields[name], value)
         results = []
         for row in change.rows:
             located = tuple(self.changes.locate(row, one).with_texts(hide) for one in problems)

@@ -16,7 +16,7 @@ from batch.engine import write
 from batch.errors import UsageError
 from batch.journal import Journal
 from batch.model import Intent, Outcome, Problem, RowResult
-from batch.run import spellings
+from batch.run import record_memory
 from batch.run.locks import state_folder
 from batch.run.plan_file import PlanFile, PlanWriter
 from batch.run.undo import iter_undo_changes
@@ -162,21 +162,21 @@ def test_undo_leaves_another_hand(job: JobFixture) -> None:
     assert "ANA@example.com" == job.record(10001)["email"]
 
 
-@pytest.mark.parametrize("days", [spellings.DAYS_KEPT, spellings.DAYS_KEPT + 1])
+@pytest.mark.parametrize("days", [record_memory.DAYS_KEPT, record_memory.DAYS_KEPT + 1])
 def test_forgotten(job: JobFixture, days: int) -> None:
     """A spelling is remembered for 90 days after it was seen last."""
     nightly(job)
-    with sqlite3.connect(state_folder() / spellings.FILE) as db:
+    with sqlite3.connect(state_folder() / record_memory.FILE) as db:
         assert 2 == db.execute("UPDATE spelling SET day = day - ?", [days]).rowcount
     (outcome, message), *_ = nightly(job)
-    expected = KNOWN if days == spellings.DAYS_KEPT else KEPT
+    expected = KNOWN if days == record_memory.DAYS_KEPT else KEPT
     assert ("unchanged", said(expected, **PLAIN)) == (outcome, message)
 
 
 @pytest.mark.parametrize("endpoint", [DUALENTRY, VAYU])
 def test_no_memory(job: JobFixture, endpoint: str) -> None:
     """Where nothing can be remembered the run goes on, and learns anew."""
-    (state_folder() / spellings.FILE).mkdir()
+    (state_folder() / record_memory.FILE).mkdir()
     spelt = SPELT[endpoint]
     told = [("updated", said(MADE, **spelt)), *[("unchanged", said(KEPT, **spelt))] * 2]
     assert told == [one for _ in told for one in nightly(job, SHEETS[endpoint], endpoint=endpoint)]
@@ -214,7 +214,7 @@ def test_resumed(job: JobFixture, endpoint: str) -> None:
 def test_no_values(job: JobFixture) -> None:
     """What is remembered gives no value away, and belongs to this user."""
     nightly(job)
-    path = state_folder() / spellings.FILE
+    path = state_folder() / record_memory.FILE
     data = path.read_bytes().lower()
     assert (0o600, True) == (
         path.stat().st_mode & 0o777,
@@ -314,6 +314,6 @@ def test_next_round(job: JobFixture) -> None:
     job.sandbox.set_faults("lie-drop-field=once:10001")
     closing = job.update(job.sheet(SHEET))
     assert "rejected" == told(closing)[0][0]
-    (state_folder() / spellings.FILE).unlink()
+    (state_folder() / record_memory.FILE).unlink()
     again = told(job.update(Path(closing.failures or "")))
     assert [("updated", f"{said(KEPT, email=PLAIN['email'])}; {said(MADE, phone='0301234')}")] == again

@@ -29,7 +29,7 @@ from batch.http import ApiResponse, Session
 from batch.model import Change, Intent, Outcome, Problem, RowResult, State
 from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
 from batch.retry import CircuitBreaker, RetryPolicy
-from batch.run.spellings import Spellings
+from batch.run.record_memory import RecordMemory
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
@@ -159,8 +159,8 @@ class FakeContext:
         return problem
 
     @property
-    def spellings(self) -> Spellings:
-        return Spellings("00", "test")
+    def memory(self) -> RecordMemory:
+        return RecordMemory("00", "test")
 
     settle = RunContext.settle
     shows = RunContext.shows

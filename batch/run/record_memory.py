@@ -6,7 +6,6 @@ cannot be used nothing is known, the run goes on, and each spelling is learned a
 """
 
 import hashlib
-import json
 import sqlite3
 import time
 from contextlib import suppress
@@ -14,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batch.errors import BatchError
+from batch.exact_json import encode_ascii
 from batch.run.locks import state_folder
 
-FILE = "spellings.sqlite"
+FILE = "records.sqlite"
 SCHEMA = "CREATE TABLE IF NOT EXISTS spelling(hash BLOB PRIMARY KEY, day INTEGER NOT NULL) WITHOUT ROWID"
 DAYS_KEPT = 90
 AT_ONCE = 1_000
@@ -25,7 +25,7 @@ UNUSABLE = (sqlite3.Error, BatchError, OSError)
 
 
 @dataclass(slots=True)
-class Spellings:
+class RecordMemory:
     """What is known of one endpoint for one owner: a name for host and company that gives neither away."""
 
     owner: str = field(repr=False)
@@ -34,7 +34,7 @@ class Spellings:
     _learned: set[bytes] = field(init=False, default_factory=set)
     """What was seen today, and is not written down yet."""
 
-    def knows(self, record_id: str, name: str, asked: Any, shown: Any) -> bool:
+    def knows_spelling(self, record_id: str, name: str, asked: Any, shown: Any) -> bool:
         """Whether the API was seen to show just this where that was asked; it is remembered for longer then."""
         key, found = self._hash(record_id, name, asked, shown), None
         with suppress(*UNUSABLE):
@@ -45,7 +45,7 @@ class Spellings:
             self._learn(key)
         return True
 
-    def remember(self, record_id: str, name: str, asked: Any, shown: Any) -> None:
+    def remember_spelling(self, record_id: str, name: str, asked: Any, shown: Any) -> None:
         """Remember that the API shows `shown` where `asked` was sent."""
         self._learn(self._hash(record_id, name, asked, shown))
 
@@ -57,7 +57,7 @@ class Spellings:
             self._db = None
 
     def _hash(self, *what: Any) -> bytes:
-        text = json.dumps([self.endpoint, *what])
+        text = encode_ascii([self.endpoint, *what])
         return hashlib.blake2b(text.encode(), key=bytes.fromhex(self.owner), digest_size=16).digest()
 
     def _learn(self, key: bytes) -> None:
