@@ -121,6 +121,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     ),
     "unread": "the record could not be read: {cause}",
     # what came of sending it
+    "awaits_approval": "a change awaits approval, and an earlier run asked for the same: approve it at the API, or withdraw it",
     "custom_field_spelt": 'the record spells it "{spelt}", and that custom field was meant',
     "ended_in_doubt": "batch was ended before an answer came: it may have been applied or not",
     "found_applied": "no answer came, but reading back showed that it was applied",

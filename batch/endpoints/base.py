@@ -388,6 +388,10 @@ class Endpoint(ABC):
         """Say what an accepted write still waits for, "" when nothing."""
         return ""
 
+    def awaits_approval(self, record: Record) -> bool:
+        """Return whether a record says that a change of it waits to be approved; only what is certain counts."""
+        return False
+
     def parse_error(self, response: ApiResponse) -> list[tuple[str, str]]:
         """Read (field, message) pairs out of an error answer; field is "" where none is named. Never raises."""
         return tidied(parse_common_errors(response.json) or [("", error_text(response))])

@@ -194,8 +194,13 @@ class RunContext:
         self.journal.record(change.number, results)
         return outcome
 
-    def record_again(self, change: Change) -> None:
+    def record_again(self, change: Change, state: State = State.FINAL) -> None:
         """Journal again what an earlier part said of a change, which still holds."""
         found = (self.journal.row_results(row, row).get(row) for row in change.rows)
-        final = [replace(one, state=State.FINAL) for one in found if one is not None]
-        self.journal.record(change.number, final)
+        self.journal.record(change.number, [_still(one, state) for one in found if one is not None])
+
+
+def _still(known: RowResult, state: State) -> RowResult:
+    """Return what is known of a row as it is now: what shows awaits approval no more."""
+    said = tuple(one for one in known.problems if state is State.PENDING or one.code != "pending")
+    return replace(known, state=state, problems=said)

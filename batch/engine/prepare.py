@@ -14,13 +14,13 @@ import anyio
 
 from batch import diff
 from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift, find_conflicts
-from batch.endpoints.base import ConflictError, Endpoint, Record
+from batch.endpoints.base import MISSING, ConflictError, Endpoint, Record
 from batch.engine.context import NOTHING, RunContext
 from batch.engine.lookup import Lookup, Match, NoMatch
 from batch.engine.record_reader import Absent, ReadResult, Unreadable
 from batch.engine.retry_loop import ApiClient
 from batch.journal import Journal
-from batch.model import Change, Intent, Outcome, Problem, RowResult, visible
+from batch.model import Change, Intent, Outcome, Problem, RowResult, State, visible
 from batch.run.plan_file import PlanFile
 
 UNREAD_AT_ONCE = 100
@@ -301,6 +301,8 @@ class ChangePreparer:
         if earlier is None and not self.is_compared:
             return PreparedChange(change, change.fields, self._shown(record, change.fields), record, notes=notes)
         if shown.differing:
+            if self._awaits_approval(change, shown.differing, record, earlier):
+                return None
             known_spellings = shown.known_spellings
             return PreparedChange(
                 change, shown.differing, shown.before, record, earlier, (*notes, *_not_sent(known_spellings)),
@@ -329,11 +331,37 @@ class ChangePreparer:
         else:
             drift = check_plan_drift(self.endpoint, planned, change.fields, record, known)
         if drift.fields and (plan.is_undo or not drift.drifted):
+            if self._awaits_approval(change, drift.fields, record, earlier):
+                return None
             before = self._shown(record, drift.fields)
             return PreparedChange(change, drift.fields, before, record, earlier, drift.drifted)
         problems = drift.drifted or ((planned.note,) if planned is not None and planned.note else ())
         self._settle_as_is(change, record, earlier, problems)
         return None
+
+    def _awaits_approval(
+        self, change: Change, fields: Mapping[str, Any], record: Record, earlier: Intent | None
+    ) -> bool:
+        """Settle a change that was asked for before, while its record says that a change of it awaits approval."""
+        record_id, memory = self.endpoint.id_key(change.id), self.context.memory
+        if not self.endpoint.awaits_approval(record):
+            memory.forget_request(record_id)
+            return False
+        found, asked = self._earlier_success(change), earlier.fields if earlier is not None else {}
+        if (
+            found is not None
+            and found.state is State.PENDING
+            and all(
+                diff.shows_value(self.endpoint, name, value, asked.get(name, MISSING)) is diff.How.AS_ASKED
+                for name, value in fields.items()
+            )
+        ):
+            self.context.record_again(change, State.PENDING)
+            return True
+        if memory.knows_request(record_id, fields):
+            self._settle(change, Outcome.UNCHANGED, [Problem("awaits_approval")])
+            return True
+        return False
 
     def _shown(self, record: Record, names: Iterable[str]) -> dict[str, Any]:
         """Give the values of those fields that a record shows."""
@@ -348,7 +376,8 @@ class ChangePreparer:
 
     def _holds_as_listed(self, change: Change, record: Record) -> bool:
         """Whether what an earlier part of a run that is ours said still holds, as far as a list shows it."""
-        if not self.context.is_trusted or self._earlier_success(change) is None:
+        found = self._earlier_success(change)
+        if not self.context.is_trusted or found is None or found.state is State.PENDING:
             return False
         shown = self.context.shows(change, change.fields, record, self._earlier(change))
         return shown.differing.keys() == shown.hidden.keys()

@@ -156,6 +156,7 @@ class ChangeWriter:
         is_confirmed = has_id and answer.status in self.endpoint.confirming
         if record is not None and is_confirmed:
             if pending := self.endpoint.pending_note(record):  # it need not show yet
+                self.context.memory.remember_request(self.endpoint.id_key(call.change.id), prepared.fields)
                 problem = Problem("pending", {"note": pending})
                 return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [problem], state=State.PENDING)
             if call.may_be_replayed and answer.attempts == 1:
@@ -223,10 +224,10 @@ class ChangeWriter:
             before = prepared.before or {}
             if shown.is_as_asked:
                 return self._conclude_shown(call, answer, shown, applied)
-            if not before or diff.shows(self.endpoint, before, record).is_as_asked:
-                outcome, problems = Outcome.FAILED, [Problem("not_applied", {"cause": cause})]
-            else:
+            if before and not diff.shows(self.endpoint, before, record).is_as_asked:
                 problems = shown.neither(before) or problems
+            elif not self.endpoint.awaits_approval(record):  # else it may be this change that waits
+                outcome, problems = Outcome.FAILED, [Problem("not_applied", {"cause": cause})]
         return self._settle(prepared, outcome, answer.status, call.made, problems)
 
     async def _conclude_refused(self, call: WriteCall, answer: Answer) -> Outcome:

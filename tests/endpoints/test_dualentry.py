@@ -466,6 +466,22 @@ def test_pending(status: Any, said: str) -> None:
     assert said == ENDPOINT.pending_note({"id": 1, "approval_status": status})
 
 
+@pytest.mark.parametrize(
+    ("status", "awaits"),
+    [
+        ("pending", True),
+        ("Pending_Approval", True),
+        ("AWAITING", True),
+        ("rejected", False),
+        ("odd", False),
+        (5, False),
+    ],
+)
+def test_awaits_approval(status: Any, awaits: bool) -> None:
+    """A record says that it awaits approval by words that cannot mean anything else."""
+    assert awaits is ENDPOINT.awaits_approval({"id": 1, "approval_status": status})
+
+
 async def never(request: ApiRequest) -> ApiResponse:
     raise AssertionError(request)
 

@@ -497,14 +497,15 @@ async def read_list(client: ApiClient, record_id: str) -> Record | None:
     return found[0] if found else None
 
 
-def environment(*, applies: bool, shows: str | None = None, losses: int = 99) -> Script:
+def environment(*, applies: bool, shows: str | None = None, losses: int = 99, approval: str = "") -> Script:
     """An API that loses the answers to the first writes, having applied them or not."""
     name, lost = "Old", 0
 
     def script(request: httpx.Request, count: int) -> Any:
         nonlocal name, lost
         if request.method == "GET":
-            return httpx.Response(200, json={"items": [{"id": 2, "name": shows or name}], "count": 1})
+            record = {"id": 2, "name": shows or name, "approval_status": approval}
+            return httpx.Response(200, json={"items": [record], "count": 1})
         lost += 1
         if applies or lost > losses:
             name = "New"
@@ -545,6 +546,13 @@ async def test_never_applied() -> None:
     async with desk(environment(applies=False), read_back=read_list, max_attempts=2) as d:
         assert [FAILED] == await d.send(2, **BEFORE)
     assert [f"{DROPPED}, and reading back showed that it was not applied"] == d.book.told()[2][1]
+
+
+async def test_perhaps_taken_for_approval() -> None:
+    """Where the record says that a change of it awaits approval, that may be this one: it is unknown."""
+    async with desk(environment(applies=False, approval="pending"), read_back=read_list, max_attempts=2) as d:
+        assert [UNKNOWN] == await d.send(2, **BEFORE)
+    assert [f"{DROPPED}: it may have been applied or not"] == d.book.told()[2][1]
 
 
 async def test_refused_after_a_failure() -> None:

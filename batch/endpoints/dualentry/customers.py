@@ -381,6 +381,11 @@ class DualEntryCustomers(Endpoint):
             return f"awaiting approval ({status})"
         return ""
 
+    def awaits_approval(self, record: Record) -> bool:
+        """Which words there are, no source says: only what cannot mean anything else counts."""
+        status = record.get("approval_status")
+        return isinstance(status, str) and any(word in status.casefold() for word in ("pending", "await"))
+
 
 def _whole_address(parts: Mapping[str, Any], whole: str, current: Record | None) -> dict[str, Any]:
     shown = current.get(whole) if current else None
