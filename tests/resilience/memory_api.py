@@ -1,5 +1,6 @@
 """The sandbox's APIs without sockets, on a virtual clock: two companies, every fault, and all that was ever there."""
 
+import json
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,11 +34,12 @@ AFTER = ("timeout-after", "drop-after", "half", "garbage", "empty", "500-after",
 DEEDS = ("lie-other", "lie-drop-field", "success-false", "approval", "stale-read")
 """What the imitated API itself does with a write; of a read `lie-other` shows another record."""
 FAULTS = ("ok", *GATEWAY, *BEFORE, *AFTER, *DEEDS)
+SPELLS = "names are kept in lower case"
 WAYS: dict[str, dict[str, Any]] = {
     "": {}, "lists are cut": {"max_page": 2}, "only the last filter counts": {"filters": "last"},
     "filters are ignored": {"filters": "ignored"}, "reads lag": {"read_lag": 8.0},
     "nothing is left for a day": {"rate_headers": "empty"}, "everything is left": {"rate_headers": "full"},
-    "rates make no sense": {"rate_headers": "garbled"},
+    "rates make no sense": {"rate_headers": "garbled"}, SPELLS: {},
 }  # fmt: skip
 """How the imitated API is, for a whole start."""
 
@@ -87,6 +89,8 @@ class MemoryApi:
     command: int = 0
     moment: Callable[[], None] = lambda: None
     """Is told before and after every deed: a moment at which the program may be killed."""
+    spells: bool = False
+    """Names are kept in lower case."""
     now: int = 0
     """How many exchanges and edits there were."""
     hosts: set[str] = field(default_factory=set)
@@ -117,7 +121,7 @@ class MemoryApi:
         for api in self.apis:
             api.options = replace(self.options, **WAYS[way])
             api.records.settle()
-        self.command += 1
+        self.command, self.spells = self.command + 1, way == SPELLS
         self.writes, self.reads, self.moment = deque(writes), deque(reads), moment
         self.statuses.clear()
         self.touched.clear()
@@ -149,11 +153,11 @@ class MemoryApi:
         return str(record["name"]) if record else ""
 
     def history(self, record_id: str, company: int = 0) -> list[Value]:
-        """Every name that a record ever had, in their order."""
-        return self._history.setdefault((company, record_id), [Value(self.name(record_id, company), OTHER, 0)])
+        """Every name that a record ever had, `plain`, in their order."""
+        return self._history.setdefault((company, record_id), [Value(plain(self.name(record_id, company)), OTHER, 0)])
 
     def _note(self, record_id: str, company: int, command: int) -> None:
-        name, values = self.name(record_id, company), self.history(record_id, company)
+        name, values = plain(self.name(record_id, company)), self.history(record_id, company)
         if name != values[-1].name:
             values.append(Value(name, command, self.now))
 
@@ -162,6 +166,9 @@ class MemoryApi:
         raw = request.extensions.get("target", request.url.raw_path).decode("ascii")
         path, _, query = raw.partition("?")
         call = Call(0, request.method, path, query, request.headers, await request.aread())
+        if self.spells and call.is_write:
+            body = parsed(call.body)
+            call.body = json.dumps(body | {"name": body["name"].lower()}).encode()
         self.hosts.add(request.url.host)
         company = next((number for number, one in enumerate(self.apis) if one.is_opened_by(call)), 0)
         call.record = self.api.record_in(call)
@@ -176,7 +183,8 @@ class MemoryApi:
         self.statuses.append(status)
         self.exchanges[self.command] += 1
         if call.is_write:
-            key, body = request.headers.get("Idempotency-Key"), parsed(call.body)
+            key, body = request.headers.get("Idempotency-Key"), parsed(request.content)
+            body["name"] = plain(body["name"])
             about = (self.command, was, company, self.now, anyio.current_time(), self._last_shown(call.record, company))
             waits = fault == "approval" and status == 200 and not call.applied
             self.ledger.append(Line(call.record or "", key, body, status, call.applied, *about, waits))
@@ -246,7 +254,12 @@ def _shown(answer: Answer) -> Iterator[tuple[str, str]]:
     found = parsed(answer.rendered()) if answer.status == 200 else {}
     for one in found.get("items", found.get("customers", [found.get("customer", found)])):
         if "id" in one and "name" in one:
-            yield str(one["id"]), str(one["name"])
+            yield str(one["id"]), plain(str(one["name"]))
+
+
+def plain(name: str) -> str:
+    """Return a name so that its spellings are one."""
+    return name.lower()
 
 
 class _Half(httpx.AsyncByteStream):
