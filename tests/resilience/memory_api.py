@@ -89,6 +89,8 @@ class MemoryApi:
     command: int = 0
     moment: Callable[[], None] = lambda: None
     """Is told before and after every deed: a moment at which the program may be killed."""
+    folds: bool = False
+    """The ledger has names as they are compared, whatever their spelling."""
     spells: bool = False
     """Names are kept in lower case."""
     now: int = 0
@@ -184,7 +186,8 @@ class MemoryApi:
         self.exchanges[self.command] += 1
         if call.is_write:
             key, body = request.headers.get("Idempotency-Key"), parsed(request.content)
-            body["name"] = plain(body["name"])
+            if self.folds:
+                body["name"] = plain(body["name"])
             about = (self.command, was, company, self.now, anyio.current_time(), self._last_shown(call.record, company))
             waits = fault == "approval" and status == 200 and not call.applied
             self.ledger.append(Line(call.record or "", key, body, status, call.applied, *about, waits))

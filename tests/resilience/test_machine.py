@@ -212,7 +212,7 @@ class Machine(RuleBasedStateMachine):
         for module in ("journal.journal", "run.begin_or_resume", "run.index"):
             self.stack.enter_context(mock.patch(f"batch.{module}.time", self.clock))
         self.stack.enter_context(mock.patch("batch.engine.api_session.random", Dice))
-        self.api = MemoryApi(self.endpoint)
+        self.api = MemoryApi(self.endpoint, folds=True)
         self.commands: dict[Path, set[int]] = {}
         """The starts that worked on each run."""
         self.owner: dict[int, int] = {}
