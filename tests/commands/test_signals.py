@@ -240,7 +240,7 @@ def test_check_in_a_read_only_folder(shell: Shell, read_only_folder: Path) -> No
 def on_terminal(shell: Shell, command: list[object], answer: bytes | signal.Signals | None, **env: str) -> Ended:
     """Run on a terminal, and answer the question when it comes."""
     master, slave = pty.openpty()
-    process = shell.start(*command, stdin=slave, stderr=slave, env={"TERM": "xterm", **env})
+    process = shell.start(*command, stdin=slave, stderr=slave, env={"TERM": "xterm", "COLUMNS": "1000", **env})
     os.close(slave)
     said = b""
     with suppress(OSError):  # EIO: the other side is closed
