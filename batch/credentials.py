@@ -1,7 +1,7 @@
 """Credentials: where they are read, how they are kept from showing, and the one name for whose they are.
 
-Promises: a credential comes from the environment or a token file only; it is taken out of whatever a server echoes;
-what is written down or shown is a fingerprint or its last four characters, never the credential.
+Promises: a credential comes from the environment, a token file or a login only; it is taken out of whatever a server
+echoes; what is written down or shown is a fingerprint or its last four characters, never the credential.
 """
 
 import base64
@@ -22,11 +22,12 @@ from batch.files import os_reason
 
 
 def read_credentials(
-    names: Mapping[str, bool], token_file: Path | None, environment: Mapping[str, str]
+    names: Mapping[str, bool], token_file: Path | None, environment: Mapping[str, str], log_in: str
 ) -> tuple[dict[str, str], list[str]]:
     """Collect credentials by variable name (`names`: whether each is required), with warnings about their keeping.
 
-    A token file holds `NAME=value` lines, or nothing but the value of the first name. Raises CredentialError.
+    A token file holds `NAME=value` lines, or nothing but the value of the first name. Raises CredentialError, which
+    names the command `log_in` where there is none.
     """
     found = {name: environment[name].strip() for name in names if environment.get(name, "").strip()}
     warnings: list[str] = []
@@ -35,15 +36,21 @@ def read_credentials(
     missing = [name for name, is_required in names.items() if is_required and name not in found]
     if missing:
         raise CredentialError(
-            f"No credential: set the environment variable {missing[0]}, or name a file that holds it (--token-file).\n"
+            f"There is no key yet. To set one up:  {log_in}\n"
+            f"(Or set the environment variable {missing[0]}, or name a file that holds it: --token-file.)\n"
             "To try things out without one:  --sandbox"
         )
     for name, value in found.items():
-        if not _CREDENTIAL.fullmatch(value):
-            raise CredentialError(
-                f"{name}: it has a space, a line break or a character outside of plain ASCII in it. Copy it again."
-            )
+        check_credential(name, value)
     return found, warnings
+
+
+def check_credential(name: str, value: str) -> None:
+    """Raise CredentialError where no header can carry a credential."""
+    if not _CREDENTIAL.fullmatch(value):
+        raise CredentialError(
+            f"{name}: it has a space, a line break or a character outside of plain ASCII in it. Copy it again."
+        )
 
 
 _CREDENTIAL = re.compile(r"[\x21-\x7e]+")  # what a header can carry

@@ -9,6 +9,7 @@ pydantic, so that showing help stays cheap.
 """
 
 import operator
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -104,7 +105,7 @@ class Setting:
     @property
     def key(self) -> str:
         """The setting as options and `batch.toml` spell it: `max-wait`."""
-        return self.name.removesuffix("_output").replace("_", "-")
+        return self.name.removesuffix("_output").removesuffix("_login").replace("_", "-")
 
     @property
     def variable(self) -> str:
@@ -158,7 +159,7 @@ class Settings:
     # (a setting in few lines, so that the table can be read as one)
     input: Annotated[str, Setting(is_layered=False)] = ""
     endpoint: Annotated[str, Setting(
-        "What to change, such as dualentry.customers.", "NAME", (*INPUT, "pull", "template"), short="-e",
+        "What to change, such as dualentry.customers.", "NAME", (*INPUT, "login", "pull", "template"), short="-e",
         found_file="yes",
     )] = ""
     out: Annotated[Path | None, Setting(
@@ -229,13 +230,18 @@ class Settings:
     json_output: Annotated[bool, Setting("The summary as JSON on stdout.", None, OUTPUT)] = False
     quiet: Annotated[bool, Setting("Errors only.", None, OUTPUT)] = False
     base_url: Annotated[str | None, Setting(
-        "The API's address instead of the maker's.", "URL", (*CONNECTION, "template"), parse=_address, repeat=3,
+        "The API's address instead of the maker's.", "URL", (*CONNECTION, "login", "template"), parse=_address,
+        repeat=3,
     )] = None
     sandbox: Annotated[bool, Setting(
         "Send to an imitation of the API, started for this run.", None, (*CONNECTION, "template"), repeat=2,
     )] = False
     token_file: Annotated[Path | None, Setting(
-        "A file that holds the key or token.", "FILE", (*CONNECTION, "template"), repeat=8,
+        "A file that holds the key or token.", "FILE", (*CONNECTION, "login", "template"), repeat=8,
+    )] = None
+    as_login: Annotated[str | None, MinLen(1), Setting(
+        "The company whose key is taken, of those that have a login.", "NAME",
+        (*CONNECTION, "template"), repeat=33,
     )] = None
     max_at_once: Annotated[int, Ge(1), Le(1024), Setting(
         "Requests in flight; default: 16.", "N", CONNECTION, repeat=10, found_file="if careful",
@@ -437,6 +443,13 @@ def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:
 
 
 # -- batch.toml -----------------------------------------------------------------------------------------------------
+
+
+def config_folder(variables: Mapping[str, str]) -> Path | None:
+    """Return the folder of this user's own settings and logins; None for a user without a home."""
+    given = variables.get("XDG_CONFIG_HOME", "")
+    home = Path(given) if given.startswith("/") else Path(os.path.expanduser("~"), ".config")
+    return home / "batch" if home.is_absolute() else None
 
 
 @dataclass(frozen=True, slots=True)

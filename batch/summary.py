@@ -89,6 +89,8 @@ class Summary:
 
     run_id: str
     endpoint: str
+    company: str | None
+    """Its name, where one was given."""
     input: str
     input_sha256: str
     started: str

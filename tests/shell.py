@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DUALENTRY, VAYU = "dualentry.customers", "vayu.customers"
 PATIENCE = 30.0
 SUMMARY_KEYS = [
-    "run_id", "endpoint", "input", "input_sha256", "started", "seconds", "rows", "outcomes", "earlier", "not_looked_at",
-    "requests", "attempts", "throttled", "is_exact", "state", "stopped", "exit_code", "files", "reasons",
-    "spellings", "left_out",
+    "run_id", "endpoint", "company", "input", "input_sha256", "started", "seconds", "rows", "outcomes", "earlier",
+    "not_looked_at", "requests", "attempts", "throttled", "is_exact", "state", "stopped", "exit_code", "files",
+    "reasons", "spellings", "left_out",
 ]  # fmt: skip
 OUTCOMES = ["updated", "unchanged", "invalid", "rejected", "failed", "unknown", "unsent"]
 

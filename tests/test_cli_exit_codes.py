@@ -88,15 +88,16 @@ USAGE = {
     "no credentials": (
         ["update", "sheet.csv", "-e", DUALENTRY],
         (
-            "No credential: set the environment variable DUALENTRY_API_KEY, or name a file that holds it "
-            "(--token-file).\n"
+            "There is no key yet. To set one up:  batch login -e dualentry.customers\n"
+            "(Or set the environment variable DUALENTRY_API_KEY, or name a file that holds it: --token-file.)\n"
             "To try things out without one:  --sandbox\n"
         ),
     ),
     "no credentials of vayu": (
         ["update", "sheet.csv", "-e", VAYU],
         (
-            "No credential: set the environment variable VAYU_API_TOKEN, or name a file that holds it (--token-file).\n"
+            "There is no key yet. To set one up:  batch login -e vayu.customers\n"
+            "(Or set the environment variable VAYU_API_TOKEN, or name a file that holds it: --token-file.)\n"
             "To try things out without one:  --sandbox\n"
         ),
     ),

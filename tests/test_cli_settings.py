@@ -67,6 +67,7 @@ CASES = [
     case("--invalid", "skip", "abort", "skip", "abort"),
     Case("as_shown", (), ('["A"]', ("A",)), ("B\nC d", ("B", "C d")), (["--as-shown", "D"], ("D",))),
     case("--company", None, "A", "B", "C"),
+    Case("as_login", None, ("'A'", "A"), ("B", "B"), (["--as", "C"], "C")),
     flag("--new"),
     case("--resume-within", 86_400.0, ("'2d'", 172_800.0), ("90s", 90.0), ("1h", 3_600.0)),
     flag("--overwrite"),
@@ -107,7 +108,7 @@ def told(offline: Shell, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("one", CASES, ids=lambda one: one.name)
 def test_precedence(told: Any, one: Case) -> None:
     """An option wins over the environment, that over a settings file, that over the default."""
-    key = one.name.removesuffix("_output")
+    key = one.name.removesuffix("_output").removesuffix("_login")
     file = f"{key.replace('_', '-')} = {one.file[0]}\n"
     env = {f"BATCH_{key.upper()}": one.environment[0]}
     default = getattr(told(), one.name) if one.name != "endpoint" else ""

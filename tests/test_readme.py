@@ -147,7 +147,7 @@ def test_batch_toml(tmp_path: Path) -> None:
 
 def test_length() -> None:
     """It can be read in one go."""
-    assert len(text().splitlines()) < 300
+    assert len(text().splitlines()) < 340
 
 
 def test_session(offline: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

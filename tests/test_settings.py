@@ -251,7 +251,7 @@ VALUES = {
     "out": "'x'", "clear_token": "'-'", "limit": "1", "compare": "false", "json": "true", "quiet": "true",
     "base_url": "'https://evil.example'", "sandbox": "true", "token_file": "'/home/me/.ssh/id'", "max_wait": "9",
     "new": "true", "yes": "true", "company": "'Acme'", "read_timeout": "9", "verify_within": "9", "as_shown": "['A']",
-    "overwrite": "true", "other_company": "true", "none_found": "true",
+    "overwrite": "true", "other_company": "true", "none_found": "true", "as": "'Acme'",
 }  # fmt: skip
 
 
@@ -342,7 +342,7 @@ def test_file_that_makes_no_sense(tmp_path: Path, text: str, expected: str) -> N
 def test_credentials_of_the_environment() -> None:
     """Credentials come from the environment, without spaces around them; others are left alone."""
     environment = {"VAYU_API_TOKEN": " t \n", "VAYU_CLIENT_ID": "", "DUALENTRY_API_KEY": "k"}
-    assert ({"VAYU_API_TOKEN": "t"}, []) == read_credentials(NAMES, None, environment)
+    assert ({"VAYU_API_TOKEN": "t"}, []) == read_credentials(NAMES, None, environment, "batch login")
 
 
 def token_file(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
@@ -364,26 +364,27 @@ def token_file(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
 def test_token_file(tmp_path: Path, text: str, expected: dict[str, str]) -> None:
     """A token file holds the token alone or NAME=value lines, and goes before the environment."""
     environment = {"VAYU_CLIENT_ID": "e"} if expected.get("VAYU_CLIENT_ID") == "e" else {}
-    assert (expected, []) == read_credentials(NAMES, token_file(tmp_path, text), environment)
+    assert (expected, []) == read_credentials(NAMES, token_file(tmp_path, text), environment, "batch login")
 
 
 def test_open_token_file(tmp_path: Path) -> None:
     """A token file that others can read is used, with a warning and the way to close it."""
     path = token_file(tmp_path, "abc", 0o644)
     expected = [f"{path} can be read by other users of this machine. Close it:  chmod 600 {path}"]
-    assert expected == read_credentials(NAMES, path, {})[1]
+    assert expected == read_credentials(NAMES, path, {}, "batch login")[1]
 
 
 def no_credential(file: Path | None, environment: dict[str, str]) -> str:
     with pytest.raises(CredentialError) as caught:
-        read_credentials(NAMES, file, environment)
+        read_credentials(NAMES, file, environment, "batch login")
     return str(caught.value)
 
 
 def test_no_credential(tmp_path: Path) -> None:
     """Without a credential, the message names the variable, the file, and the way to try things out."""
     expected = (
-        "No credential: set the environment variable VAYU_API_TOKEN, or name a file that holds it (--token-file).\n"
+        "There is no key yet. To set one up:  batch login\n"
+        "(Or set the environment variable VAYU_API_TOKEN, or name a file that holds it: --token-file.)\n"
         "To try things out without one:  --sandbox"
     )
     assert expected == no_credential(None, {"VAYU_API_TOKEN": " ", "VAYU_CLIENT_ID": "c"})

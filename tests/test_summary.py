@@ -136,6 +136,7 @@ def test_summary() -> None:
     made = Summary(
         run_id="r",
         endpoint="dualentry.customers",
+        company=None,
         input="x.csv",
         input_sha256="0",
         started="2026-01-01T00:00:00Z",
@@ -154,7 +155,7 @@ def test_summary() -> None:
         files={"results": "results.csv"},
     ).as_dict()
     keys = (
-        "run_id endpoint input input_sha256 started seconds rows outcomes earlier not_looked_at requests "
+        "run_id endpoint company input input_sha256 started seconds rows outcomes earlier not_looked_at requests "
         "attempts throttled is_exact state stopped exit_code files reasons spellings left_out"
     )
     counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}

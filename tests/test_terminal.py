@@ -4,6 +4,7 @@ import os
 import pty
 import select
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,10 @@ MEANT = b"Is that meant? [y/N]: "
 def on_terminal(shell: Shell, command: list[object], answers: list[tuple[bytes, bytes]], **env: str) -> Ended:
     """Run on a terminal, and give each answer when its question comes."""
     master, slave = pty.openpty()
+    around: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave, "start_new_session": True}
     process = shell.start(
-        *command, stdin=slave, stdout=slave, stderr=slave, env={"TERM": "xterm", "COLUMNS": "1000", **env}
-    )
+        *command, env={"TERM": "xterm", "COLUMNS": "1000", **env}, **around
+    )  # of its own: a key is asked for on /dev/tty
     os.close(slave)
     said = b""
     with suppress(OSError):  # EIO: the other side is closed

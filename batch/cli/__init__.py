@@ -312,7 +312,52 @@ def template(output: str, force: bool, **values: Any) -> None:
 
     environment = _environment()
     settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
-    click.echo(views.template_page(make_template(Path(output), settings, environment, may_replace=force)), err=True)
+    made = make_template(Path(output), settings, environment, _console(settings), may_replace=force)
+    click.echo(views.template_page(made), err=True)
+
+
+@batch.command(short_help="Set up the key of a company.")
+@setting_options("login", only=["endpoint"])
+@click.option("--name", metavar="NAME", help="The company, for --as and on every screen; asked for without.")
+@setting_options("login", without=["endpoint"])
+def login(name: str | None, **values: Any) -> None:
+    """Ask for a key, try it with a read, and keep it under the name of its company.
+
+    Commands then take it by themselves: the only one there is, or the one that --as names.
+    """
+    from batch.cli import views
+    from batch.commands.login import log_in
+
+    environment = _environment()
+    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
+    console = _console(settings)
+    console.tell(views.login_page(log_in(settings, name, console, environment)))
+
+
+@batch.command(short_help="Forget the key of a company.")
+@click.argument("name", required=False)
+@click.option("-e", "--endpoint", metavar="ENDPOINT", help="Where two APIs have a login of this name: which one.")
+def logout(name: str | None, endpoint: str | None) -> None:
+    """Remove the key of company NAME from this computer; at the API it stays as it is."""
+    from batch.cli import views
+    from batch.cli.console import Console
+    from batch.commands.login import log_out
+    from batch.run.target import api_of, find_endpoint
+
+    environment, console = _environment(), Console()
+    api = api_of(find_endpoint(endpoint, environment)) if endpoint else None
+    console.tell(views.logout_page(*log_out(name, api, console, environment)))
+
+
+@batch.command(short_help="Whose keys are set up.")
+def logins() -> None:
+    """List the companies whose keys are set up."""
+    from batch.cli import views
+    from batch.cli.console import Console
+    from batch.commands.login import list_logins
+
+    console = Console()
+    console.show((line, "") for line in views.logins_page(list_logins(console, _environment())))
 
 
 @batch.command(

@@ -91,12 +91,25 @@ class Console:
         return _answered(lambda: click.confirm(question, default=False, err=True))
 
     def choose(self, question: str, options: Sequence[str]) -> int | None:
-        """List what may be meant, with numbers, and ask for one; Enter is none of them."""
-        for number, option in enumerate(options, 1):
-            self.say(f"{number:>4}  {option}")
-        kind = click.IntRange(0, len(options))
-        found = _answered(lambda: click.prompt(question, type=kind, default=0, show_default=False, err=True))
-        return found - 1 if found else None
+        """Ask which of the options is meant, by its number or its first word; Enter is none of them."""
+        for number, text in enumerate(options, 1):
+            self.say(f"{number:>4}  {visible(text)}")
+        words = [text.split("  ")[0].casefold() for text in options]
+        while said := _answered(lambda: click.prompt(question, default="", show_default=False, err=True)).strip():
+            if said.isascii() and said.isdigit() and 1 <= int(said) <= len(options):
+                return int(said) - 1
+            if said.casefold() in words:
+                return words.index(said.casefold())
+            self.say(f"Please answer with a number from 1 to {len(options)}, or press Enter for none of them.")
+        return None
+
+    def ask_text(self, question: str, default: str = "") -> str:
+        """Ask for a line of text; Enter alone gives the default."""
+        return str(_answered(lambda: click.prompt(question, default=default, show_default=bool(default), err=True)))
+
+    def ask_hidden(self, question: str) -> str:
+        """Ask for a line that is not shown while it is typed or pasted."""
+        return str(_answered(lambda: click.prompt(question, default="", show_default=False, hide_input=True, err=True)))
 
     def _ask(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Ask; first for cells that would be emptied, and of a new input offer to send only a few at first."""

@@ -26,6 +26,11 @@ def plural(count: int, noun: str, several: str = "") -> str:
     return f"{count:,} {noun if count == 1 else several or noun + 's'}"
 
 
+def of_company(name: str | None) -> str:
+    """Say whose it is, where the company has a name."""
+    return f' of "{visible(name)}"' if name else ""
+
+
 def took(seconds: float) -> str:
     """Spell how long something took; short times with a decimal."""
     return f"{seconds:.1f} s" if seconds < 10 else minutes(seconds)
@@ -38,7 +43,8 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     """Yield what is about to happen."""
     changes, endpoint = about.changes, about.endpoint
     kind = f" ({about.host_kind})" if about.host_kind else " (not an address of the API's maker)"
-    yield f"{plural(changes.staged.rows, 'row')} -> {endpoint.method} {about.host}{kind}, key {about.credential}"
+    key = f"key {about.credential}{of_company(about.company)}"
+    yield f"{plural(changes.staged.rows, 'row')} -> {endpoint.method} {about.host}{kind}, {key}"
     for text in changes.notes:
         yield f"  {visible(text)}"
     if about.is_resumed:

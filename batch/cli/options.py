@@ -25,6 +25,7 @@ from batch.settings import (
     Setting,
     Settings,
     SettingsFiles,
+    config_folder,
     merge_layers,
     read_files,
 )
@@ -32,7 +33,7 @@ from batch.settings import (
 F = TypeVar("F", bound=Callable[..., Any])
 GENERAL = "update"
 """The command that takes all options of those that take an input."""
-FILE_COMMANDS = ("check", "plan", "pull", "resume", "template", "undo", "update")
+FILE_COMMANDS = ("check", "login", "plan", "pull", "resume", "template", "undo", "update")
 """The commands that read settings files."""
 ENDPOINT_FLAGS = {"sparse": "PUT the change alone, not the record with the change laid over it (Vayu)."}
 """The flags that endpoints have of their own; here, since to import the endpoints is slow."""
@@ -160,9 +161,8 @@ def to_run_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates
 
 def _files(values: Mapping[str, Any], folders: Sequence[Path]) -> SettingsFiles:
     """Name the files that settings may be read from."""
-    given = os.environ.get("XDG_CONFIG_HOME", "")
-    home = Path(given) if given.startswith("/") else Path(os.path.expanduser("~"), ".config")
-    own = home / "batch" / "config.toml" if home.is_absolute() else None  # else this user has no home
+    folder = config_folder(os.environ)
+    own = folder / "config.toml" if folder else None
     return SettingsFiles(Path(values["config"]) if values.get("config") else None, folders, own)
 
 

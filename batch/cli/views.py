@@ -18,6 +18,7 @@ from typing import Any
 from batch.cli.messages import (
     SHOWN_REASONS,
     cost,
+    of_company,
     plural,
     reasons,
     rows_of,
@@ -27,6 +28,7 @@ from batch.cli.messages import (
     update_command,
 )  # fmt: skip
 from batch.commands.check import Checked
+from batch.commands.login import LoggedIn
 from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled
 from batch.commands.purge import PurgePreview
@@ -35,6 +37,7 @@ from batch.commands.template import TemplateMade
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
+from batch.logins import Login
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, shorten, visible
 from batch.outputs.failures import is_pulled
 from batch.outputs.plan import Line
@@ -61,7 +64,7 @@ UNDONE = {
 }
 """What the outcomes of an undo are called."""
 RUN_STYLES = {"finished": Outcome.UPDATED.value, "to fix": Outcome.REJECTED.value, "unfinished": Outcome.FAILED.value}
-RUN_OPTIONS = ("--base-url", "--company", "--token-file")
+RUN_OPTIONS = ("--as", "--base-url", "--company", "--token-file")
 """What a command on a run's folder needs, since it is not taken from that."""
 SHOWN_CELLS = 30
 SHOWN_IDS = 10
@@ -160,6 +163,8 @@ def plan_page(made: PlanMade) -> Iterator[Styled]:
     """Yield what a plan comes to: first the counts and the cost, then cell by cell as far as a screen goes."""
     summary, endpoint = made.summary, made.endpoint
     yield f"{' · '.join(_counts(summary))}     to send: {cost(summary.cost.whole)}", ""
+    if summary.company:
+        yield f"  for {visible(summary.company)}", ""
     yield from ((f"  clears: {name} on {plural(count, endpoint.noun, endpoint.plural)}", "clear")
                 for name, count in summary.clears.items())  # fmt: skip
     for one in made.excesses:
@@ -233,7 +238,7 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
     summary = end.summary
     if summary.stopped:
         yield from _stopped(end)
-    yield f"{plural(summary.rows, 'row')} in {took(summary.seconds)}", ""
+    yield f"{plural(summary.rows, 'row')}{of_company(summary.company)} in {took(summary.seconds)}", ""
     for outcome in Outcome:
         count = summary.outcomes.get(outcome, 0)
         if count:
@@ -410,6 +415,8 @@ def pull_page(found: Pulled, endpoint: str, options: Sequence[str]) -> Iterator[
     """Yield what was pulled, what was left out, and the next command, with the options that it needs."""
     path = shown_path(str(found.path))
     yield f"{path}: {plural(found.records, 'record')}, {plural(len(found.columns), 'column')}"
+    if found.company:
+        yield f"  of {visible(found.company)}"
     if found.hidden:
         are = "is" if len(found.hidden) == 1 else "are"
         yield f"  left out: {', '.join(found.hidden)}, which {are} not shown when records are listed"
@@ -433,6 +440,7 @@ def pull_as_json(found: Pulled, endpoint: str) -> str:
     """Return the summary as `--json` prints it."""
     values = {
         "endpoint": endpoint,
+        "company": found.company,
         "file": str(found.path.resolve()),
         "records": found.records,
         "columns": list(found.columns),
@@ -449,6 +457,36 @@ def purge_page(preview: PurgePreview | None) -> str:
     if preview is None:
         return "Nothing was removed."
     return f"Removed {shown_path(str(preview.folder))} ({plural(preview.files, 'file')})."
+
+
+# -- login, logout, logins ---------------------------------------------------------------------------------------------
+
+
+def login_page(made: LoggedIn) -> Iterator[Styled]:
+    """Yield where the key is kept, and what can be done now."""
+    login = made.login
+    yield f'The key {login.shown} of "{visible(login.name)}" is kept in a file that only you can read:', ""
+    yield f"  {made.path}", ""
+    address = ["--base-url", login.base_url] if made.has_own_address else []
+    words = [command(), "pull", "-e", made.endpoint, "-o", "customers.xlsx", *address, "--as", login.name]
+    yield "Next, the current records as a spreadsheet:", ""
+    yield f"  {shlex.join(words)}", ""
+
+
+def logout_page(login: Login, where: str) -> Iterator[Styled]:
+    """Yield what was forgotten, and what was not."""
+    yield f'The key {login.shown} of "{visible(login.name)}" is forgotten here.', ""
+    yield f"It still opens the records. To end that, revoke it{f' {where}' if where else ' at the API'}.", ""
+
+
+def logins_page(logins: Sequence[Login]) -> Iterator[str]:
+    """Yield the companies in a line each."""
+    if not logins:
+        yield f"No key is set up. To set one up:  {command()} login -e dualentry.customers"
+        return
+    rows = [("COMPANY", "API", "ADDRESS", "KEY")]
+    rows += [(visible(one.name), one.api, one.base_url, one.shown) for one in logins]
+    yield from table(rows)
 
 
 # -- endpoints, template ----------------------------------------------------------------------------------------------

@@ -100,9 +100,10 @@ def _summary(
     outcomes = {Outcome.INVALID: counts[Outcome.INVALID], Outcome.UNCHANGED: counts[Outcome.UNCHANGED]}
     outcomes[Outcome.UNSENT] = staged.rows - sum(outcomes.values())
     return Summary(
-        run_id=f"check-{staged.sha256[:8]}", endpoint=settings.endpoint, input=settings.input,
-        input_sha256=staged.sha256, started=spent[0], seconds=spent[1], rows=staged.rows, outcomes=outcomes, earlier={},
-        not_looked_at=0, requests=0, attempts=0, throttled=0, is_exact=True, state="ended", stopped=None,
-        exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})), files=files, reasons=reasons,
+        run_id=f"check-{staged.sha256[:8]}", endpoint=settings.endpoint, company=settings.as_login or settings.company,
+        input=settings.input, input_sha256=staged.sha256, started=spent[0], seconds=spent[1], rows=staged.rows,
+        outcomes=outcomes, earlier={}, not_looked_at=0, requests=0, attempts=0, throttled=0, is_exact=True,
+        state="ended", stopped=None, exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})), files=files,
+        reasons=reasons,
         left_out=staged.left_out,
     )  # fmt: skip

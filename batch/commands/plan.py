@@ -39,7 +39,7 @@ from batch.run.finish import paths_in
 from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.plan_file import PlanWriter, about
-from batch.run.target import Environment, make_target
+from batch.run.target import Environment, make_target, with_login
 from batch.settings import Settings, as_options
 from batch.summary import Reason, as_json_values, group_reasons
 
@@ -53,6 +53,8 @@ class PlanSummary:
 
     endpoint: str
     host: str
+    company: str | None
+    """Its name, where one was given."""
     input: str
     input_sha256: str
     started: str
@@ -104,6 +106,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
     parent = parent_of(settings.input, settings.out)
     began, started = time.monotonic(), now_text()
     with latest_links(parent, settings.input, reporter.note) as latest, ExitStack() as stack:
+        settings = with_login(settings, environment, reporter)
         target = make_target(settings, environment, stack, reporter.note)
         discard(new_folder(parent, prefix="plan-"))  # whether there can be one is known before anything is read
         temporary = stack.enter_context(scratch())
@@ -215,9 +218,10 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
     reasons, left_out = group_reasons(journal.iter_troubled())
     outcomes, (started, began) = journal.outcomes(), times
     summary = PlanSummary(
-        endpoint=settings.endpoint, host=context.api.target.base_url, input=settings.input,
-        input_sha256=context.changes.staged.sha256, started=started, seconds=time.monotonic() - began,
-        rows=context.changes.rows, outcomes=outcomes, not_found=journal.count_not_found(),
+        endpoint=settings.endpoint, host=context.api.target.base_url, company=context.api.target.company_name,
+        input=settings.input, input_sha256=context.changes.staged.sha256, started=started,
+        seconds=time.monotonic() - began, rows=context.changes.rows, outcomes=outcomes,
+        not_found=journal.count_not_found(),
         cells=cells.by_field.total(), clears={name: count for name, count in cells.clears.items() if count},
         cost=cost, exit_code=int(exit_code(outcomes)), files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
     )  # fmt: skip

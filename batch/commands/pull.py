@@ -31,7 +31,8 @@ from batch.outputs.cell_text import Left, Renderer
 from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, RowBuffer, write_table
 from batch.provenance import PulledFrom, pulled_cells, pulled_headers
 from batch.run.cleanup import scratch
-from batch.run.target import Environment, make_endpoint, make_target
+from batch.run.consent import Person
+from batch.run.target import Environment, make_endpoint, make_target, with_login
 from batch.settings import Settings
 
 
@@ -59,6 +60,8 @@ class Pulled:
     missing: Sequence[str] = ()
     """Ids of the file of ids that no record has."""
     counts: Counter[str] = field(default_factory=Counter)
+    company: str | None = None
+    """Its name, where one was given."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -66,11 +69,8 @@ class Pulled:
         return exit_code({Outcome.INVALID: len(self.missing)})
 
 
-class PullReporter(Protocol):
+class PullReporter(Person, Protocol):
     """Is told what happens while records are pulled."""
-
-    def note(self, text: str) -> None:
-        """Something the person should know: a whole sentence."""
 
     def cost(self, cost: Cost) -> None:
         """What it takes in all."""
@@ -86,6 +86,7 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
     ids = read_ids(wanted.ids, endpoint) if wanted.ids else None
     make_pull_filter(endpoint, wanted.where, ids)  # so that a mistake is told before anything is asked
     with ExitStack() as stack:
+        settings = with_login(settings, environment, reporter)
         target = make_target(settings, environment, stack, reporter.note)
         file = new_file(wanted.path)
         stack.callback(file.discard)
@@ -95,7 +96,7 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
         work = _Work(api, settings.clear_token, counts, wanted.where, ids, RowBuffer(file.parts), reporter)
         environment.run(work.fetch)
         pulled = _write(file, work, settings)
-        pulled.counts = counts
+        pulled.counts, pulled.company = counts, target.company_name
         return pulled
 
 

@@ -19,7 +19,7 @@ from batch.run.folder import look_into, peek_metadata
 from batch.run.latest import latest_links
 from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
-from batch.run.target import Environment, address_of_run, make_target
+from batch.run.target import Environment, address_of_run, make_target, with_login
 from batch.settings import Layer, Settings, merge_layers
 
 
@@ -30,6 +30,7 @@ def resume(folder: Path, settings: Settings, reporter: Reporter, environment: En
     _check_unfinished(folder, known)
     settings = _settings(folder, known, settings, environment)
     with latest_links(folder.parent, known.input, reporter.note) as latest, ExitStack() as stack:
+        settings = with_login(settings, environment, reporter)
         target = make_target(settings, environment, stack, reporter.note)
         if not known.owner.is_same(target.company):
             begun = f'for "{known.company}"' if known.company else "with another key"

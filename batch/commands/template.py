@@ -18,7 +18,8 @@ from batch.errors import FolderError, SettingsError, StoppedError
 from batch.files import os_reason
 from batch.model import Field
 from batch.outputs import template
-from batch.run.target import Environment, make_endpoint, make_target
+from batch.run.consent import Person
+from batch.run.target import Environment, make_endpoint, make_target, with_login
 from batch.settings import DEFAULT_CLEAR, Settings
 
 Note = Callable[[str], None]
@@ -34,13 +35,16 @@ class TemplateMade:
     notes: tuple[str, ...]
 
 
-def make_template(path: Path, settings: Settings, environment: Environment, *, may_replace: bool) -> TemplateMade:
+def make_template(
+    path: Path, settings: Settings, environment: Environment, person: Person, *, may_replace: bool
+) -> TemplateMade:
     """Write an empty spreadsheet for the endpoint; raises SettingsError where that may not be."""
     if path.suffix.lower() not in (".xlsx", ".csv"):
         raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
     if path.exists() and not may_replace:
         raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
     notes: list[str] = []
+    settings = with_login(settings, environment, person)
     columns = template_columns(settings, environment, notes.append)
     write_template(path, columns, make_endpoint(settings, environment))
     return TemplateMade(path, settings.endpoint, len(columns), tuple(notes))
@@ -63,7 +67,8 @@ def template_columns(settings: Settings, environment: Environment, note: Note) -
 
 def _has_key(settings: Settings, endpoint: Endpoint, environment: Environment) -> bool:
     needed = [one.name for one in endpoint.variables if one.is_required]
-    return settings.sandbox or settings.token_file is not None or all(environment.variables.get(one) for one in needed)
+    is_named = settings.sandbox or settings.token_file is not None or settings.as_login is not None
+    return is_named or all(environment.variables.get(one) for one in needed)
 
 
 def _definitions(api: ApiSession, note: Note) -> list[CustomField]:

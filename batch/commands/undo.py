@@ -33,7 +33,7 @@ from batch.run.locks import held
 from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
-from batch.run.target import Environment, Target, address_of_run, make_target
+from batch.run.target import Environment, Target, address_of_run, make_target, with_login
 from batch.run.undo import FILE, FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet
 from batch.settings import Settings, as_options
 
@@ -57,6 +57,7 @@ def undo(path: Path, settings: Settings, reporter: Reporter, environment: Enviro
         parent = parent_of(str(folder / JOURNAL), settings.out)
         latest = stack.enter_context(latest_links(parent, source.metadata.input, reporter.note))
         settings = _settings(source, settings, environment)
+        settings = with_login(settings, environment, reporter)
         target = make_target(settings, environment, stack, reporter.note)
         target = replace(target, endpoint=target.endpoint.defined(source.metadata.custom_fields))
         sha256 = source.metadata.staged.sha256

@@ -41,7 +41,7 @@ from batch.run.named_run import named_run
 from batch.run.plan_list import LISTS, lists_of
 from batch.run.rescue import FolderWatch, rescue, sentence
 from batch.run.rounds import last_write_after
-from batch.run.target import Environment, Target, make_target
+from batch.run.target import Environment, Target, make_target, with_login
 from batch.settings import Settings
 
 
@@ -53,6 +53,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
     with latest_links(parent, settings.input, reporter.note) as latest, ExitStack() as stack:
         if settings.plan is not None:
             settings = replace(settings, plan=named_run(settings.plan, reporter, (PLAN,)))
+        settings = with_login(settings, environment, reporter)
         target = make_target(settings, environment, stack, reporter.note)
         run = begin_or_resume(settings, target, stack, reporter)
         latest.point_to(run.folder)
@@ -420,6 +421,7 @@ class Update:
             host=target.base_url,
             host_kind=target.kind,
             credential=target.shown_credential,
+            company=target.company_name,
             folder=run.folder,
             to_send=self.to_send,
             cost=self._estimate(),

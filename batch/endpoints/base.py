@@ -67,6 +67,8 @@ class CredentialVariable:
     what: str
     is_secret: bool = True
     """False for an account name, which texts may show."""
+    found_at: str = ""
+    """Where the maker's product shows it: "in Acme: Settings, API keys"."""
 
 
 @dataclass(frozen=True, slots=True)

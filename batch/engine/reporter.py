@@ -50,6 +50,7 @@ class Preflight:
     """"production", "test system", "sandbox", or "" for an address that is not the maker's."""
     credential: str
     """The credential as it may be shown: its last four characters."""
+    company: str | None
     folder: Path
     to_send: int
     cost: Estimate

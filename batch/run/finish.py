@@ -107,8 +107,9 @@ def finish_run(
         counters = journal.counters()
         reasons, left_out = group_reasons(journal.iter_troubled())
         summary = Summary(
-            run_id=metadata.run_id, endpoint=metadata.endpoint, input=metadata.input, input_sha256=staged.sha256,
-            started=metadata.started, seconds=metadata.seconds, rows=staged.rows, outcomes=written.outcomes,
+            run_id=metadata.run_id, endpoint=metadata.endpoint, company=metadata.company, input=metadata.input,
+            input_sha256=staged.sha256, started=metadata.started, seconds=metadata.seconds, rows=staged.rows,
+            outcomes=written.outcomes,
             earlier={one: min(metadata.earlier.get(one.value, 0), count) for one, count in written.outcomes.items()},
             not_looked_at=not_looked_at, requests=counters.requests, attempts=counters.attempts,
             throttled=counters.throttled, is_exact=counters.is_exact,
@@ -150,8 +151,9 @@ def begin_files(folder: Path, metadata: RunMetadata) -> None:
     """
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     running = {
-        "run_id": metadata.run_id, "endpoint": metadata.endpoint, "input": metadata.input,
-        "input_sha256": metadata.staged.sha256, "started": metadata.started, "rows": metadata.staged.rows,
+        "run_id": metadata.run_id, "endpoint": metadata.endpoint, "company": metadata.company,
+        "input": metadata.input, "input_sha256": metadata.staged.sha256, "started": metadata.started,
+        "rows": metadata.staged.rows,
         "state": "running", "process": os.getpid(), "host": socket.gethostname(), "since": since,
         "exit_code": None, "files": {"journal": str((folder / JOURNAL).resolve())},
     }  # fmt: skip

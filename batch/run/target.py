@@ -4,11 +4,12 @@ Promises: a credential is never sent anywhere but to the host that was named, ne
 for its last four characters.
 """
 
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,11 +23,13 @@ from batch.credentials import Company, fingerprint, read_credentials, shown_cred
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.endpoints.cell_types import ParseOptions
-from batch.errors import SettingsError, UsageError
+from batch.errors import CredentialError, Declined, SettingsError, UsageError
 from batch.http import check_base_url
+from batch.logins import Login, Logins
 from batch.model import command
+from batch.run.consent import Person
 from batch.run.metadata import RunMetadata
-from batch.settings import Settings
+from batch.settings import Settings, config_folder
 
 SANDBOX: Final = "sandbox"
 
@@ -144,17 +147,111 @@ def make_endpoint(settings: Settings, environment: Environment) -> Endpoint:
     return kind(parse_options=ParseOptions(settings.decimal, settings.date_format), **options)
 
 
+def with_login(settings: Settings, environment: Environment, person: Person) -> Settings:
+    """Return the settings with the login that is meant where none is named, and nothing else that has a key.
+
+    The only one is taken; of several the person is asked which. Raises CredentialError, which names them, where nobody
+    can be asked.
+    """
+    kind = find_endpoint(settings.endpoint, environment)
+    if settings.sandbox or settings.as_login or settings.token_file or not kind.variables:
+        return settings
+    if _variables_set(kind, environment):
+        return settings
+    found = [one for one in _logins(environment).read(person.note) if one.api == api_of(kind)]
+    found = [one for one in found if settings.company in (None, one.name) and _is_at(one, settings, kind)]
+    if len(found) < 2:
+        return replace(settings, as_login=found[0].name) if found else settings
+    names = ", ".join(one.name for one in found)
+    if not person.can_ask:
+        raise CredentialError(f"There are several logins: {names}. Name the company that is meant:  --as NAME")
+    shown = [f"{one.name}  key {one.shown}" for one in found]
+    chosen = person.choose("Which company is this for? (Enter: none)", shown)
+    if chosen is None:
+        raise Declined("Nothing was sent.")
+    return replace(settings, as_login=found[chosen].name)
+
+
 def make_target(settings: Settings, environment: Environment, stack: ExitStack, warn: Callable[[str], None]) -> Target:
     """Find out where to send and as whom, before the input is read; `stack` ends a sandbox that was started."""
     endpoint = make_endpoint(settings, environment)
+    company = _company(settings)
     if settings.sandbox:
-        return _start_sandbox(settings, endpoint, stack)
-    names = {variable.name: variable.is_required for variable in endpoint.variables}
-    credentials, warnings = read_credentials(names, settings.token_file, environment.variables)
+        return _start_sandbox(settings, company, endpoint, stack)
+    base_url = check_base_url(settings.base_url or endpoint.base_url, has_credentials=True)
+    credentials, warnings = _credentials(settings, type(endpoint), base_url, environment, warn)
     for text in warnings:
         warn(text)
-    base_url = check_base_url(settings.base_url or endpoint.base_url, has_credentials=True)
-    return Target(endpoint, base_url, _kind(base_url, endpoint), credentials, settings.company)
+    return Target(endpoint, base_url, kind_of_host(base_url, endpoint), credentials, company)
+
+
+def _company(settings: Settings) -> str | None:
+    """Return the name of the company; raises SettingsError where two are given."""
+    if settings.as_login and settings.company not in (None, settings.as_login):
+        raise SettingsError(
+            f"--as {settings.as_login} and --company {settings.company}: a login's name is its company's. "
+            "Leave one of them out."
+        )
+    return settings.as_login or settings.company
+
+
+def _credentials(
+    settings: Settings, kind: type[Endpoint], base_url: str, environment: Environment, warn: Callable[[str], None]
+) -> tuple[Mapping[str, str], list[str]]:
+    """Read the credentials where the settings say, else in the environment, with warnings about their keeping."""
+    if settings.as_login is None:
+        names = {variable.name: variable.is_required for variable in kind.variables}
+        return read_credentials(names, settings.token_file, environment.variables, login_command(settings, kind))
+    if settings.token_file is not None:
+        raise SettingsError("--token-file and --as: both say which key to take. Leave one of them out.")
+    login = _find_login(settings.as_login, settings, kind, environment, warn)
+    if login.base_url != base_url:
+        raise CredentialError(
+            f'--as {login.name}: the key of "{login.name}" is for {login.base_url}, and is not sent to {base_url}. '
+            f"To go there:  --base-url {login.base_url}"
+        )
+    names_set = _variables_set(kind, environment)
+    return login.credentials, [
+        f'{name} is set in the environment, and is not used: the key of "{login.name}" is (--as).' for name in names_set
+    ]
+
+
+def _find_login(
+    name: str, settings: Settings, kind: type[Endpoint], environment: Environment, note: Callable[[str], None]
+) -> Login:
+    found = {one.name: one for one in _logins(environment).read(note) if one.api == api_of(kind)}
+    if name in found:
+        return found[name]
+    others = f"There are logins for: {', '.join(found)}." if found else "There is none yet."
+    more = ["--name", name]
+    raise CredentialError(
+        f"--as {name}: there is no login of that name. {others} To make it:  {login_command(settings, kind, *more)}"
+    )
+
+
+def login_command(settings: Settings, kind: type[Endpoint], *more: str) -> str:
+    """Spell the command that sets up a key, to paste."""
+    where = ["--base-url", settings.base_url] if settings.base_url else []
+    return shlex.join([command(), "login", "-e", kind.name, *where, *more])
+
+
+def api_of(kind: type[Endpoint]) -> str:
+    """Name the API of an endpoint: its other endpoints have the same key."""
+    return kind.name.partition(".")[0]
+
+
+def _logins(environment: Environment) -> Logins:
+    return Logins(config_folder(environment.variables))
+
+
+def _variables_set(kind: type[Endpoint], environment: Environment) -> list[str]:
+    """Name the required variables that are set."""
+    return [one.name for one in kind.variables if one.is_required and environment.variables.get(one.name, "").strip()]
+
+
+def _is_at(login: Login, settings: Settings, kind: type[Endpoint]) -> bool:
+    """Whether a login is for the address that the settings mean."""
+    return login.base_url == check_base_url(settings.base_url or kind.base_url, has_credentials=True)
 
 
 def address_of_run(
@@ -184,14 +281,15 @@ def address_of_run(
     return given
 
 
-def _kind(base_url: str, endpoint: Endpoint) -> str:
+def kind_of_host(base_url: str, endpoint: Endpoint) -> str:
+    """Return "production", "test system", or "" for an address that is not the maker's."""
     url = base_url.rstrip("/")
     if url == endpoint.base_url:
         return "production"
     return "test system" if url in endpoint.test_urls else ""
 
 
-def _start_sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Target:
+def _start_sandbox(settings: Settings, company: str | None, endpoint: Endpoint, stack: ExitStack) -> Target:
     from batch.sandbox.options import SandboxOptions  # needed by these runs only
     from batch.sandbox.process import SandboxProcess
 
@@ -202,4 +300,4 @@ def _start_sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> 
     sandbox = stack.enter_context(SandboxProcess(SandboxOptions(limits="fast")))
     names = [variable.name for variable in endpoint.variables]
     credentials = {name: value for name, value in sandbox.environment().items() if name in names}
-    return Target(endpoint, sandbox.url, SANDBOX, credentials, settings.company, limits_factor=20.0)
+    return Target(endpoint, sandbox.url, SANDBOX, credentials, company, limits_factor=20.0)

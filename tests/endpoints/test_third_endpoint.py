@@ -27,6 +27,7 @@ from batch.model import Outcome
 from batch.run.finish import FinishedRun
 from batch.settings import Settings, SettingsFiles, merge_layers, read_files
 from tests.endpoints.acme import AcmeApi, AcmeVendors, vendor
+from tests.job_fixture import FakeReporter
 
 SHEET = (
     "Vendor ID,name,mail,tier,tags\n"
@@ -218,7 +219,9 @@ def test_pages(acme: Acme) -> None:
     environment = acme.api.environment()
     listed = views.endpoints_page(None, environment, is_json=False)
     page = views.endpoints_page(AcmeVendors.name, environment, is_json=False)
-    made = views.template_page(make_template(acme.folder / "new.xlsx", acme.settings(), environment, may_replace=False))
+    made = views.template_page(
+        make_template(acme.folder / "new.xlsx", acme.settings(), environment, FakeReporter(), may_replace=False)
+    )
     guide = openpyxl.load_workbook(acme.folder / "new.xlsx")["How to fill this in"]
     text = "\n".join([listed, page, made, *(str(cell) for row in guide.values for cell in row)])
     assert all(one in text for one in ("acme.vendors", "One row for each vendor", "not known, so they are found out"))

@@ -24,7 +24,22 @@ STARTED: plain.Rules = ((r"http://127\.0\.0\.1:\d+", "{sandbox}"), (r"(\(sandbox
 DUALENTRY, VAYU = ("-e", "dualentry.customers"), ("-e", "vayu.customers")
 SANDBOX = (*DUALENTRY, "--sandbox")
 TWO = {"two.csv": "id,name,phone\n10001,Acme Renamed,\n10002,,<clear>\n"}
-COMMANDS = ("check", "endpoints", "plan", "pull", "purge", "results", "resume", "sandbox", "template", "undo", "update")
+COMMANDS = (
+    "check",
+    "endpoints",
+    "login",
+    "logins",
+    "logout",
+    "plan",
+    "pull",
+    "purge",
+    "results",
+    "resume",
+    "sandbox",
+    "template",
+    "undo",
+    "update",
+)
 
 Files = Mapping[str, str]
 

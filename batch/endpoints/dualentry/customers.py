@@ -130,7 +130,11 @@ class DualEntryCustomers(Endpoint):
     known_parts = dict.fromkeys(ADDRESSES, (*REQUIRED_PARTS, *OPTIONAL_PARTS))
     hidden_in_answers = ("full_address",)
     hidden_in_lists = ("address",)
-    variables = (CredentialVariable("DUALENTRY_API_KEY", True, "the API key (Settings, API keys)"),)
+    variables = (
+        CredentialVariable(
+            "DUALENTRY_API_KEY", True, "the API key (Settings, API keys)", found_at="in DualEntry: Settings, API keys"
+        ),
+    )
     dynamic_fields = (
         ("custom_fields.NAME", "the custom field with this name; NAME:boolean, :number, :date say its kind"),
         ("custom_fields[ID]", "the custom field with this id, when two share a name"),

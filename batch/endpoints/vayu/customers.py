@@ -211,7 +211,9 @@ class VayuCustomers(Endpoint):
     replaced_whole = ("address", "contacts", "customFields", "cloudProviderSettings")
     known_parts = PARTS
     variables = (
-        CredentialVariable("VAYU_API_TOKEN", True, "the API token (dashboard, API Token)"),
+        CredentialVariable(
+            "VAYU_API_TOKEN", True, "the API token (dashboard, API Token)", found_at="in Vayu: dashboard, API Token"
+        ),
         CredentialVariable(
             "VAYU_CLIENT_ID", False, "the client id (dashboard, API Token); sent when set", is_secret=False
         ),
