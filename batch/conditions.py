@@ -193,10 +193,10 @@ def _check_drift(
     drifted: list[Problem] = []
     for step in steps:
         now = endpoint.value(record, step.field)
+        if step.wanted is not MISSING and _shows(endpoint, step.field, (step.wanted,), now, known):
+            continue
         if step.problem:
             drifted.append(replace(step.problem, field=step.field))
-        elif _shows(endpoint, step.field, (step.wanted,), now, known):
-            continue
         elif _shows(endpoint, step.field, (step.expected, step.shown), now, known) or (
             now is MISSING and step.expected is MISSING
         ):

@@ -126,6 +126,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "ended_in_doubt": "batch was ended before an answer came: it may have been applied or not",
     "found_applied": "no answer came, but reading back showed that it was applied",
     "found_applied_after": "{cause}, but reading back showed that it was applied",
+    "found_later": "at an earlier start: {cause}; the record has the value now, whoever wrote it",
     "no_longer_so": "an earlier start made this change, and the record shows something else now",
     "in_doubt": "{cause}: it may have been applied or not",
     "not_applied": "{cause}, and reading back showed that it was not applied",
@@ -149,6 +150,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     # what an undo leaves as it is
     "kept_added": "kept: the run added it, and its neighbours were changed since (look at it by hand)",
     "kept_drifted": "kept: it is {now} now, and the run had written {written} over {before}",
+    "kept_found": "kept: a later start of the run found this value, and it is not known who wrote it",
     "kept_hidden": "kept: it cannot be seen now, and the run had written {written} over {before}",
     "kept_not_clearable": "kept: it was empty before, and the API does not let this field be emptied",
     "kept_part": "kept: {part} goes with it, and is {now} now, where the run had left {written}",

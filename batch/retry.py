@@ -55,7 +55,8 @@ class Classification:
 
     `wait` is the API's Retry-After in seconds. `is_rate`: it speaks
     about rate, not about this row; the rate limiter deals with it, and it counts neither against the retry quota nor
-    for the breaker. `is_unknown`: the API may have applied the change although nobody said so.
+    for the breaker. `is_unknown`: the API may have applied the change although nobody said so. `has_arrived`: it came
+    as far as the API, which then failed, perhaps after the deed.
     """
 
     action: Action
@@ -63,6 +64,7 @@ class Classification:
     wait: float | None = None
     is_rate: bool = False
     is_unknown: bool = False
+    has_arrived: bool = False
 
 
 SUCCEED: Final = Classification(Action.SUCCEED, "done")
@@ -112,8 +114,9 @@ def classify(
     if _is_transient(status) or (status == 413 and hint.retry_after is not None):
         cause = TRANSIENT.get(status) or REFUSALS.get(status, f"the API or its gateway failed ({status})")
         wait = hint.wait if status == 429 else hint.retry_after
-        is_unknown = status not in NOT_TAKEN and not rules.idempotent_keys  # with a key, repeating applies it once
-        return Classification(Action.RETRY, cause, wait, is_about_rate(status, hint), is_unknown)
+        has_arrived = status not in NOT_TAKEN
+        is_unknown = has_arrived and not rules.idempotent_keys  # with a key, repeating applies it once
+        return Classification(Action.RETRY, cause, wait, is_about_rate(status, hint), is_unknown, has_arrived)
     return Classification(Action.REJECT, REFUSALS.get(status, f"the API refused it ({status})"))
 
 

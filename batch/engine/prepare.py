@@ -21,6 +21,7 @@ from batch.engine.record_reader import Absent, ReadResult, Unreadable
 from batch.engine.retry_loop import ApiClient
 from batch.journal import Journal
 from batch.model import Change, Intent, Outcome, Problem, RowResult, State, visible
+from batch.retry import NO_REPLY
 from batch.run.plan_file import PlanFile
 
 UNREAD_AT_ONCE = 100
@@ -398,14 +399,18 @@ class ChangePreparer:
         shown = self.context.shows(change, change.fields, record, earlier)
         if self._earlier_success(change) is not None and (shows_sent or not problems):
             self.context.record_again(change)
-        elif earlier is not None and shows_sent and not earlier.is_settled:
-            sent = self.context.shows(change, earlier.fields, record, earlier)
-            found = [Problem("found_applied"), *sent.conclude(earlier.before)[1], *problems]
-            self._settle(change, Outcome.UPDATED, found, attempts=earlier.made, shown=shown.spelt | sent.spelt)
-        else:
-            outcome, attempts = Outcome.REJECTED if problems else Outcome.UNCHANGED, earlier.made if earlier else 0
-            said = problems or _not_sent(shown.spelt)
-            self._settle(change, outcome, said, attempts=attempts, shown=shown.spelt)
+            return
+        outcome, attempts = Outcome.REJECTED if problems else Outcome.UNCHANGED, earlier.made if earlier else 0
+        is_found = earlier is not None and shows_sent and not earlier.is_settled
+        found = [self.found_later(change)] if is_found else []
+        said = [*found, *(problems or _not_sent(shown.spelt))]
+        self._settle(change, outcome, said, attempts=attempts, shown=shown.spelt)
+
+    def found_later(self, change: Change) -> Problem:
+        """Say of a change which an earlier part may have made that its record has the values, whoever wrote them."""
+        result = self.journal.row_results(change.number, change.number).get(change.number)
+        told = (str(one.values["cause"]) for one in result.problems if "cause" in one.values) if result else ()
+        return Problem("found_later", {"cause": next(iter(told), NO_REPLY["unknown"])})
 
     def _is_applied(self, change: Change, earlier: Intent | None, record: Record) -> bool:
         """Whether a record shows all that an earlier part sent, of which it is not known what became."""

@@ -435,9 +435,7 @@ class RetryLoop:
         self._call.answered(classification)
         self._hear(response, classification)
         self._is_in_doubt |= classification.is_unknown
-        self._has_arrived |= (
-            isinstance(response, ApiResponse) and classification.action is Action.RETRY and not classification.is_rate
-        )
+        self._has_arrived |= classification.has_arrived
         if response.status == 429:
             client.count("throttled")
         breaker = self._health.breaker

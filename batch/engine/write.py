@@ -21,7 +21,7 @@ from batch.engine.retry_loop import Answer, ApiClient
 from batch.engine.write_call import WriteCall
 from batch.http import ApiResponse
 from batch.model import Intent, Outcome, Problem, State, visible
-from batch.retry import Action
+from batch.retry import NO_REPLY, Action
 
 LOOKS = (0.0, 1 / 60, 5 / 60, 20 / 60, 1.0)
 """When a record is looked at that does not show a confirmed change, as shares of the time that it is given."""
@@ -185,10 +185,9 @@ class ChangeWriter:
                 return self._settle(prepared, outcome, answer.status, call.made, problems)
         return self._conclude_shown(call, answer, shown)
 
-    def _conclude_shown(self, call: WriteCall, answer: Answer, shown: diff.Shown, *said: Problem) -> Outcome:
-        """Say what became of a change of which it is known how its record shows it."""
-        outcome, problems = shown.conclude(call.prepared.before)
-        problems = [*said, *problems]
+    def _conclude_shown(self, call: WriteCall, answer: Answer, shown: diff.Shown, *, is_found: bool = False) -> Outcome:
+        """Say what became of a change of which it is known how its record shows it; `is_found`: without a success."""
+        outcome, problems = call.conclude_found(shown) if is_found else shown.conclude(call.prepared.before)
         return self._settle(call.prepared, outcome, answer.status, call.made, problems, shown=shown.unlike)
 
     async def _conclude_replayed(self, call: WriteCall, answer: Answer) -> Outcome | PreparedChange | None:
@@ -206,24 +205,24 @@ class ChangeWriter:
         """Look what became of a change that got an answer which does not confirm it."""
         cause = f"the answer ({answer.status}) does not show the {self.endpoint.noun}"
         record, _ = await self._watch(call.prepared, call.prepared.fields, call.sent)
-        applied = Problem("found_applied_after", {"cause": cause})
-        return self._conclude_by_record(call, answer, record, cause, applied)
+        call.doubt = cause
+        return self._conclude_by_record(call, answer, record, cause)
 
     async def _conclude_in_doubt(self, call: WriteCall, answer: Answer) -> Outcome:
         """Look what became of a change whose tries are used up, and of which one may have been applied."""
         record = await self._look(call.prepared)  # once: what shows later, the next start finds
-        return self._conclude_by_record(call, answer, record, answer.cause, call.found_applied)
+        if answer.is_in_doubt:
+            call.doubt = call.doubt or NO_REPLY["unknown"]  # it was cut off before an answer came
+        return self._conclude_by_record(call, answer, record, answer.cause)
 
-    def _conclude_by_record(
-        self, call: WriteCall, answer: Answer, record: Record | None, cause: str, applied: Problem
-    ) -> Outcome:
+    def _conclude_by_record(self, call: WriteCall, answer: Answer, record: Record | None, cause: str) -> Outcome:
         """Say what a record shows: as wanted -> updated, as before -> failed (it can be sent again), else unknown."""
         prepared, outcome, problems = call.prepared, Outcome.UNKNOWN, [Problem("in_doubt", {"cause": cause})]
         shown = None if record is None else call.shows(record)
         if record is not None and shown is not None and not shown.hidden:
             before = prepared.before or {}
             if shown.is_as_asked:
-                return self._conclude_shown(call, answer, shown, applied)
+                return self._conclude_shown(call, answer, shown, is_found=True)
             if before and not diff.shows(self.endpoint, before, record).is_as_asked:
                 problems = shown.neither(before) or problems
             elif not self.endpoint.awaits_approval(record):  # else it may be this change that waits
@@ -236,7 +235,7 @@ class ChangeWriter:
         if answer.is_in_doubt or answer.has_arrived or call.made_before:
             record = await self._look(prepared)
             if record is not None and (shown := call.shows(record)).is_as_asked:
-                return self._conclude_shown(call, answer, shown, call.found_applied)
+                return self._conclude_shown(call, answer, shown, is_found=True)
             is_in_doubt = answer.is_in_doubt or prepared.is_in_doubt
             is_unread = answer.status != 404  # after a 5xx that proves nothing
             if record is None and (is_in_doubt or is_unread):

@@ -18,7 +18,7 @@ from batch.engine.look import FRESH, Look
 from batch.engine.prepare import ChangePreparer, PreparedChange, refused
 from batch.http import ApiRequest
 from batch.model import Change, Intent, Outcome, Problem
-from batch.retry import NO_REPLY, Action, Classification, Rules
+from batch.retry import NO_REPLY, Classification, Rules
 
 MOST_LOOKS: Final = 3
 """Looks before one attempt, where its turn comes too late after each."""
@@ -96,8 +96,7 @@ class WriteCall:
 
     def answered(self, classification: Classification) -> None:
         """Note whether it has to be found out what became of the attempt."""
-        has_arrived = classification.action is Action.RETRY and not classification.is_rate  # a 500 may follow the deed
-        if has_arrived or classification.is_unknown:
+        if classification.has_arrived or classification.is_unknown:
             self.doubt = classification.cause
         if classification.is_unknown:
             self._must_look = self.prepared.before is not None or not self.rules.idempotent_keys
@@ -119,12 +118,14 @@ class WriteCall:
         """Whether the API may have answered with what it said to an earlier part's attempt, and done nothing now."""
         return self.made_before > self.intent.spent and self.rules.idempotent_keys
 
-    @property
-    def found_applied(self) -> Problem:
-        """What is said of a change that a read shows to be applied."""
-        if self.doubt in ("", NO_REPLY["unknown"]):
-            return Problem("found_applied")
-        return Problem("found_applied_after", {"cause": self.doubt})
+    def conclude_found(self, shown: diff.Shown) -> tuple[Outcome, list[Problem]]:
+        """Say what became of a change that a read shows: only what this part may have applied is the run's own."""
+        if not self.doubt:
+            return Outcome.UNCHANGED, [self._preparer.found_later(self.change)]
+        is_unanswered = self.doubt == NO_REPLY["unknown"]
+        said = Problem("found_applied") if is_unanswered else Problem("found_applied_after", {"cause": self.doubt})
+        outcome, problems = shown.conclude(self.prepared.before)
+        return outcome, [said, *problems]
 
     def take_back(self) -> None:
         """Write down that the attempt that was written down last did not leave."""
@@ -197,11 +198,11 @@ class WriteCall:
 
     def _go_on_from(self, record: Record) -> None:
         """Make the change ready once more, unless its record shows that there is nothing to send."""
-        endpoint, before = self._context.endpoint, self.prepared.before
+        endpoint = self._context.endpoint
         shown = self._context.shows(self.change, self.intent.fields, record, self.sent)
         if self.may_be_applied and shown.is_as_asked:
-            outcome, problems = shown.conclude(before)
-            self._settle(outcome, self.found_applied, *problems, shown=shown.unlike)
+            outcome, problems = self.conclude_found(shown)
+            self._settle(outcome, *problems, shown=shown.unlike)
             return
         self.take_back()
         tried = self.sent if self.sent is not None and self.made else None
@@ -209,7 +210,7 @@ class WriteCall:
         if renewed is None:
             self.is_through = True
             return
-        edits = diff.overwritten(endpoint, renewed.fields, before or {}, record)
+        edits = diff.overwritten(endpoint, renewed.fields, self.prepared.before or {}, record)
         named = {one.field for one in edits}
         told = (one for one in self.prepared.notes if one.code == "wrote_over" and one.field not in named)
         self.prepared = replace(renewed, notes=(*renewed.notes, *told, *edits))

@@ -25,7 +25,7 @@ from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
-from batch.run.undo import may_be_applied
+from batch.run.undo import can_be_put_back
 from batch.summary import SPELLINGS, Summary, check_totals, group_reasons
 
 INTERRUPTED = "The last start was cut off before its end: by a second Ctrl-C, a kill, or a machine that went down."
@@ -118,7 +118,7 @@ def finish_run(
             reasons=reasons, spellings={name: journal.count_told(code) for name, code in SPELLINGS.items()},
             left_out=staged.left_out,
         )  # fmt: skip
-        can_undo = any(may_be_applied(intents[-1], result) for intents, result in journal.iter_intents())
+        can_undo = any(can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents())
         write_summary(folder, summary)
         journal.put_meta({"exit_code": int(code), "stopped": end.stopped})
     except OSError as error:

@@ -59,9 +59,10 @@ def iter_undo_changes(journal: Journal, endpoint: Endpoint, first_row: int) -> I
         if may_be_applied(intents[-1], row_result):
             last = intents[-1]
             note = Problem("kept_pending") if _is_pending(row_result) else None
+            kept = Problem("kept_found") if is_found(last, row_result) else None
             names = (name for intent in intents for name in intent.fields)
             units = expected_units(endpoint, names, *(intent.body for intent in reversed(intents)))
-            steps = tuple(_steps(endpoint, intents, row_result.shown if row_result else {}))
+            steps = tuple(_steps(endpoint, intents, row_result.shown if row_result else {}, kept))
             yield PlannedChange(row, last.id, last.name, steps, of=last.change, note=note, units=units)
             row += 1
 
@@ -83,6 +84,18 @@ def may_be_applied(intent: Intent, row_result: RowResult | None) -> bool:
     return row_result.status != 429
 
 
+def can_be_put_back(intent: Intent, row_result: RowResult | None) -> bool:
+    """Whether an undo may have something to do about a change."""
+    return may_be_applied(intent, row_result) and not is_found(intent, row_result)
+
+
+def is_found(intent: Intent, row_result: RowResult | None) -> bool:
+    """Whether a later start found what an attempt had asked for, so that nobody knows who wrote it."""
+    if row_result is None or row_result.attempts < intent.made:
+        return False
+    return row_result.outcome is Outcome.UNCHANGED
+
+
 def _is_pending(row_result: RowResult | None) -> bool:
     """Whether the API took a change, but had not carried it out when it answered."""
     return (
@@ -95,9 +108,11 @@ def _is_pending(row_result: RowResult | None) -> bool:
     )
 
 
-def _steps(endpoint: Endpoint, intents: Sequence[Intent], shown: Mapping[str, Any]) -> Iterator[FieldChange]:
+def _steps(
+    endpoint: Endpoint, intents: Sequence[Intent], shown: Mapping[str, Any], kept: Problem | None
+) -> Iterator[FieldChange]:
     """Make a step of each field, and one of each nested value of which only parts were written."""
-    steps = {step.field: step for step in _fields(endpoint, intents, shown)}
+    steps = {step.field: step for step in _fields(endpoint, intents, shown, kept)}
     replaced_whole = {
         name: step
         for name in intents[-1].replaced_whole
@@ -109,15 +124,17 @@ def _steps(endpoint: Endpoint, intents: Sequence[Intent], shown: Mapping[str, An
     yield from replaced_whole.values()
 
 
-def _fields(endpoint: Endpoint, intents: Sequence[Intent], shown: Mapping[str, Any]) -> Iterator[FieldChange]:
-    """Make a step of each field: to its oldest value, unless another hand's stood in between."""
+def _fields(
+    endpoint: Endpoint, intents: Sequence[Intent], shown: Mapping[str, Any], kept: Problem | None
+) -> Iterator[FieldChange]:
+    """Make a step of each field: to its oldest value, unless another hand's stood in between, or all are `kept`."""
     steps: dict[str, FieldChange] = {}
     for intent in intents:
         for name, value in intent.fields.items():
             before = (intent.before or {}).get(name, MISSING)
             if name in steps and before is not MISSING and _is_ours(endpoint, steps[name], before):
                 before = steps[name].wanted
-            problem = Problem("kept_unread") if before is MISSING else None
+            problem = Problem("kept_unread") if before is MISSING else kept
             if before is None and endpoint.is_needed(name):
                 problem = Problem("kept_not_clearable")
             steps[name] = FieldChange(name, value, before, problem=problem, shown=shown.get(name, MISSING))

@@ -429,6 +429,24 @@ def test_waiting_for_approval(job: JobFixture) -> None:
     assert "Acme Holdings, Inc." == job.record(10001)["name"]
 
 
+@pytest.mark.parametrize("endpoint", [DUALENTRY, VAYU])
+def test_found_by_a_later_start(job: JobFixture, endpoint: str) -> None:
+    """What a later start found, after an answer that tells nothing, may be a colleague's: it is kept, and named."""
+    one = {DUALENTRY: 10001, VAYU: VAYU_1}[endpoint]
+    name = {DUALENTRY: "name", VAYU: "legalName"}[endpoint]
+    sheet = job.sheet(f"id,{name}\n{one},New\n")
+    job.sandbox.set_faults("500-after=1", f"503@reads=nth:{','.join(map(str, range(2, 30)))}")
+    assert ["unknown"] == [outcome for outcome, _ in told(job.update(sheet, endpoint, max_attempts=1))]
+    job.sandbox.set_faults()
+    found = job.update(sheet, endpoint)
+    said = "at an earlier start: the API failed (500); the record has the value now, whoever wrote it"
+    assert ([("unchanged", said)], False) == (told(found), found.can_undo)
+    undone = undo(job, found.folder)
+    (outcome, kept), *others = told(undone)
+    assert kept.endswith("kept: a later start of the run found this value, and it is not known who wrote it")
+    assert ("rejected", [], "New") == (outcome, others, job.record(one, endpoint)[name])
+
+
 def test_on_the_command_line(api: Api, shell: Shell) -> None:
     """The command says reversed, as before and kept, and how to undo it again."""
     ids = api.ids(3)

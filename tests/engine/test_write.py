@@ -1074,12 +1074,24 @@ async def test_stop_of_a_row_that_failed_before() -> None:
 
 
 async def test_stop_frees_who_backs_off() -> None:
-    """Who waits for a second try is let go; the first one failed, so the row has."""
+    """Who waits for a second try is let go: what the first one did before the 503 is not known."""
     async with desk(always(refuse(503, Retry_After="200"))) as d, anyio.create_task_group() as tasks:
         tasks.start_soon(put_up_later, d.shutdown, 1.0)
         began = anyio.current_time()
-        assert [UNSENT] == await d.send(2)
+        assert [UNKNOWN] == await d.send(2)
         assert 2 > anyio.current_time() - began
+
+
+@pytest.mark.parametrize(
+    "refusal", [refuse(429, Retry_After="200"), refuse(413, Retry_After="200")], ids=["429", "413"]
+)
+async def test_stop_after_what_was_not_taken(refusal: httpx.Response) -> None:
+    """What the API said that it did not take is unsent at a stop, or failed where a later try may do."""
+    async with desk(always(refusal)) as d, anyio.create_task_group() as tasks:
+        tasks.start_soon(put_up_later, d.shutdown, 1.0)
+        (outcome,) = await d.send(2)
+    assert outcome in (UNSENT, FAILED)
+    assert {"PATCH"} == {request.method for _, request in d.api.asked}
 
 
 async def test_cut_short() -> None:

@@ -615,6 +615,10 @@ class Machine(RuleBasedStateMachine):
     ) -> None:  # fmt: skip
         *_, last = history = self.api.history(line["id"], company)
         mine = self.commands.get(folder, set())
+        if line["outcome"] == "updated":
+            known = {outcome for outcome, _ in self.final.get(folder, {}).get(line["id"], ())}
+            sent = [one for one in self.api.ledger if (one.id, one.command) == (line["id"], self.api.command)]
+            assert "updated" in known or sent, f"called updated by a start that sent nothing: {line}, {history}"
         match line["outcome"]:
             case "updated" | "unchanged" if self.waits_for_approval(line, wanted, company):
                 pass
@@ -801,6 +805,9 @@ class UndoMachine(Machine):
         """Hold what was said against the ledger."""
         lines = self.judge_books(closing)
         changed = self.changed_by(source)
+        found = [one for _, one, outcome in read_journal(source) if outcome == "unchanged"]
+        taken = [one for one in self.changed_by(closing.folder) if one.id in found and one.was != one.body["name"]]
+        assert not taken or source in self.cut_off, f"nobody knows who wrote it, and it is taken back: {taken}"
         assert {one.id for one in changed} <= {line["id"] for line in lines}, "a change is not taken back"
         for line in lines:
             mine = [one for one in self.changed_by(closing.folder) if one.id == line["id"]]
