@@ -3,6 +3,7 @@
 #
 #   ./run.sh ARGS…               batch ARGS…
 #   ./run.sh test [PYTEST ARGS]  the tests; with --long those that take minutes, too
+#   ./run.sh extra NAME          install what only few need, such as keyring; batch does it by itself when it is needed
 #   ./run.sh lock                pin the newest dependencies anew (for developers)
 #
 # BATCH_WINDOW=1 waits for Enter at the end, before its window closes.
@@ -86,7 +87,7 @@ install() { # LOCK-FILE NAME
         if [[ ! -x $python ]] || ! is_new_enough "$python" || [[ $(head -n 1 "$venv/run.stamp" 2>/dev/null) != "$here" ]]; then
             make_venv "$log"
         fi
-        if ! "$python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "$1" >>"$log" 2>&1; then
+        if ! "$python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps -r "$1" >>"$log" 2>&1; then
             tail -n 15 "$log" >&2
             fail "The dependencies could not be installed (see above). Is there a network, or a package index that pip knows?"
         fi
@@ -96,12 +97,23 @@ install() { # LOCK-FILE NAME
     trap - EXIT
 }
 
+install_extras() { # --all, or without it those that are there, which keep up with their lock files
+    local lock name
+    for lock in "$here"/requirements-*.lock; do
+        name=${lock##*/requirements-}
+        name=extra-${name%.lock}
+        if [[ ${1-} == --all || -f $venv/$name.stamp ]]; then install "$lock" "$name"; fi
+    done
+}
+
 install "$here/requirements.lock" run
+install_extras
 
 case ${1-} in
 test)
     shift
     install "$here/tests/requirements.lock" test
+    install_extras --all
     cd "$here"
     arguments=()
     [[ $# -gt 0 ]] || arguments=(--numprocesses 3) # all of them: on two cores, since half of their time is waiting
@@ -110,6 +122,11 @@ test)
     done
     exec "$python" -m pytest ${arguments[@]+"${arguments[@]}"}
     ;;
+extra)
+    [[ -f $here/requirements-${2-}.lock ]] || fail "There is no extra \"${2-}\"."
+    install "$here/requirements-$2.lock" "extra-$2"
+    exit
+    ;;
 lock)
     install "$here/tests/requirements.lock" test
     cd "$here"
@@ -117,5 +134,5 @@ lock)
     ;;
 esac
 
-export BATCH_COMMAND=${BATCH_COMMAND:-$0}
+export BATCH_COMMAND=${BATCH_COMMAND:-$0} BATCH_SETUP=$here/run.sh
 exec "$python" -P -X utf8 -m batch "$@" # file names are UTF-8 to polars, whatever the locale says

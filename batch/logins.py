@@ -1,25 +1,28 @@
 """Logins: the keys of companies, kept under their names for this user.
 
-Promises: a key lies in a file that its owner alone can read, and nowhere else; the file is whole or not there; beside a
-key stands the address that it is for, and it is given out for no other.
+Promises: a key lies in the system's keyring or in a file that its owner alone can read, and nowhere else; the file is
+whole or not there; beside a key stands the address that it is for, and it is given out for no other.
 """
 
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 from filelock import FileLock, Timeout
 
 from batch.errors import CredentialError
 from batch.files import os_reason, write_private
+from batch.system_keyring import SERVICE, KeyringError, ask_keyring
 
 FILE: Final = "logins.json"
 LOCK_SECONDS: Final = 10.0
+Kept = Literal["file", "keyring", "keyring, always"]
+"""Where the key of a login lies; "always": the keyring is asked where there is no terminal, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,13 @@ class Login:
     shown: str
     """The key as it may be shown."""
     credentials: Mapping[str, str] = field(repr=False)
-    """By the names of their variables."""
+    """By the names of their variables; {} where the keyring has them."""
+    kept: Kept = "file"
+
+    @property
+    def entry(self) -> str:
+        """What the keyring calls it."""
+        return f"{self.name} ({self.api})"
 
     def is_of(self, other: "Login") -> bool:
         """Whether both are of one company at one API, so that one takes the place of the other."""
@@ -74,14 +83,26 @@ class Logins:
             ) from None
 
     def keep(self, login: Login, note: Callable[[str], None]) -> None:
-        """Keep a login in the place of the one of this company at this API."""
+        """Keep a login in the place of the one of this company at this API.
+
+        Raises KeyringError where the keyring does not take its key; then nothing has changed.
+        """
         with self._locked():
-            self._write([*(one for one in self.read(note) if not one.is_of(login)), login])
+            before = self.read(note)
+            kept = login
+            if login.kept != "file":
+                secret = {"base_url": login.base_url, "credentials": dict(login.credentials)}
+                ask_keyring("set", login.entry, json.dumps(secret))
+                kept = replace(login, credentials={})
+            self._write([*(one for one in before if not one.is_of(login)), kept])
+            if login.kept == "file":
+                _forget_in_keyring([one for one in before if one.is_of(login)], note)
 
     def remove(self, login: Login, note: Callable[[str], None]) -> None:
         """Forget a login."""
         with self._locked():
             self._write([one for one in self.read(note) if not one.is_of(login)])
+            _forget_in_keyring([login], note)
 
     def _write(self, logins: Sequence[Login]) -> None:
         try:
@@ -124,10 +145,33 @@ class Logins:
         return CredentialError(f"{self.path}: it cannot be {done} ({why}).")
 
 
+def credentials_of(login: Login) -> Mapping[str, str]:
+    """Return what a login opens its API with; raises KeyringError where the keyring does not give it."""
+    if login.kept == "file":
+        return login.credentials
+    try:
+        secret = json.loads(ask_keyring("get", login.entry))
+        if secret["base_url"] != login.base_url:
+            raise KeyringError("the system's keyring has the key of another address under this name")
+        return {str(name): str(value) for name, value in secret["credentials"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise KeyringError("the system's keyring has something else under this name") from None
+
+
+def _forget_in_keyring(logins: Iterable[Login], note: Callable[[str], None]) -> None:
+    """Remove what the keyring has of them; say so where that is not possible."""
+    for one in logins:
+        if one.kept != "file":
+            try:
+                ask_keyring("delete", one.entry)
+            except KeyringError as error:
+                note(f'The key {one.shown} may still be in the keyring, as "{SERVICE}", "{one.entry}": {error}.')
+
+
 def _parsed(text: str) -> Iterator[Login]:
     for one in json.loads(text)["logins"]:
         login = Login(**one)
         words = [login.name, login.api, login.base_url, login.shown, *login.credentials, *login.credentials.values()]
-        if not all(isinstance(word, str) for word in words):
+        if not all(isinstance(word, str) for word in words) or login.kept not in get_args(Kept):
             raise ValueError
         yield login

@@ -1,9 +1,10 @@
-"""Pin the newest dependencies of pyproject.toml into the two lock files, with hashes and without any host."""
+"""Pin the newest dependencies of pyproject.toml into the lock files, with hashes and without any host."""
 
 import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -19,8 +20,9 @@ OPTIONS = [
 ]
 
 
-def pin(needs: list[str], lock: Path, what: str, *more: str) -> None:
-    """Write `lock` for `needs`."""
+def pin(needs: list[str], lock: Path, what: str, beside: Sequence[Path] = ()) -> None:
+    """Write `lock` for `needs`; what the locks `beside` pin, too, has their versions."""
+    more = [word for path in beside for word in ("-c", str(path))]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "needs.in")
         source.write_text("\n".join(needs) + "\n")
@@ -31,11 +33,15 @@ def pin(needs: list[str], lock: Path, what: str, *more: str) -> None:
 
 
 def main() -> None:
-    """Pin what batch runs on, then what its tests need beside it."""
+    """Pin what batch runs on, then its extras, then what its tests need beside these."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     run, tests = ROOT / "requirements.lock", ROOT / "tests" / "requirements.lock"
     pin(project["project"]["dependencies"], run, "Everything batch runs on")
-    pin(project["dependency-groups"]["dev"], tests, "What the tests need beside requirements.lock", "-c", str(run))
+    pinned = [run]
+    for name, needs in project["project"]["optional-dependencies"].items():
+        pin(needs, ROOT / f"requirements-{name}.lock", f"The extra {name}", pinned)
+        pinned.append(ROOT / f"requirements-{name}.lock")
+    pin(project["dependency-groups"]["dev"], tests, "What the tests need beside these", pinned)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent / "batch"
 LAYERS = [
     {
         "problems", "model", "errors", "files", "machine", "own_files", "csv_injection", "credentials", "exact_json",
-        "logins",
+        "logins", "system_keyring", "extras",
     },
     {"settings"},
     {"ratelimit", "retry", "http"},
@@ -39,6 +39,7 @@ LIBRARIES = {
     "trio": set(),
     "starlette": set(),
     "uvicorn": set(),
+    "keyring": {"system_keyring"},
 }
 """Where a library may be imported. What waits, waits through anyio, so that a whole job can run on a virtual clock."""
 

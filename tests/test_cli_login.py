@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_login_on_a_terminal(shell: Shell, api: Api, key: str) -> None:
     ) == ended.err.partition("  custom fields: ")[0]
     assert ended.err.endswith(
         f"A name for this company (shown on every screen) [dualentry]: acme\n"
-        f'The key … of "acme" is kept in a file that only you can read:\n'
+        f'The key … of "acme" is kept in a file that only you can read (this system has no keyring):\n'
         f"  {store(shell)}\n"
         "Next, the current records as a spreadsheet:\n"
         f"  batch pull -e {DUALENTRY} -o customers.xlsx --base-url {api.url} --as acme\n"
@@ -306,3 +307,102 @@ def test_sandbox_has_its_own_key(shell: Shell, api: Api, key: str) -> None:
     sheet = shell.sheet("id,name\n10001,New\n")
     ended = shell.here("update", sheet, "-e", DUALENTRY, "--sandbox", env={"BATCH_AS": "acme"})
     assert 0 == ended.code, ended.err
+
+
+# -- the system's keyring ----------------------------------------------------------------------------------------------
+
+
+def backend(name: str) -> dict[str, str]:
+    pytest.importorskip("keyring", reason="the extra keyring: ./run.sh extra keyring")
+    return {"PYTHON_KEYRING_BACKEND": f"tests.keyring_backends.{name}"}
+
+
+def log_in_on_terminal(shell: Shell, api: Api, key: str, *more: object, **env: str) -> Ended:
+    answers = [(KEY, key.encode() + b"\n")]
+    return on_terminal(shell, login_words(api, "--name", "acme", *more), answers, **env)
+
+
+def in_keyring(shell: Shell) -> list[str]:
+    path = Path(shell.environment["HOME"], "keyring.json")
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
+def test_key_in_the_keyring(shell: Shell, api: Api, key: str) -> None:
+    """Where there is a keyring, a person's key is kept there alone, and taken from it on a terminal only."""
+    env = backend("FileKeyring")
+    ended = log_in_on_terminal(shell, api, key, **env)
+    assert 0 == ended.code, ended.err
+    assert (
+        'The key … of "acme" is kept in the keyring of this system.\n'
+        "It is asked on a terminal only. For cron and pipelines, log in with --store file.\n"
+    ) in ended.err
+    assert (["batch/acme (dualentry)"], {}) == (in_keyring(shell), kept(shell)[0]["credentials"])
+    assert key not in store(shell).read_text()
+    refused = update(shell, api, **env)
+    assert (
+        2,
+        (
+            'The key of "acme" is in the keyring of this system, which is asked on a terminal only, since it may open '
+            "a window. To keep it in a file instead:  "
+            f"batch login -e {DUALENTRY} --base-url {api.url} --name acme --store file\n"
+        ),
+    ) == (refused.code, refused.err)
+    words = ["update", shell.sheet(api.names(1)), "-e", DUALENTRY, *api.options]
+    sent = on_terminal(shell, words, [(SEND, b"y\n")], **env)
+    assert (0, True) == (sent.code, '1 row of "acme" in ' in sent.err), sent.err
+    assert (0, []) == (shell.here("logout", "acme", env=env).code, in_keyring(shell))
+
+
+def test_keyring_for_pipelines(shell: Shell, api: Api, key: str) -> None:
+    """With --store keyring pipelines ask it, too; with --store file the key moves out of it."""
+    env = backend("FileKeyring")
+    assert 0 == log_in_on_terminal(shell, api, key, "--store", "keyring", **env).code
+    assert 0 == update(shell, api, **env).code
+    assert "keyring, always" in shell.here("logins").out
+    ended = log_in_on_terminal(shell, api, key, "--store", "file", **env)
+    assert f"is kept in a file that only you can read:\n  {store(shell)}\n" in ended.err
+    assert ([], key) == (in_keyring(shell), kept(shell)[0]["credentials"]["DUALENTRY_API_KEY"])
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("HangingKeyring", "the system's keyring did not answer within 5 s: it may be locked"),
+        ("LockedKeyring", "the system's keyring is locked"),
+        ("TalkativeKeyring", "the system's keyring did not work"),
+        ("ForgetfulKeyring", "the system's keyring did not keep the key"),
+    ],
+)
+def test_keyrings_that_do_not_work(shell: Shell, api: Api, key: str, name: str, why: str) -> None:
+    """A keyring that hangs, is locked, fails or forgets costs 5 s at most; the key goes to the file, which is said."""
+    env, began = backend(name), time.monotonic()
+    ended = log_in_on_terminal(shell, api, key, **env)
+    assert (0, True) == (ended.code, f"is kept in a file that only you can read ({why}):\n" in ended.err), ended.err
+    assert (key, "file") == (kept(shell)[0]["credentials"]["DUALENTRY_API_KEY"], kept(shell)[0]["kept"])
+    assert key not in ended.err
+    assert time.monotonic() - began < 20
+    asked_for = log_in_on_terminal(shell, api, key, "--store", "keyring", **env)
+    assert (2, f"Nothing was kept: {why}. To keep it in a file:  --store file") == (
+        asked_for.code, asked_for.err.splitlines()[-1],
+    )  # fmt: skip
+
+
+def test_keyring_that_hangs_in_a_pipeline(shell: Shell, api: Api, key: str) -> None:
+    """A key that is read from a keyring that hangs ends the command within seconds, with what to do."""
+    assert 0 == log_in_on_terminal(shell, api, key, "--store", "keyring", **backend("FileKeyring")).code
+    ended = update(shell, api, **backend("HangingKeyring"))
+    assert 2 == ended.code
+    assert ended.err.startswith(
+        'The key of "acme" is in the keyring of this system, but the system\'s keyring did not answer within 5 s: '
+        "it may be locked. To keep it in a file instead:  batch login -e "
+    )
+
+
+def test_key_of_another_address_in_the_keyring(shell: Shell, api: Api, key: str) -> None:
+    """The keyring's entry names the address, too, so that a changed file does not send the key elsewhere."""
+    env = backend("FileKeyring")
+    assert 0 == log_in_on_terminal(shell, api, key, "--store", "keyring", **env).code
+    store(shell).write_text(store(shell).read_text().replace(api.url, "https://elsewhere.example"))
+    ended = shell.here("update", shell.sheet(api.names(1)), "-e", DUALENTRY, "--as", "acme",
+                       "--base-url", "https://elsewhere.example", env=env)  # fmt: skip
+    assert (2, True) == (ended.code, "has the key of another address under this name" in ended.err), ended.err

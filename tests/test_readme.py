@@ -21,7 +21,7 @@ from tests.shell import ROOT, Shell
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HELP = re.compile(r"\$ \./run\.sh ((?:\w+ )?)--help\n(.*)", re.DOTALL)
-OF_RUN_SH = {"test", "lock"}
+OF_RUN_SH = {"test", "lock", "extra"}
 OPTIONS_OF_OTHERS = {"--long"}
 VARIABLES_OF_OTHERS = {"BATCH_PYTHON", "BATCH_DEBUG", "BATCH_WINDOW"}
 

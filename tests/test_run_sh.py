@@ -118,6 +118,26 @@ def test_old_python(tmp_path: Path) -> None:
     assert ["requirements.lock", "run.sh"] == sorted(path.name for path in here.iterdir())
 
 
+def test_extra(no_pip: Path, tmp_path: Path) -> None:
+    """What few need is installed when it is asked for, from its lock file with hashes, and keeps up with that."""
+    pip = "-m pip install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps -r"
+    python, lock = no_pip / ".venv" / "bin" / "python", no_pip / "requirements-few.lock"
+    python.write_text(f'#!/bin/sh\n[ "$2" = pip ] && echo "$*" >>{tmp_path}/log || {python.read_text()[10:]}')
+    lock.write_text("few==1 --hash=sha256:0\n")
+    assert 0 == run("./run.sh", "--version", folder=no_pip).returncode
+    assert not (tmp_path / "log").exists()
+    for _ in range(2):
+        ended = run("./run.sh", "extra", "few", folder=no_pip)
+        assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)
+    assert f"{pip} {lock}\n" == (tmp_path / "log").read_text()
+    lock.write_text("few==2 --hash=sha256:0\n")
+    for _ in range(2):
+        assert 0 == run("./run.sh", "--version", folder=no_pip).returncode
+    assert f"{pip} {lock}\n" * 2 == (tmp_path / "log").read_text()
+    ended = run("./run.sh", "extra", "none", folder=no_pip)
+    assert (2, 'There is no extra "none".\n') == (ended.returncode, ended.stderr)
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["update", "--help"], ["--version"], ["check"]])
 def test_start_is_cheap(offline: Shell, arguments: list[str]) -> None:
     """Help imports nothing of what reads files or talks HTTP."""
@@ -137,7 +157,9 @@ def test_start_is_cheap(offline: Shell, arguments: list[str]) -> None:
 
 def test_lock_names_no_host() -> None:
     """The lock files pin every package with hashes, and name no host."""
-    for path in (ROOT / "requirements.lock", ROOT / "tests" / "requirements.lock"):
+    extras = sorted(ROOT.glob("requirements-*.lock"))
+    assert extras
+    for path in (ROOT / "requirements.lock", *extras, ROOT / "tests" / "requirements.lock"):
         lines = [line for line in path.read_text().splitlines() if line and not line.startswith((" ", "#"))]
         assert lines
         assert all("==" in line for line in lines)

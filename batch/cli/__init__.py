@@ -14,7 +14,7 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -196,7 +196,7 @@ def resume(run_folder: str, **values: Any) -> None:
 def _environment() -> "Environment":
     from batch.run.target import Environment
 
-    return Environment(os.environ)
+    return Environment(os.environ, has_terminal=sys.stderr.isatty())
 
 
 def _settings(values: dict[str, Any], environment: "Environment") -> "Settings":
@@ -319,8 +319,12 @@ def template(output: str, force: bool, **values: Any) -> None:
 @batch.command(short_help="Set up the key of a company.")
 @setting_options("login", only=["endpoint"])
 @click.option("--name", metavar="NAME", help="The company, for --as and on every screen; asked for without.")
+@click.option(
+    "--store", type=click.Choice(["keyring", "file"]),
+    help="Where the key is kept; default: in the keyring of the system where there is one, else in a file.",
+)  # fmt: skip
 @setting_options("login", without=["endpoint"])
-def login(name: str | None, **values: Any) -> None:
+def login(name: str | None, store: Literal["keyring", "file"] | None, **values: Any) -> None:
     """Ask for a key, try it with a read, and keep it under the name of its company.
 
     Commands then take it by themselves: the only one there is, or the one that --as names.
@@ -331,7 +335,7 @@ def login(name: str | None, **values: Any) -> None:
     environment = _environment()
     settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     console = _console(settings)
-    console.tell(views.login_page(log_in(settings, name, console, environment)))
+    console.tell(views.login_page(log_in(settings, name, store, console, environment)))
 
 
 @batch.command(short_help="Forget the key of a company.")
@@ -351,7 +355,7 @@ def logout(name: str | None, endpoint: str | None) -> None:
 
 @batch.command(short_help="Whose keys are set up.")
 def logins() -> None:
-    """List the companies whose keys are set up."""
+    """List the companies whose keys are set up, and where each key is kept."""
     from batch.cli import views
     from batch.cli.console import Console
     from batch.commands.login import list_logins

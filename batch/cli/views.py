@@ -465,8 +465,15 @@ def purge_page(preview: PurgePreview | None) -> str:
 def login_page(made: LoggedIn) -> Iterator[Styled]:
     """Yield where the key is kept, and what can be done now."""
     login = made.login
-    yield f'The key {login.shown} of "{visible(login.name)}" is kept in a file that only you can read:', ""
-    yield f"  {made.path}", ""
+    is_kept = f'The key {login.shown} of "{visible(login.name)}" is kept in'
+    if login.kept == "file":
+        why = f" ({visible(made.no_keyring)})" if made.no_keyring else ""
+        yield f"{is_kept} a file that only you can read{why}:", ""
+        yield f"  {made.path}", ""
+    else:
+        yield f"{is_kept} the keyring of this system.", ""
+    if login.kept == "keyring":
+        yield "It is asked on a terminal only. For cron and pipelines, log in with --store file.", ""
     address = ["--base-url", login.base_url] if made.has_own_address else []
     words = [command(), "pull", "-e", made.endpoint, "-o", "customers.xlsx", *address, "--as", login.name]
     yield "Next, the current records as a spreadsheet:", ""
@@ -484,8 +491,8 @@ def logins_page(logins: Sequence[Login]) -> Iterator[str]:
     if not logins:
         yield f"No key is set up. To set one up:  {command()} login -e dualentry.customers"
         return
-    rows = [("COMPANY", "API", "ADDRESS", "KEY")]
-    rows += [(visible(one.name), one.api, one.base_url, one.shown) for one in logins]
+    rows = [("COMPANY", "API", "ADDRESS", "KEY", "KEPT IN")]
+    rows += [(visible(one.name), one.api, one.base_url, one.shown, one.kept) for one in logins]
     yield from table(rows)
 
 

@@ -1,13 +1,14 @@
 """`login`, `logout`, `logins`: the key of a company, tried with a read and kept under the company's name.
 
 Promises: a key that the API refuses is never kept; nothing is written to the API; a key is asked for where nobody sees
-it, and never shown but for its last four characters.
+it, and never shown but for its last four characters; it goes to the system's keyring where there is one and a person
+logs in, else to a file, which is said.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from batch.credentials import check_credential, read_credentials, shown_credential
 from batch.endpoints.base import CredentialVariable, Endpoint, UnreadableReplyError
@@ -15,6 +16,7 @@ from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.retry_loop import KEY_REFUSED
 from batch.engine.shutdown import Shutdown
 from batch.errors import CredentialError, Declined, StopCause, StoppedError, UsageError
+from batch.extras import ExtraError, ensure_extra
 from batch.http import ApiResponse, check_base_url
 from batch.logins import Login, Logins
 from batch.model import command, shorten
@@ -22,6 +24,7 @@ from batch.retry import Action
 from batch.run.consent import Person
 from batch.run.target import Environment, Target, api_of, kind_of_host, login_command, make_endpoint
 from batch.settings import Settings, config_folder
+from batch.system_keyring import KeyringError, may_be_there
 
 TRIES = 3
 """Keys that are asked for when the API refuses one."""
@@ -31,6 +34,8 @@ WIDTH = 76
 """Characters of a line that tells what was seen."""
 MOST_CHARACTERS = 64
 """Of a name."""
+Store = Literal["file", "keyring"]
+"""Where a person wants a key to be kept; a keyring that was wished for is asked without a terminal, too."""
 
 
 class Applicant(Person, Protocol):
@@ -62,9 +67,13 @@ class LoggedIn:
     endpoint: str
     has_own_address: bool
     """Whether commands must name the address."""
+    no_keyring: str = ""
+    """Why it is kept in the file although that was not wished for, as a clause."""
 
 
-def log_in(settings: Settings, name: str | None, person: Applicant, environment: Environment) -> LoggedIn:
+def log_in(
+    settings: Settings, name: str | None, store: Store | None, person: Applicant, environment: Environment
+) -> LoggedIn:
     """Ask for the key of a company, try it, and keep it; raises BatchError when nothing was kept."""
     if name is not None:
         _check_name(name)
@@ -95,8 +104,35 @@ def log_in(settings: Settings, name: str | None, person: Applicant, environment:
     for old in known:
         if old.is_of(login):
             person.note(f'It takes the place of the key {old.shown} of "{old.name}" for {old.base_url}.')
+    kept, no_keyring = _keep(login, store, logins, person, environment)
+    return LoggedIn(kept, logins.path, endpoint.name, base_url != endpoint.base_url, no_keyring)
+
+
+def _keep(
+    login: Login, store: Store | None, logins: Logins, person: Applicant, environment: Environment
+) -> tuple[Login, str]:
+    """Keep a login where it is wished for, else in the keyring where there is one; gives it, and why it did not."""
+    if store == "file" or not (store or person.can_ask):
+        why = ""
+    elif not store and not may_be_there(environment.variables):
+        why = "this system has no keyring"
+    else:
+        kept = replace(login, kept="keyring, always" if store else "keyring")
+        try:
+            ensure_extra("keyring", "keyring", "the keyring of this system", person.note)
+            logins.keep(kept, person.note)
+            return kept, ""
+        except ExtraError as error:
+            if store:
+                raise
+            person.note(str(error))
+            why = "the keyring of this system cannot be used"
+        except KeyringError as error:
+            if store:
+                raise CredentialError(f"Nothing was kept: {error}. To keep it in a file:  --store file") from None
+            why = str(error)
     logins.keep(login, person.note)
-    return LoggedIn(login, logins.path, endpoint.name, base_url != endpoint.base_url)
+    return login, why
 
 
 def _ask_until_accepted(session: ApiSession, person: Applicant) -> tuple[Mapping[str, str], Seen]:

@@ -24,12 +24,14 @@ from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.endpoints.cell_types import ParseOptions
 from batch.errors import CredentialError, Declined, SettingsError, UsageError
+from batch.extras import ensure_extra
 from batch.http import check_base_url
-from batch.logins import Login, Logins
+from batch.logins import Login, Logins, credentials_of
 from batch.model import command
 from batch.run.consent import Person
 from batch.run.metadata import RunMetadata
 from batch.settings import Settings, config_folder
+from batch.system_keyring import KeyringError
 
 SANDBOX: Final = "sandbox"
 
@@ -64,6 +66,8 @@ class Environment:
     """Makes the transport; None for real sockets."""
     endpoints: Mapping[str, type[Endpoint]] = field(default_factory=lambda: ENDPOINTS)
     """The endpoints that a job may name."""
+    has_terminal: bool = False
+    """Whether somebody sees a window that a keyring opens."""
 
     @property
     def endpoint_options(self) -> dict[str, dict[str, type]]:
@@ -211,7 +215,7 @@ def _credentials(
             f"To go there:  --base-url {login.base_url}"
         )
     names_set = _variables_set(kind, environment)
-    return login.credentials, [
+    return _open(login, settings, kind, environment, warn), [
         f'{name} is set in the environment, and is not used: the key of "{login.name}" is (--as).' for name in names_set
     ]
 
@@ -227,6 +231,23 @@ def _find_login(
     raise CredentialError(
         f"--as {name}: there is no login of that name. {others} To make it:  {login_command(settings, kind, *more)}"
     )
+
+
+def _open(
+    login: Login, settings: Settings, kind: type[Endpoint], environment: Environment, note: Callable[[str], None]
+) -> Mapping[str, str]:
+    """Return the credentials of a login; the keyring is asked on a terminal, else only where the login says so."""
+    odd = f'The key of "{login.name}" is in the keyring of this system'
+    where = ["--name", login.name, "--store", "file"]
+    instead = f"To keep it in a file instead:  {login_command(settings, kind, *where)}"
+    if login.kept == "keyring" and not environment.has_terminal:
+        raise CredentialError(f"{odd}, which is asked on a terminal only, since it may open a window. {instead}")
+    if login.kept != "file":
+        ensure_extra("keyring", "keyring", "the keyring of this system", note)
+    try:
+        return credentials_of(login)
+    except KeyringError as error:
+        raise CredentialError(f"{odd}, but {error}. {instead}") from None
 
 
 def login_command(settings: Settings, kind: type[Endpoint], *more: str) -> str:

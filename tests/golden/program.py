@@ -48,7 +48,7 @@ def run_as_process(folder: Path, *arguments: str) -> Ended:
 def _worlds_of(api: MemoryApi) -> Any:
     made = target.Environment
     return mock.patch.object(
-        target, "Environment", lambda variables: made(variables, run_on_virtual_clock, api.transport)
+        target, "Environment", lambda variables, **more: made(variables, run_on_virtual_clock, api.transport, **more)
     )
 
 
