@@ -4,8 +4,10 @@ Promises: none of it is called a bug or the API's failure; what would end in an 
 """
 
 import errno
+import getpass
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from batch.errors import UsageError
@@ -40,6 +42,13 @@ def machine_reason(error: BaseException) -> str | None:
     if type(error).__name__ == "PanicException":  # polars', which is no Exception and can only be told by its name
         return f"polars, which reads and writes tables here, gave up, as it does without memory: {error}"
     return None
+
+
+def user_name() -> str:
+    """Return who runs this, as the system calls them; "" where it has no name for them, as in a container."""
+    with suppress(KeyError, OSError, ImportError):
+        return getpass.getuser()
+    return ""
 
 
 def first_of(error: BaseException) -> BaseException:

@@ -227,6 +227,10 @@ class Settings:
     none_found: Annotated[bool, Setting(
         "Go on although no record has any of the first 100 ids.", None, ("plan", "resume", "update"), repeat=30,
     )] = False
+    results_xlsx: Annotated[bool, Setting(
+        "Write results.xlsx, to read and to print, for an input that is no workbook, too.", None,
+        ("resume", "results", "undo", "update"), repeat=34,
+    )] = False
     json_output: Annotated[bool, Setting("The summary as JSON on stdout.", None, OUTPUT)] = False
     quiet: Annotated[bool, Setting("Errors only.", None, OUTPUT)] = False
     base_url: Annotated[str | None, Setting(

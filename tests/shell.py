@@ -61,6 +61,7 @@ class Shell:
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
+            "LOGNAME": "clerk",
             "XDG_STATE_HOME": str(self.folder.parent / "state"),
             "PYTHONPATH": str(ROOT),
             "NO_COLOR": "1",

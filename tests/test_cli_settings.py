@@ -73,6 +73,7 @@ CASES = [
     flag("--overwrite"),
     flag("--other-company"),
     flag("--none-found"),
+    flag("--results-xlsx"),
     flag("--yes"),
     flag("--json", "json_output"),
     flag("--quiet"),

@@ -251,7 +251,7 @@ VALUES = {
     "out": "'x'", "clear_token": "'-'", "limit": "1", "compare": "false", "json": "true", "quiet": "true",
     "base_url": "'https://evil.example'", "sandbox": "true", "token_file": "'/home/me/.ssh/id'", "max_wait": "9",
     "new": "true", "yes": "true", "company": "'Acme'", "read_timeout": "9", "verify_within": "9", "as_shown": "['A']",
-    "overwrite": "true", "other_company": "true", "none_found": "true", "as": "'Acme'",
+    "overwrite": "true", "other_company": "true", "none_found": "true", "as": "'Acme'", "results_xlsx": "true",
 }  # fmt: skip
 
 

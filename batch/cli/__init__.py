@@ -234,13 +234,14 @@ def _finish(end: "FinishedRun", console: "Console", *, as_json: bool) -> NoRetur
 @batch.command(short_help="Make the results files again.")
 @click.argument("run_folder", type=click.Path(file_okay=False))
 @setting_options("results")
-def results(run_folder: str, json_output: bool | None, quiet: bool | None) -> None:
+def results(run_folder: str, results_xlsx: bool | None, json_output: bool | None, quiet: bool | None) -> None:
     """Make the results files of RUN_FOLDER again from its journal, and show the summary."""
     from batch.cli.console import Console
     from batch.commands.results import results as run_results
 
     console = Console(quiet=bool(quiet))
-    _finish(run_results(Path(run_folder), console, _environment()), console, as_json=bool(json_output))
+    end = run_results(Path(run_folder), console, _environment(), results_xlsx=bool(results_xlsx))
+    _finish(end, console, as_json=bool(json_output))
 
 
 @batch.command(short_help="What was run, and what to do next.")

@@ -293,10 +293,16 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
         # what an approver has not seen is planned anew
         verb = "plan" if "--plan" in end.again else "update"
         yield f"Then:  {update_command(shown_path(end.failures), summary.endpoint, end.next, verb=verb)}"
-    if "results" in summary.files:
-        yield f"Every row:  {shown_path(summary.files['results'])}"
+    yield from _results_files(summary)
     if end.can_undo and "--sandbox" not in end.again:
         yield f"Take it back:  {_run_command('undo', end)}"
+
+
+def _results_files(summary: Summary) -> Iterator[str]:
+    if "results_xlsx" in summary.files:
+        yield f"To read and print:  {shown_path(summary.files['results_xlsx'])}"
+    if "results" in summary.files:
+        yield f"Every row:  {shown_path(summary.files['results'])}"
 
 
 def _is_there(path: str) -> bool:
@@ -323,8 +329,7 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
     if to_retry:
         again = shlex.join([command(), "undo", shown_path(end.undoes or ""), *end.again])
         yield f"{_go_on(end.summary)}:  {again}"
-    if "results" in end.summary.files:
-        yield f"Every row:  {shown_path(end.summary.files['results'])}"
+    yield from _results_files(end.summary)
     if end.can_undo:
         yield f"Undo the undo:  {_run_command('undo', end)}"
 

@@ -30,12 +30,13 @@ from batch.errors import FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
 from batch.files import os_reason
 from batch.journal import Journal
-from batch.model import Outcome
-from batch.outputs.plan import Line, iter_lines, write_plan
+from batch.machine import user_name
+from batch.model import ROW, Outcome, RowResult, cell_column
+from batch.outputs.plan import AboutPlan, Line, iter_lines, write_plan
 from batch.own_files import JOURNAL, PLAN
-from batch.run.begin_or_resume import choose_sheet, discard, new_run_id, now_text, read_input
+from batch.run.begin_or_resume import choose_sheet, discard, headers_of, new_run_id, now_text, read_input
 from batch.run.cleanup import scratch
-from batch.run.finish import paths_in
+from batch.run.finish import paths_in, shown_facts
 from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.plan_file import PlanWriter, about
@@ -201,7 +202,8 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
     cells, journal = _Cells(), context.journal
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
-        write_plan(table, map(cells.add, iter_lines(_iter_changes(context), settings.clear_token)))
+        lines = iter_lines(_iter_changes(context), settings.clear_token)
+        write_plan(table, map(cells.add, lines), _about_table(context, settings, folder, times[0]))
         meant_for = about(
             settings.identity(),
             context.changes.staged.sha256,
@@ -231,6 +233,35 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
         summary, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again), context.endpoint,
         excesses,
     )  # fmt: skip
+
+
+def _about_table(context: RunContext, settings: Settings, folder: Path, started: str) -> AboutPlan:
+    """Return what the list says beside its lines, where it is a workbook."""
+    changes, target = context.changes, context.api.target
+    facts = shown_facts(
+        changes.staged,
+        went_to=f"{context.endpoint.title} ({target.host})",
+        company=target.company.name,
+        started=started,
+        users=(user_name(),),
+        folder=folder,
+    )
+    return AboutPlan(
+        f"Plan for {Path(settings.input).name}", facts, headers_of(changes.columns), context.journal.outcomes(),
+        _iter_not_sent(context),
+    )  # fmt: skip
+
+
+def _iter_not_sent(context: RunContext) -> Iterator[tuple[str, RowResult]]:
+    """Yield the rows of which nothing is sent, each with its id."""
+    changes = context.changes
+    for frame in sources.iter_frames(changes.staged):
+        rows, ids = frame[ROW].to_list(), frame[cell_column(changes.columns.id.index)].fill_null("").to_list()
+        found = context.journal.row_results(rows[0], rows[-1]) if rows else {}
+        for row, record_id in zip(rows, ids, strict=True):
+            result = found.get(row)
+            if result is not None and result.outcome is not Outcome.UPDATED:
+                yield record_id, result
 
 
 def _iter_changes(context: RunContext) -> Iterator[PlannedChange]:

@@ -12,11 +12,12 @@ from batch.run.rounds import done_later
 from batch.run.target import Environment
 
 
-def results(folder: Path, reporter: Reporter, environment: Environment) -> FinishedRun:
+def results(folder: Path, reporter: Reporter, environment: Environment, *, results_xlsx: bool = False) -> FinishedRun:
     """Make the results files of the run in `folder` again; raises FolderError when there is none."""
     folder = named_run(folder, reporter, (JOURNAL,), "Nothing was done.")
     with ExitStack() as stack:
         journal, metadata = open_held_run(folder, stack)
+        metadata = metadata.model_copy(update={"results_xlsx": metadata.results_xlsx or results_xlsx})
         if not metadata.is_validated:
             reporter.note("This run was stopped before all rows were validated; run the same command again to go on.")
         later = done_later(metadata.run_id)

@@ -20,6 +20,7 @@ from batch.engine.context import RunContext
 from batch.engine.reporter import Reporter
 from batch.errors import BusyError, Declined, FolderError, InputError, UsageError
 from batch.journal import Journal
+from batch.machine import user_name
 from batch.model import Outcome
 from batch.own_files import JOURNAL
 from batch.run import index
@@ -181,7 +182,7 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
         options_again=("--out", str(settings.out)) if settings.out else (),
         options_next=tuple(as_options(replace(settings, input=sheet), for_same_input=False)), staged=staged,
         id_column=0, started=now_text(), seconds=0.0, definitions=source.metadata.definitions, has_definitions=True,
-        is_validated=False,
+        is_validated=False, users=(user_name(),), results_xlsx=settings.results_xlsx,
     )  # fmt: skip
     journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
     return Run(folder, journal, changes, metadata, False, plan)
@@ -201,7 +202,8 @@ def _resume(folder: Path, checksum: str, target: Target, stack: ExitStack) -> Ru
     columns = undo_columns(metadata.staged.headers, target.endpoint)
     changes = PlanChanges(metadata.staged, columns, target.endpoint, plan)
     run = Run(folder, journal, changes, metadata, True, plan, is_trusted)
-    run.keep(clears_are_meant=False, base_url=target.base_url, look_since=journal.since)
+    users = tuple(dict.fromkeys((*metadata.users, user_name())))
+    run.keep(users=users, clears_are_meant=False, base_url=target.base_url, look_since=journal.since)
     return run
 
 

@@ -108,7 +108,7 @@ class Update:
         run, began = self.run, time.monotonic()
         with FolderWatch(run.folder, run.metadata.run_id) as watch:
             self.context.watch = watch
-            begin_files(run.folder, run.metadata)
+            begin_files(run.folder, run.journal, run.metadata)
             if run.is_resumed:
                 run.keep(
                     earlier={outcome.value: count for outcome, count in run.journal.counts.items()}, exit_code=None

@@ -8,9 +8,9 @@ order of the input, joined by row number and never by order; and that memory doe
 """
 
 from batch.outputs.failures import ADDED_COLUMNS, FailuresWriter, field_text, message_text
-from batch.outputs.results import KnownFiles, ReadResults, Wanted, Written, write
+from batch.outputs.results import AboutRun, KnownFiles, ReadResults, Wanted, Written, is_edited, write
 
 __all__ = [
-    "ADDED_COLUMNS", "FailuresWriter", "KnownFiles", "ReadResults", "Wanted", "Written", "field_text", "message_text",
-    "write",
+    "ADDED_COLUMNS", "AboutRun", "FailuresWriter", "KnownFiles", "ReadResults", "Wanted", "Written", "field_text",
+    "is_edited", "message_text", "write",
 ]  # fmt: skip

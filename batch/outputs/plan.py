@@ -4,7 +4,7 @@ Promises: the same lines in both; nothing in them is executed by a spreadsheet p
 and memory does not grow with it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,13 +17,9 @@ from batch.csv_injection import escape_formula
 from batch.endpoints.base import MISSING, is_blank
 from batch.exact_json import encode_for_people
 from batch.files import NewFile
-from batch.model import shorten
+from batch.model import Outcome, RowResult
 
 LINES_AT_ONCE = 5_000
-MAX_CELL = 32_000
-MAX_SHEET = 1_000_000
-"""Lines on one sheet (Excel's limit is 1,048,576)."""
-WIDTHS = (8, 26, 34, 26, 40, 40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +33,20 @@ class Line:
     before: str
     after: str
     is_clear: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AboutPlan:
+    """What `plan.xlsx` says beside its lines."""
+
+    title: str
+    facts: Mapping[str, str]
+    """What the plan is, by what it is called."""
+    headers: Mapping[str, str]
+    """The header of each field, where it is not the field's own name."""
+    outcomes: Mapping[Outcome, int]
+    not_sent: Iterable[tuple[str, RowResult]]
+    """The rows of which nothing is sent, each with its id."""
 
 
 COLUMNS = ("row", "id", "name", "field", "before", "after")
@@ -63,11 +73,16 @@ def iter_lines(changes: Iterable[PlannedChange], clear_token: str) -> Iterator[L
             yield Line(planned.row, planned.id, planned.name, step.field, was, will, is_clear=is_blank(step.wanted))
 
 
-def write_plan(path: Path, lines: Iterable[Line]) -> None:
-    """Write the lines as the ending of `path` says; raises OSError."""
+def write_plan(path: Path, lines: Iterable[Line], about: AboutPlan) -> None:
+    """Write the lines as the ending of `path` says, a workbook with what is said of them; raises OSError."""
     file = NewFile(path)
     try:
-        (_write_xlsx if path.suffix == ".xlsx" else _write_csv)(file.made, lines)
+        if path.suffix == ".xlsx":
+            from batch.outputs.plan_xlsx import write_workbook  # here, since most runs write no workbook
+
+            write_workbook(file.made, file.parts, lines, about)
+        else:
+            _write_csv(file.made, lines)
         file.keep()
     finally:
         file.discard()
@@ -82,33 +97,3 @@ def _write_csv(path: Path, lines: Iterable[Line]) -> None:
         while some := [astuple(line)[:-1] for line in islice(waiting, LINES_AT_ONCE)]:
             frame = pl.DataFrame(some, schema=schema, orient="row")
             frame.with_columns(escape_formula(pl.col(texts).replace("", None))).write_csv(file, include_header=False)
-
-
-def _write_xlsx(path: Path, lines: Iterable[Line]) -> None:
-    import xlsxwriter  # here, since most runs write no workbook
-
-    options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_urls": False}
-    book = xlsxwriter.Workbook(str(path), options)
-    head = book.add_format({"bold": True, "bottom": 1, "bg_color": "#DDEBF7"})
-    text, clear = book.add_format({"num_format": "@"}), book.add_format({"font_color": "#9C0006", "num_format": "@"})
-    sheet, at = _add_sheet(book, head, "Plan"), 0
-    for line in lines:
-        if at == MAX_SHEET:
-            sheet, at = _add_sheet(book, head, f"Plan {len(book.worksheets()) + 1}"), 0
-        at += 1
-        sheet.write_number(at, 0, line.row)
-        for column, cell in enumerate((line.id, line.name, line.field, line.before, line.after), 1):
-            style = clear if line.is_clear and column == 5 else text
-            sheet.write_string(at, column, shorten(cell, MAX_CELL), style)
-    book.close()
-
-
-def _add_sheet(book: Any, head: Any, name: str) -> Any:
-    from batch.outputs.failures_xlsx.cells import ExactSheet
-
-    sheet = book.add_worksheet(name, ExactSheet)
-    for column, (title, width) in enumerate(zip(COLUMNS, WIDTHS, strict=True)):
-        sheet.set_column(column, column, width)
-        sheet.write_string(0, column, title, head)
-    sheet.freeze_panes(1, 0)
-    return sheet

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
@@ -13,7 +13,11 @@ from batch.files import NewFile, digest_of, free_path, remove, written_earlier
 from batch.model import ROW, Outcome, RowResult, Staged, cell_column
 from batch.outputs.failures import FailedRow, FailuresWriter, code_text, field_text, message_text, on_one_line
 from batch.outputs.failures_parquet import ParquetParts
+from batch.outputs.plan import Line
 from batch.provenance import SEEN
+
+if TYPE_CHECKING:  # xlsxwriter is imported by runs that write a workbook
+    from batch.outputs.results_xlsx import ResultsWorkbook
 
 SCHEMA = {
     "row": pl.UInt32, "id": pl.String, "outcome": pl.String, "status": pl.UInt16, "attempts": pl.UInt32,
@@ -95,6 +99,17 @@ class KnownFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class AboutRun:
+    """What `results.xlsx` says beside the results of the rows."""
+
+    title: str
+    facts: Mapping[str, str]
+    """What the run was, by what it is called."""
+    changes: Iterable[tuple[Line, Outcome]]
+    """Every cell that was or may have been sent, in order, and what became of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What `write` has to make."""
 
@@ -111,6 +126,8 @@ class Wanted:
     """When the rows that are through by now were so, in a later run: they need nothing any more."""
     seen: Callable[[int, str], str] = lambda row, id: ""
     """Says what was seen in the fields that a row was to change, given its number and its id."""
+    workbook: AboutRun | None = None
+    """What `results.xlsx` says beside the results; None: there is to be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +135,8 @@ class Written:
     """What `write` made."""
 
     files: dict[str, str] = field(default_factory=dict)
-    """File names in the folder: "results", "failures" if there are any, and "failures_edited" (and so on)."""
+    """File names in the folder: "results", "results_xlsx" and "failures" where there are any, and those that stayed
+    because somebody changed them: "failures_edited", "failures_edited_2", "results_xlsx_edited" and so on."""
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     """All seven, also those of no row."""
     notes: tuple[str, ...] = ()
@@ -151,7 +169,9 @@ class ResultsWriter:
         self._wanted = wanted
         self._outcomes = dict.fromkeys(Outcome, 0)
         self._done_later: Counter[Outcome] = Counter()
+        self._notes: list[str] = []
         self._results: tuple[NewFile, LinesWriter] | None = None
+        self._workbook: tuple[NewFile, ResultsWorkbook] | None = None
         self._failures: tuple[NewFile, FailuresWriter] | None = None
 
     def __enter__(self) -> "ResultsWriter":
@@ -159,10 +179,15 @@ class ResultsWriter:
             is_parquet = self._staged.format == "parquet"
             file = NewFile(self._folder / f"results{'.parquet' if is_parquet else '.csv'}")
             self._results = file, (ParquetLines if is_parquet else CsvLines)(file.made)
+        if self._wanted.workbook is not None:
+            from batch.outputs.results_xlsx import ResultsWorkbook
+
+            file = NewFile(self._folder / "results.xlsx")
+            self._workbook = file, ResultsWorkbook(file.made, file.parts, self._wanted.workbook.title)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for opened in (self._results, self._failures):
+        for opened in (self._results, self._workbook, self._failures):
             if opened is not None:
                 opened[0].discard()
 
@@ -178,20 +203,25 @@ class ResultsWriter:
             self._outcomes[row_result.outcome] += 1
         if self._results is not None:
             self._results[1].add(ids, found)
-        self._add_failures(frame, found)
+        kept = self._open_rows(found)
+        if self._workbook is not None:
+            self._workbook[1].add(ids, found, kept)
+        if kept:
+            self._add_failures(frame, found, kept)
 
     def _ids(self, frame: pl.DataFrame) -> list[str]:
         if self._wanted.id_column is None:
             return [""] * frame.height
         return frame[cell_column(self._wanted.id_column)].fill_null("").to_list()
 
-    def _add_failures(self, frame: pl.DataFrame, found: Sequence[RowResult]) -> None:
+    def _open_rows(self, found: Sequence[RowResult]) -> list[int]:
+        """Return which of the rows still need something."""
         kept = [at for at, row_result in enumerate(found) if row_result.outcome in self._wanted.only]
         later = [at for at in kept if found[at].row in self._wanted.done_later]
         self._done_later.update(found[at].outcome for at in later)
-        kept = [at for at in kept if at not in set(later)] if later else kept
-        if not kept:
-            return
+        return [at for at in kept if at not in set(later)] if later else kept
+
+    def _add_failures(self, frame: pl.DataFrame, found: Sequence[RowResult], kept: Sequence[int]) -> None:
         if self._failures is None:
             file = NewFile(self._folder / f"failures{ENDINGS[self._staged.format]}")
             self._failures = file, failures_writer(file.made, self._staged)
@@ -209,35 +239,41 @@ class ResultsWriter:
         ]
 
     def finish(self) -> Written:
-        """Move the files to their places, and remove a failures file that is no longer true."""
-        opened = {"results": self._results, "failures": self._failures}
-        for writing in opened.values():
-            if writing is not None:
-                writing[1].finish()
-        earlier = written_earlier(self._folder, "failures", ENDINGS.values())
-        edited = [path for path in earlier if self._is_edited(path)]  # looked at as late as can be
-        files, notes = {}, []
-        for name, writing in opened.items():
-            if writing is not None:
-                file = writing[0]
-                file.path, note = free_path(self._folder, name, file.path.suffix, edited)
-                notes += [note] if note else []
-                self._note_digest(file)
-                file.keep()
-                files[name] = file.path.name
-        remove(path for path in earlier if path not in edited and path.name != files.get("failures"))
-        for number, path in enumerate(edited, 1):
-            files[f"failures_edited{f'_{number}' if number > 1 else ''}"] = path.name
-        if edited:
-            notes.append(_say_edited([path.name for path in edited], files.get("failures")))
-        return Written(files, self._outcomes, tuple(notes), self._done_later)
+        """Move the files to their places, and remove those of an earlier part that are no longer true."""
+        if self._results is not None:
+            self._results[1].finish()
+        if self._workbook is not None and self._wanted.workbook is not None:
+            about = self._wanted.workbook
+            self._workbook[1].finish(about.facts, self._outcomes, about.changes)
+        if self._failures is not None:
+            self._failures[1].finish()
+        files: dict[str, str] = {}
+        if self._results is not None:
+            self._put("results", self._results[0], (), files)
+        self._replace("results_xlsx", self._workbook, (".xlsx",), files)
+        self._replace("failures", self._failures, ENDINGS.values(), files)
+        return Written(files, self._outcomes, tuple(self._notes), self._done_later)
 
-    def _is_edited(self, path: Path) -> bool:
-        known = self._wanted.known
-        if known is None:
-            return False
-        is_file = path.is_file() and not path.is_symlink()
-        return not is_file or digest_of(path) not in known.digests.get(path.name, "").split()
+    def _replace(
+        self, name: str, writing: tuple[NewFile, object] | None, endings: Iterable[str], files: dict[str, str]
+    ) -> None:
+        """Put a file in the place of those that earlier parts wrote, but for what somebody changed."""
+        earlier = written_earlier(self._folder, name.partition("_")[0], endings)
+        edited = [path for path in earlier if is_edited(path, self._wanted.known)]  # looked at as late as can be
+        if writing is not None:
+            self._put(name, writing[0], edited, files)
+        remove(path for path in earlier if path not in edited and path.name != files.get(name))
+        for number, path in enumerate(edited, 1):
+            files[f"{name}_edited{f'_{number}' if number > 1 else ''}"] = path.name
+        if edited:
+            self._notes.append(_say_edited(name, [path.name for path in edited], files.get(name)))
+
+    def _put(self, name: str, file: NewFile, edited: Sequence[Path], files: dict[str, str]) -> None:
+        file.path, note = free_path(self._folder, file.path.stem, file.path.suffix, edited)
+        self._notes += [note] if note else []
+        self._note_digest(file)
+        file.keep()
+        files[name] = file.path.name
 
     def _note_digest(self, file: NewFile) -> None:
         """Have kept what the file may be from now on: as it is still, or as it is about to be."""
@@ -247,11 +283,20 @@ class ResultsWriter:
             self._wanted.known.note(file.path.name, " ".join(digests))
 
 
-def _say_edited(names: Sequence[str], new: str | None) -> str:
+def is_edited(path: Path, known: KnownFiles | None) -> bool:
+    """Return whether somebody changed a file that an earlier part wrote, or put one in its place."""
+    if known is None:
+        return False
+    is_file = path.is_file() and not path.is_symlink()
+    return not is_file or digest_of(path) not in known.digests.get(path.name, "").split()
+
+
+def _say_edited(name: str, names: Sequence[str], new: str | None) -> str:
     stays = "were changed since they were written, so they stay" if names[1:] else (
         "was changed since it was written, so it stays"
     )  # fmt: skip
-    rest = f" The rows that still need something are in {new}, too." if new else ""
+    what = "The rows that still need something are" if name == "failures" else "What is so now is"
+    rest = f" {what} in {new}, too." if new else ""
     return f"{' and '.join(names)} {stays} as {'they are' if names[1:] else 'it is'}.{rest}"
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from batch.csv_injection import FORMULA, guard
-from batch.model import RESERVED_PREFIX
+from batch.model import RESERVED_PREFIX, shorten
 
 Frames = Callable[[], Iterable[pl.DataFrame]]
 """Yields the rows from the first on, whenever it is called: frames of String columns, named as the headers."""
@@ -19,6 +19,8 @@ Frames = Callable[[], Iterable[pl.DataFrame]]
 ENDINGS = (".csv", ".xlsx", ".parquet")
 MAX_SHEET_ROWS = 1_048_575
 """Rows that a sheet holds below its header."""
+MAX_CELL = 32_000
+"""Characters of a text in a workbook for people to read (Excel's limit is 32,767 UTF-16 units)."""
 SHEET = "Customers"
 MARK = "batch_row"
 """Its presence tells the CSV reader to unescape formulas (`batch/csv_injection.py`)."""
@@ -97,6 +99,13 @@ def _write_xlsx(path: Path, headers: Sequence[str], frames: Iterable[pl.DataFram
             sheet.set_column(column, column, min(width, WIDEST), text, {"hidden": is_ours})
         sheet.freeze_panes(1, 1)
         sheet.autofilter(0, 0, row, len(headers) - 1)
+
+
+def sheet_text(text: str) -> str:
+    """Return a text as a workbook for people holds it: cut where it is too long, without what XML cannot express."""
+    text = shorten(text.replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd"), MAX_CELL)
+    is_long = len(text.encode("utf-16-le", "surrogatepass")) > 2 * MAX_CELL
+    return shorten(text, MAX_CELL // 2) if is_long else text
 
 
 PART_ROWS = 5_000

@@ -26,7 +26,8 @@ from batch.endpoints.base import CustomField, Endpoint
 from batch.errors import BatchError, BusyError, FolderError, UsageError
 from batch.files import write_private
 from batch.journal import Journal
-from batch.model import ROW, Outcome, Staged, visible
+from batch.machine import user_name
+from batch.model import ROW, Columns, Outcome, Staged, visible
 from batch.own_files import INPUT, JOURNAL, PLAN, SUMMARY
 from batch.run import index
 from batch.run.cleanup import remove_unbegun, scratch
@@ -264,7 +265,9 @@ class _Resuming:
             company=self.target.company.name or metadata.company, definitions=(), has_definitions=False,
             is_validated=False, clears_are_meant=False, canary_held=False,
             look_since=journal.since if looks else 0.0,
-            canary_begun=metadata.canary_begun and not metadata.canary_held, **_options(settings),
+            canary_begun=metadata.canary_begun and not metadata.canary_held, headers=headers_of(changes.columns),
+            results_xlsx=settings.results_xlsx or metadata.results_xlsx,
+            users=tuple(dict.fromkeys((*metadata.users, user_name()))), **_options(settings),
         )  # fmt: skip
         return run
 
@@ -314,10 +317,16 @@ def _begin(
         base_url=target.base_url, company=target.company.name, fingerprint=target.company.fingerprint,
         input=settings.input, map=settings.map, meaning=settings.identity(), **_options(settings),
         staged=changes.staged, id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(),
-        is_validated=False,
+        is_validated=False, users=(user_name(),), headers=headers_of(changes.columns),
+        results_xlsx=settings.results_xlsx,
     )  # fmt: skip
     journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
     return Run(folder, journal, changes, metadata, False, plan)
+
+
+def headers_of(columns: Columns) -> dict[str, str]:
+    """Return the header of each field, where it is not the field's own name."""
+    return {one.target: one.header for one in columns.fields if one.target != one.header}
 
 
 def reads_before_write(settings: Settings, endpoint: Endpoint) -> bool:

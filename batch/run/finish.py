@@ -9,18 +9,20 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from batch import outputs, sources
-from batch.endpoints.base import Endpoint
+from batch.conditions import FieldChange, PlannedChange
+from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code
 from batch.files import os_reason, remove, write_private, written_earlier
 from batch.journal import Journal
-from batch.model import Outcome, Problem, RowResult, command
+from batch.model import Outcome, Problem, RowResult, Staged, command
+from batch.outputs.plan import Line, iter_lines
 from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
 from batch.run.metadata import RunMetadata
@@ -89,8 +91,9 @@ def finish_run(
         known = outputs.KnownFiles(journal.file_digests(), journal.put_file) if is_known else None
         seen = _Seen(journal, endpoint() if endpoint and metadata.is_compared else None)
         wanted = outputs.Wanted(
-            id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later or {}
-        )
+            id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later or {},
+            workbook=_about_run(folder, journal, metadata, endpoint, end) if metadata.has_workbook else None,
+        )  # fmt: skip
         written = outputs.write(folder, staged, sources.iter_frames(staged), _Results(journal, metadata).read, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
         not_looked_at = journal.count_older(metadata.look_since)
@@ -137,6 +140,55 @@ def finish_run(
     )
 
 
+def _about_run(
+    folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End
+) -> outputs.AboutRun:
+    """Return what the workbook of the results says beside them."""
+    name = Path(metadata.undoes or metadata.input).name
+    facts = shown_facts(
+        metadata.staged,
+        went_to=f"{endpoint.title if endpoint else metadata.endpoint} ({metadata.host})",
+        company=metadata.company,
+        started=metadata.started,
+        users=metadata.users,
+        folder=folder,
+        stopped=end.stopped,
+    )
+    title = f"Taking back {name}" if metadata.undoes else f"Changes from {name}"
+    return outputs.AboutRun(title, facts, _iter_cells(journal, metadata))
+
+
+def shown_facts(
+    staged: Staged, *, went_to: str, company: str | None, started: str, users: Sequence[str], folder: Path,
+    stopped: str | None = None,
+) -> dict[str, str]:  # fmt: skip
+    """Say what a workbook for people tells of a run or a plan, by what each fact is called."""
+    facts = {
+        "For": went_to,
+        "Company": company or "",
+        "When": f"{started.replace('T', ' ').removesuffix('Z')} UTC",
+        "By": ", ".join(filter(None, users)),
+        "Sheet": f"{staged.name}, sheet {staged.style.sheet}" if staged.style else staged.name,
+        "Left out": f"rows of totals: {', '.join(map(str, staged.left_out))}" if staged.left_out else "",
+        "Stopped": stopped or "",
+        "Record": str(folder.resolve()),
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _iter_cells(journal: Journal, metadata: RunMetadata) -> Iterator[tuple[Line, Outcome]]:
+    """Yield the cells that were or may have been sent: from what the run found first to what it wanted last."""
+    for intents, result in journal.iter_intents():
+        last, steps = intents[-1], dict[str, FieldChange]()
+        for intent in intents:
+            for name, value in intent.fields.items():
+                found = (intent.before or {}).get(name, MISSING)
+                steps[name] = FieldChange(name, steps[name].expected if name in steps else found, value)
+        outcome = result.outcome if result else Outcome.UNKNOWN
+        for line in iter_lines([PlannedChange(last.change, last.id, last.name, tuple(steps.values()))], ""):
+            yield replace(line, field=metadata.headers.get(line.field, line.field)), outcome
+
+
 def _say_unseen(rows: int) -> Iterator[str]:
     """Say how many rows are told as they were left."""
     if rows:
@@ -144,7 +196,7 @@ def _say_unseen(rows: int) -> Iterator[str]:
         yield f"{are} told as an earlier start left {them}: the last start was to look at {them} again, and did not."
 
 
-def begin_files(folder: Path, metadata: RunMetadata) -> None:
+def begin_files(folder: Path, journal: Journal, metadata: RunMetadata) -> None:
     """Write that the run goes on, and remove the results of an earlier part: until its end nothing looks current.
 
     Raises JournalError when the disk refuses.
@@ -157,9 +209,11 @@ def begin_files(folder: Path, metadata: RunMetadata) -> None:
         "state": "running", "process": os.getpid(), "host": socket.gethostname(), "since": since,
         "exit_code": None, "files": {"journal": str((folder / JOURNAL).resolve())},
     }  # fmt: skip
+    known = outputs.KnownFiles(journal.file_digests(), journal.put_file)
     try:
         _write_json(folder / SUMMARY, running)
-        remove(written_earlier(folder, "results", (".csv", ".parquet")))
+        earlier = written_earlier(folder, "results", (".csv", ".parquet", ".xlsx"))
+        remove(one for one in earlier if one.suffix != ".xlsx" or not outputs.is_edited(one, known))
     except OSError as error:
         raise cannot_write(folder, error) from error
 

@@ -55,6 +55,12 @@ class RunMetadata(BaseModel):
     """Options that the same command needs again."""
     options_next: Texts = Field(default=(), validation_alias="next")
     """Options that a run on the failures file needs."""
+    users: Texts = ()
+    """Who began it or went on with it, as the system calls them; none in runs of 0.1."""
+    headers: dict[str, str] = {}
+    """The header of each field, where it is not the field's own name."""
+    results_xlsx: bool = False
+    """Whether there is a workbook of the results although the input is none."""
     staged: Staged
     id_column: NonNegativeInt
     started: str
@@ -108,6 +114,11 @@ class RunMetadata(BaseModel):
     def owner(self) -> Company:
         """Whose records they are."""
         return Company(self.fingerprint, self.company)
+
+    @property
+    def has_workbook(self) -> bool:
+        """Whether its results are written as a workbook, too."""
+        return self.results_xlsx or self.staged.format == "xlsx"
 
     @property
     def own_options(self) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from batch.csv_injection import FORMULA
 from batch.endpoints.base import Endpoint
 from batch.errors import BatchError, InputError
 from batch.model import Staged, cell_column, looks_blank, shorten, visible
-from batch.outputs.plan import MAX_CELL, iter_lines
+from batch.outputs.plan import iter_lines
+from batch.outputs.tables import sheet_text
 from batch.run.cleanup import scratch
 from batch.run.plan_file import PlanFile
 
@@ -121,7 +122,7 @@ def _plain(text: str) -> str:
     """Return a cell without what files and spreadsheet programs do to it, whatever the format."""
     if looks_blank(text):
         return ""
-    text = shorten(text.replace("\r\n", "\n").replace("\r", "\n"), MAX_CELL)
+    text = sheet_text(text.replace("\r\n", "\n").replace("\r", "\n"))
     if text[0] == "'" and re.match(FORMULA, text):
         text = text.lstrip("'")
     return text.casefold() if text in ("TRUE", "FALSE") else text

@@ -119,6 +119,7 @@ Format = Literal["csv", "xlsx", "parquet"]
 STDIN = "standard input"
 LOCKS = {"Excel": "~${}", "LibreOffice": ".~lock.{}#"}
 """What spreadsheet programs lay beside a file while it is open."""
+RESULTS = re.compile(r"results(-\d+)?\.(csv|xlsx|parquet)")
 PIECE = 1 << 20
 SAVE_AGAIN = "save it again from the program that made it"
 WORKBOOKS = (".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".xlsb", ".ods")
@@ -212,6 +213,7 @@ def open_input(argument: str, spool: Path) -> Input:
     path = Path(argument)
     check_name(path)
     _refuse_lock(path.name)
+    _refuse_results(path)
     mode = _file_mode(path)
     if mode is not None and stat.S_ISDIR(mode):
         return _input(_parquet_files(path), argument, "parquet")
@@ -227,6 +229,12 @@ def _refuse_lock(name: str) -> None:
         if name.startswith(start) and name.endswith(end) and len(name) > len(lock) - 2:
             meant = name.removeprefix(start).removesuffix(end)
             raise InputError(f"{name} is the mark that {program} leaves while {meant} is open: give {meant}.")
+
+
+def _refuse_results(path: Path) -> None:
+    """Refuse the results of a run, which have ids and names in them, and are no changes."""
+    if RESULTS.fullmatch(path.name) and is_own(path.parent):
+        raise InputError(f"{path} says what became of the rows of a run: give its failures file, or its input.")
 
 
 def lock_note(input: Input) -> str:

@@ -59,15 +59,37 @@ def test_sheet(job: JobFixture) -> None:
 def test_workbook(job: JobFixture) -> None:
     """A workbook is planned in a workbook, and a text that looks like a formula stays text."""
     book = openpyxl.Workbook()
-    for row in (["id", "name"], ["10001", "+Bolt()"]):
+    for row in (["id", "Kunde"], ["10001", "+Bolt()"]):
         book.active.append(row)  # type: ignore[union-attr]  # there is a sheet
     book.save(job.folder / "sheet.xlsx")
-    made = plan(job, job.folder / "sheet.xlsx")
-    cells = openpyxl.load_workbook(made.folder / "plan.xlsx").active
-    assert [[2, "10001", "Acme Holdings, Inc.", "name", "Acme Holdings, Inc.", "+Bolt()"]] == [
+    made = plan(job, job.folder / "sheet.xlsx", map={"Kunde": "name"})
+    cells = openpyxl.load_workbook(made.folder / "plan.xlsx")["Plan"]
+    assert [[2, "10001", "Acme Holdings, Inc.", "Kunde", "name", "Acme Holdings, Inc.", "+Bolt()"]] == [
         list(row) for row in cells.iter_rows(min_row=2, values_only=True)
     ]
-    assert "s" == cells["F2"].data_type
+    assert "s" == cells["G2"].data_type
+
+
+def test_workbook_tells_what_is_not_sent(job: JobFixture) -> None:
+    """The workbook has a sheet of the rows that are not sent, with the reasons, and a line for who approves."""
+    book = openpyxl.Workbook()
+    for row in (["id", "name", "phone"], ["10001", "Bolt", None], ["10002", None, "ext. 5"], ["10003", None, None]):
+        book.active.append(row)  # type: ignore[union-attr]  # there is a sheet
+    book.save(job.folder / "sheet.xlsx")
+    made = openpyxl.load_workbook(plan(job, job.folder / "sheet.xlsx").folder / "plan.xlsx")
+    assert ["Summary", "Plan", "Not sent"] == made.sheetnames
+    wrong = '"ext. 5" has letters in it (use digits, spaces and + - . ( ) only)'
+    assert [
+        (3, "10002", "invalid", "phone", wrong, "Correct the cell. Nothing of the row was sent."),
+        (4, "10003", "unchanged", "", "no cell of this row sets anything", "Nothing."),
+    ] == list(made["Not sent"].iter_rows(min_row=2, values_only=True))
+    texts = [row[0] for row in made["Summary"].iter_rows(values_only=True)]
+    assert "Plan for sheet.xlsx" == texts[0]
+    assert {"to update", "unchanged", "invalid", "All rows", "Prepared by", "Approved by"} < set(texts)
+    for one in made.worksheets:
+        setup = (one.page_setup.orientation, one.page_setup.paperSize, one.page_setup.fitToHeight)
+        assert ("landscape", "9", "0") == tuple(map(str, setup))
+        assert one.print_title_rows == (None if one.title == "Summary" else "$1:$1")
 
 
 def test_carried_out(job: JobFixture) -> None:

@@ -22,6 +22,7 @@ SECONDS: Rules = (
 )
 TIMES: Rules = (
     *SECONDS,
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "{moment}"),
     (r"\d{8}-\d{6}(-\d{1,3}\b)?", "{time}"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "{moment}"),
 )
@@ -29,6 +30,8 @@ LOOKS: Rules = ((r'(?m)("(requests|attempts)": )\d+,$', r"\1{some},"),)
 """How many records one list serves that are read once more depends on the moment."""
 NEW_TIMES: Rules = (
     *SECONDS,
+    (r"(?!2026-11-26 02:32)\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "{moment}"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "{moment}"),
     (r"(?<!\d)(?!20261126-0232)\d{8}-\d{6}(-\d{1,3}\b)?", "{time}"),
     (r"(?!2026-11-26T02:32)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)", "{moment}"),
 )

@@ -11,7 +11,8 @@ from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING
 from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.errors import InputError
-from batch.outputs.plan import iter_lines, write_plan
+from batch.model import Outcome
+from batch.outputs.plan import AboutPlan, iter_lines, write_plan
 from batch.run.plan_file import PlanFile, PlanWriter
 from batch.run.plan_list import ADVICE, check_lists
 from tests.libreoffice import SOFFICE, type_into
@@ -23,6 +24,7 @@ CHANGES = [
     PlannedChange(5, "10004", "", (FieldChange("custom_fields.Partner", MISSING, True),)),
     PlannedChange(6, "10005", "Cole", (FieldChange("name", "two\nlines", "'=kept"),)),
 ]
+ABOUT = AboutPlan("Plan for sheet.xlsx", {"Sheet": "sheet.xlsx"}, {"phone": "Telefon"}, {Outcome.UPDATED: 4}, [])
 HEAD = "{path}: it does not say what was planned any more, so nothing was sent.\n"
 
 
@@ -50,7 +52,7 @@ def refusal(plan: PlanFile) -> str:
 
 def make(plan: PlanFile, name: str) -> Path:
     path = plan.path.with_name(name)
-    write_plan(path, iter_lines(CHANGES, "<clear>"))
+    write_plan(path, iter_lines(CHANGES, "<clear>"), ABOUT)
     return path
 
 
@@ -131,14 +133,17 @@ PHONE = 'row 2, id 10001, phone: "1" -> "00123"'
     [
         (without(1), [f"removed: {PHONE}"]),
         (without(1, 3), [f"removed: {PHONE}", 'removed: row 3, id 10002, phone: "+49 30 1" -> "<clear>"']),
-        (with_cell(1, 5, "123"), ['changed: row 2, id 10001, phone: after is "123", and was "00123"']),
-        (with_cell(1, 4, None), ['changed: row 2, id 10001, phone: before is (empty), and was "1"']),
+        (with_cell(1, 6, "123"), ['changed: row 2, id 10001, phone: after is "123", and was "00123"']),
+        (with_cell(1, 5, None), ['changed: row 2, id 10001, phone: before is (empty), and was "1"']),
         (with_cell(1, 1, "10009"), ['changed: row 2, id 10001, phone: id is "10009", and was "10001"']),
         (with_cell(1, 0, 7), ['changed: row 2, id 10001, phone: row is "7", and was "2"']),
-        (with_cell(2, 5, "=1+2"), ['changed: row 2, id 10001, name: after is "=1+2", and was "=1+1"']),
+        (with_cell(2, 6, "=1+2"), ['changed: row 2, id 10001, name: after is "=1+2", and was "=1+1"']),
         (lambda rows: [*rows, rows[1]], [f"added: {PHONE}"]),
-        (lambda rows: [*rows, [9, "10009", "", "name", "x", "y"]], ['added: row 9, id 10009, name: "x" -> "y"']),
-        (lambda rows: [*rows, [None, "10009", "", "Phone", "", "1"]], ['added: row , id 10009, Phone: (empty) -> "1"']),
+        (lambda rows: [*rows, [9, "10009", "", "", "name", "x", "y"]], ['added: row 9, id 10009, name: "x" -> "y"']),
+        (
+            lambda rows: [*rows, [None, "10009", "", "", "Phone", "", "1"]],
+            ['added: row , id 10009, Phone: (empty) -> "1"'],
+        ),
     ],
 )  # fmt: skip
 def test_edited_list(plan: PlanFile, edit: Callable[[Rows], Rows], expected: Sequence[str]) -> None:
@@ -154,7 +159,7 @@ def test_many_edits(tmp_path: Path) -> None:
     for one in changes:
         writer.add(one)
     writer.finish()
-    write_plan(tmp_path / "plan.csv", iter_lines(changes[:50], "<clear>"))
+    write_plan(tmp_path / "plan.csv", iter_lines(changes[:50], "<clear>"), ABOUT)
     opened = PlanFile(tmp_path / "plan.json")
     lines = refusal(opened).splitlines()
     opened.close()
@@ -179,7 +184,7 @@ def test_without_a_column(plan: PlanFile) -> None:
 def test_plan_of_nothing(tmp_path: Path) -> None:
     """The plan of a sheet that changes nothing has an empty list."""
     PlanWriter(tmp_path / "plan.json", {"kind": "plan"}).finish()
-    write_plan(tmp_path / "plan.csv", [])
+    write_plan(tmp_path / "plan.csv", [], ABOUT)
     opened = PlanFile(tmp_path / "plan.json")
     check(opened)
     opened.close()
@@ -199,8 +204,13 @@ def test_saved_by_libreoffice(plan: PlanFile, tmp_path: Path) -> None:
     """LibreOffice opens the list, an approval and a remark are typed, and it is saved: the same list; else refused."""
     path = make(plan, "plan.xlsx")
     source = path.rename(tmp_path / "source.xlsx")
-    type_into(source, path, {"G1": "Remark", "G2": "fine", "A9": "Approved", "B9": "Anna"}, tmp_path)
+    type_into(
+        source,
+        path,
+        {"$Plan.H1": "Remark", "$Plan.H2": "fine", "$Plan.A9": "Approved", "$Summary.A20": "Anna"},
+        tmp_path,
+    )
     check(plan)
     path.unlink()
-    type_into(source, path, {"F2": "00124"}, tmp_path)
+    type_into(source, path, {"$Plan.G2": "00124"}, tmp_path)
     assert 'changed: row 2, id 10001, phone: after is "00124", and was "00123"' in refusal(plan)
