@@ -3,7 +3,7 @@
     __init__.py     the commands                          messages.py     before and while a run goes on; phrases
     options.py      options -> settings                   views.py        what each command shows
     console.py      questions and printing                progress_bar.py how far a run is
-    entrypoint.py   every way to end, as an exit code
+    entrypoint.py   every way to end, as an exit code     greeting.py     what `batch` alone says on a terminal
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
 with `--yes`; every way to end goes through one boundary that maps it to an exit code; no traceback, no secret.
@@ -13,6 +13,7 @@ Starting is cheap: what reads files or talks HTTP is imported by the commands th
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -52,15 +53,29 @@ class Start(click.Command):
             raise
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(context_settings=CONTEXT, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
 @click.version_option(__version__, prog_name="batch")
-def batch() -> None:
+@click.pass_context
+def batch(context: click.Context) -> None:
     """Change thousands of customer records from a spreadsheet, and know what happened to every row.
 
     INPUT is a CSV, XLSX or Parquet file, "-" for CSV on standard input, or a folder or pattern of Parquet files.
     Results go to a run folder beside the input; what needs fixing or another try is in its failures file, which is
     the next input as it is.
     """
+    if context.invoked_subcommand is not None:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        click.echo(context.get_help(), err=True)
+        sys.exit(ExitCode.COULD_NOT_START)
+    from batch.cli.console import Console
+    from batch.cli.greeting import greet
+
+    sys.exit(greet(Console(), _environment(), _run_command))
+
+
+def _run_command(words: Sequence[str]) -> int:
+    return exit_code_of(lambda: batch.main(list(words), standalone_mode=False, prog_name=command()))
 
 
 @batch.command(short_help="Validate every row; no network.", cls=Start)

@@ -270,6 +270,12 @@ def _variables_set(kind: type[Endpoint], environment: Environment) -> list[str]:
     return [one.name for one in kind.variables if one.is_required and environment.variables.get(one.name, "").strip()]
 
 
+def has_key(kind: type[Endpoint], environment: Environment, note: Callable[[str], None]) -> bool:
+    """Whether there is a key for an endpoint, in the environment or of a login, wherever it is for."""
+    is_known = any(one.api == api_of(kind) for one in _logins(environment).read(note))
+    return is_known or not kind.variables or bool(_variables_set(kind, environment))
+
+
 def _is_at(login: Login, settings: Settings, kind: type[Endpoint]) -> bool:
     """Whether a login is for the address that the settings mean."""
     return login.base_url == check_base_url(settings.base_url or kind.base_url, has_credentials=True)
