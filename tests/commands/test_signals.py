@@ -72,7 +72,8 @@ def test_signal_while_sending(
     assert (1, len(api.applied()) - 1) == (told["outcomes"]["unknown"], told["outcomes"]["updated"])
     api.sandbox.set_faults()
     assert 0 == shell.here(*update(api, sheet)).code
-    assert ["updated"] * 30 == outcomes(folder)
+    hung = ["unchanged"]  # what the first start did not learn, the second one finds, whoever wrote it
+    assert [*["updated"] * 2, *hung, *["updated"] * 27] == outcomes(folder)
     assert 30 == len(api.applied()) == len(set(api.applied()))
 
 
@@ -137,7 +138,7 @@ def test_second_signal(shell: Shell, api: Api) -> None:
     assert not (shell.only_run() / "results.csv").exists()
     api.sandbox.set_faults()
     assert 0 == shell.here(*update(api, sheet)).code
-    assert ["updated"] * 3 == outcomes(shell.only_run())
+    assert ["updated", "unchanged", "updated"] == outcomes(shell.only_run())
     assert 3 == len(api.applied())
 
 

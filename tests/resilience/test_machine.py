@@ -469,7 +469,7 @@ class Machine(RuleBasedStateMachine):
             happenings.at[at] = functools.partial(self.edit_by_another_hand, number, company)
         if around.lose_at is not None:
             happenings.at[around.lose_at] = functools.partial(self.lose_current, around.loss)
-        self.current = self.lost = None
+        self.current, self.lost, self.updated_before = None, None, set()
         self.api.begin(around.writes, around.reads, happenings.moment, around.way)
         self.owner[self.api.command], self.began[self.api.command] = company, self.api.now
         sent = len(self.api.ledger)
@@ -562,6 +562,9 @@ class Machine(RuleBasedStateMachine):
 
     def note_command(self, folder: Path) -> None:
         """Keep which run this start works on: nothing is sent before its journal says so."""
+        if self.current is None:
+            known = read_journal(folder) if self.commands.get(folder) else ()
+            self.updated_before = {one for _, one, outcome in known if outcome == "updated"}
         self.current = folder
         self.commands.setdefault(folder, set()).add(self.api.command)
         self.ended[folder] = self.clock.now_
@@ -616,9 +619,10 @@ class Machine(RuleBasedStateMachine):
         *_, last = history = self.api.history(line["id"], company)
         mine = self.commands.get(folder, set())
         if line["outcome"] == "updated":
-            known = {outcome for outcome, _ in self.final.get(folder, {}).get(line["id"], ())}
             sent = [one for one in self.api.ledger if (one.id, one.command) == (line["id"], self.api.command)]
-            assert "updated" in known or sent, f"called updated by a start that sent nothing: {line}, {history}"
+            assert line["id"] in self.updated_before or sent, (
+                f"called updated by a start that sent nothing: {line}, {history}"
+            )
         match line["outcome"]:
             case "updated" | "unchanged" if self.waits_for_approval(line, wanted, company):
                 pass
