@@ -153,7 +153,7 @@ def test_libraries_live_in_few_packages(library: str) -> None:
     assert set() == users - LIBRARIES[library] - {"sandbox"}
 
 
-SETTINGS_USERS = 12
+SETTINGS_USERS = 13
 """Modules that take the settings as a whole, at most; others get the values they use."""
 
 

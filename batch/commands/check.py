@@ -17,11 +17,12 @@ from batch.exit_code import exit_code
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.own_files import JOURNAL
-from batch.run.begin_or_resume import choose_sheet, discard, now_text, read_input
+from batch.run.begin_or_resume import discard, now_text
 from batch.run.cleanup import scratch
 from batch.run.finish import cannot_write, paths_in, write_summary
 from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
+from batch.run.match_headers import choose_sheet, read_input
 from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings
 from batch.summary import Reason, Summary, group_reasons

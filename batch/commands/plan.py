@@ -34,11 +34,12 @@ from batch.machine import user_name
 from batch.model import ROW, Outcome, RowResult, cell_column
 from batch.outputs.plan import AboutPlan, Line, iter_lines, write_plan
 from batch.own_files import JOURNAL, PLAN
-from batch.run.begin_or_resume import choose_sheet, discard, headers_of, new_run_id, now_text, read_input
+from batch.run.begin_or_resume import discard, headers_of, new_run_id, now_text
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in, shown_facts
 from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
+from batch.run.match_headers import choose_sheet, read_input
 from batch.run.plan_file import PlanWriter, about
 from batch.run.target import Environment, make_target, with_login
 from batch.settings import Settings, as_options

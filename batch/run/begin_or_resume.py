@@ -7,7 +7,6 @@ ended a few minutes ago, and nobody of ours wrote since. A folder that cannot be
 
 import json
 import secrets
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -20,14 +19,13 @@ from typing import Any
 import polars as pl
 
 from batch import sources
-from batch.columns import is_id_header, is_known_header
 from batch.credentials import Company
-from batch.endpoints.base import CustomField, Endpoint
+from batch.endpoints.base import CustomField
 from batch.errors import BatchError, BusyError, FolderError, UsageError
 from batch.files import write_private
 from batch.journal import Journal
 from batch.machine import user_name
-from batch.model import ROW, Columns, Outcome, Staged, visible
+from batch.model import ROW, Columns, Outcome, Staged
 from batch.own_files import INPUT, JOURNAL, PLAN, SUMMARY
 from batch.run import index
 from batch.run.cleanup import remove_unbegun, scratch
@@ -43,14 +41,14 @@ from batch.run.folder import (
     parent_of,
 )
 from batch.run.locks import held, input_locks
+from batch.run.match_headers import choose_sheet, match_input, read_input, stage_input
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.plan_list import check_lists
 from batch.run.target import Target
 from batch.settings import Settings, as_options
-from batch.sources import Input, ReadOptions
-from batch.sources.totals import Totals
-from batch.validation.file_changes import ChangeSource, FileChanges, match_file
+from batch.sources import Input
+from batch.validation.file_changes import ChangeSource
 
 
 @dataclass(slots=True)
@@ -327,51 +325,6 @@ def _begin(
 def headers_of(columns: Columns) -> dict[str, str]:
     """Return the header of each field, where it is not the field's own name."""
     return {one.target: one.header for one in columns.fields if one.target != one.header}
-
-
-def reads_before_write(settings: Settings, endpoint: Endpoint) -> bool:
-    """Whether current records will be read before writing, so that nested values may be given in part."""
-    return settings.compare or endpoint.needs_full_body or settings.key is not None
-
-
-def read_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> FileChanges:
-    """Read the input into `folder` and match its headers."""
-    return match_input(stage_input(source, folder, settings, endpoint), settings, endpoint)
-
-
-def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: Person | None) -> Settings:
-    """Offer the one sheet that fits where the first one does not.
-
-    Raises UsageError that names --sheet where nobody can be asked, and Declined for no.
-    """
-    found = sources.find_sheet(source, _read_options(settings, endpoint))
-    if found is None:
-        return settings
-    first, other = (visible(one) for one in found)
-    odd = f'{source.name}: sheet "{first}", the first, does not fit {endpoint.title}. Sheet "{other}" fits.'
-    options = "    ".join(f"--sheet {shlex.quote(one)}" for one in reversed(found))
-    if person is None:
-        raise UsageError(f"{odd} Say which one is meant:  {options}")
-    require_consent(person, odd, f"Say which one is meant:  {options}", f'Read sheet "{other}"?')
-    return replace(settings, sheet=found[1])
-
-
-def stage_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> Staged:
-    """Read the input into `folder`."""
-    return sources.stage(source, folder, _read_options(settings, endpoint))
-
-
-def _read_options(settings: Settings, endpoint: Endpoint) -> ReadOptions:
-    return ReadOptions(
-        settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit, settings.header_row,
-        is_known_header(endpoint, settings.map),
-        Totals(is_id_header(endpoint, settings.map, settings.key), settings.key is not None),
-    )  # fmt: skip
-
-
-def match_input(staged: Staged, settings: Settings, endpoint: Endpoint) -> FileChanges:
-    """Match the headers of an input that was read."""
-    return match_file(staged, endpoint, settings.parsing, reads_before_write=reads_before_write(settings, endpoint))
 
 
 def discard(folder: Path) -> None:
