@@ -162,14 +162,17 @@ class RunContext:
         """Say whether, and how, the record of a change shows the values in `fields`; `sent` is what this run sent."""
         return diff.shows(self.endpoint, fields, record, self.known_spellings(change, sent))
 
-    def known_spellings(self, change: Change, sent: Intent | None = None) -> diff.Known:
-        """Return what knows the spellings of a record: those of earlier runs, and what was not there before `sent`."""
+    def known_spellings(self, change: Change, sent: Intent | None = None, *, is_confirmed: bool = False) -> diff.Known:
+        """Return what knows the spellings of a record: those of earlier runs, and what was not there before `sent`.
+
+        `is_confirmed`: the API took what was sent, so that its spelling is believed where nobody saw what was before.
+        """
         record_id, before = self.endpoint.id_key(change.id), (sent.before if sent else None) or {}
 
         def is_known(name: str, asked: Any, shown: Any) -> bool:
-            is_sent = sent is not None and name in before and sent.fields.get(name) == asked
-            is_new = is_sent and not self.endpoint.is_same(name, before[name], shown)
-            return is_new or self.memory.knows_spelling(record_id, name, asked, shown)
+            is_sent = sent is not None and sent.fields.get(name) == asked
+            is_new = not self.endpoint.is_same(name, before[name], shown) if name in before else is_confirmed
+            return (is_sent and is_new) or self.memory.knows_spelling(record_id, name, asked, shown)
 
         return is_known
 

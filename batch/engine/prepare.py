@@ -289,7 +289,8 @@ class ChangePreparer:
                 for name in change.fields
                 if (spelt := self.endpoint.respelt(record, name))
             )
-        known = self.context.known_spellings(change, earlier)
+        is_confirmed = self._earlier_success(change) is not None
+        known = self.context.known_spellings(change, earlier, is_confirmed=is_confirmed)
         if not self.context.overwrites:
             conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record, known)
             if conflicts:

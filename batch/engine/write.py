@@ -197,7 +197,7 @@ class ChangeWriter:
             return self._settle(prepared, Outcome.UNKNOWN, answer.status, call.made, [Problem("replayed_in_doubt")])
         if record is None:
             return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [Problem("not_verified")])
-        if (shown := call.shows(record)).is_as_asked:
+        if call.is_applied(shown := call.shows(record)):
             return self._conclude_shown(call, answer, shown)
         return self.preparer.renew(call.change, record, call.sent and replace(call.sent, is_settled=True))
 
@@ -221,7 +221,7 @@ class ChangeWriter:
         shown = None if record is None else call.shows(record)
         if record is not None and shown is not None and not shown.hidden:
             before = prepared.before or {}
-            if shown.is_as_asked:
+            if call.is_applied(shown):
                 return self._conclude_shown(call, answer, shown, is_found=True)
             if before and not diff.shows(self.endpoint, before, record).is_as_asked:
                 problems = shown.neither(before) or problems
@@ -233,10 +233,13 @@ class ChangeWriter:
         """Call it rejected, unless an earlier attempt may have been applied all the same: a read tells."""
         prepared = call.prepared
         if answer.is_in_doubt or answer.has_arrived or call.made_before:
-            record = await self._look(prepared)
-            if record is not None and (shown := call.shows(record)).is_as_asked:
-                return self._conclude_shown(call, answer, shown, is_found=True)
             is_in_doubt = answer.is_in_doubt or prepared.is_in_doubt
+            if is_in_doubt or answer.has_arrived:  # a refusal is final, so that it must not hide what shows a bit later
+                record, _ = await self._watch(prepared, prepared.fields, call.sent)
+            else:
+                record = await self._look(prepared)
+            if record is not None and call.is_applied(shown := call.shows(record)):
+                return self._conclude_shown(call, answer, shown, is_found=True)
             is_unread = answer.status != 404  # after a 5xx that proves nothing
             if record is None and (is_in_doubt or is_unread):
                 code = "refused_in_doubt" if is_in_doubt else "refused_unread"

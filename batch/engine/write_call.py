@@ -168,13 +168,11 @@ class WriteCall:
 
     def shows(self, record: Record) -> diff.Shown:
         """Say whether, and how, a record shows what is asked of it."""
-        return self._shows(self.prepared.fields, record)
+        return self._context.shows(self.change, self.prepared.fields, record, self.sent)
 
-    def _shows(self, fields: Mapping[str, Any], record: Record) -> diff.Shown:
-        sent, before = self.sent, self.prepared.before
-        if sent is not None and sent.before is None:  # an earlier part sent it unseen
-            sent = replace(sent, before=before)
-        return self._context.shows(self.change, fields, record, sent)
+    def is_applied(self, shown: diff.Shown) -> bool:
+        """Whether a record shows the change, if in another spelling, then not as it was read before."""
+        return shown.is_applied(self.prepared.before)
 
     @property
     def _depends_on_record(self) -> bool:
@@ -205,8 +203,8 @@ class WriteCall:
     def _go_on_from(self, record: Record) -> None:
         """Make the change ready once more, unless its record shows that there is nothing to send."""
         endpoint = self._context.endpoint
-        shown = self._shows(self.intent.fields, record)
-        if self.may_be_applied and shown.is_as_asked:
+        shown = self._context.shows(self.change, self.intent.fields, record, self.sent)
+        if self.may_be_applied and self.is_applied(shown):
             outcome, problems = self.conclude_found(shown)
             self._settle(outcome, *problems, shown=shown.unlike)
             return

@@ -285,6 +285,14 @@ async def test_begun_and_spelt_otherwise(journal: Journal) -> None:
     assert {"name": "NEW"} == journal.row_results(2, 2)[2].shown
 
 
+async def test_confirmed_unseen_and_spelt_otherwise(journal: Journal) -> None:
+    """What the API confirmed and shows its own way stays, also where nobody saw what was there before."""
+    begun(journal, UPDATED, before=None)
+    made, _, _ = preparer(journal, listed(OLD | {"name": "NEW"}))
+    assert [] == await made.prepare([change(2)])
+    assert {2: (UPDATED, [])} == told(journal)
+
+
 async def test_begun_and_not_applied(journal: Journal) -> None:
     """What does not show, while the record is as before, is sent again as it was, with its key."""
     earlier = begun(journal)

@@ -362,6 +362,27 @@ def customers(name: str | None) -> httpx.Response:
     return refuse(501) if name is None else httpx.Response(200, json={"items": [{"id": 2, "name": name}], "count": 1})
 
 
+async def test_refused_after_no_answer_where_reads_lag() -> None:
+    """A refusal does not hide that the try before it was applied, though the record shows that only a bit later."""
+    tries = iter([httpx.ReadError(""), refuse(422)])
+    looks = iter(["Old", "Old", "Old", "New"])
+
+    def script(request: httpx.Request, count: int) -> Any:
+        return next(tries) if request.method == "PATCH" else customers(next(looks))
+
+    async with desk(script, read_back=read_list) as d:
+        assert [UPDATED] == await d.send(2, **BEFORE)
+    assert [] == list(tries)
+
+
+async def test_spelling_of_what_nobody_saw_before() -> None:
+    """What shows in another spelling after a try without an answer is applied, if nobody saw it so before."""
+    tries = iter([httpx.ReadError(""), refuse(422)])
+    script = lambda request, count: next(tries) if request.method == "PATCH" else customers("NEW")  # noqa: E731 - short
+    async with desk(script, read_back=read_list) as d:
+        assert [UPDATED] == await d.send(2)
+
+
 # -- again ----------------------------------------------------------------------------------------------------------
 
 
