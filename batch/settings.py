@@ -231,6 +231,10 @@ class Settings:
         "Write results.xlsx, to read and to print, for an input that is no workbook, too.", None,
         ("resume", "results", "undo", "update"), repeat=34,
     )] = False
+    excel_csv: Annotated[bool, Setting(
+        "Separate the cells of CSV files with semicolons, as Excel wants it in many countries.", None,
+        ("check", "plan", "pull", "template", "update"), repeat=35,
+    )] = False
     json_output: Annotated[bool, Setting("The summary as JSON on stdout.", None, OUTPUT)] = False
     quiet: Annotated[bool, Setting("Errors only.", None, OUTPUT)] = False
     base_url: Annotated[str | None, Setting(
@@ -308,6 +312,11 @@ class Settings:
     """The options that the endpoint has of its own, from its table in `batch.toml`."""
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Where each value that was given came from: the `source` of its layer."""
+
+    @property
+    def csv_delimiter(self) -> str:
+        """What separates the cells of CSV files for people."""
+        return ";" if self.excel_csv else ","
 
     @property
     def parsing(self) -> Parsing:

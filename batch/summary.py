@@ -134,6 +134,11 @@ class Summary:
         return as_json_values(self) | {"earlier": earlier, "reasons": [one.as_dict() for one in self.reasons]}
 
 
+def failures_of(files: Mapping[str, str]) -> str | None:
+    """Return the failures file that people are to take: a workbook where there is one; None when there is none."""
+    return files.get("failures_xlsx") or files.get("failures")
+
+
 def as_json_values(summary: Any) -> dict[str, Any]:
     """Return the fields of a summary in their order, seconds rounded and every outcome counted."""
     values = {one.name: getattr(summary, one.name) for one in dataclasses.fields(summary)}

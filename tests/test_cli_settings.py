@@ -74,6 +74,7 @@ CASES = [
     flag("--other-company"),
     flag("--none-found"),
     flag("--results-xlsx"),
+    flag("--excel-csv"),
     flag("--yes"),
     flag("--json", "json_output"),
     flag("--quiet"),

@@ -44,7 +44,7 @@ from batch.outputs.plan import Line
 from batch.provenance import SEEN
 from batch.run.finish import FinishedRun
 from batch.run.target import SANDBOX, Environment, find_endpoint
-from batch.summary import Summary
+from batch.summary import Summary, failures_of
 
 Styled = tuple[str, str]
 NEXT = {
@@ -112,7 +112,7 @@ def check_page(found: Checked) -> Iterator[str]:
         if more > 0:
             yield f"  … and {plural(more, 'other reason')}"
     yield ""
-    failures = summary.files.get("failures")
+    failures = failures_of(summary.files)
     if failures:
         which = (
             "The invalid row, with its reason"

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from batch import outputs, sources
@@ -73,7 +74,7 @@ def _write(folder: Path, changes: FileChanges, journal: Journal, note: Callable[
     wanted = outputs.Wanted(id_column=changes.columns.id.index, only=frozenset({Outcome.INVALID}), with_results=False)
     try:
         written = outputs.write(
-            folder, changes.staged, sources.iter_frames(changes.staged), journal.row_results, wanted
+            folder, changes.staged, partial(sources.iter_frames, changes.staged), journal.row_results, wanted
         )
     except OSError as error:
         discard(folder)

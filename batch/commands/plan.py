@@ -204,7 +204,12 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
         lines = iter_lines(_iter_changes(context), settings.clear_token)
-        write_plan(table, map(cells.add, lines), _about_table(context, settings, folder, times[0]))
+        write_plan(
+            table,
+            map(cells.add, lines),
+            _about_table(context, settings, folder, times[0]),
+            delimiter=settings.csv_delimiter,
+        )
         meant_for = about(
             settings.identity(),
             context.changes.staged.sha256,

@@ -183,18 +183,21 @@ def _write(file: NewFile, work: _Work, settings: Settings) -> Pulled:
         )
     columns = ["id", *renderer.columns]
     try:
-        _write_proven(file, ending, [*columns, *pulled_headers(work.most_cells)], buffer, renderer)
+        names = [*columns, *pulled_headers(work.most_cells)]
+        _write_proven(file, ending, names, buffer, renderer, settings.csv_delimiter)
         file.keep()
     except OSError as error:
         raise FolderError(f"{file.path}: it cannot be written ({os_reason(error)}).") from None
     return Pulled(file.path, buffer.height, columns, renderer.left, renderer.hidden, work.missing)
 
 
-def _write_proven(file: NewFile, ending: str, columns: Sequence[str], buffer: RowBuffer, renderer: Renderer) -> None:
+def _write_proven(
+    file: NewFile, ending: str, columns: Sequence[str], buffer: RowBuffer, renderer: Renderer, delimiter: str
+) -> None:
     """Write the table until everything in it comes back as it was: the second time at the latest."""
     for _ in range(MOST_TRIES):
         file.made.write_bytes(b"")
-        write_table(file.made, ending, columns, lambda: buffer.iter_frames(columns))
+        write_table(file.made, ending, columns, lambda: buffer.iter_frames(columns), delimiter=delimiter)
         if not buffer.height or not _blank_unproven(file.made, columns, buffer, renderer):
             return
     raise StoppedError(f"{file.path}: the table does not read back as it was written, so it was not kept.")

@@ -21,6 +21,7 @@ from batch.run.latest import without_links
 from batch.run.locks import held
 from batch.run.metadata import RunMetadata
 from batch.run.rounds import DONE, done_later
+from batch.summary import failures_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ def _is_held(folder: Path) -> bool:
 def _failures(folder: Path) -> Path | None:
     """Find the failures file of a run."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        path = folder / Path(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["files"]["failures"]).name
-        return path if path.is_file() else None
+        found = failures_of(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["files"])
+        path = folder / Path(found or "").name
+        return path if found and path.is_file() else None
     return None

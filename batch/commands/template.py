@@ -46,7 +46,7 @@ def make_template(
     notes: list[str] = []
     settings = with_login(settings, environment, person)
     columns = template_columns(settings, environment, notes.append)
-    write_template(path, columns, make_endpoint(settings, environment))
+    write_template(path, columns, make_endpoint(settings, environment), delimiter=settings.csv_delimiter)
     return TemplateMade(path, settings.endpoint, len(columns), tuple(notes))
 
 
@@ -85,13 +85,14 @@ def _definitions(api: ApiSession, note: Note) -> list[CustomField]:
 
 
 def write_template(
-    path: Path, columns: Sequence[Field], endpoint: Endpoint, *, clear_token: str = DEFAULT_CLEAR
+    path: Path, columns: Sequence[Field], endpoint: Endpoint, *, clear_token: str = DEFAULT_CLEAR, delimiter: str = ","
 ) -> None:
     """Write an empty spreadsheet with these columns; a CSV file is its header alone."""
     file = new_file(path)
     try:
         made = [template.template_column(one) for one in columns]
-        template.write_template(file.made, path.suffix.lower(), made, endpoint, clear=clear_token)
+        ending = path.suffix.lower()
+        template.write_template(file.made, ending, made, endpoint, clear=clear_token, delimiter=delimiter)
         file.keep()
     except OSError as error:
         raise FolderError(f"{path}: it cannot be written ({os_reason(error)}).") from None

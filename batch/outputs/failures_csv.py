@@ -16,6 +16,28 @@ from batch.csv_injection import guard
 from batch.model import READ_ERRORS, CsvDialect, Outcome, Staged, cell_column, iter_read_errors
 from batch.outputs.failures import ADDED_COLUMNS, FailedRow, on_one_line, original_indexes
 
+_MONTH = (
+    "(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
+    "nov(?:ember)?|dec(?:ember)?)"
+)
+SPOILT = (
+    r"(?i)^\s*(?:[+-]?0\d[\d.,]*|\+\d+|\d{16,}|\d+(?:\.\d+)?e[+-]?\d+|\d{1,2}[-/]\d{1,4}|"
+    r"\d{1,4}[-/]\d{1,2}[-/]\d{1,4}|\d{1,2}\.\d{1,2}\.\d{0,4}|\d{1,2}:\d\d(?::\d\d)?|"
+    rf"\d{{1,4}}[-/ .]?{_MONTH}(?:[-/ .]?\d{{1,4}})?|{_MONTH}[-/ .]?\d{{1,4}})\s*$"
+)
+"""What Excel makes something else of when it opens a CSV file: zeros in front and a plus are lost, so are digits behind
+the fifteenth, and 3-4, MAR1 and 1E5 become dates and numbers."""
+
+
+def first_spoilt(frame: pl.DataFrame, indexes: Sequence[int]) -> str:
+    """Return the first cell of these columns that Excel would change, "" where there is none."""
+    for index in indexes:
+        cells = frame[cell_column(index)]
+        found = cells.filter(cells.str.contains(SPOILT))
+        if len(found):
+            return str(found[0]).strip()
+    return ""
+
 
 class CsvFailures:
     """Appends rows to a CSV file in the dialect of the input."""

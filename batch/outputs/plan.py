@@ -73,7 +73,7 @@ def iter_lines(changes: Iterable[PlannedChange], clear_token: str) -> Iterator[L
             yield Line(planned.row, planned.id, planned.name, step.field, was, will, is_clear=is_blank(step.wanted))
 
 
-def write_plan(path: Path, lines: Iterable[Line], about: AboutPlan) -> None:
+def write_plan(path: Path, lines: Iterable[Line], about: AboutPlan, *, delimiter: str = ",") -> None:
     """Write the lines as the ending of `path` says, a workbook with what is said of them; raises OSError."""
     file = NewFile(path)
     try:
@@ -82,18 +82,20 @@ def write_plan(path: Path, lines: Iterable[Line], about: AboutPlan) -> None:
 
             write_workbook(file.made, file.parts, lines, about)
         else:
-            _write_csv(file.made, lines)
+            _write_csv(file.made, lines, delimiter)
         file.keep()
     finally:
         file.discard()
 
 
-def _write_csv(path: Path, lines: Iterable[Line]) -> None:
+def _write_csv(path: Path, lines: Iterable[Line], delimiter: str) -> None:
+    """Write UTF-8 with a mark, without which Excel takes it for another encoding and spoils every umlaut."""
     schema = {name: pl.UInt32 if name == "row" else pl.String for name in COLUMNS}
     texts = [name for name in COLUMNS if name != "row"]
     waiting = iter(lines)
     with path.open("wb") as file:
-        file.write((",".join(COLUMNS) + "\n").encode())
+        file.write(("\ufeff" + delimiter.join(COLUMNS) + "\n").encode())
         while some := [astuple(line)[:-1] for line in islice(waiting, LINES_AT_ONCE)]:
             frame = pl.DataFrame(some, schema=schema, orient="row")
-            frame.with_columns(escape_formula(pl.col(texts).replace("", None))).write_csv(file, include_header=False)
+            safe = frame.with_columns(escape_formula(pl.col(texts).replace("", None)))
+            safe.write_csv(file, include_header=False, separator=delimiter)

@@ -10,10 +10,20 @@ import polars as pl
 
 from batch.csv_injection import escape_formula
 from batch.files import NewFile, digest_of, free_path, remove, written_earlier
-from batch.model import ROW, Outcome, RowResult, Staged, cell_column
-from batch.outputs.failures import FailedRow, FailuresWriter, code_text, field_text, message_text, on_one_line
+from batch.model import READ_ERRORS, ROW, Outcome, RowResult, Staged, cell_column, original_column, shorten
+from batch.outputs.failures import (
+    FailedRow,
+    FailuresWriter,
+    code_text,
+    field_text,
+    message_text,
+    on_one_line,
+    original_indexes,
+)
+from batch.outputs.failures_csv import CsvFailures, first_spoilt
 from batch.outputs.failures_parquet import ParquetParts
 from batch.outputs.plan import Line
+from batch.outputs.tables import MAX_SHEET_ROWS
 from batch.provenance import SEEN
 
 if TYPE_CHECKING:  # xlsxwriter is imported by runs that write a workbook
@@ -81,6 +91,8 @@ class ParquetLines:
         self._parts.finish()
 
 
+Frames = Callable[[], Iterable[pl.DataFrame]]
+"""Yields the rows of the input from the first on, whenever it is called."""
 ReadResults = Callable[[int, int], Mapping[int, RowResult]]
 """Returns the results of the rows from the first number to the last; a row without one is unsent."""
 
@@ -135,8 +147,8 @@ class Written:
     """What `write` made."""
 
     files: dict[str, str] = field(default_factory=dict)
-    """File names in the folder: "results", "results_xlsx" and "failures" where there are any, and those that stayed
-    because somebody changed them: "failures_edited", "failures_edited_2", "results_xlsx_edited" and so on."""
+    """File names in the folder: "results", "results_xlsx", "failures", "failures_xlsx", where there are any; and those
+    that stayed because somebody changed them: "failures_edited", "failures_edited_2" and so on."""
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     """All seven, also those of no row."""
     notes: tuple[str, ...] = ()
@@ -145,18 +157,21 @@ class Written:
 
 
 def write(
-    folder: Path, staged: Staged, frames: Iterable[pl.DataFrame], row_results: ReadResults, wanted: Wanted | None = None
+    folder: Path, staged: Staged, frames: Frames, row_results: ReadResults, wanted: Wanted | None = None
 ) -> Written:
     """Write the files that are wanted into `folder`, and count the outcomes of all rows.
 
-    `frames` are all rows of `staged` in order, with all their columns. An earlier failures file is removed
+    `frames` yields all rows of `staged` in order, with all their columns. An earlier failures file is removed
     when no row belongs there any more, unless somebody changed it. Raises `OSError` when the folder cannot be written
     to.
     """
     wanted = wanted or Wanted()
     with ResultsWriter(folder, staged, wanted) as writer:
-        for frame in frames:
+        for frame in frames():
             writer.add(frame, row_results)
+        if writer.needs_workbook:
+            for frame in frames():
+                writer.add_to_workbook(frame, row_results)
         return writer.finish()
 
 
@@ -173,6 +188,11 @@ class ResultsWriter:
         self._results: tuple[NewFile, LinesWriter] | None = None
         self._workbook: tuple[NewFile, ResultsWorkbook] | None = None
         self._failures: tuple[NewFile, FailuresWriter] | None = None
+        self._failures_xlsx: tuple[NewFile, FailuresWriter] | None = None
+        self._failed = 0
+        self._spoilt = ""
+        """The first cell of a CSV's failures that a spreadsheet program would change."""
+        self._is_damaged = False
 
     def __enter__(self) -> "ResultsWriter":
         if self._wanted.with_results:
@@ -187,7 +207,7 @@ class ResultsWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for opened in (self._results, self._workbook, self._failures):
+        for opened in (self._results, self._workbook, self._failures, self._failures_xlsx):
             if opened is not None:
                 opened[0].discard()
 
@@ -195,19 +215,23 @@ class ResultsWriter:
         """Write the next rows, with their results looked up by number."""
         if not frame.height:
             return
-        rows = frame[ROW].to_list()
-        ids = self._ids(frame)
-        known = row_results(rows[0], rows[-1])
-        found = [known.get(row) or RowResult(row, id, Outcome.UNSENT) for row, id in zip(rows, ids, strict=True)]
+        ids, found = self._found(frame, row_results)
         for row_result in found:
             self._outcomes[row_result.outcome] += 1
         if self._results is not None:
             self._results[1].add(ids, found)
         kept = self._open_rows(found)
+        self._done_later += Counter(one.outcome for one in found if self._is_done_later(one))
         if self._workbook is not None:
             self._workbook[1].add(ids, found, kept)
         if kept:
             self._add_failures(frame, found, kept)
+
+    def _found(self, frame: pl.DataFrame, row_results: ReadResults) -> tuple[list[str], list[RowResult]]:
+        """Return the ids of rows as they stand in the input, and their results."""
+        rows, ids = frame[ROW].to_list(), self._ids(frame)
+        known = row_results(rows[0], rows[-1])
+        return ids, [known.get(row) or RowResult(row, id, Outcome.UNSENT) for row, id in zip(rows, ids, strict=True)]
 
     def _ids(self, frame: pl.DataFrame) -> list[str]:
         if self._wanted.id_column is None:
@@ -216,10 +240,10 @@ class ResultsWriter:
 
     def _open_rows(self, found: Sequence[RowResult]) -> list[int]:
         """Return which of the rows still need something."""
-        kept = [at for at, row_result in enumerate(found) if row_result.outcome in self._wanted.only]
-        later = [at for at in kept if found[at].row in self._wanted.done_later]
-        self._done_later.update(found[at].outcome for at in later)
-        return [at for at in kept if at not in set(later)] if later else kept
+        return [at for at, one in enumerate(found) if one.outcome in self._wanted.only and not self._is_done_later(one)]
+
+    def _is_done_later(self, row_result: RowResult) -> bool:
+        return row_result.outcome in self._wanted.only and row_result.row in self._wanted.done_later
 
     def _add_failures(self, frame: pl.DataFrame, found: Sequence[RowResult], kept: Sequence[int]) -> None:
         if self._failures is None:
@@ -227,6 +251,33 @@ class ResultsWriter:
             self._failures = file, failures_writer(file.made, self._staged)
         rows = frame[kept] if len(kept) < frame.height else frame
         self._failures[1].add(rows, self._failed_rows(rows, [found[at] for at in kept]))
+        self._failed += len(kept)
+        if self._staged.format == "csv":
+            self._spoilt = self._spoilt or first_spoilt(rows, original_indexes(self._staged))
+            self._is_damaged = self._is_damaged or bool(rows[READ_ERRORS].is_not_null().any())
+
+    @property
+    def needs_workbook(self) -> bool:
+        """Whether the failures of a CSV file are to be in a workbook, too: a spreadsheet program would change them.
+
+        Not where a row cannot be trusted as it was read: it stays so in a CSV file only.
+        """
+        return bool(self._spoilt) and not self._is_damaged and self._failed <= MAX_SHEET_ROWS
+
+    def add_to_workbook(self, frame: pl.DataFrame, row_results: ReadResults) -> None:
+        """Write the next rows once more, those that still need something into a workbook."""
+        _, found = self._found(frame, row_results)
+        kept = self._open_rows(found)
+        if not kept:
+            return
+        if self._failures_xlsx is None:
+            from batch.outputs.failures_xlsx import ExcelFailures
+
+            file = NewFile(self._folder / "failures.xlsx")
+            self._failures_xlsx = file, ExcelFailures(file.made, self._staged)
+        nothing = [pl.lit(None, pl.String).alias(original_column(at)) for at in range(len(self._staged.headers))]
+        rows = frame[kept].with_columns(nothing)
+        self._failures_xlsx[1].add(rows, self._failed_rows(rows, [found[at] for at in kept]))
 
     def _failed_rows(self, frame: pl.DataFrame, found: Sequence[RowResult]) -> list[FailedRow]:
         """Add what was seen; where nothing was this time, what the earlier failures file said holds on."""
@@ -245,13 +296,20 @@ class ResultsWriter:
         if self._workbook is not None and self._wanted.workbook is not None:
             about = self._wanted.workbook
             self._workbook[1].finish(about.facts, self._outcomes, about.changes)
-        if self._failures is not None:
-            self._failures[1].finish()
+        for failures in filter(None, (self._failures, self._failures_xlsx)):
+            failures[1].finish()
         files: dict[str, str] = {}
         if self._results is not None:
             self._put("results", self._results[0], (), files)
         self._replace("results_xlsx", self._workbook, (".xlsx",), files)
-        self._replace("failures", self._failures, ENDINGS.values(), files)
+        self._replace("failures", self._failures, (ENDINGS[self._staged.format],), files)
+        if self._staged.format == "csv":
+            self._replace("failures_xlsx", self._failures_xlsx, (".xlsx",), files)
+        if "failures_xlsx" in files:
+            self._notes.append(
+                f"Excel would change cells of {files['failures']}, such as {shorten(self._spoilt, 40)}: "
+                f"{files['failures_xlsx']} has the same rows as text."
+            )
         return Written(files, self._outcomes, tuple(self._notes), self._done_later)
 
     def _replace(
@@ -295,7 +353,7 @@ def _say_edited(name: str, names: Sequence[str], new: str | None) -> str:
     stays = "were changed since they were written, so they stay" if names[1:] else (
         "was changed since it was written, so it stays"
     )  # fmt: skip
-    what = "The rows that still need something are" if name == "failures" else "What is so now is"
+    what = "The rows that still need something are" if name.startswith("failures") else "What is so now is"
     rest = f" {what} in {new}, too." if new else ""
     return f"{' and '.join(names)} {stays} as {'they are' if names[1:] else 'it is'}.{rest}"
 
@@ -304,8 +362,6 @@ def failures_writer(path: Path, staged: Staged) -> FailuresWriter:
     """Return the writer of failures in the format of the input."""
     match staged.format:
         case "csv":
-            from batch.outputs.failures_csv import CsvFailures
-
             return CsvFailures(path, staged)
         case "parquet":
             from batch.outputs.failures_parquet import ParquetFailures

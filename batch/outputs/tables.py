@@ -28,39 +28,39 @@ WIDEST = 40
 HEAD = {"bold": True, "bottom": 1, "bg_color": "#DDEBF7"}
 
 
-def write_table(path: Path, ending: str, headers: Sequence[str], frames: Frames) -> None:
+def write_table(path: Path, ending: str, headers: Sequence[str], frames: Frames, *, delimiter: str = ",") -> None:
     """Fill the empty file at `path`, in the format that `ending` names; raises OSError."""
     match ending:
         case ".csv":
-            _write_csv(path, headers, frames)
+            _write_csv(path, headers, frames, delimiter)
         case ".xlsx":
             _write_xlsx(path, headers, frames())
         case ".parquet":
             _write_parquet(path, headers, frames())
 
 
-def _write_csv(path: Path, headers: Sequence[str], frames: Frames) -> None:
+def _write_csv(path: Path, headers: Sequence[str], frames: Frames, delimiter: str) -> None:
     """Write UTF-8 with a mark, without which Excel takes it for another encoding and spoils every umlaut."""
     needs_escape = any(_has_formula(frame) for frame in frames())
     names = [*headers, MARK] if needs_escape else list(headers)
     with path.open("wb") as file:
         file.write("\ufeff".encode())
-        file.write(_lines(pl.DataFrame([names], orient="row")))
+        file.write(_lines(pl.DataFrame([names], orient="row"), delimiter))
         row = 1
         for frame in frames():
             if needs_escape:
                 numbers = pl.int_range(row + 1, row + 1 + frame.height, eager=True).cast(pl.String).alias(MARK)
                 frame = frame.with_columns(guard(pl.all())).with_columns(numbers)
             row += frame.height
-            file.write(_lines(frame))
+            file.write(_lines(frame, delimiter))
 
 
 def _has_formula(frame: pl.DataFrame) -> bool:
     return bool(frame.select(pl.any_horizontal(pl.all().str.contains(FORMULA).any())).item())
 
 
-def _lines(frame: pl.DataFrame) -> bytes:
-    return frame.write_csv(include_header=False, line_terminator="\r\n").encode()
+def _lines(frame: pl.DataFrame, delimiter: str) -> bytes:
+    return frame.write_csv(include_header=False, separator=delimiter, line_terminator="\r\n").encode()
 
 
 def _write_parquet(path: Path, headers: Sequence[str], frames: Iterable[pl.DataFrame]) -> None:

@@ -63,11 +63,12 @@ def template_column(field: Field) -> TemplateColumn:
 
 
 def write_template(
-    path: Path, ending: str, columns: Sequence[TemplateColumn], endpoint: Endpoint, *, clear: str = "<clear>"
-) -> None:
+    path: Path, ending: str, columns: Sequence[TemplateColumn], endpoint: Endpoint, *, clear: str = "<clear>",
+    delimiter: str = ",",
+) -> None:  # fmt: skip
     """Fill the empty file at `path` with a template, `.xlsx` or `.csv` (the header alone); raises OSError."""
     if ending != ".xlsx":
-        write_table(path, ending, [column.header for column in columns], lambda: ())
+        write_table(path, ending, [column.header for column in columns], lambda: (), delimiter=delimiter)
         return
     with xlsxwriter.Workbook(str(path), {"strings_to_urls": False}) as book:
         sheet = book.add_worksheet(SHEET)

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from batch.provenance import seen_text
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
 from batch.run.undo import can_be_put_back
-from batch.summary import SPELLINGS, Summary, check_totals, group_reasons
+from batch.summary import SPELLINGS, Summary, check_totals, failures_of, group_reasons
 
 INTERRUPTED = "The last start was cut off before its end: by a second Ctrl-C, a kill, or a machine that went down."
 
@@ -70,8 +71,8 @@ class FinishedRun:
 
     @property
     def failures(self) -> str | None:
-        """The failures file, None when there is none."""
-        return self.summary.files.get("failures")
+        """The failures file that people are to take, None when there is none."""
+        return failures_of(self.summary.files)
 
 
 def finish_run(
@@ -94,7 +95,8 @@ def finish_run(
             id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later or {},
             workbook=_about_run(folder, journal, metadata, endpoint, end) if metadata.has_workbook else None,
         )  # fmt: skip
-        written = outputs.write(folder, staged, sources.iter_frames(staged), _Results(journal, metadata).read, wanted)
+        results = _Results(journal, metadata)
+        written = outputs.write(folder, staged, partial(sources.iter_frames, staged), results.read, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
         not_looked_at = journal.count_older(metadata.look_since)
         left = Counter(written.outcomes) - written.done_later + Counter({Outcome.UNSENT: not_looked_at})

@@ -8,7 +8,7 @@ from batch import sources
 from batch.columns import is_id_header, is_known_header
 from batch.endpoints.base import Endpoint
 from batch.errors import UsageError
-from batch.model import Staged, visible
+from batch.model import CsvDialect, Staged, visible
 from batch.run.consent import Person, require_consent
 from batch.settings import Settings
 from batch.sources import Input, ReadOptions
@@ -35,7 +35,10 @@ def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: 
 
 def stage_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> Staged:
     """Read the input into `folder`."""
-    return sources.stage(source, folder, read_options(settings, endpoint))
+    staged = sources.stage(source, folder, read_options(settings, endpoint))
+    if settings.excel_csv and staged.dialect is not None:  # in which its failures are written
+        return replace(staged, dialect=CsvDialect("utf-8-sig", settings.csv_delimiter, "\r\n"))
+    return staged
 
 
 def read_options(settings: Settings, endpoint: Endpoint) -> ReadOptions:

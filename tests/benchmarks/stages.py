@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -46,7 +47,7 @@ def measure(sheet: Path, rows: int, url: str) -> dict[str, float]:
                 anyio.run(_write, journal, changes)
             with stage("results"):
                 wanted = outputs.Wanted(id_column=0)
-                outputs.write(folder, staged, sources.iter_frames(staged), journal.row_results, wanted)
+                outputs.write(folder, staged, partial(sources.iter_frames, staged), journal.row_results, wanted)
     return costs
 
 

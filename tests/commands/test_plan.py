@@ -53,7 +53,7 @@ def test_sheet(job: JobFixture) -> None:
         '2,10001,"Acme Holdings, Inc.",phone,555-0001,123\n'
         '3,10002,"Bolt Holdings, Inc.",phone,555-0002,<clear>\n'
     )
-    assert expected == (made.folder / "plan.csv").read_text(encoding="utf-8")
+    assert expected == (made.folder / "plan.csv").read_text(encoding="utf-8-sig")
 
 
 def test_workbook(job: JobFixture) -> None:

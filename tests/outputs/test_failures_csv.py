@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def failures(folder: Path, found: Staged, outcome: Outcome = Outcome.INVALID) ->
     def row_results(first: int, last: int) -> dict[int, RowResult]:
         return {row: RowResult(row, "", outcome, None, 0, BAD) for row in range(first, last + 1)}
 
-    write(folder, found, iter_frames(found), row_results, Wanted(with_results=False))
+    write(folder, found, partial(iter_frames, found), row_results, Wanted(with_results=False))
     return (folder / "failures.csv").read_bytes()
 
 
@@ -172,7 +173,7 @@ def test_letters_that_the_encoding_lacks(tmp_path: Path) -> None:
     found = staged(tmp_path, b"id;name\n1;M\xfcller \x80\x81\n")
     problem = worded("is not Żółć", seen="")
     row_results = {2: RowResult(2, "1", Outcome.REJECTED, 422, 1, (problem,))}
-    write(tmp_path, found, iter_frames(found), lambda _first, _last: row_results, Wanted(with_results=False))
+    write(tmp_path, found, partial(iter_frames, found), lambda _first, _last: row_results, Wanted(with_results=False))
     assert (
         b"1;M\xfcller \x80\x81;2;rejected;;is not ?\xf3??;;\n"
         == (tmp_path / "failures.csv").read_bytes().splitlines(keepends=True)[1]

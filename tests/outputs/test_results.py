@@ -1,6 +1,7 @@
 """The books: every row has one line, joined by its number; files are whole, private, and true."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -46,7 +47,7 @@ def kept(staged: Staged, row_results: Mapping[int, RowResult] = RESULTS, wanted:
     def between(first: int, last: int) -> dict[int, RowResult]:
         return {row: row_result for row, row_result in row_results.items() if first <= row <= last}
 
-    return write(folder, staged, iter_frames(staged, 2), between, wanted or Wanted(id_column=0))
+    return write(folder, staged, partial(iter_frames, staged, 2), between, wanted or Wanted(id_column=0))
 
 
 def names(staged: Staged) -> set[str]:
@@ -145,7 +146,7 @@ def test_an_error_leaves_the_old_files(staged: Staged) -> None:
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="the disk is full"):
-        write(folder, staged, broken(), lambda _first, _last: {})
+        write(folder, staged, broken, lambda _first, _last: {})
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

@@ -21,7 +21,7 @@ from batch.sources import ReadOptions, iter_frames, open_input, stage
 folder = Path(sys.argv[2])
 staged = stage(open_input(sys.argv[1], folder), folder, ReadOptions())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-write(folder, staged, iter_frames(staged), lambda first, last: {}, Wanted(id_column=0))
+write(folder, staged, lambda: iter_frames(staged), lambda first, last: {}, Wanted(id_column=0))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 MAKE_PARQUET = "import polars, sys; polars.scan_csv(sys.argv[1]).sink_parquet(sys.argv[2])"
