@@ -242,7 +242,8 @@ class Settings:
         repeat=3,
     )] = None
     sandbox: Annotated[bool, Setting(
-        "Send to an imitation of the API, started for this run.", None, (*CONNECTION, "template"), repeat=2,
+        "Send to an imitation of the API (`sandbox start`: to one that stays).", None,
+        (*CONNECTION, "template"), repeat=2,
     )] = False
     token_file: Annotated[Path | None, Setting(
         "A file that holds the key or token.", "FILE", (*CONNECTION, "login", "template"), repeat=8,

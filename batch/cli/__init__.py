@@ -22,7 +22,7 @@ import click
 from batch import __version__
 from batch.cli.entrypoint import exit_code_of
 from batch.cli.options import setting_options, to_run_settings, to_settings, to_where
-from batch.errors import BatchError, ExitCode
+from batch.errors import BatchError, ExitCode, SettingsError
 from batch.model import command
 
 if TYPE_CHECKING:
@@ -390,7 +390,37 @@ def sandbox(arguments: tuple[str, ...]) -> None:
     """Serve both imitated APIs on 127.0.0.1 until stopped; --help shows the switches."""
     from batch.sandbox.__main__ import main as serve
 
-    sys.exit(serve(list(arguments)))
+    match list(arguments):
+        case ["start", *switches]:
+            _start_sandbox(switches)
+        case ["stop"]:
+            _stop_sandbox()
+        case switches:
+            sys.exit(serve(switches))
+
+
+def _start_sandbox(switches: list[str]) -> None:
+    from batch.cli import views
+    from batch.cli.console import Console
+    from batch.run.standing_sandbox import start_standing
+    from batch.sandbox.__main__ import options_of
+    from batch.sandbox.options import OptionError
+
+    others = [one for one in switches if one != "--new"]
+    try:
+        options = options_of(["--limits", "fast", *others])
+        found, is_new = start_standing(options, new=others != switches)
+    except OptionError as error:
+        raise SettingsError(f"{command()} sandbox: {error}") from None
+    Console().tell(views.sandbox_start_page(found.url, is_new=is_new))
+
+
+def _stop_sandbox() -> None:
+    from batch.cli import views
+    from batch.cli.console import Console
+    from batch.run.standing_sandbox import stop_standing
+
+    Console().tell(views.sandbox_stop_page(was_running=stop_standing()))
 
 
 def main() -> NoReturn:

@@ -9,7 +9,7 @@ from batch.commands.purge import PurgePreview
 from batch.engine.reporter import Cost, Preflight, Progress
 from batch.engine.retry_loop import minutes
 from batch.model import Outcome, command, shorten, visible
-from batch.run.target import SANDBOX
+from batch.run.target import SANDBOX, STANDING
 from batch.summary import SHOWN_ROWS, Reason
 
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
@@ -67,6 +67,8 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
         yield f"  {about.slower}"
     if about.host_kind == SANDBOX:
         yield "  This is a sandbox: an imitation of the API with sample records. Nothing real is changed."
+    if about.host_kind == STANDING:
+        yield "  This is your sandbox, an imitation of the API; its records stay. Nothing real is changed."
 
 
 def _costs(about: Preflight) -> Iterator[str]:

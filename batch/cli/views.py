@@ -43,7 +43,7 @@ from batch.outputs.failures import is_pulled
 from batch.outputs.plan import Line
 from batch.provenance import SEEN
 from batch.run.finish import FinishedRun
-from batch.run.target import SANDBOX, Environment, find_endpoint
+from batch.run.target import SANDBOX, SANDBOXES, Environment, find_endpoint
 from batch.summary import Summary, failures_of
 
 Styled = tuple[str, str]
@@ -294,7 +294,7 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
         verb = "plan" if "--plan" in end.again else "update"
         yield f"Then:  {update_command(shown_path(end.failures), summary.endpoint, end.next, verb=verb)}"
     yield from _results_files(summary)
-    if end.can_undo and "--sandbox" not in end.again:
+    if end.can_undo:
         yield f"Take it back:  {_run_command('undo', end)}"
 
 
@@ -312,8 +312,13 @@ def _is_there(path: str) -> bool:
 
 def _run_command(verb: str, end: FinishedRun) -> str:
     """Spell a command that takes the run's folder; address and company are not taken from that."""
-    options = [part for name, value in pairwise(end.next) if name in RUN_OPTIONS for part in (name, value)]
-    return shlex.join([command(), verb, shown_path(str(end.folder)), *options])
+    return shlex.join([command(), verb, shown_path(str(end.folder)), *_run_options(end.next)])
+
+
+def _run_options(options: Sequence[str]) -> list[str]:
+    """Return of a run's options those that a command on its folder needs."""
+    needed = [part for name, value in pairwise(options) if name in RUN_OPTIONS for part in (name, value)]
+    return [*needed, *(one for one in options if one == "--sandbox")]
 
 
 def _go_on(summary: Summary) -> str:
@@ -362,7 +367,7 @@ def rounds_page(sheets: Sequence[Sheet]) -> Iterator[Styled]:
 def _run_lines(one: ListedRun) -> Iterator[Styled]:
     run = one.run
     kind = ENDPOINTS.get(run.endpoint)
-    what = [kind.title if kind else run.endpoint, run.company.name or "", run.host if run.host == SANDBOX else ""]
+    what = [kind.title if kind else run.endpoint, run.company.name or "", run.host if run.host in SANDBOXES else ""]
     name = "undo" if run.undoes else visible(Path(run.input).name if run.input != "-" else "standard input")
     yield f"{one.started_text}  {name}  ({', '.join(filter(None, map(visible, what)))})", ""
     later = f"; {one.later:,} of them in later rounds" if one.later else ""
@@ -377,7 +382,7 @@ def _next_of_run(one: ListedRun) -> Iterator[str]:
     if known is None:
         yield f"its folder is not there any more: {folder}" if run.state != "purged" else "its files were removed"
         return
-    owned = [part for name, value in pairwise(known.options_next) if name in RUN_OPTIONS for part in (name, value)]
+    owned = _run_options(known.options_next)
     match one.state:
         case "unfinished" if known.undoes:
             yield f"Go on:  {shlex.join([command(), 'undo', shown_path(known.undoes), *known.options_again])}"
@@ -499,6 +504,24 @@ def logins_page(logins: Sequence[Login]) -> Iterator[str]:
     rows = [("COMPANY", "API", "ADDRESS", "KEY", "KEPT IN")]
     rows += [(visible(one.name), one.api, one.base_url, one.shown, one.kept) for one in logins]
     yield from table(rows)
+
+
+# -- sandbox start, sandbox stop ---------------------------------------------------------------------------------------
+
+
+def sandbox_start_page(url: str, *, is_new: bool) -> Iterator[Styled]:
+    """Yield where the sandbox that stays is, what uses it, and what ends it."""
+    yield f"Your sandbox {'runs now' if is_new else 'runs already'}, at {url}.", ""
+    yield "Until it is stopped, --sandbox sends to it. What you change there stays, also after a stop.", ""
+    yield f"Try:   {command()} pull -e dualentry.customers -o customers.xlsx --sandbox", ""
+    yield f"Stop:  {command()} sandbox stop", ""
+
+
+def sandbox_stop_page(*, was_running: bool) -> Iterator[Styled]:
+    """Yield that it has ended, and how to begin again."""
+    yield f"Your sandbox {'is stopped' if was_running else 'had ended by itself'}. Its records are kept.", ""
+    yield f"Go on with them:  {command()} sandbox start", ""
+    yield f"Begin with new ones:  {command()} sandbox start --new", ""
 
 
 # -- endpoints, template ----------------------------------------------------------------------------------------------

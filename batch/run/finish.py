@@ -28,6 +28,7 @@ from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
+from batch.run.target import SANDBOX
 from batch.run.undo import can_be_put_back
 from batch.summary import SPELLINGS, Summary, check_totals, failures_of, group_reasons
 
@@ -123,7 +124,9 @@ def finish_run(
             reasons=reasons, spellings={name: journal.count_told(code) for name, code in SPELLINGS.items()},
             left_out=staged.left_out,
         )  # fmt: skip
-        can_undo = any(can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents())
+        can_undo = metadata.host != SANDBOX and any(
+            can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents()
+        )
         write_summary(folder, summary)
         journal.put_meta({"exit_code": int(code), "stopped": end.stopped})
     except OSError as error:

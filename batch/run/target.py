@@ -34,6 +34,11 @@ from batch.settings import Settings, config_folder
 from batch.system_keyring import KeyringError
 
 SANDBOX: Final = "sandbox"
+STANDING: Final = "your sandbox"
+"""The sandbox that stays from one command to the next."""
+SANDBOXES: Final = (SANDBOX, STANDING)
+FAST: Final = 20.0
+"""How much faster than documented a sandbox may be asked, unless it was started otherwise."""
 
 
 def run_in_loop(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -89,7 +94,7 @@ class Target:
     endpoint: Endpoint
     base_url: str
     kind: str
-    """"production", "test system", "sandbox", or "" for an address that is not the maker's."""
+    """"production", "test system", one of SANDBOXES, or "" for an address that is not the maker's."""
     credentials: Mapping[str, str] = field(repr=False)
     company_name: str | None = None
     """The name that was given with --company."""
@@ -98,8 +103,8 @@ class Target:
 
     @property
     def host(self) -> str:
-        """What tells this host from others when a run is resumed: each sandbox has another port."""
-        return SANDBOX if self.kind == SANDBOX else self.base_url
+        """What tells this host from others when a run is resumed: sandboxes have now this port, now that."""
+        return self.kind if self.kind in SANDBOXES else self.base_url
 
     @property
     def shown_credential(self) -> str:
@@ -125,7 +130,8 @@ class Target:
     def fingerprint(self, label: str) -> str:
         """Return a name for origin and required credential that gives neither away, another one for each label."""
         required = [self.credentials.get(one.name, "") for one in self.endpoint.variables if one.is_required]
-        return fingerprint(self.base_url, next(iter(required), ""), label)
+        origin = f"http://{SANDBOX}" if self.kind in SANDBOXES else self.base_url
+        return fingerprint(origin, next(iter(required), ""), label)
 
 
 def find_endpoint(name: str, environment: Environment) -> type[Endpoint]:
@@ -181,7 +187,7 @@ def make_target(settings: Settings, environment: Environment, stack: ExitStack, 
     endpoint = make_endpoint(settings, environment)
     company = _company(settings)
     if settings.sandbox:
-        return _start_sandbox(settings, company, endpoint, stack)
+        return _sandbox(settings, endpoint, stack)
     base_url = check_base_url(settings.base_url or endpoint.base_url, has_credentials=True)
     credentials, warnings = _credentials(settings, type(endpoint), base_url, environment, warn)
     for text in warnings:
@@ -290,6 +296,9 @@ def address_of_run(
     `what` says what there is nothing left for where the run's sandbox is gone. No address is taken from a folder.
     """
     given = settings.base_url
+    if known.host == STANDING and not given:
+        _check_standing(folder, settings)
+        return None
     if settings.sandbox or (known.host == SANDBOX and not given):
         raise UsageError(
             f"{folder}: this run went to a sandbox that was started for it and ended with it, so there is nothing left "
@@ -308,6 +317,18 @@ def address_of_run(
     return given
 
 
+def _check_standing(folder: Path, settings: Settings) -> None:
+    """Raise UsageError unless the sandbox that stays is meant, and runs."""
+    from batch.run.standing_sandbox import standing_sandbox
+
+    if not settings.sandbox:
+        raise UsageError(f"{folder}: this run went to your sandbox. Say that it is meant:  --sandbox")
+    if standing_sandbox() is None:
+        raise UsageError(
+            f"{folder}: this run went to your sandbox, which does not run now. Start it:  {command()} sandbox start"
+        )
+
+
 def kind_of_host(base_url: str, endpoint: Endpoint) -> str:
     """Return "production", "test system", or "" for an address that is not the maker's."""
     url = base_url.rstrip("/")
@@ -316,7 +337,9 @@ def kind_of_host(base_url: str, endpoint: Endpoint) -> str:
     return "test system" if url in endpoint.test_urls else ""
 
 
-def _start_sandbox(settings: Settings, company: str | None, endpoint: Endpoint, stack: ExitStack) -> Target:
+def _sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Target:
+    """Take the sandbox that stays, else start one for this run; its records are no company's, whatever is named."""
+    from batch.run.standing_sandbox import standing_sandbox
     from batch.sandbox.options import SandboxOptions  # needed by these runs only
     from batch.sandbox.process import SandboxProcess
 
@@ -324,7 +347,12 @@ def _start_sandbox(settings: Settings, company: str | None, endpoint: Endpoint, 
         raise SettingsError(f"--sandbox: there is no imitation of {endpoint.name}. Leave the option out.")
     if settings.base_url:
         raise SettingsError("--sandbox and --base-url: name one of them.")
-    sandbox = stack.enter_context(SandboxProcess(SandboxOptions(limits="fast")))
     names = [variable.name for variable in endpoint.variables]
+    standing = standing_sandbox()
+    if standing is not None:
+        credentials = {name: value for name, value in standing.credentials.items() if name in names}
+        factor = FAST if standing.is_fast else 1.0
+        return Target(endpoint, standing.url, STANDING, credentials, limits_factor=factor)
+    sandbox = stack.enter_context(SandboxProcess(SandboxOptions(limits="fast")))
     credentials = {name: value for name, value in sandbox.environment().items() if name in names}
-    return Target(endpoint, sandbox.url, SANDBOX, credentials, company, limits_factor=20.0)
+    return Target(endpoint, sandbox.url, SANDBOX, credentials, limits_factor=FAST)

@@ -11,6 +11,12 @@ from pathlib import Path
 
 from batch.sandbox.options import FAULT_KINDS, OptionError, SandboxOptions
 
+_WHAT = """Imitate both APIs on 127.0.0.1, until stopped.
+
+`sandbox start`, with the same switches, starts one that stays: --sandbox sends
+to it until `sandbox stop`. Its records and its key are kept; with --new it
+begins with new ones.
+"""
 _WHEN = """when a fault strikes:
   0.01            by chance, from 0 to 1
   nth:3,7         the third and the seventh request (of writes, for a fault of writes)
@@ -24,19 +30,23 @@ which requests it is for, and counts: writes, reads, lists (all reads but of one
 
 def main(argv: list[str] | None = None) -> int:
     """Run a sandbox; returns the exit code, 2 when a switch is wrong or the port is taken."""
-    parser = _parser()
+    port = 0
     try:
-        given = parser.parse_args(argv)
+        options = options_of(argv)
+        port = options.port
+        serve(options)
     except SystemExit as done:
         return int(done.code or 0)
-    values = vars(given)
-    values |= {name: tuple(values[name]) for name in ("faults", "keys")}
-    try:
-        serve(SandboxOptions(**values))
     except (OptionError, OSError) as error:
-        sys.stderr.write(f"batch sandbox: {_explained(error, given.port)}\n")
+        sys.stderr.write(f"batch sandbox: {_explained(error, port)}\n")
         return 2
     return 0
+
+
+def options_of(argv: list[str] | None) -> SandboxOptions:
+    """Read the switches; raises OptionError, and SystemExit where argparse has said what is wrong, or the help."""
+    values = vars(_parser().parse_args(argv))
+    return SandboxOptions(**values | {name: tuple(values[name]) for name in ("faults", "keys")})
 
 
 def serve(options: SandboxOptions) -> None:
@@ -64,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds = "\n".join(f"  {kind:15} {meaning}" for kind, meaning in (statuses | FAULT_KINDS).items())
     parser = argparse.ArgumentParser(
         prog=f"{os.environ.get('BATCH_COMMAND', 'batch')} sandbox",
-        description="Imitate both APIs on 127.0.0.1, until stopped.",
+        description=_WHAT,
         epilog=f"{_WHEN}\nkinds of faults:\n{kinds}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -114,6 +124,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--ledger-writes-only", action="store_true", help="no lines for reads")
     add("--ledger-no-bodies", action="store_true", help="lines without the bodies")
     add("--state", type=Path, metavar="FILE", help="keep the records here from one sandbox to the next")
+    add(
+        "--address", type=Path, metavar="FILE",
+        help="say in FILE where it is and what opens it, while it serves; one sandbox a FILE",
+    )  # fmt: skip
     add("--until-stdin-closes", action="store_true", help="stop when standard input ends")
     return parser
 

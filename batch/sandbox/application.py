@@ -11,11 +11,13 @@ the number of one (from 1, which it is by itself), here and in the ledger.
     POST /_sandbox/expire                               makes all access tokens worthless
     POST /_sandbox/faults   {"faults": ["KIND=WHEN", …]}  from now on these faults and no others; counts start anew
     POST /_sandbox/behave   {"read_lag": 2, …}          changes options (those in `CHANGEABLE`)
+    POST /_sandbox/stop     {"key": …}                    ends it, for whoever knows its key
     POST /_sandbox/reset    {}                            records and options as they were at the beginning, no faults
     GET  /_sandbox/record?api=&id=&company=             the record as it is, never stale
     GET  /_sandbox/counts                               requests, applied, most_at_once
 """
 
+import asyncio
 import dataclasses
 import itertools
 import json
@@ -75,6 +77,8 @@ class Sandbox:
         self.faults = Faults(options.faults, options.seed)
         self.counts = Counts()
         self.numbers = itertools.count(1)
+        self.stop: asyncio.Event | None = None
+        """Ends the serving; None where the application is asked in process."""
 
     async def answer(self, call: Call) -> tuple[Answer | None, str | None]:
         """The answer to a request, None where nothing was done for it, and the fault that it meets."""
@@ -152,10 +156,20 @@ class Sandbox:
     def save(self, path: Path) -> None:
         """Save what was written, for the next sandbox."""
         state = {name: apis[0].records.dump() for name, apis in self.apis.items()}
-        unfinished = path.with_name(path.name + ".tmp")
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(state, file)
-        unfinished.replace(path)
+        write_aside(path, state)
+
+    @property
+    def written(self) -> int:
+        """How often a record was written."""
+        return sum(api.records.writes for apis in self.apis.values() for api in apis)
+
+
+def write_aside(path: Path, value: Any) -> None:
+    """Write a private file of JSON, which is whole whenever it is there."""
+    unfinished = path.with_name(path.name + ".tmp")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(value, file)
+    unfinished.replace(path)
 
 
 def application(sandbox: Sandbox, connections: Mapping[Any, Connection]) -> Router:
@@ -167,6 +181,7 @@ def application(sandbox: Sandbox, connections: Mapping[Any, Connection]) -> Rout
         Route("/expire", control.expire, methods=["POST"]),
         Route("/faults", control.plan_faults, methods=["POST"]),
         Route("/behave", control.behave, methods=["POST"]),
+        Route("/stop", control.stop, methods=["POST"]),
         Route("/reset", control.reset, methods=["POST"]),
         Route("/record", control.record),
         Route("/counts", control.counts),
@@ -241,6 +256,13 @@ class _Control:
             self._sandbox.behave(dataclasses.replace(self._sandbox.options, **body))
         except (OptionError, TypeError) as error:
             return _said(400, {"message": str(error)})
+        return _said(200, {})
+
+    async def stop(self, request: Request) -> Response:
+        body = await _object(request)
+        if self._sandbox.stop is None or str(body.get("key")) not in self._sandbox.keys:
+            return _said(403, {"message": 'Send {"key": …} with the key of this sandbox'})
+        asyncio.get_running_loop().call_later(0.1, self._sandbox.stop.set)  # when this answer has left
         return _said(200, {})
 
     async def reset(self, request: Request) -> Response:

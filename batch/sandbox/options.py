@@ -88,6 +88,7 @@ class SandboxOptions:
     ledger_writes_only: bool = False
     ledger_no_bodies: bool = False
     state: Path | None = None
+    address: Path | None = None
     until_stdin_closes: bool = False
 
     def __post_init__(self) -> None:
@@ -114,6 +115,11 @@ class SandboxOptions:
                 raise OptionError(f"--key {key}: each company needs a key of its own, of plain ASCII without blanks")
         if self.state and len(self.keys) > 1:
             raise OptionError("--state: it keeps the records of one company. Name one --key.")
+
+
+def lock_of(address: Path) -> Path:
+    """Return the lock that a sandbox holds which keeps its address in a file."""
+    return address.with_suffix(".lock")
 
 
 CHANGEABLE: Final = frozenset(

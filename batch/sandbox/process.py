@@ -31,21 +31,13 @@ class SandboxProcess:
         """Start it and wait until it answers; raises `SandboxError` with its own words when it does not."""
         options = dataclasses.replace(options, until_stdin_closes=True)
         with tempfile.TemporaryFile() as errors:
-            self._process = subprocess.Popen(  # noqa: S603 - this very program, with checked switches
-                [sys.executable, "-P", "-m", "batch.sandbox", *arguments_of(options)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=_environment(),
-                start_new_session=True,
-            )
-            hello = _read_hello(self._process, errors)
-        self.url: str = hello["url"]
-        self.apis: dict[str, dict[str, Any]] = {name: hello[name] for name in ("dualentry", "vayu")}
+            self._process = _start(options, subprocess.PIPE, errors)
+            self._hello = _read_hello(self._process, errors)
+        self.url: str = self._hello["url"]
 
     def environment(self) -> dict[str, str]:
         """The environment variables that open both imitated APIs."""
-        return {name: value for api in self.apis.values() for name, value in api["env"].items()}
+        return credentials_in(self._hello)
 
     def stop(self) -> None:
         """End the process and wait for it; a second call does nothing."""
@@ -56,6 +48,28 @@ class SandboxProcess:
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+
+
+def start_detached(options: SandboxOptions, log: Path) -> dict[str, Any]:
+    """Start one that outlives this process, and wait until it answers; gives its first words. Raises `SandboxError`."""
+    with os.fdopen(os.open(log, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "r+b") as errors:
+        process = _start(options, subprocess.DEVNULL, errors)
+        hello = _read_hello(process, errors)
+    if process.stdout is not None:
+        process.stdout.close()
+    return hello
+
+
+def credentials_in(hello: dict[str, Any]) -> dict[str, str]:
+    """Return what opens both imitated APIs, by the names of their variables, out of a sandbox's first words."""
+    return {name: value for api in ("dualentry", "vayu") for name, value in hello[api]["env"].items()}
+
+
+def _start(options: SandboxOptions, stdin: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - this very program, with checked switches
+        [sys.executable, "-P", "-m", "batch.sandbox", *arguments_of(options)],
+        stdin=stdin, stdout=subprocess.PIPE, stderr=errors, env=_environment(), start_new_session=True,
+    )  # fmt: skip
 
 
 def _read_hello(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[str, Any]:

@@ -156,6 +156,8 @@ class Records:
         self._lagging: dict[int, list[tuple[float, float, Overlay]]] = {}
         """Of late writes: from when until when reads show the record as it was before, and how that was."""
         self._written_to: dict[tuple[str, str], set[int]] = {}
+        self.writes = 0
+        """How often one was written."""
 
     def overlay(self, number: int) -> Overlay:
         """What is true of a record now."""
@@ -194,6 +196,7 @@ class Records:
         self, number: int, changes: Overlay, *, now: float = 0.0, lag: float = 0.0, stale_reads: int = 0
     ) -> Overlay:
         """Apply `changes`; reads are shown the record as it was for `lag` seconds, and the next `stale_reads`."""
+        self.writes += 1
         before = self._overlays.pop(number, _NOTHING)
         sample = self._samples.record(number)
         merged = before | changes
