@@ -85,7 +85,7 @@ def test_undecodable_name(shell: Shell, api: Api, command: str) -> None:
 def test_reason(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str) -> None:
     """What the disk refuses is told with a reason, also where the error has no number and no text."""
 
-    def refuse(*given: object) -> None:
+    def refuse(*given: object, **named: object) -> None:
         raise error
 
     monkeypatch.setattr("batch.commands.plan.write_plan", refuse)
