@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from batch.commands.update import update as run_update
-from batch.engine.reporter import Cost, Preflight, Progress
+from batch.engine.reporter import Cost, Preflight, Progress, Tried
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.sandbox.options import SandboxOptions
@@ -31,6 +31,7 @@ class FakeReporter:
     interval: float | None = None
     notes: list[str] = field(default_factory=list)
     asked: list[Preflight] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     """What was asked about something odd; `answers` holds what is said to it, too."""
@@ -41,6 +42,10 @@ class FakeReporter:
     def confirm(self, preflight: Preflight) -> Any:
         self.asked.append(preflight)
         return self.answers.pop(0) if self.answers else True
+
+    def confirm_rest(self, tried: Tried) -> bool:
+        self.tried.append(tried)
+        return bool(self.answers.pop(0)) if self.answers else True
 
     def ask(self, question: str) -> bool:
         self.questions.append(question)

@@ -58,7 +58,7 @@ def test_poor_terminal(shell: Shell, api: Api) -> None:
     """Questions and the progress bar need no more letters than the terminal has."""
     sheet = shell.sheet(f"id,name\n{api.ids(1)[0]},Łódź\n", "Müller.csv")
     command = ["update", sheet, "-e", DUALENTRY, "--base-url", api.url, "--max-per-second", "1"]
-    ended = on_terminal(shell, command, [(b"[y/N]: ", b"y\n")], LC_ALL="C", PYTHONIOENCODING="ascii")
+    ended = on_terminal(shell, command, [(b"[y/N/l list]: ", b"y\n")], LC_ALL="C", PYTHONIOENCODING="ascii")
     assert (0, True, False) == (ended.code, "M\\xfcller.batch" in ended.err, "\\u2501" in ended.err), ended.err
 
 

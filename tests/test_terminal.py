@@ -10,8 +10,8 @@ import pytest
 
 from tests.shell import DUALENTRY, Api, Ended, Shell, until
 
-SEND = b"[y/N]: "
-CANARY = b"then the rest]: "
+SEND = b"[y/N/l list]: "
+FEW = b"[y/N/l list/c first 10]: "
 MEANT = b"Is that meant? [y/N]: "
 
 
@@ -47,8 +47,8 @@ def test_canary_is_offered(shell: Shell, api: Api) -> None:
     ids = api.ids(12)
     api.sandbox.set_faults(f"success-false=id:{ids[4]}")
     sheet = shell.sheet("id,name\n" + "".join(f"{one},New\n" for one in ids))
-    ended = on_terminal(shell, update(api, sheet), [(CANARY, b"c\n")])
-    assert "Send? [y/N/c = the first 10, verify them, then the rest]: c" in ended.err
+    ended = on_terminal(shell, update(api, sheet), [(FEW, b"c\n")])
+    assert "Send? [y/N/l list/c first 10]: c" in ended.err
     assert (
         "Stopped: The first 10 changes were sent to try, and row 6 did not hold: it is rejected. "
         "Nothing else was sent." in ended.err
@@ -57,7 +57,9 @@ def test_canary_is_offered(shell: Shell, api: Api) -> None:
     assert "2   waits until somebody has looked" in ended.err
     assert "When you have looked at that, the same command on a terminal asks whether to go on:  " in ended.err
     assert f"Or compare all rows anew:  batch update {sheet} -e {DUALENTRY}" in ended.err
-    again = on_terminal(shell, update(api, sheet), [(b"Go on with the other rows? [y/N]: ", b"y\n"), (SEND, b"y\n")])
+    again = on_terminal(
+        shell, update(api, sheet), [(b"Go on with the other rows? [y/N]: ", b"y\n"), (b"Send? [y/N]: ", b"y\n")]
+    )
     assert (1, 12) == (again.code, len(api.writes()))
     assert "row 6 did not hold: it is rejected." in again.err
 
@@ -65,7 +67,7 @@ def test_canary_is_offered(shell: Shell, api: Api) -> None:
 @pytest.mark.parametrize(("answer", "code", "writes"), [(b"y\n", 0, 12), (b"n\n", 2, 0), (b"\n", 2, 0)])
 def test_whole_is_offered(shell: Shell, api: Api, answer: bytes, code: int, writes: int) -> None:
     """Any other answer means what it means without a canary."""
-    ended = on_terminal(shell, update(api, shell.sheet(api.names(12))), [(CANARY, answer)])
+    ended = on_terminal(shell, update(api, shell.sheet(api.names(12))), [(FEW, answer)])
     assert (code, writes) == (ended.code, len(api.writes()))
 
 
@@ -114,3 +116,15 @@ def test_lines_break_at_words(shell: Shell, api: Api) -> None:
         "  rejected  id                   there is no customer with\n    this id   40 rows: 2, 3, 4, 5, 6, …\n"
         in ended.err
     )
+
+
+def test_list(shell: Shell, api: Api) -> None:
+    """With l it shows old and new, a screen at a time, and asks again; no line is wider than the screen."""
+    sheet = shell.sheet("Customer ID,Customer Name\n" + "".join(f"{one},New {one} Company\n" for one in api.ids(30)))
+    answers = [(FEW, b"l\n"), (b"q: enough: ", b"\n"), (FEW, b"l\n"), (b"q: enough: ", b"q\n"), (FEW, b"n\n")]
+    ended = on_terminal(shell, update(api, sheet), answers, COLUMNS="80", LINES="24")
+    assert (2, []) == (ended.code, api.writes())
+    lines = ended.err.rpartition("\x1b[2K")[2].splitlines()
+    assert 30 + 21 == sum(" -> New" in line for line in lines)
+    assert "30 of 30 customers will change (30 cells)" in lines
+    assert (True, 80) == ("name (Customer Name)" not in ended.err, max(map(len, lines)))

@@ -10,7 +10,8 @@ import signal
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Literal, Self, TextIO, TypeVar
 
 import click
@@ -18,9 +19,11 @@ import click
 from batch.cli import messages
 from batch.cli.progress_bar import ProgressBar
 from batch.commands.purge import PurgePreview
-from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progress
+from batch.conditions import PlannedChange
+from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progress, Tried
 from batch.errors import UsageError
 from batch.model import Outcome, command, visible
+from batch.run.begin_or_resume import headers_of
 
 Answer = TypeVar("Answer")
 LINE_SECONDS = 10.0
@@ -78,6 +81,7 @@ class Console:
 
     def confirm(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Show what is about to happen, and ask where there is somebody to ask."""
+        self.leave()
         if self.can_ask or not self._quiet:
             for line in messages.preflight(preflight, compare=self._compare):
                 click.echo(_fitted(line, sys.stderr), err=True)
@@ -117,15 +121,40 @@ class Console:
             question = "More cells than usual would be emptied (--max-clears). Is that meant?"
             if not click.confirm(question, default=False, err=True):
                 return False
-        if preflight.is_resumed or self._canary is not None or preflight.to_send <= CANARY_CHANGES:
-            return click.confirm("Send?", default=False, err=True)
-        question = f"Send? [y/N/c = the first {CANARY_CHANGES}, verify them, then the rest]"
+        offers_few = not preflight.is_resumed and self._canary is None and preflight.to_send > CANARY_CHANGES
+        letters = {"l": "list"} if preflight.compared else {}
+        letters |= {"c": f"first {CANARY_CHANGES}"} if offers_few else {}
+        while (letter := self._letter("Send?", letters)) == "l" and preflight.compared:
+            self._list(preflight.compared.changes, headers_of(preflight.changes.columns))
+        return CANARY if letter == "c" else letter == "y"
+
+    def confirm_rest(self, tried: Tried) -> bool:
+        """Show the first few changes, which were sent and hold, and ask about the others."""
+        self.leave()
+        for line in messages.tried(tried, headers_of(tried.columns), shutil.get_terminal_size().columns):
+            click.echo(line, err=True)
+        left = f"the other {tried.left:,}" if tried.left > 1 else "the last one"
+        return _answered(lambda: click.confirm(f"Send {left}?", default=False, err=True))
+
+    def _letter(self, question: str, others: Mapping[str, str]) -> str:
+        """Ask for a letter: y, n (also with Enter), or one of `others`, each with what it means."""
+        offered = "".join(f"/{letter} {meaning}" for letter, meaning in others.items())
         while True:
-            letter = click.prompt(question, default="n", show_default=False, err=True).strip().casefold()
-            if letter in ("c", "canary"):
-                return CANARY
-            if letter in ("y", "yes", "n", "no"):
-                return bool(letter.startswith("y"))
+            said = click.prompt(f"{question} [y/N{offered}]", default="n", show_default=False, err=True)
+            word = said.strip().casefold()
+            if word in ("y", "yes", "n", "no", *others):
+                return word[0]
+
+    def _list(self, changes: Iterable[PlannedChange], headers: Mapping[str, str]) -> None:
+        """Show changes cell by cell, as many as fit on the screen at a time."""
+        size = shutil.get_terminal_size()
+        lines = messages.cells(changes, headers, size.columns)
+        shown = list(islice(lines, size.lines - 2))
+        while shown:
+            click.echo("\n".join(shown), err=True)
+            shown = list(islice(lines, size.lines - 2))
+            if shown and click.prompt("Enter: more, q: enough", default="", show_default=False, err=True).strip():
+                break
 
     def confirm_purge(self, preview: PurgePreview) -> bool:
         """Show what is about to be removed, and ask; raises UsageError where there is nobody to ask."""

@@ -2,18 +2,23 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from batch.commands.purge import PurgePreview
-from batch.engine.reporter import Cost, Preflight, Progress
+from batch.conditions import PlannedChange
+from batch.engine.reporter import Compared, Cost, Preflight, Progress, Tried
 from batch.engine.retry_loop import minutes
 from batch.model import Outcome, command, shorten, visible
+from batch.outputs.plan import iter_lines
 from batch.run.target import SANDBOX, STANDING
 from batch.summary import SHOWN_ROWS, Reason
 
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
+WHO, FIELD, NARROWEST = 32, 30, 8
+"""How wide who a change is about, and which field, may be at most, and a value at least."""
+CLEARED = "(cleared)"
 
 
 def is_colourless() -> bool:
@@ -55,7 +60,8 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     ignored = [c.header for c in changes.columns.all if c.role == "ignored"]
     if ignored:
         yield f"  ignored: {shorten(', '.join(map(visible, ignored)), 200)}"
-    yield from (f"  {line}" for line in _costs(about))
+    if about.compared is None:
+        yield from (f"  {line}" for line in _costs(about))
     if invalid := about.done.get(Outcome.INVALID, 0):
         yield f"  {plural(invalid, 'invalid row')} {'stays' if invalid == 1 else 'stay'} behind"
     for name, clears in about.clears.items():
@@ -69,6 +75,50 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
         yield "  This is a sandbox: an imitation of the API with sample records. Nothing real is changed."
     if about.host_kind == STANDING:
         yield "  This is your sandbox, an imitation of the API; its records stay. Nothing real is changed."
+    if about.compared is not None:
+        yield from reasons(about.compared.reasons, about.compared.left_out)
+        yield _differs(about, about.compared)
+
+
+def _differs(about: Preflight, found: Compared) -> str:
+    """Say what will change, and what will not."""
+    writes, unread, endpoint = about.cost.writes, about.to_send - about.cost.writes, about.endpoint
+    those = plural(found.in_all, endpoint.noun, endpoint.plural)
+    parts = [f"{writes:,} of {those} will change ({plural(found.cells, 'cell')})"]
+    if found.unchanged:
+        have = "has" if found.unchanged == 1 else "have"
+        parts.append(f"{found.unchanged:,} already {have} these values")
+    if unread:
+        parts.append(f"{unread:,} could not be read, and {'is' if unread == 1 else 'are'} tried again")
+    time = _time(about.cost.whole.seconds)
+    return " · ".join([*parts, *([f"about {time}"] if time else [])])
+
+
+def cells(changes: Iterable[PlannedChange], headers: Mapping[str, str], width: int) -> Iterator[str]:
+    """Yield a line for each cell that changes, as wide as the screen: the row, who it is, the column, old and new."""
+    yield "  row  who, and what changes"
+    row = 0
+    for line in iter_lines(changes, CLEARED):
+        who = "" if line.row == row else f"{line.row:>5}  {visible(f'{line.id} {line.name}'.rstrip())}"
+        row = line.row
+        start = f"{shorten(who, WHO):<{WHO}}  {shorten(named(line.field, headers.get(line.field, '')), FIELD)}: "
+        room = max(NARROWEST, (width - len(start) - len(" -> ")) // 2)
+        before, after = shorten(visible(line.before) or "(empty)", room), shorten(visible(line.after), 2 * room)
+        yield f"{start}{before} -> {shorten(after, max(NARROWEST, width - len(start) - len(before) - 4))}"
+
+
+def tried(found: Tried, headers: Mapping[str, str], width: int) -> Iterator[str]:
+    """Say of the first changes that they hold, and show them."""
+    count = len(found.changes)
+    kind = found.endpoint.noun if count == 1 else found.endpoint.plural
+    yield f"Sent, read back, and as asked: the first {plural(count, kind, kind)}."
+    yield from cells(found.changes, headers, width)
+
+
+def named(field: str, header: str) -> str:
+    """Name a field as the user's header does, with its own name beside."""
+    is_same = not header or header.strip().casefold() == field.casefold()
+    return visible(field if is_same else f"{header} ({field})")
 
 
 def _costs(about: Preflight) -> Iterator[str]:

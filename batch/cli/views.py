@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.cli.messages import (
+    CLEARED,
     SHOWN_REASONS,
     cost,
     of_company,
@@ -70,7 +71,6 @@ SHOWN_CELLS = 30
 SHOWN_IDS = 10
 EXAMPLE = 24
 WIDTHS = (34, 26, 30)
-CLEARED = "(cleared)"
 
 
 def as_json(summary: Summary | PlanSummary) -> str:

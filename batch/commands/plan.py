@@ -14,9 +14,9 @@ from typing import Any
 
 from batch import sources
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
-from batch.conditions import FieldChange, PlannedChange, expected_units
-from batch.endpoints.base import MISSING, Endpoint
+from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
+from batch.engine.compared import iter_written
 from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor
@@ -154,7 +154,7 @@ async def _compare_all(context: RunContext, settings: Settings, parent_run: str 
         raise context.journal.error
     if context.shutdown.requested:
         raise _Unfinished.because(context.shutdown)
-    fields = ([step.field for step in one.steps] for one in _iter_changes(context))
+    fields = ([step.field for step in one.steps] for one in iter_written(context.journal, context.endpoint))
     sent = Sent.counted(context.endpoint, fields)
     sent = replace(sent, completed=sent.writes)  # whoever carries the plan out holds each record against it
     return estimate(context, strategy, count, sent=sent, spent=spent)
@@ -203,7 +203,7 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
     cells, journal = _Cells(), context.journal
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
-        lines = iter_lines(_iter_changes(context), settings.clear_token)
+        lines = iter_lines(iter_written(context.journal, context.endpoint), settings.clear_token)
         write_plan(
             table,
             map(cells.add, lines),
@@ -217,7 +217,7 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
             context.api.target.host,
             context.api.target.company,
         )
-        PlanWriter(folder / PLAN, meant_for).write_all(_iter_changes(context))
+        PlanWriter(folder / PLAN, meant_for).write_all(iter_written(context.journal, context.endpoint))
     except OSError as error:
         discard(folder)
         raise FolderError(
@@ -268,13 +268,3 @@ def _iter_not_sent(context: RunContext) -> Iterator[tuple[str, RowResult]]:
             result = found.get(row)
             if result is not None and result.outcome is not Outcome.UPDATED:
                 yield record_id, result
-
-
-def _iter_changes(context: RunContext) -> Iterator[PlannedChange]:
-    endpoint = context.endpoint
-    for intents, result in context.journal.iter_intents():
-        if result is not None and result.outcome is Outcome.UPDATED:
-            intent, before = intents[-1], intents[-1].before or {}
-            fields = [FieldChange(name, before.get(name, MISSING), value) for name, value in intent.fields.items()]
-            units = expected_units(endpoint, intent.fields, intent.replaced_whole)
-            yield PlannedChange(intent.change, intent.id, intent.name, tuple(fields), units=units)

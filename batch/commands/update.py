@@ -1,6 +1,7 @@
 """`update`: validate, ask, send, and write down what became of every row; and the same for an undo.
 
-Promises: nothing leaves before the question is answered (or need not be asked); who says no leaves nothing behind; a
+Promises: nothing leaves before the question is answered (or need not be asked); where there is somebody to ask, what
+differs is known by then, and is not read again but for a last look before a write; who says no leaves nothing behind; a
 run that began ends with its files written, whatever stopped it.
 """
 
@@ -9,10 +10,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from batch.endpoints.base import CustomField, is_blank
 from batch.engine.api_session import ApiSession, fetch_definitions
+from batch.engine.compared import ComparedChanges, iter_written
 from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor, iter_open
@@ -20,10 +23,10 @@ from batch.engine.guards import Canary, ClearLimit, check_company, check_compare
 from batch.engine.lookup import IdLookup, KeyLookup, Lookup, LookupStrategy, choose_strategy
 from batch.engine.pages import UnreadError
 from batch.engine.prepare import ChangePreparer, rereads
-from batch.engine.reporter import CANARY, CANARY_CHANGES, Estimate, Preflight, Reporter
+from batch.engine.reporter import CANARY, CANARY_CHANGES, Compared, Estimate, Preflight, Reporter, Tried
 from batch.engine.shutdown import ended_by_signals
 from batch.engine.write import ChangeWriter, RefusalFinder
-from batch.errors import BatchError, Declined, StoppedError, Terminated, UsageError
+from batch.errors import BatchError, Declined, ExitCode, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.journal import Journal
 from batch.machine import first_of, machine_reason
@@ -43,6 +46,7 @@ from batch.run.rescue import FolderWatch, rescue, sentence
 from batch.run.rounds import last_write_after
 from batch.run.target import Environment, Target, make_target, with_login
 from batch.settings import Settings
+from batch.summary import group_reasons
 
 
 def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
@@ -99,6 +103,10 @@ class Update:
     """Changes without a final outcome."""
     canary: int = 0
     """How many changes are sent and verified before all others; 0: none."""
+    compared: ComparedChanges | None = None
+    """What differs, where that is found out before the question."""
+    asks_again: bool = False
+    """Somebody is asked once more when the canary held."""
     asking: float = 0.0
     """Seconds that a person took to answer; they are not the run's."""
     is_discarded: bool = False
@@ -200,10 +208,13 @@ class Update:
                 return End()
             with self._discarded_on(UsageError):
                 await self.choose_strategy()
-            if self.settings.invalid == "abort" and not self.run.journal.has_intents():
-                await self.find_refused()
+            reporter, aborts = self.context.reporter, self.settings.invalid == "abort"
+            if reporter.can_ask and self.context.is_compared and not self.run.is_resumed:
+                self.compared = ComparedChanges(self.context.endpoint)
+            if self.compared is not None or (aborts and not self.run.journal.has_intents()):
+                await self.compare()
                 if self.context.shutdown.requested or self.run.journal.error is not None:
-                    return self._end_of_sending()
+                    return self._end_of_comparing()
                 if self._is_forbidden_by_invalid_rows():
                     return self._end_unsent()
                 if not self.to_send:
@@ -212,11 +223,19 @@ class Update:
             self._journal_invalid_rows()
             return _interrupted(error)
         except KeyboardInterrupt as error:
+            if self.is_discarded:
+                raise
             return _interrupted(error)
         self.confirm()
         self.before_sending()
         index.note_writes(self.run.metadata.run_id)
         await self._go_through(self._send)
+        if self.asks_again and self.run.metadata.canary_held:
+            self.to_send = sum(1 for _ in iter_open(self.run.changes, self.run.journal))
+            if self.to_send and not self.confirm_rest():
+                return End(ONLY_TRIED.format(count=self.to_send, are="is" if self.to_send == 1 else "are"))
+            self.canary, self.asks_again = 0, False
+            await self._go_through(self._send)
         index.note_writes(self.run.metadata.run_id)
         return self._end_of_sending()
 
@@ -271,25 +290,26 @@ class Update:
         """Find out how the records are found by the fewest requests; raises StoppedError."""
         self.strategy = await find_strategy(self.context, self.to_send, self.settings.key)
 
-    async def find_refused(self) -> None:
-        """For --invalid abort, find what is invalid by reading every record before anything is sent."""
+    async def compare(self) -> None:
+        """Read every record before anything is sent: for --invalid abort, or to know what is asked about."""
         context, before = self.context, self.run.journal.count_final_changes()
         reading = estimate(context, self.strategy, self.to_send, sent=Sent(0), spent=context.meter.requests).whole
         context.meter.expected = reading.seconds
         context.reporter.cost(reading)
-        await self._go_through(self._find_refused)
+        await self._go_through(self._compare)
         for outcome in NEEDS_RETRY:  # what could not be read is taken up again
             context.journal.counts.pop(outcome, None)
         context.measure_anew()
         self.to_send -= context.journal.count_final_changes() - before
 
-    async def _find_refused(self) -> None:
+    async def _compare(self) -> None:
         """Prepare every change as for sending; those that fit their record are left as they are."""
         context = self.context
         client = await context.connect()
         async with context.attended():
-            preparer = ChangePreparer(context, make_lookup(context, self.settings.key, self.strategy))
-            await Executor(context, preparer, RefusalFinder(context)).send_all()
+            preparer = ChangePreparer(context, self._lookup(), self.compared)
+            limit = self._failure_limit() if self.compared is not None else None
+            await Executor(context, preparer, RefusalFinder(context, self.compared), limit).send_all()
         if self.run.journal.error is None:
             self.run.journal.flush()
             context.api.keep_learned(client.limiter)
@@ -301,28 +321,46 @@ class Update:
             excesses = self._excessive_clears()
             about, began = self._preflight(excesses), time.monotonic()
             answer = reporter.confirm(about)
-            self.asking = time.monotonic() - began
+            self.asking += time.monotonic() - began
             if not answer:
                 raise Declined("Nothing was sent.")
             self.context.meter.expected = about.cost.whole.seconds if about.cost.is_known else None
             if not run.metadata.canary_held:
                 self.canary = CANARY_CHANGES if answer == CANARY else self.settings.canary or 0
+                self.asks_again = answer == CANARY
             run.keep(
                 clears_are_meant=bool(excesses) or run.metadata.clears_are_meant,
                 canary_begun=bool(self.canary),
                 canary_failure="",
             )
 
+    def confirm_rest(self) -> bool:
+        """Show the first changes, which hold, and ask whether to send the others."""
+        context, began = self.context, time.monotonic()
+        tried = islice(iter_written(self.run.journal, context.endpoint), CANARY_CHANGES)
+        try:
+            return context.reporter.confirm_rest(
+                Tried(tuple(tried), self.to_send, context.endpoint, self.run.changes.columns)
+            )
+        finally:
+            self.asking += time.monotonic() - began
+
+    def _lookup(self) -> Lookup | None:
+        return make_lookup(self.context, self.settings.key, self.strategy)
+
+    def _failure_limit(self) -> FailureLimit | None:
+        return FailureLimit.parse(self.settings.max_failures) if self.settings.max_failures else None
+
     async def _send(self) -> None:
-        """Send every change that has no final outcome yet."""
+        """Send every change that has no final outcome yet, or the first few."""
         context, run = self.context, self.run
         client = await context.connect()
         async with context.attended():
-            preparer = ChangePreparer(context, make_lookup(context, self.settings.key, self.strategy))
+            preparer = ChangePreparer(context, self._lookup(), self.compared)
             writer = ChangeWriter(context, preparer)
-            limit = FailureLimit.parse(self.settings.max_failures) if self.settings.max_failures else None
             canary = Canary(self.canary, writer.verify) if self.canary else None
-            await Executor(context, preparer, writer, limit, canary).send_all()
+            most = self.canary if self.asks_again else None
+            await Executor(context, preparer, writer, self._failure_limit(), canary, most).send_all()
         if preparer.unlisted:
             context.reporter.note(
                 f"Of {preparer.unlisted:,} {context.endpoint.plural} that an earlier start changed, not every field "
@@ -363,6 +401,14 @@ class Update:
         if self.run.is_resumed:  # what was invalid for its record stays so in this run
             stopped += " To look at the records again:  --new"
         return End(stopped, is_refused=True)
+
+    def _end_of_comparing(self) -> End:
+        """End a run that stopped before anything was sent; one that a person stops leaves nothing behind."""
+        signalled = self.context.shutdown.signalled
+        if self.compared is not None and signalled is not None:
+            with self._discarded_on(KeyboardInterrupt):
+                raise KeyboardInterrupt if signalled is ExitCode.INTERRUPTED else Terminated
+        return self._end_of_sending()
 
     def _end_of_sending(self) -> End:
         if self.run.journal.error is not None:
@@ -405,6 +451,8 @@ class Update:
     def _clears(self) -> dict[str, int]:
         """Count the records in which each field would be emptied; in a resumed run without what is through."""
         changes, journal = self.run.changes, self.run.journal
+        if self.compared is not None:
+            return Counter(step.field for one in self.compared for step in one.steps if is_blank(step.wanted))
         found = {name: clears for name, clears in changes.clears.items() if clears}
         if self.run.is_resumed and found:
             left: Counter[str] = Counter()
@@ -430,11 +478,33 @@ class Update:
             excesses=excesses,
             clears=self._clears(),
             slower=self.context.api.slower(),
+            compared=self._compared(),
+        )
+
+    def _compared(self) -> Compared | None:
+        """Sum up what comparing found, where that is known."""
+        if self.compared is None:
+            return None
+        run, journal = self.run, self.run.journal
+        reasons, left_out = group_reasons(journal.iter_troubled())
+        return Compared(
+            self.compared,
+            run.changes.change_count,
+            sum(len(one.steps) for one in self.compared),
+            journal.count_changes(Outcome.UNCHANGED),
+            tuple(one for one in reasons if one.outcome is not Outcome.UNCHANGED),
+            left_out,
         )
 
     def _estimate(self) -> Estimate:
-        """Estimate what sending will take; of a plan it is known which changes are written."""
+        """Estimate what sending will take; of what was compared, and of a plan, it is known which are written."""
         run, sent = self.run, None
+        if self.compared is not None:
+            fields = ([step.field for step in one.steps] for one in self.compared)
+            sent = Sent.counted(self.context.endpoint, fields)
+            sent = replace(sent, completed=sent.writes)  # each record is looked at once more
+            read = self.to_send - sent.writes + (sent.writes if self.context.endpoint.ids_per_read == 1 else 0)
+            return estimate(self.context, None, read, sent=sent, canary=self.canary, spent=0)
         if run.plan is not None:
             sent = Sent.counted(
                 self.context.endpoint, ([step.field for step in one.steps if step.problem is None] for one in run.plan)
@@ -448,6 +518,7 @@ class Update:
 
 TO_BEGIN_ANEW = "Look at these records; then begin anew, which compares all rows:  --new"
 TO_BE_ASKED = "Look at these records, and run the same command on a terminal, where it asks whether to go on."
+ONLY_TRIED = "The first changes hold, and {count:,} {are} left, as you answered."
 NO_LIST = (
     f"there is no {' or '.join(LISTS)} any more, so the plan is carried out as it was made, "
     "whatever was done to a list elsewhere."

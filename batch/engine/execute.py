@@ -142,6 +142,8 @@ class Executor:
     writer: Writer
     failure_limit: FailureLimit | None = None
     canary: Canary | None = None
+    most: int | None = None
+    """So many changes at most; None for all."""
     answered: int = 0
     rejected: int = 0
     _pool: WorkerPool | None = None
@@ -159,7 +161,7 @@ class Executor:
     async def send_all(self) -> None:
         """Bring every change to its outcome, or stop."""
         ready = PreparedQueue(self._preparers(), self.max_at_once)
-        changes = iter_open(self.context.changes, self.context.journal)
+        changes = islice(iter_open(self.context.changes, self.context.journal), self.most)
         try:
             await self._send_all(changes, ready)
         finally:  # the client goes on without these workers

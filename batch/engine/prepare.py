@@ -15,6 +15,7 @@ import anyio
 from batch import diff
 from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift, find_conflicts
 from batch.endpoints.base import MISSING, ConflictError, Endpoint, Record
+from batch.engine.compared import ComparedChanges, Seen
 from batch.engine.context import NOTHING, RunContext
 from batch.engine.lookup import Lookup, Match, NoMatch
 from batch.engine.record_reader import Absent, ReadResult, Unreadable
@@ -51,6 +52,8 @@ class PreparedChange:
     """When the record was read, on anyio's clock."""
     shown: Mapping[str, Any] = field(default_factory=dict)
     """What the record shows of the fields that are not sent, since it has them in the API's own spelling."""
+    was_asked: bool = False
+    """It was read before a person was asked, who may take long: its record is looked at once more before it leaves."""
 
 
 def refused(earlier: Intent | None, outcome: Outcome = Outcome.INVALID) -> tuple[Outcome, int]:
@@ -71,6 +74,8 @@ class ChangePreparer:
 
     context: RunContext
     lookup: Lookup | None = None
+    compared: ComparedChanges | None = None
+    """What was read before the question; None where nothing is."""
     settled: int = field(init=False, default=0)
     """Changes that came to their outcome by reading alone, in this part of the run."""
     rejected: int = field(init=False, default=0)
@@ -126,9 +131,22 @@ class ChangePreparer:
 
     async def prepare(self, batch: Sequence[Change]) -> list[PreparedChange]:
         """Read the records of `batch` and return what is to be sent; every other change gets its outcome here."""
-        if self.lookup is not None:
-            return await self._find(batch, self.lookup)
-        return await self._read(batch)
+        prepared: list[PreparedChange] = []
+        unread: list[Change] = []
+        for change in batch:
+            seen = self.compared.get(change.number) if self.compared is not None else None
+            if seen is None:
+                unread.append(change)
+            elif one := self._go_by(change, seen):
+                prepared.append(one)
+        if unread:
+            prepared += await (self._find(unread, self.lookup) if self.lookup is not None else self._read(unread))
+        return prepared
+
+    def _go_by(self, change: Change, seen: Seen) -> PreparedChange | None:
+        """Prepare a change as it was before the question, from the same record."""
+        one = self._compare(replace(change, id=seen.id), seen.record, is_complete=True)
+        return one and replace(one, read_at=seen.read_at, was_asked=True)
 
     # -- by key, or on pages ------------------------------------------------------------------------------------
 

@@ -2,19 +2,21 @@
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
 import anyio
 
+from batch.conditions import PlannedChange
 from batch.endpoints.base import Endpoint
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
 from batch.journal import Journal
-from batch.model import Outcome
+from batch.model import Columns, Outcome
 from batch.run.consent import Person
+from batch.summary import Reason
 from batch.validation.file_changes import ChangeSource
 
 
@@ -40,6 +42,30 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """What comparing all records found before the question. Counts are of changes, but for `cells`."""
+
+    changes: Iterable[PlannedChange]
+    """What differs, in the order of the rows."""
+    in_all: int
+    cells: int
+    unchanged: int
+    reasons: tuple[Reason, ...]
+    """What stays behind, and why."""
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The first few changes, which hold, and how many are left."""
+
+    changes: tuple[PlannedChange, ...]
+    left: int
+    endpoint: Endpoint
+    columns: Columns
+
+
+@dataclass(frozen=True, slots=True)
 class Preflight:
     """What is about to happen."""
 
@@ -62,10 +88,12 @@ class Preflight:
     """In how many records each field would be emptied, of those that are still to be sent."""
     slower: str = ""
     """Why it goes slower than documented, if it does."""
+    compared: Compared | None = None
+    """What differs, where that was found out before the question."""
 
 
 CANARY: Final = "canary"
-"""The answer "the first few, then the rest if they held"."""
+"""The answer "the first few, and ask again if they hold"."""
 CANARY_CHANGES: Final = 10
 
 
@@ -96,6 +124,9 @@ class Reporter(Person, Protocol):
 
     def confirm(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Show what is about to happen, and ask where there is somebody to ask; false = do not send."""
+
+    def confirm_rest(self, tried: Tried) -> bool:
+        """Show the first few changes, which were sent and hold, and ask about the others; false = do not send."""
 
     def progress(self, progress: Progress) -> None:
         """A moment of the run."""

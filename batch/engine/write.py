@@ -14,6 +14,7 @@ import anyio
 
 from batch import diff
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
+from batch.engine.compared import ComparedChanges
 from batch.engine.context import NOTHING, RunContext
 from batch.engine.look import FRESH, LookQueue
 from batch.engine.prepare import ChangePreparer, PreparedChange, refused
@@ -277,6 +278,8 @@ class RefusalFinder:
     """Takes prepared changes as a `ChangeWriter` does, and journals only those that cannot be sent; nothing leaves."""
 
     context: RunContext
+    compared: ComparedChanges | None = None
+    """Where the others are kept, until somebody was asked about them."""
 
     async def send(self, prepared: PreparedChange) -> Outcome:
         """Journal why one change cannot be sent, if so; else it stays unsent."""
@@ -286,6 +289,9 @@ class RefusalFinder:
         except ConflictError as error:
             outcome, attempts = refused(prepared.earlier, error.outcome)
             return self.context.settle(change, outcome, [error.problem, *prepared.notes], attempts=attempts)
+        if self.compared is not None:
+            before, record = prepared.before or {}, prepared.record or {}
+            self.compared.add(change, prepared.fields, before, record, prepared.read_at)
         return Outcome.UNSENT
 
 

@@ -181,7 +181,8 @@ class WriteCall:
         if self.prepared.record is None:
             return False
         is_completed = endpoint.needs_full_body or any(endpoint.unit(name) != name for name in fields)
-        return is_completed or bool(self.change.conditions) or self._context.plan is not None
+        is_expected = bool(self.change.conditions) or self._context.plan is not None
+        return is_completed or is_expected or self.prepared.was_asked
 
     def is_due_soon(self, now: float) -> bool:
         """Whether it waits for its turn with a record that will be too old by then."""

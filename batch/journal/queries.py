@@ -70,6 +70,10 @@ class JournalQueries:
         """Count the changes, and the rows of none, for which this run has nothing left to do."""
         return self._reader.count(f"SELECT count(DISTINCT change) FROM result WHERE {self._is_final()}")  # noqa: S608 - only words
 
+    def count_changes(self, outcome: Outcome) -> int:
+        """Count the changes with an outcome."""
+        return self._reader.count(f"SELECT count(DISTINCT change) FROM result WHERE outcome = '{outcome.value}'")  # noqa: S608 - only words
+
     def count_older(self, moment: float) -> int:
         """Count the rows that are done by what was said before a moment (in seconds since 1970)."""
         return self._reader.count(f"SELECT count(*) FROM result WHERE {_is_older(moment)}")  # noqa: S608 - only words

@@ -250,7 +250,7 @@ def test_first_ids_absent_and_meant(tmp_path: Path, answers: list[bool], options
 
 def test_first_ids_absent_and_declined(tmp_path: Path) -> None:
     """Whoever says no leaves nothing behind."""
-    reporter = FakeReporter(can_ask=True, answers=[True, False])
+    reporter = FakeReporter(can_ask=True, answers=[False])
     with little_api(Customers().answer) as little, pytest.raises(Declined):
         update(settings(little, tmp_path, absent(100)), reporter, ENVIRONMENT)
     assert [] == list((tmp_path / "sheet.batch").glob("[0-9]*"))

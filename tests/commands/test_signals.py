@@ -238,8 +238,11 @@ def test_check_in_a_read_only_folder(shell: Shell, read_only_folder: Path) -> No
 # -- the question ---------------------------------------------------------------------------------------------------
 
 
-def on_terminal(shell: Shell, command: list[object], answer: bytes | signal.Signals | None, **env: str) -> Ended:
-    """Run on a terminal, and answer the question when it comes."""
+def on_terminal(
+    shell: Shell, command: list[object], answer: bytes | signal.Signals | None, at: bytes = b"[y/N/l list]: ",
+    **env: str,
+) -> Ended:  # fmt: skip
+    """Run on a terminal, and answer the question (or what `at` is) when it comes."""
     master, slave = pty.openpty()
     process = shell.start(*command, stdin=slave, stderr=slave, env={"TERM": "xterm", "COLUMNS": "1000", **env})
     os.close(slave)
@@ -247,7 +250,7 @@ def on_terminal(shell: Shell, command: list[object], answer: bytes | signal.Sign
     with suppress(OSError):  # EIO: the other side is closed
         while select.select([master], [], [], 30.0)[0] and (data := os.read(master, 4096)):
             said += data
-            if said.endswith(b"[y/N]: ") and answer:
+            if at in said and answer:
                 if isinstance(answer, bytes):
                     os.write(master, answer)
                 else:
@@ -269,12 +272,11 @@ def test_no(shell: Shell, api: Api) -> None:
     ended = on_terminal(shell, asking(api, sheet), b"n\n")
     expected = """2 rows -> PATCH {url} (not an address of the API's maker), key …
   columns: id -> id, name -> name
-  to compare 2 changes: about 1 request
-  to send what differs: up to 2 requests
-Send? [y/N]: n
+2 of 2 customers will change (2 cells)
+Send? [y/N/l list]: n
 Nothing was sent.
 """
-    assert (2, "", expected) == (ended.code, ended.out, shell.tell(ended.err))
+    assert (2, "", expected) == (ended.code, ended.out, shell.tell(ended.err).rpartition("\x1b[2K")[2])
     assert [] == api.writes()
     assert ["sheet.csv"] == [path.name for path in shell.folder.iterdir()]
 
