@@ -21,6 +21,12 @@ ROW = "row"
 READ_ERRORS = "damage"
 """Column of `input.parquet`: null, or JSON `[[column index or null, seen, reason, code, values], …]` of what cannot be
 trusted; 0.1 wrote no code and values."""
+COMMENTS = "comments"
+"""Column of `input.parquet` of a workbook with comments: null, or JSON `{column index: text}`."""
+NOTE_AUTHOR = "batch"
+"""Who wrote the notes in our own workbooks."""
+NOTE_MARK = "Your comment: "
+"""Stands in a note of a failures workbook before what the person's own comment of the cell says."""
 RESERVED_PREFIX = "batch_"
 """Columns whose header begins with this are added to failures files, and ignored on input."""
 REASONS_SHEET = "What to do"
@@ -161,6 +167,22 @@ class CsvDialect:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What a cell of an XLSX input looks like, beside its number format; colours are `#RRGGBB`, "" the usual one."""
+
+    font: str = ""
+    size: float = 0.0
+    """In points; 0: the usual one."""
+    bold: bool = False
+    italic: bool = False
+    underline: bool = False
+    strikeout: bool = False
+    wraps: bool = False
+    colour: str = ""
+    fill: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SheetStyle:
     """What an XLSX input looked like beside its cells' values, for its failures workbook."""
 
@@ -172,6 +194,12 @@ class SheetStyle:
     is_1904: bool = False
     formats: tuple[str, ...] = ("General",)
     """The number formats of its cells, as `input.parquet` counts them (`batch/sources/excel/values.py`)."""
+    looks: tuple[Look, ...] = ()
+    """What cells with each of these formats look like; none where that is not known."""
+    header_formats: tuple[int, ...] = ()
+    """Which of these each header has, where that is known."""
+    widths: tuple[float, ...] = ()
+    """How wide each column is, in characters; 0: as usual."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,12 @@ from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.format import Format
 
 from batch.model import Outcome, shorten
-from batch.outputs.failures_xlsx.cells import TEXT_FORMAT, ExactSheet
+from batch.outputs.failures_xlsx.cells import LINE, MAX_LINES, TEXT_FORMAT, ExactSheet, lines_of
 from batch.outputs.tables import sheet_text
 
 MAX_ROWS = 1_000_000
 """Rows of a list on one sheet (Excel's limit is 1,048,576)."""
 A4 = 9
-LINE = 15.0
-"""Height of a line of text, in points; a row that has several is given its height, which LibreOffice does not find."""
-MAX_LINES = 27
-"""Lines in the highest row that a spreadsheet program allows."""
 BAR = 40
 """Blocks in the longest bar."""
 HEAD = {"bold": True, "bottom": 1, "bg_color": "#DDEBF7", "valign": "top", "text_wrap": True}
@@ -198,8 +194,3 @@ class PrintedList:
     def finish(self) -> None:
         """Let the list be filtered by its columns."""
         self.sheet.autofilter(0, 0, max(self._row, 1), len(self._columns) - 1)
-
-
-def lines_of(text: str, width: int) -> int:
-    """Estimate how many lines a text takes in a column of this width, which is counted in digits."""
-    return sum(1 + int((max(len(line), 1) - 1) * 1.05) // width for line in text.splitlines() or [""])

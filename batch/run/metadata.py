@@ -7,6 +7,7 @@ is made of it. (What is of the right kind and wrong all the same, such as anothe
 import codecs
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from batch import __version__
 from batch.credentials import Company
 from batch.endpoints.base import CustomField
-from batch.model import CsvDialect, Staged
+from batch.model import CsvDialect, SheetStyle, Staged
 
 LINE_ENDS = ("\n", "\r", "\r\n")
 Texts = tuple[str, ...]
@@ -151,8 +152,8 @@ class RunMetadata(BaseModel):
             raise ValueError("only a workbook has a style")
         if staged.dialect is not None:
             _check_dialect(staged.dialect)
-        if staged.style is not None and min(staged.style.first_row, staged.style.first_column) < 1:
-            raise ValueError("there is no such cell")
+        if staged.style is not None:
+            _check_style(staged.style, len(staged.headers))
         return self
 
 
@@ -163,6 +164,17 @@ def _check_dialect(dialect: CsvDialect) -> None:
         raise ValueError(str(error)) from None
     if len(dialect.delimiter) != 1 or dialect.line_end not in LINE_ENDS:
         raise ValueError("no table is written like this")
+
+
+def _check_style(style: SheetStyle, columns: int) -> None:
+    if min(style.first_row, style.first_column) < 1:
+        raise ValueError("there is no such cell")
+    if len(style.looks) not in (0, len(style.formats)) or len(style.widths) not in (0, columns):
+        raise ValueError("looks and widths of another sheet")
+    if len(style.header_formats) not in (0, columns) or not set(style.header_formats) <= set(range(len(style.formats))):
+        raise ValueError("there is no such format")
+    if not all(re.fullmatch("(#[0-9A-F]{6})?", one) for look in style.looks for one in (look.colour, look.fill)):
+        raise ValueError("there is no such colour")
 
 
 def definitions_of(custom_fields: Sequence[CustomField]) -> Definitions:

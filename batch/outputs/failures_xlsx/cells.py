@@ -13,11 +13,17 @@ from xlsxwriter.format import Format
 from xlsxwriter.utility import xl_rowcol_to_cell_fast
 from xlsxwriter.worksheet import Worksheet
 
+from batch.model import Look
+
 TEXT_FORMAT = "@"
 MAX_TEXT = 32_767
 """UTF-16 units that a cell holds."""
 NO_VALUE = "#N/A"
 """Stands in a cell whose value is not known: it is not blank, and no reader takes it for a value."""
+LINE = 15.0
+"""Height of a line of text, in points; a row that has several is given its height, which LibreOffice does not find."""
+MAX_LINES = 27
+"""Lines in the highest row that a spreadsheet program allows."""
 BAD = {"bg_color": "#FFC7CE", "font_color": "#9C0006"}
 
 _ERRORS = {
@@ -57,20 +63,26 @@ def _exact(number: float) -> str:
     return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(float(number))
 
 
+_PLAIN = Look()
+
+
 class CellWriter:
     """Writes cells of one worksheet, each format made once."""
 
-    def __init__(self, book: xlsxwriter.Workbook, sheet: Worksheet, codes: Sequence[str]) -> None:
-        self._book, self._sheet, self._codes = book, sheet, codes
-        self._formats: dict[tuple[str, bool], Format | None] = {("General", False): None}
-        self._plain: dict[str | None, tuple[str, str, str]] = {}
+    def __init__(
+        self, book: xlsxwriter.Workbook, sheet: Worksheet, codes: Sequence[str], looks: Sequence[Look] = ()
+    ) -> None:
+        self._book, self._sheet = book, sheet
+        self._styles = list(zip(codes, looks or (Look(),) * len(codes), strict=True))
+        self._formats: dict[tuple[str, Look, bool], Format | None] = {("General", Look(), False): None}
+        self._plain: dict[str | None, tuple[str, tuple[str, Look], str]] = {}
 
     def write(self, row: int, column: int, text: str | None, origin: str | None, *, is_bad: bool) -> bool:
         """Write a cell; return whether its value had to be left out, so that `NO_VALUE` stands in its place."""
-        letter, code, raw = self._plain.get(origin) or self._parsed_origin(origin)
+        letter, (code, look), raw = self._plain.get(origin) or self._parsed_origin(origin)
         if letter == "s":
-            return self._write_text(row, column, text, code, is_bad=is_bad)
-        style = self._formats.get((code, is_bad)) or self.style(code, is_bad=is_bad)
+            return self._write_text(row, column, text, code, look, is_bad=is_bad)
+        style = self._formats.get((code, look, is_bad)) or self.style(code, look, is_bad=is_bad)
         if letter in "nd":
             self._sheet.write_number(row, column, float(raw or text or ""), style)
         elif letter == "b":
@@ -80,29 +92,29 @@ class CellWriter:
             return raw not in _ERRORS
         return False
 
-    def _parsed_origin(self, origin: str | None) -> tuple[str, str, str]:
-        """Return letter, format code and raw value; an origin without raw value is cached, since it comes again."""
+    def _parsed_origin(self, origin: str | None) -> tuple[str, tuple[str, Look], str]:
+        """Return letter, format code with look, and raw value; one without raw value is cached, as it comes again."""
         if origin is None:
-            parsed = ("s", self._codes[0], "")
+            parsed = ("s", self._styles[0], "")
         else:
             number, _, raw = origin[1:].partition(":")
-            parsed = (origin[0], self._codes[int(number)], raw)
+            parsed = (origin[0], self._styles[int(number)], raw)
         if not parsed[2]:
             self._plain[origin] = parsed
         return parsed
 
-    def _write_text(self, row: int, column: int, text: str | None, code: str, *, is_bad: bool) -> bool:
+    def _write_text(self, row: int, column: int, text: str | None, code: str, look: Look, *, is_bad: bool) -> bool:
         if not text:
             if is_bad:
-                self._sheet.write_blank(row, column, None, self.style(code, is_bad=True))
+                self._sheet.write_blank(row, column, None, self.style(code, look, is_bad=True))
             return False
         if is_unwritable(text):
-            self._write_error(row, column, NO_VALUE, self.style(code, is_bad=is_bad))
+            self._write_error(row, column, NO_VALUE, self.style(code, look, is_bad=is_bad))
             return True
         if text[0] in _NUMBER_STARTS and code == "General" and _NUMBER_LIKE.fullmatch(text):
             code = TEXT_FORMAT  # or whoever corrects a digit of 00123 gets a number, and loses its zeros
         self._sheet.write_string(
-            row, column, text, self._formats.get((code, is_bad)) or self.style(code, is_bad=is_bad)
+            row, column, text, self._formats.get((code, look, is_bad)) or self.style(code, look, is_bad=is_bad)
         )
         return False
 
@@ -110,15 +122,31 @@ class CellWriter:
         known = error if error in _ERRORS else NO_VALUE
         self._sheet.write_formula(row, column, _ERRORS[known], style, known)
 
-    def style(self, code: str, *, is_bad: bool) -> Format | None:
-        """Return the format for the code of a number format, marked as bad or not."""
-        key = (code, is_bad)
+    def style(self, code: str, look: Look = _PLAIN, *, is_bad: bool) -> Format | None:
+        """Return the format for the code of a number format and a look, marked as bad or not."""
+        key = (code, look, is_bad)
         if key not in self._formats:
-            self._formats[key] = self._book.add_format({"num_format": code, **(BAD if is_bad else {})})
+            marked = BAD if is_bad else {}
+            self._formats[key] = self._book.add_format(look_properties(look) | {"num_format": code} | marked)
         return self._formats[key]
+
+
+def look_properties(look: Look) -> dict[str, Any]:
+    """Return a look as xlsxwriter calls it. Lines are not wrapped: no row is given the height for it."""
+    known = {
+        "font_name": look.font, "font_size": look.size, "bold": look.bold, "italic": look.italic,
+        "underline": int(look.underline), "font_strikeout": look.strikeout, "font_color": look.colour,
+        "bg_color": look.fill,
+    }  # fmt: skip
+    return {name: value for name, value in known.items() if value}
 
 
 def is_unwritable(text: str) -> bool:
     """Return whether a workbook cannot hold a text: too long, or with characters that XML cannot express."""
     is_long = len(text) > MAX_TEXT // 2 and len(text.encode("utf-16-le")) > 2 * MAX_TEXT
     return is_long or "\ufffe" in text or "\uffff" in text
+
+
+def lines_of(text: str, width: int) -> int:
+    """Estimate how many lines a text takes in a column of this width, which is counted in digits."""
+    return sum(1 + int((max(len(line), 1) - 1) * 1.05) // width for line in text.splitlines() or [""])

@@ -9,7 +9,7 @@ parses its cells, `values` turns them into text, and `table` finds the header an
 says why this is not left to a library.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,8 +17,9 @@ from pathlib import Path
 import polars as pl
 
 from batch.errors import InputError
-from batch.model import SheetStyle, Staged, original_column
+from batch.model import COMMENTS, SheetStyle, Staged, original_column
 from batch.own_files import INPUT
+from batch.sources.excel.comments import Comment, read_comments
 from batch.sources.excel.layout import LAST_ROW, MAX_MERGED, Layout, parse_sheet_layout, read_sheet_layout
 from batch.sources.excel.markup import MarkupError, NeedsXmlParser
 from batch.sources.excel.package import MAX_STRINGS, Package, open_package
@@ -39,6 +40,8 @@ from batch.sources.excel.workbook import SelectedSheet, Sheet, Workbook, read_wo
 from batch.sources.input import LOOK_AHEAD, Input, ReadOptions, find_header_row, skipped_note
 from batch.sources.staging import Rows, staged_schema, write_frames
 
+MAX_WITH_LOOKS = 20 << 20
+"""Bytes of a workbook up to which it is kept what its cells look like."""
 MAX_COLUMNS = 4_096
 """Columns of a table. Excel can have 16,384, but only a stray cell is ever so far out."""
 
@@ -52,6 +55,7 @@ class _Opened:
     selected: SelectedSheet
     layout: Layout
     texts: pl.Series
+    comments: Mapping[tuple[int, int], Comment]
 
     @property
     def where(self) -> str:
@@ -73,7 +77,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     """Read a workbook once into `folder/input.parquet`; raise `InputError` when it is no table that can be trusted."""
     with open_package(input.paths[0], input.name) as package:
         try:
-            opened = _open(package, options.sheet)
+            opened = _open(package, options.sheet, with_looks=input.paths[0].stat().st_size <= MAX_WITH_LOOKS)
             read = _read_as_needed(opened, folder, options)
             _check(opened, read, options)
         except MarkupError as error:
@@ -131,11 +135,12 @@ def _shared_texts(package: Package, workbook: Workbook) -> pl.Series:
     return read_texts(lambda: package.iter_bytes(strings, size=4 << 20, limit=MAX_STRINGS))
 
 
-def _open(package: Package, sheet: str | None) -> _Opened:
-    workbook = read_workbook(package)
+def _open(package: Package, sheet: str | None, *, with_looks: bool) -> _Opened:
+    workbook = read_workbook(package, with_looks=with_looks)
     selected = select_sheet(package, workbook, sheet)
     layout = read_sheet_layout(package, selected.sheet)
-    opened = _Opened(package, workbook, selected, layout, _shared_texts(package, workbook))
+    comments = read_comments(package, selected.sheet) if with_looks else {}
+    opened = _Opened(package, workbook, selected, layout, _shared_texts(package, workbook), comments)
     _check_layout(opened)
     return opened
 
@@ -178,11 +183,12 @@ def _read(opened: _Opened, folder: Path, options: ReadOptions, header: Header | 
     frames = (values.read(cells) for cells in iter_cells(opened.package, opened.selected.sheet, opened.layout))
     first = _pull_header(frames, opened.where, options.header_row or 0)
     header = header or find_header(first, opened.layout.merged, opened.where, options)
-    table = Table(header, opened.layout.merged, skips_hidden=options.hidden == "skip")
+    table = Table(header, opened.layout.merged, skips_hidden=options.hidden == "skip", comments=opened.comments)
     width = len(header.texts)
     totals = options.totals.among(header.texts) if options.totals else None
     rows = Rows(width, header.row + 1, options.limit, totals)
-    schema = staged_schema(width, {original_column(index): pl.String() for index in range(width)})
+    added = [*map(original_column, range(width)), *([COMMENTS] if opened.comments else [])]
+    schema = staged_schema(width, dict.fromkeys(added, pl.String()))
     tidy = rows.iter_tidy(table.iter_rows(chain([first], frames)))
     return _Read(write_frames(tidy, schema, folder), table, values, rows)
 
@@ -229,6 +235,17 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
         sha256=input.sha256, left_out=tuple(read.rows.totals), notes=tuple(filter(None, notes)),
         style=SheetStyle(
             sheet=opened.selected.sheet.name, first_row=header.row, first_column=header.left,
-            is_1904=opened.workbook.is_1904, formats=tuple(read.values.codes),
+            is_1904=opened.workbook.is_1904, formats=tuple(read.values.codes), looks=tuple(read.values.looks),
+            header_formats=header.formats if read.values.looks else (),
+            widths=_widths(header, opened.layout) if read.values.looks else (),
         ),
     )  # fmt: skip
+
+
+def _widths(header: Header, layout: Layout) -> tuple[float, ...]:
+    """Return how wide the columns of the table are; 0 where the sheet does not say it."""
+    widths = [0.0] * len(header.texts)
+    for first, last, width in layout.widths:
+        for column in range(max(first, header.left), min(last, header.right) + 1):
+            widths[column - header.left] = width
+    return tuple(widths)

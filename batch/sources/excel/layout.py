@@ -44,6 +44,8 @@ class Layout:
     is_plain: bool = True
     """The XML has the form that all spreadsheet programs write, so the fast scanner can read it."""
     hidden_columns: list[tuple[int, int]] = field(default_factory=list)
+    widths: list[tuple[int, int, float]] = field(default_factory=list)
+    """First and last column, and how wide they are, where the sheet says it."""
     merged: list[Area] = field(default_factory=list)
     """The first `MAX_MERGED` of them."""
     merged_count: int = 0
@@ -58,6 +60,10 @@ def read_layout(pieces: Iterable[bytes]) -> Layout:
     def start(name: str, attributes: dict[str, str]) -> None:
         if name == "col" and is_true(attributes.get("hidden")) and len(layout.hidden_columns) < LAST_COLUMN:
             layout.hidden_columns.append((whole_number(attributes.get("min")), whole_number(attributes.get("max"))))
+        if name == "col" and len(layout.widths) < LAST_COLUMN:
+            span = whole_number(attributes.get("min")), whole_number(attributes.get("max"))
+            if re.fullmatch(r"\d{1,3}(\.\d+)?", attributes.get("width", "")):
+                layout.widths.append((*span, float(attributes["width"])))
         elif name == "mergeCell":
             layout.merged_count += 1
             if layout.merged_count <= MAX_MERGED:

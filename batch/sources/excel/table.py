@@ -6,6 +6,7 @@ with the row that seems to be the header, and merged cells in the header always 
 column a value stands in.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import polars as pl
 
 from batch.errors import InputError
 from batch.model import (
+    COMMENTS,
     READ_ERRORS,
     RESERVED_PREFIX,
     ROW,
@@ -24,6 +26,7 @@ from batch.model import (
     read_errors_text,
     shorten,
 )
+from batch.sources.excel.comments import Comment
 from batch.sources.excel.layout import Area
 from batch.sources.excel.workbook import counted
 from batch.sources.input import LOOK_AHEAD, ReadOptions, find_header_row
@@ -41,6 +44,8 @@ class Header:
     texts: tuple[str, ...]
     above: tuple[str, ...] = ()
     """What stands above it."""
+    formats: tuple[int, ...] = ()
+    """The format of each header (`SheetStyle.formats`)."""
 
     @property
     def right(self) -> int:
@@ -50,7 +55,8 @@ class Header:
     def widened(self, left: int, right: int) -> "Header":
         """Return the same header with unnamed columns, so that it reaches from `left` to `right`."""
         before, after = max(self.left - left, 0), max(right - self.right, 0)
-        return replace(self, left=self.left - before, texts=("",) * before + self.texts + ("",) * after)
+        texts, formats = ("",) * before + self.texts + ("",) * after, (0,) * before + self.formats + (0,) * after
+        return replace(self, left=self.left - before, texts=texts, formats=formats)
 
     def column(self, column: int) -> str:
         """Name a column for a message: `column "Phone" (F)`."""
@@ -77,7 +83,15 @@ def find_header(cells: pl.DataFrame, merged: Sequence[Area], where: str, options
         _refuse_title(cells, row, texts, where)
     _refuse_merged(row, left, right, texts, merged, where)
     above = tuple(cells.filter(pl.col("row") < row)["text"].to_list())
-    return Header(row, left, tuple(texts.get(column, "") for column in range(left, right + 1)), above)
+    formats = dict(zip(found["column"].to_list(), map(_format_number, found["origin"].to_list()), strict=True))
+    columns = range(left, right + 1)
+    return Header(
+        row, left, tuple(texts.get(one, "") for one in columns), above, tuple(formats.get(one, 0) for one in columns)
+    )
+
+
+def _format_number(origin: str | None) -> int:
+    return int(origin[1:].partition(":")[0]) if origin else 0
 
 
 def _refuse_title(cells: pl.DataFrame, row: int, texts: dict[int, str], where: str) -> None:
@@ -123,7 +137,9 @@ _BROKEN = ("row", "column", "text", "origin", "code")
 class Table:
     """Turns cells into rows, and keeps what the notes need: hidden rows, stray cells, the columns with values."""
 
-    def __init__(self, header: Header, merged: Iterable[Area], *, skips_hidden: bool) -> None:
+    def __init__(
+        self, header: Header, merged: Iterable[Area], *, skips_hidden: bool, comments: Mapping[tuple[int, int], Comment]
+    ) -> None:
         self.header = header
         self.left, self.right = header.left, header.right
         """The columns that have a value in any row."""
@@ -131,6 +147,12 @@ class Table:
         """The first cell outside of the header's columns, as Excel names it."""
         self.hidden_rows: list[int] = []
         self._skips_hidden = skips_hidden
+        self._comments: dict[int, dict[int, str]] = defaultdict(dict)
+        is_failures_file = any(text.strip().casefold() == "batch_row" for text in header.texts)
+        for (row, column), comment in comments.items():
+            if comment.is_signed or not is_failures_file:
+                self._comments[row][column - header.left] = comment.text
+        self._has_comments = bool(comments)
         self._merged = sorted(
             (area for area in merged if area.is_many and area.bottom > header.row), key=lambda a: a.top
         )
@@ -192,7 +214,13 @@ class Table:
             part = by_column.get((self.header.left + index,))
             texts.append(_spread(part, "text", len(numbers)).alias(cell_column(index)))
             origins.append(_spread(part, "origin", len(numbers)).alias(original_column(index)))
-        return pl.DataFrame([numbers.alias(ROW), *texts, self._read_errors(cells, numbers), *origins])
+        comments = [self._comments_of(numbers)] if self._has_comments else []
+        return pl.DataFrame([numbers.alias(ROW), *texts, self._read_errors(cells, numbers), *origins, *comments])
+
+    def _comments_of(self, numbers: pl.Series) -> pl.Series:
+        found = [self._comments.get(row) for row in numbers.to_list()]
+        texts = [json.dumps(one, ensure_ascii=False) if one else None for one in found]
+        return pl.Series(COMMENTS, texts, dtype=pl.String)
 
     def _read_errors(self, cells: pl.DataFrame, numbers: pl.Series) -> pl.Series:
         broken = cells.filter(pl.col("code").is_not_null())

@@ -17,6 +17,7 @@ from typing import Literal
 
 import polars as pl
 
+from batch.model import Look
 from batch.sources.excel.markup import MarkupError
 from batch.sources.excel.shared_strings import unescape_controls
 from batch.sources.excel.workbook import Workbook
@@ -138,9 +139,14 @@ class Values:
         self._is_1904, self._is_uncalculated = workbook.is_1904, workbook.is_uncalculated
         self._texts = texts
         formats = [read_format(code) for code in workbook.formats]
-        self.codes: list[str] = list(dict.fromkeys(["General", *workbook.formats]))
+        looks = workbook.looks or (Look(),) * len(formats)
+        styles = list(zip(workbook.formats, looks, strict=True))
+        places = {style: at for at, style in enumerate(dict.fromkeys([("General", Look()), *styles]))}
+        self.codes: list[str] = [code for code, _ in places]
         """The number formats of the workbook, as `origin` counts them."""
-        numbers = [self.codes.index(one.code) for one in formats]
+        self.looks: list[Look] = [look for _, look in places] if workbook.looks else []
+        """What cells look like, counted in the same way."""
+        numbers = [places[style] for style in styles]
         self._styles = pl.DataFrame(
             {
                 "format": [str(number) for number in numbers], "number_origin": [f"n{number}" for number in numbers],

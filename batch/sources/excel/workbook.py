@@ -6,7 +6,8 @@ Promises that no sheet with data is passed over in silence; the sheets that batc
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from batch.model import RESERVED_SHEETS
+from batch.model import RESERVED_SHEETS, Look
+from batch.sources.excel.looks import read_looks
 from batch.sources.excel.markup import MarkupError, elements, is_true, is_utf8, local, whole_number
 from batch.sources.excel.package import Package, resolve
 
@@ -29,6 +30,8 @@ class Workbook:
     """The number format of each cell style, by the style's index."""
     strings: str | None
     """The part with the texts, if there is one."""
+    looks: tuple[Look, ...] = ()
+    """What cells of each style look like; none where that is not wanted or not known."""
     is_1904: bool = False
     is_uncalculated: bool = False
     """The program that wrote it did not calculate its formulas; what is stored with them means nothing."""
@@ -45,24 +48,32 @@ _BUILT_IN = {
 _BUILT_IN |= dict.fromkeys([*range(27, 37), *range(50, 59)], "yyyy-mm-dd")  # dates of East Asian Excels
 
 
-def read_workbook(package: Package) -> Workbook:
-    """Read everything except the sheets themselves."""
+def read_workbook(package: Package, *, with_looks: bool = False) -> Workbook:
+    """Read everything except the sheets themselves; what cells look like only where it is wanted."""
     try:
-        main = _target(package, "", "officeDocument") or "xl/workbook.xml"
+        main = target_of(package, "", "officeDocument") or "xl/workbook.xml"
         described = elements(package.read(main), {"sheet", "workbookPr", "calcPr"})
         targets = dict(_targets(package, main))
         strings = next((part for kind, part in targets.values() if kind == "sharedStrings"), None)
         styles = next((part for kind, part in targets.values() if kind == "styles"), None)
-        formats = read_formats(package.read(styles)) if styles and package.has(styles) else ()
+        theme = next((part for kind, part in targets.values() if kind == "theme"), None)
+        has_styles = styles is not None and package.has(styles)
+        formats = read_formats(package.read(styles)) if styles and has_styles else ()
+        looks = _looks(package, styles, theme) if styles and has_styles and with_looks else ()
     except MarkupError as error:
         raise package.damaged() from error
     settings = {path[-1]: attributes for path, attributes in described if path[-1] in ("workbookPr", "calcPr")}
     return Workbook(
         sheets=tuple(_sheets(described, targets)), formats=formats or ("General",),
+        looks=looks if len(looks) == len(formats) else (),
         strings=strings if strings and package.has(strings) else None,
         is_1904=is_true(settings.get("workbookPr", {}).get("date1904")),
         is_uncalculated=is_true(settings.get("calcPr", {}).get("fullCalcOnLoad")),
     )  # fmt: skip
+
+
+def _looks(package: Package, styles: str, theme: str | None) -> tuple[Look, ...]:
+    return read_looks(package.read(styles), package.read(theme) if theme and package.has(theme) else None)
 
 
 def _sheets(
@@ -75,7 +86,8 @@ def _sheets(
                 yield Sheet(attributes.get("name", ""), part, attributes.get("state", "visible") != "visible")
 
 
-def _target(package: Package, part: str, kind: str) -> str | None:
+def target_of(package: Package, part: str, kind: str) -> str | None:
+    """Return the part of this kind that `part` refers to."""
     return next((target for one, target in dict(_targets(package, part)).values() if one == kind), None)
 
 
