@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,24 @@ def test_rehearsal(standing: Shell) -> None:
     assert ["updated"] == outcomes_of(standing, update(standing, text, "--new"))
 
 
+def test_undo_of_a_file(offline: Shell) -> None:
+    """Of a file's runs those of the sandbox that is meant are listed: not of one that is gone, nor sent elsewhere."""
+    assert 0 == update(offline).code
+    none = "sheet.csv: no run of this file changed anything that is not taken back yet.\n"
+    assert (2, none) == (offline.here("undo", "sheet.csv").code, offline.here("undo", "sheet.csv").err)
+    try:
+        assert 0 == offline.run("sandbox", "start").code
+        nothing = none.replace("anything", "anything in your sandbox")
+        assert nothing == offline.here("undo", "sheet.csv", "--sandbox").err
+        assert 0 == update(offline).code
+        newest = max(offline.runs(), key=lambda run: run.name)
+        found = offline.here("undo", "sheet.csv", "--sandbox")
+        assert (2, f"sheet.csv: name the run to take back:  {newest}\n") == (found.code, found.err)
+        assert none == offline.here("undo", "sheet.csv").err
+    finally:
+        offline.run("sandbox", "stop")
+
+
 def outcomes_of(shell: Shell, ended: Ended) -> list[str]:
     assert 0 == ended.code, ended.err
     return outcomes(max(shell.runs(), key=lambda run: run.stat().st_mtime_ns))
@@ -173,6 +192,18 @@ def test_crash(standing: Shell) -> None:
 def records(shell: Shell) -> str:
     path = kept_in(shell) / "records.json"
     return path.read_text() if path.exists() else ""
+
+
+def test_port_that_is_taken(standing: Shell) -> None:
+    """Where somebody else has its port by now it takes another one, and its runs are its runs all the same."""
+    assert 0 == update(standing).code
+    run, url = str(standing.only_run().relative_to(standing.folder)), address(standing)["url"]
+    assert 0 == standing.run("sandbox", "stop").code
+    with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))):
+        assert 0 == standing.run("sandbox", "start").code
+    assert url != address(standing)["url"]
+    taken_back = standing.here("undo", run, "--sandbox")
+    assert (0, True) == (taken_back.code, "  reversed          1\n" in taken_back.err), taken_back.err
 
 
 def test_new_records(standing: Shell) -> None:

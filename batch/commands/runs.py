@@ -21,6 +21,7 @@ from batch.run.latest import without_links
 from batch.run.locks import held
 from batch.run.metadata import RunMetadata
 from batch.run.rounds import DONE, done_later
+from batch.run.target import SANDBOX
 from batch.summary import failures_of
 
 
@@ -50,7 +51,8 @@ class ListedRun:
     @property
     def is_to_undo(self) -> bool:
         """Whether it changed something that can be put back."""
-        is_over = self.run.state in ("undone", "purged") or self.run.undoes is not None
+        is_gone = self.run.host == SANDBOX  # ended with its run
+        is_over = self.run.state in ("undone", "purged") or self.run.undoes is not None or is_gone
         return bool(self.run.counts.get(Outcome.UPDATED)) and not is_over and self.metadata is not None
 
 

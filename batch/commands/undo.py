@@ -34,7 +34,7 @@ from batch.run.locks import held
 from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
-from batch.run.target import Environment, Target, address_of_run, make_target, with_login
+from batch.run.target import STANDING, Environment, Target, address_of_run, make_target, with_login
 from batch.run.undo import FILE, FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet
 from batch.settings import Settings, as_options
 
@@ -52,7 +52,11 @@ class _Source:
 
 def undo(path: Path, settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
     """Take back the run in the folder `path`, or one of the file `path`; raises BatchError when that cannot begin."""
-    folder = _run_of_file(path, reporter) if path.is_file() else named_run(path, reporter, (JOURNAL,))
+    folder = (
+        _run_of_file(path, reporter, is_sandbox=settings.sandbox)
+        if path.is_file()
+        else named_run(path, reporter, (JOURNAL,))
+    )
     with ExitStack() as stack:
         source = _open_source(folder, stack)
         parent = parent_of(str(folder / JOURNAL), settings.out)
@@ -88,12 +92,13 @@ def undo(path: Path, settings: Settings, reporter: Reporter, environment: Enviro
         return end
 
 
-def _run_of_file(path: Path, reporter: Reporter) -> Path:
+def _run_of_file(path: Path, reporter: Reporter, *, is_sandbox: bool) -> Path:
     """Return the run of a file that is to be taken back; which of several, a person says."""
     listed = [one for sheet in rounds(path) for one in sheet.rounds]
-    changed = [one for one in reversed(listed) if one.is_to_undo]
+    changed = [one for one in reversed(listed) if one.is_to_undo and (one.run.host == STANDING) == is_sandbox]
     if not changed:
-        raise UsageError(f"{path}: no run of this file changed anything that is not taken back yet.")
+        where = " in your sandbox" if is_sandbox else ""
+        raise UsageError(f"{path}: no run of this file changed anything{where} that is not taken back yet.")
     names = [f"{one.started_text}  {shown_counts(one.run.counts)}  {one.run.folder}" for one in changed]
     if not reporter.can_ask:
         raise UsageError(f"{path}: name the run to take back:  {', '.join(str(one.run.folder) for one in changed)}")
