@@ -426,4 +426,6 @@ def _stop_sandbox() -> None:
 def main() -> NoReturn:
     """Run the command line."""
     gc.set_threshold(10_000)  # objects; looking for garbage after every 700 costs a twentieth of a run
-    sys.exit(exit_code_of(lambda: batch.main(standalone_mode=False, prog_name=command())))
+    code = exit_code_of(lambda: batch.main(standalone_mode=False, prog_name=command()))
+    gc.freeze()  # or Python looks for garbage among all that was imported once more, for a tenth of a second
+    sys.exit(code)
