@@ -88,12 +88,11 @@ class Shown:
 
         The latter may be no more than an echo of what was sent.
         """
-        known = before or {}
         echoed = {
-            name: value
-            for name, value in self.asked.items()
-            if self.how[name] is How.AS_ASKED and self.endpoint.is_spelling(name, value, known.get(name))
-            if not self.endpoint.is_same(name, value, known[name])
+            name: self.asked[name]
+            for name, known in (before or {}).items()
+            if self.how.get(name) is How.AS_ASKED and not self.endpoint.is_same(name, self.asked[name], known)
+            if self.endpoint.is_spelling(name, self.asked[name], known)
         }
         return self.differing | echoed
 
