@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Self, cast
+from typing import Any, Self, cast
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -87,11 +87,13 @@ class Session:
     ) -> None:
         """Take a URL that `check_base_url` returned; `headers`, secrets all of them, go with every request."""
         self.redaction = redaction or Redaction()
-        base = httpx.URL(base_url)
+        self._base = base = httpx.URL(base_url)
         self._origin = f"{base.scheme}://{base.netloc.decode('ascii')}"
         self._prefix = base.raw_path.decode("ascii").rstrip("/")
         self._timeouts = timeouts or Timeouts()
-        self._extensions = {"timeout": self._timeouts.as_extension()}
+        self._extensions: dict[str, Any] = {"timeout": self._timeouts.as_extension()}
+        self._is_told_target = transport is None
+        """Ours takes a request's target from its extensions, as httpx's own does."""
         transport = transport or HttpTransport(base, max_connections=max_at_once)
         hooks = {"response": [_see_location]}
         self._client = Client(transport=transport, trust_env=False, follow_redirects=False, event_hooks=hooks)
@@ -131,16 +133,22 @@ class Session:
 
     def _request(self, method: str, target: str, headers: list[RawHeader], content: bytes) -> httpx.Request:
         """Return a request as it leaves; UsageError if the path would not leave as it is."""
+        url, extensions = self._base, dict(self._extensions)
+        if self._is_told_target:  # each has another one, and httpx takes long to read a URL
+            extensions["target"] = target.encode("ascii")
+        else:
+            url = self._url(target)
+        # unlike content=, a stream leaves the headers as they are
+        return httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(content), extensions=extensions)
+
+    def _url(self, target: str) -> httpx.URL:
         try:
             url = httpx.URL(self._origin + target)
         except httpx.InvalidURL:  # it is too long
             url = None
         if url is None or url.raw_path != target.encode("ascii"):
             raise UsageError(f"the path {target!a} would not leave as it is meant")
-        # unlike content=, a stream leaves the headers as they are
-        return httpx.Request(
-            method, url, headers=headers, stream=httpx.ByteStream(content), extensions=dict(self._extensions)
-        )
+        return url
 
     async def _carry(self, request: httpx.Request, max_bytes: int) -> ApiResponse | RequestFailure:
         """Make one exchange within its whole time; whatever a transport raises is told as a failure."""

@@ -66,9 +66,9 @@ class HttpTransport(httpx.AsyncBaseTransport):
         await self._take_slot(seconds["pool"])
         connection: Connection | None = None
         try:
-            connection = await self._connection(seconds["connect"])
-            began, parser = anyio.current_time(), AnswerParser()
-            await _ask(connection, content, parser, seconds)
+            connection, began = await self._connection(seconds["connect"])
+            parser = AnswerParser()
+            await _ask(connection, content, parser, began, seconds)
         except BaseException:
             self._free.release()
             if connection is not None:
@@ -85,15 +85,17 @@ class HttpTransport(httpx.AsyncBaseTransport):
         """Twice as long as answers take here: when another one would be there."""
         return min(AT_MOST, 2 * max(self._durations))
 
-    async def give_back(self, connection: Connection, took: float | None) -> None:
-        """Keep a connection whose exchange is over, and took so long; None: close it."""
+    def keep(self, connection: Connection, began: float, ended: float) -> None:
+        """Keep a connection whose exchange took from one time to the other."""
         self._free.release()
-        if took is None:
-            await connection.close()
-            return
-        self._durations.append(took)
-        connection.idle_since = anyio.current_time()
+        self._durations.append(ended - began)
+        connection.idle_since = ended
         self._idle.append(connection)
+
+    async def drop(self, connection: Connection) -> None:
+        """Close a connection whose exchange is over."""
+        self._free.release()
+        await connection.close()
 
     def _written(self, request: httpx.Request, content: bytes) -> bytes:
         """Return all bytes of a request."""
@@ -102,7 +104,8 @@ class HttpTransport(httpx.AsyncBaseTransport):
         if content and "content-length" not in request.headers:
             raise httpx.UnsupportedProtocol("a request with a body needs its length")
         lines = [b"%s: %s\r\n" % header for header in request.headers.raw]
-        begin = b"%s %s%s HTTP/1.1\r\n" % (request.method.encode(), self._target_prefix, request.url.raw_path)
+        target = request.extensions.get("target") or request.url.raw_path
+        begin = b"%s %s%s HTTP/1.1\r\n" % (request.method.encode(), self._target_prefix, target)
         return b"".join((begin, *lines, self._more_headers, b"\r\n", content))
 
     async def _take_slot(self, seconds: float) -> None:
@@ -114,24 +117,26 @@ class HttpTransport(httpx.AsyncBaseTransport):
             if scope.cancelled_caught:
                 raise httpx.PoolTimeout("all connections were in use") from None
 
-    async def _connection(self, seconds: float) -> Connection:
-        """Give a connection on which nothing is to be read: the one that was used last, or a new one."""
+    async def _connection(self, seconds: float) -> tuple[Connection, float]:
+        """Give a connection on which nothing is to be read, the one that was used last or a new one, and the time."""
         while self._idle:
-            connection = self._idle.pop()
-            if anyio.current_time() - connection.idle_since < KEEPALIVE_SECONDS and connection.is_quiet():
-                return connection
+            connection, now = self._idle.pop(), anyio.current_time()
+            if now - connection.idle_since < KEEPALIVE_SECONDS and connection.is_quiet():
+                return connection, now
             await connection.close()
         connection = await self._way.connect(seconds)
         if self._way.base.scheme == "http" and not connection.is_quiet():  # TLS may have its tickets to read
             await connection.close()
             raise httpx.ConnectError("the connection was closed before it was used")
-        return connection
+        return connection, anyio.current_time()
 
 
-async def _ask(connection: Connection, content: bytes, parser: AnswerParser, seconds: Mapping[str, float]) -> None:
+async def _ask(
+    connection: Connection, content: bytes, parser: AnswerParser, now: float, seconds: Mapping[str, float]
+) -> None:
     """Send a request, and read until the end of the answer's head."""
     has_left = False
-    with anyio.CancelScope(deadline=anyio.current_time() + seconds["write"]) as scope:
+    with anyio.CancelScope(deadline=now + seconds["write"]) as scope:
         await connection.send(content)
         has_left = True
         while not parser.has_head:
@@ -184,7 +189,7 @@ class _Body(httpx.AsyncByteStream):
         """End the exchange; with a body that was not read to its end, its connection ends."""
         if not self._is_finished:
             self._is_finished = True
-            await self._transport.give_back(self._connection, None)
+            await self._transport.drop(self._connection)
 
     def _next_piece(self) -> bytes:
         pieces = self._parser.pieces
@@ -216,7 +221,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def _finish(self) -> None:
         """See that this was the answer to this request, as far as that can be seen, and keep the connection."""
-        parser, took = self._parser, anyio.current_time() - self._began
+        parser, ended = self._parser, anyio.current_time()
         if parser.failure is None:
             await self._look_for_more()
         if isinstance(parser.failure, OutOfStepError):
@@ -228,7 +233,10 @@ class _Body(httpx.AsyncByteStream):
         if self._unpack is not None and parser.body_bytes and (not self._unpack.eof or self._unpack.unused_data):
             raise httpx.DecodingError("the body was not packed whole")
         self._is_finished = True
-        await self._transport.give_back(self._connection, took if parser.is_kept_alive else None)
+        if parser.is_kept_alive:
+            self._transport.keep(self._connection, self._began, ended)
+        else:
+            await self._transport.drop(self._connection)
 
     async def _look_for_more(self) -> None:
         """Let the parser have what follows the answer.
