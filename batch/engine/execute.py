@@ -113,7 +113,7 @@ class WorkerPool:
 
     def is_replaced(self) -> bool:
         """Whether the worker that calls is one too many, now that it has nothing to do any more."""
-        return anyio.get_current_task().id in self._replaced
+        return bool(self._replaced) and anyio.get_current_task().id in self._replaced
 
     def begin_last_tries_if_idle(self) -> None:
         """Begin with the last tries if nothing else goes on."""

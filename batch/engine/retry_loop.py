@@ -227,9 +227,7 @@ class ApiClient:
 
     async def exchange(self, request: ApiRequest, headers: Mapping[str, str] | None) -> ApiResponse | RequestFailure:
         """Make one exchange; while nothing was ever answered, tell so every now and then."""
-        heard = self.shutdown.heard
-        heard.asked(anyio.current_time())
-        if heard.is_answered or self._is_watched:
+        if self.shutdown.heard.is_answered or self._is_watched:
             return await self.session.exchange(request, headers)
         self._is_watched = True
         error: Exception | None = None
@@ -296,7 +294,9 @@ class RetryLoop:
         self._number = 0
         self._started = -math.inf
         self._is_unready = False
-        self._is_ahead = is_at_stop or call.request.method != "GET"  # what was read for it is of no use for long
+        is_write = call.request.method != "GET"
+        self._health = client.writes if is_write and not is_own else client.reads
+        self._is_ahead = is_at_stop or is_write  # what was read for it is of no use for long
         self._is_in_doubt = self._has_arrived = self._is_unpaid = False
 
     def answer(self) -> Answer:
@@ -329,14 +329,8 @@ class RetryLoop:
         client = self._client
         if client.shutdown.requested or not await self._authenticate() or not self._is_way_free():
             return False
-        if not self._is_ready(anyio.current_time()) or not await self._send_once(is_probe=False):
-            return False
-        return self._classification.action in FINAL and await self._handle()
-
-    @property
-    def _health(self) -> Health:
-        is_read = self._is_own or self._call.request.method == "GET"
-        return self._client.reads if is_read else self._client.writes
+        has_left = await self._send_once(is_probe=False)
+        return has_left and self._classification.action in FINAL and await self._handle()
 
     def _is_way_free(self) -> bool:
         client = self._client
@@ -396,6 +390,7 @@ class RetryLoop:
                 if started is None:
                     await client.limiter.withdrawn(entered)
                     return False
+                client.shutdown.heard.asked(started)
                 client.count("attempts")
                 if number == 1:
                     client.count("requests")

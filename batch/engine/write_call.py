@@ -135,7 +135,8 @@ class WriteCall:
 
     @property
     def _intent_now(self) -> Intent:
-        return replace(self.intent, attempts=self.made - self.intent.spent)
+        attempts = self.made - self.intent.spent
+        return self.intent if attempts == self.intent.attempts else replace(self.intent, attempts=attempts)
 
     def _set_intent(self, *, is_edited: bool) -> None:
         """Make the intent of the next attempt, or take up the last one where that means the same request.
