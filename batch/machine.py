@@ -74,7 +74,7 @@ def check_disk(folder: Path, size: int, form: str) -> None:
     if free < needed:
         raise UsageError(
             f"{folder}: {free >> 20:,} MB are free there, and this input needs {needed >> 20:,} MB for its rows, "
-            "journal and results. Make room, or name another place with --out. Nothing was sent."
+            "its record and results. Make room, or name another place with --out. Nothing was sent."
         )
 
 

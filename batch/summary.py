@@ -155,5 +155,5 @@ def check_totals(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Ou
         listed = ", ".join(f"{outcome.value} {n}" for outcome, n in sorted(journaled.items())) or "nothing"
         raise CountMismatchError(
             f"This is a bug in batch: {rows} rows, but the outcomes add up to {total}, "
-            f"and the journal says {listed}. Please report it."
+            f"and the record of this run says {listed}. Please report it."
         )

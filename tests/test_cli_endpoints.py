@@ -9,16 +9,16 @@ from tests.shell import DUALENTRY, VAYU, Ended, Shell
 
 
 def test_list(offline: Shell) -> None:
-    """A line for each: name, title, method and address."""
-    expected = """dualentry.customers  DualEntry customers  PATCH https://api.dualentry.com
-vayu.customers       Vayu customers       PUT https://connect.withvayu.com
+    """A line for each: name, title and address."""
+    expected = """dualentry.customers  DualEntry customers  https://api.dualentry.com
+vayu.customers       Vayu customers       https://connect.withvayu.com
 """
     assert Ended(0, expected, "") == offline.here("endpoints")
 
 
 FRAMES = {
     DUALENTRY: (
-        "dualentry.customers: DualEntry customers, PATCH https://api.dualentry.com",
+        "dualentry.customers: DualEntry customers at https://api.dualentry.com",
         """CLEAR: whether <clear> may empty it. SPACES: whether spaces around a value are trimmed or kept.
 Limits: 5 a second after the first 50 in all; 1 a second after the first 10 for each kind of request \
 (--max-per-second for others)
@@ -26,7 +26,7 @@ Credentials: DUALENTRY_API_KEY = the API key (Settings, API keys)
 Records can also be found by: --key unique_id""",
     ),
     VAYU: (
-        "vayu.customers: Vayu customers, PUT https://connect.withvayu.com",
+        "vayu.customers: Vayu customers at https://connect.withvayu.com",
         """CLEAR: whether <clear> may empty it. SPACES: whether spaces around a value are trimmed or kept.
 Limits: 500 a second after the first 100 in all (--max-per-second for others)
 Credentials: VAYU_API_TOKEN = the API token (dashboard, API Token); VAYU_CLIENT_ID = the client id \
@@ -73,5 +73,5 @@ def test_json(offline: Shell, name: str) -> None:
 
 def test_unknown(offline: Shell) -> None:
     """An unknown one is answered with the nearest."""
-    message = '--endpoint "vayu": there is no such endpoint. Did you mean vayu.customers? See:  batch endpoints\n'
+    message = '--endpoint "vayu": there is nothing of this name. Did you mean vayu.customers? See:  batch endpoints\n'
     assert Ended(2, "", message) == offline.here("endpoints", "vayu")

@@ -77,13 +77,13 @@ USAGE = {
     "unknown endpoint": (
         ["update", "sheet.csv", "-e", "dualentry.customer"],
         (
-            '--endpoint "dualentry.customer": there is no such endpoint. Did you mean dualentry.customers? '
+            '--endpoint "dualentry.customer": there is nothing of this name. Did you mean dualentry.customers? '
             "See:  batch endpoints\n"
         ),
     ),
     "no endpoint": (
         ["update", "sheet.csv"],
-        "Which endpoint? Name it with -e, such as -e dualentry.customers. See: batch endpoints\n",
+        "Which records? Name them with -e, such as -e dualentry.customers. See: batch endpoints\n",
     ),
     "no credentials": (
         ["update", "sheet.csv", "-e", DUALENTRY],
@@ -265,7 +265,9 @@ def test_4_books(shell: Shell, api: Api) -> None:
         db.execute("INSERT INTO result VALUES (99, 99, '1', 'updated', 'final', 200, 1, 0, NULL, NULL)")
     ended = shell.here("results", "runs/latest", "--json")
     assert (4, "") == (ended.code, ended.out)
-    assert ended.err.startswith("This is a bug in batch: 2 rows, but the outcomes add up to 2, and the journal says ")
+    assert ended.err.startswith(
+        "This is a bug in batch: 2 rows, but the outcomes add up to 2, and the record of this run says "
+    )
     assert ended.err.endswith("Please report it.\n")
 
 

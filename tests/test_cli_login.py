@@ -334,7 +334,7 @@ def test_key_in_the_keyring(shell: Shell, api: Api, key: str) -> None:
     assert 0 == ended.code, ended.err
     assert (
         'The key … of "acme" is kept in the keyring of this system.\n'
-        "It is asked on a terminal only. For cron and pipelines, log in with --store file.\n"
+        "It is asked on a terminal only. For cron and scripts, log in with --store file.\n"
     ) in ended.err
     assert (["batch/acme (dualentry)"], {}) == (in_keyring(shell), kept(shell)[0]["credentials"])
     assert key not in store(shell).read_text()

@@ -77,7 +77,7 @@ def test_damaged_journal(shell: Shell, folder: Path) -> None:
     before = (folder / "results.csv").read_bytes()
     ended = shell.here("results", "run")
     assert (2, "") == (ended.code, ended.out)
-    assert ended.err.startswith("run/journal.sqlite: the journal ")
+    assert ended.err.startswith("run/journal.sqlite: the record of this run ")
     assert "Traceback" not in ended.err
     assert before == (folder / "results.csv").read_bytes()
 

@@ -97,7 +97,7 @@ def test_start_and_stop(standing: Shell) -> None:
     )
     assert (0, said) == (again.code, again.err)
     sent = update(standing)
-    assert f"1 row -> PATCH {url} (your sandbox), key …" in sent.err
+    assert f"1 row -> DualEntry customers at {url} (your sandbox), key …" in sent.err
     assert "  This is your sandbox, an imitation of the API; its records stay. Nothing real is changed.\n" in sent.err
     stopped = standing.here("sandbox", "stop")
     said = (

@@ -14,7 +14,7 @@ def test_preflight_and_closing(shell: Shell, api: Api) -> None:
     ids = api.ids(2)
     text = f"Customer ID,Name,Phone,Note\n{ids[0]},A,<clear>,\n{ids[1]},B,1,n\nx,C,2,\n999999999,D,3,\n"
     ended = shell.here("update", shell.sheet(text), "-e", DUALENTRY, *api.options, "--map", "Note=")
-    expected = """4 rows -> PATCH {url} (not an address of the API's maker), key …
+    expected = """4 rows -> DualEntry customers at {url} (not an address of the API's maker), key …
   columns: Customer ID -> id, Name -> name, Phone -> phone
   ignored: Note
   to compare 3 changes: about 1 request
@@ -26,8 +26,8 @@ def test_preflight_and_closing(shell: Shell, api: Api) -> None:
   invalid           1   fix and run again
   rejected          1   fix and run again
 Reasons
-  invalid   id                   is not a DualEntry customer id (a whole number, such as 10042)   row 4 ("x")
-  rejected  id                   there is no customer with this id   row 5
+  invalid   Customer ID (id)     is not a DualEntry customer id (a whole number, such as 10042)   row 4 ("x")
+  rejected  Customer ID (id)     there is no customer with this id   row 5
 2 rows to fix:  sheet.batch/{time}/failures.csv
 Then:  batch update sheet.batch/{time}/failures.csv -e dualentry.customers --map=Note= {options}
 Every row:  sheet.batch/{time}/results.csv
@@ -47,7 +47,7 @@ def test_failed_and_resumed(shell: Shell, api: Api) -> None:
     first = shell.here(*command, "--max-attempts", 1)
     api.sandbox.set_faults()
     second = shell.here(*command)
-    before = """3 rows -> PATCH {url} (not an address of the API's maker), key …
+    before = """3 rows -> DualEntry customers at {url} (not an address of the API's maker), key …
   columns: id -> id, name -> name
   to compare 3 changes: about 1 request
   to send what differs: up to 3 requests
@@ -58,7 +58,7 @@ Reasons
 Go on with the same command:  batch update sheet.csv -e dualentry.customers {options} --max-attempts 1
 Every row:  sheet.batch/{time}/results.csv
 """
-    after = """3 rows -> PATCH {url} (not an address of the API's maker), key …
+    after = """3 rows -> DualEntry customers at {url} (not an address of the API's maker), key …
   resuming sheet.batch/{time}
   columns: id -> id, name -> name
   to compare 3 changes: about 1 request
@@ -77,7 +77,7 @@ def test_stopped(shell: Shell) -> None:
     said = Said(403, {"success": False, "errors": {"__all__": ["API key authentication failed"]}})
     with little_api(lambda _: said) as little:
         ended = shell.here("update", shell.sheet("id,name\n10001,A\n"), "-e", DUALENTRY, *little.options)
-    expected = """1 row -> PATCH {url} (not an address of the API's maker), key …
+    expected = """1 row -> DualEntry customers at {url} (not an address of the API's maker), key …
   columns: id -> id, name -> name
   to compare 1 change: about 1 request
   to send what differs: up to 1 request
@@ -96,7 +96,7 @@ Every row:  sheet.batch/{time}/results.csv
 def test_sandbox(offline: Shell) -> None:
     """--sandbox needs no key, and says that nothing real is changed."""
     ended = offline.here("update", offline.sheet("id,name\n65f000000000000000000001,A\n"), "-e", VAYU, "--sandbox")
-    expected = """1 row -> PUT {url} (sandbox), key …cret
+    expected = """1 row -> Vayu customers at {url} (sandbox), key …cret
   columns: id -> id, name -> name
   to compare 1 change: about 2 requests
   to send what differs: up to 1 request
@@ -108,7 +108,7 @@ Take it back:  batch undo sheet.batch/{time} --sandbox
 """
     assert (0, "") == (ended.code, ended.out)
     assert expected.splitlines()[1:8] == offline.tell(ended.err).splitlines()[1:8]
-    assert offline.tell(ended.err).startswith("1 row -> PUT {url} (sandbox), key …")
+    assert offline.tell(ended.err).startswith("1 row -> Vayu customers at {url} (sandbox), key …")
 
 
 def test_line_from_time_to_time(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_window_waits(no_pip: Path, words: tuple[str, ...], code: int) -> None:
     os.write(master, b"\n")
     assert code == process.wait(30)
     os.close(master)
-    assert (b"batch, version" if code == 0 else b"there is no such endpoint") in said
+    assert (b"batch, version" if code == 0 else b"there is nothing of this name") in said
 
 
 def test_no_window_waits_in_a_pipeline(no_pip: Path) -> None:

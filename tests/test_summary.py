@@ -56,8 +56,8 @@ def test_results_against_the_journal() -> None:
     with pytest.raises(CountMismatchError) as caught:
         check_totals(3, {UPDATED: 2, FAILED: 1}, {UPDATED: 1, FAILED: 1})
     expected = (
-        "This is a bug in batch: 3 rows, but the outcomes add up to 3, and the journal says failed 1, updated 1. "
-        "Please report it."
+        "This is a bug in batch: 3 rows, but the outcomes add up to 3, and the record of this run says "
+        "failed 1, updated 1. Please report it."
     )
     assert (expected, ExitCode.BUG) == (str(caught.value), caught.value.exit_code)
 

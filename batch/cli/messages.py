@@ -49,7 +49,7 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     changes, endpoint = about.changes, about.endpoint
     kind = f" ({about.host_kind})" if about.host_kind else " (not an address of the API's maker)"
     key = f"key {about.credential}{of_company(about.company)}"
-    yield f"{plural(changes.staged.rows, 'row')} -> {endpoint.method} {about.host}{kind}, {key}"
+    yield f"{plural(changes.staged.rows, 'row')} -> {endpoint.title} at {about.host}{kind}, {key}"
     for text in changes.notes:
         yield f"  {visible(text)}"
     if about.is_resumed:
@@ -117,7 +117,7 @@ def tried(found: Tried, headers: Mapping[str, str], width: int) -> Iterator[str]
 
 def named(field: str, header: str) -> str:
     """Name a field as the user's header does, with its own name beside."""
-    is_same = not header or header.strip().casefold() == field.casefold()
+    is_same = not header or header.strip().casefold().partition(":")[0] == field.casefold()
     return visible(field if is_same else f"{header} ({field})")
 
 
@@ -191,7 +191,7 @@ def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
     if shown:
         yield "Reasons"
     for one in shown:
-        field, reason = visible(one.field or "-"), visible(shorten(one.reason, 160))
+        field, reason = named(one.field or "-", one.header), visible(shorten(one.reason, 160))
         yield f"  {one.outcome.value:<9} {field:<20} {reason}   {rows_of(one)}"
     more = len(grouped) - len(shown) + left_out
     if more > 0:

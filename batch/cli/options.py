@@ -140,7 +140,7 @@ def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Ma
     layers = [_with_map(given, values.get("map") or ()), from_variables, *from_files]
     if not any(layer.values.get("endpoint") for layer in layers):
         raise click.UsageError(
-            f"Which endpoint? Name it with -e, such as -e dualentry.customers. See: {command()} endpoints"
+            f"Which records? Name them with -e, such as -e dualentry.customers. See: {command()} endpoints"
         )
     return _merged(layers)
 

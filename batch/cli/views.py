@@ -19,6 +19,7 @@ from batch.cli.messages import (
     CLEARED,
     SHOWN_REASONS,
     cost,
+    named,
     of_company,
     plural,
     reasons,
@@ -70,7 +71,7 @@ RUN_OPTIONS = ("--as", "--base-url", "--company", "--token-file")
 SHOWN_CELLS = 30
 SHOWN_IDS = 10
 EXAMPLE = 24
-WIDTHS = (34, 26, 30)
+WIDTHS = (34, 30, 30)
 
 
 def as_json(summary: Summary | PlanSummary) -> str:
@@ -107,22 +108,22 @@ def check_page(found: Checked) -> Iterator[str]:
     if found.reasons:
         yield ""
         for one in found.reasons[:SHOWN_REASONS]:
-            yield f"  {visible(one.field or '-'):<16} {visible(shorten(one.reason, 160))}   {rows_of(one)}"
+            yield f"  {named(one.field or '-', one.header):<16} {visible(shorten(one.reason, 160))}   {rows_of(one)}"
         more = len(found.reasons) - SHOWN_REASONS + found.left_out
         if more > 0:
             yield f"  … and {plural(more, 'other reason')}"
     yield ""
-    failures = failures_of(summary.files)
+    yield from map(visible, found.notes)
+    failures, others = failures_of(summary.files), summary.rows - invalid
     if failures:
-        which = (
-            "The invalid row, with its reason"
-            if invalid == 1
-            else f"The {invalid:,} invalid rows, each with its reason"
-        )
-        yield f"Nothing was sent. {which}: {shown_path(failures)}"
+        which = "the row with a problem," if invalid == 1 else f"the {invalid:,} rows with problems, each"
+        yield f"Nothing was sent. Only {which} with its reason: {shown_path(failures)}"
     else:
         yield "Nothing was sent."
-    yield from map(visible, found.notes)
+    if others:
+        row = "row" if others == 1 else f"{others:,} rows"
+        which = f"the other {row}" if failures else f"the {row}"
+        yield f"To send {which}:  {update_command(summary.input, summary.endpoint, found.again)}"
 
 
 def _columns(found: Checked) -> Iterator[str]:
@@ -197,17 +198,17 @@ def _counts(summary: PlanSummary) -> Iterator[str]:
 def _plan_cells(made: PlanMade) -> Iterator[Styled]:
     if made.summary.cells > SHOWN_CELLS:
         for name, count in sorted(made.by_field.items(), key=lambda one: -one[1]):
-            yield f"  {visible(name):<30} {plural(count, 'cell')}", ""
+            yield f"  {named(name, made.headers.get(name, '')):<30} {plural(count, 'cell')}", ""
         yield "", ""
     shown = made.lines[:SHOWN_CELLS]
-    rows = [("row", made.endpoint.noun, "field", "now", "will be"), *_plan_rows(shown)]
+    rows = [("row", made.endpoint.noun, "field", "now", "will be"), *_plan_rows(shown, made.headers)]
     styles = ["", *("clear" if line.is_clear else "" for line in shown)]
     yield from zip((f"  {line}" for line in table(rows)), styles, strict=True)
     if made.summary.cells > len(shown):
         yield f"  …  {made.summary.cells - len(shown):,} more in {_plan_file(made.summary)}", ""
 
 
-def _plan_rows(lines: Sequence[Line]) -> Iterator[tuple[str, str, str, str, str]]:
+def _plan_rows(lines: Sequence[Line], headers: Mapping[str, str]) -> Iterator[tuple[str, str, str, str, str]]:
     last = None
     for line in lines:
         who = shorten(visible(f"{line.id} {line.name}".rstrip()), WIDTHS[0])
@@ -215,7 +216,8 @@ def _plan_rows(lines: Sequence[Line]) -> Iterator[tuple[str, str, str, str, str]
         last = line.row
         before, after = (shorten(visible(text), WIDTHS[2]) for text in (line.before, line.after))
         row = ("", "") if is_same else (str(line.row), who)
-        yield *row, shorten(visible(line.field), WIDTHS[1]), before or "(empty)", CLEARED if line.is_clear else after
+        field = shorten(named(line.field, headers.get(line.field, "")), WIDTHS[1])
+        yield *row, field, before or "(empty)", CLEARED if line.is_clear else after
 
 
 def _plan_file(summary: PlanSummary) -> str:
@@ -483,7 +485,7 @@ def login_page(made: LoggedIn) -> Iterator[Styled]:
     else:
         yield f"{is_kept} the keyring of this system.", ""
     if login.kept == "keyring":
-        yield "It is asked on a terminal only. For cron and pipelines, log in with --store file.", ""
+        yield "It is asked on a terminal only. For cron and scripts, log in with --store file.", ""
     address = ["--base-url", login.base_url] if made.has_own_address else []
     words = [command(), "pull", "-e", made.endpoint, "-o", "customers.xlsx", *address, "--as", login.name]
     yield "Next, the current records as a spreadsheet:", ""
@@ -533,7 +535,7 @@ def endpoints_page(name: str | None, environment: Environment, *, is_json: bool)
         listed = [kind() for kind in environment.endpoints.values()]
         if is_json:
             return json.dumps([_summary_of(one) for one in listed], indent=2)
-        return "\n".join(table([(e.name, e.title, f"{e.method} {e.base_url}") for e in listed]))
+        return "\n".join(table([(e.name, e.title, e.base_url) for e in listed]))
     endpoint = find_endpoint(name, environment)()
     if is_json:
         fields = [_field_as_dict(field) for field in endpoint.fields]
@@ -559,7 +561,7 @@ def _field_as_dict(field: Field) -> dict[str, Any]:
 
 
 def _endpoint_page(endpoint: Endpoint) -> Iterator[str]:
-    yield f"{endpoint.name}: {endpoint.title}, {endpoint.method} {endpoint.base_url}"
+    yield f"{endpoint.name}: {endpoint.title} at {endpoint.base_url}"
     yield ""
     rows = [("FIELD", "CLEAR", "SPACES", "LIMITS", "ALSO CALLED")]
     rows += [("id", "", "trimmed", endpoint.id_form, shorten(", ".join(endpoint.id_labels), 60))]

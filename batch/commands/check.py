@@ -25,7 +25,7 @@ from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.match_headers import choose_sheet, read_input
 from batch.run.target import Environment, make_endpoint
-from batch.settings import Settings
+from batch.settings import Settings, as_options
 from batch.summary import Reason, Summary, group_reasons
 from batch.validation.file_changes import FileChanges
 
@@ -38,6 +38,8 @@ class Checked:
     summary: Summary
     reasons: tuple[Reason, ...]
     left_out: int
+    again: tuple[str, ...]
+    """Options that an update of the same input needs, too."""
     notes: tuple[str, ...] = ()
 
 
@@ -67,7 +69,8 @@ def check(settings: Settings, environment: Environment) -> Checked:
             write_summary(folder, summary)
             latest.point_to(folder)
     shown = tuple(one for one in reasons if one.outcome is Outcome.INVALID)
-    return Checked(changes, summary, shown, left_out, tuple(notes))
+    again = tuple(as_options(settings, for_same_input=True))
+    return Checked(changes, summary, shown, left_out, again, tuple(notes))
 
 
 def _write(folder: Path, changes: FileChanges, journal: Journal, note: Callable[[str], None]) -> dict[str, str]:

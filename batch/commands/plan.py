@@ -96,6 +96,8 @@ class PlanMade:
     again: tuple[str, ...]
     """Options that an update by this plan needs, too."""
     endpoint: Endpoint
+    headers: dict[str, str]
+    """The header of each field, where it is not the field's own name."""
     excesses: tuple[str, ...]
     """Fields that would be cleared on more records than --max-clears allows."""
 
@@ -237,7 +239,7 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
     again = as_options(settings, for_same_input=True)
     return PlanMade(
         summary, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again), context.endpoint,
-        excesses,
+        headers_of(context.changes.columns), excesses,
     )  # fmt: skip
 
 

@@ -186,7 +186,9 @@ class Update:
         reason = machine_reason(first_of(error))
         if reason is None or not self.context.shutdown.heard.attempts:
             return None
-        return StoppedError(f"{reason}. The run stopped; what was done is in the journal: the same command goes on.")
+        return StoppedError(
+            f"{reason}. The run stopped; what was done is in the record of this run: the same command goes on."
+        )
 
     async def _send_changes(self) -> End:
         """Go through the stages, over one connection; what takes long without awaiting has the event loop to itself."""

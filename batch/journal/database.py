@@ -55,14 +55,14 @@ class Transaction:
 
 def _cannot_write(path: Path, error: sqlite3.Error) -> JournalError:
     return JournalError(
-        f"{path}: the journal cannot be written ({error}), so sending stopped. "
+        f"{path}: the record of this run cannot be written ({error}), so sending stopped. "
         "Make room or give access, then run the same command again."
     )
 
 
 def damaged(path: Path, error: object) -> JournalError:
     """Return the error that says that the journal is damaged, and how to go on."""
-    return JournalError(f"{path}: the journal is damaged ({error}). {START_OVER}")
+    return JournalError(f"{path}: the record of this run is damaged ({error}). {START_OVER}")
 
 
 class ReadConnection:
@@ -78,7 +78,7 @@ class ReadConnection:
                 yield read(row)
         except sqlite3.Error as error:
             raise JournalError(
-                f"{self._path}: the journal cannot be read any more ({error}). Run the same command again."
+                f"{self._path}: the record of this run cannot be read any more ({error}). Run the same command again."
             ) from error
         except (ValueError, TypeError, RecursionError) as error:
             raise damaged(self._path, "what it holds makes no sense") from error
@@ -97,7 +97,7 @@ class ReadConnection:
             with closing(sqlite3.connect(path)) as target:
                 self._db.backup(target)
         except sqlite3.Error as error:
-            raise JournalError(f"{path}: the journal cannot be copied there ({error}).") from error
+            raise JournalError(f"{path}: the record of this run cannot be copied there ({error}).") from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -116,11 +116,11 @@ def connect(path: Path, views: str = "") -> sqlite3.Connection:
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
-        raise JournalError(f"{path}: the journal cannot be opened ({error}). {START_OVER}") from error
+        raise JournalError(f"{path}: the record of this run cannot be opened ({error}). {START_OVER}") from error
     if mode != "wal" or synchronous != 2:  # an I/O error can make the switch fail without an error (SQLite, WAL)
         connection.close()
         raise JournalError(
-            f"{path}: this disk does not let the journal be kept safely (WAL). Use --out on another one."
+            f"{path}: this disk does not let the record of this run be kept safely (WAL). Use --out on another one."
         )
     return connection
 
@@ -214,7 +214,7 @@ def check_tables(path: Path, schema: str) -> None:
     except sqlite3.Error as error:
         raise damaged(path, error) from error
     if found != wanted:
-        raise damaged(path, "its tables are not those of a journal")
+        raise damaged(path, "its tables are not those of such a record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ def peek(path: Path) -> Peek:
             last = 0.0 if is_old else float(db.execute(latest).fetchone()[0] or 0)
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
         raise JournalError(
-            f"{path}: the journal of an earlier run cannot be read ({error}). "
+            f"{path}: the record of an earlier run cannot be read ({error}). "
             "Move that folder away to start over, or name another one with --out."
         ) from error
     _refuse_lost_part(path, meta, is_newer_beside)

@@ -111,20 +111,20 @@ class Journal(JournalQueries):
             journal.begin_part()
             return journal
         except OSError as error:
-            raise FolderError(f"{path}: the journal cannot be made ({os_reason(error).lower()}).") from error
+            raise FolderError(f"{path}: the record of this run cannot be made ({os_reason(error).lower()}).") from error
         except JournalError as error:
-            why = f"{path}: the journal cannot be made ({error.__cause__}). Is there room on the disk?"
+            why = f"{path}: the record of this run cannot be made ({error.__cause__}). Is there room on the disk?"
             raise FolderError(why if error.__cause__ else str(error)) from error
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open an existing journal after checking that it is whole; raises JournalError."""
         if path.is_symlink() or not path.is_file():
-            raise JournalError(f"{path}: there is no journal.")
+            raise JournalError(f"{path}: there is no record of a run.")
         meta = check(path)
         version = meta.get("version")
         if version not in (VERSION, 1):
-            raise JournalError(f"{path}: this journal was written by another version of batch ({version}).")
+            raise JournalError(f"{path}: this record of a run was written by another version of batch ({version}).")
         check_tables(path, SCHEMA if version == VERSION else version_1.SCHEMA)
         return cls._opened(path, version)
 
@@ -310,7 +310,7 @@ class Journal(JournalQueries):
         try:
             yield batch
         except BaseException as error:
-            bug = JournalError(f"{self.path}: the journal was not written ({error!r}).")
+            bug = JournalError(f"{self.path}: the record of this run was not written ({error!r}).")
             self.error = error if isinstance(error, JournalError) else bug
             self._written.set()  # who came while the disk was busy waits for a commit that never comes
             raise

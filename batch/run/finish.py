@@ -266,7 +266,7 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
 def cannot_write(folder: Path, error: OSError) -> JournalError:
     """Say that the results files could not be written, and that nothing is lost."""
     return JournalError(
-        f"{folder}: the results files cannot be written ({os_reason(error)}). The journal has everything. "
+        f"{folder}: the results files cannot be written ({os_reason(error)}). The record of this run has everything. "
         f"Make room, then run the same command again, or:  {command()} results {folder}"
     )
 

@@ -253,4 +253,4 @@ def read_metadata(folder: Path, journal: Journal) -> RunMetadata:
 
 
 def _senseless(path: Path) -> FolderError:
-    return FolderError(f"{path}: the journal is damaged (what it holds makes no sense). {START_OVER}")
+    return FolderError(f"{path}: the record of this run is damaged (what it holds makes no sense). {START_OVER}")

@@ -184,7 +184,7 @@ class PlanFile:
 
 
 IN_WORDS = {
-    "input_sha256": "the input was changed", "endpoint": "it is for another endpoint",
+    "input_sha256": "the input was changed", "endpoint": "it is for other records (-e)",
     "host": "it is for another address", "map": "--map is different", "clear_token": "--clear-token is different",
 }  # fmt: skip
 

@@ -140,7 +140,7 @@ def find_endpoint(name: str, environment: Environment) -> type[Endpoint]:
     if kind is None:
         near = get_close_matches(name, environment.endpoints, n=1, cutoff=0.3)
         hint = f" Did you mean {near[0]}?" if near else ""
-        said = f'--endpoint "{name}": there is no such endpoint.'
+        said = f'--endpoint "{name}": there is nothing of this name.'
         raise SettingsError(f"{said}{hint} See:  {command()} endpoints")
     return kind
 

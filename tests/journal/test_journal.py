@@ -135,7 +135,7 @@ def test_never_over_another(path: Path, tmp_path: Path, kind: str) -> None:
     path.symlink_to(target) if kind != "file" else target.rename(path)
     with pytest.raises(FolderError) as caught:
         Journal.create(path, {})
-    assert f"{path}: the journal cannot be made (there is one already)." == str(caught.value)
+    assert f"{path}: the record of this run cannot be made (there is one already)." == str(caught.value)
     assert "mine" == path.read_text() if kind != "dangling" else not target.exists()
 
 
@@ -144,7 +144,7 @@ def test_no_folder(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "journal.sqlite"
     with pytest.raises(FolderError) as caught:
         Journal.create(path, {})
-    assert f"{path}: the journal cannot be made (no such file or directory)." == str(caught.value)
+    assert f"{path}: the record of this run cannot be made (no such file or directory)." == str(caught.value)
 
 
 def test_half_made_journal_is_made_again(path: Path) -> None:
@@ -160,7 +160,7 @@ def test_no_journal(path: Path) -> None:
     """A missing journal, a link and a folder are no journal."""
     missing = refused(path)
     path.mkdir()
-    assert [f"{path}: there is no journal."] * 2 == [missing, refused(path)]
+    assert [f"{path}: there is no record of a run."] * 2 == [missing, refused(path)]
 
 
 def test_other_version(path: Path) -> None:
@@ -168,7 +168,7 @@ def test_other_version(path: Path) -> None:
     with Journal.create(path, {"version": 99}):
         pass
     before = path.read_bytes()
-    assert f"{path}: this journal was written by another version of batch (99)." == refused(path)
+    assert f"{path}: this record of a run was written by another version of batch (99)." == refused(path)
     assert before == path.read_bytes()
 
 
@@ -177,7 +177,7 @@ def test_no_database(path: Path, content: bytes) -> None:
     """A file that is no journal is refused in words, with the way out."""
     path.write_bytes(content)
     message = refused(path)
-    assert message.startswith(f"{path}: the journal is damaged (")
+    assert message.startswith(f"{path}: the record of this run is damaged (")
     assert message.endswith(f"). {START_OVER}")
 
 
@@ -202,7 +202,10 @@ def test_tables_that_are_not_its_own(path: Path, statement: str) -> None:
     with Journal.create(path, {"run_id": "r"}):
         pass
     changed_by_hand(path, statement)
-    assert f"{path}: the journal is damaged (its tables are not those of a journal). {START_OVER}" == refused(path)
+    assert (
+        f"{path}: the record of this run is damaged (its tables are not those of such a record). {START_OVER}"
+        == refused(path)
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,7 +217,7 @@ def test_key_that_is_none(path: Path, value: str) -> None:
         add(journal, intent())
         journal.flush()
     changed_by_hand(path, f"UPDATE intent SET key = {value}")  # noqa: S608 - ours
-    with Journal.open(path) as journal, pytest.raises(JournalError, match="the journal is damaged"):
+    with Journal.open(path) as journal, pytest.raises(JournalError, match="the record of this run is damaged"):
         journal.intent(2)
 
 
@@ -287,7 +290,7 @@ def test_looking_where_nothing_is(path: Path) -> None:
     with pytest.raises(JournalError) as caught:
         peek(path)
     expected = (
-        f"{path}: the journal of an earlier run cannot be read (file is not a database). "
+        f"{path}: the record of an earlier run cannot be read (file is not a database). "
         "Move that folder away to start over, or name another one with --out."
     )
     assert expected == str(caught.value)
@@ -373,7 +376,7 @@ def test_full_disk(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
     message, counts = done.stdout.splitlines()
     counted, has_error = counts.split()
-    assert message.startswith(f"{path}: the journal cannot be written (")
+    assert message.startswith(f"{path}: the record of this run cannot be written (")
     assert message.endswith("), so sending stopped. Make room or give access, then run the same command again.")
     assert "True" == has_error
     with Journal.open(path) as journal:
@@ -476,7 +479,7 @@ async def test_disk_refuses(journal: Journal, path: Path) -> None:
     refuse(journal)
     said: list[JournalError] = []
     message = (
-        f"{path}: the journal cannot be written (disk I/O error), so sending stopped. "
+        f"{path}: the record of this run cannot be written (disk I/O error), so sending stopped. "
         "Make room or give access, then run the same command again."
     )
 
@@ -551,7 +554,7 @@ def test_bug_while_writing(path: Path) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         anyio.run(main)
     assert ZeroDivisionError is type(caught.value.exceptions[0])
-    assert [f"{path}: the journal was not written (ZeroDivisionError())."] * 4 == said
+    assert [f"{path}: the record of this run was not written (ZeroDivisionError())."] * 4 == said
 
 
 def test_intent_again(path: Path) -> None:
@@ -678,7 +681,7 @@ def test_reading_from_a_disk_that_fails(journal: Journal, path: Path) -> None:
         file.truncate(8192)
     with pytest.raises(JournalError) as caught:
         journal.row_results(0, 9999)
-    assert str(caught.value).startswith(f"{path}: the journal cannot be read any more (")
+    assert str(caught.value).startswith(f"{path}: the record of this run cannot be read any more (")
     assert str(caught.value).endswith("). Run the same command again.")
 
 

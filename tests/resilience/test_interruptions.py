@@ -156,8 +156,8 @@ def test_full_at_the_end(shell: Shell, api: Api, small_disk: Path, monkeypatch: 
         ended = shell.here(*command)
     folder = shell.only_run("disk/sheet.batch")
     expected = (
-        f"disk/sheet.batch/{folder.name}: the results files cannot be written (No space left on device). The journal "
-        "has everything. Make room, then run the same command again, or:  batch results "
+        f"disk/sheet.batch/{folder.name}: the results files cannot be written (No space left on device). The record "
+        "of this run has everything. Make room, then run the same command again, or:  batch results "
         f"disk/sheet.batch/{folder.name}"
     )
     assert (3, expected) == (ended.code, ended.err.splitlines()[-1])

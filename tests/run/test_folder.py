@@ -219,7 +219,7 @@ def test_damaged_run(tmp_path: Path) -> None:
     (folder / JOURNAL).write_bytes(b"x" * 999)
     notes: list[str] = []
     assert None is find_unfinished(tmp_path, OURS, notes.append)
-    assert [f"{folder}: this run is passed over: {folder}/journal.sqlite: the journal of an earlier run cannot be"] == [
+    assert [f"{folder}: this run is passed over: {folder}/journal.sqlite: the record of an earlier run cannot be"] == [
         note.partition(" read (")[0] for note in notes
     ]
 
@@ -326,7 +326,7 @@ def test_no_run(tmp_path: Path) -> None:
         open_run(folder)
     (folder / INPUT).touch()
     (folder / JOURNAL).write_bytes(b"")
-    with pytest.raises(FolderError, match="the journal is damaged"):
+    with pytest.raises(FolderError, match="the record of this run is damaged"):
         open_run(folder)
     assert f"{tmp_path}: there is no run in this folder (no journal.sqlite)." == str(no_run.value)
     assert f"{folder}: input.parquet is missing, so the rows of this run are not known any more." == str(no_input.value)
@@ -355,7 +355,9 @@ def test_journal_that_makes_no_sense(tmp_path: Path, wrong: dict[str, Any]) -> N
     (folder / INPUT).touch()
     with pytest.raises(FolderError) as caught:
         open_run(folder)
-    expected = f"{folder}/journal.sqlite: the journal is damaged (what it holds makes no sense). {START_OVER}"
+    expected = (
+        f"{folder}/journal.sqlite: the record of this run is damaged (what it holds makes no sense). {START_OVER}"
+    )
     assert expected == str(caught.value)
 
 
