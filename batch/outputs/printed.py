@@ -151,6 +151,7 @@ class PrintedList:
             else book.style(**CELL, num_format=TEXT_FORMAT, **({"font_color": one.colour} if one.colour else {}))
             for one in columns
         ]  # fmt: skip
+        self._colours: dict[str, Format] = {}
         self._sheets = self._row = 0
         self.sheet = self._begin_sheet()
 
@@ -179,10 +180,13 @@ class PrintedList:
             if isinstance(cell, int):
                 self.sheet.write_number(self._row, at, cell, self._styles[at])
                 continue
-            style = self._styles[at]
-            if at in colours:
-                style = self._book.style(**CELL, num_format=TEXT_FORMAT, font_color=colours[at])
+            style = self._coloured(colours[at]) if at in colours else self._styles[at]
             self.sheet.write_string(self._row, at, text, style)
+
+    def _coloured(self, colour: str) -> Format:
+        if colour not in self._colours:
+            self._colours[colour] = self._book.style(**CELL, num_format=TEXT_FORMAT, font_color=colour)
+        return self._colours[colour]
 
     def _set_height(self, lines: int) -> None:
         """Set the height of the row, and forget that of the one before the last, which is written."""

@@ -15,7 +15,7 @@ from batch.credentials import Company
 from batch.errors import BusyError, ExitCode, FolderError
 from batch.files import write_private
 from batch.journal import START_OVER, Journal
-from batch.model import CsvDialect, Outcome, RowResult, SheetStyle, Staged
+from batch.model import CsvDialect, Look, Outcome, RowResult, SheetStyle, Staged
 from batch.own_files import INPUT, JOURNAL, is_own
 from batch.run.folder import identity, iter_unfinished, list_runs, new_folder, open_run, parent_of
 from batch.run.locks import held, input_locks, state_folder
@@ -36,6 +36,7 @@ def staged_as_meta(staged: Staged) -> dict[str, Any]:
 
 KEPT = staged_as_meta(STAGED)
 STYLED = {"format": "xlsx", "dialect": None}
+STYLE = {"sheet": "S", "first_row": 1, "first_column": 1}
 KNOWN = {
     "run_id": "x", "endpoint": "dualentry.customers", "host": "h", "base_url": "h", "input": "x.csv", "started": "x",
     "id_column": 0, "seconds": 0.0, "definitions": [], "is_validated": True, "fingerprint": "f",
@@ -294,7 +295,15 @@ def test_parent_of_a_failures_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             ("id",),
             2,
             "abc",
-            style=SheetStyle("S", 3, 2, formats=("General", "0.0")),
+            style=SheetStyle(
+                "S",
+                3,
+                2,
+                formats=("General", "0.0"),
+                looks=(Look(), Look(bold=True, fill="#FFFF00")),
+                header_formats=(1,),
+                widths=(12.5,),
+            ),
         ),
     ],
     ids=["csv", "xlsx"],
@@ -344,6 +353,10 @@ def test_no_run(tmp_path: Path) -> None:
         {"staged": KEPT | {"headers": "id"}}, {"staged": KEPT | {"format": "cvs"}}, {"staged": KEPT | {"style": {}}},
         {"staged": KEPT | STYLED | {"style": {"sheet": "S", "first_row": 0, "first_column": 1}}},
         {"staged": KEPT | STYLED | {"style": {"sheet": "S", "first_row": 1, "first_column": "A"}}},
+        {"staged": KEPT | STYLED | {"style": STYLE | {"looks": [{}, {}]}}},
+        {"staged": KEPT | STYLED | {"style": STYLE | {"looks": [{"fill": "red"}]}}},
+        {"staged": KEPT | STYLED | {"style": STYLE | {"header_formats": [7]}}},
+        {"staged": KEPT | STYLED | {"style": STYLE | {"widths": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}}},
         *({"staged": KEPT | {"dialect": KEPT["dialect"] | one}} for one in (
             {"encoding": "utf-x"}, {"encoding": "base64"}, {"delimiter": ""}, {"line_end": "\v"}, {"quoting": "mini"},
         )),

@@ -149,4 +149,6 @@ def is_unwritable(text: str) -> bool:
 
 def lines_of(text: str, width: int) -> int:
     """Estimate how many lines a text takes in a column of this width, which is counted in digits."""
+    if len(text) * 1.05 <= width and "\n" not in text:  # as most are, of a million
+        return 1
     return sum(1 + int((max(len(line), 1) - 1) * 1.05) // width for line in text.splitlines() or [""])
