@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from batch.model import REASONS_SHEET
+
 SOFFICE = shutil.which("soffice")
 LIBRARY = (
     '<?xml version="1.0" encoding="UTF-8"?><!DOCTYPE library:library PUBLIC '
@@ -65,7 +67,7 @@ def deleting(column: int) -> list[str]:
 
 
 def work_in(source: Path, target: Path, steps: Sequence[str], folder: Path) -> None:
-    """Open `source`, do the steps in its first sheet, and save it as `target` (.xlsx or .csv)."""
+    """Open `source`, do the steps in its first sheet with rows, and save it as `target` (.xlsx or .csv)."""
     lines = "\n".join(steps)
     program = f"""Sub Main
         Dim place(0) As New com.sun.star.beans.PropertyValue
@@ -82,6 +84,8 @@ def work_in(source: Path, target: Path, steps: Sequence[str], folder: Path) -> N
         book = StarDesktop.loadComponentFromURL("{source.as_uri()}", "_blank", 0, Array())
         window = book.CurrentController.Frame
         sheet = book.getSheets().getByIndex(0)
+        If sheet.Name = "{REASONS_SHEET}" Then sheet = book.getSheets().getByIndex(1)
+        book.CurrentController.setActiveSheet(sheet)
         hand = createUnoService("com.sun.star.frame.DispatchHelper")
         {lines}
         book.storeToURL("{target.as_uri()}", kind())

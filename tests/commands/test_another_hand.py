@@ -124,7 +124,7 @@ def test_hidden(job: JobFixture) -> None:
     closing = job.update(found.path)
     assert () == closing.notes
     for path in (found.path, Path(str(closing.failures))):
-        sheet = openpyxl.load_workbook(path).worksheets[0]
+        sheet = openpyxl.load_workbook(path).worksheets[-1]
         letters = {cell.value: cell.column_letter for cell in sheet[1]}
         assert (True, False) == (
             sheet.column_dimensions[letters[PULLED]].hidden, sheet.column_dimensions[letters["phone"]].hidden,
@@ -595,7 +595,7 @@ def test_failures_say_their_run(job: JobFixture) -> None:
     edit(path, 0, "phone", "131")
     with Journal.open(job.update(path).folder / "journal.sqlite") as journal:
         assert summary(path.parent)["run_id"] == journal.meta()["parent_run"]
-    sheet = openpyxl.load_workbook(path).worksheets[0]
+    sheet = openpyxl.load_workbook(path).worksheets[-1]
     hidden = {cell.value for cell in sheet[1] if sheet.column_dimensions[cell.column_letter].hidden}
     assert {"batch_run", "batch_seen"} == hidden
 

@@ -81,14 +81,15 @@ def cells(path: Path) -> pl.DataFrame:
             return pl.read_csv(path, infer_schema=False)
         case ".parquet":
             return pl.read_parquet(path)
-    return pl.read_excel(path, infer_schema_length=0)
+    last = openpyxl.load_workbook(path, read_only=True).sheetnames[-1]  # a failures file begins with what to do
+    return pl.read_excel(path, sheet_name=last, infer_schema_length=0)
 
 
 def edit(path: Path, row: int, column: str, text: str) -> None:
     """Change one cell as a person would; row 0 is the first below the header."""
     if path.suffix == ".xlsx":
         book = openpyxl.load_workbook(path)
-        sheet = book.worksheets[0]
+        sheet = book.worksheets[-1]
         place = next(cell.column for cell in sheet[1] if cell.value == column)
         sheet.cell(row + 2, place).value = text
         book.save(path)

@@ -44,12 +44,12 @@ def test_workbook_beside(job: JobFixture) -> None:
     said = "Excel would change cells of failures.csv, such as 00501: failures.xlsx has the same rows as text."
     assert said in done.notes
     book = openpyxl.load_workbook(done.folder / "failures.xlsx")
-    listed = list(book.worksheets[0].iter_rows(values_only=True))
+    listed = list(book.worksheets[1].iter_rows(values_only=True))
     frame = pl.read_csv(done.folder / "failures.csv", infer_schema=False)
     assert tuple(frame.columns) == listed[0]
     assert [str(one) for one in frame.row(0)] == [str(one) for one in listed[1]]
-    assert ["@", "@"] == [book.worksheets[0][name].number_format for name in ("A2", "C2")]
-    book.worksheets[0]["B2"] = "555-0199"
+    assert ["@", "@"] == [book.worksheets[1][name].number_format for name in ("A2", "C2")]
+    book.worksheets[1]["B2"] = "555-0199"
     book.save(done.folder / "failures.xlsx")
     again = job.update(done.folder / "failures.xlsx")
     assert [("updated", "")] == told(again)

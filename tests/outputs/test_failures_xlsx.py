@@ -136,7 +136,7 @@ def problems(tmp_path: Path) -> Path:
 
 def test_marks_and_notes(problems: Path) -> None:
     """A bad cell is filled and has a note that says what was seen and what to do; no other cell is or has."""
-    sheet = openpyxl.load_workbook(problems).worksheets[0]
+    sheet = openpyxl.load_workbook(problems).worksheets[1]
     marked = [
         cell.coordinate for row in sheet.iter_rows(max_col=3) for cell in row if cell.fill.bgColor.rgb == "FFFFC7CE"
     ]
@@ -151,7 +151,7 @@ def test_marks_and_notes(problems: Path) -> None:
 
 def test_the_sheet(problems: Path) -> None:
     """The sheet keeps its name and its columns; ours stand at the end; the header is frozen and has a filter."""
-    sheet = openpyxl.load_workbook(problems).worksheets[0]
+    sheet = openpyxl.load_workbook(problems).worksheets[1]
     phone = 'column "Phone": "ext. 5" has letters in it (use digits)'
     message = f'{phone}; column "Tier": "=1+1" \'Tier\' has no such option\\x1b'
     assert [
@@ -205,13 +205,13 @@ def test_read_again(problems: Path, tmp_path: Path) -> None:
 def test_failures_of_failures(problems: Path, tmp_path: Path) -> None:
     """Our own columns do not pile up."""
     again = write(staged(problems), tmp_path / "failures-2.xlsx")
-    headers = [cell.value for cell in openpyxl.load_workbook(again).worksheets[0][1]]
+    headers = [cell.value for cell in openpyxl.load_workbook(again).worksheets[1][1]]
     assert ["Customer No", "Phone", "Tier", *ADDED] == headers
 
 
 def test_numbers_typed_as_text_stay_text(problems: Path) -> None:
     """Texts of digits are formatted as text, and so is the column, or correcting a digit would lose the zeros."""
-    sheet = openpyxl.load_workbook(problems).worksheets[0]
+    sheet = openpyxl.load_workbook(problems).worksheets[1]
     assert ("@", "@", "General") == (
         sheet["A2"].number_format, sheet.column_dimensions["A"].number_format, sheet["C2"].number_format,
     )  # fmt: skip
@@ -231,7 +231,7 @@ def test_a_text_that_no_cell_holds(text: str, tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "input.parquet")
     found = Staged(tmp_path / "input.parquet", "x.xlsx", "xlsx", ("a",), 1, "")
     path = write(found, tmp_path / "failures.xlsx", [RowResult(2, "", Outcome.FAILED)])
-    cell = openpyxl.load_workbook(path, data_only=True).worksheets[0]["A2"]
+    cell = openpyxl.load_workbook(path, data_only=True).worksheets[1]["A2"]
     assert ("#N/A", f"The value of this cell is not known: {UNWRITABLE}. Type the value, or empty the cell.") == (
         cell.value,
         cell.comment.text,
@@ -245,7 +245,7 @@ def test_names_of_sheets_that_cannot_be_kept(name: str, tmp_path: Path) -> None:
     assert first.style is not None
     style = type(first.style)(name, 1, 1, formats=first.style.formats)
     found = Staged(first.path, first.name, "xlsx", first.headers, first.rows, "", style=style)
-    assert ["Rows", "What to do"] == openpyxl.load_workbook(write(found, tmp_path / "failures.xlsx")).sheetnames
+    assert ["What to do", "Rows"] == openpyxl.load_workbook(write(found, tmp_path / "failures.xlsx")).sheetnames
 
 
 @pytest.mark.long

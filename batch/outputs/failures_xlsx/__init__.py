@@ -73,6 +73,7 @@ class ExcelFailures:
         # the folder for temporary files is one that others cannot read
         options = {"constant_memory": True, "tmpdir": str(self._parts), "strings_to_urls": False}
         self._book = xlsxwriter.Workbook(str(path), options | {"date_1904": style.is_1904})
+        self._reasons = ReasonsSheet(self._book)
         self._sheet = _add_sheet(self._book, style.sheet)
         self._style = style
         self._cells = CellWriter(self._book, self._sheet, style.formats, style.looks)
@@ -84,7 +85,6 @@ class ExcelFailures:
         self._header_lines = 1
         self._left = self._book.add_format({"align": "left"})
         self._outcomes = (self._book.add_format(TO_RETRY), self._book.add_format(TO_EDIT))
-        self._reasons = ReasonsSheet()
         self._write_header([staged.headers[index] for index in self._indexes])
 
     def _write_header(self, headers: Sequence[str]) -> None:
@@ -199,7 +199,7 @@ class ExcelFailures:
         self._sheet.set_landscape()
         self._sheet.fit_to_pages(1, 0)
         self._sheet.repeat_rows(0)
-        self._reasons.write(self._book, self._staged, self._sheet.get_name())
+        self._reasons.write(self._staged, self._sheet.get_name())
         self._book.close()
         shutil.rmtree(self._parts)
 

@@ -55,7 +55,8 @@ class ExactSheet(Worksheet):  # type: ignore[misc]  # xlsxwriter has no types
         if kind == "Number":
             self.fh.write(f"{place}><v>{_exact(cell.number)}</v></c>")
         else:
-            text = _LITERAL_ESCAPE.sub(r"_x005F\1", cell.string).translate(_SPELT)
+            text = _LITERAL_ESCAPE.sub(r"_x005F\1", cell.string) if "_x" in cell.string else cell.string
+            text = text.translate(_SPELT)
             self.fh.write(f'{place} t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>')
 
 

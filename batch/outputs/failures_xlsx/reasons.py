@@ -1,4 +1,4 @@
-"""The second sheet of a failures workbook: what is wrong, how often, and how to go on."""
+"""The first sheet of a failures workbook: what is wrong, how often, and how to go on."""
 
 from dataclasses import replace
 
@@ -21,7 +21,8 @@ WHAT_TO_DO = {
 class ReasonsSheet:
     """Counts the problems of rows as they go by, and writes them as a sheet."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: xlsxwriter.Workbook) -> None:
+        self._book, self._page = book, book.add_worksheet(REASONS_SHEET, ExactSheet)
         self.rows = self.to_edit = 0
         self._reasons = Reasons()
 
@@ -31,9 +32,9 @@ class ReasonsSheet:
         self.to_edit += row_result.outcome in NEEDS_EDIT
         self._reasons.add(row, row_result.outcome, row_result.problems or (Problem(""),))
 
-    def write(self, book: xlsxwriter.Workbook, staged: Staged, sheet: str) -> None:
-        """Add the sheet to the workbook."""
-        page = book.add_worksheet(REASONS_SHEET, ExactSheet)
+    def write(self, staged: Staged, sheet: str) -> None:
+        """Write what was counted."""
+        book, page = self._book, self._page
         title, head = book.add_format({"bold": True, "font_size": 14}), book.add_format(_HEAD)
         wrap = book.add_format({"text_wrap": True, "valign": "top"})
         top = book.add_format({"valign": "top", "align": "left"})
