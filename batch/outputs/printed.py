@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import xlsxwriter
-from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.format import Format
 
 from batch.model import Outcome, shorten
-from batch.outputs.failures_xlsx.cells import LINE, MAX_LINES, TEXT_FORMAT, ExactSheet, lines_of
+from batch.outputs.failures_xlsx.cells import LINE, MAX_LINES, TEXT_FORMAT, ExactSheet, close_book, lines_of
 from batch.outputs.tables import sheet_text
 
 MAX_ROWS = 1_000_000
@@ -135,10 +134,7 @@ class PrintedBook:
 
     def close(self) -> None:
         """Write the file; raises OSError."""
-        try:
-            self._book.close()
-        except FileCreateError as error:
-            raise error.args[0] from error
+        close_book(self._book)
 
 
 class PrintedList:

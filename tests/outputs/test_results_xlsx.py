@@ -1,5 +1,6 @@
 """`results.xlsx`: what is in it for whom, and that it can always be made again."""
 
+import gc
 import re
 import shutil
 import subprocess
@@ -120,6 +121,16 @@ def test_longer_than_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     names = openpyxl.load_workbook(path).sheetnames
     assert ["Summary", "Changes", "To fix", "Changes 2", "Changes 3"] == names
     assert list(range(2, 9)) == [row[0] for name in names if "Changes" in name for row in rows_of(path, name)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_refused_by_the_disk(tmp_path: Path) -> None:
+    """What the disk refuses is told as such, and is no bug of batch."""
+    path = tmp_path / "results.xlsx"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        made(path, 3)
+    gc.collect()  # xlsxwriter leaves its temporary files open, which is told here and not in another test
 
 
 def test_memory(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from batch.outputs.failures_xlsx.cells import (
     TEXT_FORMAT,
     CellWriter,
     ExactSheet,
+    close_book,
     lines_of,
     look_properties,
 )
@@ -200,7 +201,7 @@ class ExcelFailures:
         self._sheet.fit_to_pages(1, 0)
         self._sheet.repeat_rows(0)
         self._reasons.write(self._staged, self._sheet.get_name())
-        self._book.close()
+        close_book(self._book)
         shutil.rmtree(self._parts)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import xlsxwriter
+from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.format import Format
 from xlsxwriter.utility import xl_rowcol_to_cell_fast
 from xlsxwriter.worksheet import Worksheet
@@ -130,6 +131,14 @@ class CellWriter:
             marked = BAD if is_bad else {}
             self._formats[key] = self._book.add_format(look_properties(look) | {"num_format": code} | marked)
         return self._formats[key]
+
+
+def close_book(book: xlsxwriter.Workbook) -> None:
+    """Write a workbook to its file; raises OSError, which xlsxwriter makes an error of its own of."""
+    try:
+        book.close()
+    except FileCreateError as error:
+        raise error.args[0] from error
 
 
 def look_properties(look: Look) -> dict[str, Any]:
