@@ -184,7 +184,7 @@ class Console:
             self._bar = self._bar or ProgressBar(progress.rows)
             self._bar.draw(progress)
         elif self._is_time(LINE_SECONDS - 0.5):
-            click.echo(f"{sum(progress.counts.values())}/{progress.rows}  {messages.progress(progress)}", err=True)
+            click.echo(f"{progress.done}/{progress.rows}  {messages.progress(progress)}", err=True)
 
     def _is_time(self, seconds: float) -> bool:
         """Tell whether the last line is so long ago; if so, the next one is due after as long again."""

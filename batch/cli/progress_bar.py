@@ -35,7 +35,7 @@ class ProgressBar:
 
     def draw(self, progress: Progress) -> None:
         """Show how far a run is."""
-        self._bar.update(sum(progress.counts.values()) - self._bar.pos, messages.progress(progress))
+        self._bar.update(progress.done - self._bar.pos, messages.progress(progress))
 
     def close(self) -> None:
         """Take the bar away."""

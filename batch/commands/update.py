@@ -237,6 +237,7 @@ class Update:
             if self.to_send and not self.confirm_rest():
                 return End(ONLY_TRIED.format(count=self.to_send, are="is" if self.to_send == 1 else "are"))
             self.canary, self.asks_again = 0, False
+            self.context.measure_anew()
             await self._go_through(self._send)
         index.note_writes(self.run.metadata.run_id)
         return self._end_of_sending()

@@ -99,9 +99,13 @@ CANARY_CHANGES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A moment of a run. `per_second` is the recent rate of attempts; `eta` seconds, None when it cannot be told."""
+    """A moment of a run. `per_second` is the recent rate of attempts; `eta` seconds, None when it cannot be told.
+
+    `rows` were left to do when this stretch of the run began, and `done` of them are.
+    """
 
     rows: int
+    done: int
     counts: Mapping[Outcome, int]
     per_second: float
     throttled: int
@@ -137,6 +141,8 @@ class Reporter(Person, Protocol):
 
 RATE_SECONDS = 10.0
 """The recent rate is that of so many seconds."""
+SLOWER = 1.25
+"""The recent rate is believed where it makes the rest so much longer than the limits do."""
 
 
 class Meter:
@@ -146,6 +152,11 @@ class Meter:
         self._journal, self._rows, self._shutdown = journal, rows, shutdown
         self._moments: deque[tuple[float, int, int]] = deque()
         self._attempts = 0
+        self._before: int | None = None
+        """Rows that were done before this stretch of the run."""
+        self._last, self._paused = 0.0, 0.0
+        self.looked_at = 0
+        """Rows that are through with this stretch, and have no outcome yet."""
         self.expected: float | None = None
         """Seconds that the sending takes as a whole, where that is known."""
         self._began = math.inf
@@ -167,7 +178,14 @@ class Meter:
             await anyio.sleep(reporter.interval)
 
     def _progress(self, now: float, client: ApiClient) -> Progress:
-        made, done = self._attempts, sum(self._journal.counts.values())
+        in_all = sum(self._journal.counts.values())
+        self._before = in_all if self._before is None else min(self._before, in_all)
+        made, done, rows = self._attempts, in_all - self._before + self.looked_at, self._rows - self._before
+        wait = client.wait()
+        if wait is not None:  # what is slow because of it says nothing of the rate afterwards
+            self._moments.clear()
+            self._paused += now - self._last if self._last else 0.0
+        self._last = now
         self._moments.append((now, made, done))
         while now - self._moments[0][0] > RATE_SECONDS and len(self._moments) > 2:
             self._moments.popleft()
@@ -175,19 +193,21 @@ class Meter:
         seconds = max(now - then, 1e-9)
         rows_per_second = (done - done_then) / seconds
         self._began = min(self._began, now)
-        wait = client.wait()
+        at_this_rate = (rows - done) / rows_per_second if rows_per_second > 0 else None
         return Progress(
-            rows=self._rows,
+            rows=rows,
+            done=done,
             counts=dict(self._journal.counts),
             per_second=(made - made_then) / seconds if now > then else 0.0,
             throttled=client.limiter.throttled,
             paused=wait.until - now if wait is not None else 0.0,
             why=wait.cause if wait is not None else "",
-            eta=self._time_left(now, (self._rows - done) / rows_per_second if rows_per_second > 0 else None),
+            eta=self._time_left(now, at_this_rate) if wait is None else None,
             is_stopping=self._shutdown.requested,
         )
 
     def _time_left(self, now: float, at_this_rate: float | None) -> float | None:
-        """Believe the estimate until the burst at the beginning is no part of the recent rate any more."""
-        left = (self.expected or 0.0) - (now - self._began)
-        return left if left > 0 and now - self._began < 2 * RATE_SECONDS else at_this_rate
+        """Believe the estimate, which knows the limits, unless it goes slower than that; pauses are no part of it."""
+        left = (self.expected or 0.0) - (now - self._began - self._paused)
+        is_slower = at_this_rate is not None and at_this_rate > SLOWER * left + RATE_SECONDS
+        return at_this_rate if is_slower or left <= 0 else left

@@ -289,6 +289,7 @@ class RefusalFinder:
         except ConflictError as error:
             outcome, attempts = refused(prepared.earlier, error.outcome)
             return self.context.settle(change, outcome, [error.problem, *prepared.notes], attempts=attempts)
+        self.context.meter.looked_at += len(change.rows)
         if self.compared is not None:
             before, record = prepared.before or {}, prepared.record or {}
             self.compared.add(change, prepared.fields, before, record, prepared.read_at)

@@ -18,7 +18,7 @@ from batch.commands.pull import pull as run_pull
 from batch.commands.undo import undo as run_undo
 from batch.commands.update import update as run_update
 from batch.engine.estimate import Sent, estimate_reads, seconds_at_limits, starts_within
-from batch.engine.reporter import Cost, Estimate
+from batch.engine.reporter import Cost, Estimate, Progress
 from batch.ratelimit import Bucket, Limits
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
@@ -332,3 +332,29 @@ def test_over_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: 
     cost = reporter.asked[0].cost.whole
     assert (asked, 0) == (cost.requests, closing.summary.throttled)
     assert closing.summary.seconds == pytest.approx(cost.seconds, rel=WITHIN)
+
+
+@pytest.mark.parametrize("endpoint", [DUALENTRY, VAYU])
+@pytest.mark.parametrize("before", [0, 100])
+def test_time_left(make_job: Callable[..., Job], endpoint: str, before: int) -> None:
+    """After the first tenth of the sending, the bar says within 15 % how long the rest takes; it counts that alone."""
+    job = make_job(endpoint)
+    text = sheet("id", job.api.ids(300), {"name": "N"})
+    if before:
+        job.update("\n".join(text.split("\n")[: 1 + before]) + "\n")
+    seen: list[tuple[float, Progress]] = []
+    job.reporter.can_ask, job.reporter.interval = True, 0.1
+    job.reporter.progress = lambda one: seen.append((anyio.current_time(), one))  # type: ignore[method-assign]
+    confirm = job.reporter.confirm
+
+    def forget(preflight: Any) -> Any:
+        seen.clear()  # what was said while it compared
+        return confirm(preflight)
+
+    job.reporter.confirm = forget  # type: ignore[method-assign]  # it is a fake, and so is this
+    job.update(text)
+    end = job.api.asked[-1][0] - job.api.began
+    assert {300 - before} == {one.rows for _, one in seen}
+    for at, one in seen:
+        if one.done > one.rows / 10 and end > at:
+            assert one.eta == pytest.approx(end - at, rel=0.15, abs=1.0), (at, end, one)
