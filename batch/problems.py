@@ -83,7 +83,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "custom_field_of_none": "is the name of several custom fields, and this {noun} has none of them, so nothing is sent",
     "custom_field_of_sources": "is the name of several custom fields of this {noun} ({sources}), so nothing is sent",
     "custom_field_twice": "is the same custom field of this {noun} as {other} (keep one column)",
-    "duplicate_differs": 'differs between rows of one {noun}: row {row} says "{said}"',
+    "duplicate_differs": 'differs between rows of one {noun}: row {first} says "{said}", row {second} "{other}"',
     "duplicate_of_conflicting": "is also in rows that do not go together on {field} (correct those)",
     "duplicate_of_differing": "is also in rows {first} and {second}, which differ on {field} (correct those)",
     "nothing_set": "no cell of this row sets anything",

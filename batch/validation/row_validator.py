@@ -469,17 +469,20 @@ class RowValidator:
     def _note_disagreements(self, frame_state: FrameState, group: Sequence[Row]) -> None:
         """Make all rows invalid when two of them disagree."""
         found = _disagreements(group)
-        for row, other, key in found:
+        for row, (first, second), key in found:
             column = self._columns.record_id if key == "id" else None
             column = column or self._by_key[key]
             texts = frame_state.frame[cell_column(column.index)]
-            said = shorten(texts[other.place].strip())
-            values: Values = {"noun": self._endpoint.noun, "row": other.number, "said": said}
+            said, other = (shorten(texts[one.place].strip()) for one in (first, second))
+            values: Values = {
+                "noun": self._endpoint.noun, "first": first.number, "said": said, "second": second.number,
+                "other": other,
+            }  # fmt: skip
             problem = Problem("duplicate_differs", values)
             self._add(frame_state, row.place, column, problem, texts[row.place])
         if found:
-            row, other, key = found[0]
-            values = {"first": row.number, "second": other.number, "field": key}
+            _, (first, second), key = found[0]
+            values = {"first": first.number, "second": second.number, "field": key}
             self._note_bystanders(frame_state, group, Problem("duplicate_of_differing", values))
 
     def _note_merged_conflicts(self, frame_state: FrameState, group: Sequence[Row]) -> None:
@@ -535,8 +538,11 @@ def _key_problem(key: str) -> Problem | None:
     return None if key.isprintable() and key not in (".", "..") else Problem("key_invisible")
 
 
-def _disagreements(group: Sequence[Row]) -> list[tuple[Row, Row, str]]:
-    """List (row, a row it disagrees with, field), for every row that takes part in a disagreement."""
+def _disagreements(group: Sequence[Row]) -> list[tuple[Row, tuple[Row, Row], str]]:
+    """List (row, two rows that disagree, field), for every row that takes part; the two are the same for all of them.
+
+    So equal problems can be grouped.
+    """
     said_by: dict[str, list[tuple[str, Row]]] = {}
     for row in group:
         for key, said in row.said.items():
@@ -546,7 +552,7 @@ def _disagreements(group: Sequence[Row]) -> list[tuple[Row, Row, str]]:
         first, first_row = entries[0]
         other = next((row for said, row in entries if said != first), None)
         if other is not None:
-            found += [(row, other if said == first else first_row, key) for said, row in entries]
+            found += [(row, (first_row, other), key) for _, row in entries]
     return found
 
 

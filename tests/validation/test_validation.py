@@ -366,14 +366,10 @@ def test_rows_that_mean_the_same(header: str, first: str, second: str) -> None:
 
 
 def test_rows_that_disagree() -> None:
-    """Rows that disagree are all invalid, and each says with which row."""
+    """Rows that disagree are all invalid, and all say the same, so that one mistake is one line."""
     sheet = Sheet("id,name", ["42", "a"], ["42", "a"], ["42", "b"])
-    other = 'differs between rows of one customer: row {} says "{}"'
-    expected = {
-        2: [f'column "name": "a" {other.format(4, "b")}'],
-        3: [f'column "name": "a" {other.format(4, "b")}'],
-        4: [f'column "name": "b" {other.format(2, "a")}'],
-    }
+    differs = 'differs between rows of one customer: row 2 says "a", row 4 "b"'
+    expected = {row: [f'column "name": "{said}" {differs}'] for row, said in {2: "a", 3: "a", 4: "b"}.items()}
     assert ([], expected) == (sheet.validate_duplicates().changes, told(sheet.validate_duplicates().row_results))
 
 
@@ -388,7 +384,7 @@ def test_bystander_of_a_disagreement() -> None:
 def test_clear_against_value(first: str, second: str) -> None:
     """Clearing disagrees with any value, also with the word null."""
     found = Sheet("id,name", ["42", first], ["42", second]).validate_duplicates()
-    expected = f'column "name": "{first}" differs between rows of one customer: row 3 says "{second}"'
+    expected = f'column "name": "{first}" differs between rows of one customer: row 2 says "{first}", row 3 "{second}"'
     assert ([], [expected]) == (found.changes, told(found.row_results)[2])
 
 
