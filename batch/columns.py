@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from batch.endpoints.base import Endpoint
 from batch.endpoints.labels import fold
-from batch.errors import HeaderError
+from batch.errors import HeaderError, UnmatchedError
 from batch.model import RESERVED_PREFIX, Column, Columns, Field, column_letters, shorten, visible
 from batch.provenance import pulled_place
 
@@ -53,9 +53,14 @@ def match_columns(
     if record is not None and not fields and not unmatched:
         problems.append("Beside the id there is no column that sets a field.")
     if problems or record is None:
-        raise HeaderError(
-            "\n".join([f"{name}: the headers do not fit {endpoint.name}.", *problems, "Nothing was sent."])
-        )
+        message = "\n".join([f"{name}: the headers do not fit {endpoint.name}.", *problems, "Nothing was sent."])
+        unknown = [one for one in unmatched if fold(one) not in given]
+        if not unknown and record is not None:
+            raise HeaderError(message)
+        raise UnmatchedError(
+            message, unmatched=unknown, taken=taken, lacks_id=record is None,
+            options=_nearest_options(unknown, endpoint, taken, lacks_id=record is None and not key_field),
+        )  # fmt: skip
     record_id = next((one for one in columns if one.role == "id"), None) if key else None
     return Columns(tuple(columns), record, fields, key_field, record_id)
 
@@ -153,6 +158,23 @@ def _unmatched(headers: Sequence[str], endpoint: Endpoint, taken: Collection[str
             lines[-1] += f"  Nearest: {', '.join(near)}.  If it is that:  {_option(header, near[0])}"
     more = len(headers) - MAX_LISTED
     return lines + ([f"  … and {more} more."] if more > 0 else [])
+
+
+def _nearest_options(
+    headers: Iterable[str], endpoint: Endpoint, taken: Collection[str], *, lacks_id: bool
+) -> list[str]:
+    """Spell the options that take every header for the nearest field that is left, and leave out what is near none.
+
+    Where no column is the id, the first header that is near to nothing is taken for it.
+    """
+    targets: dict[str, str] = {}
+    for header in headers:
+        near = endpoint.nearest(header, 1, without={*taken, *targets.values()})
+        targets[header] = near[0] if near else ""
+    if lacks_id and "id" not in targets.values():
+        unlike = next((header for header, target in targets.items() if not target), None)
+        targets |= {unlike: "id"} if unlike is not None else {}
+    return [_option(header, target) for header, target in targets.items()]
 
 
 def _pulled_twice(columns: Iterable[Column]) -> list[str]:

@@ -3,7 +3,9 @@
     BatchError
     ├── UsageError (2)          could not start; nothing was sent
     │   ├── InputError          the file cannot be read as a table
-    │   ├── HeaderError         a header names no field, or two name one
+    │   │   └── TitleError      its first row is a title
+    │   ├── HeaderError         two headers name one field, or what they name does not fit
+    │   │   └── UnmatchedError  a header names no field, or none the id
     │   ├── SettingsError       an option, variable or batch.toml
     │   ├── CredentialError     no credential, or one that must not be used like this
     │   ├── FolderError         the run folder cannot be used
@@ -18,6 +20,7 @@ Terminated, a KeyboardInterrupt, ends a run like Ctrl-C where nothing is in flig
 Messages are whole sentences for the person at the screen: where, what was seen, what to do.
 """
 
+from collections.abc import Collection, Sequence
 from enum import Enum, IntEnum
 from typing import ClassVar
 
@@ -59,8 +62,28 @@ class InputError(UsageError):
     """The input cannot be read as a table."""
 
 
+class TitleError(InputError):
+    """The first row is a title, and a later one looks like the header."""
+
+    def __init__(self, message: str, row: int) -> None:
+        """Keep which row looks like the header."""
+        super().__init__(f"{message} If it is:  --header-row {row}")
+        self.seen, self.row = message, row
+
+
 class HeaderError(UsageError):
     """A header names no field, or two headers name the same one."""
+
+
+class UnmatchedError(HeaderError):
+    """Headers name no field, or none of them the id, so that somebody has to say what they stand for."""
+
+    def __init__(
+        self, message: str, *, unmatched: Sequence[str], taken: Collection[str], lacks_id: bool, options: Sequence[str]
+    ) -> None:
+        """Keep what is wrong for whoever can ask; `options` settle it with the nearest fields."""
+        super().__init__(message)
+        self.unmatched, self.taken, self.lacks_id, self.options = unmatched, taken, lacks_id, options
 
 
 class SettingsError(UsageError):

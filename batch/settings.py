@@ -171,6 +171,9 @@ class Settings:
         'What a header stands for; "HEADER=" leaves the column out. Repeatable.', '"HEADER=FIELD"', INPUT,
         in_identity=True, repeat=1, found_file="yes",
     )] = field(default_factory=dict)
+    mapping: Annotated[str | None, MinLen(1), Setting(
+        "What headers stand for, as remembered under this name.", "NAME", INPUT,
+    )] = None
     sheet: Annotated[str | None, Setting(
         "The sheet of a workbook; default: the first.", "NAME", INPUT,
         in_identity=True, repeat=17, of_input=True, found_file="yes",
@@ -313,6 +316,8 @@ class Settings:
     """The options that the endpoint has of its own, from its table in `batch.toml`."""
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Where each value that was given came from: the `source` of its layer."""
+    found: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What only a file says that was found, not named: a mapping goes before it."""
 
     @property
     def csv_delimiter(self) -> str:
@@ -389,6 +394,8 @@ def merge_layers(layers: Sequence[Layer]) -> Settings:
         origins = dict.fromkeys(layer.values, layer) | origins
     for layer in reversed([one for one in layers if "map" in one.values]):
         headers |= _checked({"map": layer.values["map"]}, layer.spell).map
+    found = {name: layer.values[name] for name, layer in origins.items() if layer.is_found}
+    found |= {"map": _found_headers(layers)}
     values = {name: layer.values[name] for name, layer in origins.items()}
     sources = {name: layer.source for name, layer in origins.items()}
     merged = values | ({"map": headers} if headers else {})
@@ -396,7 +403,16 @@ def merge_layers(layers: Sequence[Layer]) -> Settings:
     for layer in reversed(layers):
         options |= layer.values.get("endpoint_options", {})
     merged |= {"endpoint_options": options} if options else {}
-    return replace(_checked(merged, lambda name: origins[name].spell(name)), sources=sources)
+    return replace(_checked(merged, lambda name: origins[name].spell(name)), sources=sources, found=found)
+
+
+def _found_headers(layers: Sequence[Layer]) -> dict[str, str]:
+    """Return what a file that was found says of headers, and no layer before it."""
+    headers: dict[str, str] = {}
+    for layer in reversed(layers):
+        own = layer.values.get("map", {})
+        headers = {**headers, **own} if layer.is_found else {one: to for one, to in headers.items() if one not in own}
+    return headers
 
 
 def _checked(values: Mapping[str, Any], spell: Callable[[str], str]) -> Settings:

@@ -11,6 +11,7 @@ import pytest
 
 from batch.commands.update import update as run_update
 from batch.engine.reporter import Cost, Preflight, Progress, Tried
+from batch.errors import Declined
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.sandbox.options import SandboxOptions
@@ -50,6 +51,12 @@ class FakeReporter:
     def ask(self, question: str) -> bool:
         self.questions.append(question)
         return bool(self.answers.pop(0)) if self.answers else False
+
+    def ask_text(self, question: str, default: str = "") -> str:
+        self.questions.append(question)
+        if not self.answers:
+            raise Declined("Nobody answers.")
+        return str(self.answers.pop(0)) or default
 
     def choose(self, question: str, options: Sequence[str]) -> int | None:
         self.questions.append("\n".join([question, *options]))

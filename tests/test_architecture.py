@@ -20,7 +20,7 @@ LAYERS = [
     {"endpoints"},
     {
         "sources", "columns", "number_date_formats", "provenance", "validation", "diff", "conditions", "journal",
-        "outputs", "summary", "exit_code",
+        "outputs", "summary", "exit_code", "mappings",
     },
     {"run", "engine"},
     {"commands"},
@@ -34,7 +34,17 @@ BESIDE = {"sandbox", "__init__"}
 LIBRARIES = {
     "click": {"cli"},
     "httpx": {"http", "run"},
-    "pydantic": {"settings", "validation", "number_date_formats", "endpoints", "http", "outputs", "run", "engine"},
+    "pydantic": {
+        "settings",
+        "validation",
+        "number_date_formats",
+        "endpoints",
+        "http",
+        "outputs",
+        "run",
+        "engine",
+        "mappings",
+    },
     "asyncio": {"http"},
     "trio": set(),
     "starlette": set(),

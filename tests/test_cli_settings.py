@@ -44,6 +44,7 @@ CASES = [
     case("--base-url", None, "https://a.example", "https://b.example", "https://c.example"),
     flag("--sandbox"),
     case("--out", None, ("a", Path("a")), ("b", Path("b")), ("c", Path("c"))),
+    case("--mapping", None, "a", "b", "c"),
     case("--sheet", None, "A", "B", "C"),
     case("--header-row", None, 1, 2, 3),
     case("--delimiter", None, ";", "|", ("tab", "\t")),

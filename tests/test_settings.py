@@ -253,6 +253,7 @@ VALUES = {
     "new": "true", "yes": "true", "company": "'Acme'", "read_timeout": "9", "verify_within": "9", "as_shown": "['A']",
     "overwrite": "true", "other_company": "true", "none_found": "true", "as": "'Acme'", "results_xlsx": "true",
     "excel_csv": "true",
+    "mapping": "'kunden'",
 }  # fmt: skip
 
 

@@ -26,6 +26,8 @@ from batch.errors import BatchError, ExitCode, SettingsError
 from batch.model import command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from batch.cli.console import Console
     from batch.run.finish import FinishedRun
     from batch.run.target import Environment
@@ -87,11 +89,12 @@ def check(**values: Any) -> None:
 
     environment = _environment()
     settings = _settings(values, environment)
-    found = run_check(settings, environment)
+    console = _console(settings)
+    found = run_check(settings, console, environment)
     if settings.json_output:
         click.echo(views.as_json(found.summary))
     else:
-        _console(settings).show((line, "") for line in views.check_page(found))
+        console.show((line, "") for line in views.check_page(found))
     sys.exit(found.summary.exit_code)
 
 
@@ -352,6 +355,43 @@ def login(name: str | None, store: Literal["keyring", "file"] | None, **values: 
     settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
     console = _console(settings)
     console.tell(views.login_page(log_in(settings, name, store, console, environment)))
+
+
+@batch.group(short_help="What your own headers were remembered to stand for.")
+def mappings() -> None:
+    """List, show and forget what your own headers were remembered to stand for."""
+
+
+@mappings.command(name="list")
+def list_mappings() -> None:
+    """List the mappings, with what each is for."""
+    from batch.cli import views
+
+    _show(views.mappings_page(_environment().mappings.read()))
+
+
+@mappings.command(name="show")
+@click.argument("name")
+def show_mapping(name: str) -> None:
+    """Show what each header stands for in the mapping NAME."""
+    from batch.cli import views
+
+    _show(views.mapping_page(_environment().mappings.named(name)))
+
+
+@mappings.command(name="forget")
+@click.argument("name")
+def forget_mapping(name: str) -> None:
+    """Forget the mapping NAME; runs that were made with it stay as they are."""
+    from batch.cli import views
+
+    _show(views.forgotten_page(_environment().mappings.forget(name)))
+
+
+def _show(lines: "Iterable[str]") -> None:
+    from batch.cli.console import Console
+
+    Console().show((line, "") for line in lines)
 
 
 @batch.command(short_help="Forget the key of a company.")

@@ -7,6 +7,7 @@ like Ctrl-C.
 
 import io
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -19,11 +20,11 @@ from typing import Any
 
 import click
 
-from batch.errors import BatchError, ExitCode, Terminated
+from batch.errors import BatchError, ExitCode, Terminated, UnmatchedError
 from batch.exit_code import exit_code_of_error
 from batch.files import os_reason
 from batch.machine import check_memory, first_of, machine_reason
-from batch.model import visible
+from batch.model import command, visible
 
 PACKAGE = Path(__file__).resolve().parents[1]
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -55,6 +56,12 @@ def _explained(error: BaseException) -> int:
         case click.ClickException():
             error.show()
             return int(ExitCode.COULD_NOT_START)
+        case UnmatchedError() if error.options:
+            words = shlex.join([command(), *sys.argv[1:]])
+            return _fail(
+                f"{error}\nAll of it at once, if that is right:  {' '.join([words, *error.options])}",
+                exit_code_of_error(error),
+            )
         case BatchError():
             return _fail(str(error), exit_code_of_error(error))
     reason = machine_reason(error)

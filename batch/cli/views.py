@@ -40,6 +40,7 @@ from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
 from batch.logins import Login
+from batch.mappings import BESIDE, SavedMapping
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, shorten, visible
 from batch.outputs.failures import is_pulled
 from batch.outputs.plan import Line
@@ -496,6 +497,33 @@ def logout_page(login: Login, where: str) -> Iterator[Styled]:
     """Yield what was forgotten, and what was not."""
     yield f'The key {login.shown} of "{visible(login.name)}" is forgotten here.', ""
     yield f"It still opens the records. To end that, revoke it{f' {where}' if where else ' at the API'}.", ""
+
+
+def mappings_page(mappings: Sequence[SavedMapping]) -> Iterator[str]:
+    """Yield what is remembered, a line for each mapping."""
+    if not mappings:
+        yield "Nothing is remembered. On a terminal, headers that are not known are asked about, and remembered then."
+        return
+    rows = [("NAME", "FOR", "HEADERS", "SINCE")]
+    rows += [
+        (visible(one.name), one.endpoint, visible(shorten(", ".join(one.map), 60)), one.saved.isoformat())
+        for one in mappings
+    ]
+    yield from table(rows)
+
+
+def mapping_page(mapping: SavedMapping) -> Iterator[str]:
+    """Yield what each header stands for, and what else is remembered."""
+    yield f'"{visible(mapping.name)}", for {mapping.endpoint}, remembered on {mapping.saved}'
+    yield from table([(visible(header), "->", target or "left out") for header, target in mapping.map.items()])
+    beside = {name: getattr(mapping, name) for name in BESIDE if getattr(mapping, name) is not None}
+    for name, value in beside.items():
+        yield f"--{name.replace('_', '-')} {value}"
+
+
+def forgotten_page(mapping: SavedMapping) -> Iterator[str]:
+    """Yield what was forgotten."""
+    yield f'The mapping "{visible(mapping.name)}" is forgotten. Runs that were made with it stay as they are.'
 
 
 def logins_page(logins: Sequence[Login]) -> Iterator[str]:

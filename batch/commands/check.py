@@ -20,10 +20,11 @@ from batch.model import Outcome
 from batch.own_files import JOURNAL
 from batch.run.begin_or_resume import discard, now_text
 from batch.run.cleanup import scratch
+from batch.run.consent import Person
 from batch.run.finish import cannot_write, paths_in, write_summary
 from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
-from batch.run.match_headers import choose_sheet, read_input
+from batch.run.match_headers import read_input, settle_headers
 from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings, as_options
 from batch.summary import Reason, Summary, group_reasons
@@ -43,7 +44,7 @@ class Checked:
     notes: tuple[str, ...] = ()
 
 
-def check(settings: Settings, environment: Environment) -> Checked:
+def check(settings: Settings, person: Person, environment: Environment) -> Checked:
     """Validate every row; raises InputError or HeaderError when there is no telling."""
     settings, notes = replace(settings, input=fixed_name(settings.input)), list[str]()
     parent = parent_of(settings.input, settings.out)
@@ -51,7 +52,7 @@ def check(settings: Settings, environment: Environment) -> Checked:
     with latest_links(parent, settings.input, notes.append) as latest, scratch() as temporary:
         endpoint = make_endpoint(settings, environment)
         source = sources.open_input(settings.input, temporary)
-        settings = choose_sheet(source, settings, endpoint, None)
+        settings = settle_headers(source, settings, endpoint, person, environment.mappings, verb="check")
         changes = read_input(source, temporary, settings, endpoint)
         with Journal.create(temporary / JOURNAL, {}) as journal:
             changes.validate_all(journal.record_rows)

@@ -41,9 +41,6 @@ Store = Literal["file", "keyring"]
 class Applicant(Person, Protocol):
     """Whoever logs in."""
 
-    def ask_text(self, question: str, default: str = "") -> str:
-        """Ask for a line of text; Enter alone gives the default."""
-
     def ask_hidden(self, question: str) -> str:
         """Ask for a line that is not shown."""
 

@@ -39,7 +39,7 @@ from batch.run.cleanup import scratch
 from batch.run.finish import paths_in, shown_facts
 from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
-from batch.run.match_headers import choose_sheet, read_input
+from batch.run.match_headers import read_input, settle_headers
 from batch.run.plan_file import PlanWriter, about
 from batch.run.target import Environment, make_target, with_login
 from batch.settings import Settings, as_options
@@ -115,7 +115,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         discard(new_folder(parent, prefix="plan-"))  # whether there can be one is known before anything is read
         temporary = stack.enter_context(scratch())
         source = sources.open_input(settings.input, temporary)
-        settings = choose_sheet(source, settings, target.endpoint, reporter)
+        settings = settle_headers(source, settings, target.endpoint, reporter, environment.mappings, verb="plan")
         changes = read_input(source, temporary, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))
         api = ApiSession(target, settings.pace, environment)

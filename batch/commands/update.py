@@ -59,7 +59,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
             settings = replace(settings, plan=named_run(settings.plan, reporter, (PLAN,)))
         settings = with_login(settings, environment, reporter)
         target = make_target(settings, environment, stack, reporter.note)
-        run = begin_or_resume(settings, target, stack, reporter)
+        run = begin_or_resume(settings, target, stack, reporter, environment.mappings)
         latest.point_to(run.folder)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")

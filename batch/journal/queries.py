@@ -91,6 +91,8 @@ class JournalQueries:
         if found is None or result is None:
             return found
         is_known = result.outcome not in NEEDS_RETRY or any(one.code == "no_longer_so" for one in result.problems)
+        # a 2xx that did not carry it out: the same key would bring the same answer for ever
+        is_known |= result.outcome is Outcome.FAILED and result.status is not None and 200 <= result.status < 300
         return replace(found, is_settled=is_known and result.attempts >= found.made)
 
     def intent_of_row(self, row: int) -> Intent | None:

@@ -25,6 +25,7 @@ from batch.errors import BatchError, BusyError, FolderError, UsageError
 from batch.files import write_private
 from batch.journal import Journal
 from batch.machine import user_name
+from batch.mappings import Mappings
 from batch.model import ROW, Columns, Outcome, Staged
 from batch.own_files import INPUT, JOURNAL, PLAN, SUMMARY
 from batch.run import index
@@ -41,7 +42,7 @@ from batch.run.folder import (
     parent_of,
 )
 from batch.run.locks import held, input_locks
-from batch.run.match_headers import choose_sheet, match_input, read_input, stage_input
+from batch.run.match_headers import match_input, read_input, settle_headers, stage_input
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.plan_list import check_lists
@@ -84,11 +85,11 @@ LOOK_AFTER = 900.0
 """Seconds for which what an earlier part said of records is believed without looking at them."""
 
 
-def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, person: Person) -> Run:
+def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, person: Person, mappings: Mappings) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
     with scratch() as temporary:
         source = sources.open_input(settings.input, temporary)
-        settings = choose_sheet(source, settings, target.endpoint, person)
+        settings = settle_headers(source, settings, target.endpoint, person, mappings, verb="update")
         plan = _open_plan(settings, source.sha256, target, stack, person)
         wanted = identity(
             settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None

@@ -22,6 +22,9 @@ class Person(Protocol):
     def ask(self, question: str) -> bool:
         """Ask about what is odd, where there is somebody to ask; the default is no."""
 
+    def ask_text(self, question: str, default: str = "") -> str:
+        """Ask for a line of text, where there is somebody to ask; Enter alone gives the default."""
+
     def choose(self, question: str, options: Sequence[str]) -> int | None:
         """Ask which of these is meant, where there is somebody to ask: its index, None for none of them."""
 

@@ -1,22 +1,255 @@
-"""Reading an input and matching its headers, as check, plan and update do it alike."""
+"""What the headers of an input stand for, where they do not say it themselves: remembered, or asked column by column.
+
+Promises: where nobody can be asked nothing is guessed; a mapping that is used is said; what was answered is printed as
+one whole command, and remembered only with consent.
+"""
 
 import shlex
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from batch import sources
 from batch.columns import is_id_header, is_known_header
 from batch.endpoints.base import Endpoint
-from batch.errors import UsageError
-from batch.model import CsvDialect, Staged, visible
+from batch.endpoints.labels import fold, fold_label
+from batch.errors import Declined, HeaderError, TitleError, UnmatchedError
+from batch.mappings import BESIDE, Mappings, SavedMapping, fold_all
+from batch.model import CsvDialect, Staged, cell_column, command, shorten, visible
+from batch.run.cleanup import scratch
 from batch.run.consent import Person, require_consent
-from batch.settings import Settings
+from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
 from batch.sources.totals import Totals
 from batch.validation.file_changes import FileChanges, match_file
 
+PEEKED_ROWS = 50
+"""Rows that are read to show examples."""
+EXAMPLES = 3
+MOST_LISTED = 9
+"""Fields that are offered at once."""
+LEAVE_OUT, STOP = "-", "q"
+HOW = f'Number, part of a field\'s name, "{LEAVE_OUT}" to leave it out, "{STOP}" to stop'
 
-def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: Person | None) -> Settings:
+
+@dataclass(frozen=True, slots=True)
+class _Peek:
+    """The headers of an input, and what is wrong with them."""
+
+    headers: Sequence[str]
+    examples: Mapping[str, str]
+    """Values of each column, as a person is shown them."""
+    problem: UnmatchedError | None
+
+
+def settle_headers(
+    source: Input, settings: Settings, endpoint: Endpoint, person: Person, mappings: Mappings, *, verb: str
+) -> Settings:
+    """Return the settings with what every header stands for, as far as that is remembered or can be asked.
+
+    `verb` is the command that is printed. Raises Declined where the person stops, SettingsError for a mapping that
+    there is not; what is still unknown is left to whoever matches the headers.
+    """
+    if settings.mapping is not None:
+        settings = apply_mapping(settings, mappings.named(settings.mapping, settings.endpoint))
+    settings = choose_sheet(source, settings, endpoint, person)
+    if not person.can_ask:
+        return settings
+    try:
+        peek = _peek(source, settings, endpoint, mappings)
+    except TitleError as error:
+        require_consent(person, error.seen, str(error), f"Is row {error.row} the header?")
+        settings = replace(settings, header_row=error.row)
+        peek = _peek(source, settings, endpoint, mappings)
+    if peek.problem is not None and settings.mapping is None:
+        known = mappings.recognise(settings.endpoint, peek.headers)
+        if known is not None:
+            person.note(
+                f'The mapping "{known.name}", remembered on {known.saved} for files with these headers, says what they '
+                f"stand for. (To forget it:  {command()} mappings forget {shlex.quote(known.name)})"
+            )
+            settings = apply_mapping(settings, known)
+            peek = _peek(source, settings, endpoint, mappings)
+    while peek.problem is not None:
+        settings = _Dialogue(person, source.name, endpoint, settings, peek).ask(peek.problem)
+        peek = _peek(source, settings, endpoint, mappings)
+        if peek.problem is None:
+            person.note(f"The same without questions:  {_words(verb, settings)}")
+            _remember(source, settings, endpoint, person, mappings)
+    return settings
+
+
+def apply_mapping(settings: Settings, mapping: SavedMapping) -> Settings:
+    """Return the settings with what a mapping says; what the command, the environment or a named file says goes first.
+
+    A file that was found goes after it.
+    """
+    found = settings.found
+    given = {fold(header) for header in settings.map if header not in found.get("map", {})}
+    mapped = {header: target for header, target in mapping.map.items() if fold(header) not in given}
+    names = set(map(fold, mapped))
+    kept = {header: target for header, target in settings.map.items() if fold(header) not in names}
+    beside: dict[str, Any] = {
+        one: value
+        for one in BESIDE
+        if (value := getattr(mapping, one)) is not None and (getattr(settings, one) is None or one in found)
+    }
+    return replace(settings, map=kept | mapped, mapping=mapping.name, **beside)
+
+
+def make_mapping(settings: Settings, name: str, headers: Sequence[str]) -> SavedMapping:
+    """Make a mapping of what the headers of a file came to stand for."""
+    known = set(map(fold, headers))
+    mapped = {header: target for header, target in settings.map.items() if fold(header) in known}
+    beside: dict[str, Any] = {one: getattr(settings, one) for one in BESIDE}
+    return SavedMapping(name, settings.endpoint, fold_all(headers), mapped, date.today(), **beside)
+
+
+def _words(verb: str, settings: Settings) -> str:
+    """Return the whole command that needs no question about headers."""
+    options = shlex.join(as_options(settings, for_same_input=True))
+    return f"{command()} {verb} {shlex.quote(settings.input)} -e {settings.endpoint} {options}"
+
+
+def _remember(source: Input, settings: Settings, endpoint: Endpoint, person: Person, mappings: Mappings) -> None:
+    """Keep what was answered for the next file of this kind, if the person likes."""
+    said = person.ask_text("Remember this for files with these headers? [Y/n]").strip().casefold()
+    if said in ("", "y", "yes"):
+        headers = _peek(source, settings, endpoint, mappings).headers
+        anywhere = replace(settings, header_row=None)
+        with suppress(TitleError):
+            if _peek(source, anywhere, endpoint, mappings).headers == headers:
+                settings = anywhere  # the next file may have a title of another height
+        name = mappings.free_name(Path(source.name).stem or source.name)
+        mappings.keep(make_mapping(settings, name, headers))
+        person.note(f'Remembered as "{name}".  In a script:  --mapping {shlex.quote(name)}')
+
+
+def _peek(source: Input, settings: Settings, endpoint: Endpoint, mappings: Mappings) -> _Peek:
+    """Read the headers and a few rows."""
+    options = read_options(settings, endpoint)
+    if settings.header_row is None:  # what is remembered finds the header's row, too
+        remembered = [one.map for one in mappings.read() if one.endpoint == settings.endpoint]
+        known = settings.map | {header: "" for one in remembered for header in one}
+        options = replace(options, is_known=is_known_header(endpoint, known))
+    with scratch() as folder:
+        staged = sources.stage(source, folder, replace(options, limit=PEEKED_ROWS))
+        try:
+            match_input(staged, settings, endpoint)
+        except UnmatchedError as error:
+            rows = pl.read_parquet(staged.path)
+            examples = {header: _examples(rows[cell_column(index)]) for index, header in enumerate(staged.headers)}
+            return _Peek(staged.headers, examples, error)
+        except HeaderError:
+            pass  # it is no question of what a header stands for
+        return _Peek(staged.headers, {}, None)
+
+
+def _examples(cells: pl.Series) -> str:
+    found = (visible(text) for text in cells.drop_nulls() if text.strip())
+    return " · ".join(shorten(text, 24) for text in islice(dict.fromkeys(found), EXAMPLES))
+
+
+class _Dialogue:
+    """Asks a person what headers stand for."""
+
+    def __init__(self, person: Person, name: str, endpoint: Endpoint, settings: Settings, peek: _Peek) -> None:
+        self._person, self._name, self._endpoint = person, name, endpoint
+        self._settings, self._peek = settings, peek
+
+    def ask(self, problem: UnmatchedError) -> Settings:
+        """Ask about each header that is not known, and then for the id; raises Declined."""
+        count = len(problem.unmatched)
+        if count:
+            columns = "1 column is" if count == 1 else f"{count} columns are"
+            self._person.note(f"{self._name}: {columns} not known to {self._endpoint.title}. Nothing is sent yet.")
+        chosen: dict[str, str] = {}
+        for header in problem.unmatched:
+            taken = {*problem.taken, *chosen.values()}
+            ids = ("id", *self._endpoint.key_fields)
+            offered = ids if problem.lacks_id and not taken.intersection(ids) else ()
+            chosen[header] = self._ask_header(header, offered, taken)
+        settings = replace(self._settings, map=self._settings.map | chosen)
+        taken = {*problem.taken, *chosen.values()}
+        if problem.lacks_id and not any(self._endpoint.is_id(one) for one in chosen.values() if one):
+            return self._ask_id(settings, taken)
+        return settings
+
+    def _ask_header(self, header: str, ids: Sequence[str], taken: Collection[str]) -> str:
+        """Return the field that a header stands for, "" to leave the column out; `ids` say which record a row is."""
+        examples = self._peek.examples[header]
+        self._person.note(f'"{shorten(header, 40)}"' + (f"  such as  {examples}" if examples else "  (all blank)"))
+        offered = list(dict.fromkeys((*self._near(header, taken), *ids, *self._custom(header))))
+        while True:
+            for number, name in enumerate(offered, 1):
+                self._person.note(f"{number:>4}  {self._described(name)}")
+            said = self._person.ask_text(HOW).strip()
+            if said == LEAVE_OUT:
+                return ""
+            if said.casefold() == STOP:
+                raise Declined("Nothing was sent.")
+            if said.isascii() and said.isdigit() and 1 <= int(said) <= len(offered):
+                return offered[int(said) - 1]
+            if said and self._is_field(said):
+                return said
+            found = self._search(said, taken) if said else []
+            if said and not found:
+                self._person.note(f'No field has "{shorten(said, 40)}" in its name. All of them:  '
+                                  f"{command()} endpoints {self._settings.endpoint}")  # fmt: skip
+            offered = found or offered
+
+    def _ask_id(self, settings: Settings, taken: Collection[str]) -> Settings:
+        """Ask which column says which record a row is about; raises Declined."""
+        endpoint, own = self._endpoint, next(iter(self._endpoint.key_fields), "")
+        noun = endpoint.noun
+        if own and own in taken:
+            question = (
+                f"No column is the {noun}'s id at {endpoint.title.split()[0]}. Find each {noun} by {own} instead?"
+            )
+            if self._person.ask(question):
+                return replace(settings, key=own)
+        headers = [one for one in self._peek.headers if one.strip()]
+        place = self._person.choose(f"Which column has the {noun}'s id? (Enter: none, which stops)", headers)
+        if place is None:
+            raise Declined("Nothing was sent: without an id nobody knows which record a row is about.")
+        return replace(settings, map={**settings.map, headers[place]: "id"})
+
+    def _near(self, header: str, taken: Collection[str]) -> list[str]:
+        """Name the fields that are spelt like a header."""
+        return self._endpoint.nearest(header, MOST_LISTED, without=taken)
+
+    def _custom(self, header: str) -> list[str]:
+        """Name the custom field that a header may be the name of."""
+        prefixes = [name.removesuffix("NAME") for name, _ in self._endpoint.dynamic_fields if name.endswith(".NAME")]
+        custom = [f"{prefix}{header.strip()}" for prefix in prefixes if self._endpoint.has_custom_fields]
+        return [one for one in custom if self._is_field(one)]
+
+    def _search(self, text: str, taken: Collection[str]) -> list[str]:
+        wanted = fold_label(text)
+        fields = [one for one in self._endpoint.columns() if one.name not in taken]
+        found = [one.name for one in fields if any(wanted in fold_label(label) for label in (one.name, *one.labels))]
+        id_labels = ("id", *self._endpoint.id_labels)
+        is_id = "id" not in taken and any(wanted in fold_label(label) for label in id_labels)
+        return [*(["id"] if is_id else []), *found][:MOST_LISTED]
+
+    def _described(self, name: str) -> str:
+        if self._endpoint.is_id(name):
+            return f"id  (the {self._endpoint.noun}'s id at {self._endpoint.title.split()[0]})"
+        field = self._endpoint.field_named(name)
+        labels = field.labels if field is not None else ()
+        return f"{name}  ({labels[0]})" if labels else name
+
+    def _is_field(self, text: str) -> bool:
+        return self._endpoint.is_id(text) or self._endpoint.field_named(text) is not None
+
+
+def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: Person) -> Settings:
     """Offer the one sheet that fits where the first one does not.
 
     Raises UsageError that names --sheet where nobody can be asked, and Declined for no.
@@ -27,8 +260,6 @@ def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: 
     first, other = (visible(one) for one in found)
     odd = f'{source.name}: sheet "{first}", the first, does not fit {endpoint.title}. Sheet "{other}" fits.'
     options = "    ".join(f"--sheet {shlex.quote(one)}" for one in reversed(found))
-    if person is None:
-        raise UsageError(f"{odd} Say which one is meant:  {options}")
     require_consent(person, odd, f"Say which one is meant:  {options}", f'Read sheet "{other}"?')
     return replace(settings, sheet=found[1])
 

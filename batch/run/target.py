@@ -27,6 +27,7 @@ from batch.errors import CredentialError, Declined, SettingsError, UsageError
 from batch.extras import ensure_extra
 from batch.http import check_base_url
 from batch.logins import Login, Logins, credentials_of
+from batch.mappings import Mappings
 from batch.model import command
 from batch.run.consent import Person
 from batch.run.metadata import RunMetadata
@@ -73,6 +74,11 @@ class Environment:
     """The endpoints that a job may name."""
     has_terminal: bool = False
     """Whether somebody sees a window that a keyring opens."""
+
+    @property
+    def mappings(self) -> Mappings:
+        """The mappings of this user."""
+        return Mappings(config_folder(self.variables))
 
     @property
     def endpoint_options(self) -> dict[str, dict[str, type]]:

@@ -11,6 +11,7 @@ from batch.commands.check import check
 from batch.commands.plan import plan
 from batch.commands.update import update
 from batch.errors import Declined, HeaderError, UsageError
+from batch.run.match_headers import HOW
 from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, told
 
 __all__ = ["job", "shared_sandbox"]
@@ -63,14 +64,14 @@ def test_pipeline(job: JobFixture) -> None:
     for start in (
         lambda: job.update(path),
         lambda: plan(job.settings(path), FakeReporter(), job.environment),
-        lambda: check(job.settings(path), job.environment),
+        lambda: check(job.settings(path), FakeReporter(), job.environment),
     ):
         with pytest.raises(UsageError) as caught:
             start()
         assert INSTEAD == str(caught.value)
-    assert 1 == check(replace(job.settings(path), sheet="Kunden A"), job.environment).summary.rows
+    assert 1 == check(replace(job.settings(path), sheet="Kunden A"), FakeReporter(), job.environment).summary.rows
     with pytest.raises(HeaderError, match="Bericht"):
-        check(replace(job.settings(path), sheet="Deckblatt"), job.environment)
+        check(replace(job.settings(path), sheet="Deckblatt"), FakeReporter(), job.environment)
 
 
 @pytest.mark.parametrize("sheets", [{"Kunden_A": CUSTOMERS, "Kunden_B": CUSTOMERS}, {"Kunden_A": CUSTOMERS}])
@@ -84,8 +85,10 @@ def test_first_sheet_that_fits_is_read(job: JobFixture, sheets: dict[str, list[l
     "sheets", [{"Deckblatt": COVER}, {"Deckblatt": COVER, "Mehr": COVER}, {"A": COVER, "B": CUSTOMERS, "C": CUSTOMERS}]
 )
 def test_nothing_is_offered_where_it_is_not_certain(job: JobFixture, sheets: dict[str, list[list[Any]]]) -> None:
-    """Where no other sheet fits, or two of them, the first one's headers are told."""
-    job.reporter.can_ask = True
+    """Where no other sheet fits, or two of them, the first one's headers are told, or asked about."""
     with pytest.raises(HeaderError, match="Bericht"):
         job.update(write(job, **sheets))
-    assert [] == job.reporter.questions
+    job.reporter.can_ask = True
+    with pytest.raises(Declined):
+        job.update(write(job, **sheets))
+    assert [HOW] == job.reporter.questions

@@ -57,7 +57,7 @@ class Acme:
 
     def check(self, **options: Any) -> Checked:
         settings = self.settings(**options)
-        found = run_check(settings, self.api.environment())
+        found = run_check(settings, FakeReporter(), self.api.environment())
         Console().show((line, "") for line in views.check_page(found))
         return found
 

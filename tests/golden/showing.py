@@ -30,6 +30,7 @@ COMMANDS = (
     "login",
     "logins",
     "logout",
+    "mappings",
     "plan",
     "pull",
     "purge",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from batch.errors import InputError
+from batch.errors import InputError, TitleError
 from batch.model import shorten
 from batch.sources.csv.rows import Record, UnfinishedError, read_record, split_lines
 from batch.sources.input import LOOK_AHEAD, ReadOptions, find_header_row, skipped_note
@@ -154,9 +154,10 @@ def _refuse_title(lines: Sequence[str], first: int, header: Record, delimiter: s
         if record and _looks_like_header(record, _sample(lines, at + record.lines, found, FIRST_LINES)):
             names = ", ".join(f'"{shorten(cell.strip(), 30)}"' for cell in record.cells if cell.strip())
             title = shorten(alone[0] if len(alone) == 1 else lines[first].strip())
-            raise InputError(
+            raise TitleError(
                 f'{name}, row {first + 1}: "{title}" is a title, not a header. Row {at + 1} looks like '
-                f"the header ({shorten(names, 120)}). If it is:  --header-row {at + 1}"
+                f"the header ({shorten(names, 120)}).",
+                at + 1,
             )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from batch.errors import InputError
+from batch.errors import InputError, TitleError
 from batch.model import (
     COMMENTS,
     READ_ERRORS,
@@ -106,10 +106,10 @@ def _refuse_title(cells: pl.DataFrame, row: int, texts: dict[int, str], where: s
     if not len(likely):
         return
     stands = ", ".join(f'{column_letters(column)}{row} "{shorten(text, 60)}"' for column, text in texts.items())
-    raise InputError(
+    raise TitleError(
         f"{where}: row {row} has only {stands}, and is no header. "
-        f"The header seems to be in row {likely['row'][0]}: {_listed(likely['text'][0].to_list())}. "
-        f"If it is:  --header-row {likely['row'][0]}"
+        f"The header seems to be in row {likely['row'][0]}: {_listed(likely['text'][0].to_list())}.",
+        int(likely["row"][0]),
     )
 
 
