@@ -150,6 +150,7 @@ HEADERS = {
         """sheet.csv: the headers do not fit dualentry.customers.
   "Phnoe" names no field.  To leave it out:  --map "Phnoe="  Nearest: phone.  If it is that:  --map "Phnoe=phone"
 Nothing was sent.
+All of it at once, if that is right:  batch update sheet.csv -e dualentry.customers --sandbox --map "Phnoe=phone"
 """,
     ),
     "no id": (
@@ -160,6 +161,7 @@ No column is the customer's id. Columns: Name, Cust#.
 If "Cust#" is it:  --map "Cust#=id"
 (if it is your own number, not the API's:  --key unique_id --map "Cust#=unique_id")
 Nothing was sent.
+All of it at once, if that is right:  batch update sheet.csv -e dualentry.customers --sandbox --map "Cust#=id"
 """,
     ),
 }

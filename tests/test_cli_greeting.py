@@ -74,7 +74,7 @@ def test_file(offline: Shell) -> None:
 def test_file_with_a_key(offline: Shell) -> None:
     """Where there is a key, the file is sent as the command does it."""
     offline.sheet("id,nothing\n10001,New\n")
-    answers = [(WHAT, b"2\n"), (FILE, b"sheet.csv\n"), (RECORDS, b"2\n")]
+    answers = [(WHAT, b"2\n"), (FILE, b"sheet.csv\n"), (RECORDS, b"2\n"), (b'"q" to stop: ', b"q\n")]
     ended = on_terminal(offline, [], answers, **{"VAYU_API_TOKEN": "nothing-that-opens"})
     assert 2 == ended.code
     assert ended.err.endswith("The same command:  batch update sheet.csv -e vayu.customers\n"), ended.err

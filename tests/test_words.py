@@ -15,7 +15,7 @@ ENGINEERS = re.compile(
 )
 COMMANDS = re.compile(r"batch \w+.*|-e ENDPOINT|^\$ .*")
 ALLOWED = {
-    " endpoints",  # the command
+    " endpoints", " endpoints ",  # the command
     "PATCH customer", "PUT customer",  # names of requests, for limits
     "PUT the change alone, not the record with the change laid over it (Vayu).",  # help of an endpoint's own option
     "PUT the change alone: for who knows that PUT merges",

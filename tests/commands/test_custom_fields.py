@@ -11,7 +11,7 @@ from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
 from batch.errors import HeaderError
 from batch.run.target import Environment
-from tests.job_fixture import VAYU, VAYU_1, JobFixture, job, shared_sandbox, told
+from tests.job_fixture import VAYU, VAYU_1, FakeReporter, JobFixture, job, shared_sandbox, told
 
 __all__ = ["job", "shared_sandbox"]
 
@@ -130,7 +130,7 @@ def test_headers_with_a_kind(job: JobFixture) -> None:
     """A kind behind the name is no other field, also where no definition is known."""
     path = job.sheet(f"id,customFields.Tier,customFields.Tier:enum\n{VAYU_1},a,b\n")
     with pytest.raises(HeaderError, match=r"both stand for customFields\.Tier\. Keep one"):
-        check(job.settings(path, VAYU), Environment({}))
+        check(job.settings(path, VAYU), FakeReporter(), Environment({}))
 
 
 def test_names_that_end_like_a_kind() -> None:

@@ -14,7 +14,7 @@ from batch.errors import FolderError
 from batch.model import Field
 from batch.run.target import Environment
 from batch.settings import Settings
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, job, shared_sandbox
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture, job, shared_sandbox
 from tests.shell import Api, Ended, Shell
 
 __all__ = ["job", "shared_sandbox"]
@@ -96,7 +96,7 @@ def test_filled_in(job: JobFixture, endpoint: str, ending: str) -> None:
     path = job.folder / f"filled.{ending}"
     write_template(path, columns_at(job, endpoint), ENDPOINTS[endpoint]())
     fill_in(path, FILLED[endpoint])
-    checked = check(Settings(input=str(path), endpoint=endpoint), job.environment)
+    checked = check(Settings(input=str(path), endpoint=endpoint), FakeReporter(), job.environment)
     assert ((), 0) == (checked.reasons, checked.summary.exit_code)
     closing = job.update(path, endpoint)
     assert 0 == closing.summary.exit_code

@@ -10,7 +10,7 @@ from batch.commands.check import check
 from batch.commands.plan import plan
 from batch.outputs.failures_csv import SPOILT
 from batch.run.finish import FinishedRun
-from tests.job_fixture import JobFixture, job, shared_sandbox, summary, told
+from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary, told
 
 __all__ = ["job", "shared_sandbox"]
 
@@ -75,7 +75,7 @@ def test_none_where_nothing_is_changed(job: JobFixture) -> None:
 
 def test_check(job: JobFixture) -> None:
     """A check writes it, too."""
-    files = check(job.settings(job.sheet(ZEROS)), job.environment).summary.files
+    files = check(job.settings(job.sheet(ZEROS)), FakeReporter(), job.environment).summary.files
     assert ["failures.csv", "failures.xlsx"] == [Path(files[name]).name for name in ("failures", "failures_xlsx")]
 
 

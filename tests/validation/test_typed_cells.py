@@ -19,7 +19,7 @@ from batch.run.target import Environment
 from batch.settings import Settings
 from batch.sources import ReadOptions, open_input, stage
 from batch.validation.file_changes import FileChanges, match_file
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, job, shared_sandbox, told
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture, job, shared_sandbox, told
 
 __all__ = ["job", "shared_sandbox"]
 ZIP = "full_address.postal_code"
@@ -206,7 +206,7 @@ def test_a_column_of_dates(tmp_path: Path) -> None:
 def test_check_says_it(tmp_path: Path) -> None:
     """The preview shows no example that is not sent."""
     path = book(tmp_path, ["id", "City"], [["1", (date(2026, 4, 3), "d-mmm")], ["2", "Berlin"]])
-    found = check(Settings(input=str(path), endpoint=DUALENTRY), Environment({}))
+    found = check(Settings(input=str(path), endpoint=DUALENTRY), FakeReporter(), Environment({}))
     assert ["Berlin"] == found.changes.counts[1].examples
 
 
