@@ -295,6 +295,12 @@ class Endpoint(ABC):
         """Read custom field definitions out of an answer; [] when the page has none."""
         return []
 
+    def lists_definitions(self, response: ApiResponse) -> bool:
+        """Whether an answer is a list of definitions, be it an empty one: nothing else says that there are no more."""
+        data = response.json
+        values = data.values() if isinstance(data, Mapping) else (data,)
+        return response.status in self.confirming and any(isinstance(one, list) for one in values)
+
     def count_definitions(self, response: ApiResponse) -> int:
         """Count the definitions in an answer, with those that `parse_definitions` leaves out."""
         return len(self.parse_definitions(response))

@@ -120,6 +120,10 @@ async def fetch_definitions(client: ApiClient, note: Callable[[str], None]) -> l
         if not isinstance(answer.response, ApiResponse) or answer.classification.action is not Action.SUCCEED:
             note(f"The custom fields could not be read ({answer.cause}): their values go as text.")
             break
+        if not client.endpoint.lists_definitions(answer.response):
+            raise client.shutdown.as_error(
+                f"The custom fields could not be read: the answer ({answer.status}) does not list them."
+            )
         size = client.endpoint.count_definitions(answer.response)
         if not size or answer.response.body == page:  # the end, or an API that begins anew each time
             break
