@@ -9,7 +9,7 @@ from batch.commands.check import check
 from batch.endpoints.base import ConflictError, CustomField
 from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
-from batch.errors import HeaderError, StoppedError
+from batch.errors import HeaderError
 from batch.run.target import Environment
 from tests.job_fixture import VAYU, VAYU_1, FakeReporter, JobFixture, job, shared_sandbox, told
 
@@ -171,12 +171,3 @@ def test_two_names_of_one_item(job: JobFixture) -> None:
     closing = job.update(job.sheet(f"id,customFields.tier,customFields.TIER\n{VAYU_1},b,c\n"), VAYU)
     said = "is the same custom field of this customer as customFields.tier (keep one column)"
     assert ([("invalid", f'column "customFields.TIER": {said}')], []) == (told(closing), job.writes())
-
-
-@pytest.mark.parametrize("fault", ["queued", "success-true"])
-def test_answer_that_lists_no_definitions(job: JobFixture, fault: str) -> None:
-    """Only a list says that there are no more custom fields: another answer ends the start, and nothing is sent."""
-    job.sandbox.set_faults(f"{fault}@lists=nth:1")
-    with pytest.raises(StoppedError, match="The custom fields could not be read: the answer"):
-        job.update(job.sheet("id,custom_fields.Tier\n10001,Gold\n"))
-    assert [] == job.writes()

@@ -19,12 +19,13 @@ from batch.endpoints.base import Endpoint, Record, StaticAccount
 from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
 from batch.engine import write
+from batch.engine.api_session import fetch_definitions
 from batch.engine.context import RunContext
 from batch.engine.prepare import ChangePreparer, PreparedChange
 from batch.engine.retry_loop import ApiClient, Health
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import ChangeWriter
-from batch.errors import JournalError
+from batch.errors import JournalError, StoppedError
 from batch.http import ApiResponse, Session
 from batch.model import Change, Intent, Outcome, Problem, RowResult, State
 from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
@@ -1183,3 +1184,20 @@ async def test_secret_is_only_in_its_header() -> None:
     (_, request), (intent,) = d.api.asked[0], d.book.intents
     assert "k" == request.headers["X-API-KEY"]
     assert {"name": "New"} == json.loads(request.content) == intent.body
+
+
+@pytest.mark.parametrize("answer", [(202, {}), (200, {"success": True}), (202, {"items": []})])
+async def test_answer_that_lists_no_definitions(answer: tuple[int, Any]) -> None:
+    """Only a list says that there are no more custom fields: another answer ends the start."""
+    (status, body), first_page = answer, {"items": [{"id": 1, "name": "Tier"}]}
+    pages = iter([httpx.Response(200, json=first_page), httpx.Response(status, json=body)])
+    async with desk(lambda request, count: next(pages)) as d:
+        with pytest.raises(StoppedError, match="The custom fields could not be read: the answer"):
+            await fetch_definitions(d.sender.client, lambda text: None)
+
+
+async def test_last_page_of_definitions() -> None:
+    """An empty list is one."""
+    pages = iter([{"items": [{"id": 1, "name": "Tier"}]}, {"items": []}])
+    async with desk(lambda request, count: httpx.Response(200, json=next(pages))) as d:
+        assert ["Tier"] == [one.name for one in await fetch_definitions(d.sender.client, lambda text: None)]
