@@ -160,7 +160,7 @@ class ChangeWriter:
                 self.context.memory.remember_request(self.endpoint.id_key(call.change.id), prepared.fields)
                 problem = Problem("pending", {"note": pending})
                 return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [problem], state=State.PENDING)
-            if call.may_be_replayed and answer.attempts == 1:
+            if call.may_be_replayed:
                 return await self._conclude_replayed(call, answer)
         if not is_confirmed:
             return await self._conclude_unforeseen(call, answer)

@@ -660,6 +660,24 @@ async def test_resumed_with_a_key_that_may_be_used(is_replayed: bool) -> None:
     assert [(1, 4), *[(2, 1)] * is_replayed] == [(one.number, one.attempts) for one in d.book.intents]
 
 
+async def test_key_that_may_be_used_after_a_failure() -> None:
+    """So it is where the first try of this start failed: the answer to the second may still be of long ago."""
+    name, failures = "Other", iter([refuse(500)])
+
+    def script(request: httpx.Request, count: int) -> Any:
+        nonlocal name
+        if request.method == "GET":
+            return customers(name)
+        if request.headers["Idempotency-Key"] != made.key:
+            name = "New"
+        return next(failures, None) or done(request)
+
+    made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
+    async with desk(script, read_back=read_list) as d:
+        assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
+    assert "New" == name
+
+
 async def test_disproved_at_a_stop() -> None:
     """Where the answer itself shows another value, and no read settles it before the stop, it is not called updated."""
 
