@@ -558,7 +558,7 @@ async def fetch_custom_fields(context: RunContext) -> list[CustomField] | None:
     if not any(context.endpoint.is_custom(one.target) for one in context.changes.columns.with_fields):
         return None
     client = await context.connect()
-    return await ended_by_signals(lambda: fetch_definitions(client, context.reporter.note))
+    return await ended_by_signals(client.shutdown, lambda: fetch_definitions(client, context.reporter.note))
 
 
 async def find_strategy(context: RunContext, count: int, key_field: str | None) -> LookupStrategy | None:
@@ -570,7 +570,7 @@ async def find_strategy(context: RunContext, count: int, key_field: str | None) 
         return None
     client = await context.connect()
     try:
-        return await ended_by_signals(lambda: choose_strategy(client, count, key_field))
+        return await ended_by_signals(client.shutdown, lambda: choose_strategy(client, count, key_field))
     except UnreadError as error:
         if error.answer.classification.action is Action.REJECT and not context.shutdown.requested:
             raise UsageError(NOT_LISTED.format(plural=context.endpoint.plural, cause=error)) from None

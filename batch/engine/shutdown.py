@@ -145,7 +145,7 @@ def _may_receive() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-async def ended_by_signals(work: Callable[[], Awaitable[T]]) -> T:
+async def ended_by_signals(shutdown: Shutdown, work: Callable[[], Awaitable[T]]) -> T:
     """Await `work`, which sends nothing; a signal ends it at once, and does what it does where nothing is awaited."""
     if not _may_receive():
         return await work()
@@ -158,6 +158,7 @@ async def ended_by_signals(work: Callable[[], Awaitable[T]]) -> T:
                 async for number in received:
                     numbers.append(number)
                     around.cancel_scope.cancel()
+                    shutdown.cancel_in_flight()  # a read, for whose answer nobody waits any more
 
         around.start_soon(watch)
         try:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from batch.endpoints import ENDPOINTS, DualEntryCustomers
@@ -18,6 +18,7 @@ from batch.endpoints.base import (
 )
 from batch.endpoints.errors import error_text, parse_common_errors
 from batch.endpoints.labels import fold
+from batch.exact_json import HALF
 from batch.http import ApiResponse
 
 JSON = st.recursive(
@@ -85,6 +86,7 @@ def test_same_value(wanted: Any, current: Any, expected: bool) -> None:
 @given(st.dictionaries(st.text(), JSON))
 def test_content(body: Any) -> None:
     """A body is written as JSON that says the same, and the same bytes each time."""
+    assume(HALF not in json.dumps(body, ensure_ascii=False))  # the mark for what cannot be written back exactly
     assert (body, as_content(body)) == (json.loads(as_content(body)), as_content(dict(body)))
 
 
