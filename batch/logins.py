@@ -8,19 +8,15 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from filelock import FileLock, Timeout
-
 from batch.errors import CredentialError
-from batch.files import os_reason, write_private
 from batch.system_keyring import SERVICE, KeyringError, ask_keyring
+from batch.user_file import UserFile
 
 FILE: Final = "logins.json"
-LOCK_SECONDS: Final = 10.0
 Kept = Literal["file", "keyring", "keyring, always"]
 """Where the key of a login lies; "always": the keyring is asked where there is no terminal, too."""
 
@@ -54,18 +50,16 @@ class Logins:
     """The logins of one user, in the file `path`; every method raises CredentialError where that cannot be used."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+        self._file = UserFile(folder, FILE, "login", CredentialError)
 
     @property
     def path(self) -> Path:
         """The file."""
-        if self._folder is None:
-            raise CredentialError("This user has no home folder to keep logins in. Name one:  XDG_CONFIG_HOME=/folder")
-        return self._folder / FILE
+        return self._file.path
 
     def read(self, note: Callable[[str], None]) -> list[Login]:
         """Read all of them, by API and name; a file that others could read is closed to them, which is noted."""
-        if self._folder is None:
+        if self._file.folder is None:
             return []
         try:
             with self.path.open(encoding="utf-8") as file:
@@ -74,7 +68,7 @@ class Logins:
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:
-            raise self._unusable("read", error) from None
+            raise self._file.unusable("read", error) from None
         try:
             return sorted(_parsed(text), key=lambda one: (one.api, one.name))
         except (ValueError, TypeError, AttributeError, RecursionError):
@@ -87,7 +81,7 @@ class Logins:
 
         Raises KeyringError where the keyring does not take its key; then nothing has changed.
         """
-        with self._locked():
+        with self._file.changing():
             before = self.read(note)
             kept = login
             if login.kept != "file":
@@ -100,28 +94,12 @@ class Logins:
 
     def remove(self, login: Login, note: Callable[[str], None]) -> None:
         """Forget a login."""
-        with self._locked():
+        with self._file.changing():
             self._write([one for one in self.read(note) if not one.is_of(login)])
             _forget_in_keyring([login], note)
 
     def _write(self, logins: Sequence[Login]) -> None:
-        try:
-            # a link, as dotfile managers make them, stays one
-            write_private(self.path.resolve(), json.dumps({"logins": [asdict(one) for one in logins]}, indent=2) + "\n")
-        except OSError as error:
-            raise self._unusable("written", error) from None
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold off another log-in of this user, whose login would be lost."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS, mode=0o600):
-                yield
-        except Timeout:
-            raise CredentialError(f"{self.path}: another login is being kept at the moment. Try again.") from None
-        except OSError as error:
-            raise self._unusable("written", error) from None
+        self._file.write(json.dumps({"logins": [asdict(one) for one in logins]}, indent=2) + "\n")
 
     def _close_to_others(self, number: int, note: Callable[[str], None]) -> None:
         """Take away what others may do with the file; refuse one that is somebody else's."""
@@ -139,10 +117,6 @@ class Logins:
             f"{self.path}: other users of this machine could {could} it; it is closed to them now. If there are any, "
             "make new keys."
         )
-
-    def _unusable(self, done: str, error: Exception) -> CredentialError:
-        why = os_reason(error).lower() if isinstance(error, OSError) else "it is not a text file"
-        return CredentialError(f"{self.path}: it cannot be {done} ({why}).")
 
 
 def credentials_of(login: Login) -> Mapping[str, str]:

@@ -4,22 +4,18 @@ Promises: a mapping says what headers mean, never what cells hold; the file is w
 alone; one that is damaged is told, and changes nothing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
-from typing import Final
-
-from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from typing import Any, Final
 
 from batch.endpoints.labels import fold
 from batch.errors import SettingsError
-from batch.files import os_reason, write_private
+from batch.user_file import UserFile
 
 FILE: Final = "mappings.json"
-LOCK_SECONDS: Final = 10.0
 BESIDE: Final = ("key", "sheet", "header_row", "decimal", "date_format")
 """The settings that a mapping remembers beside what headers stand for."""
 
@@ -51,34 +47,37 @@ def fold_all(headers: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(fold(header) for header in headers if header.strip()))
 
 
-_READER: Final = TypeAdapter(list[SavedMapping])
+@cache
+def _reader() -> Any:
+    from pydantic import TypeAdapter  # few starts read mappings
+
+    return TypeAdapter(list[SavedMapping])
 
 
 class Mappings:
     """The mappings of one user; every method raises SettingsError where their file cannot be used."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        if self._folder is None:
-            raise SettingsError("This user has no home folder to keep mappings in. Name one:  XDG_CONFIG_HOME=/folder")
-        return self._folder / FILE
+        self._file = UserFile(folder, FILE, "mapping", SettingsError)
 
     def read(self) -> list[SavedMapping]:
         """Read all of them, by name."""
-        if self._folder is None:
+        if self._file.folder is None:
             return []
         try:
-            return sorted(_READER.validate_json(self.path.read_bytes()), key=lambda one: one.name)
+            text = self._file.path.read_bytes()
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise SettingsError(f"{self.path}: it cannot be read ({os_reason(error).lower()}).") from None
+            raise self._file.unusable("read", error) from None
+        from pydantic import ValidationError
+
+        try:
+            return sorted(_reader().validate_json(text), key=lambda one: one.name)
         except ValidationError:
-            raise SettingsError(f"{self.path}: it is damaged. Remove it, and match the columns once more.") from None
+            raise SettingsError(
+                f"{self._file.path}: it is damaged. Remove it, and match the columns once more."
+            ) from None
 
     def named(self, name: str, endpoint: str | None = None) -> SavedMapping:
         """Return the mapping of a name (and, where one is given, for this endpoint)."""
@@ -105,27 +104,15 @@ class Mappings:
 
     def keep(self, mapping: SavedMapping) -> None:
         """Keep a mapping, in the place of the one of its name."""
-        with self._locked():
+        with self._file.changing():
             self._write([one for one in self.read() if one.name != mapping.name] + [mapping])
 
     def forget(self, name: str) -> SavedMapping:
         """Remove a mapping."""
-        with self._locked():
+        with self._file.changing():
             found = self.named(name)
             self._write([one for one in self.read() if one.name != name])
         return found
 
     def _write(self, mappings: list[SavedMapping]) -> None:
-        write_private(self.path.resolve(), _READER.dump_json(mappings, indent=2).decode() + "\n")
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold off another start of this user, whose mapping would be lost."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS, mode=0o600):
-                yield
-        except Timeout:
-            raise SettingsError(f"{self.path}: another mapping is being kept at the moment. Try again.") from None
-        except OSError as error:
-            raise SettingsError(f"{self.path}: it cannot be written ({os_reason(error).lower()}).") from None
+        self._file.write(_reader().dump_json(mappings, indent=2).decode() + "\n")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent / "batch"
 LAYERS = [
     {
         "problems", "model", "errors", "files", "machine", "own_files", "csv_injection", "credentials", "exact_json",
-        "logins", "system_keyring", "extras",
+        "logins", "system_keyring", "extras", "user_file",
     },
     {"settings"},
     {"ratelimit", "retry", "http"},
