@@ -81,7 +81,7 @@ def settle_headers(
         peek = _peek(source, settings, endpoint, mappings)
         if peek.problem is None:
             person.note(f"The same without questions:  {_words(verb, settings)}")
-            _remember(source, settings, endpoint, person, mappings)
+            _remember(source, settings, endpoint, person, mappings, peek.headers)
     return settings
 
 
@@ -117,15 +117,17 @@ def _words(verb: str, settings: Settings) -> str:
     return f"{command()} {verb} {shlex.quote(settings.input)} -e {settings.endpoint} {options}"
 
 
-def _remember(source: Input, settings: Settings, endpoint: Endpoint, person: Person, mappings: Mappings) -> None:
+def _remember(
+    source: Input, settings: Settings, endpoint: Endpoint, person: Person, mappings: Mappings, headers: Sequence[str]
+) -> None:
     """Keep what was answered for the next file of this kind, if the person likes."""
     said = person.ask_text("Remember this for files with these headers? [Y/n]").strip().casefold()
     if said in ("", "y", "yes"):
-        headers = _peek(source, settings, endpoint, mappings).headers
-        anywhere = replace(settings, header_row=None)
-        with suppress(TitleError):
-            if _peek(source, anywhere, endpoint, mappings).headers == headers:
-                settings = anywhere  # the next file may have a title of another height
+        if settings.header_row is not None:
+            anywhere = replace(settings, header_row=None)
+            with suppress(TitleError):
+                if _peek(source, anywhere, endpoint, mappings).headers == headers:
+                    settings = anywhere  # the next file may have a title of another height
         name = mappings.free_name(Path(source.name).stem or source.name)
         mappings.keep(make_mapping(settings, name, headers))
         person.note(f'Remembered as "{name}".  In a script:  --mapping {shlex.quote(name)}')
