@@ -37,11 +37,12 @@ class ChangeWriter:
     looks: LookQueue = field(init=False)
     _calls: dict[WriteCall, None] = field(init=False, default_factory=dict)
     """The changes that are being sent, in the order in which they came."""
-    _sent: deque[float] = field(init=False, default_factory=deque)
-    """When the last ones were sent."""
+    _sent: deque[float] = field(init=False)
+    """When the last ones were sent, no more than are read at once."""
 
     def __post_init__(self) -> None:
-        """Look at records through the client of the connection that is open."""
+        """Remember the last writes, and look at records through the client of the connection that is open."""
+        self._sent = deque(maxlen=self.endpoint.ids_per_read)
         self.looks = LookQueue(self.client, self.context.reader, lambda: bool(self._calls))
 
     async def send(self, prepared: PreparedChange) -> Outcome | None:
