@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from batch.model import shorten
 from tests.shell import DUALENTRY, VAYU, Api, Ended, Shell, iter_files, summary
 from tests.test_terminal import SEND, on_terminal
 
@@ -66,6 +67,7 @@ def test_login_on_a_terminal(shell: Shell, api: Api, key: str) -> None:
     ]
     ended = on_terminal(shell, login_words(api), answers)
     assert 0 == ended.code, ended.err
+    names = " · ".join(api.sandbox.record("dualentry", one)["name"] for one in (10001, 10002, 10003))
     assert (
         f"A login for DualEntry customers, {api.url}\n"
         "You find the API key in DualEntry: Settings, API keys.\n"
@@ -77,8 +79,8 @@ def test_login_on_a_terminal(shell: Shell, api: Api, key: str) -> None:
         "The API key (stays hidden while you paste or type it): \n"
         "Trying it with one read …\n"
         "It works. To be seen with it:\n"
-        "  100,000 customers"
-    ) == ended.err.partition(", such as ")[0]
+        f"  {shorten(f'100,000 customers, such as {names}', 76)}\n"
+    ) == ended.err.partition("  custom fields: ")[0]
     assert ended.err.endswith(
         f"A name for this company (shown on every screen) [dualentry]: acme\n"
         f'The key … of "acme" is kept in a file that only you can read (this system has no keyring):\n'
