@@ -42,6 +42,8 @@ class LittleApi:
 
     url: str
     asked: list[Asked] = field(default_factory=list)
+    given_up: list[Asked] = field(default_factory=list)
+    """Those for whose answer the client waited longer than the server had patience to say nothing."""
 
     @property
     def options(self) -> list[str]:
@@ -63,7 +65,8 @@ def little_api(script: Script) -> Iterator[LittleApi]:
             api.asked.append(asked)
             said = script(asked)
             if said is None:
-                closing.wait(30)
+                if not closing.wait(30):
+                    api.given_up.append(asked)
                 self.close_connection = True
             else:
                 self._say(said)

@@ -324,3 +324,4 @@ def test_signal_while_the_api_is_asked_before_sending(
     assert (code, f"{word}.") == (ended.code, ended.json["stopped"])
     assert ["unsent"] == outcomes(shell.only_run())
     assert not [one for one in little.asked if one.is_write]
+    assert [] == little.given_up
