@@ -423,7 +423,8 @@ def test_screen(shell: Shell, api: Api) -> None:
 
 def test_json(shell: Shell, api: Api) -> None:
     """With --json the summary is on stdout, and nothing else."""
-    ended = shell.here("pull", "-e", VAYU, "-o", "some.csv", "--where", "externalId=V-2", "--json", *api.options[:2])
+    where = f"id={api.ids(1, VAYU)[0]}"
+    ended = shell.here("pull", "-e", VAYU, "-o", "some.csv", "--where", where, "--json", *api.options[:2])
     told_of = json.loads(ended.out)
     assert (0, VAYU, 1, {}, []) == (
         ended.code, told_of["endpoint"], told_of["records"], told_of["left_blank"], told_of["missing_ids"],

@@ -118,10 +118,10 @@ def test_lost_folder(shell: Shell, api: Api) -> None:
     assert [(3, 2, None)] == [(one["rows"], one["outcomes"]["updated"], one["failures"]) for one in listed]
 
 
-def test_newest_twenty(shell: Shell) -> None:
+def test_newest_twenty(shell: Shell, api: Api) -> None:
     """Only the newest are shown, unless all are asked for."""
     for number in range(21):
-        shell.here("update", shell.sheet("id,name\nx!,A\n", f"{number}.csv"), "-e", DUALENTRY, "--sandbox", "--yes")
+        shell.here("update", shell.sheet("id,name\nx!,A\n", f"{number}.csv"), "-e", DUALENTRY, *api.options)
     shown = shell.here("runs").out
     assert (True, True, False) == ("20.csv" in shown, "1 older:" in shown, "\n0.csv" in shown or " 0.csv" in shown)
     assert " 0.csv" in shell.here("runs", "--all").out

@@ -117,7 +117,7 @@ def written(table: Sequence[Sequence[str]], delimiter: str, line_end: str) -> st
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
 def test_every_cell_comes_back(
     tmp_path: Path, table: list[list[str]], delimiter: str, line_end: str, encoding: str
 ) -> None:

@@ -92,7 +92,7 @@ TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 @given(table=st.lists(st.tuples(TEXTS, st.floats(-1e14, 1e14, allow_subnormal=False)), min_size=1, max_size=5))
 def test_nothing_is_lost(table: list[tuple[str, float]], tmp_path: Path) -> None:
     """Any text and any number are the same, to the last letter and bit, after two ways out and back."""

@@ -953,7 +953,7 @@ MACHINES = [Machine, VayuMachine, UndoMachine, VayuUndoMachine]
 PHASES = [Phase.explicit, Phase.generate, *([Phase.shrink] if os.environ.get("RESILIENCE_SHRINK") else [])]
 """Looking for the smallest case takes minutes: only who asks for it gets it."""
 QUICK = settings(
-    max_examples=15, stateful_step_count=6, phases=PHASES, deadline=None, derandomize=True,
+    max_examples=8, stateful_step_count=6, phases=PHASES, deadline=None, derandomize=True,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 EXAMPLES = int(os.environ.get("RESILIENCE_EXAMPLES", "1000"))
