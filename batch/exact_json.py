@@ -124,7 +124,7 @@ def decode(data: bytes | str) -> Any:
         found = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if not _is_within(found, MAX_DEPTH):
+    if text.count("{") + text.count("[") > MAX_DEPTH and not _is_within(found, MAX_DEPTH):
         raise ValueError("it is nested too deeply")
     return found
 
