@@ -87,7 +87,8 @@ class WriteCall:
             self.take_back()
             self.made += 1
             self._written = self.intent
-            await self._context.journal.write_intent(self._intent_now)
+            is_other = self.sent is not None and self.intent.before is not self.sent.before
+            await self._context.journal.write_intent(self._intent_now, is_other=is_other)
 
     def leaves(self) -> None:
         """Note that the intent is one of which an attempt was made."""
@@ -145,16 +146,18 @@ class WriteCall:
         to the same key, and an undo would put back what was there before the other hand.
         """
         endpoint, prepared, last = self._context.endpoint, self.prepared, self.sent
-        body = endpoint.body(prepared.fields, prepared.record)
+        body, record = endpoint.body(prepared.fields, prepared.record), prepared.record or {}
+        name, replaced = endpoint.record_name(record), endpoint.replaced_values(prepared.fields, record)
         if last is not None and last.body == body and not last.is_settled and not is_edited:
             self.intent = last
+            if last.before is None and prepared.before is not None:  # until now it was sent unseen
+                self.intent = replace(last, before=prepared.before, name=name, replaced_whole=replaced)
         else:
-            number, record = last.number + 1 if last is not None else 1, prepared.record or {}
+            number = last.number + 1 if last is not None else 1
             key = make_key(endpoint, self._context.run_id, self.change.number, number, body)
-            replaced = endpoint.replaced_values(prepared.fields, record)
             self.intent = Intent(
                 self.change.number, self.change.id, key, 1, prepared.fields, prepared.before, body,
-                endpoint.record_name(record), replaced, number, self.made,
+                name, replaced, number, self.made,
             )  # fmt: skip
         self.request: ApiRequest = endpoint.write_request(self.change.id, self.intent.body, self.intent.key)
 

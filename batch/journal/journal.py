@@ -67,8 +67,8 @@ COUNTERS = ("requests", "attempts", "throttled", "reserved")
 class _Batch:
     """What one commit writes."""
 
-    intents: list[tuple[Intent, int]] = field(default_factory=list)
-    """Each with how many attempts more (or, less) it has."""
+    intents: list[tuple[Intent, int, bool]] = field(default_factory=list)
+    """Each with how many attempts more (or less) it has, and whether all of it is written, or the attempts alone."""
     row_results: list[tuple[int, RowResult]] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
 
@@ -234,10 +234,13 @@ class Journal(JournalQueries):
 
     # -- writing while sending ----------------------------------------------------------------------------------
 
-    async def write_intent(self, intent: Intent) -> None:
-        """Write that an attempt of `intent` is about to leave; raises JournalError when it cannot be written."""
+    async def write_intent(self, intent: Intent, *, is_other: bool = False) -> None:
+        """Write that an attempt of `intent` is about to leave; raises JournalError when it cannot be written.
+
+        `is_other`: it says more than before its earlier attempts.
+        """
         if self.error is None:
-            self._waiting.intents.append((intent, min(intent.attempts, 1)))
+            self._waiting.intents.append((intent, min(intent.attempts, 1), is_other or intent.attempts <= 1))
             self._wake.set()
             await self._written.wait()
         if self.error is not None:
@@ -245,7 +248,7 @@ class Journal(JournalQueries):
 
     def revert_attempt(self, intent: Intent, attempts: int) -> None:
         """Write with the next commit that the last so many attempts of `intent` never left."""
-        self._waiting.intents.append((intent, -attempts))
+        self._waiting.intents.append((intent, -attempts, False))
         self._wake.set()
 
     async def reserve_read(self) -> None:
@@ -342,13 +345,13 @@ class Journal(JournalQueries):
         self._waiting.row_results += row_results
         self.flush()
 
-    def _write_intents(self, intents: Sequence[tuple[Intent, int]]) -> None:
-        """Append a row for each attempt; the first of an intent has all of it."""
+    def _write_intents(self, intents: Sequence[tuple[Intent, int, bool]]) -> None:
+        """Append a row for each attempt; the first of an intent has all of it, and one that says more than before."""
         self._db.executemany(
             f"INSERT INTO intent(change, number, part, attempts, {WHOLE}) VALUES ({', '.join('?' * 12)})",  # noqa: S608 - only columns
             [
-                (i.change, i.number, self._part, more, *(_whole(i) if i.attempts <= 1 and more >= 0 else NOTHING))
-                for i, more in intents
+                (i.change, i.number, self._part, more, *(_whole(i) if is_whole else NOTHING))
+                for i, more, is_whole in intents
             ],
         )
 

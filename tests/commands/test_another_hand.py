@@ -1,6 +1,7 @@
 """What others changed since a sheet was made is never written over: pulled sheets, and columns such as `name (now)`."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from batch.cli.views import closing_page
 from batch.commands.plan import plan as run_plan
 from batch.commands.results import results as run_results
+from batch.commands.undo import undo as run_undo
 from batch.endpoints.vayu.customers import VayuCustomers
 from batch.errors import Declined, HeaderError, UsageError
 from batch.journal import Journal
@@ -683,6 +685,24 @@ def test_failures_uncompared(job: JobFixture, endpoint: str, row: str, fault: st
     assert [None] == cells(path)["batch_seen"].to_list()
     assert "--no-compare" in closing.next
     assert {"updated": 1} == outcomes(job.update(path, endpoint, compare=False))
+
+
+def test_failures_seen_by_a_later_part(job: JobFixture) -> None:
+    """What was sent unseen and is repeated after a look is held to what that look saw, and can be taken back."""
+    job.sandbox.set_faults("500=id:10001,10002")
+    sheet, before = job.sheet("id,phone\n10001,121\n10002,122\n"), job.record(10002)["phone"]
+    job.update(sheet, compare=False, max_attempts=1)
+    job.sandbox.set_faults("success-false=id:10001")
+    closing = job.update(sheet, max_attempts=1)
+    assert {"rejected": 1, "updated": 1} == outcomes(closing)
+    keys = [line["key"] for line in job.ledger() if line["method"] == "PATCH"]
+    assert {2} == set(Counter(keys).values())
+    job.sandbox.set_faults()
+    job.sandbox.edit("dualentry", 10001, {"phone": "777"})
+    ((outcome, message),) = told(job.update(Path(str(closing.failures))))
+    assert ("rejected", True) == (outcome, "777" in message), message
+    assert "updated" in outcomes(run_undo(closing.folder, job.settings(sheet), job.reporter, job.environment))
+    assert before == job.record(10002)["phone"]
 
 
 def test_failures_compared_at_first(job: JobFixture) -> None:

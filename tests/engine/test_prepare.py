@@ -112,7 +112,7 @@ def begun(journal: Journal, *outcomes: Outcome, **changed: Any) -> Intent:
     """An earlier part of this run that began to send change 2."""
     given = {"fields": {"name": "New"}, "before": {"name": "Old"}, "body": {"name": "New"}} | changed
     intent = Intent(2, "2", KEY, 3, **given)
-    journal._waiting.intents.append((replace(intent, attempts=1), 3))
+    journal._waiting.intents.append((replace(intent, attempts=1), 3, True))
     journal.record_rows([RowResult(2, "2", outcome, attempts=3) for outcome in outcomes])
     journal.begin_part()
     return intent

@@ -57,7 +57,7 @@ def intent(change: int = 2, attempts: int = 1, **changed: Any) -> Intent:
 
 def add(journal: Journal, one: Intent) -> None:
     """Write as if an attempt of this intent was about to leave."""
-    journal._waiting.intents.append((one, min(one.attempts, 1)))
+    journal._waiting.intents.append((one, min(one.attempts, 1), one.attempts <= 1))
 
 
 def row_result(row: int, outcome: Outcome = UPDATED, *problems: Problem, **known: Any) -> RowResult:
