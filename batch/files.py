@@ -142,3 +142,11 @@ def unusable_folder(folder: Path, error: OSError) -> FolderError:
 def os_reason(error: OSError) -> str:
     """Return what the system said; some errors have no such text, then their own."""
     return error.strerror or str(error) or "the system does not say why"
+
+
+def shown_path(path: str) -> str:
+    """Show a path from the current folder where that is shorter."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return path

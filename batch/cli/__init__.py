@@ -94,7 +94,7 @@ def check(**values: Any) -> None:
     if settings.json_output:
         click.echo(views.as_json(found.summary))
     else:
-        console.show((line, "") for line in views.check_page(found))
+        console.show((line, "") for line in views.check_page(found, console.width))
     sys.exit(found.summary.exit_code)
 
 

@@ -35,6 +35,7 @@ STYLES: dict[str, str] = {
     Outcome.REJECTED: "yellow", Outcome.FAILED: "red", Outcome.UNKNOWN: "red", Outcome.UNSENT: "red",
     "stop": "red", "clear": "red",
 }  # fmt: skip
+UNBROKEN = 1000
 
 
 class Console:
@@ -56,11 +57,16 @@ class Console:
     def __exit__(self, *exception: object) -> None:
         self.leave()
 
+    @property
+    def width(self) -> int:
+        """How many columns a line of a page may have; a file may have any."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBROKEN
+
     def show(self, page: Iterable[tuple[str, str]]) -> None:
         """Write a page of styled lines to standard output, since it is what was asked for."""
         if not self._quiet:
             for text, style in page:
-                click.echo(_coloured(_fitted(text, sys.stdout), style))
+                click.echo(_coloured(fitted(text, sys.stdout), style))
 
     def tell(self, page: Iterable[tuple[str, str]]) -> None:
         """Write a page of styled lines to standard error."""
@@ -71,7 +77,7 @@ class Console:
         """Write a line to standard error; with --quiet only what stopped the run."""
         if style == "stop" or not self._quiet:
             self.leave()
-            click.echo(_coloured(_fitted(text, sys.stderr), style), err=True)
+            click.echo(_coloured(fitted(text, sys.stderr), style), err=True)
 
     def note(self, text: str) -> None:
         """Write something that the person should know."""
@@ -84,7 +90,7 @@ class Console:
         self.leave()
         if self.can_ask or not self._quiet:
             for line in messages.preflight(preflight, compare=self._compare):
-                click.echo(_fitted(line, sys.stderr), err=True)
+                click.echo(fitted(line, sys.stderr), err=True)
         self._last_line = time.monotonic()
         if not self.can_ask:
             return True
@@ -210,13 +216,21 @@ def _answered(ask: Callable[[], Answer]) -> Answer:
         raise pressed if isinstance(pressed, KeyboardInterrupt) else KeyboardInterrupt from None
 
 
-def _fitted(text: str, file: TextIO) -> str:
-    """Break a line at its words where the terminal is too narrow; one with a command is left whole, to be copied."""
-    width = shutil.get_terminal_size().columns
-    if len(text) <= width or f"{command()} " in text or not file.isatty():
+def fitted(text: str, file: TextIO) -> str:
+    """Break lines at their words where the terminal is too narrow; a command at the end of one stays whole."""
+    if not file.isatty():
         return text
-    indent = " " * (len(text) - len(text.lstrip()) + 2)
-    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(_broken(line, shutil.get_terminal_size().columns) for line in text.split("\n"))
+
+
+def _broken(line: str, width: int) -> str:
+    """Break a line; a command that it ends with comes on a line of its own, to be copied."""
+    said, before, after = line.partition(f"{command()} ")
+    if len(line) <= width or (before and not said.strip()):
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    lines = textwrap.wrap(said, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*lines, *([f"{indent}{before}{after}"] if before else [])])
 
 
 def _coloured(text: str, style: str) -> str:

@@ -69,7 +69,9 @@ def _explained(error: BaseException) -> int:
 
 
 def _fail(message: str, code: ExitCode) -> int:
-    click.echo("\n".join(map(visible, message.split("\n"))), err=True)
+    from batch.cli.console import fitted  # here, since most commands do not fail
+
+    click.echo(fitted("\n".join(map(visible, message.split("\n"))), sys.stderr), err=True)
     return int(code)
 
 

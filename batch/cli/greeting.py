@@ -11,9 +11,9 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from batch.cli.console import Console
-from batch.cli.messages import shown_path
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
+from batch.files import shown_path
 from batch.model import command
 from batch.run.target import Environment, has_key
 

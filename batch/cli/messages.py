@@ -3,21 +3,21 @@
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from batch.commands.purge import PurgePreview
 from batch.conditions import PlannedChange
 from batch.engine.reporter import Compared, Cost, Preflight, Progress, Tried
 from batch.engine.retry_loop import minutes
+from batch.files import shown_path
 from batch.model import Outcome, command, shorten, visible
-from batch.outputs.plan import iter_lines
+from batch.outputs.plan import Line, iter_lines
 from batch.run.target import SANDBOX, STANDING
 from batch.summary import SHOWN_ROWS, Reason
 
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
-WHO, FIELD, NARROWEST = 32, 30, 8
-"""How wide who a change is about, and which field, may be at most, and a value at least."""
+FIELD, NARROWEST = 40, 8
+"""How wide the name of a field may be at most, and a value at least."""
 CLEARED = "(cleared)"
 
 
@@ -95,16 +95,22 @@ def _differs(about: Preflight, found: Compared) -> str:
 
 
 def cells(changes: Iterable[PlannedChange], headers: Mapping[str, str], width: int) -> Iterator[str]:
-    """Yield a line for each cell that changes, as wide as the screen: the row, who it is, the column, old and new."""
+    """Yield a line for each record and each of its cells that changes, as wide as the screen: column, old and new."""
     yield "  row  who, and what changes"
     row = 0
     for line in iter_lines(changes, CLEARED):
-        who = "" if line.row == row else f"{line.row:>5}  {visible(f'{line.id} {line.name}'.rstrip())}"
+        if line.row != row:
+            yield shorten(f"{line.row:>5}  {visible(f'{line.id} {line.name}'.rstrip())}", width)
         row = line.row
-        start = f"{shorten(who, WHO):<{WHO}}  {shorten(named(line.field, headers.get(line.field, '')), FIELD)}: "
-        room = max(NARROWEST, (width - len(start) - len(" -> ")) // 2)
-        before, after = shorten(visible(line.before) or "(empty)", room), shorten(visible(line.after), 2 * room)
-        yield f"{start}{before} -> {shorten(after, max(NARROWEST, width - len(start) - len(before) - 4))}"
+        yield _cell(line, headers, width)
+
+
+def _cell(line: Line, headers: Mapping[str, str], width: int) -> str:
+    start = f"{'':<7}{shorten(named(line.field, headers.get(line.field, '')), FIELD)}: "
+    room = max(2 * NARROWEST, width - len(start) - len(" -> "))
+    before, after = visible(line.before) or "(empty)", visible(line.after)
+    before = shorten(before, max(room // 2, room - len(after)))
+    return f"{start}{before} -> {shorten(after, room - len(before))}"
 
 
 def tried(found: Tried, headers: Mapping[str, str], width: int) -> Iterator[str]:
@@ -208,14 +214,6 @@ def rows_of(one: Reason) -> str:
 def update_command(path: str, endpoint: str, options: Sequence[str], *, verb: str = "update") -> str:
     """Spell an update (or plan) command to paste."""
     return shlex.join([command(), verb, path, "-e", endpoint, *options])
-
-
-def shown_path(path: str) -> str:
-    """Show a path from the current folder where that is shorter."""
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return path
 
 
 def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:

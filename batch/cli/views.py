@@ -24,7 +24,6 @@ from batch.cli.messages import (
     plural,
     reasons,
     rows_of,
-    shown_path,
     table,
     took,
     update_command,
@@ -39,6 +38,7 @@ from batch.commands.template import TemplateMade
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
+from batch.files import shown_path
 from batch.logins import Login
 from batch.mappings import BESIDE, SavedMapping
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, shorten, visible
@@ -93,8 +93,8 @@ def _spell(values: Mapping[str, Any]) -> str:
 # -- check ------------------------------------------------------------------------------------------------------------
 
 
-def check_page(found: Checked) -> Iterator[str]:
-    """Yield what a check found, column by column and reason by reason."""
+def check_page(found: Checked, width: int) -> Iterator[str]:
+    """Yield what a check found, column by column (examples as far as `width` goes) and reason by reason."""
     changes, summary = found.changes, found.summary
     staged = changes.staged
     sheet = f', sheet "{visible(staged.style.sheet)}"' if staged.style else ""
@@ -102,7 +102,7 @@ def check_page(found: Checked) -> Iterator[str]:
     yield f"{visible(staged.name)}{sheet}: {shape}"
     yield from (f"  {visible(text)}" for text in changes.notes)
     yield ""
-    yield from _columns(found)
+    yield from (shorten(line, width) for line in _columns(found))
     yield ""
     invalid = summary.outcomes.get(Outcome.INVALID, 0)
     yield f"  {plural(summary.rows - invalid, 'row')} ready · {plural(invalid, 'row')} invalid"
@@ -152,10 +152,11 @@ def _contents(found: Checked, column: Column) -> str:
     count = found.changes.counts.get(column.index)
     if count is None:
         return ""
-    cleared = found.changes.clears[column.target]
-    clears = f"  {plural(cleared, 'clear')}" if cleared else ""
+    all_clears = {one: plural(count, "clear") for one, count in found.changes.clears.items() if count}
+    room = max(map(len, all_clears.values()), default=-2) + 2
+    clears = f"  {all_clears.get(column.target, '')}"[:room]
     examples = "" if column.role == "id" else " · ".join(shorten(visible(text), EXAMPLE) for text in count.examples)
-    return f"{plural(count.values, 'value'):>12}{clears:<12}   {examples}"
+    return f"{plural(count.values, 'value'):>12}{clears:<{room}}   {examples}"
 
 
 # -- plan -------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.reporter import Reporter
 from batch.errors import BusyError, Declined, FolderError, InputError, UsageError
+from batch.files import shown_path
 from batch.journal import Journal
 from batch.machine import user_name
 from batch.model import Outcome
@@ -73,7 +74,9 @@ def undo(path: Path, settings: Settings, reporter: Reporter, environment: Enviro
         hold_input(sha256, settings.endpoint, target, parent, stack)
         run = _begin_or_resume(source, parent, settings, target, stack, reporter.note)
         latest.point_to(run.folder)
-        reporter.note(f"Taking back {folder}: {len(run.plan or ()):,} changes were or may have been applied.")
+        reporter.note(
+            f"Taking back {shown_path(str(folder))}: {len(run.plan or ()):,} changes were or may have been applied."
+        )
         context = RunContext(
             ApiSession(target, settings.pace, environment),
             run.journal,
@@ -99,7 +102,9 @@ def _run_of_file(path: Path, reporter: Reporter, *, is_sandbox: bool) -> Path:
     if not changed:
         where = " in your sandbox" if is_sandbox else ""
         raise UsageError(f"{path}: no run of this file changed anything{where} that is not taken back yet.")
-    names = [f"{one.started_text}  {shown_counts(one.run.counts)}  {one.run.folder}" for one in changed]
+    names = [
+        f"{one.started_text}  {shown_counts(one.run.counts)}  {shown_path(str(one.run.folder))}" for one in changed
+    ]
     if not reporter.can_ask:
         raise UsageError(f"{path}: name the run to take back:  {', '.join(str(one.run.folder) for one in changed)}")
     reporter.note(f"Runs of {path}, the newest first; taking back one leaves what the others changed:")

@@ -26,7 +26,7 @@ from batch.run.cleanup import scratch
 from batch.run.consent import Person, require_consent
 from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
-from batch.sources.totals import Totals
+from batch.sources.totals import Totals, begins_with_word
 from batch.validation.file_changes import FileChanges, match_file
 
 PEEKED_ROWS = 50
@@ -72,8 +72,9 @@ def settle_headers(
         if known is not None:
             person.note(
                 f'The mapping "{known.name}", remembered on {known.saved} for files with these headers, says what they '
-                f"stand for. (To forget it:  {command()} mappings forget {shlex.quote(known.name)})"
+                "stand for."
             )
+            person.note(f"To forget it:  {command()} mappings forget {shlex.quote(known.name)}")
             settings = apply_mapping(settings, known)
             peek = _peek(source, settings, endpoint, mappings)
     while peek.problem is not None:
@@ -145,7 +146,7 @@ def _peek(source: Input, settings: Settings, endpoint: Endpoint, mappings: Mappi
         try:
             match_input(staged, settings, endpoint)
         except UnmatchedError as error:
-            rows = pl.read_parquet(staged.path)
+            rows = pl.read_parquet(staged.path).filter(~begins_with_word(len(staged.headers)))
             examples = {header: _examples(rows[cell_column(index)]) for index, header in enumerate(staged.headers)}
             return _Peek(staged.headers, examples, error)
         except HeaderError:

@@ -41,9 +41,14 @@ class Totals:
         has_id = own.str.contains(SEEN)
         if not self.is_key:
             has_id &= ~own.str.contains(WORD)
-        cells = [pl.col(cell_column(index)) for index in range(len(headers))]
-        first = pl.coalesce([pl.when(cell.str.contains(r"\p{L}")).then(cell) for cell in cells])
-        return TotalsFinder(~has_id.fill_null(value=False), first.str.contains(WORD).fill_null(value=False))
+        return TotalsFinder(~has_id.fill_null(value=False), begins_with_word(len(headers)))
+
+
+def begins_with_word(columns: int) -> pl.Expr:
+    """Whether the first cell of a row that has letters is the word of a total."""
+    cells = [pl.col(cell_column(index)) for index in range(columns)]
+    first = pl.coalesce([pl.when(cell.str.contains(r"\p{L}")).then(cell) for cell in cells])
+    return first.str.contains(WORD).fill_null(value=False)
 
 
 @dataclass(frozen=True, slots=True)

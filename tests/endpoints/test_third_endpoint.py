@@ -58,7 +58,7 @@ class Acme:
     def check(self, **options: Any) -> Checked:
         settings = self.settings(**options)
         found = run_check(settings, FakeReporter(), self.api.environment())
-        Console().show((line, "") for line in views.check_page(found))
+        Console().show((line, "") for line in views.check_page(found, 200))
         return found
 
     def plan(self, **options: Any) -> PlanMade:
