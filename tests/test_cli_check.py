@@ -18,8 +18,8 @@ x;Bolt;ext. 6;c;3
 SHOWN = """sheet.csv: 4 rows, 5 columns
 
   Customer ID -> id         4 values
-  Name        -> name       2 values               Größe · Bolt
-  Phone       -> phone      2 values  1 clear      ext. 5 · ext. 6
+  Name        -> name       2 values            Größe · Bolt
+  Phone       -> phone      2 values  1 clear   ext. 5 · ext. 6
   Note           ignored (--map "Note=")
   batch_row      ignored (a column of batch's own)
 
@@ -72,7 +72,7 @@ def test_clean(offline: Shell) -> None:
     shown = """sheet.csv: 1 row, 2 columns
 
   id   -> id         1 value
-  name -> name       1 value               A
+  name -> name       1 value   A
 
   1 row ready · 0 rows invalid
 

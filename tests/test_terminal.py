@@ -121,10 +121,10 @@ def test_lines_break_at_words(shell: Shell, api: Api) -> None:
 def test_list(shell: Shell, api: Api) -> None:
     """With l it shows old and new, a screen at a time, and asks again; no line is wider than the screen."""
     sheet = shell.sheet("Customer ID,Customer Name\n" + "".join(f"{one},New {one} Company\n" for one in api.ids(30)))
-    answers = [(FEW, b"l\n"), (b"q: enough: ", b"\n"), (FEW, b"l\n"), (b"q: enough: ", b"q\n"), (FEW, b"n\n")]
+    answers = [(FEW, b"l\n"), *[(b"q: enough: ", b"\n")] * 2, (FEW, b"l\n"), (b"q: enough: ", b"q\n"), (FEW, b"n\n")]
     ended = on_terminal(shell, update(api, sheet), answers, COLUMNS="80", LINES="24")
     assert (2, []) == (ended.code, api.writes())
     lines = ended.err.rpartition("\x1b[2K")[2].splitlines()
-    assert 30 + 21 == sum(" -> New" in line for line in lines)
+    assert 30 + 10 == sum(" -> New" in line for line in lines)
     assert "30 of 30 customers will change (30 cells)" in lines
-    assert (True, 80) == ("name (Customer Name)" not in ended.err, max(map(len, lines)))
+    assert (True, True) == ("name (Customer Name)" not in ended.err, max(map(len, lines)) <= 80)

@@ -35,7 +35,6 @@ STYLES: dict[str, str] = {
     Outcome.REJECTED: "yellow", Outcome.FAILED: "red", Outcome.UNKNOWN: "red", Outcome.UNSENT: "red",
     "stop": "red", "clear": "red",
 }  # fmt: skip
-UNBROKEN = 1000
 
 
 class Console:
@@ -60,7 +59,7 @@ class Console:
     @property
     def width(self) -> int:
         """How many columns a line of a page may have; a file may have any."""
-        return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBROKEN
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else messages.UNBROKEN
 
     def show(self, page: Iterable[tuple[str, str]]) -> None:
         """Write a page of styled lines to standard output, since it is what was asked for."""

@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 from batch.commands.purge import PurgePreview
 from batch.conditions import PlannedChange
@@ -19,6 +20,8 @@ SHOWN_REASONS = 12
 FIELD, NARROWEST = 40, 8
 """How wide the name of a field may be at most, and a value at least."""
 CLEARED = "(cleared)"
+UNBROKEN = 1000
+"""The columns of a page that is no screen."""
 
 
 def is_colourless() -> bool:
@@ -95,18 +98,25 @@ def _differs(about: Preflight, found: Compared) -> str:
 
 
 def cells(changes: Iterable[PlannedChange], headers: Mapping[str, str], width: int) -> Iterator[str]:
-    """Yield a line for each record and each of its cells that changes, as wide as the screen: column, old and new."""
+    """Yield a line for each record, and for each of its cells that changes: the column, old and new.
+
+    No line is wider than the screen; a single cell stands beside its record where both fit.
+    """
     yield "  row  who, and what changes"
-    row = 0
-    for line in iter_lines(changes, CLEARED):
-        if line.row != row:
-            yield shorten(f"{line.row:>5}  {visible(f'{line.id} {line.name}'.rstrip())}", width)
-        row = line.row
-        yield _cell(line, headers, width)
+    for row, group in groupby(iter_lines(changes, CLEARED), lambda line: line.row):
+        lines = list(group)
+        who = f"{row:>5}  {visible(f'{lines[0].id} {lines[0].name}'.rstrip())}"
+        beside = f"{who}  {_cell(lines[0], headers, UNBROKEN)}"
+        if len(lines) == 1 and len(beside) <= width:
+            yield beside
+            continue
+        yield shorten(who, width)
+        for line in lines:
+            yield f"{'':<7}{_cell(line, headers, width - 7)}"
 
 
 def _cell(line: Line, headers: Mapping[str, str], width: int) -> str:
-    start = f"{'':<7}{shorten(named(line.field, headers.get(line.field, '')), FIELD)}: "
+    start = f"{shorten(named(line.field, headers.get(line.field, '')), FIELD)}: "
     room = max(2 * NARROWEST, width - len(start) - len(" -> "))
     before, after = visible(line.before) or "(empty)", visible(line.after)
     before = shorten(before, max(room // 2, room - len(after)))

@@ -23,7 +23,10 @@ from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture,
 
 __all__ = ["job", "shared_sandbox"]
 ZIP = "full_address.postal_code"
-PADDED = "is shown with zeros in front that are not stored (make the cell text, and type it with its zeros)"
+PADDED = (
+    "is shown with zeros in front that are not stored (make the cell text, and type it with its zeros; or, to take "
+    "what is shown: --as-shown COLUMN)"
+)
 
 
 def book(folder: Path, headers: Sequence[str], rows: Sequence[Sequence[Any]], name: str = "sheet.xlsx") -> Path:
