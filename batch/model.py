@@ -191,6 +191,8 @@ class SheetStyle:
     """The header's row number in the sheet (1-based)."""
     first_column: int
     """The first column's number in the sheet (1-based), so that cells can be named as Excel names them."""
+    has_formats: bool = True
+    """Whether the number formats are known, with which a number is shown; those of .ods and .xls are not."""
     is_1904: bool = False
     formats: tuple[str, ...] = ("General",)
     """The number formats of its cells, as `input.parquet` counts them (`batch/sources/excel/values.py`)."""

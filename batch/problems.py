@@ -34,6 +34,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "number_malformed": "is no number (type the value again)",
     "number_rounded": "has more than 15 digits, so Excel has rounded it (make the cell text, and type all digits again)",
     "time_negative": "is a negative time (make the cell text, and type what is meant)",
+    "number_without_format": "is stored as a number, and how it is shown cannot be seen in this kind of file (save it as .xlsx, or make the cell text and type it again)",
     "zeros_not_stored": "is shown with zeros in front that are not stored (make the cell text, and type it with its zeros; or, to take what is shown: --as-shown COLUMN)",
     "date_among_texts": "is a date among texts, perhaps made by the spreadsheet program (make the cell text, and type what is meant; or name the column: --as-shown)",
     "not_shown_alike": "has a format that does not look the same everywhere, so --as-shown cannot tell what it shows (make the cell text, and type what is meant)",

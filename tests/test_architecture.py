@@ -50,6 +50,7 @@ LIBRARIES = {
     "starlette": set(),
     "uvicorn": set(),
     "keyring": {"system_keyring"},
+    "python_calamine": {"sources"},
 }
 """Where a library may be imported. What waits, waits through anyio, so that a whole job can run on a virtual clock."""
 

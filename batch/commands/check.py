@@ -51,7 +51,7 @@ def check(settings: Settings, person: Person, environment: Environment) -> Check
     began, started = time.monotonic(), now_text()
     with latest_links(parent, settings.input, notes.append) as latest, scratch() as temporary:
         endpoint = make_endpoint(settings, environment)
-        source = sources.open_input(settings.input, temporary)
+        source = sources.open_input(settings.input, temporary, person.note)
         settings = settle_headers(source, settings, endpoint, person, environment.mappings, verb="check")
         changes = read_input(source, temporary, settings, endpoint)
         with Journal.create(temporary / JOURNAL, {}) as journal:

@@ -114,7 +114,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         target = make_target(settings, environment, stack, reporter.note)
         discard(new_folder(parent, prefix="plan-"))  # whether there can be one is known before anything is read
         temporary = stack.enter_context(scratch())
-        source = sources.open_input(settings.input, temporary)
+        source = sources.open_input(settings.input, temporary, reporter.note)
         settings = settle_headers(source, settings, target.endpoint, reporter, environment.mappings, verb="plan")
         changes = read_input(source, temporary, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))

@@ -88,7 +88,7 @@ LOOK_AFTER = 900.0
 def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, person: Person, mappings: Mappings) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
     with scratch() as temporary:
-        source = sources.open_input(settings.input, temporary)
+        source = sources.open_input(settings.input, temporary, person.note)
         settings = settle_headers(source, settings, target.endpoint, person, mappings, verb="update")
         plan = _open_plan(settings, source.sha256, target, stack, person)
         wanted = identity(

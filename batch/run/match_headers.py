@@ -19,7 +19,7 @@ from batch import sources
 from batch.columns import is_id_header, is_known_header
 from batch.endpoints.base import Endpoint
 from batch.endpoints.labels import fold, fold_label
-from batch.errors import Declined, HeaderError, TitleError, UnmatchedError
+from batch.errors import Declined, HeaderError, SettingsError, TitleError, UnmatchedError
 from batch.mappings import BESIDE, Mappings, SavedMapping, fold_all
 from batch.model import CsvDialect, Staged, cell_column, command, shorten, visible
 from batch.run.cleanup import scratch
@@ -56,6 +56,7 @@ def settle_headers(
     `verb` is the command that is printed. Raises Declined where the person stops, SettingsError for a mapping that
     there is not; what is still unknown is left to whoever matches the headers.
     """
+    settings = _believe_hidden(source, settings, person)
     if settings.mapping is not None:
         settings = apply_mapping(settings, mappings.named(settings.mapping, settings.endpoint))
     settings = choose_sheet(source, settings, endpoint, person)
@@ -84,6 +85,19 @@ def settle_headers(
             person.note(f"The same without questions:  {_words(verb, settings)}")
             _remember(source, settings, endpoint, person, mappings, peek.headers)
     return settings
+
+
+def _believe_hidden(source: Input, settings: Settings, person: Person) -> Settings:
+    """Ask once about what cannot be seen of an .ods or .xls file."""
+    if source.converted is None or settings.hidden == "include":
+        return settings
+    from batch.sources.excel.conversion import UNSEEN  # here, since most inputs are of another kind
+
+    if settings.hidden == "skip":
+        raise SettingsError(f"--hidden skip and {source.name}: {UNSEEN}. Save it as .xlsx, and run again with that.")
+    instead = "To read it all the same:  --hidden include\nElse save it as .xlsx, and run again with that file."
+    require_consent(person, f"{source.name}: {UNSEEN}.", instead)
+    return replace(settings, hidden="include")
 
 
 def apply_mapping(settings: Settings, mapping: SavedMapping) -> Settings:

@@ -16,11 +16,12 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
 from batch.errors import InputError
+from batch.extras import ensure_extra
 from batch.files import NewFile, check_name, os_reason
 from batch.model import shorten, visible
 from batch.own_files import is_own
@@ -45,6 +46,8 @@ XLSX = Content("xlsx", "an Excel workbook", ".xlsx")
 XLSB = Content("xlsx", "a binary Excel workbook", ".xlsb")
 ODS = Content("xlsx", "an OpenDocument spreadsheet", ".ods")
 XLS = Content("xlsx", "an old or password-protected Excel workbook", ".xls")
+PASSWORD = "EncryptedPackage".encode("utf-16-le")
+"""Stands in a workbook that only opens with a password."""
 
 UNPACK = "unpack it, then give the file that is in it"
 SAVE = "open it in the program that made it and save it as .xlsx or .csv"
@@ -193,6 +196,13 @@ class Input:
     format: Format
     changed: tuple[int, ...] = ()
     """When each file was last changed (ns), so that a change while it is read is noticed."""
+    converted: Path | None = None
+    """The same cells as .xlsx, where the file is an .ods or .xls."""
+
+    @property
+    def workbook(self) -> Path:
+        """The .xlsx that is read."""
+        return self.converted or self.paths[0]
 
     def check_unchanged(self) -> None:
         """Raise `InputError` if a file is not the one whose bytes were hashed."""
@@ -200,10 +210,11 @@ class Input:
             raise InputError(f"{self.name} was changed while it was read: save it, close it, and run again.")
 
 
-def open_input(argument: str, spool: Path) -> Input:
+def open_input(argument: str, spool: Path, note: Callable[[str], None] = lambda text: None) -> Input:
     """Return the input that `argument` names (a path, a folder or glob of Parquet files, `-`), with hash and format.
 
-    Standard input is copied into the folder `spool` first, readable by this user only.
+    Standard input is copied into the folder `spool` first, readable by this user only, and the cells of an .ods or .xls
+    file are; `note` is told when what reads them is installed. Raises InputError, and ExtraError where it cannot be.
     """
     if argument == "-":
         path = _spool_stdin(spool)
@@ -219,7 +230,22 @@ def open_input(argument: str, spool: Path) -> Input:
         return _input(_parquet_files(path), argument, "parquet")
     if mode is None and any(mark in argument for mark in "*?["):
         return _input(_glob(argument), argument, "parquet")
-    return _input((path,), path.name, _format_of(path, path.name, path.suffix.lower()))
+    found = _input((path,), path.name, _format_of(path, path.name, path.suffix.lower()))
+    return _converted(found, spool, note) if _sniff(path, path.name) in (ODS, XLS) else found
+
+
+def _converted(found: Input, spool: Path, note: Callable[[str], None]) -> Input:
+    """Copy the cells of an .ods or .xls file; one with a password is left to the reader, which says so."""
+    path = found.paths[0]
+    if PASSWORD in path.read_bytes():
+        return found
+    ensure_extra("ods", "python_calamine", f"reading {found.name}", note)
+    from batch.sources.excel import conversion  # here, since it reads what few have
+
+    target = spool / "converted.xlsx"
+    NewFile(target).keep()
+    conversion.convert(path, found.name, target)
+    return replace(found, converted=target)
 
 
 def _refuse_lock(name: str) -> None:

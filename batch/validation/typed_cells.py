@@ -56,6 +56,7 @@ class TypedCells:
         """Look over the columns once; raises HeaderError where `--as-shown` names no header."""
         self._staged, self._clear_token = staged, parsing.clear_token
         self._formats = staged.style.formats if staged.style else ()
+        self._has_formats = staged.style is None or staged.style.has_formats
         shown = {fold(header) for header in parsing.as_shown}
         _check_as_shown(staged, parsing)
         kept = dict(pl.read_parquet_schema(staged.path))
@@ -69,7 +70,7 @@ class TypedCells:
         """Yield one line for each column with numbers that go as they are stored."""
         for index, found in self._found.items():
             count = found.numbers - len(found.refused)
-            if count and not found.padded_texts:  # of a column with both the reader tells
+            if count and self._has_formats and not found.padded_texts:  # of a column with both the reader tells
                 numbers, are = ("1 number", "is") if count == 1 else (f"{count:,} numbers", "are")
                 yield f'Column "{self._columns[index].header}": {numbers} {are} sent without zeros in front, as stored.'
 
@@ -78,6 +79,9 @@ class TypedCells:
         errors: Errors = {}
         for index, found in self._found.items():
             texts = frame[cell_column(index)]
+            if found.numbers and not self._has_formats:
+                for place in (_letters(frame, index) == "n").arg_true().to_list():
+                    errors.setdefault(place, []).append((index, Problem("number_without_format", seen=texts[place])))
             if found.dates and found.others:
                 for place in (_letters(frame, index) == "d").arg_true().to_list():
                     errors.setdefault(place, []).append((index, Problem("date_among_texts", seen=texts[place])))
@@ -95,7 +99,7 @@ class TypedCells:
 
     def _look_over(self, index: int) -> _Found:
         cell, letter = pl.col(cell_column(index)), _letter(self._columns[index].index, self._staged)
-        is_number = (letter == "n") & cell.str.contains(_PLAIN)
+        is_number = (letter == "n") & (cell.str.contains(_PLAIN) if self._has_formats else True)
         is_date, is_padded = letter == "d", cell.str.contains(_PADDED)
         is_other = cell.is_not_null() & (letter != "d") & (cell.str.strip_chars() != self._clear_token)
         rows = pl.scan_parquet(self._staged.path)
@@ -124,6 +128,7 @@ class TypedCells:
             if origin and origin[0] in "nd" and texts[place]:
                 code = self._formats[int(origin[1:].partition(":")[0])]
                 shown = _shown_number(texts[place], code) if origin[0] == "n" else _shown_date(texts[place], code)
+                shown = shown if self._has_formats else None
                 if shown is None:
                     errors.setdefault(place, []).append((index, Problem("not_shown_alike", seen=texts[place])))
                 else:
