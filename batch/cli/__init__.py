@@ -22,6 +22,7 @@ import click
 from batch import __version__
 from batch.cli.entrypoint import exit_code_of
 from batch.cli.options import setting_options, to_run_settings, to_settings, to_where
+from batch.cli.typed_words import meant
 from batch.errors import BatchError, ExitCode, SettingsError
 from batch.model import command
 
@@ -466,6 +467,7 @@ def _stop_sandbox() -> None:
 def main() -> NoReturn:
     """Run the command line."""
     gc.set_threshold(10_000)  # objects; looking for garbage after every 700 costs a twentieth of a run
+    sys.argv[1:] = meant(sys.argv[1:])
     code = exit_code_of(lambda: batch.main(standalone_mode=False, prog_name=command()))
     gc.freeze()  # or Python looks for garbage among all that was imported once more, for a tenth of a second
     sys.exit(code)

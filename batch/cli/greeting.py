@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from batch.cli.console import Console
+from batch.cli.typed_words import from_url
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
 from batch.files import shown_path
@@ -97,5 +97,5 @@ def dropped_path(text: str) -> Path:
     except ValueError:  # one apostrophe
         words = []
     found = [text, *(words if len(words) == 1 else [])]
-    paths = [Path(unquote(urlsplit(one).path) if one.startswith("file://") else one).expanduser() for one in found]
+    paths = [Path(from_url(one)).expanduser() for one in found]
     return next((path for path in paths if path.exists()), paths[-1])

@@ -1,0 +1,53 @@
+"""What people type, paste and drag: names with spaces, dashes and quotes of a mail program, `file://` addresses."""
+
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from batch.cli.typed_words import meant
+from tests.shell import DUALENTRY, Shell
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two files."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("my customers - new.xlsx", "a.csv", "–odd"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("update|my|customers|-|new.xlsx|-e|x", "update|my customers - new.xlsx|-e|x"),
+        ("update|-e|x|my|customers|-|new.xlsx", "update|-e|x|my customers - new.xlsx"),
+        ("update|“my|customers|-|new.xlsx”", "update|my customers - new.xlsx"),
+        ("update|„a.csv“|–e|x|—yes|–-json|−−out|o", "update|a.csv|-e|x|--yes|--json|--out|o"),
+        ("update|a.csv\N{NO-BREAK SPACE}-e\N{NO-BREAK SPACE}x", "update|a.csv|-e|x"),
+        ("check|–odd|-|–5|–", "check|–odd|-|–5|–"),
+        ("update|no|such|file.xlsx|a.csv", "update|no|such|file.xlsx|a.csv"),
+        ("update|a.csv|--map|x=y z", "update|a.csv|--map|x=y z"),
+        ("update|file:///nobody.csv", "update|file:///nobody.csv"),
+        ("", ""),
+    ],
+)
+def test_words(typed: str, expected: str) -> None:
+    """Words are taken as they were meant where that is certain, and left alone elsewhere."""
+    assert expected.split("|") == meant(typed.split("|"))
+
+
+def test_address(here: Path) -> None:
+    """A file that a file manager pastes as an address is the file."""
+    path = here / "my customers - new.xlsx"
+    assert ["check", str(path)] == meant(["check", f"file://{quote(str(path))}"])
+
+
+def test_command(offline: Shell) -> None:
+    """The command line takes them so."""
+    offline.sheet("id,name\n10001,New\n", "my customers.csv")
+    ended = offline.run("check", "my", "customers.csv", "–e", DUALENTRY, "—json")
+    assert (0, "my customers.csv") == (ended.code, json.loads(ended.out)["input"]), ended.err
