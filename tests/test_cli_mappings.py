@@ -1,6 +1,7 @@
 """Headers that are not known: asked about on a terminal, remembered for the next file, and named in a pipeline."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ def store(shell: Shell) -> Path:
     return Path(shell.environment["HOME"], ".config", "batch", "mappings.json")
 
 
-def ask(shell: Shell, text: str, *answers: bytes, name: str = "kunden.csv") -> Ended:
+def ask(shell: Shell, text: str, *answers: bytes, name: str = "kunden.csv", more: Sequence[str] = ()) -> Ended:
     """Check a sheet on a terminal, and answer to each header in turn; the last answer is about remembering."""
     sheet = shell.sheet(text, name)
     said = [(ASKED, one) for one in answers[:-1]] + [(REMEMBER, one) for one in answers[-1:]]
-    return on_terminal(shell, ["check", sheet, *CHECK], said)
+    return on_terminal(shell, ["check", sheet, *CHECK, *more], said)
 
 
 def matched(ended: Ended) -> dict[str, str]:
@@ -52,6 +53,13 @@ def test_asked_remembered_and_recognised(shell: Shell) -> None:
     assert 0 == again.code, again.err
     assert {"Kd-ID": "id", "Firmenname lang": "name", "Telefon": "phone"} == matched(again)
     assert 'The mapping "kunden", remembered on ' in again.err
+
+
+def test_quiet(shell: Shell) -> None:
+    """With --quiet a question still shows what it is about."""
+    shown = ask(shell, SHEET, b"1\n", b"name\n", b"-\n", b"n\n", more=["--quiet"])
+    assert (0, True) == (shown.code, '"Firmenname lang"  such as  Acme AG · Bolt GmbH' in shown.err), shown.err
+    assert "   1  id  (the customer's id at DualEntry)" in shown.err
 
 
 def test_in_a_pipeline(shell: Shell) -> None:

@@ -12,7 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Literal, Self, TextIO, TypeVar
+from typing import Any, Literal, Self, TextIO, TypeVar
 
 import click
 
@@ -47,6 +47,8 @@ class Console:
         self.is_terminal = sys.stderr.isatty()
         self.can_ask = self.is_terminal and not yes and sys.stdin.isatty()
         self.interval: float | None = None if quiet else BAR_SECONDS if self.is_terminal else LINE_SECONDS
+        self._unsaid: list[tuple[str, str]] = []
+        """What --quiet kept back; a question shows it, since it may be about that."""
         self._bar: ProgressBar | None = None
         self._last_line = time.monotonic()
 
@@ -74,9 +76,20 @@ class Console:
 
     def say(self, text: str, style: str = "") -> None:
         """Write a line to standard error; with --quiet only what stopped the run."""
-        if style == "stop" or not self._quiet:
-            self.leave()
+        if style != "stop" and self._quiet:
+            self._unsaid += [(text, style)] if self.can_ask else []
+            return
+        self.leave()
+        click.echo(_coloured(fitted(text, sys.stderr), style), err=True)
+
+    def _show_unsaid(self) -> None:
+        for text, style in self._unsaid:
             click.echo(_coloured(fitted(text, sys.stderr), style), err=True)
+        self._unsaid.clear()
+
+    def _prompt(self, question: str, **options: Any) -> str:
+        self._show_unsaid()
+        return str(_answered(lambda: click.prompt(question, **{"show_default": False, "err": True, **options})))
 
     def note(self, text: str) -> None:
         """Write something that the person should know."""
@@ -97,6 +110,7 @@ class Console:
 
     def ask(self, question: str) -> bool:
         """Ask about what is odd; the default is no."""
+        self._show_unsaid()
         return _answered(lambda: click.confirm(question, default=False, err=True))
 
     def choose(self, question: str, options: Sequence[str]) -> int | None:
@@ -104,7 +118,7 @@ class Console:
         for number, text in enumerate(options, 1):
             self.say(f"{number:>4}  {visible(text)}")
         words = [text.split("  ")[0].casefold() for text in options]
-        while said := _answered(lambda: click.prompt(question, default="", show_default=False, err=True)).strip():
+        while said := self._prompt(question, default="").strip():
             if said.isascii() and said.isdigit() and 1 <= int(said) <= len(options):
                 return int(said) - 1
             if said.casefold() in words:
@@ -114,11 +128,11 @@ class Console:
 
     def ask_text(self, question: str, default: str = "") -> str:
         """Ask for a line of text; Enter alone gives the default."""
-        return str(_answered(lambda: click.prompt(question, default=default, show_default=bool(default), err=True)))
+        return self._prompt(question, default=default, show_default=bool(default))
 
     def ask_hidden(self, question: str) -> str:
         """Ask for a line that is not shown while it is typed or pasted."""
-        return str(_answered(lambda: click.prompt(question, default="", show_default=False, hide_input=True, err=True)))
+        return self._prompt(question, default="", hide_input=True)
 
     def _ask(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Ask; first for cells that would be emptied, and of a new input offer to send only a few at first."""
