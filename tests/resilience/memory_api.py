@@ -197,6 +197,8 @@ class MemoryApi:
         response = await self._delivered(call, answer, fault)
         if answer is not None and fault in ("ok", "sleep", *DEEDS):
             for one, name in _shown(answer):
+                if call.record not in (None, one):
+                    continue  # an answer about another record is none, and nothing is concluded from it
                 self._note_shown(one, name, company, at)
                 self.read |= {(company, one): at} if not call.is_write else {}
         return response
