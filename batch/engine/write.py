@@ -235,16 +235,17 @@ class ChangeWriter:
         """Call it rejected, unless an earlier attempt may have been applied all the same: a read tells."""
         prepared = call.prepared
         if answer.is_in_doubt or answer.has_arrived or call.made_before:
-            is_in_doubt = answer.is_in_doubt or prepared.is_in_doubt
+            is_in_doubt, is_cut = answer.is_in_doubt or prepared.is_in_doubt, False
             if is_in_doubt or answer.has_arrived:  # a refusal is final, so that it must not hide what shows a bit later
                 record, _ = await self._watch(prepared, prepared.fields, call.sent)
+                is_cut = self.client.shutdown.requested
             else:
                 record = await self._look(prepared)
             if record is not None and call.is_applied(shown := call.shows(record)):
                 return self._conclude_shown(call, answer, shown, is_found=True)
             is_unread = answer.status != 404  # after a 5xx that proves nothing
-            if record is None and (is_in_doubt or is_unread):
-                code = "refused_in_doubt" if is_in_doubt else "refused_unread"
+            if (record is None or is_cut) and (is_in_doubt or is_unread):
+                code = "refused_in_doubt" if is_in_doubt or is_cut else "refused_unread"
                 problem = Problem(code, {"cause": answer.cause})
                 return self._settle(prepared, Outcome.UNKNOWN, answer.status, call.made, [problem])
         return self._settle(prepared, Outcome.REJECTED, answer.status, call.made, self._refusals(answer))

@@ -376,6 +376,24 @@ async def test_refused_after_no_answer_where_reads_lag() -> None:
     assert [] == list(tries)
 
 
+@pytest.mark.parametrize("first", [httpx.ReadError(""), refuse(500)])
+async def test_refused_after_no_answer_at_a_stop(first: Any) -> None:
+    """Where the run stops before the record was looked at for long enough, the refusal does not settle it."""
+    tries = iter([first, refuse(422)])
+
+    def script(request: httpx.Request, count: int) -> Any:
+        if request.method != "PATCH":
+            return customers("Old")
+        answer = next(tries)
+        if answer is not first:
+            d.shutdown.request("enough")
+        return answer
+
+    async with desk(script, read_back=read_list) as d:
+        assert [Outcome.UNKNOWN] == await d.send(2, **BEFORE)
+    assert ["refused_in_doubt"] == [one.code for one in d.book.row_results[2].problems]
+
+
 async def test_spelling_of_what_nobody_saw_before() -> None:
     """What shows in another spelling after a try without an answer is applied, if nobody saw it so before."""
     tries = iter([httpx.ReadError(""), refuse(422)])
