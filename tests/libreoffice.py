@@ -1,5 +1,6 @@
 """LibreOffice as a person uses it: open a workbook, type into cells, save it. For tests marked `long`."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,16 @@ FILTERS = {".xlsx": "Calc MS Excel 2007 XML", ".csv": "Text - txt - csv (StarCal
 def type_into(source: Path, target: Path, cells: Mapping[str, str], folder: Path) -> None:
     """Open `source`, type into cells of its first sheet, and save it as `target` (.xlsx)."""
     work_in(source, target, typing(cells), folder)
+
+
+def print_out(source: Path, folder: Path) -> list[tuple[int, int]]:
+    """Print a workbook as PDF into `folder`; gives the width and height of each page, in points."""
+    profile = f"-env:UserInstallation={(folder / 'profile').as_uri()}"
+    command = [str(SOFFICE), profile, "--headless", "--convert-to", "pdf", "--outdir", str(folder)]
+    subprocess.run([*command, str(source)], check=True, capture_output=True, timeout=120)
+    printed = (folder / source.with_suffix(".pdf").name).read_bytes()
+    pages = re.findall(rb"/Type/Page\b[^>]*?/MediaBox\[0 0 (\d+)\S* (\d+)", printed, re.DOTALL)
+    return [(int(width), int(height)) for width, height in pages]
 
 
 def typing(cells: Mapping[str, str]) -> list[str]:

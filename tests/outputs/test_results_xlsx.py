@@ -1,9 +1,6 @@
 """`results.xlsx`: what is in it for whom, and that it can always be made again."""
 
 import gc
-import re
-import shutil
-import subprocess
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -19,10 +16,10 @@ from batch.outputs import printed
 from batch.outputs.plan import Line
 from batch.outputs.results_xlsx import ResultsWorkbook
 from tests.job_fixture import JobFixture, job, shared_sandbox, summary
+from tests.libreoffice import SOFFICE, print_out
 
 __all__ = ["job", "shared_sandbox"]
 
-SOFFICE = shutil.which("soffice")
 Cells = list[tuple[Any, ...]]
 
 
@@ -149,10 +146,6 @@ def test_memory(tmp_path: Path) -> None:
 def test_printed_by_libreoffice(tmp_path: Path) -> None:
     """LibreOffice prints it: every page across, the summary on the first, the header on each page of a list."""
     made(tmp_path / "results.xlsx", 100)
-    profile = f"-env:UserInstallation={(tmp_path / 'profile').as_uri()}"
-    command = [str(SOFFICE), profile, "--headless", "--convert-to", "pdf", "--outdir", str(tmp_path)]
-    subprocess.run([*command, str(tmp_path / "results.xlsx")], check=True, capture_output=True, timeout=120)
-    printed_file = (tmp_path / "results.pdf").read_bytes()
-    assert len(re.findall(rb"/Type/Page\b", printed_file)) >= 5
-    sizes = {tuple(map(int, found)) for found in re.findall(rb"/MediaBox\[0 0 (\d+)\S* (\d+)", printed_file)}
-    assert {(841, 595)} == sizes
+    printed = print_out(tmp_path / "results.xlsx", tmp_path)
+    assert len(printed) >= 5
+    assert {(841, 595)} == set(printed)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch.sandbox.options import SandboxOptions
-from tests.libreoffice import type_into
+from tests.libreoffice import print_out, type_into
 from tests.sandbox.control import ControlledSandbox
 from tests.shell import DUALENTRY, ROOT, Shell
 from tests.walks.terminal import PROMPT, Terminal
@@ -57,6 +57,12 @@ class Person:
         (source,) = self.folder.glob(file)
         type_into(source, self.folder / saved_as, cells, self.folder.parent)
         self._look(f"in LibreOffice: {', '.join(cells)}; saved as {saved_as}", [])
+
+    def prints(self, file: str) -> None:
+        """Let LibreOffice print a workbook, and look at its pages."""
+        printed = print_out(self.folder / file, self.folder.parent)
+        sizes = sorted({f"{width} by {height}" for width, height in printed})
+        self._look(f"prints {file}: pages of {', '.join(sizes)} points", [])
 
     def _look(self, did: str, screen: list[str]) -> None:
         self.screens.append("\n".join((f"━━ {did}", *screen)))
@@ -198,6 +204,7 @@ def plan_for_approval(person: Person) -> None:
     """A plan, the same sheet sent by it, and what is left of both."""
     person.runs("sandbox start")
     person.runs(f"plan quarter.xlsx -e {DUALENTRY} --sandbox")
+    person.prints("quarter.batch/latest/plan.xlsx")
     person.runs(f"update quarter.xlsx -e {DUALENTRY} --sandbox --plan quarter.batch/latest", QUESTION)
     person.answers("y")
     person.runs("runs")
@@ -213,4 +220,4 @@ WALKS: dict[str, Callable[[Person], None]] = {
     "fix-and-undo": fix_and_undo,
     "plan-for-approval": plan_for_approval,
 }
-NEEDS_LIBREOFFICE = ("fix-and-undo",)
+NEEDS_LIBREOFFICE = ("fix-and-undo", "plan-for-approval")
