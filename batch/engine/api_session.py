@@ -119,7 +119,7 @@ async def fetch_definitions(client: ApiClient, note: Callable[[str], None]) -> l
             raise client.shutdown.as_error(f"The custom fields could not be read: {answer.cause}.")
         if not isinstance(answer.response, ApiResponse) or answer.classification.action is not Action.SUCCEED:
             note(f"The custom fields could not be read ({answer.cause}): their values go as text.")
-            break
+            return []  # some of them would make the others none of yours
         if not client.endpoint.lists_definitions(answer.response):
             raise client.shutdown.as_error(
                 f"The custom fields could not be read: the answer ({answer.status}) does not list them."

@@ -287,3 +287,21 @@ def test_cut_list_of_custom_fields(tmp_path: Path) -> None:
         text = "id,name,custom_fields.Field 5\n1,New,\n"
         closing = update(settings(little, tmp_path, text), FakeReporter(), ENVIRONMENT)
     assert {"updated": 1} == outcomes(closing)
+
+
+def test_later_page_of_custom_fields_refused(tmp_path: Path) -> None:
+    """Where a later page is refused, no field is called none of the organisation's: none of them is known."""
+    customers = Customers()
+
+    def answer(asked: Asked) -> Said:
+        parts = urlsplit(asked.path)
+        if not parts.path.endswith("/custom-fields/"):
+            return customers.answer(asked)
+        is_first = dict(parse_qsl(parts.query))["offset"] == "0"
+        return Said(200, {"items": [definition(1, "customer")], "count": 2}) if is_first else Said(422, {})
+
+    reporter = FakeReporter()
+    with little_api(answer) as little:
+        closing = update(settings(little, tmp_path, "id,name,custom_fields.Field 5\n1,New,\n"), reporter, ENVIRONMENT)
+    assert {"updated": 1} == outcomes(closing)
+    assert [True] == [one.endswith("their values go as text.") for one in reporter.notes if "custom fields" in one]
