@@ -297,7 +297,7 @@ def steps(folder: Path, *intents: Intent, shown: dict[str, Any] | None = None) -
     """What an undo does about a change with these intents, of which the last was confirmed."""
     with Journal.create(folder / "journal.sqlite", {}) as journal:
         for intent in intents:
-            journal.revert_attempt(intent, -1)
+            journal._waiting.intents.append((intent, 1, True))
         journal.record(2, [RowResult(2, "1", Outcome.UPDATED, 200, 2, (Problem("found_applied"),), shown=shown or {})])
         journal.flush()
         (planned,) = iter_undo_changes(journal, DualEntryCustomers(), 2)
