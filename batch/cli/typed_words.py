@@ -7,12 +7,16 @@ import re
 from collections.abc import Sequence
 from os.path import exists
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 LONG_DASHES: Final = re.compile(r"-?[‐‑‒–—―−]{1,2}-?")
 """What mail and text programs make of `-` and `--` at the start of a word."""
 CURLY: Final = "“”„‟«»‘’‚"
-NO_BREAK: Final = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+_NO_BREAK = "[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]+"
+BESIDE_OPTION: Final = re.compile(rf"(?<=^-\w){_NO_BREAK}|{_NO_BREAK}(?=[-‐‑‒–—―−]{{1,2}}[a-zA-Z])")
+"""No-break spaces before an option, or behind a short one at the start: elsewhere they belong to a header or value."""
+MOST_WORDS: Final = 64
+"""Words that may make one name."""
 
 
 def meant(words: Sequence[str]) -> list[str]:
@@ -23,13 +27,17 @@ def meant(words: Sequence[str]) -> list[str]:
 
 def from_url(word: str) -> str:
     """Return the path that a `file://` address names, where it is there; a file that is dragged is pasted like this."""
-    path = unquote(urlsplit(word).path) if word.startswith("file://") else word
+    found = re.fullmatch(r"file://[^/]*(/.+)", word)
+    path = unquote(found[1]) if found else word
     return path if exists(path) else word
 
 
 def _parts(word: str) -> list[str]:
-    """Split a word at no-break spaces, which a shell takes for letters."""
-    return [word] if exists(word) else [one for one in re.split(f"[{NO_BREAK}]+", word) if one] or [word]
+    """Split a word at the no-break spaces that stand where a shell needs plain ones."""
+    if " " in word or exists(word):
+        return [word]
+    before, *rest = BESIDE_OPTION.split(word, maxsplit=1)
+    return [before, *(part for one in rest for part in _parts(one))]
 
 
 def _with_short_dashes(word: str) -> str:
@@ -40,21 +48,22 @@ def _with_short_dashes(word: str) -> str:
     return f"{'-' if len(rest) == 1 else '--'}{rest}" if rest[:1].isalpha() else word
 
 
-def _joined(words: list[str]) -> list[str]:
+def _joined(words: Sequence[str]) -> list[str]:
     """Make one word of those that name a file together, which was typed without quotes, or in curly ones."""
-    found = list[str]()
-    start = 0
+    found, start = list[str](), 0
     while start < len(words):
-        end = next((end for end in range(len(words), start, -1) if _is_file(words[start:end])), start + 1)
-        found.append(_name(words[start:end]) if _is_file(words[start:end]) else words[start])
-        start = end
+        end = _end_of_name(words, start)
+        found.append(words[start] if end is None else _name(words[start:end]))
+        start = end or start + 1
     return found
 
 
-def _is_file(words: Sequence[str]) -> bool:
-    name = _name(words)
-    is_other = len(words) > 1 or name != words[0]
-    return is_other and not exists(words[0]) and not words[0].startswith("-") and exists(name)
+def _end_of_name(words: Sequence[str], start: int) -> int | None:
+    """Return where the longest name of a file ends that begins with a word which is none itself."""
+    if words[start].startswith("-") or exists(words[start]):
+        return None
+    ends = range(min(len(words), start + MOST_WORDS), start, -1)
+    return next((end for end in ends if exists(_name(words[start:end]))), None)
 
 
 def _name(words: Sequence[str]) -> str:
