@@ -78,18 +78,22 @@ class Console:
         """Write a line to standard error; with --quiet only what stopped the run."""
         if style != "stop" and self._quiet:
             self._unsaid += [(text, style)] if self.can_ask else []
-            return
+        else:
+            self._write(text, style)
+
+    def _write(self, text: str, style: str) -> None:
         self.leave()
         click.echo(_coloured(fitted(text, sys.stderr), style), err=True)
 
-    def _show_unsaid(self) -> None:
+    def _write_unsaid(self) -> None:
         for text, style in self._unsaid:
-            click.echo(_coloured(fitted(text, sys.stderr), style), err=True)
+            self._write(text, style)
         self._unsaid.clear()
 
-    def _prompt(self, question: str, **options: Any) -> str:
-        self._show_unsaid()
-        return str(_answered(lambda: click.prompt(question, **{"show_default": False, "err": True, **options})))
+    def _prompt(self, question: str, default: str = "", *, is_hidden: bool = False) -> str:
+        self._write_unsaid()
+        about: dict[str, Any] = {"default": default, "show_default": bool(default), "hide_input": is_hidden}
+        return str(_answered(lambda: click.prompt(question, err=True, **about)))
 
     def note(self, text: str) -> None:
         """Write something that the person should know."""
@@ -110,7 +114,7 @@ class Console:
 
     def ask(self, question: str) -> bool:
         """Ask about what is odd; the default is no."""
-        self._show_unsaid()
+        self._write_unsaid()
         return _answered(lambda: click.confirm(question, default=False, err=True))
 
     def choose(self, question: str, options: Sequence[str]) -> int | None:
@@ -118,7 +122,7 @@ class Console:
         for number, text in enumerate(options, 1):
             self.say(f"{number:>4}  {visible(text)}")
         words = [text.split("  ")[0].casefold() for text in options]
-        while said := self._prompt(question, default="").strip():
+        while said := self._prompt(question).strip():
             if said.isascii() and said.isdigit() and 1 <= int(said) <= len(options):
                 return int(said) - 1
             if said.casefold() in words:
@@ -128,11 +132,11 @@ class Console:
 
     def ask_text(self, question: str, default: str = "") -> str:
         """Ask for a line of text; Enter alone gives the default."""
-        return self._prompt(question, default=default, show_default=bool(default))
+        return self._prompt(question, default)
 
     def ask_hidden(self, question: str) -> str:
         """Ask for a line that is not shown while it is typed or pasted."""
-        return self._prompt(question, default="", hide_input=True)
+        return self._prompt(question, is_hidden=True)
 
     def _ask(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Ask; first for cells that would be emptied, and of a new input offer to send only a few at first."""

@@ -131,6 +131,8 @@ def _columns(found: Checked) -> Iterator[str]:
     columns = [one for one in found.changes.columns.all if one.role != "empty"]
     width = min(40, max((len(visible(one.header)) for one in columns), default=0))
     target = min(40, max((len(one.target) for one in columns), default=0))
+    clears = {one: f"  {plural(count, 'clear')}" for one, count in found.changes.clears.items() if count}
+    room = max(map(len, clears.values()), default=0)
     for one in columns:
         header = shorten(visible(one.header), 40).ljust(width)
         if one.role == "reserved":
@@ -138,7 +140,8 @@ def _columns(found: Checked) -> Iterator[str]:
         elif not one.target:
             yield f'  {header}    ignored (--map "{visible(one.header)}=")'
         else:
-            yield f"  {header} -> {one.target.ljust(target)}  {_contents(found, one)}".rstrip()
+            contents = _contents(found, one, clears.get(one.target, "").ljust(room))
+            yield f"  {header} -> {one.target.ljust(target)}  {contents}".rstrip()
 
 
 def _own_use(header: str) -> str:
@@ -148,15 +151,12 @@ def _own_use(header: str) -> str:
     return "what the run of this failures file saw, to notice what was changed since" if is_seen else "ignored"
 
 
-def _contents(found: Checked, column: Column) -> str:
+def _contents(found: Checked, column: Column, clears: str) -> str:
     count = found.changes.counts.get(column.index)
     if count is None:
         return ""
-    all_clears = {one: plural(count, "clear") for one, count in found.changes.clears.items() if count}
-    room = max(map(len, all_clears.values()), default=-2) + 2
-    clears = f"  {all_clears.get(column.target, '')}"[:room]
     examples = "" if column.role == "id" else " · ".join(shorten(visible(text), EXAMPLE) for text in count.examples)
-    return f"{plural(count.values, 'value'):>12}{clears:<{room}}   {examples}"
+    return f"{plural(count.values, 'value'):>12}{clears}   {examples}"
 
 
 # -- plan -------------------------------------------------------------------------------------------------------------
