@@ -56,7 +56,7 @@ def settle_headers(
     `verb` is the command that is printed. Raises Declined where the person stops, SettingsError for a mapping that
     there is not; what is still unknown is left to whoever matches the headers.
     """
-    settings = _believe_hidden(source, settings, person)
+    settings = _settle_unseen(source, settings, person)
     if settings.mapping is not None:
         settings = apply_mapping(settings, mappings.named(settings.mapping, settings.endpoint))
     settings = choose_sheet(source, settings, endpoint, person)
@@ -87,7 +87,7 @@ def settle_headers(
     return settings
 
 
-def _believe_hidden(source: Input, settings: Settings, person: Person) -> Settings:
+def _settle_unseen(source: Input, settings: Settings, person: Person) -> Settings:
     """Ask once about what cannot be seen of an .ods or .xls file."""
     if source.converted is None or settings.hidden == "include":
         return settings

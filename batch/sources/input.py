@@ -22,7 +22,7 @@ from typing import IO, Literal
 
 from batch.errors import InputError
 from batch.extras import ensure_extra
-from batch.files import NewFile, check_name, os_reason
+from batch.files import NewFile, check_name, os_reason, write_private
 from batch.model import shorten, visible
 from batch.own_files import is_own
 from batch.sources.totals import Totals
@@ -218,7 +218,7 @@ def open_input(argument: str, spool: Path, note: Callable[[str], None] = lambda 
     """
     if argument == "-":
         path = _spool_stdin(spool)
-        return _input((path,), STDIN, _format_of(path, STDIN, ".csv"))
+        return _input((path,), STDIN, _checked(_sniff(path, STDIN), STDIN, ".csv"))
     if "://" in argument:
         raise InputError(f"{argument} is an address, not a file: download it, then give the file's name.")
     path = Path(argument)
@@ -230,8 +230,9 @@ def open_input(argument: str, spool: Path, note: Callable[[str], None] = lambda 
         return _input(_parquet_files(path), argument, "parquet")
     if mode is None and any(mark in argument for mark in "*?["):
         return _input(_glob(argument), argument, "parquet")
-    found = _input((path,), path.name, _format_of(path, path.name, path.suffix.lower()))
-    return _converted(found, spool, note) if _sniff(path, path.name) in (ODS, XLS) else found
+    content = _sniff(path, path.name)
+    found = _input((path,), path.name, _checked(content, path.name, path.suffix.lower()))
+    return _converted(found, spool, note) if content in (ODS, XLS) else found
 
 
 def _converted(found: Input, spool: Path, note: Callable[[str], None]) -> Input:
@@ -243,7 +244,7 @@ def _converted(found: Input, spool: Path, note: Callable[[str], None]) -> Input:
     from batch.sources.excel import conversion  # here, since it reads what few have
 
     target = spool / "converted.xlsx"
-    NewFile(target).keep()
+    write_private(target, "")
     conversion.convert(path, found.name, target)
     return replace(found, converted=target)
 
@@ -282,7 +283,7 @@ def _input(paths: tuple[Path, ...], name: str, form: Format) -> Input:
     if form == "parquet":
         _refuse_tables({path.parent for path in paths}, name)
         for path in paths:
-            _format_of(path, path.name, ".parquet")
+            _checked(_sniff(path, path.name), path.name, ".parquet")
     return Input(paths, name, _sha256(paths), form, changed)
 
 
@@ -298,9 +299,8 @@ def _file_mode(path: Path) -> int | None:
         return None
 
 
-def _format_of(path: Path, name: str, ending: str) -> Format:
-    """Return the format by content; refuse a file whose name says something else."""
-    content = _sniff(path, name)
+def _checked(content: Content, name: str, ending: str) -> Format:
+    """Return the format of a content; refuse a file whose name says something else."""
     if content.format is None:
         raise InputError(f"{name} is {content.what}: {content.advice}.")
     expected = FORMATS.get(ending)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from batch.errors import InputError
+from batch.sources.excel.package import SAVE_AS
 
 MEMORY: Final = 4 << 30
 """Bytes of address space that reading such a file may take."""
 SECONDS: Final = 600
 REFUSED: Final = 3
 """The exit code of the process where it has written into its target why the file is not read."""
-SAVE_AS: Final = "Open it in Excel or LibreOffice, save it as .xlsx (Excel workbook), and run again with that file."
 UNSEEN: Final = (
     "in a file of this kind (.ods, .xls) hidden rows, merged cells and errors such as #N/A cannot be seen. A hidden "
     "row is read like any other; what lies under a merged cell, or is an error, counts as blank"
@@ -55,8 +55,9 @@ def main(source: str, target: str) -> int:
     import xlsxwriter  # in this process alone, after the limit
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetVisibleEnum
 
+    options = {"constant_memory": True, "tmpdir": str(Path(target).parent)}
     try:
-        with CalamineWorkbook.from_path(source) as book, xlsxwriter.Workbook(target, {"constant_memory": True}) as made:
+        with CalamineWorkbook.from_path(source) as book, xlsxwriter.Workbook(target, options) as made:
             formats = [(kind, made.add_format({"num_format": code})) for kind, code in FORMATS]
             for about in book.sheets_metadata:
                 sheet = made.add_worksheet(about.name[:31])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from batch.errors import InputError
+from batch.sources.input import PASSWORD
 
 MAX_UNPACKED = 2 << 30
 """Bytes that one part may have unpacked: a sheet of 1,000,000 rows × 40 columns has about 1.6 GB."""
@@ -140,6 +141,6 @@ def _check_kind(package: Package) -> None:
 
 def _not_a_workbook(path: Path, name: str, start: bytes) -> InputError:
     """What stands in an OLE container; everything else was told apart before (`batch/sources/input.py`)."""
-    if start.startswith(b"\xd0\xcf\x11\xe0") and "EncryptedPackage".encode("utf-16-le") not in path.read_bytes():
+    if start.startswith(b"\xd0\xcf\x11\xe0") and PASSWORD not in path.read_bytes():
         return InputError(f"{name}: this is an Excel 97–2003 workbook (.xls). {SAVE_AS}")
     return password(name)
