@@ -234,13 +234,13 @@ class Journal(JournalQueries):
 
     # -- writing while sending ----------------------------------------------------------------------------------
 
-    async def write_intent(self, intent: Intent, *, is_other: bool = False) -> None:
+    async def write_intent(self, intent: Intent, *, is_changed: bool = False) -> None:
         """Write that an attempt of `intent` is about to leave; raises JournalError when it cannot be written.
 
-        `is_other`: it says more than before its earlier attempts.
+        `is_changed`: it says something else than before its earlier attempts, so that all of it is written again.
         """
         if self.error is None:
-            self._waiting.intents.append((intent, min(intent.attempts, 1), is_other or intent.attempts <= 1))
+            self._waiting.intents.append((intent, min(intent.attempts, 1), is_changed or intent.attempts <= 1))
             self._wake.set()
             await self._written.wait()
         if self.error is not None:

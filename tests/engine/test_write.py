@@ -98,7 +98,7 @@ class Book:
     seconds: float = 0.001
     is_resumed: bool = False
 
-    async def write_intent(self, intent: Intent, *, is_other: bool = False) -> None:
+    async def write_intent(self, intent: Intent, *, is_changed: bool = False) -> None:
         await anyio.sleep(self.seconds)
         if self.error:
             raise self.error
