@@ -34,12 +34,15 @@ def type_into(source: Path, target: Path, cells: Mapping[str, str], folder: Path
     work_in(source, target, typing(cells), folder)
 
 
+def save_as(kind: str, source: Path, folder: Path) -> Path:
+    """Open a workbook and save it as of another kind (`xlsx`, `pdf`) into `folder`; gives its place."""
+    _run(folder / "libreoffice", "--convert-to", kind, "--outdir", str(folder), str(source))
+    return folder / source.with_suffix(f".{kind}").name
+
+
 def print_out(source: Path, folder: Path) -> list[tuple[int, int]]:
     """Print a workbook as PDF into `folder`; gives the width and height of each page, in points."""
-    profile = f"-env:UserInstallation={(folder / 'profile').as_uri()}"
-    command = [str(SOFFICE), profile, "--headless", "--convert-to", "pdf", "--outdir", str(folder)]
-    subprocess.run([*command, str(source)], check=True, capture_output=True, timeout=120)
-    printed = (folder / source.with_suffix(".pdf").name).read_bytes()
+    printed = save_as("pdf", source, folder).read_bytes()
     pages = re.findall(rb"/Type/Page\b[^>]*?/MediaBox\[0 0 (\d+)\S* (\d+)", printed, re.DOTALL)
     return [(int(width), int(height)) for width, height in pages]
 

@@ -2,7 +2,6 @@
 
 import datetime
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from batch.model import Look
 from batch.sources import excel
 from batch.sources.excel.looks import read_looks
 from tests.job_fixture import JobFixture, job, shared_sandbox, told
-from tests.libreoffice import SOFFICE
+from tests.libreoffice import SOFFICE, save_as
 
 __all__ = ["job", "shared_sandbox"]
 
@@ -64,10 +63,7 @@ def by_libreoffice(path: Path) -> None:
 
 
 def saved_by_libreoffice(path: Path, folder: Path) -> Path:
-    profile = f"-env:UserInstallation={(path.parents[1] / 'profile').as_uri()}"
-    command = [str(SOFFICE), profile, "--headless", "--convert-to", "xlsx", "--outdir", str(folder), str(path)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return folder / path.name
+    return save_as("xlsx", path, folder)
 
 
 def look(cell: Any) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ SIZES = ((80, 24), (120, 40))
 SCREENS = Path(__file__).parent / "screens"
 SHEETS = Path(__file__).parent / "sheets"
 KEYS = ("key-of-the-north-1111", "key-of-the-south-2222")
-QUESTION, LIST = "[y/N/l list]:", "[y/N/l list/c first 10]:"
+QUESTION = "[y/N/l list]:"
 DIFFERS = (
     (r"\d{8}-\d{6}", "20261126-180000"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d", "2026-11-26 18:00"),
@@ -103,8 +103,8 @@ def _desk(columns: int, lines: int) -> Iterator[Person]:
         program.chmod(0o700)
         for path in SHEETS.iterdir():
             shutil.copy(path, folder)
-        for name in ("batch", "samples"):  # as in a checkout
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.batch", "__pycache__"))
+        for part in ("batch", "samples"):  # as in a checkout
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.batch", "__pycache__"))
         options = SandboxOptions(keys=KEYS, limits="off", records=1000)
         with (
             ControlledSandbox(options) as sandbox,
@@ -166,22 +166,23 @@ def own_headers(person: Person) -> None:
     person.answers("y")
 
 
-def few_differ(person: Person) -> None:
-    """400 rows, of which three differ: known before the question."""
+def check_list_and_send(person: Person, sheet: str, options: str = "") -> None:
+    """Check a sheet, list what will change, and send it."""
     person.runs("sandbox start")
-    person.runs(f"check quarter.xlsx -e {DUALENTRY}")
-    person.runs(f"update quarter.xlsx -e {DUALENTRY} --sandbox", QUESTION)
+    person.runs(f"check {sheet} -e {DUALENTRY}")
+    person.runs(f"update {sheet} -e {DUALENTRY} --sandbox{options}", QUESTION)
     person.answers("l", QUESTION)
     person.answers("y")
+
+
+def few_differ(person: Person) -> None:
+    """400 rows, of which three differ: known before the question."""
+    check_list_and_send(person, "quarter.xlsx")
 
 
 def postal_codes(person: Person) -> None:
     """Numbers that show zeros are no postal codes until somebody says so."""
-    person.runs("sandbox start")
-    person.runs(f"check addresses.xlsx -e {DUALENTRY}")
-    person.runs(f"update addresses.xlsx -e {DUALENTRY} --sandbox --as-shown 'Postal Code'", QUESTION)
-    person.answers("l", QUESTION)
-    person.answers("y")
+    check_list_and_send(person, "addresses.xlsx", " --as-shown 'Postal Code'")
 
 
 def fix_and_undo(person: Person) -> None:
