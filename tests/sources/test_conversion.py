@@ -68,6 +68,15 @@ def test_rows(tmp_path: Path) -> None:
     assert [(2, "1", "<clear> _x0041_ ü\U0001f363"), (4, "2500", "00123")] == found
 
 
+def test_place(tmp_path: Path) -> None:
+    """A table that does not begin in A1 is named by the rows and columns that its sheet shows."""
+    empty = "<table:table-cell/>"
+    path = ods(tmp_path / "a.ods", "", "", empty + text("id") + text("name"), empty + number(1) + text("x"))
+    assert [(4, "1", "x")] == rows(path, tmp_path)
+    staged = stage(open_input(str(path), tmp_path), tmp_path, ReadOptions())
+    assert "C4" == staged.cell(4, 1)
+
+
 @pytest.mark.parametrize("name", ["excel-97.xls", "opendocument.ods"])
 def test_as_the_other_format(name: str, tmp_path: Path) -> None:
     """LibreOffice's .ods and .xls of a workbook say what its .xlsx says, but for how booleans are kept."""

@@ -64,9 +64,8 @@ def main(source: str, target: str) -> int:
                 if about.visible != SheetVisibleEnum.Visible:
                     sheet.hide()
                 read = book.get_sheet_by_name(about.name)
-                top, left = read.start or (0, 0)
-                for row, cells in enumerate(read.to_python(), top):
-                    for column, value in enumerate(cells, left):
+                for row, cells in enumerate(read.to_python(skip_empty_area=False)):
+                    for column, value in enumerate(cells):
                         if value != "":
                             _write(sheet, row, column, value, formats)
     except PasswordError:
