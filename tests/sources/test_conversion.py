@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import openpyxl
@@ -30,13 +31,13 @@ def number(said: object) -> str:
     return f'<table:table-cell office:value-type="float" office:value="{said}"><text:p>x</text:p></table:table-cell>'
 
 
-def ods(path: Path, *rows: str) -> Path:
-    """Write an .ods with one sheet of rows."""
+def ods(path: Path, *rows: str, names: Sequence[str] = ("Kunden",)) -> Path:
+    """Write an .ods with the same rows on each of its sheets."""
     table = "".join(
         one if one.startswith("<table:table-row") else f"<table:table-row>{one}</table:table-row>" for one in rows
     )
-    sheet = f'<table:table table:name="Kunden">{table}</table:table>'
-    body = f"<office:body><office:spreadsheet>{sheet}</office:spreadsheet></office:body>"
+    sheets = "".join(f'<table:table table:name="{one}">{table}</table:table>' for one in names)
+    body = f"<office:body><office:spreadsheet>{sheets}</office:spreadsheet></office:body>"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
         archive.writestr("META-INF/manifest.xml", "<manifest/>")
@@ -95,6 +96,14 @@ def test_damaged(tmp_path: Path) -> None:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
         archive.writestr("content.xml", "<office:document-content")
     with pytest.raises(InputError, match=r"^a\.ods: .* save it as \.xlsx"):
+        open_input(str(path), tmp_path)
+
+
+def test_names_of_sheets(tmp_path: Path) -> None:
+    """Sheets that an .xlsx cannot tell apart are named as the reason."""
+    names = ["Customers of the northern regions " + one for one in "AB"]
+    path = ods(tmp_path / "a.ods", text("id"), number(1), names=names)
+    with pytest.raises(InputError, match=r"^a\.ods: Sheetname 'Customers of the northern regio'"):
         open_input(str(path), tmp_path)
 
 

@@ -54,6 +54,7 @@ def main(source: str, target: str) -> int:
     _limit_memory()
     import xlsxwriter  # in this process alone, after the limit
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetVisibleEnum
+    from xlsxwriter.exceptions import XlsxWriterException
 
     options = {"constant_memory": True, "tmpdir": str(Path(target).parent)}
     try:
@@ -72,7 +73,7 @@ def main(source: str, target: str) -> int:
         return _refuse(target, "it is protected by a password.")
     except CalamineError as error:
         return _refuse(target, f"it cannot be read ({str(error).splitlines()[0]}).")
-    except _TooLargeError as error:
+    except (_TooLargeError, XlsxWriterException) as error:  # the latter for names of sheets that an .xlsx cannot have
         return _refuse(target, str(error))
     return 0
 
