@@ -9,11 +9,13 @@
     │   ├── SettingsError       an option, variable or batch.toml
     │   ├── CredentialError     no credential, or one that must not be used like this
     │   ├── FolderError         the run folder cannot be used
+    │   ├── MachineError        this machine lacks what the job needs
     │   └── Declined            a person said no
     ├── StoppedError (3, 2)     the run ended before the last row; the rest is unsent
     ├── BusyError (5)           another run holds this input
     ├── JournalError (3)        the journal cannot be written; sending stopped
-    └── CountMismatchError (4)          the counts do not balance: a bug in batch
+    ├── CancelledError (130)    a caller of the library ended it before it began
+    └── CountMismatchError (4)  the counts do not balance: a bug in batch
 
 What is wrong with a *row* is never an exception; it is a `Problem` (see `model.py`).
 Terminated, a KeyboardInterrupt, ends a run like Ctrl-C where nothing is in flight (143).
@@ -22,7 +24,6 @@ Messages are whole sentences for the person at the screen: where, what was seen,
 
 from collections.abc import Collection, Sequence
 from enum import Enum, IntEnum
-from typing import ClassVar
 
 
 class ExitCode(IntEnum):
@@ -38,20 +39,55 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     TERMINATED = 143
 
+    @property
+    def hint(self) -> str:
+        """The next step, as a sentence; "" where there is none."""
+        return _HINTS.get(self, "")
+
+
+_HINTS = {
+    ExitCode.FIX_ROWS: "Fix the rows of the failures file, and run the same command on that file.",
+    ExitCode.COULD_NOT_START: "Put that right, and run the same command again.",
+    ExitCode.RUN_AGAIN: "Run the same command again: it goes on with the rows that are left.",
+    ExitCode.BUG: "Report it; what was done is in the record of the run.",
+    ExitCode.BUSY: "Wait until the other run has ended, and run the same command again.",
+    ExitCode.KEY_REFUSED: "Set the right key, and run the same command again: it goes on.",
+    ExitCode.INTERRUPTED: "Run the same command again: it goes on with the rows that are left.",
+    ExitCode.TERMINATED: "Run the same command again: it goes on with the rows that are left.",
+}
+
 
 class StopCause(Enum):
-    """What ended a run before its last row: whether trying again can help."""
+    """What ended a run before its last row, by the word for it in the summary."""
 
-    TROUBLE = "it may pass by itself"
-    CREDENTIALS = "the API does not accept the credentials"
-    SET_UP = "it stays until somebody changes something"
-    CANARY = "the first changes did not hold: somebody has to look at them"
+    TROUBLE = "trouble"
+    WAIT = "max-wait"
+    """The API asked for a longer wait, or let nothing through for so long."""
+    FAILURES = "max-failures"
+    CREDENTIALS = "credentials"
+    """The API does not accept them."""
+    SET_UP = "set-up"
+    """It stays until somebody changes something."""
+    CANARY = "canary"
+    """The first changes did not hold: somebody has to look at them."""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same command may do better."""
+        return self not in (StopCause.CREDENTIALS, StopCause.SET_UP, StopCause.CANARY)
 
 
 class BatchError(Exception):
     """The root; `str()` of it is what the person reads."""
 
-    exit_code: ClassVar[ExitCode] = ExitCode.COULD_NOT_START
+    exit_code: ExitCode = ExitCode.COULD_NOT_START
+    reason: str = "usage"
+    """A stable word for what it is about."""
+
+    @property
+    def hint(self) -> str:
+        """The next step, as a sentence."""
+        return self.exit_code.hint
 
 
 class UsageError(BatchError):
@@ -61,9 +97,13 @@ class UsageError(BatchError):
 class InputError(UsageError):
     """The input cannot be read as a table."""
 
+    reason = "input"
+
 
 class TitleError(InputError):
     """The first row is a title, and a later one looks like the header."""
+
+    reason = "header-row"
 
     def __init__(self, message: str, row: int) -> None:
         """Keep which row looks like the header."""
@@ -73,6 +113,8 @@ class TitleError(InputError):
 
 class HeaderError(UsageError):
     """A header names no field, or two headers name the same one."""
+
+    reason = "headers"
 
 
 class UnmatchedError(HeaderError):
@@ -89,17 +131,31 @@ class UnmatchedError(HeaderError):
 class SettingsError(UsageError):
     """An option, an environment variable or a line of batch.toml makes no sense."""
 
+    reason = "settings"
+
 
 class CredentialError(UsageError):
     """A credential is missing, or must not be used like this."""
+
+    reason = "credentials"
 
 
 class FolderError(UsageError):
     """The run folder cannot be used."""
 
+    reason = "folder"
+
+
+class MachineError(UsageError):
+    """This machine lacks what the job needs: memory, disk, open files, modules."""
+
+    reason = "machine"
+
 
 class Declined(UsageError):
     """The person said no; nothing was sent, and nothing is left behind."""
+
+    reason = "declined"
 
 
 class StoppedError(BatchError):
@@ -107,15 +163,19 @@ class StoppedError(BatchError):
 
     exit_code = ExitCode.RUN_AGAIN
 
-    def __init__(self, message: str, cause: StopCause = StopCause.TROUBLE) -> None:
+    def __init__(self, message: str, cause: StopCause = StopCause.TROUBLE, *, retry_after: float | None = None) -> None:
+        """Keep the cause, and how many seconds the API asked to wait."""
         super().__init__(message)
-        self.cause = cause
+        self.cause, self.reason, self.retry_after = cause, cause.value, retry_after
+        if not cause.may_pass:  # a run that sends ends in other ways
+            self.exit_code = ExitCode.COULD_NOT_START
 
 
 class BusyError(BatchError):
     """Another run holds this input."""
 
     exit_code = ExitCode.BUSY
+    reason = "busy"
 
 
 class Terminated(KeyboardInterrupt):
@@ -126,9 +186,18 @@ class JournalError(BatchError):
     """The journal cannot be written or read any more; nothing more was sent."""
 
     exit_code = ExitCode.RUN_AGAIN
+    reason = "journal"
+
+
+class CancelledError(BatchError):
+    """A caller of the library ended the job before it began; nothing was sent."""
+
+    exit_code = ExitCode.INTERRUPTED
+    reason = "interrupted"
 
 
 class CountMismatchError(BatchError):
     """The seven outcomes do not add up to the rows: a bug."""
 
     exit_code = ExitCode.BUG
+    reason = "bug"

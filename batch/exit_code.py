@@ -4,7 +4,7 @@ import signal
 from collections.abc import Mapping
 from typing import Final
 
-from batch.errors import BatchError, ExitCode, StopCause, StoppedError, Terminated
+from batch.errors import BatchError, ExitCode, StopCause, Terminated
 from batch.machine import machine_reason
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome
 
@@ -46,11 +46,10 @@ def exit_code(
 
 def _code_of_stop(cause: StopCause, *, has_written: bool) -> ExitCode:
     """Return the code of a job that left rows: a scheduler tries again only where that can help."""
-    match cause:
-        case StopCause.TROUBLE:
-            return ExitCode.RUN_AGAIN
-        case StopCause.CREDENTIALS if has_written:
-            return ExitCode.KEY_REFUSED
+    if cause.may_pass:
+        return ExitCode.RUN_AGAIN
+    if cause is StopCause.CREDENTIALS and has_written:
+        return ExitCode.KEY_REFUSED
     return ExitCode.COULD_NOT_START
 
 
@@ -61,8 +60,6 @@ def exit_code_of_error(error: BaseException) -> ExitCode:
             return ExitCode.TERMINATED
         case KeyboardInterrupt():
             return ExitCode.INTERRUPTED
-        case StoppedError() if error.cause is not StopCause.TROUBLE:
-            return _code_of_stop(error.cause, has_written=False)  # a run that sends ends in other ways
         case BatchError():
             return error.exit_code
     return ExitCode.BUG if machine_reason(error) is None else ExitCode.COULD_NOT_START

@@ -8,6 +8,7 @@ import getpass
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from batch.errors import UsageError
@@ -49,6 +50,11 @@ def user_name() -> str:
     with suppress(KeyError, OSError, ImportError):
         return getpass.getuser()
     return ""
+
+
+def now_text() -> str:
+    """Return the time now, ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def first_of(error: BaseException) -> BaseException:

@@ -375,12 +375,15 @@ class Layer:
     """Values that were given together, and where they stand: in a file, its path."""
 
     source: str
+    """"" for the arguments of a function."""
     values: Mapping[str, Any]
     is_found: bool = False
     """Whether it is a file that nobody named, which may have been put there by somebody else."""
 
     def spell(self, name: str) -> str:
         """Name a setting as its source spells it; a variable is told as the option that it stands for."""
+        if not self.source:
+            return name
         if self.source in (COMMAND_LINE, ENVIRONMENT):
             return f"--{SETTINGS[name].key}"
         return f"{self.source}: {SETTINGS[name].key}"

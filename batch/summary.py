@@ -5,12 +5,14 @@ counted before it is in the journal; equal reasons are listed once, with their r
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from batch import __version__
 from batch.errors import CountMismatchError
-from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, shorten
+from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, Problem, RowResult, shorten
 
 MAX_REASONS = 1_000
 """Reasons told apart; a server that words each of its refusals differently must not fill memory."""
@@ -83,40 +85,115 @@ def _example(cell: str, seen: str) -> str:
     return f"{cell}: {shown}" if cell and shown else cell or shown
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The closing summary; `as_dict` is `summary.json`."""
+SCHEMA_VERSION = 1
+"""Of the documents of `--json`. It changes when a key goes, or comes to mean something else."""
+State = Literal["running", "finished", "to fix", "unfinished", "undone", "superseded", "purged"]
+"""What became of a run, in the words of `runs`."""
 
-    run_id: str
-    endpoint: str
-    company: str | None
+
+class Outcomes(Counter[Outcome]):
+    """Rows by outcome, also by name: `outcomes.updated` is `outcomes[Outcome.UPDATED]`."""
+
+    updated = property(lambda self: self[Outcome.UPDATED])
+    unchanged = property(lambda self: self[Outcome.UNCHANGED])
+    invalid = property(lambda self: self[Outcome.INVALID])
+    rejected = property(lambda self: self[Outcome.REJECTED])
+    failed = property(lambda self: self[Outcome.FAILED])
+    unknown = property(lambda self: self[Outcome.UNKNOWN])
+    unsent = property(lambda self: self[Outcome.UNSENT])
+
+
+class Files(dict[str, str]):
+    """The files of a run, by what they are."""
+
+    @property
+    def failures(self) -> str | None:
+        """The failures file that people are to take: a workbook where there is one; None when there is none."""
+        return self.get("failures_xlsx") or self.get("failures")
+
+    @property
+    def results(self) -> str | None:
+        """What became of every row; None where nothing was begun."""
+        return self.get("results")
+
+    @property
+    def journal(self) -> str | None:
+        """The record of the run."""
+        return self.get("journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Why a job ended before its last row."""
+
+    reason: str
+    """A stable word, such as "interrupted" or "max-wait"."""
+    message: str
+    """A whole sentence for a person."""
+    hint: str
+    """The next step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """How the documents of all commands begin; "" (null in JSON) where that is not known, or makes no sense."""
+
+    schema_version: int = SCHEMA_VERSION
+    version: str = __version__
+    command: str
+    run_id: str = ""
+    run: str = ""
+    """The folder."""
+    resumed: bool = False
+    endpoint: str = ""
+    host: str = ""
+    """The address, where anything was asked."""
+    input: str = ""
+    company: str | None = None
     """Its name, where one was given."""
-    input: str
-    input_sha256: str
+    sandbox: bool = False
+    parent_run: str | None = None
+    """The run whose failures file was the input."""
+    state: State | None = None
     started: str
     """ISO 8601, UTC."""
-    seconds: float
-    """Spent on the run so far, all its parts together."""
-    rows: int
-    outcomes: Mapping[Outcome, int]
-    earlier: Mapping[Outcome, int]
+    finished: str = ""
+    """"" while it goes on."""
+    seconds: float = 0.0
+    """Spent on it so far; on a run by all its starts together."""
+    stopped: Stopped | None = None
+    """Why it ended before its last row; None when it did not."""
+    exit_code: int = 0
+    """Null in JSON while it goes on."""
+    files: Files = dataclasses.field(default_factory=Files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary(Head):
+    """What became of an input as a whole; `as_dict` is `summary.json`, and what `--json` prints."""
+
+    input_sha256: str = ""
+    mapping: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What headers stand for that are not the names of their fields; "" for a column that is left out."""
+    rows: int = 0
+    """Null in JSON where the input was not read."""
+    outcomes: Outcomes = dataclasses.field(default_factory=Outcomes)
+    earlier: Mapping[Outcome, int] = dataclasses.field(default_factory=dict)
     """Of these the rows that were done before the last start went on with the run."""
-    not_looked_at: int
+    not_looked_at: int = 0
     """Of those the rows that the last start was to look at again and did not: they are told as they were left."""
-    requests: int
+    requests: int = 0
     """Distinct requests: log-ins, reads, and one for each change that was sent."""
-    attempts: int
+    attempts: int = 0
     """HTTP exchanges: requests and their retries."""
-    throttled: int
+    throttled: int = 0
     """Attempts that the API answered with 429."""
-    is_exact: bool
+    is_exact: bool = True
     """False where a part of the run was cut off: no more requests and attempts than this were made."""
-    state: Literal["ended", "interrupted"]
-    """While the run goes on `summary.json` says "running"; beside a free lock that means "interrupted"."""
-    stopped: str | None
-    """Why the run ended before its last row; None when it did not."""
-    exit_code: int
-    files: Mapping[str, str]
+    limiter: Literal["process"] = "process"
+    """Who shares the limits of the API with this job."""
+    retry_after: float | None = None
+    """Seconds that the API asked to wait, where the job stopped for that."""
     reasons: tuple[Reason, ...] = ()
     spellings: Mapping[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(SPELLINGS, 0))
     """Rows with values that the API spells its own way: made so now, sent and kept so, known so and not sent."""
@@ -131,19 +208,26 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """Return it as `summary.json` has it."""
         earlier = {outcome.value: count for outcome, count in self.earlier.items() if count}
-        return as_json_values(self) | {"earlier": earlier, "reasons": [one.as_dict() for one in self.reasons]}
+        reasons = [one.as_dict() for one in self.reasons]
+        return as_json_values(self) | {"earlier": earlier, "reasons": reasons, "mapping": dict(self.mapping)}
 
 
-def failures_of(files: Mapping[str, str]) -> str | None:
-    """Return the failures file that people are to take: a workbook where there is one; None when there is none."""
-    return files.get("failures_xlsx") or files.get("failures")
+def state_of(outcomes: Mapping[Outcome, int], *, is_left: bool) -> State:
+    """Return the state of a run that ended in order; `is_left`: the same command goes on with some of its rows."""
+    if is_left:
+        return "unfinished"
+    return "to fix" if any(outcomes.get(outcome) for outcome in NEEDS_EDIT) else "finished"
 
 
 def as_json_values(summary: Any) -> dict[str, Any]:
-    """Return the fields of a summary in their order, seconds rounded and every outcome counted."""
-    values = {one.name: getattr(summary, one.name) for one in dataclasses.fields(summary)}
-    outcomes = {outcome.value: summary.outcomes.get(outcome, 0) for outcome in Outcome}
-    return values | {"seconds": round(summary.seconds, 3), "outcomes": outcomes, "files": dict(summary.files)}
+    """Return the fields of a document in their order, seconds rounded and every outcome counted."""
+    values: dict[str, Any] = {one.name: getattr(summary, one.name) for one in dataclasses.fields(summary)}
+    values = {name: None if value == "" else value for name, value in values.items()}
+    values |= {"seconds": round(summary.seconds, 3), "files": dict(summary.files)}
+    values |= {"stopped": dataclasses.asdict(summary.stopped) if summary.stopped else None}
+    if "outcomes" in values:
+        values["outcomes"] = {outcome.value: summary.outcomes.get(outcome, 0) for outcome in Outcome}
+    return values
 
 
 def check_totals(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Outcome, int]) -> None:

@@ -27,9 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DUALENTRY, VAYU = "dualentry.customers", "vayu.customers"
 PATIENCE = 30.0
 SUMMARY_KEYS = [
-    "run_id", "endpoint", "company", "input", "input_sha256", "started", "seconds", "rows", "outcomes", "earlier",
-    "not_looked_at", "requests", "attempts", "throttled", "is_exact", "state", "stopped", "exit_code", "files",
-    "reasons", "spellings", "left_out",
+    "schema_version", "version", "command", "run_id", "run", "resumed", "endpoint", "host", "input", "company",
+    "sandbox", "parent_run", "state", "started", "finished", "seconds", "stopped", "exit_code", "files",
+    "input_sha256", "mapping", "rows", "outcomes", "earlier", "not_looked_at", "requests", "attempts", "throttled",
+    "is_exact", "limiter", "retry_after", "reasons", "spellings", "left_out",
 ]  # fmt: skip
 OUTCOMES = ["updated", "unchanged", "invalid", "rejected", "failed", "unknown", "unsent"]
 

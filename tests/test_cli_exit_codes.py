@@ -67,9 +67,9 @@ def test_3_wins_over_1(shell: Shell, api: Api) -> None:
 
 
 def test_2_leaves_nothing(offline: Shell) -> None:
-    """2: could not start; nothing was sent, nothing is on stdout, nothing is left behind."""
+    """2: could not start; nothing was sent, nothing is left behind, and why is on stdout in a line, too."""
     ended = offline.here("update", offline.sheet("id,Tset\n1,2\n"), "-e", DUALENTRY, "--sandbox", "--json")
-    assert (2, "") == (ended.code, ended.out)
+    assert (2, 2, "headers") == (ended.code, ended.json["exit_code"], ended.json["stopped"]["reason"])
     assert ["sheet.csv"] == [path.name for path in offline.folder.iterdir()]
 
 
@@ -231,7 +231,8 @@ def test_3_max_wait(shell: Shell, api: Api) -> None:
     with little_api(busy) as little:
         ended = shell.here("update", shell.sheet("id,name\n10001,New\n"), "-e", DUALENTRY, *little.options, "--json")
     assert (3, ["unsent"]) == (ended.code, outcomes(shell.only_run()))
-    assert "The API asks to wait 60 min (Retry-After), longer than --max-wait 300." == ended.json["stopped"]
+    assert "The API asks to wait 60 min (Retry-After), longer than --max-wait 300." == ended.json["stopped"]["message"]
+    assert ("max-wait", 3600) == (ended.json["stopped"]["reason"], ended.json["retry_after"])
     assert 1 == ended.json["throttled"]
     assert_balanced(shell.only_run())
 
@@ -241,7 +242,10 @@ def test_3_max_failures(shell: Shell, api: Api) -> None:
     sheet = shell.sheet(api.names(60))
     api.sandbox.set_faults("422=1")
     ended = shell.here(*update(api, sheet, "--no-compare", "--max-failures", "3", "--max-at-once", 1, "--json"))
-    assert (3, "4 changes were rejected, more than --max-failures allows.") == (ended.code, ended.json["stopped"])
+    assert (3, "4 changes were rejected, more than --max-failures allows.") == (
+        ended.code,
+        ended.json["stopped"]["message"],
+    )
     assert 4 <= ended.json["outcomes"]["rejected"] < 60
     assert_balanced(shell.only_run())
 
@@ -266,7 +270,7 @@ def test_4_books(shell: Shell, api: Api) -> None:
     with closing(sqlite3.connect(shell.only_run("runs") / "journal.sqlite")) as db, db:
         db.execute("INSERT INTO result VALUES (99, 99, '1', 'updated', 'final', 200, 1, 0, NULL, NULL)")
     ended = shell.here("results", "runs/latest", "--json")
-    assert (4, "") == (ended.code, ended.out)
+    assert (4, 4, "bug") == (ended.code, ended.json["exit_code"], ended.json["stopped"]["reason"])
     assert ended.err.startswith(
         "This is a bug in batch: 2 rows, but the outcomes add up to 2, and the record of this run says "
     )

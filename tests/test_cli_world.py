@@ -219,7 +219,7 @@ def test_what_cannot_heal(tmp_path: Path, error: Exception, after: int, code: in
     settings = Settings(input=str(sheet), endpoint=DUALENTRY, yes=True, max_at_once=1)
     ended = update(settings, FakeReporter(), environment)
     assert (code, tries) == (ended.summary.exit_code, len(asked) - after)
-    assert (code == 2) == (ended.summary.stopped or "").startswith("The API cannot be reached: ")
+    assert (code == 2) == ended.stopped.startswith("The API cannot be reached: ")
 
 
 @pytest.mark.parametrize("status", [403, 407])
@@ -252,7 +252,7 @@ def test_port_that_never_answers(tmp_path: Path, options: dict[str, Any], notes:
     said = [f"Nothing was answered yet, to 1 request in {number} s." for number in (15, 30, 45)]
     assert (3, said[:notes], [seconds]) == (ended.summary.exit_code, reporter.notes[:notes], [asked[-1] - asked[0]])
     assert len(asked) == 2
-    assert ended.summary.stopped == (
+    assert ended.stopped == (
         f"The API took a request and answered nothing: no answer within {seconds:g} s (--read-timeout)."
     )
 
@@ -303,7 +303,8 @@ def test_too_many_open_files(tmp_path: Path) -> None:
     settings = Settings(input=str(sheet), endpoint=DUALENTRY, yes=True, max_at_once=1)
     summary = update(settings, FakeReporter(), environment).summary
     assert (3, 3, 1) == (summary.exit_code, len(asked), summary.outcomes["unsent"])
-    assert summary.stopped == (
+    assert summary.stopped is not None
+    assert summary.stopped.message == (
         "On this machine this process may open no more files (ulimit -n), so no connection can be made."
     )
 

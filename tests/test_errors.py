@@ -36,10 +36,12 @@ def test_every_error_has_its_exit_code() -> None:
         "SettingsError": 2,
         "CredentialError": 2,
         "FolderError": 2,
+        "MachineError": 2,
         "Declined": 2,
         "StoppedError": 3,
         "BusyError": 5,
         "JournalError": 3,
+        "CancelledError": 130,
         "CountMismatchError": 4,
     }
     assert expected == {name: kind.exit_code for name, kind in KINDS.items()}
@@ -51,7 +53,7 @@ def test_tree_is_drawn() -> None:
     found = {}
     for line in drawn:
         name, _, rest = line.split("── ")[1].partition(" ")
-        found[name] = int(rest.strip()[1]) if rest.strip().startswith("(") else 2
+        found[name] = int(rest.strip()[1:].partition(")")[0].partition(",")[0]) if rest.strip().startswith("(") else 2
     assert {name: kind.exit_code for name, kind in KINDS.items() if kind is not BatchError} == found
 
 

@@ -19,6 +19,8 @@ from batch.settings import SettingsFiles, merge_layers, read_files
 from tests.shell import ROOT, Shell
 
 README = ROOT / "README.md"
+OPTIONS = ROOT / "batch" / "cli" / "README.md"
+"""The page of all commands and options."""
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HELP = re.compile(r"\$ \./run\.sh ((?:\w+ )?)--help\n(.*)", re.DOTALL)
 OF_RUN_SH = {"test", "lock", "extra"}
@@ -75,16 +77,19 @@ def table(heading: str) -> list[str]:
 
 
 def test_help_blocks() -> None:
-    """The help shown is the program's: `python -m tests.test_readme` writes it anew."""
-    assert text() == refreshed(text())
-    shown = [found[1].strip() for block in BLOCK.finditer(text()) if (found := HELP.fullmatch(block[2]))]
-    assert {"", "update"} <= set(shown)
+    """The help shown is the program's, of all commands: `python -m tests.test_readme` writes it anew."""
+    shown: set[str] = set()
+    for page in (text(), OPTIONS.read_text(encoding="utf-8")):
+        assert page == refreshed(page)
+        shown |= {found[1].strip() for block in BLOCK.finditer(page) if (found := HELP.fullmatch(block[2]))}
+    assert {"", *batch.commands} == shown
 
 
 def test_every_option() -> None:
-    """Every option of the program is in it, and no other."""
-    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text()))
-    assert all_options() - mentioned == set()
+    """Every option of the program is in it or on the page of all options, and no other."""
+    option = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+    mentioned = set(option.findall(text()))
+    assert all_options() - mentioned - set(option.findall(OPTIONS.read_text(encoding="utf-8"))) == set()
     assert mentioned - all_options() == OPTIONS_OF_OTHERS & mentioned
 
 
@@ -172,4 +177,5 @@ def plain(line: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(refreshed(text()), encoding="utf-8")
+    for page in (README, OPTIONS):
+        page.write_text(refreshed(page.read_text(encoding="utf-8")), encoding="utf-8")

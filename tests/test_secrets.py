@@ -228,9 +228,9 @@ def test_hostile_stop(offline: Shell, key: str) -> None:
     said = Said(403, {"success": False, "errors": {"__all__": [HOSTILE]}})
     with little_api(lambda _: said) as api:
         ended = offline.here("update", offline.sheet(SHEET), "-e", DUALENTRY, *api.options, "--json")
-    assert HARMLESS in ended.json["stopped"]
+    assert HARMLESS in ended.json["stopped"]["message"]
     assert HARMLESS in ended.err
-    assert not any(character in ended.err + ended.json["stopped"] for character in FORBIDDEN)
+    assert not any(character in ended.err + ended.json["stopped"]["message"] for character in FORBIDDEN)
 
 
 def test_hostile_input(offline: Shell) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from batch.errors import CountMismatchError, ExitCode
 from batch.exit_code import exit_code
 from batch.model import Outcome, Problem, RowResult
-from batch.summary import MAX_REASONS, Summary, check_totals, group_reasons
+from batch.summary import MAX_REASONS, Stopped, Summary, check_totals, group_reasons
 from tests.worded import worded
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
@@ -134,9 +134,9 @@ def test_too_many_reasons() -> None:
 def test_summary() -> None:
     """The summary has the contract's keys in its order, all seven counts, and times in milliseconds."""
     made = Summary(
+        command="update",
         run_id="r",
         endpoint="dualentry.customers",
-        company=None,
         input="x.csv",
         input_sha256="0",
         started="2026-01-01T00:00:00Z",
@@ -148,16 +148,17 @@ def test_summary() -> None:
         requests=4,
         attempts=5,
         throttled=1,
-        is_exact=True,
-        state="ended",
-        stopped=None,
+        state="unfinished",
+        stopped=Stopped("max-wait", "The API asks to wait.", "Wait."),
         exit_code=3,
         files={"results": "results.csv"},
     ).as_dict()
     keys = (
-        "run_id endpoint company input input_sha256 started seconds rows outcomes earlier not_looked_at requests "
-        "attempts throttled is_exact state stopped exit_code files reasons spellings left_out"
+        "schema_version version command run_id run resumed endpoint host input company sandbox parent_run state "
+        "started finished seconds stopped exit_code files input_sha256 mapping rows outcomes earlier not_looked_at "
+        "requests attempts throttled is_exact limiter retry_after reasons spellings left_out"
     )
     counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}
     assert (keys.split(), counts, 1.235) == (list(made), made["outcomes"], made["seconds"])
-    assert {"updated": 1} == made["earlier"]
+    assert ({"updated": 1}, None) == (made["earlier"], made["run"])
+    assert {"reason": "max-wait", "message": "The API asks to wait.", "hint": "Wait."} == made["stopped"]

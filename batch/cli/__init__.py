@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import click
 
 from batch import __version__
-from batch.cli.entrypoint import exit_code_of
+from batch.cli.entrypoint import Failure, exit_code_of
+from batch.cli.json_line import JsonLine
 from batch.cli.options import setting_options, to_run_settings, to_settings, to_where
 from batch.cli.typed_words import meant
 from batch.errors import BatchError, ExitCode, SettingsError
@@ -78,7 +79,15 @@ def batch(context: click.Context) -> None:
 
 
 def _run_command(words: Sequence[str]) -> int:
-    return exit_code_of(lambda: batch.main(list(words), standalone_mode=False, prog_name=command()))
+    line = JsonLine(words)
+
+    def fail(failure: Failure) -> None:
+        verb = next((one for one in words if one in batch.commands), "")
+        line.fail(verb, failure.code, failure.reason, failure.message)
+
+    return exit_code_of(
+        lambda: batch.main(list(words), standalone_mode=False, prog_name=command(), obj=line), failed=fail
+    )
 
 
 @batch.command(short_help="Validate every row; no network.", cls=Start)
@@ -93,7 +102,7 @@ def check(**values: Any) -> None:
     console = _console(settings)
     found = run_check(settings, console, environment)
     if settings.json_output:
-        click.echo(views.as_json(found.summary))
+        _json_line().show(found.summary.as_dict())
     else:
         console.show((line, "") for line in views.check_page(found, console.width))
     sys.exit(found.summary.exit_code)
@@ -131,7 +140,7 @@ def plan(**values: Any) -> None:
     with _console(settings) as console:
         made = run_plan(settings, console, environment)
     if settings.json_output:
-        click.echo(views.as_json(made.summary))
+        _json_line().show(made.summary.as_dict())
     else:
         console.show(views.plan_page(made))
     sys.exit(made.summary.exit_code)
@@ -164,12 +173,12 @@ def pull(output: str, where: tuple[str, ...], ids: str | None, force: bool, **va
     from batch.settings import as_options
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
+    settings = _settings(values, environment)
     console = _console(settings)
     wanted = Wanted(Path(output), to_where(where), Path(ids) if ids else None, force)
     found = run_pull(settings, wanted, console, environment)
     if settings.json_output:
-        click.echo(views.pull_as_json(found, settings.endpoint))
+        _json_line().show(found.summary.as_dict())
     options = as_options(replace(settings, map={}), for_same_input=False)
     console.tell((line, "") for line in views.pull_page(found, settings.endpoint, options))
     sys.exit(found.exit_code)
@@ -189,7 +198,7 @@ def undo(path: str, **values: Any) -> None:
     from batch.commands.undo import undo as run_undo
 
     environment = _environment()
-    settings = to_run_settings(values, environment.endpoint_options, environment.documented_rates)
+    settings = _run_settings(values, environment)
     with _console(settings) as console:
         end = run_undo(Path(path), settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
@@ -206,7 +215,7 @@ def resume(run_folder: str, **values: Any) -> None:
     from batch.commands.resume import resume as run_resume
 
     environment = _environment()
-    settings = to_run_settings(values, environment.endpoint_options, environment.documented_rates)
+    settings = _run_settings(values, environment)
     with _console(settings) as console:
         end = run_resume(Path(run_folder), settings, console, environment)
     _finish(end, console, as_json=settings.json_output)
@@ -221,10 +230,23 @@ def _environment() -> "Environment":
 def _settings(values: dict[str, Any], environment: "Environment") -> "Settings":
     """Merge what is given; where that makes no sense, no link leads to an earlier run any more."""
     try:
-        return to_settings(values, environment.endpoint_options, environment.documented_rates)
+        settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
+        _json_line().learn(settings)
+        return settings
     except (BatchError, click.UsageError):
         _forget_latest(values)
         raise
+
+
+def _run_settings(values: dict[str, Any], environment: "Environment") -> "Settings":
+    settings = to_run_settings(values, environment.endpoint_options, environment.documented_rates)
+    _json_line().learn(settings)
+    return settings
+
+
+def _json_line() -> JsonLine:
+    """Return what prints the one line of --json of this start."""
+    return click.get_current_context().find_object(JsonLine) or JsonLine(())
 
 
 def _forget_latest(values: dict[str, Any]) -> None:
@@ -245,7 +267,7 @@ def _finish(end: "FinishedRun", console: "Console", *, as_json: bool) -> NoRetur
     from batch.cli import views
 
     if as_json:
-        click.echo(views.as_json(end.summary))
+        _json_line().show(end.summary.as_dict())
     console.tell(views.closing_page(end))
     sys.exit(end.summary.exit_code)
 
@@ -283,9 +305,25 @@ def runs(path: str | None, show_all: bool, json_output: bool) -> None:
         sheets = rounds(Path(path))
         listed, page = [one for sheet in sheets for one in sheet.rounds], views.rounds_page(sheets)
     if json_output:
-        click.echo(views.runs_as_json(listed))
+        _json_line().show(views.runs_values(listed))
     else:
         Console().show(page)
+
+
+@batch.command(short_help="How far a run is.")
+@click.argument("run_folder", type=click.Path(file_okay=False))
+@click.option("--json", "json_output", is_flag=True, help="As JSON on stdout.")
+def status(run_folder: str, json_output: bool) -> None:
+    """Say how far the run in RUN_FOLDER is that another process does: counts, rate, time left. Nothing is locked."""
+    from batch.cli import views
+    from batch.cli.console import Console
+    from batch.commands.status import status as look
+
+    found = look(Path(run_folder))
+    if json_output:
+        _json_line().show(found.as_dict())
+    else:
+        Console().show((line, "") for line in views.status_page(found))
 
 
 @batch.command(short_help="Remove a run and its files.")
@@ -314,7 +352,11 @@ def endpoints(name: str | None, json_output: bool) -> None:
     """List the endpoints, or show the fields of endpoint NAME: types, limits, labels."""
     from batch.cli import views
 
-    click.echo(views.endpoints_page(name, _environment(), is_json=json_output))
+    environment = _environment()
+    if json_output:
+        _json_line().show(views.endpoints_values(name, environment))
+    else:
+        click.echo(views.endpoints_page(name, environment))
 
 
 @batch.command(short_help="An empty spreadsheet with the right headers.")
@@ -468,6 +510,6 @@ def main() -> NoReturn:
     """Run the command line."""
     gc.set_threshold(10_000)  # objects; looking for garbage after every 700 costs a twentieth of a run
     sys.argv[1:] = meant(sys.argv[1:])
-    code = exit_code_of(lambda: batch.main(standalone_mode=False, prog_name=command()))
+    code = _run_command(sys.argv[1:])
     gc.freeze()  # or Python looks for garbage among all that was imported once more, for a tenth of a second
     sys.exit(code)

@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,8 +31,18 @@ PACKAGE = Path(__file__).resolve().parents[1]
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-def exit_code_of(run: Callable[[], object]) -> int:
-    """Run the command line to its end, say what stopped it, and give the exit code."""
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What ended a command."""
+
+    code: ExitCode
+    reason: str
+    """A stable word."""
+    message: str
+
+
+def exit_code_of(run: Callable[[], object], failed: Callable[[Failure], object] = lambda failure: None) -> int:
+    """Run the command line to its end, say what stopped it, also to `failed`, and give the exit code."""
     with _streams(), _signals():
         try:
             check_memory()
@@ -39,43 +50,49 @@ def exit_code_of(run: Callable[[], object]) -> int:
         except SystemExit as done:
             return done.code if isinstance(done.code, int) else int(ExitCode.OK)
         except BaseException as error:
-            return _explained(error)
+            error = first_of(error)
+            if isinstance(error, click.exceptions.Exit):
+                return error.exit_code
+            failure = _explained(error)
+            _tell(failure.message if not isinstance(error, click.ClickException) else error)
+            failed(failure)
+            return int(failure.code)
         return int(ExitCode.OK)
 
 
-def _explained(error: BaseException) -> int:
-    error = first_of(error)
+def _explained(error: BaseException) -> Failure:
     match error:
-        case click.exceptions.Exit():
-            return error.exit_code
         case KeyboardInterrupt() | click.Abort():
             cause = error.__context__ if isinstance(error.__context__, Terminated) else error  # click hides the signal
             code = exit_code_of_error(cause if isinstance(cause, Terminated) else KeyboardInterrupt())
             word = "Terminated" if code is ExitCode.TERMINATED else "Interrupted"
-            return _fail(f"{word}. Nothing more was sent; run the same command again to go on.", code)
+            message = f"{word}. Nothing more was sent; run the same command again to go on."
+            return Failure(code, word.lower(), message)
         case click.ClickException():
-            error.show()
-            return int(ExitCode.COULD_NOT_START)
+            return Failure(ExitCode.COULD_NOT_START, "usage", error.format_message())
         case UnmatchedError() if error.options:
             words = shlex.join([command(), *sys.argv[1:]])
-            return _fail(
-                f"{error}\nAll of it at once, if that is right:  {' '.join([words, *error.options])}",
-                exit_code_of_error(error),
-            )
+            message = f"{error}\nAll of it at once, if that is right:  {' '.join([words, *error.options])}"
+            return Failure(exit_code_of_error(error), error.reason, message)
         case BatchError():
-            return _fail(str(error), exit_code_of_error(error))
-    reason = machine_reason(error)
-    return _bug(error) if reason is None else _fail(f"{reason}.", exit_code_of_error(error))
+            return Failure(exit_code_of_error(error), error.reason, str(error))
+    machine = machine_reason(error)
+    if machine is None:
+        return Failure(exit_code_of_error(error), "bug", _bug(error))
+    return Failure(exit_code_of_error(error), "machine", f"{machine}.")
 
 
-def _fail(message: str, code: ExitCode) -> int:
+def _tell(said: str | click.ClickException) -> None:
+    """Say on standard error what ended a command."""
+    if isinstance(said, click.ClickException):
+        said.show()
+        return
     from batch.cli.console import fitted  # here, since most commands do not fail
 
-    click.echo(fitted("\n".join(map(visible, message.split("\n"))), sys.stderr), err=True)
-    return int(code)
+    click.echo(fitted("\n".join(map(visible, said.split("\n"))), sys.stderr), err=True)
 
 
-def _bug(error: BaseException) -> int:
+def _bug(error: BaseException) -> str:
     """Say that it is our fault; the traceback (file names and lines only) goes to who asks for it."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents] or frames
@@ -83,7 +100,7 @@ def _bug(error: BaseException) -> int:
     text = f"This is a bug in batch (at {where}). Please report it with your command."
     if os.environ.get("BATCH_DEBUG"):
         text += "".join(f"\n  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
-    return _fail(text, exit_code_of_error(error))
+    return text
 
 
 class _Lenient:

@@ -5,10 +5,8 @@ Promises: a person reads top to bottom and knows what happened and what to do ne
 that is named.
 """
 
-import json
 import os
 import shlex
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -34,9 +32,11 @@ from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled
 from batch.commands.purge import PurgePreview
 from batch.commands.runs import ListedRun, NewestRuns, Sheet, shown_counts
+from batch.commands.status import Status
 from batch.commands.template import TemplateMade
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
+from batch.engine.retry_loop import minutes
 from batch.errors import ExitCode
 from batch.files import shown_path
 from batch.logins import Login
@@ -47,7 +47,7 @@ from batch.outputs.plan import Line
 from batch.provenance import SEEN
 from batch.run.finish import FinishedRun
 from batch.run.target import SANDBOX, SANDBOXES, Environment, find_endpoint
-from batch.summary import Summary, failures_of
+from batch.summary import SCHEMA_VERSION, Summary
 
 Styled = tuple[str, str]
 NEXT = {
@@ -75,21 +75,6 @@ EXAMPLE = 24
 WIDTHS = (34, 30, 30)
 
 
-def as_json(summary: Summary | PlanSummary) -> str:
-    """Return the summary as `--json` prints it: what is in `summary.json`."""
-    return _spell(summary.as_dict())
-
-
-def _spell(values: Mapping[str, Any]) -> str:
-    """Spell JSON with the letters that standard output has; all others as JSON escapes them."""
-    text = json.dumps(values, indent=2, ensure_ascii=False)
-    try:
-        text.encode(sys.stdout.encoding)
-    except UnicodeEncodeError:
-        return json.dumps(values, indent=2)
-    return text
-
-
 # -- check ------------------------------------------------------------------------------------------------------------
 
 
@@ -115,7 +100,7 @@ def check_page(found: Checked, width: int) -> Iterator[str]:
             yield f"  … and {plural(more, 'other reason')}"
     yield ""
     yield from map(visible, found.notes)
-    failures, others = failures_of(summary.files), summary.rows - invalid
+    failures, others = summary.files.failures, summary.rows - invalid
     if failures:
         which = "the row with a problem," if invalid == 1 else f"the {invalid:,} rows with problems, each"
         yield f"Nothing was sent. Only {which} with its reason: {shown_path(failures)}"
@@ -268,7 +253,7 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
 
 def _stopped(end: FinishedRun) -> Iterator[Styled]:
     summary = end.summary
-    yield f"Stopped: {visible(summary.stopped or '')}", "stop"
+    yield f"Stopped: {visible(end.stopped)}", "stop"
     if not end.is_refused:
         done = f"{summary.rows - summary.left:,} of {plural(summary.rows, 'row')}"
         yield f"Done: {done}. Left: {summary.left:,}. Nothing is lost.", ""
@@ -402,9 +387,9 @@ def _next_of_run(one: ListedRun) -> Iterator[str]:
             yield f"{verb}:  {shlex.join([command(), 'undo', folder, *owned])}"
 
 
-def runs_as_json(runs: Iterable[ListedRun]) -> str:
+def runs_values(runs: Iterable[ListedRun]) -> dict[str, Any]:
     """Return runs as `runs --json` prints them."""
-    return _spell({"runs": [_run_values(one) for one in runs]})
+    return {"schema_version": SCHEMA_VERSION, "runs": [_run_values(one) for one in runs]}
 
 
 def _run_values(one: ListedRun) -> dict[str, Any]:
@@ -420,6 +405,18 @@ def _run_values(one: ListedRun) -> dict[str, Any]:
 
 def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def status_page(found: Status) -> Iterator[str]:
+    """Yield how far a run is."""
+    done = found.rows - sum(found.outcomes[one] for one in NEEDS_RETRY)
+    yield f"{visible(found.input)}{of_company(found.company)}: {found.state}, {done:,} of {plural(found.rows, 'row')}"
+    if counts := shown_counts(found.outcomes):
+        yield f"  {counts}"
+    if found.state == "running":
+        left = "" if found.time_left is None else f", about {minutes(found.time_left)} left"
+        yield f"  {found.per_second:.3g} rows/s of late{left}"
+    yield f"  {shown_path(found.run)}"
 
 
 # -- pull, purge ------------------------------------------------------------------------------------------------------
@@ -448,22 +445,6 @@ def pull_page(found: Pulled, endpoint: str, options: Sequence[str]) -> Iterator[
         yield "  to edit it in Excel or LibreOffice, pull an .xlsx: in a CSV file they turn 00123 into 123"
     if found.records:
         yield f"Edit it, then:  {shlex.join([command(), 'plan', path, '-e', endpoint, *options])}"
-
-
-def pull_as_json(found: Pulled, endpoint: str) -> str:
-    """Return the summary as `--json` prints it."""
-    values = {
-        "endpoint": endpoint,
-        "company": found.company,
-        "file": str(found.path.resolve()),
-        "records": found.records,
-        "columns": list(found.columns),
-        "not_shown": list(found.hidden),
-        "left_blank": {column: left.count for column, left in found.left.items()},
-        "missing_ids": list(found.missing),
-        **{name: found.counts[name] for name in ("requests", "attempts", "throttled")},
-    }
-    return _spell(values)
 
 
 def purge_page(preview: PurgePreview | None) -> str:
@@ -558,20 +539,21 @@ def sandbox_stop_page(*, was_running: bool) -> Iterator[Styled]:
 # -- endpoints, template ----------------------------------------------------------------------------------------------
 
 
-def endpoints_page(name: str | None, environment: Environment, *, is_json: bool) -> str:
+def endpoints_page(name: str | None, environment: Environment) -> str:
     """Return all endpoints in a line each, or one with its fields."""
     if name is None:
         listed = [kind() for kind in environment.endpoints.values()]
-        if is_json:
-            return json.dumps([_summary_of(one) for one in listed], indent=2)
         return "\n".join(table([(e.name, e.title, e.base_url) for e in listed]))
+    return "\n".join(_endpoint_page(find_endpoint(name, environment)()))
+
+
+def endpoints_values(name: str | None, environment: Environment) -> list[dict[str, Any]] | dict[str, Any]:
+    """Return the same as `endpoints --json` prints it."""
+    if name is None:
+        return [_summary_of(kind()) for kind in environment.endpoints.values()]
     endpoint = find_endpoint(name, environment)()
-    if is_json:
-        fields = [_field_as_dict(field) for field in endpoint.fields]
-        return json.dumps(
-            _summary_of(endpoint) | {"fields": fields, "families": dict(endpoint.dynamic_fields)}, indent=2
-        )
-    return "\n".join(_endpoint_page(endpoint))
+    fields = [_field_as_dict(field) for field in endpoint.fields]
+    return _summary_of(endpoint) | {"fields": fields, "families": dict(endpoint.dynamic_fields)}
 
 
 def _summary_of(endpoint: Endpoint) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from batch import outputs, sources
 from batch.errors import FolderError
 from batch.exit_code import exit_code
 from batch.journal import Journal
+from batch.machine import now_text
 from batch.model import Outcome
 from batch.own_files import JOURNAL
-from batch.run.begin_or_resume import discard, now_text
+from batch.run.begin_or_resume import discard, headers_of
 from batch.run.cleanup import scratch
 from batch.run.consent import Person
 from batch.run.finish import cannot_write, paths_in, write_summary
@@ -27,7 +28,7 @@ from batch.run.latest import fixed_name, latest_links
 from batch.run.match_headers import read_input, settle_headers
 from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings, as_options
-from batch.summary import Reason, Summary, group_reasons
+from batch.summary import Files, Outcomes, Reason, Summary, group_reasons, state_of
 from batch.validation.file_changes import FileChanges
 
 
@@ -51,7 +52,7 @@ def check(settings: Settings, person: Person, environment: Environment) -> Check
     began, started = time.monotonic(), now_text()
     with latest_links(parent, settings.input, notes.append) as latest, scratch() as temporary:
         endpoint = make_endpoint(settings, environment)
-        source = sources.open_input(settings.input, temporary, person.note)
+        source = environment.open_input(settings.input, temporary, person.note)
         settings = settle_headers(source, settings, endpoint, person, environment.mappings, verb="check")
         changes = read_input(source, temporary, settings, endpoint)
         with Journal.create(temporary / JOURNAL, {}) as journal:
@@ -59,11 +60,11 @@ def check(settings: Settings, person: Person, environment: Environment) -> Check
             counts = Counter(journal.counts)
             is_kept = bool(counts[Outcome.INVALID]) or settings.out is not None
             folder = _new_folder(parent, settings) if is_kept else None
-            files: dict[str, str] = {}
+            files = Files()
             if folder and counts[Outcome.INVALID]:
                 files = _write(folder, changes, journal, notes.append)
             reasons, left_out = group_reasons(journal.iter_troubled())
-        summary = _summary(settings, changes, counts, files, (started, time.monotonic() - began), reasons)
+        summary = _summary(settings, changes, counts, files, (started, time.monotonic() - began), reasons, folder)
         if folder is None:
             latest.restore()
         else:
@@ -74,7 +75,7 @@ def check(settings: Settings, person: Person, environment: Environment) -> Check
     return Checked(changes, summary, shown, left_out, again, tuple(notes))
 
 
-def _write(folder: Path, changes: FileChanges, journal: Journal, note: Callable[[str], None]) -> dict[str, str]:
+def _write(folder: Path, changes: FileChanges, journal: Journal, note: Callable[[str], None]) -> Files:
     wanted = outputs.Wanted(id_column=changes.columns.id.index, only=frozenset({Outcome.INVALID}), with_results=False)
     try:
         written = outputs.write(
@@ -98,18 +99,19 @@ def _new_folder(parent: Path, settings: Settings) -> Path:
 
 
 def _summary(
-    settings: Settings, changes: FileChanges, counts: Counter[Outcome], files: dict[str, str],
-    spent: tuple[str, float], reasons: tuple[Reason, ...],
+    settings: Settings, changes: FileChanges, counts: Counter[Outcome], files: Files,
+    spent: tuple[str, float], reasons: tuple[Reason, ...], folder: Path | None,
 ) -> Summary:  # fmt: skip
     """A check sends nothing: what is not invalid counts as unsent, or as unchanged where there is nothing to set."""
     staged = changes.staged
+    headers = {header: name for name, header in headers_of(changes.columns).items()}
     outcomes = {Outcome.INVALID: counts[Outcome.INVALID], Outcome.UNCHANGED: counts[Outcome.UNCHANGED]}
     outcomes[Outcome.UNSENT] = staged.rows - sum(outcomes.values())
     return Summary(
-        run_id=f"check-{staged.sha256[:8]}", endpoint=settings.endpoint, company=settings.as_login or settings.company,
-        input=settings.input, input_sha256=staged.sha256, started=spent[0], seconds=spent[1], rows=staged.rows,
-        outcomes=outcomes, earlier={}, not_looked_at=0, requests=0, attempts=0, throttled=0, is_exact=True,
-        state="ended", stopped=None, exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})), files=files,
-        reasons=reasons,
+        command="check", run="" if folder is None else str(folder.resolve()), endpoint=settings.endpoint,
+        company=settings.as_login or settings.company, parent_run=changes.parent_run, input=settings.input,
+        input_sha256=staged.sha256, mapping=headers | settings.map, started=spent[0], finished=now_text(),
+        seconds=spent[1], rows=staged.rows, outcomes=Outcomes(outcomes), state=state_of(outcomes, is_left=False),
+        exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})), files=files, reasons=reasons,
         left_out=staged.left_out,
     )  # fmt: skip

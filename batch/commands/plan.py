@@ -30,47 +30,38 @@ from batch.errors import FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
 from batch.files import os_reason
 from batch.journal import Journal
-from batch.machine import user_name
+from batch.machine import now_text, user_name
 from batch.model import ROW, Outcome, RowResult, cell_column
 from batch.outputs.plan import AboutPlan, Line, iter_lines, write_plan
 from batch.own_files import JOURNAL, PLAN
-from batch.run.begin_or_resume import discard, headers_of, new_run_id, now_text
+from batch.run.begin_or_resume import discard, headers_of, new_run_id
 from batch.run.cleanup import scratch
 from batch.run.finish import paths_in, shown_facts
 from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.match_headers import read_input, settle_headers
 from batch.run.plan_file import PlanWriter, about
-from batch.run.target import Environment, make_target, with_login
+from batch.run.target import SANDBOXES, Environment, make_target, with_login
 from batch.settings import Settings, as_options
-from batch.summary import Reason, as_json_values, group_reasons
+from batch.summary import Head, Outcomes, Reason, as_json_values, group_reasons
 
 SHOWN = 200
 """Lines that are kept for the screen."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlanSummary:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSummary(Head):
     """What a plan comes to; `as_dict` is what `--json` prints."""
 
-    endpoint: str
-    host: str
-    company: str | None
-    """Its name, where one was given."""
-    input: str
     input_sha256: str
-    started: str
-    seconds: float
     rows: int
-    outcomes: dict[Outcome, int]
+    outcomes: Outcomes
     """As they would be."""
     not_found: int
     cells: int
     clears: dict[str, int]
     cost: Estimate
     """Of an update by this plan."""
-    exit_code: int
-    files: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
         """Spell it as JSON."""
@@ -114,7 +105,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         target = make_target(settings, environment, stack, reporter.note)
         discard(new_folder(parent, prefix="plan-"))  # whether there can be one is known before anything is read
         temporary = stack.enter_context(scratch())
-        source = sources.open_input(settings.input, temporary, reporter.note)
+        source = environment.open_input(settings.input, temporary, reporter.note)
         settings = settle_headers(source, settings, target.endpoint, reporter, environment.mappings, verb="plan")
         changes = read_input(source, temporary, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))
@@ -122,7 +113,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         context = RunContext(api, journal, new_run_id(), changes, reporter, overwrites=settings.overwrite)
         context.api.note_slower(reporter.note)
         cost = environment.run(_compare, context, settings, changes.parent_run)
-        made = _write(context, settings, new_folder(parent, prefix="plan-"), cost, (started, began))
+        made = _write(context, settings, new_folder(parent, prefix="plan-"), cost, (started, began), changes.parent_run)
         latest.point_to(made.folder)
         return made
 
@@ -181,7 +172,7 @@ class _Unfinished(StoppedError):
         said = "There is no plan, since not all rows were looked at. Nothing was written."
         error = cls(f"{shutdown.reason} {said}", shutdown.cause)
         if shutdown.signalled is not None:
-            error.exit_code = shutdown.signalled  # type: ignore[misc]  # this one ended by a signal
+            error.exit_code = shutdown.signalled
         return error
 
 
@@ -201,7 +192,10 @@ class _Cells:
         return line
 
 
-def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate, times: tuple[str, float]) -> PlanMade:
+def _write(
+    context: RunContext, settings: Settings, folder: Path, cost: Estimate, times: tuple[str, float],
+    parent_run: str | None,
+) -> PlanMade:  # fmt: skip
     cells, journal = _Cells(), context.journal
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
@@ -226,11 +220,13 @@ def _write(context: RunContext, settings: Settings, folder: Path, cost: Estimate
             f"{folder}: the plan cannot be written ({os_reason(error)}). Make room, and plan again."
         ) from error
     reasons, left_out = group_reasons(journal.iter_troubled())
-    outcomes, (started, began) = journal.outcomes(), times
+    outcomes, (started, began) = Outcomes(journal.outcomes()), times
     summary = PlanSummary(
-        endpoint=settings.endpoint, host=context.api.target.base_url, company=context.api.target.company_name,
-        input=settings.input, input_sha256=context.changes.staged.sha256, started=started,
-        seconds=time.monotonic() - began, rows=context.changes.rows, outcomes=outcomes,
+        command="plan", run=str(folder.resolve()), endpoint=settings.endpoint, host=context.api.target.base_url,
+        company=context.api.target.company_name, sandbox=context.api.target.kind in SANDBOXES,
+        parent_run=parent_run, state="finished", finished=now_text(), input=settings.input,
+        input_sha256=context.changes.staged.sha256, started=started, seconds=time.monotonic() - began,
+        rows=context.changes.rows, outcomes=outcomes,
         not_found=journal.count_not_found(),
         cells=cells.by_field.total(), clears={name: count for name, count in cells.clears.items() if count},
         cost=cost, exit_code=int(exit_code(outcomes)), files=paths_in(folder, {"plan": PLAN, "cells": table.name}),

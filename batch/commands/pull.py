@@ -7,8 +7,9 @@ is complete or absent, this user's alone, and never takes the place of another w
 with the records.
 """
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,14 +27,16 @@ from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
 from batch.files import NewFile, check_name, os_reason
+from batch.machine import now_text
 from batch.model import READ_ERRORS, Outcome, cell_column, iter_read_errors
 from batch.outputs.cell_text import Left, Renderer
 from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, RowBuffer, write_table
 from batch.provenance import PulledFrom, pulled_cells, pulled_headers
 from batch.run.cleanup import scratch
 from batch.run.consent import Person
-from batch.run.target import Environment, make_endpoint, make_target, with_login
+from batch.run.target import SANDBOXES, Environment, make_endpoint, make_target, with_login
 from batch.settings import Settings
+from batch.summary import Files, Head, as_json_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,28 @@ class Wanted:
     where: tuple[tuple[str, str], ...] = ()
     ids: Path | None = None
     force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullSummary(Head):
+    """What was pulled; `as_dict` is what `--json` prints."""
+
+    file: str
+    records: int
+    columns: tuple[str, ...]
+    not_shown: tuple[str, ...]
+    """Fields that the API does not show when it lists records."""
+    left_blank: Mapping[str, int]
+    """Cells that are blank although the record has a value, by column."""
+    missing_ids: tuple[str, ...]
+    """Ids of the file of ids that no record has."""
+    requests: int
+    attempts: int
+    throttled: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return as_json_values(self)
 
 
 @dataclass(slots=True)
@@ -62,6 +87,24 @@ class Pulled:
     counts: Counter[str] = field(default_factory=Counter)
     company: str | None = None
     """Its name, where one was given."""
+    endpoint: str = ""
+    host: str = ""
+    is_sandbox: bool = False
+    started: str = ""
+    seconds: float = 0.0
+
+    @property
+    def summary(self) -> PullSummary:
+        """The document about it."""
+        file = str(self.path.resolve())
+        return PullSummary(
+            command="pull", endpoint=self.endpoint, host=self.host, company=self.company, sandbox=self.is_sandbox,
+            state="finished", started=self.started, finished=now_text(), seconds=self.seconds,
+            exit_code=int(self.exit_code), files=Files(records=file), file=file, records=self.records,
+            columns=tuple(self.columns), not_shown=tuple(self.hidden),
+            left_blank={column: left.count for column, left in self.left.items()}, missing_ids=tuple(self.missing),
+            requests=self.counts["requests"], attempts=self.counts["attempts"], throttled=self.counts["throttled"],
+        )  # fmt: skip
 
     @property
     def exit_code(self) -> ExitCode:
@@ -81,6 +124,7 @@ class PullReporter(Person, Protocol):
 
 def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment: Environment) -> Pulled:
     """Read the records that are wanted, and write them as a table; raises BatchError when there is none."""
+    began, started = time.monotonic(), now_text()
     check_path(wanted.path, ENDINGS, force=wanted.force)
     endpoint = make_endpoint(settings, environment)
     ids = read_ids(wanted.ids, endpoint) if wanted.ids else None
@@ -97,6 +141,8 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
         environment.run(work.fetch)
         pulled = _write(file, work, settings)
         pulled.counts, pulled.company = counts, target.company_name
+        pulled.endpoint, pulled.host, pulled.is_sandbox = settings.endpoint, target.base_url, target.kind in SANDBOXES
+        pulled.started, pulled.seconds = started, time.monotonic() - began
         return pulled
 
 

@@ -1,15 +1,47 @@
-"""`results`: make the results files of a run again from its journal."""
+"""`results`: make the results files of a run again from its journal, or just read them from it."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
+from batch import sources
+from batch.commands.status import is_going_on, read_summary
 from batch.engine.reporter import Reporter
+from batch.journal import open_for_reading
+from batch.model import ROW, Outcome, RowResult, cell_column
 from batch.own_files import JOURNAL
-from batch.run.finish import INTERRUPTED, End, FinishedRun, finish_run
-from batch.run.folder import open_held_run
+from batch.run.finish import INTERRUPTED, End, FinishedRun, RunResults, finish_run
+from batch.run.folder import open_held_run, peek_metadata
+from batch.run.latest import without_links
+from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
+from batch.run.recovery import results_in_doubt
 from batch.run.rounds import done_later
 from batch.run.target import Environment
+
+
+def iter_results(folder: Path) -> Iterator[RowResult]:
+    """Yield what became of each row of the run in `folder`, in their order, also while it goes on; nothing is written.
+
+    Raises FolderError or JournalError, at once, where there is none.
+    """
+    folder = without_links(folder)
+    return _iter_results(folder, peek_metadata(folder))
+
+
+def _iter_results(folder: Path, metadata: RunMetadata) -> Iterator[RowResult]:
+    is_running = is_going_on(read_summary(folder))
+    with open_for_reading(folder / JOURNAL) as journal:
+        found = results_in_doubt(journal, metadata.staged, metadata.id_column, ignore_case=False)
+        in_doubt = {one.row: replace(one, problems=()) if is_running else one for _, one in found}
+        results = RunResults(journal, metadata)
+        for frame in sources.iter_frames(metadata.staged):
+            rows = frame[ROW].to_list()
+            ids = frame[cell_column(metadata.id_column)].fill_null("").to_list()
+            known = results.read(rows[0], rows[-1]) if rows else {}
+            for row, record_id in zip(rows, ids, strict=True):
+                yield in_doubt.get(row) or known.get(row) or RowResult(row, record_id, Outcome.UNSENT)
 
 
 def results(folder: Path, reporter: Reporter, environment: Environment, *, results_xlsx: bool = False) -> FinishedRun:
@@ -27,5 +59,10 @@ def results(folder: Path, reporter: Reporter, environment: Environment, *, resul
                 f"{rows} through since, in later runs on the failures file (the last at {max(later.values())})."
             )
         kind = environment.endpoints.get(metadata.endpoint)
-        stopped = INTERRUPTED if metadata.exit_code is None else metadata.stopped
-        return finish_run(folder, journal, metadata, kind, End(stopped), later)
+        is_cut = metadata.exit_code is None
+        end = (
+            End(INTERRUPTED)
+            if is_cut
+            else End(metadata.stopped, reason=metadata.stop_reason or "", at=metadata.finished or "")
+        )
+        return finish_run(folder, journal, metadata, kind, end, later)

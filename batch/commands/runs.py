@@ -16,13 +16,13 @@ from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, command
 from batch.own_files import SUMMARY
 from batch.run import index
 from batch.run.folder import peek_metadata, run_around
-from batch.run.index import IndexedRun, State
+from batch.run.index import IndexedRun
 from batch.run.latest import without_links
 from batch.run.locks import held
 from batch.run.metadata import RunMetadata
 from batch.run.rounds import DONE, done_later
 from batch.run.target import SANDBOX
-from batch.summary import failures_of
+from batch.summary import Files, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _is_held(folder: Path) -> bool:
 def _failures(folder: Path) -> Path | None:
     """Find the failures file of a run."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        found = failures_of(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["files"])
+        found = Files(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["files"]).failures
         path = folder / Path(found or "").name
         return path if found and path.is_file() else None
     return None

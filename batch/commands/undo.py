@@ -21,14 +21,14 @@ from batch.engine.reporter import Reporter
 from batch.errors import BusyError, Declined, FolderError, InputError, UsageError
 from batch.files import shown_path
 from batch.journal import Journal
-from batch.machine import user_name
+from batch.machine import now_text, user_name
 from batch.model import Outcome
 from batch.own_files import JOURNAL
 from batch.run import index
-from batch.run.begin_or_resume import Run, check_name, discard, hold_input, new_run_id, now_text
+from batch.run.begin_or_resume import Run, check_name, discard, hold_input, new_run_id
 from batch.run.cleanup import scratch
 from batch.run.consent import require_consent
-from batch.run.finish import FinishedRun
+from batch.run.finish import FinishedRun, set_state
 from batch.run.folder import check_run, iter_unfinished, new_folder, open_held_run, parent_of, read_metadata
 from batch.run.latest import latest_links
 from batch.run.locks import held
@@ -89,6 +89,7 @@ def undo(path: Path, settings: Settings, reporter: Reporter, environment: Enviro
         def mark() -> None:
             source.journal.put_meta({"undone": str(run.folder.resolve())})
             index.mark(source.metadata.run_id, "undone")
+            set_state(source.folder, "undone")
 
         end = Update(run, context, settings, before_sending=mark).carry_out()
         latest.settle(end.summary.exit_code, end.folder)

@@ -59,7 +59,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
             settings = replace(settings, plan=named_run(settings.plan, reporter, (PLAN,)))
         settings = with_login(settings, environment, reporter)
         target = make_target(settings, environment, stack, reporter.note)
-        run = begin_or_resume(settings, target, stack, reporter, environment.mappings)
+        run = begin_or_resume(settings, target, stack, reporter, environment)
         latest.point_to(run.folder)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")
@@ -116,11 +116,11 @@ class Update:
         run, began = self.run, time.monotonic()
         with FolderWatch(run.folder, run.metadata.run_id) as watch:
             self.context.watch = watch
-            begin_files(run.folder, run.journal, run.metadata)
             if run.is_resumed:
                 run.keep(
                     earlier={outcome.value: count for outcome, count in run.journal.counts.items()}, exit_code=None
                 )
+            begin_files(run.folder, run.journal, run.metadata, is_resumed=run.is_resumed)
             index.add(run.metadata, run.folder, is_found=not run.is_trusted)
             try:
                 try:
@@ -159,7 +159,7 @@ class Update:
     def _write_files(self, folder: Path, journal: Journal, metadata: RunMetadata, end: End) -> FinishedRun:
         """Write the run's files, and note in the index how this part ended."""
         finished = finish_run(folder, journal, metadata, type(self.context.endpoint), end)
-        index.end_part(metadata, journal, index.state_of(finished.summary))
+        index.end_part(metadata, journal, finished.state)
         return finished
 
     def _write_files_after_error(self, error: BaseException) -> None:
@@ -168,7 +168,7 @@ class Update:
             return
         run, cause = self.run, first_of(error)
         stopped = run.metadata.stopped if isinstance(cause, Declined) else _reason(cause)
-        end = End(stopped, signalled=exit_code_of_error(cause))
+        end = End(stopped, signalled=exit_code_of_error(cause), reason=getattr(cause, "reason", ""))
         with suppress(BatchError, OSError):  # what ended it is told
             self._write_files(run.folder, run.journal, run.metadata, end)
 
@@ -277,6 +277,7 @@ class Update:
 
     def _journal_unsent(self, row_results: Sequence[RowResult]) -> None:
         """Journal rows that make no change; what an earlier part did to a row stays."""
+        self.context.api.environment.check_cancelled()
         journal = self.run.journal
         if self.run.is_resumed and row_results:
             final = journal.final_rows(row_results[0].row, row_results[-1].row)
@@ -422,6 +423,7 @@ class Update:
             shutdown.signalled,
             cause=shutdown.cause,
             has_written=shutdown.heard.has_written,
+            retry_after=shutdown.retry_after,
         )
 
     @contextmanager
@@ -534,7 +536,7 @@ NOT_LISTED = (
 
 def _interrupted(error: StoppedError | KeyboardInterrupt) -> End:
     if isinstance(error, StoppedError):
-        return End(str(error), cause=error.cause)
+        return End(str(error), cause=error.cause, retry_after=error.retry_after)
     return End(_reason(error), exit_code_of_error(error))
 
 

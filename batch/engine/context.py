@@ -17,7 +17,7 @@ from batch.engine.api_session import ApiSession
 from batch.engine.record_reader import FirstIds, RecordReader
 from batch.engine.reporter import Meter, Reporter
 from batch.engine.retry_loop import ApiClient
-from batch.engine.shutdown import Shutdown, stop_on_signals
+from batch.engine.shutdown import Shutdown, stop_on_cancel, stop_on_signals
 from batch.errors import JournalError
 from batch.journal import Journal
 from batch.model import Change, Intent, Outcome, Problem, RowResult, State
@@ -68,6 +68,7 @@ class RunContext:
     def __post_init__(self) -> None:
         """Measure from the beginning."""
         target = self.api.target
+        self.shutdown.is_cancelled = self.api.environment.is_cancelled
         self.memory = RecordMemory(target.fingerprint("records"), target.endpoint.name)
         self.first_ids = FirstIds(is_settled=self.plan is not None and self.plan.is_undo)  # what it wrote was there
         self.meter = Meter(self.journal, self.changes.rows, self.shutdown)
@@ -131,6 +132,7 @@ class RunContext:
             around.start_soon(self._write_journal)
             around.start_soon(self._watch_folder)
             around.start_soon(stop_on_signals, self.shutdown, self.reporter)
+            around.start_soon(stop_on_cancel, self.shutdown, self.reporter)
             around.start_soon(self.meter.report, self.reporter, self.client)
             yield
             around.cancel_scope.cancel()

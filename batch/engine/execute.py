@@ -20,7 +20,7 @@ from batch.engine.guards import Canary
 from batch.engine.last_tries import LastTries
 from batch.engine.prepare import PREPARERS, ChangePreparer, PreparedChange
 from batch.engine.shutdown import Shutdown
-from batch.errors import JournalError
+from batch.errors import JournalError, StopCause
 from batch.journal import Journal
 from batch.model import NEEDS_RETRY, Change, Outcome
 from batch.retry import FailureLimit
@@ -273,7 +273,8 @@ class Executor:
         limit, rejected = self.failure_limit, self.rejected + self.preparer.rejected
         if limit is not None and limit.is_exceeded(rejected, self.answered + self.preparer.settled):
             were = "change was" if rejected == 1 else "changes were"
-            self.shutdown.request(f"{rejected:,} {were} rejected, more than --max-failures allows.")
+            said = f"{rejected:,} {were} rejected, more than --max-failures allows."
+            self.shutdown.request(said, StopCause.FAILURES)
 
 
 WINDOW = 10_000

@@ -538,14 +538,17 @@ class RetryLoop:
         """Stop the run for one wait, or a time without any accepted request, that is longer than --max-wait."""
         client, policy, headers = self._client, self._client.policy, getattr(self._response, "headers", {})
         refused_for = self._started - self._health.breaker.refused_since  # a machine may have slept since
+        asked = None
         if classification.wait is not None and classification.wait > policy.max_wait:
             header = "Retry-After" if "retry-after" in headers else "its rate headers"
             said = f"The API asks to wait {minutes(classification.wait)} ({header})"
+            asked = classification.wait
         elif policy.is_given_up(refused_for, is_rate=classification.is_rate):
             said = f"The API has let nothing through for {minutes(refused_for)}"
         else:
             return False
-        client.shutdown.request(f"{said}, longer than --max-wait {policy.max_wait:g}.")
+        said = f"{said}, longer than --max-wait {policy.max_wait:g}."
+        client.shutdown.request(said, StopCause.WAIT, retry_after=asked)
         return True
 
 

@@ -56,15 +56,19 @@ class Shutdown:
     def __init__(self) -> None:
         self.reason = ""
         self.cause = StopCause.TROUBLE
+        self.retry_after: float | None = None
+        """Seconds that the API asked to wait, where the run stopped for that."""
         self.heard = Heard()
         self.signalled: ExitCode | None = None
         """The exit code of the signal that ends the run, None when none came."""
+        self.is_cancelled: Callable[[], bool] | None = None
+        """Whether a caller of the library wants it to end; None where none can."""
         self.requested = False
         self._until = math.inf
         self._waiting: set[anyio.CancelScope] = set()
         self._in_flight: set[anyio.CancelScope] = set()
 
-    def request(self, reason: str, cause: StopCause = StopCause.TROUBLE) -> None:
+    def request(self, reason: str, cause: StopCause = StopCause.TROUBLE, *, retry_after: float | None = None) -> None:
         """End the run: nothing new starts, and nobody waits any longer.
 
         What was set up well enough for an answer may come back by itself, so SET_UP is TROUBLE then.
@@ -72,6 +76,7 @@ class Shutdown:
         if not self.requested:
             is_passing = cause is StopCause.SET_UP and self.heard.is_answered
             self.requested, self.reason, self.cause = True, reason, StopCause.TROUBLE if is_passing else cause
+            self.retry_after = retry_after
             self._until = time.monotonic() + GRACE
             for scope in list(self._waiting):
                 scope.cancel()
@@ -83,7 +88,7 @@ class Shutdown:
 
     def as_error(self, otherwise: str = "", more: str = "") -> StoppedError:
         """Return what is raised where the run ends before it sends: the reason, or else `otherwise`, and `more`."""
-        return StoppedError(f"{self.reason or otherwise}{more}", self.cause)
+        return StoppedError(f"{self.reason or otherwise}{more}", self.cause, retry_after=self.retry_after)
 
     def cancel_in_flight(self) -> None:
         """Give up what is in flight, too."""
@@ -147,9 +152,10 @@ def _may_receive() -> bool:
 
 async def ended_by_signals(shutdown: Shutdown, work: Callable[[], Awaitable[T]]) -> T:
     """Await `work`, which sends nothing; a signal ends it at once, and does what it does where nothing is awaited."""
-    if not _may_receive():
+    if not _may_receive() and shutdown.is_cancelled is None:
         return await work()
     numbers: list[signal.Signals] = []
+    is_cancelled = False
     error: Exception | None = None
     async with anyio.create_task_group() as around:
 
@@ -160,7 +166,16 @@ async def ended_by_signals(shutdown: Shutdown, work: Callable[[], Awaitable[T]])
                     around.cancel_scope.cancel()
                     shutdown.cancel_in_flight()  # a read, for whose answer nobody waits any more
 
-        around.start_soon(watch)
+        async def watch_caller() -> None:
+            nonlocal is_cancelled
+            await _cancelled(shutdown)
+            is_cancelled = True
+            around.cancel_scope.cancel()
+            shutdown.cancel_in_flight()
+
+        if _may_receive():
+            around.start_soon(watch)
+        around.start_soon(watch_caller)
         try:
             found = await work()
         except Exception as raised:  # it comes alone, not in a group
@@ -168,6 +183,8 @@ async def ended_by_signals(shutdown: Shutdown, work: Callable[[], Awaitable[T]])
         around.cancel_scope.cancel()
     if numbers:
         signal.raise_signal(numbers[0])
+    if is_cancelled:
+        raise KeyboardInterrupt
     if error is not None:
         raise error
     return found
@@ -188,6 +205,26 @@ async def stop_on_signals(shutdown: Shutdown, screen: _Screen) -> None:
                         os._exit(SIGNALS[number])
                 _request(shutdown, screen, number)
                 timer.start_soon(_cancel_in_flight_later, shutdown)
+
+
+async def stop_on_cancel(shutdown: Shutdown, screen: _Screen) -> None:
+    """End the run when the caller of the library wants it; run it as a task of its own."""
+    await _cancelled(shutdown)
+    _request(shutdown, screen, signal.SIGINT)
+    await _cancel_in_flight_later(shutdown)
+
+
+CANCEL_SECONDS = 0.1
+"""How often a caller is asked whether the run is to end."""
+
+
+async def _cancelled(shutdown: Shutdown) -> None:
+    """Come back when the caller wants the run to end; never, where there is none."""
+    if shutdown.is_cancelled is None:
+        await anyio.sleep(math.inf)
+    is_cancelled = shutdown.is_cancelled or (lambda: True)
+    while not is_cancelled():  # noqa: ASYNC110 - it is set in another thread, or by another event loop
+        await anyio.sleep(CANCEL_SECONDS)
 
 
 def _request(shutdown: Shutdown, screen: _Screen, number: signal.Signals) -> None:

@@ -12,6 +12,7 @@ results, failures, summary — can be made again from it. No credential is ever 
 """
 
 from batch.journal.database import OPEN, START_OVER, Peek, peek
-from batch.journal.journal import VERSION, Journal
+from batch.journal.journal import VERSION, Journal, open_for_reading
+from batch.journal.queries import JournalQueries
 
-__all__ = ["OPEN", "START_OVER", "VERSION", "Journal", "Peek", "peek"]
+__all__ = ["OPEN", "START_OVER", "VERSION", "Journal", "JournalQueries", "Peek", "open_for_reading", "peek"]

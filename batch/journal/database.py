@@ -68,8 +68,8 @@ def damaged(path: Path, error: object) -> JournalError:
 class ReadConnection:
     """A separate connection for reading, so that reading never waits for a commit; each query sees a snapshot."""
 
-    def __init__(self, path: Path, views: str = "") -> None:
-        self._db, self._path = connect(path, views), path
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db, self._path = db, path
 
     def rows(self, query: str, values: Sequence[Any] = (), read: Callable[[Any], Any] = tuple) -> Iterator[Any]:
         """Yield `read(row)` for each row of the result; raises JournalError when a row cannot be read."""
@@ -167,18 +167,20 @@ def _is_wal_cut(path: Path) -> bool:
 
 
 @contextmanager
-def _connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """Connect without changing any file: the run may be going on in another process, or have been cut off."""
     # of the two, only a read-only connection leaves the -wal file in its place when it is the last one to close
     mode = "ro" if has_wal(path) else "rw"
-    with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode={mode}", uri=True)) as db:
+    with closing(
+        sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode={mode}", uri=True, check_same_thread=False)
+    ) as db:
         yield db
 
 
 @contextmanager
 def kept_beside(path: Path) -> Iterator[None]:
     """Keep the -wal file while the connections to a journal are closed: the last one to close would remove it."""
-    with suppress(sqlite3.Error), _connect_read_only(path) as db:
+    with suppress(sqlite3.Error), connect_read_only(path) as db:
         _read_meta(db)
         yield
 
@@ -192,7 +194,7 @@ def check(path: Path) -> dict[str, Any]:
     _refuse_cut_part(path)  # before SQLite opens it, which would make the -shm file anew
     is_newer_beside = has_wal(path)
     try:
-        with _connect_read_only(path) as db:
+        with connect_read_only(path) as db:
             found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             meta = _read_meta(db)
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
@@ -207,7 +209,7 @@ def check_tables(path: Path, schema: str) -> None:
     """Raise JournalError unless the tables are still those of `schema`: a flipped bit there breaks no page."""
     wanted = {" ".join(statement.split()) for statement in schema.split(";")} - {""}
     try:
-        with _connect_read_only(path) as db:
+        with connect_read_only(path) as db:
             found = {
                 " ".join(str(sql).split()) for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql <> ''")
             }
@@ -239,7 +241,7 @@ def peek(path: Path) -> Peek:
     is_newer_beside = has_wal(path)
     marks = ", ".join(f"'{outcome.value}'" for outcome in sorted(NEEDS_RETRY))
     try:
-        with _connect_read_only(path) as db:
+        with connect_read_only(path) as db:
             meta = _read_meta(db)
             is_old = meta.get("version") == 1
             table = "fate" if is_old else "result"

@@ -31,10 +31,12 @@ from batch.journal.database import (
     check,
     check_tables,
     connect,
+    connect_read_only,
     copy,
     damaged,
     fill,
     kept_beside,
+    peek,
 )
 from batch.journal.queries import JournalQueries
 from batch.model import Intent, Outcome, Problem, RowResult, State
@@ -134,7 +136,7 @@ class Journal(JournalQueries):
         with ExitStack() as stack:
             views = version_1.VIEWS if version == 1 else ""
             db = stack.enter_context(closing(connect(path, views)))
-            journal = cls(db, stack.enter_context(closing(ReadConnection(path, views))), path)
+            journal = cls(db, stack.enter_context(closing(ReadConnection(connect(path, views), path))), path)
             try:
                 journal.put_meta({OPEN: True})
                 db.execute("PRAGMA wal_checkpoint(FULL)")
@@ -375,6 +377,15 @@ class Journal(JournalQueries):
 
 WHOLE = "id, key, fields, before, body, name, replaced_whole, read"
 NOTHING = (None,) * 8
+
+
+@contextmanager
+def open_for_reading(path: Path) -> Iterator[JournalQueries]:
+    """Open the journal of a run that may be going on in another process; raises JournalError. Nothing is changed."""
+    version = peek(path).version
+    with connect_read_only(path) as db:
+        db.executescript(version_1.VIEWS if version == 1 else "")
+        yield JournalQueries(ReadConnection(db, path))
 
 
 def _whole(intent: Intent) -> tuple[Any, ...]:

@@ -138,6 +138,11 @@ class JournalQueries:
         )
         return dict(self._reader.rows(query, read=_doubt))
 
+    def count_since(self, moment: float) -> int:
+        """Count the rows that got their result since then, in seconds since 1970."""
+        (found,) = self._reader.one("SELECT count(*) FROM result WHERE time >= ?", (moment,)) or (0,)
+        return int(found)
+
     def count_told(self, code: str) -> int:
         """Count the rows that say a problem of this code."""
         told = "EXISTS (SELECT 1 FROM json_each(problems) WHERE json_extract(value, '$[5]') = ?)"

@@ -5,7 +5,6 @@ resumed on the rows as they are read now, and what it says of records is looked 
 ended a few minutes ago, and nobody of ours wrote since. A folder that cannot be gone on with blocks nothing.
 """
 
-import json
 import secrets
 import shutil
 import time
@@ -22,15 +21,14 @@ from batch import sources
 from batch.credentials import Company
 from batch.endpoints.base import CustomField
 from batch.errors import BatchError, BusyError, FolderError, UsageError
-from batch.files import write_private
 from batch.journal import Journal
-from batch.machine import user_name
-from batch.mappings import Mappings
+from batch.machine import now_text, user_name
 from batch.model import ROW, Columns, Outcome, Staged
-from batch.own_files import INPUT, JOURNAL, PLAN, SUMMARY
+from batch.own_files import INPUT, JOURNAL, PLAN
 from batch.run import index
 from batch.run.cleanup import remove_unbegun, scratch
 from batch.run.consent import Person, require_consent
+from batch.run.finish import set_state
 from batch.run.folder import (
     ExistingRun,
     identity,
@@ -46,7 +44,7 @@ from batch.run.match_headers import match_input, read_input, settle_headers, sta
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.plan_list import check_lists
-from batch.run.target import Target
+from batch.run.target import Environment, Target
 from batch.settings import Settings, as_options
 from batch.sources import Input
 from batch.validation.file_changes import ChangeSource
@@ -85,11 +83,13 @@ LOOK_AFTER = 900.0
 """Seconds for which what an earlier part said of records is believed without looking at them."""
 
 
-def begin_or_resume(settings: Settings, target: Target, stack: ExitStack, person: Person, mappings: Mappings) -> Run:
+def begin_or_resume(
+    settings: Settings, target: Target, stack: ExitStack, person: Person, environment: Environment
+) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
     with scratch() as temporary:
-        source = sources.open_input(settings.input, temporary, person.note)
-        settings = settle_headers(source, settings, target.endpoint, person, mappings, verb="update")
+        source = environment.open_input(settings.input, temporary, person.note)
+        settings = settle_headers(source, settings, target.endpoint, person, environment.mappings, verb="update")
         plan = _open_plan(settings, source.sha256, target, stack, person)
         wanted = identity(
             settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None
@@ -287,9 +287,7 @@ def _supersede(run_id: str, folder: Path) -> None:
     """Mark a run whose rows another one takes over, also in its summary."""
     index.mark(run_id, "superseded")
     with suppress(BatchError, OSError, ValueError), held(folder / ".lock", "this run folder", folder):
-        path = folder / SUMMARY
-        known = json.loads(path.read_text(encoding="utf-8"))
-        write_private(path, json.dumps(known | {"state": "superseded"}, indent=2, ensure_ascii=False) + "\n")
+        set_state(folder, "superseded")
 
 
 def _options(settings: Settings) -> dict[str, Any]:
@@ -339,8 +337,3 @@ def discard(folder: Path) -> None:
 def new_run_id() -> str:
     """Make the name of a run: 128 random bits."""
     return secrets.token_hex(16)
-
-
-def now_text() -> str:
-    """The time now, ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -7,9 +7,9 @@ next step is.
 import json
 import os
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,16 +21,17 @@ from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code
 from batch.files import os_reason, remove, write_private, written_earlier
-from batch.journal import Journal
-from batch.model import Outcome, Problem, RowResult, Staged, command
+from batch.journal import Journal, JournalQueries
+from batch.machine import now_text
+from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, command
 from batch.outputs.plan import Line, iter_lines
 from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
-from batch.run.target import SANDBOX
+from batch.run.target import SANDBOX, SANDBOXES
 from batch.run.undo import can_be_put_back
-from batch.summary import SPELLINGS, Summary, check_totals, failures_of, group_reasons
+from batch.summary import SPELLINGS, Files, Outcomes, State, Stopped, Summary, check_totals, group_reasons, state_of
 
 INTERRUPTED = "The last start was cut off before its end: by a second Ctrl-C, a kill, or a machine that went down."
 
@@ -46,6 +47,26 @@ class End:
     cause: StopCause = StopCause.TROUBLE
     has_written: bool = False
     """A write of this start was accepted."""
+    retry_after: float | None = None
+    """Seconds that the API asked to wait, where the run stopped for that."""
+
+    reason: str = ""
+    """The stable word for why it stopped, where nothing else tells it."""
+    at: str = ""
+    """When that was, ISO 8601 in UTC; "": now."""
+
+    @property
+    def word(self) -> str:
+        """The stable word for why it stopped."""
+        if self.reason:
+            return self.reason
+        if self.stopped == INTERRUPTED:
+            return "killed"
+        if self.is_unwritten:
+            return "journal"
+        if self.is_refused:
+            return "invalid"
+        return self.signalled.name.lower().replace("_", "-") if self.signalled is not None else self.cause.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +92,19 @@ class FinishedRun:
     """Something of it was or may have been applied."""
 
     @property
+    def stopped(self) -> str:
+        """Why it ended before its last row, as a sentence; "" where it did not."""
+        return self.summary.stopped.message if self.summary.stopped else ""
+
+    @property
+    def state(self) -> State:
+        """What became of it."""
+        return self.summary.state or "finished"
+
+    @property
     def failures(self) -> str | None:
         """The failures file that people are to take, None when there is none."""
-        return failures_of(self.summary.files)
+        return self.summary.files.failures
 
 
 def finish_run(
@@ -96,7 +127,7 @@ def finish_run(
             id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later or {},
             workbook=_about_run(folder, journal, metadata, endpoint, end) if metadata.has_workbook else None,
         )  # fmt: skip
-        results = _Results(journal, metadata)
+        results = RunResults(journal, metadata)
         written = outputs.write(folder, staged, partial(sources.iter_frames, staged), results.read, wanted)
         check_totals(staged.rows, written.outcomes, journal.outcomes())
         not_looked_at = journal.count_older(metadata.look_since)
@@ -112,15 +143,18 @@ def finish_run(
         journal.end_part()
         counters = journal.counters()
         reasons, left_out = group_reasons(journal.iter_troubled())
-        summary = Summary(
-            run_id=metadata.run_id, endpoint=metadata.endpoint, company=metadata.company, input=metadata.input,
-            input_sha256=staged.sha256, started=metadata.started, seconds=metadata.seconds, rows=staged.rows,
-            outcomes=written.outcomes,
+        finished = end.at or now_text()
+        is_left = any(left.get(outcome) for outcome in NEEDS_RETRY)
+        summary = replace(
+            _begun(folder, journal, metadata, is_resumed=journal.count_parts() > 1),
+            outcomes=Outcomes(written.outcomes),
             earlier={one: min(metadata.earlier.get(one.value, 0), count) for one, count in written.outcomes.items()},
             not_looked_at=not_looked_at, requests=counters.requests, attempts=counters.attempts,
-            throttled=counters.throttled, is_exact=counters.is_exact,
-            state="interrupted" if end.stopped == INTERRUPTED else "ended", stopped=end.stopped,
-            exit_code=int(code), files=paths_in(folder, written.files) | {"journal": str((folder / JOURNAL).resolve())},
+            throttled=counters.throttled, is_exact=counters.is_exact, finished=finished,
+            state="undone" if metadata.undone else state_of(left, is_left=is_left),
+            stopped=None if end.stopped is None else Stopped(end.word, end.stopped, code.hint),
+            retry_after=end.retry_after, exit_code=int(code),
+            files=paths_in(folder, {**written.files, "journal": JOURNAL}),
             reasons=reasons, spellings={name: journal.count_told(code) for name, code in SPELLINGS.items()},
             left_out=staged.left_out,
         )  # fmt: skip
@@ -128,7 +162,8 @@ def finish_run(
             can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents()
         )
         write_summary(folder, summary)
-        journal.put_meta({"exit_code": int(code), "stopped": end.stopped})
+        word = end.word if end.stopped else None
+        journal.put_meta({"exit_code": int(code), "stopped": end.stopped, "stop_reason": word, "finished": finished})
     except OSError as error:
         raise cannot_write(folder, error) from error
     return FinishedRun(
@@ -201,22 +236,29 @@ def _say_unseen(rows: int) -> Iterator[str]:
         yield f"{are} told as an earlier start left {them}: the last start was to look at {them} again, and did not."
 
 
-def begin_files(folder: Path, journal: Journal, metadata: RunMetadata) -> None:
+def _begun(folder: Path, journal: Journal, metadata: RunMetadata, *, is_resumed: bool) -> Summary:
+    """Return the summary of a run that goes on, as far as it has come."""
+    is_sandbox = metadata.host in SANDBOXES
+    return Summary(
+        command=metadata.command or "update", run_id=metadata.run_id, run=str(folder.resolve()), resumed=is_resumed,
+        endpoint=metadata.endpoint, host=metadata.base_url, input=metadata.input, company=metadata.company,
+        sandbox=is_sandbox, parent_run=metadata.parent_run, state="running", started=metadata.started,
+        seconds=metadata.seconds, files=paths_in(folder, {"journal": JOURNAL}),
+        input_sha256=metadata.staged.sha256, mapping=metadata.mapped, rows=metadata.staged.rows,
+        outcomes=Outcomes(journal.counts),
+    )  # fmt: skip
+
+
+def begin_files(folder: Path, journal: Journal, metadata: RunMetadata, *, is_resumed: bool) -> None:
     """Write that the run goes on, and remove the results of an earlier part: until its end nothing looks current.
 
     Raises JournalError when the disk refuses.
     """
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    running = {
-        "run_id": metadata.run_id, "endpoint": metadata.endpoint, "company": metadata.company,
-        "input": metadata.input, "input_sha256": metadata.staged.sha256, "started": metadata.started,
-        "rows": metadata.staged.rows,
-        "state": "running", "process": os.getpid(), "host": socket.gethostname(), "since": since,
-        "exit_code": None, "files": {"journal": str((folder / JOURNAL).resolve())},
-    }  # fmt: skip
+    begun = _begun(folder, journal, metadata, is_resumed=is_resumed)
+    since = {"process": os.getpid(), "process_host": socket.gethostname(), "since": now_text()}
     known = outputs.KnownFiles(journal.file_digests(), journal.put_file)
     try:
-        _write_json(folder / SUMMARY, running)
+        _write_json(folder / SUMMARY, begun.as_dict() | {"exit_code": None} | since)
         earlier = written_earlier(folder, "results", (".csv", ".parquet", ".xlsx"))
         remove(one for one in earlier if one.suffix != ".xlsx" or not outputs.is_edited(one, known))
     except OSError as error:
@@ -224,10 +266,10 @@ def begin_files(folder: Path, journal: Journal, metadata: RunMetadata) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Results:
+class RunResults:
     """The results of rows as they are told: of what the last start was to look at and did not, that is said."""
 
-    journal: Journal
+    journal: JournalQueries
     metadata: RunMetadata
 
     def read(self, first: int, last: int) -> dict[int, RowResult]:
@@ -254,6 +296,13 @@ class _Seen:
         return seen_text(self.endpoint, record_id, intent, self.journal.row_results(row, row)[row].shown)
 
 
+def set_state(folder: Path, state: State) -> None:
+    """Say in the summary of a run what became of it since; one that cannot be read or written is left as it is."""
+    path = folder / SUMMARY
+    with suppress(OSError, ValueError):
+        _write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"state": state})
+
+
 def write_summary(folder: Path, summary: Summary) -> None:
     """Write `summary.json`."""
     _write_json(folder / SUMMARY, summary.as_dict())
@@ -271,6 +320,6 @@ def cannot_write(folder: Path, error: OSError) -> JournalError:
     )
 
 
-def paths_in(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+def paths_in(folder: Path, files: Mapping[str, str]) -> Files:
     """Return where the files of a run are, by what they are."""
-    return {name: str((folder / file).resolve()) for name, file in files.items()}
+    return Files({name: str((folder / file).resolve()) for name, file in files.items()})

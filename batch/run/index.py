@@ -14,15 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from batch.credentials import Company
 from batch.errors import BatchError
 from batch.journal import Journal
-from batch.model import NEEDS_EDIT, Outcome
+from batch.model import Outcome
 from batch.run.locks import state_folder
 from batch.run.metadata import RunMetadata
-from batch.summary import Summary
+from batch.summary import State
 
 FILE = "runs.sqlite"
 SCHEMA = """
@@ -35,7 +35,6 @@ CREATE TABLE IF NOT EXISTS run(
 CREATE INDEX IF NOT EXISTS run_identity ON run(identity);
 CREATE INDEX IF NOT EXISTS run_parent ON run(parent_run);
 """
-State = Literal["running", "finished", "to fix", "unfinished", "undone", "superseded", "purged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +108,6 @@ def end_part(metadata: RunMetadata, journal: Journal, state: State) -> None:
     counts = {outcome.value: count for outcome, count in journal.outcomes().items()}
     values = [time.time(), json.dumps(counts), state, journal.digest(), metadata.run_id]
     _write("UPDATE run SET ended = ?, counts = ?, state = ?, digest = ? WHERE run_id = ?", values)
-
-
-def state_of(summary: Summary) -> State:
-    """Return the state of a run that ended in order."""
-    if summary.left:
-        return "unfinished"
-    return "to fix" if any(summary.outcomes.get(outcome) for outcome in NEEDS_EDIT) else "finished"
 
 
 def mark(run_id: str, state: State) -> None:

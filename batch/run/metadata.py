@@ -78,6 +78,10 @@ class RunMetadata(BaseModel):
     earlier: dict[str, NonNegativeInt] = {}
     """How many rows of each outcome were done when the last start went on with the run."""
     stopped: str | None = None
+    stop_reason: str | None = None
+    """The stable word for why it stopped."""
+    finished: str | None = None
+    """When its last part ended, ISO 8601 in UTC."""
     exit_code: int | None = None
     undoes: str | None = None
     """The folder of the run that this one takes back."""
@@ -105,6 +109,11 @@ class RunMetadata(BaseModel):
         if name == "staged":
             return asdict(self.staged) | {"path": self.staged.path.name}  # the folder may be moved
         return getattr(self, name)
+
+    @property
+    def mapped(self) -> dict[str, str]:
+        """What headers stand for that are not the names of their fields; "" for a column that is left out."""
+        return {header: name for name, header in self.headers.items()} | self.map
 
     @property
     def mapping(self) -> str:

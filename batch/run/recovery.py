@@ -9,7 +9,7 @@ from contextlib import suppress
 import polars as pl
 
 from batch.errors import JournalError
-from batch.journal import Journal
+from batch.journal import Journal, JournalQueries
 from batch.model import NEEDS_RETRY, ROW, Outcome, Problem, RowResult, Staged
 from batch.validation import id_cells
 
@@ -19,14 +19,20 @@ IN_DOUBT = Problem("ended_in_doubt")
 def resolve_in_doubt(journal: Journal, staged: Staged, id_column: int, *, ignore_case: bool) -> None:
     """Write down what is in doubt, of every row of such a change; where the disk refuses, the next time does it."""
     with suppress(JournalError):
-        doubts = journal.in_doubt()
-        if doubts:
-            ids = id_cells(id_column, ignore_case=ignore_case)
-            journal.record_of_changes(list(_iter_results(journal, staged, ids, doubts)))
+        if found := results_in_doubt(journal, staged, id_column, ignore_case=ignore_case):
+            journal.record_of_changes(found)
+
+
+def results_in_doubt(
+    journal: JournalQueries, staged: Staged, id_column: int, *, ignore_case: bool
+) -> list[tuple[int, RowResult]]:
+    """List what is in doubt, of every row of such a change, with the number of the change."""
+    doubts = journal.in_doubt()
+    return list(_iter_results(journal, staged, id_cells(id_column, ignore_case=ignore_case), doubts)) if doubts else []
 
 
 def _iter_results(
-    journal: Journal, staged: Staged, ids: pl.Expr, doubts: dict[int, tuple[str, int]]
+    journal: JournalQueries, staged: Staged, ids: pl.Expr, doubts: dict[int, tuple[str, int]]
 ) -> Iterator[tuple[int, RowResult]]:
     for number, row in _rows_of(staged, ids, list(doubts)):
         record_id, attempts = doubts[number]

@@ -19,6 +19,7 @@ from typing import Any, Final
 import anyio
 import httpx
 
+from batch import sources
 from batch.credentials import Company, fingerprint, read_credentials, shown_credential
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
@@ -32,6 +33,7 @@ from batch.model import command
 from batch.run.consent import Person
 from batch.run.metadata import RunMetadata
 from batch.settings import Settings, config_folder
+from batch.sources import Table
 from batch.system_keyring import KeyringError
 
 SANDBOX: Final = "sandbox"
@@ -74,6 +76,24 @@ class Environment:
     """The endpoints that a job may name."""
     has_terminal: bool = False
     """Whether somebody sees a window that a keyring opens."""
+    uses_logins: bool = True
+    """Whether the only login is taken where no key is given."""
+    frames: Mapping[str, Table] = field(default_factory=dict)
+    """Tables in memory, by the names that settings have for them as inputs."""
+    is_cancelled: Callable[[], bool] | None = None
+    """Whether a caller of the library wants the job to end; None where none can."""
+
+    def open_input(self, argument: str, spool: Path, note: Callable[[str], None]) -> sources.Input:
+        """Open the input that settings name; `spool` is a folder for copies. Raises InputError."""
+        frame = self.frames.get(argument)
+        return (
+            sources.open_input(argument, spool, note) if frame is None else sources.open_frame(frame, argument, spool)
+        )
+
+    def check_cancelled(self) -> None:
+        """Raise KeyboardInterrupt where the caller of the library wants the job to end."""
+        if self.is_cancelled is not None and self.is_cancelled():
+            raise KeyboardInterrupt
 
     @property
     def mappings(self) -> Mappings:
@@ -170,7 +190,8 @@ def with_login(settings: Settings, environment: Environment, person: Person) -> 
     can be asked.
     """
     kind = find_endpoint(settings.endpoint, environment)
-    if settings.sandbox or settings.as_login or settings.token_file or not kind.variables:
+    is_named = settings.sandbox or settings.as_login or settings.token_file or not kind.variables
+    if is_named or not environment.uses_logins:
         return settings
     if _variables_set(kind, environment):
         return settings

@@ -15,11 +15,21 @@ from batch.errors import FolderError
 from batch.files import os_reason
 from batch.machine import check_disk
 from batch.model import Staged
+from batch.sources.frame import Table, open_frame
 from batch.sources.input import Input, ReadOptions, lock_note, open_input
 from batch.sources.staging import have_same_rows, iter_frames, read_rows
 
 __all__ = [
-    "Input", "ReadOptions", "check_room", "find_sheet", "have_same_rows", "iter_frames", "open_input", "read_rows",
+    "Input",
+    "ReadOptions",
+    "Table",
+    "check_room",
+    "find_sheet",
+    "have_same_rows",
+    "iter_frames",
+    "open_frame",
+    "open_input",
+    "read_rows",
     "stage",
 ]  # fmt: skip
 

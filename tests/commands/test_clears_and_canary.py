@@ -141,7 +141,7 @@ def test_canary_fails(job: JobFixture, fault: str, why: str | None, outcomes: di
     assert outcomes == found
     assert (
         f"The first 3 changes were sent to try, and row 3 did not hold: {shown}. Nothing else was sent."
-        == closing.summary.stopped
+        == closing.stopped
     )
     assert (1, 3) == (closing.summary.exit_code, len(job.writes()))
 
@@ -151,7 +151,7 @@ def test_canary_that_shows_the_key(job: JobFixture, shows: Any) -> None:
     key = job.sandbox.environment()["DUALENTRY_API_KEY"]
     job.sandbox.edit("dualentry", 10002, {"name": f"was {key}"})
     job.sandbox.set_faults("stale-read=id:10002")
-    stopped = job.update(job.sheet(names(20)), canary=3).summary.stopped or ""
+    stopped = job.update(job.sheet(names(20)), canary=3).stopped
     assert (True, False) == ("still shows" in stopped, key in stopped)
 
 
@@ -222,7 +222,7 @@ def test_canary_left_to_retry(job: JobFixture) -> None:
     sheet = job.sheet(names(6))
     closing = job.update(sheet, canary=2, max_attempts=1)
     stopped = "The first 2 changes were sent to try, and row 3 did not hold: it is failed. Nothing else was sent."
-    assert (3, stopped) == (closing.summary.exit_code, closing.summary.stopped)
+    assert (3, stopped) == (closing.summary.exit_code, closing.stopped)
     closing = job.update(sheet, canary=1, max_attempts=1)
     assert {"10001", "10002"} == {written for _, written, _ in job.writes()}
     job.sandbox.set_faults()
@@ -265,7 +265,7 @@ def test_canary_by_answer(job: JobFixture) -> None:
     job.sandbox.set_faults("success-false=id:10001")
     closing = job.update(job.sheet(names(20)))
     assert 10 == len(job.writes())
-    assert "did not hold" in (closing.summary.stopped or "")
+    assert "did not hold" in closing.stopped
 
 
 def test_canary_larger_than_the_sheet(job: JobFixture) -> None:

@@ -134,7 +134,7 @@ def test_running(shell: Shell, api: Api) -> None:
     """While a run goes on its summary says so, with process, host and time; results of before are gone; after a kill
     both stay as they are until the next start."""
     sheet, run = broken_off(shell, api)
-    assert ("ended", 3) == (summary(run)["state"], summary(run)["exit_code"])
+    assert ("unfinished", 3) == (summary(run)["state"], summary(run)["exit_code"])
     began = len(api.writes())
     api.sandbox.set_faults("hang-before=nth:1")
     process = shell.start(*update(api, sheet))
@@ -148,10 +148,12 @@ def test_running(shell: Shell, api: Api) -> None:
     api.sandbox.set_faults()
     for _ in range(2):  # however often they are made
         ended = shell.here("results", run, "--json")
-        assert ("interrupted", said := INTERRUPTED) == (ended.json["state"], ended.json["stopped"])
+        assert ("unfinished", "killed", said := INTERRUPTED) == (
+            ended.json["state"], ended.json["stopped"]["reason"], ended.json["stopped"]["message"]
+        )  # fmt: skip
         assert f"Stopped: {said}" in ended.err
     assert 1 == shell.here(*update(api, sheet)).code
-    assert ("ended", None) == (summary(run)["state"], summary(run)["stopped"])
+    assert ("to fix", None) == (summary(run)["state"], summary(run)["stopped"])
     assert_balanced(run)
     assert ["rejected", "updated", "updated"] == outcomes(run)
 
@@ -178,7 +180,7 @@ def test_declined(job: JobFixture) -> None:
     with pytest.raises(Declined):
         job.update(sheet)
     told = json.loads((folder / "summary.json").read_text())
-    assert ("ended", 2, {"updated": 1, "failed": 1}) == (
+    assert ("unfinished", 2, {"updated": 1, "failed": 1}) == (
         told["state"], told["exit_code"], {name: n for name, n in told["outcomes"].items() if n}
     )  # fmt: skip
     assert_balanced(folder)
@@ -197,7 +199,7 @@ def test_refused(shell: Shell, api: Api) -> None:
     assert 11 == outcomes(run).count("updated")
     ended = shell.here(*update(api, sheet))
     assert (2, 2) == (ended.code, summary(run)["exit_code"])
-    assert summary(run)["stopped"] in ended.err
+    assert summary(run)["stopped"]["message"] in ended.err
     assert 11 == summary(run)["outcomes"]["updated"] == outcomes(run).count("updated")
 
 

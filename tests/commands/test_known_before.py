@@ -122,7 +122,7 @@ def test_failure_limit(job: JobFixture) -> None:
     reporter = asked(job, True)
     assert {"rejected": 20, "updated": 40} == counts(job.update(path, max_failures="50%"))
     closing = job.update(job.sheet(f"id,name\n10001,Newer\n{unknown}", "other.csv"), max_failures="5")
-    assert (1, True) == (len(reporter.asked), "more than --max-failures allows" in (closing.summary.stopped or ""))
+    assert (1, True) == (len(reporter.asked), "more than --max-failures allows" in closing.stopped)
 
 
 def test_first_few_hold(job: JobFixture) -> None:
@@ -140,7 +140,7 @@ def test_first_few_are_enough(job: JobFixture) -> None:
     path = sheet(job, DUALENTRY, 15)
     closing = job.update(path)
     assert (10, 3) == (len(job.writes()), closing.summary.exit_code)
-    assert "The first changes hold, and 5 are left, as you answered." == closing.summary.stopped
+    assert "The first changes hold, and 5 are left, as you answered." == closing.stopped
     asked(job, True)
     assert {"updated": 15, "unchanged": 25} == counts(job.update(path))
     assert 15 == len(job.writes())

@@ -183,7 +183,7 @@ def test_no_read_allowed(tmp_path: Path, status: int, endpoint: str, options: st
         assert [] == [one for one in little.asked if one.is_write]
         with pytest.raises(StoppedError) as caught:
             plan(given, FakeReporter(), ENVIRONMENT)
-    stopped = closing.summary.stopped or ""
+    stopped = closing.stopped
     assert (2, {"unsent": 3}) == (closing.summary.exit_code, outcomes(closing))
     assert -1 < stopped.find("_API_") < stopped.find("may write") < stopped.find(options)
     assert stopped.endswith(options)
@@ -194,7 +194,7 @@ def test_no_read_allowed_where_it_must_be(tmp_path: Path) -> None:
     """Where the sheet says what its records must show, nothing does without reading."""
     with little_api(lambda asked: Said(403, NOT_FOUND)) as little:
         closing = update(settings(little, tmp_path, "id,name,name (now)\n1,New,N 1\n"), FakeReporter(), ENVIRONMENT)
-    assert (2, -1) == (closing.summary.exit_code, (closing.summary.stopped or "").find("--no-compare"))
+    assert (2, -1) == (closing.summary.exit_code, closing.stopped.find("--no-compare"))
 
 
 def test_look_refused_without_comparing(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_look_refused_without_comparing(tmp_path: Path) -> None:
         text, options = "id,name\n1,New\n2,New\n3,New\n", {"compare": False, "max_attempts": 1, "max_at_once": 1}
         given = settings(little, tmp_path, text, read_timeout=0.3, **options)
         closing = update(given, FakeReporter(), ENVIRONMENT)
-    assert (["updated", "unknown", "updated"], None) == ([one for one, _ in told(closing)], closing.summary.stopped)
+    assert (["updated", "unknown", "updated"], "") == ([one for one, _ in told(closing)], closing.stopped)
 
 
 # -- a sheet of another company -------------------------------------------------------------------------------------

@@ -99,10 +99,10 @@ def test_abort(job: JobFixture, case: tuple[str, str, str]) -> None:
     assert ["unsent", "invalid"] == [outcome for outcome, _ in told(closing)]
     stopped = "1 row is invalid and --invalid abort is set, so nothing was sent."
     assert (2, stopped, [], []) == (
-        closing.summary.exit_code, closing.summary.stopped, job.writes(), job.reporter.asked,
+        closing.summary.exit_code, closing.stopped, job.writes(), job.reporter.asked,
     )  # fmt: skip
     again = job.update(sheet, endpoint, invalid="abort")
-    assert f"{stopped} To look at the records again:  --new" == again.summary.stopped
+    assert f"{stopped} To look at the records again:  --new" == again.stopped
 
 
 def test_abort_sends_where_nothing_is_invalid(job: JobFixture) -> None:

@@ -65,7 +65,7 @@ def test_signal_while_sending(
     ended = shell.here(*update(api, sheet, *SLOWLY, "--max-at-once", 2))
     folder = shell.only_run()
     told = summary(folder)
-    assert (code, code, f"{word}.") == (ended.code, told["exit_code"], told["stopped"])
+    assert (code, code, f"{word}.") == (ended.code, told["exit_code"], told["stopped"]["message"])
     assert f"{word}: what is in flight gets up to 0 s (a second time: leave at once)." in ended.err.splitlines()
     assert f"Stopped: {word}." in ended.err.splitlines()
     assert_balanced(folder)
@@ -90,7 +90,7 @@ def test_signal_before_sending(
     with monkeypatch.context() as patch:
         patch.setattr(FileChanges, "validate_all", surveying)
         ended = shell.here(*update(api, sheet, "--json"))
-    assert (code, code, f"{word}.") == (ended.code, ended.json["exit_code"], ended.json["stopped"])
+    assert (code, code, f"{word}.") == (ended.code, ended.json["exit_code"], ended.json["stopped"]["message"])
     assert ["unsent"] * 2 == outcomes(shell.only_run())
     assert [] == api.lines()
     assert 0 == shell.here(*update(api, sheet)).code
@@ -321,7 +321,7 @@ def test_signal_while_the_api_is_asked_before_sending(
         signal_when(lambda: bool(little.asked), number)
         sheet = shell.sheet("id,custom_fields.Tier\n10001,Gold\n")
         ended = shell.here("update", sheet, "-e", DUALENTRY, *little.options, "--json")
-    assert (code, f"{word}.") == (ended.code, ended.json["stopped"])
+    assert (code, f"{word}.") == (ended.code, ended.json["stopped"]["message"])
     assert ["unsent"] == outcomes(shell.only_run())
     assert not [one for one in little.asked if one.is_write]
     assert [] == little.given_up

@@ -80,7 +80,8 @@ def preparer(
     changes = SimpleNamespace(endpoint=endpoint, rows=0, locate=located, conditions_in=conditions_in)
     reporter = SimpleNamespace(note=notes.append)
     target = SimpleNamespace(fingerprint=lambda label: "00", endpoint=endpoint)
-    session: Any = SimpleNamespace(target=target)
+    environment = SimpleNamespace(is_cancelled=None)
+    session: Any = SimpleNamespace(target=target, environment=environment)
     context: Any = RunContext(
         session, journal, "0" * 32, changes, reporter, None, compare, api.shutdown, connection=api
     )  # type: ignore[arg-type]

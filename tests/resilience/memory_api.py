@@ -107,6 +107,10 @@ class MemoryApi:
     shown: dict[tuple[int, int, str], list[str]] = field(default_factory=dict)
     """The names that answers showed, by start, company and id."""
     _history: dict[tuple[int, str], list[Value]] = field(default_factory=dict)
+    _asked: set[str] = field(default_factory=set)
+    """What this start has read."""
+    _checks: int = 0
+    """Refusals after which a read may be repeated, to find out whether the key is still accepted."""
 
     def __post_init__(self) -> None:
         self.options = SandboxOptions(records=50, limits="off")
@@ -126,6 +130,8 @@ class MemoryApi:
         self.command, self.spells = self.command + 1, way == SPELLS
         self.writes, self.reads, self.moment = deque(writes), deque(reads), moment
         self.statuses.clear()
+        self._asked.clear()
+        self._checks = 0
         self.touched.clear()
         self.read.clear()
 
@@ -195,13 +201,22 @@ class MemoryApi:
         at = self.now
         self.moment()
         response = await self._delivered(call, answer, fault)
-        if answer is not None and fault in ("ok", "sleep", *DEEDS):
+        is_check = self._is_check(raw, status, is_write=call.is_write)
+        if answer is not None and fault in ("ok", "sleep", *DEEDS) and not is_check:
             for one, name in _shown(answer):
                 if call.record not in (None, one):
                     continue  # an answer about another record is none, and nothing is concluded from it
                 self._note_shown(one, name, company, at)
                 self.read |= {(company, one): at} if not call.is_write else {}
         return response
+
+    def _is_check(self, path: str, status: int | None, *, is_write: bool) -> bool:
+        """Whether an answer is wanted for its status alone: of a read that is repeated after a refusal."""
+        self._checks += status in (403, 407)
+        is_check = not is_write and path in self._asked and self._checks > 0
+        self._checks -= is_check
+        self._asked |= set() if is_write else {path}
+        return is_check
 
     def _note_shown(self, record_id: str, name: str, company: int, at: int) -> None:
         """Keep what was shown of a record, and of which moment that was true at the latest."""

@@ -50,7 +50,7 @@ def test_sleep(memory: MemoryApi, tmp_path: Path, when: int) -> None:
     memory.writes.extend([*["ok"] * when, "sleep", "sleep"])
     memory.reads.extend(["ok", "sleep"])
     found = update(memory, tmp_path, max_at_once=4)
-    assert ["updated"] * ROWS == outcomes(found.folder), found.summary.stopped
+    assert ["updated"] * ROWS == outcomes(found.folder), found.stopped
     assert {1} == set(Counter(line.id for line in memory.ledger if line.applied).values())
 
 
@@ -66,7 +66,7 @@ def test_expired_token(memory: MemoryApi, tmp_path: Path) -> None:
 
     memory.moment = expire
     found = update(memory, tmp_path, max_at_once=4)
-    assert ["updated"] * ROWS == outcomes(found.folder), found.summary.stopped
+    assert ["updated"] * ROWS == outcomes(found.folder), found.stopped
     assert {1} == set(Counter(line.id for line in memory.ledger if line.applied).values())
 
 

@@ -92,8 +92,8 @@ def test_lost_while_sending(job: JobFixture, lose: Callable[[Path], None]) -> No
     folder = finished.folder
     assert job.folder / "state" / "batch" / "rescue" == folder.parent
     assert (3, 0o700) == (finished.summary.exit_code, folder.stat().st_mode & 0o777)
-    assert finished.summary.stopped is not None
-    assert finished.summary.stopped.endswith(f" while the run went on. All that is known:  {folder}")
+    assert bool(finished.stopped)
+    assert finished.stopped.endswith(f" while the run went on. All that is known:  {folder}")
     written = [line for line in job.ledger() if line["method"] == "PATCH"]
     assert len(written) < ROWS
     assert max(line["t"] for line in written) < lost_at + 1.5

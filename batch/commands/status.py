@@ -1,0 +1,91 @@
+"""`status`: how far a run is that another process does, or how it ended.
+
+Promises: nothing is locked, changed or waited for; a run whose process is gone is not called running.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batch.journal import open_for_reading
+from batch.model import NEEDS_RETRY, Outcome
+from batch.own_files import JOURNAL, SUMMARY
+from batch.run.folder import peek_metadata
+from batch.run.latest import without_links
+from batch.run.target import SANDBOXES
+from batch.summary import Files, Head, Outcomes, State, as_json_values, state_of
+
+RECENT_SECONDS = 30.0
+"""The rate is that of so many seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(Head):
+    """How far a run is; `as_dict` is what `--json` prints."""
+
+    rows: int
+    outcomes: Outcomes
+    per_second: float
+    """Rows that got an outcome, of late; 0 where it does not go on."""
+    time_left: float | None
+    """Seconds, at this rate; None where that cannot be told."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        shown = {"per_second": round(self.per_second, 2), "time_left": self.time_left and round(self.time_left, 1)}
+        return as_json_values(self) | shown | ({"exit_code": None} if self.state == "running" else {})
+
+
+def status(folder: Path) -> Status:
+    """Look how far the run in `folder` is; raises FolderError or JournalError where there is none."""
+    folder = without_links(folder)
+    known, now = peek_metadata(folder), time.time()
+    written = read_summary(folder)
+    is_running = is_going_on(written)
+    with open_for_reading(folder / JOURNAL) as journal:
+        counts = Outcomes(journal.outcomes())
+        recent = journal.count_since(now - RECENT_SECONDS) if is_running else 0
+    rows = known.staged.rows
+    counts[Outcome.UNSENT] += rows - counts.total()
+    left = sum(counts[one] for one in NEEDS_RETRY)
+    state: State = "running" if is_running else written.get("state") or "unfinished"
+    if state == "running" and not is_running:
+        state = state_of(counts, is_left=True)
+    return Status(
+        command="status", run_id=known.run_id, run=str(folder.resolve()), endpoint=known.endpoint, host=known.base_url,
+        input=known.input, company=known.company, sandbox=known.host in SANDBOXES, parent_run=known.parent_run,
+        state=state, started=known.started, finished=written.get("finished") or "", seconds=known.seconds,
+        exit_code=known.exit_code or 0, files=Files(written.get("files") or {}), rows=rows, outcomes=counts,
+        per_second=recent / RECENT_SECONDS,
+        time_left=left * RECENT_SECONDS / recent if recent else None,
+    )  # fmt: skip
+
+
+def read_summary(folder: Path) -> Mapping[str, Any]:
+    """Return the summary of a run as it was written last; empty where there is none."""
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def is_going_on(summary: Mapping[str, Any]) -> bool:
+    """Whether the process is there that a summary calls running; of another machine's process it is believed."""
+    if summary.get("state") != "running":
+        return False
+    process = summary.get("process")
+    if summary.get("process_host") != socket.gethostname() or not isinstance(process, int):
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True

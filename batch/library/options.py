@@ -1,0 +1,157 @@
+"""What the functions of the library take, by their names and types: the options of the commands, and who asks."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol, TypedDict
+
+import httpx
+
+from batch.engine.reporter import Progress
+from batch.sources import Table
+
+Source = str | os.PathLike[str] | Table
+"""A path, a folder or a pattern as the commands take them, or a table in memory."""
+Credentials = Mapping[str, str] | Callable[[], Mapping[str, str]]
+"""Values by the names of the endpoint's environment variables, or what gives them, once for each job."""
+OnProgress = Callable[[Progress], object]
+
+
+class EventLike(Protocol):
+    """Says whether something has happened, as the events of threading, asyncio, trio and anyio do."""
+
+    def is_set(self) -> bool:
+        """Whether it has."""
+
+
+class Access(TypedDict, total=False):
+    """Who asks, and how; for every function that asks the API."""
+
+    credentials: Credentials
+    """Default: the environment variables of the endpoint, as for the commands."""
+    login: str
+    """The company whose key is taken, of those that have a login (`--as`)."""
+    transport: httpx.AsyncBaseTransport
+    """What carries the requests instead of real sockets; it is used by an event loop of the job's own."""
+    on_progress: OnProgress
+    """Is called about once a second, in the thread of the job (of `batch.aio`: in the caller's event loop)."""
+    cancel: EventLike
+    """Ends the job when it is set, as Ctrl-C does: with the files of what was done by then."""
+    settings: str | os.PathLike[str]
+    """A file of settings, such as a batch.toml."""
+
+
+class Addressed(Access, total=False):
+    """Where to."""
+
+    base_url: str
+    sandbox: bool
+    token_file: str | os.PathLike[str]
+
+
+class Paced(Addressed, total=False):
+    """How fast; times are in seconds."""
+
+    max_at_once: int
+    max_per_second: float
+    max_attempts: int
+    max_wait: float
+    read_timeout: float
+
+
+class Reading(TypedDict, total=False):
+    """What the input means."""
+
+    name: str
+    """What a table in memory is called, instead of "frame"."""
+    out: str | os.PathLike[str]
+    map: Mapping[str, str]
+    mapping: str
+    sheet: str
+    header_row: int
+    delimiter: str
+    encoding: str
+    hidden: Literal["include", "skip"]
+    decimal: Literal[".", ","]
+    date_format: Literal["iso", "dmy", "mdy"]
+    clear_token: str
+    as_shown: Sequence[str]
+    limit: int
+    key: str
+    compare: bool
+    excel_csv: bool
+    sparse: bool
+
+
+class CheckOptions(Reading, total=False):
+    """The options of `check`."""
+
+    settings: str | os.PathLike[str]
+
+
+class PlanOptions(Paced, Reading, total=False):
+    """The options of `plan`."""
+
+    overwrite: bool
+    other_company: bool
+    none_found: bool
+    company: str
+    max_clears: str | int
+
+
+class UpdateOptions(PlanOptions, total=False):
+    """The options of `update`."""
+
+    results_xlsx: bool
+    verify_within: float
+    max_failures: str | int
+    invalid: Literal["skip", "abort"]
+    plan: str | os.PathLike[str]
+    canary: int
+    new: bool
+    resume_within: float | str
+    trust_folder: bool
+
+
+class UndoOptions(Paced, total=False):
+    """The options of `undo`."""
+
+    out: str | os.PathLike[str]
+    results_xlsx: bool
+    verify_within: float
+    max_failures: str | int
+    max_clears: str | int
+    canary: int
+    company: str
+    trust_folder: bool
+
+
+class ResumeOptions(Paced, total=False):
+    """The options of `resume`."""
+
+    compare: bool
+    other_company: bool
+    none_found: bool
+    results_xlsx: bool
+    verify_within: float
+    max_failures: str | int
+    invalid: Literal["skip", "abort"]
+    plan: str | os.PathLike[str]
+    canary: int
+    company: str
+    trust_folder: bool
+
+
+class PullOptions(Paced, total=False):
+    """The options of `pull`."""
+
+    where: Mapping[str, str] | Sequence[tuple[str, str]]
+    ids: str | os.PathLike[str]
+    force: bool
+    excel_csv: bool
+
+
+class TemplateOptions(Addressed, total=False):
+    """The options of `template`."""
+
+    force: bool
+    excel_csv: bool
