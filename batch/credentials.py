@@ -9,7 +9,9 @@ import hashlib
 import hmac
 import os
 import re
+import shlex
 import stat
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,17 +24,21 @@ from batch.files import os_reason
 
 
 def read_credentials(
-    names: Mapping[str, bool], token_file: Path | None, environment: Mapping[str, str], log_in: str
-) -> tuple[dict[str, str], list[str]]:
+    names: Mapping[str, bool], token_file: Path | None, token_command: str | None, environment: Mapping[str, str],
+    log_in: str,
+) -> tuple[dict[str, str], list[str]]:  # fmt: skip
     """Collect credentials by variable name (`names`: whether each is required), with warnings about their keeping.
 
-    A token file holds `NAME=value` lines, or nothing but the value of the first name. Raises CredentialError, which
-    names the command `log_in` where there is none.
+    A token file, and what a token command prints, holds `NAME=value` lines, or nothing but the value of the first name.
+    A variable `NAME_FILE` names a file with the value of NAME. Raises CredentialError, which names the command `log_in`
+    where there is none.
     """
-    found = {name: environment[name].strip() for name in names if environment.get(name, "").strip()}
     warnings: list[str] = []
+    found = _read_variables(list(names), environment, warnings)
     if token_file is not None:
         found |= _read_token_file(token_file, list(names), warnings)
+    if token_command is not None:
+        found |= run_token_command(token_command, list(names))
     missing = [name for name, is_required in names.items() if is_required and name not in found]
     if missing:
         raise CredentialError(
@@ -56,23 +62,90 @@ def check_credential(name: str, value: str) -> None:
 _CREDENTIAL = re.compile(r"[\x21-\x7e]+")  # what a header can carry
 
 
-def _read_token_file(path: Path, names: Sequence[str], warnings: list[str]) -> dict[str, str]:
+FILE_SUFFIX = "_FILE"
+"""Ends the name of a variable that names a file with the value, as mounted secrets have it."""
+
+
+def has_variable(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether a credential is given by a variable: its value, or a file with it."""
+    return any(environment.get(one, "").strip() for one in (name, name + FILE_SUFFIX))
+
+
+def _read_variables(names: Sequence[str], environment: Mapping[str, str], warnings: list[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        value, file = environment.get(name, "").strip(), environment.get(name + FILE_SUFFIX, "").strip()
+        if value and file:
+            raise CredentialError(
+                f"{name} and {name}{FILE_SUFFIX} are both set, and one of them counts. Unset the other."
+            )
+        if file:
+            value = _read_file(Path(file), f"{name}{FILE_SUFFIX} {file}", warnings).strip()
+            if not value:
+                raise CredentialError(f"{name}{FILE_SUFFIX} {file}: it is empty.")
+        if value:
+            found[name] = value
+    return found
+
+
+def _read_file(path: Path, where: str, warnings: list[str]) -> str:
+    """Read a file with a secret; warn where others may read it, but for a group that is this process's own."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        mode = path.stat().st_mode
+        found = path.stat()
     except OSError as error:
-        raise CredentialError(f"--token-file {path}: {os_reason(error).lower()}.") from None
+        raise CredentialError(f"{where}: {os_reason(error).lower()}.") from None
     except UnicodeDecodeError:
-        raise CredentialError(f"--token-file {path}: it is not a text file.") from None
-    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
-        warnings.append(f"{path} can be read by other users of this machine. Close it:  chmod 600 {path}")
+        raise CredentialError(f"{where}: it is not a text file.") from None
+    if os.name == "posix":
+        is_own_group = found.st_gid in {os.getegid(), *os.getgroups()} and found.st_uid != os.geteuid()
+        others = stat.S_IROTH | (0 if is_own_group else stat.S_IRGRP)
+        if found.st_mode & others:
+            warnings.append(f"{path} can be read by other users of this machine. Close it:  chmod 600 {path}")
+    return text
+
+
+COMMAND_SECONDS = 60.0
+
+
+def run_token_command(command: str, names: Sequence[str]) -> dict[str, str]:
+    """Run a command, without a shell, and read the credentials that it prints; nothing of that is ever shown."""
+    option = "--token-command"
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise CredentialError(f"{option}: it cannot be split into words ({error}).") from None
+    if not words:
+        raise CredentialError(f"{option}: it names no program.")
+    try:
+        done = subprocess.run(  # noqa: S603 - that is what was asked for, without a shell
+            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS, check=False
+        )
+        text = done.stdout.decode("utf-8")
+    except OSError as error:
+        raise CredentialError(f"{option}: {words[0]} cannot be run ({os_reason(error).lower()}).") from None
+    except subprocess.TimeoutExpired:
+        raise CredentialError(f"{option}: {words[0]} did not end within {COMMAND_SECONDS:.0f} s.") from None
+    except UnicodeDecodeError:
+        raise CredentialError(f"{option}: {words[0]} printed something that is no text.") from None
+    if done.returncode:
+        raise CredentialError(f"{option}: {words[0]} ended with exit code {done.returncode}. Try it in a terminal.")
+    return _parse(text, names, f"{option}: what {words[0]} printed")
+
+
+def _read_token_file(path: Path, names: Sequence[str], warnings: list[str]) -> dict[str, str]:
+    where = f"--token-file {path}"
+    return _parse(_read_file(path, where, warnings), names, f"{where}: it")
+
+
+def _parse(text: str, names: Sequence[str], what: str) -> dict[str, str]:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     pairs = dict(line.partition("=")[::2] for line in lines if line.partition("=")[0].strip() in names)
     if pairs:
         values = {name.strip(): value.strip().strip("\"'") for name, value in pairs.items()}
         return {name: value for name, value in values.items() if value}
     if len(lines) != 1:
-        raise CredentialError(f"--token-file {path}: it should hold the token alone, or lines such as {names[0]}=….")
+        raise CredentialError(f"{what} should hold the token alone, or lines such as {names[0]}=….")
     return {names[0]: lines[0]}
 
 

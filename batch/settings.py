@@ -251,6 +251,10 @@ class Settings:
     token_file: Annotated[Path | None, Setting(
         "A file that holds the key or token.", "FILE", (*CONNECTION, "login", "template"), repeat=8,
     )] = None
+    token_command: Annotated[str | None, MinLen(1), Setting(
+        "A command that prints the key or token, run without a shell.", "COMMAND", (*CONNECTION, "login", "template"),
+        repeat=36,
+    )] = None
     as_login: Annotated[str | None, MinLen(1), Setting(
         "The company whose key is taken, of those that have a login.", "NAME",
         (*CONNECTION, "template"), repeat=33,

@@ -33,9 +33,10 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at records without a pause; who tests how long that may take, puts it back."""
-    monkeypatch.setattr(write, "LOOKS", (0.0,) * len(write.LOOKS))
+def looks_at_once(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Look at records without a pause, but in tests of how long that may take (marked `looks`)."""
+    if request.node.get_closest_marker("looks") is None:
+        monkeypatch.setattr(write, "LOOKS", (0.0,) * len(write.LOOKS))
 
 
 @pytest.fixture(scope="session")

@@ -187,7 +187,10 @@ def test_order_of_credentials(shell: Shell, api: Api, key: str) -> None:
     log_in(shell, api, key, "acme")
     (shell.folder / "other.txt").write_text(OTHER)
     both = update(shell, api, "--as", "acme", "--token-file", "other.txt")
-    assert (2, "--token-file and --as: both say which key to take. Leave one of them out.\n") == (both.code, both.err)
+    assert (2, "--token-file and --as: each says which key to take. Leave all but one of them out.\n") == (
+        both.code,
+        both.err,
+    )
     named = update(shell, api, DUALENTRY_API_KEY=OTHER, BATCH_AS="acme")
     assert 0 == named.code, named.err
     assert named.err.startswith(

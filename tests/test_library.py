@@ -217,7 +217,7 @@ def test_errors_say_what_to_do() -> None:
 
 
 def test_credentials_by_call(job: JobFixture) -> None:
-    """Credentials may come from a function, which is asked once for each job."""
+    """Credentials may come from a function, which is asked once for each job that needs no others."""
     asked: list[str] = []
 
     def credentials() -> dict[str, str]:

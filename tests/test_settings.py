@@ -344,7 +344,7 @@ def test_file_that_makes_no_sense(tmp_path: Path, text: str, expected: str) -> N
 def test_credentials_of_the_environment() -> None:
     """Credentials come from the environment, without spaces around them; others are left alone."""
     environment = {"VAYU_API_TOKEN": " t \n", "VAYU_CLIENT_ID": "", "DUALENTRY_API_KEY": "k"}
-    assert ({"VAYU_API_TOKEN": "t"}, []) == read_credentials(NAMES, None, environment, "batch login")
+    assert ({"VAYU_API_TOKEN": "t"}, []) == read_credentials(NAMES, None, None, environment, "batch login")
 
 
 def token_file(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
@@ -366,19 +366,19 @@ def token_file(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
 def test_token_file(tmp_path: Path, text: str, expected: dict[str, str]) -> None:
     """A token file holds the token alone or NAME=value lines, and goes before the environment."""
     environment = {"VAYU_CLIENT_ID": "e"} if expected.get("VAYU_CLIENT_ID") == "e" else {}
-    assert (expected, []) == read_credentials(NAMES, token_file(tmp_path, text), environment, "batch login")
+    assert (expected, []) == read_credentials(NAMES, token_file(tmp_path, text), None, environment, "batch login")
 
 
 def test_open_token_file(tmp_path: Path) -> None:
     """A token file that others can read is used, with a warning and the way to close it."""
     path = token_file(tmp_path, "abc", 0o644)
     expected = [f"{path} can be read by other users of this machine. Close it:  chmod 600 {path}"]
-    assert expected == read_credentials(NAMES, path, {}, "batch login")[1]
+    assert expected == read_credentials(NAMES, path, None, {}, "batch login")[1]
 
 
 def no_credential(file: Path | None, environment: dict[str, str]) -> str:
     with pytest.raises(CredentialError) as caught:
-        read_credentials(NAMES, file, environment, "batch login")
+        read_credentials(NAMES, file, None, environment, "batch login")
     return str(caught.value)
 
 

@@ -82,9 +82,11 @@ def log_in(
     host = kind_of_host(base_url, endpoint)
     person.note(f"A login for {endpoint.title}, {base_url}" + (f" ({host})" if host else ""))
     session = ApiSession(Target(endpoint, base_url, host, {}), settings.pace, environment)
-    if settings.token_file is not None:
+    if settings.token_file is not None or settings.token_command is not None:
         names = {one.name: one.is_required for one in kind.variables}
-        given, warnings = read_credentials(names, settings.token_file, {}, login_command(settings, kind))
+        given, warnings = read_credentials(
+            names, settings.token_file, settings.token_command, {}, login_command(settings, kind)
+        )
         for text in warnings:
             person.note(text)
         credentials, seen = given, _look(session, given, person.note)

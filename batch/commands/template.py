@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch.commands.pull import new_file
+from batch.credentials import has_variable
 from batch.endpoints.base import CustomField, Endpoint
 from batch.endpoints.cell_types import text
 from batch.engine.api_session import ApiSession, fetch_definitions
@@ -67,8 +68,9 @@ def template_columns(settings: Settings, environment: Environment, note: Note) -
 
 def _has_key(settings: Settings, endpoint: Endpoint, environment: Environment) -> bool:
     needed = [one.name for one in endpoint.variables if one.is_required]
-    is_named = settings.sandbox or settings.token_file is not None or settings.as_login is not None
-    return is_named or all(environment.variables.get(one) for one in needed)
+    named = (settings.token_command, settings.token_file, settings.as_login)
+    is_named = settings.sandbox or any(one is not None for one in named)
+    return is_named or all(has_variable(one, environment.variables) for one in needed)
 
 
 def _definitions(api: ApiSession, note: Note) -> list[CustomField]:

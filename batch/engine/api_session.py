@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from batch.credentials import Redaction
-from batch.endpoints.base import CustomField, Endpoint
+from batch.endpoints.base import Account, CustomField, Endpoint
+from batch.engine.renewed_account import RenewedAccount
 from batch.engine.retry_loop import ApiClient, Reserve
 from batch.engine.shutdown import Shutdown
 from batch.http import ApiRequest, ApiResponse, Session, Timeouts
@@ -54,7 +55,7 @@ class ApiSession:
                 session=session,
                 limiter=RateLimiter(rate, self.pace.max_at_once),
                 endpoint=endpoint,
-                account=endpoint.account(self.target.credentials),
+                account=self._account(endpoint),
                 shutdown=shutdown,
                 count=count,
                 reserve=reserve,
@@ -62,6 +63,13 @@ class ApiSession:
                 policy=RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait),
                 rng=random.Random(),  # noqa: S311 - jitter, no secret
             )
+
+    def _account(self, endpoint: Endpoint) -> Account:
+        fetch = self.target.fetch_again
+        if fetch is None:
+            return endpoint.account(self.target.credentials)
+        in_thread = self.environment.transport is None  # a given transport may run on a virtual clock
+        return RenewedAccount(endpoint.account, self.target.credentials, fetch, in_thread=in_thread)
 
     @property
     def limits(self) -> Limits:

@@ -47,9 +47,10 @@ class ChangeWriter:
 
     async def send(self, prepared: PreparedChange) -> Outcome | None:
         """Bring one change to its outcome and journal it; None where preparing it again did that."""
+        doubt = ""
         while True:
             try:
-                call = WriteCall(self.context, self.preparer, prepared, self.look_before)
+                call = WriteCall(self.context, self.preparer, prepared, self.look_before, doubt)
             except ConflictError as error:
                 outcome, attempts = refused(prepared.earlier, error.outcome)
                 return self._settle(prepared, outcome, None, attempts, [error.problem])
@@ -66,7 +67,7 @@ class ChangeWriter:
             found = await self._conclude(call, answer)
             if not isinstance(found, PreparedChange):
                 return found
-            prepared = found
+            prepared, doubt = found, call.doubt
 
     @property
     def endpoint(self) -> Endpoint:
@@ -141,7 +142,7 @@ class ChangeWriter:
         )
         if is_unsent and not answer.attempts:
             return Outcome.UNSENT  # a row without a result is unsent, and what was known of it before stays
-        if answer.is_in_doubt or answer.has_arrived or call.prepared.is_in_doubt:
+        if answer.is_in_doubt or answer.has_arrived or call.was_in_doubt:
             return await self._conclude_in_doubt(call, answer)
         has_arrived = bool(call.made_before)  # an earlier part's attempts may have, too
         outcome = Outcome.UNSENT if is_unsent and not has_arrived else Outcome.FAILED
@@ -234,8 +235,8 @@ class ChangeWriter:
     async def _conclude_refused(self, call: WriteCall, answer: Answer) -> Outcome:
         """Call it rejected, unless an earlier attempt may have been applied all the same: a read tells."""
         prepared = call.prepared
-        if answer.is_in_doubt or answer.has_arrived or call.made_before:
-            is_in_doubt, is_cut = answer.is_in_doubt or prepared.is_in_doubt, False
+        if answer.is_in_doubt or answer.has_arrived or call.was_in_doubt or call.made_before:
+            is_in_doubt, is_cut = answer.is_in_doubt or call.was_in_doubt, False
             if is_in_doubt or answer.has_arrived:  # a refusal is final, so that it must not hide what shows a bit later
                 record, _ = await self._watch(prepared, prepared.fields, call.sent)
                 is_cut = self.client.shutdown.requested

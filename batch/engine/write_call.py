@@ -33,8 +33,12 @@ class WriteCall:
         preparer: ChangePreparer,
         prepared: PreparedChange,
         look: Callable[["WriteCall"], Awaitable[None]],
+        doubt: str = "",
     ) -> None:
-        """Make the first intent; raises ConflictError where the change does not fit its record."""
+        """Make the first intent; raises ConflictError where the change does not fit its record.
+
+        `doubt`: why it is not known what became of an attempt that another call of this part made.
+        """
         self._context, self._preparer, self._look = context, preparer, look
         self.prepared = prepared
         self.made = self.made_before = prepared.earlier.made if prepared.earlier is not None else 0
@@ -42,7 +46,9 @@ class WriteCall:
         self.sent = prepared.earlier
         """The newest intent of which an attempt was made."""
         self._set_intent(is_edited=prepared.earlier is not None and not self._is_as_before(prepared.earlier))
-        self.doubt = ""
+        self.was_in_doubt = bool(doubt) or prepared.is_in_doubt
+        """An attempt that another call made, of this part or an earlier one, may have been applied."""
+        self.doubt = doubt
         """Why it is not known what became of an attempt of this part; "" where that is known of all."""
         self.is_through = False
         """Reading the record once more gave the change its outcome."""

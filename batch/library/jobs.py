@@ -26,6 +26,7 @@ from batch.commands.plan import PlanSummary
 from batch.commands.pull import PullSummary
 from batch.commands.purge import PurgePreview
 from batch.commands.template import TemplateMade
+from batch.credentials import FILE_SUFFIX
 from batch.endpoints import ENDPOINTS
 from batch.engine.reporter import Cost, Preflight, Progress, Tried
 from batch.errors import BatchError, CancelledError, MachineError
@@ -248,12 +249,17 @@ def _is_taken(setting: Setting, command: str) -> bool:
 def _environment(access: Mapping[str, Any]) -> Environment:
     """Return the world as the caller describes it: of the process's variables the credentials alone count."""
     credentials: Credentials | None = access.get("credentials")
-    names = {one.name for kind in ENDPOINTS.values() for one in kind.variables}
+    names = {one.name + end for kind in ENDPOINTS.values() for one in kind.variables for end in ("", FILE_SUFFIX)}
     found = {name: os.environ[name] for name in names if name in os.environ} if credentials is None else credentials
     values = dict(found() if callable(found) else found)
     config = {name: os.environ[name] for name in ("XDG_CONFIG_HOME",) if name in os.environ}
     transport: httpx.AsyncBaseTransport | None = access.get("transport")
-    return Environment(config | values, transport=None if transport is None else lambda: transport, uses_logins=False)
+    return Environment(
+        config | values,
+        transport=None if transport is None else lambda: transport,
+        fetch_credentials=found if callable(found) else None,
+        uses_logins=False,
+    )
 
 
 def purge(run: str | os.PathLike[str] | Summary, call: Call) -> PurgePreview:

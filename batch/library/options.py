@@ -46,6 +46,7 @@ class Addressed(Access, total=False):
     base_url: str
     sandbox: bool
     token_file: str | os.PathLike[str]
+    token_command: str
 
 
 class Paced(Addressed, total=False):

@@ -20,7 +20,7 @@ import anyio
 import httpx
 
 from batch import sources
-from batch.credentials import Company, fingerprint, read_credentials, shown_credential
+from batch.credentials import Company, fingerprint, has_variable, read_credentials, run_token_command, shown_credential
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.endpoints.cell_types import ParseOptions
@@ -76,6 +76,8 @@ class Environment:
     """The endpoints that a job may name."""
     has_terminal: bool = False
     """Whether somebody sees a window that a keyring opens."""
+    fetch_credentials: Callable[[], Mapping[str, str]] | None = None
+    """Gives the credentials anew, by variable; None where the variables are all there is."""
     uses_logins: bool = True
     """Whether the only login is taken where no key is given."""
     frames: Mapping[str, Table] = field(default_factory=dict)
@@ -124,6 +126,8 @@ class Target:
     credentials: Mapping[str, str] = field(repr=False)
     company_name: str | None = None
     """The name that was given with --company."""
+    fetch_again: Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
+    """Gets the credentials anew where the API does not accept them any more; None where nothing can."""
     limits_factor: float = 1.0
     """How much faster than documented this host may be asked (sandboxes only)."""
 
@@ -190,7 +194,8 @@ def with_login(settings: Settings, environment: Environment, person: Person) -> 
     can be asked.
     """
     kind = find_endpoint(settings.endpoint, environment)
-    is_named = settings.sandbox or settings.as_login or settings.token_file or not kind.variables
+    is_named = bool(settings.sandbox or settings.as_login or settings.token_file or settings.token_command)
+    is_named |= not kind.variables
     if is_named or not environment.uses_logins:
         return settings
     if _variables_set(kind, environment):
@@ -219,7 +224,18 @@ def make_target(settings: Settings, environment: Environment, stack: ExitStack, 
     credentials, warnings = _credentials(settings, type(endpoint), base_url, environment, warn)
     for text in warnings:
         warn(text)
-    return Target(endpoint, base_url, kind_of_host(base_url, endpoint), credentials, company)
+    again = _fetcher(settings, type(endpoint), environment)
+    return Target(endpoint, base_url, kind_of_host(base_url, endpoint), credentials, company, again)
+
+
+def _fetcher(
+    settings: Settings, kind: type[Endpoint], environment: Environment
+) -> Callable[[], Mapping[str, str]] | None:
+    """Return what gets the credentials anew: the token command, or the library's caller."""
+    command = settings.token_command
+    if command is None:
+        return environment.fetch_credentials
+    return lambda: run_token_command(command, [one.name for one in kind.variables])
 
 
 def _company(settings: Settings) -> str | None:
@@ -236,11 +252,17 @@ def _credentials(
     settings: Settings, kind: type[Endpoint], base_url: str, environment: Environment, warn: Callable[[str], None]
 ) -> tuple[Mapping[str, str], list[str]]:
     """Read the credentials where the settings say, else in the environment, with warnings about their keeping."""
+    given = {
+        "--token-command": settings.token_command, "--token-file": settings.token_file, "--as": settings.as_login
+    }  # fmt: skip
+    named = [option for option, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise SettingsError(f"{' and '.join(named)}: each says which key to take. Leave all but one of them out.")
     if settings.as_login is None:
         names = {variable.name: variable.is_required for variable in kind.variables}
-        return read_credentials(names, settings.token_file, environment.variables, login_command(settings, kind))
-    if settings.token_file is not None:
-        raise SettingsError("--token-file and --as: both say which key to take. Leave one of them out.")
+        return read_credentials(
+            names, settings.token_file, settings.token_command, environment.variables, login_command(settings, kind)
+        )
     login = _find_login(settings.as_login, settings, kind, environment, warn)
     if login.base_url != base_url:
         raise CredentialError(
@@ -300,7 +322,7 @@ def _logins(environment: Environment) -> Logins:
 
 def _variables_set(kind: type[Endpoint], environment: Environment) -> list[str]:
     """Name the required variables that are set."""
-    return [one.name for one in kind.variables if one.is_required and environment.variables.get(one.name, "").strip()]
+    return [one.name for one in kind.variables if one.is_required and has_variable(one.name, environment.variables)]
 
 
 def has_key(kind: type[Endpoint], environment: Environment, note: Callable[[str], None]) -> bool:

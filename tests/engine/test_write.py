@@ -18,7 +18,6 @@ from trio.testing import MockClock
 from batch.endpoints.base import Endpoint, Record, StaticAccount
 from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
-from batch.engine import write
 from batch.engine.api_session import fetch_definitions
 from batch.engine.context import RunContext
 from batch.engine.prepare import ChangePreparer, PreparedChange
@@ -696,6 +695,26 @@ async def test_key_that_may_be_used_after_a_failure() -> None:
     assert "New" == name
 
 
+@pytest.mark.looks
+async def test_refused_after_a_replay_with_reads_that_lag() -> None:
+    """What was sent without an answer before a replayed one is not forgotten: a later refusal proves nothing."""
+    answers = iter([httpx.RemoteProtocolError("gone"), done, refuse(422)])
+    written: list[float] = []
+
+    def script(request: httpx.Request, count: int) -> Any:
+        now = anyio.current_time()
+        if request.method == "GET":
+            return customers("New" if written and now - written[0] > 8 else "Other")
+        written.append(now)
+        answer = next(answers)
+        return answer(request) if callable(answer) else answer
+
+    made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
+    async with desk(script, read_back=read_list) as d:
+        assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
+    assert (3, ["found_applied"]) == (len(written), [one.code for one in d.book.row_results[2].problems])
+
+
 async def test_disproved_at_a_stop() -> None:
     """Where the answer itself shows another value, and no read settles it before the stop, it is not called updated."""
 
@@ -743,7 +762,6 @@ async def test_replayed_at_a_stop() -> None:
 
 
 ADDRESS = {"street": "Old St", "city": "Bonn", "postal_code": "1"}
-LOOKS_OF_THE_PROGRAM = write.LOOKS
 
 
 @dataclass
@@ -870,9 +888,9 @@ async def test_one_list_for_those_that_leave_soon() -> None:
 # -- how long a record is looked at ---------------------------------------------------------------------------------
 
 
-async def test_how_long_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.looks
+async def test_how_long_it_is_looked_at() -> None:
     """What the API confirmed and its record does not show is looked at five times within a minute, then rejected."""
-    monkeypatch.setattr(write, "LOOKS", LOOKS_OF_THE_PROGRAM)
     api = Held(answers=[httpx.Response(200, json={"id": 2, "name": "Old"})])
     async with desk(api, read_back=read_list) as d:
         assert [REJECTED] == await d.send(2, **BEFORE)
@@ -880,9 +898,9 @@ async def test_how_long_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None
     assert ([0, 1, 5, 20, 60], 1) == ([round(at - times[0]) for at in times], d.book.row_results[2].attempts)
 
 
-async def test_read_that_lags(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.looks
+async def test_read_that_lags() -> None:
     """A record that shows the change a little later is updated; meanwhile it is written down as confirmed."""
-    monkeypatch.setattr(write, "LOOKS", LOOKS_OF_THE_PROGRAM)
     api, seen = Held(), list[State]()
 
     def lagging(request: httpx.Request, count: int) -> Any:

@@ -1094,6 +1094,7 @@ def test_script(kind: type[UndoMachine], script: str) -> None:
         machine.teardown()
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("machine", MACHINES)
 def test_machine(machine: type[Machine]) -> None:
     """In every state that was reached the promises hold."""
@@ -1101,6 +1102,7 @@ def test_machine(machine: type[Machine]) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.looks
 @pytest.mark.parametrize("machine", MACHINES)
 def test_machine_for_long(machine: type[Machine]) -> None:
     """In every state of many more they hold, too: of so many examples, or of as many as there is time for."""
