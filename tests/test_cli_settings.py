@@ -46,6 +46,7 @@ CASES = [
     case("--out", None, ("a", Path("a")), ("b", Path("b")), ("c", Path("c"))),
     case("--mapping", None, "a", "b", "c"),
     case("--sheet", None, "A", "B", "C"),
+    case("--token-command", None, "a", "b", "c"),
     case("--header-row", None, 1, 2, 3),
     case("--delimiter", None, ";", "|", ("tab", "\t")),
     case("--encoding", None, "cp1252", "utf-8", "latin-1"),

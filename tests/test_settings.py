@@ -252,7 +252,7 @@ VALUES = {
     "base_url": "'https://evil.example'", "sandbox": "true", "token_file": "'/home/me/.ssh/id'", "max_wait": "9",
     "new": "true", "yes": "true", "company": "'Acme'", "read_timeout": "9", "verify_within": "9", "as_shown": "['A']",
     "overwrite": "true", "other_company": "true", "none_found": "true", "as": "'Acme'", "results_xlsx": "true",
-    "excel_csv": "true",
+    "excel_csv": "true", "token_command": "'op read x'",
     "mapping": "'kunden'",
 }  # fmt: skip
 
