@@ -27,7 +27,8 @@ def test_all_that_ask_the_api(shell: Shell, api: Api) -> None:
     words: list[list[Any]] = [
         ["check", sheet, "-e", DUALENTRY], ["plan", sheet, "-e", DUALENTRY, *where],
         ["update", sheet, "-e", DUALENTRY, *where], ["results", "{run}"], ["status", "{run}"],
-        ["undo", "{run}", *where], ["pull", "-e", DUALENTRY, "-o", "now.csv", "--base-url", api.sandbox.url],
+        ["undo", "{run}", *where],
+        ["pull", "-e", DUALENTRY, "-o", "now.csv", "--base-url", api.sandbox.url, "--ids", sheet],
     ]  # fmt: skip
     found, run = {}, ""
     for one in words:
