@@ -36,6 +36,7 @@ class ExitCode(IntEnum):
     BUG = 4
     BUSY = 5
     KEY_REFUSED = 6
+    WOULD_CHANGE = 10
     INTERRUPTED = 130
     TERMINATED = 143
 

@@ -397,6 +397,16 @@ def command() -> str:
     return os.environ.get("BATCH_COMMAND", "batch")
 
 
+def minutes(seconds: float) -> str:
+    """Spell a time as people do: 42 s, 42 min, 2 h 47 min, 11,574 days."""
+    if seconds < 120:
+        return f"{max(seconds, 0):.0f} s"
+    whole = round(seconds / 60)
+    if whole > 2 * 24 * 60:
+        return f"{round(whole / (24 * 60)):,} days"
+    return f"{whole} min" if whole < 120 else f"{whole // 60} h {whole % 60} min"
+
+
 def visible(text: str) -> str:
     """Make control characters, escape sequences and bidi marks of foreign text visible; line breaks become spaces."""
     return _INVISIBLE.sub(_made_visible, text)

@@ -62,6 +62,8 @@ class Pace:
     read_timeout: float
     verify_within: float
     """Seconds."""
+    grace: float
+    """Seconds that attempts in flight are given after the first signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,9 @@ class Settings:
     limit: Annotated[int | None, Ge(1), Setting(
         "Only the first N rows.", "N", INPUT, in_identity=True, repeat=21, of_input=True,
     )] = None
+    require_rows: Annotated[bool, Setting(
+        "Refuse an input without rows instead of being done with it.", None, INPUT, repeat=37,
+    )] = False
     key: Annotated[str | None, Setting(
         "Find records by this field of yours instead of the API's id.", "FIELD", INPUT,
         in_identity=True, repeat=4, found_file="yes",
@@ -243,6 +248,10 @@ class Settings:
     base_url: Annotated[str | None, Setting(
         "The API's address instead of the maker's.", "URL", (*CONNECTION, "login", "template"), parse=_address,
         repeat=3,
+    )] = None
+    allow_http: Annotated[str | None, MinLen(1), Setting(
+        "Send the key to this host without encryption, such as to a stand-in for the API in another container.",
+        "HOST", (*CONNECTION, "login", "template"), repeat=38,
     )] = None
     sandbox: Annotated[bool, Setting(
         "Send to an imitation of the API (`sandbox start`: to one that stays).", None,
@@ -291,6 +300,9 @@ class Settings:
         ("resume", "update"),
         repeat=23, of_input=True, is_layered=False,
     )] = None
+    max_age: Annotated[float | None, Ge(0), Setting(
+        "Refuse a plan that was made longer ago, such as 2d.", "TIME", ("update",), parse=_duration,
+    )] = None
     max_clears: Annotated[str | None, Setting(
         "The most records that may lose one field; default: 20% of them (from 10 on).", "N|N%", ("update", "undo"),
         help_of={"undo": "The most records that may lose one field; default: all."}, parse=_number_or_share,
@@ -304,6 +316,22 @@ class Settings:
         "Whose records these are, whatever the key; a run belongs to it.", "NAME", ("plan", *SENDING),
         repeat=27,
     )] = None
+    detailed_exitcode: Annotated[bool, Setting(
+        "Exit with 10 instead of 0 where something would change.", None, ("plan",),
+    )] = False
+    log_format: Annotated[Literal["text", "json"], Setting(
+        "How what happens is told on standard error: in text (default), or as one line of JSON an event.", None,
+        CONNECTION,
+    )] = "text"
+    metrics_file: Annotated[Path | None, Setting(
+        "Write figures for Prometheus into this .prom file at the end.", "FILE", SENDING,
+    )] = None
+    on_finish: Annotated[str | None, MinLen(1), Setting(
+        "Run this command at the end, without a shell, with the summary on its standard input.", "COMMAND", SENDING,
+    )] = None
+    grace: Annotated[float, Ge(0), Setting(
+        "How long what is in flight is waited for after Ctrl-C or SIGTERM; default: 20.", "SECONDS", SENDING,
+    )] = 20.0
     new: Annotated[bool, Setting("Start over instead of resuming.", None, ("update",))] = False
     resume_within: Annotated[float, Ge(0), Setting(
         "Go on with an unfinished run only if it got so far less long ago, such as 24h (default), 30m, 7d.", "TIME",
@@ -338,7 +366,7 @@ class Settings:
         """The settings about speed and persistence."""
         return Pace(
             self.max_at_once, self.max_per_second, self.max_attempts, self.max_wait, self.read_timeout,
-            self.verify_within,
+            self.verify_within, self.grace,
         )  # fmt: skip
 
     def identity(self) -> dict[str, Any]:

@@ -446,7 +446,7 @@ def test_compare(shell: Shell, api: Api, endpoint: str) -> None:
 
 def test_every_code_is_known() -> None:
     """The contract's codes, each tested here, in test_cli_world.py or in test_signals.py."""
-    assert {0, 1, 2, 3, 4, 5, 6, 130, 143} == set(map(int, ExitCode))
+    assert {0, 1, 2, 3, 4, 5, 6, 10, 130, 143} == set(map(int, ExitCode))
 
 
 def test_help_and_version(offline: Shell) -> None:

@@ -47,6 +47,13 @@ CASES = [
     case("--mapping", None, "a", "b", "c"),
     case("--sheet", None, "A", "B", "C"),
     case("--token-command", None, "a", "b", "c"),
+    flag("--require-rows"),
+    case("--allow-http", None, "a", "b", "c"),
+    case("--max-age", None, ("'1d'", 86_400.0), ("2h", 7_200.0), ("3m", 180.0)),
+    case("--log-format", "text", "json", "json", "json"),
+    case("--metrics-file", None, ("a", Path("a")), ("b", Path("b")), ("c", Path("c"))),
+    case("--on-finish", None, "a", "b", "c"),
+    case("--grace", 20.0, 1.0, 2.0, 3.0),
     case("--header-row", None, 1, 2, 3),
     case("--delimiter", None, ";", "|", ("tab", "\t")),
     case("--encoding", None, "cp1252", "utf-8", "latin-1"),
@@ -124,7 +131,7 @@ def test_precedence(told: Any, one: Case) -> None:
 
 def test_every_option_is_tested() -> None:
     """Every setting is in the table above, but for those that are no option of the contract."""
-    others = {"input", "map", "plan", "trust_folder"}
+    others = {"detailed_exitcode", "input", "map", "plan", "trust_folder"}
     assert {one.name for one in CASES} == set(SETTINGS) - others
 
 

@@ -18,6 +18,7 @@ def test_exit_codes() -> None:
         "BUG": 4,
         "BUSY": 5,
         "KEY_REFUSED": 6,
+        "WOULD_CHANGE": 10,
         "INTERRUPTED": 130,
         "TERMINATED": 143,
     }

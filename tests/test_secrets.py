@@ -140,7 +140,8 @@ def test_plain_http(offline: Shell, key: str, url: str) -> None:
     ended = offline.here("update", offline.sheet(SHEET), "-e", DUALENTRY, "--base-url", url)
     message = (
         f'the base URL "{url}" would send the credentials unencrypted '
-        "(use https://; http:// is for this machine only, such as http://127.0.0.1:8080)\n"
+        "(use https://; http:// is for this machine only, such as http://127.0.0.1:8080, and for one that "
+        "--allow-http names)\n"
     )
     assert (2, "", message) == (ended.code, ended.out, ended.err)
     assert ["sheet.csv"] == [path.name for path in offline.folder.iterdir()]

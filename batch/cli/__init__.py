@@ -85,8 +85,16 @@ def _run_command(words: Sequence[str]) -> int:
         verb = next((one for one in words if one in batch.commands), "")
         line.fail(verb, failure.code, failure.reason, failure.message)
 
+    def tell(failure: Failure) -> bool:
+        if not line.tells_events:
+            return False
+        from batch.cli.json_log import event
+
+        event("failed", reason=failure.reason, message=failure.message, exit_code=int(failure.code))
+        return True
+
     return exit_code_of(
-        lambda: batch.main(list(words), standalone_mode=False, prog_name=command(), obj=line), failed=fail
+        lambda: batch.main(list(words), standalone_mode=False, prog_name=command(), obj=line), failed=fail, tell=tell
     )
 
 
@@ -121,7 +129,7 @@ def update(**values: Any) -> None:
     settings = _settings(values, environment)
     with _console(settings) as console:
         end = run_update(settings, console, environment)
-    _finish(end, console, as_json=settings.json_output)
+    _finish(end, console, settings)
 
 
 @batch.command(short_help="What INPUT would change; writes nothing to the API.", cls=Start)
@@ -201,7 +209,7 @@ def undo(path: str, **values: Any) -> None:
     settings = _run_settings(values, environment)
     with _console(settings) as console:
         end = run_undo(Path(path), settings, console, environment)
-    _finish(end, console, as_json=settings.json_output)
+    _finish(end, console, settings)
 
 
 @batch.command(short_help="Go on with a run whose input was moved.")
@@ -218,7 +226,7 @@ def resume(run_folder: str, **values: Any) -> None:
     settings = _run_settings(values, environment)
     with _console(settings) as console:
         end = run_resume(Path(run_folder), settings, console, environment)
-    _finish(end, console, as_json=settings.json_output)
+    _finish(end, console, settings)
 
 
 def _environment() -> "Environment":
@@ -259,17 +267,38 @@ def _forget_latest(values: dict[str, Any]) -> None:
 def _console(settings: "Settings") -> "Console":
     from batch.cli.console import Console
 
+    if settings.log_format == "json":
+        from batch.cli.json_log import JsonConsole
+
+        name = click.get_current_context().info_name or ""
+        return JsonConsole(name, yes=settings.yes, canary=settings.canary, compare=settings.compare)
     return Console(quiet=settings.quiet, yes=settings.yes, canary=settings.canary, compare=settings.compare)
 
 
-def _finish(end: "FinishedRun", console: "Console", *, as_json: bool) -> NoReturn:
-    """Show how a run ended, and end with its exit code."""
-    from batch.cli import views
+def _finish(end: "FinishedRun", console: "Console", settings: "Settings") -> NoReturn:
+    """Show how a run ended, tell others, and end with its exit code."""
+    _show_end(end, console, as_json=settings.json_output, as_events=settings.log_format == "json")
+    if settings.metrics_file is not None or settings.on_finish is not None:
+        from batch.cli.hand_over import run_on_finish, write_metrics
 
+        if settings.metrics_file is not None:
+            write_metrics(settings.metrics_file, end.summary, lambda text: console.say(text, "stop"))
+        if settings.on_finish is not None:
+            run_on_finish(settings.on_finish, end.summary, lambda text: console.say(text, "stop"))
+    sys.exit(end.summary.exit_code)
+
+
+def _show_end(end: "FinishedRun", console: "Console", *, as_json: bool, as_events: bool) -> None:
     if as_json:
         _json_line().show(end.summary.as_dict())
-    console.tell(views.closing_page(end))
-    sys.exit(end.summary.exit_code)
+    if as_events:
+        from batch.cli.json_log import tell_end
+
+        tell_end(end)
+    else:
+        from batch.cli import views
+
+        console.tell(views.closing_page(end))
 
 
 @batch.command(short_help="Make the results files again.")
@@ -282,7 +311,8 @@ def results(run_folder: str, results_xlsx: bool | None, json_output: bool | None
 
     console = Console(quiet=bool(quiet))
     end = run_results(Path(run_folder), console, _environment(), results_xlsx=bool(results_xlsx))
-    _finish(end, console, as_json=bool(json_output))
+    _show_end(end, console, as_json=bool(json_output), as_events=False)
+    sys.exit(end.summary.exit_code)
 
 
 @batch.command(short_help="What was run, and what to do next.")

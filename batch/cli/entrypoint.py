@@ -41,8 +41,15 @@ class Failure:
     message: str
 
 
-def exit_code_of(run: Callable[[], object], failed: Callable[[Failure], object] = lambda failure: None) -> int:
-    """Run the command line to its end, say what stopped it, also to `failed`, and give the exit code."""
+def exit_code_of(
+    run: Callable[[], object],
+    failed: Callable[[Failure], object] = lambda failure: None,
+    tell: Callable[[Failure], bool] = lambda failure: False,
+) -> int:
+    """Run the command line to its end, say what stopped it, also to `failed`, and give the exit code.
+
+    `tell` may say it in another way than as a sentence, and says whether it did.
+    """
     with _streams(), _signals():
         try:
             check_memory()
@@ -54,7 +61,8 @@ def exit_code_of(run: Callable[[], object], failed: Callable[[Failure], object] 
             if isinstance(error, click.exceptions.Exit):
                 return error.exit_code
             failure = _explained(error)
-            _tell(failure.message if not isinstance(error, click.ClickException) else error)
+            if not tell(failure):
+                _tell(failure.message if not isinstance(error, click.ClickException) else error)
             failed(failure)
             return int(failure.code)
         return int(ExitCode.OK)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -25,6 +26,8 @@ class JsonLine:
     def __init__(self, words: Sequence[str]) -> None:
         """See in the words of the command whether it is wanted: they may make no sense later."""
         self.is_wanted = "--json" in words or os.environ.get("BATCH_JSON", "").strip().lower() in TRUE
+        self.tells_events = _value_of("--log-format", words) == "json" or os.environ.get("BATCH_LOG_FORMAT") == "json"
+        """What happens is told as events, also why nothing could be begun."""
         self._settings: Settings | None = None
         self._started = now_text()
         self._is_printed = False
@@ -32,6 +35,7 @@ class JsonLine:
     def learn(self, settings: Settings) -> None:
         """Take what the settings say of it, and of the job."""
         self.is_wanted |= settings.json_output
+        self.tells_events |= settings.log_format == "json"
         self._settings = settings
 
     def show(self, values: Any) -> None:
@@ -52,6 +56,12 @@ class JsonLine:
             stopped=Stopped(reason, message, code.hint),
         )  # fmt: skip
         self.show(document.as_dict() | {"rows": None})
+
+
+def _value_of(option: str, words: Sequence[str]) -> str:
+    """Return the value of an option among words that may make no sense; "" where it has none."""
+    pairs = [*pairwise(words), *(tuple(one.split("=", 1)) for one in words if "=" in one)]
+    return next((value for name, value in pairs if name == option), "")
 
 
 def spell(values: Mapping[str, Any]) -> str:

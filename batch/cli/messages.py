@@ -8,9 +8,8 @@ from itertools import groupby
 from batch.commands.purge import PurgePreview
 from batch.conditions import PlannedChange
 from batch.engine.reporter import Compared, Cost, Preflight, Progress, Tried
-from batch.engine.retry_loop import minutes
 from batch.files import shown_path
-from batch.model import Outcome, command, shorten, visible
+from batch.model import Outcome, command, minutes, shorten, visible
 from batch.outputs.plan import Line, iter_lines
 from batch.run.target import SANDBOX, STANDING
 from batch.summary import SHOWN_ROWS, Reason

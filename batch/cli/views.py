@@ -36,12 +36,11 @@ from batch.commands.status import Status
 from batch.commands.template import TemplateMade
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
-from batch.engine.retry_loop import minutes
 from batch.errors import ExitCode
 from batch.files import shown_path
 from batch.logins import Login
 from batch.mappings import BESIDE, SavedMapping
-from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, shorten, visible
+from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, minutes, shorten, visible
 from batch.outputs.failures import is_pulled
 from batch.outputs.plan import Line
 from batch.provenance import SEEN

@@ -78,7 +78,9 @@ def log_in(
     credentials: Mapping[str, str]
     kind, logins = type(endpoint), Logins(config_folder(environment.variables))
     known = [one for one in logins.read(person.note) if one.api == api_of(kind)]
-    base_url = check_base_url(settings.base_url or endpoint.base_url, has_credentials=True)
+    base_url = check_base_url(
+        settings.base_url or endpoint.base_url, has_credentials=True, allow_http=settings.allow_http
+    )
     host = kind_of_host(base_url, endpoint)
     person.note(f"A login for {endpoint.title}, {base_url}" + (f" ({host})" if host else ""))
     session = ApiSession(Target(endpoint, base_url, host, {}), settings.pace, environment)

@@ -26,7 +26,7 @@ from batch.engine.prepare import ChangePreparer
 from batch.engine.reporter import Estimate, Reporter
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
-from batch.errors import FolderError, SettingsError, StoppedError
+from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
 from batch.files import os_reason
 from batch.journal import Journal
@@ -229,7 +229,8 @@ def _write(
         rows=context.changes.rows, outcomes=outcomes,
         not_found=journal.count_not_found(),
         cells=cells.by_field.total(), clears={name: count for name, count in cells.clears.items() if count},
-        cost=cost, exit_code=int(exit_code(outcomes)), files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
+        cost=cost, exit_code=int(_code(outcomes, settings)),
+        files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
     )  # fmt: skip
     excesses = tuple(ClearLimit.from_option(settings.max_clears).iter_excesses(context.changes))
     again = as_options(settings, for_same_input=True)
@@ -237,6 +238,13 @@ def _write(
         summary, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again), context.endpoint,
         headers_of(context.changes.columns), excesses,
     )  # fmt: skip
+
+
+def _code(outcomes: Outcomes, settings: Settings) -> ExitCode:
+    """Return the exit code of a plan: where all is well, whether something would change, if that is wanted."""
+    code = exit_code(outcomes)
+    would_change = settings.detailed_exitcode and outcomes.updated > 0
+    return ExitCode.WOULD_CHANGE if code is ExitCode.OK and would_change else code
 
 
 def _about_table(context: RunContext, settings: Settings, folder: Path, started: str) -> AboutPlan:

@@ -69,6 +69,7 @@ class RunContext:
         """Measure from the beginning."""
         target = self.api.target
         self.shutdown.is_cancelled = self.api.environment.is_cancelled
+        self.shutdown.grace_seconds = self.api.pace.grace
         self.memory = RecordMemory(target.fingerprint("records"), target.endpoint.name)
         self.first_ids = FirstIds(is_settled=self.plan is not None and self.plan.is_undo)  # what it wrote was there
         self.meter = Meter(self.journal, self.changes.rows, self.shutdown)

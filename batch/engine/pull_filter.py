@@ -120,7 +120,7 @@ def _listed(path: Path, endpoint: Endpoint) -> list[str] | None:
 
 def _tabled(path: Path, endpoint: Endpoint) -> list[str]:
     with scratch() as folder:
-        staged = sources.stage(sources.open_input(str(path), folder), folder, sources.ReadOptions())
+        staged = sources.stage(sources.open_input(str(path), folder), folder, sources.ReadOptions(require_rows=True))
         places = [place for place, header in enumerate(staged.headers) if endpoint.is_id(header)]
         if len(places) != 1 and len(staged.headers) != 1:
             headers = ", ".join(f'"{shorten(header, 40)}"' for header in staged.headers[:20])

@@ -19,7 +19,7 @@ from batch.engine.last_tries import LastTries
 from batch.engine.shutdown import Shutdown
 from batch.errors import StopCause, StoppedError
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session
-from batch.model import visible
+from batch.model import minutes, visible
 from batch.ratelimit import RateLimiter, Wait
 from batch.retry import (
     Action,
@@ -575,13 +575,3 @@ def stop_reason(answer: Answer, endpoint: Endpoint) -> str:
     if isinstance(answer.response, RequestFailure):
         return f"{cause[:1].upper()}{cause[1:]}: {answer.cause}."
     return f"{cause[:1].upper()}{cause[1:]}{said}."
-
-
-def minutes(seconds: float) -> str:
-    """Spell a time as people do: 42 s, 42 min, 2 h 47 min, 11,574 days."""
-    if seconds < 120:
-        return f"{max(seconds, 0):.0f} s"
-    whole = round(seconds / 60)
-    if whole > 2 * 24 * 60:
-        return f"{round(whole / (24 * 60)):,} days"
-    return f"{whole} min" if whole < 120 else f"{whole // 60} h {whole % 60} min"

@@ -22,8 +22,6 @@ from batch.exit_code import SIGNALS
 from batch.http import ApiRequest
 
 T = TypeVar("T")
-GRACE = 20.0
-"""Seconds that attempts in flight are given after the first signal."""
 LEFT = "Left at once, without results files. Nothing is lost: the same command goes on, and looks first what was done."
 
 
@@ -64,6 +62,8 @@ class Shutdown:
         self.is_cancelled: Callable[[], bool] | None = None
         """Whether a caller of the library wants it to end; None where none can."""
         self.requested = False
+        self.grace_seconds = 20.0
+        """How long attempts in flight are given after the first signal."""
         self._until = math.inf
         self._waiting: set[anyio.CancelScope] = set()
         self._in_flight: set[anyio.CancelScope] = set()
@@ -77,7 +77,7 @@ class Shutdown:
             is_passing = cause is StopCause.SET_UP and self.heard.is_answered
             self.requested, self.reason, self.cause = True, reason, StopCause.TROUBLE if is_passing else cause
             self.retry_after = retry_after
-            self._until = time.monotonic() + GRACE
+            self._until = time.monotonic() + self.grace_seconds
             for scope in list(self._waiting):
                 scope.cancel()
 
@@ -231,9 +231,9 @@ def _request(shutdown: Shutdown, screen: _Screen, number: signal.Signals) -> Non
     shutdown.signalled = SIGNALS[number]
     word = "Interrupted" if number == signal.SIGINT else "Terminated"
     shutdown.request(f"{word}.")
-    screen.note(f"{word}: what is in flight gets up to {GRACE:.0f} s (a second time: leave at once).")
+    screen.note(f"{word}: what is in flight gets up to {shutdown.grace_seconds:g} s (a second time: leave at once).")
 
 
 async def _cancel_in_flight_later(shutdown: Shutdown) -> None:
-    await anyio.sleep(GRACE)
+    await anyio.sleep(shutdown.grace_seconds)
     shutdown.cancel_in_flight()

@@ -19,8 +19,9 @@ The README beside this says how a request travels, and why.
 from batch.http.failures import FailureKind, RequestFailure, Timeouts
 from batch.http.response import ApiResponse
 from batch.http.session import ApiRequest, Session
-from batch.http.url import check_base_url, encode_id
+from batch.http.url import check_base_url, encode_id, is_loopback
 
 __all__ = [
     "ApiRequest", "ApiResponse", "FailureKind", "RequestFailure", "Session", "Timeouts", "check_base_url", "encode_id",
+    "is_loopback",
 ]  # fmt: skip

@@ -17,8 +17,11 @@ from batch.errors import CredentialError, SettingsError
 _UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
 
 
-def check_base_url(url: str, *, has_credentials: bool) -> str:
-    """Return `url` normalised, without a slash at its end; raise SettingsError or CredentialError if it will not do."""
+def check_base_url(url: str, *, has_credentials: bool, allow_http: str | None = None) -> str:
+    """Return `url` normalised, without a slash at its end; raise SettingsError or CredentialError if it will not do.
+
+    `allow_http`: a host that may be sent credentials without encryption, as this machine itself may.
+    """
     parsed = _parse(url.strip())
     if parsed.scheme not in ("http", "https"):
         raise SettingsError("the base URL must begin with https:// (write it like https://api.example.com)")
@@ -33,10 +36,11 @@ def check_base_url(url: str, *, has_credentials: bool) -> str:
     if not is_exact(parsed.raw_path.decode("ascii").rstrip("/") or "/"):
         raise SettingsError("the base URL cannot be used with that path (write out the path, without . or .. or //)")
     normal = str(parsed).rstrip("/")
-    if parsed.scheme == "http" and has_credentials and not is_loopback(parsed.host):
+    if parsed.scheme == "http" and has_credentials and not (is_loopback(parsed.host) or parsed.host == allow_http):
         raise CredentialError(
             f'the base URL "{normal}" would send the credentials unencrypted '
-            "(use https://; http:// is for this machine only, such as http://127.0.0.1:8080)"
+            "(use https://; http:// is for this machine only, such as http://127.0.0.1:8080, and for one that "
+            "--allow-http names)"
         )
     return normal
 

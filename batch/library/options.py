@@ -47,6 +47,7 @@ class Addressed(Access, total=False):
     sandbox: bool
     token_file: str | os.PathLike[str]
     token_command: str
+    allow_http: str
 
 
 class Paced(Addressed, total=False):
@@ -79,6 +80,7 @@ class Reading(TypedDict, total=False):
     limit: int
     key: str
     compare: bool
+    require_rows: bool
     excel_csv: bool
     sparse: bool
 
@@ -107,7 +109,9 @@ class UpdateOptions(PlanOptions, total=False):
     max_failures: str | int
     invalid: Literal["skip", "abort"]
     plan: str | os.PathLike[str]
+    max_age: float | str
     canary: int
+    grace: float
     new: bool
     resume_within: float | str
     trust_folder: bool
@@ -122,6 +126,7 @@ class UndoOptions(Paced, total=False):
     max_failures: str | int
     max_clears: str | int
     canary: int
+    grace: float
     company: str
     trust_folder: bool
 
@@ -138,6 +143,7 @@ class ResumeOptions(Paced, total=False):
     invalid: Literal["skip", "abort"]
     plan: str | os.PathLike[str]
     canary: int
+    grace: float
     company: str
     trust_folder: bool
 

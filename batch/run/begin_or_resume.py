@@ -23,7 +23,7 @@ from batch.endpoints.base import CustomField
 from batch.errors import BatchError, BusyError, FolderError, UsageError
 from batch.journal import Journal
 from batch.machine import now_text, user_name
-from batch.model import ROW, Columns, Outcome, Staged
+from batch.model import ROW, Columns, Outcome, Staged, minutes
 from batch.own_files import INPUT, JOURNAL, PLAN
 from batch.run import index
 from batch.run.cleanup import remove_unbegun, scratch
@@ -152,12 +152,27 @@ def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack
     folder = settings.plan
     plan = PlanFile(folder if folder.is_file() else folder / PLAN)
     stack.callback(plan.close)
+    _check_age(plan, settings.max_age)
     check_about(plan, about(settings.identity(), sha256, settings.endpoint, target.host, target.company))
     check_lists(plan, target.endpoint, settings.clear_token)
     if not (settings.other_company or plan.company is None or plan.company.is_same(target.company)):
         made = f'for "{plan.company.name}"' if plan.company.name else "with another key"
         require_consent(person, f"{plan.path}: this plan was made {made}.", "To carry it out here:  --other-company")
     return plan
+
+
+def _check_age(plan: PlanFile, most: float | None) -> None:
+    """Raise UsageError where a plan is older than --max-age allows; one that does not say when it was made, too."""
+    if most is None:
+        return
+    try:
+        age = time.time() - datetime.fromisoformat(str(plan.about.get("made"))).timestamp()
+    except ValueError:
+        said = "this plan does not say when it was made, which --max-age needs"
+        raise UsageError(f"{plan.path}: {said}. Nothing was sent. Plan again.") from None
+    if age > most:
+        said = f"this plan was made {minutes(age)} ago, and --max-age allows {minutes(most)}"
+        raise UsageError(f"{plan.path}: {said}. Nothing was sent. Plan again.")
 
 
 @dataclass(slots=True)

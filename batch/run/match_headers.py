@@ -294,7 +294,7 @@ def read_options(settings: Settings, endpoint: Endpoint) -> ReadOptions:
     return ReadOptions(
         settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit, settings.header_row,
         is_known_header(endpoint, settings.map),
-        Totals(is_id_header(endpoint, settings.map, settings.key), settings.key is not None),
+        Totals(is_id_header(endpoint, settings.map, settings.key), settings.key is not None), settings.require_rows,
     )  # fmt: skip
 
 

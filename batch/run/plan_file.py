@@ -25,6 +25,7 @@ from batch.endpoints.base import MISSING
 from batch.errors import InputError
 from batch.exact_json import decode, encode_for_people
 from batch.files import NewFile
+from batch.machine import now_text
 from batch.model import Problem, command
 
 VERSION = 1
@@ -192,7 +193,15 @@ IN_WORDS = {
 def about(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str, company: Company) -> dict[str, Any]:
     """What a plan is made for: all that changes what a row means, where it goes, and whose records they are."""
     whose = {"company": company.name, "fingerprint": company.fingerprint}
-    return {"kind": PLAN, "input_sha256": sha256, "endpoint": endpoint, "host": host, **whose, **meaning}
+    return {
+        "kind": PLAN,
+        "made": now_text(),
+        "input_sha256": sha256,
+        "endpoint": endpoint,
+        "host": host,
+        **whose,
+        **meaning,
+    }
 
 
 def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:
@@ -201,7 +210,7 @@ def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:
     wrong = [
         IN_WORDS.get(name, f"--{name.replace('_', '-')} is different")
         for name in dict.fromkeys((*wanted, *made))
-        if made.get(name) != wanted.get(name) and name not in ("company", "fingerprint")
+        if made.get(name) != wanted.get(name) and name not in ("company", "fingerprint", "made")
     ]
     if wrong:
         raise InputError(

@@ -61,7 +61,7 @@ def check_lists(plan: PlanFile, endpoint: Endpoint, clear_token: str) -> None:
             yield Cells(str(line.row), *map(_plain, (line.id, line.field, line.before, line.after)))
 
     for path in lists_of(plan.path):
-        edits = _compare(planned, partial(_iter_list, path, endpoint, is_empty=not len(plan)))
+        edits = _compare(planned, partial(_iter_list, path, endpoint))
         if edits.count:
             shown = [f"  {one}" for one in edits.shown[:SHOWN]]
             shown += [f"  … and {edits.count - SHOWN:,} more"] if edits.count > SHOWN else []
@@ -72,7 +72,7 @@ def check_lists(plan: PlanFile, endpoint: Endpoint, clear_token: str) -> None:
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
-def _iter_list(path: Path, endpoint: Endpoint, *, is_empty: bool) -> Iterator[Cells]:
+def _iter_list(path: Path, endpoint: Endpoint) -> Iterator[Cells]:
     """Yield the lines of a list; raises InputError when it cannot be read as one."""
     try:
         for sheet in _sheets(path):
@@ -81,10 +81,9 @@ def _iter_list(path: Path, endpoint: Endpoint, *, is_empty: bool) -> Iterator[Ce
                 staged = sources.stage(sources.open_input(str(path), folder), folder, options)
                 yield from _iter_lines(staged, endpoint)
     except BatchError as error:
-        if not is_empty:  # a list without lines is none to our readers
-            raise InputError(
-                f"{path}: this list of the plan cannot be held against it, so nothing was sent. {error} {ADVICE}"
-            ) from None
+        raise InputError(
+            f"{path}: this list of the plan cannot be held against it, so nothing was sent. {error} {ADVICE}"
+        ) from None
 
 
 def _sheets(path: Path) -> Sequence[str | None]:

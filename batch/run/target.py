@@ -26,7 +26,7 @@ from batch.endpoints.base import Endpoint
 from batch.endpoints.cell_types import ParseOptions
 from batch.errors import CredentialError, Declined, SettingsError, UsageError
 from batch.extras import ensure_extra
-from batch.http import check_base_url
+from batch.http import check_base_url, is_loopback
 from batch.logins import Login, Logins, credentials_of
 from batch.mappings import Mappings
 from batch.model import command
@@ -220,12 +220,25 @@ def make_target(settings: Settings, environment: Environment, stack: ExitStack, 
     company = _company(settings)
     if settings.sandbox:
         return _sandbox(settings, endpoint, stack)
-    base_url = check_base_url(settings.base_url or endpoint.base_url, has_credentials=True)
+    base_url = _base_url(settings, type(endpoint))
+    if settings.allow_http is not None and base_url.startswith("http://") and not is_loopback(httpx.URL(base_url).host):
+        warn(f"The key goes to {base_url} without encryption (--allow-http).")
     credentials, warnings = _credentials(settings, type(endpoint), base_url, environment, warn)
     for text in warnings:
         warn(text)
     again = _fetcher(settings, type(endpoint), environment)
     return Target(endpoint, base_url, kind_of_host(base_url, endpoint), credentials, company, again)
+
+
+def _base_url(settings: Settings, kind: type[Endpoint]) -> str:
+    """Return the address that the settings mean; what the maker serves is never asked without encryption."""
+    host = settings.allow_http
+    makers = {httpx.URL(url).host for url in (kind.base_url, *kind.test_urls)}
+    if host is not None and host in makers:
+        raise SettingsError(
+            f"--allow-http {host}: this is the maker's own host, which is never asked without encryption."
+        )
+    return check_base_url(settings.base_url or kind.base_url, has_credentials=True, allow_http=host)
 
 
 def _fetcher(
@@ -333,7 +346,7 @@ def has_key(kind: type[Endpoint], environment: Environment, note: Callable[[str]
 
 def _is_at(login: Login, settings: Settings, kind: type[Endpoint]) -> bool:
     """Whether a login is for the address that the settings mean."""
-    return login.base_url == check_base_url(settings.base_url or kind.base_url, has_credentials=True)
+    return login.base_url == _base_url(settings, kind)
 
 
 def address_of_run(

@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from batch.errors import FolderError
+from batch.errors import FolderError, InputError
 from batch.files import os_reason
 from batch.machine import check_disk
 from batch.model import Staged
@@ -37,7 +37,8 @@ __all__ = [
 def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     """Read `input` once and write `folder/input.parquet`.
 
-    Raises `InputError` when it cannot be read as a table with at least one row, `FolderError` when the folder is full.
+    Raises `InputError` when it cannot be read as a table, or has no rows and must have, `FolderError` when the folder
+    is full.
     """
     try:
         check_room(input, folder)
@@ -45,6 +46,8 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     except OSError as error:
         raise FolderError(f"{input.name} cannot be copied into {folder}: {os_reason(error)}.") from None
     input.check_unchanged()
+    if options.require_rows and not staged.rows:
+        raise InputError(f"{input.name} has a header but no rows, and --require-rows is set.")
     note = lock_note(input)
     return replace(staged, notes=(note, *staged.notes)) if note else staged
 

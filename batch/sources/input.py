@@ -153,6 +153,8 @@ class ReadOptions:
     """Whether a header names a field, by which the header's row is found."""
     totals: Totals | None = None
     """How rows of totals in a workbook are found; None: there are none."""
+    require_rows: bool = False
+    """An input without rows is a mistake."""
 
 
 LOOK_AHEAD = 20

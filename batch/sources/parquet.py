@@ -189,9 +189,6 @@ def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     staged_as = staged_schema(len(found), {expr.meta.output_name(): schema[top] for top, expr in originals.items()})
     frames = table.iter_frames([pl.col(ROW), *cells, _read_errors(found), *originals.values()])
     path = write_frames(rows.iter_tidy(frames), staged_as, folder)
-    if not rows.kept:
-        path.unlink()
-        raise InputError(f"{input.name} has columns but no rows.")
     return Staged(
         path=path, name=input.name, format="parquet", headers=tuple(column.header for column in found),
         rows=rows.kept, sha256=input.sha256, notes=(*_notes(found, stats), *filter(None, [rows.note()])),

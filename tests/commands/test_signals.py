@@ -17,20 +17,18 @@ from pathlib import Path
 
 import pytest
 
-from batch.engine import shutdown
 from batch.engine.shutdown import LEFT
 from batch.run import begin_or_resume
 from batch.validation.file_changes import FileChanges
 from tests.little_api import little_api
 from tests.shell import DUALENTRY, Api, Ended, Shell, assert_balanced, outcomes, summary, until, update
 
-SLOWLY = ["--max-per-second", "25"]
+SLOWLY = ["--max-per-second", "25", "--grace", "0.3"]
 
 
 @pytest.fixture
-def signal_when(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], bool], signal.Signals], None]]:
-    """Raises a signal in this process as soon as a moment has come; the grace of what is in flight is short."""
-    monkeypatch.setattr(shutdown, "GRACE", 0.3)
+def signal_when() -> Iterator[Callable[[Callable[[], bool], signal.Signals], None]]:
+    """Raises a signal in this process as soon as a moment has come."""
     is_over = threading.Event()
 
     def arm(when: Callable[[], bool], number: signal.Signals) -> None:
@@ -66,7 +64,7 @@ def test_signal_while_sending(
     folder = shell.only_run()
     told = summary(folder)
     assert (code, code, f"{word}.") == (ended.code, told["exit_code"], told["stopped"]["message"])
-    assert f"{word}: what is in flight gets up to 0 s (a second time: leave at once)." in ended.err.splitlines()
+    assert f"{word}: what is in flight gets up to 0.3 s (a second time: leave at once)." in ended.err.splitlines()
     assert f"Stopped: {word}." in ended.err.splitlines()
     assert_balanced(folder)
     assert (1, len(api.applied()) - 1) == (told["outcomes"]["unknown"], told["outcomes"]["updated"])

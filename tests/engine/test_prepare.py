@@ -81,7 +81,8 @@ def preparer(
     reporter = SimpleNamespace(note=notes.append)
     target = SimpleNamespace(fingerprint=lambda label: "00", endpoint=endpoint)
     environment = SimpleNamespace(is_cancelled=None)
-    session: Any = SimpleNamespace(target=target, environment=environment)
+    pace = SimpleNamespace(grace=20.0)
+    session: Any = SimpleNamespace(target=target, environment=environment, pace=pace)
     context: Any = RunContext(
         session, journal, "0" * 32, changes, reporter, None, compare, api.shutdown, connection=api
     )  # type: ignore[arg-type]

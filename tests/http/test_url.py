@@ -40,7 +40,8 @@ def test_credentials_are_never_sent_in_the_clear(host: str) -> None:
         check_base_url(f"http://{host}", has_credentials=True)
     assert str(refused.value) == (
         f'the base URL "http://{host}" would send the credentials unencrypted '
-        "(use https://; http:// is for this machine only, such as http://127.0.0.1:8080)"
+        "(use https://; http:// is for this machine only, such as http://127.0.0.1:8080, and for one that "
+        "--allow-http names)"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from batch import sources
 from batch.errors import InputError
 from batch.model import Staged, iter_read_errors
 from batch.sources import ReadOptions, open_input, stage
@@ -243,7 +244,7 @@ def test_damaged_file(data: bytes, message: str, tmp_path: Path) -> None:
 
 
 def test_no_rows(tmp_path: Path) -> None:
-    """Columns without a row are no input, and leave nothing behind."""
+    """Columns without a row are an input that has nothing to send."""
     pl.DataFrame({"id": []}, schema={"id": pl.String}).write_parquet(tmp_path / "a.parquet")
-    assert "a.parquet has columns but no rows." == refusal(tmp_path, str(tmp_path / "a.parquet"))
-    assert ["a.parquet"] == [path.name for path in tmp_path.iterdir()]
+    staged = sources.stage(sources.open_input(str(tmp_path / "a.parquet"), tmp_path), tmp_path, sources.ReadOptions())
+    assert (0, ("id",), []) == (staged.rows, staged.headers, list(sources.iter_frames(staged)))

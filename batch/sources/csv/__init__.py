@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 
 from batch.csv_injection import unguard
-from batch.errors import InputError
 from batch.model import CsvDialect, Staged, cell_column
 from batch.sources.csv.encoding import TextPieces, find_encoding
 from batch.sources.csv.failures_file import FailuresFile, is_reserved
@@ -32,9 +31,6 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     if failures_file is not None:
         frames = failures_file.iter_restored(frames)
     path = write_frames(rows.iter_tidy(frames), staged_schema(shape.width), folder)
-    if not rows.kept:
-        path.unlink()
-        raise InputError(f"{input.name} has a header but no rows.")
     return Staged(
         path=path, name=input.name, format="csv", headers=_headers(head, rows), rows=rows.kept, sha256=input.sha256,
         notes=tuple(

@@ -215,8 +215,6 @@ def _check(opened: _Opened, read: _Read, options: ReadOptions) -> None:
             f"{opened.where}: {len(hidden):,} {are} hidden, by a filter or by hand: {listed(hidden)}. "
             "Say what is to become of them: --hidden include reads them too, --hidden skip leaves them out."
         )
-    if not read.rows.kept:
-        raise InputError(f"{opened.where} has a header in row {read.table.header.row} but no rows below it.")
 
 
 def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) -> Staged:

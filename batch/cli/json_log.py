@@ -1,0 +1,98 @@
+"""`--log-format json`: what happens, as one line of JSON an event on standard error.
+
+Promises: names and fields of events stay; no value of a row and no secret is in any; there is no bar and no question.
+
+    run.started   command, endpoint, host, company, sandbox, run, to_send, requests, seconds (the estimate, or null)
+    progress      rows, done, per_second, throttled, time_left (seconds, or null), outcomes; every 10 s
+    paused        seconds, cause            resumed
+    note          message                   what a person should know
+    stopped       reason, message           why it ended before its last row
+    finished      exit_code, state, seconds, outcomes, requests, attempts, throttled, run
+    failed        reason, message, exit_code   it could not begin
+"""
+
+import json
+import time
+from typing import Any, Literal
+
+import click
+
+from batch.cli.console import LINE_SECONDS, Console
+from batch.engine.reporter import Cost, Preflight, Progress
+from batch.model import Outcome, visible
+from batch.run.finish import FinishedRun
+from batch.run.target import SANDBOXES
+
+LOOK_SECONDS = 1.0
+"""How often it is seen whether the API makes everybody wait."""
+
+
+class JsonConsole(Console):
+    """The reporter of a run that tells events instead of sentences."""
+
+    def __init__(self, command: str, *, yes: bool = False, canary: int | None = None, compare: bool = True) -> None:
+        """Tell everything, and ask nothing."""
+        super().__init__(quiet=False, yes=yes, canary=canary, compare=compare)
+        self._command = command
+        self.can_ask, self.interval = False, LOOK_SECONDS
+        self._is_paused = False
+
+    def note(self, text: str) -> None:
+        """Tell something that a person should know."""
+        event("note", message=visible(text))
+
+    def say(self, text: str, style: str = "") -> None:
+        """Tell a line of a page."""
+        event("note", message=visible(text.strip()))
+
+    def cost(self, cost: Cost) -> None:
+        """Tell what reading takes."""
+        event("reading", requests=cost.requests, seconds=cost.seconds)
+
+    def confirm(self, preflight: Preflight) -> bool | Literal["canary"]:
+        """Tell that the run starts."""
+        whole = preflight.cost.whole
+        event(
+            "run.started", command=self._command, endpoint=preflight.endpoint.name, host=preflight.host,
+            company=preflight.company, sandbox=preflight.host_kind in SANDBOXES, run=str(preflight.folder.resolve()),
+            to_send=preflight.to_send, requests=whole.requests, seconds=whole.seconds,
+        )  # fmt: skip
+        self._last_line = time.monotonic()
+        return True
+
+    def progress(self, progress: Progress) -> None:
+        """Tell the progress, and when a wait for the API begins and ends."""
+        if bool(progress.paused) != self._is_paused:
+            self._is_paused = bool(progress.paused)
+            if self._is_paused:
+                event("paused", seconds=round(progress.paused, 1), cause=progress.why)
+            else:
+                event("resumed")
+        if self._is_time(LINE_SECONDS - 0.5):
+            event(
+                "progress", rows=progress.rows, done=progress.done, per_second=round(progress.per_second, 2),
+                throttled=progress.throttled, time_left=progress.eta and round(progress.eta, 1),
+                outcomes=_counts(progress.counts),
+            )  # fmt: skip
+
+
+def tell_end(end: FinishedRun) -> None:
+    """Tell why a run stopped, and how it finished."""
+    summary = end.summary
+    if summary.stopped is not None:
+        event("stopped", reason=summary.stopped.reason, message=summary.stopped.message)
+    event(
+        "finished", exit_code=summary.exit_code, state=summary.state, seconds=round(summary.seconds, 3),
+        outcomes=_counts(summary.outcomes), requests=summary.requests, attempts=summary.attempts,
+        throttled=summary.throttled, run=str(end.folder.resolve()),
+    )  # fmt: skip
+
+
+def event(name: str, **fields: Any) -> None:
+    """Write one event."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    click.echo(json.dumps({"time": at, "event": name, **fields}), err=True)
+
+
+def _counts(counts: Any) -> dict[str, int]:
+    return {outcome.value: counts.get(outcome, 0) for outcome in Outcome}
