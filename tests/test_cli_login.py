@@ -122,6 +122,24 @@ def test_login_without_a_terminal(shell: Shell, api: Api, key: str) -> None:
     assert 1 == len(kept(shell))
 
 
+def test_login_without_encryption(shell: Shell, api: Api, key: str) -> None:
+    """The maker's own host is not sent a key without encryption, also at a login; any other host that is, is named."""
+    (shell.folder / "key.txt").write_text(key)
+    words = ["login", "-e", DUALENTRY, "--token-file", "key.txt", "--name", "acme", "--allow-http"]
+    own = shell.here(*words, "api.dualentry.com", "--base-url", "http://api.dualentry.com")
+    said = "--allow-http api.dualentry.com: this is the maker's own host, which is never asked without encryption.\n"
+    assert (2, said) == (own.code, own.err)
+    other = shell.here(*words, "no-such-host.invalid", "--base-url", "http://no-such-host.invalid")
+    assert "The key goes to http://no-such-host.invalid without encryption (--allow-http)." in other.err
+
+
+def test_two_sources_of_a_key(shell: Shell, api: Api, key: str) -> None:
+    """A login takes the key from a file or from a command, not from both."""
+    ended = shell.here(*login_words(api, "--token-file", "key.txt", "--token-command", "echo x", "--name", "acme"))
+    said = "--token-command and --token-file: each says which key to take. Leave all but one of them out.\n"
+    assert (2, said) == (ended.code, ended.err)
+
+
 def test_login_at_vayu(shell: Shell, api: Api) -> None:
     """At Vayu the token is tried by logging in; the client id is asked for, and may be left out."""
     token = shell.environment.pop("VAYU_API_TOKEN")

@@ -17,12 +17,21 @@ from batch.engine.retry_loop import KEY_REFUSED
 from batch.engine.shutdown import Shutdown
 from batch.errors import CredentialError, Declined, StopCause, StoppedError, UsageError
 from batch.extras import ExtraError, ensure_extra
-from batch.http import ApiResponse, check_base_url
+from batch.http import ApiResponse
 from batch.logins import Login, Logins
 from batch.model import command, shorten
 from batch.retry import Action
 from batch.run.consent import Person
-from batch.run.target import Environment, Target, api_of, kind_of_host, login_command, make_endpoint
+from batch.run.target import (
+    Environment,
+    Target,
+    address_of,
+    api_of,
+    check_one_source,
+    kind_of_host,
+    login_command,
+    make_endpoint,
+)
 from batch.settings import Settings, config_folder
 from batch.system_keyring import KeyringError, may_be_there
 
@@ -78,9 +87,8 @@ def log_in(
     credentials: Mapping[str, str]
     kind, logins = type(endpoint), Logins(config_folder(environment.variables))
     known = [one for one in logins.read(person.note) if one.api == api_of(kind)]
-    base_url = check_base_url(
-        settings.base_url or endpoint.base_url, has_credentials=True, allow_http=settings.allow_http
-    )
+    check_one_source(settings)
+    base_url = address_of(settings, kind, person.note)
     host = kind_of_host(base_url, endpoint)
     person.note(f"A login for {endpoint.title}, {base_url}" + (f" ({host})" if host else ""))
     session = ApiSession(Target(endpoint, base_url, host, {}), settings.pace, environment)

@@ -220,9 +220,7 @@ def make_target(settings: Settings, environment: Environment, stack: ExitStack, 
     company = _company(settings)
     if settings.sandbox:
         return _sandbox(settings, endpoint, stack)
-    base_url = _base_url(settings, type(endpoint))
-    if settings.allow_http is not None and base_url.startswith("http://") and not is_loopback(httpx.URL(base_url).host):
-        warn(f"The key goes to {base_url} without encryption (--allow-http).")
+    base_url = address_of(settings, type(endpoint), warn)
     credentials, warnings = _credentials(settings, type(endpoint), base_url, environment, warn)
     for text in warnings:
         warn(text)
@@ -230,15 +228,31 @@ def make_target(settings: Settings, environment: Environment, stack: ExitStack, 
     return Target(endpoint, base_url, kind_of_host(base_url, endpoint), credentials, company, again)
 
 
-def _base_url(settings: Settings, kind: type[Endpoint]) -> str:
-    """Return the address that the settings mean; what the maker serves is never asked without encryption."""
+def address_of(settings: Settings, kind: type[Endpoint], warn: Callable[[str], None] = lambda text: None) -> str:
+    """Return the address that the settings mean, and warn where the key goes there without encryption.
+
+    Raises SettingsError or CredentialError where it will not do: the maker's own is never asked without encryption.
+    """
     host = settings.allow_http
     makers = {httpx.URL(url).host for url in (kind.base_url, *kind.test_urls)}
     if host is not None and host in makers:
         raise SettingsError(
             f"--allow-http {host}: this is the maker's own host, which is never asked without encryption."
         )
-    return check_base_url(settings.base_url or kind.base_url, has_credentials=True, allow_http=host)
+    base_url = check_base_url(settings.base_url or kind.base_url, has_credentials=True, allow_http=host)
+    if base_url.startswith("http://") and not is_loopback(httpx.URL(base_url).host):
+        warn(f"The key goes to {base_url} without encryption (--allow-http).")
+    return base_url
+
+
+def check_one_source(settings: Settings) -> None:
+    """Raise SettingsError where several options say which key to take."""
+    given = {
+        "--token-command": settings.token_command, "--token-file": settings.token_file, "--as": settings.as_login
+    }  # fmt: skip
+    named = [option for option, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise SettingsError(f"{' and '.join(named)}: each says which key to take. Leave all but one of them out.")
 
 
 def _fetcher(
@@ -265,12 +279,7 @@ def _credentials(
     settings: Settings, kind: type[Endpoint], base_url: str, environment: Environment, warn: Callable[[str], None]
 ) -> tuple[Mapping[str, str], list[str]]:
     """Read the credentials where the settings say, else in the environment, with warnings about their keeping."""
-    given = {
-        "--token-command": settings.token_command, "--token-file": settings.token_file, "--as": settings.as_login
-    }  # fmt: skip
-    named = [option for option, value in given.items() if value is not None]
-    if len(named) > 1:
-        raise SettingsError(f"{' and '.join(named)}: each says which key to take. Leave all but one of them out.")
+    check_one_source(settings)
     if settings.as_login is None:
         names = {variable.name: variable.is_required for variable in kind.variables}
         return read_credentials(
@@ -346,7 +355,7 @@ def has_key(kind: type[Endpoint], environment: Environment, note: Callable[[str]
 
 def _is_at(login: Login, settings: Settings, kind: type[Endpoint]) -> bool:
     """Whether a login is for the address that the settings mean."""
-    return login.base_url == _base_url(settings, kind)
+    return login.base_url == address_of(settings, kind)
 
 
 def address_of_run(
