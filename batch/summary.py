@@ -226,8 +226,13 @@ def as_json_values(summary: Any) -> dict[str, Any]:
     values |= {"seconds": round(summary.seconds, 3), "files": dict(summary.files)}
     values |= {"stopped": dataclasses.asdict(summary.stopped) if summary.stopped else None}
     if "outcomes" in values:
-        values["outcomes"] = {outcome.value: summary.outcomes.get(outcome, 0) for outcome in Outcome}
+        values["outcomes"] = named_counts(summary.outcomes)
     return values
+
+
+def named_counts(counts: Mapping[Outcome, int]) -> dict[str, int]:
+    """Return all seven counts by the names of their outcomes."""
+    return {outcome.value: counts.get(outcome, 0) for outcome in Outcome}
 
 
 def check_totals(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Outcome, int]) -> None:

@@ -81,21 +81,17 @@ def batch(context: click.Context) -> None:
 def _run_command(words: Sequence[str]) -> int:
     line = JsonLine(words)
 
-    def fail(failure: Failure) -> None:
+    def tell(failure: Failure) -> bool:
+        """Tell programs why a command could not; false where people are to be told, too."""
         verb = next((one for one in words if one in batch.commands), "")
         line.fail(verb, failure.code, failure.reason, failure.message)
+        if line.tells_events:
+            from batch.cli.json_log import event
 
-    def tell(failure: Failure) -> bool:
-        if not line.tells_events:
-            return False
-        from batch.cli.json_log import event
+            event("failed", reason=failure.reason, message=failure.message, exit_code=int(failure.code))
+        return line.tells_events
 
-        event("failed", reason=failure.reason, message=failure.message, exit_code=int(failure.code))
-        return True
-
-    return exit_code_of(
-        lambda: batch.main(list(words), standalone_mode=False, prog_name=command(), obj=line), failed=fail, tell=tell
-    )
+    return exit_code_of(lambda: batch.main(list(words), standalone_mode=False, prog_name=command(), obj=line), tell)
 
 
 @batch.command(short_help="Validate every row; no network.", cls=Start)
@@ -278,13 +274,14 @@ def _console(settings: "Settings") -> "Console":
 def _finish(end: "FinishedRun", console: "Console", settings: "Settings") -> NoReturn:
     """Show how a run ended, tell others, and end with its exit code."""
     _show_end(end, console, as_json=settings.json_output, as_events=settings.log_format == "json")
-    if settings.metrics_file is not None or settings.on_finish is not None:
-        from batch.cli.hand_over import run_on_finish, write_metrics
+    if settings.metrics_file is not None:
+        from batch.cli.metrics import write_metrics
 
-        if settings.metrics_file is not None:
-            write_metrics(settings.metrics_file, end.summary, lambda text: console.say(text, "stop"))
-        if settings.on_finish is not None:
-            run_on_finish(settings.on_finish, end.summary, lambda text: console.say(text, "stop"))
+        write_metrics(settings.metrics_file, end.summary, lambda text: console.say(text, "stop"))
+    if settings.on_finish is not None:
+        from batch.cli.on_finish import run_on_finish
+
+        run_on_finish(settings.on_finish, end.summary, lambda text: console.say(text, "stop"))
     sys.exit(end.summary.exit_code)
 
 

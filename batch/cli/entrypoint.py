@@ -41,14 +41,10 @@ class Failure:
     message: str
 
 
-def exit_code_of(
-    run: Callable[[], object],
-    failed: Callable[[Failure], object] = lambda failure: None,
-    tell: Callable[[Failure], bool] = lambda failure: False,
-) -> int:
-    """Run the command line to its end, say what stopped it, also to `failed`, and give the exit code.
+def exit_code_of(run: Callable[[], object], tell: Callable[[Failure], bool] = lambda failure: False) -> int:
+    """Run the command line to its end, say what stopped it, and give the exit code.
 
-    `tell` may say it in another way than as a sentence, and says whether it did.
+    `tell` is told first, and returns whether it said it in place of the sentence.
     """
     with _streams(), _signals():
         try:
@@ -63,7 +59,6 @@ def exit_code_of(
             failure = _explained(error)
             if not tell(failure):
                 _tell(failure.message if not isinstance(error, click.ClickException) else error)
-            failed(failure)
             return int(failure.code)
         return int(ExitCode.OK)
 

@@ -1,14 +1,7 @@
 """`--log-format json`: what happens, as one line of JSON an event on standard error.
 
-Promises: names and fields of events stay; no value of a row and no secret is in any; there is no bar and no question.
-
-    run.started   command, endpoint, host, company, sandbox, run, to_send, requests, seconds (the estimate, or null)
-    progress      rows, done, per_second, throttled, time_left (seconds, or null), outcomes; every 10 s
-    paused        seconds, cause            resumed
-    note          message                   what a person should know
-    stopped       reason, message           why it ended before its last row
-    finished      exit_code, state, seconds, outcomes, requests, attempts, throttled, run
-    failed        reason, message, exit_code   it could not begin
+Promises: names and fields of events stay as README.md lists them; no value of a row and no secret is in any; there is
+no bar and no question.
 """
 
 import json
@@ -19,9 +12,11 @@ import click
 
 from batch.cli.console import LINE_SECONDS, Console
 from batch.engine.reporter import Cost, Preflight, Progress
-from batch.model import Outcome, visible
+from batch.machine import now_text
+from batch.model import visible
 from batch.run.finish import FinishedRun
 from batch.run.target import SANDBOXES
+from batch.summary import named_counts
 
 LOOK_SECONDS = 1.0
 """How often it is seen whether the API makes everybody wait."""
@@ -72,7 +67,7 @@ class JsonConsole(Console):
             event(
                 "progress", rows=progress.rows, done=progress.done, per_second=round(progress.per_second, 2),
                 throttled=progress.throttled, time_left=progress.eta and round(progress.eta, 1),
-                outcomes=_counts(progress.counts),
+                outcomes=named_counts(progress.counts),
             )  # fmt: skip
 
 
@@ -83,16 +78,11 @@ def tell_end(end: FinishedRun) -> None:
         event("stopped", reason=summary.stopped.reason, message=summary.stopped.message)
     event(
         "finished", exit_code=summary.exit_code, state=summary.state, seconds=round(summary.seconds, 3),
-        outcomes=_counts(summary.outcomes), requests=summary.requests, attempts=summary.attempts,
+        outcomes=named_counts(summary.outcomes), requests=summary.requests, attempts=summary.attempts,
         throttled=summary.throttled, run=str(end.folder.resolve()),
     )  # fmt: skip
 
 
 def event(name: str, **fields: Any) -> None:
     """Write one event."""
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    click.echo(json.dumps({"time": at, "event": name, **fields}), err=True)
-
-
-def _counts(counts: Any) -> dict[str, int]:
-    return {outcome.value: counts.get(outcome, 0) for outcome in Outcome}
+    click.echo(json.dumps({"time": now_text(), "event": name, **fields}), err=True)

@@ -46,7 +46,7 @@ from batch.outputs.plan import Line
 from batch.provenance import SEEN
 from batch.run.finish import FinishedRun
 from batch.run.target import SANDBOX, SANDBOXES, Environment, find_endpoint
-from batch.summary import SCHEMA_VERSION, Summary
+from batch.summary import SCHEMA_VERSION, Summary, named_counts
 
 Styled = tuple[str, str]
 NEXT = {
@@ -397,7 +397,7 @@ def _run_values(one: ListedRun) -> dict[str, Any]:
         "run_id": run.run_id, "folder": str(run.folder), "command": run.command, "input": run.input,
         "endpoint": run.endpoint, "host": run.host, "company": run.company.name, "parent_run": run.parent_run,
         "undoes": run.undoes, "started": _utc(run.started), "ended": run.ended and _utc(run.ended), "rows": run.rows,
-        "outcomes": {outcome.value: run.counts.get(outcome, 0) for outcome in Outcome}, "done": one.done,
+        "outcomes": named_counts(run.counts), "done": one.done,
         "state": one.state, "failures": str(one.failures) if one.failures else None,
     }  # fmt: skip
 

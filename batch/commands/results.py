@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from batch import sources
-from batch.commands.status import is_going_on, read_summary
+from batch.commands.status import is_going_on
 from batch.engine.reporter import Reporter
 from batch.journal import open_for_reading
 from batch.model import ROW, Outcome, RowResult, cell_column
 from batch.own_files import JOURNAL
-from batch.run.finish import INTERRUPTED, End, FinishedRun, RunResults, finish_run
+from batch.run.finish import INTERRUPTED, End, FinishedRun, RunResults, finish_run, read_summary
 from batch.run.folder import open_held_run, peek_metadata
 from batch.run.latest import without_links
 from batch.run.metadata import RunMetadata

@@ -4,7 +4,6 @@ Promises: nothing is read but the index and the folders that it names; nothing i
 as it is now: one that nobody holds any more was cut off, and what later rounds did is counted.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from pathlib import Path
 
 from batch.errors import BatchError, BusyError, FolderError, UsageError
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, command
-from batch.own_files import SUMMARY
 from batch.run import index
+from batch.run.finish import read_summary
 from batch.run.folder import peek_metadata, run_around
 from batch.run.index import IndexedRun
 from batch.run.latest import without_links
@@ -148,8 +147,8 @@ def _is_held(folder: Path) -> bool:
 
 def _failures(folder: Path) -> Path | None:
     """Find the failures file of a run."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        found = Files(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["files"]).failures
+    with suppress(OSError, ValueError, TypeError):
+        found = Files(read_summary(folder).get("files") or {}).failures
         path = folder / Path(found or "").name
         return path if found and path.is_file() else None
     return None

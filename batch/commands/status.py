@@ -3,23 +3,22 @@
 Promises: nothing is locked, changed or waited for; a run whose process is gone is not called running.
 """
 
-import json
 import os
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from batch.journal import open_for_reading
 from batch.model import NEEDS_RETRY, Outcome
-from batch.own_files import JOURNAL, SUMMARY
+from batch.own_files import JOURNAL
+from batch.run.finish import read_summary
 from batch.run.folder import peek_metadata
 from batch.run.latest import without_links
 from batch.run.target import SANDBOXES
-from batch.summary import Files, Head, Outcomes, State, as_json_values, state_of
+from batch.summary import Files, Head, Outcomes, State, as_json_values
 
 RECENT_SECONDS = 30.0
 """The rate is that of so many seconds."""
@@ -54,9 +53,9 @@ def status(folder: Path) -> Status:
     rows = known.staged.rows
     counts[Outcome.UNSENT] += rows - counts.total()
     left = sum(counts[one] for one in NEEDS_RETRY)
-    state: State = "running" if is_running else written.get("state") or "unfinished"
+    state: State = written.get("state") or "unfinished"
     if state == "running" and not is_running:
-        state = state_of(counts, is_left=True)
+        state = "unfinished"
     return Status(
         command="status", run_id=known.run_id, run=str(folder.resolve()), endpoint=known.endpoint, host=known.base_url,
         input=known.input, company=known.company, sandbox=known.host in SANDBOXES, parent_run=known.parent_run,
@@ -65,14 +64,6 @@ def status(folder: Path) -> Status:
         per_second=recent / RECENT_SECONDS,
         time_left=left * RECENT_SECONDS / recent if recent else None,
     )  # fmt: skip
-
-
-def read_summary(folder: Path) -> Mapping[str, Any]:
-    """Return the summary of a run as it was written last; empty where there is none."""
-    with suppress(OSError, ValueError):
-        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def is_going_on(summary: Mapping[str, Any]) -> bool:

@@ -168,7 +168,9 @@ class Update:
             return
         run, cause = self.run, first_of(error)
         stopped = run.metadata.stopped if isinstance(cause, Declined) else _reason(cause)
-        end = End(stopped, signalled=exit_code_of_error(cause), reason=getattr(cause, "reason", ""))
+        end = End(
+            stopped, signalled=exit_code_of_error(cause), reason=cause.reason if isinstance(cause, BatchError) else ""
+        )
         with suppress(BatchError, OSError):  # what ended it is told
             self._write_files(run.folder, run.journal, run.metadata, end)
 

@@ -166,16 +166,17 @@ async def ended_by_signals(shutdown: Shutdown, work: Callable[[], Awaitable[T]])
                     around.cancel_scope.cancel()
                     shutdown.cancel_in_flight()  # a read, for whose answer nobody waits any more
 
-        async def watch_caller() -> None:
+        async def watch_caller(asks: Callable[[], bool]) -> None:
             nonlocal is_cancelled
-            await _cancelled(shutdown)
+            await _until(asks)
             is_cancelled = True
             around.cancel_scope.cancel()
             shutdown.cancel_in_flight()
 
         if _may_receive():
             around.start_soon(watch)
-        around.start_soon(watch_caller)
+        if shutdown.is_cancelled is not None:
+            around.start_soon(watch_caller, shutdown.is_cancelled)
         try:
             found = await work()
         except Exception as raised:  # it comes alone, not in a group
@@ -209,7 +210,9 @@ async def stop_on_signals(shutdown: Shutdown, screen: _Screen) -> None:
 
 async def stop_on_cancel(shutdown: Shutdown, screen: _Screen) -> None:
     """End the run when the caller of the library wants it; run it as a task of its own."""
-    await _cancelled(shutdown)
+    if shutdown.is_cancelled is None:
+        return
+    await _until(shutdown.is_cancelled)
     _request(shutdown, screen, signal.SIGINT)
     await _cancel_in_flight_later(shutdown)
 
@@ -218,11 +221,8 @@ CANCEL_SECONDS = 0.1
 """How often a caller is asked whether the run is to end."""
 
 
-async def _cancelled(shutdown: Shutdown) -> None:
-    """Come back when the caller wants the run to end; never, where there is none."""
-    if shutdown.is_cancelled is None:
-        await anyio.sleep(math.inf)
-    is_cancelled = shutdown.is_cancelled or (lambda: True)
+async def _until(is_cancelled: Callable[[], bool]) -> None:
+    """Come back when the caller wants the run to end."""
     while not is_cancelled():  # noqa: ASYNC110 - it is set in another thread, or by another event loop
         await anyio.sleep(CANCEL_SECONDS)
 

@@ -298,9 +298,18 @@ class _Seen:
 
 def set_state(folder: Path, state: State) -> None:
     """Say in the summary of a run what became of it since; one that cannot be read or written is left as it is."""
-    path = folder / SUMMARY
+    known = read_summary(folder)
+    with suppress(OSError):
+        if known:
+            _write_json(folder / SUMMARY, {**known, "state": state})
+
+
+def read_summary(folder: Path) -> Mapping[str, Any]:
+    """Return the summary of a run as it was written last; empty where there is none."""
     with suppress(OSError, ValueError):
-        _write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"state": state})
+        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def write_summary(folder: Path, summary: Summary) -> None:

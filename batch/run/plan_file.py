@@ -193,15 +193,8 @@ IN_WORDS = {
 def about(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str, company: Company) -> dict[str, Any]:
     """What a plan is made for: all that changes what a row means, where it goes, and whose records they are."""
     whose = {"company": company.name, "fingerprint": company.fingerprint}
-    return {
-        "kind": PLAN,
-        "made": now_text(),
-        "input_sha256": sha256,
-        "endpoint": endpoint,
-        "host": host,
-        **whose,
-        **meaning,
-    }
+    where = {"endpoint": endpoint, "host": host}
+    return {"kind": PLAN, "made": now_text(), "input_sha256": sha256, **where, **whose, **meaning}
 
 
 def check_about(plan: PlanFile, wanted: Mapping[str, Any]) -> None:

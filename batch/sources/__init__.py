@@ -20,17 +20,8 @@ from batch.sources.input import Input, ReadOptions, lock_note, open_input
 from batch.sources.staging import have_same_rows, iter_frames, read_rows
 
 __all__ = [
-    "Input",
-    "ReadOptions",
-    "Table",
-    "check_room",
-    "find_sheet",
-    "have_same_rows",
-    "iter_frames",
-    "open_frame",
-    "open_input",
-    "read_rows",
-    "stage",
+    "Input", "ReadOptions", "Table", "check_room", "find_sheet", "have_same_rows", "iter_frames", "open_frame",
+    "open_input", "read_rows", "stage",
 ]  # fmt: skip
 
 

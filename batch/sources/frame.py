@@ -5,6 +5,7 @@ Promises: the rows, and nothing about the object that held them, say whether two
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,7 +38,7 @@ def open_frame(table: Table, name: str, spool: Path) -> Input:
     write_private(path, "")
     _as_frame(table, name).write_parquet(path, compression="lz4")
     found = Input((path,), name, "", "parquet")
-    return Input((path,), name, _digest(found, spool), "parquet")
+    return replace(found, sha256=_digest(found, spool))
 
 
 def _as_frame(table: Any, name: str) -> pl.DataFrame:

@@ -1,13 +1,9 @@
-"""What others are told at the end of a run: `--metrics-file` for Prometheus, and the command of `--on-finish`.
+"""`--metrics-file`: the figures of a run in the text format of Prometheus.
 
-Promises: a metrics file is whole or as it was; what goes wrong here is said, and changes neither the run nor its exit
-code.
+Promises: the file is whole or as it was; what goes wrong is said, and changes neither the run nor its exit code.
 """
 
-import json
 import re
-import shlex
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +14,6 @@ from batch.model import Outcome
 from batch.summary import Summary
 
 LAST_SUCCESS = "batch_last_success_timestamp_seconds"
-SECONDS = 60.0
-"""What the command may take."""
 
 
 def write_metrics(path: Path, summary: Summary, say: Callable[[str], None]) -> None:
@@ -61,19 +55,3 @@ def _last_success(path: Path) -> float | None:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def run_on_finish(command: str, summary: Summary, say: Callable[[str], None]) -> None:
-    """Run a command, without a shell, with the summary as one line of JSON on its standard input."""
-    line = json.dumps(summary.as_dict()) + "\n"
-    try:
-        words = shlex.split(command)
-        done = subprocess.run(words, input=line.encode(), timeout=SECONDS, check=False, stdout=subprocess.DEVNULL)  # noqa: S603 - that is what was asked for, without a shell
-    except (OSError, ValueError, IndexError) as error:
-        said = os_reason(error).lower() if isinstance(error, OSError) else str(error)
-        say(f"--on-finish {command}: it cannot be run ({said}).")
-    except subprocess.TimeoutExpired:
-        say(f"--on-finish {command}: it did not end within {SECONDS:.0f} s.")
-    else:
-        if done.returncode:
-            say(f"--on-finish {command}: it ended with exit code {done.returncode}.")
