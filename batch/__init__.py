@@ -2,7 +2,7 @@
 
 The library: `check`, `plan`, `update`, `undo`, `resume`, `pull`, `template`, `results`, `write_results`, `runs`,
 `status` and `purge` do what the commands of these names do; `batch.aio` has the same, to be awaited. See
-`batch/library.py`. To import this package is cheap: what a name needs is loaded when it is first used.
+`batch/library/README.md`. To import this package is cheap: what a name needs is loaded when it is first used.
 """
 
 from importlib import import_module

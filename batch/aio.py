@@ -7,7 +7,6 @@ whose scope is cancelled ends as with Ctrl-C, with the files of what was done by
 
 import os
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TypeVar, Unpack
@@ -23,8 +22,7 @@ from batch.commands.purge import PurgePreview
 from batch.commands.runs import ListedRun
 from batch.commands.status import Status
 from batch.commands.template import TemplateMade
-from batch.engine.reporter import Progress
-from batch.library import Run, jobs
+from batch.library import jobs
 from batch.library.jobs import Call, Job, perform
 from batch.library.options import (
     CheckOptions,
@@ -32,6 +30,7 @@ from batch.library.options import (
     PlanOptions,
     PullOptions,
     ResumeOptions,
+    Run,
     Source,
     TemplateOptions,
     UndoOptions,
@@ -51,22 +50,22 @@ async def check(input: Source, *, endpoint: str, **options: Unpack[CheckOptions]
 
 async def plan(input: Source, *, endpoint: str, **options: Unpack[PlanOptions]) -> PlanSummary:
     """Do what `batch.plan` does."""
-    return await _awaited(partial(jobs.plan, input, endpoint, options), options.get("on_progress"))
+    return await _awaited(partial(jobs.plan, input, endpoint, options))
 
 
 async def update(input: Source, *, endpoint: str, **options: Unpack[UpdateOptions]) -> Summary:
     """Do what `batch.update` does."""
-    return await _awaited(partial(jobs.update, input, endpoint, options), options.get("on_progress"))
+    return await _awaited(partial(jobs.update, input, endpoint, options))
 
 
 async def undo(run: Run, **options: Unpack[UndoOptions]) -> Summary:
     """Do what `batch.undo` does."""
-    return await _awaited(partial(jobs.undo, run, options), options.get("on_progress"))
+    return await _awaited(partial(jobs.undo, run, options))
 
 
 async def resume(run: Run, **options: Unpack[ResumeOptions]) -> Summary:
     """Do what `batch.resume` does."""
-    return await _awaited(partial(jobs.resume, run, options), options.get("on_progress"))
+    return await _awaited(partial(jobs.resume, run, options))
 
 
 async def pull(output: str | os.PathLike[str], *, endpoint: str, **options: Unpack[PullOptions]) -> PullSummary:
@@ -109,11 +108,9 @@ async def purge(run: Run) -> PurgePreview:
     return await _awaited(partial(jobs.purge, run))
 
 
-async def _awaited(job: Job[T], on_progress: OnProgress | None = None) -> T:
+async def _awaited(job: Job[T]) -> T:
     """Do a job in a thread of its own; a cancellation ends the job first."""
-    call, token = Call(), current_token()
-    if on_progress is not None:
-        call.on_progress = partial(_hand_over, on_progress, token)
+    call = Call(called_back=partial(_in_loop, current_token()))
     async with anyio.create_task_group() as around:
         around.start_soon(_stop_when_cancelled, call)
         found = error = None
@@ -135,6 +132,6 @@ async def _stop_when_cancelled(call: Call) -> None:
         call.stop.set()
 
 
-def _hand_over(on_progress: OnProgress, token: EventLoopToken, progress: Progress) -> None:
-    """Call back in the event loop of the caller."""
-    from_thread.run_sync(on_progress, replace(progress), token=token)
+def _in_loop(token: EventLoopToken, on_progress: OnProgress) -> OnProgress:
+    """Return what calls back in the event loop of the caller."""
+    return lambda progress: from_thread.run_sync(on_progress, progress, token=token)

@@ -37,6 +37,7 @@ from batch.library.options import (
     PlanOptions,
     PullOptions,
     ResumeOptions,
+    Run,
     Source,
     TemplateOptions,
     UndoOptions,
@@ -46,7 +47,6 @@ from batch.model import RowResult
 from batch.summary import Summary
 
 T = TypeVar("T")
-Run = str | os.PathLike[str] | Summary
 
 
 def check(input: Source, *, endpoint: str, **options: Unpack[CheckOptions]) -> Summary:

@@ -39,6 +39,7 @@ from batch.library.options import (
     PlanOptions,
     PullOptions,
     ResumeOptions,
+    Run,
     Source,
     TemplateOptions,
     UndoOptions,
@@ -46,7 +47,7 @@ from batch.library.options import (
 )
 from batch.machine import check_memory, first_of, machine_reason
 from batch.run.target import Environment
-from batch.settings import INPUT, SETTINGS, Layer, Setting, Settings, SettingsFiles, merge_layers, read_files
+from batch.settings import INPUT, SETTINGS, Layer, Settings, SettingsFiles, merge_layers, read_files
 from batch.summary import Summary
 
 T = TypeVar("T")
@@ -63,10 +64,11 @@ log.addHandler(logging.NullHandler())
 
 @dataclass(slots=True)
 class Call:
-    """What holds for one call: how far it is told, and what ends it."""
+    """What holds for one call: what ends it, and how its caller is called back."""
 
-    on_progress: OnProgress | None = None
     stop: Event = field(default_factory=Event)
+    called_back: Callable[[OnProgress], OnProgress] = lambda on_progress: on_progress
+    """Gives what may be called in the thread of the job in place of `on_progress`."""
 
 
 Job = Callable[[Call], T]
@@ -90,13 +92,13 @@ def update(input: Source, endpoint: str, options: UpdateOptions, call: Call) -> 
     return update_command.update(job.settings, job.reporter, job.environment).summary
 
 
-def undo(run: str | os.PathLike[str] | Summary, options: UndoOptions, call: Call) -> Summary:
+def undo(run: Run, options: UndoOptions, call: Call) -> Summary:
     """Do what `undo` says."""
     job = _Job.of("undo", {}, options, call)
     return undo_command.undo(folder_of(run), job.settings, job.reporter, job.environment).summary
 
 
-def resume(run: str | os.PathLike[str] | Summary, options: ResumeOptions, call: Call) -> Summary:
+def resume(run: Run, options: ResumeOptions, call: Call) -> Summary:
     """Do what `resume` says."""
     job = _Job.of("resume", {}, options, call)
     return resume_command.resume(folder_of(run), job.settings, job.reporter, job.environment).summary
@@ -123,10 +125,22 @@ def template(
     return template_command.make_template(path, job.settings, job.environment, job.reporter, may_replace=may_replace)
 
 
-def write_results(run: str | os.PathLike[str] | Summary, results_xlsx: bool, call: Call) -> Summary:
+def write_results(run: Run, results_xlsx: bool, call: Call) -> Summary:
     """Do what `results` says."""
     found = results_command.results(folder_of(run), _Reporter(None), _environment({}), results_xlsx=results_xlsx)
     return found.summary
+
+
+def purge(run: Run, call: Call) -> PurgePreview:
+    """Do what `purge` says."""
+    removed = purge_command.purge(folder_of(run), _Reporter(None), lambda preview: True)
+    assert removed is not None  # noqa: S101 - for the type checker: the answer is yes
+    return removed
+
+
+def folder_of(run: Run) -> Path:
+    """Return the folder of a run."""
+    return Path(run.run if isinstance(run, Summary) else run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +156,7 @@ class _Job:
         """Make it of options as they were given."""
         values = dict(options)
         access: dict[str, Any] = {name: values.pop(name) for name in Access.__annotations__ if name in values}
-        call.on_progress = call.on_progress or access.get("on_progress")
+        on_progress: OnProgress | None = access.get("on_progress")
         settings = _settings(command, {**values, **fixed}, access)
         cancel: EventLike | None = access.get("cancel")
         environment = replace(
@@ -150,7 +164,7 @@ class _Job:
             is_cancelled=lambda: call.stop.is_set() or (cancel is not None and cancel.is_set()),
         )
         environment.check_cancelled()
-        return cls(settings, _Reporter(call.on_progress), environment)
+        return cls(settings, _Reporter(on_progress and call.called_back(on_progress)), environment)
 
     @classmethod
     def of_input(cls, command: str, input: Source, endpoint: str, options: Any, call: Call) -> "_Job":
@@ -217,16 +231,13 @@ class _Reporter:
 
 def _settings(command: str, values: Mapping[str, Any], access: Mapping[str, Any]) -> Settings:
     """Make the settings of what was given, and of the file that was named; raises SettingsError, TypeError."""
-    endpoint_options = {name: one.type for kind in ENDPOINTS.values() for one in kind.options for name in (one.name,)}
-    given, own = dict[str, Any](), dict[str, Any]()
-    for name, value in values.items():
-        known = SETTINGS.get(name)
-        if known is not None and _is_taken(known, command):
-            given |= {} if value is None else {name: value}
-        elif name in endpoint_options:
-            own |= {} if value is None else {name: value}
-        else:
+    own_options = {one.name for kind in ENDPOINTS.values() for one in kind.options}
+    for name in values:
+        if name not in own_options and not _is_taken(name, command):
             raise TypeError(f"{command}() got an unexpected keyword argument {name!r}")
+    values = {name: value for name, value in values.items() if value is not None}
+    own = {name: value for name, value in values.items() if name in own_options}
+    given = {name: value for name, value in values.items() if name not in own_options}
     if access.get("login"):
         given["as_login"] = access["login"]
     layers = [Layer("", given | ({"endpoint_options": own} if own else {}))]
@@ -240,12 +251,12 @@ def _settings(command: str, values: Mapping[str, Any], access: Mapping[str, Any]
     return merge_layers(layers)
 
 
-def _is_taken(setting: Setting, command: str) -> bool:
+def _is_taken(name: str, command: str) -> bool:
     """Whether a function takes a setting; those that take an input take all of `update`, as the commands do."""
-    if setting.name in ("input", "endpoint"):
+    if name in ("input", "endpoint"):
         return True
-    is_of_update = command in INPUT and "update" in setting.commands
-    return (command in setting.commands or is_of_update) and setting.name not in NOT_TAKEN
+    commands = SETTINGS[name].commands if name in SETTINGS and name not in NOT_TAKEN else ()
+    return command in commands or (command in INPUT and "update" in commands)
 
 
 def _environment(access: Mapping[str, Any]) -> Environment:
@@ -254,7 +265,7 @@ def _environment(access: Mapping[str, Any]) -> Environment:
     names = {one.name + end for kind in ENDPOINTS.values() for one in kind.variables for end in ("", FILE_SUFFIX)}
     found = {name: os.environ[name] for name in names if name in os.environ} if credentials is None else credentials
     values = dict(found() if callable(found) else found)
-    config = {name: os.environ[name] for name in ("XDG_CONFIG_HOME",) if name in os.environ}
+    config = {"XDG_CONFIG_HOME": os.environ.get("XDG_CONFIG_HOME", "")}  # of logins and mappings that are named
     transport: httpx.AsyncBaseTransport | None = access.get("transport")
     return Environment(
         config | values,
@@ -262,18 +273,6 @@ def _environment(access: Mapping[str, Any]) -> Environment:
         fetch_credentials=found if callable(found) else None,
         uses_logins=False,
     )
-
-
-def purge(run: str | os.PathLike[str] | Summary, call: Call) -> PurgePreview:
-    """Do what `purge` says."""
-    removed = purge_command.purge(folder_of(run), _Reporter(None), lambda preview: True)
-    assert removed is not None  # noqa: S101 - for the type checker: the answer is yes
-    return removed
-
-
-def folder_of(run: str | os.PathLike[str] | Summary) -> Path:
-    """Return the folder of a run."""
-    return Path(run.run if isinstance(run, Summary) else run)
 
 
 def perform(job: Job[T], call: Call) -> T:

@@ -8,11 +8,15 @@ import httpx
 
 from batch.engine.reporter import Progress
 from batch.sources import Table
+from batch.summary import Summary
 
 Source = str | os.PathLike[str] | Table
 """A path, a folder or a pattern as the commands take them, or a table in memory."""
+Run = str | os.PathLike[str] | Summary
+"""A run folder, or the summary of the run."""
 Credentials = Mapping[str, str] | Callable[[], Mapping[str, str]]
-"""Values by the names of the endpoint's environment variables, or what gives them, once for each job."""
+"""Values by the names of the endpoint's environment variables, or what gives them: once for each job, and again where
+the API does not accept them any more."""
 OnProgress = Callable[[Progress], object]
 
 
@@ -91,6 +95,17 @@ class CheckOptions(Reading, total=False):
     settings: str | os.PathLike[str]
 
 
+class Sending(Paced, total=False):
+    """What holds for everything that writes to the API."""
+
+    results_xlsx: bool
+    verify_within: float
+    max_failures: str | int
+    canary: int
+    grace: float
+    trust_folder: bool
+
+
 class PlanOptions(Paced, Reading, total=False):
     """The options of `plan`."""
 
@@ -101,51 +116,33 @@ class PlanOptions(Paced, Reading, total=False):
     max_clears: str | int
 
 
-class UpdateOptions(PlanOptions, total=False):
+class UpdateOptions(PlanOptions, Sending, total=False):
     """The options of `update`."""
 
-    results_xlsx: bool
-    verify_within: float
-    max_failures: str | int
     invalid: Literal["skip", "abort"]
     plan: str | os.PathLike[str]
     max_age: float | str
-    canary: int
-    grace: float
     new: bool
     resume_within: float | str
-    trust_folder: bool
 
 
-class UndoOptions(Paced, total=False):
+class UndoOptions(Sending, total=False):
     """The options of `undo`."""
 
     out: str | os.PathLike[str]
-    results_xlsx: bool
-    verify_within: float
-    max_failures: str | int
     max_clears: str | int
-    canary: int
-    grace: float
     company: str
-    trust_folder: bool
 
 
-class ResumeOptions(Paced, total=False):
+class ResumeOptions(Sending, total=False):
     """The options of `resume`."""
 
     compare: bool
     other_company: bool
     none_found: bool
-    results_xlsx: bool
-    verify_within: float
-    max_failures: str | int
     invalid: Literal["skip", "abort"]
     plan: str | os.PathLike[str]
-    canary: int
-    grace: float
     company: str
-    trust_folder: bool
 
 
 class PullOptions(Paced, total=False):
