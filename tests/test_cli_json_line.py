@@ -122,6 +122,7 @@ def test_killed(shell: Shell, api: Api) -> None:
     assert "running" == summary(shell.only_run())["state"]
     told = shell.here("status", shell.only_run(), "--json").json
     assert ("unfinished", 0, None) == (told["state"], told["per_second"], told["time_left"])
+    assert (None, False) == (told["exit_code"], told["is_ended"])
 
 
 def test_list_in_a_line(offline: Shell) -> None:

@@ -398,6 +398,19 @@ def test_status(job: JobFixture) -> None:
     assert (0.0, "finished") == ((after := batch.status(seen[-1].run)).per_second, after.state)
 
 
+@pytest.mark.parametrize(
+    ("case", "state", "code"),
+    [("finished-csv", "to fix", 1), ("stopped-csv", "unfinished", 3), ("killed-csv", "unfinished", None)],
+)
+def test_status_of_an_old_run(tmp_path: Path, case: str, state: str, code: int | None) -> None:
+    """What 0.1 left is told in the words of today, and one that was cut off has no exit code."""
+    shutil.copytree(ROOT / "tests/golden/0.1" / case / "work", tmp_path / "work")
+    (journal,) = (tmp_path / "work").rglob("journal.sqlite")
+    found = batch.status(journal.parent)
+    assert (state, code) == (found.state, found.as_dict()["exit_code"])
+    assert found.rows == found.outcomes.total()
+
+
 def test_counts_and_files_by_name() -> None:
     """Counts and files have names, and those that are not there are 0 and None."""
     counts = Outcomes({Outcome.UPDATED: 3})

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from batch.journal import open_for_reading
 from batch.model import NEEDS_RETRY, Outcome
@@ -18,8 +18,9 @@ from batch.run.finish import read_summary
 from batch.run.folder import peek_metadata
 from batch.run.latest import without_links
 from batch.run.target import SANDBOXES
-from batch.summary import Files, Head, Outcomes, State, as_json_values
+from batch.summary import Files, Head, Outcomes, State, as_json_values, state_of
 
+ENDS: Mapping[Any, State] = {one: one for one in get_args(State) if one != "running"}
 RECENT_SECONDS = 30.0
 """The rate is that of so many seconds."""
 
@@ -34,11 +35,13 @@ class Status(Head):
     """Rows that got an outcome, of late; 0 where it does not go on."""
     time_left: float | None
     """Seconds, at this rate; None where that cannot be told."""
+    is_ended: bool
+    """Its last start came to its end; else there is no exit code."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         shown = {"per_second": round(self.per_second, 2), "time_left": self.time_left and round(self.time_left, 1)}
-        return as_json_values(self) | shown | ({"exit_code": None} if self.state == "running" else {})
+        return as_json_values(self) | shown | ({} if self.is_ended else {"exit_code": None})
 
 
 def status(folder: Path) -> Status:
@@ -53,15 +56,16 @@ def status(folder: Path) -> Status:
     rows = known.staged.rows
     counts[Outcome.UNSENT] += rows - counts.total()
     left = sum(counts[one] for one in NEEDS_RETRY)
-    state: State = written.get("state") or "unfinished"
-    if state == "running" and not is_running:
-        state = "unfinished"
+    said, is_ended = written.get("state"), known.exit_code is not None
+    state: State = "running" if is_running else state_of(counts, is_left=bool(left) or not is_ended)
+    if said in ENDS:  # those of 0.1 are other words
+        state = ENDS[said]
     return Status(
         command="status", run_id=known.run_id, run=str(folder.resolve()), endpoint=known.endpoint, host=known.base_url,
         input=known.input, company=known.company, sandbox=known.host in SANDBOXES, parent_run=known.parent_run,
         state=state, started=known.started, finished=written.get("finished") or "", seconds=known.seconds,
         exit_code=known.exit_code or 0, files=Files(written.get("files") or {}), rows=rows, outcomes=counts,
-        per_second=recent / RECENT_SECONDS,
+        is_ended=is_ended, per_second=recent / RECENT_SECONDS,
         time_left=left * RECENT_SECONDS / recent if recent else None,
     )  # fmt: skip
 
