@@ -117,8 +117,8 @@ SENTENCES: Final[Mapping[str, str]] = {
     "sheet_drifted_hidden": "it cannot be seen now, and was {expected} when the plan was made (plan again)",
     "whole_unseen": "{whole} is written as a whole, and the API does not show what it is now, so nothing was sent",
     "replayed_in_doubt": (
-        "the API may only have repeated what it said to an earlier start, and the record could not be looked at "
-        "before the stop: it may have been applied or not"
+        "the API may only have repeated what it said to an earlier start, and the record was not looked at "
+        "for long enough before the stop: it may have been applied or not"
     ),
     "unread": "the record could not be read: {cause}",
     # what came of sending it

@@ -195,13 +195,14 @@ class ChangeWriter:
 
     async def _conclude_replayed(self, call: WriteCall, answer: Answer) -> Outcome | PreparedChange | None:
         """Take no answer for a proof that the API may have given to an earlier part's attempt: a read is one."""
-        prepared, record = call.prepared, await self._look(call.prepared)
-        if record is None and self.client.shutdown.requested:
+        prepared = call.prepared
+        record, _ = await self._watch(prepared, prepared.fields, call.sent)  # once is not enough where reads lag
+        if record is not None and call.is_applied(shown := call.shows(record)):
+            return self._conclude_shown(call, answer, shown)
+        if self.client.shutdown.requested:
             return self._settle(prepared, Outcome.UNKNOWN, answer.status, call.made, [Problem("replayed_in_doubt")])
         if record is None:
             return self._settle(prepared, Outcome.UPDATED, answer.status, call.made, [Problem("not_verified")])
-        if call.is_applied(shown := call.shows(record)):
-            return self._conclude_shown(call, answer, shown)
         return self.preparer.renew(call.change, record, call.sent and replace(call.sent, is_settled=True))
 
     async def _conclude_unforeseen(self, call: WriteCall, answer: Answer) -> Outcome:

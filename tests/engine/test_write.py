@@ -23,7 +23,7 @@ from batch.engine.context import RunContext
 from batch.engine.prepare import ChangePreparer, PreparedChange
 from batch.engine.retry_loop import ApiClient, Health
 from batch.engine.shutdown import Shutdown
-from batch.engine.write import ChangeWriter
+from batch.engine.write import LOOKS, ChangeWriter
 from batch.errors import JournalError, StoppedError
 from batch.http import ApiResponse, Session
 from batch.model import Change, Intent, Outcome, Problem, RowResult, State
@@ -673,7 +673,8 @@ async def test_resumed_with_a_key_that_may_be_used(is_replayed: bool) -> None:
     async with desk(script, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
     assert ("New", 4 + is_replayed) == (name, d.book.row_results[2].attempts)
-    assert ["PATCH", "GET", *["PATCH"] * is_replayed] == [request.method for _, request in d.api.asked]
+    looks = [["GET"], ["GET"] * len(LOOKS) + ["PATCH"]][is_replayed]  # what does not show yet may show a bit later
+    assert ["PATCH", *looks] == [request.method for _, request in d.api.asked]
     assert [(1, 4), *[(2, 1)] * is_replayed] == [(one.number, one.attempts) for one in d.book.intents]
 
 
@@ -704,7 +705,7 @@ async def test_refused_after_a_replay_with_reads_that_lag() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         now = anyio.current_time()
         if request.method == "GET":
-            return customers("New" if written and now - written[0] > 8 else "Other")
+            return customers("New" if written and now - written[0] > 70 else "Other")
         written.append(now)
         answer = next(answers)
         return answer(request) if callable(answer) else answer
@@ -713,6 +714,24 @@ async def test_refused_after_a_replay_with_reads_that_lag() -> None:
     async with desk(script, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
     assert (3, ["found_applied"]) == (len(written), [one.code for one in d.book.row_results[2].problems])
+
+
+@pytest.mark.looks
+async def test_resumed_with_reads_that_lag() -> None:
+    """What an earlier start may have sent is not sent under another key because one read does not show it yet."""
+    written: list[float] = []
+
+    def script(request: httpx.Request, count: int) -> Any:
+        now = anyio.current_time()
+        if request.method == "GET":
+            return customers("New" if now - written[0] > 8 else "Other")
+        written.append(now)
+        return done(request)
+
+    made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
+    async with desk(script, read_back=read_list) as d:
+        assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
+    assert 1 == len(written)
 
 
 async def test_disproved_at_a_stop() -> None:

@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import parse_qs
 
 import anyio
 import anyio.lowlevel
@@ -203,8 +204,9 @@ class MemoryApi:
         response = await self._delivered(call, answer, fault)
         is_check = self._is_check(raw, status, is_write=call.is_write)
         if answer is not None and fault in ("ok", "sleep", *DEEDS) and not is_check:
+            named = parse_qs(query).get("id")
             for one, name in _shown(answer):
-                if call.record not in (None, one):
+                if call.record not in (None, one) or (named and one not in named):
                     continue  # an answer about another record is none, and nothing is concluded from it
                 self._note_shown(one, name, company, at)
                 self.read |= {(company, one): at} if not call.is_write else {}
