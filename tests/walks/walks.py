@@ -75,7 +75,7 @@ def screen_file(name: str, size: tuple[int, int]) -> Path:
 
 def walk(name: str, columns: int, lines: int) -> str:
     """Go a walk on a terminal of this size; gives its screens as a text."""
-    with _desk(columns, lines) as person:
+    with desk(columns, lines) as person:
         WALKS[name](person)
         text = "\n\n".join(person.screens) + "\n"
     for pattern, same in DIFFERS:
@@ -92,7 +92,8 @@ def _as_broken(found: str, same: str) -> str:
 
 
 @contextmanager
-def _desk(columns: int, lines: int) -> Iterator[Person]:
+def desk(columns: int, lines: int, person: type[Person] = Person) -> Iterator[Person]:
+    """Seat a person at a terminal of this size, with sheets and a sandbox."""
     with tempfile.TemporaryDirectory(prefix="batch-walk-", dir="/tmp") as name:  # a path as long as on any machine
         folder = Path(name, "work")
         folder.mkdir()
@@ -111,7 +112,7 @@ def _desk(columns: int, lines: int) -> Iterator[Person]:
             Terminal(folder, columns, lines, shell.environment) as terminal,
         ):
             try:
-                yield Person(terminal, folder, shell, sandbox.url)
+                yield person(terminal, folder, shell, sandbox.url)
             finally:
                 shell.run("sandbox", "stop")
 
