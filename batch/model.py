@@ -7,6 +7,9 @@ Frozen values without behaviour. A cell's three states are: absent from a mappin
 import json
 import os
 import re
+import shlex
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -35,6 +38,8 @@ GUIDE_SHEET = "How to fill this in"
 """Second sheet of a template."""
 CHOICES_SHEET = "batch_choices"
 """Hidden sheet of a template: the lists behind its drop-downs."""
+SCRIPTS = ("batch", "batch-update")
+"""What an installed program is called: the second where `at` has a `batch` of its own."""
 RESERVED_SHEETS = frozenset({REASONS_SHEET, GUIDE_SHEET, CHOICES_SHEET})
 """Sheets that are never taken for a table of changes."""
 
@@ -393,8 +398,19 @@ def looks_blank(text: str) -> bool:
 
 
 def command() -> str:
-    """Return the name by which the program was started, for commands to paste."""
-    return os.environ.get("BATCH_COMMAND", "batch")
+    """Return what starts this program, for commands to paste.
+
+    That is its name where the PATH leads to it by that, and not to another program, such as the `batch` of `at`; else
+    its path. Inside of another program, which uses the library, it is `batch`.
+    """
+    given, started = os.environ.get("BATCH_COMMAND"), sys.argv[0]
+    name = os.path.basename(started)
+    if given is None and started == os.path.join(os.path.dirname(__file__), "__main__.py"):
+        return shlex.join([sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "batch"])
+    if given is not None or name not in SCRIPTS:
+        return given or SCRIPTS[0]
+    found = shutil.which(name)
+    return name if started == name or (found and os.path.samefile(found, started)) else shlex.quote(started)
 
 
 def minutes(seconds: float) -> str:

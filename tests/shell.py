@@ -66,6 +66,7 @@ class Shell:
             "XDG_STATE_HOME": str(self.folder.parent / "state"),
             "PYTHONPATH": str(ROOT),
             "NO_COLOR": "1",
+            "BATCH_COMMAND": "batch",
         } | self.environment
 
     # -- the program ------------------------------------------------------------------------------------------------

@@ -1,13 +1,16 @@
 """The words as frozen types: messages, cell names, and foreign text made visible."""
 
 import dataclasses
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import batch
 from batch.model import (
     NEEDS_EDIT,
     NEEDS_RETRY,
@@ -23,6 +26,7 @@ from batch.model import (
     Staged,
     cell_column,
     column_letters,
+    command,
     original_column,
     shorten,
     visible,
@@ -147,3 +151,35 @@ def test_visible_is_safe(text: str) -> None:
     once = visible(text)
     assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in once)
     assert once == visible(once)
+
+
+@pytest.mark.parametrize(
+    ("started", "path", "given", "expected"),
+    [
+        ("batch", "", None, "batch"),
+        ("{here}/batch", "{here}", None, "batch"),
+        ("{here}/batch", "{other}:{here}", None, "{here}/batch"),
+        ("{here}/batch", "", None, "{here}/batch"),
+        ("{here}/batch-update", "{other}:{here}", None, "batch-update"),
+        ("{package}/__main__.py", "{here}", None, "{python} -P -m batch"),
+        ("{other}/__main__.py", "{here}", None, "batch"),
+        ("/usr/bin/airflow", "{here}", None, "batch"),
+        ("{here}/batch", "{here}", "./run.sh", "./run.sh"),
+    ],
+)
+def test_command(
+    started: str, path: str, given: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What starts the program is its name where the PATH leads to it, and not to the `batch` of `at`; else its path."""
+    here, other = tmp_path / "here", tmp_path / "other"
+    for script in (here / "batch", here / "batch-update", other / "batch"):
+        script.parent.mkdir(exist_ok=True)
+        script.touch(0o755)
+    words = {"here": here, "other": other, "package": Path(batch.__file__).parent, "python": sys.executable}
+    monkeypatch.setattr(sys, "argv", [started.format(**words)])
+    monkeypatch.setattr(sys, "flags", SimpleNamespace(safe_path=True))
+    monkeypatch.setenv("PATH", path.format(**words))
+    monkeypatch.delenv("BATCH_COMMAND", raising=False)
+    if given:
+        monkeypatch.setenv("BATCH_COMMAND", given)
+    assert expected.format(**words) == command()
