@@ -32,6 +32,14 @@ def pin(needs: list[str], lock: Path, what: str, beside: Sequence[Path] = ()) ->
         lock.write_text(f"# {what}, pinned with hashes. Made by:  ./run.sh lock\n" + compiled.read_text())
 
 
+def constrain(locks: Sequence[Path], constraints: Path) -> None:
+    """Write the versions that `locks` pin without their hashes, which pip would want of the wheel of batch, too."""
+    lines = [line for path in locks for line in path.read_text().splitlines() if line and line[0] not in " #"]
+    versions = sorted({line.removesuffix("\\").rstrip() for line in lines})
+    head = "# What batch was tested with:  pip install batch-….whl -c constraints.txt      Made by:  ./run.sh lock\n"
+    constraints.write_text(head + "".join(f"{line}\n" for line in versions))
+
+
 def main() -> None:
     """Pin what batch runs on, then its extras, then what its tests need beside these."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -41,6 +49,7 @@ def main() -> None:
     for name, needs in project["project"]["optional-dependencies"].items():
         pin(needs, ROOT / f"requirements-{name}.lock", f"The extra {name}", pinned)
         pinned.append(ROOT / f"requirements-{name}.lock")
+    constrain(pinned, ROOT / "constraints.txt")
     pin(project["dependency-groups"]["dev"], tests, "What the tests need beside these", pinned)
 
 

@@ -1,11 +1,15 @@
 """Extras are installed when they are first needed, after one line."""
 
+import importlib.metadata
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
-from batch.extras import SETUP, ExtraError, ensure_extra
+from batch import extras
+from batch.extras import SETUP, ExtraError, ensure_extra, install_command
+from tests.shell import ROOT
 
 WHAT = "reading .few files"
 
@@ -16,8 +20,30 @@ def test_without_run_sh(monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
     with pytest.raises(ExtraError) as raised:
         ensure_extra("few", "few_of_nobody", WHAT, notes.append)
-    said = "What reading .few files needs is not installed. Install it:  pip install 'batch[few]'"
+    said = f"What reading .few files needs is not installed. Install it:  {install_command('few')}"
     assert (said, []) == (str(raised.value), notes)
+
+
+METADATA = ["polars>=1.35", 'few>=2; extra == "few"', "more>=3; (sys_platform == 'linux') and extra == 'few'"]
+
+
+def test_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What to install is told as the wheel says it, for this Python, by pip or, where it has none, by uv."""
+    monkeypatch.setattr(extras, "requires", lambda name: METADATA)
+    python, needs = quote(sys.executable), "'few>=2' " + quote("more>=3; (sys_platform == 'linux')")
+    assert f"{python} -m pip install {needs}" == install_command("few")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    assert f"uv pip install --python {python} {needs}" == install_command("few")
+
+
+def test_install_command_for_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where batch is not installed at all, its sources say what is needed."""
+
+    def missing(name: str) -> list[str]:
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(extras, "requires", missing)
+    assert f"{quote(sys.executable)} -m pip install {quote(f'{ROOT}[few]')}" == install_command("few")
 
 
 def test_with_run_sh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
