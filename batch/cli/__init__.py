@@ -3,6 +3,7 @@
     __init__.py     the commands                          messages.py     before and while a run goes on; phrases
     options.py      options -> settings                   views.py        what each command shows
     console.py      questions and printing                progress_bar.py how far a run is
+    completion.py   what a shell offers
     entrypoint.py   every way to end, as an exit code     greeting.py     what `batch` alone says on a terminal
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import click
 
 from batch import __version__
+from batch.cli.completion import complete, complete_endpoint
 from batch.cli.entrypoint import Failure, exit_code_of
 from batch.cli.json_line import JsonLine
 from batch.cli.options import setting_options, to_run_settings, to_settings, to_where
@@ -373,7 +375,7 @@ def purge(run_folder: str, yes: bool | None) -> None:
 
 
 @batch.command(short_help="What there is, and its fields.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_endpoint)
 @click.option("--json", "json_output", is_flag=True, help="As JSON on stdout.")
 def endpoints(name: str | None, json_output: bool) -> None:
     """List the endpoints, or show the fields of endpoint NAME: types, limits, labels."""
@@ -535,6 +537,7 @@ def _stop_sandbox() -> None:
 
 def main() -> NoReturn:
     """Run the command line."""
+    complete(batch)
     gc.set_threshold(10_000)  # objects; looking for garbage after every 700 costs a twentieth of a run
     sys.argv[1:] = meant(sys.argv[1:])
     code = _run_command(sys.argv[1:])

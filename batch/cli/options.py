@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 from click.core import ParameterSource
 
+from batch.cli.completion import complete_endpoint, completer_of
 from batch.model import command, shorten, visible
 from batch.settings import (
     COMMAND_LINE,
@@ -73,7 +74,8 @@ def setting_options(
     if command in INPUT:
         rest = [one for one in SETTINGS.values() if GENERAL in one.commands and one not in taken]
         flags = [_flag(name, text, command) for name, text in ENDPOINT_FLAGS.items()]
-        options = [click.argument("input", metavar="INPUT"), *options, *(_option(one, command) for one in rest), *flags]
+        argument = click.argument("input", metavar="INPUT", shell_complete=completer_of("INPUT"))
+        options = [argument, *options, *(_option(one, command) for one in rest), *flags]
     if command in FILE_COMMANDS and not only:
         options.append(_CONFIG)
 
@@ -102,7 +104,8 @@ def _option(setting: Setting, command: str) -> Callable[[F], F]:
     return click.option(
         *names, cls=_AddressOption if setting.name == "base_url" else _Option, envvar=variable, show_envvar=False,
         default=None, metavar=setting.metavar, help=setting.help_of.get(command, setting.help),
-        hidden=command not in setting.commands, **more,
+        hidden=command not in setting.commands,
+        shell_complete=complete_endpoint if setting.name == "endpoint" else completer_of(setting.metavar), **more,
     )  # fmt: skip
 
 
@@ -121,6 +124,7 @@ _CONFIG = click.option(
     envvar="BATCH_CONFIG",
     metavar="FILE",
     help="A file of settings, such as a batch.toml.",
+    shell_complete=completer_of("FILE"),
 )
 
 
