@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.little_api import Said, little_api
@@ -42,6 +43,14 @@ def test_results_of_no_rows(shell: Shell, api: Api) -> None:
     assert 0 == shell.here(*update(api, shell.sheet(EMPTY))).code
     folder = shell.only_run()
     assert ([], False) == (results(folder), (folder / "failures.csv").exists())
+
+
+def test_parquet_results_of_no_rows(shell: Shell, api: Api) -> None:
+    """So are those of a Parquet file, which has the columns of any other."""
+    pl.DataFrame(schema={"id": pl.Int64, "name": pl.String}).write_parquet(shell.folder / "sheet.parquet")
+    ended = shell.here(*update(api, "sheet.parquet"))
+    made = pl.read_parquet(shell.only_run() / "results.parquet")
+    assert (0, 0, "code") == (ended.code, made.height, made.columns[-1]), ended.err
 
 
 def test_no_ids(shell: Shell, api: Api) -> None:

@@ -83,6 +83,7 @@ class ParquetLines:
 
     def __init__(self, path: Path) -> None:
         self._parts = ParquetParts(path)
+        self.add([], [])  # an input without rows has results without lines
 
     def add(self, ids: Sequence[str], row_results: Sequence[RowResult]) -> None:
         self._parts.add(_lines(ids, row_results))
