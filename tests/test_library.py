@@ -154,6 +154,21 @@ def test_not_a_table() -> None:
         batch.check(Odd(), endpoint=DUALENTRY)
 
 
+def test_a_table_of_mixed_values() -> None:
+    """What the exporter says is said whole, with the column, and what to do."""
+
+    class Mixed:
+        def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+            raise ValueError("Could not convert '2' with type str", "Conversion failed for column id with type object")
+
+    with pytest.raises(batch.InputError) as raised:
+        batch.check(Mixed(), endpoint=DUALENTRY)
+    assert (
+        "frame: the table cannot be read: Could not convert '2' with type str. Conversion failed for column id with "
+        'type object. A column needs values of one kind; pandas makes texts of all kinds with .astype("string").'
+    ) == str(raised.value)
+
+
 def test_plan_update_undo(job: JobFixture) -> None:
     """A plan is carried out by its folder, and a run is taken back by its summary."""
     sheet, given = job.sheet("id,name\n10001,Acme Renamed\n"), access(job)

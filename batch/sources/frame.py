@@ -5,7 +5,7 @@ Promises: the rows, and nothing about the object that held them, say whether two
 
 import hashlib
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,14 +41,29 @@ def open_frame(table: Table, name: str, spool: Path) -> Input:
     return replace(found, sha256=_digest(found, spool))
 
 
+@dataclass(frozen=True, slots=True)
+class _Exporter:
+    """Nothing but the stream of a table: of a pandas table as such, polars leaves out the index."""
+
+    table: ArrowStream
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
 def _as_frame(table: Any, name: str) -> pl.DataFrame:
     try:
         frame = table.collect() if isinstance(table, pl.LazyFrame) else table
-        frame = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
+        if not isinstance(frame, pl.DataFrame):
+            frame = pl.DataFrame(_Exporter(frame) if isinstance(frame, ArrowStream) else frame)
     except ImportError as error:  # pandas exports itself by pyarrow
         raise InputError(f"{name}: the table cannot be exported: {error}. Install that, or give a file.") from None
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        raise InputError(f"{name}: the table cannot be read: {error}") from None
+        why = ". ".join(str(one).rstrip(".") for one in error.args)  # pyarrow names the column in the second
+        raise InputError(
+            f"{name}: the table cannot be read: {why}. A column needs values of one kind; "
+            'pandas makes texts of all kinds with .astype("string").'
+        ) from None
     return frame.drop([one for one in frame.columns if PANDAS_INDEX.fullmatch(one)])
 
 
