@@ -68,6 +68,8 @@ def _refuse(header: str, dtype: pl.DataType, name: str) -> None:
         what = "holds binary data"
     elif item is not None and not (isinstance(item, pl.String | pl.Categorical | pl.Enum) or item.is_integer()):
         what = "holds lists of something other than texts or whole numbers"
+    elif isinstance(dtype, pl.BaseExtension):
+        what = f"holds values of a kind of their own ({dtype.ext_name()})"
     else:
         return
     raise InputError(f'{name}, column "{header}": it {what}, which no field can take. Save the file without it.')

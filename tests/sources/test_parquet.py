@@ -182,6 +182,10 @@ def test_blank_rows_keep_the_numbers(tmp_path: Path) -> None:
         (pl.Series([[1.5]]), "lists of something other than texts or whole numbers"),
         (pl.Series([[["x"]]]), "lists of something other than texts or whole numbers"),
         (pl.Series([[{"a": 1}]]), "lists of something other than texts or whole numbers"),
+        (
+            pl.Series([648]).ext.to(pl.Extension("pandas.period", pl.Int64(), "M")),
+            "values of a kind of their own (pandas.period)",
+        ),
     ],
 )
 def test_types_without_text(series: pl.Series, what: str, tmp_path: Path) -> None:
