@@ -1,13 +1,16 @@
 """The library: the commands as functions, which print, ask and read nothing that was not given to them."""
 
+import ctypes
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, get_type_hints
 
 import anyio
@@ -299,6 +302,47 @@ def test_cancel(job: JobFixture) -> None:
     assert (40, True) == (found.outcomes.total(), 0 < found.outcomes.unsent < 40)
     again = batch.update(sheet, **given)
     assert (0, True, found.run) == (again.exit_code, again.resumed, again.run)
+
+
+class LimitError(BaseException):
+    """What an orchestrator raises in the thread of a task whose time is over."""
+
+
+def by_signal(thread: int) -> None:
+    """Raise it in the main thread by a signal, as Airflow does."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+
+def by_another_thread(thread: int) -> None:
+    """Raise it in a thread from another one, as Prefect does."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(LimitError))
+
+
+@pytest.mark.parametrize("over", [by_signal, by_another_thread])
+def test_time_limit_of_the_caller(job: JobFixture, over: Callable[[int], None]) -> None:
+    """What is raised in the caller's thread ends the job first, with its files, and then goes on."""
+
+    def limit(number: int, frame: FrameType | None) -> None:
+        raise LimitError
+
+    names = "".join(f"{10001 + n},New {n}\n" for n in range(40))
+    sheet, before, asked = job.sheet(f"id,name\n{names}"), signal.signal(signal.SIGUSR1, limit), list[int]()
+    job.sandbox.behave(latency=0.05)
+    here = threading.get_ident()
+
+    def look(now: batch.Progress) -> None:
+        if now.done and not asked:
+            asked.append(now.done)
+            over(here)
+
+    try:
+        with pytest.raises(LimitError):
+            batch.update(sheet, on_progress=look, **access(job, max_at_once=1, compare=False))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    (run,) = batch.runs(sheet)
+    found = batch.status(run.run.folder)
+    assert (True, "unfinished", True) == (found.is_ended, found.state, len(job.writes()) < 40)
 
 
 def test_cancelled_before(job: JobFixture) -> None:

@@ -15,7 +15,7 @@ its own, so that it can be called where an event loop runs. `batch.aio` has the 
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -47,6 +47,8 @@ from batch.model import RowResult
 from batch.summary import Summary
 
 T = TypeVar("T")
+LOOK_SECONDS = 0.5
+"""How long an exception that another thread raises in the caller's waits at most: it is not seen during a wait."""
 
 
 def check(input: Source, *, endpoint: str, **options: Unpack[CheckOptions]) -> Summary:
@@ -122,7 +124,11 @@ def purge(run: Run) -> PurgePreview:
 
 
 def _in_thread(job: Job[T]) -> T:
-    """Do a job in a thread of its own, and wait for it; Ctrl-C ends it as the command's does, and is raised then."""
+    """Do a job in a thread of its own, and wait for it.
+
+    What is raised here meanwhile, by Ctrl-C or by a time limit of whoever calls, ends the job as Ctrl-C ends the
+    command's, and goes on then: no job is left behind that sends while its caller believes that it is over.
+    """
     call, done = Call(), Future[T]()
 
     def work() -> None:
@@ -131,11 +137,12 @@ def _in_thread(job: Job[T]) -> T:
         except BaseException as error:
             done.set_exception(error)
 
-    thread = Thread(target=work, name="batch")
-    thread.start()
+    Thread(target=work, name="batch").start()
     try:
-        return done.result()
-    except KeyboardInterrupt:
+        while not done.done():
+            wait([done], LOOK_SECONDS)
+    except BaseException:
         call.stop.set()
-        thread.join()
+        wait([done])  # not by joining the thread, which Python takes for ended when a wait for it was broken off
         raise
+    return done.result()
