@@ -209,7 +209,9 @@ class Summary(Head):
         """Return it as `summary.json` has it."""
         earlier = {outcome.value: count for outcome, count in self.earlier.items() if count}
         reasons = [one.as_dict() for one in self.reasons]
-        return as_json_values(self) | {"earlier": earlier, "reasons": reasons, "mapping": dict(self.mapping)}
+        rows = self.rows if self.input_sha256 else None
+        values = {"earlier": earlier, "reasons": reasons, "mapping": dict(self.mapping), "rows": rows}
+        return as_json_values(self) | values
 
 
 def state_of(outcomes: Mapping[Outcome, int], *, is_left: bool) -> State:

@@ -129,3 +129,21 @@ def test_list_in_a_line(offline: Shell) -> None:
     """What lists is a line, too."""
     for words in (["runs"], ["endpoints"], ["endpoints", DUALENTRY]):
         assert 1 == offline.here(*words, "--json").out.count("\n")
+
+
+def test_wanted_by_a_settings_file(offline: Shell) -> None:
+    """What a settings file or a variable says of --json and of the job holds also where the start fails later."""
+    (offline.folder / "own.toml").write_text("json = true\ncompany = 'Acme'\n", encoding="utf-8")
+    words = ["update", "none.csv", "-e", DUALENTRY]
+    told = line_of(offline.here(*words, "--config", "own.toml"))
+    assert ("credentials", DUALENTRY, "none.csv", "Acme") == (
+        told["stopped"]["reason"], told["endpoint"], told["input"], told["company"],
+    )  # fmt: skip
+    key = {"DUALENTRY_API_KEY": "k" * 20, "BATCH_JSON": "1"}
+    assert "input" == line_of(offline.here(*words, env=key))["stopped"]["reason"]
+
+
+def test_words_that_make_no_sense(offline: Shell) -> None:
+    """Where the words make no sense, those that do are told all the same."""
+    told = line_of(offline.here("update", "-e", DUALENTRY, "none.csv", "--nothing", "--max-attempts", "x", "--json"))
+    assert ("usage", DUALENTRY, "none.csv") == (told["stopped"]["reason"], told["endpoint"], told["input"])

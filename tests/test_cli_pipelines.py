@@ -5,11 +5,13 @@ import os
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from filelock import FileLock
 
 from tests.little_api import Said, little_api
 from tests.shell import DUALENTRY, Api, Ended, Shell, results, summary, until, update
@@ -172,6 +174,53 @@ def test_on_finish(shell: Shell, api: Api) -> None:
         assert expected == shell.here(*update(api, shell.sheet(sheet), "--on-finish", command, "--new")).code
         got = json.loads((shell.folder / "got.json").read_text())
         assert (expected, got) == (got["exit_code"], summary(Path(got["run"])))
+
+
+WRITER = f'{sys.executable} -c \'import sys; open("got.json", "a").write(sys.stdin.read())\''
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "reason"),
+    [
+        (["--nothing"], 2, "usage"), (["--max-attempts", "0"], 2, "settings"), (["--map", "x=y"], 2, "headers"),
+        ([], 5, "busy"),
+    ],
+)  # fmt: skip
+def test_start_that_cannot_begin_is_told(shell: Shell, api: Api, words: list[str], code: int, reason: str) -> None:
+    """A start that fails or is busy is told to --metrics-file and --on-finish, once; the last success stays known."""
+    path, sheet = shell.folder / "x.prom", shell.sheet(api.names(1))
+    given = update(api, sheet, "--metrics-file", path, "--new")
+    assert 0 == shell.here(*given).code
+    before = path.read_text().splitlines()
+    with ExitStack() as locks:
+        for one in (shell.folder.parent / "state" / "batch" / "locks").glob("*.lock") if code == 5 else ():
+            locks.enter_context(FileLock(one))
+        ended = shell.here(*given, "--on-finish", WRITER, "--json", *words)
+    got = (shell.folder / "got.json").read_text()
+    assert (code, 1, json.loads(got)) == (ended.code, got.count("\n"), ended.json)
+    assert (code, reason) == (ended.json["exit_code"], ended.json["stopped"]["reason"])
+    after = path.read_text().splitlines()
+    labels = f'endpoint="{DUALENTRY}",input="sheet.csv"'
+    assert before[:4] == after[:4]
+    assert f"batch_exit_code{{{labels}}} {code}" == after[-1]
+
+
+def test_undo_that_cannot_begin_is_told(shell: Shell, api: Api) -> None:
+    """The figures keep their labels where a start does not know what it is for."""
+    path = shell.folder / "x.prom"
+    assert 0 == shell.here(*update(api, shell.sheet(api.names(1)), "--metrics-file", path)).code
+    before = path.read_text().splitlines()
+    ended = shell.here("undo", "nowhere", *api.options, "--metrics-file", path, "--on-finish", "false")
+    assert 2 == ended.code
+    assert "--on-finish false: it ended with exit code 1." == ended.err.splitlines()[-1]
+    assert [*before[:5], before[5].removesuffix("0") + "2"] == path.read_text().splitlines()
+
+
+def test_plan_tells_nobody(shell: Shell, api: Api) -> None:
+    """A command that only looks takes the options of an update, and leaves its figures alone."""
+    words = ["plan", "none.csv", "-e", DUALENTRY, "--metrics-file", "x.prom", "--on-finish", WRITER]
+    assert 2 == shell.here(*words, *api.options).code
+    assert [] == list(shell.folder.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ Starting is cheap: what reads files or talks HTTP is imported by the commands th
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -24,10 +24,11 @@ from batch import __version__
 from batch.cli.completion import complete, complete_endpoint
 from batch.cli.entrypoint import Failure, exit_code_of
 from batch.cli.json_line import JsonLine
-from batch.cli.options import setting_options, to_run_settings, to_settings, to_where
+from batch.cli.options import setting_options, to_known, to_run_settings, to_settings, to_where
 from batch.cli.typed_words import meant
 from batch.errors import BatchError, ExitCode, SettingsError
 from batch.model import command
+from batch.settings import SENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from batch.run.finish import FinishedRun
     from batch.run.target import Environment
     from batch.settings import Settings
+    from batch.summary import Summary
 
 SHOWN_RUNS = 20
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -52,10 +54,8 @@ class Start(click.Command):
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError:
-            lenient = {"resilient_parsing": True, "ignore_unknown_options": True, "allow_extra_args": True}
-            with super().make_context(info_name, words, parent, **extra, **lenient) as context:
-                found = [one for one in (context.params.get("input"), *context.args) if one and one[:2] != "--"]
-                _forget_latest({**context.params, "input": found[0] if found else None})
+            known = to_known(self, words)
+            _forget_latest({"input": known.input, "out": known.out})
             raise
 
 
@@ -81,17 +81,23 @@ def batch(context: click.Context) -> None:
 
 
 def _run_command(words: Sequence[str]) -> int:
-    line = JsonLine(words)
+    line = JsonLine()
 
-    def tell(failure: Failure) -> bool:
-        """Tell programs why a command could not; false where people are to be told, too."""
+    def tell(failure: Failure, tell_people: Callable[[], None]) -> None:
+        """Tell people and programs why a command could not."""
         verb = next((one for one in words if one in batch.commands), "")
-        line.fail(verb, failure.code, failure.reason, failure.message)
-        if line.tells_events:
+        known = line.settings or to_known(update, words[1:])
+        end = line.failure(verb, known, failure.code, failure.reason, failure.message)
+        if known.json_output:
+            line.show(end.as_dict())
+        if known.log_format == "json":
             from batch.cli.json_log import event
 
             event("failed", reason=failure.reason, message=failure.message, exit_code=int(failure.code))
-        return line.tells_events
+        else:
+            tell_people()
+        if verb in SENDING and not line.is_told:
+            _tell_others(end, known, line)
 
     return exit_code_of(lambda: batch.main(list(words), standalone_mode=False, prog_name=command(), obj=line), tell)
 
@@ -237,7 +243,7 @@ def _settings(values: dict[str, Any], environment: "Environment") -> "Settings":
     """Merge what is given; where that makes no sense, no link leads to an earlier run any more."""
     try:
         settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
-        _json_line().learn(settings)
+        _json_line().settings = settings
         return settings
     except (BatchError, click.UsageError):
         _forget_latest(values)
@@ -246,13 +252,13 @@ def _settings(values: dict[str, Any], environment: "Environment") -> "Settings":
 
 def _run_settings(values: dict[str, Any], environment: "Environment") -> "Settings":
     settings = to_run_settings(values, environment.endpoint_options, environment.documented_rates)
-    _json_line().learn(settings)
+    _json_line().settings = settings
     return settings
 
 
 def _json_line() -> JsonLine:
     """Return what prints the one line of --json of this start."""
-    return click.get_current_context().find_object(JsonLine) or JsonLine(())
+    return click.get_current_context().find_object(JsonLine) or JsonLine()
 
 
 def _forget_latest(values: dict[str, Any]) -> None:
@@ -268,23 +274,36 @@ def _console(settings: "Settings") -> "Console":
     if settings.log_format == "json":
         from batch.cli.json_log import JsonConsole
 
-        name = click.get_current_context().info_name or ""
-        return JsonConsole(name, yes=settings.yes, canary=settings.canary, compare=settings.compare)
+        context = click.get_current_context(silent=True)
+        return JsonConsole(
+            (context and context.info_name) or "", yes=settings.yes, canary=settings.canary, compare=settings.compare
+        )
     return Console(quiet=settings.quiet, yes=settings.yes, canary=settings.canary, compare=settings.compare)
 
 
 def _finish(end: "FinishedRun", console: "Console", settings: "Settings") -> NoReturn:
     """Show how a run ended, tell others, and end with its exit code."""
     _show_end(end, console, as_json=settings.json_output, as_events=settings.log_format == "json")
+    _tell_others(end.summary, settings, _json_line())
+    sys.exit(end.summary.exit_code)
+
+
+def _tell_others(summary: "Summary", settings: "Settings", line: JsonLine) -> None:
+    """Tell whom --metrics-file and --on-finish name how a start ended, once."""
+    line.is_told = True
+
+    def say(text: str) -> None:
+        with _console(settings) as console:
+            console.say(text, "stop")
+
     if settings.metrics_file is not None:
         from batch.cli.metrics import write_metrics
 
-        write_metrics(settings.metrics_file, end.summary, lambda text: console.say(text, "stop"))
+        write_metrics(settings.metrics_file, summary, say)
     if settings.on_finish is not None:
         from batch.cli.on_finish import run_on_finish
 
-        run_on_finish(settings.on_finish, end.summary, lambda text: console.say(text, "stop"))
-    sys.exit(end.summary.exit_code)
+        run_on_finish(settings.on_finish, summary, say)
 
 
 def _show_end(end: "FinishedRun", console: "Console", *, as_json: bool, as_events: bool) -> None:

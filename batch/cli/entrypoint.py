@@ -41,11 +41,12 @@ class Failure:
     message: str
 
 
-def exit_code_of(run: Callable[[], object], tell: Callable[[Failure], bool] = lambda failure: False) -> int:
-    """Run the command line to its end, say what stopped it, and give the exit code.
+Tell = Callable[[Failure, Callable[[], None]], None]
+"""Tells what ended a command; its second argument says it to people."""
 
-    `tell` is told first, and returns whether it said it in place of the sentence.
-    """
+
+def exit_code_of(run: Callable[[], object], tell: Tell = lambda failure, tell_people: tell_people()) -> int:
+    """Run the command line to its end, have `tell` say what stopped it, and give the exit code."""
     with _streams(), _signals():
         try:
             check_memory()
@@ -57,8 +58,9 @@ def exit_code_of(run: Callable[[], object], tell: Callable[[Failure], bool] = la
             if isinstance(error, click.exceptions.Exit):
                 return error.exit_code
             failure = _explained(error)
-            if not tell(failure):
-                _tell(failure.message if not isinstance(error, click.ClickException) else error)
+            said = failure.message if not isinstance(error, click.ClickException) else error
+            with suppress(KeyboardInterrupt):  # it is ending already
+                tell(failure, lambda: _tell(said))
             return int(failure.code)
         return int(ExitCode.OK)
 

@@ -24,6 +24,8 @@ def run_on_finish(command: str, summary: Summary, say: Callable[[str], None]) ->
     except (OSError, ValueError, IndexError) as error:
         said = os_reason(error).lower() if isinstance(error, OSError) else str(error)
         say(f"--on-finish {command}: it cannot be run ({said}).")
+    except KeyboardInterrupt:
+        say(f"--on-finish {command}: it was cut off.")
     except subprocess.TimeoutExpired:
         say(f"--on-finish {command}: it did not end within {SECONDS:.0f} s.")
     else:

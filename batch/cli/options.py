@@ -163,6 +163,28 @@ def to_run_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates
     return _merged([*_given(values), *about_sending])
 
 
+def to_known(command: click.Command, words: Sequence[str]) -> Settings:
+    """Return what the words of a command and the environment say, as far as they make sense; files do not count.
+
+    It is for telling why a start could not begin. `command` is the one that takes most options.
+    """
+    lenient: dict[str, Any] = {"resilient_parsing": True, "ignore_unknown_options": True, "allow_extra_args": True}
+    try:
+        with command.make_context(None, list(words), **lenient) as context:
+            values = context.params
+            found = [one for one in (values.get("input"), *context.args) if one and one[:2] != "--"]
+    except click.ClickException:
+        return Settings()
+    texts = {name: values.get(name) or "" for name in ("endpoint", "on_finish", "company", "as_login", "log_format")}
+    return Settings(
+        input=found[0] if found else "", endpoint=texts["endpoint"], company=texts["company"] or None,
+        as_login=texts["as_login"] or None, sandbox=bool(values.get("sandbox")),
+        json_output=bool(values.get("json_output")), log_format="json" if texts["log_format"] == "json" else "text",
+        metrics_file=Path(values["metrics_file"]) if values.get("metrics_file") else None,
+        on_finish=texts["on_finish"] or None, out=Path(values["out"]) if values.get("out") else None,
+    )  # fmt: skip
+
+
 def _files(values: Mapping[str, Any], folders: Sequence[Path]) -> SettingsFiles:
     """Name the files that settings may be read from."""
     folder = config_folder(os.environ)
