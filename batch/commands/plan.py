@@ -130,19 +130,19 @@ async def _compare_all(context: RunContext, settings: Settings, parent_run: str 
         context.changes = context.changes.with_definitions(definitions)
     context.changes.validate_all(context.journal.record_rows)
     check_company(context, parent_run, is_meant=settings.other_company)
-    key_field, count, strategy = settings.key, context.changes.change_count, None
+    count, strategy = context.changes.change_count, None
     spent = context.meter.requests
     if count:
-        strategy = await find_strategy(context, count, key_field)
+        strategy = await find_strategy(context, count)
         spent = context.meter.requests
         reading = estimate(context, strategy, count, sent=Sent(0), spent=spent).whole
         context.meter.expected = reading.seconds
         context.reporter.cost(reading)
         context.first_ids.is_settled = settings.none_found
-        await _journal_changes(context, key_field, strategy)
+        await _journal_changes(context, strategy)
         if context.first_ids.are_odd and not context.shutdown.requested and context.journal.error is None:
             check_found(context)
-            await _journal_changes(context, key_field, strategy)
+            await _journal_changes(context, strategy)
     if context.journal.error is not None:
         raise context.journal.error
     if context.shutdown.requested:
@@ -153,11 +153,11 @@ async def _compare_all(context: RunContext, settings: Settings, parent_run: str 
     return estimate(context, strategy, count, sent=sent, spent=spent)
 
 
-async def _journal_changes(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> None:
+async def _journal_changes(context: RunContext, strategy: LookupStrategy | None) -> None:
     """Journal what every change would do to its record."""
     client = await context.connect()
     async with context.attended():
-        preparer = ChangePreparer(context, make_lookup(context, key_field, strategy))
+        preparer = ChangePreparer(context, make_lookup(context, strategy))
         await Executor(context, preparer, PlanRecorder(context)).send_all()
     if context.journal.error is None:
         context.journal.flush()

@@ -72,7 +72,7 @@ def carry_out(
     run: Run, target: Target, settings: Settings, reporter: Reporter, environment: Environment
 ) -> FinishedRun:
     """Bring an open run of an input to its end."""
-    must_read = run.plan is not None or settings.key is not None or run.changes.conditions_in
+    must_read = run.plan is not None or run.changes.columns.key_field is not None or run.changes.conditions_in
     context = RunContext(
         ApiSession(target, settings.pace, environment), run.journal, run.metadata.run_id, run.changes, reporter,
         run.plan, settings.compare, later_run=_later_run(run.metadata), overwrites=settings.overwrite,
@@ -294,7 +294,7 @@ class Update:
 
     async def choose_strategy(self) -> None:
         """Find out how the records are found by the fewest requests; raises StoppedError."""
-        self.strategy = await find_strategy(self.context, self.to_send, self.settings.key)
+        self.strategy = await find_strategy(self.context, self.to_send)
 
     async def compare(self) -> None:
         """Read every record before anything is sent: for --invalid abort, or to know what is asked about."""
@@ -352,7 +352,7 @@ class Update:
             self.asking += time.monotonic() - began
 
     def _lookup(self) -> Lookup | None:
-        return make_lookup(self.context, self.settings.key, self.strategy)
+        return make_lookup(self.context, self.strategy)
 
     def _failure_limit(self) -> FailureLimit | None:
         return FailureLimit.parse(self.settings.max_failures) if self.settings.max_failures else None
@@ -565,11 +565,12 @@ async def fetch_custom_fields(context: RunContext) -> list[CustomField] | None:
     return await ended_by_signals(client.shutdown, lambda: fetch_definitions(client, context.reporter.note))
 
 
-async def find_strategy(context: RunContext, count: int, key_field: str | None) -> LookupStrategy | None:
+async def find_strategy(context: RunContext, count: int) -> LookupStrategy | None:
     """Find out how the records of `count` changes are found by the fewest requests; raises StoppedError.
 
     None: they are read by their ids, in lists or one by one, as the API has it.
     """
+    key_field = context.changes.columns.key_field
     if key_field is None and not rereads(context):
         return None
     client = await context.connect()
@@ -581,8 +582,9 @@ async def find_strategy(context: RunContext, count: int, key_field: str | None) 
         raise context.shutdown.as_error(f"The {context.endpoint.plural} could not be read: {error}.") from None
 
 
-def make_lookup(context: RunContext, key_field: str | None, strategy: LookupStrategy | None) -> Lookup | None:
+def make_lookup(context: RunContext, strategy: LookupStrategy | None) -> Lookup | None:
     """Make what finds the records of changes by key or on pages, None where they are read by their ids."""
+    key_field = context.changes.columns.key_field
     if strategy is None or (key_field is None and strategy.pages is None):
         return None
 

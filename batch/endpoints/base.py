@@ -344,6 +344,12 @@ class Endpoint(ABC):
         """Return how a record spells custom field `name`, where that is not as `name` does; else ""."""
         return ""
 
+    def with_parse_options(self, parse_options: ParseOptions) -> "Endpoint":
+        """Return a copy that reads numbers and dates by these."""
+        twin = copy.copy(self)
+        twin.parse_options = parse_options
+        return twin
+
     def defined(self, definitions: Sequence[CustomField]) -> "Endpoint":
         """Return a copy that knows the organisation's custom fields."""
         twin = copy.copy(self)

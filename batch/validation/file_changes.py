@@ -15,6 +15,7 @@ import polars as pl
 from batch import sources
 from batch.columns import check_duplicated, match_columns
 from batch.endpoints.base import CustomField, Endpoint
+from batch.endpoints.cell_types import ParseOptions
 from batch.errors import HeaderError
 from batch.model import Change, Column, Columns, Problem, RowResult, Staged, cell_column, column_letters, shorten
 from batch.number_date_formats import FormatDetector
@@ -195,6 +196,7 @@ def locate(staged: Staged, columns: Columns, problem: Problem, row: int) -> Prob
 
 def match_file(staged: Staged, endpoint: Endpoint, parsing: Parsing, *, reads_before_write: bool) -> FileChanges:
     """Match the headers of `staged`; raises HeaderError before any row is read."""
+    endpoint = endpoint.with_parse_options(ParseOptions(parsing.decimal, parsing.date_format))
     columns = match_columns(
         staged.headers, endpoint, name=staged.name, mapping=parsing.map, key_field=parsing.key,
         filled=lambda index: _letters_if_filled(staged, index),

@@ -41,6 +41,19 @@ def test_found(job: JobFixture, endpoint: str, key: str, record: str) -> None:
     assert f"New {key}" == job.record(record, endpoint)["name"]
 
 
+def test_chosen_in_a_question_and_remembered(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that was answered, or that a mapping remembers, is a key: its numbers are nobody's ids at the API."""
+    monkeypatch.setenv("HOME", str(job.folder))
+    sheet, expected = job.sheet("Nummer,name\n10001,New\nC-10002,New\n"), ["invalid", "updated"]
+    job.reporter.can_ask, job.reporter.answers = True, [True, "y"]
+    asked = job.update(sheet, map={"Nummer": "unique_id"}, canary=0)
+    assert expected == [outcome for outcome, _ in told(asked)]
+    job.reporter.can_ask = False
+    named = job.update(sheet, mapping="sheet", new=True)
+    assert ["invalid", "unchanged"] == [outcome for outcome, _ in told(named)]
+    assert ["10002"] == [written for _, written, _ in job.writes()]
+
+
 @pytest.mark.parametrize(("endpoint", "key"), [(DUALENTRY, "C-10001"), (VAYU, "V-1")])
 def test_found_is_compared(job: JobFixture, endpoint: str, key: str) -> None:
     """The record that was found is the one to compare with: no further read, and nothing sent when nothing differs."""

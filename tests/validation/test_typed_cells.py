@@ -218,3 +218,9 @@ def test_dates_in_lists(job: JobFixture) -> None:
     rows = [[VAYU_1, (date(2026, 4, 3), "d-mmm"), "L"], [VAYU_1.replace("0", "1"), "a; b", "M"]]
     closing = job.update(book(job.folder, ["id", "aliases", "legalName"], rows), VAYU)
     assert ("invalid", f'column "aliases": "2026-04-03" {SENTENCES["date_among_texts"]}') == told(closing)[0]
+
+
+def test_custom_fields_are_read_by_the_settings_of_the_file(tmp_path: Path) -> None:
+    """What a mapping says of decimals holds for what the endpoint itself reads, too, which was made before it."""
+    changes, _, _ = validated(book(tmp_path, ["id", "name"], [["1", "New"]]), decimal=",")
+    assert "," == changes.endpoint.parse_options.decimal
