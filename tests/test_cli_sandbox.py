@@ -138,13 +138,15 @@ def test_undo_of_a_file(offline: Shell) -> None:
     assert (2, none) == (offline.here("undo", "sheet.csv").code, offline.here("undo", "sheet.csv").err)
     try:
         assert 0 == offline.run("sandbox", "start").code
-        nothing = none.replace("anything", "anything in your sandbox")
-        assert nothing == offline.here("undo", "sheet.csv", "--sandbox").err
+        assert none == offline.here("undo", "sheet.csv", "--sandbox").err
         assert 0 == update(offline).code
         newest = max(offline.runs(), key=lambda run: run.name)
         found = offline.here("undo", "sheet.csv", "--sandbox")
         assert (2, f"sheet.csv: name the run to take back:  {newest}\n") == (found.code, found.err)
-        assert none == offline.here("undo", "sheet.csv").err
+        there = (
+            "sheet.csv: what can be taken back of this file went to your sandbox. Say that it is meant:  --sandbox\n"
+        )
+        assert there == offline.here("undo", "sheet.csv").err
     finally:
         offline.run("sandbox", "stop")
 

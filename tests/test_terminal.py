@@ -15,9 +15,12 @@ FEW = b"[y/N/l list/c first 10]: "
 MEANT = b"Is that meant? [y/N]: "
 
 
-def on_terminal(shell: Shell, command: list[object], answers: list[tuple[bytes, bytes]], **env: str) -> Ended:
-    """Run on a terminal, and give each answer when its question comes."""
+def on_terminal(
+    shell: Shell, command: list[object], answers: list[tuple[bytes, bytes]], *, ahead: bytes = b"", **env: str
+) -> Ended:
+    """Run on a terminal, and give each answer when its question comes; `ahead` is typed before there is any."""
     master, slave = pty.openpty()
+    os.write(master, ahead)
     around: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave, "start_new_session": True}
     process = shell.start(
         *command, env={"TERM": "xterm", "COLUMNS": "1000", **env}, **around
@@ -69,6 +72,13 @@ def test_whole_is_offered(shell: Shell, api: Api, answer: bytes, code: int, writ
     """Any other answer means what it means without a canary."""
     ended = on_terminal(shell, update(api, shell.sheet(api.names(12))), [(FEW, answer)])
     assert (code, writes) == (ended.code, len(api.writes()))
+
+
+def test_typed_ahead(shell: Shell, api: Api) -> None:
+    """What was typed before the question was to be seen is no answer to it."""
+    ended = on_terminal(shell, update(api, shell.sheet(api.names(1))), [(SEND, b"n\n")], ahead=b"y\ny\n")
+    assert (2, []) == (ended.code, api.writes()), ended.err
+    assert "Send? [y/N/l list]: n" in ended.err
 
 
 def test_clears_are_asked_about(shell: Shell, api: Api) -> None:

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Literal, Self, TextIO, TypeVar
 
@@ -115,7 +116,7 @@ class Console:
     def ask(self, question: str) -> bool:
         """Ask about what is odd; the default is no."""
         self._write_unsaid()
-        return _answered(lambda: click.confirm(question, default=False, err=True))
+        return _answered(lambda: _consents(question))
 
     def choose(self, question: str, options: Sequence[str]) -> int | None:
         """Ask which of the options is meant, by its number or its first word; Enter is none of them."""
@@ -142,7 +143,7 @@ class Console:
         """Ask; first for cells that would be emptied, and of a new input offer to send only a few at first."""
         if preflight.excesses:
             question = "More cells than usual would be emptied (--max-clears). Is that meant?"
-            if not click.confirm(question, default=False, err=True):
+            if not _consents(question):
                 return False
         offers_few = not preflight.is_resumed and self._canary is None and preflight.to_send > CANARY_CHANGES
         letters = {"l": "list"} if preflight.compared else {}
@@ -157,11 +158,12 @@ class Console:
         for line in messages.tried(tried, headers_of(tried.columns), shutil.get_terminal_size().columns):
             click.echo(line, err=True)
         left = f"the other {tried.left:,}" if tried.left > 1 else "the last one"
-        return _answered(lambda: click.confirm(f"Send {left}?", default=False, err=True))
+        return _answered(lambda: _consents(f"Send {left}?"))
 
     def _letter(self, question: str, others: Mapping[str, str]) -> str:
         """Ask for a letter: y, n (also with Enter), or one of `others`, each with what it means."""
         offered = "".join(f"/{letter} {meaning}" for letter, meaning in others.items())
+        _drop_typed_ahead()
         while True:
             said = click.prompt(f"{question} [y/N{offered}]", default="n", show_default=False, err=True)
             word = said.strip().casefold()
@@ -187,7 +189,7 @@ class Console:
             raise UsageError("There is no terminal to ask on, so nothing was removed. To remove it unasked: --yes")
         for line in messages.removal(preview):
             click.echo(line, err=True)
-        return click.confirm("Remove it?", default=False, err=True)
+        return _consents("Remove it?")
 
     def cost(self, cost: Cost) -> None:
         """Show what reading takes, where that is worth telling."""
@@ -221,6 +223,22 @@ class Console:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _consents(question: str) -> bool:
+    """Ask for a yes; what was typed before the question was to be seen is none."""
+    _drop_typed_ahead()
+    return click.confirm(question, default=False, err=True)
+
+
+def _drop_typed_ahead() -> None:
+    """Forget what was typed or pasted before a question, and is not read yet."""
+    try:
+        import termios
+    except ImportError:  # Windows
+        return
+    with suppress(OSError, ValueError, termios.error):  # it is no terminal
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _answered(ask: Callable[[], Answer]) -> Answer:

@@ -99,10 +99,13 @@ def undo(path: Path, settings: Settings, reporter: Reporter, environment: Enviro
 def _run_of_file(path: Path, reporter: Reporter, *, is_sandbox: bool) -> Path:
     """Return the run of a file that is to be taken back; which of several, a person says."""
     listed = [one for sheet in rounds(path) for one in sheet.rounds]
-    changed = [one for one in reversed(listed) if one.is_to_undo and (one.run.host == STANDING) == is_sandbox]
+    to_undo = [one for one in reversed(listed) if one.is_to_undo]
+    changed = [one for one in to_undo if (one.run.host == STANDING) == is_sandbox]
+    if to_undo and not changed:
+        other = "did not go to your sandbox. Leave out" if is_sandbox else "went to your sandbox. Say that it is meant:"
+        raise UsageError(f"{path}: what can be taken back of this file {other}  --sandbox")
     if not changed:
-        where = " in your sandbox" if is_sandbox else ""
-        raise UsageError(f"{path}: no run of this file changed anything{where} that is not taken back yet.")
+        raise UsageError(f"{path}: no run of this file changed anything that is not taken back yet.")
     names = [
         f"{one.started_text}  {shown_counts(one.run.counts)}  {shown_path(str(one.run.folder))}" for one in changed
     ]
