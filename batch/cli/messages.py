@@ -90,6 +90,8 @@ def _differs(about: Preflight, found: Compared) -> str:
     if found.unchanged:
         have = "has" if found.unchanged == 1 else "have"
         parts.append(f"{found.unchanged:,} already {have} these values")
+    if found.unset:
+        parts.append(f"{plural(found.unset, 'row')} {'asks' if found.unset == 1 else 'ask'} for nothing")
     if unread:
         parts.append(f"{unread:,} could not be read, and {'is' if unread == 1 else 'are'} tried again")
     time = _time(about.cost.whole.seconds)

@@ -107,6 +107,8 @@ class Update:
     """What differs, where that is found out before the question."""
     asks_again: bool = False
     """Somebody is asked once more when the canary held."""
+    unset: int = 0
+    """Rows of which no cell asks for anything."""
     asking: float = 0.0
     """Seconds that a person took to answer; they are not the run's."""
     is_discarded: bool = False
@@ -281,6 +283,7 @@ class Update:
         """Journal rows that make no change; what an earlier part did to a row stays."""
         self.context.api.environment.check_cancelled()
         journal = self.run.journal
+        self.unset += sum(one.outcome is Outcome.UNCHANGED for one in row_results)
         if self.run.is_resumed and row_results:
             final = journal.final_rows(row_results[0].row, row_results[-1].row)
             row_results = [one for one in row_results if one.row not in final]
@@ -498,7 +501,8 @@ class Update:
             self.compared,
             run.changes.change_count,
             sum(len(one.steps) for one in self.compared),
-            journal.count_changes(Outcome.UNCHANGED),
+            journal.count_changes(Outcome.UNCHANGED) - self.unset,
+            self.unset,
             tuple(one for one in reasons if one.outcome is not Outcome.UNCHANGED),
             left_out,
         )

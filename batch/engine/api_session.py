@@ -88,7 +88,8 @@ class ApiSession:
         asked, found = self.pace.max_per_second, self._learned()
         if documented is None:
             return ""
-        than = f"slower than the {documented.per_second:g} requests/s that are documented"
+        whose = "are documented" if self.target.limits_factor == 1 else "this sandbox lets through"
+        than = f"slower than the {documented.per_second:g} requests/s that {whose}"
         if found.per_second is not None and found.at and found.per_second < (asked or documented.per_second):
             when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.at))
             why = f"the API refused more on {when}; that is forgotten after 24 h"

@@ -50,6 +50,8 @@ class Compared:
     in_all: int
     cells: int
     unchanged: int
+    unset: int
+    """Rows of which no cell asks for anything, so that their records were not looked at."""
     reasons: tuple[Reason, ...]
     """What stays behind, and why."""
     left_out: int

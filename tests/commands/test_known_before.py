@@ -50,6 +50,15 @@ def test_what_differs_is_known(job: JobFixture, endpoint: str, differing: int) -
     assert with_question == len(job.sandbox.read_ledger()) - before
 
 
+def test_rows_that_ask_for_nothing(job: JobFixture) -> None:
+    """A row without a value was not compared: that its record has these values is not said."""
+    reporter = asked(job, True)
+    job.update(job.sheet('id,name\n10001,New\n10002,\n10003,\n10004,"Delta Holdings, Inc."\n'))
+    compared = reporter.asked[0].compared
+    assert compared is not None
+    assert (2, 1, 1, 2) == (compared.in_all, compared.cells, compared.unchanged, compared.unset)
+
+
 def counts(closing: FinishedRun) -> dict[str, int]:
     return {outcome.value: count for outcome, count in closing.summary.outcomes.items() if count}
 
