@@ -5,6 +5,7 @@ Promises: none of it is called a bug or the API's failure; what would end in an 
 
 import errno
 import getpass
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,16 +31,22 @@ def machine_reason(error: BaseException) -> str | None:
     match error:
         case MemoryError():
             return f"On this machine {OUT_OF_MEMORY}"
-        case ModuleNotFoundError(name=str()):
+        case ModuleNotFoundError(name=str()) if os.environ.get("BATCH_SETUP"):
             return f"The module {error.name} is missing: remove the folder .venv, and the next start sets it up anew"
+        case ModuleNotFoundError(name=str()):
+            return f"The module {error.name} is missing: install batch anew, with all that it needs"
         case OSError(errno=errno.ENOMEM):
             return f"On this machine {OUT_OF_MEMORY}"
         case OSError() if error.errno in OUT_OF_FILES:
             return f"On this machine {OUT_OF_FILES[error.errno]}"
+        case OSError(errno=errno.ENOENT, filename=None) if "temporary directory" in str(error):  # tempfile's own
+            return "No folder for temporary files can be written here: name one, such as TMPDIR=/data/tmp"
         case OSError():
             return f"{error.filename or 'The disk'}: {os_reason(error)}"
         case RuntimeError() if "can't start new thread" in str(error):
             return "On this machine no more threads can be started (ulimit -u, or the container's limit)"
+    if type(error).__name__ == "FileCreateError":  # xlsxwriter's, around what the system said
+        return machine_reason(error.args[0])
     if type(error).__name__ == "PanicException":  # polars', which is no Exception and can only be told by its name
         return f"polars, which reads and writes tables here, gave up, as it does without memory: {error}"
     return None

@@ -17,13 +17,14 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from xlsxwriter.exceptions import FileCreateError
 
 from batch import machine
 from batch.commands.update import update
 from batch.credentials import fingerprint
 from batch.errors import UsageError
 from batch.http.failures import Timeouts, explain
-from batch.machine import OUT_OF_MEMORY
+from batch.machine import OUT_OF_MEMORY, machine_reason
 from batch.run.target import Environment
 from batch.settings import Settings
 from tests.job_fixture import FakeReporter
@@ -272,7 +273,12 @@ LACKS = {
     ),
     "threads": (RuntimeError("can't start new thread"), "On this machine no more threads can be started"),
     "files": (OSError(errno.EMFILE, "x"), "On this machine this process may open no more files (ulimit -n)."),
-    "module": (ModuleNotFoundError("x", name="orjson"), "The module orjson is missing: remove the folder .venv"),
+    "module": (ModuleNotFoundError("x", name="orjson"), "The module orjson is missing: install batch anew"),
+    "temporary": (
+        FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/']"),
+        "No folder for temporary files can be written here: name one, such as TMPDIR=/data/tmp.",
+    ),
+    "workbook": (FileCreateError(OSError(errno.ENOSPC, "x")), "The disk: "),
 }
 
 
@@ -293,6 +299,13 @@ def test_machine_lacks_something(shell: Shell, api: Api, monkeypatch: pytest.Mon
     ended = shell.here(*command, "--no-compare")
     assert (3, True) == (ended.code, said.rstrip(".") in ended.err), ended.err
     assert "the same command goes on" in ended.err
+
+
+def test_module_missing_beside_run_sh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What run.sh installed is installed anew by it."""
+    monkeypatch.setenv("BATCH_SETUP", "./run.sh")
+    said = machine_reason(ModuleNotFoundError("x", name="orjson"))
+    assert "The module orjson is missing: remove the folder .venv, and the next start sets it up anew" == said
 
 
 def test_too_many_open_files(tmp_path: Path) -> None:
