@@ -50,7 +50,10 @@ def main() -> None:
         pin(needs, ROOT / f"requirements-{name}.lock", f"The extra {name}", pinned)
         pinned.append(ROOT / f"requirements-{name}.lock")
     constrain(pinned, ROOT / "constraints.txt")
-    pin(project["dependency-groups"]["dev"], tests, "What the tests need beside these", pinned)
+    groups = project["dependency-groups"]
+    pin(groups["dev"], tests, "What the tests need beside these", pinned)
+    lock = ROOT / "tests" / "requirements-pipelines.lock"
+    pin(groups["pipelines"], lock, "What the long tests of samples/pipelines need beside these", [run])
 
 
 if __name__ == "__main__":

@@ -151,3 +151,16 @@ def test_readme() -> None:
     text = (SAMPLES / "README.md").read_text(encoding="utf-8")
     assert [] == [path.name for path in SAMPLES.iterdir() if path.name != "README.md" and path.name not in text]
     assert [] == [link for link in re.findall(r"\]\(([^)#:]+)", text) if not (SAMPLES / link).exists()]
+
+
+def test_versions() -> None:
+    """The versions that its page names are those of the long tests."""
+    text = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    lock = dict(
+        re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "tests" / "requirements-pipelines.lock").read_text(), re.MULTILINE)
+    )
+    named = {
+        "apache-airflow": "Airflow", "apache-airflow-providers-cncf-kubernetes": "provider", "dagster": "Dagster",
+        "prefect": "Prefect",
+    }  # fmt: skip
+    assert [] == [lock[package] for package, name in named.items() if f"{name} {lock[package]}" not in text]

@@ -1,0 +1,176 @@
+"""The samples for Airflow, Dagster and Prefect, really run against a sandbox, in the versions that their page names."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batch.sandbox.options import SandboxOptions
+from tests.installed.conftest import bare
+from tests.sandbox.control import ControlledSandbox
+from tests.shell import ROOT
+
+pytestmark = pytest.mark.long
+SAMPLES = ROOT / "samples" / "pipelines"
+MIXED = "id,name,phone\n10001,Acme Renamed,\n10002,,bad x\n"
+Ended = subprocess.CompletedProcess[str]
+SECONDS = 900.0
+"""Importing an orchestrator takes a minute where the processor is shared."""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[ControlledSandbox]:
+    with ControlledSandbox(SandboxOptions(limits="off")) as found:
+        yield found
+
+
+class Orchestrator:
+    """An environment for one of them, with a home of its own."""
+
+    def __init__(self, venv: Path, folder: Path, sandbox: ControlledSandbox) -> None:
+        self.venv, self.folder, self.sandbox = venv, folder, sandbox
+        self.key = sandbox.environment()["DUALENTRY_API_KEY"]
+        self.environment = dict(bare(PATH=f"{venv}/bin:/usr/bin:/bin", HOME=str(folder)))
+
+    def sheet(self, text: str) -> Path:
+        """Write an input."""
+        path = self.folder / "customers.csv"
+        path.write_text(text)
+        return path
+
+    def run(self, *words: object, **more: str) -> Ended:
+        """Run a command of it to its end, whatever that is; what it said is in `stdout`."""
+        command = [self.venv / "bin" / str(words[0]), *map(str, words[1:])]
+        around = {"cwd": self.folder, "env": self.environment | more, "timeout": SECONDS, "check": False}
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **around)
+
+
+@pytest.fixture
+def orchestrator(orchestrators: Path, tmp_path: Path, sandbox: ControlledSandbox) -> Orchestrator:
+    return Orchestrator(orchestrators, tmp_path, sandbox)
+
+
+# -- Airflow --------------------------------------------------------------------------------------------------------
+
+
+def airflow_ends(airflow: Orchestrator, sheet: Path) -> tuple[str, str]:
+    """Run the task once; gives the state that it ends in, and all that was said."""
+    where = json.dumps({"input": str(sheet), "runs": str(airflow.folder / "runs")})
+    ended = airflow.run("airflow", "tasks", "test", "update_customers", "update", "2026-11-27", "-t", where)
+    states = re.findall(r"new_state=(\w+)", ended.stdout)
+    assert states, ended.stdout[-3000:]
+    return states[-1], ended.stdout
+
+
+def test_airflow(orchestrator: Orchestrator) -> None:
+    """The task succeeds, skips what follows, is retried, or fails for good, and says why and what to do."""
+    connection = {"conn_type": "http", "password": orchestrator.key, "host": orchestrator.sandbox.url}
+    orchestrator.environment |= {
+        "AIRFLOW_HOME": str(orchestrator.folder / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(SAMPLES),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
+        "AIRFLOW_CONN_DUALENTRY": json.dumps(connection),
+    }
+    assert 0 == orchestrator.run("airflow", "db", "migrate").returncode
+    errors = orchestrator.run("airflow", "dags", "list-import-errors")
+    assert (0, True) == (errors.returncode, "No data found" in errors.stdout), errors.stdout
+    sheet = orchestrator.sheet("id,name\n10001,Acme Renamed\n")
+    state, said = airflow_ends(orchestrator, sheet)
+    assert ("success", True) == (state, "1 rows: 1 updated. Run folder: " in said), said[-3000:]
+    state, said = airflow_ends(orchestrator, orchestrator.sheet(MIXED))
+    assert ("skipped", True) == (state, "Some rows need a person; the others are done: " in said), said[-3000:]
+    state, said = airflow_ends(orchestrator, orchestrator.folder / "none.csv")
+    assert ("failed", True) == (state, "AirflowFailException: none.csv does not exist" in said), said[-3000:]
+    orchestrator.sandbox.set_faults("429=1.0")
+    orchestrator.sandbox.behave(retry_after="3600")
+    state, said = airflow_ends(orchestrator, orchestrator.sheet("id,name\n10001,Acme Again\n"))
+    assert "AirflowException: Rows are left to retry; the next try goes on: " in said, said[-3000:]
+    assert state in ("up_for_retry", "failed")  # a test of a task is not tried again
+    assert orchestrator.key not in said
+
+
+POD = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import airflow_pod_dag
+task = airflow_pod_dag.update_customers_in_a_pod().get_task("update")
+pod = task.build_pod_request_obj(None)
+print(json.dumps({"spec": pod.to_dict()["spec"], "skip": task.skip_on_exit_code}, default=str))
+"""
+
+
+def test_airflow_pod(orchestrator: Orchestrator) -> None:
+    """The operator makes a pod of the sample: not root, read-only, with the key as a file."""
+    orchestrator.environment["AIRFLOW_HOME"] = str(orchestrator.folder / "airflow")
+    ended = orchestrator.run("python", "-c", POD, SAMPLES)
+    told = json.loads(ended.stdout.splitlines()[-1])
+    container = told["spec"]["containers"][0]
+    assert (["update", "/data/customers.csv"], True) == (
+        container["args"][:2], container["security_context"]["read_only_root_filesystem"],
+    )  # fmt: skip
+    mounted = {one["mount_path"] for one in container["volume_mounts"]}
+    assert {"/data", "/tmp", "/secrets"} == mounted  # noqa: S108 - of the pod
+    assert told["skip"] in (1, [1])
+
+
+# -- Dagster --------------------------------------------------------------------------------------------------------
+
+
+def test_dagster(orchestrator: Orchestrator) -> None:
+    """The asset is materialised, its check fails where a person is needed; what cannot begin fails with the reason."""
+    home = orchestrator.folder / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").touch()
+    orchestrator.environment |= {"DAGSTER_HOME": str(home), "DUALENTRY_API_KEY": orchestrator.key}
+
+    def execute(sheet: Path) -> Ended:
+        given = {"input": str(sheet), "runs": str(orchestrator.folder / "runs"), "base_url": orchestrator.sandbox.url}
+        config = orchestrator.folder / "config.yaml"
+        config.write_text(json.dumps({"resources": {"customers": {"config": given}}}))
+        file = SAMPLES / "dagster_asset.py"
+        return orchestrator.run("dagster", "job", "execute", "-f", file, "-j", "update_customers", "-c", config)
+
+    ended = execute(orchestrator.sheet(MIXED))
+    assert (0, True) == (ended.returncode, "ASSET_MATERIALIZATION" in ended.stdout), ended.stdout[-3000:]
+    assert "'nothing_to_fix' on 'updated_customers' did not pass" in ended.stdout
+    assert "invalid: phone has letters in it" in ended.stdout
+    ended = execute(orchestrator.folder / "none.csv")
+    assert (1, True) == (ended.returncode, "Failure: none.csv does not exist" in ended.stdout), ended.stdout[-3000:]
+    assert "STEP_UP_FOR_RETRY" not in ended.stdout
+    assert "Acme Renamed" == orchestrator.sandbox.record("dualentry", 10001)["name"]
+
+
+# -- Prefect --------------------------------------------------------------------------------------------------------
+
+BLOCK = """
+import os
+from prefect.blocks.system import Secret
+Secret(value=os.environ["KEY"]).save("dualentry-api-key", overwrite=True)
+"""
+
+
+def test_prefect(orchestrator: Orchestrator) -> None:
+    """The flow runs in Prefect's event loop, names what a person has to fix, and fails at once where no retry helps."""
+    orchestrator.environment |= {
+        "PREFECT_HOME": str(orchestrator.folder / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    saved = orchestrator.run("python", "-c", BLOCK, KEY=orchestrator.key)
+    assert 0 == saved.returncode, saved.stdout[-3000:]
+
+    def execute(sheet: Path) -> Ended:
+        words = [sheet, orchestrator.folder / "runs", orchestrator.sandbox.url]
+        return orchestrator.run("python", SAMPLES / "prefect_flow.py", *words)
+
+    ended = execute(orchestrator.sheet(MIXED))
+    assert (0, True) == (ended.returncode, "Rows to fix: " in ended.stdout), ended.stdout[-3000:]
+    assert "2 rows: 1 updated, 1 invalid. Run folder: " in ended.stdout
+    ended = execute(orchestrator.folder / "none.csv")
+    assert (1, True) == (ended.returncode, "none.csv does not exist" in ended.stdout), ended.stdout[-3000:]
+    assert "Retry" not in ended.stdout
+    assert orchestrator.key not in ended.stdout
