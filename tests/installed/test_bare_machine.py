@@ -49,7 +49,7 @@ def test_nothing_set(installed: Path, data: Path) -> None:
     batch = str(installed / "bin" / "batch")
     ended = started([*inside("/", data), batch, *UPDATE])
     assert (0, 8) == (ended.returncode, json.loads(ended.stdout)["rows"]), ended.stderr
-    assert 1 == len(json.loads(started([*inside("/", data), batch, "runs", "--json"]).stdout))
+    assert 1 == len(json.loads(started([*inside("/", data), batch, "runs", "--json"]).stdout)["runs"])
 
 
 def test_nowhere_to_write(installed: Path, data: Path) -> None:
