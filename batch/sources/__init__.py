@@ -16,7 +16,8 @@ from batch.files import os_reason
 from batch.machine import check_disk
 from batch.model import Staged
 from batch.sources.frame import Table, open_frame
-from batch.sources.input import Input, ReadOptions, lock_note, open_input
+from batch.sources.input import Input, lock_note, open_input
+from batch.sources.options import ReadOptions
 from batch.sources.staging import have_same_rows, iter_frames, read_rows
 
 __all__ = [

@@ -14,7 +14,8 @@ import polars as pl
 from batch.errors import InputError
 from batch.files import make_private, write_private
 from batch.sources import parquet
-from batch.sources.input import Input, ReadOptions
+from batch.sources.input import Input
+from batch.sources.options import ReadOptions
 from batch.sources.staging import iter_frames
 
 PANDAS_INDEX = re.compile(r"__index_level_\d+__")

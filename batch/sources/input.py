@@ -1,8 +1,5 @@
 """Finds the input: one path, several Parquet files, or standard input; and says which format it really has.
 
-Sniffing reads the first bytes of a file (and the directory of a ZIP archive), since people rename files, and mail and
-web programs pack them. It unpacks nothing.
-
 Promises that an `Input` exists, can be read, is what its name says, and is identified by the SHA-256 of its bytes.
 A folder or a pattern never takes in what is in batch's own folders, though they may lie among the files.
 Everything else is an `InputError` that says what the file really is and what to do.
@@ -13,111 +10,17 @@ import hashlib
 import re
 import stat
 import sys
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from batch.errors import InputError
 from batch.extras import ensure_extra
 from batch.files import NewFile, check_name, os_reason, write_private
-from batch.model import shorten, visible
 from batch.own_files import is_own
-from batch.sources.totals import Totals
-
-HEAD = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a file is, in words; `format` is None when it cannot be an input, and `advice` then says what to do."""
-
-    format: Literal["csv", "xlsx", "parquet"] | None
-    what: str
-    ending: str = ""
-    advice: str = ""
-
-
-CSV = Content("csv", "plain text (CSV)", ".csv")
-PARQUET = Content("parquet", "a Parquet file", ".parquet")
-XLSX = Content("xlsx", "an Excel workbook", ".xlsx")
-XLSB = Content("xlsx", "a binary Excel workbook", ".xlsb")
-ODS = Content("xlsx", "an OpenDocument spreadsheet", ".ods")
-XLS = Content("xlsx", "an old or password-protected Excel workbook", ".xls")
-PASSWORD = "EncryptedPackage".encode("utf-16-le")
-"""Stands in a workbook that only opens with a password."""
-
-UNPACK = "unpack it, then give the file that is in it"
-SAVE = "open it in the program that made it and save it as .xlsx or .csv"
-
-SIGNATURES: tuple[tuple[bytes, Content], ...] = (
-    (b"PAR1", PARQUET),
-    (b"PARE", Content(None, "an encrypted Parquet file", advice="save it without encryption")),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", XLS),
-    (b"\x1f\x8b", Content(None, "a gzip archive", advice=UNPACK)),
-    (b"BZh", Content(None, "a bzip2 archive", advice=UNPACK)),
-    (b"\xfd7zXZ\x00", Content(None, "an xz archive", advice=UNPACK)),
-    (b"\x28\xb5\x2f\xfd", Content(None, "a zstd archive", advice=UNPACK)),
-    (b"7z\xbc\xaf\x27\x1c", Content(None, "a 7-Zip archive", advice=UNPACK)),
-    (b"Rar!", Content(None, "a RAR archive", advice=UNPACK)),
-    (b"%PDF", Content(None, "a PDF", advice="ask its sender for the spreadsheet it was made from")),
-    (b"\x89PNG", Content(None, "a picture (PNG)", advice="ask its sender for the spreadsheet itself")),
-    (b"\xff\xd8\xff", Content(None, "a picture (JPEG)", advice="ask its sender for the spreadsheet itself")),
-    (b"SQLite format 3\0", Content(None, "an SQLite database", advice="export the table as CSV")),
-    (b"ARROW1", Content(None, "an Arrow (Feather) file", advice="save it as Parquet or CSV")),
-    (b"Obj\x01", Content(None, "an Avro file", advice="save it as Parquet or CSV")),
-)
-TEXTS: tuple[tuple[re.Pattern[bytes], Content], ...] = (
-    (
-        re.compile(rb"<(!doctype\s+html|html|head|body|table|meta|style)\b", re.IGNORECASE),
-        Content(None, "a web page (HTML)", advice=SAVE),
-    ),
-    (re.compile(rb"<\?xml|<\w+[^\n,;\t|]*>\s*<", re.IGNORECASE), Content(None, "an XML file", advice=SAVE)),
-    (re.compile(rb"\{\s*[\"}\n]|\[\s*[{\[]"), Content(None, "a JSON file", advice="save it as CSV or Parquet")),
-    (re.compile(rb"\{\\rtf"), Content(None, "a text document (RTF)", advice=SAVE)),
-)
-BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-
-
-def sniff(file: IO[bytes]) -> Content:
-    """Return what `file`, opened for reading at its start, is."""
-    head = file.read(HEAD)
-    for signature, content in SIGNATURES:
-        if head.startswith(signature):
-            return content
-    return _sniff_zip(file) if head.startswith(b"PK\x03\x04") else _sniff_text(head)
-
-
-def _sniff_zip(file: IO[bytes]) -> Content:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = set(archive.namelist())
-            if "mimetype" in names and "content.xml" in names:
-                return ODS
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return Content(None, "a damaged or incomplete ZIP archive or workbook", advice="copy or download it again")
-    if any(name.startswith("xl/") and name.endswith(".bin") for name in names) and "xl/workbook.bin" in names:
-        return XLSB
-    if any(name.startswith("xl/") for name in names):
-        return XLSX
-    if any(name.startswith("word/") for name in names):
-        return Content(None, "a Word document", advice="copy its table into a spreadsheet and save that")
-    return Content(None, "a ZIP archive", advice=UNPACK)
-
-
-def _sniff_text(head: bytes) -> Content:
-    for mark in BOMS:
-        head = head.removeprefix(mark)
-    plain = head.replace(b"\0", b"").lstrip()
-    for pattern, content in TEXTS:
-        if pattern.match(plain):
-            return content
-    return CSV
-
-
-Format = Literal["csv", "xlsx", "parquet"]
+from batch.sources.formats import FORMATS, ODS, PASSWORD, XLS, Content, Format, sniff
 
 STDIN = "standard input"
 LOCKS = {"Excel": "~${}", "LibreOffice": ".~lock.{}#"}
@@ -125,66 +28,6 @@ LOCKS = {"Excel": "~${}", "LibreOffice": ".~lock.{}#"}
 RESULTS = re.compile(r"results(-\d+)?\.(csv|xlsx|parquet)")
 PIECE = 1 << 20
 SAVE_AGAIN = "save it again from the program that made it"
-WORKBOOKS = (".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".xlsb", ".ods")
-FORMATS: dict[str, Format] = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".tab": "csv",
-    ".txt": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    **dict.fromkeys(WORKBOOKS, "xlsx"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How the user wants the input to be read."""
-
-    sheet: str | None = None
-    delimiter: str | None = None
-    encoding: str | None = None
-    hidden: Literal["include", "skip"] | None = None
-    limit: int | None = None
-    """Only the first so many rows (blank ones do not count)."""
-    header_row: int | None = None
-    """The header's row; None: it is found."""
-    is_known: Callable[[str], bool] = lambda text: False
-    """Whether a header names a field, by which the header's row is found."""
-    totals: Totals | None = None
-    """How rows of totals in a workbook are found; None: there are none."""
-    require_rows: bool = False
-    """An input without rows is a mistake."""
-
-
-LOOK_AHEAD = 20
-"""Rows among which the header is looked for."""
-MIN_KNOWN = 2
-"""Headers that must be known where a row is taken for the header that is not the first one."""
-
-
-def find_header_row(rows: Iterable[tuple[int, Sequence[str]]], is_known: Callable[[str], bool]) -> int:
-    """Return which of `rows` (number and texts) is the header: the first of those with the most names of fields.
-
-    The first row, if no other one has at least `MIN_KNOWN` of them, or one below a title of a single cell.
-    """
-    scored = [(row, len(texts), sum(map(is_known, texts))) for row, texts in rows]
-    first, width, _ = scored[0]
-    row, cells, known = max(scored, key=lambda one: one[2])
-    return row if known >= MIN_KNOWN or (known and width == 1 and cells > 1) else first
-
-
-def skipped_note(row: int, above: Iterable[str]) -> str:
-    """Say which row is the header, and what stands above it; "" where nothing does."""
-    texts = [f'"{shorten(visible(text.strip()), 40)}"' for text in above if text.strip()]
-    if not texts:
-        return ""
-    listed = ", ".join(texts[:SHOWN_TEXTS]) + (", …" if len(texts) > SHOWN_TEXTS else "")
-    return f"The header is row {row}. What stands above it was left out: {listed}."
-
-
-SHOWN_TEXTS = 3
-"""Texts above the header that its note lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ import polars as pl
 from batch.errors import InputError
 from batch.model import READ_ERRORS, ROW, Staged, cell_column, original_column, shorten
 from batch.problems import sentence
-from batch.sources.input import Input, ReadOptions
+from batch.sources.input import Input
+from batch.sources.options import ReadOptions
 from batch.sources.staging import Rows, rows_at_once, staged_schema, write_frames
 
 SEPARATOR = "; "

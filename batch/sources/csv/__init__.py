@@ -15,7 +15,8 @@ from batch.sources.csv.encoding import TextPieces, find_encoding
 from batch.sources.csv.failures_file import FailuresFile, is_reserved
 from batch.sources.csv.header import Head, read_head
 from batch.sources.csv.rows import CsvRows, Shape
-from batch.sources.input import Input, ReadOptions
+from batch.sources.input import Input
+from batch.sources.options import ReadOptions
 from batch.sources.staging import Rows, staged_schema, write_frames
 
 

@@ -12,7 +12,8 @@ from typing import Literal
 from batch.errors import InputError, TitleError
 from batch.model import shorten
 from batch.sources.csv.rows import Record, UnfinishedError, read_record, split_lines
-from batch.sources.input import LOOK_AHEAD, ReadOptions, find_header_row, skipped_note
+from batch.sources.header_row import LOOK_AHEAD, find_header_row, skipped_note
+from batch.sources.options import ReadOptions
 
 DELIMITERS = (",", ";", "\t", "|")
 NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}

@@ -37,7 +37,9 @@ from batch.sources.excel.table import (
 )
 from batch.sources.excel.values import Values
 from batch.sources.excel.workbook import SelectedSheet, Sheet, Workbook, read_workbook, select_sheet
-from batch.sources.input import LOOK_AHEAD, Input, ReadOptions, find_header_row, skipped_note
+from batch.sources.header_row import LOOK_AHEAD, find_header_row, skipped_note
+from batch.sources.input import Input
+from batch.sources.options import ReadOptions
 from batch.sources.staging import Rows, staged_schema, write_frames
 
 MAX_WITH_LOOKS = 20 << 20

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from batch.errors import InputError
-from batch.sources.input import PASSWORD
+from batch.sources.formats import PASSWORD
 
 MAX_UNPACKED = 2 << 30
 """Bytes that one part may have unpacked: a sheet of 1,000,000 rows × 40 columns has about 1.6 GB."""

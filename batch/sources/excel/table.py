@@ -29,7 +29,8 @@ from batch.model import (
 from batch.sources.excel.comments import Comment
 from batch.sources.excel.layout import Area
 from batch.sources.excel.workbook import counted
-from batch.sources.input import LOOK_AHEAD, ReadOptions, find_header_row
+from batch.sources.header_row import LOOK_AHEAD, find_header_row
+from batch.sources.options import ReadOptions
 
 SHOWN = 5
 """How many items a message lists."""
