@@ -22,7 +22,7 @@ OUT_OF_FILES = {
     errno.ENFILE: "too many files are open",
 }
 OUT_OF_MEMORY = "there is too little memory (ulimit -v, the container's limit, or other programs)"
-TIMES_THE_INPUT = {"csv": 3, "parquet": 4, "xlsx": 10}
+TIMES_THE_INPUT = {"csv": 3, "ndjson": 3, "parquet": 4, "xlsx": 10}
 """How much room rows, journal and results take at most, by what the input takes: a workbook is packed best."""
 
 

@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -210,6 +211,19 @@ class SheetStyle:
 
 
 @dataclass(frozen=True, slots=True)
+class FilePart:
+    """The rows of one of several files that make one input: they are numbered through."""
+
+    name: str
+    first: int
+    """The number of its first row in the whole input."""
+    shift: int
+    """What its rows' own numbers are less than those in the whole input."""
+    is_foreign: bool = False
+    """Whether it is a CSV that separates its cells otherwise than the first file, or has them in another order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Staged:
     """An input after it was read once: `input.parquet` and what is known about it.
 
@@ -220,7 +234,8 @@ class Staged:
     path: Path
     name: str
     """The input as messages call it: `customers.xlsx`."""
-    format: Literal["csv", "xlsx", "parquet"]
+    format: Literal["csv", "ndjson", "parquet", "xlsx"]
+    """Of its failures file."""
     headers: tuple[str, ...]
     """As they stand in the file, in order; may hold duplicates and empty ones."""
     rows: int
@@ -231,12 +246,21 @@ class Staged:
     style: SheetStyle | None = None
     left_out: tuple[int, ...] = ()
     """The rows of totals, which are no rows."""
+    files: tuple[FilePart, ...] = ()
+    """The files that make up the input, in order; none where it was named as one file."""
 
     def cell(self, row: int, index: int) -> str:
-        """Name a cell as the spreadsheet does (`F17`); "" where the input has no such names."""
+        """Name a cell as the spreadsheet does (`F17`), of several files the row (`b.csv row 17`); "" for all others."""
+        if self.files:
+            part = self.part(row)
+            return f"{part.name} row {row - part.shift}"
         if self.style is None:
             return ""
         return f"{column_letters(self.style.first_column + index)}{row}"
+
+    def part(self, row: int) -> FilePart:
+        """Return the file that a row is of, where there are several."""
+        return self.files[bisect_right(self.files, row, key=lambda one: one.first) - 1]
 
 
 def column_letters(number: int) -> str:

@@ -18,7 +18,7 @@ RESCUED = re.compile(r"[0-9a-f]{32}(?:-\d{1,3})?|batch-rescue-\w+")
 _NAMES = "|".join(
     map(re.escape, (
         INPUT, SUMMARY, JOURNAL, PLAN, "plan.csv", "plan.xlsx", "undo.json", "undo.csv", ".lock", ".lock.holder",
-        *(f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet")),
+        *(f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "ndjson", "xlsx", "parquet")),
     ))
 )  # fmt: skip
 PART = re.compile(rf"\.(?:{_NAMES})(?:\.\d+)?\.parts?(?:-wal|-shm)?")

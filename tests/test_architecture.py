@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "batch"
 LAYERS = [
     {
-        "problems", "model", "errors", "files", "machine", "own_files", "csv_injection", "credentials", "exact_json",
-        "logins", "system_keyring", "extras", "user_file",
+        "problems", "model", "errors", "files", "input_names", "machine", "own_files", "csv_injection", "credentials",
+        "exact_json", "logins", "system_keyring", "extras", "user_file",
     },
     {"settings"},
     {"ratelimit", "retry", "http"},

@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from batch.cli.completion import complete_endpoint, completer_of
+from batch.input_names import STDIN, is_read_once, joined, split
 from batch.model import command, shorten, visible
 from batch.settings import (
     COMMAND_LINE,
@@ -74,8 +75,7 @@ def setting_options(
     if command in INPUT:
         rest = [one for one in SETTINGS.values() if GENERAL in one.commands and one not in taken]
         flags = [_flag(name, text, command) for name, text in ENDPOINT_FLAGS.items()]
-        argument = click.argument("input", metavar="INPUT", shell_complete=completer_of("INPUT"))
-        options = [argument, *options, *(_option(one, command) for one in rest), *flags]
+        options = [_INPUT, *options, *(_option(one, command) for one in rest), *flags]
     if command in FILE_COMMANDS and not only:
         options.append(_CONFIG)
 
@@ -118,6 +118,15 @@ def _flag(name: str, text: str, command: str) -> Callable[[F], F]:
     )
 
 
+def _joined(context: click.Context, parameter: click.Parameter, words: Sequence[str]) -> str:
+    """Spell several inputs as one; where the words make no sense, the first that is no option is it."""
+    words = [one for one in words if one[:2] != "--"][:1] if context.resilient_parsing else words
+    return joined(words) if words else ""
+
+
+_INPUT = click.argument(
+    "input", metavar="INPUT...", nargs=-1, required=True, callback=_joined, shell_complete=completer_of("INPUT")
+)
 _CONFIG = click.option(
     "--config",
     cls=_Option,
@@ -135,9 +144,9 @@ def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Ma
     """
     given, variables = _given(values)
     folders = [Path()]
-    source = values.get("input") or "-"
-    if source != "-":
-        folders.insert(0, Path(source).parent)
+    source = values.get("input") or STDIN
+    if not is_read_once(source):
+        folders.insert(0, Path(split(source)[0]).parent)
     files = _files(values, list(dict.fromkeys(folders)))
     from_files = read_files(files, values.get("endpoint"), endpoints, lambda name: rates.get(name, 0.0))
     from_variables = _with_lists(_with_map(variables, _lines_of("map")))

@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from batch.cli.messages import (
@@ -38,6 +37,7 @@ from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
 from batch.files import shown_path
+from batch.input_names import STDIN, is_pattern, is_read_once, short_name, split
 from batch.logins import Login
 from batch.mappings import BESIDE, SavedMapping
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, minutes, shorten, visible
@@ -295,7 +295,9 @@ def _results_files(summary: Summary) -> Iterator[str]:
 
 def _is_there(path: str) -> bool:
     """Whether an input can be read again, as far as that can be known."""
-    return path == "-" or any(mark in path for mark in "*?[") or os.path.exists(path)
+    if is_read_once(path):
+        return path == STDIN
+    return all(os.path.exists(one) or is_pattern(one) for one in split(path))
 
 
 def _run_command(verb: str, end: FinishedRun) -> str:
@@ -356,7 +358,7 @@ def _run_lines(one: ListedRun) -> Iterator[Styled]:
     run = one.run
     kind = ENDPOINTS.get(run.endpoint)
     what = [kind.title if kind else run.endpoint, run.company.name or "", run.host if run.host in SANDBOXES else ""]
-    name = "undo" if run.undoes else visible(Path(run.input).name if run.input != "-" else "standard input")
+    name = "undo" if run.undoes else visible(short_name(run.input))
     yield f"{one.started_text}  {name}  ({', '.join(filter(None, map(visible, what)))})", ""
     later = f"; {one.later:,} of them in later rounds" if one.later else ""
     yield f"  {one.state}: {shown_counts(run.counts) or plural(run.rows, 'row')}{later}", RUN_STYLES.get(one.state, "")

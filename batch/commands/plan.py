@@ -29,6 +29,7 @@ from batch.engine.write import PlanRecorder
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
 from batch.files import os_reason
+from batch.input_names import short_name
 from batch.journal import Journal
 from batch.machine import now_text, user_name
 from batch.model import ROW, Outcome, RowResult, cell_column
@@ -259,7 +260,7 @@ def _about_table(context: RunContext, settings: Settings, folder: Path, started:
         folder=folder,
     )
     return AboutPlan(
-        f"Plan for {Path(settings.input).name}", facts, headers_of(changes.columns), context.journal.outcomes(),
+        f"Plan for {short_name(settings.input)}", facts, headers_of(changes.columns), context.journal.outcomes(),
         _iter_not_sent(context),
     )  # fmt: skip
 

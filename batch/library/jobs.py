@@ -29,7 +29,8 @@ from batch.commands.template import TemplateMade
 from batch.credentials import FILE_SUFFIX
 from batch.endpoints import ENDPOINTS
 from batch.engine.reporter import Cost, Preflight, Progress, Tried
-from batch.errors import BatchError, CancelledError, MachineError
+from batch.errors import BatchError, CancelledError, InputError, MachineError
+from batch.input_names import joined
 from batch.library.options import (
     Access,
     CheckOptions,
@@ -171,8 +172,13 @@ class _Job:
         """Make it of an input, which may be a table."""
         values = dict(options)
         name = values.pop("name", FRAME)
-        if isinstance(input, str | os.PathLike):
-            return cls.of(command, {"input": os.fspath(input), "endpoint": endpoint}, values, call)
+        if isinstance(input, str | os.PathLike | Sequence):
+            paths = [input] if isinstance(input, str | os.PathLike) else input
+            if not paths:
+                raise InputError("No file was named.")
+            return cls.of(
+                command, {"input": joined([os.fspath(one) for one in paths]), "endpoint": endpoint}, values, call
+            )
         job = cls.of(command, {"input": name, "endpoint": endpoint}, values, call)
         return replace(job, environment=replace(job.environment, frames={name: input}))
 

@@ -10,8 +10,9 @@ from batch.engine.reporter import Progress
 from batch.sources import Table
 from batch.summary import Summary
 
-Source = str | os.PathLike[str] | Table
-"""A path, a folder or a pattern as the commands take them, or a table in memory."""
+Path = str | os.PathLike[str]
+Source = Path | Sequence[Path] | Table
+"""A path, a folder or a pattern as the commands take them, several of these, or a table in memory."""
 Run = str | os.PathLike[str] | Summary
 """A run folder, or the summary of the run."""
 Credentials = Mapping[str, str] | Callable[[], Mapping[str, str]]

@@ -9,7 +9,21 @@ import polars as pl
 from batch.model import RESERVED_PREFIX, RowResult, Staged
 from batch.provenance import RUN, SEEN, pulled_place
 
-ADDED_COLUMNS = ("batch_row", "batch_outcome", "batch_field", "batch_message", RUN, SEEN)
+FILE_COLUMNS = ("batch_file", "batch_file_row")
+"""Of which file a row is, and its number there, where several files make up the input."""
+_ABOUT_ROW = ("batch_row", "batch_outcome", "batch_field", "batch_message")
+ADDED_COLUMNS = (*_ABOUT_ROW, RUN, SEEN)
+
+
+def added_columns(staged: Staged) -> tuple[str, ...]:
+    """Return the columns that a failures file adds."""
+    return (*_ABOUT_ROW, *FILE_COLUMNS, RUN, SEEN) if staged.files else ADDED_COLUMNS
+
+
+def place_of(staged: Staged, row: int) -> tuple[str, str] | None:
+    """Return the cells of `FILE_COLUMNS`; None where one file is the input."""
+    part = staged.part(row) if staged.files else None
+    return (part.name, str(row - part.shift)) if part else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +35,20 @@ class FailedRow:
     """The run that writes the file."""
     seen: str = ""
     """What it saw in the fields that the row was to change (`batch/provenance.py`)."""
+    place: tuple[str, str] | None = None
+    """The cells of `FILE_COLUMNS`."""
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The cells of `ADDED_COLUMNS`."""
+        """The cells of the columns that are added."""
         result = self.result
-        return (
-            str(result.row), result.outcome.value, field_text(result), message_text(result), self.run, self.seen,
-        )  # fmt: skip
+        said = str(result.row), result.outcome.value, field_text(result), message_text(result)
+        return (*said, *(self.place or ()), self.run, self.seen)
+
+
+def added_cells(rows: Sequence[FailedRow], staged: Staged) -> pl.DataFrame:
+    """Return the cells of the columns that are added, as texts."""
+    return pl.DataFrame([one.texts for one in rows], dict.fromkeys(added_columns(staged), pl.String), orient="row")
 
 
 class FailuresWriter(Protocol):

@@ -14,7 +14,15 @@ import polars as pl
 
 from batch.csv_injection import guard
 from batch.model import READ_ERRORS, CsvDialect, Outcome, Staged, cell_column, iter_read_errors
-from batch.outputs.failures import ADDED_COLUMNS, FailedRow, on_one_line, original_indexes
+from batch.outputs.failures import (
+    ADDED_COLUMNS,
+    FILE_COLUMNS,
+    FailedRow,
+    added_cells,
+    added_columns,
+    on_one_line,
+    original_indexes,
+)
 
 _MONTH = (
     "(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
@@ -43,6 +51,7 @@ class CsvFailures:
     """Appends rows to a CSV file in the dialect of the input."""
 
     def __init__(self, path: Path, staged: Staged) -> None:
+        self._staged = staged
         self._dialect = staged.dialect or CsvDialect()
         self._indexes = original_indexes(staged)
         self._is_escaped = len(self._indexes) < len(staged.headers)
@@ -56,20 +65,20 @@ class CsvFailures:
             self._append("\ufeff".encode(_without_mark(encoding)))
         if self._dialect.has_sep_line:
             self._write(f"sep={self._dialect.delimiter}{self._dialect.line_end}")
-        header = pl.DataFrame([[*headers, *ADDED_COLUMNS]], orient="row")
+        header = pl.DataFrame([[*headers, *added_columns(self._staged)]], orient="row")
         self._write_frame(header.with_columns(guard(pl.all())))
 
     def add(self, frame: pl.DataFrame, rows: Sequence[FailedRow]) -> None:
         """Append rows: sound ones together, each malformed one by itself."""
-        added = pl.DataFrame([one.texts for one in rows], schema=dict.fromkeys(ADDED_COLUMNS, pl.String), orient="row")
-        added = added.select(guard(on_one_line(pl.all().replace("", None))))
+        added = added_cells(rows, self._staged).select(guard(on_one_line(pl.all().replace("", None))))
         cells = [guard(pl.col(cell_column(index))) for index in self._indexes]
         lines = pl.concat([frame.select(cells), added], how="horizontal")
         malformed = [at for at, text in enumerate(frame[READ_ERRORS].to_list()) if text and _raw(text) is not None]
         start = 0
         for at in malformed:
             self._write_frame(lines[start:at])
-            self._write_malformed(_raw(frame[READ_ERRORS][at]) or "", added.row(at))
+            is_foreign = bool(self._staged.files) and self._staged.part(rows[at].result.row).is_foreign
+            self._write_malformed(_raw(frame[READ_ERRORS][at]) or "", added.row(at), is_foreign=is_foreign)
             start = at + 1
         self._write_frame(lines[start:])
 
@@ -82,9 +91,12 @@ class CsvFailures:
         )  # fmt: skip
         self._write(text)
 
-    def _write_malformed(self, raw: str, added: Sequence[str]) -> None:
-        """Write a malformed row back as it was found, so that it stays malformed until somebody corrects it."""
-        cells = self._old_cells(raw)
+    def _write_malformed(self, raw: str, added: Sequence[str], *, is_foreign: bool) -> None:
+        """Write a malformed row back as it was found, so that it stays malformed until somebody corrects it.
+
+        One of a file that is written otherwise stands in its first cell: its cells would come under other headers.
+        """
+        cells = [raw] if is_foreign else self._old_cells(raw)
         if not self._is_escaped:
             safe = pl.DataFrame({"cell": cells}, schema={"cell": pl.String}).select(guard(pl.col("cell")))
             cells = safe.to_series().to_list()
@@ -127,7 +139,7 @@ def _without_added(cells: list[str]) -> list[str]:
     end = len(cells)
     while end and not cells[end - 1].strip():
         end -= 1
-    for start in range(max(end - len(ADDED_COLUMNS), 0), end - 1):
+    for start in range(max(end - len(ADDED_COLUMNS) - len(FILE_COLUMNS), 0), end - 1):
         if cells[start].strip().isdecimal() and cells[start + 1].strip() in set(Outcome):
             return cells[:start]
     return cells

@@ -7,10 +7,12 @@ import polars as pl
 from polars.datatypes import DataType, DataTypeClass
 
 from batch.model import Staged, cell_column, original_column
-from batch.outputs.failures import ADDED_COLUMNS, FailedRow, original_indexes
+from batch.outputs.failures import FILE_COLUMNS, FailedRow, added_cells, original_indexes
 from batch.provenance import RUN, SEEN
 
 PART_ROWS = 100_000
+NUMBERS = ("batch_row", FILE_COLUMNS[1])
+"""Columns that are added, and hold numbers."""
 PolarsDataType = DataType | DataTypeClass
 
 
@@ -47,15 +49,16 @@ class ParquetFailures:
     """Writes the rows with their original columns, in order, and the added ones."""
 
     def __init__(self, path: Path, staged: Staged) -> None:
+        self._staged = staged
         self._headers = staged.headers
         self._indexes = original_indexes(staged)
         self._parts = ParquetParts(path)
 
     def add(self, frame: pl.DataFrame, rows: Sequence[FailedRow]) -> None:
         """Add rows and what is said of them."""
-        texts = pl.DataFrame([one.texts for one in rows], schema=dict.fromkeys(ADDED_COLUMNS, pl.String), orient="row")
-        blank = pl.col(RUN, SEEN).replace("", None)
-        added = texts.with_columns(pl.col(ADDED_COLUMNS[0]).cast(pl.UInt32), blank)
+        texts = added_cells(rows, self._staged)
+        numbers = pl.col([name for name in NUMBERS if name in texts.columns]).cast(pl.UInt32)
+        added = texts.with_columns(numbers, pl.col(RUN, SEEN).replace("", None))
         self._parts.add(pl.concat([frame.select(self._originals(frame)), added], how="horizontal"))
 
     def _originals(self, frame: pl.DataFrame) -> list[pl.Expr]:

@@ -12,6 +12,7 @@ from batch.csv_injection import escape_formula
 from batch.files import NewFile, digest_of, free_path, remove, written_earlier
 from batch.model import READ_ERRORS, ROW, Outcome, RowResult, Staged, cell_column, original_column, shorten
 from batch.outputs.failures import (
+    FILE_COLUMNS,
     FailedRow,
     FailuresWriter,
     code_text,
@@ -19,6 +20,7 @@ from batch.outputs.failures import (
     message_text,
     on_one_line,
     original_indexes,
+    place_of,
 )
 from batch.outputs.failures_csv import CsvFailures, first_spoilt
 from batch.outputs.failures_parquet import ParquetParts
@@ -34,14 +36,52 @@ SCHEMA = {
     "field": pl.String, "message": pl.String,
 }  # fmt: skip
 """The columns of `results.csv`; `results.parquet` has one more, `code`."""
+RECORD_ID = "record_id"
+"""The column with the record's own id, where the input names it by a key."""
 
 
 class LinesWriter(Protocol):
-    """Writes lines of the results file: ids as they stand in the input, and results, in order."""
+    """Writes lines of the results file: ids as they stand in the input, results, and what stands behind, in order."""
 
-    def add(self, ids: Sequence[str], row_results: Sequence[RowResult]) -> None: ...
+    def add(self, ids: Sequence[str], row_results: Sequence[RowResult], more: pl.DataFrame) -> None: ...
 
     def finish(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MoreColumns:
+    """What a results file says of each row behind its result: of which file it is, and what was asked for."""
+
+    staged: Staged
+    kept: Mapping[str, int]
+    """Columns of the input that are carried along, by what they are called: their indexes."""
+    record_id: Callable[[RowResult], str | None] | None
+    """Gives the id of the record that a row's key stands for; None where rows have the id itself."""
+    is_typed: bool
+    """Whether values keep the types of the input."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, in order."""
+        return (*(FILE_COLUMNS if self.staged.files else ()), *self.kept, *([RECORD_ID] if self.record_id else []))
+
+    def of(self, frame: pl.DataFrame, row_results: Sequence[RowResult]) -> pl.DataFrame:
+        """Return their cells for rows of the input."""
+        columns: list[pl.Series] = []
+        if self.staged.files:
+            parts = [self.staged.part(one.row) for one in row_results]
+            numbers = [one.row - part.shift for one, part in zip(row_results, parts, strict=True)]
+            columns.append(pl.Series(FILE_COLUMNS[0], [part.name for part in parts], dtype=pl.String))
+            columns.append(pl.Series(FILE_COLUMNS[1], numbers, dtype=pl.UInt32))
+        columns += [frame[self._source(index, frame)].alias(name) for name, index in self.kept.items()]
+        if self.record_id:
+            columns.append(pl.Series(RECORD_ID, list(map(self.record_id, row_results)), dtype=pl.String))
+        return pl.DataFrame(columns)
+
+    def _source(self, index: int, frame: pl.DataFrame) -> str:
+        original = original_column(index)
+        has_type = self.is_typed and original in frame.columns and not isinstance(frame.schema[original], pl.Struct)
+        return original if has_type else cell_column(index)
 
 
 def _lines(ids: Sequence[str], row_results: Sequence[RowResult]) -> pl.DataFrame:
@@ -61,16 +101,15 @@ def _lines(ids: Sequence[str], row_results: Sequence[RowResult]) -> pl.DataFrame
 class CsvLines:
     """Results as CSV in UTF-8 with commas; formulas are escaped."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, more: Sequence[str]) -> None:
         self._path = path
-        path.write_text(",".join(SCHEMA) + "\n", encoding="utf-8")
+        header = pl.DataFrame([[*SCHEMA, *more]], orient="row").select(escape_formula(pl.all()))
+        path.write_text(header.write_csv(include_header=False), encoding="utf-8")
 
-    def add(self, ids: Sequence[str], row_results: Sequence[RowResult]) -> None:
-        lines = (
-            _lines(ids, row_results)
-            .drop("code")
-            .with_columns(escape_formula(on_one_line(pl.col("id", "field", "message").replace("", None))))
-        )
+    def add(self, ids: Sequence[str], row_results: Sequence[RowResult], more: pl.DataFrame) -> None:
+        texts = ["id", "field", "message", *(name for name, dtype in more.schema.items() if dtype == pl.String)]
+        lines = pl.concat([_lines(ids, row_results).drop("code"), more], how="horizontal")
+        lines = lines.with_columns(escape_formula(on_one_line(pl.col(texts).replace("", None))))
         with self._path.open("ab") as file:
             lines.write_csv(file, include_header=False)
 
@@ -81,12 +120,12 @@ class CsvLines:
 class ParquetLines:
     """Results as Parquet: typed columns, texts as they are."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, more: Sequence[str]) -> None:
         self._parts = ParquetParts(path)
         self.add([], [])  # an input without rows has results without lines
 
-    def add(self, ids: Sequence[str], row_results: Sequence[RowResult]) -> None:
-        self._parts.add(_lines(ids, row_results))
+    def add(self, ids: Sequence[str], row_results: Sequence[RowResult], more: pl.DataFrame) -> None:
+        self._parts.add(pl.concat([_lines(ids, row_results), more], how="horizontal"))
 
     def finish(self) -> None:
         self._parts.finish()
@@ -97,7 +136,7 @@ Frames = Callable[[], Iterable[pl.DataFrame]]
 ReadResults = Callable[[int, int], Mapping[int, RowResult]]
 """Returns the results of the rows from the first number to the last; a row without one is unsent."""
 
-ENDINGS = {"csv": ".csv", "xlsx": ".xlsx", "parquet": ".parquet"}
+ENDINGS = {"csv": ".csv", "ndjson": ".ndjson", "xlsx": ".xlsx", "parquet": ".parquet"}
 OPEN_OUTCOMES = frozenset(Outcome) - {Outcome.UPDATED, Outcome.UNCHANGED}
 
 
@@ -139,6 +178,10 @@ class Wanted:
     """When the rows that are through by now were so, in a later run: they need nothing any more."""
     seen: Callable[[int, str], str] = lambda row, id: ""
     """Says what was seen in the fields that a row was to change, given its number and its id."""
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """Columns of the input that the results carry along, by what they are called there: their indexes."""
+    record_id: Callable[[RowResult], str | None] | None = None
+    """Gives the id of the record that a row's key stands for; None where rows have the id itself."""
     workbook: AboutRun | None = None
     """What `results.xlsx` says beside the results; None: there is to be none."""
 
@@ -186,6 +229,8 @@ class ResultsWriter:
         self._outcomes = dict.fromkeys(Outcome, 0)
         self._done_later: Counter[Outcome] = Counter()
         self._notes: list[str] = []
+        is_parquet = staged.format == "parquet"
+        self._more = MoreColumns(staged, wanted.kept, wanted.record_id, is_typed=is_parquet)
         self._results: tuple[NewFile, LinesWriter] | None = None
         self._workbook: tuple[NewFile, ResultsWorkbook] | None = None
         self._failures: tuple[NewFile, FailuresWriter] | None = None
@@ -199,7 +244,7 @@ class ResultsWriter:
         if self._wanted.with_results:
             is_parquet = self._staged.format == "parquet"
             file = NewFile(self._folder / f"results{'.parquet' if is_parquet else '.csv'}")
-            self._results = file, (ParquetLines if is_parquet else CsvLines)(file.made)
+            self._results = file, (ParquetLines if is_parquet else CsvLines)(file.made, self._more.names)
         if self._wanted.workbook is not None:
             from batch.outputs.results_xlsx import ResultsWorkbook
 
@@ -220,7 +265,7 @@ class ResultsWriter:
         for row_result in found:
             self._outcomes[row_result.outcome] += 1
         if self._results is not None:
-            self._results[1].add(ids, found)
+            self._results[1].add(ids, found, self._more.of(frame, found))
         kept = self._open_rows(found)
         self._done_later += Counter(one.outcome for one in found if self._is_done_later(one))
         if self._workbook is not None:
@@ -286,7 +331,7 @@ class ResultsWriter:
         before = frame[cell_column(column)].to_list() if column is not None else [None] * frame.height
         wanted, ids = self._wanted, [one.strip() for one in self._ids(frame)]
         return [
-            FailedRow(one, wanted.run, wanted.seen(one.row, row_id) or old or "")
+            FailedRow(one, wanted.run, wanted.seen(one.row, row_id) or old or "", place_of(self._staged, one.row))
             for one, row_id, old in zip(found, ids, before, strict=True)
         ]
 
@@ -364,6 +409,10 @@ def failures_writer(path: Path, staged: Staged) -> FailuresWriter:
     match staged.format:
         case "csv":
             return CsvFailures(path, staged)
+        case "ndjson":
+            from batch.outputs.failures_ndjson import NdjsonFailures
+
+            return NdjsonFailures(path, staged)
         case "parquet":
             from batch.outputs.failures_parquet import ParquetFailures
 

@@ -21,6 +21,7 @@ from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code
 from batch.files import os_reason, remove, write_private, written_earlier
+from batch.input_names import short_name
 from batch.journal import Journal, JournalQueries
 from batch.machine import now_text
 from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, command
@@ -184,7 +185,7 @@ def _about_run(
     folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End
 ) -> outputs.AboutRun:
     """Return what the workbook of the results says beside them."""
-    name = Path(metadata.undoes or metadata.input).name
+    name = short_name(metadata.undoes or metadata.input)
     facts = shown_facts(
         metadata.staged,
         went_to=f"{endpoint.title if endpoint else metadata.endpoint} ({metadata.host})",

@@ -19,12 +19,14 @@ from typing import Any
 from batch.credentials import Company
 from batch.errors import FolderError, JournalError
 from batch.files import make_private, unusable_folder
+from batch.input_names import is_pattern, is_read_once, split
 from batch.journal import START_OVER, VERSION, Journal, peek
 from batch.own_files import INPUT, JOURNAL, NAME, is_own
 from batch.run import index
 from batch.run.cleanup import remove_parts
 from batch.run.locks import held
 from batch.run.metadata import RunMetadata
+from batch.sources.formats import unpacked_name
 
 TIME = "%Y%m%d-%H%M%S"
 
@@ -50,18 +52,20 @@ def parent_of(argument: str, out: Path | None = None) -> Path:
                 f"other, such as the one around it: --out {beside(run)}"
             )
         return out
-    if argument == "-":
+    first, *others = split(argument)
+    if is_read_once(first):
         return Path("stdin.batch")
-    path = Path(argument)
+    path = Path(first)
     run = run_around(path.parent)
     if run is not None:
         return beside(run)
     if path.is_dir():
-        return path.with_name(path.resolve().name + ".batch")
-    stem = path.stem if path.exists() else re.sub(r"[*?\[\]]+", "_", path.stem)
-    while any(mark in str(path.parent) for mark in "*?["):
+        stem = path.resolve().name
+    else:
+        stem = re.sub(r"[*?\[\]]+", "_", path.stem) if is_pattern(first) else Path(unpacked_name(path.name)).stem
+    while is_pattern(str(path.parent)):
         path = path.parent
-    return path.with_name(f"{stem}.batch")
+    return path.with_name(f"{stem}{f'+{len(others)}' if others else ''}.batch")
 
 
 def run_around(folder: Path) -> Path | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from batch.credentials import Company
 from batch.errors import BatchError
+from batch.input_names import STDIN, is_read_once, joined, split
 from batch.journal import Journal
 from batch.model import Outcome
 from batch.run.locks import state_folder
@@ -94,8 +95,8 @@ def add(metadata: RunMetadata, folder: Path, *, is_found: bool = False) -> None:
 
 
 def place_of(argument: str) -> str:
-    """Return what tells an input from others, wherever one is: "-" is standard input's."""
-    return argument if argument == "-" else os.path.abspath(argument)
+    """Return what tells an input from others, wherever one is: "-" is that of all that is read once."""
+    return STDIN if is_read_once(argument) else joined([os.path.abspath(one) for one in split(argument)])
 
 
 def note_writes(run_id: str) -> None:

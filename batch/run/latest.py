@@ -15,6 +15,7 @@ from pathlib import Path
 from batch.errors import ExitCode, FolderError
 from batch.exit_code import exit_code_of_error
 from batch.files import os_reason, unusable_folder
+from batch.input_names import file_stem, joined, split
 from batch.machine import first_of
 from batch.own_files import NAME, RESCUED
 from batch.run.folder import parent_of
@@ -37,8 +38,7 @@ class LatestLinks:
     @property
     def paths(self) -> tuple[Path, Path]:
         """Where the links are."""
-        name = "stdin" if self.argument == "-" else Path(self.argument).absolute().name
-        return self.parent / LATEST, self.parent / f"{LATEST}-{re.sub(r'[*?]+', '_', name)}"
+        return self.parent / LATEST, self.parent / f"{LATEST}-{re.sub(r'[*?]+', '_', file_stem(self.argument))}"
 
     def remove(self) -> None:
         """Remove the links; raises FolderError where something else has their name, or they cannot be removed."""
@@ -135,8 +135,9 @@ def without_links(path: Path) -> Path:
 
 def fixed_name(argument: str) -> str:
     """Return the name of an input that is found without the links, too; any other as it is."""
-    fixed = without_links(Path(argument))
-    return argument if fixed == Path(argument) else str(fixed)
+    names = split(argument)
+    fixed = [str(without_links(Path(name))) for name in names]
+    return argument if fixed == [str(Path(name)) for name in names] else joined(fixed)
 
 
 def _link(path: Path, target: str) -> None:

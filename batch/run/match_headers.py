@@ -89,7 +89,7 @@ def settle_headers(
 
 def _settle_unseen(source: Input, settings: Settings, person: Person) -> Settings:
     """Ask once about what cannot be seen of an .ods or .xls file."""
-    if source.converted is None or settings.hidden == "include":
+    if not source.is_converted or settings.hidden == "include":
         return settings
     from batch.sources.excel.conversion import UNSEEN  # here, since most inputs are of another kind
 
@@ -294,7 +294,8 @@ def read_options(settings: Settings, endpoint: Endpoint) -> ReadOptions:
     return ReadOptions(
         settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit, settings.header_row,
         is_known_header(endpoint, settings.map),
-        Totals(is_id_header(endpoint, settings.map, settings.key), settings.key is not None), settings.require_rows,
+        Totals(is_id_header(endpoint, settings.map, settings.key), settings.key is not None),
+        require_rows=settings.require_rows,
     )  # fmt: skip
 
 

@@ -40,8 +40,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     input.check_unchanged()
     if options.require_rows and not staged.rows:
         raise InputError(f"{input.name} has a header but no rows, and --require-rows is set.")
-    note = lock_note(input)
-    return replace(staged, notes=(note, *staged.notes)) if note else staged
+    return replace(staged, notes=(*filter(None, [lock_note(input)]), *input.notes, *staged.notes))
 
 
 def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
@@ -56,7 +55,7 @@ def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
 def check_room(input: Input, folder: Path) -> None:
     """Raise UsageError where the disk of `folder`, which may be still to be made, has too little room for the input."""
     place = next(one for one in (folder, *folder.absolute().parents) if os.path.exists(one))
-    check_disk(place, sum(path.stat().st_size for path in input.paths), input.format)
+    check_disk(place, input.size, input.format)
 
 
 def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
@@ -65,6 +64,10 @@ def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
             from batch.sources import csv
 
             return csv.stage(input, folder, options)
+        case "ndjson":
+            from batch.sources import ndjson
+
+            return ndjson.stage(input, folder, options)
         case "parquet":
             from batch.sources import parquet
 

@@ -14,7 +14,7 @@ import polars as pl
 from batch.errors import InputError
 from batch.files import make_private, write_private
 from batch.sources import parquet
-from batch.sources.input import Input
+from batch.sources.input import Input, InputFile
 from batch.sources.options import ReadOptions
 from batch.sources.staging import iter_frames
 
@@ -38,7 +38,7 @@ def open_frame(table: Table, name: str, spool: Path) -> Input:
     path = spool / "frame.parquet"
     write_private(path, "")
     _as_frame(table, name).write_parquet(path, compression="lz4")
-    found = Input((path,), name, "", "parquet")
+    found = Input((InputFile(path, name, path),), name, "", "parquet")
     return replace(found, sha256=_digest(found, spool))
 
 

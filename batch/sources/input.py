@@ -1,118 +1,242 @@
-"""Finds the input: one path, several Parquet files, or standard input; and says which format it really has.
+"""The input: its files as they are read, which format they have, and what tells it from others.
 
-Promises that an `Input` exists, can be read, is what its name says, and is identified by the SHA-256 of its bytes.
-A folder or a pattern never takes in what is in batch's own folders, though they may lie among the files.
-Everything else is an `InputError` that says what the file really is and what to do.
+Promises that an `Input` exists, can be read, is what its name says, and is identified by the SHA-256 of its bytes (of
+packed files, of those that are in them). Everything else is an `InputError` that says what the file really is and what
+to do.
 """
 
-import errno
 import hashlib
-import re
+import json
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+
+import polars as pl
 
 from batch.errors import InputError
 from batch.extras import ensure_extra
-from batch.files import NewFile, check_name, os_reason, write_private
-from batch.own_files import is_own
-from batch.sources.formats import FORMATS, ODS, PASSWORD, XLS, Content, Format, sniff
+from batch.files import write_private
+from batch.model import shorten
+from batch.sources import copies
+from batch.sources.discovery import LOCKS, STDIN_PATH, FoundFile, find_files, names_of, refuse_tables, trouble
+from batch.sources.formats import (
+    ARROW,
+    FORMATS,
+    ODS,
+    PACKED,
+    PASSWORD,
+    XLS,
+    Content,
+    Format,
+    ending_of,
+    sniff,
+    unpacked_name,
+)
 
-STDIN = "standard input"
-LOCKS = {"Excel": "~${}", "LibreOffice": ".~lock.{}#"}
-"""What spreadsheet programs lay beside a file while it is open."""
-RESULTS = re.compile(r"results(-\d+)?\.(csv|xlsx|parquet)")
-PIECE = 1 << 20
 SAVE_AGAIN = "save it again from the program that made it"
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """An input file, or several Parquet files that make one table."""
+class InputFile:
+    """One file of an input."""
 
-    paths: tuple[Path, ...]
+    path: Path
+    """Where it lies."""
+    name: str
+    """What messages and the column `batch_file` call it."""
+    content: Path
+    """What is read: the file itself, or a copy of what it holds."""
+    changed: int | None = None
+    """When it was last changed (ns), so that a change while it is read is noticed; None of a stream."""
+    partition: Mapping[str, str | None] = field(default_factory=dict, hash=False)
+    """The columns that the names of its folders hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input file, or several of one format that make one table."""
+
+    files: tuple[InputFile, ...]
     name: str
     """The name in messages."""
     sha256: str
     format: Format
-    changed: tuple[int, ...] = ()
-    """When each file was last changed (ns), so that a change while it is read is noticed."""
-    converted: Path | None = None
-    """The same cells as .xlsx, where the file is an .ods or .xls."""
+    is_converted: bool = False
+    """Whether the cells are those of an .ods or .xls file, of which not everything can be seen."""
+    is_many: bool = False
+    """Whether it was named as several files, so that results say which file a row is of."""
+    notes: tuple[str, ...] = ()
+    """What the person should know about which files are read."""
 
     @property
-    def workbook(self) -> Path:
-        """The .xlsx that is read."""
-        return self.converted or self.paths[0]
+    def size(self) -> int:
+        """The bytes that are read."""
+        return sum(file.content.stat().st_size for file in self.files)
 
     def check_unchanged(self) -> None:
         """Raise `InputError` if a file is not the one whose bytes were hashed."""
-        if self.changed and self.changed != _changed(self.paths):
+        if any(file.changed is not None and file.changed != _changed(file.path) for file in self.files):
             raise InputError(f"{self.name} was changed while it was read: save it, close it, and run again.")
 
 
 def open_input(argument: str, spool: Path, note: Callable[[str], None] = lambda text: None) -> Input:
-    """Return the input that `argument` names (a path, a folder or glob of Parquet files, `-`), with hash and format.
+    """Return the input that `argument` names (`batch/input_names.py`), with its digest and format.
 
-    Standard input is copied into the folder `spool` first, readable by this user only, and the cells of an .ods or .xls
-    file are; `note` is told when what reads them is installed. Raises InputError, and ExtraError where it cannot be.
+    What can be read only once is copied into the folder `spool` first, and so is what is packed, or of a kind that is
+    read as another one; `note` is told when what reads it is installed. Raises InputError, FolderError where `spool` is
+    full, and ExtraError where something cannot be installed.
     """
-    if argument == "-":
-        path = _spool_stdin(spool)
-        return _input((path,), STDIN, _checked(_sniff(path, STDIN), STDIN, ".csv"))
     if "://" in argument:
         raise InputError(f"{argument} is an address, not a file: download it, then give the file's name.")
-    path = Path(argument)
-    check_name(path)
-    _refuse_lock(path.name)
-    _refuse_results(path)
-    mode = _file_mode(path)
-    if mode is not None and stat.S_ISDIR(mode):
-        return _input(_parquet_files(path), argument, "parquet")
-    if mode is None and any(mark in argument for mark in "*?["):
-        return _input(_glob(argument), argument, "parquet")
-    content = _sniff(path, path.name)
-    found = _input((path,), path.name, _checked(content, path.name, path.suffix.lower()))
-    return _converted(found, spool, note) if content in (ODS, XLS) else found
+    found = find_files(argument)
+    name = argument if found.is_many else found.files[0].name
+    opened = [_open(file, spool, number) for number, file in enumerate(found.files)]
+    form = _common_format(name, opened)
+    if form == "parquet":
+        refuse_tables({one.file.path.parent for one in opened if not one.is_copy}, name)
+    digest = _sha256(opened)
+    files = [_converted(one, spool, number, note) for number, one in enumerate(opened)]
+    is_converted = form == "xlsx" and files[0].content != opened[0].file.content
+    is_many = found.is_many and len(files) > 1
+    listed = [f"{len(files):,} files are read as one table: {names_of(files)}."] if is_many else []
+    return Input(tuple(files), name, digest, form, is_converted, is_many, (*listed, *found.notes))
 
 
-def _converted(found: Input, spool: Path, note: Callable[[str], None]) -> Input:
-    """Copy the cells of an .ods or .xls file; one with a password is left to the reader, which says so."""
-    path = found.paths[0]
-    if PASSWORD in path.read_bytes():
-        return found
-    ensure_extra("ods", "python_calamine", f"reading {found.name}", note)
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A file, and what is in it."""
+
+    file: InputFile
+    content: Content
+    is_copy: bool
+
+
+def _open(found: FoundFile, spool: Path, number: int) -> _Opened:
+    """Copy a file where that is needed, and tell its format; raises InputError where it is nothing to read."""
+    path, name = found.path, found.name
+    content_path, changed = path, None
+    if found.is_stream:
+        content_path = spool / f"{number}-copy"
+        _copy_stream(found, content_path)
+    else:
+        _check_file(path, name)
+        changed = _changed(path)
+    content = _sniff(content_path, name, is_stream=found.is_stream)
+    ending = Path(name).suffix.lower()
+    if content.is_packed:
+        if ending in FORMATS:
+            raise InputError(_misnamed(name, content, ending, f"{Path(name).name}{content.ending}"))
+        target = spool / f"{number}-unpacked"
+        copies.unpack(content_path, content, target, name)
+        content_path = target
+        content = _sniff(target, name, is_stream=found.is_stream)
+    elif ending in PACKED:
+        raise InputError(_misnamed(name, content, ending, unpacked_name(name)))
+    _check_content(content, name)
+    file = InputFile(path, name, content_path, changed, found.partition)
+    return _Opened(file, content, content_path != path)
+
+
+def _copy_stream(found: FoundFile, target: Path) -> None:
+    if found.path == STDIN_PATH:
+        copies.copy(sys.stdin.buffer, target, found.name)
+        return
+    try:
+        with found.path.open("rb") as stream:
+            copies.copy(stream, target, found.name)
+    except OSError as error:
+        raise InputError(f"{found.name} {trouble(error)}.") from None
+
+
+def _check_file(path: Path, name: str) -> None:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{name} is no file but a device: give a file, a pipe, or - for standard input.")
+    except OSError as error:
+        raise InputError(f"{name} {trouble(error)}.") from None
+    except ValueError:  # a NUL in it
+        raise InputError(f"{name}: this cannot be the name of a file.") from None
+
+
+def _sniff(path: Path, name: str, *, is_stream: bool) -> Content:
+    try:
+        if path.stat().st_size == 0:
+            advice = "check the command that was to write to it" if is_stream else SAVE_AGAIN
+            raise InputError(f"{name} is empty (zero bytes): {advice}.")
+        with path.open("rb") as file:
+            return sniff(file)
+    except OSError as error:
+        raise InputError(f"{name} {trouble(error)}.") from None
+
+
+def _check_content(content: Content, name: str) -> None:
+    """Refuse what is nothing to read, and a file whose name says something else."""
+    if content.format is None:
+        raise InputError(f"{name} is {content.what}: {content.advice}.")
+    ending = ending_of(name)
+    if FORMATS.get(ending, content.format) != content.format:
+        packing = Path(name).suffix if Path(name).suffix.lower() in PACKED else ""
+        better = Path(unpacked_name(name)).with_suffix(content.ending).name + packing
+        raise InputError(_misnamed(name, content, ending, better))
+
+
+def _misnamed(name: str, content: Content, ending: str, better: str) -> str:
+    return f"{name} is {content.what}, although its name ends in {ending}: rename it to {better}."
+
+
+def _common_format(name: str, opened: Sequence[_Opened]) -> Format:
+    first = opened[0]
+    for one in opened[1:]:
+        if one.content.format != first.content.format:
+            raise InputError(
+                f"{name}: {one.file.name} is {one.content.what}, and {first.file.name} is {first.content.what}: files "
+                "of one kind make a table. Give them as separate inputs."
+            )
+    assert first.content.format is not None  # noqa: S101 - for the type checker: _open refused it
+    if first.content.format == "xlsx" and len(opened) > 1:
+        raise InputError(f"{name}: {first.file.name} is {first.content.what}: give workbooks one by one.")
+    return first.content.format
+
+
+def _converted(opened: _Opened, spool: Path, number: int, note: Callable[[str], None]) -> InputFile:
+    """Copy what is read as another kind; a workbook with a password is left to the reader, which says so."""
+    file = opened.file
+    if opened.content is ARROW:
+        return _replaced(file, _as_parquet(file, spool / f"{number}-converted.parquet"))
+    if opened.content not in (ODS, XLS) or PASSWORD in file.content.read_bytes():
+        return file
+    ensure_extra("ods", "python_calamine", f"reading {file.name}", note)
     from batch.sources.excel import conversion  # here, since it reads what few have
 
-    target = spool / "converted.xlsx"
+    target = spool / f"{number}-converted.xlsx"
     write_private(target, "")
-    conversion.convert(path, found.name, target)
-    return replace(found, converted=target)
+    conversion.convert(file.content, file.name, target)
+    return _replaced(file, target)
 
 
-def _refuse_lock(name: str) -> None:
-    """Refuse the small file that a spreadsheet program lays beside a file while it is open."""
-    for program, lock in LOCKS.items():
-        start, end = lock.split("{}")
-        if name.startswith(start) and name.endswith(end) and len(name) > len(lock) - 2:
-            meant = name.removeprefix(start).removesuffix(end)
-            raise InputError(f"{name} is the mark that {program} leaves while {meant} is open: give {meant}.")
+def _replaced(file: InputFile, content: Path) -> InputFile:
+    return InputFile(file.path, file.name, content, file.changed, file.partition)
 
 
-def _refuse_results(path: Path) -> None:
-    """Refuse the results of a run, which have ids and names in them, and are no changes."""
-    if RESULTS.fullmatch(path.name) and is_own(path.parent):
-        raise InputError(f"{path} says what became of the rows of a run: give its failures file, or its input.")
+def _as_parquet(file: InputFile, target: Path) -> Path:
+    """Copy an Arrow file as Parquet, which is read in slices whatever the size of its batches."""
+    write_private(target, "")
+    try:
+        pl.scan_ipc(file.content, glob=False, hive_partitioning=False).sink_parquet(target, compression="lz4")
+    except pl.exceptions.PolarsError as error:
+        reason = shorten(str(error).splitlines()[0], 120)
+        said = "is damaged or not complete, or uses what cannot be read"
+        raise InputError(f"{file.name} {said} ({reason}).") from None
+    return target
 
 
 def lock_note(input: Input) -> str:
     """Say that a file seems to be open in a spreadsheet program, by the mark beside it; "" where none lies there."""
     for program, lock in LOCKS.items():
-        for path in input.paths if input.name != STDIN else ():
+        for path in (file.path for file in input.files if file.changed is not None):
             mark = path.with_name(lock.format(path.name))
             with suppress(OSError, ValueError):
                 if mark.is_file():
@@ -123,168 +247,20 @@ def lock_note(input: Input) -> str:
     return ""
 
 
-def _input(paths: tuple[Path, ...], name: str, form: Format) -> Input:
-    changed = _changed(paths)
-    if form == "parquet":
-        _refuse_tables({path.parent for path in paths}, name)
-        for path in paths:
-            _checked(_sniff(path, path.name), path.name, ".parquet")
-    return Input(paths, name, _sha256(paths), form, changed)
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
-def _changed(paths: tuple[Path, ...]) -> tuple[int, ...]:
-    return tuple(path.stat().st_mtime_ns for path in paths)
-
-
-def _file_mode(path: Path) -> int | None:
-    """Return the file type of `path`; None if it cannot be read (then `_sniff` says why)."""
-    try:
-        return path.stat().st_mode
-    except (OSError, ValueError):
-        return None
-
-
-def _checked(content: Content, name: str, ending: str) -> Format:
-    """Return the format of a content; refuse a file whose name says something else."""
-    if content.format is None:
-        raise InputError(f"{name} is {content.what}: {content.advice}.")
-    expected = FORMATS.get(ending)
-    if expected is None or expected == content.format:
-        return content.format
-    if name == STDIN:
-        raise InputError(f"{STDIN} is {content.what}, and only CSV can come that way: give the file's name instead.")
-    better = Path(name).with_suffix(content.ending).name
-    raise InputError(f"{name} is {content.what}, although its name ends in {ending}: rename it to {better}.")
-
-
-def _sniff(path: Path, name: str) -> Content:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(
-                f"{name} is no file but a pipe or a device: give CSV on standard input, with - as the name."
-            )
-        if status.st_size == 0:
-            advice = "check the command that was to write to it" if name == STDIN else SAVE_AGAIN
-            raise InputError(f"{name} is empty (zero bytes): {advice}.")
-        with path.open("rb") as file:
-            return sniff(file)
-    except OSError as error:
-        raise InputError(f"{name} {_trouble(error)}.") from None
-    except ValueError:  # a NUL in it
-        raise InputError(f"{name}: this cannot be the name of a file.") from None
-
-
-def _trouble(error: OSError) -> str:
-    match error.errno:
-        case errno.ENOENT | errno.ENOTDIR:
-            return "does not exist: check the name and the folder"
-        case errno.EACCES | errno.EPERM:
-            return "may not be read by this user: ask for permission to read it"
-    return f"cannot be read: {os_reason(error)}"
-
-
-TABLES = {
-    "Delta Lake": "_delta_log",
-    "Apache Iceberg": "metadata/*.metadata.json",
-    "Apache Hudi": ".hoodie",
-}
-"""Kinds of tables that are more than their Parquet files, and what lies in the folder of each."""
-
-
-def _refuse_tables(folders: Iterable[Path], name: str) -> None:
-    """Refuse files of a table whose log says which of their rows count: deleted ones are still in them."""
-    ancestors = {parent for folder in folders for one in (folder.resolve(),) for parent in (one, *one.parents)}
-    for parent in sorted(ancestors, key=lambda one: len(one.parts), reverse=True):
-        kind = next((kind for kind, mark in TABLES.items() if next(parent.glob(mark), None)), None)
-        if kind:
-            raise InputError(
-                f"{name} belongs to a table of {kind} ({parent.name}), whose Parquet files also hold rows that were "
-                "deleted or replaced: write the table as it is now to one Parquet file, and give its name."
-            )
-
-
-def _parquet_files(folder: Path) -> tuple[Path, ...]:
-    _refuse_tables([folder], str(folder))
-    if is_own(folder):
-        raise InputError(f"{folder} is the folder of a run: give the name of the file in it that is meant.")
-    found = sorted(path for path in folder.rglob("*.parquet") if path.is_file() and not _is_hidden(path, folder))
-    found = _without_own(found, folder)
-    if not found:
-        raise InputError(f"{folder} is a folder without Parquet files: give the name of a file in it.")
-    parted = next((part for path in found for part in path.relative_to(folder).parts[:-1] if "=" in part), None)
-    if parted:
-        raise InputError(
-            f"{folder} is divided into folders such as {parted!r}, whose names hold a column: write it as one file."
-        )
-    return tuple(found)
-
-
-def _without_own(paths: Iterable[Path], top: Path) -> list[Path]:
-    """Leave out what lies in the folders of runs at or below `top`: rows as they were read, results and failures."""
-    lies_in_own = {top: is_own(top)}
-
-    def is_left_out(folder: Path) -> bool:
-        if folder not in lies_in_own:
-            lies_in_own[folder] = is_own(folder) or is_left_out(folder.parent)
-        return lies_in_own[folder]
-
-    return [path for path in paths if not is_left_out(path.parent)]
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-
-
-def _glob(pattern: str) -> tuple[Path, ...]:
-    whole = Path(pattern)
-    anchor = Path(whole.anchor) if whole.is_absolute() else Path()
-    parts = whole.parts[1:] if whole.is_absolute() else whole.parts
-    found = sorted(path for path in anchor.glob(str(Path(*parts))) if path.is_file())
-    if not found:
-        raise InputError(f"{pattern} matches no file: check the name and the folder.")
-    found = _without_own(found, _fixed_part(whole))
-    if not found:
-        raise InputError(f"{pattern} matches files of runs only: give the name of the one that is meant.")
-    other = next((path for path in found if FORMATS.get(path.suffix.lower()) != "parquet"), None)
-    if other:
-        raise InputError(
-            f"{pattern} matches {other.name}: only Parquet files can be read as one table; give one file's name."
-        )
-    return tuple(found)
-
-
-def _fixed_part(pattern: Path) -> Path:
-    """Return the folder that all files lie in which a pattern matches."""
-    folder = pattern.parent
-    while any(mark in str(folder) for mark in "*?["):
-        folder = folder.parent
-    return folder
-
-
-def _spool_stdin(folder: Path) -> Path:
-    file = NewFile(folder / "standard-input.csv")
-    try:
-        with file.made.open("wb") as copy:
-            copy.writelines(_iter_pieces(sys.stdin.buffer))
-        file.keep()
-    finally:
-        file.discard()
-    return file.path
-
-
-def _sha256(paths: tuple[Path, ...]) -> str:
-    """Hash the bytes of one file, or the names and bytes of several."""
+def _sha256(opened: Sequence[_Opened]) -> str:
+    """Hash the bytes of one file, or the names, partitions and bytes of several."""
     digest = hashlib.sha256()
-    for path in paths:
-        if len(paths) > 1:
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
-        with path.open("rb") as file:
-            for piece in _iter_pieces(file):
+    for file in (one.file for one in opened):
+        if len(opened) > 1:
+            size = file.content.stat().st_size
+            digest.update(f"{file.path.name}\0{size}\0".encode("utf-8", "surrogateescape"))
+        if file.partition:
+            digest.update(json.dumps(file.partition).encode())
+        with file.content.open("rb") as content:
+            for piece in copies.iter_pieces(content):
                 digest.update(piece)
     return digest.hexdigest()
-
-
-def _iter_pieces(file: IO[bytes]) -> Iterator[bytes]:
-    while piece := file.read(PIECE):
-        yield piece

@@ -23,5 +23,7 @@ class ReadOptions:
     """Whether a header names a field, by which the header's row is found."""
     totals: Totals | None = None
     """How rows of totals in a workbook are found; None: there are none."""
+    is_left_out: Callable[[str], bool] = lambda header: False
+    """Whether a column is left out on purpose, so that it does not matter what it holds."""
     require_rows: bool = False
     """An input without rows is a mistake."""

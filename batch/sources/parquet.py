@@ -16,9 +16,9 @@ from pathlib import Path
 import polars as pl
 
 from batch.errors import InputError
-from batch.model import READ_ERRORS, ROW, Staged, cell_column, original_column, shorten
+from batch.model import READ_ERRORS, ROW, FilePart, Staged, cell_column, original_column, shorten
 from batch.problems import sentence
-from batch.sources.input import Input
+from batch.sources.input import Input, InputFile
 from batch.sources.options import ReadOptions
 from batch.sources.staging import Rows, rows_at_once, staged_schema, write_frames
 
@@ -184,7 +184,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
 def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     schema = _common_schema(input)
     found = flatten(schema, input.name)
-    table = _Table(input.paths, len(found))
+    table = _Table(input.files, schema, len(found))
     stats = _stats(table, found)
     cells = [text(column, stat) for column, stat in zip(found, stats, strict=True)]
     originals = _originals(found, stats)
@@ -195,45 +195,61 @@ def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     return Staged(
         path=path, name=input.name, format="parquet", headers=tuple(column.header for column in found),
         rows=rows.kept, sha256=input.sha256, notes=(*_notes(found, stats), *filter(None, [rows.note()])),
+        files=tuple(table.parts) if input.is_many else (),
     )  # fmt: skip
 
 
 class _Table:
     """The rows of all files, pulled in slices: a streaming scan reads ahead, and holds several row groups at once."""
 
-    def __init__(self, paths: Sequence[Path], columns: int) -> None:
-        self._files = [pl.scan_parquet(path, glob=False, hive_partitioning=False) for path in paths]
+    def __init__(self, files: Sequence[InputFile], schema: Schema, columns: int) -> None:
+        self._files = [(file, _scan(file, schema)) for file in files]
         self._step = SLICES_AT_ONCE * rows_at_once(columns)
+        self.parts: list[FilePart] = []
+        """The files that were begun when the rows were pulled last."""
 
     def iter_frames(self, columns: Sequence[pl.Expr]) -> Iterator[pl.DataFrame]:
         """Yield these columns of the rows; `row` is the number of each."""
-        row = FIRST_ROW
-        for file in self._files:
-            height = file.select(pl.len()).collect().item()
+        row, self.parts = FIRST_ROW, []
+        for file, table in self._files:
+            self.parts.append(FilePart(file.name, row, row - FIRST_ROW))
+            height = table.select(pl.len()).collect().item()
             for offset in range(0, height, self._step):
-                part = file.slice(offset, self._step).with_row_index(ROW, row)
+                part = table.slice(offset, self._step).with_row_index(ROW, row)
                 frame = part.select(columns).collect()
                 row += frame.height
                 yield frame
 
 
+def _scan(file: InputFile, schema: Schema) -> pl.LazyFrame:
+    """Open a file, with the columns that the names of its folders hold, in the order of the schema."""
+    table = pl.scan_parquet(file.content, glob=False, hive_partitioning=False)
+    more = [pl.lit(value, pl.String).alias(name) for name, value in file.partition.items()]
+    return (table.with_columns(more) if more else table).select(list(schema))
+
+
 def _common_schema(input: Input) -> Schema:
-    """Return the schema that all files have, or raise `InputError` naming the first file and column that differ."""
-    first = dict(pl.read_parquet_schema(input.paths[0]))
-    for path in input.paths[1:]:
-        other = dict(pl.read_parquet_schema(path))
-        for column in [*first, *(column for column in other if column not in first)]:
-            if first.get(column) != other.get(column):
+    """Return the schema of all files, in the order of the first; raise `InputError` naming where one differs."""
+    first, *others = ((file, _schema(file, input.name)) for file in input.files)
+    for file, other in others:
+        for column in [*first[1], *(column for column in other if column not in first[1])]:
+            if first[1].get(column) != other.get(column):
                 raise InputError(
-                    f'{input.name}: the files differ. Column "{column}" is {_kind(other.get(column))} in {path.name}, '
-                    f"but {_kind(first.get(column))} in {input.paths[0].name}: give them as separate inputs."
+                    f'{input.name}: the files differ. Column "{column}" is {_kind(other.get(column))} in {file.name}, '
+                    f"but {_kind(first[1].get(column))} in {first[0].name}: give them as separate inputs."
                 )
-        if list(first) != list(other):
-            raise InputError(
-                f"{input.name}: the columns of {path.name} are in another order than in {input.paths[0].name}: "
-                "give them as separate inputs."
-            )
-    return first
+    return first[1]
+
+
+def _schema(file: InputFile, name: str) -> Schema:
+    found = dict(pl.read_parquet_schema(file.content))
+    twice = next((column for column in file.partition if column in found), None)
+    if twice is not None:
+        raise InputError(
+            f'{name}: column "{twice}" is in {file.name}, and the name of its folder has one, too: which one is meant? '
+            "Give the files themselves, or write them without it."
+        )
+    return found | dict.fromkeys(file.partition, pl.String())
 
 
 def _kind(dtype: pl.DataType | None) -> str:
@@ -282,6 +298,11 @@ def _notes(found: Sequence[TextColumn], stats: Sequence[ColumnStats]) -> list[st
         if stat.is_midnight:
             notes.append(f"{name} holds points in time that are all at midnight: read as dates.")
         if stat.empty_lists:
-            lists = "an empty list" if stat.empty_lists == 1 else f"{stat.empty_lists:,} empty lists"
-            notes.append(f"{name} has {lists}: read as blank, which changes nothing.")
+            notes.append(empty_lists_note(column.header, stat.empty_lists))
     return notes
+
+
+def empty_lists_note(header: str, count: int) -> str:
+    """Say how many empty lists a column has."""
+    lists = "an empty list" if count == 1 else f"{count:,} empty lists"
+    return f"Column {json.dumps(header, ensure_ascii=False)} has {lists}: read as blank, which changes nothing."

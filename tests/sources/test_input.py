@@ -14,6 +14,7 @@ import pytest
 
 from batch.errors import InputError
 from batch.sources import Input, open_input
+from batch.sources.input import InputFile
 
 
 def packed(*names: str) -> bytes:
@@ -23,6 +24,11 @@ def packed(*names: str) -> bytes:
         for name in names:
             archive.writestr(zipfile.ZipInfo(name), "x")  # which is of 1980, so that each run names its tests alike
     return out.getvalue()
+
+
+def paths(found: Input) -> tuple[Path, ...]:
+    """The files of an input."""
+    return tuple(file.path for file in found.files)
 
 
 def refusal(argument: Path | str, spool: Path) -> str:
@@ -38,17 +44,42 @@ THOUGH = "although its name ends in"
 UNPACK = "unpack it, then give the file that is in it."
 SAVE = "open it in the program that made it and save it as .xlsx or .csv."
 COPY = "copy its table into a spreadsheet and save that."
-HELD = "whose names hold a column: write it as one file."
+ONE_A_LINE = "save it with one object a line (.ndjson), or as CSV or Parquet."
+ONE_KIND = "files of one kind make a table. Give them as separate inputs."
+SEVERAL = (
+    " has files of several kinds, of which only one kind makes a table: 1 .csv file (x.csv); 1 .jsonl file (y.jsonl). "
+    'Name those that are meant by a pattern, such as "*.csv".'
+)
 SHEET = "ask its sender for the spreadsheet"
 
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.csv", gzip.compress(b"id\n1\n", mtime=0), f"a.csv is a gzip archive: {UNPACK}"),
+        (
+            "a.csv",
+            gzip.compress(b"id\n1\n", mtime=0),
+            f"a.csv is a gzip archive, {THOUGH} .csv: rename it to a.csv.gz.",
+        ),
+        ("a.csv.gz", b"id\n1\n", f"a.csv.gz is plain text (CSV), {THOUGH} .gz: rename it to a.csv."),
+        ("a.csv.gz", gzip.compress(gzip.compress(b"id", mtime=0), mtime=0), f"a.csv.gz is a gzip archive: {UNPACK}"),
+        (
+            "a.tar.gz",
+            gzip.compress(b"a".ljust(257, b"\0") + b"ustar" + b"\0" * 250, mtime=0),
+            f"a.tar.gz is a tar archive: {UNPACK}",
+        ),
+        (
+            "a.csv.gz",
+            gzip.compress(b"PAR1....PAR1", mtime=0),
+            f"a.csv.gz is a Parquet file, {THOUGH} .csv: rename it to a.parquet.gz.",
+        ),
+        (
+            "a.arrow",
+            b"\xff\xff\xff\xff" * 4,
+            "a.arrow is a stream of Arrow records: save it as an Arrow file or as Parquet.",
+        ),
         ("a.csv", packed("a.csv"), f"a.csv is a ZIP archive: {UNPACK}"),
         ("a.zip", packed("a.csv"), f"a.zip is a ZIP archive: {UNPACK}"),
-        ("a.csv.gz", gzip.compress(b"id\n1\n", mtime=0), f"a.csv.gz is a gzip archive: {UNPACK}"),
         ("a.csv", XLSX, f"a.csv is an Excel workbook, {THOUGH} .csv: rename it to a.xlsx."),
         ("a.parquet", XLSX, f"a.parquet is an Excel workbook, {THOUGH} .parquet: rename it to a.xlsx."),
         ("a.xlsx", b"id,name\n", f"a.xlsx is plain text (CSV), {THOUGH} .xlsx: rename it to a.csv."),
@@ -59,7 +90,9 @@ SHEET = "ask its sender for the spreadsheet"
         ("a.xls", b"\xef\xbb\xbf\n <HTML xmlns='x'><table>", f"a.xls is a web page (HTML): {SAVE}"),
         ("a.xls", "<html>".encode("utf-16"), f"a.xls is a web page (HTML): {SAVE}"),
         ("a.xls", b"<?xml version='1.0'?><Workbook>", f"a.xls is an XML file: {SAVE}"),
-        ("a.csv", b'{"id": 1}', "a.csv is a JSON file: save it as CSV or Parquet."),
+        ("a.csv", b'{"id": 1}', f"a.csv is NDJSON (a JSON object a line), {THOUGH} .csv: rename it to a.ndjson."),
+        ("a.json", b'[{"id": 1}]', f"a.json is a JSON file: {ONE_A_LINE}"),
+        ("a.ndjson", b'{\n"id": 1}', f"a.ndjson is a JSON file: {ONE_A_LINE}"),
         ("a.csv", b"%PDF-1.7", f"a.csv is a PDF: {SHEET} it was made from."),
         ("a.csv", b"\x89PNG\r\n", f"a.csv is a picture (PNG): {SHEET} itself."),
         ("a.xlsx", packed("word/document.xml"), f"a.xlsx is a Word document: {COPY}"),
@@ -85,6 +118,9 @@ def test_what_it_really_is(name: str, data: bytes, message: str, tmp_path: Path)
         ("a.xlsx", XLSX, "xlsx"),
         ("a.bin", XLSX, "xlsx"),
         ("a.xlsb", packed("xl/workbook.bin"), "xlsx"),
+        ("a.ndjson", b'\n{"id": 1, "x": {}}\n', "ndjson"),
+        ("a.jsonl", b'\xef\xbb\xbf{"id": "' + b"x" * 5000 + b'"}', "ndjson"),
+        ("a.json", b'{"id": 1}\n{"id": 2}', "ndjson"),
     ],
 )
 def test_format(name: str, data: bytes, form: str, tmp_path: Path) -> None:
@@ -92,7 +128,8 @@ def test_format(name: str, data: bytes, form: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(data)
     found = open_input(str(path), tmp_path)
-    expected = Input((path,), name, hashlib.sha256(data).hexdigest(), form, (path.stat().st_mtime_ns,))  # type: ignore[arg-type] # a parameter of the test
+    file = InputFile(path, name, path, path.stat().st_mtime_ns)
+    expected = Input((file,), name, hashlib.sha256(data).hexdigest(), form)  # type: ignore[arg-type] # a parameter of the test
     assert expected == found
 
 
@@ -105,10 +142,16 @@ def test_format(name: str, data: bytes, form: str, tmp_path: Path) -> None:
         ("s3://bucket/a.csv", "s3://bucket/a.csv is an address, not a file: download it, then give the file's name."),
         ("x" * 300, f"{'x' * 300} cannot be read: File name too long."),
         ("a\0b", "a\0b: this cannot be the name of a file."),
-        ("folder", "folder is a folder without Parquet files: give the name of a file in it."),
-        ("pipe", "pipe is no file but a pipe or a device: give CSV on standard input, with - as the name."),
-        ("*.csv", "*.csv matches x.csv: only Parquet files can be read as one table; give one file's name."),
-        ("parted", f"parted is divided into folders such as 'country=DE', {HELD}"),
+        ("folder", "folder is a folder without CSV, NDJSON or Parquet files: give the name of a file in it."),
+        ("/dev/null", "null is no file but a device: give a file, a pipe, or - for standard input."),
+        ("*.*", "*.* matches notes.md, too, whose name tells no format: make it match less."),
+        (
+            "[xy].*",
+            f"[xy].*: y.jsonl is NDJSON (a JSON object a line), and x.csv is plain text (CSV): {ONE_KIND}",
+        ),
+        ("{x.csv,./x.csv}", "x.csv is named twice: name it once."),
+        ("{x.csv,-}", "Standard input (-) is an input of its own: leave out - or the other names."),
+        (".", "." + SEVERAL),
     ],
 )
 def test_nothing_to_read(argument: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,9 +159,8 @@ def test_nothing_to_read(argument: str, message: str, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "x.csv").write_bytes(b"id\n")
-    (tmp_path / "parted" / "country=DE").mkdir(parents=True)
-    (tmp_path / "parted" / "country=DE" / "1.parquet").write_bytes(b"PAR1")
-    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "y.jsonl").write_bytes(b'{"id": 1}')
+    (tmp_path / "notes.md").write_bytes(b"id\n")
     assert message == refusal(argument, tmp_path)
 
 
@@ -133,8 +175,8 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """Standard input is kept in a file that only this user may read, and hashed like a file."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"id\n1\n")))
     found = open_input("-", tmp_path)
-    path = tmp_path / "standard-input.csv"
-    assert ((path,), "standard input", "csv") == (found.paths, found.name, found.format)
+    (path,) = (file.content for file in found.files)
+    assert ("standard input", "csv", tmp_path) == (found.name, found.format, path.parent)
     assert (b"id\n1\n", 0o600) == (path.read_bytes(), path.stat().st_mode & 0o777)
     assert hashlib.sha256(b"id\n1\n").hexdigest() == found.sha256
 
@@ -142,13 +184,16 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (XLSX, "standard input is an Excel workbook, and only CSV can come that way: give the file's name instead."),
-        (gzip.compress(b"id", mtime=0), f"standard input is a gzip archive: {UNPACK}"),
+        (packed("a.csv"), f"standard input is a ZIP archive: {UNPACK}"),
+        (
+            gzip.compress(b"id\n" * 99, mtime=0)[:-9],
+            "standard input is cut off: its end is missing. Copy or download it again.",
+        ),
         (b"", "standard input is empty (zero bytes): check the command that was to write to it."),
     ],
 )
-def test_standard_input_is_csv(data: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only CSV can come on standard input."""
+def test_standard_input_is_refused(data: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes on standard input is looked at like any file."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
     assert message == refusal("-", tmp_path)
 
@@ -160,7 +205,7 @@ def test_parquet_files_are_one_input(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("in/b.parquet", "in/a.parquet", "in/_SUCCESS.parquet", "in/.c.parquet"):
         pl.DataFrame({"id": [name]}).write_parquet(name)
     folder, glob = open_input("in", tmp_path), open_input("in/[ab]*.parquet", tmp_path)
-    assert (Path("in/a.parquet"), Path("in/b.parquet")) == folder.paths == glob.paths
+    assert (Path("in/a.parquet"), Path("in/b.parquet")) == paths(folder) == paths(glob)
     assert ("in", "in/[ab]*.parquet") == (folder.name, glob.name)
     Path("in/b.parquet").rename("in/c.parquet")
     assert folder.sha256 == glob.sha256 != open_input("in", tmp_path).sha256
@@ -185,13 +230,13 @@ def test_own_folders_are_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (run.parent / "latest").symlink_to(run.name)
     expected = (Path("in/a.parquet"), Path("in/deep.parquet"))
     for argument in ("in", "in/**/*.parquet", str(tmp_path / "in" / "**" / "*.parquet")):
-        assert expected == tuple(Path(*one.parts[-2:]) for one in open_input(argument, tmp_path).paths)
+        assert expected == tuple(Path(*one.parts[-2:]) for one in paths(open_input(argument, tmp_path)))
     for pattern in (f"{run}/*.parquet", f"{run.parent}/latest/*.parquet", f"{run}/*/*.parquet"):
         assert f"{pattern} matches files of runs only: give the name of the one that is meant." == refusal(
             pattern, tmp_path
         )
     assert f"{run} is the folder of a run: give the name of the file in it that is meant." == refusal(run, tmp_path)
-    assert (run / "input.parquet",) == open_input(f"{run}/input.parquet", tmp_path).paths
+    assert (run / "input.parquet",) == paths(open_input(f"{run}/input.parquet", tmp_path))
 
 
 def test_folder_in_a_folder_of_a_run(tmp_path: Path) -> None:
@@ -199,14 +244,14 @@ def test_folder_in_a_folder_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "journal.sqlite").write_bytes(OWN["journal.sqlite"])
     pl.DataFrame({"id": ["1"]}).write_parquet(tmp_path / "in" / "a.parquet")
-    assert (tmp_path / "in" / "a.parquet",) == open_input(str(tmp_path / "in"), tmp_path).paths
+    assert (tmp_path / "in" / "a.parquet",) == paths(open_input(str(tmp_path / "in"), tmp_path))
 
 
 def test_name_with_a_bracket_is_a_file(tmp_path: Path) -> None:
     """A file whose name looks like a pattern is that file."""
     path = tmp_path / "customers [1].csv"
     path.write_bytes(b"id\n1\n")
-    assert (path,) == open_input(str(path), tmp_path).paths
+    assert (path,) == paths(open_input(str(path), tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -241,4 +286,4 @@ def test_empty_table_with_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert refusal("table", tmp_path).startswith("table belongs to a table of Delta Lake (table)")
     Path("in/metadata").mkdir(parents=True)
     pl.DataFrame({"id": ["1"]}).write_parquet("in/1.parquet")
-    assert (Path("in/1.parquet"),) == open_input("in", tmp_path).paths
+    assert (Path("in/1.parquet"),) == paths(open_input("in", tmp_path))

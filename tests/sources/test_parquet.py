@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from batch import sources
 from batch.errors import InputError
-from batch.model import Staged, iter_read_errors
+from batch.model import FilePart, Staged, iter_read_errors
 from batch.sources import ReadOptions, open_input, stage
 
 BERLIN = dt.timezone(dt.timedelta(hours=2))
@@ -214,14 +214,16 @@ def test_files_that_differ(second: dict[str, Any], message: str, tmp_path: Path)
 
 
 def test_files_with_columns_in_another_order(tmp_path: Path) -> None:
-    """Files whose columns stand in another order are named too, for their rows could not be put side by side."""
+    """Columns are put together by their names, in the order of the first file."""
     (tmp_path / "in").mkdir()
     pl.DataFrame({"id": [1], "name": ["a"]}).write_parquet(tmp_path / "in" / "a.parquet")
     pl.DataFrame({"name": ["b"], "id": [2]}).write_parquet(tmp_path / "in" / "b.parquet")
-    folder = str(tmp_path / "in")
-    assert (
-        f"{folder}: the columns of b.parquet are in another order than in a.parquet: give them as separate inputs."
-    ) == refusal(tmp_path, folder)
+    found = stage(open_input(str(tmp_path / "in"), tmp_path), tmp_path, ReadOptions())
+    assert (("id", "name"), [("1", "a"), ("2", "b")]) == (
+        found.headers,
+        pl.read_parquet(found.path).select("c0", "c1").rows(),
+    )
+    assert (FilePart("a.parquet", 2, 0), FilePart("b.parquet", 3, 1)) == found.files
 
 
 def test_files_are_one_table(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from batch.model import (
     shorten,
     visible,
 )
-from batch.outputs.failures import ADDED_COLUMNS, FailedRow, is_hidden, original_indexes
+from batch.outputs.failures import FailedRow, added_columns, is_hidden, original_indexes
 from batch.outputs.failures_xlsx.cells import (
     LINE,
     MAX_LINES,
@@ -90,7 +90,7 @@ class ExcelFailures:
 
     def _write_header(self, headers: Sequence[str]) -> None:
         head, added = self._book.add_format(HEAD), self._book.add_format(ADDED_HEAD)
-        for at, header in enumerate([*headers, *ADDED_COLUMNS]):
+        for at, header in enumerate([*headers, *added_columns(self._staged)]):
             style = (self._header_style(at) or head) if at < len(headers) else added
             if header:
                 self._sheet.write_string(0, at, header, style)
@@ -191,7 +191,7 @@ class ExcelFailures:
 
     def finish(self) -> None:
         """Write what is left and close the file."""
-        headers = [*(self._staged.headers[index] for index in self._indexes), *ADDED_COLUMNS]
+        headers = [*(self._staged.headers[index] for index in self._indexes), *added_columns(self._staged)]
         for at, width in enumerate(self._widths):
             style = self._cells.style(TEXT_FORMAT, is_bad=False) if at in self._text_columns else None
             own = self._own_width(at)

@@ -6,7 +6,7 @@ control character of the same number; both make the row that holds it invalid (s
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,8 +138,12 @@ class TextPieces:
                 size += len(piece)
         return "".join(parts)
 
+    def close(self) -> None:
+        """Close the file before its end."""
+        self._pieces.close()
 
-def _iter_decoded(path: Path, encoding: Encoding) -> Iterator[str]:
+
+def _iter_decoded(path: Path, encoding: Encoding) -> Generator[str, None, None]:
     errors = "replace" if encoding.is_unicode else DECODING_ERRORS
     decoder = codecs.getincrementaldecoder(encoding.codec)(errors)
     is_first = True

@@ -77,9 +77,10 @@ class _Read:
 
 def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     """Read a workbook once into `folder/input.parquet`; raise `InputError` when it is no table that can be trusted."""
-    with open_package(input.workbook, input.name) as package:
+    path = input.files[0].content
+    with open_package(path, input.name) as package:
         try:
-            opened = _open(package, options.sheet, with_looks=input.paths[0].stat().st_size <= MAX_WITH_LOOKS)
+            opened = _open(package, options.sheet, with_looks=path.stat().st_size <= MAX_WITH_LOOKS)
             read = _read_as_needed(opened, folder, options)
             _check(opened, read, options)
         except MarkupError as error:
@@ -98,7 +99,7 @@ def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
     """
     if options.sheet is not None or options.header_row is not None:
         return None
-    with open_package(input.workbook, input.name) as package:
+    with open_package(input.files[0].content, input.name) as package:
         try:
             workbook = read_workbook(package)
             selected = select_sheet(package, workbook, None)
@@ -235,7 +236,7 @@ def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) ->
         sha256=input.sha256, left_out=tuple(read.rows.totals), notes=tuple(filter(None, notes)),
         style=SheetStyle(
             sheet=opened.selected.sheet.name, first_row=header.row, first_column=header.left,
-            has_formats=input.converted is None, is_1904=opened.workbook.is_1904,
+            has_formats=not input.is_converted, is_1904=opened.workbook.is_1904,
             formats=tuple(read.values.codes), looks=tuple(read.values.looks),
             header_formats=header.formats if read.values.looks else (),
             widths=_widths(header, opened.layout) if read.values.looks else (),
