@@ -6,7 +6,7 @@ whose scope is cancelled ends as with Ctrl-C, with the files of what was done by
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import TypeVar, Unpack
@@ -88,9 +88,9 @@ async def results(run: Run) -> AsyncIterator[RowResult]:
             yield one
 
 
-async def write_results(run: Run, *, results_xlsx: bool = False) -> Summary:
+async def write_results(run: Run, *, results_xlsx: bool = False, keep: Sequence[str] = ()) -> Summary:
     """Do what `batch.write_results` does."""
-    return await _awaited(partial(jobs.write_results, run, results_xlsx))
+    return await _awaited(partial(jobs.write_results, run, results_xlsx, keep))
 
 
 async def runs(path: str | os.PathLike[str] | None = None) -> list[ListedRun]:

@@ -1,40 +1,44 @@
 """Headers -> columns: which field each header names, before any row is read.
 
-Promises: every header is used, ignored on purpose (`--map "Notes="`), or one that batch adds (`batch_…`); anything else
-stops the run before anything is sent, and the message has the `--map` options to paste, for all problems at once. A
-header `name (now)` sets nothing: it says what `name` must show.
+Promises: every header is used, ignored on purpose (`--map "Notes="`, `--map "*="` for all that name nothing, or not
+among `--columns`), or one that batch adds (`batch_…`); anything else stops the run before anything is sent, and the
+message has the `--map` options to paste, for all problems at once. A header `name (now)` sets nothing: it says what
+`name` must show.
 """
 
 import re
-import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from batch.endpoints.base import Endpoint
 from batch.endpoints.labels import fold
 from batch.errors import HeaderError, UnmatchedError
-from batch.model import RESERVED_PREFIX, Column, Columns, Field, column_letters, shorten, visible
+from batch.model import RESERVED_PREFIX, Column, Columns, Field, column_letters, map_option, shorten, visible
 from batch.provenance import pulled_place
 
 MAX_LISTED = 20
+REST = "*"
+"""Stands in a mapping for all headers that name nothing."""
 _NOW = re.compile(r"(.*\S)\s*\(\s*now\s*\)\s*", re.IGNORECASE | re.DOTALL)
 
 
 def match_columns(
-    headers: Sequence[str], endpoint: Endpoint, *, name: str, mapping: Mapping[str, str],
+    headers: Sequence[str], endpoint: Endpoint, *, name: str, mapping: Mapping[str, str], chosen: Collection[str] = (),
     key_field: str | None = None, filled: Callable[[int], str] = lambda index: column_letters(index + 1),
 ) -> Columns:  # fmt: skip
     """Match `headers` of input `name` to the fields of `endpoint`; raises HeaderError with every problem at once.
 
-    `mapping` is what `--map` says: header -> field, "" to ignore it. `filled` names column `index` as the
+    `mapping` is what `--map` says: header -> field, "" to ignore it; `chosen` what `--columns` says: where there are
+    any, all others are ignored. `filled` names column `index` as the
     spreadsheet does, "" when all of its cells are blank: then its missing header does not matter.
     """
     key = _key_field(endpoint, key_field)
     given = {fold(header): target for header, target in mapping.items()}
-    problems = _unknown_mapping(headers, mapping, endpoint)
+    is_left_out = leaves_out(endpoint, mapping, chosen)
+    problems = [*_unknown_mapping(headers, mapping, endpoint), *_unknown_chosen(headers, chosen)]
     columns: list[Column] = []
     unmatched: list[str] = []
     for index, header in enumerate(headers):
-        column = _match(index, header, endpoint, given, key)
+        column = _match(index, header, endpoint, given, key, is_left_out)
         if column is not None:
             columns.append(column)
         elif header.strip():
@@ -101,9 +105,28 @@ def _key_field(endpoint: Endpoint, key_field: str | None) -> Field | None:
     return endpoint.field_named(key_field)
 
 
-def _match(index: int, header: str, endpoint: Endpoint, given: Mapping[str, str], key: Field | None) -> Column | None:
+def leaves_out(endpoint: Endpoint, mapping: Mapping[str, str], chosen: Collection[str]) -> Callable[[str], bool]:
+    """Return what tells whether a column is ignored on purpose, by its header."""
+    is_known = is_known_header(endpoint, {})
+    given = {fold(header): target for header, target in mapping.items()}
+    kept = set(map(fold, chosen))
+
+    def is_left_out(header: str) -> bool:
+        if header.strip().casefold().startswith(RESERVED_PREFIX):
+            return given.get(fold(header), header) == ""
+        if fold(header) in given:
+            return bool(header.strip()) and not given[fold(header)].strip()
+        return fold(header) not in kept if kept else REST in mapping and not is_known(header)
+
+    return is_left_out
+
+
+def _match(
+    index: int, header: str, endpoint: Endpoint, given: Mapping[str, str], key: Field | None,
+    is_left_out: Callable[[str], bool],
+) -> Column | None:  # fmt: skip
     target = given.get(fold(header), header)
-    if header.strip() and not target.strip():
+    if is_left_out(header):
         return Column(index, header, "ignored")
     if header.strip().casefold().startswith(RESERVED_PREFIX) and target == header:
         return Column(index, header, "reserved")
@@ -135,27 +158,38 @@ def _is_defined(name: str, endpoint: Endpoint) -> bool:
 def _unknown_mapping(headers: Sequence[str], mapping: Mapping[str, str], endpoint: Endpoint) -> list[str]:
     known = {fold(header) for header in headers}
     problems = [
-        f'{_option(header, target)}: there is no header "{_shown(header)}".'
+        f'{map_option(header, target)}: there is no header "{_shown(header)}".'
         for header, target in mapping.items()
-        if fold(header) not in known
+        if fold(header) not in known and header != REST
     ]
+    if mapping.get(REST, "").strip():
+        problems.append(
+            f'{map_option(REST, mapping[REST])}: "{REST}" stands for all headers that name nothing, which can be left '
+            f"out alone:  {map_option(REST, '')}"
+        )
+        mapping = {header: target for header, target in mapping.items() if header != REST}
     for header, target in mapping.items():
         if target.strip() and not endpoint.is_id(target) and _field_named(target, endpoint)[0] is None:
             near = ", ".join(endpoint.nearest(target))
             problems.append(
-                f'{_option(header, target)}: there is no field "{_shown(target)}".'
+                f'{map_option(header, target)}: there is no field "{_shown(target)}".'
                 + (f" Nearest: {near}." if near else "")
             )
     return problems
+
+
+def _unknown_chosen(headers: Sequence[str], chosen: Collection[str]) -> list[str]:
+    known = {fold(header) for header in headers}
+    return [f'--columns: there is no header "{_shown(one)}".' for one in chosen if fold(one) not in known]
 
 
 def _unmatched(headers: Sequence[str], endpoint: Endpoint, taken: Collection[str]) -> list[str]:
     lines = []
     for header in headers[:MAX_LISTED]:
         near = endpoint.nearest(header, without=taken)
-        lines.append(f'  "{_shown(header)}" names no field.  To leave it out:  {_option(header, "")}')
+        lines.append(f'  "{_shown(header)}" names no field.  To leave it out:  {map_option(header, "")}')
         if near:
-            lines[-1] += f"  Nearest: {', '.join(near)}.  If it is that:  {_option(header, near[0])}"
+            lines[-1] += f"  Nearest: {', '.join(near)}.  If it is that:  {map_option(header, near[0])}"
     more = len(headers) - MAX_LISTED
     return lines + ([f"  … and {more} more."] if more > 0 else [])
 
@@ -174,7 +208,7 @@ def _nearest_options(
     if lacks_id and "id" not in targets.values():
         unlike = next((header for header, target in targets.items() if not target), None)
         targets |= {unlike: "id"} if unlike is not None else {}
-    return [_option(header, target) for header, target in targets.items()]
+    return [map_option(header, target) for header, target in targets.items()]
 
 
 def _pulled_twice(columns: Iterable[Column]) -> list[str]:
@@ -222,17 +256,11 @@ def _duplicated_line(target: str, columns: Sequence[Column]) -> str:
     line = f"Columns {listed} {'both' if len(columns) == 2 else 'all'} stand for {target}. Keep one"
     if len({fold(one.header) for one in columns}) < len(columns):
         return f"{line}, and rename or remove the other."
-    return f"{line}, and leave out the other, such as:  {_option(columns[-1].header, '')}"
+    return f"{line}, and leave out the other, such as:  {map_option(columns[-1].header, '')}"
 
 
 def _shown(header: str) -> str:
     return shorten(visible(header), 60)
-
-
-def _option(header: str, target: str) -> str:
-    """Spell `--map` so that a shell takes it as it is: in plain quotes unless the header has what they do not keep."""
-    text = f"{' '.join(header.split())}={target}"
-    return f'--map "{text}"' if not set(text) & set('"$`\\!') else f"--map {shlex.quote(text)}"
 
 
 def _no_id(columns: Sequence[Column], unmatched: Sequence[str], endpoint: Endpoint, key_field: str | None) -> list[str]:
@@ -244,9 +272,9 @@ def _no_id(columns: Sequence[Column], unmatched: Sequence[str], endpoint: Endpoi
     known = next((one.header for one in columns if own and one.target == own), None)
     likely = [*unmatched, *(one.header for one in columns if one.role == "field" and one.header != known)]
     if likely:
-        lines.append(f'If "{_shown(likely[0])}" is it:  {_option(likely[0], "id")}')
+        lines.append(f'If "{_shown(likely[0])}" is it:  {map_option(likely[0], "id")}')
     if known is not None:
         lines.append(f'If the {endpoint.plural} are to be found by your own number in "{_shown(known)}":  --key {own}')
     elif own and likely:
-        lines.append(f"(if it is your own number, not the API's:  --key {own} {_option(likely[0], own)})")
+        lines.append(f"(if it is your own number, not the API's:  --key {own} {map_option(likely[0], own)})")
     return lines

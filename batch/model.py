@@ -437,6 +437,12 @@ def command() -> str:
     return name if started == name or (found and os.path.samefile(found, started)) else shlex.quote(started)
 
 
+def map_option(header: str, target: str) -> str:
+    """Spell `--map` so that a shell takes it as it is: in plain quotes unless the header has what they do not keep."""
+    text = f"{' '.join(header.split())}={target}"
+    return f'--map "{text}"' if not set(text) & set('"$`\\!') else f"--map {shlex.quote(text)}"
+
+
 def minutes(seconds: float) -> str:
     """Spell a time as people do: 42 s, 42 min, 2 h 47 min, 11,574 days."""
     if seconds < 120:

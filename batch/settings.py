@@ -8,6 +8,7 @@ no sense is a SettingsError that names where it stands. No credential is a setti
 pydantic, so that showing help stays cheap.
 """
 
+import csv
 import operator
 import os
 import re
@@ -43,6 +44,7 @@ class Parsing:
     """What the cells of an input mean; see the options of these names."""
 
     map: Mapping[str, str]
+    columns: tuple[str, ...]
     key: str | None
     clear_token: str
     as_shown: tuple[str, ...]
@@ -115,6 +117,12 @@ class Setting:
         return "BATCH_" + self.key.replace("-", "_").upper()
 
 
+def listed_columns(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the headers of `A,B` and `C`; a header with a comma stands in quotation marks, as in CSV."""
+    cells = (cell.strip() for text in given for row in csv.reader([text], skipinitialspace=True) for cell in row)
+    return tuple(dict.fromkeys(filter(None, cells)))
+
+
 def _address(value: Any) -> Any:
     if isinstance(value, str) and not value.strip():
         raise ValueError("it is empty, and would mean the maker's own API. Name an address, or unset it")
@@ -173,6 +181,10 @@ class Settings:
         'What a header stands for; "HEADER=" leaves the column out. Repeatable.', '"HEADER=FIELD"', INPUT,
         in_identity=True, repeat=1, found_file="yes",
     )] = field(default_factory=dict)
+    columns: Annotated[tuple[str, ...], Setting(
+        "Use only these columns, by their headers, and leave out all others. Repeatable.", "A,B,…", INPUT,
+        in_identity=True, is_later=True, repeat=39, found_file="yes",
+    )] = ()
     mapping: Annotated[str | None, MinLen(1), Setting(
         "What headers stand for, as remembered under this name.", "NAME", INPUT,
     )] = None
@@ -239,6 +251,10 @@ class Settings:
         "Write results.xlsx, to read and to print, for an input that is no workbook, too.", None,
         ("resume", "results", "undo", "update"), repeat=34,
     )] = False
+    keep: Annotated[tuple[str, ...], Setting(
+        "Carry these columns of the input along in the results, by their headers. Repeatable.", "A,B,…",
+        ("resume", "results", "update"), repeat=40,
+    )] = ()
     excel_csv: Annotated[bool, Setting(
         "Separate the cells of CSV files with semicolons, as Excel wants it in many countries.", None,
         ("check", "plan", "pull", "template", "update"), repeat=35,
@@ -359,7 +375,15 @@ class Settings:
     @property
     def parsing(self) -> Parsing:
         """The settings about what cells mean."""
-        return Parsing(self.map, self.key, self.clear_token, self.as_shown, self.decimal, self.date_format)
+        return Parsing(
+            self.map,
+            listed_columns(self.columns),
+            self.key,
+            self.clear_token,
+            self.as_shown,
+            self.decimal,
+            self.date_format,
+        )
 
     @property
     def pace(self) -> Pace:

@@ -74,6 +74,8 @@ CASES = [
     case("--canary", None, 1, 2, 3),
     Case("compare", True, ("false", False), ("true", True), (["--no-compare"], False)),
     case("--invalid", "skip", "abort", "skip", "abort"),
+    Case("columns", (), ('["A"]', ("A",)), ("B\nC, d", ("B", "C, d")), (["--columns", "D"], ("D",))),
+    Case("keep", (), ('["A"]', ("A",)), ("B\nC d", ("B", "C d")), (["--keep", "D"], ("D",))),
     Case("as_shown", (), ('["A"]', ("A",)), ("B\nC d", ("B", "C d")), (["--as-shown", "D"], ("D",))),
     case("--company", None, "A", "B", "C"),
     Case("as_login", None, ("'A'", "A"), ("B", "B"), (["--as", "C"], "C")),

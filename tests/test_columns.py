@@ -251,3 +251,26 @@ def test_no_key_field() -> None:
     with pytest.raises(HeaderError) as caught:
         match("id", "name", key_field="phone")
     assert "--key phone: dualentry.customers finds records by unique_id." == str(caught.value)
+
+
+def test_rest() -> None:
+    """`--map "*="` leaves out what names nothing, and a column without a header; what has a meaning keeps it."""
+    columns = match("id", "Phone", "Notes", "", "Cust#", "batch_pulled", mapping={"*": "", "Cust#": "name"})
+    expected = [("id", "id"), ("field", "phone"), ("ignored", ""), ("ignored", ""), ("field", "name"), ("reserved", "")]
+    assert expected == roles(columns)
+    assert '--map "*=x": "*" stands for all headers that name nothing, which can be left out alone:  --map "*="' == (
+        refused("id", "name", mapping={"*": "x"})
+    )
+
+
+def test_chosen_columns() -> None:
+    """`--columns` leaves out all others, however well they are known; batch's own stay, and what is mapped is used."""
+    columns = match("id", "PHONE", "name", "x", "y", "batch_seen", chosen=["ID", "phone"], mapping={"x": "website"})
+    expected = ["id", "field", "ignored", "field", "ignored", "reserved"]
+    assert (expected, "website") == ([one.role for one in columns.all], columns.all[3].target)
+    assert '--columns: there is no header "phnoe".\nBeside the id there is no column that sets a field.' == (
+        refused("id", "phone", chosen=["id", "phnoe"])
+    )
+    assert '  "x" names no field.  To leave it out:  --map "x="' == (
+        refused("id", "phone", "x", "y", chosen=["id", "phone", "x"], mapping={"*": ""})
+    )

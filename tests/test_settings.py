@@ -152,7 +152,7 @@ def test_found_files() -> None:
     """Whether a file that was found may set a setting is said where it is defined; unless it is said, it may not."""
     may = {kind: {one.name for one in SETTINGS.values() if one.found_file == kind} for kind in ("yes", "if careful")}
     layout = {"sheet", "header_row", "delimiter", "encoding", "hidden", "decimal", "date_format"}
-    assert {"endpoint", "map", "key", *layout} == may["yes"]
+    assert {"endpoint", "map", "columns", "key", *layout} == may["yes"]
     limits = {"max_per_second", "max_at_once", "max_attempts", "max_failures", "max_clears", "canary", "invalid"}
     assert limits == may["if careful"]
 
@@ -255,7 +255,7 @@ VALUES = {
     "excel_csv": "true", "token_command": "'op read x'",
     "require_rows": "true", "allow_http": "'mock'", "max_age": "'2d'", "detailed_exitcode": "true",
     "log_format": "'json'", "metrics_file": "'x.prom'", "on_finish": "'true'", "grace": "5",
-    "mapping": "'kunden'",
+    "mapping": "'kunden'", "keep": "['A']",
 }  # fmt: skip
 
 

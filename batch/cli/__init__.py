@@ -322,13 +322,15 @@ def _show_end(end: "FinishedRun", console: "Console", *, as_json: bool, as_event
 @batch.command(short_help="Make the results files again.")
 @click.argument("run_folder", type=click.Path(file_okay=False))
 @setting_options("results")
-def results(run_folder: str, results_xlsx: bool | None, json_output: bool | None, quiet: bool | None) -> None:
+def results(
+    run_folder: str, results_xlsx: bool | None, keep: tuple[str, ...], json_output: bool | None, quiet: bool | None
+) -> None:
     """Make the results files of RUN_FOLDER again from its journal, and show the summary."""
     from batch.cli.console import Console
     from batch.commands.results import results as run_results
 
     console = Console(quiet=bool(quiet))
-    end = run_results(Path(run_folder), console, _environment(), results_xlsx=bool(results_xlsx))
+    end = run_results(Path(run_folder), console, _environment(), results_xlsx=bool(results_xlsx), keep=keep)
     _show_end(end, console, as_json=bool(json_output), as_events=False)
     sys.exit(end.summary.exit_code)
 

@@ -1,6 +1,6 @@
 """`results`: make the results files of a run again from its journal, or just read them from it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from batch.run.named_run import named_run
 from batch.run.recovery import results_in_doubt
 from batch.run.rounds import done_later
 from batch.run.target import Environment
+from batch.settings import listed_columns
 
 
 def iter_results(folder: Path) -> Iterator[RowResult]:
@@ -44,12 +45,21 @@ def _iter_results(folder: Path, metadata: RunMetadata) -> Iterator[RowResult]:
                 yield in_doubt.get(row) or known.get(row) or RowResult(row, record_id, Outcome.UNSENT)
 
 
-def results(folder: Path, reporter: Reporter, environment: Environment, *, results_xlsx: bool = False) -> FinishedRun:
-    """Make the results files of the run in `folder` again; raises FolderError when there is none."""
+def results(
+    folder: Path, reporter: Reporter, environment: Environment, *, results_xlsx: bool = False, keep: Sequence[str] = ()
+) -> FinishedRun:
+    """Make the results files of the run in `folder` again; raises FolderError when there is none.
+
+    `keep`: columns of the input that the results carry along, if not those that the run was begun with.
+    """
     folder = named_run(folder, reporter, (JOURNAL,), "Nothing was done.")
     with ExitStack() as stack:
         journal, metadata = open_held_run(folder, stack)
-        metadata = metadata.model_copy(update={"results_xlsx": metadata.results_xlsx or results_xlsx})
+        metadata = metadata.model_copy(
+            update={
+                "results_xlsx": metadata.results_xlsx or results_xlsx, "keep": listed_columns(keep) or metadata.keep,
+            }
+        )  # fmt: skip
         if not metadata.is_validated:
             reporter.note("This run was stopped before all rows were validated; run the same command again to go on.")
         later = done_later(metadata.run_id)

@@ -14,7 +14,7 @@ its own, so that it can be called where an event loop runs. `batch.aio` has the 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
@@ -101,9 +101,9 @@ def results(run: Run) -> Iterator[RowResult]:
     return results_command.iter_results(folder_of(run))
 
 
-def write_results(run: Run, *, results_xlsx: bool = False) -> Summary:
+def write_results(run: Run, *, results_xlsx: bool = False, keep: Sequence[str] = ()) -> Summary:
     """Make the results files of a run again from its journal. Raises BatchError where there is none, or it goes on."""
-    return _in_thread(partial(jobs.write_results, run, results_xlsx))
+    return _in_thread(partial(jobs.write_results, run, results_xlsx, keep))
 
 
 def runs(path: str | os.PathLike[str] | None = None) -> list[ListedRun]:

@@ -126,10 +126,10 @@ def template(
     return template_command.make_template(path, job.settings, job.environment, job.reporter, may_replace=may_replace)
 
 
-def write_results(run: Run, results_xlsx: bool, call: Call) -> Summary:
+def write_results(run: Run, results_xlsx: bool, keep: Sequence[str], call: Call) -> Summary:
     """Do what `results` says."""
-    found = results_command.results(folder_of(run), _Reporter(None), _environment({}), results_xlsx=results_xlsx)
-    return found.summary
+    reporter, environment = _Reporter(None), _environment({})
+    return results_command.results(folder_of(run), reporter, environment, results_xlsx=results_xlsx, keep=keep).summary
 
 
 def purge(run: Run, call: Call) -> PurgePreview:

@@ -72,6 +72,7 @@ class Reading(TypedDict, total=False):
     """What a table in memory is called, instead of "frame"."""
     out: str | os.PathLike[str]
     map: Mapping[str, str]
+    columns: Sequence[str]
     mapping: str
     sheet: str
     header_row: int
@@ -120,6 +121,7 @@ class PlanOptions(Paced, Reading, total=False):
 class UpdateOptions(PlanOptions, Sending, total=False):
     """The options of `update`."""
 
+    keep: Sequence[str]
     invalid: Literal["skip", "abort"]
     plan: str | os.PathLike[str]
     max_age: float | str
@@ -138,6 +140,7 @@ class UndoOptions(Sending, total=False):
 class ResumeOptions(Sending, total=False):
     """The options of `resume`."""
 
+    keep: Sequence[str]
     compare: bool
     other_company: bool
     none_found: bool

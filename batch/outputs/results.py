@@ -39,6 +39,9 @@ SCHEMA = {
 RECORD_ID = "record_id"
 """The column with the record's own id, where the input names it by a key."""
 
+RESULT_COLUMNS = frozenset({*SCHEMA, "code", *FILE_COLUMNS, RECORD_ID})
+"""The names that no column of the input has in the results."""
+
 
 class LinesWriter(Protocol):
     """Writes lines of the results file: ids as they stand in the input, results, and what stands behind, in order."""

@@ -40,12 +40,12 @@ from batch.run.folder import (
     parent_of,
 )
 from batch.run.locks import held, input_locks
-from batch.run.match_headers import match_input, read_input, settle_headers, stage_input
+from batch.run.match_headers import kept_columns, match_input, read_input, settle_headers, stage_input
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.plan_list import check_lists
 from batch.run.target import Environment, Target
-from batch.settings import Settings, as_options
+from batch.settings import Settings, as_options, listed_columns
 from batch.sources import Input
 from batch.validation.file_changes import ChangeSource
 
@@ -266,6 +266,8 @@ class _Resuming:
     def _open(self, journal: Journal, metadata: RunMetadata, staged: Staged, *, is_trusted: bool) -> Run:
         settings, age = self.settings, time.time() - self.found.last
         changes = match_input(staged, settings, self.target.endpoint)
+        keep = listed_columns(settings.keep) or metadata.keep
+        kept_columns(staged, keep)
         run = Run(self.found.folder, journal, changes, metadata, True, self.plan, is_trusted)
         is_fresh = is_trusted and 0 <= age < LOOK_AFTER and not index.has_later_writes(metadata)
         looks = settings.compare and (metadata.look_since > 0 or not is_fresh)
@@ -280,7 +282,7 @@ class _Resuming:
             is_validated=False, clears_are_meant=False, canary_held=False,
             look_since=journal.since if looks else 0.0,
             canary_begun=metadata.canary_begun and not metadata.canary_held, headers=headers_of(changes.columns),
-            results_xlsx=settings.results_xlsx or metadata.results_xlsx,
+            results_xlsx=settings.results_xlsx or metadata.results_xlsx, keep=keep,
             users=tuple(dict.fromkeys((*metadata.users, user_name()))), **_options(settings),
         )  # fmt: skip
         return run
@@ -323,6 +325,7 @@ def _begin(
 ) -> Run:
     stack.enter_context(held(folder / ".lock", "this run folder", folder))
     changes = read_input(source, folder, settings, target.endpoint)
+    kept_columns(changes.staged, listed_columns(settings.keep))
     metadata = RunMetadata(
         identity=wanted, run_id=new_run_id(), parent_run=changes.parent_run, command="update",
         endpoint=settings.endpoint, endpoint_options=dict(settings.endpoint_options), host=target.host,
@@ -330,7 +333,7 @@ def _begin(
         input=settings.input, map=settings.map, meaning=settings.identity(), **_options(settings),
         staged=changes.staged, id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(),
         is_validated=False, users=(user_name(),), headers=headers_of(changes.columns),
-        results_xlsx=settings.results_xlsx,
+        results_xlsx=settings.results_xlsx, keep=listed_columns(settings.keep),
     )  # fmt: skip
     journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
     return Run(folder, journal, changes, metadata, False, plan)

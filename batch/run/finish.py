@@ -28,6 +28,7 @@ from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, comman
 from batch.outputs.plan import Line, iter_lines
 from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
+from batch.run.match_headers import kept_columns
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
 from batch.run.target import SANDBOX, SANDBOXES
@@ -126,6 +127,7 @@ def finish_run(
         seen = _Seen(journal, endpoint() if endpoint and metadata.is_compared else None)
         wanted = outputs.Wanted(
             id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later or {},
+            kept=kept_columns(staged, metadata.keep), record_id=_record_id if _says_record_id(metadata) else None,
             workbook=_about_run(folder, journal, metadata, endpoint, end) if metadata.has_workbook else None,
         )  # fmt: skip
         results = RunResults(journal, metadata)
@@ -179,6 +181,22 @@ def finish_run(
         written.done_later,
         can_undo,
     )
+
+
+NOT_FOUND = frozenset({"lookup_failed", "key_not_narrowed", "key_unsure", "nothing_set", "not_edited"})
+"""Problems of rows whose record was not looked up, or not found."""
+
+
+def _says_record_id(metadata: RunMetadata) -> bool:
+    """Whether the results name the record that a key stands for; those in CSV have further columns on request only."""
+    return metadata.is_keyed and (metadata.staged.format == "parquet" or bool(metadata.keep))
+
+
+def _record_id(row_result: RowResult) -> str | None:
+    """Return the id of the record that a row's key stands for; None where that is not known."""
+    is_unknown = row_result.outcome in (Outcome.INVALID, Outcome.UNSENT)
+    is_unknown |= any(one.code in NOT_FOUND for one in row_result.problems)
+    return None if is_unknown else row_result.id
 
 
 def _about_run(

@@ -16,12 +16,13 @@ from typing import Any
 import polars as pl
 
 from batch import sources
-from batch.columns import is_id_header, is_known_header
+from batch.columns import is_id_header, is_known_header, leaves_out
 from batch.endpoints.base import Endpoint
 from batch.endpoints.labels import fold, fold_label
 from batch.errors import Declined, HeaderError, SettingsError, TitleError, UnmatchedError
 from batch.mappings import BESIDE, Mappings, SavedMapping, fold_all
 from batch.model import CsvDialect, Staged, cell_column, command, shorten, visible
+from batch.outputs.results import RESULT_COLUMNS
 from batch.run.cleanup import scratch
 from batch.run.consent import Person, require_consent
 from batch.settings import Settings, as_options
@@ -293,10 +294,30 @@ def read_options(settings: Settings, endpoint: Endpoint) -> ReadOptions:
     """Return how the input is read."""
     return ReadOptions(
         settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit, settings.header_row,
-        is_known_header(endpoint, settings.map),
+        is_known_header(endpoint, dict.fromkeys(settings.parsing.columns, "") | settings.map),
         Totals(is_id_header(endpoint, settings.map, settings.key), settings.key is not None),
-        require_rows=settings.require_rows,
+        leaves_out(endpoint, settings.map, settings.parsing.columns), settings.require_rows,
     )  # fmt: skip
+
+
+def kept_columns(staged: Staged, names: Sequence[str]) -> dict[str, int]:
+    """Return the columns that results carry along, by what they are called there: their indexes.
+
+    One that has the name of a column of the results is called `input.NAME`. Raises HeaderError for one that there is
+    not, or more than one.
+    """
+    folded = [fold(header) for header in staged.headers]
+    problems = [
+        f'--keep: there is no header "{shorten(visible(name), 60)}" in {staged.name}.'
+        if fold(name) not in folded
+        else f'--keep: {staged.name} has more than one header "{shorten(visible(name), 60)}".'
+        for name in names
+        if folded.count(fold(name)) != 1
+    ]
+    if problems:
+        raise HeaderError("\n".join([*problems, "Nothing was sent."]))
+    found = {staged.headers[at].strip(): at for at in (folded.index(fold(name)) for name in names)}
+    return {f"input.{name}" if name in RESULT_COLUMNS else name: at for name, at in found.items()}
 
 
 def read_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> FileChanges:

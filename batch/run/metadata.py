@@ -60,6 +60,8 @@ class RunMetadata(BaseModel):
     """Who began it or went on with it, as the system calls them; none in runs of 0.1."""
     headers: dict[str, str] = {}
     """The header of each field, where it is not the field's own name."""
+    keep: Texts = ()
+    """Columns of the input that the results carry along, by their headers."""
     results_xlsx: bool = False
     """Whether there is a workbook of the results although the input is none."""
     staged: Staged

@@ -32,7 +32,7 @@ from batch.model import (
 )
 from batch.sources.input import Input, InputFile
 from batch.sources.options import ReadOptions
-from batch.sources.parquet import SEPARATOR, empty_lists_note
+from batch.sources.parquet import NO_ITEMS, SEPARATOR, empty_lists_note, without_text
 from batch.sources.staging import Rows, rows_at_once, staged_schema, write_frames
 
 FIRST_ROW = 1
@@ -94,31 +94,31 @@ def iter_lines(file: InputFile) -> Iterator[Line]:
 def _find_headers(input: Input, options: ReadOptions) -> list[str]:
     """Return the columns in the order in which they come first; raises InputError for one that no field can take."""
     has_value: dict[str, bool] = {}
+    refused: dict[str, str] = {}
     for file in input.files:
         for line in iter_lines(file):
             for header, value in _iter_cells(line.members, file, line):
                 if header not in has_value and len(has_value) == MAX_COLUMNS:
                     raise InputError(f"{file.name}, line {line.number}: there are more than {MAX_COLUMNS:,} columns.")
-                if value is not None and not has_value.get(header) and not options.is_left_out(header):
-                    has_value[header] = True
-                else:
-                    has_value.setdefault(header, False)
-                if type(value) in (list, tuple) and not options.is_left_out(header):
-                    _check(header, value, file, line)
+                has_value[header] = value is not None or has_value.get(header, False)
+                if type(value) is list and header not in refused and not _has_text(value):
+                    where = f'{file.name}, line {line.number}, column "{header}"'
+                    refused[header] = "" if options.is_left_out(header) else without_text(where, NO_ITEMS, header)
+    if any(refused.values()):
+        raise InputError("\n".join(filter(None, refused.values())))
     for file in input.files:
         has_value |= dict.fromkeys(file.partition, True)
     parents = {header[: dot.start()] for header in has_value for dot in re.finditer(r"\.", header)}
     return [header for header, is_filled in has_value.items() if is_filled or header not in parents]
 
 
-def _check(header: str, value: Sequence[Any], file: InputFile, line: Line) -> None:
+def _has_text(value: Sequence[Any]) -> bool:
+    """Return whether a list has a faithful text."""
     try:
         _items(value)
     except NoText:
-        raise InputError(
-            f'{file.name}, line {line.number}, column "{header}": it holds a list of something other than texts or '
-            f'whole numbers, which no field can take. To leave it out:  --map "{header}="'
-        ) from None
+        return False
+    return True
 
 
 def _iter_cells(members: Mapping[str, Any], file: InputFile, line: Line, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ alone could not give them back, so that the failures file has the original types
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from batch.errors import InputError
-from batch.model import READ_ERRORS, ROW, FilePart, Staged, cell_column, original_column, shorten
+from batch.model import READ_ERRORS, ROW, FilePart, Staged, cell_column, map_option, original_column, shorten
 from batch.problems import sentence
 from batch.sources.input import Input, InputFile
 from batch.sources.options import ReadOptions
@@ -38,20 +38,35 @@ class TextColumn:
     dtype: pl.DataType
     top: str
     """The column of the file that it comes from."""
+    has_text: bool = True
+    """False of one that no field can take, which is left out on purpose: its cells count as blank."""
 
     @property
     def key(self) -> str:
         return cell_column(self.index)
 
 
-def flatten(schema: Mapping[str, pl.DataType], name: str) -> list[TextColumn]:
-    """Return the text columns of a file called `name`; raise `InputError` for a type that has no text."""
+def flatten(schema: Mapping[str, pl.DataType], name: str, is_left_out: Callable[[str], bool]) -> list[TextColumn]:
+    """Return the text columns of a file called `name`; raise `InputError` for types that have no text.
+
+    What is left out on purpose may be of any type.
+    """
     found: list[TextColumn] = []
+    refused: list[str] = []
     for top, dtype in schema.items():
         for header, value, inner in _iter_flat(top, pl.col(top), dtype):
-            _refuse(header, inner, name)
-            found.append(TextColumn(len(found), header, value, inner, top))
+            why = _without_text(inner)
+            found.append(TextColumn(len(found), header, value, inner, top, has_text=not why))
+            if why and not is_left_out(header):
+                refused.append(without_text(f'{name}, column "{header}"', why, header))
+    if refused:
+        raise InputError("\n".join(refused))
     return found
+
+
+def without_text(where: str, why: str, header: str) -> str:
+    """Say that a column has no text that a field could take, and how it is left out."""
+    return f"{where}: it holds {why}, which no field can take. To leave it out:  {map_option(header, '')}"
 
 
 def _iter_flat(header: str, value: pl.Expr, dtype: pl.DataType) -> Iterator[tuple[str, pl.Expr, pl.DataType]]:
@@ -63,17 +78,18 @@ def _iter_flat(header: str, value: pl.Expr, dtype: pl.DataType) -> Iterator[tupl
         yield from _iter_flat(f"{header}.{field.name}", value.struct.field(field.name), inner)
 
 
-def _refuse(header: str, dtype: pl.DataType, name: str) -> None:
+NO_ITEMS = "lists of something other than texts or whole numbers"
+
+
+def _without_text(dtype: pl.DataType) -> str:
+    """Say why the values of a type have no faithful text; "" where they have."""
     item = list_item(dtype)
     if isinstance(dtype, pl.Binary | pl.Object):
-        what = "holds binary data"
-    elif item is not None and not (isinstance(item, pl.String | pl.Categorical | pl.Enum) or item.is_integer()):
-        what = "holds lists of something other than texts or whole numbers"
-    elif isinstance(dtype, pl.BaseExtension):
-        what = f"holds values of a kind of their own ({dtype.ext_name()})"
-    else:
-        return
-    raise InputError(f'{name}, column "{header}": it {what}, which no field can take. Save the file without it.')
+        return "binary data"
+    if isinstance(dtype, pl.BaseExtension):
+        return f"values of a kind of their own ({dtype.ext_name()})"
+    is_listed = item is None or isinstance(item, pl.String | pl.Categorical | pl.Enum) or item.is_integer()
+    return "" if is_listed else NO_ITEMS
 
 
 def list_item(dtype: pl.DataType) -> pl.DataType | None:
@@ -98,6 +114,8 @@ class ColumnStats:
 def stats_query(column: TextColumn) -> pl.Expr | None:
     """Return the query that counts values, and those that break the pattern; None for a type without a pattern."""
     value, dtype = column.value, column.dtype
+    if not column.has_text:
+        return None
     limit = LAST_EXACT.get(dtype.base_type())
     if limit is not None:
         is_number = value.is_finite()
@@ -134,6 +152,8 @@ def _items(column: TextColumn) -> pl.Expr:
 def text(column: TextColumn, stats: ColumnStats) -> pl.Expr:
     """Return the text of a column's values; null stays null."""
     value, dtype = column.value, column.dtype
+    if not column.has_text:
+        return pl.lit(None, pl.String).alias(column.key)
     if stats.is_whole:
         whole = value.cast(pl.Int64, strict=False).cast(pl.String)
         value = pl.when(value.is_finite()).then(whole).otherwise(value.cast(pl.String))
@@ -151,6 +171,8 @@ def text(column: TextColumn, stats: ColumnStats) -> pl.Expr:
 
 def read_errors(column: TextColumn) -> pl.Expr | None:
     """Return an item of the JSON in `read_errors` where a value cannot be trusted; None if any value can."""
+    if not column.has_text:
+        return None
     if column.dtype.is_float():
         bad, code = ~column.value.is_finite(), "number_not_finite"
     elif list_item(column.dtype) is not None:
@@ -183,7 +205,7 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
 
 def _stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
     schema = _common_schema(input)
-    found = flatten(schema, input.name)
+    found = flatten(schema, input.name, options.is_left_out)
     table = _Table(input.files, schema, len(found))
     stats = _stats(table, found)
     cells = [text(column, stat) for column, stat in zip(found, stats, strict=True)]

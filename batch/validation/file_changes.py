@@ -198,7 +198,8 @@ def match_file(staged: Staged, endpoint: Endpoint, parsing: Parsing, *, reads_be
     """Match the headers of `staged`; raises HeaderError before any row is read."""
     endpoint = endpoint.with_parse_options(ParseOptions(parsing.decimal, parsing.date_format))
     columns = match_columns(
-        staged.headers, endpoint, name=staged.name, mapping=parsing.map, key_field=parsing.key,
+        staged.headers, endpoint, name=staged.name, mapping=parsing.map, chosen=parsing.columns,
+        key_field=parsing.key,
         filled=lambda index: _letters_if_filled(staged, index),
     )  # fmt: skip
     _check_definitions(staged, columns, endpoint)

@@ -84,7 +84,7 @@ def test_notes(tmp_path: Path) -> None:
 
 
 LISTS = (
-    'column "x": it holds a list of something other than texts or whole numbers, which no field can take. To leave it '
+    'column "x": it holds lists of something other than texts or whole numbers, which no field can take. To leave it '
     'out:  --map "x="'
 )
 

@@ -192,8 +192,67 @@ def test_types_without_text(series: pl.Series, what: str, tmp_path: Path) -> Non
     """A column that no field can take is refused by its name, also inside a struct."""
     path = tmp_path / "a.parquet"
     pl.DataFrame({"id": [1], "x": pl.DataFrame({"y": series}).to_struct()}).write_parquet(path)
-    expected = f'a.parquet, column "x.y": it holds {what}, which no field can take. Save the file without it.'
+    expected = f'a.parquet, column "x.y": it holds {what}, which no field can take. To leave it out:  --map "x.y="'
     assert expected == refusal(tmp_path, str(path))
+
+
+def test_types_without_text_that_are_left_out(tmp_path: Path) -> None:
+    """Such a column that is left out on purpose is blank, and its values are kept for the failures file."""
+    frame = pl.DataFrame({"id": [1], "x": [b"x"], "y": [[{"a": 1}]], "z": [{"b": b"x", "c": 2}]})
+    found = staged(tmp_path, frame, is_left_out={"x", "y", "z.b"}.__contains__)
+    kept = pl.read_parquet(found.path)
+    assert ("id", "x", "y", "z.b", "z.c") == found.headers
+    assert [("1", None, None, None, "2")] == kept.select("^c.$").rows()
+    assert frame.rows() == kept.select("o0", "o1", "o2", "o3").rows()
+
+
+PARTED = "year=2026/month=05"
+
+
+def test_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the names of folders hold are columns, to the letter; null is blank; a pattern has them, too."""
+    monkeypatch.chdir(tmp_path)
+    for folder, ids in (
+        (PARTED, [1, 2]),
+        ("year=2026/month=__HIVE_DEFAULT_PARTITION__", [3]),
+        ("year=a%2Fb/month=6", [4]),
+    ):
+        Path("in", folder).mkdir(parents=True)
+        pl.DataFrame({"id": ids}).write_parquet(Path("in", folder, "part-0.parquet"))
+    found = stage(open_input("in", tmp_path), tmp_path, ReadOptions())
+    assert ("id", "year", "month") == found.headers
+    assert [("1", "2026", "05"), ("2", "2026", "05"), ("3", "2026", None), ("4", "a/b", "6")] == (
+        pl.read_parquet(found.path).select("^c.$").rows()
+    )
+    assert f"{PARTED}/part-0.parquet row 3" == found.cell(3, 0)
+    pattern = open_input("in/*/*/*.parquet", tmp_path)
+    assert ({"year": "2026", "month": "05"}, 3) == (pattern.files[0].partition, len(pattern.files))
+    assert pattern.sha256 == open_input("in", tmp_path).sha256
+    Path("in", PARTED).rename("in/year=2026/month=07")
+    assert pattern.sha256 != open_input("in", tmp_path).sha256
+
+
+@pytest.mark.parametrize(
+    ("folder", "columns", "why"),
+    [
+        (
+            "year=2026",
+            {"id": [2]},
+            'the files differ. Column "month" is of type String in year=2026/month=05/a.parquet, but missing in',
+        ),
+        (
+            PARTED,
+            {"id": [2], "month": [5]},
+            f'column "month" is in {PARTED}/b.parquet, and the name of its folder has one',
+        ),
+    ],
+)
+def test_partitions_that_do_not_fit(folder: str, columns: dict[str, Any], why: str, tmp_path: Path) -> None:
+    """Files under other partitions are no one table, nor does a column stand in two places."""
+    for place, name, values in ((PARTED, "a", {"id": [1]}), (folder, "b", columns)):
+        (tmp_path / "in" / place).mkdir(parents=True, exist_ok=True)
+        pl.DataFrame(values).write_parquet(tmp_path / "in" / place / f"{name}.parquet")
+    assert refusal(tmp_path, str(tmp_path / "in")).startswith(f"{tmp_path / 'in'}: {why}")
 
 
 @pytest.mark.parametrize(
