@@ -52,6 +52,7 @@ LIBRARIES = {
     "uvicorn": set(),
     "keyring": {"system_keyring"},
     "python_calamine": {"sources"},
+    "deltalake": {"sources"},
 }
 """Where a library may be imported. What waits, waits through anyio, so that a whole job can run on a virtual clock."""
 

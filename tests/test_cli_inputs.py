@@ -25,6 +25,10 @@ def write(folder: Path, kind: str, ids: Sequence[str]) -> str:
         case "arrow":
             frame.write_ipc(folder / "in.arrow")
             return "in.arrow"
+        case "delta":
+            pytest.importorskip("deltalake", reason="the extra delta: ./run.sh extra delta")
+            frame.write_delta(folder / "in")
+            return "in"
         case "several":
             for at in range(2):
                 (folder / f"{at}.csv").write_text(frame[at].write_csv())
@@ -42,6 +46,7 @@ def write(folder: Path, kind: str, ids: Sequence[str]) -> str:
         ("gzip", "failures.csv", "in.batch"),
         ("ndjson", "failures.ndjson", "in.batch"),
         ("arrow", "failures.parquet", "in.batch"),
+        ("delta", "failures.parquet", "in.batch"),
         ("several", "failures.csv", "_01_.batch"),
         ("partitions", "failures.parquet", "in.batch"),
     ],

@@ -50,6 +50,8 @@ class FoundFiles:
     """What the person should know about what was left out."""
     is_many: bool = False
     """Whether they were named as several, however many there are."""
+    is_delta: bool = False
+    """Whether it is the folder of a Delta Lake table."""
 
 
 def find_files(argument: str) -> FoundFiles:
@@ -60,6 +62,9 @@ def find_files(argument: str) -> FoundFiles:
     if STDIN in parts:
         raise InputError("Standard input (-) is an input of its own: leave out - or the other names.")
     found = [_find(part) for part in parts]
+    table = next((one.files[0].name for one in found if one.is_delta), None)
+    if table is not None:
+        raise InputError(f"{table} is a table of {DELTA}, which is an input of its own: leave it or the others out.")
     files = [file for one in found for file in one.files]
     twice = [path for path, count in Counter(file.path.resolve() for file in files).items() if count > 1]
     if twice:
@@ -116,8 +121,9 @@ def trouble(error: OSError) -> str:
     return f"cannot be read: {os_reason(error)}"
 
 
+DELTA = "Delta Lake"
 TABLES = {
-    "Delta Lake": "_delta_log",
+    DELTA: "_delta_log",
     "Apache Iceberg": "metadata/*.metadata.json",
     "Apache Hudi": ".hoodie",
 }
@@ -130,13 +136,16 @@ def refuse_tables(folders: Iterable[Path], name: str) -> None:
     for parent in sorted(ancestors, key=lambda one: len(one.parts), reverse=True):
         kind = next((kind for kind, mark in TABLES.items() if next(parent.glob(mark), None)), None)
         if kind:
+            instead = "write the table as it is now to one Parquet file, and give its name"
             raise InputError(
                 f"{name} belongs to a table of {kind} ({parent.name}), whose Parquet files also hold rows that were "
-                "deleted or replaced: write the table as it is now to one Parquet file, and give its name."
+                f"deleted or replaced: {'give the folder of the table' if kind == DELTA else instead}."
             )
 
 
 def _in_folder(folder: Path) -> FoundFiles:
+    if (folder / TABLES[DELTA]).is_dir():
+        return FoundFiles((FoundFile(folder, folder.resolve().name),), is_delta=True)
     refuse_tables([folder], str(folder))
     if is_own(folder):
         raise InputError(f"{folder} is the folder of a run: give the name of the file in it that is meant.")

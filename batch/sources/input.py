@@ -92,6 +92,8 @@ def open_input(argument: str, spool: Path, note: Callable[[str], None] = lambda 
     if "://" in argument:
         raise InputError(f"{argument} is an address, not a file: download it, then give the file's name.")
     found = find_files(argument)
+    if found.is_delta:
+        return _open_delta(found.files[0], spool, note)
     name = argument if found.is_many else found.files[0].name
     opened = [_open(file, spool, number) for number, file in enumerate(found.files)]
     form = _common_format(name, opened)
@@ -103,6 +105,18 @@ def open_input(argument: str, spool: Path, note: Callable[[str], None] = lambda 
     is_many = found.is_many and len(files) > 1
     listed = [f"{len(files):,} files are read as one table: {names_of(files)}."] if is_many else []
     return Input(tuple(files), name, digest, form, is_converted, is_many, (*listed, *found.notes))
+
+
+def _open_delta(found: FoundFile, spool: Path, note: Callable[[str], None]) -> Input:
+    ensure_extra("delta", "deltalake", f"reading the Delta Lake table {found.name}", note)
+    from batch.sources import delta  # here, since it reads what few have
+
+    target = spool / "snapshot.parquet"
+    write_private(target, "")
+    snapshot = delta.copy_snapshot(found.path, found.name, target)
+    told = f"{found.name} is a Delta Lake table: its version {snapshot.version:,} is read."
+    file = InputFile(found.path, found.name, target)
+    return Input((file,), found.name, snapshot.sha256, "parquet", notes=(told,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,17 +254,25 @@ def test_name_with_a_bracket_is_a_file(tmp_path: Path) -> None:
     assert (path,) == paths(open_input(str(path), tmp_path))
 
 
+ONE_FILE = "write the table as it is now to one Parquet file, and give its name"
+FOLDER = "give the folder of the table"
+
+
 @pytest.mark.parametrize(
-    ("kind", "mark"),
+    ("kind", "mark", "instead"),
     [
-        ("Delta Lake", "_delta_log/00000000000000000000.json"),
-        ("Apache Iceberg", "metadata/v1.metadata.json"),
-        ("Apache Hudi", ".hoodie/hoodie.properties"),
+        ("Delta Lake", "_delta_log/00000000000000000000.json", FOLDER),
+        ("Apache Iceberg", "metadata/v1.metadata.json", ONE_FILE),
+        ("Apache Hudi", ".hoodie/hoodie.properties", ONE_FILE),
     ],
 )
 @pytest.mark.parametrize("argument", ["lake/table", "lake", "lake/table/data/*.parquet", "lake/table/data/1.parquet"])
-def test_table_with_a_log(kind: str, mark: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_with_a_log(
+    kind: str, mark: str, instead: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The files of a table hold deleted rows, too: it is refused by name, however they are named."""
+    if kind == "Delta Lake" and argument == "lake/table":
+        return  # which is read
     monkeypatch.chdir(tmp_path)
     table = Path("lake/table")
     (table / mark).parent.mkdir(parents=True)
@@ -274,16 +282,13 @@ def test_table_with_a_log(kind: str, mark: str, argument: str, tmp_path: Path, m
     name = Path(argument).name if argument.endswith("/1.parquet") else argument
     assert (
         f"{name} belongs to a table of {kind} (table), whose Parquet files also hold rows that were deleted or "
-        "replaced: write the table as it is now to one Parquet file, and give its name."
+        f"replaced: {instead}."
     ) == refusal(argument, tmp_path)
 
 
-def test_empty_table_with_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table without any file is named for what it is; a folder that is only called metadata is no table."""
+def test_folder_that_is_called_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is only called metadata is no table."""
     monkeypatch.chdir(tmp_path)
-    Path("table/_delta_log").mkdir(parents=True)
-    Path("table/_delta_log/0.json").touch()
-    assert refusal("table", tmp_path).startswith("table belongs to a table of Delta Lake (table)")
     Path("in/metadata").mkdir(parents=True)
     pl.DataFrame({"id": ["1"]}).write_parquet("in/1.parquet")
     assert (Path("in/1.parquet"),) == paths(open_input("in", tmp_path))
