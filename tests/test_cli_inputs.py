@@ -137,3 +137,17 @@ def test_library_takes_several(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     assert (2, 1, "{0.csv,1.csv}") == (found.rows, found.outcomes.invalid, found.input)
     with pytest.raises(batch.BatchError, match=r"No file was named\."):
         batch.check([], endpoint=DUALENTRY)
+
+
+def test_keep_of_no_rows(shell: Shell, api: Api) -> None:
+    """Results without lines have all their columns, with their types."""
+    schema = {"id": pl.Int64, "name": pl.String, "crm": pl.Int32}
+    (shell.folder / "in").mkdir()
+    for name in "ab":
+        pl.DataFrame(schema=schema).write_parquet(shell.folder / "in" / f"{name}.parquet")
+    assert 0 == shell.here(*update(api, "in", "--columns", "id,name", "--keep", "crm")).code
+    found = pl.read_parquet(shell.only_run("in.batch") / "results.parquet")
+    assert ({"batch_file": pl.String, "batch_file_row": pl.UInt32, "crm": pl.Int32}, 0) == (
+        dict(list(found.schema.items())[-3:]),
+        found.height,
+    )

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from batch.cli.completion import complete_endpoint, completer_of
-from batch.input_names import STDIN, is_read_once, joined, split
+from batch.input_names import STDIN, is_pattern, is_read_once, joined, split
 from batch.model import command, shorten, visible
 from batch.settings import (
     COMMAND_LINE,
@@ -119,8 +119,10 @@ def _flag(name: str, text: str, command: str) -> Callable[[F], F]:
 
 
 def _joined(context: click.Context, parameter: click.Parameter, words: Sequence[str]) -> str:
-    """Spell several inputs as one; where the words make no sense, the first that is no option is it."""
-    words = [one for one in words if one[:2] != "--"][:1] if context.resilient_parsing else words
+    """Spell several inputs as one; where the words make no sense, the first that is no option, and files beside it."""
+    if context.resilient_parsing:
+        plain = [one for one in words if one[:2] != "--"]
+        words = [one for at, one in enumerate(plain) if at == 0 or os.path.exists(one) or is_pattern(one)]
     return joined(words) if words else ""
 
 

@@ -125,7 +125,6 @@ class ParquetLines:
 
     def __init__(self, path: Path, more: Sequence[str]) -> None:
         self._parts = ParquetParts(path)
-        self.add([], [])  # an input without rows has results without lines
 
     def add(self, ids: Sequence[str], row_results: Sequence[RowResult], more: pl.DataFrame) -> None:
         self._parts.add(pl.concat([_lines(ids, row_results), more], how="horizontal"))
@@ -248,6 +247,9 @@ class ResultsWriter:
             is_parquet = self._staged.format == "parquet"
             file = NewFile(self._folder / f"results{'.parquet' if is_parquet else '.csv'}")
             self._results = file, (ParquetLines if is_parquet else CsvLines)(file.made, self._more.names)
+            if is_parquet:  # an input without rows has results without lines, and all their columns
+                nothing = pl.read_parquet(self._staged.path, n_rows=0, glob=False)
+                self._results[1].add([], [], self._more.of(nothing, []))
         if self._wanted.workbook is not None:
             from batch.outputs.results_xlsx import ResultsWorkbook
 
