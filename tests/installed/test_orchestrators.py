@@ -34,6 +34,7 @@ class Orchestrator:
         self.venv, self.folder, self.sandbox = venv, folder, sandbox
         self.key = sandbox.environment()["DUALENTRY_API_KEY"]
         self.environment = dict(bare(PATH=f"{venv}/bin:/usr/bin:/bin", HOME=str(folder)))
+        self.environment["PYTHONPYCACHEPREFIX"] = str(folder / "pycache")  # nothing is left beside the samples
 
     def sheet(self, text: str) -> Path:
         """Write an input."""
