@@ -57,7 +57,7 @@ def test_from_elsewhere_and_by_a_link(no_pip: Path, tmp_path: Path) -> None:
 def test_command_name(no_pip: Path, tmp_path: Path) -> None:
     """Help shows the command as it was typed."""
     ended = run("./run.sh", "update", "--help", folder=no_pip)
-    assert ended.stdout.startswith("Usage: ./run.sh update [OPTIONS] INPUT\n")
+    assert ended.stdout.startswith("Usage: ./run.sh update [OPTIONS] INPUT...\n")
 
 
 @pytest.mark.parametrize(("words", "code"), [(("--version",), 0), (("check", "nothing.csv", "-e", "no"), 2)])
