@@ -35,6 +35,11 @@ class AnswerParser:
         """Why there will be no whole body."""
 
     @property
+    def has_end(self) -> bool:
+        """Tell whether the answer itself says where it ends, not the end of its connection alone."""
+        return self._has_length or self._is_chunked
+
+    @property
     def is_over(self) -> bool:
         """Tell whether nothing more is expected."""
         return self.is_complete or self.failure is not None
@@ -55,7 +60,7 @@ class AnswerParser:
             raise BrokeOffError("it ended within the head")
         if not self.has_head:
             raise httpx.ReadError("it ended without an answer")
-        if self._has_length or self._is_chunked:
+        if self.has_end:
             self.failure = BrokeOffError("it ended within the body")
         self.is_complete = self.failure is None
 

@@ -38,8 +38,14 @@ NOT_FINAL = frozenset({401, 408, 425, 429})
 class HttpTransport(httpx.AsyncBaseTransport):
     """Carries requests to the one origin that it was made for, on asyncio and on trio."""
 
-    def __init__(self, base: httpx.URL, *, max_connections: int = 64) -> None:
-        """Look up the proxy and the trusted certificates for `base`; SettingsError if they cannot be used."""
+    def __init__(
+        self, base: httpx.URL, *, max_connections: int = 64, max_body_bytes: int | None = MAX_BODY_BYTES
+    ) -> None:  # fmt: skip
+        """Look up the proxy and the trusted certificates for `base`; SettingsError if they cannot be used.
+
+        `max_body_bytes`: None where whoever reads a body ends it.
+        """
+        self.max_body_bytes = math.inf if max_body_bytes is None else max_body_bytes
         self._way = Way.to(base)
         self._origin = (base.scheme, base.netloc)
         told = self._way.told_proxy
@@ -78,7 +84,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
         headers = parser.headers
         if body.is_packed:  # what it says is of the packed body
             headers = [one for one in headers if one[0].lower() not in (b"content-encoding", b"content-length")]
-        extensions = {"http_version": b"HTTP/1.1", "connection": connection}
+        extensions = {"http_version": b"HTTP/1.1", "connection": connection, "has_end": parser.has_end}
         return httpx.Response(parser.status, headers=headers, stream=body, extensions=extensions)
 
     def seconds_of_doubt(self) -> float:
@@ -158,7 +164,7 @@ class _Body(httpx.AsyncByteStream):
     ) -> None:  # fmt: skip
         self._transport, self._request, self._connection, self._parser = transport, request, connection, parser
         self._seconds, self._began = seconds, began
-        self._room, self._is_finished = MAX_BODY_BYTES, False
+        self._room, self._is_finished = transport.max_body_bytes, False
         self._unpack = zlib.decompressobj(wbits=31) if parser.coding in (b"gzip", b"x-gzip") else None
 
     @property
