@@ -53,6 +53,12 @@ def _code_of_stop(cause: StopCause, *, has_written: bool) -> ExitCode:
     return ExitCode.COULD_NOT_START
 
 
+def exit_code_not_uploaded(code: int) -> ExitCode:
+    """Return the code of a job that ended with `code`, and whose files could not be uploaded: the same command can."""
+    is_over = code in (ExitCode.OK, ExitCode.FIX_ROWS, ExitCode.WOULD_CHANGE)
+    return ExitCode.RUN_AGAIN if is_over else ExitCode(code)
+
+
 def exit_code_of_error(error: BaseException) -> ExitCode:
     """Return the code of a job that an error ended."""
     match error:

@@ -13,6 +13,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from batch.addresses import is_address, name_of
+
 STDIN = "-"
 _READ_ONCE = re.compile(r"-|/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
 _SPECIAL = re.compile(r"[,{}\\]")
@@ -47,11 +49,12 @@ def split(argument: str) -> list[str]:
 def short_name(argument: str) -> str:
     """Return what people call it: the last part of a path, and how many there are beside it."""
     first, *others = split(argument)
-    name = "standard input" if is_read_once(first) else Path(first).name
+    name = "standard input" if is_read_once(first) else name_of(first)
     return f"{name} and {len(others)} more" if others else name
 
 
 def file_stem(argument: str) -> str:
     """Return what the names of files and folders that belong to it begin with."""
     first, *others = split(argument)
-    return f"{'stdin' if is_read_once(first) else Path(first).absolute().name}{f'+{len(others)}' if others else ''}"
+    path = name_of(first) if is_address(first) else Path(first).absolute().name
+    return f"{'stdin' if is_read_once(first) else path}{f'+{len(others)}' if others else ''}"

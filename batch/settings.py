@@ -23,6 +23,7 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 
 from annotated_types import Ge, Gt, Le, MinLen
 
+from batch.addresses import Address, is_address, shown
 from batch.errors import SettingsError
 
 FILE_NAME = "batch.toml"
@@ -150,6 +151,29 @@ def _duration(value: Any) -> Any:
     return float(found[1]) * units[found[2]] if found else value
 
 
+def _place(value: Any) -> Any:
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(value, str) and is_address(value):
+        address = Address.parse(value, "--out ")
+        if address.is_web:
+            raise SettingsError(
+                f"--out {address}: results cannot be written there. They go to a folder, or to {WRITTEN}."
+            )
+        if address.is_pattern:
+            raise SettingsError(f"--out {address}: this is a pattern. Results go to one place.")
+    return value
+
+
+def _plan_folder(value: Any) -> Any:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(text, str) and is_address(text):
+        raise ValueError("a plan is carried out from a folder of this machine. Copy it here, with all its files")
+    return value
+
+
+WRITTEN = "s3://, gs://, az:// or abfss://"
+
+
 def _one_character(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -172,11 +196,20 @@ class Settings:
         "What to change, such as dualentry.customers.", "NAME", (*INPUT, "login", "pull", "template"), short="-e",
         found_file="yes",
     )] = ""
-    out: Annotated[Path | None, Setting(
-        "Where runs go, each in a folder of its own; default: <input>.batch beside the input.", "PARENT",
+    out: Annotated[str | None, MinLen(1), Setting(
+        "Where runs go, each in a folder of its own; default: <input>.batch beside the input. An address such as "
+        "s3://bucket/runs gets the results.", "PARENT",
         (*INPUT, "undo"), help_of={"undo": "Where the undo goes; default: beside RUN_FOLDER."},
-        repeat=22, of_input=True,
+        repeat=22, of_input=True, parse=_place,
     )] = None
+    work_dir: Annotated[Path | None, Setting(
+        "Where runs go on this machine, when --out is an address.", "PARENT", (*INPUT, "undo"),
+        repeat=39, of_input=True,
+    )] = None
+    storage_option: Annotated[dict[str, str], Setting(
+        "How to reach s3://, gs:// and az:// addresses, such as region=eu-west-1. Repeatable.", "KEY=VALUE",
+        (*INPUT, "undo"),
+    )] = field(default_factory=dict, repr=False)
     map: Annotated[dict[str, str], Setting(
         'What a header stands for; "HEADER=" leaves the column out. Repeatable.', '"HEADER=FIELD"', INPUT,
         in_identity=True, repeat=1, found_file="yes",
@@ -314,7 +347,7 @@ class Settings:
     plan: Annotated[Path | None, Setting(
         "Do exactly what the plan in FOLDER says; refused when the input or its list changed.", "FOLDER",
         ("resume", "update"),
-        repeat=23, of_input=True, is_layered=False,
+        repeat=23, of_input=True, is_layered=False, parse=_plan_folder,
     )] = None
     max_age: Annotated[float | None, Ge(0), Setting(
         "Refuse a plan that was made longer ago, such as 2d.", "TIME", ("update",), parse=_duration,
@@ -360,12 +393,24 @@ class Settings:
     yes: Annotated[bool, Setting("Do not ask.", None, (*SENDING, "purge"))] = False
     # fmt: on
 
+    full_input: str = field(default="", compare=False, repr=False)
+    """The input with what its `input` hides, where it is an address with a secret in it."""
     endpoint_options: Mapping[str, Any] = field(default_factory=dict)
     """The options that the endpoint has of its own, from its table in `batch.toml`."""
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Where each value that was given came from: the `source` of its layer."""
     found: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What only a file says that was found, not named: a mapping goes before it."""
+
+    @property
+    def uploads(self) -> bool:
+        """Whether results go to an address."""
+        return self.out is not None and is_address(os.fspath(self.out))
+
+    @property
+    def parent(self) -> Path | None:
+        """The folder on this machine that was named for runs."""
+        return Path(self.out) if self.out is not None and not self.uploads else self.work_dir
 
     @property
     def csv_delimiter(self) -> str:
@@ -446,23 +491,38 @@ class Layer:
 
 
 def merge_layers(layers: Sequence[Layer]) -> Settings:
-    """Merge layers, of which the first wins; mappings of headers add up. Raises SettingsError with all wrong values."""
+    """Merge layers, of which the first wins; pairs add up. Raises SettingsError with all wrong values."""
     origins: dict[str, Layer] = {}
-    headers: dict[str, str] = {}
     for layer in layers:
         origins = dict.fromkeys(layer.values, layer) | origins
-    for layer in reversed([one for one in layers if "map" in one.values]):
-        headers |= _checked({"map": layer.values["map"]}, layer.spell).map
     found = {name: layer.values[name] for name, layer in origins.items() if layer.is_found}
     found |= {"map": _found_headers(layers)}
     values = {name: layer.values[name] for name, layer in origins.items()}
     sources = {name: layer.source for name, layer in origins.items()}
-    merged = values | ({"map": headers} if headers else {})
+    merged = values | {name: _added_up(layers, name) for name in PAIRS & values.keys()}
     options: dict[str, Any] = {}
     for layer in reversed(layers):
         options |= layer.values.get("endpoint_options", {})
     merged |= {"endpoint_options": options} if options else {}
-    return replace(_checked(merged, lambda name: origins[name].spell(name)), sources=sources, found=found)
+    checked = _checked(merged, lambda name: origins[name].spell(name))
+    if checked.work_dir is not None and checked.out is not None and not checked.uploads:
+        raise SettingsError("--out and --work-dir both name a folder. --work-dir is for an --out that is an address.")
+    if is_address(checked.input):
+        Address.parse(checked.input, "")
+        checked = replace(checked, input=shown(checked.input), full_input=checked.input)
+    return replace(checked, sources=sources, found=found)
+
+
+PAIRS = frozenset(("map", "storage_option"))
+"""Settings of names and values, which add up."""
+
+
+def _added_up(layers: Sequence[Layer], name: str) -> dict[str, str]:
+    """Return the pairs of all layers, of which the first wins."""
+    pairs: dict[str, str] = {}
+    for layer in reversed([one for one in layers if name in one.values]):
+        pairs |= getattr(_checked({name: layer.values[name]}, layer.spell), name)
+    return pairs
 
 
 def _found_headers(layers: Sequence[Layer]) -> dict[str, str]:
@@ -506,11 +566,14 @@ def _in_words(detail: Any, spell: Callable[[str], str]) -> str:
     message = message.partition(", unable to")[0]
     for theirs, ours in WORDS:
         message = message.replace(theirs, ours)
-    shown = spell(name)
+    spelled = spell(name)
+    if name == "storage_option":
+        return f"{spelled}{'.' + inner[0] if inner else ''}: {message}."  # without its value
     if name == "map":
         message = 'it should be "field"' if inner else MAP_IN_FILE
-        shown = shown.removesuffix("map") + f'[map] "{inner[0]}" =' if inner else shown
-    return f"{shown} {detail['input']!r}: {message}."
+        spelled = spelled.removesuffix("map") + f'[map] "{inner[0]}" =' if inner else spelled
+    given = shown(detail["input"]) if isinstance(detail["input"], str) else detail["input"]
+    return f"{spelled} {given!r}: {message}."
 
 
 def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:

@@ -166,6 +166,8 @@ class Head:
     exit_code: int = 0
     """Null in JSON while it goes on."""
     files: Files = dataclasses.field(default_factory=Files)
+    uploaded: Files = dataclasses.field(default_factory=Files)
+    """Where the same files are at the address of --out; none where that is a folder, or could not be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +227,7 @@ def as_json_values(summary: Any) -> dict[str, Any]:
     """Return the fields of a document in their order, seconds rounded and every outcome counted."""
     values: dict[str, Any] = {one.name: getattr(summary, one.name) for one in dataclasses.fields(summary)}
     values = {name: None if value == "" else value for name, value in values.items()}
-    values |= {"seconds": round(summary.seconds, 3), "files": dict(summary.files)}
+    values |= {"seconds": round(summary.seconds, 3), "files": dict(summary.files), "uploaded": dict(summary.uploaded)}
     values |= {"stopped": dataclasses.asdict(summary.stopped) if summary.stopped else None}
     if "outcomes" in values:
         values["outcomes"] = named_counts(summary.outcomes)

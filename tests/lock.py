@@ -41,7 +41,7 @@ def constrain(locks: Sequence[Path], constraints: Path) -> None:
 
 
 def main() -> None:
-    """Pin what batch runs on, then its extras, then what its tests need beside these."""
+    """Pin what batch runs on, then its extras, then what its tests and the long ones need beside these."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     run, tests = ROOT / "requirements.lock", ROOT / "tests" / "requirements.lock"
     pin(project["project"]["dependencies"], run, "Everything batch runs on")
@@ -52,6 +52,8 @@ def main() -> None:
     constrain(pinned, ROOT / "constraints.txt")
     groups = project["dependency-groups"]
     pin(groups["dev"], tests, "What the tests need beside these", pinned)
+    lock = ROOT / "tests" / "requirements-long.lock"
+    pin(groups["long"], lock, "What the long tests need beside these", [*pinned, tests])
     lock = ROOT / "tests" / "requirements-pipelines.lock"
     pin(groups["pipelines"], lock, "What the long tests of samples/pipelines need beside these", [run])
 

@@ -12,11 +12,12 @@ import pytest
 ROOT = Path(__file__).parent.parent / "batch"
 LAYERS = [
     {
-        "problems", "model", "errors", "files", "input_names", "machine", "own_files", "csv_injection", "credentials",
+        "addresses", "problems", "model", "errors", "files", "input_names", "machine", "own_files", "csv_injection",
+        "credentials",
         "exact_json", "logins", "system_keyring", "extras", "user_file",
     },
     {"settings"},
-    {"ratelimit", "retry", "http"},
+    {"ratelimit", "retry", "http", "remote"},
     {"endpoints"},
     {
         "sources", "columns", "number_date_formats", "provenance", "validation", "diff", "conditions", "journal",
@@ -51,6 +52,7 @@ LIBRARIES = {
     "starlette": set(),
     "uvicorn": set(),
     "keyring": {"system_keyring"},
+    "obstore": {"remote"},
     "python_calamine": {"sources"},
     "deltalake": {"sources"},
 }

@@ -9,7 +9,7 @@ import pytest
 
 from tests.shell import DUALENTRY, SUMMARY_KEYS, Api, Ended, Shell, summary, until, update
 
-HEAD = SUMMARY_KEYS[: SUMMARY_KEYS.index("files") + 1]
+HEAD = SUMMARY_KEYS[: SUMMARY_KEYS.index("uploaded") + 1]
 
 
 def line_of(ended: Ended) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import click
 
 from batch import __version__
 from batch.cli.completion import complete, complete_endpoint
+from batch.addresses import is_address
 from batch.cli.entrypoint import Failure, exit_code_of
 from batch.cli.json_line import JsonLine
 from batch.cli.options import setting_options, to_known, to_run_settings, to_settings, to_where
@@ -55,7 +56,7 @@ class Start(click.Command):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError:
             known = to_known(self, words)
-            _forget_latest({"input": known.input, "out": known.out})
+            _forget_latest({"input": known.input, "out": known.out, "work_dir": known.work_dir})
             raise
 
 
@@ -212,7 +213,7 @@ def undo(path: str, **values: Any) -> None:
     environment = _environment()
     settings = _run_settings(values, environment)
     with _console(settings) as console:
-        end = run_undo(Path(path), settings, console, environment)
+        end = run_undo(path, settings, console, environment)
     _finish(end, console, settings)
 
 
@@ -265,7 +266,8 @@ def _forget_latest(values: dict[str, Any]) -> None:
     if values.get("input"):
         from batch.run.latest import forget_latest
 
-        forget_latest(values["input"], Path(values["out"]) if values.get("out") else None)
+        out = values.get("work_dir") if is_address(values.get("out") or "") else values.get("out")
+        forget_latest(values["input"], Path(out) if out else None)
 
 
 def _console(settings: "Settings") -> "Console":
@@ -352,7 +354,7 @@ def runs(path: str | None, show_all: bool, json_output: bool) -> None:
         found = newest_runs(None if show_all or json_output else SHOWN_RUNS)
         listed, page = found.runs, views.runs_page(found)
     else:
-        sheets = rounds(Path(path))
+        sheets = rounds(path)
         listed, page = [one for sheet in sheets for one in sheet.rounds], views.rounds_page(sheets)
     if json_output:
         _json_line().show(views.runs_values(listed))

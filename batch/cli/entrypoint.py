@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 
+from batch.addresses import shown_words
 from batch.errors import BatchError, ExitCode, Terminated, UnmatchedError
 from batch.exit_code import exit_code_of_error
 from batch.files import os_reason
@@ -76,7 +77,7 @@ def _explained(error: BaseException) -> Failure:
         case click.ClickException():
             return Failure(ExitCode.COULD_NOT_START, "usage", error.format_message())
         case UnmatchedError() if error.options:
-            words = shlex.join([command(), *sys.argv[1:]])
+            words = shlex.join([command(), *shown_words(sys.argv[1:])])
             message = f"{error}\nAll of it at once, if that is right:  {' '.join([words, *error.options])}"
             return Failure(exit_code_of_error(error), error.reason, message)
         case BatchError():

@@ -16,11 +16,13 @@ from click.core import ParameterSource
 
 from batch.cli.completion import complete_endpoint, completer_of
 from batch.input_names import STDIN, is_pattern, is_read_once, joined, split
+from batch.addresses import STORAGE_OPTION, is_address, shown
 from batch.model import command, shorten, visible
 from batch.settings import (
     COMMAND_LINE,
     ENVIRONMENT,
     INPUT,
+    PAIRS,
     SETTINGS,
     EndpointOptions,
     Layer,
@@ -147,12 +149,13 @@ def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Ma
     given, variables = _given(values)
     folders = [Path()]
     source = values.get("input") or STDIN
-    if not is_read_once(source):
+    if not (is_read_once(source) or is_address(source)):
         folders.insert(0, Path(split(source)[0]).parent)
     files = _files(values, list(dict.fromkeys(folders)))
     from_files = read_files(files, values.get("endpoint"), endpoints, lambda name: rates.get(name, 0.0))
     from_variables = _with_lists(_with_map(variables, _lines_of("map")))
     layers = [_with_map(given, values.get("map") or ()), from_variables, *from_files]
+    layers[:2] = _with_storage_options(given=layers[0], variables=layers[1], words=values.get("storage_option") or ())
     if not any(layer.values.get("endpoint") for layer in layers):
         raise click.UsageError(
             f"Which records? Name them with -e, such as -e dualentry.customers. See: {command()} endpoints"
@@ -171,7 +174,9 @@ def to_run_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates
         replace(layer, values={name: value for name, value in layer.values.items() if name in values})
         for layer in from_files
     ]
-    return _merged([*_given(values), *about_sending])
+    given, variables = _given(values)
+    layers = _with_storage_options(given=given, variables=variables, words=values.get("storage_option") or ())
+    return _merged([*layers, *about_sending])
 
 
 def to_known(command: click.Command, words: Sequence[str]) -> Settings:
@@ -188,11 +193,12 @@ def to_known(command: click.Command, words: Sequence[str]) -> Settings:
         return Settings()
     texts = {name: values.get(name) or "" for name in ("endpoint", "on_finish", "company", "as_login", "log_format")}
     return Settings(
-        input=found[0] if found else "", endpoint=texts["endpoint"], company=texts["company"] or None,
+        input=shown(found[0]) if found else "", endpoint=texts["endpoint"], company=texts["company"] or None,
         as_login=texts["as_login"] or None, sandbox=bool(values.get("sandbox")),
         json_output=bool(values.get("json_output")), log_format="json" if texts["log_format"] == "json" else "text",
         metrics_file=Path(values["metrics_file"]) if values.get("metrics_file") else None,
-        on_finish=texts["on_finish"] or None, out=Path(values["out"]) if values.get("out") else None,
+        on_finish=texts["on_finish"] or None, out=values.get("out") or None,
+        work_dir=Path(values["work_dir"]) if values.get("work_dir") else None,
     )  # fmt: skip
 
 
@@ -228,7 +234,7 @@ def _given(values: Mapping[str, Any]) -> tuple[Layer, Layer]:
         layer = layers[context.get_parameter_source(name) is ParameterSource.ENVIRONMENT]
         if value not in (None, ()) and name in ENDPOINT_FLAGS:
             layer["endpoint_options"] = {name: value}
-        elif value not in (None, ()) and name not in ("map", "config"):
+        elif value not in (None, ()) and name not in (*PAIRS, "config"):
             layer[name] = value
     return Layer(COMMAND_LINE, layers[0]), Layer(ENVIRONMENT, layers[1])
 
@@ -243,6 +249,20 @@ def _with_map(layer: Layer, pairs: Iterable[str]) -> Layer:
         if text.strip():
             headers[header.strip()] = target.strip()
     return replace(layer, values={**layer.values, "map": headers}) if headers else layer
+
+
+def _with_storage_options(*, given: Layer, variables: Layer, words: Iterable[str]) -> list[Layer]:
+    """Add the pairs of `--storage-option`, on the command line and in the environment; no value of them is shown."""
+    layers = []
+    for layer, texts in ((given, words), (variables, _lines_of("storage_option"))):
+        pairs = dict[str, str]()
+        for text in filter(str.strip, texts):
+            name, equals, value = text.partition("=")
+            if not (equals and name.strip()):
+                raise click.UsageError(f"{STORAGE_OPTION}: write it as KEY=VALUE, such as region=eu-west-1.")
+            pairs[name.strip()] = value
+        layers.append(replace(layer, values={**layer.values, "storage_option": pairs}) if pairs else layer)
+    return layers
 
 
 def _with_lists(layer: Layer) -> Layer:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+from batch.addresses import is_address, name_of
 from batch.cli.messages import (
     CLEARED,
     SHOWN_REASONS,
@@ -46,7 +47,7 @@ from batch.outputs.plan import Line
 from batch.provenance import SEEN
 from batch.run.finish import FinishedRun
 from batch.run.target import SANDBOX, SANDBOXES, Environment, find_endpoint
-from batch.summary import SCHEMA_VERSION, Summary, named_counts
+from batch.summary import SCHEMA_VERSION, Head, Summary, named_counts
 
 Styled = tuple[str, str]
 NEXT = {
@@ -105,6 +106,7 @@ def check_page(found: Checked, width: int) -> Iterator[str]:
         yield f"Nothing was sent. Only {which} with its reason: {shown_path(failures)}"
     else:
         yield "Nothing was sent."
+    yield from _uploaded(summary)
     if others:
         row = "row" if others == 1 else f"{others:,} rows"
         which = f"the other {row}" if failures else f"the {row}"
@@ -165,6 +167,7 @@ def plan_page(made: PlanMade) -> Iterator[Styled]:
     yield "", ""
     which = "The cell" if summary.cells == 1 else f"All {plural(summary.cells, 'cell')}"
     yield f"Nothing was written to the API. {which}: {_plan_file(summary)}", ""
+    yield from ((line, "") for line in _uploaded(summary))
     if summary.cells:
         plan = ("--plan", shown_path(str(made.folder)), *made.again)
         yield f"To do exactly this:  {update_command(summary.input, summary.endpoint, plan)}", ""
@@ -281,6 +284,8 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
         # what an approver has not seen is planned anew
         verb = "plan" if "--plan" in end.again else "update"
         yield f"Then:  {update_command(shown_path(end.failures), summary.endpoint, end.next, verb=verb)}"
+    if summary.stopped is not None and summary.stopped.reason == "upload":
+        yield f"To upload the results:  {update_command(summary.input, summary.endpoint, end.again)}"
     yield from _results_files(summary)
     if end.can_undo:
         yield f"Take it back:  {_run_command('undo', end)}"
@@ -291,12 +296,22 @@ def _results_files(summary: Summary) -> Iterator[str]:
         yield f"To read and print:  {shown_path(summary.files['results_xlsx'])}"
     if "results" in summary.files:
         yield f"Every row:  {shown_path(summary.files['results'])}"
+    if summary.uploaded:
+        yield from _uploaded(summary)
+
+
+def _uploaded(summary: Head) -> Iterator[str]:
+    """Say where the same files are at the address of --out, or why they are not there."""
+    if summary.stopped is not None and summary.stopped.reason == "upload":
+        yield visible(summary.stopped.message)
+    if summary.uploaded:
+        yield f"Uploaded to:  {visible(summary.uploaded['summary'].rpartition('/')[0])}/"
 
 
 def _is_there(path: str) -> bool:
     """Whether an input can be read again, as far as that can be known."""
-    if is_read_once(path):
-        return path == STDIN
+    if is_read_once(path) or is_address(path):
+        return path == STDIN or is_address(path)
     return all(os.path.exists(one) or is_pattern(one) for one in split(path))
 
 

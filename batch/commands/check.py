@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from batch import outputs, sources
+from batch.addresses import is_address
 from batch.errors import FolderError
 from batch.exit_code import exit_code
 from batch.journal import Journal
@@ -48,11 +49,14 @@ class Checked:
 def check(settings: Settings, person: Person, environment: Environment) -> Checked:
     """Validate every row; raises InputError or HeaderError when there is no telling."""
     settings, notes = replace(settings, input=fixed_name(settings.input)), list[str]()
-    parent = parent_of(settings.input, settings.out)
+    parent = parent_of(settings.input, settings.parent)
     began, started = time.monotonic(), now_text()
-    with latest_links(parent, settings.input, notes.append) as latest, scratch() as temporary:
+    beside = parent if is_address(settings.input) else None
+    links = latest_links(parent, settings.input, notes.append)
+    results = environment.uploading(settings, person.note)
+    with links as latest, results as upload, scratch() as temporary, scratch(beside) as copies:
         endpoint = make_endpoint(settings, environment)
-        source = environment.open_input(settings.input, temporary, person.note)
+        source = environment.open_input(settings, copies, person.note)
         settings = settle_headers(source, settings, endpoint, person, environment.mappings, verb="check")
         changes = read_input(source, temporary, settings, endpoint)
         with Journal.create(temporary / JOURNAL, {}) as journal:
@@ -68,7 +72,7 @@ def check(settings: Settings, person: Person, environment: Environment) -> Check
         if folder is None:
             latest.restore()
         else:
-            write_summary(folder, summary)
+            summary = write_summary(folder, summary, upload)
             latest.point_to(folder)
     shown = tuple(one for one in reasons if one.outcome is Outcome.INVALID)
     again = tuple(as_options(settings, for_same_input=True))

@@ -4,6 +4,7 @@ Promises: everything up to the sending is what `update` does, by the same code; 
 plan is complete or absent; an update never takes its folder for a run.
 """
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batch import sources
+from batch.addresses import is_address, name_of
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
@@ -37,12 +39,13 @@ from batch.outputs.plan import AboutPlan, Line, iter_lines, write_plan
 from batch.own_files import JOURNAL, PLAN
 from batch.run.begin_or_resume import discard, headers_of, new_run_id
 from batch.run.cleanup import scratch
-from batch.run.finish import paths_in, shown_facts
+from batch.run.finish import paths_in, shown_facts, upload_files, with_places
 from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.match_headers import read_input, settle_headers
 from batch.run.plan_file import PlanWriter, about
 from batch.run.target import SANDBOXES, Environment, make_target, with_login
+from batch.run.upload import Upload
 from batch.settings import Settings, as_options
 from batch.summary import Head, Outcomes, Reason, as_json_values, group_reasons
 
@@ -99,14 +102,17 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
     if not settings.compare:
         raise SettingsError("A plan says what differs, so it cannot be made with --no-compare.")
     settings = replace(settings, input=fixed_name(settings.input))
-    parent = parent_of(settings.input, settings.out)
+    parent = parent_of(settings.input, settings.parent)
     began, started = time.monotonic(), now_text()
-    with latest_links(parent, settings.input, reporter.note) as latest, ExitStack() as stack:
+    links = latest_links(parent, settings.input, reporter.note)
+    results = environment.uploading(settings, reporter.note)
+    with links as latest, results as upload, ExitStack() as stack:
         settings = with_login(settings, environment, reporter)
         target = make_target(settings, environment, stack, reporter.note)
         discard(new_folder(parent, prefix="plan-"))  # whether there can be one is known before anything is read
         temporary = stack.enter_context(scratch())
-        source = environment.open_input(settings.input, temporary, reporter.note)
+        copies = stack.enter_context(scratch(parent if is_address(settings.input) else None))
+        source = environment.open_input(settings, copies, reporter.note)
         settings = settle_headers(source, settings, target.endpoint, reporter, environment.mappings, verb="plan")
         changes = read_input(source, temporary, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))
@@ -116,7 +122,14 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         cost = environment.run(_compare, context, settings, changes.parent_run)
         made = _write(context, settings, new_folder(parent, prefix="plan-"), cost, (started, began), changes.parent_run)
         latest.point_to(made.folder)
-        return made
+        return replace(made, summary=_uploaded(made, upload))
+
+
+def _uploaded(made: PlanMade, upload: Upload) -> PlanSummary:
+    """Upload the files of a plan, and return its summary as it is then."""
+    summary = with_places(made.folder, made.summary, upload)
+    text = json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n"
+    return upload_files(made.folder, summary, text, upload)
 
 
 async def _compare(context: RunContext, settings: Settings, parent_run: str | None) -> Estimate:

@@ -4,12 +4,14 @@ Promises: nothing is read but the index and the folders that it names; nothing i
 as it is now: one that nobody holds any more was cut off, and what later rounds did is counted.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from batch.addresses import is_address, shown
 from batch.errors import BatchError, BusyError, FolderError, UsageError
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, command
 from batch.run import index
@@ -107,14 +109,16 @@ def look(run: IndexedRun) -> ListedRun:
     return ListedRun(run, state, metadata, failures, later)
 
 
-def rounds(path: Path) -> list[Sheet]:
-    """Return the rounds of the input, failures file or run folder at `path`, for each time that it was sent anew."""
-    folder = run_around(without_links(path.parent if path.is_file() else path))
+def rounds(sent: str | os.PathLike[str]) -> list[Sheet]:
+    """Return the rounds of an input, failures file or run folder, for each time that it was sent anew."""
+    argument, path = os.fspath(sent), Path(sent)
+    is_remote = is_address(argument)
+    folder = None if is_remote else run_around(without_links(path.parent if path.is_file() else path))
     known = {one.run_id: one for one in index.all_runs()}
-    place = index.place_of(str(path))
+    place = index.place_of(shown(argument))
     own = [one for one in known.values() if one.folder == folder or (folder is None and one.input == place)]
     if not own:
-        raise UsageError(f"{path}: no run of this file is known here. All that are known:  {command()} runs")
+        raise UsageError(f"{shown(argument)}: no run of this file is known here. All that are known:  {command()} runs")
     firsts = {_first(one, known).run_id: _first(one, known) for one in own}
     return [_sheet(one, known) for one in sorted(firsts.values(), key=lambda one: one.started)]
 

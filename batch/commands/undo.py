@@ -6,12 +6,14 @@ deleted. From its first request on, the run that is taken back counts as undone:
 run.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from batch.addresses import is_address, shown
 from batch.commands.runs import rounds, shown_counts
 from batch.commands.update import Update
 from batch.endpoints.base import Endpoint
@@ -51,17 +53,19 @@ class _Source:
     metadata: RunMetadata
 
 
-def undo(path: Path, settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
-    """Take back the run in the folder `path`, or one of the file `path`; raises BatchError when that cannot begin."""
+def undo(path: str | os.PathLike[str], settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
+    """Take back the run in the folder `path`, or one of the file or address; raises BatchError when it cannot begin."""
+    argument = os.fspath(path)
     folder = (
-        _run_of_file(path, reporter, is_sandbox=settings.sandbox)
-        if path.is_file()
-        else named_run(path, reporter, (JOURNAL,))
+        _run_of_file(argument, reporter, is_sandbox=settings.sandbox)
+        if is_address(argument) or Path(argument).is_file()
+        else named_run(Path(argument), reporter, (JOURNAL,))
     )
     with ExitStack() as stack:
         source = _open_source(folder, stack)
-        parent = parent_of(str(folder / JOURNAL), settings.out)
+        parent = parent_of(str(folder / JOURNAL), settings.parent)
         latest = stack.enter_context(latest_links(parent, source.metadata.input, reporter.note))
+        upload = stack.enter_context(environment.uploading(settings, reporter.note))
         settings = _settings(source, settings, environment)
         settings = with_login(settings, environment, reporter)
         target = make_target(settings, environment, stack, reporter.note)
@@ -91,14 +95,15 @@ def undo(path: Path, settings: Settings, reporter: Reporter, environment: Enviro
             index.mark(source.metadata.run_id, "undone")
             set_state(source.folder, "undone")
 
-        end = Update(run, context, settings, before_sending=mark).carry_out()
+        end = Update(run, context, settings, upload, before_sending=mark).carry_out()
         latest.settle(end.summary.exit_code, end.folder)
         return end
 
 
-def _run_of_file(path: Path, reporter: Reporter, *, is_sandbox: bool) -> Path:
+def _run_of_file(argument: str, reporter: Reporter, *, is_sandbox: bool) -> Path:
     """Return the run of a file that is to be taken back; which of several, a person says."""
-    listed = [one for sheet in rounds(path) for one in sheet.rounds]
+    path = shown(argument)
+    listed = [one for sheet in rounds(argument) for one in sheet.rounds]
     to_undo = [one for one in reversed(listed) if one.is_to_undo]
     changed = [one for one in to_undo if (one.run.host == STANDING) == is_sandbox]
     if to_undo and not changed:
@@ -193,13 +198,20 @@ def _begin(folder: Path, source: _Source, settings: Settings, target: Target, st
         undoes=str(source.folder.resolve()), undoes_run=source.metadata.run_id, endpoint=settings.endpoint,
         endpoint_options=dict(settings.endpoint_options), host=target.host, base_url=target.base_url,
         company=target.company.name, fingerprint=target.company.fingerprint, input=sheet,
-        options_again=("--out", str(settings.out)) if settings.out else (),
+        options_again=tuple(_places(settings)),
         options_next=tuple(as_options(replace(settings, input=sheet), for_same_input=False)), staged=staged,
         id_column=0, started=now_text(), seconds=0.0, definitions=source.metadata.definitions, has_definitions=True,
         is_validated=False, users=(user_name(),), results_xlsx=settings.results_xlsx,
     )  # fmt: skip
     journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
     return Run(folder, journal, changes, metadata, False, plan)
+
+
+def _places(settings: Settings) -> Iterator[str]:
+    """Yield the options that say where the undo goes."""
+    for option, place in (("--out", settings.out), ("--work-dir", settings.work_dir)):
+        if place is not None:
+            yield from (option, str(place))
 
 
 def _resume(folder: Path, checksum: str, target: Target, stack: ExitStack) -> Run:

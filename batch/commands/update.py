@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -45,6 +45,7 @@ from batch.run.plan_list import LISTS, lists_of
 from batch.run.rescue import FolderWatch, rescue, sentence
 from batch.run.rounds import last_write_after
 from batch.run.target import Environment, Target, make_target, with_login
+from batch.run.upload import Upload
 from batch.settings import Settings
 from batch.summary import group_reasons
 
@@ -53,8 +54,10 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
     """Send what the input changes; raises BatchError when the job could not begin, Declined when a person said no."""
     plan = without_links(settings.plan) if settings.plan is not None else None
     settings = replace(settings, input=fixed_name(settings.input), plan=plan)
-    parent = parent_of(settings.input, settings.out)
-    with latest_links(parent, settings.input, reporter.note) as latest, ExitStack() as stack:
+    parent = parent_of(settings.input, settings.parent)
+    links = latest_links(parent, settings.input, reporter.note)
+    results = environment.uploading(settings, reporter.note)
+    with links as latest, results as upload, ExitStack() as stack:
         if settings.plan is not None:
             settings = replace(settings, plan=named_run(settings.plan, reporter, (PLAN,)))
         settings = with_login(settings, environment, reporter)
@@ -63,14 +66,15 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
         latest.point_to(run.folder)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")
-        end = carry_out(run, target, settings, reporter, environment)
+        end = carry_out(run, target, settings, reporter, environment, upload)
         latest.settle(end.summary.exit_code, end.folder)
         return end
 
 
 def carry_out(
-    run: Run, target: Target, settings: Settings, reporter: Reporter, environment: Environment
-) -> FinishedRun:
+    run: Run, target: Target, settings: Settings, reporter: Reporter, environment: Environment,
+    upload: Upload | None = None,
+) -> FinishedRun:  # fmt: skip
     """Bring an open run of an input to its end."""
     must_read = run.plan is not None or run.changes.columns.key_field is not None or run.changes.conditions_in
     context = RunContext(
@@ -79,7 +83,7 @@ def carry_out(
         is_trusted=run.is_trusted, without_reading="" if must_read else target.endpoint.without_reading,
     )  # fmt: skip
     context.first_ids.is_settled = settings.none_found or run.journal.has_intents()
-    return Update(run, context, settings).carry_out()
+    return Update(run, context, settings, upload or Upload()).carry_out()
 
 
 def _later_run(metadata: RunMetadata) -> str:
@@ -95,6 +99,8 @@ class Update:
     run: Run
     context: RunContext
     settings: Settings
+    upload: Upload = field(default_factory=Upload)
+    """Where its files go beside its folder."""
     before_sending: Callable[[], None] = lambda: None
     """Is called once it is certain that something will be sent."""
     strategy: LookupStrategy | None = None
@@ -160,7 +166,7 @@ class Update:
 
     def _write_files(self, folder: Path, journal: Journal, metadata: RunMetadata, end: End) -> FinishedRun:
         """Write the run's files, and note in the index how this part ended."""
-        finished = finish_run(folder, journal, metadata, type(self.context.endpoint), end)
+        finished = finish_run(folder, journal, metadata, type(self.context.endpoint), end, upload=self.upload)
         index.end_part(metadata, journal, finished.state)
         return finished
 
@@ -203,6 +209,7 @@ class Update:
         self.ask_about_canary()
         try:
             with self._discarded_on(UsageError, Declined):
+                await self.upload.begin(self.run.folder, self.run.metadata.run_id)
                 check_compared(self.context)
                 await self.learn_custom_fields()
                 self.validate()

@@ -17,7 +17,6 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
-from pathlib import Path
 from threading import Thread
 from typing import TypeVar, Unpack
 
@@ -110,7 +109,7 @@ def runs(path: str | os.PathLike[str] | None = None) -> list[ListedRun]:
     """List the runs of this user, the newest first; of a file or a run folder all rounds, the oldest first."""
     if path is None:
         return list(runs_command.newest_runs(None).runs)
-    return [one for sheet in runs_command.rounds(Path(path)) for one in sheet.rounds]
+    return [one for sheet in runs_command.rounds(path) for one in sheet.rounds]
 
 
 def status(run: Run) -> Status:

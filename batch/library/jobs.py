@@ -96,7 +96,7 @@ def update(input: Source, endpoint: str, options: UpdateOptions, call: Call) -> 
 def undo(run: Run, options: UndoOptions, call: Call) -> Summary:
     """Do what `undo` says."""
     job = _Job.of("undo", {}, options, call)
-    return undo_command.undo(folder_of(run), job.settings, job.reporter, job.environment).summary
+    return undo_command.undo(str(folder_of(run)), job.settings, job.reporter, job.environment).summary
 
 
 def resume(run: Run, options: ResumeOptions, call: Call) -> Summary:

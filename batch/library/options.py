@@ -12,7 +12,7 @@ from batch.summary import Summary
 
 Path = str | os.PathLike[str]
 Source = Path | Sequence[Path] | Table
-"""A path, a folder or a pattern as the commands take them, several of these, or a table in memory."""
+"""A path, a folder, a pattern or an address (URL) as the commands take them, several paths, or a table in memory."""
 Run = str | os.PathLike[str] | Summary
 """A run folder, or the summary of the run."""
 Credentials = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -71,6 +71,8 @@ class Reading(TypedDict, total=False):
     name: str
     """What a table in memory is called, instead of "frame"."""
     out: str | os.PathLike[str]
+    work_dir: str | os.PathLike[str]
+    storage_option: Mapping[str, str]
     map: Mapping[str, str]
     columns: Sequence[str]
     mapping: str
@@ -133,6 +135,8 @@ class UndoOptions(Sending, total=False):
     """The options of `undo`."""
 
     out: str | os.PathLike[str]
+    work_dir: str | os.PathLike[str]
+    storage_option: Mapping[str, str]
     max_clears: str | int
     company: str
 

@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from batch import sources
+from batch.addresses import is_address
 from batch.credentials import Company
 from batch.endpoints.base import CustomField
 from batch.errors import BatchError, BusyError, FolderError, UsageError
@@ -87,14 +88,14 @@ def begin_or_resume(
     settings: Settings, target: Target, stack: ExitStack, person: Person, environment: Environment
 ) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
-    with scratch() as temporary:
-        source = environment.open_input(settings.input, temporary, person.note)
+    parent = parent_of(settings.input, settings.parent)
+    with scratch(parent if is_address(settings.input) else None) as temporary:
+        source = environment.open_input(settings, temporary, person.note)
         settings = settle_headers(source, settings, target.endpoint, person, environment.mappings, verb="update")
         plan = _open_plan(settings, source.sha256, target, stack, person)
         wanted = identity(
             settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None
         )
-        parent = parent_of(settings.input, settings.out)
         check_name(target.company, person)
         hold_input(source.sha256, settings.endpoint, target, parent, stack)
         sources.check_room(source, parent)

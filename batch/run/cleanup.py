@@ -15,6 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from batch.errors import FolderError
+from batch.files import make_private
 from batch.own_files import INPUT, NAME, PART
 
 PREFIX = "batch-tmp-"
@@ -26,12 +28,37 @@ _UNBEGUN = frozenset({LOCK, f"{LOCK}.holder", INPUT, "undo.json", "undo.csv"})
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """Give a folder (0700) for what is needed no longer than this job; those of jobs that crashed are removed."""
+def scratch(parent: Path | None = None) -> Iterator[Path]:
+    """Give a folder (0700) for what is needed no longer than this job; those of jobs that crashed are removed.
+
+    `parent`: where runs go, whose disk is to hold it, instead of that for temporary files, which may be memory.
+    """
+    is_new = parent is not None and not parent.exists()
+    place = _usable(parent) or Path(tempfile.gettempdir())
     with suppress(OSError):
-        for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        for folder in place.glob(f"{PREFIX}*"):
             _remove_if_left(folder)
-    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
+    try:
+        with _locked_folder(place) as folder:
+            yield folder
+    finally:
+        if is_new and place == parent:
+            with suppress(OSError):  # runs are in it by now
+                place.rmdir()
+
+
+def _usable(parent: Path | None) -> Path | None:
+    """Return the folder, made where it is not there; None where it cannot be used, which whoever writes there says."""
+    with suppress(FolderError):
+        if parent is not None:
+            make_private(parent)
+        return parent
+    return None
+
+
+@contextmanager
+def _locked_folder(parent: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True) as name:
         lock = FileLock(Path(name) / LOCK, timeout=0, mode=0o600)
         with suppress(OSError, Timeout, NotImplementedError):  # then nobody can take it, and nobody removes the folder
             lock.acquire()

@@ -13,13 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from batch import outputs, sources
+from batch.addresses import name_of
 from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
-from batch.exit_code import exit_code
+from batch.exit_code import exit_code, exit_code_not_uploaded
 from batch.files import os_reason, remove, write_private, written_earlier
 from batch.input_names import short_name
 from batch.journal import Journal, JournalQueries
@@ -33,7 +34,19 @@ from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
 from batch.run.target import SANDBOX, SANDBOXES
 from batch.run.undo import can_be_put_back
-from batch.summary import SPELLINGS, Files, Outcomes, State, Stopped, Summary, check_totals, group_reasons, state_of
+from batch.run.upload import Upload
+from batch.summary import (
+    SPELLINGS,
+    Files,
+    Head,
+    Outcomes,
+    State,
+    Stopped,
+    Summary,
+    check_totals,
+    group_reasons,
+    state_of,
+)
 
 INTERRUPTED = "The last start was cut off before its end: by a second Ctrl-C, a kill, or a machine that went down."
 
@@ -111,9 +124,11 @@ class FinishedRun:
 
 def finish_run(
     folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End,
-    done_later: Mapping[int, str] | None = None,
+    done_later: Mapping[int, str] | None = None, upload: Upload | None = None,
 ) -> FinishedRun:  # fmt: skip
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
+
+    `upload` says where the files go, too.
 
     `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
     """
@@ -164,9 +179,12 @@ def finish_run(
         can_undo = metadata.host != SANDBOX and any(
             can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents()
         )
-        write_summary(folder, summary)
-        word = end.word if end.stopped else None
-        journal.put_meta({"exit_code": int(code), "stopped": end.stopped, "stop_reason": word, "finished": finished})
+        summary = write_summary(folder, summary, upload, keeps_code=bool(metadata.canary_failure))
+        journal.put_meta({
+            "exit_code": summary.exit_code, "stopped": end.stopped, "finished": finished,
+            "stop_reason": end.word if end.stopped else None,
+            "not_uploaded": upload is not None and upload.has_failed,
+        })  # fmt: skip
     except OSError as error:
         raise cannot_write(folder, error) from error
     return FinishedRun(
@@ -331,13 +349,46 @@ def read_summary(folder: Path) -> Mapping[str, Any]:
     return {}
 
 
-def write_summary(folder: Path, summary: Summary) -> None:
-    """Write `summary.json`."""
-    _write_json(folder / SUMMARY, summary.as_dict())
+D = TypeVar("D", bound=Head)
 
 
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    write_private(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+def write_summary(folder: Path, summary: Summary, upload: Upload | None = None, *, keeps_code: bool = False) -> Summary:
+    """Write `summary.json`, upload the files that it names, and return it as it is then.
+
+    `keeps_code`: somebody has to look at the records first, whatever became of the upload.
+    """
+    upload = upload or Upload()
+    summary = with_places(folder, summary, upload)
+    ended = upload_files(folder, summary, _write_json(folder / SUMMARY, summary.as_dict()), upload)
+    if upload.has_failed:
+        ended = replace(ended, exit_code=summary.exit_code) if keeps_code else ended
+        _write_json(folder / SUMMARY, ended.as_dict())
+    return ended
+
+
+def with_places(folder: Path, summary: D, upload: Upload) -> D:
+    """Return a document that says where its files will be at the address."""
+    return replace(summary, uploaded=upload.places(folder, summary.files))
+
+
+def upload_files(folder: Path, summary: D, text: str, upload: Upload) -> D:
+    """Upload the files of a document that is `text`, and return it as it is then: where that failed, it says so."""
+    trouble = upload.send(folder, summary, text)
+    if not trouble:
+        return summary
+    before, message = summary.stopped, f"{trouble} So the results could not be uploaded; they are here: {folder}"
+    stopped = Stopped("upload", message, "Run the same command again: it uploads them.")
+    if before is not None:
+        stopped = replace(before, message=f"{before.message} {message}")
+    state: State | None = "unfinished" if summary.state in ("finished", "to fix") else summary.state
+    code = exit_code_not_uploaded(summary.exit_code)
+    return replace(summary, uploaded=Files(), exit_code=int(code), stopped=stopped, state=state)
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    write_private(path, text)
+    return text
 
 
 def cannot_write(folder: Path, error: OSError) -> JournalError:

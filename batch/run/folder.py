@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batch.addresses import is_address, name_of, shown
 from batch.credentials import Company
 from batch.errors import FolderError, JournalError
 from batch.files import make_private, unusable_folder
@@ -55,7 +56,7 @@ def parent_of(argument: str, out: Path | None = None) -> Path:
     first, *others = split(argument)
     if is_read_once(first):
         return Path("stdin.batch")
-    path = Path(first)
+    path = Path(name_of(first)) if is_address(first) else Path(first)
     run = run_around(path.parent)
     if run is not None:
         return beside(run)
@@ -148,7 +149,7 @@ def look_into(folder: Path) -> ExistingRun | None:
         if "identity" not in meta:
             return None
         is_done = seen.final >= int(meta["staged"]["rows"]) and meta.get("exit_code") is not None
-        is_done = is_done and not meta.get("look_since")
+        is_done = is_done and not (meta.get("look_since") or meta.get("not_uploaded"))
         company = Company(str(meta.get("fingerprint", "")), meta.get("company"))
         texts = str(meta["run_id"]), str(meta["identity"]), str(meta["staged"]["sha256"])
     except JournalError as error:
@@ -205,6 +206,12 @@ def check_run(folder: Path) -> None:
 
 def no_run(folder: Path) -> FolderError:
     """Return the error that says that a folder holds no run."""
+    if is_address(str(folder)):
+        place = shown(str(folder)).replace(":/", "://", 1)
+        return FolderError(
+            f"{place}: this is an address, and a run lies in a folder of the machine that did it; at the address are "
+            f'its results. Its folder is in its summary.json, under "run".'
+        )
     return FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batch.addresses import is_address
 from batch.credentials import Company
 from batch.errors import BatchError
 from batch.input_names import STDIN, is_read_once, joined, split
@@ -96,6 +97,8 @@ def add(metadata: RunMetadata, folder: Path, *, is_found: bool = False) -> None:
 
 def place_of(argument: str) -> str:
     """Return what tells an input from others, wherever one is: "-" is that of all that is read once."""
+    if is_address(argument):
+        return argument
     return STDIN if is_read_once(argument) else joined([os.path.abspath(one) for one in split(argument)])
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batch.addresses import is_address, name_of
 from batch.errors import ExitCode, FolderError
 from batch.exit_code import exit_code_of_error
 from batch.files import os_reason, unusable_folder
@@ -19,6 +20,7 @@ from batch.input_names import file_stem, joined, split
 from batch.machine import first_of
 from batch.own_files import NAME, RESCUED
 from batch.run.folder import parent_of
+from batch.run.index import place_of
 
 LATEST = "latest"
 
@@ -135,6 +137,8 @@ def without_links(path: Path) -> Path:
 
 def fixed_name(argument: str) -> str:
     """Return the name of an input that is found without the links, too; any other as it is."""
+    if is_address(argument):
+        return argument
     names = split(argument)
     fixed = [str(without_links(Path(name))) for name in names]
     return argument if fixed == [str(Path(name)) for name in names] else joined(fixed)

@@ -4,11 +4,12 @@ Promises: a credential is never sent anywhere but to the host that was named, ne
 for its last four characters.
 """
 
+import os
 import shlex
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ import anyio
 import httpx
 
 from batch import sources
+from batch.addresses import is_address
 from batch.credentials import Company, fingerprint, has_variable, read_credentials, run_token_command, shown_credential
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
@@ -30,8 +32,11 @@ from batch.http import check_base_url, is_loopback
 from batch.logins import Login, Logins, credentials_of
 from batch.mappings import Mappings
 from batch.model import command
+from batch.remote import StorageAccess
 from batch.run.consent import Person
 from batch.run.metadata import RunMetadata
+from batch.run.remote_input import open_remote
+from batch.run.upload import Upload, uploading
 from batch.settings import Settings, config_folder
 from batch.sources import Table
 from batch.system_keyring import KeyringError
@@ -85,12 +90,18 @@ class Environment:
     is_cancelled: Callable[[], bool] | None = None
     """Whether a caller of the library wants the job to end; None where none can."""
 
-    def open_input(self, argument: str, spool: Path, note: Callable[[str], None]) -> sources.Input:
+    def open_input(self, settings: Settings, spool: Path, note: Callable[[str], None]) -> sources.Input:
         """Open the input that settings name; `spool` is a folder for copies. Raises InputError."""
-        frame = self.frames.get(argument)
-        return (
-            sources.open_input(argument, spool, note) if frame is None else sources.open_frame(frame, argument, spool)
-        )
+        name, frame = settings.input, self.frames.get(settings.input)
+        if frame is not None:
+            return sources.open_frame(frame, name, spool)
+        if is_address(name):
+            return open_remote(settings.full_input, _access(settings), spool, note, self.run)
+        return sources.open_input(name, spool, note)
+
+    def uploading(self, settings: Settings, note: Callable[[str], None]) -> AbstractContextManager[Upload]:
+        """Give what uploads the results of a start, where they go to an address; raises UsageError where it cannot."""
+        return uploading(os.fspath(settings.out or ""), _access(settings), settings.input, self.run, note)
 
     def check_cancelled(self) -> None:
         """Raise KeyboardInterrupt where the caller of the library wants the job to end."""
@@ -113,6 +124,11 @@ class Environment:
         buckets = {name: (kind.limits.total, kind.limits.per_route) for name, kind in self.endpoints.items()}
         rates = {name: [one.per_second for one in both if one is not None] for name, both in buckets.items()}
         return {name: float(min(found)) for name, found in rates.items() if found}
+
+
+def _access(settings: Settings) -> StorageAccess:
+    """Return what opens object stores."""
+    return StorageAccess(settings.storage_option, settings.allow_http)
 
 
 @dataclass(frozen=True, slots=True)
