@@ -45,9 +45,14 @@ def shown(text: str) -> str:
     return f"{scheme}:{slashes}{place}{path}{HIDDEN if mark else ''}"
 
 
+def named(path: Path) -> str:
+    """Return the address that a path was made of, which lost a slash by that, as it may be shown."""
+    return re.sub(r":/(?!/)", "://", shown(str(path)), count=1)
+
+
 def _split(rest: str) -> tuple[str, str, str]:
     """Split what follows the colon into its slashes, the host and the path."""
-    bare = rest.lstrip("/")
+    bare = rest.removeprefix("//") if rest.startswith("//") else rest.lstrip("/")
     place, slash, path = bare.partition("/")
     return rest[: len(rest) - len(bare)], place, slash + path
 
@@ -97,7 +102,7 @@ class Address:
         if not re.match(r"[^:]+://", text):
             raise SettingsError(
                 f"{what}{as_shown}: this is an address that lost a slash, as a Path of Python does. Write it as text: "
-                f"{as_shown.replace(':/', '://', 1)}"
+                f"{named(Path(text))}"
             )
         if scheme not in (*WEB, *OBJECT_STORES):
             known = ", ".join(f"{one}://" for one in (*OBJECT_STORES, *WEB))

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from batch.addresses import is_address, shown
+from batch.addresses import is_address, named
 from batch.errors import FolderError, UsageError
 
 
@@ -113,7 +113,7 @@ def write_private(path: Path, text: str) -> None:
 def check_name(path: Path) -> None:
     """Raise UsageError where `path` is an address, or a name on its way is no text: polars can open no such file."""
     if is_address(str(path)):
-        raise UsageError(f"{shown(str(path))}: this is an address, and a file or folder of this machine is meant here.")
+        raise UsageError(f"{named(path)}: this is an address, and a file or folder of this machine is meant here.")
     if "\0" in str(path):
         return  # which whoever opens it tells
     try:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batch.addresses import is_address
 from batch.engine.reporter import Reporter
 from batch.errors import FolderError, JournalError
 from batch.files import os_reason
 from batch.journal import peek
 from batch.own_files import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own
 from batch.run import index
-from batch.run.folder import list_runs
+from batch.run.folder import list_runs, no_run
 from batch.run.latest import target_of
 from batch.run.locks import held
 from batch.run.named_run import named_run
@@ -82,7 +83,7 @@ def _check(folder: Path) -> list[Path]:
     if folder.is_symlink():
         raise FolderError(f"{folder}: this is a link. Name the folder itself.")
     if not folder.is_dir():
-        raise FolderError(f"{folder}: there is no such folder.")
+        raise no_run(folder) if is_address(str(folder)) else FolderError(f"{folder}: there is no such folder.")
     try:
         found = _with_undos(folder)
         foreign = next((path for one in _iter_runs(found) for path in one.iterdir() if not _is_ours(path)), None)

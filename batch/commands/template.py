@@ -16,7 +16,7 @@ from batch.endpoints.cell_types import text
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.shutdown import Shutdown
 from batch.errors import FolderError, SettingsError, StoppedError
-from batch.files import os_reason
+from batch.files import check_name, os_reason
 from batch.model import Field
 from batch.outputs import template
 from batch.run.consent import Person
@@ -40,6 +40,7 @@ def make_template(
     path: Path, settings: Settings, environment: Environment, person: Person, *, may_replace: bool
 ) -> TemplateMade:
     """Write an empty spreadsheet for the endpoint; raises SettingsError where that may not be."""
+    check_name(path)
     if path.suffix.lower() not in (".xlsx", ".csv"):
         raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
     if path.exists() and not may_replace:

@@ -92,6 +92,8 @@ def _of_connection(said: str, status: str) -> str | None:
         return "the service does not answer in time. Try again later"
     if any(mark in lower for mark in _BROKEN):
         return "the connection broke off half-way, also when it was tried again"
+    if "badscheme" in lower:
+        return "the service would be reached without encryption, which is permitted by --allow-http HOST alone"
     if "parse(" in lower:
         return "what answers there is no such service: look at its address"
     if "error sending request" in lower or "kind: connect" in lower:

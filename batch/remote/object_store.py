@@ -77,7 +77,7 @@ class StorageAccess:
         named |= {
             f"{STORAGE_OPTION} {name}": value
             for name, value in self.options.items()
-            if "endpoint" in name or "base_url" in name
+            if any(part in name.lower() for part in ("endpoint", "base_url"))
         }
         is_open = False
         for name, value in named.items():

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from batch.addresses import is_address, name_of, shown
+from batch.addresses import is_address, name_of, named
 from batch.credentials import Company
 from batch.errors import FolderError, JournalError
 from batch.files import make_private, unusable_folder
@@ -207,10 +207,9 @@ def check_run(folder: Path) -> None:
 def no_run(folder: Path) -> FolderError:
     """Return the error that says that a folder holds no run."""
     if is_address(str(folder)):
-        place = shown(str(folder)).replace(":/", "://", 1)
         return FolderError(
-            f"{place}: this is an address, and a run lies in a folder of the machine that did it; at the address are "
-            f'its results. Its folder is in its summary.json, under "run".'
+            f"{named(folder)}: this is an address, and a run lies in a folder of the machine that did it; at "
+            'the address are its results. Its folder is in its summary.json, under "run".'
         )
     return FolderError(f"{folder}: there is no run in this folder (no {JOURNAL}).")
 
