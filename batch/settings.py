@@ -207,7 +207,7 @@ class Settings:
         repeat=39, of_input=True,
     )] = None
     storage_option: Annotated[dict[str, str], Setting(
-        "How to reach s3://, gs:// and az:// addresses, such as region=eu-west-1. Repeatable.", "KEY=VALUE",
+        "How to open s3://, gs:// and az:// addresses, such as a region. Repeatable.", "K=V",
         (*INPUT, "undo"),
     )] = field(default_factory=dict, repr=False)
     map: Annotated[dict[str, str], Setting(

@@ -66,9 +66,9 @@ class Start(click.Command):
 def batch(context: click.Context) -> None:
     """Change thousands of customer records from a spreadsheet, and know what happened to every row.
 
-    INPUT is a CSV, XLSX, NDJSON, Parquet or Arrow file, several of a kind, a folder or pattern of them, or "-" for
-    standard input. Results go to a run folder beside the input; what needs fixing or another try is in its failures
-    file, which is the next input as it is.
+    INPUT is a CSV, XLSX, NDJSON, Parquet or Arrow file, several of a kind, a folder or pattern of them, the address
+    (s3://, gs://, az://, https://) of any of these, or "-" for standard input. Results go to a run folder beside the
+    input; what needs fixing or another try is in its failures file, which is the next input as it is.
     """
     if context.invoked_subcommand is not None:
         return
