@@ -5,6 +5,7 @@ the request may have reached the API. It never repeats a request, never follows 
 was told to, and raises nothing for anything that the network or the server does.
 
     session.py     the exchange itself, through httpx's client
+    download.py    a file of any size from an address, whole or not at all
     transport.py   our transport: connections kept, requests sent, bodies unpacked
     connecting.py  how a connection comes about: name, proxy, TLS
     connection.py  one connection, and whether anything waits on it

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,18 @@ def test_changed_while_it_was_copied(shell: Shell, store: Objects) -> None:
     ended = check(shell, "in/")
     said = f"s3://{BUCKET}/in/a.parquet: it was changed while it was copied. Run the same command again."
     assert (2, said) == (ended.code, ended.err.splitlines()[-1])
+
+
+def test_no_room(shell: Shell, store: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object that does not fit is not begun; a disk that others fill meanwhile ends the copy."""
+    store.objects["x.csv"] = SHEET
+    usage, free = shutil.disk_usage("/"), [1 << 20, 1 << 30, 1 << 20]
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=free.pop(0)))
+    ended = check(shell, "x.csv")
+    assert (2, True) == (ended.code, "1 MB are free in " in ended.err)
+    ended = check(shell, "x.csv")
+    assert (2, True) == (ended.code, "after 0 MB there is no more room in " in ended.err), ended.err
+    assert ([], []) == (free, list(shell.folder.iterdir()))
 
 
 def test_no_service(shell: Shell, store: Objects) -> None:
