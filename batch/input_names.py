@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batch.addresses import is_address, name_of
+from batch.errors import InputError
 
 STDIN = "-"
 _READ_ONCE = re.compile(r"-|/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
@@ -33,9 +34,11 @@ def is_pattern(argument: str) -> bool:
 
 
 def joined(paths: Sequence[str]) -> str:
-    """Spell several paths as one text; one path is itself."""
+    """Spell several paths as one text; one path is itself. Raises InputError where one of several is an address."""
     if len(paths) == 1:
         return paths[0]
+    if any(map(is_address, paths)):
+        raise InputError("Several addresses are no input: name the folder that they are in, or a pattern.")
     escaped = (_SPECIAL.sub(r"\\\g<0>", one) for one in paths)
     return "{" + ",".join(escaped) + "}"
 

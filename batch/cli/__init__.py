@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import click
 
 from batch import __version__
-from batch.cli.completion import complete, complete_endpoint
 from batch.addresses import is_address
+from batch.cli.completion import complete, complete_endpoint
 from batch.cli.entrypoint import Failure, exit_code_of
 from batch.cli.json_line import JsonLine
 from batch.cli.options import setting_options, to_known, to_run_settings, to_settings, to_where

@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 from click.core import ParameterSource
 
+from batch.addresses import STORAGE_OPTION, is_address, shown
 from batch.cli.completion import complete_endpoint, completer_of
 from batch.input_names import STDIN, is_pattern, is_read_once, joined, split
-from batch.addresses import STORAGE_OPTION, is_address, shown
 from batch.model import command, shorten, visible
 from batch.settings import (
     COMMAND_LINE,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from batch.addresses import is_address, name_of
+from batch.addresses import is_address
 from batch.cli.messages import (
     CLEARED,
     SHOWN_REASONS,

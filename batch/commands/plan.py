@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batch import sources
-from batch.addresses import is_address, name_of
+from batch.addresses import is_address
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession

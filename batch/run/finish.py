@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batch import outputs, sources
-from batch.addresses import name_of
 from batch.conditions import FieldChange, PlannedChange
 from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.addresses import is_address, name_of
+from batch.addresses import is_address
 from batch.errors import ExitCode, FolderError
 from batch.exit_code import exit_code_of_error
 from batch.files import os_reason, unusable_folder
@@ -20,7 +20,6 @@ from batch.input_names import file_stem, joined, split
 from batch.machine import first_of
 from batch.own_files import NAME, RESCUED
 from batch.run.folder import parent_of
-from batch.run.index import place_of
 
 LATEST = "latest"
 

@@ -41,8 +41,9 @@ def open_remote(
         found = sources.open_input(copied.argument, spool, note)
     except InputError as error:
         raise InputError(_of_address(str(error), copied, address)) from None
-    is_file = len(found.paths) == 1 and str(found.paths[0]) == copied.argument
-    return replace(found, name=address.name if is_file else str(address))
+    is_file = len(found.files) == 1 and str(found.files[0].path) == copied.argument
+    files = tuple(replace(one, name=_of_address(one.name, copied, address)) for one in found.files)
+    return replace(found, files=files, name=address.name if is_file else str(address))
 
 
 def _of_address(text: str, copied: CopiedInput, address: Address) -> str:
