@@ -1,7 +1,7 @@
 """Change thousands of customer records from a spreadsheet, and know what happened to every row.
 
 The library: `check`, `plan`, `update`, `undo`, `resume`, `pull`, `template`, `results`, `write_results`, `runs`,
-`status` and `purge` do what the commands of these names do; `batch.aio` has the same, to be awaited. See
+`status`, `schema` and `purge` do what the commands of these names do; `batch.aio` has the same, to be awaited. See
 `batch/library/README.md`. To import this package is cheap: what a name needs is loaded when it is first used.
 """
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         results,
         resume,
         runs,
+        schema,
         status,
         template,
         undo,
@@ -59,7 +60,7 @@ _MODULES = {
         "JournalError", "MachineError", "SettingsError", "StoppedError", "UsageError",
     ),
     "batch.library": (
-        "check", "plan", "pull", "purge", "results", "resume", "runs", "status", "template", "undo", "update",
+        "check", "plan", "pull", "purge", "results", "resume", "runs", "schema", "status", "template", "undo", "update",
         "write_results",
     ),
     "batch.model": ("Outcome", "Problem", "RowResult"),
@@ -72,7 +73,7 @@ __all__ = [
     "BatchError", "BusyError", "CancelledError", "CredentialError", "FolderError", "HeaderError", "InputError",
     "JournalError", "MachineError", "Outcome", "PlanSummary", "Problem", "Progress", "PullSummary", "RowResult",
     "Settings", "SettingsError", "Status", "StoppedError", "Summary", "UsageError", "aio", "check", "plan", "pull",
-    "purge", "results", "resume", "runs", "status", "template", "undo", "update", "write_results",
+    "purge", "results", "resume", "runs", "schema", "status", "template", "undo", "update", "write_results",
 ]  # fmt: skip
 
 

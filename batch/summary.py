@@ -8,9 +8,12 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, PlainSerializer
 
 from batch import __version__
+from batch.documents import CONFIG, NOT_KNOWN, Number, Seconds, Text, as_json
 from batch.errors import CountMismatchError
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, Problem, RowResult, shorten
 
@@ -34,10 +37,23 @@ class Reason:
     count: int = 0
     rows: list[int] = dataclasses.field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as `summary.json` has it."""
-        known = {"outcome": self.outcome.value, "code": self.code, "field": self.field, "message": self.reason}
-        return known | {"count": self.count, "rows": self.rows[:SHOWN_ROWS]}
+    @property
+    def told(self) -> "ToldReason":
+        """What `summary.json` has of it."""
+        return ToldReason(self.outcome, self.code, self.field, self.reason, self.count, self.rows[:SHOWN_ROWS])
+
+
+@dataclass(frozen=True, slots=True)
+class ToldReason:
+    """Equal problems of several rows."""
+
+    outcome: Outcome
+    code: str
+    field: str
+    message: str
+    count: int
+    rows: list[int]
+    """The first few."""
 
 
 class Reasons:
@@ -103,6 +119,27 @@ class Outcomes(Counter[Outcome]):
     unsent = property(lambda self: self[Outcome.UNSENT])
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows have each outcome."""
+
+    updated: int
+    unchanged: int
+    invalid: int
+    rejected: int
+    failed: int
+    unknown: int
+    unsent: int
+
+
+def all_counts(counts: Mapping[Outcome, int]) -> Counts:
+    """Return all seven counts."""
+    return Counts(**named_counts(counts))
+
+
+OutcomesInJson = Annotated[Outcomes, PlainSerializer(all_counts, return_type=Counts)]
+
+
 class Files(dict[str, str]):
     """The files of a run, by what they are."""
 
@@ -134,21 +171,30 @@ class Stopped:
     """The next step."""
 
 
+def _without_none(counts: Mapping[Outcome, int]) -> dict[str, int]:
+    return {outcome.value: count for outcome, count in counts.items() if count}
+
+
+FilesInJson = Annotated[Files, PlainSerializer(dict, return_type=dict[str, str])]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """How the documents of all commands begin; "" (null in JSON) where that is not known, or makes no sense."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = CONFIG
+
     schema_version: int = SCHEMA_VERSION
     version: str = __version__
-    command: str
-    run_id: str = ""
-    run: str = ""
+    command: Text
+    run_id: Text = ""
+    run: Text = ""
     """The folder."""
     resumed: bool = False
-    endpoint: str = ""
-    host: str = ""
+    endpoint: Text = ""
+    host: Text = ""
     """The address, where anything was asked."""
-    input: str = ""
+    input: Text = ""
     company: str | None = None
     """Its name, where one was given."""
     sandbox: bool = False
@@ -157,16 +203,16 @@ class Head:
     state: State | None = None
     started: str
     """ISO 8601, UTC."""
-    finished: str = ""
+    finished: Text = ""
     """"" while it goes on."""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """Spent on it so far; on a run by all its starts together."""
     stopped: Stopped | None = None
     """Why it ended before its last row; None when it did not."""
-    exit_code: int = 0
-    """Null in JSON while it goes on."""
-    files: Files = dataclasses.field(default_factory=Files)
-    uploaded: Files = dataclasses.field(default_factory=Files)
+    exit_code: Number = 0
+    """NOT_KNOWN (null in JSON) while it goes on."""
+    files: FilesInJson = dataclasses.field(default_factory=Files)
+    uploaded: FilesInJson = dataclasses.field(default_factory=Files)
     """Where the same files are at the address of --out; none where that is a folder, or could not be written."""
 
 
@@ -174,13 +220,15 @@ class Head:
 class Summary(Head):
     """What became of an input as a whole; `as_dict` is `summary.json`, and what `--json` prints."""
 
-    input_sha256: str = ""
+    input_sha256: Text = ""
     mapping: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """What headers stand for that are not the names of their fields; "" for a column that is left out."""
-    rows: int = 0
-    """Null in JSON where the input was not read."""
-    outcomes: Outcomes = dataclasses.field(default_factory=Outcomes)
-    earlier: Mapping[Outcome, int] = dataclasses.field(default_factory=dict)
+    rows: Number = NOT_KNOWN
+    """NOT_KNOWN (null in JSON) where the input was not read."""
+    outcomes: OutcomesInJson = dataclasses.field(default_factory=Outcomes)
+    earlier: Annotated[Mapping[Outcome, int], PlainSerializer(_without_none, return_type=dict[str, int])] = (
+        dataclasses.field(default_factory=dict)
+    )
     """Of these the rows that were done before the last start went on with the run."""
     not_looked_at: int = 0
     """Of those the rows that the last start was to look at again and did not: they are told as they were left."""
@@ -196,7 +244,9 @@ class Summary(Head):
     """Who shares the limits of the API with this job."""
     retry_after: float | None = None
     """Seconds that the API asked to wait, where the job stopped for that."""
-    reasons: tuple[Reason, ...] = ()
+    reasons: Annotated[
+        tuple[Reason, ...], PlainSerializer(lambda found: [one.told for one in found], return_type=list[ToldReason])
+    ] = ()
     spellings: Mapping[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(SPELLINGS, 0))
     """Rows with values that the API spells its own way: made so now, sent and kept so, known so and not sent."""
     left_out: tuple[int, ...] = ()
@@ -209,11 +259,18 @@ class Summary(Head):
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as `summary.json` has it."""
-        earlier = {outcome.value: count for outcome, count in self.earlier.items() if count}
-        reasons = [one.as_dict() for one in self.reasons]
-        rows = self.rows if self.input_sha256 else None
-        values = {"earlier": earlier, "reasons": reasons, "mapping": dict(self.mapping), "rows": rows}
-        return as_json_values(self) | values
+        return as_json(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningSummary(Summary):
+    """What `summary.json` is while a run goes on."""
+
+    process: int
+    process_host: str
+    """The machine that the process is on."""
+    since: str
+    """When its last start began, ISO 8601 in UTC."""
 
 
 def state_of(outcomes: Mapping[Outcome, int], *, is_left: bool) -> State:
@@ -221,17 +278,6 @@ def state_of(outcomes: Mapping[Outcome, int], *, is_left: bool) -> State:
     if is_left:
         return "unfinished"
     return "to fix" if any(outcomes.get(outcome) for outcome in NEEDS_EDIT) else "finished"
-
-
-def as_json_values(summary: Any) -> dict[str, Any]:
-    """Return the fields of a document in their order, seconds rounded and every outcome counted."""
-    values: dict[str, Any] = {one.name: getattr(summary, one.name) for one in dataclasses.fields(summary)}
-    values = {name: None if value == "" else value for name, value in values.items()}
-    values |= {"seconds": round(summary.seconds, 3), "files": dict(summary.files), "uploaded": dict(summary.uploaded)}
-    values |= {"stopped": dataclasses.asdict(summary.stopped) if summary.stopped else None}
-    if "outcomes" in values:
-        values["outcomes"] = named_counts(summary.outcomes)
-    return values
 
 
 def named_counts(counts: Mapping[Outcome, int]) -> dict[str, int]:

@@ -17,6 +17,7 @@ from batch.run.target import Environment
 from batch.sandbox.options import SandboxOptions
 from batch.settings import Settings
 from tests.sandbox.control import ControlledSandbox
+from tests.schemas import held
 
 DUALENTRY, VAYU = "dualentry.customers", "vayu.customers"
 VAYU_1 = "65f000000000000000000001"
@@ -123,7 +124,8 @@ def results(folder: Path) -> list[dict[str, Any]]:
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = held(json.loads((folder / "summary.json").read_text(encoding="utf-8")), "summary")
+    return found
 
 
 @pytest.fixture(scope="session")

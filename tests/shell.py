@@ -22,6 +22,7 @@ import polars as pl
 
 from batch.cli import main
 from tests.sandbox.control import ControlledSandbox
+from tests.schemas import held
 
 ROOT = Path(__file__).resolve().parents[1]
 DUALENTRY, VAYU = "dualentry.customers", "vayu.customers"
@@ -208,7 +209,7 @@ def outcomes(folder: Path) -> list[str | None]:
 
 def summary(folder: Path) -> dict[str, Any]:
     """The object in `summary.json`."""
-    found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = held(json.loads((folder / "summary.json").read_text(encoding="utf-8")), "summary")
     return found
 
 

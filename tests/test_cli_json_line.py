@@ -5,8 +5,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from jsonschema import Draft202012Validator
 
+import batch
+from batch.commands.schema import DOCUMENTS
+from batch.outputs.results import SCHEMA as CSV_LINE
+from tests.schemas import held
 from tests.shell import DUALENTRY, SUMMARY_KEYS, Api, Ended, Shell, summary, until, update
 
 HEAD = SUMMARY_KEYS[: SUMMARY_KEYS.index("uploaded") + 1]
@@ -16,6 +22,8 @@ def line_of(ended: Ended) -> dict[str, Any]:
     """The one line, read."""
     assert 1 == ended.out.count("\n"), ended.out
     found: dict[str, Any] = json.loads(ended.out)
+    is_begun = found["command"] in ("plan", "pull", "status") and found["stopped"] is None
+    held(found, found["command"] if is_begun else "summary")
     assert HEAD == list(found)[: len(HEAD)]
     assert (1, ended.code) == (found["schema_version"], found["exit_code"])
     return found
@@ -147,3 +155,37 @@ def test_words_that_make_no_sense(offline: Shell) -> None:
     """Where the words make no sense, those that do are told all the same."""
     told = line_of(offline.here("update", "-e", DUALENTRY, "none.csv", "--nothing", "--max-attempts", "x", "--json"))
     assert ("usage", DUALENTRY, "none.csv") == (told["stopped"]["reason"], told["endpoint"], told["input"])
+
+
+def test_schemas(offline: Shell) -> None:
+    """Each document has a schema, by the name that the library takes, too; another name is refused."""
+    for name in DOCUMENTS:
+        told = offline.here("schema", name).json
+        assert ("https://json-schema.org/draft/2020-12/schema", batch.schema(name)) == (told["$schema"], told)
+        Draft202012Validator.check_schema(told)
+    assert SUMMARY_KEYS == batch.schema("summary")["required"]
+    assert 2 == offline.here("schema", "nothing").code
+    with pytest.raises(
+        batch.UsageError, match=r"nothing: there is no schema of this name\. There are: summary, plan, "
+    ):
+        batch.schema("nothing")
+
+
+def test_schema_of_results(shell: Shell, api: Api) -> None:
+    """The lines of both kinds of results are what the schema says, in its order."""
+    (one,) = api.ids(1)
+    frame = pl.DataFrame({"id": [one, "10002"], "name": ["New", None], "phone": [None, "no phone"]})
+    frame.write_parquet(shell.folder / "sheet.parquet")
+    frame.write_csv(shell.folder / "sheet.csv")
+    wanted = batch.schema("results")
+    for suffix in ("parquet", "csv"):
+        told = shell.here(*update(api, f"sheet.{suffix}", "--json", "--new", "--out", suffix)).json
+        path = Path(told["files"]["results"])
+        lines = pl.read_parquet(path) if suffix == "parquet" else pl.read_csv(path, schema=CSV_LINE)
+        assert list(wanted["properties"])[: len(lines.columns)] == lines.columns
+        outcomes = ["unchanged" if suffix == "csv" else "updated", "invalid"]
+        for line, outcome in zip(lines.to_dicts(), outcomes, strict=True):
+            texts = {name: line[name] or "" for name in ("field", "message")} | (
+                {"code": ""} if suffix == "csv" else {}
+            )
+            assert outcome == held(line | texts, "results")["outcome"]

@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from tests.little_api import Said, little_api
+from tests.schemas import held
 from tests.shell import DUALENTRY, Api, Ended, Shell, results, summary, until, update
 
 EMPTY = "id,name\n"
@@ -22,7 +23,7 @@ EMPTY = "id,name\n"
 def events(ended: Ended | bytes) -> list[dict[str, Any]]:
     """The events on standard error: every line is one."""
     text = ended.decode() if isinstance(ended, bytes) else ended.err
-    return [json.loads(line) for line in text.splitlines()]
+    return [held(json.loads(line), "log") for line in text.splitlines()]
 
 
 # -- inputs without rows --------------------------------------------------------------------------------------------

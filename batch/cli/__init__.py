@@ -93,8 +93,9 @@ def _run_command(words: Sequence[str]) -> int:
             line.show(end.as_dict())
         if known.log_format == "json":
             from batch.cli.json_log import event
+            from batch.events import Failed
 
-            event("failed", reason=failure.reason, message=failure.message, exit_code=int(failure.code))
+            event(Failed(reason=failure.reason, message=failure.message, exit_code=int(failure.code)))
         else:
             tell_people()
         if verb in SENDING and not line.is_told:
@@ -376,6 +377,21 @@ def status(run_folder: str, json_output: bool) -> None:
         _json_line().show(found.as_dict())
     else:
         Console().show((line, "") for line in views.status_page(found))
+
+
+@batch.command(short_help="The JSON Schema of what --json prints.")
+@click.argument("document", type=click.Choice(["summary", "plan", "pull", "status", "log", "results"]))
+def schema(document: str) -> None:
+    """Print the JSON Schema (draft 2020-12) of a document that programs read.
+
+    summary is what update, undo, resume, results and check print with --json; log is an event of --log-format json,
+    results a line of results.parquet and results.csv.
+    """
+    import json
+
+    from batch.commands.schema import schema as schema_of
+
+    click.echo(json.dumps(schema_of(document), indent=2))
 
 
 @batch.command(short_help="Remove a run and its files.")

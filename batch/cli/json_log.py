@@ -6,17 +6,18 @@ no bar and no question.
 
 import json
 import time
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
 from batch.cli.console import LINE_SECONDS, Console
+from batch.documents import as_json
 from batch.engine.reporter import Cost, Preflight, Progress
-from batch.machine import now_text
+from batch.events import Finished, Moment, Note, Paused, ProgressMade, Reading, Resumed, RunStarted, RunStopped
 from batch.model import visible
 from batch.run.finish import FinishedRun
 from batch.run.target import SANDBOXES
-from batch.summary import named_counts
+from batch.summary import Outcomes
 
 LOOK_SECONDS = 1.0
 """How often it is seen whether the API makes everybody wait."""
@@ -34,24 +35,24 @@ class JsonConsole(Console):
 
     def note(self, text: str) -> None:
         """Tell something that a person should know."""
-        event("note", message=visible(text))
+        event(Note(message=visible(text)))
 
     def say(self, text: str, style: str = "") -> None:
         """Tell a line of a page."""
-        event("note", message=visible(text.strip()))
+        event(Note(message=visible(text.strip())))
 
     def cost(self, cost: Cost) -> None:
         """Tell what reading takes."""
-        event("reading", requests=cost.requests, seconds=cost.seconds)
+        event(Reading(requests=cost.requests, seconds=cost.seconds))
 
     def confirm(self, preflight: Preflight) -> bool | Literal["canary"]:
         """Tell that the run starts."""
         whole = preflight.cost.whole
-        event(
-            "run.started", command=self._command, endpoint=preflight.endpoint.name, host=preflight.host,
+        event(RunStarted(
+            command=self._command, endpoint=preflight.endpoint.name, host=preflight.host,
             company=preflight.company, sandbox=preflight.host_kind in SANDBOXES, run=str(preflight.folder.resolve()),
             to_send=preflight.to_send, requests=whole.requests, seconds=whole.seconds,
-        )  # fmt: skip
+        ))  # fmt: skip
         self._last_line = time.monotonic()
         return True
 
@@ -60,29 +61,28 @@ class JsonConsole(Console):
         if bool(progress.paused) != self._is_paused:
             self._is_paused = bool(progress.paused)
             if self._is_paused:
-                event("paused", seconds=round(progress.paused, 1), cause=progress.why)
+                event(Paused(seconds=progress.paused, cause=progress.why))
             else:
-                event("resumed")
+                event(Resumed())
         if self._is_time(LINE_SECONDS - 0.5):
-            event(
-                "progress", rows=progress.rows, done=progress.done, per_second=round(progress.per_second, 2),
-                throttled=progress.throttled, time_left=progress.eta and round(progress.eta, 1),
-                outcomes=named_counts(progress.counts),
-            )  # fmt: skip
+            event(ProgressMade(
+                rows=progress.rows, done=progress.done, per_second=progress.per_second,
+                throttled=progress.throttled, time_left=progress.eta, outcomes=Outcomes(progress.counts),
+            ))  # fmt: skip
 
 
 def tell_end(end: FinishedRun) -> None:
     """Tell why a run stopped, and how it finished."""
     summary = end.summary
     if summary.stopped is not None:
-        event("stopped", reason=summary.stopped.reason, message=summary.stopped.message)
-    event(
-        "finished", exit_code=summary.exit_code, state=summary.state, seconds=round(summary.seconds, 3),
-        outcomes=named_counts(summary.outcomes), requests=summary.requests, attempts=summary.attempts,
+        event(RunStopped(reason=summary.stopped.reason, message=summary.stopped.message))
+    event(Finished(
+        exit_code=summary.exit_code, state=summary.state, seconds=summary.seconds, outcomes=summary.outcomes,
+        requests=summary.requests, attempts=summary.attempts,
         throttled=summary.throttled, run=str(end.folder.resolve()),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
-def event(name: str, **fields: Any) -> None:
+def event(happened: Moment) -> None:
     """Write one event."""
-    click.echo(json.dumps({"time": now_text(), "event": name, **fields}), err=True)
+    click.echo(json.dumps(as_json(happened)), err=True)

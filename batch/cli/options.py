@@ -185,6 +185,7 @@ def to_known(command: click.Command, words: Sequence[str]) -> Settings:
     It is for telling why a start could not begin. `command` is the one that takes most options.
     """
     lenient: dict[str, Any] = {"resilient_parsing": True, "ignore_unknown_options": True, "allow_extra_args": True}
+    lenient["help_option_names"] = []  # click would remember them
     try:
         with command.make_context(None, list(words), **lenient) as context:
             values = context.params

@@ -151,7 +151,7 @@ def _contents(found: Checked, column: Column, clears: str) -> str:
 def plan_page(made: PlanMade) -> Iterator[Styled]:
     """Yield what a plan comes to: first the counts and the cost, then cell by cell as far as a screen goes."""
     summary, endpoint = made.summary, made.endpoint
-    yield f"{' · '.join(_counts(summary))}     to send: {cost(summary.cost.whole)}", ""
+    yield f"{' · '.join(_counts(summary))}     to send: {cost(made.cost)}", ""
     if summary.company:
         yield f"  for {visible(summary.company)}", ""
     yield from ((f"  clears: {name} on {plural(count, endpoint.noun, endpoint.plural)}", "clear")

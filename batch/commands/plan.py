@@ -16,6 +16,7 @@ from typing import Any
 from batch import sources
 from batch.addresses import is_address
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
+from batch.documents import as_json
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.compared import iter_written
@@ -25,7 +26,7 @@ from batch.engine.execute import Executor
 from batch.engine.guards import ClearLimit, check_company, check_found
 from batch.engine.lookup import LookupStrategy
 from batch.engine.prepare import ChangePreparer
-from batch.engine.reporter import Estimate, Reporter
+from batch.engine.reporter import Cost, Estimate, Reporter
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
@@ -47,7 +48,7 @@ from batch.run.plan_file import PlanWriter, about
 from batch.run.target import SANDBOXES, Environment, make_target, with_login
 from batch.run.upload import Upload
 from batch.settings import Settings, as_options
-from batch.summary import Head, Outcomes, Reason, as_json_values, group_reasons
+from batch.summary import Head, Outcomes, OutcomesInJson, Reason, group_reasons
 
 SHOWN = 200
 """Lines that are kept for the screen."""
@@ -59,23 +60,22 @@ class PlanSummary(Head):
 
     input_sha256: str
     rows: int
-    outcomes: Outcomes
+    outcomes: OutcomesInJson
     """As they would be."""
     not_found: int
     cells: int
     clears: dict[str, int]
-    cost: Estimate
-    """Of an update by this plan."""
+    writes: int
+    """Requests of an update by this plan that change something."""
+    reads: int
+    requests: int
+    """All of it."""
+    estimated_seconds: float | None
+    """What they take at the API's limits; None where it has none."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Spell it as JSON."""
-        cost, whole = self.cost, self.cost.whole
-        costs: dict[str, Any] = {"writes": cost.writes, "reads": cost.reads}
-        costs |= {"requests": whole.requests, "estimated_seconds": whole.seconds}
-        shown: dict[str, Any] = {}
-        for name, value in as_json_values(self).items():
-            shown |= costs if name == "cost" else {name: value}
-        return shown
+        """Return it as JSON has it."""
+        return as_json(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,8 @@ class PlanMade:
     """A plan and what is told of it. `lines` are the first; `by_field` counts cells by field."""
 
     summary: PlanSummary
+    cost: Cost
+    """Of an update by this plan."""
     lines: tuple[Line, ...]
     by_field: dict[str, int]
     reasons: tuple[Reason, ...]
@@ -243,14 +245,15 @@ def _write(
         rows=context.changes.rows, outcomes=outcomes,
         not_found=journal.count_not_found(),
         cells=cells.by_field.total(), clears={name: count for name, count in cells.clears.items() if count},
-        cost=cost, exit_code=int(_code(outcomes, settings)),
+        writes=cost.writes, reads=cost.reads, requests=cost.whole.requests, estimated_seconds=cost.whole.seconds,
+        exit_code=int(_code(outcomes, settings)),
         files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
     )  # fmt: skip
     excesses = tuple(ClearLimit.from_option(settings.max_clears).iter_excesses(context.changes))
     again = as_options(settings, for_same_input=True)
     return PlanMade(
-        summary, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again), context.endpoint,
-        headers_of(context.changes.columns), excesses,
+        summary, cost.whole, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again),
+        context.endpoint, headers_of(context.changes.columns), excesses,
     )  # fmt: skip
 
 

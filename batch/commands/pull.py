@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from batch import sources
+from batch.documents import as_json
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.estimate import estimate_reads
 from batch.engine.pull_filter import make_pull_filter, read_ids
@@ -36,7 +37,7 @@ from batch.run.cleanup import scratch
 from batch.run.consent import Person
 from batch.run.target import SANDBOXES, Environment, make_endpoint, make_target, with_login
 from batch.settings import Settings
-from batch.summary import Files, Head, as_json_values
+from batch.summary import Files, Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class PullSummary(Head):
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        return as_json_values(self)
+        return as_json(self)
 
 
 @dataclass(slots=True)

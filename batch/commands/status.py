@@ -9,8 +9,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
+from pydantic import PlainSerializer
+
+from batch.documents import NOT_KNOWN, as_json
 from batch.journal import open_for_reading
 from batch.model import NEEDS_RETRY, Outcome
 from batch.own_files import JOURNAL
@@ -18,7 +21,7 @@ from batch.run.finish import read_summary
 from batch.run.folder import peek_metadata
 from batch.run.latest import without_links
 from batch.run.target import SANDBOXES
-from batch.summary import Files, Head, Outcomes, State, as_json_values, state_of
+from batch.summary import Files, Head, Outcomes, OutcomesInJson, State, state_of
 
 ENDS: Mapping[Any, State] = {one: one for one in get_args(State) if one != "running"}
 RECENT_SECONDS = 30.0
@@ -30,18 +33,17 @@ class Status(Head):
     """How far a run is; `as_dict` is what `--json` prints."""
 
     rows: int
-    outcomes: Outcomes
-    per_second: float
+    outcomes: OutcomesInJson
+    per_second: Annotated[float, PlainSerializer(lambda rate: round(rate, 2), return_type=float)]
     """Rows that got an outcome, of late; 0 where it does not go on."""
-    time_left: float | None
+    time_left: Annotated[float | None, PlainSerializer(lambda left: left and round(left, 1), return_type=float | None)]
     """Seconds, at this rate; None where that cannot be told."""
     is_ended: bool
     """Its last start came to its end; else there is no exit code."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        shown = {"per_second": round(self.per_second, 2), "time_left": self.time_left and round(self.time_left, 1)}
-        return as_json_values(self) | shown | ({} if self.is_ended else {"exit_code": None})
+        return as_json(self)
 
 
 def status(folder: Path) -> Status:
@@ -64,7 +66,8 @@ def status(folder: Path) -> Status:
         command="status", run_id=known.run_id, run=str(folder.resolve()), endpoint=known.endpoint, host=known.base_url,
         input=known.input, company=known.company, sandbox=known.host in SANDBOXES, parent_run=known.parent_run,
         state=state, started=known.started, finished=written.get("finished") or "", seconds=known.seconds,
-        exit_code=known.exit_code or 0, files=Files(written.get("files") or {}), rows=rows, outcomes=counts,
+        exit_code=NOT_KNOWN if known.exit_code is None else known.exit_code,
+        files=Files(written.get("files") or {}), rows=rows, outcomes=counts,
         is_ended=is_ended, per_second=recent / RECENT_SECONDS,
         time_left=left * RECENT_SECONDS / recent if recent else None,
     )  # fmt: skip

@@ -18,10 +18,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 from threading import Thread
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from batch.commands import results as results_command
 from batch.commands import runs as runs_command
+from batch.commands import schema as schema_command
 from batch.commands import status as status_command
 from batch.commands.plan import PlanSummary
 from batch.commands.pull import PullSummary
@@ -115,6 +116,15 @@ def runs(path: str | os.PathLike[str] | None = None) -> list[ListedRun]:
 def status(run: Run) -> Status:
     """Look how far a run is, without a lock: counts, rate and time left. Raises BatchError where there is none."""
     return status_command.status(folder_of(run))
+
+
+def schema(document: str) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a document that the commands print, and functions give by `as_dict`.
+
+    "summary", "plan", "pull", "status", "log" (an event of `--log-format json`), or "results" (a line of the results).
+    Raises UsageError.
+    """
+    return schema_command.schema(document)
 
 
 def purge(run: Run) -> PurgePreview:

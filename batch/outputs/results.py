@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import polars as pl
+from pydantic import ConfigDict
 
 from batch.csv_injection import escape_formula
+from batch.documents import CONFIG
 from batch.files import NewFile, digest_of, free_path, remove, written_earlier
 from batch.model import READ_ERRORS, ROW, Outcome, RowResult, Staged, cell_column, original_column, shorten
 from batch.outputs.failures import (
@@ -31,15 +33,33 @@ from batch.provenance import SEEN
 if TYPE_CHECKING:  # xlsxwriter is imported by runs that write a workbook
     from batch.outputs.results_xlsx import ResultsWorkbook
 
-SCHEMA = {
-    "row": pl.UInt32, "id": pl.String, "outcome": pl.String, "status": pl.UInt16, "attempts": pl.UInt32,
-    "field": pl.String, "message": pl.String,
-}  # fmt: skip
-"""The columns of `results.csv`; `results.parquet` has one more, `code`."""
+
+@dataclass(frozen=True, slots=True)
+class ResultLine:
+    """What became of a row, as `results.parquet` has it; `results.csv` has all but the `code`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = CONFIG
+
+    row: int
+    """Its number as the spreadsheet shows it (header = 1)."""
+    id: str
+    outcome: Outcome
+    status: int | None
+    """The last HTTP status that its own requests got."""
+    attempts: int
+    field: str
+    message: str
+    code: str
+    """What kind of problem it is, in words that never change."""
+
+
+SMALLER: Mapping[str, type[pl.DataType]] = {"row": pl.UInt32, "status": pl.UInt16, "attempts": pl.UInt32}
+PARQUET_SCHEMA = {one.name: SMALLER.get(one.name, pl.String) for one in fields(ResultLine)}
+SCHEMA = {name: kind for name, kind in PARQUET_SCHEMA.items() if name != "code"}
+"""The columns of `results.csv`."""
 RECORD_ID = "record_id"
 """The column with the record's own id, where the input names it by a key."""
-
-RESULT_COLUMNS = frozenset({*SCHEMA, "code", *FILE_COLUMNS, RECORD_ID})
+RESULT_COLUMNS = frozenset({*PARQUET_SCHEMA, *FILE_COLUMNS, RECORD_ID})
 """The names that no column of the input has in the results."""
 
 
@@ -98,7 +118,7 @@ def _lines(ids: Sequence[str], row_results: Sequence[RowResult]) -> pl.DataFrame
         "message": [message_text(row_result) for row_result in row_results],
         "code": [code_text(row_result) for row_result in row_results],
     }
-    return pl.DataFrame(columns, schema=SCHEMA | {"code": pl.String})
+    return pl.DataFrame(columns, schema=PARQUET_SCHEMA)
 
 
 class CsvLines:

@@ -10,13 +10,14 @@ import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from batch import outputs, sources
 from batch.conditions import FieldChange, PlannedChange
+from batch.documents import NOT_KNOWN
 from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code, exit_code_not_uploaded
@@ -39,6 +40,7 @@ from batch.summary import (
     Files,
     Head,
     Outcomes,
+    RunningSummary,
     State,
     Stopped,
     Summary,
@@ -281,7 +283,7 @@ def _begun(folder: Path, journal: Journal, metadata: RunMetadata, *, is_resumed:
         sandbox=is_sandbox, parent_run=metadata.parent_run, state="running", started=metadata.started,
         seconds=metadata.seconds, files=paths_in(folder, {"journal": JOURNAL}),
         input_sha256=metadata.staged.sha256, mapping=metadata.mapped, rows=metadata.staged.rows,
-        outcomes=Outcomes(journal.counts),
+        outcomes=Outcomes(journal.counts), exit_code=NOT_KNOWN,
     )  # fmt: skip
 
 
@@ -291,10 +293,11 @@ def begin_files(folder: Path, journal: Journal, metadata: RunMetadata, *, is_res
     Raises JournalError when the disk refuses.
     """
     begun = _begun(folder, journal, metadata, is_resumed=is_resumed)
-    since = {"process": os.getpid(), "process_host": socket.gethostname(), "since": now_text()}
+    known_so_far = {one.name: getattr(begun, one.name) for one in fields(begun)}
+    running = RunningSummary(**known_so_far, process=os.getpid(), process_host=socket.gethostname(), since=now_text())
     known = outputs.KnownFiles(journal.file_digests(), journal.put_file)
     try:
-        _write_json(folder / SUMMARY, begun.as_dict() | {"exit_code": None} | since)
+        write_summary(folder, running)
         earlier = written_earlier(folder, "results", (".csv", ".parquet", ".xlsx"))
         remove(one for one in earlier if one.suffix != ".xlsx" or not outputs.is_edited(one, known))
     except OSError as error:
