@@ -368,6 +368,9 @@ class Settings:
     detailed_exitcode: Annotated[bool, Setting(
         "Exit with 10 instead of 0 where something would change.", None, ("plan",),
     )] = False
+    output: Annotated[Literal["text", "md"], Setting(
+        "What is printed: text (default), or Markdown for a pull request.", None, ("plan",),
+    )] = "text"
     log_format: Annotated[Literal["text", "json"], Setting(
         "How what happens is told on standard error: in text (default), or as one line of JSON an event.", None,
         CONNECTION,

@@ -141,7 +141,7 @@ def test_precedence(told: Any, one: Case) -> None:
 
 def test_every_option_is_tested() -> None:
     """Every setting is in the table above, but for those that are no option of the contract."""
-    others = {"detailed_exitcode", "input", "map", "plan", "trust_folder"}
+    others = {"detailed_exitcode", "input", "map", "output", "plan", "trust_folder"}
     assert {one.name for one in CASES} == set(SETTINGS) - others
 
 

@@ -253,7 +253,7 @@ VALUES = {
     "new": "true", "yes": "true", "company": "'Acme'", "read_timeout": "9", "verify_within": "9", "as_shown": "['A']",
     "overwrite": "true", "other_company": "true", "none_found": "true", "as": "'Acme'", "results_xlsx": "true",
     "excel_csv": "true", "token_command": "'op read x'",
-    "require_rows": "true", "allow_http": "'mock'", "max_age": "'2d'", "detailed_exitcode": "true",
+    "require_rows": "true", "allow_http": "'mock'", "max_age": "'2d'", "detailed_exitcode": "true", "output": "'md'",
     "log_format": "'json'", "metrics_file": "'x.prom'", "on_finish": "'true'", "grace": "5",
     "mapping": "'kunden'", "keep": "['A']", "work_dir": "'x'", "storage_option": "{ region = 'x' }",
 }  # fmt: skip

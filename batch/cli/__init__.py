@@ -151,10 +151,16 @@ def plan(**values: Any) -> None:
 
     environment = _environment()
     settings = _settings(values, environment)
+    if settings.json_output and settings.output == "md":
+        raise SettingsError("--json and --output md: both are for standard output. Leave one of them out.")
     with _console(settings) as console:
         made = run_plan(settings, console, environment)
     if settings.json_output:
         _json_line().show(made.summary.as_dict())
+    elif settings.output == "md":
+        from batch.cli import markdown
+
+        click.echo("\n".join(markdown.plan_page(made)))
     else:
         console.show(views.plan_page(made))
     sys.exit(made.summary.exit_code)

@@ -54,7 +54,7 @@ from batch.summary import Summary
 T = TypeVar("T")
 FRAME = "frame"
 NOT_TAKEN = (
-    "as_login", "detailed_exitcode", "json_output", "log_format", "metrics_file", "on_finish", "quiet", "yes",
+    "as_login", "detailed_exitcode", "json_output", "log_format", "metrics_file", "on_finish", "output", "quiet", "yes",
 )  # fmt: skip
 """Settings of a command line: a login is named with `login`, and nothing is printed or asked."""
 PROGRESS_SECONDS = 1.0
