@@ -99,6 +99,37 @@ def _conflict(condition: Condition, name: str, now: Any, expected: Any, wanted: 
     return Problem(CONFLICTS[condition.origin], values, name)
 
 
+# -- what is only filled ---------------------------------------------------------------------------------------------
+
+KEPT = ("fill_kept", "fill_kept_part")
+"""Codes of fields that are left as they are where only empty ones are filled."""
+
+
+def find_filled(
+    endpoint: Endpoint, fields: Mapping[str, Any], record: Record, known: Known = nothing_known
+) -> list[Problem]:  # fmt: skip
+    """Say which of `fields` must not be written where only empty ones are filled: those with another value.
+
+    Parts of an object that go together (`Endpoint.unit`) are filled together or not at all: where one that is wanted
+    has another value, the others would make an address of two. A field that the record does not show may have one.
+    """
+    shown = shows(endpoint, fields, record, known)
+    found = {}
+    for name, wanted in shown.differing.items():
+        now = shown.now[name]
+        if now is MISSING:
+            found[name] = Problem("fill_unseen", field=name)
+        elif not is_blank(now):
+            found[name] = Problem("fill_kept", {"now": show(now), "wanted": show(wanted)}, name)
+    units = {endpoint.unit(name): name for name, one in found.items() if endpoint.unit(name) != name}
+    for name, wanted in shown.differing.items():
+        part = units.get(endpoint.unit(name))
+        if part is not None and name not in found:
+            values = {"part": part, "now": show(shown.now[part]), "wanted": show(wanted)}
+            found[name] = Problem("fill_kept_part", values, name)
+    return [found[name] for name in fields if name in found]
+
+
 # -- what a plan or an undo expects ----------------------------------------------------------------------------------
 
 

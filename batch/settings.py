@@ -273,6 +273,10 @@ class Settings:
         "Write also over what others changed since the sheet was made.", None, ("plan", "update"),
         in_identity=True, repeat=28,
     )] = False
+    only_empty: Annotated[bool, Setting(
+        "Write a field only where the record has none: a fill never overwrites.", None, ("plan", "update"),
+        in_identity=True, repeat=39,
+    )] = False
     other_company: Annotated[bool, Setting(
         "Take a sheet that was pulled, or a plan that was made, for another company.", None,
         ("plan", "resume", "update"), repeat=29,

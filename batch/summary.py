@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, PlainSerializer
 
 from batch import __version__
+from batch.conditions import KEPT
 from batch.documents import CONFIG, NOT_KNOWN, Number, Seconds, Text, as_json
 from batch.errors import CountMismatchError
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, Problem, RowResult, shorten
@@ -85,14 +86,16 @@ class Reasons:
 
 
 SPELLINGS = {"made": "spelling_made", "kept": "spelling_kept", "known": "spelling_known"}
-"""What the API spells its own way, by code; it is counted, and not grouped, since each row says a value of its own."""
+"""What the API spells its own way, by code."""
+COUNTED = {*SPELLINGS.values(), *KEPT}
+"""Codes that are counted, and not grouped, since each row says a value of its own."""
 
 
 def group_reasons(row_results: Iterable[RowResult]) -> tuple[tuple[Reason, ...], int]:
-    """Group the problems of `row_results`, but for spellings; count the rows of those left out."""
+    """Group the problems of `row_results`, but for those that are counted; count the rows of those left out."""
     grouped = Reasons()
     for one in row_results:
-        grouped.add(one.row, one.outcome, (said for said in one.problems if said.code not in SPELLINGS.values()))
+        grouped.add(one.row, one.outcome, (said for said in one.problems if said.code not in COUNTED))
     return tuple(grouped.sorted()), sum(one.count for one in grouped.left_out.values())
 
 
@@ -249,6 +252,8 @@ class Summary(Head):
     ] = ()
     spellings: Mapping[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(SPELLINGS, 0))
     """Rows with values that the API spells its own way: made so now, sent and kept so, known so and not sent."""
+    not_empty: int = 0
+    """Rows of which something was not written, since the record had another value (--only-empty)."""
     left_out: tuple[int, ...] = ()
     """Rows of totals in a workbook, which are no rows and none of `rows`."""
 

@@ -32,7 +32,7 @@ SUMMARY_KEYS = [
     "sandbox", "parent_run", "state", "started", "finished", "seconds", "stopped", "exit_code", "files",
     "uploaded",
     "input_sha256", "mapping", "rows", "outcomes", "earlier", "not_looked_at", "requests", "attempts", "throttled",
-    "is_exact", "limiter", "retry_after", "reasons", "spellings", "left_out",
+    "is_exact", "limiter", "retry_after", "reasons", "spellings", "not_empty", "left_out",
 ]  # fmt: skip
 OUTCOMES = ["updated", "unchanged", "invalid", "rejected", "failed", "unknown", "unsent"]
 

@@ -89,6 +89,7 @@ CASES = [
     Case("as_login", None, ("'A'", "A"), ("B", "B"), (["--as", "C"], "C")),
     flag("--new"),
     case("--resume-within", 86_400.0, ("'2d'", 172_800.0), ("90s", 90.0), ("1h", 3_600.0)),
+    flag("--only-empty"),
     flag("--overwrite"),
     flag("--other-company"),
     flag("--none-found"),

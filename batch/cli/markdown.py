@@ -35,6 +35,8 @@ def plan_page(made: PlanMade) -> Iterator[str]:
     yield f"Nothing was written to the API. To send: {cost(made.cost)}."
     for name, count in summary.clears.items():
         yield f"**Empties** {code(name)} on {plural(count, made.endpoint.noun, made.endpoint.plural)}."
+    if summary.not_empty:
+        yield f"{plural(summary.not_empty, 'row')} with cells that are left alone (`--only-empty`)."
     for one in made.excesses:
         yield f"**{code(one)}**: an update of this needs `--max-clears 100%`, or somebody to ask."
     yield from _cells(made)

@@ -158,6 +158,7 @@ def plan_page(made: PlanMade) -> Iterator[Styled]:
                 for name, count in summary.clears.items())  # fmt: skip
     for one in made.excesses:
         yield f"  {one}: an update of this needs --max-clears 100%, or somebody to ask", "clear"
+    yield from ((f"  {line}", "") for line in _not_empty(summary.not_empty))
     if made.lines:
         yield "", ""
         yield from _plan_cells(made)
@@ -248,9 +249,16 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
     for name, said in SPELLINGS.items():
         if count := summary.spellings[name]:
             yield f"{plural(count, 'row')} with values that the API spells its own way: {said}", ""
+    yield from ((line, "") for line in _not_empty(summary.not_empty))
     for text in end.notes:
         yield visible(text), ""
     yield from ((line, "") for line in _next_steps(end))
+
+
+def _not_empty(rows: int) -> Iterator[str]:
+    if rows:
+        has = "its record has" if rows == 1 else "their records have"
+        yield f"{plural(rows, 'row')} with cells that are left alone, since {has} other values already (--only-empty)"
 
 
 def _stopped(end: FinishedRun) -> Iterator[Styled]:

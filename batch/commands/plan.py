@@ -16,6 +16,7 @@ from typing import Any
 from batch import sources
 from batch.addresses import is_address
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
+from batch.conditions import KEPT
 from batch.documents import as_json
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
@@ -63,6 +64,8 @@ class PlanSummary(Head):
     outcomes: OutcomesInJson
     """As they would be."""
     not_found: int
+    not_empty: int
+    """Rows of which something is not written, since the record has another value (--only-empty)."""
     cells: int
     clears: dict[str, int]
     writes: int
@@ -119,7 +122,9 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         changes = read_input(source, temporary, settings, target.endpoint)
         journal = stack.enter_context(Journal.create(temporary / JOURNAL, {}))
         api = ApiSession(target, settings.pace, environment)
-        context = RunContext(api, journal, new_run_id(), changes, reporter, overwrites=settings.overwrite)
+        context = RunContext(
+            api, journal, new_run_id(), changes, reporter, overwrites=settings.overwrite, only_empty=settings.only_empty
+        )
         context.api.note_slower(reporter.note)
         cost = environment.run(_compare, context, settings, changes.parent_run)
         made = _write(context, settings, new_folder(parent, prefix="plan-"), cost, (started, began), changes.parent_run)
@@ -243,13 +248,14 @@ def _write(
         parent_run=parent_run, state="finished", finished=now_text(), input=settings.input,
         input_sha256=context.changes.staged.sha256, started=started, seconds=time.monotonic() - began,
         rows=context.changes.rows, outcomes=outcomes,
-        not_found=journal.count_not_found(),
+        not_found=journal.count_not_found(), not_empty=journal.count_told(*KEPT),
         cells=cells.by_field.total(), clears={name: count for name, count in cells.clears.items() if count},
         writes=cost.writes, reads=cost.reads, requests=cost.whole.requests, estimated_seconds=cost.whole.seconds,
         exit_code=int(_code(outcomes, settings)),
         files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
     )  # fmt: skip
-    excesses = tuple(ClearLimit.from_option(settings.max_clears).iter_excesses(context.changes))
+    limit = ClearLimit.from_option(settings.max_clears)
+    excesses = () if settings.only_empty else tuple(limit.iter_excesses(context.changes))
     again = as_options(settings, for_same_input=True)
     return PlanMade(
         summary, cost.whole, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again),

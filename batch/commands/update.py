@@ -76,10 +76,12 @@ def carry_out(
     upload: Upload | None = None,
 ) -> FinishedRun:  # fmt: skip
     """Bring an open run of an input to its end."""
-    must_read = run.plan is not None or run.changes.columns.key_field is not None or run.changes.conditions_in
+    has_conditions = run.changes.conditions_in or settings.only_empty
+    must_read = run.plan is not None or run.changes.columns.key_field is not None or has_conditions
     context = RunContext(
         ApiSession(target, settings.pace, environment), run.journal, run.metadata.run_id, run.changes, reporter,
         run.plan, settings.compare, later_run=_later_run(run.metadata), overwrites=settings.overwrite,
+        only_empty=settings.only_empty,
         is_trusted=run.is_trusted, without_reading="" if must_read else target.endpoint.without_reading,
     )  # fmt: skip
     context.first_ids.is_settled = settings.none_found or run.journal.has_intents()
@@ -458,7 +460,7 @@ class Update:
         run = self.run
         limit = ClearLimit.from_option(self.settings.max_clears)
         takes_back = run.plan is not None and run.plan.is_undo  # what was empty becomes empty again
-        if run.metadata.clears_are_meant or (takes_back and limit.is_default):
+        if run.metadata.clears_are_meant or self.settings.only_empty or (takes_back and limit.is_default):
             return ()
         excesses = tuple(limit.iter_excesses(run.changes))
         if excesses and not self.context.reporter.can_ask:
@@ -470,7 +472,7 @@ class Update:
         changes, journal = self.run.changes, self.run.journal
         if self.compared is not None:
             return Counter(step.field for one in self.compared for step in one.steps if is_blank(step.wanted))
-        found = {name: clears for name, clears in changes.clears.items() if clears}
+        found = {name: clears for name, clears in changes.clears.items() if clears and not self.settings.only_empty}
         if self.run.is_resumed and found:
             left: Counter[str] = Counter()
             for change in iter_open(changes, journal):

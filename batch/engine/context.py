@@ -49,6 +49,8 @@ class RunContext:
     """When another run on the same failures file ended; "" where none is known."""
     overwrites: bool = False
     """What another hand changed, although the sheet expects something else, is written over."""
+    only_empty: bool = False
+    """A field is written only where its record has none."""
     without_reading: str = ""
     """The options with which the same could be sent without reading; "" where it could not."""
     meter: Meter = field(init=False)

@@ -87,7 +87,7 @@ def estimate(
         read_backs = _rows_with(context, endpoint.hidden_in_answers, changes) if reads else 0
         completed = _rows_with(context, endpoint.replaced_whole, changes) if reads else 0
         sent = Sent(changes, read_backs, min(read_backs, alone), completed)
-    if context.plan is not None or context.changes.conditions_in:
+    if context.plan is not None or context.changes.conditions_in or context.only_empty:
         sent = replace(sent, completed=sent.writes)  # what is expected of a record has to hold when the change leaves
     comparing = _comparing(context, strategy, changes)
     comparing.beside[endpoint.read_one_request(SOME).route] += alone

@@ -71,7 +71,15 @@ class ClearLimit:
 
 
 def check_compared(context: RunContext) -> None:
-    """Raise UsageError where nothing is compared, although the sheet says what its records must show."""
+    """Raise UsageError where nothing is compared, although the sheet says what its records must show.
+
+    So does whoever has only empty fields filled.
+    """
+    if context.only_empty and not context.is_compared:
+        raise UsageError(
+            "--only-empty and --no-compare: which fields are empty cannot be known without reading the records. "
+            "Leave one of them out."
+        )
     headers = context.changes.conditions_in
     if headers and not context.is_compared:
         named = " and ".join(f'"{shorten(visible(one), 60)}"' for one in headers)

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from batch import diff
-from batch.conditions import DriftCheck, check_plan_drift, check_undo_drift, find_conflicts
+from batch.conditions import KEPT, DriftCheck, check_plan_drift, check_undo_drift, find_conflicts, find_filled
 from batch.endpoints.base import MISSING, ConflictError, Endpoint, Record
 from batch.engine.compared import ComparedChanges, Seen
 from batch.engine.context import NOTHING, RunContext
@@ -175,8 +175,9 @@ class ChangePreparer:
         """Whether a page that shows a record is not enough: all but that nothing is to be sent, or said, of it."""
         if not found.is_whole:
             return True
-        has_all = self.is_compared and self._shows_all(change, change.fields, found.record)
-        if has_all and not find_conflicts(self.endpoint, change.conditions, change.fields, found.record):
+        fields, _ = self._to_write(change, found.record)
+        has_all = self.is_compared and (not fields or self._shows_all(change, fields, found.record))
+        if has_all and not find_conflicts(self.endpoint, change.conditions, fields, found.record):
             self.context.first_ids.is_settled = True
             return False
         return found.is_old or rereads(self.context)
@@ -289,9 +290,24 @@ class ChangePreparer:
         prepared = self._begin(change, record, sent)
         return prepared and replace(prepared, read_at=anyio.current_time())
 
+    def _to_write(
+        self, change: Change, record: Record, sent: Intent | None = None
+    ) -> tuple[Mapping[str, Any], tuple[Problem, ...]]:
+        """Return the fields of a change that may be written, and why others must not where only empty ones are."""
+        if not self.context.only_empty:
+            return change.fields, ()
+        is_confirmed = self._earlier_success(change) is not None
+        known = self.context.known_spellings(change, sent, is_confirmed=is_confirmed)
+        kept = find_filled(self.endpoint, change.fields, record, known)
+        named = {one.field for one in kept}
+        return {name: value for name, value in change.fields.items() if name not in named}, tuple(kept)
+
     def _begin(self, change: Change, record: Record, earlier: Intent | None) -> PreparedChange | None:
         """Make ready what differs between a change, or what was planned of it, and its record."""
-        if change.bare_numbers and (lost := diff.zeros_lost(self.endpoint, change, record)):
+        fields, _ = self._to_write(change, record, earlier)
+        if change.bare_numbers and (
+            lost := diff.zeros_lost(self.endpoint, replace(change, fields=fields), record)
+        ):  # fmt: skip
             self._refuse(change, lost, earlier)
             return None
         notes: tuple[Problem, ...] = ()
@@ -309,17 +325,22 @@ class ChangePreparer:
             )
         is_confirmed = self._earlier_success(change) is not None
         known = self.context.known_spellings(change, earlier, is_confirmed=is_confirmed)
+        fields, kept = self._to_write(change, record, earlier)
+        if any(one.code not in KEPT for one in kept):
+            self._settle_unseen(change, Outcome.FAILED, [one for one in kept if one.code not in KEPT], None)
+            return None
+        notes = (*notes, *kept)
         if not self.context.overwrites:
-            conflicts = find_conflicts(self.endpoint, change.conditions, change.fields, record, known)
+            conflicts = find_conflicts(self.endpoint, change.conditions, fields, record, known)
             if conflicts:
                 conflicts = [self._with_later_run(one) for one in conflicts]
                 self._settle(change, Outcome.REJECTED, conflicts, attempts=earlier.made if earlier else 0)
                 return None
         if self.planned is not None:
-            return self._begin_planned(self.planned, change, record, earlier)
-        shown = diff.shows(self.endpoint, change.fields, record, known)
+            return self._begin_planned(self.planned, change, record, earlier, kept)
+        shown = diff.shows(self.endpoint, fields, record, known)
         if earlier is None and not self.is_compared:
-            return PreparedChange(change, change.fields, self._shown(record, change.fields), record, notes=notes)
+            return PreparedChange(change, fields, self._shown(record, fields), record, notes=notes)
         if shown.differing:
             if self._awaits_approval(change, shown.differing, record, earlier):
                 return None
@@ -328,7 +349,7 @@ class ChangePreparer:
                 change, shown.differing, shown.before, record, earlier, (*notes, *_not_sent(known_spellings)),
                 shown=known_spellings,
             )  # fmt: skip
-        self._settle_as_is(change, record, earlier)
+        self._settle_as_is(change, record, earlier, kept=kept)
         return None
 
     def _with_later_run(self, conflict: Problem) -> Problem:
@@ -339,7 +360,7 @@ class ChangePreparer:
         return replace(conflict, values={**conflict.values, "later": later})
 
     def _begin_planned(
-        self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None
+        self, plan: PlanFile, change: Change, record: Record, earlier: Intent | None, kept: Sequence[Problem] = ()
     ) -> PreparedChange | None:
         planned, known = plan.get(change.number), self.context.known_spellings(change, earlier)
         if planned is not None and self.endpoint.id_key(planned.id) != self.endpoint.id_key(change.id):
@@ -349,14 +370,18 @@ class ChangePreparer:
         if plan.is_undo:
             drift = check_undo_drift(self.endpoint, planned, record, known) if planned else DriftCheck({}, ())
         else:
-            drift = check_plan_drift(self.endpoint, planned, change.fields, record, known)
+            steps = {step.field for step in planned.steps} if planned is not None else set()
+            kept = [one for one in kept if one.field not in steps]  # whether they are as planned is looked at
+            # where only empty fields are filled, those that the plan leaves alone had other values, or have by now
+            fields = {} if self.context.only_empty else change.fields
+            drift = check_plan_drift(self.endpoint, planned, fields, record, known)
         if drift.fields and (plan.is_undo or not drift.drifted):
             if self._awaits_approval(change, drift.fields, record, earlier):
                 return None
             before = self._shown(record, drift.fields)
-            return PreparedChange(change, drift.fields, before, record, earlier, drift.drifted)
+            return PreparedChange(change, drift.fields, before, record, earlier, (*drift.drifted, *kept))
         problems = drift.drifted or ((planned.note,) if planned is not None and planned.note else ())
-        self._settle_as_is(change, record, earlier, problems)
+        self._settle_as_is(change, record, earlier, problems, kept)
         return None
 
     def _awaits_approval(
@@ -411,18 +436,25 @@ class ChangePreparer:
         )
 
     def _settle_as_is(
-        self, change: Change, record: Record, earlier: Intent | None, problems: Sequence[Problem] = ()
-    ) -> None:
-        """Settle a change of which nothing is to be sent, as its record shows it."""
+        self, change: Change, record: Record, earlier: Intent | None, problems: Sequence[Problem] = (),
+        kept: Sequence[Problem] = (),
+    ) -> None:  # fmt: skip
+        """Settle a change of which nothing is to be sent, as its record shows it; `kept`: why not, field by field."""
         shows_sent = earlier is not None and self._shows_all(change, earlier.fields, record, earlier)
-        shown = self.context.shows(change, change.fields, record, earlier)
+        left_alone = {one.field for one in kept}
+        fields = {name: value for name, value in change.fields.items() if name not in left_alone}
+        shown = self.context.shows(change, fields, record, earlier)
         if self._earlier_success(change) is not None and (shows_sent or not problems):
             self.context.record_again(change)
+            return
+        if earlier is not None and earlier.made and not earlier.is_settled and left_alone & earlier.fields.keys():
+            neither = self.context.shows(change, earlier.fields, record, earlier).neither(earlier.before or {})
+            self._settle(change, Outcome.UNKNOWN, neither or [Problem("ended_in_doubt")], attempts=earlier.made)
             return
         outcome, attempts = Outcome.REJECTED if problems else Outcome.UNCHANGED, earlier.made if earlier else 0
         is_found = earlier is not None and shows_sent and not earlier.is_settled
         found = [self.found_later(change)] if is_found else []
-        said = [*found, *(problems or _not_sent(shown.spelt))]
+        said = [*found, *(problems or _not_sent(shown.spelt)), *kept]
         self._settle(change, outcome, said, attempts=attempts, shown=shown.spelt)
 
     def found_later(self, change: Change) -> Problem:

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 
 from batch import diff
+from batch.conditions import KEPT
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.engine.compared import ComparedChanges
 from batch.engine.context import NOTHING, RunContext
@@ -319,4 +320,4 @@ class PlanRecorder:
         await self.context.journal.write_intent(
             Intent(change.number, change.id, None, 0, prepared.fields, prepared.before, body, name, replaced)
         )
-        return self.context.settle(change, Outcome.UPDATED, [])
+        return self.context.settle(change, Outcome.UPDATED, [one for one in prepared.notes if one.code in KEPT])

@@ -191,7 +191,8 @@ class WriteCall:
         if self.prepared.record is None:
             return False
         is_completed = endpoint.needs_full_body or any(endpoint.unit(name) != name for name in fields)
-        is_expected = bool(self.change.conditions) or self._context.plan is not None
+        context = self._context
+        is_expected = bool(self.change.conditions) or context.plan is not None or context.only_empty
         return is_completed or is_expected or self.prepared.was_asked
 
     def is_due_soon(self, now: float) -> bool:

@@ -143,11 +143,12 @@ class JournalQueries:
         (found,) = self._reader.one("SELECT count(*) FROM result WHERE time >= ?", (moment,)) or (0,)
         return int(found)
 
-    def count_told(self, code: str) -> int:
-        """Count the rows that say a problem of this code."""
-        told = "EXISTS (SELECT 1 FROM json_each(problems) WHERE json_extract(value, '$[5]') = ?)"
+    def count_told(self, *codes: str) -> int:
+        """Count the rows that say a problem of one of these codes."""
+        marks = ", ".join("?" * len(codes))
+        told = f"EXISTS (SELECT 1 FROM json_each(problems) WHERE json_extract(value, '$[5]') IN ({marks}))"  # noqa: S608 - only marks
         query = f"SELECT count(*) FROM result WHERE problems IS NOT NULL AND {told}"  # noqa: S608 - only words
-        (found,) = self._reader.one(query, (code,)) or (0,)
+        (found,) = self._reader.one(query, codes) or (0,)
         return int(found)
 
     def count_not_found(self) -> int:

@@ -114,6 +114,7 @@ class PlanOptions(Paced, Reading, total=False):
     """The options of `plan`."""
 
     overwrite: bool
+    only_empty: bool
     other_company: bool
     none_found: bool
     company: str

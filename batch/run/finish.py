@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batch import outputs, sources
-from batch.conditions import FieldChange, PlannedChange
+from batch.conditions import KEPT, FieldChange, PlannedChange
 from batch.documents import NOT_KNOWN
 from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
@@ -175,7 +175,7 @@ def finish_run(
             retry_after=end.retry_after, exit_code=int(code),
             files=paths_in(folder, {**written.files, "journal": JOURNAL}),
             reasons=reasons, spellings={name: journal.count_told(code) for name, code in SPELLINGS.items()},
-            left_out=staged.left_out,
+            left_out=staged.left_out, not_empty=journal.count_told(*KEPT),
         )  # fmt: skip
         can_undo = metadata.host != SANDBOX and any(
             can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents()
