@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         plan,
         pull,
         purge,
+        purge_older,
         results,
         resume,
         runs,
@@ -60,8 +61,8 @@ _MODULES = {
         "JournalError", "MachineError", "SettingsError", "StoppedError", "UsageError",
     ),
     "batch.library": (
-        "check", "plan", "pull", "purge", "results", "resume", "runs", "schema", "status", "template", "undo", "update",
-        "write_results",
+        "check", "plan", "pull", "purge", "purge_older", "results", "resume", "runs", "schema", "status", "template",
+        "undo", "update", "write_results",
     ),
     "batch.model": ("Outcome", "Problem", "RowResult"),
     "batch.settings": ("Settings",),
@@ -73,7 +74,8 @@ __all__ = [
     "BatchError", "BusyError", "CancelledError", "CredentialError", "FolderError", "HeaderError", "InputError",
     "JournalError", "MachineError", "Outcome", "PlanSummary", "Problem", "Progress", "PullSummary", "RowResult",
     "Settings", "SettingsError", "Status", "StoppedError", "Summary", "UsageError", "aio", "check", "plan", "pull",
-    "purge", "results", "resume", "runs", "schema", "status", "template", "undo", "update", "write_results",
+    "purge", "purge_older", "results", "resume", "runs", "schema", "status", "template", "undo",
+    "update", "write_results",
 ]  # fmt: skip
 
 

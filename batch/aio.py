@@ -18,7 +18,7 @@ from anyio.lowlevel import EventLoopToken, checkpoint_if_cancelled, current_toke
 from batch import library
 from batch.commands.plan import PlanSummary
 from batch.commands.pull import PullSummary
-from batch.commands.purge import PurgePreview
+from batch.commands.purge import PurgeOlder, PurgePreview
 from batch.commands.runs import ListedRun
 from batch.commands.status import Status
 from batch.commands.template import TemplateMade
@@ -106,6 +106,13 @@ async def status(run: Run) -> Status:
 async def purge(run: Run) -> PurgePreview:
     """Do what `batch.purge` does."""
     return await _awaited(partial(jobs.purge, run))
+
+
+async def purge_older(
+    parent: str | os.PathLike[str], *, older_than: float | str, unfinished: bool = False
+) -> PurgeOlder:  # fmt: skip
+    """Do what `batch.purge_older` does."""
+    return await _awaited(partial(jobs.purge_older, parent, older_than, unfinished))
 
 
 async def _awaited(job: Job[T]) -> T:

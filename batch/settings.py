@@ -143,7 +143,8 @@ def _number_or_share(value: Any) -> Any:
     return text
 
 
-def _duration(value: Any) -> Any:
+def duration(value: Any) -> Any:
+    """Return a text such as 90s, 30m, 24h or 7d as seconds, anything else as it is; raises ValueError."""
     units = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
     found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d+)?)\s*([smhd]?)\s*", value) if isinstance(value, str) else None
     if isinstance(value, str) and not found:
@@ -354,7 +355,7 @@ class Settings:
         repeat=23, of_input=True, is_layered=False, parse=_plan_folder,
     )] = None
     max_age: Annotated[float | None, Ge(0), Setting(
-        "Refuse a plan that was made longer ago, such as 2d.", "TIME", ("update",), parse=_duration,
+        "Refuse a plan that was made longer ago, such as 2d.", "TIME", ("update",), parse=duration,
     )] = None
     max_clears: Annotated[str | None, Setting(
         "The most records that may lose one field; default: 20% of them (from 10 on).", "N|N%", ("update", "undo"),
@@ -391,7 +392,7 @@ class Settings:
     new: Annotated[bool, Setting("Start over instead of resuming.", None, ("update",))] = False
     resume_within: Annotated[float, Ge(0), Setting(
         "Go on with an unfinished run only if it got so far less long ago, such as 24h (default), 30m, 7d.", "TIME",
-        ("update",), parse=_duration,
+        ("update",), parse=duration,
     )] = 86_400.0
     trust_folder: Annotated[bool, Setting(
         "Believe what a run folder says although this computer does not know it.", None, SENDING,

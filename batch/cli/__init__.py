@@ -29,7 +29,7 @@ from batch.cli.options import setting_options, to_known, to_run_settings, to_set
 from batch.cli.typed_words import meant
 from batch.errors import BatchError, ExitCode, SettingsError
 from batch.model import command
-from batch.settings import SENDING
+from batch.settings import SENDING, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -402,8 +402,15 @@ def schema(document: str) -> None:
 
 @batch.command(short_help="Remove a run and its files.")
 @click.argument("run_folder", type=click.Path())
+@click.option(
+    "--older-than",
+    metavar="TIME",
+    help="RUN_FOLDER is the folder around runs, checks and plans: remove all that got no further for so long, "
+    "such as 30d.",
+)
+@click.option("--unfinished", is_flag=True, help="With --older-than: also what is not finished, or waits for approval.")
 @setting_options("purge")
-def purge(run_folder: str, yes: bool | None) -> None:
+def purge(run_folder: str, older_than: str | None, unfinished: bool, yes: bool | None) -> None:
     """Remove the run in RUN_FOLDER: journal, results and all; the records at the API stay as they are.
 
     Its undos go with it. It cannot be undone after that, nor gone on with. A folder with other files in it, or in use,
@@ -412,8 +419,20 @@ def purge(run_folder: str, yes: bool | None) -> None:
     from batch.cli import views
     from batch.cli.console import Console
     from batch.commands.purge import purge as run_purge
+    from batch.commands.purge import purge_older
 
     console = Console(yes=bool(yes))
+    if older_than is not None:
+        try:
+            seconds = duration(older_than)
+        except ValueError as error:
+            raise click.UsageError(f"--older-than {older_than}: {error}.") from None
+        done = purge_older(Path(run_folder), seconds, console.confirm_purge_older, unfinished=unfinished)
+        for line in views.purge_older_page(done, older_than):
+            click.echo(line, err=True)
+        sys.exit(ExitCode.OK if done is not None and not done.failed else ExitCode.COULD_NOT_START)
+    if unfinished:
+        raise click.UsageError("--unfinished goes with --older-than; a run that is named is removed as it is.")
     preview = run_purge(Path(run_folder), console, console.confirm_purge)
     click.echo(views.purge_page(preview), err=True)
     sys.exit(ExitCode.OK if preview else ExitCode.COULD_NOT_START)

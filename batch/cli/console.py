@@ -19,7 +19,7 @@ import click
 
 from batch.cli import messages
 from batch.cli.progress_bar import ProgressBar
-from batch.commands.purge import PurgePreview
+from batch.commands.purge import PurgeOlder, PurgePreview
 from batch.conditions import PlannedChange
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progress, Tried
 from batch.errors import UsageError
@@ -183,13 +183,20 @@ class Console:
 
     def confirm_purge(self, preview: PurgePreview) -> bool:
         """Show what is about to be removed, and ask; raises UsageError where there is nobody to ask."""
+        return self._confirm_removal(messages.removal(preview), "Remove it?")
+
+    def confirm_purge_older(self, preview: PurgeOlder) -> bool:
+        """Show which runs are about to be removed, and ask; raises UsageError where there is nobody to ask."""
+        return self._confirm_removal(messages.removals(preview), f"Remove {'them' if preview.removed[1:] else 'it'}?")
+
+    def _confirm_removal(self, lines: Iterable[str], question: str) -> bool:
         if self._yes:
             return True
         if not self.can_ask:
             raise UsageError("There is no terminal to ask on, so nothing was removed. To remove it unasked: --yes")
-        for line in messages.removal(preview):
+        for line in lines:
             click.echo(line, err=True)
-        return _consents("Remove it?")
+        return _consents(question)
 
     def cost(self, cost: Cost) -> None:
         """Show what reading takes, where that is worth telling."""

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from batch.commands.purge import PurgePreview
+from batch.commands.purge import PurgeOlder, PurgePreview
 from batch.conditions import PlannedChange
 from batch.engine.reporter import Compared, Cost, Preflight, Progress, Tried
 from batch.files import shown_path
@@ -183,6 +183,26 @@ def removal(preview: PurgePreview) -> list[str]:
     if preview.left:
         lines.append(f"  {plural(preview.left, 'row')} of it are still to be sent or sent again.")
     return [*lines, "  Records at the API stay as they are; the run cannot be undone or gone on with after that."]
+
+
+SHOWN_RUNS = 20
+
+
+def removals(preview: PurgeOlder) -> Iterator[str]:
+    """Yield which runs are about to be removed, and which old ones stay."""
+    for one in preview.removed[:SHOWN_RUNS]:
+        what = f" of {visible(one.input)}, {plural(one.rows, 'row')}" if one.input and one.rows else ""
+        yield f"  {shown_path(str(one.folder))}{what} ({plural(one.files, 'file')})"
+    if len(preview.removed) > SHOWN_RUNS:
+        yield f"  … and {len(preview.removed) - SHOWN_RUNS:,} more"
+    yield from stays(preview)
+    yield "  Records at the API stay as they are; what is removed can be neither undone nor gone on with after that."
+
+
+def stays(done: PurgeOlder) -> Iterator[str]:
+    """Yield which old runs stay, and why."""
+    for folder, why in (*done.failed, *done.kept):
+        yield f"  kept: {shown_path(str(folder))}: {visible(why.removeprefix(f'{folder}: '))}"
 
 
 def progress(now: Progress) -> str:

@@ -22,6 +22,7 @@ from batch.cli.messages import (
     plural,
     reasons,
     rows_of,
+    stays,
     table,
     took,
     update_command,
@@ -30,7 +31,7 @@ from batch.commands.check import Checked
 from batch.commands.login import LoggedIn
 from batch.commands.plan import PlanMade, PlanSummary
 from batch.commands.pull import Pulled
-from batch.commands.purge import PurgePreview
+from batch.commands.purge import PurgeOlder, PurgePreview
 from batch.commands.runs import ListedRun, NewestRuns, Sheet, shown_counts
 from batch.commands.status import Status
 from batch.commands.template import TemplateMade
@@ -476,6 +477,22 @@ def purge_page(preview: PurgePreview | None) -> str:
     if preview is None:
         return "Nothing was removed."
     return f"Removed {shown_path(str(preview.folder))} ({plural(preview.files, 'file')})."
+
+
+def purge_older_page(done: PurgeOlder | None, older_than: str) -> Iterator[str]:
+    """Yield which runs were removed, and which old ones were kept; None: the person said no."""
+    if done is None:
+        yield "Nothing was removed."
+        return
+    if done.removed:
+        runs, files = plural(len(done.removed), "run"), plural(done.files, "file")
+        yield f"Removed {runs} of {shown_path(str(done.parent))} ({files})."
+    else:
+        older = "else " if done.kept or done.failed else ""
+        yield f"Nothing {older}in {shown_path(str(done.parent))} is older than {older_than}, so nothing was removed."
+    yield from stays(done)
+    if done.kept:
+        yield "To remove what is not finished or waits for approval, too:  --unfinished"
 
 
 # -- login, logout, logins ---------------------------------------------------------------------------------------------

@@ -2,23 +2,24 @@
 
 Promises: only folders that hold runs, checks or plans and nothing else are removed, all after one question, and only
 while nobody works in them; no link is followed but ours to a run beside it; the journal goes last, so that a removal
-that was cut off can be done again.
+that was cut off can be done again. Of a folder of runs, what is not finished is kept unless that is asked for.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from batch.addresses import is_address
 from batch.engine.reporter import Reporter
-from batch.errors import FolderError, JournalError
+from batch.errors import BusyError, FolderError, JournalError
 from batch.files import os_reason
 from batch.journal import peek
 from batch.own_files import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own
 from batch.run import index
-from batch.run.folder import list_runs, no_run
+from batch.run.folder import ExistingRun, begun_at, list_runs, look_into, no_run
 from batch.run.latest import target_of
 from batch.run.locks import held
 from batch.run.named_run import named_run
@@ -39,11 +40,125 @@ class PurgePreview:
     left: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PurgeOlder:
+    """Which runs of a folder of runs are about to be removed, or were, and which old ones stay, and why."""
+
+    parent: Path
+    removed: tuple[PurgePreview, ...]
+    kept: tuple[tuple[Path, str], ...]
+    failed: tuple[tuple[Path, str], ...] = ()
+    """Old ones that cannot be removed until somebody does something."""
+
+    @property
+    def files(self) -> int:
+        """All files of those that are removed."""
+        return sum(one.files for one in self.removed)
+
+
 def purge(folder: Path, reporter: Reporter, ask: Ask) -> PurgePreview | None:
     """Remove the run in `folder` if `ask` says so, else None; raises FolderError or BusyError when it must stay."""
     if len(Path(target_of(folder)).parts) > 1:
         raise FolderError(f"{folder}: this is a link to {target_of(folder)}. Name the folder itself.")
-    folder = named_run(folder, reporter, (JOURNAL, SUMMARY, PLAN), "Nothing was removed.")
+    return _purge(named_run(folder, reporter, (JOURNAL, SUMMARY, PLAN), "Nothing was removed."), ask)
+
+
+def purge_older(
+    parent: Path, seconds: float, ask: Callable[[PurgeOlder], bool], *, unfinished: bool = False
+) -> PurgeOlder | None:  # fmt: skip
+    """Remove what got no further for `seconds`, of the runs, checks and plans in `parent`, if `ask` says so.
+
+    None: it said no. What is held is kept; so is what is not finished, or waits for approval at the API, unless
+    `unfinished`. Raises FolderError where `parent` is no folder around runs.
+    """
+    if not parent.is_dir() or is_own(parent):
+        what = (
+            "this is a run. --older-than takes the folder around runs" if is_own(parent) else "there is no such folder"
+        )
+        raise FolderError(f"{parent}: {what}.")
+    found = _Old(time.time() - seconds, unfinished)
+    for one in reversed(list_runs(parent)):
+        found.look(one)
+    preview = PurgeOlder(parent, tuple(found.removed), tuple(found.kept), tuple(found.failed))
+    if preview.removed and not ask(preview):
+        return None
+    removed = [done for one in preview.removed if (done := found.remove(one.folder)) is not None]
+    return PurgeOlder(parent, tuple(removed), tuple(found.kept), tuple(found.failed))
+
+
+@dataclass(slots=True)
+class _Old:
+    """Sorts the runs of a folder of runs."""
+
+    before: float
+    """What got further after this moment, in seconds since 1970, is young."""
+    unfinished: bool
+    removed: list[PurgePreview] = field(default_factory=list)
+    kept: list[tuple[Path, str]] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+    _seen: set[Path] = field(default_factory=set)
+
+    def look(self, folder: Path) -> None:
+        """Put a run among those that are removed, or those that stay, with its undos."""
+        if folder in self._seen:
+            return
+        try:
+            tops = _check(folder)
+            if max(map(_last, tops)) > self.before:
+                return
+            self._seen |= set(tops)
+            runs = [one for one in map(_existing, tops) if one is not None]
+            reason = "" if self.unfinished else next(filter(None, map(_why_kept, runs)), "")
+            with ExitStack() as stack:
+                for one in _iter_runs(tops):
+                    stack.enter_context(held(one / ".lock", "this run folder", one))
+                preview = _look(tops)
+        except BusyError as error:
+            self.kept.append((folder, str(error)))
+        except FolderError as error:
+            self.failed.append((folder, str(error)))
+        else:
+            if reason:
+                self.kept.append((folder, reason))
+            else:
+                self.removed.append(preview)
+
+    def remove(self, folder: Path) -> PurgePreview | None:
+        """Remove a run; None where it must stay after all, or went with another."""
+        try:
+            return _purge(folder, lambda preview: True) if folder.exists() else None
+        except BusyError as error:
+            self.kept.append((folder, str(error)))
+        except FolderError as error:
+            self.failed.append((folder, str(error)))
+        return None
+
+
+def _last(folder: Path) -> float:
+    """Return when a run got further last; of what has no journal that says it, when it was made."""
+    existing = _existing(folder)
+    return (existing.last if existing is not None else 0.0) or begun_at(folder)
+
+
+def _existing(folder: Path) -> ExistingRun | None:
+    with suppress(FolderError):  # damaged
+        return look_into(folder)
+    return None
+
+
+def _why_kept(run: ExistingRun) -> str:
+    """Say why a run is not to be removed unasked; "" where nothing speaks against it."""
+    known = index.get(run.run_id)
+    is_over = run.is_undone or (known is not None and known.is_at(run.folder) and known.state == "superseded")
+    if not run.is_finished and not is_over:
+        return "it is not finished: the same command goes on with it"
+    if run.pending and not run.is_undone:
+        rows = "1 row waits" if run.pending == 1 else f"{run.pending:,} rows wait"
+        return f"{rows} for approval at the API"
+    return ""
+
+
+def _purge(folder: Path, ask: Ask) -> PurgePreview | None:
     with ExitStack() as stack:
         tops = _check(folder)
         for one in _iter_runs(tops):

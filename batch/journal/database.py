@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from batch.errors import JournalError
-from batch.model import NEEDS_RETRY
+from batch.model import NEEDS_RETRY, State
 
 OPEN = "is_open"
 """Kept in the main file while newer parts may be in the -wal file beside it, so that losing that one is noticed."""
@@ -228,6 +228,8 @@ class Peek:
     """How many of its rows have an outcome that nothing is left to do about."""
     last: float
     """When it last got an outcome, or began; seconds since 1970, 0 where 0.1 wrote the journal."""
+    pending: int = 0
+    """How many of its rows wait until somebody approves them at the API."""
 
     @property
     def version(self) -> int:
@@ -248,13 +250,15 @@ def peek(path: Path) -> Peek:
             (final,) = db.execute(f"SELECT count(*) FROM {table} WHERE outcome NOT IN ({marks})").fetchone()  # noqa: S608 - only words
             latest = "SELECT max(coalesce((SELECT max(time) FROM result), 0), max(started)) FROM part"
             last = 0.0 if is_old else float(db.execute(latest).fetchone()[0] or 0)
+            waiting = f"SELECT count(*) FROM result WHERE state = '{State.PENDING}'"  # noqa: S608 - only words
+            pending = 0 if is_old else int(db.execute(waiting).fetchone()[0])
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
         raise JournalError(
             f"{path}: the record of an earlier run cannot be read ({error}). "
             "Move that folder away to start over, or name another one with --out."
         ) from error
     _refuse_lost_part(path, meta, is_newer_beside)
-    return Peek(meta, int(final), last)
+    return Peek(meta, int(final), last, pending)
 
 
 def _refuse_cut_part(path: Path) -> None:

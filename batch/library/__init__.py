@@ -26,7 +26,7 @@ from batch.commands import schema as schema_command
 from batch.commands import status as status_command
 from batch.commands.plan import PlanSummary
 from batch.commands.pull import PullSummary
-from batch.commands.purge import PurgePreview
+from batch.commands.purge import PurgeOlder, PurgePreview
 from batch.commands.runs import ListedRun
 from batch.commands.status import Status
 from batch.commands.template import TemplateMade
@@ -130,6 +130,17 @@ def schema(document: str) -> dict[str, Any]:
 def purge(run: Run) -> PurgePreview:
     """Remove a run and its undos: journal, results and all. Raises BatchError where it must stay."""
     return _in_thread(partial(jobs.purge, run))
+
+
+def purge_older(
+    parent: str | os.PathLike[str], *, older_than: float | str, unfinished: bool = False
+) -> PurgeOlder:  # fmt: skip
+    """Remove the runs, checks and plans in a folder of runs that got no further for `older_than` (seconds, or "30d").
+
+    What is held stays; so does what is not finished or waits for approval at the API, unless `unfinished`. Raises
+    BatchError where this is no folder of runs, and SettingsError where the time makes no sense.
+    """
+    return _in_thread(partial(jobs.purge_older, parent, older_than, unfinished))
 
 
 def _in_thread(job: Job[T]) -> T:

@@ -24,12 +24,12 @@ from batch.commands import undo as undo_command
 from batch.commands import update as update_command
 from batch.commands.plan import PlanSummary
 from batch.commands.pull import PullSummary
-from batch.commands.purge import PurgePreview
+from batch.commands.purge import PurgeOlder, PurgePreview
 from batch.commands.template import TemplateMade
 from batch.credentials import FILE_SUFFIX
 from batch.endpoints import ENDPOINTS
 from batch.engine.reporter import Cost, Preflight, Progress, Tried
-from batch.errors import BatchError, CancelledError, InputError, MachineError
+from batch.errors import BatchError, CancelledError, InputError, MachineError, SettingsError
 from batch.input_names import joined
 from batch.library.options import (
     Access,
@@ -48,7 +48,7 @@ from batch.library.options import (
 )
 from batch.machine import check_memory, first_of, machine_reason
 from batch.run.target import Environment
-from batch.settings import INPUT, SETTINGS, Layer, Settings, SettingsFiles, merge_layers, read_files
+from batch.settings import INPUT, SETTINGS, Layer, Settings, SettingsFiles, duration, merge_layers, read_files
 from batch.summary import Summary
 
 T = TypeVar("T")
@@ -135,6 +135,17 @@ def write_results(run: Run, results_xlsx: bool, keep: Sequence[str], call: Call)
 def purge(run: Run, call: Call) -> PurgePreview:
     """Do what `purge` says."""
     removed = purge_command.purge(folder_of(run), _Reporter(None), lambda preview: True)
+    assert removed is not None  # noqa: S101 - for the type checker: the answer is yes
+    return removed
+
+
+def purge_older(parent: str | os.PathLike[str], older_than: float | str, unfinished: bool, call: Call) -> PurgeOlder:
+    """Do what `purge_older` says."""
+    try:
+        seconds = float(duration(older_than))
+    except ValueError as error:
+        raise SettingsError(f"older_than {older_than}: {error}.") from None
+    removed = purge_command.purge_older(Path(parent), seconds, lambda preview: True, unfinished=unfinished)
     assert removed is not None  # noqa: S101 - for the type checker: the answer is yes
     return removed
 

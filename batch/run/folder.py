@@ -93,6 +93,11 @@ def list_runs(parent: Path) -> list[Path]:
     return []
 
 
+def begun_at(folder: Path) -> float:
+    """Return when a folder of ours was made, as its name or else the file system says; seconds since 1970."""
+    return datetime.strptime(_age(folder)[0] or "20000101-000000", TIME).replace(tzinfo=UTC).timestamp()
+
+
 def _age(folder: Path) -> tuple[str, int]:
     """Order folders by the time in their name, or in the file system where somebody gave them another one."""
     named = NAME.fullmatch(folder.name)
@@ -136,6 +141,8 @@ class ExistingRun:
     """When it last got further, in seconds since 1970."""
     version: int
     """Of its journal."""
+    pending: int
+    """Rows that wait until somebody approves them at the API."""
 
 
 def look_into(folder: Path) -> ExistingRun | None:
@@ -156,7 +163,9 @@ def look_into(folder: Path) -> ExistingRun | None:
         raise FolderError(str(error)) from None
     except (KeyError, TypeError, ValueError):
         raise _senseless(path) from None
-    return ExistingRun(folder, *texts, is_done, bool(meta.get("undone")), company, seen.last, seen.version)
+    return ExistingRun(
+        folder, *texts, is_done, bool(meta.get("undone")), company, seen.last, seen.version, seen.pending
+    )
 
 
 def iter_unfinished(

@@ -2,11 +2,16 @@
 
 import os
 import shutil
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+import batch
 from tests.shell import DUALENTRY, Api, Ended, Shell, iter_files
 
 
@@ -227,3 +232,114 @@ def test_not_permitted(shell: Shell, run: Path) -> None:
     run.chmod(0o500)
     assert 2 == purge(shell, run, "--yes").code
     run.chmod(0o700)
+
+
+# -- old ones -------------------------------------------------------------------------------------------------------
+
+FOREIGN = "this is not one of batch's own files. Move it away first; nothing was removed."
+
+
+def age(folder: Path, days: float) -> None:
+    """Have a run got no further for so many days."""
+    then = time.time() - days * 86_400
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as db, db:
+        db.execute("UPDATE part SET started = ?", (then,))
+        db.execute("UPDATE result SET time = ?", (then,))
+
+
+def old(shell: Shell, *options: str) -> Ended:
+    """Purge what is older than 30 days in `runs`."""
+    return shell.here("purge", "runs", "--older-than", "30d", *options)
+
+
+@pytest.fixture
+def runs(shell: Shell, api: Api) -> dict[str, Path]:
+    """A folder of runs: what became of them, and where they are by now."""
+    ids = api.ids(5)
+    words: dict[str, tuple[list[object], str]] = {
+        "young": (["update"], ids[0]), "old": (["update"], ids[1]), "left": (["update"], ids[2]),
+        "held": (["update"], ids[3]), "foreign": (["update"], ids[4]), "check": (["check"], ids[0]),
+        "plan": (["plan"], ids[0]),
+    }  # fmt: skip
+    found = {}
+    for days, (name, ((command,), one)) in enumerate(words.items(), 40):
+        api.sandbox.set_faults(*([f"503=id:{ids[2]}"] if name == "left" else []))
+        sheet = shell.sheet(f"id,name\n{one},New {name}\n", f"{name}.csv")
+        more = [] if command == "check" else ["--max-attempts", 1, *api.options]
+        before = set(shell.runs("runs"))
+        shell.here(command, sheet, "-e", DUALENTRY, "--out", "runs", *more)
+        (folder,) = set(shell.runs("runs")) - before
+        if name in ("check", "plan"):
+            then = datetime.now(UTC) - timedelta(days=days)
+            folder.rename(folder.with_name(f"{name}-{then.strftime('%Y%m%d-%H%M%S')}"))
+        elif name != "young":
+            age(folder, days)
+        (moved,) = set(shell.runs("runs")) - before
+        found[name] = moved
+    api.sandbox.set_faults()
+    (found["foreign"] / "letter.txt").write_text("mine")
+    return found
+
+
+def test_old_ones(shell: Shell, runs: dict[str, Path]) -> None:
+    """What got no further for so long goes; what is young, held, unfinished or not all ours stays, and is said."""
+    refused = old(shell)
+    assert (2, True) == (refused.code, "so nothing was removed. To remove it unasked: --yes" in refused.err)
+    assert set(shell.runs("runs")) == set(runs.values())
+    with FileLock(runs["held"] / ".lock"):
+        ended = old(shell, "--yes")
+    assert {runs[one] for one in ("young", "left", "held", "foreign")} == set(shell.runs("runs"))
+    names = {one: f"runs/{folder.name}" for one, folder in runs.items()}
+    expected = [
+        "Removed 3 runs of runs (7 files).",
+        f"  kept: {names['foreign']}: {names['foreign']}/letter.txt: {FOREIGN}",
+        f"  kept: {names['left']}: it is not finished: the same command goes on with it",
+        f"  kept: {names['held']}: Another run holds this run folder. Wait for it, or stop it first.",
+        "To remove what is not finished or waits for approval, too:  --unfinished",
+    ]
+    assert (2, expected) == (ended.code, ended.err.splitlines())
+    (runs["foreign"] / "letter.txt").unlink()
+    assert 0 == old(shell, "--yes", "--unfinished").code
+    assert [runs["young"]] == shell.runs("runs")
+    assert (0, "Nothing in runs is older than 30d, so nothing was removed.\n") == (
+        (again := old(shell, "--yes")).code, again.err,
+    )  # fmt: skip
+
+
+def test_old_one_of_which_rows_wait(shell: Shell, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of which a row waits for approval at the API is kept; the library says the same."""
+    with closing(sqlite3.connect(runs["old"] / "journal.sqlite")) as db, db:
+        db.execute("UPDATE result SET state = 'pending'")
+    monkeypatch.setenv("XDG_STATE_HOME", str(shell.folder.parent / "state"))
+    done = batch.purge_older(shell.folder / "runs", older_than=30 * 86_400.0)
+    assert (runs["old"], "1 row waits for approval at the API") in done.kept
+    assert (True, 3) == (runs["old"].exists(), len(done.removed))
+    assert "purged" in {one.state for one in batch.runs() if one.run.folder == runs["held"]}
+    again = batch.purge_older(shell.folder / "runs", older_than="30d", unfinished=True)
+    assert {runs["old"], runs["left"]} == {one.folder for one in again.removed}
+    with pytest.raises(batch.SettingsError, match="older_than 30x: it should be a time such as 90s, 30m, 24h or 7d"):
+        batch.purge_older(shell.folder / "runs", older_than="30x")
+
+
+def test_young_undo(shell: Shell, api: Api, run: Path) -> None:
+    """A run stays as long as its undo is young: both go together."""
+    assert 0 == shell.here("undo", run, *api.options[:2], "--yes").code
+    age(run, 40)
+    ended = shell.here("purge", "sheet.batch", "--older-than", "30d", "--yes")
+    assert (0, 2) == (ended.code, len(shell.runs()))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere", "--older-than", "30d"], "nowhere: there is no such folder."),
+        (["{run}", "--older-than", "1d"], "{run}: this is a run. --older-than takes the folder around runs."),
+        (["sheet.batch", "--older-than", "month"], "--older-than month: it should be a time such as 90s"),
+        (["{run}", "--unfinished"], "--unfinished goes with --older-than; a run that is named is removed as it is."),
+    ],
+)  # fmt: skip
+def test_words_that_fit_nothing(shell: Shell, run: Path, words: list[str], said: str) -> None:
+    """What makes no sense is refused, and nothing is removed."""
+    name = f"sheet.batch/{run.name}"
+    ended = shell.here("purge", *(one.format(run=name) for one in words), "--yes")
+    assert (2, True, True) == (ended.code, said.format(run=name) in ended.err, run.exists())
