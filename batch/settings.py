@@ -387,7 +387,8 @@ class Settings:
         "Run this command at the end, without a shell, with the summary on its standard input.", "COMMAND", SENDING,
     )] = None
     grace: Annotated[float, Ge(0), Setting(
-        "How long what is in flight is waited for after Ctrl-C or SIGTERM; default: 20.", "SECONDS", SENDING,
+        "How long what is in flight and the results files may take after Ctrl-C or SIGTERM; default: 20.", "SECONDS",
+        SENDING,
     )] = 20.0
     new: Annotated[bool, Setting("Start over instead of resuming.", None, ("update",))] = False
     resume_within: Annotated[float, Ge(0), Setting(

@@ -5,6 +5,7 @@ differs is known by then, and is not read again but for a last look before a wri
 run that began ends with its files written, whatever stopped it.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -48,6 +49,9 @@ from batch.run.target import Environment, Target, make_target, with_login
 from batch.run.upload import Upload
 from batch.settings import Settings
 from batch.summary import group_reasons
+
+FILES_SECONDS = 2.0
+"""The results files get so long after a signal, also where what was in flight took all of the grace."""
 
 
 def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
@@ -240,7 +244,8 @@ class Update:
         except KeyboardInterrupt as error:
             if self.is_discarded:
                 raise
-            return _interrupted(error)
+            until = time.monotonic() + max(self.settings.grace, FILES_SECONDS)
+            return replace(_interrupted(error), until=until)
         self.confirm()
         self.before_sending()
         index.note_writes(self.run.metadata.run_id)
@@ -438,6 +443,7 @@ class Update:
             cause=shutdown.cause,
             has_written=shutdown.heard.has_written,
             retry_after=shutdown.retry_after,
+            until=math.inf if shutdown.signalled is None else time.monotonic() + max(shutdown.grace, FILES_SECONDS),
         )
 
     @contextmanager

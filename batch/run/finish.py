@@ -5,15 +5,19 @@ next step is.
 """
 
 import json
+import math
 import os
+import shlex
 import socket
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+import polars as pl
 
 from batch import outputs, sources
 from batch.conditions import KEPT, FieldChange, PlannedChange
@@ -21,7 +25,7 @@ from batch.documents import NOT_KNOWN
 from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code, exit_code_not_uploaded
-from batch.files import os_reason, remove, write_private, written_earlier
+from batch.files import os_reason, remove, shown_path, write_private, written_earlier
 from batch.input_names import short_name
 from batch.journal import Journal, JournalQueries
 from batch.machine import now_text
@@ -40,6 +44,7 @@ from batch.summary import (
     Files,
     Head,
     Outcomes,
+    Reason,
     RunningSummary,
     State,
     Stopped,
@@ -49,6 +54,7 @@ from batch.summary import (
     state_of,
 )
 
+T = TypeVar("T")
 INTERRUPTED = "The last start was cut off before its end: by a second Ctrl-C, a kill, or a machine that went down."
 
 
@@ -68,6 +74,8 @@ class End:
 
     reason: str = ""
     """The stable word for why it stopped, where nothing else tells it."""
+    until: float = math.inf
+    """Until when, on the monotonic clock, the results files may be written: after a signal there is not much time."""
     at: str = ""
     """When that was, ISO 8601 in UTC; "": now."""
 
@@ -129,7 +137,8 @@ def finish_run(
 ) -> FinishedRun:  # fmt: skip
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
-    `upload` says where the files go, too.
+    `upload` says where the files go, too. After a signal the journal is brought to its end first, and the results files
+    are written as long as `end.until` allows; else the summary says that they are to be made.
 
     `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
     """
@@ -138,19 +147,95 @@ def finish_run(
     ignore_case = endpoint is not None and endpoint.ids_ignore_case and not metadata.is_keyed
     resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignore_case)
     try:
-        is_known = journal.meta().get("version") != 1  # 0.1 did not write down what it wrote
-        known = outputs.KnownFiles(journal.file_digests(), journal.put_file) if is_known else None
-        seen = _Seen(journal, endpoint() if endpoint and metadata.is_compared else None)
-        wanted = outputs.Wanted(
-            id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later or {},
-            kept=kept_columns(staged, metadata.keep), record_id=_record_id if _says_record_id(metadata) else None,
-            workbook=_about_run(folder, journal, metadata, endpoint, end) if metadata.has_workbook else None,
-        )  # fmt: skip
-        results = RunResults(journal, metadata)
-        written = outputs.write(folder, staged, partial(sources.iter_frames, staged), results.read, wanted)
-        check_totals(staged.rows, written.outcomes, journal.outcomes())
-        not_looked_at = journal.count_older(metadata.look_since)
-        left = Counter(written.outcomes) - written.done_later + Counter({Outcome.UNSENT: not_looked_at})
+        totals = _Totals(folder, journal, metadata, end, journal.count_older(metadata.look_since), upload)
+        unwritten = totals.sum_up_unwritten() if end.until < math.inf else None  # whatever comes, that stands
+        try:
+            return _write_files(totals, endpoint, done_later or {})
+        except _OutOfTimeError:
+            assert unwritten is not None  # noqa: S101 - for the type checker: nothing else has a deadline
+            return unwritten
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+class _OutOfTimeError(Exception):
+    """The results files cannot be written within the time that a run has after a signal."""
+
+
+def _write_files(
+    totals: "_Totals", endpoint: type[Endpoint] | None, done_later: Mapping[int, str]
+) -> FinishedRun:  # fmt: skip
+    """Write the results files, and the summary with all that is in them; raises _OutOfTimeError before it is late."""
+    folder, journal, metadata, end = totals.folder, totals.journal, totals.metadata, totals.end
+    is_known = journal.meta().get("version") != 1  # 0.1 did not write down what it wrote
+    known = outputs.KnownFiles(journal.file_digests(), journal.put_file) if is_known else None
+    seen = _Seen(journal, endpoint() if endpoint and metadata.is_compared else None)
+    wanted = outputs.Wanted(
+        id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later,
+        kept=kept_columns(metadata.staged, metadata.keep),
+        record_id=_record_id if _says_record_id(metadata) else None,
+        workbook=_about_run(folder, journal, metadata, endpoint, end) if metadata.has_workbook else None,
+    )  # fmt: skip
+    frames = _TimedFrames(metadata, end.until)
+    written = outputs.write(folder, metadata.staged, frames.read, RunResults(journal, metadata).read, wanted)
+    check_totals(metadata.staged.rows, written.outcomes, journal.outcomes())
+    reasons, left_out = group_reasons(_in_time(journal.iter_troubled(), end.until))
+    return totals.sum_up(written, reasons, left_out)
+
+
+@dataclass(slots=True)
+class _TimedFrames:
+    """The rows of an input for the results files, as long as there is time."""
+
+    metadata: RunMetadata
+    until: float
+    _passes: int = 0
+
+    def read(self) -> Iterator[pl.DataFrame]:
+        """Yield all rows once; raises _OutOfTimeError where the files could not be ready in time."""
+        self._passes += 1
+        staged, began = self.metadata.staged, time.monotonic()
+        yield from _in_time(sources.iter_frames(staged), self.until)
+        # to close a workbook takes about as long as to fill it; the second pass over a CSV file fills one
+        if staged.format == "xlsx" or self.metadata.has_workbook or self._passes > 1:
+            _check_time(self.until, beside=time.monotonic() - began)
+
+
+def _in_time(items: Iterable[T], until: float) -> Iterator[T]:
+    for item in items:
+        _check_time(until)
+        yield item
+
+
+def _check_time(until: float, *, beside: float = 0.0) -> None:
+    if time.monotonic() + beside > until:
+        raise _OutOfTimeError
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """Sums up a run, with its files or without them."""
+
+    folder: Path
+    journal: Journal
+    metadata: RunMetadata
+    end: End
+    not_looked_at: int
+    upload: Upload | None
+    """Where the files go, too."""
+
+    def sum_up_unwritten(self) -> FinishedRun:
+        """Sum up the run by its journal alone, and write down that it ended and that its files are to be made."""
+        outcomes = dict.fromkeys(Outcome, 0) | dict(self.journal.outcomes())
+        outcomes[Outcome.UNSENT] += self.metadata.staged.rows - sum(outcomes.values())
+        return self.sum_up(outputs.Written({}, outcomes), (), 0, is_unwritten=True)
+
+    def sum_up(
+        self, written: outputs.Written, reasons: tuple[Reason, ...], left_out: int, *, is_unwritten: bool = False
+    ) -> FinishedRun:
+        """Sum up the run, and write that down; `is_unwritten`: without its results files."""
+        folder, journal, metadata, end = self.folder, self.journal, self.metadata, self.end
+        left = Counter(written.outcomes) - written.done_later + Counter({Outcome.UNSENT: self.not_looked_at})
         code = exit_code(
             left,
             signalled=end.signalled,
@@ -161,45 +246,51 @@ def finish_run(
         )
         journal.end_part()
         counters = journal.counters()
-        reasons, left_out = group_reasons(journal.iter_troubled())
         finished = end.at or now_text()
         is_left = any(left.get(outcome) for outcome in NEEDS_RETRY)
+        stopped = f"{end.stopped} {unwritten_files(folder)}" if end.stopped and is_unwritten else end.stopped
+        told = {} if is_unwritten else {name: journal.count_told(code) for name, code in SPELLINGS.items()}
         summary = replace(
             _begun(folder, journal, metadata, is_resumed=journal.count_parts() > 1),
             outcomes=Outcomes(written.outcomes),
             earlier={one: min(metadata.earlier.get(one.value, 0), count) for one, count in written.outcomes.items()},
-            not_looked_at=not_looked_at, requests=counters.requests, attempts=counters.attempts,
+            not_looked_at=self.not_looked_at, requests=counters.requests, attempts=counters.attempts,
             throttled=counters.throttled, is_exact=counters.is_exact, finished=finished,
             state="undone" if metadata.undone else state_of(left, is_left=is_left),
-            stopped=None if end.stopped is None else Stopped(end.word, end.stopped, code.hint),
+            stopped=None if stopped is None else Stopped(end.word, stopped, code.hint),
             retry_after=end.retry_after, exit_code=int(code),
             files=paths_in(folder, {**written.files, "journal": JOURNAL}),
-            reasons=reasons, spellings={name: journal.count_told(code) for name, code in SPELLINGS.items()},
-            left_out=staged.left_out, not_empty=journal.count_told(*KEPT),
+            reasons=reasons, spellings=dict.fromkeys(SPELLINGS, 0) | told, left_out=metadata.staged.left_out,
+            not_empty=0 if is_unwritten else journal.count_told(*KEPT),
         )  # fmt: skip
         can_undo = metadata.host != SANDBOX and any(
             can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents()
         )
+        upload = None if is_unwritten else self.upload
         summary = write_summary(folder, summary, upload, keeps_code=bool(metadata.canary_failure))
+        has_failed = self.upload is not None and (is_unwritten or self.upload.has_failed)
         journal.put_meta({
             "exit_code": summary.exit_code, "stopped": end.stopped, "finished": finished,
-            "stop_reason": end.word if end.stopped else None,
-            "not_uploaded": upload is not None and upload.has_failed,
+            "stop_reason": end.word if end.stopped else None, "not_uploaded": has_failed,
         })  # fmt: skip
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    return FinishedRun(
-        summary,
-        left_out,
-        folder,
-        (*written.notes, *_say_unseen(not_looked_at)),
-        metadata.options_again,
-        metadata.options_next,
-        metadata.undoes,
-        end.is_refused,
-        written.done_later,
-        can_undo,
-    )
+        return FinishedRun(
+            summary,
+            left_out,
+            folder,
+            (*written.notes, *_say_unseen(self.not_looked_at)),
+            metadata.options_again,
+            metadata.options_next,
+            metadata.undoes,
+            end.is_refused,
+            written.done_later,
+            can_undo,
+        )
+
+
+def unwritten_files(folder: Path) -> str:
+    """Say that the results files are still to be made."""
+    again = shlex.join([command(), "results", shown_path(str(folder.resolve()))])
+    return f"The results files were not written yet: {again} makes them."
 
 
 NOT_FOUND = frozenset({"lookup_failed", "key_not_narrowed", "key_unsure", "nothing_set", "not_edited"})
