@@ -8,7 +8,6 @@ I.371): one float of state, nothing to refill.
 import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import Final
 
 ARRIVAL_LAG = 0.5
 """The API's bucket refills from the moment the first request *arrives*, not from when it left. Allow this many seconds
@@ -18,8 +17,6 @@ CATCH_UP = 0.02
 """A busy program is late by milliseconds; a fixed rate may make up for this many seconds."""
 
 LATENESS = 0.005
-
-KEPT: Final = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +102,49 @@ class FixedRate:
 
 @dataclass(slots=True)
 class EventLog:
-    """The latest times at which something happened, in order; counts those since a time in O(log n)."""
+    """How often something happened up to certain times, in order; counts what happened since a time in O(log n).
+
+    The latest events have a time each; the longer ago, the more of them share one, so that the log stays small however
+    long it is kept. What happened within such a stretch counts as spread evenly over it.
+    """
 
     times: list[float] = field(default_factory=list)
-    forgotten: int = 0
+    totals: list[int] = field(default_factory=list)
+    """The events until each of `times`, it included."""
+    exact: int = 256
+    """So many of the latest events have a time each."""
 
     @property
     def total(self) -> int:
-        """Return how many events there were, the forgotten ones included."""
-        return self.forgotten + len(self.times)
+        """Return how many events there were."""
+        return self.totals[-1] if self.totals else 0
 
     def add(self, now: float) -> None:
-        """Note an event that is not earlier than the last one."""
-        self.times.append(now)
-        if len(self.times) > KEPT:
-            self.forgotten += KEPT // 2
-            del self.times[: KEPT // 2]
+        """Note an event; one that is told late counts as one of the last one's time."""
+        self.totals.append(self.total + 1)
+        self.times.append(now if not self.times else max(now, self.times[-1]))
+        if len(self.times) > 2 * self.exact:
+            self._thin()
 
     def since(self, time: float) -> int:
-        """Count the remembered events from then on."""
-        return len(self.times) - bisect_left(self.times, time)
+        """Count the events from then on."""
+        at = bisect_left(self.times, time)
+        if at == len(self.times):
+            return 0
+        before = self.totals[at - 1] if at else 0
+        count = self.totals[-1] - before
+        within = self.totals[at] - before
+        if at and within > 1:
+            count -= round((within - 1) * (time - self.times[at - 1]) / (self.times[at] - self.times[at - 1]))
+        return count
+
+    def _thin(self) -> None:
+        """Let older events share a time: at most as many as a part of those that followed, so that few times do."""
+        times, totals, total, before = list[float](), list[int](), self.total, 0
+        for n, reached in enumerate(self.totals):
+            following = self.totals[n + 1] if n + 1 < len(self.totals) else math.inf
+            if following - before > max(1, (total - following - self.exact) * 16 / self.exact):
+                times.append(self.times[n])
+                totals.append(reached)
+                before = reached
+        self.times, self.totals = times, totals

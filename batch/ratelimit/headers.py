@@ -94,7 +94,7 @@ class HeaderBudget:
     trial: float = math.inf
     """When the request left that tries it."""
     is_disproved: bool = False
-    starts: EventLog = field(default_factory=EventLog)
+    starts: EventLog = field(default_factory=lambda: EventLog(exact=64))  # only the latest matter
 
     def earliest(self, now: float) -> float:
         """Return the time from which a start is within the budget, or may try whether there is one."""

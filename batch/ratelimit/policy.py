@@ -11,8 +11,11 @@ What applies to an attempt is listed in README.md.
 
 import math
 import random
+from array import array
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
@@ -244,23 +247,56 @@ def _time_to_fill(bucket: Bucket | None) -> float:
     return 0.0 if bucket is None else bucket.burst / bucket.per_second
 
 
+_NUMBERS = {float: "d", int: "q"}
+"""How `array` calls what the lists of a state hold."""
+
+
 def _encode(value: Any) -> Any:
     """Make JSON of a tree of dataclasses; JSON has no infinity, so that is written as text."""
-    if isinstance(value, float):
+    kind = type(value)
+    if kind is float:
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, list):
-        return list(value)  # the times of an `EventLog`, all finite
-    if isinstance(value, dict):
+    if kind is dict:
         return {name: _encode(one) for name, one in value.items()}
-    return {one.name: _encode(getattr(value, one.name)) for one in fields(value)} if is_dataclass(value) else value
+    if not is_dataclass(kind):
+        return value
+    return {
+        name: _encode(getattr(value, name)) if letter is None else _packed(letter, getattr(value, name))
+        for name, letter in _letters(kind).items()
+    }
+
+
+def _packed(letter: str, numbers: list[Any]) -> str:
+    """Write the hundreds of numbers of an `EventLog` in less than the millisecond that JSON itself would take."""
+    return b64encode(array(letter, numbers)).decode()
 
 
 def _decode(kind: Any, raw: Any) -> Any:
     """Build a `kind` from what `_encode` made of one."""
+    return _decoder(kind)(raw)
+
+
+@cache
+def _letters(kind: Any) -> dict[str, str | None]:
+    """Return the fields of a dataclass; of those that are lists, what they hold."""
+    return {one.name: _NUMBERS[get_args(one.type)[0]] if get_origin(one.type) is list else None for one in fields(kind)}
+
+
+@cache
+def _decoder(kind: Any) -> Callable[[Any], Any]:
+    """Return what reads a `kind`: a state is read for every step, so that its types are looked at once."""
+    if kind is float:
+        return float
+    if get_origin(kind) is list:
+        letter = _NUMBERS[get_args(kind)[0]]
+        return lambda raw: array(letter, b64decode(raw)).tolist()
     if isinstance(kind, UnionType):  # all of them are `… | None`
-        return None if raw is None else _decode(get_args(kind)[0], raw)
+        some = _decoder(get_args(kind)[0])
+        return lambda raw: None if raw is None else some(raw)
     if get_origin(kind) is dict:
-        return {name: _decode(get_args(kind)[1], one) for name, one in raw.items()}
+        one = _decoder(get_args(kind)[1])
+        return lambda raw: {name: one(value) for name, value in raw.items()}
     if is_dataclass(kind):
-        return kind(**{one.name: _decode(one.type, raw[one.name]) for one in fields(kind)})  # type: ignore[operator]  # a class
-    return float(raw) if kind is float else list(raw) if get_origin(kind) is list else raw
+        parts = [(one.name, _decoder(one.type)) for one in fields(kind)]
+        return lambda raw: kind(*[read(raw[name]) for name, read in parts])  # type: ignore[operator]  # a class
+    return lambda raw: raw

@@ -128,7 +128,7 @@ class StoreConformance:
         found = await seen(store, "key")
         assert found is not None
         assert (sum(granted.values()) <= 12, max(granted.values()) <= 5) == (True, True)
-        kept = {name: len(route["budget"]["starts"]["times"]) for name, route in found["routes"].items()}
+        kept = {name: route.budget.starts.total for name, route in LimiterState.from_json(found).routes.items()}
         assert kept == {name: starts for name, starts in granted.items() if starts}
 
     async def test_refused_booking_changes_nothing(self) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.ratelimit import Bucket, Limits
-from batch.ratelimit.buckets import CATCH_UP, FixedRate, TokenBucket
+from batch.ratelimit.buckets import CATCH_UP, EventLog, FixedRate, TokenBucket
 
 GAPS = st.lists(st.floats(0, 3), max_size=80)
 
@@ -101,3 +101,34 @@ def test_drained_bucket_has_none_left() -> None:
     """When the API says that the bucket is empty, its burst is gone and the next token is one interval away."""
     bucket = TokenBucket(Bucket(5, 2))
     assert starts(bucket, [0, 0, 0], bucket.drain(-math.inf, 100)) == [100.5, 101, 101.5]
+
+
+@given(gaps=st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.1, 1.0]), min_size=1, max_size=200))
+def test_log_counts_the_latest_events_exactly(gaps: list[float]) -> None:
+    """However long a log is kept, what it counts of its latest events is exact, and it stays small."""
+    log, times, now = EventLog(), list[float](), 0.0
+    for n in range(2000):
+        now += gaps[n % len(gaps)]
+        log.add(now)
+        times.append(now)
+    latest = times[-log.exact :]
+    assert [log.since(one) for one in latest] == [sum(other >= one for other in times) for one in latest]
+    assert (log.total, log.since(-1.0), len(log.times) <= 2 * log.exact) == (2000, 2000, True)
+
+
+def test_log_counts_what_is_long_ago_nearly() -> None:
+    """Of a hundred thousand events at one rate, those since any time are counted to within 1 %, in as small a log."""
+    log = EventLog()
+    for n in range(100_000):
+        log.add(n / 1000)
+    for ago in (1, 5, 20, 60, 90):
+        assert log.since(100 - ago) == pytest.approx(1000 * ago, rel=0.01)
+    assert len(log.times) <= 2 * log.exact
+
+
+def test_log_takes_an_event_that_is_told_late() -> None:
+    """What another process tells late counts as of the time of the last event, so that the log stays in order."""
+    log = EventLog()
+    for at in (1.0, 3.0, 2.0):
+        log.add(at)
+    assert (log.times, log.since(2.5)) == ([1.0, 3.0, 3.0], 2)
