@@ -71,6 +71,10 @@ class TokenBucket:
         """Count a start; return the new `full_at`."""
         return max(full_at, now + self._lag) + self._interval
 
+    def give_back(self, full_at: float, starts: int) -> float:
+        """Forget starts that were counted and not made; return the new `full_at`."""
+        return full_at - starts * self._interval
+
     def last_start(self, count: int) -> float:
         """Return when the last of `count` starts is permitted, from the first one of a full bucket on."""
         return max(0.0, self._lag + (count - 1) * self._interval - self._depth)
@@ -90,6 +94,10 @@ class FixedRate:
     def take(self, now: float) -> None:
         """Count one start."""
         self.next = max(self.next, now - CATCH_UP) + 1 / self.per_second
+
+    def give_back(self, starts: int) -> None:
+        """Forget starts that were counted and not made."""
+        self.next -= starts / self.per_second
 
     def is_held(self, now: float) -> bool:
         """Return whether it is this rate that a start now had to wait for, but for the lateness of timers."""

@@ -9,7 +9,9 @@ Promises:
 - an attempt that is not ready when its turn comes takes neither slot nor token, and goes ahead when it comes again;
 - cancelling one that waits or one that is inside leaks no slot, and no token of a store that does not suspend;
 - no task of its own, no polling, no thundering herd: one waiter is woken at a time, and the one that enters wakes the
-  next. The work per attempt grows with the number of *routes* that wait, not with the number of waiters.
+  next. The work per attempt grows with the number of *routes* that wait, not with the number of waiters;
+- over a store that others share, a start that was booked ahead is made only while no pause and no cut came since, from
+  whichever process; what is not used in time goes back. While the store cannot be asked nothing starts.
 
 Who waits how long is decided by the state that the store returned last; only the store's grant lets an attempt start.
 """
@@ -19,45 +21,19 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from batch.ratelimit.learned import Learned
-from batch.ratelimit.policy import Answer, LimiterState, RatePolicy, Step, Wait, read_reply
+from batch.ratelimit.policy import Ask, Grant, LimiterState, RatePolicy, Step, Wait, read_reply
+from batch.ratelimit.store import LimiterStore, MemoryStore, StoreLostError
 
 IsReady = Callable[[float], bool]
 """Whether an attempt may start at a time, as far as it is concerned."""
 ALWAYS: Final[IsReady] = lambda now: True  # noqa: E731 - a constant
-
-
-class LimiterStore(Protocol):
-    """Keeps one `LimiterState` for each key: behind one method, so that processes and hosts can share a limit.
-
-    `tests/ratelimit/store_conformance.py` is what every store has to pass.
-    Promises of every store: steps on one key take effect one after the other, each on what the last one returned; keys
-    have nothing to do with each other; `now` is the store's own clock and never goes back; a step that may have to run
-    again (after a lost compare-and-swap) gets a fresh copy of the stored state each time. When `transact` is cancelled,
-    the step took effect as a whole or not at all.
-    """
-
-    async def transact(self, key: str, step: Step[Answer]) -> tuple[LimiterState, Answer]:
-        """Run `step` on the state of `key`, keep the state that it returns, and return both; only look at the state."""
-        ...
-
-
-class MemoryStore:
-    """The state as live objects of this process, on anyio's clock. It never suspends, and so needs no lock."""
-
-    def __init__(self) -> None:
-        self._states: dict[str, LimiterState] = {}
-
-    async def transact(self, key: str, step: Step[Answer]) -> tuple[LimiterState, Answer]:
-        """Run `step` on the state itself; nothing is copied."""
-        state, answer = step(self._states.get(key), anyio.current_time())
-        self._states[key] = state
-        return state, answer
 
 
 class _Waiter:
@@ -109,8 +85,16 @@ class _Line:
         self._ahead: deque[_Waiter] = deque()
         self._others: deque[_Waiter] = deque()
 
+    def __len__(self) -> int:
+        return len(self._ahead) + len(self._others)
+
     def join(self, waiter: _Waiter) -> None:
-        (self._ahead if waiter.is_ahead else self._others).append(waiter)
+        """Go to the end of the line, or before all others where it was there before."""
+        queue = self._ahead if waiter.is_ahead else self._others
+        if waiter.number < 0:
+            queue.appendleft(waiter)
+        else:
+            queue.append(waiter)
 
     def head(self) -> _Waiter | None:
         for queue in (self._ahead, self._others):
@@ -121,15 +105,55 @@ class _Line:
         return None
 
 
+LATE, LATEST = 0.05, 0.5
+"""Seconds after which of the starts that were booked ahead one is still made, and none: who was held up does not burst.
+"""
+MOST_PENDING: Final = 100
+"""Replies that the store is told of together, at most."""
+FIRST_RETRY, LONGEST_RETRY = 0.1, 2.0
+"""Seconds after which a store that could not be asked is asked again: the double each time, up to the second."""
+
+
+class _Shared:
+    """What this process has of a limit that it shares: starts that are booked, and what the store is to be told."""
+
+    __slots__ = (
+        "asked_at", "booked", "busy", "closed", "lost_since", "next_ask", "pending", "retry", "revision", "used", "who",
+    )  # fmt: skip
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+        self.booked: dict[str, deque[float]] = {}
+        """By route, when starts may be made; on the store's clock."""
+        self.revision = 0
+        """That of the state when they were booked."""
+        self.next_ask: dict[str, float] = {}
+        """By route, when the store said to ask again."""
+        self.busy = False
+        """Somebody asks the store for starts."""
+        self.pending: list[tuple[float, Step[None]]] = []
+        """What the store is to be told, and when that happened."""
+        self.used: dict[str, int] = {}
+        self.asked_at: dict[str, float] = {}
+        """By route, starts made since the store was last asked, and when that was."""
+        self.lost_since = math.inf
+        self.retry = FIRST_RETRY
+        self.closed = False
+
+
 class RateLimiter:
     """Let attempts start at the rate of `policy`, at most `max_at_once` at a time.
 
-    The state is that of `key` in `store`, by default a memory of this limiter's own.
+    The state is that of `key` in `store`, by default a memory of this limiter's own. `who` names this process among
+    those that share the store. `on_lost` is told when the store cannot be asked: since when (anyio's clock), and why.
+    `on_shared` is told when that changes: how many processes share the key, and what `RatePolicy.held_at` says.
     """
 
     def __init__(
         self, policy: RatePolicy, max_at_once: int, store: LimiterStore | None = None, key: str = "", *,
-        rng: random.Random | None = None, wall_clock: Callable[[], float] = time.time,
+        who: str = "", rng: random.Random | None = None, wall_clock: Callable[[], float] = time.time,
+        on_lost: Callable[[float, str], None] = lambda since, why: None,
+        on_shared: Callable[[int, float | None], None] = lambda processes, held_at: None,
     ) -> None:  # fmt: skip
         if max_at_once < 1:
             raise ValueError(f"max_at_once must be at least 1, not {max_at_once}")
@@ -139,71 +163,100 @@ class RateLimiter:
         self._key = key
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._wall_clock = wall_clock
+        self._on_lost, self._on_shared = on_lost, on_shared
+        self._shares: tuple[int, float | None] = (1, None)
         self._state = policy.new_state()
+        self._state.origin = self._state.revision = self._rng.randrange(1, 2**31)
+        self._shared = _Shared(who or f"{self._rng.randrange(2**64):x}") if self._store.ahead else None
         self._free = max_at_once
         self._lines: dict[str, _Line] = {}
         self._arrivals = 0
+        self.throttled = 0
+        """How many attempts of this process were answered with 429."""
 
     @property
     def paused_until(self) -> float:
         """Return the time before which the API wants no attempt to start; long ago if it never asked for a pause."""
-        return self._state.paused_until
+        return self._state.paused_until - self._ahead_of_here()
 
     @property
     def blocked_since(self) -> float | None:
         """Return since when only single probes go out because the API refuses everything, or None."""
-        return self._state.blocked_since
+        since = self._state.blocked_since
+        return None if since is None else since - self._ahead_of_here()
+
+    @property
+    def is_lost(self) -> bool:
+        """Return whether the store could not be asked when it was last tried."""
+        return self._shared is not None and math.isfinite(self._shared.lost_since)
 
     def per_second(self) -> float:
-        """Return the rate that is permitted now on one route, bursts aside."""
-        return self._policy.per_second(self._state)
+        """Return the rate that is permitted now on one route, bursts aside: this process's share of it."""
+        return self._policy.per_second(self._state) / self.sharing()
+
+    def sharing(self) -> int:
+        """Return how many processes share the limits at the moment."""
+        return 1 if self._shared is None else self._policy.sharing(self._state, self._now())
 
     def wait(self) -> Wait | None:
         """Return what the API's answers make everybody wait for now, and until when; None for nothing."""
-        return self._policy.wait(self._state, anyio.current_time())
-
-    @property
-    def throttled(self) -> int:
-        """Return how many attempts were answered with 429."""
-        return self._state.throttled
+        found = self._policy.wait(self._state, self._now())
+        return found and found._replace(until=found.until - self._ahead_of_here())
 
     def learned(self) -> Learned:
         """Return what is worth keeping for the next run."""
         return self._state.learned()
 
-    def attempt(self, route: str, is_ahead: bool = False, is_ready: IsReady = ALWAYS) -> "_Attempt":
+    def attempt(
+        self, route: str, is_ahead: bool = False, is_ready: IsReady = ALWAYS, *, is_again: bool = False,
+        may_wait: bool = True,
+    ) -> "_Attempt":  # fmt: skip
         """Enter with `async with limiter.attempt(route) as started:`; `started` is the time of entry.
 
-        It is None where `is_ready`, asked when the turn has come, says no: then nothing was taken. Call `answered`
+        It is None where `is_ready`, asked when the turn has come, says no: then nothing was taken, and who comes again
+        (`is_again`) goes before all others. It is also None where it would have to wait, and may not. Call `answered`
         *inside* the block, so that a 429 is known before the slot goes to the next one.
         """
-        return _Attempt(self, route, is_ahead, is_ready)
+        return _Attempt(self, route, is_ahead, is_ready, is_again, may_wait)
 
     async def answered(
         self, route: str, started: float, status: int | None, headers: Mapping[str, str], *, is_log_in: bool = False
     ) -> None:
         """Learn from what came of an attempt; None = no answer."""
+        self.throttled += status == 429
         reply = read_reply(
-            route, started, status, headers, now_epoch=self._wall_clock(), rng=self._rng, is_log_in=is_log_in
-        )
-        self._state, _ = await self._store.transact(self._key, self._policy.update(reply))
+            route, started + self._ahead_of_here(), status, headers, now_epoch=self._wall_clock(), rng=self._rng,
+            is_log_in=is_log_in,
+        )  # fmt: skip
+        booked, left = self._shared and self._shared.booked.get(route), reply.hint.remaining
+        is_too_much = bool(booked) and left is not None and left <= len(booked or ())
+        if is_too_much:  # more is booked than the API says is left
+            self._give_back(route)
+        await self._tell(self._policy.update(reply), is_urgent=reply.is_refusal or is_too_much)
 
     async def withdrawn(self, started: float) -> None:
         """Note that the attempt that entered then leaves without having been made."""
-        self._state, _ = await self._store.transact(self._key, self._policy.withdraw(started))
+        await self._tell(self._policy.withdraw(started + self._ahead_of_here()))
 
     def is_open(self, route: str) -> bool:
         """Return whether an attempt on this route could enter now, without waiting."""
+        if not self._free or self._lines:
+            return False
+        if self._shared is not None:
+            booked = self._shared.booked.get(route)
+            return booked is not None and len(booked) > 0 and booked[0] <= self._now()
         now = anyio.current_time()
-        return bool(self._free) and not self._lines and self._policy.earliest(self._state, now, route) <= now
+        return self._policy.earliest(self._state, now, route) <= now
 
-    async def enter(self, route: str, is_ahead: bool, is_ready: IsReady) -> float | None:
-        """Wait for a slot and a start on this route, take both, and return the time of the start; None: not ready."""
+    async def enter(
+        self, route: str, is_ahead: bool, is_ready: IsReady, is_again: bool, may_wait: bool
+    ) -> float | None:
+        """Wait for a slot and a start on this route, take both, and return when that was; None: see `attempt`."""
         await checkpoint_if_cancelled()
         is_next = self._free and not self._lines and is_ready(anyio.current_time())
-        if is_next and (started := await self._book(route)) is not None:
+        if is_next and (started := await self._start(route, may_ask=may_wait)) is not None:
             return started
-        return await self._wait(route, is_ahead, is_ready)
+        return await self._wait(route, is_ahead, is_ready, is_again) if may_wait else None
 
     def leave(self) -> None:
         """Give the slot back."""
@@ -211,22 +264,188 @@ class RateLimiter:
         if self._lines:
             self._wake_next(anyio.current_time())
 
-    async def _book(self, route: str) -> float | None:
-        """Take a slot and book a start; return its time, or None when the store grants none."""
+    async def close(self) -> None:
+        """Give back what is booked, and tell the store what it was not told yet, if it can be asked."""
+        shared = self._shared
+        if shared is None or shared.closed:
+            return
+        shared.closed = True
+        for route in [*shared.booked]:
+            self._give_back(route)
+        shared.pending.append((self._now(), self._policy.leave(shared.who)))
+        with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+            await self._transact()
+
+    # -- starts -------------------------------------------------------------------------------------------------
+
+    async def _start(self, route: str, *, may_ask: bool = True) -> float | None:
+        """Take a slot and a start; return its time, or None when there is no start now."""
         self._free -= 1
         started = None
         try:
-            self._state, grant = await self._store.transact(self._key, self._policy.book(route))
-            if grant.starts:
-                started = grant.at
+            if self._shared is None:
+                self._state, grant = await self._store.transact(self._key, self._policy.book(route))
+                started = grant.at if grant.times else None
+            else:
+                started = self._use(self._shared, route)
+                if started is None and may_ask and not self._shared.busy:
+                    await self._ask(self._shared, route)
+                    started = self._use(self._shared, route)
             return started
         finally:
             if started is None:
                 self.leave()
 
-    async def _wait(self, route: str, is_ahead: bool, is_ready: IsReady) -> float | None:
+    def _use(self, shared: _Shared, route: str) -> float | None:
+        """Take a start that is booked for now, and return its time, unless what was booked is void by now."""
+        self._drop_late(shared, route)
+        booked = shared.booked.get(route)
+        if not booked or booked[0] > self._now():
+            return None
+        try:
+            revision = self._store.revision(self._key)
+        except StoreLostError as error:
+            self._lose(shared, str(error))
+            return None
+        if revision != shared.revision:  # a pause, or a cut, which voids what is booked
+            shared.booked.clear()
+            shared.next_ask.clear()
+            return None
+        booked.popleft()
+        shared.used[route] = shared.used.get(route, 0) + 1
+        return anyio.current_time()
+
+    def _drop_late(self, shared: _Shared, route: str) -> None:
+        """Give back starts that were not made in time."""
+        booked, now = shared.booked.get(route), self._now()
+        if not booked or booked[0] >= now - LATE:
+            return
+        late = sum(one < now - LATE for one in booked)
+        late -= booked[late - 1] >= now - LATEST
+        for _ in range(late):
+            booked.popleft()
+        if late:
+            shared.pending.append((now, self._policy.give_back(route, late)))
+
+    def _give_back(self, route: str) -> None:
+        shared = self._shared
+        if shared is not None and (booked := shared.booked.pop(route, None)):
+            shared.pending.append((self._now(), self._policy.give_back(route, len(booked))))
+
+    async def _ask(self, shared: _Shared, route: str) -> None:
+        """Book starts on this route: as many as wait, or as were made lately, as far as there is a share of them."""
+        now = self._now()
+        since = max(now - shared.asked_at.get(route, -math.inf), self._store.ahead)
+        made = 2 * math.ceil(shared.used.get(route, 0) * self._store.ahead / since)
+        waiting = 1 + (len(self._lines[route]) if route in self._lines else 0)
+        ask = Ask(shared.who, max(waiting, made), self._store.ahead)
+        shared.busy = True
+        try:
+            grant = await self._transact(self._policy.book(route, ask))
+            if grant is not None:
+                shared.used[route], shared.asked_at[route] = 0, self._now()
+                shared.booked.setdefault(route, deque()).extend(grant.times)
+                shared.next_ask[route] = -math.inf if grant.times else grant.at
+        finally:
+            shared.busy = False
+            if self._lines:
+                self._wake_next(anyio.current_time())
+
+    # -- the store ----------------------------------------------------------------------------------------------
+
+    async def _tell(self, step: Step[None], *, is_urgent: bool = False) -> None:
+        """Have the store take a step: at once where others must know of it, else with the next ones."""
+        shared = self._shared
+        if shared is None:
+            self._state, _ = await self._store.transact(self._key, step)
+            return
+        shared.pending.append((self._now(), step))
+        adaptive = self._state.adaptive
+        is_watched = self._state.blocked_since is not None or adaptive.trial is not None
+        if is_urgent or is_watched or len(shared.pending) >= MOST_PENDING:
+            await self._transact()
+
+    async def _transact(self, book: Step[Grant] | None = None) -> Grant | None:
+        """Tell the store what is pending, and book; None where nothing was booked, or the store cannot be asked."""
+        shared = self._shared
+        assert shared is not None  # noqa: S101 - for the type checker
+        told, shared.pending = shared.pending, []
+        known = self._state
+        try:
+            state, grant = await self._store.transact(self._key, partial(self._step, known, told, book))
+        except StoreLostError as error:
+            shared.pending = told + shared.pending
+            self._lose(shared, str(error))
+            return None
+        except BaseException:
+            shared.pending = told + shared.pending
+            raise
+        if state.revision != shared.revision:
+            shared.booked.clear()
+        if state.revision != shared.revision or state.blocked_since != known.blocked_since:
+            shared.next_ask.clear()
+        self._state, shared.revision = state, state.revision
+        shared.lost_since, shared.retry = math.inf, FIRST_RETRY
+        shares = self.sharing(), self._policy.held_at(state)
+        if shares != self._shares and not shared.closed:
+            self._shares = shares
+            self._on_shared(*shares)
+        return grant
+
+    def _step(
+        self, known: LimiterState, told: list[tuple[float, Step[None]]], book: Step[Grant] | None,
+        state: LimiterState | None, now: float,
+    ) -> tuple[LimiterState, Grant | None]:  # fmt: skip
+        """Take all that is pending as one step."""
+        state, _ = self._policy.recover(known)(state, now)
+        for at, step in told:
+            state, _ = step(state, min(at, now))
+        return (state, None) if book is None else book(state, now)
+
+    def lose(self, why: str) -> None:
+        """Note that the store could not be asked for something else than starts: nothing starts meanwhile."""
+        if self._shared is not None:
+            self._lose(self._shared, why)
+
+    def _lose(self, shared: _Shared, why: str) -> None:
+        """Start nothing until the store can be asked again."""
+        if shared.closed:
+            return
+        now = anyio.current_time()
+        shared.booked.clear()
+        shared.lost_since = min(shared.lost_since, now)
+        shared.retry, wait = min(2 * shared.retry, LONGEST_RETRY), shared.retry
+        again = self._now() + wait
+        shared.next_ask = dict.fromkeys([*self._lines, *shared.next_ask], again)
+        self._on_lost(shared.lost_since, why)
+
+    def _now(self) -> float:
+        """Return the time on the store's clock."""
+        return anyio.current_time() if self._shared is None else self._store.now(self._key)
+
+    def _ahead_of_here(self) -> float:
+        """Return by how much the store's clock is ahead of anyio's."""
+        return 0.0 if self._shared is None else self._store.now(self._key) - anyio.current_time()
+
+    def _earliest(self, route: str, now: float) -> float:
+        """Return when, as far as is known here, a start on this route may be made or asked for; on anyio's clock."""
+        shared = self._shared
+        if shared is None:
+            return self._policy.earliest(self._state, now, route)
+        ahead = self._store.now(self._key) - now
+        self._drop_late(shared, route)
+        if booked := shared.booked.get(route):
+            return booked[0] - ahead
+        if shared.busy:
+            return math.inf
+        at = shared.next_ask.get(route)
+        return (self._policy.earliest(self._state, now + ahead, route) if at is None or math.isinf(at) else at) - ahead
+
+    # -- who waits ----------------------------------------------------------------------------------------------
+
+    async def _wait(self, route: str, is_ahead: bool, is_ready: IsReady, is_again: bool) -> float | None:
         self._arrivals += 1
-        waiter = _Waiter(self._arrivals, is_ahead)
+        waiter = _Waiter(-self._arrivals if is_again else self._arrivals, is_ahead)
         self._lines.setdefault(route, _Line()).join(waiter)
         try:
             # Whoever is woken checks again: between waking and running, a pause may have arrived.
@@ -235,7 +454,7 @@ class RateLimiter:
                     await waiter.sleep()
                 elif not is_ready(anyio.current_time()):
                     return None
-                elif (started := await self._book(route)) is not None:
+                elif (started := await self._start(route)) is not None:
                     return started
         finally:
             waiter.is_gone = True
@@ -248,7 +467,7 @@ class RateLimiter:
             waiter = self._lines[route].head()
             if waiter is None:
                 del self._lines[route]
-            elif (at := self._policy.earliest(self._state, now, route)) > now:
+            elif (at := self._earliest(route, now)) > now:
                 if waiter is awake:
                     waiter.alarm = at
                 elif at != waiter.alarm:
@@ -263,17 +482,17 @@ class RateLimiter:
 class _Attempt:
     """One attempt's way in and out; a class, since `asynccontextmanager` costs more than all of the above."""
 
-    __slots__ = ("_has_entered", "_is_ahead", "_is_ready", "_limiter", "_route")
+    __slots__ = ("_has_entered", "_limiter", "_way_in")
 
-    def __init__(self, limiter: RateLimiter, route: str, is_ahead: bool, is_ready: IsReady) -> None:
+    def __init__(
+        self, limiter: RateLimiter, route: str, is_ahead: bool, is_ready: IsReady, is_again: bool, may_wait: bool
+    ) -> None:
         self._limiter = limiter
-        self._route = route
-        self._is_ahead = is_ahead
-        self._is_ready = is_ready
+        self._way_in = route, is_ahead, is_ready, is_again, may_wait
         self._has_entered = False
 
     async def __aenter__(self) -> float | None:
-        started = await self._limiter.enter(self._route, self._is_ahead, self._is_ready)
+        started = await self._limiter.enter(*self._way_in)
         self._has_entered = started is not None
         return started
 

@@ -33,6 +33,17 @@ UNDOCUMENTED_HOLD = 60.0
 SAYS_NOTHING = frozenset({None, 408, 500, 502, 503, 504})
 """Replies that may come from before or behind the rate limiter, or not at all."""
 
+PRESENT = 2.0
+"""Seconds for which a process counts as one of those that share the rate, from when it last asked for a start."""
+FARTHEST = 0.5
+"""Seconds for which starts are booked ahead at most where many processes share a rate."""
+HEEDED = 60.0
+"""Seconds for which the --max-per-second of a process holds for all others, from when it last asked for a start."""
+SOONEST, LATEST_TURN = 0.02, 0.5
+"""Seconds, within these half an interval: for so long a turn is kept for a process that does not come for it."""
+LOOK_AGAIN, LOOK_FOR_PROBE = 1.0, 0.25
+"""Seconds after which it is asked again at the latest: turns before it may have become free, or a probe accepted."""
+
 
 @dataclass(slots=True)
 class RouteState:
@@ -40,6 +51,16 @@ class RouteState:
 
     full_at: float = -math.inf
     budget: HeaderBudget = field(default_factory=HeaderBudget)
+    queue: dict[str, float] = field(default_factory=dict)
+    """The processes that were sent away, in the order of their turns; until when each turn is kept."""
+
+
+@dataclass(slots=True)
+class Sharer:
+    """One of the processes that use a key: when it last asked for a start, and the --max-per-second that it has."""
+
+    asked: float
+    max_per_second: float | None
 
 
 @dataclass(slots=True)
@@ -48,10 +69,18 @@ class LimiterState:
 
     adaptive: AdaptiveRate
     fixed_rate: FixedRate | None
+    is_documented: bool
+    """Whether the documented buckets are in force."""
     total_full_at: float = -math.inf
     paused_until: float = -math.inf
     throttled: int = 0
     routes: dict[str, RouteState] = field(default_factory=dict)
+    sharers: dict[str, Sharer] = field(default_factory=dict)
+    """The processes that use the key, where several may."""
+    revision: int = 0
+    """It changes when starts that are booked, and not made yet, are void."""
+    origin: int = 0
+    """A number of its own for each state that began from nothing, as when a store has lost it."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the state as a value that JSON can hold."""
@@ -79,11 +108,27 @@ Step = Callable[[LimiterState | None, float], tuple[LimiterState, Answer]]
 """A pure change of one key's state (None: the key is new) at the time that the store's clock shows."""
 
 
-class Grant(NamedTuple):
-    """The answer to a booking: `starts` attempts may start, for use until `at`; if none, ask again at `at`."""
+class Ask(NamedTuple):
+    """Who asks for starts: process `who` ("": there is no other), up to `starts`, as far `ahead` as so many seconds."""
 
-    starts: int
+    who: str = ""
+    starts: int = 1
+    ahead: float = 0.0
+
+
+ONE_START = Ask()
+
+
+class Grant(NamedTuple):
+    """The answer to a booking: attempts may start at `times`, the first of them at `at`; if none, ask again at `at`."""
+
+    times: tuple[float, ...]
     at: float
+
+    @property
+    def starts(self) -> int:
+        """Return how many were booked."""
+        return len(self.times)
 
 
 class Wait(NamedTuple):
@@ -127,21 +172,22 @@ class RatePolicy:
     ) -> None:
         if max_per_second is not None:
             check_rate("max_per_second", max_per_second)
-            limits = None
         self._limits = limits = limits or Limits()
-        self._max_per_second = max_per_second
+        self.max_per_second = max_per_second
         self._is_known = max_per_second is not None or limits != Limits()
         self._learned = learned or Learned()
         self._total = None if limits.total is None else TokenBucket(limits.total)
         self._per_route = None if limits.per_route is None else TokenBucket(limits.per_route)
         # A documented bucket is better known than headers that tell when it is full again.
-        self._time_to_fill = max(_time_to_fill(limits.total), _time_to_fill(limits.per_route))
+        own = Limits() if max_per_second is not None else limits
+        self._time_to_fill = max(_time_to_fill(own.total), _time_to_fill(own.per_route))
         self._longest_hold = self._time_to_fill or UNDOCUMENTED_HOLD
 
     def new_state(self) -> LimiterState:
         """Return the state of a key of which nothing is known but what the last run learned."""
         adaptive = AdaptiveRate.begin_at(math.inf if self._is_known else FIRST_RATE, self._learned)
-        return LimiterState(adaptive, None if self._max_per_second is None else FixedRate(self._max_per_second))
+        is_documented = self.max_per_second is None
+        return LimiterState(adaptive, None if is_documented else FixedRate(self.max_per_second or 0.0), is_documented)
 
     def earliest(self, state: LimiterState, now: float, route: str) -> float:
         """Return the earliest time, not before now, at which an attempt on this route may start."""
@@ -149,19 +195,34 @@ class RatePolicy:
         own = state.routes.get(route)
         if own is not None:
             at = max(at, own.budget.earliest(now))
-            if self._per_route is not None:
+            if self._per_route is not None and state.is_documented:
                 at = max(at, self._per_route.earliest(own.full_at))
-        if self._total is not None:
+        if self._total is not None and state.is_documented:
             at = max(at, self._total.earliest(state.total_full_at))
         if state.fixed_rate is not None:
             at = max(at, state.fixed_rate.next)
         return at
 
     def per_second(self, state: LimiterState) -> float:
-        """Return the rate that is permitted now on one route, bursts aside."""
-        buckets = [one.per_second for one in (self._limits.total, self._limits.per_route) if one is not None]
+        """Return the rate that is permitted now on one route, bursts aside, for all processes together."""
+        limits = (self._limits.total, self._limits.per_route) if state.is_documented else ()
+        buckets = [one.per_second for one in limits if one is not None]
         fixed = [state.fixed_rate.per_second] if state.fixed_rate is not None else []
         return min([state.adaptive.rate, *buckets, *fixed])
+
+    def sharing(self, state: LimiterState, now: float) -> int:
+        """Return how many processes share the rate at the moment, of which one asks."""
+        return max(1, sum(one.asked > now - PRESENT for one in state.sharers.values()))
+
+    def held_at(self, state: LimiterState) -> float | None:
+        """Return the lower --max-per-second of another process, 0 for the documented limits of one without.
+
+        None: no other process holds this one up.
+        """
+        lowest = math.inf if state.fixed_rate is None else state.fixed_rate.per_second
+        if lowest < (self.max_per_second or math.inf):
+            return lowest
+        return 0.0 if state.is_documented and self.max_per_second is not None and self._limits != Limits() else None
 
     def wait(self, state: LimiterState, now: float) -> Wait | None:
         """Return the latest of the waits that the API's answers have brought about, None when there is none.
@@ -176,24 +237,89 @@ class RatePolicy:
         latest = max(waits)
         return latest if latest.until > now else None
 
-    def book(self, route: str) -> Step[Grant]:
-        """Book one start on this route now, in all that applies, or say when to ask again."""
+    def book(self, route: str, ask: Ask = ONE_START) -> Step[Grant]:
+        """Book starts on this route, in all that applies, or say when to ask again.
+
+        A process alone gets one, and now or not at all. Several get up to their share of what the rate permits in the
+        time that they may book ahead, and one each, when its turn has come, where that is less than one start.
+        """
 
         def step(state: LimiterState | None, now: float) -> tuple[LimiterState, Grant]:
             state = state or self.new_state()
+            most, horizon = 1, now
+            if ask.who:
+                self._join(state, now, ask.who)
+                if state.blocked_since is None and (rate := self.per_second(state)) * ask.ahead >= 1:
+                    sharing = self.sharing(state, now)
+                    # Two for each of many: one to make while it asks for the next, however late it wakes up.
+                    horizon = now + max(ask.ahead, min(2 * sharing / rate, FARTHEST))
+                    most = min(ask.starts, max(2, int(rate * ask.ahead / sharing)))
             at = self.earliest(state, now, route)
-            if at > now:
-                return state, Grant(0, at)
+            own = state.routes.get(route)
+            if ask.who:
+                own = own or state.routes.setdefault(route, RouteState())
+                turn = self._turn(state, own, ask.who, now, at - (horizon - now))
+                if turn > now:
+                    return state, Grant((), turn)
+            if at > horizon:
+                return state, Grant((), at)
+            own = own or state.routes.setdefault(route, RouteState())
+            times: list[float] = []
+            while at <= horizon and len(times) < max(1, most):
+                self._take(state, own, at)
+                times.append(at)
+                at = self.earliest(state, now, route)
+            return state, Grant(tuple(times), times[0])
+
+        return step
+
+    def give_back(self, route: str, starts: int) -> Step[None]:
+        """Note that starts that were booked will not be made."""
+
+        def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
+            state = state or self.new_state()
             own = state.routes.get(route) or state.routes.setdefault(route, RouteState())
-            own.budget.take(now)
-            state.adaptive.take(now)
-            if self._total is not None:
-                state.total_full_at = self._total.take(state.total_full_at, now)
-            if self._per_route is not None:
-                own.full_at = self._per_route.take(own.full_at, now)
+            own.budget.left += starts
+            state.adaptive.fixed_rate.give_back(starts)
             if state.fixed_rate is not None:
-                state.fixed_rate.take(now)
-            return state, Grant(1, now)
+                state.fixed_rate.give_back(starts)
+            if state.is_documented and self._total is not None:
+                state.total_full_at = self._total.give_back(state.total_full_at, starts)
+            if state.is_documented and self._per_route is not None:
+                own.full_at = self._per_route.give_back(own.full_at, starts)
+            return state, None
+
+        return step
+
+    def leave(self, who: str) -> Step[None]:
+        """Forget a process that asks for no more starts; its --max-per-second holds a little longer."""
+
+        def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
+            state = state or self.new_state()
+            if who in state.sharers:
+                state.sharers[who].asked = min(state.sharers[who].asked, now - PRESENT)
+            for own in state.routes.values():
+                own.queue.pop(who, None)
+            return state, None
+
+        return step
+
+    def recover(self, known: LimiterState) -> Step[None]:
+        """Take up what this process saw last (`known`), where a store has lost that and may have begun anew.
+
+        What others were granted since is not known, so that no bucket has a burst left.
+        """
+
+        def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
+            if state is None:
+                state = LimiterState.from_json(known.as_json())
+                state.revision += 1
+            elif state.origin == known.origin:
+                return state, None
+            state.paused_until = max(state.paused_until, known.paused_until)
+            for route in known.routes:
+                self._drain(state, state.routes.setdefault(route, RouteState()), now)
+            return state, None
 
         return step
 
@@ -233,14 +359,74 @@ class RatePolicy:
         # Retry-After alone is waited for in full; a reset may be meant otherwise.
         longest = math.inf if reply.hint.retry_after is not None else self._longest_hold
         state.paused_until = max(state.paused_until, now + min(reply.wait, longest))
+        state.revision += 1
         if reply.is_log_in:
             state.adaptive.unclear(now, reply.started)
             return
+        self._drain(state, own, now)
+        state.adaptive.refused(now, reply.started, min(reply.hint.wait or 0.0, longest))
+
+    def _drain(self, state: LimiterState, own: RouteState, now: float) -> None:
         if self._total is not None:
             state.total_full_at = self._total.drain(state.total_full_at, now)
         if self._per_route is not None:
             own.full_at = self._per_route.drain(own.full_at, now)
-        state.adaptive.refused(now, reply.started, min(reply.hint.wait or 0.0, longest))
+
+    def _take(self, state: LimiterState, own: RouteState, at: float) -> None:
+        """Count a start at that time in all that applies."""
+        own.budget.take(at)
+        state.adaptive.take(at)
+        if state.is_documented and self._total is not None:
+            state.total_full_at = self._total.take(state.total_full_at, at)
+        if state.is_documented and self._per_route is not None:
+            own.full_at = self._per_route.take(own.full_at, at)
+        if state.fixed_rate is not None:
+            state.fixed_rate.take(at)
+
+    def _join(self, state: LimiterState, now: float, who: str) -> None:
+        """Count a process among those that share the key; the lowest --max-per-second of them holds for all."""
+        for other in [other for other, one in state.sharers.items() if one.asked < now - HEEDED]:
+            del state.sharers[other]
+        if not state.sharers:
+            self._begin_anew(state)
+        state.sharers[who] = Sharer(now, self.max_per_second)
+        rates = {one.max_per_second for one in state.sharers.values()}
+        is_documented, lowest = None in rates, min((one for one in rates if one is not None), default=None)
+        before = math.inf if state.fixed_rate is None else state.fixed_rate.per_second
+        if lowest is None:
+            state.fixed_rate = None
+        elif state.fixed_rate is None:
+            state.fixed_rate = FixedRate(lowest)
+        else:
+            state.fixed_rate.per_second = lowest
+        state.revision += (lowest or math.inf) < before or (is_documented and not state.is_documented)
+        state.is_documented = is_documented
+
+    def _begin_anew(self, state: LimiterState) -> None:
+        """Forget what earlier processes found out, but for what they used up and what the API asked them to wait."""
+        if state.blocked_since is None:
+            state.adaptive = self.new_state().adaptive
+        for own in state.routes.values():
+            own.budget = HeaderBudget()
+            own.queue.clear()
+
+    def _turn(self, state: LimiterState, own: RouteState, who: str, now: float, opens: float) -> float:
+        """Return when it is the turn of a process to be granted a start, which is possible from `opens` on.
+
+        First come, first served; who does not come for its turn (it has ended, or is frozen) goes to the end.
+        """
+        for other in [other for other, kept in own.queue.items() if kept < now and other != who]:
+            del own.queue[other]
+        before = list(own.queue).index(who) if who in own.queue else len(own.queue)
+        if not before and opens <= now:
+            own.queue.pop(who, None)
+            return now
+        interval = 1 / self.per_second(state)
+        turn = max(opens, now) + before * interval
+        look_again = LOOK_AGAIN if state.blocked_since is None else LOOK_FOR_PROBE
+        turn = max(min(turn, now + look_again), state.paused_until)
+        own.queue[who] = turn + min(max(interval / 2, SOONEST), LATEST_TURN)
+        return turn
 
 
 def _time_to_fill(bucket: Bucket | None) -> float:
@@ -297,6 +483,7 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
         one = _decoder(get_args(kind)[1])
         return lambda raw: {name: one(value) for name, value in raw.items()}
     if is_dataclass(kind):
-        parts = [(one.name, _decoder(one.type)) for one in fields(kind)]
+        types: dict[str, Any] = {one.name: one.type for one in fields(kind)}
+        parts = [(name, _decoder(part)) for name, part in types.items()]
         return lambda raw: kind(*[read(raw[name]) for name, read in parts])  # type: ignore[operator]  # a class
     return lambda raw: raw

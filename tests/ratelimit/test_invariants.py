@@ -1,6 +1,6 @@
 """What holds whatever rows, replies and cancellations come: slots, buckets and Retry-After, through the limiter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -88,11 +88,16 @@ def play(limiter: RateLimiter, attempts: Sequence[Attempt]) -> Seen:
     return seen
 
 
-@pytest.mark.parametrize("kind", [MemoryStore, JsonStore])
+def shared() -> JsonStore:
+    """A store that several processes share."""
+    return JsonStore(ahead=0.1, offset=1000)
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, JsonStore, shared])
 @settings(max_examples=100, deadline=None)
 @given(attempts=ATTEMPTS, max_at_once=st.integers(1, 5), total=BUCKETS, per_route=BUCKETS, seed=st.integers(0, 9))
 def test_slots_buckets_and_pauses_hold_whatever_comes(
-    kind: type[LimiterStore],
+    kind: Callable[[], LimiterStore],
     attempts: list[Attempt],
     max_at_once: int,
     total: Bucket | None,

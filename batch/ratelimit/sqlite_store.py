@@ -1,0 +1,272 @@
+"""The limiter's state in a file that all processes of one user on one host share (sqlite3).
+
+Promises: the event loop is never kept waiting for another process: a lock that is held is tried again after a moment;
+what a process that ended held is free at once; a damaged file is put aside, and one that was deleted or replaced is
+noticed before the next start, so that no two processes go by different files; no key, id or value of a cell is in it,
+only keyed hashes. The clock is that of the host, which all processes share; over a restart the wall clock bridges.
+
+The file holds what is true for minutes: it is not synced, and what a power cut takes of it is put aside as damaged.
+"""
+
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio
+from filelock import FileLock
+from pydantic_core import from_json, to_json
+
+from batch.errors import BatchError
+from batch.ratelimit.policy import Answer, LimiterState, Step
+from batch.ratelimit.store import (
+    LEASE_SECONDS,
+    WRITES_KEPT,
+    LeasedRecord,
+    Reach,
+    RecordLease,
+    StoreClock,
+    StoreLostError,
+)
+
+VERSION: Final = 1
+"""Of the tables and of what is in them; the file of another version is another file."""
+SCHEMA = """
+    CREATE TABLE IF NOT EXISTS limiter(
+        key TEXT PRIMARY KEY, state BLOB NOT NULL, revision INTEGER NOT NULL, base REAL NOT NULL, last REAL NOT NULL,
+        wall REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS record(
+        key TEXT, record TEXT, holder TEXT NOT NULL, epoch INTEGER NOT NULL, until REAL NOT NULL, writer TEXT NOT NULL,
+        written REAL NOT NULL, wall REAL NOT NULL, PRIMARY KEY(key, record)
+    ) WITHOUT ROWID;
+"""
+BUSY_SECONDS: Final = 5.0
+"""A lock is held for a fraction of a millisecond; after this time whoever holds it is frozen, or the disk."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.02
+DAYS_KEPT: Final = 7
+CLEAN_EVERY: Final = 500
+"""Records that nobody needs to know of are deleted after so many leases."""
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+Result = TypeVar("Result")
+
+
+class SqliteStore:
+    """The states and leases in `limiter-N.sqlite` of a folder; raises StoreLostError where it cannot be made."""
+
+    reach: Reach = "host"
+    ahead = LEASE_SECONDS
+
+    def __init__(self, folder: Callable[[], Path], *, ahead: float = LEASE_SECONDS) -> None:
+        """Take what names the folder, which is asked again when that is gone."""
+        self.ahead = ahead
+        self._folder = folder
+        self._rng = random.Random()  # noqa: S311 - so that those who wait do not wake together
+        self._path = Path()
+        self._db: sqlite3.Connection | None = None
+        self._opened: tuple[int, ...] = ()
+        self._clocks: dict[str, StoreClock] = {}
+        self._leases = 0
+        self._retried(self._connected)
+
+    # -- what `LimiterStore` promises ---------------------------------------------------------------------------
+
+    def now(self, key: str) -> float:
+        """Return the host's time, as all processes of the key count it."""
+        return time.monotonic() + (self._clocks[key].base if key in self._clocks else 0.0)
+
+    def revision(self, key: str) -> int:
+        """Read the revision of a state; -1 where somebody keeps the file from being read for a moment."""
+        try:
+            db = self._db or self._connected()  # whether it is still the file of this name, each transaction looks
+            found = db.execute("SELECT revision FROM limiter WHERE key = ?", [key]).fetchone()
+        except (sqlite3.Error, OSError) as error:
+            if _code(error) in _BUSY:
+                return -1
+            raise self._lost(error) from None
+        return int(found[0]) if found else -1
+
+    async def transact(self, key: str, step: Step[Answer]) -> tuple[LimiterState, Answer]:
+        """Run `step` with the file locked for writing."""
+
+        def change(db: sqlite3.Connection) -> tuple[LimiterState, Answer]:
+            found = db.execute("SELECT state, base, last, wall FROM limiter WHERE key = ?", [key]).fetchone()
+            last = StoreClock(*found[1:]) if found else self._clocks.get(key, StoreClock())
+            clock = last.at(time.monotonic(), time.time())
+            state, answer = step(LimiterState.from_json(from_json(found[0])) if found else None, clock.last)
+            row = [key, to_json(state.as_json()), state.revision, clock.base, clock.last, clock.wall]
+            db.execute("INSERT OR REPLACE INTO limiter VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._clocks[key] = clock
+            return state, answer
+
+        return await self._changed(change)
+
+    async def lease(self, key: str, record: str, holder: str, seconds: float) -> RecordLease | None:
+        """Lease a record."""
+
+        def change(db: sqlite3.Connection) -> RecordLease | None:
+            one = self._read(db, key, record)
+            lease = one.lease(holder, self._time(db, key), seconds)
+            if lease is not None:
+                self._write(db, key, record, one)
+            self._leases += 1
+            if not self._leases % CLEAN_EVERY:
+                db.execute("DELETE FROM record WHERE wall < ?", [time.time() - WRITES_KEPT])
+            return lease
+
+        return await self._changed(change)
+
+    async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
+        """End a lease."""
+
+        def change(db: sqlite3.Connection) -> None:
+            one = self._read(db, key, record)
+            one.release(holder, epoch, self._time(db, key), wrote=wrote)
+            self._write(db, key, record, one)
+
+        await self._changed(change)
+
+    def close(self) -> None:
+        """Close the file."""
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):
+                db.close()
+
+    # -- records ------------------------------------------------------------------------------------------------
+
+    def _time(self, db: sqlite3.Connection, key: str) -> float:
+        if key not in self._clocks:
+            found = db.execute("SELECT base, last, wall FROM limiter WHERE key = ?", [key]).fetchone()
+            self._clocks[key] = (StoreClock(*found) if found else StoreClock()).at(time.monotonic(), time.time())
+        return self.now(key)
+
+    def _read(self, db: sqlite3.Connection, key: str, record: str) -> LeasedRecord:
+        query = "SELECT holder, epoch, until, writer, written FROM record WHERE key = ? AND record = ?"
+        found = db.execute(query, [key, record]).fetchone()
+        return LeasedRecord(*found) if found else LeasedRecord()
+
+    def _write(self, db: sqlite3.Connection, key: str, record: str, one: LeasedRecord) -> None:
+        row = [key, record, one.holder, one.epoch, one.until, one.writer, one.written, time.time()]
+        db.execute("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    # -- the file -----------------------------------------------------------------------------------------------
+
+    async def _changed(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Make a change as a whole, as soon as no other process makes one."""
+        began, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                return self._change(change)
+            except (sqlite3.Error, OSError) as error:
+                if _code(error) in _BUSY and time.monotonic() - began < BUSY_SECONDS:
+                    pass
+                elif _code(error) in _DAMAGED:
+                    self._put_aside()
+                else:
+                    raise self._lost(error) from None
+            await anyio.sleep(pause * self._rng.uniform(0.5, 1.5))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _change(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
+        db = self._connected()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            found = change(db)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+            raise
+        if len(self._opened) < len(_files(self._path)):
+            self._opened = self._numbers()  # the log is there from the first change on
+        return found
+
+    def _connected(self) -> sqlite3.Connection:
+        """Open the file, and again where it is not the one any more that has this name."""
+        if self._db is not None and self._opened == self._numbers():
+            return self._db
+        self.close()
+        try:
+            folder = self._folder()
+        except BatchError as error:
+            raise StoreLostError(str(error)) from None
+        self._path = folder / f"limiter-{VERSION}.sqlite"
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        db = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=OFF")
+            db.executescript(SCHEMA)
+            db.execute("DELETE FROM limiter WHERE wall < ?", [time.time() - DAYS_KEPT * 86_400])
+            db.execute("DELETE FROM record WHERE wall < ?", [time.time() - WRITES_KEPT])
+        except BaseException:
+            db.close()
+            raise
+        self._db, self._opened = db, self._numbers()
+        return db
+
+    def _numbers(self) -> tuple[int, ...]:
+        """Return which files have the names now: the database and, where it is there, its log."""
+        try:
+            return tuple(os.stat(path).st_ino for path in _files(self._path))
+        except FileNotFoundError:
+            return ()
+
+    def _retried(self, attempt: Callable[[], object]) -> None:
+        """Try to open the file for a moment; it is done once, before anything is sent.
+
+        A file whose log was deleted under it cannot be read until those who have it open have noticed that.
+        """
+        until = time.monotonic() + 2
+        while True:
+            try:
+                attempt()
+                return
+            except (sqlite3.Error, OSError) as error:
+                if _code(error) in _DAMAGED:
+                    self._put_aside()
+                elif _code(error) not in {*_BUSY, sqlite3.SQLITE_IOERR} or time.monotonic() > until:
+                    raise self._lost(error) from None
+            time.sleep(self._rng.uniform(0.001, 0.01))
+
+    def _put_aside(self) -> None:
+        """Give a damaged file another name, unless another process did that already."""
+        with suppress(OSError), FileLock(f"{self._path}.lock", timeout=BUSY_SECONDS, mode=0o600):
+            self.close()
+            try:
+                with closing(sqlite3.connect(self._path, timeout=1)) as db:
+                    is_sound = db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            except sqlite3.Error:
+                is_sound = False
+            if not is_sound:
+                os.replace(self._path, f"{self._path}.damaged")
+                for end in ("-wal", "-shm"):
+                    Path(f"{self._path}{end}").unlink(missing_ok=True)
+
+    def _lost(self, error: Exception) -> StoreLostError:
+        if isinstance(error, OSError):
+            why = error.strerror or str(error)
+        elif _code(error) in _BUSY:
+            why = "another process keeps it locked"
+        else:
+            why = str(error)
+        return StoreLostError(f"{self._path}: {why}")
+
+
+def _files(path: Path) -> list[str]:
+    """Return the files that make a database: the log exists while it is open."""
+    log = f"{path}-wal"
+    return [str(path), log] if os.path.exists(log) else [str(path)]
+
+
+def _code(error: Exception) -> int:
+    """Return SQLite's own number of an error, without what it says beside."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
