@@ -23,13 +23,17 @@ SHARE = 9
 
 @dataclass(eq=False, slots=True)
 class Look:
-    """One record that is to be read, and what came of it: `record` (None: it could not be read) at time `at`."""
+    """One record that is to be read, and what came of it: `record` (None: it could not be read) at time `at`.
+
+    `began` is when that read began at the earliest.
+    """
 
     id: str
     names: Collection[str]
     """The fields that it is read for."""
     record: Record | None = None
     at: float = 0.0
+    began: float = 0.0
     is_done: bool = False
 
 
@@ -74,6 +78,7 @@ class LookQueue:
         """Read what one request serves."""
         some = [self._waiting.popleft() for _ in range(min(self.client.endpoint.ids_per_read, len(self._waiting)))]
         self._going += 1
+        began = anyio.current_time()
         try:
             reader = self.reader.at_stop() if at_stop else self.reader
             found = await reader.read_back({one.id: one.names for one in some})
@@ -81,7 +86,7 @@ class LookQueue:
                 one.record = found.get(one.id)
         finally:
             for one in some:
-                one.at, one.is_done = anyio.current_time(), True
+                one.began, one.at, one.is_done = began, anyio.current_time(), True
             self._going -= 1
             self._ended.set()
             self._ended = anyio.Event()

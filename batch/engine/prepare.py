@@ -50,6 +50,8 @@ class PreparedChange:
     """What an earlier part of the run sent may have been applied, and nothing was read since."""
     read_at: float = field(default=-math.inf, compare=False)
     """When the record was read, on anyio's clock."""
+    read_from: float = field(default=-math.inf, compare=False)
+    """When that read began at the earliest."""
     shown: Mapping[str, Any] = field(default_factory=dict)
     """What the record shows of the fields that are not sent, since it has them in the API's own spelling."""
     was_asked: bool = False
@@ -192,9 +194,10 @@ class ChangePreparer:
     async def _read(self, batch: Sequence[Change]) -> list[PreparedChange]:
         if not self.reads:
             return [self._unread(change) for change in batch]
+        began = anyio.current_time()
         found = await self.context.reader.read_many([one.id for one in batch])
         prepared_changes = [self._take(change, found[change.id]) for change in batch]
-        return [prepared for prepared in prepared_changes if prepared is not None]
+        return [replace(prepared, read_from=began) for prepared in prepared_changes if prepared is not None]
 
     def _take(self, change: Change, found: ReadResult, *, is_complete: bool = False) -> PreparedChange | None:
         """Go on with what a read of a change's record brought."""
@@ -234,7 +237,9 @@ class ChangePreparer:
         if prepared.is_complete:
             return prepared
         change = prepared.change
-        return self._take(change, await self.context.reader.read_alone(change.id, prepared.record), is_complete=True)
+        found = await self.context.reader.read_alone(change.id, prepared.record)
+        whole = self._take(change, found, is_complete=True)
+        return whole and replace(whole, read_from=prepared.read_from)
 
     def _unread(self, change: Change) -> PreparedChange:
         earlier = self._earlier(change)

@@ -16,11 +16,12 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from batch.endpoints.base import Account, Endpoint
 from batch.engine.last_tries import LastTries
+from batch.engine.record_leases import RecordLeases
 from batch.engine.shutdown import Shutdown
 from batch.errors import StopCause, StoppedError
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session
 from batch.model import minutes, visible
-from batch.ratelimit import RateLimiter, Wait
+from batch.ratelimit import MemoryStore, RateLimiter, Wait
 from batch.retry import (
     Action,
     Body,
@@ -46,6 +47,8 @@ NOT_ANSWERED: Final = classify(None, {}, None, delivered="unknown")
 NEVER: Final = Classification(Action.RETRY, "it was not sent", is_rate=True)
 FINAL = frozenset({Action.SUCCEED, Action.REJECT})
 PARTLY_ANSWERED = frozenset({FailureKind.HALF_ANSWER, FailureKind.GARBLED})
+HELD_UP: Final = 1.0
+"""Seconds between the start of an attempt and its leaving after which it is asked again whether it may leave."""
 TOLD: Final = 10.0
 """Seconds. Longer waits are told, one at a time."""
 SILENCE: Final = 15.0
@@ -91,6 +94,9 @@ class Call(Protocol):
     def answered(self, classification: Classification) -> None:
         """Note what came of it."""
 
+    async def let_go(self) -> None:
+        """End what it held for the attempt that was answered, before anything is waited for."""
+
 
 @dataclass(slots=True)
 class Read:
@@ -121,6 +127,9 @@ class Read:
 
     def answered(self, classification: Classification) -> None:
         """Leave it to whoever asked."""
+
+    async def let_go(self) -> None:
+        """Do nothing: it held nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,8 @@ class ApiClient:
     """Is told when a change begins to wait for long: its worker is replaced."""
     last_tries: LastTries | None = None
     """Where retries are made that the quota does not pay for; None: nowhere."""
+    leases: RecordLeases = field(default_factory=lambda: RecordLeases(MemoryStore(), "", 60.0))
+    """Where records are leased, so that they have one writer."""
     _is_watched: bool = False
     _told_until: float = -math.inf
 
@@ -293,7 +304,7 @@ class RetryLoop:
         self._classification = NEVER
         self._number = 0
         self._started = -math.inf
-        self._is_unready = False
+        self._is_unready = self._is_again = False
         is_write = call.request.method != "GET"
         self._health = client.writes if is_write and not is_own else client.reads
         self._is_ahead = is_at_stop or is_write  # what was read for it is of no use for long
@@ -321,6 +332,7 @@ class RetryLoop:
         """Make one attempt unless the API has to be left alone."""
         client = self._client
         is_paused = client.limiter.paused_until > anyio.current_time() or client.limiter.blocked_since is not None
+        is_paused |= client.limiter.is_lost
         if not is_paused and self._health.breaker.health is BreakerState.CLOSED and await self._authenticate():
             await self._send_once(is_probe=False)
 
@@ -329,7 +341,7 @@ class RetryLoop:
         client = self._client
         if client.shutdown.requested or not await self._authenticate() or not self._is_way_free():
             return False
-        has_left = await self._send_once(is_probe=False)
+        has_left = await self._send_once(is_probe=False, may_wait=False)
         return has_left and self._classification.action in FINAL and await self._handle()
 
     def _is_way_free(self) -> bool:
@@ -378,12 +390,14 @@ class RetryLoop:
             await anyio.sleep_until(breaker.paused_until)
             return await self._send_once(is_probe=True)
 
-    async def _send_once(self, *, is_probe: bool) -> bool:
+    async def _send_once(self, *, is_probe: bool, may_wait: bool = True) -> bool:
         client, number = self._client, self._number + 1
         route, is_ahead = self._call.request.route, self._is_ahead or number > 1
-        async with client.limiter.attempt(route, is_ahead, self._is_ready) as entered:
+        async with client.limiter.attempt(
+            route, is_ahead, self._is_ready, is_again=self._is_again, may_wait=may_wait
+        ) as entered:
             if entered is None:
-                self._is_unready = True
+                self._is_unready = self._is_again = not self._is_ready(anyio.current_time())
                 return False
             with client.shutdown.in_flight():
                 started = await self._ready_at(entered, number, is_probe)
@@ -395,12 +409,13 @@ class RetryLoop:
                 if number == 1:
                     client.count("requests")
                 self._number, self._response, self._classification = number, CANCELLED, NOT_ANSWERED
-                self._started, self._is_unpaid = started, False
+                self._started, self._is_unpaid, self._is_again = started, False, False
                 self._call.leaves()
                 response = await client.exchange(self._call.request, self._headers)
                 self._note(response, started)  # first, since a store that is shared may be cancelled
                 headers = response.headers if isinstance(response, ApiResponse) else {}
                 await client.limiter.answered(route, started, response.status, headers, is_log_in=self._is_own)
+        await self._call.let_go()
         return True
 
     async def _ready_at(self, entered: float, number: int, is_probe: bool) -> float | None:
@@ -409,6 +424,9 @@ class RetryLoop:
         if self._may_leave(entered, now, is_probe):
             await self._call.write_down(number)
             now = anyio.current_time()
+            if now - entered > HELD_UP and not self._is_ready(now):  # this process was frozen, or its disk was
+                self._is_unready = self._is_again = True
+                return None
         return now if self._may_leave(entered, now, is_probe) else None
 
     def _may_leave(self, entered: float, now: float, is_probe: bool) -> bool:

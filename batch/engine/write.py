@@ -57,9 +57,11 @@ class ChangeWriter:
                 return self._settle(prepared, outcome, None, attempts, [error.problem])
             self._calls[call] = None
             try:
+                await call.try_hold()
                 answer = await self.client.execute(call)
             finally:
                 del self._calls[call]
+                await call.let_go()
             if answer.attempts:
                 self._sent.append(anyio.current_time())
             call.take_back()  # what was written down and did not leave

@@ -6,9 +6,12 @@ leaves only when the record was read less than five seconds before, and after th
 is looked at before it is repeated.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
+
+import anyio
 
 from batch import diff
 from batch.endpoints.base import ConflictError, Record
@@ -16,6 +19,7 @@ from batch.engine.context import NOTHING, RunContext
 from batch.engine.idempotency import make_key
 from batch.engine.look import FRESH, Look
 from batch.engine.prepare import ChangePreparer, PreparedChange, refused
+from batch.engine.record_leases import HeldRecord, RecordLeases
 from batch.http import ApiRequest
 from batch.model import Change, Intent, Outcome, Problem
 from batch.retry import NO_REPLY, Classification, Rules
@@ -57,8 +61,12 @@ class WriteCall:
         self.look: Look | None = None
         """The look that another change makes for this one, too."""
         self._written: Intent | None = None
-        self._read_at, self._looks = prepared.read_at, 0
+        self._read_from, self._read_at, self._looks = prepared.read_from, prepared.read_at, 0
         self._must_look = False
+        self._held: HeldRecord | None = None
+        """The lease of the record, without which nothing leaves that is made of it."""
+        self._has_left = False
+        """An attempt left under that lease."""
 
     # -- what `Call` promises -----------------------------------------------------------------------------------
 
@@ -69,12 +77,12 @@ class WriteCall:
 
     @property
     def must_look(self) -> bool:
-        """Whether it has to be found out first what became of the last attempt."""
-        return self._must_look or self.is_through
+        """Whether the record is to be leased, or it has to be found out first what became of the last attempt."""
+        return self._must_look or self.is_through or self._lacks_lease(anyio.current_time())
 
     def is_ready(self, now: float, paused_until: float) -> bool:
-        """Whether what is known of the record is as young as it must be, or as it comes to be."""
-        if self.must_look:
+        """Whether the record is this run's, and what is known of it as young as it must be, or as it comes to be."""
+        if self._must_look or self.is_through or self._lacks_lease(now):
             return False
         if not self._depends_on_record or paused_until > now:
             return True
@@ -82,10 +90,34 @@ class WriteCall:
         return (is_young or self._looks >= MOST_LOOKS) and self._read_at >= paused_until
 
     async def make_ready(self) -> bool:
-        """Read the record, and go on from what it shows."""
-        if not self.is_through:
+        """Lease the record where that is needed, read it where it must be read, and go on from what it shows."""
+        if self.is_through:
+            return False
+        leased = self._lacks_lease(anyio.current_time())
+        if leased:
+            if not await self.try_hold():
+                self._context.client.on_wait()
+                self._take(await self._leases.hold(self._record_name, self._context.run_id))
+            self.look = None  # it may have been begun before
+        now = anyio.current_time()
+        if not (leased and self.is_ready(now, self._context.client.limiter.paused_until)):
             await self._look(self)
         return not self.is_through
+
+    async def try_hold(self) -> bool:
+        """Lease the record, unless that is not needed; false while another run holds it."""
+        if not self._lacks_lease(anyio.current_time()):
+            return True
+        held = await self._leases.try_hold(self._record_name, self._context.run_id)
+        if held is not None:
+            self._take(held)
+        return held is not None
+
+    async def let_go(self) -> None:
+        """End the lease of the record: what is waited for next may take long."""
+        held, self._held = self._held, None
+        if held is not None:
+            await self._leases.let_go(held, self._context.run_id, wrote=self._has_left)
 
     async def write_down(self, number: int) -> None:
         """Write down the intent with this attempt; one that was written down and did not leave is taken back."""
@@ -100,6 +132,7 @@ class WriteCall:
         """Note that the intent is one of which an attempt was made."""
         self.sent, self._written = self._intent_now, None
         self._looks = 0
+        self._has_left = True
 
     def answered(self, classification: Classification) -> None:
         """Note whether it has to be found out what became of the attempt."""
@@ -195,6 +228,23 @@ class WriteCall:
         is_expected = bool(self.change.conditions) or context.plan is not None or context.only_empty
         return is_completed or is_expected or self.prepared.was_asked
 
+    @property
+    def _leases(self) -> RecordLeases:
+        return self._context.client.leases
+
+    @property
+    def _record_name(self) -> str:
+        return self._context.endpoint.id_key(self.change.id)
+
+    def _lacks_lease(self, now: float) -> bool:
+        return self._depends_on_record and not (self._held is not None and self._leases.is_held(self._held, now))
+
+    def _take(self, held: HeldRecord) -> None:
+        """Write under this lease; what was read before another run wrote the record is not what it shows now."""
+        self._held, self._has_left = held, False
+        if held.written >= self._read_from and math.isfinite(held.written):
+            self._must_look = True
+
     def is_due_soon(self, now: float) -> bool:
         """Whether it waits for its turn with a record that will be too old by then."""
         is_waiting = self.look is None and not self.is_through and not self._must_look
@@ -207,7 +257,7 @@ class WriteCall:
             return
         self.look, self._looks = None, self._looks + 1
         if look.record is not None:
-            self._must_look, self._read_at = False, look.at
+            self._must_look, self._read_from, self._read_at = False, look.began, look.at
             self._go_on_from(look.record)
         elif not self._context.shutdown.requested:
             self._go_on_unread()

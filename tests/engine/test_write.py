@@ -214,7 +214,7 @@ async def desk(script: Script, *, endpoint: Endpoint = DUALENTRY, **options: Any
     policy = RetryPolicy(options.pop("max_attempts", 6), options.pop("max_wait", 300.0))
     max_at_once = options.pop("max_at_once", 16)
     read: Callable[[ApiClient, str], Awaitable[Record | None]] | None = options.pop("read_back", None)
-    async with Session("https://test", transport=httpx.MockTransport(api.answer)) as session:
+    async with Session("https://test", transport=httpx.MockTransport(options.pop("answer", api.answer))) as session:
         client = ApiClient(
             session=session,
             limiter=RateLimiter(RatePolicy(options.pop("limits", None)), max_at_once, rng=JITTER),

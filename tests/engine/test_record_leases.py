@@ -1,0 +1,216 @@
+"""One writer for a record: two runs on the same records, in one event loop on the virtual clock, over one store."""
+
+import json
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from trio.testing import MockClock
+
+from batch.endpoints.vayu.customers import VayuCustomers
+from batch.engine.prepare import PreparedChange
+from batch.engine.record_leases import RecordLeases
+from batch.engine.retry_loop import ApiClient
+from batch.http import ApiRequest
+from batch.model import Change, Outcome
+from batch.ratelimit import LimiterStore, MemoryStore, StoreLostError
+from tests.engine.test_write import Desk, Script, desk
+from tests.simulation.world import seeded
+
+pytestmark = pytest.mark.anyio
+COUNT = 20
+NEVER_ASKED: Script = lambda request, count: None  # noqa: E731 - the one API of all runs answers
+FIELDS = ("legalName", "subsidiary", "customerErpId")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
+
+
+def id_of(number: int) -> str:
+    return format(number, "024x")
+
+
+@dataclass
+class Vayu:
+    """Customers in memory: a PUT replaces all that a customer has. Requests take time, by chance, each way."""
+
+    records: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {id_of(n): {"id": id_of(n), "name": f"N {n}"} for n in range(COUNT)}
+    )
+    rng: Any = field(default_factory=lambda: seeded(1))
+    fails: list[int] = field(default_factory=list)
+    """Statuses of the next answers to writes."""
+    writes: int = 0
+    peak: int = 0
+    writing: list[str] = field(default_factory=list)
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        record_id = request.url.path.rsplit("/", 1)[1]
+        if request.method == "PUT":
+            self.writing.append(record_id)
+            self.peak = max(self.peak, self.writing.count(record_id))
+        await anyio.sleep(self.rng.uniform(0, 0.2))
+        if request.method == "PUT" and self.fails:
+            self.writing.remove(record_id)
+            return httpx.Response(self.fails.pop(0), json={"message": "no"})
+        if request.method == "PUT":
+            self.writes += 1
+            self.records[record_id] = {"id": record_id, **json.loads(request.content)}
+        said = dict(self.records[record_id])
+        await anyio.sleep(self.rng.uniform(0, 0.2))
+        if request.method == "PUT":
+            self.writing.remove(record_id)
+        return httpx.Response(200, json={"customer": said})
+
+
+async def read(client: ApiClient, record_id: str) -> dict[str, Any] | None:
+    answer = await client.read(ApiRequest("GET", f"/customers/{record_id}", "GET /customers/{id}"))
+    (record,) = client.endpoint.parse_records(answer.response)  # type: ignore[arg-type]  # it is one
+    return dict(record)
+
+
+async def run(vayu: Vayu, store: LimiterStore, numbers: list[int], *, count: int = COUNT, slots: int = 4) -> list[Desk]:
+    """Let runs set one field each, all of them on the same records, of which each has read all before."""
+    async with AsyncExitStack() as stack:
+        desks = []
+        for number in numbers:
+            one = await stack.enter_async_context(
+                desk(NEVER_ASKED, endpoint=VayuCustomers(), read_back=read, max_at_once=slots, answer=vayu.answer)
+            )
+            one.sender.client.leases = RecordLeases(store, "key", 60)
+            one.sender.context.run_id = f"{number}" * 32
+            desks.append(one)
+
+        async def send(one: Desk, number: int, record: int) -> None:
+            name = FIELDS[number]
+            seen = await read(one.sender.client, id_of(record))
+            began = anyio.current_time()
+            assert seen is not None
+            await anyio.sleep(1)
+            change = Change((record + 2,), id_of(record), {name: f"V {number}"})
+            ready = PreparedChange(change, change.fields, {name: None}, seen, read_at=began, read_from=began - 0.4)
+            await one.sender.send(ready)
+
+        async with anyio.create_task_group() as tasks:
+            for one, number in zip(desks, numbers, strict=True):
+                for record in range(count):
+                    tasks.start_soon(send, one, number, record)
+        return desks
+
+
+def outcomes(one: Desk) -> set[Outcome]:
+    return {result.outcome for result in one.book.row_results.values()}
+
+
+def lost(vayu: Vayu, numbers: list[int], count: int = COUNT) -> list[tuple[int, int]]:
+    """List the changes (run, record) that the records do not show."""
+    return [
+        (number, record)
+        for number in numbers
+        for record in range(count)
+        if vayu.records[id_of(record)].get(FIELDS[number]) != f"V {number}"
+    ]
+
+
+@pytest.mark.parametrize("numbers", [[0, 1], [0, 1, 2]])
+async def test_no_update_of_our_own_runs_is_lost(numbers: list[int]) -> None:
+    """Runs that overlay the same records at the same time lose nothing of each other's; no two write one at once."""
+    vayu = Vayu()
+    desks = await run(vayu, MemoryStore(), numbers)
+    assert ([], 1) == (lost(vayu, numbers), vayu.peak)
+    assert [{Outcome.UPDATED}] * len(numbers) == [outcomes(one) for one in desks]
+    assert vayu.writes == len(numbers) * COUNT
+
+
+async def test_without_a_common_store_updates_are_lost() -> None:
+    """The trial above tries something: runs that know nothing of each other lose updates in it."""
+    vayu, numbers = Vayu(), [0, 1]
+
+    class Apart(MemoryStore):
+        async def lease(self, key: str, record: str, holder: str, seconds: float) -> Any:
+            return await super().lease(holder, record, holder, seconds)
+
+        async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
+            await super().release(holder, record, holder, epoch, wrote=wrote)
+
+    await run(vayu, Apart(), numbers)
+    assert len(lost(vayu, numbers)) > COUNT / 2
+
+
+async def test_single_run_reads_nothing_more() -> None:
+    """Alone on its records a run leases each once, and looks at none again."""
+    vayu = Vayu()
+    (one,) = await run(vayu, MemoryStore(), [0])
+    assert (one.tally["attempts"], vayu.writes) == (2 * COUNT, COUNT)
+
+
+async def test_runs_that_fail_do_not_wait_for_each_other_for_ever() -> None:
+    """With one slot each, and attempts that fail and back off, two runs on the same records both come to an end."""
+    vayu = Vayu(fails=[500, 503] * 10)
+    with anyio.fail_after(600):
+        desks = await run(vayu, MemoryStore(), [0, 1], slots=1)
+    assert [] == lost(vayu, [0, 1])
+    assert {Outcome.UPDATED} == outcomes(desks[0]) | outcomes(desks[1])
+
+
+async def test_lease_of_a_run_that_died_ends_by_itself() -> None:
+    """A record that a dead run holds is written when its lease has ended; the same run goes on at once."""
+    store, vayu = MemoryStore(), Vayu()
+    dead = RecordLeases(store, "key", 60)
+    held = await dead.try_hold(id_of(0), "9" * 32)
+    assert held is not None
+    began = anyio.current_time()
+    await run(vayu, store, [0], count=1)
+    assert 115 < anyio.current_time() - began < 125
+    again = await dead.try_hold(id_of(0), "9" * 32)
+    assert again is not None
+    began = anyio.current_time()
+    assert await dead.try_hold(id_of(0), "9" * 32) is not None
+    assert await dead.try_hold(id_of(0), "0" * 32) is None
+    assert anyio.current_time() == began
+
+
+async def test_lease_that_ends_is_not_relied_on() -> None:
+    """A run that was frozen between its look and its write leases the record again, and looks at it again."""
+    store, vayu = MemoryStore(), Vayu()
+
+    class Freezing(MemoryStore):
+        has_frozen = False
+
+        async def lease(self, key: str, record: str, holder: str, seconds: float) -> Any:
+            found = await store.lease(key, record, holder, seconds)
+            if holder.startswith("0") and not self.has_frozen:
+                self.has_frozen = True
+                await anyio.sleep(300)  # meanwhile the other one has it
+            return found
+
+        async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
+            await store.release(key, record, holder, epoch, wrote=wrote)
+
+    await run(vayu, Freezing(), [0, 1], count=1)
+    assert ([], 1) == (lost(vayu, [0, 1], 1), vayu.peak)
+
+
+async def test_store_that_is_lost_lets_nothing_leave() -> None:
+    """While no lease can be had nothing is written; the limiter is told, and later it goes on."""
+    vayu, told = Vayu(), list[str]()
+
+    class Lost(MemoryStore):
+        async def lease(self, key: str, record: str, holder: str, seconds: float) -> Any:
+            if anyio.current_time() < 30:
+                raise StoreLostError("it is gone")
+            return await super().lease(key, record, holder, seconds)
+
+    store = Lost()
+    leases = RecordLeases(store, "key", 60, told.append)
+    began = anyio.current_time()
+    held = await leases.hold(id_of(0), "0" * 32)
+    assert (30 <= anyio.current_time() - began <= 32, set(told)) == (True, {"it is gone"})
+    await leases.let_go(held, "0" * 32, wrote=False)
+    await run(vayu, store, [0], count=2)
+    assert [] == lost(vayu, [0], 2)
