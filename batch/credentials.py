@@ -155,6 +155,22 @@ def shown_credential(credentials: Mapping[str, str]) -> str:
     return f"…{first[-4:]}" if len(first) >= 12 else "…"
 
 
+def is_redis(url: str) -> bool:
+    """Tell whether a text is the address of a Redis."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+
+
+def shown_redis(url: str) -> str:
+    """Return the address of a Redis as it may be shown: "…" stands for what opens it."""
+    parts = urlsplit(url)
+    opened, _, host = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{'…@' if opened else ''}{host}{parts.path.rstrip('/')}"
+
+
 def fingerprint(base_url: str, credential: str, label: str) -> str:
     """Return a name for a credential at an origin that gives neither away, another one for each use (`label`).
 

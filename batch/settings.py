@@ -24,6 +24,7 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 from annotated_types import Ge, Gt, Le, MinLen
 
 from batch.addresses import Address, is_address, shown
+from batch.credentials import is_redis, shown_redis
 from batch.errors import SettingsError
 
 FILE_NAME = "batch.toml"
@@ -67,6 +68,7 @@ class Pace:
     """Seconds."""
     grace: float
     """Seconds that attempts in flight are given after the first signal."""
+    limiter: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class Setting:
     """Whether the environment and `batch.toml` may set it, not only the command."""
     found_file: Literal["no", "if careful", "yes"] = "no"
     """Whether a `batch.toml` that was found, not named, may set it; "if careful": only towards more care."""
+    is_secret: bool = False
+    """Whether it may hold a password: what is shown and written down is the address without it."""
     parse: Callable[[Any], Any] | None = None
     """Brings a value into form before its type is checked; raises ValueError with what it should be."""
     name: str = ""
@@ -127,6 +131,12 @@ def listed_columns(given: Sequence[str]) -> tuple[str, ...]:
 def _address(value: Any) -> Any:
     if isinstance(value, str) and not value.strip():
         raise ValueError("it is empty, and would mean the maker's own API. Name an address, or unset it")
+    return value
+
+
+def _redis(value: Any) -> Any:
+    if isinstance(value, str) and not is_redis(value):
+        raise ValueError("it should be an address such as redis://host:6379/0, or rediss:// with encryption")
     return value
 
 
@@ -328,6 +338,10 @@ class Settings:
     max_per_second: Annotated[float | None, Gt(0), Setting(
         "Requests a second, instead of the documented limits.", "X", CONNECTION, repeat=9, found_file="if careful",
     )] = None
+    limiter: Annotated[str | None, Setting(
+        "A Redis that shares the API's limits among all hosts; default: those of this host share them.", "URL",
+        (*CONNECTION, "login", "template"), parse=_redis, repeat=39, is_secret=True,
+    )] = field(default=None, repr=False)
     max_attempts: Annotated[int, Ge(1), Le(100), Setting(
         "Tries for one change; default: 6.", "N", CONNECTION, repeat=11, found_file="if careful",
     )] = 6
@@ -444,7 +458,7 @@ class Settings:
         """The settings about speed and persistence."""
         return Pace(
             self.max_at_once, self.max_per_second, self.max_attempts, self.max_wait, self.read_timeout,
-            self.verify_within, self.grace,
+            self.verify_within, self.grace, self.limiter,
         )  # fmt: skip
 
     def identity(self) -> dict[str, Any]:
@@ -582,7 +596,8 @@ def _in_words(detail: Any, spell: Callable[[str], str]) -> str:
         message = 'it should be "field"' if inner else MAP_IN_FILE
         spelled = spelled.removesuffix("map") + f'[map] "{inner[0]}" =' if inner else spelled
     given = shown(detail["input"]) if isinstance(detail["input"], str) else detail["input"]
-    return f"{spelled} {given!r}: {message}."
+    seen = "…" if name in SETTINGS and SETTINGS[name].is_secret else repr(given)
+    return f"{spelled} {seen}: {message}."
 
 
 def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:
@@ -591,7 +606,11 @@ def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:
     repeated = [one for one in SETTINGS.values() if one.repeat and (for_same_input or not one.of_input)]
     for one in sorted(repeated, key=lambda one: one.repeat or 0):
         value = getattr(settings, one.name)
-        if isinstance(value, dict):
+        if one.is_secret:  # the next command has the same environment and files; a password is for a person to add
+            source, told = settings.sources.get(one.name), shown_redis(value) if value is not None else ""
+            is_repeated = source == COMMAND_LINE or (told == value and source != ENVIRONMENT)
+            options += [f"--{one.key}", told] if value is not None and is_repeated else []
+        elif isinstance(value, dict):
             options += [f"--{one.key}={header}={target}" for header, target in value.items()]
         elif isinstance(value, tuple):
             options += [part for item in value for part in (f"--{one.key}", item)]

@@ -243,8 +243,8 @@ class Summary(Head):
     """Attempts that the API answered with 429."""
     is_exact: bool = True
     """False where a part of the run was cut off: no more requests and attempts than this were made."""
-    limiter: Literal["process"] = "process"
-    """Who shares the limits of the API with this job."""
+    limiter: Literal["process", "host", "redis"] = "process"
+    """Who shares the limits of the API with this job: nobody, this user's processes on this host, or those of Redis."""
     retry_after: float | None = None
     """Seconds that the API asked to wait, where the job stopped for that."""
     reasons: Annotated[

@@ -57,6 +57,7 @@ LIBRARIES = {
     "uvicorn": set(),
     "keyring": {"system_keyring"},
     "obstore": {"remote"},
+    "redis": {"ratelimit"},
     "python_calamine": {"sources"},
     "deltalake": {"sources"},
 }

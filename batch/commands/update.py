@@ -209,7 +209,11 @@ class Update:
     async def _send_changes(self) -> End:
         """Go through the stages, over one connection; what takes long without awaiting has the event loop to itself."""
         async with self.context.connected():
-            return await self._go_through_stages()
+            try:
+                return await self._go_through_stages()
+            finally:
+                if self.context.connection is not None and not self.is_discarded:
+                    self.run.keep(limiter=self.context.connection.leases.store.reach)
 
     async def _go_through_stages(self) -> End:
         self.ask_about_canary()

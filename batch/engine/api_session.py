@@ -7,18 +7,33 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from batch.credentials import Redaction
 from batch.endpoints.base import Account, CustomField, Endpoint
+from batch.engine.record_leases import RecordLeases
 from batch.engine.renewed_account import RenewedAccount
 from batch.engine.retry_loop import ApiClient, Reserve
 from batch.engine.shutdown import Shutdown
+from batch.errors import StopCause
 from batch.http import ApiRequest, ApiResponse, Session, Timeouts
-from batch.ratelimit import Bucket, Learned, Limits, RateLimiter, RatePolicy, load_learned, save_learned
+from batch.model import minutes
+from batch.ratelimit import (
+    Bucket,
+    Learned,
+    LimiterStore,
+    Limits,
+    MemoryStore,
+    RateLimiter,
+    RatePolicy,
+    load_learned,
+    save_learned,
+)
 from batch.retry import Action, RetryPolicy
+from batch.run.limiter_store import open_store
 from batch.run.locks import state_folder
 from batch.run.target import Environment, Target
 from batch.settings import Pace
@@ -51,18 +66,30 @@ class ApiSession:
             redaction=redaction,
         ) as session:  # fmt: skip
             rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=self._learned())
-            yield ApiClient(
-                session=session,
-                limiter=RateLimiter(rate, self.pace.max_at_once),
-                endpoint=endpoint,
-                account=self._account(endpoint),
-                shutdown=shutdown,
-                count=count,
-                reserve=reserve,
-                note=note,
-                policy=RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait),
-                rng=random.Random(),  # noqa: S311 - jitter, no secret
-            )
+            store, key = self._open_store(note), self.target.fingerprint("limits")
+            told = SharedLimits(note, shutdown, self.pace.max_wait)
+            limiter = RateLimiter(rate, self.pace.max_at_once, store, key, on_lost=told.lost, on_shared=told.shared)
+            try:
+                yield ApiClient(
+                    session=session,
+                    limiter=limiter,
+                    endpoint=endpoint,
+                    account=self._account(endpoint),
+                    shutdown=shutdown,
+                    count=count,
+                    reserve=reserve,
+                    note=note,
+                    policy=RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait),
+                    rng=random.Random(),  # noqa: S311 - jitter, no secret
+                    leases=RecordLeases(store, key, self.pace.read_timeout, limiter.lose),
+                )
+            finally:
+                await limiter.close()
+                store.close()
+
+    def _open_store(self, note: Callable[[str], None]) -> LimiterStore:
+        """Open what the limits are kept in; a virtual clock is nobody else's, and so are limits on it."""
+        return open_store(self.pace.limiter, note) if self.environment.is_in_real_time else MemoryStore()
 
     def _account(self, endpoint: Endpoint) -> Account:
         fetch = self.target.fetch_again
@@ -106,6 +133,39 @@ class ApiSession:
     def keep_learned(self, limiter: RateLimiter) -> None:
         """Keep what was found out about the API's limits for the next job."""
         save_learned(state_folder() / "limits.json", self.target.fingerprint("limits"), limiter.learned())
+
+
+@dataclass(slots=True)
+class SharedLimits:
+    """Tells a job what its share in limits means to it, and ends it when they could not be asked for too long."""
+
+    note: Callable[[str], None]
+    shutdown: Shutdown
+    max_wait: float
+    _told: set[str] = field(default_factory=set)
+
+    def shared(self, processes: int, held_at: float | None) -> None:
+        """Say that others use the key, and what that changes; each thing once."""
+        if processes > 1:
+            self._tell("Another run uses the same key at the moment: they share its limits.")
+        if held_at:
+            self._tell(f"Another run with this key has --max-per-second {held_at:g}: that holds for all of them.")
+        elif held_at is not None:
+            self._tell("Another run with this key keeps to the documented limits: they hold for all of them.")
+
+    def lost(self, since: float, why: str) -> None:
+        """Say that nothing is sent, and stop the run after --max-wait."""
+        self._tell(f"Nothing is sent while the limits that other runs share cannot be asked: {why}.")
+        if anyio.current_time() - since >= self.max_wait:
+            waited = f"for {minutes(self.max_wait)} (--max-wait)"
+            self.shutdown.request(
+                f"The limits that other runs share could not be asked {waited}: {why}.", StopCause.WAIT
+            )
+
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self.note(text)
 
 
 def _faster(bucket: Bucket | None, factor: float) -> Bucket | None:

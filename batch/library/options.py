@@ -60,6 +60,7 @@ class Paced(Addressed, total=False):
 
     max_at_once: int
     max_per_second: float
+    limiter: str
     max_attempts: int
     max_wait: float
     read_timeout: float

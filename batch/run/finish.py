@@ -374,7 +374,7 @@ def _begun(folder: Path, journal: Journal, metadata: RunMetadata, *, is_resumed:
         sandbox=is_sandbox, parent_run=metadata.parent_run, state="running", started=metadata.started,
         seconds=metadata.seconds, files=paths_in(folder, {"journal": JOURNAL}),
         input_sha256=metadata.staged.sha256, mapping=metadata.mapped, rows=metadata.staged.rows,
-        outcomes=Outcomes(journal.counts), exit_code=NOT_KNOWN,
+        outcomes=Outcomes(journal.counts), exit_code=NOT_KNOWN, limiter=metadata.limiter,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, model_validator
 
@@ -77,6 +77,8 @@ class RunMetadata(BaseModel):
     canary_held: bool = False
     canary_failure: str = ""
     """Why the canary did not hold: until somebody looked, nothing else is sent."""
+    limiter: Literal["process", "host", "redis"] = "process"
+    """Who shared the limits of the API with the last start."""
     earlier: dict[str, NonNegativeInt] = {}
     """How many rows of each outcome were done when the last start went on with the run."""
     stopped: str | None = None

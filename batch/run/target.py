@@ -109,6 +109,11 @@ class Environment:
             raise KeyboardInterrupt
 
     @property
+    def is_in_real_time(self) -> bool:
+        """Whether jobs run on the host's clock, which other processes share."""
+        return self.run is run_in_loop
+
+    @property
     def mappings(self) -> Mappings:
         """The mappings of this user."""
         return Mappings(config_folder(self.variables))

@@ -1,0 +1,184 @@
+"""The limiter's state in a Redis (or what speaks its protocol) that processes on all hosts share.
+
+Promises: the time is the server's, and never goes back for those who use a key; a step takes effect only on the state
+that it was made of (compare and swap by version, in a script: the policy itself is never run there); a pause is told to
+all processes as it is written, and whoever cannot hear that starts nothing; the address is shown without its password;
+no key, id or value of a cell is sent there, only keyed hashes.
+
+The library's own calls wait, so they are made in a thread: a whole job also runs on trio.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import anyio
+import redis
+from anyio import to_thread
+from pydantic_core import from_json, to_json
+
+from batch.credentials import shown_redis
+from batch.ratelimit.policy import Answer, LimiterState, Step
+from batch.ratelimit.store import (
+    LEASE_SECONDS,
+    WRITES_KEPT,
+    LeasedRecord,
+    Reach,
+    RecordLease,
+    StoreClock,
+    StoreLostError,
+)
+
+PREFIX: Final = "batch:1:"
+"""Begins the names of all keys: with the version of what is in them."""
+ANSWER_SECONDS: Final = 2.0
+"""Within which the server answers, or counts as lost."""
+KEPT_SECONDS: Final = 7 * 86_400
+SCRIPT: Final = """
+local time = redis.call('TIME')
+if ARGV[1] ~= '' then
+  if (redis.call('HGET', KEYS[1], 'version') or 'none') ~= ARGV[1] then return {0} end
+  redis.call('HSET', KEYS[1], 'version', ARGV[2], 'value', ARGV[3])
+  redis.call('EXPIRE', KEYS[1], ARGV[4])
+  if ARGV[5] ~= '' then redis.call('PUBLISH', KEYS[1], ARGV[5]) end
+  return {1, time[1], time[2]}
+end
+return {1, time[1], time[2], redis.call('HGET', KEYS[1], 'version') or '', redis.call('HGET', KEYS[1], 'value') or ''}
+"""
+NONE: Final = "none"
+"""The version of what is not there, as a script is told of it."""
+
+Result = TypeVar("Result")
+
+
+class RedisStore:
+    """The states and leases of a Redis; raises StoreLostError where it does not answer."""
+
+    reach: Reach = "redis"
+
+    def __init__(self, url: str, *, ahead: float = LEASE_SECONDS) -> None:
+        """Take the address, which may hold a password, and see that it answers; raises StoreLostError."""
+        self.ahead = ahead
+        self._shown = shown_redis(url)
+        self._client: Any = redis.Redis.from_url(
+            url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS, health_check_interval=0
+        )
+        self._script = self._client.register_script(SCRIPT)
+        self._listener: Any = None
+        self._revisions: dict[str, int] = {}
+        self._offsets: dict[str, float] = {}
+        self._rng = random.Random()  # noqa: S311 - so that those who lost a race do not meet again
+        self._one_at_a_time = anyio.CapacityLimiter(1)
+        try:
+            self._client.ping()
+        except (redis.RedisError, OSError) as error:
+            self.close()
+            raise self._lost(error) from None
+
+    # -- what `LimiterStore` promises ---------------------------------------------------------------------------
+
+    def now(self, key: str) -> float:
+        """Return the server's time: what it said last, and the time since, without what the answer took."""
+        return time.monotonic() + self._offsets.get(key, 0.0)
+
+    def revision(self, key: str) -> int:
+        """Return the revision that the server told last: it tells each as it is written."""
+        try:
+            while self._listener is not None and (told := self._listener.get_message(timeout=0)) is not None:
+                if told["type"] == "message":
+                    self._revisions[told["channel"].decode()] = int(told["data"])
+        except (redis.RedisError, OSError) as error:
+            self.close()
+            raise self._lost(error) from None
+        return self._revisions.get(PREFIX + key, -1)
+
+    async def transact(self, key: str, step: Step[Answer]) -> tuple[LimiterState, Answer]:
+        """Run `step` on what the server has, until that is still the same when the outcome is written."""
+
+        def change(raw: bytes, reading: float) -> tuple[bytes, tuple[LimiterState, Answer, StoreClock], str]:
+            kept = from_json(raw) if raw else None
+            clock = (StoreClock(*kept["clock"]) if kept else StoreClock()).at(reading, reading)
+            state, answer = step(LimiterState.from_json(kept["state"]) if kept else None, clock.last)
+            value = to_json({"clock": [clock.base, clock.last, clock.wall], "state": state.as_json()})
+            return value, (state, answer, clock), str(state.revision)
+
+        (state, answer, clock), read_at = await self._in_thread(self._listen_and_swap, key, change)
+        self._offsets[key] = clock.last - read_at
+        self._revisions[PREFIX + key] = state.revision
+        return state, answer
+
+    async def lease(self, key: str, record: str, holder: str, seconds: float) -> RecordLease | None:
+        """Lease a record."""
+        return await self._on_record(key, record, lambda one, now: one.lease(holder, now, seconds))
+
+    async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
+        """End a lease."""
+        await self._on_record(key, record, lambda one, now: one.release(holder, epoch, now, wrote=wrote))
+
+    def close(self) -> None:
+        """Close the connections; the next use opens them again."""
+        listener, self._listener = self._listener, None
+        with suppress(redis.RedisError, OSError):
+            if listener is not None:
+                listener.close()
+            self._client.close()
+
+    # -- the server ---------------------------------------------------------------------------------------------
+
+    async def _on_record(self, key: str, record: str, act: Callable[[LeasedRecord, float], Result]) -> Result:
+        def change(raw: bytes, reading: float) -> tuple[bytes, Result, str]:
+            one = LeasedRecord(*json.loads(raw)) if raw else LeasedRecord()
+            found = act(one, reading)
+            return json.dumps([one.holder, one.epoch, one.until, one.writer, one.written]).encode(), found, ""
+
+        found: Result = (await self._in_thread(self._swap, f"{key}:{record}", change))[0]
+        return found
+
+    async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Ask the server in a thread, which is waited for also when it is not wanted any more."""
+        try:
+            return await to_thread.run_sync(function, *arguments, limiter=self._one_at_a_time)
+        except (redis.RedisError, OSError) as error:
+            self.close()
+            raise self._lost(error) from None
+
+    def _listen_and_swap(self, key: str, change: Callable[[bytes, float], tuple[bytes, Result, str]]) -> Any:
+        """Hear what others write from now on, and swap."""
+        name = PREFIX + key
+        if self._listener is None:
+            listener = self._client.pubsub()
+            listener.subscribe(name)
+            if listener.get_message(timeout=ANSWER_SECONDS) is None:
+                raise redis.ConnectionError("it does not answer")
+            self._listener = listener
+        return self._swap(key, change)
+
+    def _swap(self, key: str, change: Callable[[bytes, float], tuple[bytes, Result, str]]) -> tuple[Result, float]:
+        """Change what the server has under a key; return also what the host's clock said when that was read."""
+        name, seconds = PREFIX + key, KEPT_SECONDS if ":" not in key else int(WRITES_KEPT)
+        while True:
+            began = time.monotonic()
+            _, whole, micro, version, raw = self._script(keys=[name], args=["", "", "", "", ""])
+            read_at = time.monotonic()
+            value, found, told = change(raw, int(whole) + int(micro) / 1e6)
+            following = f"{self._rng.randrange(2**64):x}"
+            done = self._script(keys=[name], args=[version or NONE, following, value, seconds, told])
+            if done[0]:
+                return found, read_at
+            time.sleep(self._rng.uniform(0, 2 * (read_at - began)))
+
+    def _lost(self, error: Exception) -> StoreLostError:
+        if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+            why = "it does not accept the user or password"
+        elif isinstance(error, redis.TimeoutError):
+            why = f"it does not answer within {ANSWER_SECONDS:g} s"
+        elif isinstance(error, redis.ConnectionError | OSError):
+            why = "it cannot be reached"
+        elif isinstance(error, redis.exceptions.ReadOnlyError):
+            why = "it is a replica that cannot be written"
+        else:
+            why = f"it refuses what it is asked ({type(error).__name__})"
+        return StoreLostError(f"{self._shown}: {why}")
