@@ -1,0 +1,123 @@
+"""Whose limits a job shares, and what it says of that: of this host by default, of a Redis, or nobody's."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from trio.testing import MockClock
+
+from batch.engine.api_session import SharedLimits
+from batch.engine.shutdown import Shutdown
+from batch.errors import FolderError, SettingsError, StopCause, UsageError
+from batch.run import limiter_store
+from batch.run.limiter_store import open_store
+from batch.settings import COMMAND_LINE, ENVIRONMENT, Layer, as_options, merge_layers
+from tests.job_fixture import VAYU, VAYU_1, JobFixture, job, shared_sandbox
+from tests.redis_server import RedisServer, require_redis
+
+__all__ = ["job", "shared_sandbox"]
+SECRET = "a-password-for-tests"  # noqa: S105 - of a server that this test starts
+SHEET = f"id,legalName\n{VAYU_1},Acme\n"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    require_redis()
+    one = RedisServer(tmp_path, "--requirepass", SECRET)
+    one.start()
+    yield one
+    one.kill()
+
+
+def test_jobs_share_limits_on_this_host_with_nothing_to_set(job: JobFixture) -> None:
+    """The file in the state folder has the limits, and neither the key nor an id of a record."""
+    ended = job.update(job.sheet(SHEET), VAYU)
+    path = job.folder / "state" / "batch" / "limiter-1.sqlite"
+    assert ("host", 0o600) == (ended.summary.limiter, path.stat().st_mode & 0o777)
+    with sqlite3.connect(path) as db:
+        found = [db.execute("SELECT * FROM limiter").fetchall(), db.execute("SELECT * FROM record").fetchall()]
+    db.close()
+    secrets = [value for name, value in job.environment.variables.items() if "KEY" in name or "TOKEN" in name]
+    shown = [one for one in (VAYU_1, "Acme", *secrets) if one in repr(found)]
+    assert ([1, 1], []) == ([len(rows) for rows in found], shown)
+
+
+def test_without_a_state_folder_the_limits_are_the_job_s_own(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is said in one line, and in the summary."""
+
+    def none() -> Path:
+        raise FolderError("/state: it cannot be written.")
+
+    monkeypatch.setattr(limiter_store, "state_folder", none)
+    ended = job.update(job.sheet(SHEET), VAYU)
+    said = "The API's limits are kept for this process alone, and shared with no other run: "
+    assert ("process", 0) == (ended.summary.limiter, ended.summary.exit_code)
+    assert [said + "/state: it cannot be written."] == [one for one in job.reporter.notes if "limits" in one]
+
+
+def test_job_shares_limits_by_a_redis(job: JobFixture, server: RedisServer) -> None:
+    """With --limiter the limits are there, and the next command names it without the password."""
+    address = server.url.replace("redis://", f"redis://:{SECRET}@")
+    ended = job.update(job.sheet(SHEET), VAYU, limiter=address)
+    assert ("redis", 0) == (ended.summary.limiter, ended.summary.exit_code)
+    written = b"".join(path.read_bytes() for path in ended.folder.rglob("*") if path.is_file())
+    assert SECRET.encode() not in written
+
+
+def test_redis_that_is_not_there_ends_the_start() -> None:
+    """Nothing is sent, and no other store takes its place."""
+    require_redis()
+    with pytest.raises(UsageError) as raised:
+        open_store(f"redis://user:{SECRET}@127.0.0.1:1/0", lambda text: None)
+    assert (
+        "--limiter redis://…@127.0.0.1:1/0: it cannot be reached. "
+        "Nothing is sent without the limits that all hosts share."
+    ) == str(raised.value)
+
+
+@pytest.mark.parametrize("url", [f"http://:{SECRET}@host", f"redis://:{SECRET}@", f"redis://:{SECRET}@h:port", ""])
+def test_address_that_is_none_is_not_shown(url: str) -> None:
+    """What is wrong with it is told without it, since it may hold a password."""
+    with pytest.raises(SettingsError) as raised:
+        merge_layers([Layer(COMMAND_LINE, {"limiter": url})])
+    said = "--limiter …: it should be an address such as redis://host:6379/0, or rediss:// with encryption."
+    assert said == str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "url", "options"),
+    [
+        (COMMAND_LINE, "redis://host:6379/0", ["--limiter", "redis://host:6379/0"]),
+        (COMMAND_LINE, f"rediss://u:{SECRET}@host/1", ["--limiter", "rediss://…@host/1"]),
+        (ENVIRONMENT, "redis://host", []),
+        (ENVIRONMENT, f"redis://:{SECRET}@host", []),
+        ("own.toml", f"redis://:{SECRET}@host", []),
+    ],
+)
+def test_next_command_never_has_the_password(source: str, url: str, options: list[str]) -> None:
+    """It repeats the address without it, unless the environment or a file has it for the next command, too."""
+    settings = merge_layers([Layer(source, {"limiter": url})])
+    assert options == as_options(settings, for_same_input=True)
+    assert SECRET not in repr(settings) + repr(settings.pace)
+
+
+def test_limits_that_are_lost_stop_the_run_after_max_wait() -> None:
+    """It is said once that nothing is sent meanwhile, and at last that the same command goes on."""
+
+    async def lose() -> tuple[list[str], Shutdown]:
+        notes, shutdown = list[str](), Shutdown()
+        told = SharedLimits(notes.append, shutdown, 30)
+        since = anyio.current_time()
+        for _ in range(29):
+            told.lost(since, "x: it cannot be reached")
+            await anyio.sleep(1)
+        assert not shutdown.requested
+        await anyio.sleep(1)
+        told.lost(since, "x: it cannot be reached")
+        return notes, shutdown
+
+    notes, shutdown = anyio.run(lose, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    said = "Nothing is sent while the limits that other runs share cannot be asked: x: it cannot be reached."
+    assert ([said], True, StopCause.WAIT) == (notes, shutdown.requested, shutdown.cause)
