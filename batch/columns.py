@@ -28,13 +28,13 @@ def match_columns(
     `mapping` is what `--map` says: header -> field, "" to ignore it. `filled` names column `index` as the
     spreadsheet does, "" when all of its cells are blank: then its missing header does not matter.
     """
-    key = _key_field(endpoint, key_field)
     given = {fold(header): target for header, target in mapping.items()}
+    matched = match_each(headers, endpoint, mapping=mapping, key_field=key_field)
+    key = _key_field(endpoint, key_field)
     problems = _unknown_mapping(headers, mapping, endpoint)
     columns: list[Column] = []
     unmatched: list[str] = []
-    for index, header in enumerate(headers):
-        column = _match(index, header, endpoint, given, key)
+    for index, (header, column) in enumerate(zip(headers, matched, strict=True)):
         if column is not None:
             columns.append(column)
         elif header.strip():
@@ -63,6 +63,15 @@ def match_columns(
         )  # fmt: skip
     record_id = next((one for one in columns if one.role == "id"), None) if key else None
     return Columns(tuple(columns), record, fields, key_field, record_id)
+
+
+def match_each(
+    headers: Sequence[str], endpoint: Endpoint, *, mapping: Mapping[str, str], key_field: str | None = None
+) -> list[Column | None]:
+    """Match each header by itself, None where it names no field; raises HeaderError for a key that there is not."""
+    given = {fold(header): target for header, target in mapping.items()}
+    key = _key_field(endpoint, key_field)
+    return [_match(index, header, endpoint, given, key) for index, header in enumerate(headers)]
 
 
 def is_known_header(endpoint: Endpoint, mapping: Mapping[str, str]) -> Callable[[str], bool]:
