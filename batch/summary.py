@@ -29,10 +29,15 @@ class Reason:
     code: str
     reason: str
     header: str = ""
-    example: str = ""
-    """The first cell, as `F17: "ext. 5"`, where there is one."""
     count: int = 0
     rows: list[int] = dataclasses.field(default_factory=list)
+    cells: list[str] = dataclasses.field(default_factory=list)
+    """The first few cells, as `F17: "ext. 5"`, where they are known."""
+
+    @property
+    def example(self) -> str:
+        """The first cell; "" where there is none."""
+        return self.cells[0] if self.cells else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as `summary.json` has it."""
@@ -55,12 +60,14 @@ class Reasons:
             key = (outcome, one.field, one.code, one.reason)
             found = self._groups.get(key)
             if found is None and len(self._groups) < MAX_REASONS:
-                found = self._groups[key] = Reason(*key, one.header, _example(one.cell, one.seen))
+                found = self._groups[key] = Reason(*key, one.header)
             found = found or self.left_out.setdefault(outcome, Reason(outcome, "", "", ""))
             if found not in told:
                 told.append(found)
                 found.count += 1
                 found.rows += [row] if len(found.rows) < KEPT_ROWS else []
+                shown = _example(one.cell, one.seen)
+                found.cells += [shown] if shown and len(found.cells) < SHOWN_ROWS else []
 
     def sorted(self) -> list[Reason]:
         """List the reasons by outcome, the most frequent first."""

@@ -485,6 +485,22 @@ def _show(lines: "Iterable[str]") -> None:
     Console().show((line, "") for line in lines)
 
 
+@batch.command(short_help="The page, for working without a terminal.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="The port; default: a free one.")
+@click.option("--no-open", is_flag=True, help="Only print the address; open no browser.")
+def page(port: int, no_open: bool) -> None:
+    """Open the page in the browser: choose a file, match its columns, see what would change, send it, take it back.
+
+    It is served on this machine only, until it is closed with its button or Ctrl-C. A second start opens the same page.
+    """
+    from dataclasses import replace
+
+    from batch.web.server import serve
+
+    environment = replace(_environment(), has_terminal=True)  # a keyring may open a window where a browser can
+    serve(environment, port, click.echo, opens=not no_open)
+
+
 @batch.command(short_help="Forget the key of a company.")
 @click.argument("name", required=False)
 @click.option("-e", "--endpoint", metavar="ENDPOINT", help="Where two APIs have a login of this name: which one.")
