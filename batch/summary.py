@@ -31,13 +31,13 @@ class Reason:
     header: str = ""
     count: int = 0
     rows: list[int] = dataclasses.field(default_factory=list)
-    cells: list[str] = dataclasses.field(default_factory=list)
-    """The first few cells, as `F17: "ext. 5"`, where they are known."""
+    cells: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    """The first few cells, as `F17: "ext. 5"`, where they are known, with their rows."""
 
     @property
     def example(self) -> str:
         """The first cell; "" where there is none."""
-        return self.cells[0] if self.cells else ""
+        return self.cells[0][1] if self.cells else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as `summary.json` has it."""
@@ -67,7 +67,7 @@ class Reasons:
                 found.count += 1
                 found.rows += [row] if len(found.rows) < KEPT_ROWS else []
                 shown = _example(one.cell, one.seen)
-                found.cells += [shown] if shown and len(found.cells) < SHOWN_ROWS else []
+                found.cells += [(row, shown)] if shown and len(found.cells) < SHOWN_ROWS else []
 
     def sorted(self) -> list[Reason]:
         """List the reasons by outcome, the most frequent first."""

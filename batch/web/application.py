@@ -328,12 +328,12 @@ class Page:
     def file_of_work(self, request: Request) -> Response:
         """Give a file of a check or a plan to be saved."""
         work, what = self._work(request), request.path_params["what"]
-        files: Mapping[str, str] = {}
-        if what in ("failures", "failures_xlsx") and work.checked is not None:
-            files = work.checked.summary.files
+        path: str | None = None
+        if what == "failures" and work.checked is not None:
+            path = work.checked.summary.files.failures
         elif what == "cells" and work.plan is not None:
-            files = work.plan.summary.files
-        return _download(files.get(what), work.name)
+            path = work.plan.summary.files.get("cells")
+        return _download(path, work.name)
 
     def file_of_run(self, request: Request) -> Response:
         """Give a file of a run to be saved."""

@@ -34,6 +34,7 @@ STATE: Final = "page.json"
 """Where the page is, and the token that opens it once more: 0600, in the state folder."""
 GRACE_SECONDS: Final = 40.0
 """How long a run that is stopped may take to settle what is in flight, and to write its files."""
+CLOSE_SECONDS: Final = 1.0
 START_SECONDS: Final = 10.0
 MOST_AT_ONCE: Final = 500
 """Connections, of which each open window may keep one."""
@@ -112,7 +113,7 @@ def _end(desk: Desk, say: Callable[[str], None]) -> None:
     """Stop what goes on, and the sandbox that the page began."""
     if any(one.is_busy for one in desk.works.values()):
         say("Stopping what goes on. What is in flight is settled first …")
-    if not desk.stop_all(GRACE_SECONDS):
+    if not desk.close(GRACE_SECONDS):
         say("Something did not end in time. Nothing is lost: its run can be gone on with.")
     if desk.has_started_sandbox:
         with contextlib.suppress(UsageError):
@@ -149,8 +150,8 @@ class _Server(uvicorn.Server):
                 signal.signal(one, handler)
 
     def end(self) -> None:
-        """End once the answer that says so has left."""
-        self.should_exit = True
+        """End once the answer that says so has left, with the style and the script that it asks for."""
+        threading.Timer(CLOSE_SECONDS, self.handle_exit, (signal.SIGINT, None)).start()
 
 
 def _open(url: str, say: Callable[[str], None], *, opens: bool) -> None:

@@ -4,12 +4,13 @@ Promises: a command asks as it does on a terminal, and waits until a window answ
 Ctrl-C does; nothing of it depends on a window that is open.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import Condition, Thread
 from typing import Any, Final, Literal
 
+from batch.conditions import PlannedChange
 from batch.engine.reporter import CANARY, Cost, Preflight, Progress, Tried
 from batch.errors import BatchError, CancelledError, Declined
 from batch.library.jobs import Call, perform
@@ -20,8 +21,8 @@ PROGRESS_SECONDS: Final = 0.5
 LOOK_SECONDS: Final = 0.2
 NOTES: Final = 200
 """The latest so many are kept."""
-SHOWN_LINES: Final = 500
-"""Cells that a question shows."""
+SHOWN_CHANGES: Final = 200
+"""Changes that a question shows."""
 CLEARED: Final = "(cleared)"
 Job = Callable[["WebReporter"], Any]
 
@@ -43,8 +44,8 @@ class Question:
     """What is about to happen, where that is what is asked about."""
     tried: Tried | None = None
     """The first few changes, which hold, where it is asked about the others."""
-    lines: tuple[Line, ...] = ()
-    """The first cells that would change."""
+    changes: tuple[tuple[Line, ...], ...] = ()
+    """The first changes, each as the lines of its cells."""
 
 
 @dataclass(slots=True)
@@ -190,14 +191,12 @@ class WebReporter:
                 self.note(one)
             return self.sends if self.ask("More cells than usual would be emptied. Is that meant?") else False
         changes = preflight.compared.changes if preflight.compared else ()
-        lines = tuple(islice(iter_lines(changes, CLEARED), SHOWN_LINES))
-        answer = self.task.ask("Send?", preflight=preflight, lines=lines)
+        answer = self.task.ask("Send?", preflight=preflight, changes=_shown(changes))
         return CANARY if answer == CANARY else bool(answer)
 
     def confirm_rest(self, tried: Tried) -> bool:
         """Show the first few changes, which hold, and ask about the others."""
-        lines = tuple(iter_lines(tried.changes, CLEARED))
-        return bool(self.task.ask("Send the others?", tried=tried, lines=lines))
+        return bool(self.task.ask("Send the others?", tried=tried, changes=_shown(tried.changes)))
 
     def progress(self, progress: Progress) -> None:
         """Keep a moment of the run."""
@@ -209,3 +208,8 @@ class WebReporter:
 
     def leave(self) -> None:
         """There is no terminal to give back."""
+
+
+def _shown(changes: Iterable[PlannedChange]) -> tuple[tuple[Line, ...], ...]:
+    """Return the first changes, each as the lines of its cells."""
+    return tuple(tuple(iter_lines([one], CLEARED)) for one in islice(changes, SHOWN_CHANGES))

@@ -18,7 +18,7 @@ from batch.commands.runs import ListedRun
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, minutes, shorten, visible
 from batch.outputs.plan import Line
 from batch.run.target import SANDBOXES, STANDING, Environment, kind_of_host, make_endpoint
-from batch.summary import Reason
+from batch.summary import Files, Reason
 from batch.web.accounts import LOGIN, OWN, TYPED, Account
 from batch.web.task import Question, Task
 from batch.web.work import STEPS, Work
@@ -26,6 +26,8 @@ from batch.web.work import STEPS, Work
 LONG: Final = 60
 """Characters of a cell that are shown at once; the whole is there on hover and focus."""
 STEP_NAMES: Final = dict(zip(STEPS, ("File", "Columns", "Problems", "Changes", "Send", "Result"), strict=True))
+_FOLDERS = re.compile(r"(?<![\w:/])/(?:[^/\s:]+/)+(?=[^/\s:])")
+"""The folders of a path, which tell nothing to whoever chose a file in a browser."""
 LEAVE_OUT: Final = "-"
 """What the choice "leave this column out" is called in a form; "" stands for nothing chosen."""
 AS_HEADER: Final = "="
@@ -101,8 +103,8 @@ def steps(work: Work | None, here: str) -> list[Step]:
 
 
 def plain(text: str) -> str:
-    """Return a message without the options and commands that it names for people at a terminal."""
-    lines = [" ".join(_COMMAND.sub("", visible(line)).split()) for line in text.splitlines()]
+    """Return a message without the options, commands and folders that it names for people at a terminal."""
+    lines = [" ".join(_COMMAND.sub("", _FOLDERS.sub("", visible(line))).split()) for line in text.splitlines()]
     return "\n".join(line for line in lines if line)
 
 
@@ -236,9 +238,14 @@ def _group(one: Reason) -> Group:
     setting = {"date_ambiguous": "date_format", "number_ambiguous": "decimal"}.get(one.code, "")
     is_same = not one.header or one.header.strip().casefold() == one.field.casefold()
     column = one.field if is_same else f"{one.header} ({one.field})"
-    cells = tuple(visible(cell) for cell in one.cells)
-    where = ", ".join(map(str, one.rows)) + (", …" if one.count > len(one.rows) else "")
+    cells = tuple(f"row {row}: {visible(cell)}" if cell.startswith('"') else visible(cell) for row, cell in one.cells)
+    where = f"{'Row' if one.count == 1 else 'Rows'} " + rows_text(one.rows, one.count)
     return Group(visible(column), plain(one.reason), one.count, where, cells, one.count - len(cells), setting)
+
+
+def rows_text(rows: Sequence[Any], count: int) -> str:
+    """List rows by their numbers, as far as they are known."""
+    return ", ".join(map(str, rows)) + (", …" if count > len(rows) else "")
 
 
 # -- 4 Changes ------------------------------------------------------------------------------------------------------
@@ -338,7 +345,8 @@ def run_view(listed: ListedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
         "reasons": [
             {"outcome": str(one.get("outcome", "")), "field": visible(str(one.get("field", ""))),
              "text": plain(str(one.get("message", ""))), "count": int(one.get("count", 0)),
-             "rows": ", ".join(map(str, one.get("rows") or ()))}
+             "rows": f"{'row' if one.get('count') == 1 else 'rows'} "
+             + rows_text(one.get("rows") or (), int(one.get("count", 0)))}
             for one in reasons
         ],
         "stopped": plain(str(stopped.get("message", ""))), "took": minutes(float(summary.get("seconds") or 0)),
@@ -363,16 +371,16 @@ def _slices(counts: Mapping[Outcome, int], in_all: int) -> list[dict[str, Any]]:
     return found
 
 
-FILES: Final = ("failures_xlsx", "failures", "results_xlsx", "results", "report")
+FILES: Final = ("failures", "results_xlsx", "results", "report")
 
 
 def files_of(listed: ListedRun, summary: Mapping[str, Any]) -> dict[str, str]:
     """Return the files of a run that may be saved, by what they are; they lie in its folder and nowhere else."""
     files = summary.get("files")
-    named: Mapping[str, Any] = files if isinstance(files, dict) else {}
+    named = Files(files if isinstance(files, dict) else {})
     found = {}
     for what in FILES:
-        name = Path(str(named.get(what) or "")).name
+        name = Path(str((named.failures if what == "failures" else named.get(what)) or "")).name
         path = listed.run.folder / name
         if name and path.is_file() and not path.is_symlink():
             found[what] = str(path)

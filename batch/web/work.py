@@ -272,10 +272,13 @@ class Desk:
         """Return the open sheet whose run is in a folder."""
         return next((one for one in self.works.values() if one.end is not None and one.end.folder == run), None)
 
-    def stop_all(self, seconds: float) -> bool:
-        """End all that goes on as Ctrl-C does, and wait; False where something does not end."""
+    def close(self, seconds: float) -> bool:
+        """End all that goes on as Ctrl-C does, wait, and let go of all files; False where something does not end."""
         self.is_closing = True
         busy = [one.task for one in self.works.values() if one.task is not None and one.is_busy]
         for task in busy:
             task.stop()
-        return all(task.wait(seconds) for task in busy)
+        are_over = [task.wait(seconds) for task in busy]
+        for one in self.works.values():
+            one.close()
+        return all(are_over)

@@ -91,7 +91,7 @@ def opened(environment: Environment, *, slow_seconds: float = 30.0) -> Iterator[
         try:
             yield browser
         finally:
-            page.desk.stop_all(10)
+            page.desk.close(10)
             portal.call(browser.client.aclose)
 
 

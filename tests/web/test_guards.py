@@ -2,44 +2,19 @@
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batch.errors import InputError
-from batch.run.target import Environment
 from batch.web import guards
 from batch.web.server import HOST, _listen
 from batch.web.uploads import keep_upload, safe_name
-from tests.web.browser import HERE, OWN, PORT, Browser, opened
+from tests.web.browser import HERE, OWN, PORT, Browser
 
 CSV = b"id,name\n10001,New Name\n"
 SANDBOX = "dualentry.customers|sandbox||"
-
-
-@pytest.fixture
-def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The world of a page, with a home of its own."""
-    for name in ("STATE", "DATA", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
-    return {"XDG_DATA_HOME": str(tmp_path / "data"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-
-
-@pytest.fixture
-def browser(variables: dict[str, str]) -> Iterator[Browser]:
-    """A browser that has opened the page."""
-    with opened(Environment(variables), slow_seconds=0.2) as found:
-        assert found.open().status_code == 200
-        yield found
-
-
-@pytest.fixture
-def stranger(variables: dict[str, str]) -> Iterator[Browser]:
-    """A browser that has not."""
-    with opened(Environment(variables)) as found:
-        yield found
 
 
 # -- who may ask ----------------------------------------------------------------------------------------------------
