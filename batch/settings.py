@@ -341,6 +341,9 @@ class Settings:
         "Believe what a run folder says although this computer does not know it.", None, SENDING,
         is_layered=False,
     )] = False
+    report: Annotated[bool, Setting(
+        "Leave a report.html beside the results (default), or not.", None, ("plan", *SENDING), repeat=39,
+    )] = True
     yes: Annotated[bool, Setting("Do not ask.", None, (*SENDING, "purge"))] = False
     # fmt: on
 

@@ -333,6 +333,16 @@ def results(run_folder: str, results_xlsx: bool | None, json_output: bool | None
     sys.exit(end.summary.exit_code)
 
 
+@batch.command(short_help="Make the report of a run again.")
+@click.argument("run_folder", type=click.Path(file_okay=False))
+def report(run_folder: str) -> None:
+    """Make the report.html of RUN_FOLDER again from its journal, with all rounds of its sheet."""
+    from batch.cli.console import Console
+    from batch.commands.report import report as make_report
+
+    click.echo(make_report(Path(run_folder), Console(), _environment()))
+
+
 @batch.command(short_help="What was run, and what to do next.")
 @click.argument("path", required=False, type=click.Path(), metavar="[FILE]")
 @click.option("--all", "show_all", is_flag=True, help="Not only the newest twenty.")

@@ -158,7 +158,9 @@ class Update:
 
     def _write_files(self, folder: Path, journal: Journal, metadata: RunMetadata, end: End) -> FinishedRun:
         """Write the run's files, and note in the index how this part ended."""
-        finished = finish_run(folder, journal, metadata, type(self.context.endpoint), end)
+        finished = finish_run(
+            folder, journal, metadata, type(self.context.endpoint), end, with_report=self.settings.report
+        )
         index.end_part(metadata, journal, finished.state)
         return finished
 

@@ -25,10 +25,12 @@ from batch.journal import Journal, JournalQueries
 from batch.machine import now_text
 from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, command
 from batch.outputs.plan import Line, iter_lines
+from batch.outputs.report import REPORT
 from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
+from batch.run.report import write_report_of_run
 from batch.run.target import SANDBOX, SANDBOXES
 from batch.run.undo import can_be_put_back
 from batch.summary import SPELLINGS, Files, Outcomes, State, Stopped, Summary, check_totals, group_reasons, state_of
@@ -109,7 +111,7 @@ class FinishedRun:
 
 def finish_run(
     folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End,
-    done_later: Mapping[int, str] | None = None,
+    done_later: Mapping[int, str] | None = None, *, with_report: bool = True,
 ) -> FinishedRun:  # fmt: skip
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
@@ -158,6 +160,13 @@ def finish_run(
             reasons=reasons, spellings={name: journal.count_told(code) for name, code in SPELLINGS.items()},
             left_out=staged.left_out,
         )  # fmt: skip
+        if with_report:
+            report = write_report_of_run(
+                folder, journal, metadata, endpoint, facts=facts_of_run(folder, metadata, endpoint, end.stopped),
+                outcomes=summary.outcomes, reasons=reasons, files=written.files,
+                spent={name: getattr(summary, name) for name in ("requests", "attempts", "throttled", "seconds")},
+            )  # fmt: skip
+            summary = replace(summary, files=Files(summary.files | paths_in(folder, {"report": report})))
         can_undo = metadata.host != SANDBOX and any(
             can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents()
         )
@@ -185,17 +194,24 @@ def _about_run(
 ) -> outputs.AboutRun:
     """Return what the workbook of the results says beside them."""
     name = Path(metadata.undoes or metadata.input).name
-    facts = shown_facts(
+    facts = facts_of_run(folder, metadata, endpoint, end.stopped)
+    title = f"Taking back {name}" if metadata.undoes else f"Changes from {name}"
+    return outputs.AboutRun(title, facts, _iter_cells(journal, metadata))
+
+
+def facts_of_run(
+    folder: Path, metadata: RunMetadata, endpoint: type[Endpoint] | None, stopped: str | None
+) -> dict[str, str]:
+    """Say what is told to people of a run, by what each fact is called."""
+    return shown_facts(
         metadata.staged,
         went_to=f"{endpoint.title if endpoint else metadata.endpoint} ({metadata.host})",
         company=metadata.company,
         started=metadata.started,
         users=metadata.users,
         folder=folder,
-        stopped=end.stopped,
+        stopped=stopped,
     )
-    title = f"Taking back {name}" if metadata.undoes else f"Changes from {name}"
-    return outputs.AboutRun(title, facts, _iter_cells(journal, metadata))
 
 
 def shown_facts(
@@ -260,6 +276,7 @@ def begin_files(folder: Path, journal: Journal, metadata: RunMetadata, *, is_res
     try:
         _write_json(folder / SUMMARY, begun.as_dict() | {"exit_code": None} | since)
         earlier = written_earlier(folder, "results", (".csv", ".parquet", ".xlsx"))
+        remove([folder / REPORT])
         remove(one for one in earlier if one.suffix != ".xlsx" or not outputs.is_edited(one, known))
     except OSError as error:
         raise cannot_write(folder, error) from error

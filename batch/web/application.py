@@ -34,7 +34,7 @@ from batch.run import index
 from batch.run.finish import read_summary
 from batch.web import uploads, views
 from batch.web.accounts import Chosen, choose, offered
-from batch.web.guards import FORM_BYTES, Guard, Keys
+from batch.web.guards import FORM_BYTES, REPORT_POLICY, Guard, Keys
 from batch.web.work import STEPS, Desk, Work
 
 SHOWN_RUNS: Final = 20
@@ -84,6 +84,7 @@ class Page:
             get("/w/{id}/file/{what}", self.file_of_work),
             get("/run/{run_id}", self.run),
             get("/run/{run_id}/file/{what}", self.file_of_run),
+            get("/run/{run_id}/report", self.report),
             post("/run/{run_id}/undo", self.undo),
             post("/run/{run_id}/resume", self.resume),
             post("/close", self.end),
@@ -340,6 +341,15 @@ class Page:
         listed, what = self._listed(request), request.path_params["what"]
         files = views.files_of(listed, read_summary(listed.run.folder))
         return _download(files.get(what), Path(listed.run.input).name)
+
+    def report(self, request: Request) -> Response:
+        """Show the report of a run, as a page that can do nothing."""
+        listed = self._listed(request)
+        path = views.files_of(listed, read_summary(listed.run.folder)).get("report")
+        if path is None:
+            raise HTTPException(404, "There is no report of this run.")
+        text = Path(path).read_text(encoding="utf-8")
+        return HTMLResponse(text, headers={"Content-Security-Policy": REPORT_POLICY})
 
     # -- the rest -----------------------------------------------------------------------------------------------
 

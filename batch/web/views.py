@@ -17,6 +17,7 @@ from batch.commands.plan import PlanMade
 from batch.commands.runs import ListedRun
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, minutes, shorten, visible
 from batch.outputs.plan import Line
+from batch.outputs.report import bar
 from batch.run.target import SANDBOXES, STANDING, Environment, kind_of_host, make_endpoint
 from batch.summary import Files, Reason
 from batch.web.accounts import LOGIN, OWN, TYPED, Account
@@ -332,14 +333,12 @@ MEANS: Final = {
 def run_view(listed: ListedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is shown of a run that ended, by what it wrote down of itself."""
     run, counts = listed.run, listed.run.counts
-    in_all = sum(counts.values()) or run.rows
     reasons = [one for one in summary.get("reasons") or () if isinstance(one, dict)]
     stopped = summary.get("stopped") or {}
     return {
         "id": run.run_id, "state": listed.state, "said": STATES.get(listed.state, listed.state), "rows": run.rows,
         "counts": [
-            {"name": one.value, "count": counts.get(one, 0), "todo": TO_DO[one.value], "means": MEANS[one.value],
-             "share": 100 * counts.get(one, 0) / in_all if in_all else 0}
+            {"name": one.value, "count": counts.get(one, 0), "todo": TO_DO[one.value], "means": MEANS[one.value]}
             for one in Outcome
         ],
         "reasons": [
@@ -355,20 +354,8 @@ def run_view(listed: ListedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
         "can_undo": listed.is_to_undo,
         "can_go_on": listed.state == "unfinished" and listed.metadata is not None and run.undoes is None,
         "endpoint": run.endpoint, "when": listed.started_text, "is_there": listed.metadata is not None,
-        "slices": _slices(counts, in_all),
+        "slices": bar(counts),
     }  # fmt: skip
-
-
-def _slices(counts: Mapping[Outcome, int], in_all: int) -> list[dict[str, Any]]:
-    """Return the counts as pieces of one bar, of a thousand units; what is there is never too small to be seen."""
-    there = [(one, count) for one in Outcome if (count := counts.get(one, 0))]
-    widths = [max(8.0, 1000 * count / in_all) for _, count in there] if in_all else []
-    total, left, found = sum(widths), 0.0, []
-    for (one, count), width in zip(there, widths, strict=True):
-        wide = 1000 * width / total
-        found.append({"name": one.value, "count": count, "x": round(left, 2), "width": round(wide, 2)})
-        left += wide
-    return found
 
 
 FILES: Final = ("failures", "results_xlsx", "results", "report")

@@ -119,7 +119,7 @@ def test_nothing_changes_by_get(browser: Browser) -> None:
     changing = {one.path for one in routes(browser) if "POST" in one.methods}
     assert {
         "/", "/w/{id}", "/w/{id}/columns", "/w/{id}/problems", "/w/{id}/changes", "/w/{id}/send", "/w/{id}/result",
-        "/w/{id}/live", "/w/{id}/file/{what}", "/run/{run_id}", "/run/{run_id}/file/{what}",
+        "/w/{id}/live", "/w/{id}/file/{what}", "/run/{run_id}", "/run/{run_id}/file/{what}", "/run/{run_id}/report",
     } == reading  # fmt: skip
     for path in changing - reading:
         answer = browser.get(path.replace("{id}", "1").replace("{run_id}", "1"))

@@ -8,6 +8,7 @@ import polars as pl
 
 from batch.commands.runs import newest_runs
 from batch.model import Outcome
+from batch.outputs.report import bar
 from batch.web import views
 from batch.web.accounts import offered
 from tests.job_fixture import VAYU_1, VAYU_2, JobFixture
@@ -313,7 +314,7 @@ def test_plain_words() -> None:
 
 def test_slices_of_the_picture() -> None:
     """What is there is seen, however little of it there is, and all of it fills the bar."""
-    slices = views._slices({Outcome.UPDATED: 99_999, Outcome.REJECTED: 1}, 100_000)
+    slices = bar({Outcome.UPDATED: 99_999, Outcome.REJECTED: 1})
     assert [("updated", 99_999), ("rejected", 1)] == [(one["name"], one["count"]) for one in slices]
     assert slices[1]["width"] > 5
     assert 1000 == round(slices[1]["x"] + slices[1]["width"])
