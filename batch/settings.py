@@ -296,7 +296,8 @@ class Settings:
         repeat=16, found_file="if careful",
     )] = "skip"
     plan: Annotated[Path | None, Setting(
-        "Do exactly what the plan in FOLDER says; refused when the input or its list changed.", "FOLDER",
+        "Do exactly what the plan in FOLDER, or in a colleague's .batch-plan.zip, says; refused when the input or its "
+        "list changed.", "FOLDER",
         ("resume", "update"),
         repeat=23, of_input=True, is_layered=False,
     )] = None

@@ -180,6 +180,8 @@ class Summary(Head):
     """What became of an input as a whole; `as_dict` is `summary.json`, and what `--json` prints."""
 
     input_sha256: str = ""
+    planned_by: str = ""
+    """Who made the plan that it carries out, where a colleague sent it: as its file says."""
     mapping: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """What headers stand for that are not the names of their fields; "" for a column that is left out."""
     rows: int = 0

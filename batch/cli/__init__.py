@@ -129,6 +129,9 @@ def update(**values: Any) -> None:
     """
     from batch.commands.update import update as run_update
 
+    plan = str(values.get("plan") or "")
+    if not values["input"] and not plan.casefold().endswith(".zip"):
+        raise click.UsageError("Missing argument 'INPUT'.")
     environment = _environment()
     settings = _settings(values, environment)
     with _console(settings) as console:

@@ -74,7 +74,8 @@ def setting_options(
     if command in INPUT:
         rest = [one for one in SETTINGS.values() if GENERAL in one.commands and one not in taken]
         flags = [_flag(name, text, command) for name, text in ENDPOINT_FLAGS.items()]
-        argument = click.argument("input", metavar="INPUT", shell_complete=completer_of("INPUT"))
+        about: dict[str, Any] = {"metavar": "INPUT", "required": command != "update"}  # a plan may bring its own
+        argument = click.argument("input", **about, shell_complete=completer_of("INPUT"))
         options = [argument, *options, *(_option(one, command) for one in rest), *flags]
     if command in FILE_COMMANDS and not only:
         options.append(_CONFIG)

@@ -5,6 +5,7 @@ sent; memory does not grow with what is shown: 16 bytes a change, and 8 for each
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,15 @@ class ChangesPage:
     in_all: int
 
 
+@dataclass(frozen=True, slots=True)
+class PlanTotals:
+    """What a plan does; cells and those that are emptied, by field."""
+
+    writes: int
+    by_field: Mapping[str, int]
+    clears: Mapping[str, int]
+
+
 @dataclass(slots=True)
 class OpenPlan:
     """A plan that is looked through, by several threads at once; `close` when done."""
@@ -53,6 +63,17 @@ class OpenPlan:
     def checksum(self) -> str:
         """Of the file."""
         return self.plan.checksum
+
+    def totals(self) -> PlanTotals:
+        """Count what the plan does."""
+        with self._lock:
+            cells: Counter[str] = Counter()
+            clears: Counter[str] = Counter()
+            for change in self.plan:
+                for line in iter_lines([change], CLEARED):
+                    cells[line.field] += 1
+                    clears[line.field] += line.is_clear
+            return PlanTotals(len(self.plan), dict(cells.most_common()), {one: n for one, n in clears.items() if n})
 
     def page(self, text: str = "", number: int = 1) -> ChangesPage:
         """Return a page of the changes that have `text` in them; of pages that there are not, the nearest."""

@@ -211,12 +211,13 @@ def facts_of_run(
         users=metadata.users,
         folder=folder,
         stopped=stopped,
+        planned_by=metadata.planned_by,
     )
 
 
 def shown_facts(
     staged: Staged, *, went_to: str, company: str | None, started: str, users: Sequence[str], folder: Path,
-    stopped: str | None = None,
+    stopped: str | None = None, planned_by: str = "",
 ) -> dict[str, str]:  # fmt: skip
     """Say what a workbook for people tells of a run or a plan, by what each fact is called."""
     facts = {
@@ -224,6 +225,7 @@ def shown_facts(
         "Company": company or "",
         "When": f"{started.replace('T', ' ').removesuffix('Z')} UTC",
         "By": ", ".join(filter(None, users)),
+        "Planned by": planned_by,
         "Sheet": f"{staged.name}, sheet {staged.style.sheet}" if staged.style else staged.name,
         "Left out": f"rows of totals: {', '.join(map(str, staged.left_out))}" if staged.left_out else "",
         "Stopped": stopped or "",
@@ -260,8 +262,8 @@ def _begun(folder: Path, journal: Journal, metadata: RunMetadata, *, is_resumed:
         endpoint=metadata.endpoint, host=metadata.base_url, input=metadata.input, company=metadata.company,
         sandbox=is_sandbox, parent_run=metadata.parent_run, state="running", started=metadata.started,
         seconds=metadata.seconds, files=paths_in(folder, {"journal": JOURNAL}),
-        input_sha256=metadata.staged.sha256, mapping=metadata.mapped, rows=metadata.staged.rows,
-        outcomes=Outcomes(journal.counts),
+        input_sha256=metadata.staged.sha256, planned_by=metadata.planned_by, mapping=metadata.mapped,
+        rows=metadata.staged.rows, outcomes=Outcomes(journal.counts),
     )  # fmt: skip
 
 

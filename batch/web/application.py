@@ -125,7 +125,7 @@ class Page:
                 work = await to_thread.run_sync(self._open, file, chosen, None)
             except UsageError as error:
                 return await to_thread.run_sync(self._start, views.plain(str(error)), 400)
-        return self._to(f"/w/{work.id}/columns")
+        return self._to(f"/w/{work.id}")
 
     async def upload_corrected(self, request: Request) -> Response:
         """Open the corrected rows of a sheet as a sheet of their own, with the same account."""
@@ -140,6 +140,8 @@ class Page:
         runs = self.desk.runs
         folder = before.settings.out if before is not None and before.settings.out else uploads.folder_of(runs, name)
         path = uploads.keep_upload(file.file, folder, name)
+        if path.suffix.casefold() == ".zip":
+            return self.desk.open_approval(path, name, folder, chosen)
         return self.desk.open_file(path, name, folder, chosen, others)
 
     # -- 2 Columns ----------------------------------------------------------------------------------------------
@@ -203,12 +205,12 @@ class Page:
     def changes(self, request: Request) -> Response:
         """Show the old and the new value of every cell, a page at a time."""
         work = self._work(request)
-        if work.is_busy or work.plan is None or work.opened is None:
+        if work.is_busy or work.opened is None:
             return self._show_task(work, "changes")
         text, number = request.query_params.get("q", "")[:200], request.query_params.get("page", "1")
         page = work.opened.page(text, int(number) if number.isdecimal() and len(number) < 9 else 1)
-        return self._show("changes.html", work, step="changes", plan=work.plan, page=page, text=text,
-                          about=views.plan_view(work.plan))  # fmt: skip
+        return self._show("changes.html", work, step="changes", page=page, text=text,
+                          about=views.plan_view(work))  # fmt: skip
 
     # -- 5 Send -------------------------------------------------------------------------------------------------
 
@@ -217,10 +219,10 @@ class Page:
         work = self._work(request)
         if work.is_sent and work.end is not None and not work.is_busy:
             return self._to(f"/w/{work.id}/result")
-        if work.is_sent or work.is_busy or work.plan is None or work.opened is None:
+        if work.is_sent or work.is_busy or work.opened is None:
             return self._show_task(work, "send")
-        return self._show("send.html", work, step="send", plan=work.plan, checksum=work.opened.checksum,
-                          about=views.plan_view(work.plan))  # fmt: skip
+        about = views.plan_view(work)
+        return self._show("send.html", work, step="send", checksum=work.opened.checksum, about=about)
 
     async def send(self, request: Request) -> Response:
         """Send the changes that were shown."""
@@ -334,6 +336,9 @@ class Page:
             path = work.checked.summary.files.failures
         elif what == "cells" and work.plan is not None:
             path = work.plan.summary.files.get("cells")
+        elif what == "approval":
+            made = work.save_for_approval(request.query_params.get("remark", ""))
+            return _download(str(made), "")
         return _download(path, work.name)
 
     def file_of_run(self, request: Request) -> Response:
@@ -435,6 +440,6 @@ def _download(path: str | None, name: str) -> Response:
     if path is None or not Path(path).is_file():
         raise HTTPException(404, "This file is not there any more.")
     found = Path(path)
-    shown = quote(f"{Path(name).stem} {found.name}")
+    shown = quote(f"{Path(name).stem} {found.name}".strip())
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{shown}"}
     return FileResponse(found, media_type="application/octet-stream", headers=headers)

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from batch.commands.check import Checked
 from batch.commands.columns import ShownColumn, ShownColumns
-from batch.commands.plan import PlanMade
 from batch.commands.runs import ListedRun
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, minutes, shorten, visible
 from batch.outputs.plan import Line
@@ -90,7 +89,7 @@ def steps(work: Work | None, here: str) -> list[Step]:
     reached = {"file": "/"}
     if work is not None and not work.is_busy:
         known: dict[str, Any] = {
-            "columns": work.columns, "problems": work.checked, "changes": work.plan, "send": work.plan,
+            "columns": work.columns, "problems": work.checked, "changes": work.opened, "send": work.opened,
             "result": work.end,
         }  # fmt: skip
         allowed = ("changes", "result") if work.is_sent else STEPS
@@ -252,19 +251,34 @@ def rows_text(rows: Sequence[Any], count: int) -> str:
 # -- 4 Changes ------------------------------------------------------------------------------------------------------
 
 
-def plan_view(made: PlanMade) -> dict[str, Any]:
+def plan_view(work: Work) -> dict[str, Any]:
     """Return what is said of a plan beside its cells."""
-    summary, endpoint = made.summary, made.endpoint
-    writes = summary.cost.writes
-    return {
-        "writes": writes, "cells": summary.cells, "noun": endpoint.noun, "plural": endpoint.plural,
+    assert work.opened is not None  # noqa: S101 - for the type checker: whoever shows a plan has one
+    endpoint = make_endpoint(work.settings, work.environment)
+    view: dict[str, Any] = {
+        "noun": endpoint.noun, "plural": endpoint.plural, "host": _where(work), "unchanged": 0, "not_found": 0,
+        "behind": 0, "excesses": [], "reasons": [], "headers": work.opened.headers, "cost": "", "by": "",
+    }  # fmt: skip
+    if work.plan is None:
+        totals = work.opened.totals()
+        view |= {"writes": totals.writes, "cells": sum(totals.by_field.values()), "clears": totals.clears}
+        if work.approval is not None:
+            view["by"] = work.approval.about.text
+        return view
+    made, summary = work.plan, work.plan.summary
+    requests, time = summary.cost.whole.requests, time_text(summary.cost.whole.seconds)
+    return view | {
+        "writes": summary.cost.writes, "cells": summary.cells, "clears": summary.clears,
         "unchanged": summary.outcomes[Outcome.UNCHANGED], "not_found": summary.not_found,
         "behind": sum(summary.outcomes[one] for one in (*NEEDS_EDIT, *NEEDS_RETRY)),
-        "clears": summary.clears, "by_field": sorted(made.by_field.items(), key=lambda one: -one[1]),
-        "headers": made.headers, "requests": summary.cost.whole.requests,
-        "time": time_text(summary.cost.whole.seconds), "excesses": [plain(one) for one in made.excesses],
-        "host": _host(summary.host), "reasons": [_group(one) for one in made.reasons if one.outcome in NEEDS_EDIT],
+        "cost": ", ".join(filter(None, (_count(requests, "request"), time))),
+        "excesses": [plain(one) for one in made.excesses],
+        "reasons": [_group(one) for one in made.reasons if one.outcome in NEEDS_EDIT],
     }  # fmt: skip
+
+
+def _where(work: Work) -> str:
+    return "the sandbox" if work.account.kind == "sandbox" else _host(work.account.address)
 
 
 def time_text(seconds: float | None) -> str:

@@ -20,7 +20,17 @@ from batch.commands.undo import undo
 from batch.commands.update import update
 from batch.engine.reporter import CANARY
 from batch.errors import UsageError
+from batch.machine import now_text, user_name
 from batch.model import Outcome
+from batch.run.approval import (
+    ENDING,
+    MOST_CHARACTERS,
+    Approval,
+    OpenedApproval,
+    open_approval,
+    with_plan,
+    write_approval,
+)
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.settings import Settings
@@ -51,6 +61,9 @@ class Work:
     checked: Checked | None = None
     plan: PlanMade | None = None
     opened: OpenPlan | None = None
+    """The plan to be looked through and sent."""
+    approval: OpenedApproval | None = None
+    """Where a colleague sent the plan as one file: what was in it."""
     end: FinishedRun | None = None
     run_folder: Path | None = None
     """Of an undo or a resumed run: the run that it is about."""
@@ -89,7 +102,7 @@ class Work:
             return "result"
         if self.is_sent:
             return "send"
-        known = {"changes": self.plan, "problems": self.checked}
+        known = {"changes": self.opened, "problems": self.checked}
         return next((step for step, found in known.items() if found is not None), "columns")
 
     @property
@@ -143,19 +156,29 @@ class Work:
         """Send the plan that was shown; raises UsageError where that was done, or it is another one."""
         with self.lock:
             self._check_open()
-            if self.plan is None or self.opened is None:
+            if self.opened is None:
                 raise UsageError("There is nothing to send yet: compare first.")
             if not secrets.compare_digest(checksum.encode(), self.opened.checksum.encode()):
                 raise UsageError(
                     "These are not the changes that were shown: they were compared anew. Look at them again."
                 )
             self.is_sent = True
-        folder = self.plan.folder
+            folder = self.opened.plan.path.parent
         settings = replace(self.settings, plan=folder, yes=True)
         sends: Any = CANARY if how == "first" else True
         self._begin(
             "update", lambda person, world: update(settings, replace(person, sends=sends), world), self._keep_end
         )
+
+    def save_for_approval(self, remark: str) -> Path:
+        """Write the plan as one file for a colleague, and return where it is; raises UsageError."""
+        if self.plan is None:
+            raise UsageError("There is no plan of yours to save here.")
+        stem = Path(self.name).stem
+        path = self.plan.folder / f"{stem}{ENDING}"
+        about = Approval(user_name(), now_text(), remark[:MOST_CHARACTERS])
+        write_approval(path, self.plan.folder, Path(self.settings.input), about)
+        return path
 
     def take_back(self) -> None:
         """Put back what a run changed: it is shown and asked about first."""
@@ -254,6 +277,20 @@ class Desk:
         settings = own_settings({"endpoint": chosen.account.endpoint, **chosen.given, **given}, self.environment)
         work = self._add(name, chosen, settings)
         work.run_folder = folder
+        return work
+
+    def open_approval(self, path: Path, name: str, folder: Path, chosen: Chosen) -> Work:
+        """Open a plan that a colleague sent as one file; raises UsageError where it is for other records."""
+        opened = open_approval(path, path.with_suffix(""))
+        if opened.endpoint != chosen.account.endpoint:
+            raise UsageError(
+                f"{name}: this plan is for {opened.endpoint}. Choose whose records of that are to be changed."
+            )
+        given = {"endpoint": chosen.account.endpoint, "out": folder, **chosen.given}
+        settings = with_plan(own_settings(given, self.environment), opened)
+        plan = OpenPlan.open(opened.plan, {})
+        work = self._add(opened.input.name, chosen, settings)
+        work.approval, work.opened = opened, plan
         return work
 
     def _add(self, name: str, chosen: Chosen, settings: Settings) -> Work:

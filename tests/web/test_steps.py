@@ -318,3 +318,24 @@ def test_slices_of_the_picture() -> None:
     assert [("updated", 99_999), ("rejected", 1)] == [(one["name"], one["count"]) for one in slices]
     assert slices[1]["width"] > 5
     assert 1000 == round(slices[1]["x"] + slices[1]["width"])
+
+
+def test_a_plan_for_a_colleague(window: Browser, job: JobFixture) -> None:
+    """A plan is saved as one file, opened on the first page, and sent from there, with both names in what is kept."""
+    place = to_changes(window, "May.csv", "id,name\n10001,Approved\n")
+    saved = window.get(f"{place}/file/approval?remark=for+Tuesday")
+    assert "attachment; filename*=UTF-8''May.batch-plan.zip" == saved.headers["content-disposition"]
+    opened = window.upload("May.batch-plan.zip", saved.content, OWN_KEY)
+    assert "as the plan&#39;s file says: for Tuesday" in text_of(opened)
+    assert "1 customer will change, 1 cell" in text_of(opened)
+    assert [] == job.writes()
+    other = f"/w/{window.work.id}"
+    wrong = window.upload("May.batch-plan.zip", saved.content, VAYU_KEY)
+    assert (400, True) == (wrong.status_code, "this plan is for dualentry.customers" in wrong.text)
+    send(window, other)
+    run = window.settled()
+    assert "Finished" in text_of(run)
+    assert "Approved" == job.record(10001)["name"]
+    report = window.get(str(run.url).split(window.page.base)[1] + "/report")
+    assert "as the plan&#39;s file says: for Tuesday" in report.text
+    assert "sandbox" in report.headers["content-security-policy"]
