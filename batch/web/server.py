@@ -6,8 +6,13 @@ goes on as Ctrl-C does, and waits until its files are written.
 
 import contextlib
 import json
+import os
+import platform
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import webbrowser
@@ -158,4 +163,14 @@ def _open(url: str, say: Callable[[str], None], *, opens: bool) -> None:
     """Say where the page is, and open it in the browser, which is not waited for."""
     say(url)
     if opens:
-        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+        threading.Thread(target=_open_browser, args=(url,), daemon=True).start()
+
+
+def _open_browser(url: str) -> None:
+    """Open a window on this machine's screen, where it has one: never a browser of text in the terminal."""
+    opener = shutil.which("rundll32.exe")
+    with contextlib.suppress(OSError, webbrowser.Error):
+        if "microsoft" in platform.release().casefold() and opener is not None:  # WSL: the browser is that of Windows
+            subprocess.run([opener, "url.dll,FileProtocolHandler", url], check=False)  # noqa: S603 - our own address
+        elif sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            webbrowser.open(url)
