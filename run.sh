@@ -118,7 +118,12 @@ test)
     arguments=()
     [[ $# -gt 0 ]] || arguments=(--numprocesses 3) # all of them: on two cores, since half of their time is waiting
     for argument in "$@"; do
-        if [[ $argument == --long ]]; then arguments+=(-m "long or not long"); else arguments+=("$argument"); fi
+        if [[ $argument == --long ]]; then
+            install "$here/tests/requirements-browser.lock" browser # nothing of a browser itself, which the system has
+            arguments+=(-m "long or not long")
+        else
+            arguments+=("$argument")
+        fi
     done
     exec "$python" -m pytest ${arguments[@]+"${arguments[@]}"}
     ;;

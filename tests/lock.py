@@ -51,6 +51,8 @@ def main() -> None:
         pinned.append(ROOT / f"requirements-{name}.lock")
     constrain(pinned, ROOT / "constraints.txt")
     pin(project["dependency-groups"]["dev"], tests, "What the tests need beside these", pinned)
+    browser = ROOT / "tests" / "requirements-browser.lock"
+    pin(project["dependency-groups"]["browser"], browser, "What drives a real browser", [*pinned, tests])
 
 
 if __name__ == "__main__":
