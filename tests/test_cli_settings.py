@@ -73,6 +73,7 @@ CASES = [
     case("--max-clears", None, "1%", "2", "3%"),
     case("--canary", None, 1, 2, 3),
     Case("compare", True, ("false", False), ("true", True), (["--no-compare"], False)),
+    Case("report", True, ("false", False), ("true", True), (["--no-report"], False)),
     case("--invalid", "skip", "abort", "skip", "abort"),
     Case("as_shown", (), ('["A"]', ("A",)), ("B\nC d", ("B", "C d")), (["--as-shown", "D"], ("D",))),
     case("--company", None, "A", "B", "C"),

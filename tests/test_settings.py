@@ -255,7 +255,7 @@ VALUES = {
     "excel_csv": "true", "token_command": "'op read x'",
     "require_rows": "true", "allow_http": "'mock'", "max_age": "'2d'", "detailed_exitcode": "true",
     "log_format": "'json'", "metrics_file": "'x.prom'", "on_finish": "'true'", "grace": "5",
-    "mapping": "'kunden'",
+    "mapping": "'kunden'", "report": "false",
 }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from batch.model import NEEDS_RETRY, Outcome, RowResult
 from batch.own_files import PLAN
 from batch.retry import Action, FailureLimit
 from batch.run import index
-from batch.run.approval import is_approval, open_approval, with_plan
+from batch.run.approval import is_approval, open_approval, settings_of_plan
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.consent import require_consent
 from batch.run.finish import End, FinishedRun, begin_files, finish_run
@@ -78,7 +78,7 @@ def _with_plan(settings: Settings, reporter: Reporter) -> Settings:
         return replace(settings, plan=plan)
     opened = open_approval(plan, plan.with_name(plan.name[: -len(".zip")]))
     reporter.note(f"This plan was made by {opened.about.text} ({opened.about.made}).")
-    return with_plan(settings, opened)
+    return replace(settings, **settings_of_plan(opened), input=settings.input or str(opened.input))
 
 
 def carry_out(

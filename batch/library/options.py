@@ -98,6 +98,7 @@ class CheckOptions(Reading, total=False):
 class Sending(Paced, total=False):
     """What holds for everything that writes to the API."""
 
+    report: bool
     results_xlsx: bool
     verify_within: float
     max_failures: str | int
@@ -109,6 +110,7 @@ class Sending(Paced, total=False):
 class PlanOptions(Paced, Reading, total=False):
     """The options of `plan`."""
 
+    report: bool
     overwrite: bool
     other_company: bool
     none_found: bool

@@ -14,7 +14,7 @@ import json
 import os
 import zipfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -24,7 +24,7 @@ from batch.model import shorten, visible
 from batch.own_files import PLAN
 from batch.run.plan_file import PlanFile
 from batch.run.plan_list import LISTS, lists_of
-from batch.settings import SETTINGS, Layer, Settings, merge_layers
+from batch.settings import SETTINGS, Layer, merge_layers
 
 ENDING: Final = ".batch-plan.zip"
 ABOUT: Final = "approval.json"
@@ -133,16 +133,15 @@ def planned_by(plan: Path) -> str:
     return about.text if about is not None else ""
 
 
-def with_plan(settings: Settings, opened: OpenedApproval) -> Settings:
-    """Return settings for just this plan: its input, unless one is given, and what that input's cells mean."""
+def settings_of_plan(opened: OpenedApproval) -> dict[str, Any]:
+    """Return the settings that carry out just this plan: itself, and what its input's cells mean."""
     plan = PlanFile(opened.plan / PLAN)
     try:
         known = {name: value for name, value in plan.about.items() if name in SETTINGS and SETTINGS[name].in_identity}
     finally:
         plan.close()
     meaning = merge_layers([Layer(str(opened.plan / PLAN), known)])
-    same: dict[str, Any] = {name: getattr(meaning, name) for name in known}
-    return replace(settings, **same, input=settings.input or str(opened.input), plan=opened.plan)
+    return {name: getattr(meaning, name) for name in known} | {"plan": opened.plan}
 
 
 def _copy(member: IO[bytes], target: Path, most: int, path: Path) -> int:

@@ -4,6 +4,7 @@ Promises: nothing is decided here; text of a sheet or of an API is plain text, w
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -131,13 +132,20 @@ STATES: Final = {
 }  # fmt: skip
 
 
+def counts_of(listed: ListedRun) -> Counter[Outcome]:
+    """Count the rows of a run by outcome; those that nothing is known of were not sent."""
+    counts = Counter(listed.run.counts)
+    counts[Outcome.UNSENT] += max(0, listed.run.rows - counts.total())
+    return counts
+
+
 def run_line(listed: ListedRun) -> dict[str, Any]:
     """Return what the list of runs shows of one."""
-    run = listed.run
+    run, counts = listed.run, counts_of(listed) if listed.state != "running" else Counter(listed.run.counts)
     return {
         "id": run.run_id, "file": visible(Path(run.input).name), "when": listed.started_text, "state": listed.state,
         "said": STATES.get(listed.state, listed.state), "mark": mark_of_run(listed), "rows": run.rows,
-        "counts": [(one.value, count) for one in Outcome if (count := run.counts.get(one))],
+        "counts": [(one.value, count) for one in Outcome if (count := counts[one])],
         "command": "taking back" if run.undoes else "", "is_there": listed.metadata is not None,
     }  # fmt: skip
 
@@ -307,9 +315,10 @@ def task_view(task: Task) -> dict[str, Any]:
     if task.cost is not None and (text := time_text(task.cost.seconds)):
         view["cost"] = f"Reading takes {text}."
     if now is not None:
+        left = max(0, now.rows - now.done)  # what nothing is known of yet
         view |= {
             "rows": now.rows, "done": min(now.done, now.rows), "rate": f"{now.per_second:,.1f} a second",
-            "counts": [(one.value, now.counts.get(one, 0)) for one in Outcome],
+            "counts": [(one.value, now.counts.get(one, 0) + left * (one is Outcome.UNSENT)) for one in Outcome],
             "left": f"{minutes(now.eta)} left" if now.eta is not None and not now.is_stopping else "",
             "paused": f"The API asks to wait: {minutes(now.paused)}, {now.why}" if now.paused > 1 else "",
             "is_stopping": now.is_stopping or task.is_stopping,
@@ -335,6 +344,7 @@ TO_DO: Final = {
     "updated": "", "unchanged": "", "invalid": "to correct", "rejected": "to correct", "failed": "to try again",
     "unknown": "to try again", "unsent": "to try again",
 }  # fmt: skip
+STOPPED: Final = "It was stopped before its end."
 MEANS: Final = {
     "updated": "The API confirmed the change.", "unchanged": "The record already had these values.",
     "invalid": "A cell is wrong; nothing was sent.", "rejected": "The API refused it.",
@@ -346,9 +356,8 @@ MEANS: Final = {
 
 def run_view(listed: ListedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is shown of a run that ended, by what it wrote down of itself."""
-    run, counts = listed.run, listed.run.counts
+    run, counts = listed.run, counts_of(listed)
     reasons = [one for one in summary.get("reasons") or () if isinstance(one, dict)]
-    stopped = summary.get("stopped") or {}
     return {
         "id": run.run_id, "state": listed.state, "said": STATES.get(listed.state, listed.state), "rows": run.rows,
         "counts": [
@@ -362,7 +371,7 @@ def run_view(listed: ListedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
              + rows_text(one.get("rows") or (), int(one.get("count", 0)))}
             for one in reasons
         ],
-        "stopped": plain(str(stopped.get("message", ""))), "took": minutes(float(summary.get("seconds") or 0)),
+        "stopped": _stopped(summary), "took": minutes(float(summary.get("seconds") or 0)),
         "to_fix": sum(counts.get(one, 0) for one in NEEDS_EDIT), "left": sum(counts.get(one, 0) for one in NEEDS_RETRY),
         "later": listed.later, "files": files_of(listed, summary), "is_undo": run.undoes is not None,
         "can_undo": listed.is_to_undo,
@@ -373,6 +382,11 @@ def run_view(listed: ListedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 FILES: Final = ("failures", "results_xlsx", "results", "report")
+
+
+def _stopped(summary: Mapping[str, Any]) -> str:
+    known = summary.get("stopped") or {}
+    return STOPPED if known.get("reason") == "interrupted" else plain(str(known.get("message", "")))
 
 
 def files_of(listed: ListedRun, summary: Mapping[str, Any]) -> dict[str, str]:

@@ -28,7 +28,7 @@ from batch.run.approval import (
     Approval,
     OpenedApproval,
     open_approval,
-    with_plan,
+    settings_of_plan,
     write_approval,
 )
 from batch.run.finish import FinishedRun
@@ -287,7 +287,7 @@ class Desk:
                 f"{name}: this plan is for {opened.endpoint}. Choose whose records of that are to be changed."
             )
         given = {"endpoint": chosen.account.endpoint, "out": folder, **chosen.given}
-        settings = with_plan(own_settings(given, self.environment), opened)
+        settings = replace(own_settings(given, self.environment), **settings_of_plan(opened), input=str(opened.input))
         plan = OpenPlan.open(opened.plan, {})
         work = self._add(opened.input.name, chosen, settings)
         work.approval, work.opened = opened, plan

@@ -141,6 +141,7 @@ def test_what_is_sent_is_what_was_shown(window: Browser, job: JobFixture) -> Non
     """A button of a plan that was made anew meanwhile sends nothing."""
     place = to_changes(window, "stale.csv", "id,name\n10001,Stale\n")
     checksum = checksum_in(window.get(f"{place}/send"))
+    job.sandbox.edit("dualentry", 10001, {"name": "Meanwhile"})
     window.post(f"{place}/changes")
     window.settled()
     for wrong in ("", "sha256:0", checksum):
@@ -202,6 +203,9 @@ def test_stop_and_go_on(window: Browser, job: JobFixture) -> None:
     job.sandbox.behave(latency=0.0)
     run = str(stopped.url).rsplit("/", 1)[1]
     assert "Not finished" in text_of(stopped)
+    left = 40 - len(job.writes())
+    assert f"Go on with {left} rows" in text_of(stopped)
+    assert f"unsent {left} It was not sent yet. to try again" in text_of(stopped)
     window.post(f"/run/{run}/resume")
     assert "Finished" in text_of(window.settled())
     assert 40 == len({one[1] for one in job.writes()}) == len(job.writes())
