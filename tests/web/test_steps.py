@@ -7,8 +7,6 @@ from pathlib import Path
 import polars as pl
 
 from batch.commands.runs import newest_runs
-from batch.model import Outcome
-from batch.outputs.report import bar
 from batch.web import views
 from batch.web.accounts import offered
 from tests.job_fixture import VAYU_1, VAYU_2, JobFixture
@@ -314,14 +312,6 @@ def test_plain_words() -> None:
         "has letters in it (use digits, spaces and + - . ( ) only)",
     }  # fmt: skip
     assert list(said.values()) == [views.plain(text) for text in said]
-
-
-def test_slices_of_the_picture() -> None:
-    """What is there is seen, however little of it there is, and all of it fills the bar."""
-    slices = bar({Outcome.UPDATED: 99_999, Outcome.REJECTED: 1})
-    assert [("updated", 99_999), ("rejected", 1)] == [(one["name"], one["count"]) for one in slices]
-    assert slices[1]["width"] > 5
-    assert 1000 == round(slices[1]["x"] + slices[1]["width"])
 
 
 def test_a_plan_for_a_colleague(window: Browser, job: JobFixture) -> None:
