@@ -81,6 +81,16 @@ class Chosen:
     typed: Mapping[str, str] = field(default_factory=dict, repr=False)
     """A typed key, by the names of its variables."""
 
+    def settle(self, settings: Settings) -> Settings:
+        """Return settings that lead to this account alone, whatever a settings file says of where and whose."""
+        where = (
+            {"base_url": settings.base_url} if self.account.kind == OWN else {"base_url": self.given.get("base_url")}
+        )
+        return replace(
+            settings, **where, sandbox=self.account.kind == SANDBOX, as_login=self.given.get("as_login"),
+            company=self.given.get("company"), token_file=None, token_command=None,
+        )  # fmt: skip
+
     def environment(self, around: Environment) -> Environment:
         """Return the world in which commands take this account and no other."""
         if self.account.kind != TYPED:

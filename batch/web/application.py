@@ -110,7 +110,7 @@ class Page:
             "start.html", status_code=status_code, step="file", problem=problem, accounts=accounts,
             chosen=views.default_account(accounts), variables=self._variables(),
             runs=[views.run_line(one) for one in shown.runs], older=shown.older,
-            works=[one for one in reversed(self.desk.works.values()) if one.is_busy or not one.is_sent],
+            works=[one for one in reversed(list(self.desk.works.values())) if one.is_busy or not one.is_sent],
         )  # fmt: skip
 
     def _variables(self) -> dict[str, Any]:

@@ -267,7 +267,7 @@ class Desk:
     def open_file(self, path: Path, name: str, folder: Path, chosen: Chosen, others: Work | None = None) -> Work:
         """Open a sheet that was uploaded, and look at its headers."""
         given = {"input": str(path), "endpoint": chosen.account.endpoint, "out": folder, **chosen.given}
-        work = self._add(name, chosen, own_settings(given, self.environment))
+        work = self._add(name, chosen, chosen.settle(own_settings(given, self.environment)))
         work.others = others
         work.look_at_columns()
         return work
@@ -275,7 +275,7 @@ class Desk:
     def open_run(self, folder: Path, name: str, chosen: Chosen, given: Mapping[str, Any]) -> Work:
         """Open a run, to take it back or to go on with it."""
         settings = own_settings({"endpoint": chosen.account.endpoint, **chosen.given, **given}, self.environment)
-        work = self._add(name, chosen, settings)
+        work = self._add(name, chosen, chosen.settle(settings))
         work.run_folder = folder
         return work
 
@@ -287,7 +287,9 @@ class Desk:
                 f"{name}: this plan is for {opened.endpoint}. Choose whose records of that are to be changed."
             )
         given = {"endpoint": chosen.account.endpoint, "out": folder, **chosen.given}
-        settings = replace(own_settings(given, self.environment), **settings_of_plan(opened), input=str(opened.input))
+        settings = replace(
+            chosen.settle(own_settings(given, self.environment)), **settings_of_plan(opened), input=str(opened.input)
+        )
         plan = OpenPlan.open(opened.plan, {})
         work = self._add(opened.input.name, chosen, settings)
         work.approval, work.opened = opened, plan
@@ -296,7 +298,7 @@ class Desk:
     def _add(self, name: str, chosen: Chosen, settings: Settings) -> Work:
         work = Work(secrets.token_hex(6), name, chosen, settings, self.environment, on_sandbox_start=self._note_sandbox)
         self.works[work.id] = work
-        over = [one for one in self.works.values() if not one.is_busy]
+        over = [one for one in list(self.works.values()) if not one.is_busy]
         for one in over[: max(0, len(self.works) - MOST_OPEN)]:
             del self.works[one.id]
             one.close()
@@ -307,15 +309,15 @@ class Desk:
 
     def work_of(self, run: Path) -> Work | None:
         """Return the open sheet whose run is in a folder."""
-        return next((one for one in self.works.values() if one.end is not None and one.end.folder == run), None)
+        return next((one for one in list(self.works.values()) if one.end is not None and one.end.folder == run), None)
 
     def close(self, seconds: float) -> bool:
         """End all that goes on as Ctrl-C does, wait, and let go of all files; False where something does not end."""
         self.is_closing = True
-        busy = [one.task for one in self.works.values() if one.task is not None and one.is_busy]
+        busy = [one.task for one in list(self.works.values()) if one.task is not None and one.is_busy]
         for task in busy:
             task.stop()
         are_over = [task.wait(seconds) for task in busy]
-        for one in self.works.values():
+        for one in list(self.works.values()):
             one.close()
         return all(are_over)

@@ -333,3 +333,23 @@ def test_a_plan_for_a_colleague(window: Browser, job: JobFixture) -> None:
     report = window.get(str(run.url).split(window.page.base)[1] + "/report")
     assert "as the plan&#39;s file says: for Tuesday" in report.text
     assert "sandbox" in report.headers["content-security-policy"]
+
+
+def test_what_was_chosen_counts(window: Browser, job: JobFixture, tmp_path: Path) -> None:
+    """A settings file of one's own cannot lead a sheet to another company or address than the page shows."""
+    other = tmp_path / "other.key"
+    other.write_text("another-key")
+    other.chmod(0o600)
+    config = tmp_path / "config" / "batch" / "config.toml"
+    config.write_text(f'token_file = "{other}"\nsandbox = true\nmax_per_second = 500.0\n')
+    account = next(one.value for one in offered(window.page.desk.environment) if one.kind == "typed")
+    window.upload("a.csv", b"id,name\n10001,A\n", account, key_DUALENTRY_API_KEY="typed-key", company="Acme")
+    window.settled()
+    settings = window.work.settings
+    assert (None, None, False, "Acme", None) == (
+        settings.token_file, settings.token_command, settings.sandbox, settings.company, settings.base_url,
+    )  # fmt: skip
+    assert "PRODUCTION" in window.get(f"/w/{window.work.id}/columns").text
+    variables = window.work.environment.variables
+    assert "typed-key" == variables["DUALENTRY_API_KEY"]
+    assert window.work.environment.uses_logins is False
