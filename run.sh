@@ -120,6 +120,7 @@ test)
     for argument in "$@"; do
         if [[ $argument == --long ]]; then
             install "$here/tests/requirements-long.lock" long
+            install "$here/tests/requirements-browser.lock" browser # nothing of a browser itself, which the system has
             arguments+=(-m "long or not long")
         else
             arguments+=("$argument")

@@ -28,17 +28,15 @@ def match_columns(
     """Match `headers` of input `name` to the fields of `endpoint`; raises HeaderError with every problem at once.
 
     `mapping` is what `--map` says: header -> field, "" to ignore it; `chosen` what `--columns` says: where there are
-    any, all others are ignored. `filled` names column `index` as the
-    spreadsheet does, "" when all of its cells are blank: then its missing header does not matter.
+    any, all others are ignored. `filled` names column `index` as the spreadsheet does, "" when all of its cells are
+    blank: then its missing header does not matter.
     """
-    key = _key_field(endpoint, key_field)
     given = {fold(header): target for header, target in mapping.items()}
-    is_left_out = leaves_out(endpoint, mapping, chosen)
+    key, matched = _key_field(endpoint, key_field), match_each(headers, endpoint, mapping, chosen, key_field)
     problems = [*_unknown_mapping(headers, mapping, endpoint), *_unknown_chosen(headers, chosen)]
     columns: list[Column] = []
     unmatched: list[str] = []
-    for index, header in enumerate(headers):
-        column = _match(index, header, endpoint, given, key, is_left_out)
+    for index, (header, column) in enumerate(zip(headers, matched, strict=True)):
         if column is not None:
             columns.append(column)
         elif header.strip():
@@ -67,6 +65,16 @@ def match_columns(
         )  # fmt: skip
     record_id = next((one for one in columns if one.role == "id"), None) if key else None
     return Columns(tuple(columns), record, fields, key_field, record_id)
+
+
+def match_each(
+    headers: Sequence[str], endpoint: Endpoint, mapping: Mapping[str, str], chosen: Collection[str] = (),
+    key_field: str | None = None,
+) -> list[Column | None]:  # fmt: skip
+    """Match each header by itself, None where it names no field; raises HeaderError for a key that there is not."""
+    given = {fold(header): target for header, target in mapping.items()}
+    key, is_left_out = _key_field(endpoint, key_field), leaves_out(endpoint, mapping, chosen)
+    return [_match(index, header, endpoint, given, key, is_left_out) for index, header in enumerate(headers)]
 
 
 def is_known_header(endpoint: Endpoint, mapping: Mapping[str, str]) -> Callable[[str], bool]:

@@ -3,7 +3,8 @@
     BatchError
     ├── UsageError (2)          could not start; nothing was sent
     │   ├── InputError          the file cannot be read as a table
-    │   │   └── TitleError      its first row is a title
+    │   │   ├── TitleError      its first row is a title
+    │   │   └── NotationError   a column of numbers or dates can be read in two ways
     │   ├── HeaderError         two headers name one field, or what they name does not fit
     │   │   └── UnmatchedError  a header names no field, or none the id
     │   ├── SettingsError       an option, variable or batch.toml
@@ -22,7 +23,7 @@ Terminated, a KeyboardInterrupt, ends a run like Ctrl-C where nothing is in flig
 Messages are whole sentences for the person at the screen: where, what was seen, what to do.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum, IntEnum
 
 
@@ -110,6 +111,15 @@ class TitleError(InputError):
         """Keep which row looks like the header."""
         super().__init__(f"{message} If it is:  --header-row {row}")
         self.seen, self.row = message, row
+
+
+class NotationError(InputError):
+    """A column of numbers or dates can be read in two ways, and none of its cells tells which."""
+
+    def __init__(self, message: str, *, setting: str, where: str, seen: str, readings: Mapping[str, str]) -> None:
+        """Keep the setting that decides, and by each of its values what the cell that was seen would mean."""
+        super().__init__(message)
+        self.setting, self.where, self.seen, self.readings = setting, where, seen, readings
 
 
 class HeaderError(UsageError):

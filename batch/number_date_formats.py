@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from batch.endpoints import cell_types
 from batch.endpoints.cell_types import CellType, ParseOptions, date, number
-from batch.errors import InputError
+from batch.errors import InputError, NotationError
 from batch.model import ROW, Column, Columns, Staged, cell_column, original_column, shorten
 from batch.settings import Parsing
 
@@ -94,12 +94,16 @@ class DetectedFormat:
                 raise self._unclear(where, ambiguous)
         return next(iter(evidence), None)
 
-    def _unclear(self, where: str, seen: _Seen) -> InputError:
+    def _unclear(self, where: str, seen: _Seen) -> NotationError:
         readings = " or ".join(f"{value} ({_WORDS[notation]})" for notation, value in seen.values.items())
         options = " or ".join(f"{_OPTION[self.kind]} {notation}" for notation in seen.values)
-        return InputError(
+        return NotationError(
             f'{where}: "{shorten(seen.text)}" (row {seen.row}) may mean {readings}, '
-            f"and no other cell tells. Nothing was sent. Say which:  {options}"
+            f"and no other cell tells. Nothing was sent. Say which:  {options}",
+            setting=_OPTION[self.kind].removeprefix("--").replace("-", "_"),
+            where=where,
+            seen=f'"{shorten(seen.text)}" (row {seen.row})',
+            readings={notation: f"{value} ({_WORDS[notation]})" for notation, value in seen.values.items()},
         )
 
     @property

@@ -17,7 +17,8 @@ RESCUED = re.compile(r"[0-9a-f]{32}(?:-\d{1,3})?|batch-rescue-\w+")
 """What a folder is called in which a run is kept whose own folder was lost."""
 _NAMES = "|".join(
     map(re.escape, (
-        INPUT, SUMMARY, JOURNAL, PLAN, "plan.csv", "plan.xlsx", "undo.json", "undo.csv", ".lock", ".lock.holder",
+        INPUT, SUMMARY, JOURNAL, PLAN, "plan.csv", "plan.xlsx", "undo.json", "undo.csv", "report.html", ".lock",
+        ".lock.holder",
         *(f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "ndjson", "xlsx", "parquet")),
     ))
 )  # fmt: skip

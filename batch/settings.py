@@ -364,7 +364,8 @@ class Settings:
         repeat=16, found_file="if careful",
     )] = "skip"
     plan: Annotated[Path | None, Setting(
-        "Do exactly what the plan in FOLDER says; refused when the input or its list changed.", "FOLDER",
+        "Do exactly what the plan in FOLDER, or in a colleague's .batch-plan.zip, says; refused when the input or its "
+        "list changed.", "FOLDER",
         ("resume", "update"),
         repeat=23, of_input=True, is_layered=False, parse=_plan_folder,
     )] = None
@@ -413,6 +414,9 @@ class Settings:
         "Believe what a run folder says although this computer does not know it.", None, SENDING,
         is_layered=False,
     )] = False
+    report: Annotated[bool, Setting(
+        "Leave a report.html beside the results (default), or not.", None, ("plan", *SENDING), repeat=39,
+    )] = True
     yes: Annotated[bool, Setting("Do not ask.", None, (*SENDING, "purge"))] = False
     # fmt: on
 

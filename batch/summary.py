@@ -33,10 +33,15 @@ class Reason:
     code: str
     reason: str
     header: str = ""
-    example: str = ""
-    """The first cell, as `F17: "ext. 5"`, where there is one."""
     count: int = 0
     rows: list[int] = dataclasses.field(default_factory=list)
+    cells: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    """The first few cells, as `F17: "ext. 5"`, where they are known, with their rows."""
+
+    @property
+    def example(self) -> str:
+        """The first cell; "" where there is none."""
+        return self.cells[0][1] if self.cells else ""
 
     @property
     def told(self) -> "ToldReason":
@@ -72,12 +77,14 @@ class Reasons:
             key = (outcome, one.field, one.code, one.reason)
             found = self._groups.get(key)
             if found is None and len(self._groups) < MAX_REASONS:
-                found = self._groups[key] = Reason(*key, one.header, _example(one.cell, one.seen))
+                found = self._groups[key] = Reason(*key, one.header)
             found = found or self.left_out.setdefault(outcome, Reason(outcome, "", "", ""))
             if found not in told:
                 told.append(found)
                 found.count += 1
                 found.rows += [row] if len(found.rows) < KEPT_ROWS else []
+                shown = _example(one.cell, one.seen)
+                found.cells += [(row, shown)] if shown and len(found.cells) < SHOWN_ROWS else []
 
     def sorted(self) -> list[Reason]:
         """List the reasons by outcome, the most frequent first."""
@@ -224,6 +231,8 @@ class Summary(Head):
     """What became of an input as a whole; `as_dict` is `summary.json`, and what `--json` prints."""
 
     input_sha256: Text = ""
+    planned_by: Text = ""
+    """Who made the plan that it carries out, where a colleague sent it: as its file says."""
     mapping: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """What headers stand for that are not the names of their fields; "" for a column that is left out."""
     rows: Number = NOT_KNOWN

@@ -54,6 +54,8 @@ def main() -> None:
     pin(groups["dev"], tests, "What the tests need beside these", pinned)
     lock = ROOT / "tests" / "requirements-long.lock"
     pin(groups["long"], lock, "What the long tests need beside these", [*pinned, tests])
+    lock = ROOT / "tests" / "requirements-browser.lock"
+    pin(groups["browser"], lock, "What drives a real browser", [*pinned, tests])
     lock = ROOT / "tests" / "requirements-pipelines.lock"
     pin(groups["pipelines"], lock, "What the long tests of samples/pipelines need beside these", [run])
 

@@ -82,6 +82,7 @@ CASES = [
     case("--max-clears", None, "1%", "2", "3%"),
     case("--canary", None, 1, 2, 3),
     Case("compare", True, ("false", False), ("true", True), (["--no-compare"], False)),
+    Case("report", True, ("false", False), ("true", True), (["--no-report"], False)),
     case("--invalid", "skip", "abort", "skip", "abort"),
     Case("columns", (), ('["A"]', ("A",)), ("B\nC, d", ("B", "C, d")), (["--columns", "D"], ("D",))),
     Case("keep", (), ('["A"]', ("A",)), ("B\nC d", ("B", "C d")), (["--keep", "D"], ("D",))),

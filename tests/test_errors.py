@@ -32,6 +32,7 @@ def test_every_error_has_its_exit_code() -> None:
         "UsageError": 2,
         "InputError": 2,
         "TitleError": 2,
+        "NotationError": 2,
         "HeaderError": 2,
         "UnmatchedError": 2,
         "SettingsError": 2,

@@ -257,7 +257,7 @@ VALUES = {
     "require_rows": "true", "allow_http": "'mock'", "max_age": "'2d'", "detailed_exitcode": "true", "output": "'md'",
     "log_format": "'json'", "metrics_file": "'x.prom'", "on_finish": "'true'", "grace": "5",
     "mapping": "'kunden'", "keep": "['A']", "work_dir": "'x'", "storage_option": "{ region = 'x' }",
-    "limiter": "'redis://host'",
+    "limiter": "'redis://host'", "report": "false",
 }  # fmt: skip
 
 

@@ -131,6 +131,9 @@ def update(**values: Any) -> None:
     """
     from batch.commands.update import update as run_update
 
+    plan = str(values.get("plan") or "")
+    if not values["input"] and not plan.casefold().endswith(".zip"):
+        raise click.UsageError("Missing argument 'INPUT'.")
     environment = _environment()
     settings = _settings(values, environment)
     with _console(settings) as console:
@@ -344,6 +347,16 @@ def results(
     sys.exit(end.summary.exit_code)
 
 
+@batch.command(short_help="Make the report of a run again.")
+@click.argument("run_folder", type=click.Path(file_okay=False))
+def report(run_folder: str) -> None:
+    """Make the report.html of RUN_FOLDER again from its journal, with all rounds of its sheet."""
+    from batch.cli.console import Console
+    from batch.commands.report import report as make_report
+
+    click.echo(make_report(Path(run_folder), Console(), _environment()))
+
+
 @batch.command(short_help="What was run, and what to do next.")
 @click.argument("path", required=False, type=click.Path(), metavar="[FILE]")
 @click.option("--all", "show_all", is_flag=True, help="Not only the newest twenty.")
@@ -528,6 +541,22 @@ def _show(lines: "Iterable[str]") -> None:
     from batch.cli.console import Console
 
     Console().show((line, "") for line in lines)
+
+
+@batch.command(short_help="The page, for working without a terminal.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="The port; default: a free one.")
+@click.option("--no-open", is_flag=True, help="Only print the address; open no browser.")
+def page(port: int, no_open: bool) -> None:
+    """Open the page in the browser: choose a file, match its columns, see what would change, send it, take it back.
+
+    It is served on this machine only, until it is closed with its button or Ctrl-C. A second start opens the same page.
+    """
+    from dataclasses import replace
+
+    from batch.web.server import serve
+
+    environment = replace(_environment(), has_terminal=True)  # a keyring may open a window where a browser can
+    serve(environment, port, click.echo, opens=not no_open)
 
 
 @batch.command(short_help="Forget the key of a company.")

@@ -77,7 +77,7 @@ def setting_options(
     if command in INPUT:
         rest = [one for one in SETTINGS.values() if GENERAL in one.commands and one not in taken]
         flags = [_flag(name, text, command) for name, text in ENDPOINT_FLAGS.items()]
-        options = [_INPUT, *options, *(_option(one, command) for one in rest), *flags]
+        options = [_input(command), *options, *(_option(one, command) for one in rest), *flags]
     if command in FILE_COMMANDS and not only:
         options.append(_CONFIG)
 
@@ -128,9 +128,14 @@ def _joined(context: click.Context, parameter: click.Parameter, words: Sequence[
     return joined(words) if words else ""
 
 
-_INPUT = click.argument(
-    "input", metavar="INPUT...", nargs=-1, required=True, callback=_joined, shell_complete=completer_of("INPUT")
-)
+def _input(command: str) -> Callable[[F], F]:
+    """Return the argument that names the input; a plan that a colleague sent brings its own."""
+    return click.argument(
+        "input", metavar="INPUT...", nargs=-1, required=command != "update", callback=_joined,
+        shell_complete=completer_of("INPUT"),
+    )  # fmt: skip
+
+
 _CONFIG = click.option(
     "--config",
     cls=_Option,

@@ -7,7 +7,7 @@ plan is complete or absent; an update never takes its folder for a run.
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +38,7 @@ from batch.journal import Journal
 from batch.machine import now_text, user_name
 from batch.model import ROW, Outcome, RowResult, cell_column
 from batch.outputs.plan import AboutPlan, Line, iter_lines, write_plan
+from batch.outputs.report import REPORT, Report, write_report
 from batch.own_files import JOURNAL, PLAN
 from batch.run.begin_or_resume import discard, headers_of, new_run_id
 from batch.run.cleanup import scratch
@@ -237,11 +238,12 @@ def _write(
         PlanWriter(folder / PLAN, meant_for).write_all(iter_written(context.journal, context.endpoint))
     except OSError as error:
         discard(folder)
-        raise FolderError(
-            f"{folder}: the plan cannot be written ({os_reason(error)}). Make room, and plan again."
-        ) from error
+        raise _cannot_write(folder, error) from error
     reasons, left_out = group_reasons(journal.iter_troubled())
     outcomes, (started, began) = Outcomes(journal.outcomes()), times
+    files = {"plan": PLAN, "cells": table.name}
+    if settings.report:
+        files["report"] = _write_report(context, settings, folder, started, cells, outcomes, reasons, files)
     summary = PlanSummary(
         command="plan", run=str(folder.resolve()), endpoint=settings.endpoint, host=context.api.target.base_url,
         company=context.api.target.company_name, sandbox=context.api.target.kind in SANDBOXES,
@@ -252,7 +254,7 @@ def _write(
         cells=cells.by_field.total(), clears={name: count for name, count in cells.clears.items() if count},
         writes=cost.writes, reads=cost.reads, requests=cost.whole.requests, estimated_seconds=cost.whole.seconds,
         exit_code=int(_code(outcomes, settings)),
-        files=paths_in(folder, {"plan": PLAN, "cells": table.name}),
+        files=paths_in(folder, files),
     )  # fmt: skip
     limit = ClearLimit.from_option(settings.max_clears)
     excesses = () if settings.only_empty else tuple(limit.iter_excesses(context.changes))
@@ -261,6 +263,32 @@ def _write(
         summary, cost.whole, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again),
         context.endpoint, headers_of(context.changes.columns), excesses,
     )  # fmt: skip
+
+
+def _write_report(
+    context: RunContext, settings: Settings, folder: Path, started: str, cells: _Cells, outcomes: Outcomes,
+    reasons: Sequence[Reason], files: Mapping[str, str],
+) -> str:  # fmt: skip
+    """Write what would change as a page to print or send, and return its name."""
+    about, headers = _about_table(context, settings, folder, started), headers_of(context.changes.columns)
+    fields = {
+        f"{headers[name]} ({name})" if name in headers else name: (count, cells.clears[name])
+        for name, count in cells.by_field.most_common()
+    }
+    report = Report(
+        about.title, about.facts, outcomes, is_plan=True, reasons=reasons, fields=fields, lines=cells.first,
+        more_lines=cells.by_field.total() - len(cells.first), files={"every cell": files["cells"]},
+    )  # fmt: skip
+    try:
+        write_report(folder / REPORT, report)
+    except OSError as error:
+        discard(folder)
+        raise _cannot_write(folder, error) from error
+    return REPORT
+
+
+def _cannot_write(folder: Path, error: OSError) -> FolderError:
+    return FolderError(f"{folder}: the plan cannot be written ({os_reason(error)}). Make room, and plan again.")
 
 
 def _code(outcomes: Outcomes, settings: Settings) -> ExitCode:

@@ -35,6 +35,7 @@ from batch.model import NEEDS_RETRY, Outcome, RowResult
 from batch.own_files import PLAN
 from batch.retry import Action, FailureLimit
 from batch.run import index
+from batch.run.approval import is_approval, open_approval, settings_of_plan
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.consent import require_consent
 from batch.run.finish import End, FinishedRun, begin_files, finish_run
@@ -56,8 +57,8 @@ FILES_SECONDS = 2.0
 
 def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
     """Send what the input changes; raises BatchError when the job could not begin, Declined when a person said no."""
-    plan = without_links(settings.plan) if settings.plan is not None else None
-    settings = replace(settings, input=fixed_name(settings.input), plan=plan)
+    settings = _with_plan(settings, reporter)
+    settings = replace(settings, input=fixed_name(settings.input))
     parent = parent_of(settings.input, settings.parent)
     links = latest_links(parent, settings.input, reporter.note)
     results = environment.uploading(settings, reporter.note)
@@ -73,6 +74,18 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
         end = carry_out(run, target, settings, reporter, environment, upload)
         latest.settle(end.summary.exit_code, end.folder)
         return end
+
+
+def _with_plan(settings: Settings, reporter: Reporter) -> Settings:
+    """Return the settings with the folder of their plan, unpacked where a colleague sent it as one file."""
+    if settings.plan is None:
+        return settings
+    plan = without_links(settings.plan)
+    if not is_approval(plan):
+        return replace(settings, plan=plan)
+    opened = open_approval(plan, plan.with_name(plan.name[: -len(".zip")]))
+    reporter.note(f"This plan was made by {opened.about.text} ({opened.about.made}).")
+    return replace(settings, **settings_of_plan(opened), input=settings.input or str(opened.input))
 
 
 def carry_out(
@@ -172,7 +185,10 @@ class Update:
 
     def _write_files(self, folder: Path, journal: Journal, metadata: RunMetadata, end: End) -> FinishedRun:
         """Write the run's files, and note in the index how this part ended."""
-        finished = finish_run(folder, journal, metadata, type(self.context.endpoint), end, upload=self.upload)
+        finished = finish_run(
+            folder, journal, metadata, type(self.context.endpoint), end, upload=self.upload,
+            with_report=self.settings.report,
+        )  # fmt: skip
         index.end_part(metadata, journal, finished.state)
         return finished
 

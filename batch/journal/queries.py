@@ -173,6 +173,47 @@ class JournalQueries:
         """Return the digests of the files that were made from the journal, as they were written."""
         return dict(self._reader.rows("SELECT name, digest FROM file"))
 
+    def attempts_over_time(self, pieces: int) -> tuple[float, float, list[int]] | None:
+        """Count the attempts of rows that were sent, in `pieces` of the time that they took; None where it is short.
+
+        Gives when that time began (in seconds since 1970), how many seconds a piece has, and the attempts of each.
+        """
+        (first, last) = self._reader.one("SELECT min(time), max(time) FROM result WHERE attempts > 0") or (None, None)
+        if not isinstance(first, float) or not isinstance(last, float) or last - first < 1:
+            return None
+        seconds = (last - first) / pieces
+        query = (
+            "SELECT min(cast((time - ?) / ? AS INTEGER), ?) AS piece, sum(attempts) FROM result "
+            "WHERE attempts > 0 AND row = change GROUP BY piece"
+        )
+        counts = [0] * pieces
+        for piece, count in self._reader.rows(query, (first, seconds, pieces - 1)):
+            counts[piece] = count
+        return first, seconds, counts
+
+    def longest_gaps(self, most: int) -> list[tuple[float, float]]:
+        """Return the longest times without a result within a part: when each began, and its seconds."""
+        query = """
+            SELECT since, seconds FROM (
+                SELECT lag(time) OVER (ORDER BY time) AS since, time - lag(time) OVER (ORDER BY time) AS seconds
+                FROM result WHERE attempts > 0
+            ) WHERE seconds >= 1
+                AND NOT EXISTS (SELECT 1 FROM part WHERE started > since AND started < since + seconds)
+            ORDER BY seconds DESC LIMIT ?
+        """
+        return list(self._reader.rows(query, (most,)))
+
+    def changed_fields(self) -> dict[str, tuple[int, int]]:
+        """Count the cells of changes that were applied, by field, and those of them that were emptied."""
+        query = """
+            SELECT field.key, count(*), sum(field.type = 'null' OR field.value IN ('', '[]'))
+            FROM (SELECT change, max(place) AS place FROM intent WHERE body IS NOT NULL GROUP BY change) AS last
+            JOIN intent ON intent.place = last.place
+            JOIN result ON result.row = last.change AND result.outcome = 'updated', json_each(intent.fields) AS field
+            GROUP BY field.key ORDER BY count(*) DESC, field.key
+        """
+        return {str(name): (int(count), int(clears)) for name, count, clears in self._reader.rows(query)}
+
     def digest(self) -> str:
         """Return a digest of all intents and results in their order."""
         found = hashlib.sha256()

@@ -103,6 +103,7 @@ class CheckOptions(Reading, total=False):
 class Sending(Paced, total=False):
     """What holds for everything that writes to the API."""
 
+    report: bool
     results_xlsx: bool
     verify_within: float
     max_failures: str | int
@@ -114,6 +115,7 @@ class Sending(Paced, total=False):
 class PlanOptions(Paced, Reading, total=False):
     """The options of `plan`."""
 
+    report: bool
     overwrite: bool
     only_empty: bool
     other_company: bool

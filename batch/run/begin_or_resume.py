@@ -27,6 +27,7 @@ from batch.machine import now_text, user_name
 from batch.model import ROW, Columns, Outcome, Staged, minutes
 from batch.own_files import INPUT, JOURNAL, PLAN
 from batch.run import index
+from batch.run.approval import planned_by
 from batch.run.cleanup import remove_unbegun, scratch
 from batch.run.consent import Person, require_consent
 from batch.run.finish import set_state
@@ -334,6 +335,7 @@ def _begin(
         input=settings.input, map=settings.map, meaning=settings.identity(), **_options(settings),
         staged=changes.staged, id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(),
         is_validated=False, users=(user_name(),), headers=headers_of(changes.columns),
+        planned_by=planned_by(plan.path) if plan else "",
         results_xlsx=settings.results_xlsx, keep=listed_columns(settings.keep),
     )  # fmt: skip
     journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))

@@ -31,11 +31,13 @@ from batch.journal import Journal, JournalQueries
 from batch.machine import now_text
 from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, command
 from batch.outputs.plan import Line, iter_lines
+from batch.outputs.report import REPORT
 from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
 from batch.run.match_headers import kept_columns
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
+from batch.run.report import write_report_of_run
 from batch.run.target import SANDBOX, SANDBOXES
 from batch.run.undo import can_be_put_back
 from batch.run.upload import Upload
@@ -133,7 +135,7 @@ class FinishedRun:
 
 def finish_run(
     folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End,
-    done_later: Mapping[int, str] | None = None, upload: Upload | None = None,
+    done_later: Mapping[int, str] | None = None, *, upload: Upload | None = None, with_report: bool = True,
 ) -> FinishedRun:  # fmt: skip
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
@@ -147,7 +149,9 @@ def finish_run(
     ignore_case = endpoint is not None and endpoint.ids_ignore_case and not metadata.is_keyed
     resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignore_case)
     try:
-        totals = _Totals(folder, journal, metadata, end, journal.count_older(metadata.look_since), upload)
+        totals = _Totals(
+            folder, journal, metadata, end, journal.count_older(metadata.look_since), endpoint, upload, with_report
+        )
         unwritten = totals.sum_up_unwritten() if end.until < math.inf else None  # whatever comes, that stands
         try:
             return _write_files(totals, endpoint, done_later or {})
@@ -221,8 +225,10 @@ class _Totals:
     metadata: RunMetadata
     end: End
     not_looked_at: int
+    endpoint: type[Endpoint] | None
     upload: Upload | None
     """Where the files go, too."""
+    with_report: bool
 
     def sum_up_unwritten(self) -> FinishedRun:
         """Sum up the run by its journal alone, and write down that it ended and that its files are to be made."""
@@ -263,6 +269,14 @@ class _Totals:
             reasons=reasons, spellings=dict.fromkeys(SPELLINGS, 0) | told, left_out=metadata.staged.left_out,
             not_empty=0 if is_unwritten else journal.count_told(*KEPT),
         )  # fmt: skip
+        if self.with_report and not is_unwritten:
+            facts = facts_of_run(folder, metadata, self.endpoint, end.stopped)
+            report = write_report_of_run(
+                folder, journal, metadata, self.endpoint, facts=facts,
+                outcomes=summary.outcomes, reasons=reasons, files=written.files,
+                spent={name: getattr(summary, name) for name in ("requests", "attempts", "throttled", "seconds")},
+            )  # fmt: skip
+            summary = replace(summary, files=Files(summary.files | paths_in(folder, {"report": report})))
         can_undo = metadata.host != SANDBOX and any(
             can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents()
         )
@@ -314,22 +328,30 @@ def _about_run(
 ) -> outputs.AboutRun:
     """Return what the workbook of the results says beside them."""
     name = short_name(metadata.undoes or metadata.input)
-    facts = shown_facts(
+    facts = facts_of_run(folder, metadata, endpoint, end.stopped)
+    title = f"Taking back {name}" if metadata.undoes else f"Changes from {name}"
+    return outputs.AboutRun(title, facts, _iter_cells(journal, metadata))
+
+
+def facts_of_run(
+    folder: Path, metadata: RunMetadata, endpoint: type[Endpoint] | None, stopped: str | None
+) -> dict[str, str]:
+    """Say what is told to people of a run, by what each fact is called."""
+    return shown_facts(
         metadata.staged,
         went_to=f"{endpoint.title if endpoint else metadata.endpoint} ({metadata.host})",
         company=metadata.company,
         started=metadata.started,
         users=metadata.users,
         folder=folder,
-        stopped=end.stopped,
+        stopped=stopped,
+        planned_by=metadata.planned_by,
     )
-    title = f"Taking back {name}" if metadata.undoes else f"Changes from {name}"
-    return outputs.AboutRun(title, facts, _iter_cells(journal, metadata))
 
 
 def shown_facts(
     staged: Staged, *, went_to: str, company: str | None, started: str, users: Sequence[str], folder: Path,
-    stopped: str | None = None,
+    stopped: str | None = None, planned_by: str = "",
 ) -> dict[str, str]:  # fmt: skip
     """Say what a workbook for people tells of a run or a plan, by what each fact is called."""
     facts = {
@@ -337,6 +359,7 @@ def shown_facts(
         "Company": company or "",
         "When": f"{started.replace('T', ' ').removesuffix('Z')} UTC",
         "By": ", ".join(filter(None, users)),
+        "Planned by": planned_by,
         "Sheet": f"{staged.name}, sheet {staged.style.sheet}" if staged.style else staged.name,
         "Left out": f"rows of totals: {', '.join(map(str, staged.left_out))}" if staged.left_out else "",
         "Stopped": stopped or "",
@@ -373,8 +396,8 @@ def _begun(folder: Path, journal: Journal, metadata: RunMetadata, *, is_resumed:
         endpoint=metadata.endpoint, host=metadata.base_url, input=metadata.input, company=metadata.company,
         sandbox=is_sandbox, parent_run=metadata.parent_run, state="running", started=metadata.started,
         seconds=metadata.seconds, files=paths_in(folder, {"journal": JOURNAL}),
-        input_sha256=metadata.staged.sha256, mapping=metadata.mapped, rows=metadata.staged.rows,
-        outcomes=Outcomes(journal.counts), exit_code=NOT_KNOWN, limiter=metadata.limiter,
+        input_sha256=metadata.staged.sha256, planned_by=metadata.planned_by, mapping=metadata.mapped,
+        rows=metadata.staged.rows, outcomes=Outcomes(journal.counts), exit_code=NOT_KNOWN, limiter=metadata.limiter,
     )  # fmt: skip
 
 
@@ -390,6 +413,7 @@ def begin_files(folder: Path, journal: Journal, metadata: RunMetadata, *, is_res
     try:
         write_summary(folder, running)
         earlier = written_earlier(folder, "results", (".csv", ".parquet", ".xlsx"))
+        remove([folder / REPORT])
         remove(one for one in earlier if one.suffix != ".xlsx" or not outputs.is_edited(one, known))
     except OSError as error:
         raise cannot_write(folder, error) from error

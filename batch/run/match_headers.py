@@ -5,7 +5,7 @@ one whole command, and remembered only with consent.
 """
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -40,13 +40,24 @@ HOW = f'Number, part of a field\'s name, "{LEAVE_OUT}" to leave it out, "{STOP}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Peek:
+class Peek:
     """The headers of an input, and what is wrong with them."""
 
-    headers: Sequence[str]
-    examples: Mapping[str, str]
+    staged: Staged
+    """Its first rows; the file itself is gone."""
+    examples: Sequence[tuple[str, ...]]
     """Values of each column, as a person is shown them."""
-    problem: UnmatchedError | None
+    error: HeaderError | None
+
+    @property
+    def headers(self) -> Sequence[str]:
+        """The headers, as they stand in the file."""
+        return self.staged.headers
+
+    @property
+    def problem(self) -> UnmatchedError | None:
+        """What has to be asked: what a header stands for."""
+        return self.error if isinstance(self.error, UnmatchedError) else None
 
 
 def settle_headers(
@@ -57,18 +68,32 @@ def settle_headers(
     `verb` is the command that is printed. Raises Declined where the person stops, SettingsError for a mapping that
     there is not; what is still unknown is left to whoever matches the headers.
     """
-    settings = _settle_unseen(source, settings, person)
-    if settings.mapping is not None:
-        settings = apply_mapping(settings, mappings.named(settings.mapping, settings.endpoint))
-    settings = choose_sheet(source, settings, endpoint, person)
     if not person.can_ask:
-        return settings
+        return _settle_sheet(source, settings, endpoint, person, mappings)
+    settings, peek = recognise_headers(source, settings, endpoint, person, mappings)
+    while peek.problem is not None:
+        settings = _Dialogue(person, source.name, endpoint, settings, peek).ask(peek.problem)
+        peek = peek_headers(source, settings, endpoint, mappings)
+        if peek.problem is None:
+            person.note(f"The same without questions:  {_words(verb, settings)}")
+            _remember(source, settings, endpoint, person, mappings, peek.headers)
+    return settings
+
+
+def recognise_headers(
+    source: Input, settings: Settings, endpoint: Endpoint, person: Person, mappings: Mappings
+) -> tuple[Settings, Peek]:
+    """Return the settings with what is remembered of the headers of a file, and what is to be seen of them then.
+
+    Raises what `settle_headers` does, and TitleError where nobody can be asked which row is the header.
+    """
+    settings = _settle_sheet(source, settings, endpoint, person, mappings)
     try:
-        peek = _peek(source, settings, endpoint, mappings)
+        peek = peek_headers(source, settings, endpoint, mappings)
     except TitleError as error:
         require_consent(person, error.seen, str(error), f"Is row {error.row} the header?")
         settings = replace(settings, header_row=error.row)
-        peek = _peek(source, settings, endpoint, mappings)
+        peek = peek_headers(source, settings, endpoint, mappings)
     if peek.problem is not None and settings.mapping is None:
         known = mappings.recognise(settings.endpoint, peek.headers)
         if known is not None:
@@ -78,14 +103,18 @@ def settle_headers(
             )
             person.note(f"To forget it:  {command()} mappings forget {shlex.quote(known.name)}")
             settings = apply_mapping(settings, known)
-            peek = _peek(source, settings, endpoint, mappings)
-    while peek.problem is not None:
-        settings = _Dialogue(person, source.name, endpoint, settings, peek).ask(peek.problem)
-        peek = _peek(source, settings, endpoint, mappings)
-        if peek.problem is None:
-            person.note(f"The same without questions:  {_words(verb, settings)}")
-            _remember(source, settings, endpoint, person, mappings, peek.headers)
-    return settings
+            peek = peek_headers(source, settings, endpoint, mappings)
+    return settings, peek
+
+
+def _settle_sheet(
+    source: Input, settings: Settings, endpoint: Endpoint, person: Person, mappings: Mappings
+) -> Settings:
+    """Return the settings with the mapping that they name, and the sheet that is read."""
+    settings = _settle_unseen(source, settings, person)
+    if settings.mapping is not None:
+        settings = apply_mapping(settings, mappings.named(settings.mapping, settings.endpoint))
+    return choose_sheet(source, settings, endpoint, person)
 
 
 def _settle_unseen(source: Input, settings: Settings, person: Person) -> Settings:
@@ -139,18 +168,26 @@ def _remember(
     """Keep what was answered for the next file of this kind, if the person likes."""
     said = person.ask_text("Remember this for files with these headers? [Y/n]").strip().casefold()
     if said in ("", "y", "yes"):
-        if settings.header_row is not None:
-            anywhere = replace(settings, header_row=None)
-            with suppress(TitleError):
-                if _peek(source, anywhere, endpoint, mappings).headers == headers:
-                    settings = anywhere  # the next file may have a title of another height
-        name = mappings.free_name(Path(source.name).stem or source.name)
-        mappings.keep(make_mapping(settings, name, headers))
+        name = remember_mapping(source, settings, endpoint, mappings, headers)
         person.note(f'Remembered as "{name}".  In a script:  --mapping {shlex.quote(name)}')
 
 
-def _peek(source: Input, settings: Settings, endpoint: Endpoint, mappings: Mappings) -> _Peek:
-    """Read the headers and a few rows."""
+def remember_mapping(
+    source: Input, settings: Settings, endpoint: Endpoint, mappings: Mappings, headers: Sequence[str], name: str = ""
+) -> str:
+    """Keep what the headers of a file stand for under a name, the file's own unless one is given; gives the name."""
+    if settings.header_row is not None:
+        anywhere = replace(settings, header_row=None)
+        with suppress(TitleError):
+            if peek_headers(source, anywhere, endpoint, mappings).headers == headers:
+                settings = anywhere  # the next file may have a title of another height
+    name = name or mappings.free_name(Path(source.name).stem or source.name)
+    mappings.keep(make_mapping(settings, name, headers))
+    return name
+
+
+def peek_headers(source: Input, settings: Settings, endpoint: Endpoint, mappings: Mappings) -> Peek:
+    """Read the headers and a few rows of a file; raises InputError."""
     options = read_options(settings, endpoint)
     if settings.header_row is None:  # what is remembered finds the header's row, too
         remembered = [one.map for one in mappings.read() if one.endpoint == settings.endpoint]
@@ -158,26 +195,24 @@ def _peek(source: Input, settings: Settings, endpoint: Endpoint, mappings: Mappi
         options = replace(options, is_known=is_known_header(endpoint, known))
     with scratch() as folder:
         staged = sources.stage(source, folder, replace(options, limit=PEEKED_ROWS))
+        rows = pl.read_parquet(staged.path).filter(~begins_with_word(len(staged.headers)))
+        examples = [_examples(rows[cell_column(index)]) for index in range(len(staged.headers))]
         try:
             match_input(staged, settings, endpoint)
-        except UnmatchedError as error:
-            rows = pl.read_parquet(staged.path).filter(~begins_with_word(len(staged.headers)))
-            examples = {header: _examples(rows[cell_column(index)]) for index, header in enumerate(staged.headers)}
-            return _Peek(staged.headers, examples, error)
-        except HeaderError:
-            pass  # it is no question of what a header stands for
-        return _Peek(staged.headers, {}, None)
+        except HeaderError as error:
+            return Peek(staged, examples, error)
+        return Peek(staged, examples, None)
 
 
-def _examples(cells: pl.Series) -> str:
+def _examples(cells: pl.Series) -> tuple[str, ...]:
     found = (visible(text) for text in cells.drop_nulls() if text.strip())
-    return " · ".join(shorten(text, 24) for text in islice(dict.fromkeys(found), EXAMPLES))
+    return tuple(islice(dict.fromkeys(found), EXAMPLES))
 
 
 class _Dialogue:
     """Asks a person what headers stand for."""
 
-    def __init__(self, person: Person, name: str, endpoint: Endpoint, settings: Settings, peek: _Peek) -> None:
+    def __init__(self, person: Person, name: str, endpoint: Endpoint, settings: Settings, peek: Peek) -> None:
         self._person, self._name, self._endpoint = person, name, endpoint
         self._settings, self._peek = settings, peek
 
@@ -201,7 +236,8 @@ class _Dialogue:
 
     def _ask_header(self, header: str, ids: Sequence[str], taken: Collection[str]) -> str:
         """Return the field that a header stands for, "" to leave the column out; `ids` say which record a row is."""
-        examples = self._peek.examples[header]
+        column = len(self._peek.headers) - 1 - list(self._peek.headers)[::-1].index(header)
+        examples = " · ".join(shorten(text, 24) for text in self._peek.examples[column])
         self._person.note(f'"{shorten(header, 40)}"' + (f"  such as  {examples}" if examples else "  (all blank)"))
         offered = list(dict.fromkeys((*self._near(header, taken), *ids, *self._custom(header))))
         while True:

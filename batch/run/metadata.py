@@ -56,6 +56,8 @@ class RunMetadata(BaseModel):
     """Options that the same command needs again."""
     options_next: Texts = Field(default=(), validation_alias="next")
     """Options that a run on the failures file needs."""
+    planned_by: str = ""
+    """Who made the plan that it carries out, as the file says in which a colleague sent it."""
     users: Texts = ()
     """Who began it or went on with it, as the system calls them; none in runs of 0.1."""
     headers: dict[str, str] = {}

@@ -54,7 +54,10 @@ def standing_sandbox() -> StandingSandbox | None:
     return found
 
 
-def start_standing(options: SandboxOptions, *, new: bool) -> tuple[StandingSandbox, bool]:
+FAST_LIMITS: Final = SandboxOptions(limits="fast")
+
+
+def start_standing(options: SandboxOptions = FAST_LIMITS, *, new: bool) -> tuple[StandingSandbox, bool]:
     """Start it, or find the one that runs; gives it, and whether it was started now. Raises UsageError."""
     if options.state is not None or len(options.keys) > 1:
         raise OptionError("start: it keeps the records of one company by itself. Leave out --state, name one --key")

@@ -219,7 +219,7 @@ def with_login(settings: Settings, environment: Environment, person: Person) -> 
     is_named |= not kind.variables
     if is_named or not environment.uses_logins:
         return settings
-    if _variables_set(kind, environment):
+    if variables_set(kind, environment):
         return settings
     found = [one for one in _logins(environment).read(person.note) if one.api == api_of(kind)]
     found = [one for one in found if settings.company in (None, one.name) and _is_at(one, settings, kind)]
@@ -312,7 +312,7 @@ def _credentials(
             f'--as {login.name}: the key of "{login.name}" is for {login.base_url}, and is not sent to {base_url}. '
             f"To go there:  --base-url {login.base_url}"
         )
-    names_set = _variables_set(kind, environment)
+    names_set = variables_set(kind, environment)
     return _open(login, settings, kind, environment, warn), [
         f'{name} is set in the environment, and is not used: the key of "{login.name}" is (--as).' for name in names_set
     ]
@@ -363,7 +363,7 @@ def _logins(environment: Environment) -> Logins:
     return Logins(config_folder(environment.variables))
 
 
-def _variables_set(kind: type[Endpoint], environment: Environment) -> list[str]:
+def variables_set(kind: type[Endpoint], environment: Environment) -> list[str]:
     """Name the required variables that are set."""
     return [one.name for one in kind.variables if one.is_required and has_variable(one.name, environment.variables)]
 
@@ -371,7 +371,7 @@ def _variables_set(kind: type[Endpoint], environment: Environment) -> list[str]:
 def has_key(kind: type[Endpoint], environment: Environment, note: Callable[[str], None]) -> bool:
     """Whether there is a key for an endpoint, in the environment or of a login, wherever it is for."""
     is_known = any(one.api == api_of(kind) for one in _logins(environment).read(note))
-    return is_known or not kind.variables or bool(_variables_set(kind, environment))
+    return is_known or not kind.variables or bool(variables_set(kind, environment))
 
 
 def _is_at(login: Login, settings: Settings, kind: type[Endpoint]) -> bool:

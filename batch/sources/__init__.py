@@ -22,7 +22,7 @@ from batch.sources.staging import have_same_rows, iter_frames, read_rows
 
 __all__ = [
     "Input", "ReadOptions", "Table", "check_room", "find_sheet", "have_same_rows", "iter_frames", "open_frame",
-    "open_input", "read_rows", "stage",
+    "open_input", "read_rows", "sheet_names", "stage",
 ]  # fmt: skip
 
 
@@ -50,6 +50,15 @@ def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
     from batch.sources import excel
 
     return excel.find_sheet(input, options)
+
+
+def sheet_names(input: Input) -> tuple[str, ...]:
+    """Name the sheets of a workbook that could be read, none of other inputs; raises InputError."""
+    if input.format != "xlsx":
+        return ()
+    from batch.sources import excel
+
+    return excel.sheet_names(input)
 
 
 def check_room(input: Input, folder: Path) -> None:

@@ -30,7 +30,7 @@ def run(shell: Shell, api: Api) -> Path:
 def test_removes(shell: Shell, run: Path) -> None:
     """All of a run is gone, with the folder around it; the input stays."""
     ended = purge(shell, run, "--yes")
-    expected = "Removed sheet.batch/{time} (4 files).\n"
+    expected = "Removed sheet.batch/{time} (5 files).\n"
     assert (0, expected) == (ended.code, shell.tell(ended.err))
     assert [shell.folder / "sheet.csv"] == list(iter_files(shell.folder))
 
@@ -77,7 +77,7 @@ def test_undo_goes_too(shell: Shell, api: Api, run: Path) -> None:
     assert 0 == shell.here("undo", run, *api.options[:2], "--yes", "--out", "elsewhere").code
     assert 0 == shell.here("undo", "elsewhere/latest", *api.options[:2], "--yes").code
     ended = purge(shell, run, "--yes")
-    assert (0, "Removed sheet.batch/{time} (16 files).\n") == (ended.code, shell.tell(ended.err))
+    assert (0, "Removed sheet.batch/{time} (19 files).\n") == (ended.code, shell.tell(ended.err))
     assert [other, shell.runs()[1]] == shell.runs()
     assert ([], 2) == (shell.runs("elsewhere"), len(shell.runs()))
 
@@ -96,7 +96,7 @@ def test_nested(shell: Shell, run: Path) -> None:
         shutil.copytree(run, run / name, ignore=shutil.ignore_patterns("undo-*", "failures.batch"))
     (run / "failures.batch" / "latest").symlink_to("20260102-000000")
     ended = purge(shell, run, "--yes")
-    assert (0, "Removed sheet.batch/{time} (16 files).\n") == (ended.code, shell.tell(ended.err))
+    assert (0, "Removed sheet.batch/{time} (20 files).\n") == (ended.code, shell.tell(ended.err))
     assert not run.parent.exists()
 
 
@@ -182,7 +182,7 @@ def test_link(shell: Shell, run: Path) -> None:
     said = "latest: this is a link to sheet.batch/{time}. Name the folder itself.\n"
     assert (2, said, True) == (ended.code, shell.tell(ended.err), (run / "journal.sqlite").exists())
     ended = purge(shell, shell.folder / "sheet.batch" / "latest", "--yes")
-    assert (0, "Removed sheet.batch/{time} (4 files).\n") == (ended.code, shell.tell(ended.err))
+    assert (0, "Removed sheet.batch/{time} (5 files).\n") == (ended.code, shell.tell(ended.err))
     assert not run.parent.exists()
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from tests.shell import Ended
 
-SILENT = re.compile(r"journal\.sqlite.*|\.lock.*|\..*\.part.*")
+SILENT = re.compile(r"journal\.sqlite.*|report\.html|\.lock.*|\..*\.part.*")
 """Files that are listed, and not looked into."""
 Rules = Sequence[tuple[str, str]]
 FINISHED: Rules = ((r'("finished": )"[^"]+"', r'\1"{moment}"'),)

@@ -112,4 +112,6 @@ def test_next_run(shell: Shell, api: Api) -> None:
     api.sandbox.set_faults()
     assert 0 == shell.here("update", sheet, "-e", DUALENTRY, *api.options).code
     assert folder == shell.only_run()
-    assert [".lock", "input.parquet", JOURNAL, "results.csv", "summary.json"] == sorted(os.listdir(folder))
+    assert [".lock", "input.parquet", JOURNAL, "report.html", "results.csv", "summary.json"] == sorted(
+        os.listdir(folder)
+    )

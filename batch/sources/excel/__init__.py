@@ -114,6 +114,18 @@ def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
     return (selected.sheet.name, found[0]) if len(found) == 1 else None
 
 
+def sheet_names(input: Input) -> tuple[str, ...]:
+    """Name the sheets that could be read, in their order; raises InputError."""
+    with open_package(input.files[0].content, input.name) as package:
+        try:
+            workbook = read_workbook(package)
+            selected = select_sheet(package, workbook, None)
+        except MarkupError as error:
+            raise package.damaged() from error
+    names = {selected.sheet.name, *(one.name for one in selected.others)}
+    return tuple(one.name for one in workbook.sheets if one.name in names)
+
+
 def _fits(package: Package, workbook: Workbook, sheet: Sheet, texts: pl.Series, options: ReadOptions) -> bool:
     try:
         first = _head(package, workbook, sheet, read_sheet_layout(package, sheet), texts)

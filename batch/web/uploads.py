@@ -1,0 +1,89 @@
+"""What is uploaded, and where it is kept: `$XDG_DATA_HOME/batch/runs/<file>/`, beside the runs that are made of it.
+
+Promises: folders are 0700 and files 0600; a name from a browser is never a path; equal bytes of one name are one input,
+so that a file that is given again goes on with its run; a disk of another machine holds no journal.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Final
+
+from batch.errors import InputError, MachineError, UsageError
+from batch.files import make_private, os_reason
+from batch.run.locks import check_local
+
+ENDINGS: Final = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".parquet", ".ods", ".xls", ".gz", ".zst", ".zip")
+MOST_CHARACTERS: Final = 100
+FILES: Final = "files"
+COPY_BYTES: Final = 1 << 20
+
+
+def runs_folder(variables: Mapping[str, str]) -> Path:
+    """Return the folder of the page's runs, made if it is not there; raises UsageError."""
+    given = variables.get("XDG_DATA_HOME", "")
+    home = Path(given) if given.startswith("/") else Path(os.path.expanduser("~"), ".local", "share")
+    if not home.is_absolute():
+        raise UsageError("This user has no home folder to keep runs in. Name one:  XDG_DATA_HOME=/folder")
+    folder = home / "batch" / "runs"
+    check_local(folder)
+    make_private(folder.parent)
+    make_private(folder)
+    return folder
+
+
+def safe_name(given: str) -> str:
+    """Return the name of an uploaded file without whatever could make it a path, a command or another name.
+
+    Raises InputError where nothing is left of it, or it is none of a spreadsheet's.
+    """
+    name = unicodedata.normalize("NFC", given.replace("\\", "/").rpartition("/")[2])
+    name = "".join(one if one.isprintable() and one not in '<>:"|?*[]' else "_" for one in name).strip(" .")
+    path = Path(name)
+    if path.suffix.casefold() not in ENDINGS or not path.stem.strip(" ._"):
+        raise InputError(
+            f'"{name or "(no name)"}" is not one of a spreadsheet\'s files. Save it as .xlsx or .csv, and choose that.'
+        )
+    while len(name.encode()) > MOST_CHARACTERS:
+        path = Path(name)
+        name = path.stem[:-1].rstrip(" .") + path.suffix
+    return name
+
+
+def folder_of(runs: Path, name: str) -> Path:
+    """Return the folder for the runs of a file of this name, which its failures and results files share."""
+    stem = re.sub(r"\.(csv|tsv|txt)$", "", Path(name).stem, flags=re.IGNORECASE)
+    return runs / (stem or Path(name).stem)
+
+
+def keep_upload(file: IO[bytes], folder: Path, name: str) -> Path:
+    """Copy an uploaded file into `folder`, and return where it is; raises UsageError where that cannot be."""
+    files = folder / FILES
+    make_private(folder)
+    make_private(files)
+    try:
+        with NamedTemporaryFile(dir=files, prefix=".", suffix=".part", delete=False) as copy:
+            digest = hashlib.sha256()
+            try:
+                while some := file.read(COPY_BYTES):
+                    digest.update(some)
+                    copy.write(some)
+                copy.flush()
+                os.fsync(copy.fileno())
+            except BaseException:
+                os.unlink(copy.name)
+                raise
+        place = files / digest.hexdigest()[:16]
+        place.mkdir(mode=0o700, exist_ok=True)
+        os.replace(copy.name, place / name)  # equal bytes: what is there says the same
+    except OSError as error:
+        free = shutil.disk_usage(folder).free >> 20
+        raise MachineError(
+            f"{name} could not be kept in {folder}: {os_reason(error)} ({free:,} MB are free)."
+        ) from None
+    return place / name

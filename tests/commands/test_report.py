@@ -1,0 +1,131 @@
+"""`report.html`: what it says is what the run wrote down, whatever stands in a sheet."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from batch.commands.plan import plan as run_plan
+from batch.commands.report import report as make_report
+from batch.errors import FolderError
+from batch.model import Outcome
+from batch.outputs.report import Rate, Report, bar, write_report
+from batch.summary import Reason
+from tests.job_fixture import JobFixture, job, shared_sandbox, summary
+
+__all__ = ["job", "shared_sandbox"]
+
+
+class Read(HTMLParser):
+    """What a browser would make of a report: its tags with their attributes, and its words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def read(path: Path) -> Read:
+    return Read(path.read_text(encoding="utf-8"))
+
+
+def test_a_run_and_its_rounds(job: JobFixture) -> None:
+    """Counts, reasons and fields of a run; made again over all rounds of its sheet; left out where nobody wants it."""
+    sheet = job.sheet("id,name,phone\n10001,One,555-1\n10002,Two,<clear>\n10003,,ext. 5\n")
+    end = job.update(sheet)
+    found = read(end.folder / "report.html")
+    assert 0o600 == (end.folder / "report.html").stat().st_mode & 0o777
+    assert "report.html" == Path(summary(end.folder)["files"]["report"]).name
+    for said in (
+        "Changes from sheet.csv",
+        "updated 2",
+        "invalid 1",
+        "all rows 3",
+        "has letters in it",
+        "name 2 0",
+        "phone 2 1",
+    ):
+        assert said in found.text, said
+    assert end.failures is not None
+    fixed = Path(end.failures)
+    fixed.write_text(fixed.read_text(encoding="utf-8").replace("ext. 5", "555-3"), encoding="utf-8")
+    second = job.update(fixed, report=False)
+    assert not (second.folder / "report.html").exists()
+    assert "report" not in summary(second.folder)["files"]
+    again = read(make_report(end.folder, job.reporter, job.environment))
+    assert "All rounds of this sheet" in again.text
+    assert "failures.csv 1 updated finished" in again.text
+    with pytest.raises(FolderError):
+        make_report(job.folder / "none", job.reporter, job.environment)
+
+
+def test_a_plan(job: JobFixture) -> None:
+    """A plan's report says what would change, cell by cell."""
+    sheet = job.sheet("id,name,phone\n10001,One,<clear>\n")
+    made = run_plan(job.settings(sheet), job.reporter, job.environment)
+    found = read(made.folder / "report.html")
+    for said in ("Plan for sheet.csv", "What would change, by field", "(cleared)", "Acme Holdings, Inc. One"):
+        assert said in found.text, said
+    assert not (
+        run_plan(job.settings(sheet, report=False), job.reporter, job.environment).folder / "report.html"
+    ).exists()
+
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\x1b[2J\u202e"
+
+
+def test_hostile_text(tmp_path: Path) -> None:
+    """Whatever stands in a sheet, a message or a name is text; nothing is loaded, run or led elsewhere."""
+    path = tmp_path / "report.html"
+    reason = Reason(Outcome.INVALID, HOSTILE, "x", HOSTILE, HOSTILE, 1, [1], [(1, HOSTILE)])
+    write_report(
+        path,
+        Report(
+            HOSTILE,
+            {"By": HOSTILE},
+            {Outcome.INVALID: 1},
+            reasons=[reason],
+            fields={HOSTILE: (1, 1)},
+            files={"every row": f"javascript:{HOSTILE}"},
+        ),
+    )
+    found = read(path)
+    assert {"script", "img", "iframe", "object", "link", "form"} & {tag for tag, _ in found.tags} == set()
+    for _, attributes in found.tags:
+        assert not any(name.startswith("on") or name == "src" for name in attributes)
+        assert not re.match(r"\w+:", attributes.get("href") or "")
+    assert "\x1b" not in found.text
+    assert "\u202e" not in found.text
+
+
+def test_the_line_of_the_rate(tmp_path: Path) -> None:
+    """The rate is drawn against the limit, within the drawing."""
+    path = tmp_path / "report.html"
+    write_report(path, Report("x", {}, {Outcome.UPDATED: 9}, rate=Rate(0.0, 1.0, [0.0, 2.0, 1.0]), limit=1.0))
+    found = read(path)
+    (points,) = [one["points"] for tag, one in found.tags if tag == "polyline"]
+    places = [tuple(map(float, one.split(","))) for one in str(points).split()]
+    assert [0.0, 500.0, 1000.0] == [x for x, _ in places]
+    assert all(0 <= y <= 160 for _, y in places)
+    (line,) = [one for tag, one in found.tags if tag == "line"]
+    assert places[2][1] == float(str(line["y1"]))
+
+
+def test_nothing_is_too_small_to_be_seen() -> None:
+    """One row in a hundred thousand has a part of the bar, and all parts fill it."""
+    parts = bar({Outcome.UPDATED: 99_999, Outcome.REJECTED: 1})
+    assert parts[1]["width"] > 5
+    assert 1000 == round(parts[1]["x"] + parts[1]["width"])
+    assert [] == bar({})

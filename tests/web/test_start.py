@@ -1,0 +1,121 @@
+"""How the page is started: by a double-click, by a second start, and how it ends."""
+
+import configparser
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from batch.web.server import STATE
+from batch.web.uploads import runs_folder
+from tests.shell import ROOT
+from tests.web.browser import OWN
+
+START = ROOT / "samples" / "start"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a run.sh that says how it was called."""
+    folder = tmp_path / "my batch"
+    folder.mkdir()
+    script = folder / "run.sh"
+    script.write_text('#!/bin/sh\necho "started: $* $BATCH_WINDOW"\n')
+    script.chmod(0o755)
+    return folder
+
+
+def run(words: list[str], tmp_path: Path, home: Path | None) -> str:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)} | ({"BATCH_HOME": str(home)} if home else {})
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, input="\n", timeout=20, check=False)
+    return done.stdout
+
+
+def desktop_words() -> list[str]:
+    """What a desktop runs, by the rules of the specification: first the escapes of values, then those of quotes."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(START / "batch.desktop", encoding="utf-8")
+    words = shlex.split(parser["Desktop Entry"]["Exec"].replace("\\\\", "\\"))
+    return [word.replace("\\$", "$") for word in words]  # as quotes have it there, beside what shlex knows
+
+
+def test_by_a_double_click(place: Path, tmp_path: Path) -> None:
+    """What lies on the desktop finds batch, also in a folder with a space, or says where to put it."""
+    for words in (desktop_words(), ["bash", str(START / "batch.command")]):
+        assert "started: page 1\n" == run(words, tmp_path, place)
+    copied = tmp_path / "batch.command"
+    copied.write_text((START / "batch.command").read_text())
+    for words in (desktop_words(), ["bash", str(copied)]):
+        assert "batch was not found. Put its folder into your home folder" in run(words, tmp_path, None)
+
+
+def test_by_a_double_click_on_windows() -> None:
+    """What is missing there is named, with what installs it; the lines end as Windows has them."""
+    text = (START / "batch.bat").read_bytes()
+    assert text.count(b"\n") == text.count(b"\r\n")
+    for said in (b"wsl --install", b"batch was not found", b"BATCH_WINDOW=1 ~/batch/run.sh page"):
+        assert said in text
+
+
+def test_a_network_file_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the folder of runs is another machine's disk, as Windows's is to Linux, the page does not start."""
+    from batch.errors import FolderError
+    from batch.run import locks
+
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"C: {tmp_path} 9p rw 0 0\n")
+    monkeypatch.setattr(locks, "MOUNTS", mounts)
+    with pytest.raises(FolderError, match="network file system"):
+        runs_folder({"XDG_DATA_HOME": str(tmp_path / "data")})
+
+
+def test_a_second_start_and_the_end(tmp_path: Path) -> None:
+    """A second start prints the address of the page that runs, with a token of its own; the button ends it."""
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-X", "utf8", "-m", "batch", "page", "--no-open"]
+    first = subprocess.Popen(words, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        url = first.stdout.readline().strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{43}", url)
+        state = next(tmp_path.rglob(STATE))
+        assert 0o600 == state.stat().st_mode & 0o777
+        with httpx.Client(follow_redirects=True) as window:
+            page = window.get(url)
+            assert page.status_code == 200
+            assert httpx.get(url).status_code == 403
+            second = subprocess.run(words, env=home, capture_output=True, text=True, timeout=30, check=False)
+            again = second.stdout.strip()
+            assert (0, url.split("?")[0]) == (second.returncode, again.split("?")[0])
+            assert again != url
+            assert json.loads(state.read_text())["token"] in again
+            assert httpx.get(again, follow_redirects=False).status_code == 303
+            port = page.url.port
+            headers = {**OWN, "Origin": f"http://127.0.0.1:{port}"}
+            assert "batch is closed" in window.post(f"{page.url}close", headers=headers).text
+        assert (0, "") == (first.wait(20), first.stderr.read() if first.stderr else "")
+        assert not state.exists()
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_ctrl_c_ends_it(tmp_path: Path) -> None:
+    """Ctrl-C ends the page in order, without a word about where in the code it was."""
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-X", "utf8", "-m", "batch", "page", "--no-open"]
+    page = subprocess.Popen(words, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert page.stdout is not None
+    page.stdout.readline()
+    time.sleep(0.2)
+    page.send_signal(signal.SIGINT)
+    assert "" == page.communicate(timeout=20)[1]
+    assert page.returncode == 0
