@@ -227,7 +227,7 @@ class Settings:
     )] = field(default_factory=dict)
     columns: Annotated[tuple[str, ...], Setting(
         "Use only these columns, by their headers, and leave out all others. Repeatable.", "A,B,…", INPUT,
-        in_identity=True, is_later=True, repeat=39, found_file="yes",
+        in_identity=True, is_later=True, repeat=41, found_file="yes",
     )] = ()
     mapping: Annotated[str | None, MinLen(1), Setting(
         "What headers stand for, as remembered under this name.", "NAME", INPUT,
@@ -286,7 +286,7 @@ class Settings:
     )] = False
     only_empty: Annotated[bool, Setting(
         "Write a field only where the record has none: a fill never overwrites.", None, ("plan", "update"),
-        in_identity=True, repeat=39,
+        in_identity=True, repeat=42,
     )] = False
     other_company: Annotated[bool, Setting(
         "Take a sheet that was pulled, or a plan that was made, for another company.", None,
@@ -340,7 +340,7 @@ class Settings:
     )] = None
     limiter: Annotated[str | None, Setting(
         "A Redis that shares the API's limits among all hosts; default: those of this host share them.", "URL",
-        (*CONNECTION, "login", "template"), parse=_redis, repeat=39, is_secret=True,
+        (*CONNECTION, "login", "template"), parse=_redis, repeat=43, is_secret=True,
     )] = field(default=None, repr=False)
     max_attempts: Annotated[int, Ge(1), Le(100), Setting(
         "Tries for one change; default: 6.", "N", CONNECTION, repeat=11, found_file="if careful",
@@ -415,7 +415,7 @@ class Settings:
         is_layered=False,
     )] = False
     report: Annotated[bool, Setting(
-        "Leave a report.html beside the results (default), or not.", None, ("plan", *SENDING), repeat=39,
+        "Leave a report.html beside the results (default), or not.", None, ("plan", *SENDING), repeat=44,
     )] = True
     yes: Annotated[bool, Setting("Do not ask.", None, (*SENDING, "purge"))] = False
     # fmt: on
