@@ -422,7 +422,7 @@ def looks_blank(text: str) -> bool:
 
 
 def command() -> str:
-    """Return what starts this program, for commands to paste.
+    """Return what starts this program, as a shell takes it.
 
     That is its name where the PATH leads to it by that, and not to another program, such as the `batch` of `at`; else
     its path. Inside of another program, which uses the library, it is `batch`.
@@ -435,6 +435,11 @@ def command() -> str:
         return given or SCRIPTS[0]
     found = shutil.which(name)
     return name if started == name or (found and os.path.samefile(found, started)) else shlex.quote(started)
+
+
+def command_line(*words: str) -> str:
+    """Return a command of this program, to be pasted."""
+    return f"{command()} {shlex.join(words)}"
 
 
 def map_option(header: str, target: str) -> str:

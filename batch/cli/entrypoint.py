@@ -7,7 +7,6 @@ like Ctrl-C.
 
 import io
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -26,7 +25,7 @@ from batch.errors import BatchError, ExitCode, Terminated, UnmatchedError
 from batch.exit_code import exit_code_of_error
 from batch.files import os_reason
 from batch.machine import check_memory, first_of, machine_reason
-from batch.model import command, visible
+from batch.model import command_line, visible
 
 PACKAGE = Path(__file__).resolve().parents[1]
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -77,7 +76,7 @@ def _explained(error: BaseException) -> Failure:
         case click.ClickException():
             return Failure(ExitCode.COULD_NOT_START, "usage", error.format_message())
         case UnmatchedError() if error.options:
-            words = shlex.join([command(), *shown_words(sys.argv[1:])])
+            words = command_line(*shown_words(sys.argv[1:]))
             message = f"{error}\nAll of it at once, if that is right:  {' '.join([words, *error.options])}"
             return Failure(exit_code_of_error(error), error.reason, message)
         case BatchError():

@@ -14,7 +14,7 @@ from batch.cli.typed_words import from_url
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
 from batch.files import shown_path
-from batch.model import command
+from batch.model import command, command_line
 from batch.run.target import Environment, has_key
 
 INTRODUCTION: Final = (
@@ -67,7 +67,7 @@ def _send(console: Console, environment: Environment, run: Run) -> int:
 
 def _run(words: list[str], console: Console, run: Run) -> int:
     code = run(words)
-    console.say(f"The same command:  {shlex.join([command(), *words])}")
+    console.say(f"The same command:  {command_line(*words)}")
     return code
 
 

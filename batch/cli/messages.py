@@ -1,7 +1,6 @@
 """What is said before and during a run, and the phrases that pages share: pure, so that every word can be tested."""
 
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -9,7 +8,7 @@ from batch.commands.purge import PurgeOlder, PurgePreview
 from batch.conditions import PlannedChange
 from batch.engine.reporter import Compared, Cost, Preflight, Progress, Tried
 from batch.files import shown_path
-from batch.model import Outcome, command, minutes, shorten, visible
+from batch.model import Outcome, command_line, minutes, shorten, visible
 from batch.outputs.plan import Line, iter_lines
 from batch.run.target import SANDBOX, STANDING
 from batch.summary import SHOWN_ROWS, Reason
@@ -244,7 +243,7 @@ def rows_of(one: Reason) -> str:
 
 def update_command(path: str, endpoint: str, options: Sequence[str], *, verb: str = "update") -> str:
     """Spell an update (or plan) command to paste."""
-    return shlex.join([command(), verb, path, "-e", endpoint, *options])
+    return command_line(verb, path, "-e", endpoint, *options)
 
 
 def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -6,7 +6,6 @@ that is named.
 """
 
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -42,7 +41,18 @@ from batch.files import shown_path
 from batch.input_names import STDIN, is_pattern, is_read_once, short_name, split
 from batch.logins import Login
 from batch.mappings import BESIDE, SavedMapping
-from batch.model import NEEDS_EDIT, NEEDS_RETRY, Column, Field, Outcome, command, minutes, shorten, visible
+from batch.model import (
+    NEEDS_EDIT,
+    NEEDS_RETRY,
+    Column,
+    Field,
+    Outcome,
+    command,
+    command_line,
+    minutes,
+    shorten,
+    visible,
+)
 from batch.outputs.failures import is_pulled
 from batch.outputs.plan import Line
 from batch.provenance import SEEN
@@ -326,7 +336,7 @@ def _is_there(path: str) -> bool:
 
 def _run_command(verb: str, end: FinishedRun) -> str:
     """Spell a command that takes the run's folder; address and company are not taken from that."""
-    return shlex.join([command(), verb, shown_path(str(end.folder)), *_run_options(end.next)])
+    return command_line(verb, shown_path(str(end.folder)), *_run_options(end.next))
 
 
 def _run_options(options: Sequence[str]) -> list[str]:
@@ -346,7 +356,7 @@ def _go_on(summary: Summary) -> str:
 
 def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
     if to_retry:
-        again = shlex.join([command(), "undo", shown_path(end.undoes or ""), *end.again])
+        again = command_line("undo", shown_path(end.undoes or ""), *end.again)
         yield f"{_go_on(end.summary)}:  {again}"
     yield from _results_files(end.summary)
     if end.can_undo:
@@ -399,17 +409,17 @@ def _next_of_run(one: ListedRun) -> Iterator[str]:
     owned = _run_options(known.options_next)
     match one.state:
         case "unfinished" if known.undoes:
-            yield f"Go on:  {shlex.join([command(), 'undo', shown_path(known.undoes), *known.options_again])}"
+            yield f"Go on:  {command_line('undo', shown_path(known.undoes), *known.options_again)}"
         case "unfinished" if _is_there(known.input):
             yield f"Go on:  {update_command(shown_path(known.input), run.endpoint, known.options_again)}"
         case "unfinished":
-            yield f"Go on:  {shlex.join([command(), 'resume', folder, *owned])}"
+            yield f"Go on:  {command_line('resume', folder, *owned)}"
         case "to fix" if one.failures is not None and not known.undoes:
             yield f"To fix:  {shown_path(str(one.failures))}"
             yield f"Then:  {update_command(shown_path(str(one.failures)), run.endpoint, known.options_next)}"
         case "finished" if run.counts.get(Outcome.UPDATED) and run.host != SANDBOX:
             verb = "Undo the undo" if known.undoes else "Take it back"
-            yield f"{verb}:  {shlex.join([command(), 'undo', folder, *owned])}"
+            yield f"{verb}:  {command_line('undo', folder, *owned)}"
 
 
 def runs_values(runs: Iterable[ListedRun]) -> dict[str, Any]:
@@ -469,7 +479,7 @@ def pull_page(found: Pulled, endpoint: str, options: Sequence[str]) -> Iterator[
     if found.records and found.path.suffix.lower() == ".csv":
         yield "  to edit it in Excel or LibreOffice, pull an .xlsx: in a CSV file they turn 00123 into 123"
     if found.records:
-        yield f"Edit it, then:  {shlex.join([command(), 'plan', path, '-e', endpoint, *options])}"
+        yield f"Edit it, then:  {command_line('plan', path, '-e', endpoint, *options)}"
 
 
 def purge_page(preview: PurgePreview | None) -> str:
@@ -511,9 +521,9 @@ def login_page(made: LoggedIn) -> Iterator[Styled]:
     if login.kept == "keyring":
         yield "It is asked on a terminal only. For cron and scripts, log in with --store file.", ""
     address = ["--base-url", login.base_url] if made.has_own_address else []
-    words = [command(), "pull", "-e", made.endpoint, "-o", "customers.xlsx", *address, "--as", login.name]
+    words = ["pull", "-e", made.endpoint, "-o", "customers.xlsx", *address, "--as", login.name]
     yield "Next, the current records as a spreadsheet:", ""
-    yield f"  {shlex.join(words)}", ""
+    yield f"  {command_line(*words)}", ""
 
 
 def logout_page(login: Login, where: str) -> Iterator[Styled]:

@@ -7,7 +7,6 @@ next step is.
 import json
 import math
 import os
-import shlex
 import socket
 import time
 from collections import Counter
@@ -29,7 +28,7 @@ from batch.files import os_reason, remove, shown_path, write_private, written_ea
 from batch.input_names import short_name
 from batch.journal import Journal, JournalQueries
 from batch.machine import now_text
-from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, command
+from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, command, command_line
 from batch.outputs.plan import Line, iter_lines
 from batch.outputs.report import REPORT
 from batch.own_files import JOURNAL, SUMMARY
@@ -303,7 +302,7 @@ class _Totals:
 
 def unwritten_files(folder: Path) -> str:
     """Say that the results files are still to be made."""
-    again = shlex.join([command(), "results", shown_path(str(folder.resolve()))])
+    again = command_line("results", shown_path(str(folder.resolve())))
     return f"The results files were not written yet: {again} makes them."
 
 

@@ -57,6 +57,7 @@ def parent_of(argument: str, out: Path | None = None) -> Path:
     if is_read_once(first):
         return Path("stdin.batch")
     path = Path(name_of(first)) if is_address(first) else Path(first)
+    path = path if path.name not in ("", "..") else path.resolve()  # "." and the like have no name to go beside
     run = run_around(path.parent)
     if run is not None:
         return beside(run)

@@ -5,7 +5,6 @@ for its last four characters.
 """
 
 import os
-import shlex
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -31,7 +30,7 @@ from batch.extras import ensure_extra
 from batch.http import check_base_url, is_loopback
 from batch.logins import Login, Logins, credentials_of
 from batch.mappings import Mappings
-from batch.model import command
+from batch.model import command, command_line
 from batch.remote import StorageAccess
 from batch.run.consent import Person
 from batch.run.metadata import RunMetadata
@@ -351,7 +350,7 @@ def _open(
 def login_command(settings: Settings, kind: type[Endpoint], *more: str) -> str:
     """Spell the command that sets up a key, to paste."""
     where = ["--base-url", settings.base_url] if settings.base_url else []
-    return shlex.join([command(), "login", "-e", kind.name, *where, *more])
+    return command_line("login", "-e", kind.name, *where, *more)
 
 
 def api_of(kind: type[Endpoint]) -> str:

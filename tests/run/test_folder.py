@@ -145,6 +145,13 @@ def test_parent_of_a_folder(tmp_path: Path) -> None:
     assert tmp_path / "in.batch" == parent_of(f"{tmp_path}/in/")
 
 
+def test_parent_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is named by a dot, or by two, has its runs beside itself, too."""
+    (tmp_path / "in" / "more").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "in" / "more")
+    assert (tmp_path / "in" / "more.batch", tmp_path / "in.batch") == (parent_of("."), parent_of(".."))
+
+
 def test_parent_of_odd_names(tmp_path: Path) -> None:
     """A file whose name has brackets in it keeps its name."""
     (tmp_path / "a[1].csv").touch()
