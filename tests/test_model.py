@@ -27,6 +27,7 @@ from batch.model import (
     cell_column,
     column_letters,
     command,
+    command_line,
     original_column,
     shorten,
     visible,
@@ -183,3 +184,9 @@ def test_command(
     if given:
         monkeypatch.setenv("BATCH_COMMAND", given)
     assert expected.format(**words) == command()
+
+
+def test_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is pasted is several words to a shell, each as it was meant."""
+    monkeypatch.setenv("BATCH_COMMAND", "python -m batch")
+    assert "python -m batch undo 'my run'" == command_line("undo", "my run")
