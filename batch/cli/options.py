@@ -190,9 +190,9 @@ def to_known(command: click.Command, words: Sequence[str]) -> Settings:
     It is for telling why a start could not begin. `command` is the one that takes most options.
     """
     lenient: dict[str, Any] = {"resilient_parsing": True, "ignore_unknown_options": True, "allow_extra_args": True}
-    lenient["help_option_names"] = []  # click would remember them
+    names = ["-h", "--help"]  # which the command keeps for its next help
     try:
-        with command.make_context(None, list(words), **lenient) as context:
+        with command.make_context(None, list(words), help_option_names=names, **lenient) as context:
             values = context.params
             found = [one for one in (values.get("input"), *context.args) if one and one[:2] != "--"]
     except click.ClickException:
