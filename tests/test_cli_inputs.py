@@ -1,5 +1,6 @@
 """Inputs of every kind, from the command to the failures file, which is the next input as it is."""
 
+import csv
 import gzip
 from collections.abc import Sequence
 from pathlib import Path
@@ -151,3 +152,28 @@ def test_keep_of_no_rows(shell: Shell, api: Api) -> None:
         dict(list(found.schema.items())[-3:]),
         found.height,
     )
+
+
+def test_malformed_row_of_another_file(shell: Shell, api: Api) -> None:
+    """A malformed row of a file in another order stands in one cell, so that nothing comes under other headers."""
+    one, other = api.ids(2)
+    shell.sheet(f"id,name\n{one},Acme,x\n", "a.csv")
+    shell.sheet(f"name,id\nAcme, Inc.,{other}\n", "b.csv")
+    assert 1 == shell.here(*update(api, "a.csv", "b.csv")).code
+    failures = shell.only_run("a+1.batch") / "failures.csv"
+    _, first, second = csv.reader(failures.read_text().splitlines())
+    assert ([one, "Acme", "x", "2"], [f"Acme, Inc.,{other}", "3"]) == (first[:4], second[:2])
+    again = shell.here("check", failures.relative_to(shell.folder), "-e", DUALENTRY, "--json").json
+    assert (2, 2) == (again["rows"], again["outcomes"]["invalid"])
+
+
+def test_names_of_a_start_that_could_not_begin(shell: Shell) -> None:
+    """Where the words make no sense, no link leads to an earlier run of the same files, and the document names them."""
+    for name in ("a.csv", "b.csv"):
+        shell.sheet("id,name\n10001,Acme\n", name)
+    parent = shell.folder / "a+1.batch"
+    assert 0 == shell.here("check", "a.csv", "b.csv", "-e", DUALENTRY, "--out", "a+1.batch").code
+    assert (parent / "latest").is_symlink()
+    told = shell.here("check", "a.csv", "b.csv", "-e", DUALENTRY, "--bogus", "--json").json
+    assert (2, "{a.csv,b.csv}") == (told["exit_code"], told["input"])
+    assert not (parent / "latest").is_symlink()

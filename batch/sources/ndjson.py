@@ -39,6 +39,8 @@ FIRST_ROW = 1
 """A row has the number of its line."""
 MAX_LINE = 16 << 20
 MAX_COLUMNS = 4_096
+MAX_SHAPES = 10_000
+"""Shapes of objects that are known again, so that they are looked through once."""
 WHOLE = re.compile(r"-?\d+")
 
 
@@ -95,8 +97,14 @@ def _find_headers(input: Input, options: ReadOptions) -> list[str]:
     """Return the columns in the order in which they come first; raises InputError for one that no field can take."""
     has_value: dict[str, bool] = {}
     refused: dict[str, str] = {}
+    seen: set[tuple[tuple[str, ...], tuple[type, ...]]] = set()
     for file in input.files:
         for line in iter_lines(file):
+            shape = tuple(line.members), tuple(map(type, line.members.values()))
+            if shape in seen:  # as nearly all are; it says nothing new
+                continue
+            if len(seen) < MAX_SHAPES and not {dict, list} & set(shape[1]):
+                seen.add(shape)
             for header, value in _iter_cells(line.members, file, line):
                 if header not in has_value and len(has_value) == MAX_COLUMNS:
                     raise InputError(f"{file.name}, line {line.number}: there are more than {MAX_COLUMNS:,} columns.")
