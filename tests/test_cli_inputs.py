@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import batch
+from batch.exact_json import decode
 from tests.shell import DUALENTRY, Api, Shell, results, summary, update
 
 
@@ -177,3 +178,19 @@ def test_names_of_a_start_that_could_not_begin(shell: Shell) -> None:
     told = shell.here("check", "a.csv", "b.csv", "-e", DUALENTRY, "--bogus", "--json").json
     assert (2, "{a.csv,b.csv}") == (told["exit_code"], told["input"])
     assert not (parent / "latest").is_symlink()
+
+
+def test_rounds_of_ndjson(shell: Shell, api: Api) -> None:
+    """A line keeps what it was, digit by digit; what an earlier failures file added is replaced, or dropped."""
+    for name, number in zip("ab", api.ids(2), strict=True):
+        shell.sheet(f'{{"id": {number}, "phone": "ext. 5", "x": [1.50, {{"y": 1E5}}]}}\n', f"{name}.ndjson")
+    assert 1 == shell.here(*update(api, "*.ndjson", "--map", "x=")).code
+    (first,) = shell.runs("_.batch")
+    lines = [decode(one) for one in (first / "failures.ndjson").read_text().splitlines()]
+    assert [("a.ndjson", 1), ("b.ndjson", 1)] == [(one["batch_file"], one["batch_file_row"]) for one in lines]
+    again = (first / "failures.ndjson").relative_to(shell.folder)
+    assert 1 == shell.here(*update(api, again, "--map", "*=")).code
+    second = next(one for one in shell.runs("_.batch") if one != first) / "failures.ndjson"
+    for text in second.read_text().splitlines():
+        assert '"x":[1.50,{"y":1E5}]' in text
+        assert (False, 1) == ("batch_file" in text, text.count('"batch_row"'))
