@@ -303,6 +303,10 @@ class Settings:
         "Carry these columns of the input along in the results, by their headers. Repeatable.", "A,B,…",
         ("resume", "results", "update"), repeat=40,
     )] = ()
+    keep_data: Annotated[bool, Setting(
+        "Keep the values of rows and records (default), or none but those of the failures file when nothing is left "
+        "to retry: such a run cannot be undone.", None, ("resume", "update"), repeat=45,
+    )] = True
     excel_csv: Annotated[bool, Setting(
         "Separate the cells of CSV files with semicolons, as Excel wants it in many countries.", None,
         ("check", "plan", "pull", "template", "update"), repeat=35,

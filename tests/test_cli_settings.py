@@ -81,6 +81,7 @@ CASES = [
     case("--max-failures", None, "1", "2%", "3"),
     case("--max-clears", None, "1%", "2", "3%"),
     case("--canary", None, 1, 2, 3),
+    Case("keep_data", True, ("false", False), ("true", True), (["--no-keep-data"], False)),
     Case("compare", True, ("false", False), ("true", True), (["--no-compare"], False)),
     Case("report", True, ("false", False), ("true", True), (["--no-report"], False)),
     case("--invalid", "skip", "abort", "skip", "abort"),

@@ -255,6 +255,7 @@ VALUES = {
     "results_xlsx": "true",
     "excel_csv": "true", "token_command": "'op read x'",
     "require_rows": "true", "allow_http": "'mock'", "max_age": "'2d'", "detailed_exitcode": "true", "output": "'md'",
+    "keep_data": "false",
     "log_format": "'json'", "metrics_file": "'x.prom'", "on_finish": "'true'", "grace": "5",
     "mapping": "'kunden'", "keep": "['A']", "work_dir": "'x'", "storage_option": "{ region = 'x' }",
     "limiter": "'redis://host'", "report": "false",

@@ -70,6 +70,8 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     if not compare:
         yield from _blanked(about)
     yield from (f"  {one}" for one in about.excesses)
+    if not about.keeps_data:
+        yield "  keeps no values when nothing is left to retry (--no-keep-data): it cannot be undone then"
     if about.slower:
         yield f"  {about.slower}"
     if about.host_kind == SANDBOX:

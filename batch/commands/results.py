@@ -11,7 +11,7 @@ from batch.engine.reporter import Reporter
 from batch.journal import open_for_reading
 from batch.model import ROW, Outcome, RowResult, cell_column
 from batch.own_files import JOURNAL
-from batch.run.finish import INTERRUPTED, End, FinishedRun, RunResults, finish_run, read_summary
+from batch.run.finish import INTERRUPTED, End, FinishedRun, RunResults, finish_run, finish_without_data, read_summary
 from batch.run.folder import open_held_run, peek_metadata
 from batch.run.latest import without_links
 from batch.run.metadata import RunMetadata
@@ -75,4 +75,5 @@ def results(
             if is_cut
             else End(metadata.stopped, reason=metadata.stop_reason or "", at=metadata.finished or "")
         )
-        return finish_run(folder, journal, metadata, kind, end, later)
+        finished = finish_run(folder, journal, metadata, kind, end, later)
+        return finish_without_data(finished, journal, metadata, kind, end, later)

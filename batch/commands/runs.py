@@ -54,7 +54,12 @@ class ListedRun:
         """Whether it changed something that can be put back."""
         is_gone = self.run.host == SANDBOX  # ended with its run
         is_over = self.run.state in ("undone", "purged") or self.run.undoes is not None or is_gone
-        return bool(self.run.counts.get(Outcome.UPDATED)) and not is_over and self.metadata is not None
+        return (
+            bool(self.run.counts.get(Outcome.UPDATED))
+            and not is_over
+            and self.metadata is not None
+            and (not self.metadata.is_erased)
+        )
 
 
 def shown_counts(counts: Mapping[Outcome, int]) -> str:

@@ -129,7 +129,13 @@ def _open_source(folder: Path, stack: ExitStack) -> _Source:
     journal = stack.enter_context(Journal.open(folder / JOURNAL))
     if not journal.has_intents():
         raise UsageError(f"{folder}: this run changed nothing, so there is nothing to undo.")
-    return _Source(folder, journal, read_metadata(folder, journal))
+    metadata = read_metadata(folder, journal)
+    if metadata.is_erased:
+        raise UsageError(
+            f"{folder}: this run kept no values (--no-keep-data), so that it is not known what its records showed "
+            "before, and it cannot be undone."
+        )
+    return _Source(folder, journal, metadata)
 
 
 def _odd(source: _Source, target: Target) -> str:

@@ -27,18 +27,18 @@ from batch.engine.prepare import ChangePreparer, rereads
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Compared, Estimate, Preflight, Reporter, Tried
 from batch.engine.shutdown import ended_by_signals
 from batch.engine.write import ChangeWriter, RefusalFinder
-from batch.errors import BatchError, Declined, ExitCode, StoppedError, Terminated, UsageError
+from batch.errors import BatchError, Declined, ExitCode, SettingsError, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.journal import Journal
 from batch.machine import first_of, machine_reason
-from batch.model import NEEDS_RETRY, Outcome, RowResult
+from batch.model import NEEDS_RETRY, Outcome, RowResult, command
 from batch.own_files import PLAN
 from batch.retry import Action, FailureLimit
 from batch.run import index
 from batch.run.approval import is_approval, open_approval, settings_of_plan
 from batch.run.begin_or_resume import Run, begin_or_resume, discard
 from batch.run.consent import require_consent
-from batch.run.finish import End, FinishedRun, begin_files, finish_run
+from batch.run.finish import End, FinishedRun, begin_files, finish_run, finish_without_data
 from batch.run.folder import open_run, parent_of
 from batch.run.latest import fixed_name, latest_links, without_links
 from batch.run.metadata import RunMetadata
@@ -57,6 +57,9 @@ FILES_SECONDS = 2.0
 
 def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
     """Send what the input changes; raises BatchError when the job could not begin, Declined when a person said no."""
+    if not settings.keep_data and (settings.keep or settings.uploads):
+        other = "--keep" if settings.keep else f"--out {settings.out}"
+        raise SettingsError(f"--no-keep-data leaves no values behind, and {other} would: leave one of them out.")
     settings = _with_plan(settings, reporter)
     settings = replace(settings, input=fixed_name(settings.input))
     parent = parent_of(settings.input, settings.parent)
@@ -71,6 +74,8 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
         latest.point_to(run.folder)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")
+        if settings.plan is not None and not settings.keep_data:
+            reporter.note(f"{settings.plan}: this plan has values, and stays (to remove it: {command()} purge).")
         end = carry_out(run, target, settings, reporter, environment, upload)
         latest.settle(end.summary.exit_code, end.folder)
         return end
@@ -160,7 +165,17 @@ class Update:
             except BaseException as error:
                 self._write_files_after_error(error)
                 raise
-            return self._finish(end, watch)
+            finished = self._finish(end, watch)
+        return self._without_data(finished, end)
+
+    def _without_data(self, finished: FinishedRun, end: End) -> FinishedRun:
+        """Remove the values of a run that is over, where none are to be kept; of one whose folder is there still."""
+        run = self.run
+        if run.metadata.keeps_data or finished.folder != run.folder:
+            return finished
+        finished = finish_without_data(finished, run.journal, run.metadata, type(self.context.endpoint), end)
+        index.end_part(run.metadata, run.journal, finished.state)
+        return finished
 
     def _finish(self, end: End, watch: FolderWatch) -> FinishedRun:
         """Write the run's files; where its folder is gone, in another one, together with all that is known."""
@@ -524,6 +539,7 @@ class Update:
             clears=self._clears(),
             slower=self.context.api.slower(),
             compared=self._compared(),
+            keeps_data=run.metadata.keeps_data,
         )
 
     def _compared(self) -> Compared | None:

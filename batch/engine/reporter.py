@@ -90,6 +90,8 @@ class Preflight:
     """In how many records each field would be emptied, of those that are still to be sent."""
     slower: str = ""
     """Why it goes slower than documented, if it does."""
+    keeps_data: bool = True
+    """False: when it is over, its values are removed, and it cannot be undone."""
     compared: Compared | None = None
     """What differs, where that was found out before the question."""
 

@@ -60,6 +60,7 @@ CREATE TABLE result(
 );
 CREATE TABLE file(name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 """
+ERASED_AT_ONCE = 10_000
 BLOCK = 32
 """Reads and log-ins whose numbers are reserved at once: so many more than were made may be counted after a kill."""
 COUNTERS = ("requests", "attempts", "throttled", "reserved")
@@ -216,6 +217,33 @@ class Journal(JournalQueries):
                 self._db.execute(
                     "UPDATE part SET ended = ?, is_orderly = 1 WHERE number = ?", (time.time(), self._part)
                 )
+
+    def erase_values(self, erased: Callable[[RowResult], RowResult]) -> None:
+        """Remove what was sent and seen, put `erased` results in the place of those that say something, and tidy up.
+
+        Pages that are not used any more are overwritten, and the -wal file is emptied. Raises JournalError.
+        """
+        results = list[tuple[str | None, int]]()
+        self._db.execute("PRAGMA secure_delete=ON")
+        with self._transaction():
+            self._db.execute(
+                "UPDATE intent SET key = NULL, fields = '{}', before = NULL, body = '{}', name = '', "
+                "replaced_whole = '{}' WHERE fields IS NOT NULL"
+            )
+            for found in self.iter_told():
+                results.append((_problems_text(erased(found).problems), found.row))
+                if len(results) >= ERASED_AT_ONCE:
+                    self._replace_problems(results)
+            self._replace_problems(results)
+        try:
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: the values in it cannot be removed ({error}). Make room.") from error
+
+    def _replace_problems(self, results: list[tuple[str | None, int]]) -> None:
+        self._db.executemany("UPDATE result SET shown = NULL, problems = ? WHERE row = ?", results)
+        results.clear()
 
     # -- meta ---------------------------------------------------------------------------------------------------
 

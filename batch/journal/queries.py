@@ -56,6 +56,11 @@ class JournalQueries:
         query = f"SELECT {RESULT} FROM result WHERE problems IS NOT NULL OR outcome NOT IN ('updated', 'unchanged')"  # noqa: S608 - only columns
         yield from self._reader.rows(f"{query} ORDER BY row", read=_row_result)
 
+    def iter_told(self) -> Iterator[RowResult]:
+        """Yield the results that say something, in order of the rows."""
+        query = f"SELECT {RESULT} FROM result WHERE problems IS NOT NULL OR shown IS NOT NULL"  # noqa: S608 - only columns
+        yield from self._reader.rows(f"{query} ORDER BY row", read=_row_result)
+
     def final_rows(self, first: int, last: int) -> set[int]:
         """Return the rows from `first` to `last` for which this run has nothing left to do."""
         query = f"SELECT row FROM result WHERE row BETWEEN ? AND ? AND {self._is_final()}"  # noqa: S608 - only words

@@ -129,6 +129,7 @@ class UpdateOptions(PlanOptions, Sending, total=False):
 
     keep: Sequence[str]
     invalid: Literal["skip", "abort"]
+    keep_data: bool
     plan: str | os.PathLike[str]
     max_age: float | str
     new: bool
@@ -153,6 +154,7 @@ class ResumeOptions(Sending, total=False):
     other_company: bool
     none_found: bool
     invalid: Literal["skip", "abort"]
+    keep_data: bool
     plan: str | os.PathLike[str]
     company: str
 

@@ -192,6 +192,8 @@ class Wanted:
     only: frozenset[Outcome] = OPEN_OUTCOMES
     """The outcomes whose rows go to the failures file."""
     with_results: bool = True
+    failures: Mapping[str, str] | None = None
+    """The failures files, by what they are, that stay as they are, since the rows for others are not known any more."""
     known: KnownFiles | None = None
     """None: nothing is known of earlier files, and they are replaced."""
     run: str = ""
@@ -291,7 +293,7 @@ class ResultsWriter:
             self._outcomes[row_result.outcome] += 1
         if self._results is not None:
             self._results[1].add(ids, found, self._more.of(frame, found))
-        kept = self._open_rows(found)
+        kept = self._open_rows(found) if self._wanted.failures is None else []
         self._done_later += Counter(one.outcome for one in found if self._is_done_later(one))
         if self._workbook is not None:
             self._workbook[1].add(ids, found, kept)
@@ -373,6 +375,8 @@ class ResultsWriter:
         if self._results is not None:
             self._put("results", self._results[0], (), files)
         self._replace("results_xlsx", self._workbook, (".xlsx",), files)
+        if self._wanted.failures is not None:
+            return Written(files | dict(self._wanted.failures), self._outcomes, tuple(self._notes), self._done_later)
         self._replace("failures", self._failures, (ENDINGS[self._staged.format],), files)
         if self._staged.format == "csv":
             self._replace("failures_xlsx", self._failures_xlsx, (".xlsx",), files)

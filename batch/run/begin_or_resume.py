@@ -285,6 +285,7 @@ class _Resuming:
             look_since=journal.since if looks else 0.0,
             canary_begun=metadata.canary_begun and not metadata.canary_held, headers=headers_of(changes.columns),
             results_xlsx=settings.results_xlsx or metadata.results_xlsx, keep=keep,
+            keeps_data=settings.keep_data and metadata.keeps_data,
             users=tuple(dict.fromkeys((*metadata.users, user_name()))), **_options(settings),
         )  # fmt: skip
         return run
@@ -336,7 +337,7 @@ def _begin(
         staged=changes.staged, id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(),
         is_validated=False, users=(user_name(),), headers=headers_of(changes.columns),
         planned_by=planned_by(plan.path) if plan else "",
-        results_xlsx=settings.results_xlsx, keep=listed_columns(settings.keep),
+        results_xlsx=settings.results_xlsx, keep=listed_columns(settings.keep), keeps_data=settings.keep_data,
     )  # fmt: skip
     journal = stack.enter_context(Journal.create(folder / JOURNAL, metadata.as_meta()))
     return Run(folder, journal, changes, metadata, False, plan)

@@ -33,6 +33,7 @@ from batch.outputs.plan import Line, iter_lines
 from batch.outputs.report import REPORT
 from batch.own_files import JOURNAL, SUMMARY
 from batch.provenance import seen_text
+from batch.run.erase import erase
 from batch.run.match_headers import kept_columns
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
@@ -161,6 +162,28 @@ def finish_run(
         raise cannot_write(folder, error) from error
 
 
+NO_DATA = "Its values are not kept (--no-keep-data), so it cannot be undone."
+
+
+def finish_without_data(
+    finished: FinishedRun, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End,
+    done_later: Mapping[int, str] | None = None,
+) -> FinishedRun:  # fmt: skip
+    """Remove the values of a finished run that is to keep none, if nothing of it is left to retry, and sum it up anew.
+
+    Its failures file stays, which a person needs. Raises JournalError when the disk refuses.
+    """
+    is_over = finished.state in ("finished", "to fix") and "results" in finished.summary.files
+    if metadata.keeps_data or not is_over:
+        return finished
+    try:
+        erased = erase(finished.folder, journal, metadata)
+    except OSError as error:
+        raise cannot_write(finished.folder, error) from error
+    again = finish_run(finished.folder, journal, erased, endpoint, end, done_later, with_report=False)
+    return replace(again, notes=(*finished.notes, NO_DATA))
+
+
 class _OutOfTimeError(Exception):
     """The results files cannot be written within the time that a run has after a signal."""
 
@@ -173,11 +196,13 @@ def _write_files(
     is_known = journal.meta().get("version") != 1  # 0.1 did not write down what it wrote
     known = outputs.KnownFiles(journal.file_digests(), journal.put_file) if is_known else None
     seen = _Seen(journal, endpoint() if endpoint and metadata.is_compared else None)
+    has_workbook = metadata.has_workbook and not metadata.is_erased
     wanted = outputs.Wanted(
         id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later,
         kept=kept_columns(metadata.staged, metadata.keep),
         record_id=_record_id if _says_record_id(metadata) else None,
-        workbook=_about_run(folder, journal, metadata, endpoint, end) if metadata.has_workbook else None,
+        workbook=_about_run(folder, journal, metadata, endpoint, end) if has_workbook else None,
+        failures=_failures_in(folder) if metadata.is_erased else None,
     )  # fmt: skip
     frames = _TimedFrames(metadata, end.until)
     written = outputs.write(folder, metadata.staged, frames.read, RunResults(journal, metadata).read, wanted)
@@ -268,7 +293,7 @@ class _Totals:
             reasons=reasons, spellings=dict.fromkeys(SPELLINGS, 0) | told, left_out=metadata.staged.left_out,
             not_empty=0 if is_unwritten else journal.count_told(*KEPT),
         )  # fmt: skip
-        if self.with_report and not is_unwritten:
+        if self.with_report and metadata.keeps_data and not is_unwritten:
             facts = facts_of_run(folder, metadata, self.endpoint, end.stopped)
             report = write_report_of_run(
                 folder, journal, metadata, self.endpoint, facts=facts,
@@ -276,8 +301,10 @@ class _Totals:
                 spent={name: getattr(summary, name) for name in ("requests", "attempts", "throttled", "seconds")},
             )  # fmt: skip
             summary = replace(summary, files=Files(summary.files | paths_in(folder, {"report": report})))
-        can_undo = metadata.host != SANDBOX and any(
-            can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents()
+        can_undo = (
+            metadata.host != SANDBOX
+            and not metadata.is_erased
+            and any(can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents())
         )
         upload = None if is_unwritten else self.upload
         summary = write_summary(folder, summary, upload, keeps_code=bool(metadata.canary_failure))
@@ -447,6 +474,13 @@ class _Seen:
         if not (self.endpoint and intent):
             return ""
         return seen_text(self.endpoint, record_id, intent, self.journal.row_results(row, row)[row].shown)
+
+
+def _failures_in(folder: Path) -> dict[str, str]:
+    """Return the failures files that the summary names, by what they are."""
+    known = read_summary(folder).get("files") or {}
+    names = {name: Path(path).name for name, path in known.items() if name.startswith("failures")}
+    return {name: file for name, file in names.items() if (folder / file).is_file()}
 
 
 def set_state(folder: Path, state: State) -> None:

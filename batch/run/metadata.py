@@ -99,6 +99,10 @@ class RunMetadata(BaseModel):
     """When the start began that was to look at what earlier parts said of records; 0: all of them were seen since."""
     meaning: dict[str, Any] = {}
     """The settings that say what its rows mean; none in runs of 0.1."""
+    keeps_data: bool = True
+    """False: the values are removed when the run is over."""
+    is_erased: bool = False
+    """The values were removed."""
     undone: str | None = None
     """The folder of the undo that took this run back."""
 
