@@ -415,9 +415,10 @@ def test_quiet_stop(shell: Shell) -> None:
 
 
 def test_limit(shell: Shell, api: Api) -> None:
-    """--limit takes the first rows only."""
+    """--limit takes the first rows only, and says that there are others."""
     sheet = shell.sheet(api.names(5))
     ended = shell.here(*update(api, sheet, "--limit", 2, "--json"))
+    assert "Only the first 2 rows were read (--limit); what is behind that is in no count." in ended.err
     assert (0, 2, 2) == (ended.code, ended.json["rows"], len(api.applied()))
     assert ["2", "3"] == [line["row"] for line in results(shell.only_run())]
 

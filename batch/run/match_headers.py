@@ -321,6 +321,10 @@ def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: 
 def stage_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> Staged:
     """Read the input into `folder`."""
     staged = sources.stage(source, folder, read_options(settings, endpoint))
+    if settings.limit is not None and staged.rows == settings.limit:
+        rows = "row was" if staged.rows == 1 else f"{staged.rows:,} rows were"
+        note = f"Only the first {rows} read (--limit); what is behind that is in no count."
+        staged = replace(staged, notes=(*staged.notes, note))
     if settings.excel_csv and staged.dialect is not None:  # in which its failures are written
         return replace(staged, dialect=CsvDialect("utf-8-sig", settings.csv_delimiter, "\r\n"))
     return staged

@@ -291,7 +291,7 @@ def test_old_ones(shell: Shell, runs: dict[str, Path]) -> None:
     assert {runs[one] for one in ("young", "left", "held", "foreign")} == set(shell.runs("runs"))
     names = {one: f"runs/{folder.name}" for one, folder in runs.items()}
     expected = [
-        "Removed 3 runs of runs (7 files).",
+        "Removed 3 runs of runs (9 files).",
         f"  kept: {names['foreign']}: {names['foreign']}/letter.txt: {FOREIGN}",
         f"  kept: {names['left']}: it is not finished: the same command goes on with it",
         f"  kept: {names['held']}: Another run holds this run folder. Wait for it, or stop it first.",

@@ -225,7 +225,9 @@ def test_plan(make_job: Callable[..., Job], columns: dict[str, str]) -> None:
     made = run_plan(job.settings(text), job.reporter, job.api.environment)
     since = len(job.api.asked)
     job.update(text, plan=made.folder)
-    assert (made.summary.cost, True) == (job.told, job.told.is_known)
+    told = job.told
+    assert (told.whole, told.writes, told.reads) == (made.cost, made.summary.writes, made.summary.reads)
+    assert told.is_known
     job.at_question -= since
     job.check(job.told.whole, since)
 
@@ -234,7 +236,7 @@ def test_plan_of_a_few(make_job: Callable[..., Job]) -> None:
     """Of 300 rows 40 differ: an update by the plan takes 3 reads, 40 writes, and 5 reads just before these leave."""
     job = make_job()
     made = run_plan(job.settings(unchanged(job, 300, 40)), job.reporter, job.api.environment)
-    assert (40, 48) == (made.summary.cost.writes, made.summary.cost.whole.requests)
+    assert (40, 48) == (made.summary.writes, made.summary.requests)
     assert [Cost(3, 0.0)] == job.reporter.costs
 
 

@@ -129,6 +129,7 @@ class FakeContext:
     run_id: str = "0" * 32
     is_compared: bool = True
     plan: None = None
+    only_empty: bool = False
     overwrites: bool = False
     verify_within: float = 60.0
 
