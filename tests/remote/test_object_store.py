@@ -260,7 +260,8 @@ def test_results(shell: Shell, store: Objects, api: Api) -> None:
     assert (1, told) == (ended.code, ended.json)
     assert SUMMARY_KEYS == list(told)
     folder = f"runs/{run.name}-{told['run_id'][:8]}"
-    assert {"runs": ["latest.json"], folder: ["failures.csv", "results.csv", "summary.json"]} == store.folders("runs/")
+    files = ["failures.csv", "report.html", "results.csv", "summary.json"]
+    assert {"runs": ["latest.json"], folder: files} == store.folders("runs/")
     place = f"s3://{BUCKET}/{folder}"
     where = {"results": f"{place}/results.csv", "failures": f"{place}/failures.csv", "summary": f"{place}/summary.json"}
     assert (where, where) == (told["uploaded"], latest(store)["files"])
@@ -353,7 +354,7 @@ def test_stop_and_end(shell: Shell, store: Objects, api: Api) -> None:
     first = update(shell, api, "--max-attempts", "1")
     assert 3 == first.code
     place = first.json["uploaded"]["summary"].removeprefix(f"s3://{BUCKET}/").rpartition("/")[0]
-    assert ["failures.csv", "results.csv", "summary.json"] == store.folders("runs/")[place]
+    assert ["failures.csv", "report.html", "results.csv", "summary.json"] == store.folders("runs/")[place]
     assert "unfinished" == latest(store)["state"]
     api.sandbox.set_faults()
     assert 0 == update(shell, api).code
@@ -377,7 +378,7 @@ def test_undo_plan_and_check(shell: Shell, store: Objects, api: Api) -> None:
     words = [f"s3://{BUCKET}/in/sheet.csv", "-e", DUALENTRY, "--out", f"s3://{BUCKET}/runs", "--json"]
     checked = shell.here("check", *words).json
     planned = shell.here("plan", *words, *api.options[:-1]).json
-    assert ({"summary"}, {"plan", "cells", "summary"}) == (set(checked["uploaded"]), set(planned["uploaded"]))
+    assert ({"summary"}, {"plan", "cells", "report", "summary"}) == (set(checked["uploaded"]), set(planned["uploaded"]))
     assert 0 == update(shell, api).code
     named = shell.here("undo", f"s3://{BUCKET}/in/sheet.csv", *api.options)
     assert (2, True) == (named.code, "name the run to take back:  " in named.err)
