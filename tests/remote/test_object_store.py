@@ -263,7 +263,8 @@ def test_results(shell: Shell, store: Objects, api: Api) -> None:
     files = ["failures.csv", "report.html", "results.csv", "summary.json"]
     assert {"runs": ["latest.json"], folder: files} == store.folders("runs/")
     place = f"s3://{BUCKET}/{folder}"
-    where = {"results": f"{place}/results.csv", "failures": f"{place}/failures.csv", "summary": f"{place}/summary.json"}
+    kinds = {"results": "results.csv", "failures": "failures.csv", "report": "report.html", "summary": "summary.json"}
+    where = {kind: f"{place}/{name}" for kind, name in kinds.items()}
     assert (where, where) == (told["uploaded"], latest(store)["files"])
     assert told == json.loads(store.objects[f"{folder}/summary.json"])
     assert store.objects[f"{folder}/results.csv"] == (run / "results.csv").read_bytes()
@@ -358,7 +359,7 @@ def test_stop_and_end(shell: Shell, store: Objects, api: Api) -> None:
     assert "unfinished" == latest(store)["state"]
     api.sandbox.set_faults()
     assert 0 == update(shell, api).code
-    assert ["results.csv", "summary.json"] == store.folders("runs/")[place]
+    assert ["report.html", "results.csv", "summary.json"] == store.folders("runs/")[place]
     assert "finished" == latest(store)["state"]
 
 
@@ -384,7 +385,7 @@ def test_undo_plan_and_check(shell: Shell, store: Objects, api: Api) -> None:
     assert (2, True) == (named.code, "name the run to take back:  " in named.err)
     (run,) = [one for one in shell.runs() if one.name[:1].isdigit()]
     undone = shell.here("undo", run, *api.options, "--out", f"s3://{BUCKET}/undos", "--json")
-    assert (0, {"results", "summary"}) == (undone.code, set(undone.json["uploaded"]))
+    assert (0, {"report", "results", "summary"}) == (undone.code, set(undone.json["uploaded"]))
     assert 1 == len(store.folders("undos/20")) or len(store.folders("undos/undo-")) == 1
 
 
