@@ -107,6 +107,8 @@ def test_slower_than_documented(shell: Shell, api: Api) -> None:
     key = fingerprint(api.url, shell.environment["DUALENTRY_API_KEY"], "limits")
     limits = Path(shell.environment["XDG_STATE_HOME"], "batch", "limits.json")
     limits.write_text(json.dumps({key: {"per_second": 0.314, "at": time.time() - 60}}))
+    for shared in limits.parent.glob("limiter-*"):  # what one start asked for holds for all of the next minute
+        shared.unlink()
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() - 60))
     said = "begins with 0.31/s, slower than the 5 requests/s that are documented: the API refused more on "
     ended = shell.here("update", sheet, *command, "--new")

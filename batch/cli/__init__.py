@@ -88,7 +88,9 @@ def _run_command(words: Sequence[str]) -> int:
         """Tell people and programs why a command could not."""
         verb = next((one for one in words if one in batch.commands), "")
         known = line.settings or to_known(update, words[1:])
-        end = line.failure(verb, known, failure.code, failure.reason, failure.message)
+        tells_others = verb in SENDING and not line.is_told and (known.metrics_file or known.on_finish)
+        if known.json_output or tells_others:  # else its document is not worth the imports
+            end = line.failure(verb, known, failure.code, failure.reason, failure.message)
         if known.json_output:
             line.show(end.as_dict())
         if known.log_format == "json":
@@ -98,7 +100,7 @@ def _run_command(words: Sequence[str]) -> int:
             event(Failed(reason=failure.reason, message=failure.message, exit_code=int(failure.code)))
         else:
             tell_people()
-        if verb in SENDING and not line.is_told:
+        if tells_others:
             _tell_others(end, known, line)
 
     return exit_code_of(lambda: batch.main(list(words), standalone_mode=False, prog_name=command(), obj=line), tell)

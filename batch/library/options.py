@@ -171,5 +171,6 @@ class PullOptions(Paced, total=False):
 class TemplateOptions(Addressed, total=False):
     """The options of `template`."""
 
+    limiter: str
     force: bool
     excel_csv: bool
