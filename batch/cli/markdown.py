@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from batch.cli.messages import CLEARED, cost, plural, update_command
+from batch.cli.messages import cost, plural, update_command
 from batch.commands.plan import PlanMade
 from batch.files import shown_path
 from batch.model import Outcome, shorten, visible
+from batch.outputs.plan import CLEARED
 
 MOST_BYTES: Final = 50_000
 """A comment may have 65,536 characters at GitHub, and more elsewhere."""

@@ -9,7 +9,7 @@ from batch.conditions import PlannedChange
 from batch.engine.reporter import Compared, Cost, Preflight, Progress, Tried
 from batch.files import shown_path
 from batch.model import Outcome, command_line, minutes, shorten, visible
-from batch.outputs.plan import Line, iter_lines
+from batch.outputs.plan import CLEARED, Line, iter_lines
 from batch.run.target import SANDBOX, STANDING
 from batch.summary import SHOWN_ROWS, Reason
 
@@ -17,7 +17,6 @@ DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
 FIELD, NARROWEST = 40, 8
 """How wide the name of a field may be at most, and a value at least."""
-CLEARED = "(cleared)"
 UNBROKEN = 1000
 """The columns of a page that is no screen."""
 

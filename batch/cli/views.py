@@ -13,7 +13,6 @@ from typing import Any
 
 from batch.addresses import is_address
 from batch.cli.messages import (
-    CLEARED,
     SHOWN_REASONS,
     cost,
     named,
@@ -54,7 +53,7 @@ from batch.model import (
     visible,
 )
 from batch.outputs.failures import is_pulled
-from batch.outputs.plan import Line
+from batch.outputs.plan import CLEARED, Line
 from batch.provenance import SEEN
 from batch.run.finish import FinishedRun
 from batch.run.target import SANDBOX, SANDBOXES, Environment, find_endpoint

@@ -13,12 +13,11 @@ from threading import Lock
 from typing import Final, Self
 
 from batch.conditions import PlannedChange
-from batch.outputs.plan import Line, iter_lines
+from batch.outputs.plan import CLEARED, Line, iter_lines
 from batch.own_files import PLAN
 from batch.run.plan_file import PlanFile
 
 CHANGES_A_PAGE: Final = 50
-CLEARED: Final = "(cleared)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -20,6 +20,8 @@ from batch.files import NewFile
 from batch.model import Outcome, RowResult
 
 LINES_AT_ONCE = 5_000
+CLEARED: Final = "(cleared)"
+"""What pages show as the value of a cell that would be emptied."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from batch.engine.reporter import CANARY, Cost, Preflight, Progress, Tried
 from batch.errors import BatchError, CancelledError, Declined
 from batch.library.jobs import Call, perform
 from batch.machine import first_of
-from batch.outputs.plan import Line, iter_lines
+from batch.outputs.plan import CLEARED, Line, iter_lines
 
 PROGRESS_SECONDS: Final = 0.5
 LOOK_SECONDS: Final = 0.2
@@ -23,7 +23,6 @@ NOTES: Final = 200
 """The latest so many are kept."""
 SHOWN_CHANGES: Final = 200
 """Changes that a question shows."""
-CLEARED: Final = "(cleared)"
 Job = Callable[["WebReporter"], Any]
 
 
