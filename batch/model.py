@@ -448,6 +448,17 @@ def map_option(header: str, target: str) -> str:
     return f'--map "{text}"' if not set(text) & set('"$`\\!') else f"--map {shlex.quote(text)}"
 
 
+def with_header(field: str, header: str) -> str:
+    """Name a field behind the user's header for it, "" where there is none."""
+    return f"{header} ({field})" if header else field
+
+
+def named(field: str, header: str) -> str:
+    """Name a field as the user's header does, its own name beside it where the two differ."""
+    is_same = header.strip().casefold().partition(":")[0] == field.casefold()
+    return visible(with_header(field, "" if is_same else header))
+
+
 def minutes(seconds: float) -> str:
     """Spell a time as people do: 42 s, 42 min, 2 h 47 min, 11,574 days."""
     if seconds < 120:

@@ -11,7 +11,7 @@ from typing import Final
 from batch.cli.messages import cost, plural, update_command
 from batch.commands.plan import PlanMade
 from batch.files import shown_path
-from batch.model import Outcome, shorten, visible
+from batch.model import Outcome, shorten, visible, with_header
 from batch.outputs.plan import CLEARED
 
 MOST_BYTES: Final = 50_000
@@ -54,7 +54,9 @@ def _cells(made: PlanMade) -> Iterator[str]:
         who = " ".join(code(one) for one in (line.id, line.name) if one)
         before = code(line.before) if line.before else "(empty)"
         after = CLEARED if line.is_clear else code(line.after)
-        rows.append([str(line.row), who, code(_named(line.field, made)), before, after])
+        rows.append(
+            [str(line.row), who, code(with_header(line.field, made.headers.get(line.field, ""))), before, after]
+        )
         size += sum(len(cell.encode()) + 3 for cell in rows[-1])
         if size > MOST_BYTES:
             rows.pop()
@@ -66,11 +68,6 @@ def _cells(made: PlanMade) -> Iterator[str]:
     if left:
         yield ""
         yield f"… and {plural(left, 'other cell')}, all in {code(shown_path(made.summary.files['cells']))}."
-
-
-def _named(field: str, made: PlanMade) -> str:
-    header = made.headers.get(field, "")
-    return f"{header} ({field})" if header else field
 
 
 def _reasons(made: PlanMade) -> Iterator[str]:

@@ -8,7 +8,7 @@ from batch.commands.purge import PurgeOlder, PurgePreview
 from batch.conditions import PlannedChange
 from batch.engine.reporter import Compared, Cost, Preflight, Progress, Tried
 from batch.files import shown_path
-from batch.model import Outcome, command_line, minutes, shorten, visible
+from batch.model import Outcome, command_line, minutes, named, shorten, visible
 from batch.outputs.plan import CLEARED, Line, iter_lines
 from batch.run.target import SANDBOX, STANDING
 from batch.summary import SHOWN_ROWS, Reason
@@ -130,12 +130,6 @@ def tried(found: Tried, headers: Mapping[str, str], width: int) -> Iterator[str]
     kind = found.endpoint.noun if count == 1 else found.endpoint.plural
     yield f"Sent, read back, and as asked: the first {plural(count, kind, kind)}."
     yield from cells(found.changes, headers, width)
-
-
-def named(field: str, header: str) -> str:
-    """Name a field as the user's header does, with its own name beside."""
-    is_same = not header or header.strip().casefold().partition(":")[0] == field.casefold()
-    return visible(field if is_same else f"{header} ({field})")
 
 
 def _costs(about: Preflight) -> Iterator[str]:

@@ -15,7 +15,6 @@ from batch.addresses import is_address
 from batch.cli.messages import (
     SHOWN_REASONS,
     cost,
-    named,
     of_company,
     plural,
     reasons,
@@ -49,6 +48,7 @@ from batch.model import (
     command,
     command_line,
     minutes,
+    named,
     shorten,
     visible,
 )

@@ -36,7 +36,7 @@ from batch.files import os_reason
 from batch.input_names import short_name
 from batch.journal import Journal
 from batch.machine import now_text, user_name
-from batch.model import ROW, Outcome, RowResult, cell_column
+from batch.model import ROW, Outcome, RowResult, cell_column, with_header
 from batch.outputs.plan import AboutPlan, Line, iter_lines, write_plan
 from batch.outputs.report import REPORT, Report, write_report
 from batch.own_files import JOURNAL, PLAN
@@ -272,7 +272,7 @@ def _write_report(
     """Write what would change as a page to print or send, and return its name."""
     about, headers = _about_table(context, settings, folder, started), headers_of(context.changes.columns)
     fields = {
-        f"{headers[name]} ({name})" if name in headers else name: (count, cells.clears[name])
+        with_header(name, headers.get(name, "")): (count, cells.clears[name])
         for name, count in cells.by_field.most_common()
     }
     report = Report(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from batch.endpoints.base import Endpoint
 from batch.errors import JournalError
 from batch.journal import JournalQueries
-from batch.model import Outcome
+from batch.model import Outcome, with_header
 from batch.outputs.report import REPORT, Pause, Rate, Report, Round, write_report
 from batch.run.metadata import RunMetadata
 from batch.run.target import SANDBOXES
@@ -45,7 +45,7 @@ def write_report_of_run(
         facts=facts,
         outcomes=outcomes,
         reasons=[one for one in reasons if one.outcome is not Outcome.UNCHANGED],
-        fields={_with_header(field, metadata): counts for field, counts in fields.items()},
+        fields={with_header(field, metadata.headers.get(field, "")): counts for field, counts in fields.items()},
         rate=None if over_time is None else Rate(began, over_time[1], [one / over_time[1] for one in over_time[2]]),
         limit=_limit(metadata, endpoint),
         pauses=[Pause(max(0.0, since - began), seconds) for since, seconds in journal.longest_gaps(PAUSES)],
@@ -55,11 +55,6 @@ def write_report_of_run(
     )
     write_report(folder / REPORT, report)
     return REPORT
-
-
-def _with_header(field: str, metadata: RunMetadata) -> str:
-    header = metadata.headers.get(field)
-    return f"{header} ({field})" if header else field
 
 
 def _limit(metadata: RunMetadata, endpoint: type[Endpoint] | None) -> float | None:

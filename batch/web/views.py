@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from batch.commands.check import Checked
 from batch.commands.columns import ShownColumn, ShownColumns
 from batch.commands.runs import ListedRun
-from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, minutes, shorten, visible
+from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, minutes, named, shorten, visible
 from batch.outputs.plan import Line
 from batch.outputs.report import bar
 from batch.run.target import SANDBOXES, STANDING, Environment, kind_of_host, make_endpoint
@@ -416,9 +416,7 @@ def _cell(text: str) -> dict[str, Any]:
 
 
 def _named(line: Line, headers: Mapping[str, str]) -> str:
-    header = headers.get(line.field, "")
-    is_same = not header or header.strip().casefold().partition(":")[0] == line.field.casefold()
-    return visible(line.field if is_same else f"{header} ({line.field})")
+    return named(line.field, headers.get(line.field, ""))
 
 
 def _count(count: int, one: str, several: str = "") -> str:
