@@ -236,8 +236,8 @@ class _Dialogue:
 
     def _ask_header(self, header: str, ids: Sequence[str], taken: Collection[str]) -> str:
         """Return the field that a header stands for, "" to leave the column out; `ids` say which record a row is."""
-        column = len(self._peek.headers) - 1 - list(self._peek.headers)[::-1].index(header)
-        examples = " · ".join(shorten(text, 24) for text in self._peek.examples[column])
+        of_column = dict(zip(self._peek.headers, self._peek.examples, strict=True))[header]
+        examples = " · ".join(shorten(text, 24) for text in of_column)
         self._person.note(f'"{shorten(header, 40)}"' + (f"  such as  {examples}" if examples else "  (all blank)"))
         offered = list(dict.fromkeys((*self._near(header, taken), *ids, *self._custom(header))))
         while True:
