@@ -10,9 +10,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.shell import DUALENTRY
 from tests.walks.terminal import PROMPT
-from tests.walks.walks import QUESTION, SIZES, Person, desk
+from tests.walks.walks import SIZES, Person, desk, fix_and_undo
 
 KEY, POINT, THINK = 0.28, 1.1, 1.35
 """Seconds for a key of an average typist, for pointing with a mouse, and for making up one's mind before a line: Card,
@@ -65,27 +64,10 @@ class ClockedPerson(Person):
         self.steps.append(Step(f"mend {len(cells)} cells, save as {saved_as}", typing, notes, machine))
 
 
-def the_usual_way(person: Person) -> None:
-    """Check, plan, send, mend what could not be sent, send that, look, and take the first round back."""
-    person.runs("sandbox start")
-    person.runs(f"check problems.xlsx -e {DUALENTRY}")
-    person.runs(f"plan problems.xlsx -e {DUALENTRY} --sandbox")
-    person.runs(f"update problems.xlsx -e {DUALENTRY} --sandbox", QUESTION)
-    person.answers("y")
-    failures = "problems.batch/latest/failures.xlsx"
-    person.in_libreoffice(failures, {"D2": "555-0203", "B4": "Delta Renamed", "A5": "10006"}, "mended.xlsx")
-    person.runs(f"update mended.xlsx -e {DUALENTRY} --sandbox", QUESTION)
-    person.answers("y")
-    person.runs("runs problems.xlsx")
-    person.runs("undo problems.xlsx --sandbox", "Enter: none]:")
-    person.answers("1", QUESTION)
-    person.answers("y")
-
-
 def main() -> None:
     """Print the table."""
     with desk(*SIZES[1], ClockedPerson) as person:
-        the_usual_way(person)
+        fix_and_undo(person, plans_first=True)
     assert isinstance(person, ClockedPerson)
     lines = ["| step | typing s | reading s | machine s |", "|---|---|---|---|"]
     lines += [f"| `{one.did}` | {one.typing:.0f} | {one.reading:.0f} | {one.machine:.1f} |" for one in person.steps]

@@ -186,10 +186,12 @@ def postal_codes(person: Person) -> None:
     check_list_and_send(person, "addresses.xlsx", " --as-shown 'Postal Code'")
 
 
-def fix_and_undo(person: Person) -> None:
+def fix_and_undo(person: Person, *, plans_first: bool = False) -> None:
     """Some rows have problems: send the others, mend those in the failures file, send it, and take all back."""
     person.runs("sandbox start")
     person.runs(f"check problems.xlsx -e {DUALENTRY}")
+    if plans_first:
+        person.runs(f"plan problems.xlsx -e {DUALENTRY} --sandbox")
     person.runs(f"update problems.xlsx -e {DUALENTRY} --sandbox", QUESTION)
     person.answers("y")
     failures = "problems.batch/latest/failures.xlsx"
