@@ -90,7 +90,7 @@ class RunMetadata(BaseModel):
     """When its last part ended, ISO 8601 in UTC."""
     exit_code: int | None = None
     not_uploaded: bool = False
-    """Its files could not be uploaded, so that the same command goes on with it."""
+    """Its files could not be uploaded, or not be written in time, so that the same command goes on with it."""
     undoes: str | None = None
     """The folder of the run that this one takes back."""
     undoes_run: str | None = None
