@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 from batch import outputs, sources
-from batch.addresses import is_address
 from batch.errors import FolderError
 from batch.exit_code import exit_code
 from batch.journal import Journal
@@ -21,7 +20,7 @@ from batch.machine import now_text
 from batch.model import Outcome
 from batch.own_files import JOURNAL
 from batch.run.begin_or_resume import discard, headers_of
-from batch.run.cleanup import scratch
+from batch.run.cleanup import scratch, scratch_for
 from batch.run.consent import Person
 from batch.run.finish import cannot_write, paths_in, write_summary
 from batch.run.folder import new_folder, parent_of
@@ -51,10 +50,9 @@ def check(settings: Settings, person: Person, environment: Environment) -> Check
     settings, notes = replace(settings, input=fixed_name(settings.input)), list[str]()
     parent = parent_of(settings.input, settings.parent)
     began, started = time.monotonic(), now_text()
-    beside = parent if is_address(settings.input) else None
     links = latest_links(parent, settings.input, notes.append)
     results = environment.uploading(settings, person.note)
-    with links as latest, results as upload, scratch() as temporary, scratch(beside) as copies:
+    with links as latest, results as upload, scratch() as temporary, scratch_for(settings.input, parent) as copies:
         endpoint = make_endpoint(settings, environment)
         source = environment.open_input(settings, copies, person.note)
         settings = settle_headers(source, settings, endpoint, person, environment.mappings, verb="check")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from batch import sources
-from batch.addresses import is_address
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
 from batch.conditions import KEPT
 from batch.documents import as_json
@@ -41,7 +40,7 @@ from batch.outputs.plan import AboutPlan, Line, iter_lines, write_plan
 from batch.outputs.report import REPORT, Report, write_report
 from batch.own_files import JOURNAL, PLAN
 from batch.run.begin_or_resume import discard, headers_of, new_run_id
-from batch.run.cleanup import scratch
+from batch.run.cleanup import scratch, scratch_for
 from batch.run.finish import paths_in, shown_facts, upload_files, with_places
 from batch.run.folder import new_folder, parent_of
 from batch.run.latest import fixed_name, latest_links
@@ -117,7 +116,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         target = make_target(settings, environment, stack, reporter.note)
         discard(new_folder(parent, prefix="plan-"))  # whether there can be one is known before anything is read
         temporary = stack.enter_context(scratch())
-        copies = stack.enter_context(scratch(parent if is_address(settings.input) else None))
+        copies = stack.enter_context(scratch_for(settings.input, parent))
         source = environment.open_input(settings, copies, reporter.note)
         settings = settle_headers(source, settings, target.endpoint, reporter, environment.mappings, verb="plan")
         changes = read_input(source, temporary, settings, target.endpoint)

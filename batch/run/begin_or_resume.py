@@ -18,7 +18,6 @@ from typing import Any
 import polars as pl
 
 from batch import sources
-from batch.addresses import is_address
 from batch.credentials import Company
 from batch.endpoints.base import CustomField
 from batch.errors import BatchError, BusyError, FolderError, UsageError
@@ -28,7 +27,7 @@ from batch.model import ROW, Columns, Outcome, Staged, minutes
 from batch.own_files import INPUT, JOURNAL, PLAN
 from batch.run import index
 from batch.run.approval import planned_by
-from batch.run.cleanup import remove_unbegun, scratch
+from batch.run.cleanup import remove_unbegun, scratch_for
 from batch.run.consent import Person, require_consent
 from batch.run.finish import set_state
 from batch.run.folder import (
@@ -90,7 +89,7 @@ def begin_or_resume(
 ) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
     parent = parent_of(settings.input, settings.parent)
-    with scratch(parent if is_address(settings.input) else None) as temporary:
+    with scratch_for(settings.input, parent) as temporary:
         source = environment.open_input(settings, temporary, person.note)
         settings = settle_headers(source, settings, target.endpoint, person, environment.mappings, verb="update")
         plan = _open_plan(settings, source.sha256, target, stack, person)

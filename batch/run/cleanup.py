@@ -10,11 +10,12 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from batch.addresses import is_address
 from batch.errors import FolderError
 from batch.files import make_private
 from batch.own_files import INPUT, NAME, PART
@@ -45,6 +46,11 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
         if is_new and place == parent:
             with suppress(OSError):  # runs are in it by now
                 place.rmdir()
+
+
+def scratch_for(argument: str, parent: Path) -> AbstractContextManager[Path]:
+    """Give such a folder for the copies of an input: those of an address lie on the disk where runs go."""
+    return scratch(parent if is_address(argument) else None)
 
 
 def _usable(parent: Path | None) -> Path | None:
