@@ -9,6 +9,7 @@ from pathlib import Path
 from batch.commands.runs import ListedRun, rounds
 from batch.engine.reporter import Reporter
 from batch.errors import UsageError
+from batch.input_names import short_name
 from batch.model import Outcome
 from batch.outputs.report import Round
 from batch.own_files import JOURNAL
@@ -54,6 +55,6 @@ def _rounds(folder: Path) -> list[Round]:
 
 
 def _round(one: ListedRun) -> Round:
-    name = Path(one.run.input).name
+    name = "taking back" if one.run.undoes else short_name(one.run.input)
     done = f", {one.later:,} done in later rounds" if one.later else ""
-    return Round(one.started_text, f"{name}, taking back" if one.run.undoes else name, one.run.counts, one.state + done)
+    return Round(one.started_text, name, one.run.counts, one.state + done)

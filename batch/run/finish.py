@@ -25,7 +25,6 @@ from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code, exit_code_not_uploaded
 from batch.files import os_reason, remove, shown_path, write_private, written_earlier
-from batch.input_names import short_name
 from batch.journal import Journal, JournalQueries
 from batch.machine import now_text
 from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, command, command_line
@@ -353,10 +352,8 @@ def _about_run(
     folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End
 ) -> outputs.AboutRun:
     """Return what the workbook of the results says beside them."""
-    name = short_name(metadata.undoes or metadata.input)
     facts = facts_of_run(folder, metadata, endpoint, end.stopped)
-    title = f"Taking back {name}" if metadata.undoes else f"Changes from {name}"
-    return outputs.AboutRun(title, facts, _iter_cells(journal, metadata))
+    return outputs.AboutRun(metadata.title, facts, _iter_cells(journal, metadata))
 
 
 def facts_of_run(

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from batch import __version__
 from batch.credentials import Company
 from batch.endpoints.base import CustomField
+from batch.input_names import short_name
 from batch.model import CsvDialect, SheetStyle, Staged
 
 LINE_ENDS = ("\n", "\r", "\r\n")
@@ -121,6 +122,11 @@ class RunMetadata(BaseModel):
         if name == "staged":
             return asdict(self.staged) | {"path": self.staged.path.name}  # the folder may be moved
         return getattr(self, name)
+
+    @property
+    def title(self) -> str:
+        """What its report and its workbook are called."""
+        return f"Taking back {short_name(self.undoes)}" if self.undoes else f"Changes from {short_name(self.input)}"
 
     @property
     def mapped(self) -> dict[str, str]:

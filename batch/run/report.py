@@ -34,14 +34,13 @@ def write_report_of_run(
 
     `spent` has the summary's requests, attempts, throttled and seconds; `files` their paths, by what they are.
     """
-    name = Path(metadata.undoes or metadata.input).name
     fields: dict[str, tuple[int, int]] = {}
     with suppress(JournalError):  # values that SQLite's JSON does not take, of an API that keeps half of a character
         fields = journal.changed_fields()
     over_time = journal.attempts_over_time(PIECES)
     began = over_time[0] if over_time else 0.0
     report = Report(
-        title=f"Taking back {name}" if metadata.undoes else f"Changes from {name}",
+        title=metadata.title,
         facts=facts,
         outcomes=outcomes,
         reasons=[one for one in reasons if one.outcome is not Outcome.UNCHANGED],

@@ -1,6 +1,7 @@
 """`report.html`: what it says is what the run wrote down, whatever stands in a sheet."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from batch.commands.plan import plan as run_plan
 from batch.commands.report import report as make_report
+from batch.commands.undo import undo
+from batch.commands.update import update as run_update
 from batch.errors import FolderError
 from batch.model import Outcome
 from batch.outputs.report import Rate, Report, bar, write_report
@@ -69,6 +72,18 @@ def test_a_run_and_its_rounds(job: JobFixture) -> None:
     assert "failures.csv 1 updated finished" in again.text
     with pytest.raises(FolderError):
         make_report(job.folder / "none", job.reporter, job.environment)
+
+
+def test_several_inputs(job: JobFixture) -> None:
+    """What several files became names the first and how many there are beside it, in each round of them, too."""
+    one, other = job.sheet("id,name\n10001,One\n", "one.csv"), job.sheet("id,name\n10002,Two\n", "other.csv")
+    settings = replace(job.settings(one), input=f"{{{one},{other}}}")
+    end = run_update(settings, job.reporter, job.environment)
+    assert "Changes from one.csv and 1 more" in read(end.folder / "report.html").text
+    undo(end.folder, job.settings(one), job.reporter, job.environment)
+    again = read(make_report(end.folder, job.reporter, job.environment))
+    assert "one.csv and 1 more 2 updated undone" in again.text
+    assert "taking back 2 updated finished" in again.text
 
 
 def test_a_plan(job: JobFixture) -> None:
