@@ -8,6 +8,7 @@ import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from batch.model import Field
@@ -50,8 +51,9 @@ def fold_label(header: str) -> str:
     return fold(header).translate(_PUNCTUATION)
 
 
-def spellings(label: str) -> set[str]:
+@cache  # an API has some two hundred labels, and every endpoint that is made asks for all of them
+def spellings(label: str) -> frozenset[str]:
     """Return a label as people write it, folded: with its accents, without, and with ae for ä."""
     folded = fold_label(label)
     bare = "".join(c for c in unicodedata.normalize("NFD", folded) if not unicodedata.combining(c))
-    return {folded, bare, folded.translate(_UMLAUTS)}
+    return frozenset((folded, bare, folded.translate(_UMLAUTS)))
