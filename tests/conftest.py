@@ -10,8 +10,11 @@ from hypothesis import settings
 
 from batch.engine import write
 from batch.sandbox.options import SandboxOptions
+from tests.job_fixture import job, shared_sandbox
 from tests.sandbox.control import ControlledSandbox
 from tests.shell import Api, Shell
+
+__all__ = ["job", "shared_sandbox"]
 
 settings.register_profile("tests", settings.default, deadline=None)  # how long it takes, the machine decides
 settings.load_profile("tests")

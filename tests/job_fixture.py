@@ -81,6 +81,7 @@ class JobFixture:
     sandbox: ControlledSandbox
     reporter: FakeReporter = field(default_factory=FakeReporter)
     began: int = 0
+    """How many bytes the ledger had before, which all tests of a session share."""
 
     @property
     def environment(self) -> Environment:
@@ -100,7 +101,7 @@ class JobFixture:
 
     def ledger(self) -> list[dict[str, Any]]:
         """The sandbox's ledger since the test began."""
-        return self.sandbox.read_ledger()[self.began :]
+        return self.sandbox.read_ledger(self.began)
 
     def writes(self) -> list[tuple[str, str, Any]]:
         """What clients wrote: (method, id, body)."""
@@ -140,4 +141,4 @@ def job(shared_sandbox: ControlledSandbox, tmp_path: Path, monkeypatch: pytest.M
     """An job whose records are as they were at the beginning."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     shared_sandbox.reset()
-    return JobFixture(tmp_path, shared_sandbox, began=len(shared_sandbox.read_ledger()))
+    return JobFixture(tmp_path, shared_sandbox, began=shared_sandbox.ledger_size())

@@ -151,7 +151,7 @@ class Api:
 
     def __init__(self, sandbox: ControlledSandbox) -> None:
         self.sandbox, self.url = sandbox, sandbox.url
-        self._start = self._ledger.stat().st_size if self._ledger.exists() else 0
+        self._start = sandbox.ledger_size()
 
     @property
     def options(self) -> list[str]:
@@ -170,14 +170,7 @@ class Api:
 
     def lines(self) -> list[dict[str, Any]]:
         """What clients asked since the test began."""
-        with self._ledger.open("rb") as file:  # all tests of a session share it, so only what is new is read
-            file.seek(self._start)
-            return [one for one in map(json.loads, file) if one["by"] == "client"]
-
-    @property
-    def _ledger(self) -> Path:
-        assert self.sandbox.ledger is not None
-        return self.sandbox.ledger
+        return [one for one in self.sandbox.read_ledger(self._start) if one["by"] == "client"]
 
     def writes(self) -> list[dict[str, Any]]:
         """What clients wrote since the test began."""

@@ -14,10 +14,9 @@ from batch.errors import FolderError, SettingsError, StopCause, UsageError
 from batch.run import limiter_store
 from batch.run.limiter_store import open_store
 from batch.settings import COMMAND_LINE, ENVIRONMENT, Layer, as_options, merge_layers
-from tests.job_fixture import VAYU, VAYU_1, JobFixture, job, shared_sandbox
+from tests.job_fixture import VAYU, VAYU_1, JobFixture
 from tests.redis_server import RedisServer, require_redis
 
-__all__ = ["job", "shared_sandbox"]
 SECRET = "a-password-for-tests"  # noqa: S105 - of a server that this test starts
 SHEET = f"id,legalName\n{VAYU_1},Acme\n"
 

@@ -24,11 +24,10 @@ from batch.library import jobs, options
 from batch.model import Outcome
 from batch.settings import INPUT, SETTINGS
 from batch.summary import Files, Outcomes
-from tests.job_fixture import DUALENTRY, JobFixture, job, shared_sandbox, summary
+from tests.job_fixture import DUALENTRY, JobFixture, summary
 from tests.shell import ROOT
 
 BACKENDS = ("asyncio", "trio")
-__all__ = ["job", "shared_sandbox"]
 THREE = "id,name,phone\n10001,Acme Renamed,\n10002,,bad x\n10003,Cobalt Renamed,\n"
 
 

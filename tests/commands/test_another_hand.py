@@ -27,14 +27,11 @@ from tests.job_fixture import (
     VAYU_2,
     FakeReporter,
     JobFixture,
-    job,
-    shared_sandbox,
     summary,
 )
 from tests.libreoffice import SOFFICE, copying, deleting, sorting, typing, work_in
 from tests.shell import Api, Shell
 
-__all__ = ["job", "shared_sandbox"]
 ADVICE = "(somebody else changed it: pull again, or write over it with --overwrite)"
 NOT_EDITED = ("unchanged", "no cell of this row was edited since it was pulled")
 

@@ -14,9 +14,8 @@ from batch.journal import Journal
 from batch.model import State
 from batch.run import record_memory
 from batch.run.locks import state_folder
-from tests.job_fixture import JobFixture, job, shared_sandbox, told
+from tests.job_fixture import JobFixture, told
 
-__all__ = ["job", "shared_sandbox"]
 SHEET = "id,name,phone\n10001,New,123\n"
 PENDING = ("updated", "updated, awaiting approval (pending)")
 AWAITS = "a change awaits approval, and an earlier run asked for the same: approve it at the API, or withdraw it"

@@ -16,9 +16,7 @@ from batch.engine.reporter import CANARY
 from batch.errors import Declined, UsageError
 from batch.journal import Journal
 from batch.settings import Settings
-from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary, told
-
-__all__ = ["job", "shared_sandbox"]
+from tests.job_fixture import FakeReporter, JobFixture, summary, told
 
 
 def clearing(rows: int, clears: int) -> str:

@@ -11,9 +11,7 @@ from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
 from batch.errors import HeaderError
 from batch.run.target import Environment
-from tests.job_fixture import VAYU, VAYU_1, FakeReporter, JobFixture, job, shared_sandbox, told
-
-__all__ = ["job", "shared_sandbox"]
+from tests.job_fixture import VAYU, VAYU_1, FakeReporter, JobFixture, told
 
 
 def item(name: str, value_type: str, value: Any, source: str = "Hubspot") -> dict[str, Any]:

@@ -13,10 +13,8 @@ from filelock import FileLock
 
 from batch.errors import Declined
 from batch.run.finish import INTERRUPTED
-from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox
+from tests.job_fixture import FakeReporter, JobFixture
 from tests.shell import Api, Shell, assert_balanced, outcomes, summary, until, update
-
-__all__ = ["job", "shared_sandbox"]
 
 
 def broken_off(shell: Shell, api: Api, rows: int = 3) -> tuple[Path, Path]:

@@ -14,9 +14,8 @@ from batch.files import shown_path
 from batch.model import Outcome
 from batch.run import finish
 from batch.run.finish import FinishedRun
-from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary
+from tests.job_fixture import FakeReporter, JobFixture, summary
 
-__all__ = ["job", "shared_sandbox"]
 SHEET = "id,name,phone\n" + "".join(f"{one},Bolt {one},\n" for one in range(10001, 10031)) + "10032,,no phone\n"
 
 

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.job_fixture import JobFixture, job, results, shared_sandbox, summary, told
+from tests.job_fixture import JobFixture, results, summary, told
 from tests.sources.test_header_row import TITLED, write
-
-__all__ = ["job", "shared_sandbox"]
 
 
 @pytest.mark.parametrize("ending", [".xlsx", ".csv"])

@@ -12,9 +12,7 @@ from batch.commands.plan import plan
 from batch.commands.update import update
 from batch.errors import Declined, HeaderError, UsageError
 from batch.run.match_headers import HOW
-from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, told
-
-__all__ = ["job", "shared_sandbox"]
+from tests.job_fixture import FakeReporter, JobFixture, told
 
 COVER: list[list[Any]] = [["Bericht", "Erstellt von"], ["2026", "Ana"]]
 CUSTOMERS: list[list[Any]] = [["Stand 1.3."], ["ID", "Kundenname"], [10001, "Acme"]]

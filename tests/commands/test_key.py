@@ -14,9 +14,8 @@ from batch.commands.undo import undo
 from batch.engine import lookup
 from batch.journal import Journal
 from batch.settings import Settings
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, VAYU_2, JobFixture, job, results, shared_sandbox, told
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, VAYU_2, JobFixture, results, told
 
-__all__ = ["job", "shared_sandbox"]
 OWN = {DUALENTRY: "unique_id", VAYU: "externalId"}
 
 

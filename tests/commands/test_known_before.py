@@ -10,10 +10,8 @@ from batch.engine.reporter import CANARY, Preflight
 from batch.errors import Declined
 from batch.run.finish import FinishedRun
 from tests.commands.test_signals import asking, on_terminal
-from tests.job_fixture import DUALENTRY, VAYU, FakeReporter, JobFixture, job, shared_sandbox, told
+from tests.job_fixture import DUALENTRY, VAYU, FakeReporter, JobFixture, told
 from tests.shell import Api, Shell
-
-__all__ = ["job", "shared_sandbox"]
 
 IDS = {DUALENTRY: [str(10_001 + one) for one in range(40)], VAYU: [f"{(0x65F << 84) + 1 + n:024x}" for n in range(40)]}
 

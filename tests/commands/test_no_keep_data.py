@@ -19,9 +19,8 @@ from batch.commands.undo import undo as run_undo
 from batch.errors import SettingsError, UsageError
 from batch.run import finish
 from batch.run.finish import FinishedRun
-from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary, told
+from tests.job_fixture import FakeReporter, JobFixture, summary, told
 
-__all__ = ["job", "shared_sandbox"]
 VALUES = ("Zebulon", "Quixote", "+31 20 7770001", "no phone at all", "Wanted")
 
 

@@ -17,9 +17,8 @@ from batch.commands.update import update
 from batch.http.transport import HttpTransport
 from batch.run.target import Environment
 from batch.settings import Settings
-from tests.job_fixture import VAYU, VAYU_1, VAYU_2, JobFixture, job, shared_sandbox, told
+from tests.job_fixture import VAYU, VAYU_1, VAYU_2, JobFixture, told
 
-__all__ = ["job", "shared_sandbox"]
 SHEETS = {
     "custom fields": (f"id,customFields.Region\n{VAYU_1},North\n{VAYU_2},South\n", {}),
     "key": ("externalId,name\nV-1,New 1\nV-2,New 2\n", {"key": "externalId"}),

@@ -21,13 +21,10 @@ from tests.job_fixture import (
     VAYU_2,
     FakeReporter,
     JobFixture,
-    job,
-    shared_sandbox,
     told,
 )
 from tests.little_api import Asked, Said, little_api
 
-__all__ = ["job", "shared_sandbox"]
 SHEET = "id,name,phone\n10001,Bolt,123\n10002,,456\n10003,Cobalt,\n"
 
 

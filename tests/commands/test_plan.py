@@ -11,9 +11,8 @@ from batch.commands.plan import PlanMade
 from batch.commands.plan import plan as run_plan
 from batch.errors import FolderError, InputError, StoppedError, UsageError
 from batch.run.plan_list import ADVICE
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, job, results, shared_sandbox, told
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, results, told
 
-__all__ = ["job", "shared_sandbox"]
 SHEET = "id,name,phone\n10001,Bolt,123\n10002,,<clear>\n99999,x,\n10003,,ext. 5\n10004,,555-0004\n"
 
 

@@ -13,9 +13,8 @@ from batch.commands.update import update as run_update
 from batch.errors import InputError, UsageError
 from batch.run import approval
 from batch.run.approval import Approval, open_approval, read_approval, write_approval
-from tests.job_fixture import JobFixture, job, results, shared_sandbox, summary
+from tests.job_fixture import JobFixture, results, summary
 
-__all__ = ["job", "shared_sandbox"]
 ABOUT = Approval("ann", "2026-05-01T10:00:00Z", "please before the 5th")
 
 

@@ -9,9 +9,8 @@ from batch.commands.update import update
 from batch.engine import api_session
 from batch.http import Session, Timeouts
 from batch.run.target import Environment
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, job, shared_sandbox, told
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, told
 
-__all__ = ["job", "shared_sandbox"]
 APPLIED_AFTER_ALL = "no answer came, but reading back showed that it was applied"
 
 

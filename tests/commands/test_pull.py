@@ -18,12 +18,11 @@ from batch.provenance import PULLED
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.settings import Settings
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, VAYU_2, JobFixture, job, shared_sandbox
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, VAYU_2, JobFixture
 from tests.libreoffice import SOFFICE, type_into
 from tests.shell import Api, Shell
 from tests.virtual import Lists
 
-__all__ = ["job", "shared_sandbox"]
 PARTS = ("name", "street", "second_line", "city", "state", "postal_code", "country")
 LEER = "LEER"
 ENDINGS = ("csv", "xlsx", "parquet")

@@ -17,14 +17,11 @@ from tests.job_fixture import (
     VAYU_2,
     FakeReporter,
     JobFixture,
-    job,
     results,
-    shared_sandbox,
     told,
 )
 from tests.virtual import Lists
 
-__all__ = ["job", "shared_sandbox"]
 NO_ADDRESS = {"full_address": None}
 CASES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "a contact too far": (

@@ -15,9 +15,7 @@ from batch.errors import FolderError
 from batch.model import Outcome
 from batch.outputs.report import Rate, Report, bar, write_report
 from batch.summary import Reason
-from tests.job_fixture import JobFixture, job, shared_sandbox, summary
-
-__all__ = ["job", "shared_sandbox"]
+from tests.job_fixture import JobFixture, summary
 
 
 class Read(HTMLParser):

@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.job_fixture import DUALENTRY, VAYU, JobFixture, job, shared_sandbox, summary
-
-__all__ = ["job", "shared_sandbox"]
+from tests.job_fixture import DUALENTRY, VAYU, JobFixture, summary
 
 
 def ids(endpoint: str, count: int) -> list[str]:

@@ -10,10 +10,8 @@ import pytest
 
 from batch.commands.undo import undo
 from batch.errors import Declined, UsageError
-from tests.job_fixture import JobFixture, job, shared_sandbox
+from tests.job_fixture import JobFixture
 from tests.shell import DUALENTRY, Api, Shell
-
-__all__ = ["job", "shared_sandbox"]
 
 
 @pytest.fixture(autouse=True)

@@ -20,9 +20,8 @@ from batch.run import record_memory
 from batch.run.locks import state_folder
 from batch.run.plan_file import PlanFile, PlanWriter
 from batch.run.undo import iter_undo_changes
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, job, shared_sandbox, summary, told
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, summary, told
 
-__all__ = ["job", "shared_sandbox"]
 SHEET = "id,email,phone\n10001,Ana@Example.COM,(030) 12-34\n"
 PLAIN = {"email": "ana@example.com", "phone": "0301234"}
 SPELT = {DUALENTRY: PLAIN, VAYU: {"contacts.1.email": PLAIN["email"]}}

@@ -14,10 +14,9 @@ from batch.errors import FolderError
 from batch.model import Field
 from batch.run.target import Environment
 from batch.settings import Settings
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture, job, shared_sandbox
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture
 from tests.shell import Api, Ended, Shell
 
-__all__ = ["job", "shared_sandbox"]
 WITHOUT_KEY = "Without a key (DUALENTRY_API_KEY) your own custom fields are not known: they are left out."
 
 

@@ -30,14 +30,11 @@ from tests.job_fixture import (
     VAYU_2,
     FakeReporter,
     JobFixture,
-    job,
     results,
-    shared_sandbox,
     told,
 )
 from tests.shell import Api, Shell
 
-__all__ = ["job", "shared_sandbox"]
 VOLATILE = ("updatedAt",)
 NAMES = "id,name\n10001,New 1\n10002,New 2\n10003,New 3\n"
 

@@ -14,9 +14,7 @@ from batch.model import Column, Columns, Field, Problem, Staged
 from batch.settings import Settings
 from batch.validation.file_changes import locate
 from tests.endpoints.acme import AcmeApi, AcmeVendors
-from tests.job_fixture import VAYU, VAYU_1, FakeReporter, JobFixture, job, shared_sandbox, told
-
-__all__ = ["job", "shared_sandbox"]
+from tests.job_fixture import VAYU, VAYU_1, FakeReporter, JobFixture, told
 
 
 def test_custom_fields_are_told_by_the_endpoint(job: JobFixture) -> None:

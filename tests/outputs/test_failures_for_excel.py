@@ -10,9 +10,7 @@ from batch.commands.check import check
 from batch.commands.plan import plan
 from batch.outputs.failures_csv import SPOILT
 from batch.run.finish import FinishedRun
-from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary, told
-
-__all__ = ["job", "shared_sandbox"]
+from tests.job_fixture import FakeReporter, JobFixture, summary, told
 
 HEADER = "id,phone,full_address.postal_code\n"
 ZEROS = HEADER + "10001,ext. 5,00501\n10002,555-0109,\n"

@@ -14,10 +14,8 @@ from openpyxl.styles import Font, PatternFill
 from batch.model import Look
 from batch.sources import excel
 from batch.sources.excel.looks import read_looks
-from tests.job_fixture import JobFixture, job, shared_sandbox, told
+from tests.job_fixture import JobFixture, told
 from tests.libreoffice import SOFFICE, save_as
-
-__all__ = ["job", "shared_sandbox"]
 
 HEADERS = ("id", "name", "phone", "full_address.postal_code", "Since", "Limit")
 OPTIONS: Any = {"map": {"Since": "", "Limit": ""}}

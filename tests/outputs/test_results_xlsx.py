@@ -15,10 +15,8 @@ from batch.model import Outcome, Problem, RowResult
 from batch.outputs import printed
 from batch.outputs.plan import Line
 from batch.outputs.results_xlsx import ResultsWorkbook
-from tests.job_fixture import JobFixture, job, shared_sandbox, summary
+from tests.job_fixture import JobFixture, summary
 from tests.libreoffice import SOFFICE, print_out
-
-__all__ = ["job", "shared_sandbox"]
 
 Cells = list[tuple[Any, ...]]
 

@@ -10,9 +10,8 @@ from batch.errors import Declined
 from batch.model import Outcome
 from batch.run import index
 from tests.commands.test_undo import undo
-from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox, summary
+from tests.job_fixture import FakeReporter, JobFixture, summary
 
-__all__ = ["job", "shared_sandbox"]
 NAMES = "id,name\n10001,New 1\n10002,New 2\n"
 
 

@@ -11,10 +11,9 @@ import pytest
 
 from batch.errors import Declined
 from batch.run.latest import LatestLinks, latest_links, without_links
-from tests.job_fixture import FakeReporter, JobFixture, job, shared_sandbox
+from tests.job_fixture import FakeReporter, JobFixture
 from tests.shell import DUALENTRY, Api, Ended, Shell, until, update
 
-__all__ = ["job", "shared_sandbox"]
 NAMES = "id,name\n10001,New 1\n10002,New 2\n"
 
 

@@ -17,10 +17,9 @@ from batch.journal import Journal
 from batch.run.finish import FinishedRun
 from batch.run.rescue import FolderWatch, rescue
 from batch.settings import Settings
-from tests.job_fixture import JobFixture, job, results, shared_sandbox, summary
+from tests.job_fixture import JobFixture, results, summary
 from tests.shell import assert_balanced, until
 
-__all__ = ["job", "shared_sandbox"]
 ROWS = 60
 PER_SECOND = 20.0
 """So that a run takes 3 s."""

@@ -36,11 +36,17 @@ class ControlledSandbox(SandboxProcess):
         """How the process ended; None while it runs, negative when it was killed."""
         return self._process.poll()
 
-    def read_ledger(self) -> list[dict[str, Any]]:
-        """The ledger's lines up to now."""
+    def read_ledger(self, start: int = 0) -> list[dict[str, Any]]:
+        """The ledger's lines up to now, from byte `start` on."""
         if self.ledger is None:
             return []
-        return [json.loads(line) for line in self.ledger.read_bytes().splitlines()]
+        with self.ledger.open("rb") as file:
+            file.seek(start)
+            return [json.loads(line) for line in file]
+
+    def ledger_size(self) -> int:
+        """How many bytes the ledger has."""
+        return self.ledger.stat().st_size if self.ledger is not None and self.ledger.exists() else 0
 
     def set_faults(self, *specs: str) -> None:
         """From now on these faults and no others (`KIND=WHEN`, see `SandboxOptions`)."""

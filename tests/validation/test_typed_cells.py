@@ -19,9 +19,8 @@ from batch.run.target import Environment
 from batch.settings import Settings
 from batch.sources import ReadOptions, open_input, stage
 from batch.validation.file_changes import FileChanges, match_file
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture, job, shared_sandbox, told
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture, told
 
-__all__ = ["job", "shared_sandbox"]
 ZIP = "full_address.postal_code"
 PADDED = (
     "is shown with zeros in front that are not stored (make the cell text, and type it with its zeros; or, to take "

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from batch.run.target import Environment
-from tests.job_fixture import JobFixture, job, shared_sandbox
+from tests.job_fixture import JobFixture
 from tests.web.browser import Browser, opened
-
-__all__ = ["job", "shared_sandbox"]
 
 
 @pytest.fixture
