@@ -115,6 +115,7 @@ test)
     install "$here/tests/requirements.lock" test
     install_extras --all
     cd "$here"
+    unset PYTHONDONTWRITEBYTECODE # or each process compiles all modules anew
     arguments=()
     [[ $# -gt 0 ]] || arguments=(--numprocesses 3) # all of them: on two cores, since half of their time is waiting
     for argument in "$@"; do
