@@ -20,7 +20,7 @@ class AnswerParser:
     """Takes in bytes as they come; what a server says before the answer itself (1xx) is left out."""
 
     def __init__(self) -> None:
-        self._parser = HttpResponseParser(self)
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._before_head = self._tail = b""
         self._room = MAX_HEAD_BYTES
         self._has_length = self._is_chunked = self._is_followed = False
@@ -43,6 +43,10 @@ class AnswerParser:
     def is_over(self) -> bool:
         """Tell whether nothing more is expected."""
         return self.is_complete or self.failure is not None
+
+    def close(self) -> None:
+        """End the exchange: no more is taken in. (httptools' parser holds this one, and a circle is freed late.)"""
+        self._parser = None
 
     def feed(self, data: bytes) -> None:
         """Take in what came next; raises httpx.RemoteProtocolError where it is no answer."""
@@ -103,6 +107,7 @@ class AnswerParser:
         return not self._tail.endswith(_HEAD_END) or self._tail == b"\r\n" + _HEAD_END
 
     def _parse(self, data: bytes) -> None:
+        assert self._parser is not None  # noqa: S101 - for the type checker: nothing is received after the end
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -121,6 +126,7 @@ class AnswerParser:
         """See what the head says of the body."""
         if self.has_head:
             return
+        assert self._parser is not None  # noqa: S101 - it is what calls
         status = self._parser.get_status_code()
         if status < 100:
             raise ValueError("there is no such status")  # httptools makes an error of its own of it
@@ -149,5 +155,5 @@ class AnswerParser:
 
     def on_message_complete(self) -> None:
         """End the answer, if it is one of its own."""
-        if self.has_head and not self.is_complete:
+        if self._parser is not None and self.has_head and not self.is_complete:
             self.is_complete, self.is_kept_alive = True, self._parser.should_keep_alive()

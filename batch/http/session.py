@@ -5,9 +5,10 @@ along, over any other, in the same way.
 """
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import AsyncGeneratorType
 from typing import Any, Self, cast
 from urllib.parse import quote, urlencode
 
@@ -69,7 +70,7 @@ async def _see_location(response: httpx.Response) -> None:
             del response.headers["location"]
 
 
-_NO_COOKIES, _NO_AUTH = NoCookies(), httpx.Auth()
+_NO_COOKIES, _NO_AUTH, _NO_BODY = NoCookies(), httpx.Auth(), httpx.ByteStream(b"")
 
 
 class Session:
@@ -101,6 +102,9 @@ class Session:
         for name, value in (headers or {}).items():
             self.redaction.add_header(name, value)
         self._headers = check_headers({"host": base.netloc.decode("ascii"), **defaults, **(headers or {})})
+        self._account: dict[str, str] = {}
+        self._account_headers: dict[str, RawHeader] = {}
+        """The account's headers as they leave, made anew only when it gives others."""
 
     async def __aenter__(self) -> Self:
         """Open the way to the API."""
@@ -118,8 +122,9 @@ class Session:
 
         All values of the account's headers are secrets: what is shown of an answer that echoes them is without.
         """
-        account = account or {}
-        headers = self._headers | check_headers(request.headers) | check_headers(account)
+        if account and account != self._account:
+            self._take_account(account)
+        headers = self._headers | check_headers(request.headers) | (self._account_headers if account else {})
         content = request.content or b""
         if request.content is not None:
             headers.setdefault("content-type", (b"content-type", b"application/json"))
@@ -127,9 +132,13 @@ class Session:
         outgoing = self._request(request.method, self._target(request), list(headers.values()), content)
         answer = await self._carry(outgoing, request.max_bytes)
         self.redaction.add_secret(request.secret)
+        return answer
+
+    def _take_account(self, account: Mapping[str, str]) -> None:
+        """Make the headers of an account ready, and hide their values."""
+        self._account, self._account_headers = dict(account), check_headers(account)
         for name, value in account.items():
             self.redaction.add_header(name, value)
-        return answer
 
     def _request(self, method: str, target: str, headers: list[RawHeader], content: bytes) -> httpx.Request:
         """Return a request as it leaves; UsageError if the path would not leave as it is."""
@@ -175,6 +184,7 @@ class Session:
                 body, is_truncated = bounded.body, bounded.is_truncated
         finally:
             await response.aclose()
+            response.stream = _NO_BODY  # httpx's holds the response: a circle is freed late
         found = response.extensions.get("connection")
         connection = found if isinstance(found, Connection) else None
         return ApiResponse(response.status_code, headers, body, is_truncated, self.redaction, connection)
@@ -211,7 +221,8 @@ def _checked_name(name: str) -> tuple[str, bytes]:
 
 
 async def _collect(response: httpx.Response, bounded: Bounded) -> None:
-    chunks = aiter(cast(httpx.AsyncByteStream, response.stream))  # not aiter_raw(): it would decompress, without bounds
+    # Not aiter_raw(): it would decompress, without bounds. Ours without the generator that httpx puts around it.
+    chunks = aiter(cast(httpx.AsyncByteStream, response.extensions.get("body", response.stream)))
     try:
         async for chunk in chunks:
             bounded.feed(chunk)
@@ -220,5 +231,5 @@ async def _collect(response: httpx.Response, bounded: Bounded) -> None:
     except httpx.DecodingError:
         bounded.is_full = True
     finally:
-        if isinstance(chunks, AsyncGenerator):
+        if isinstance(chunks, AsyncGeneratorType):
             await chunks.aclose()

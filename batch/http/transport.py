@@ -84,7 +84,9 @@ class HttpTransport(httpx.AsyncBaseTransport):
         headers = parser.headers
         if body.is_packed:  # what it says is of the packed body
             headers = [one for one in headers if one[0].lower() not in (b"content-encoding", b"content-length")]
-        extensions = {"http_version": b"HTTP/1.1", "connection": connection, "has_end": parser.has_end}
+        extensions = {
+            "http_version": b"HTTP/1.1", "connection": connection, "has_end": parser.has_end, "body": body,
+        }  # fmt: skip
         return httpx.Response(parser.status, headers=headers, stream=body, extensions=extensions)
 
     def seconds_of_doubt(self) -> float:
@@ -193,6 +195,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """End the exchange; with a body that was not read to its end, its connection ends."""
+        self._parser.close()
         if not self._is_finished:
             self._is_finished = True
             await self._transport.drop(self._connection)

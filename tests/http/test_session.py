@@ -1,5 +1,6 @@
 """The exchange over real sockets: what left, what came back, and what is said when nothing did."""
 
+import gc
 import socket
 import threading
 import time
@@ -356,3 +357,20 @@ async def test_cancelling_in_the_middle_of_an_answer() -> None:
             with anyio.move_on_after(0.05) as scope:
                 await session.exchange(patch())
     assert scope.cancelled_caught
+
+
+async def test_nothing_of_an_exchange_waits_for_the_garbage_collector() -> None:
+    """An exchange leaves no circle of objects, which would be kept in memory until Python looks for garbage."""
+    with Server(answering(OK)) as server:
+        async with Session(server.url) as session:
+            await session.exchange(patch())
+            gc.collect()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                await session.exchange(patch())
+                gc.collect()
+                left = {type(one).__name__ for one in gc.garbage}
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+    assert set() == left & {"Response", "BoundAsyncStream", "AnswerParser", "HttpResponseParser", "Request"}
