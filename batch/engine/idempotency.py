@@ -1,6 +1,7 @@
 """Idempotency keys: what lets an API recognise a change that it was sent before."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -15,4 +16,10 @@ def make_key(endpoint: Endpoint, run_id: str, change: int, number: int, body: Ma
     """
     if not endpoint.rules.idempotent_keys:
         return None
-    return str(uuid5(UUID(run_id), f"{change} {number} {encode(body)}"))
+    return str(uuid5(_namespace(run_id), f"{change} {number} {encode(body)}"))
+
+
+@lru_cache(maxsize=1)
+def _namespace(run_id: str) -> UUID:
+    """Read the id of the run once, not for each of its changes."""
+    return UUID(run_id)

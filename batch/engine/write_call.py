@@ -78,11 +78,11 @@ class WriteCall:
     @property
     def must_look(self) -> bool:
         """Whether the record is to be leased, or it has to be found out first what became of the last attempt."""
-        return self._must_look or self.is_through or self._lacks_lease(anyio.current_time())
+        return self._must_look or self.is_through or self._lacks_lease()
 
     def is_ready(self, now: float, paused_until: float) -> bool:
         """Whether the record is this run's, and what is known of it as young as it must be, or as it comes to be."""
-        if self._must_look or self.is_through or self._lacks_lease(now):
+        if self._must_look or self.is_through or self._lacks_lease():
             return False
         if not self._depends_on_record or paused_until > now:
             return True
@@ -93,7 +93,7 @@ class WriteCall:
         """Lease the record where that is needed, read it where it must be read, and go on from what it shows."""
         if self.is_through:
             return False
-        leased = self._lacks_lease(anyio.current_time())
+        leased = self._lacks_lease()
         if leased:
             if not await self.try_hold():
                 self._context.client.on_wait()
@@ -106,7 +106,7 @@ class WriteCall:
 
     async def try_hold(self) -> bool:
         """Lease the record, unless that is not needed; false while another run holds it."""
-        if not self._lacks_lease(anyio.current_time()):
+        if not self._lacks_lease():
             return True
         held = await self._leases.try_hold(self._record_name, self._context.run_id)
         if held is not None:
@@ -236,8 +236,10 @@ class WriteCall:
     def _record_name(self) -> str:
         return self._context.endpoint.id_key(self.change.id)
 
-    def _lacks_lease(self, now: float) -> bool:
-        return self._depends_on_record and not (self._held is not None and self._leases.is_held(self._held, now))
+    def _lacks_lease(self) -> bool:
+        if not self._depends_on_record:
+            return False
+        return self._held is None or not self._leases.is_held(self._held, anyio.current_time())
 
     def _take(self, held: HeldRecord) -> None:
         """Write under this lease; what was read before another run wrote the record is not what it shows now."""

@@ -177,7 +177,8 @@ class RateLimiter:
     @property
     def paused_until(self) -> float:
         """Return the time before which the API wants no attempt to start; long ago if it never asked for a pause."""
-        return self._state.paused_until - self._ahead_of_here()
+        until = self._state.paused_until
+        return until - self._ahead_of_here() if math.isfinite(until) else until  # it is asked several times a row
 
     @property
     def blocked_since(self) -> float | None:
