@@ -299,6 +299,11 @@ def named_counts(counts: Mapping[Outcome, int]) -> dict[str, int]:
     return {outcome.value: counts.get(outcome, 0) for outcome in Outcome}
 
 
+def shown_counts(counts: Mapping[Outcome, int]) -> str:
+    """Spell what became of the rows."""
+    return ", ".join(f"{counts[one]:,} {one.value}" for one in Outcome if counts.get(one))
+
+
 def check_totals(rows: int, outcomes: Mapping[Outcome, int], journal: Mapping[Outcome, int]) -> None:
     """Raise CountMismatchError unless the results add up to the rows and agree with the journal."""
     total = sum(outcomes.values())

@@ -13,18 +13,20 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Literal, Self, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TextIO, TypeVar
 
 import click
 
 from batch.cli import messages
 from batch.cli.progress_bar import ProgressBar
-from batch.commands.purge import PurgeOlder, PurgePreview
 from batch.conditions import PlannedChange
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progress, Tried
 from batch.errors import UsageError
 from batch.model import Outcome, command, visible
 from batch.run.begin_or_resume import headers_of
+
+if TYPE_CHECKING:
+    from batch.commands.purge import PurgeOlder, PurgePreview
 
 Answer = TypeVar("Answer")
 LINE_SECONDS = 10.0
@@ -181,11 +183,11 @@ class Console:
             if shown and click.prompt("Enter: more, q: enough", default="", show_default=False, err=True).strip():
                 break
 
-    def confirm_purge(self, preview: PurgePreview) -> bool:
+    def confirm_purge(self, preview: "PurgePreview") -> bool:
         """Show what is about to be removed, and ask; raises UsageError where there is nobody to ask."""
         return self._confirm_removal(messages.removal(preview), "Remove it?")
 
-    def confirm_purge_older(self, preview: PurgeOlder) -> bool:
+    def confirm_purge_older(self, preview: "PurgeOlder") -> bool:
         """Show which runs are about to be removed, and ask; raises UsageError where there is nobody to ask."""
         return self._confirm_removal(messages.removals(preview), f"Remove {'them' if preview.removed[1:] else 'it'}?")
 

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
-from batch.commands.purge import PurgeOlder, PurgePreview
 from batch.conditions import PlannedChange
 from batch.engine.reporter import Compared, Cost, Preflight, Progress, Tried
 from batch.files import shown_path
@@ -12,6 +12,9 @@ from batch.model import Outcome, command_line, minutes, named, shorten, visible
 from batch.outputs.plan import CLEARED, Line, iter_lines
 from batch.run.target import SANDBOX, STANDING
 from batch.summary import SHOWN_ROWS, Reason
+
+if TYPE_CHECKING:
+    from batch.commands.purge import PurgeOlder, PurgePreview
 
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
@@ -167,7 +170,7 @@ def _blanked(about: Preflight) -> Iterator[str]:
             yield f"  without comparing, the parts of {whole} that a row leaves out are blanked"
 
 
-def removal(preview: PurgePreview) -> list[str]:
+def removal(preview: "PurgePreview") -> list[str]:
     """Return what is about to be removed, as lines."""
     what = f" of {visible(preview.input)}, {plural(preview.rows, 'row')}" if preview.input and preview.rows else ""
     lines = [f"{shown_path(str(preview.folder))}: a run{what} ({plural(preview.files, 'file')})"]
@@ -182,7 +185,7 @@ def removal(preview: PurgePreview) -> list[str]:
 SHOWN_RUNS = 20
 
 
-def removals(preview: PurgeOlder) -> Iterator[str]:
+def removals(preview: "PurgeOlder") -> Iterator[str]:
     """Yield which runs are about to be removed, and which old ones stay."""
     for one in preview.removed[:SHOWN_RUNS]:
         what = f" of {visible(one.input)}, {plural(one.rows, 'row')}" if one.input and one.rows else ""
@@ -193,7 +196,7 @@ def removals(preview: PurgeOlder) -> Iterator[str]:
     yield "  Records at the API stay as they are; what is removed can be neither undone nor gone on with after that."
 
 
-def stays(done: PurgeOlder) -> Iterator[str]:
+def stays(done: "PurgeOlder") -> Iterator[str]:
     """Yield which old runs stay, and why."""
     for folder, why in (*done.failed, *done.kept):
         yield f"  kept: {shown_path(str(folder))}: {visible(why.removeprefix(f'{folder}: '))}"

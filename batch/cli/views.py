@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch.addresses import is_address
 from batch.cli.messages import (
@@ -24,14 +24,6 @@ from batch.cli.messages import (
     took,
     update_command,
 )  # fmt: skip
-from batch.commands.check import Checked
-from batch.commands.login import LoggedIn
-from batch.commands.plan import PlanMade, PlanSummary
-from batch.commands.pull import Pulled
-from batch.commands.purge import PurgeOlder, PurgePreview
-from batch.commands.runs import ListedRun, NewestRuns, Sheet, shown_counts
-from batch.commands.status import Status
-from batch.commands.template import TemplateMade
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.errors import ExitCode
@@ -57,7 +49,17 @@ from batch.outputs.plan import CLEARED, Line
 from batch.provenance import SEEN
 from batch.run.finish import FinishedRun
 from batch.run.target import SANDBOX, SANDBOXES, Environment, find_endpoint
-from batch.summary import SCHEMA_VERSION, Head, Summary, named_counts
+from batch.summary import SCHEMA_VERSION, Head, Summary, named_counts, shown_counts
+
+if TYPE_CHECKING:  # each start shows what one command found, and the others need not be imported
+    from batch.commands.check import Checked
+    from batch.commands.login import LoggedIn
+    from batch.commands.plan import PlanMade, PlanSummary
+    from batch.commands.pull import Pulled
+    from batch.commands.purge import PurgeOlder, PurgePreview
+    from batch.commands.runs import ListedRun, NewestRuns, Sheet
+    from batch.commands.status import Status
+    from batch.commands.template import TemplateMade
 
 Styled = tuple[str, str]
 NEXT = {
@@ -88,7 +90,7 @@ WIDTHS = (34, 30, 30)
 # -- check ------------------------------------------------------------------------------------------------------------
 
 
-def check_page(found: Checked, width: int) -> Iterator[str]:
+def check_page(found: "Checked", width: int) -> Iterator[str]:
     """Yield what a check found, column by column (examples as far as `width` goes) and reason by reason."""
     changes, summary = found.changes, found.summary
     staged = changes.staged
@@ -123,7 +125,7 @@ def check_page(found: Checked, width: int) -> Iterator[str]:
         yield f"To send {which}:  {update_command(summary.input, summary.endpoint, found.again)}"
 
 
-def _columns(found: Checked) -> Iterator[str]:
+def _columns(found: "Checked") -> Iterator[str]:
     columns = [one for one in found.changes.columns.all if one.role != "empty"]
     width = min(40, max((len(visible(one.header)) for one in columns), default=0))
     target = min(40, max((len(one.target) for one in columns), default=0))
@@ -147,7 +149,7 @@ def _own_use(header: str) -> str:
     return "what the run of this failures file saw, to notice what was changed since" if is_seen else "ignored"
 
 
-def _contents(found: Checked, column: Column, clears: str) -> str:
+def _contents(found: "Checked", column: Column, clears: str) -> str:
     count = found.changes.counts.get(column.index)
     if count is None:
         return ""
@@ -158,7 +160,7 @@ def _contents(found: Checked, column: Column, clears: str) -> str:
 # -- plan -------------------------------------------------------------------------------------------------------------
 
 
-def plan_page(made: PlanMade) -> Iterator[Styled]:
+def plan_page(made: "PlanMade") -> Iterator[Styled]:
     """Yield what a plan comes to: first the counts and the cost, then cell by cell as far as a screen goes."""
     summary, endpoint = made.summary, made.endpoint
     yield f"{' · '.join(_counts(summary))}     to send: {cost(made.cost)}", ""
@@ -184,7 +186,7 @@ def plan_page(made: PlanMade) -> Iterator[Styled]:
         yield f"To do exactly this:  {update_command(summary.input, summary.endpoint, plan)}", ""
 
 
-def _counts(summary: PlanSummary) -> Iterator[str]:
+def _counts(summary: "PlanSummary") -> Iterator[str]:
     for outcome in Outcome:
         count = summary.outcomes.get(outcome, 0)
         count -= summary.not_found if outcome is Outcome.REJECTED else 0
@@ -195,7 +197,7 @@ def _counts(summary: PlanSummary) -> Iterator[str]:
         yield f"Not found {summary.not_found:,}"
 
 
-def _plan_cells(made: PlanMade) -> Iterator[Styled]:
+def _plan_cells(made: "PlanMade") -> Iterator[Styled]:
     if made.summary.cells > SHOWN_CELLS:
         for name, count in sorted(made.by_field.items(), key=lambda one: -one[1]):
             yield f"  {named(name, made.headers.get(name, '')):<30} {plural(count, 'cell')}", ""
@@ -220,7 +222,7 @@ def _plan_rows(lines: Sequence[Line], headers: Mapping[str, str]) -> Iterator[tu
         yield *row, field, before or "(empty)", CLEARED if line.is_clear else after
 
 
-def _plan_file(summary: PlanSummary) -> str:
+def _plan_file(summary: "PlanSummary") -> str:
     return shown_path(summary.files["cells"])
 
 
@@ -365,7 +367,7 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
-def runs_page(found: NewestRuns) -> Iterator[Styled]:
+def runs_page(found: "NewestRuns") -> Iterator[Styled]:
     """Yield the newest runs, and what to do next for each."""
     if not found.runs:
         yield f"No run is known here yet. To begin one:  {command()} update FILE", ""
@@ -375,7 +377,7 @@ def runs_page(found: NewestRuns) -> Iterator[Styled]:
         yield f"{found.older:,} older:  {command()} runs --all", ""
 
 
-def rounds_page(sheets: Sequence[Sheet]) -> Iterator[Styled]:
+def rounds_page(sheets: "Sequence[Sheet]") -> Iterator[Styled]:
     """Yield all rounds of a file, and how much of it is done."""
     for sheet in sheets:
         for one in sheet.rounds:
@@ -387,7 +389,7 @@ def rounds_page(sheets: Sequence[Sheet]) -> Iterator[Styled]:
         yield f"{name}: {first.done:,} of {plural(first.run.rows, 'row')} done, in {in_rounds}{undone}", ""
 
 
-def _run_lines(one: ListedRun) -> Iterator[Styled]:
+def _run_lines(one: "ListedRun") -> Iterator[Styled]:
     run = one.run
     kind = ENDPOINTS.get(run.endpoint)
     what = [kind.title if kind else run.endpoint, run.company.name or "", run.host if run.host in SANDBOXES else ""]
@@ -398,7 +400,7 @@ def _run_lines(one: ListedRun) -> Iterator[Styled]:
     yield from ((f"  {line}", "") for line in _next_of_run(one))
 
 
-def _next_of_run(one: ListedRun) -> Iterator[str]:
+def _next_of_run(one: "ListedRun") -> Iterator[str]:
     """Say what to do next for a run."""
     run, known = one.run, one.metadata
     folder = shown_path(str(run.folder))
@@ -421,12 +423,12 @@ def _next_of_run(one: ListedRun) -> Iterator[str]:
             yield f"{verb}:  {command_line('undo', folder, *owned)}"
 
 
-def runs_values(runs: Iterable[ListedRun]) -> dict[str, Any]:
+def runs_values(runs: "Iterable[ListedRun]") -> dict[str, Any]:
     """Return runs as `runs --json` prints them."""
     return {"schema_version": SCHEMA_VERSION, "runs": [_run_values(one) for one in runs]}
 
 
-def _run_values(one: ListedRun) -> dict[str, Any]:
+def _run_values(one: "ListedRun") -> dict[str, Any]:
     run = one.run
     return {
         "run_id": run.run_id, "folder": str(run.folder), "command": run.command, "input": run.input,
@@ -441,7 +443,7 @@ def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def status_page(found: Status) -> Iterator[str]:
+def status_page(found: "Status") -> Iterator[str]:
     """Yield how far a run is."""
     done = found.rows - sum(found.outcomes[one] for one in NEEDS_RETRY)
     yield f"{visible(found.input)}{of_company(found.company)}: {found.state}, {done:,} of {plural(found.rows, 'row')}"
@@ -456,7 +458,7 @@ def status_page(found: Status) -> Iterator[str]:
 # -- pull, purge ------------------------------------------------------------------------------------------------------
 
 
-def pull_page(found: Pulled, endpoint: str, options: Sequence[str]) -> Iterator[str]:
+def pull_page(found: "Pulled", endpoint: str, options: Sequence[str]) -> Iterator[str]:
     """Yield what was pulled, what was left out, and the next command, with the options that it needs."""
     path = shown_path(str(found.path))
     yield f"{path}: {plural(found.records, 'record')}, {plural(len(found.columns), 'column')}"
@@ -481,14 +483,14 @@ def pull_page(found: Pulled, endpoint: str, options: Sequence[str]) -> Iterator[
         yield f"Edit it, then:  {command_line('plan', path, '-e', endpoint, *options)}"
 
 
-def purge_page(preview: PurgePreview | None) -> str:
+def purge_page(preview: "PurgePreview | None") -> str:
     """Return what was removed; None: nothing was."""
     if preview is None:
         return "Nothing was removed."
     return f"Removed {shown_path(str(preview.folder))} ({plural(preview.files, 'file')})."
 
 
-def purge_older_page(done: PurgeOlder | None, older_than: str) -> Iterator[str]:
+def purge_older_page(done: "PurgeOlder | None", older_than: str) -> Iterator[str]:
     """Yield which runs were removed, and which old ones were kept; None: the person said no."""
     if done is None:
         yield "Nothing was removed."
@@ -507,7 +509,7 @@ def purge_older_page(done: PurgeOlder | None, older_than: str) -> Iterator[str]:
 # -- login, logout, logins ---------------------------------------------------------------------------------------------
 
 
-def login_page(made: LoggedIn) -> Iterator[Styled]:
+def login_page(made: "LoggedIn") -> Iterator[Styled]:
     """Yield where the key is kept, and what can be done now."""
     login = made.login
     is_kept = f'The key {login.shown} of "{visible(login.name)}" is kept in'
@@ -651,7 +653,7 @@ def _limits(endpoint: Endpoint) -> Iterator[str]:
             yield f"{bucket.per_second:g} a second after the first {bucket.burst} {what}"
 
 
-def template_page(made: TemplateMade) -> str:
+def template_page(made: "TemplateMade") -> str:
     """Return where the template is, and what to do with it."""
     then = f"{command()} check {made.path} -e {made.endpoint}"
     return "\n".join([*made.notes, f"{made.path}: {made.columns} columns. Fill it in, then:  {then}"])

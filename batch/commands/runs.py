@@ -5,7 +5,7 @@ as it is now: one that nobody holds any more was cut off, and what later rounds 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,11 +60,6 @@ class ListedRun:
             and self.metadata is not None
             and (not self.metadata.is_erased)
         )
-
-
-def shown_counts(counts: Mapping[Outcome, int]) -> str:
-    """Spell what became of the rows."""
-    return ", ".join(f"{counts[one]:,} {one.value}" for one in Outcome if counts.get(one))
 
 
 @dataclass(frozen=True, slots=True)

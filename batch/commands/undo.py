@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.addresses import is_address, shown
-from batch.commands.runs import rounds, shown_counts
+from batch.commands.runs import rounds
 from batch.commands.update import Update
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
@@ -40,6 +40,7 @@ from batch.run.plan_file import UNDO, PlanFile, PlanWriter
 from batch.run.target import STANDING, Environment, Target, address_of_run, make_target, with_login
 from batch.run.undo import FILE, FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet
 from batch.settings import Settings, as_options
+from batch.summary import shown_counts
 
 LIST = "undo.json"
 
