@@ -23,6 +23,11 @@ class Watched:
     at_least: float = 0.0
     at_most: float = float("inf")
 
+    @property
+    def title(self) -> str:
+        """What stands in the report."""
+        return f"{self.name}{f', {self.unit}' if self.unit else ''}"
+
 
 def fairness(server: Callable[[random.Random], Server], joins: float, seconds: float = 300) -> Callable[[int], float]:
     """Jain's index of two clients, from 30 s after the second joined."""

@@ -7,7 +7,9 @@ and a row that was refused goes back to the others.
 import heapq
 import math
 import random
+import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from batch.ratelimit import LimiterState, RatePolicy, read_reply
@@ -30,6 +32,18 @@ class Network:
 
 
 NEAR = Network()
+
+
+MOST: ContextVar[int] = ContextVar("MOST", default=sys.maxsize)
+"""How many requests a run may make before it is broken off with `EnoughError`."""
+
+
+class EnoughError(Exception):
+    """A run made as many requests as it may: `at` this moment the next would start, and `refused` were met with 429."""
+
+    def __init__(self, at: float, refused: int) -> None:
+        super().__init__(at, refused)
+        self.at, self.refused = at, refused
 
 
 def seeded(seed: int) -> random.Random:
@@ -92,6 +106,9 @@ class Environment:
     rng: random.Random
     network: Network = NEAR
     counts_from: float = 0.0
+    started: int = 0
+    refused: int = 0
+    """How many were refused in all."""
     _events: list[tuple[float, int, Callable[[float], None]]] = field(default_factory=list)
     _number: int = 0
 
@@ -123,11 +140,15 @@ class Environment:
         return begins, client
 
     def _start(self, client: Client, started: float) -> None:
+        if self.started == MOST.get():
+            raise EnoughError(started, self.refused)
+        self.started += 1
         client.start(started)
         half = self.network.round_trip(self.rng) / 2
 
         def arrive(now: float) -> None:
             refusal = self.server.refusal(now)
+            self.refused += refusal is not None
             if now >= self.counts_from:
                 client.accepted += refusal is None
                 client.refused += refusal is not None
