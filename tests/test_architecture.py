@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -96,17 +96,24 @@ def imports(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def modules_used(path: Path, *, at_import: bool) -> set[str]:
+@cache
+def known_modules() -> set[str]:
+    """List the modules of the program."""
+    return {dotted(path) for path in modules()}
+
+
+@cache
+def modules_used(path: Path, *, at_import: bool) -> frozenset[str]:
     """List the modules of the program that a module imports; `at_import`: only what its own import needs."""
     tree = modules()[path]
     top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-    known = {dotted(one) for one in modules()}
+    known = known_modules()
     used = set()
     for name in imports(top if at_import else tree):
         while name and name not in known:
             name = name.rpartition(".")[0]
         used |= {name} - {"", "batch", dotted(path)}
-    return used
+    return frozenset(used)
 
 
 def packages_used(path: Path) -> set[str]:
@@ -114,6 +121,7 @@ def packages_used(path: Path) -> set[str]:
     return {name.split(".")[1] for name in modules_used(path, at_import=False)} - {package(path)}
 
 
+@cache
 def libraries_used(path: Path) -> set[str]:
     """List the libraries that a module imports."""
     return {name.partition(".")[0] for name in imports(modules()[path])}
@@ -125,7 +133,7 @@ def layer(name: str) -> int:
     return found
 
 
-def assert_no_circle(used: dict[str, set[str]]) -> None:
+def assert_no_circle(used: Mapping[str, Set[str]]) -> None:
     """Fail with the circle, if there is one."""
     try:
         TopologicalSorter(used).prepare()
