@@ -117,7 +117,7 @@ test)
     cd "$here"
     unset PYTHONDONTWRITEBYTECODE # or each process compiles all modules anew
     arguments=()
-    [[ $# -gt 0 ]] || arguments=(--numprocesses 3) # all of them: on two cores, since half of their time is waiting
+    [[ $# -gt 0 ]] || arguments=(--numprocesses 3 --dist worksteal) # all of them: on two cores, since some of their time is waiting
     for argument in "$@"; do
         if [[ $argument == --long ]]; then
             install "$here/tests/requirements-long.lock" long

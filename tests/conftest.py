@@ -21,6 +21,11 @@ settings.load_profile("tests")
 CREDENTIALS = ("DUALENTRY_API_KEY", "VAYU_API_TOKEN", "VAYU_CLIENT_ID")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the check of the types, which is one long test, so that nobody waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_style.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep credentials, settings and the state of whoever runs the tests out of them."""
