@@ -33,7 +33,7 @@ def copy(offline: Shell, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the program with its samples, so that their runs are not left in the checkout."""
     folder = tmp_path_factory.mktemp("copy")
     for name in ("batch", "samples"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.batch", "__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.batch"))
     offline.environment["PYTHONPATH"] = str(folder)
     return folder
 

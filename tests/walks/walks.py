@@ -105,7 +105,7 @@ def desk(columns: int, lines: int, person: type[Person] = Person) -> Iterator[Pe
         for path in SHEETS.iterdir():
             shutil.copy(path, folder)
         for part in ("batch", "samples"):  # as in a checkout
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.batch", "__pycache__"))
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.batch"))
         options = SandboxOptions(keys=KEYS, limits="off", records=1000)
         with (
             ControlledSandbox(options) as sandbox,
