@@ -72,25 +72,25 @@ def test_as_many_at_once_as_there_are_slots(tmp_path: Path) -> None:
 
 def test_reading_goes_ahead_only_so_far(tmp_path: Path) -> None:
     """However slow the writes are, no more than a few reads are ahead of them, and all rows come to their end."""
-    api, ahead = Lists(range(1, 2_001)), []
+    api, ahead = Lists(range(1, 601)), []
 
     def answer(request: httpx.Request) -> httpx.Response:
         written = sum(one.method == "PATCH" for _, one in api.asked)
         ahead.append(100 * len(api.lists()) - written)
         return api.answer(request)
 
-    closing = update(tmp_path, 2_000, answering(answer), max_at_once=4)
-    assert (0, 2_000) == (closing.summary.exit_code, closing.summary.outcomes["updated"])
+    closing = update(tmp_path, 600, answering(answer), max_at_once=4)
+    assert (0, 600) == (closing.summary.exit_code, closing.summary.outcomes["updated"])
     assert max(ahead) <= 100 * 2 + 100 + 4
 
 
 def test_stop_ends_the_reading(tmp_path: Path) -> None:
     """After a reason to stop nothing more is read, and every other row is unsent."""
-    api = Lists(range(1, 1_001))
+    api = Lists(range(1, 601))
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(401, json={}) if request.method == "PATCH" else api.answer(request)
 
-    closing = update(tmp_path, 1_000, answering(answer), max_at_once=2)
-    assert (2, 1_000) == (closing.summary.exit_code, closing.summary.outcomes["unsent"])
+    closing = update(tmp_path, 600, answering(answer), max_at_once=2)
+    assert (2, 600) == (closing.summary.exit_code, closing.summary.outcomes["unsent"])
     assert len(api.lists()) <= 3

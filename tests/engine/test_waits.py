@@ -81,7 +81,7 @@ def test_writes_live_and_reads_die(tmp_path: Path) -> None:
         reads.append(request)
         return httpx.Response(500, json={})
 
-    ended = update(tmp_path, 5_000, answer, max_at_once=8)
+    ended = update(tmp_path, 3_500, answer, max_at_once=8)  # 35 lists
     assert (True, 3) == (len(reads) <= 20 + 8 + 1, ended.summary.exit_code)
 
 
@@ -169,7 +169,10 @@ def failing(share: float, dead_after: float = math.inf) -> tuple[Answer, list[tu
     return answer, writes
 
 
-@pytest.mark.parametrize("options", [{}, {"compare": False}, {"max_at_once": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, *(pytest.param(one, marks=pytest.mark.long) for one in ({"compare": False}, {"max_at_once": 1}))],
+)
 def test_last_tries(tmp_path: Path, options: dict[str, Any]) -> None:
     """With 40 % of 500s every row gets all of its tries: the last ones at the end, at a quarter of the pace."""
     answer, writes = failing(0.4)

@@ -29,14 +29,14 @@ def fail_at(shell: Shell, api: Api, points: list[Point], error: str) -> Score:
     return score
 
 
-@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+@pytest.mark.parametrize("error", [pytest.param("EIO", marks=pytest.mark.long), "ENOSPC"])
 def test_some_failures(shell: Shell, api: Api, error: str) -> None:
     """A disk that fails as the journal is written or synced stops the run; run again, nothing is lost or untrue."""
     score = fail_at(shell, api, [Point("fdatasync", 5), Point("pwrite64", 30)], error)
     assert ([], [], []) == (score.lost, score.untrue, score.twice)
 
 
-@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+@pytest.mark.parametrize("error", ["EIO", pytest.param("ENOSPC", marks=pytest.mark.long)])
 def test_a_failure_while_sending(shell: Shell, slow: Api, error: str) -> None:
     """The same for the journal's own thread."""
     score = fail_at(shell, slow, [Point("fdatasync", 2, is_late=True)], error)

@@ -57,7 +57,9 @@ def kill_all(shell: Shell, api: Api, what: str, rows: int, kills: int) -> Score:
     return score
 
 
-@pytest.mark.parametrize("what", [DUALENTRY, "undo", "failures"])
+@pytest.mark.parametrize(
+    "what", [DUALENTRY, *(pytest.param(one, marks=pytest.mark.long) for one in ("undo", "failures"))]
+)
 def test_some_kills(shell: Shell, slow: Api, what: str) -> None:
     """Killed a few times, a run ends with nothing lost, untrue, or applied twice."""
     score = kill_all(shell, slow, what, 50, 2)
