@@ -104,9 +104,9 @@ class Shell:
     def _command(self, arguments: Sequence[object]) -> list[str]:
         return [sys.executable, "-P", "-m", "batch", *map(str, arguments)]
 
-    def here(self, *arguments: object, env: Mapping[str, str] = {}) -> Ended:
-        """Run the program in this process: the same boundary, without the start."""
-        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    def here(self, *arguments: object, env: Mapping[str, str] = {}, encoding: str = "utf-8") -> Ended:
+        """Run the program in this process: the same boundary, without the start; `encoding` is that of its streams."""
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
         around = mock.patch.dict(os.environ, self.environment | dict(env), clear=True)
         argv = mock.patch.object(sys, "argv", ["batch", *map(str, arguments)])
         with around, argv, chdir(self.folder), redirect_stdout(out), redirect_stderr(err):
@@ -114,7 +114,7 @@ class Shell:
                 main()
             except SystemExit as ended:
                 code = ended.code
-        texts = [one.buffer.getvalue().decode() for one in (out, err) if not one.flush()]
+        texts = [one.buffer.getvalue().decode(encoding) for one in (out, err) if not one.flush()]
         assert isinstance(code, int)
         return Ended(code, *texts)
 

@@ -7,7 +7,7 @@ from tests.shell import DUALENTRY, Api, Shell
 
 
 def plan(api: Api, shell: Shell, sheet: Path, *more: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
-    ended = shell.run("plan", sheet, "-e", DUALENTRY, "--base-url", api.url, *more, env=env or {})
+    ended = shell.here("plan", sheet, "-e", DUALENTRY, "--base-url", api.url, *more, env=env or {})
     return ended.code, ended.out, ended.err
 
 

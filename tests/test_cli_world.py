@@ -46,13 +46,21 @@ def test_poor_encoding(shell: Shell, api: Api, command: str, encoding: str) -> N
     sheet = shell.sheet(f"id,name\n{api.ids(1)[0]},Łódź\nx,y\n", "Müller Łódź.csv")
     options = [] if command == "check" else api.options
     given = [command, sheet, "-e", DUALENTRY, *options]
-    env = {"LC_ALL": "C", "PYTHONIOENCODING": encoding}
-    process = shell.start(*given, env=env)
-    shown = b"".join(process.communicate())
-    assert (1, True) == (process.returncode, "Müller Łódź".encode(encoding, "backslashreplace") in shown), shown
-    process = shell.start(*given, "--json", env=env)
-    found = json.loads(process.communicate()[0].decode(encoding))
-    assert (1, True) == (process.returncode, "Müller Łódź.csv" in json.dumps(found, ensure_ascii=False))
+    ended = shell.here(*given, encoding=encoding)
+    written = "Müller Łódź".encode(encoding, "backslashreplace").decode(encoding)
+    assert (1, True) == (ended.code, written in ended.out + ended.err), ended
+    ended = shell.here(*given, "--json", encoding=encoding)
+    assert (1, True) == (ended.code, "Müller Łódź.csv" in json.dumps(ended.json, ensure_ascii=False))
+
+
+def test_poor_encoding_of_a_process(shell: Shell, api: Api) -> None:
+    """The same where the system gives the encoding."""
+    sheet = shell.sheet(f"id,name\n{api.ids(1)[0]},Łódź\nx,y\n", "Müller Łódź.csv")
+    env = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    process = shell.start("update", sheet, "-e", DUALENTRY, *api.options, "--json", env=env)
+    out, err = process.communicate()
+    assert (1, True) == (process.returncode, "Müller Łódź".encode("ascii", "backslashreplace") in err), err
+    assert "Müller Łódź.csv" in json.dumps(json.loads(out.decode("ascii")), ensure_ascii=False)
 
 
 def test_poor_terminal(shell: Shell, api: Api) -> None:

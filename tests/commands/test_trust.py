@@ -411,7 +411,7 @@ def test_plan_that_another_run_wrote_over(shell: Shell, api: Api, endpoint: str)
     kind = endpoint.partition(".")[0]
     ids = api.ids(6, endpoint)
     path = sheet(shell, ids, "Planned")
-    assert 0 == shell.run("plan", path, "-e", endpoint, *api.options).code
+    assert 0 == shell.here("plan", path, "-e", endpoint, *api.options).code
     (plan,) = shell.runs("sheet.batch")
     planned = update(api, path, "--plan", plan, endpoint=endpoint)
     break_last(api, ids)

@@ -449,11 +449,11 @@ def test_on_the_command_line(api: Api, shell: Shell) -> None:
     ids = api.ids(3)
     names = [api.sandbox.record("dualentry", one)["name"] for one in ids]
     sheet = shell.sheet("id,name\n" + "".join(f"{one},New\n" for one in ids))
-    shell.run("update", sheet, "-e", DUALENTRY, *api.options)
+    shell.here("update", sheet, "-e", DUALENTRY, *api.options)
     (folder,) = (path.relative_to(shell.folder) for path in shell.runs())
     api.sandbox.edit("dualentry", ids[1], {"name": names[1]})
     api.sandbox.edit("dualentry", ids[2], {"name": "Theirs"})
-    ended = shell.run("undo", folder, "--yes", *api.options)
+    ended = shell.here("undo", folder, "--yes", *api.options)
     (where,) = (path.relative_to(shell.folder) for path in (shell.folder / folder.parent).glob("undo-*"))
     lines = ended.err.splitlines()
     kept = f'kept: it is "Theirs" now, and the run had written "New" over "{names[2]}"'
