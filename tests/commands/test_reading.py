@@ -13,6 +13,7 @@ import pytest
 from batch.commands.plan import plan
 from batch.commands.undo import undo
 from batch.commands.update import update
+from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.errors import Declined, ExitCode, StoppedError, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.run.finish import FinishedRun
@@ -98,22 +99,24 @@ SPOILT = [
 
 
 @pytest.mark.parametrize("said", SPOILT)
-def test_one_list_refused(tmp_path: Path, said: tuple[int, Any]) -> None:
+def test_one_list_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[int, Any]) -> None:
     """After one bad list every address is still completed from its record, and undo puts all of them back."""
+    monkeypatch.setattr(DualEntryCustomers, "ids_per_read", 10)
     api = Customers(spoil=lambda ids, nth: Said(*said) if nth == 2 else None)
-    rows = "".join(f"{number},Berlin\n" for number in range(1, 211))  # 3 lists, of which the second is bad
+    rows = "".join(f"{number},Berlin\n" for number in range(1, 36))  # 4 lists, of which the second is bad
     is_mixed_up = said[1] is OTHER  # lists are not used any more, and the record by itself shows no address
     with little_api(api.answer) as little:
         given = settings(little, tmp_path, f"id,full_address.city\n{rows}")
         closing = update(given, FakeReporter(), ENVIRONMENT)
+        assert api.lists > 1
         assert {True} == {"TX" == body["full_address"]["state"] for body in api.bodies}
         if is_mixed_up:
             assert {"updated", "failed"} == outcomes(closing).keys()
             assert outcomes(closing)["updated"] == len(api.bodies)
             return
-        assert ({"updated": 210}, 0) == (outcomes(closing), closing.summary.exit_code)
+        assert ({"updated": 35}, 0) == (outcomes(closing), closing.summary.exit_code)
         undone = undo(closing.folder, given, FakeReporter(), ENVIRONMENT)
-    assert {"updated": 210} == outcomes(undone)
+    assert {"updated": 35} == outcomes(undone)
     assert api.records == Customers().records
 
 
