@@ -175,11 +175,12 @@ async def test_a_connection_that_waited_for_long_is_not_used(monkeypatch: pytest
 async def test_no_connection_comes_free() -> None:
     """Who waits for a connection for too long has sent nothing."""
     with Server(silent) as server:
-        timeouts = Timeouts(connect=0.05, read=0.5)
+        timeouts = Timeouts(connect=0.5, read=60)
         async with Session(server.url, max_at_once=1, timeouts=timeouts) as session, anyio.create_task_group() as tasks:
             tasks.start_soon(session.exchange, CALL)
-            await anyio.sleep(0.02)
+            await anyio.sleep(0.1)
             answer = await session.exchange(CALL)
+            tasks.cancel_scope.cancel()
     assert isinstance(answer, RequestFailure)
     assert (answer.delivered, answer.kind) == ("no", FailureKind.CONNECT_TIMEOUT)
 
@@ -248,9 +249,12 @@ async def test_throttling_is_believed_at_once() -> None:
     with Server(answering(response("429 Too Many Requests"))) as server:
         async with Session(server.url) as session:
             await session.exchange(CALL)
-            began = anyio.current_time()
-            await session.exchange(CALL)
-            assert anyio.current_time() - began < transport.AT_LEAST
+            seconds: list[float] = []
+            for _ in range(10):  # one of them is not held up by a busy machine
+                began = anyio.current_time()
+                await session.exchange(CALL)
+                seconds.append(anyio.current_time() - began)
+            assert min(seconds) < transport.AT_LEAST
 
 
 async def test_a_connection_that_brought_anothers_answer() -> None:
