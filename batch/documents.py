@@ -4,6 +4,7 @@ Promises: a document is what its schema says, since both are made by the same py
 there.
 """
 
+from functools import cache
 from typing import Annotated, Any, Final, cast
 
 from pydantic import ConfigDict, PlainSerializer, TypeAdapter
@@ -22,13 +23,9 @@ Seconds = Annotated[float, PlainSerializer(lambda seconds: round(seconds, 3), re
 """Seconds, to the millisecond in JSON."""
 
 
-_ADAPTERS: Final[dict[Any, TypeAdapter[Any]]] = {}
-
-
+@cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    if kind not in _ADAPTERS:
-        _ADAPTERS[kind] = TypeAdapter(kind)
-    return _ADAPTERS[kind]
+    return TypeAdapter(kind)
 
 
 def as_json(document: Any) -> dict[str, Any]:
