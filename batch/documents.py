@@ -21,6 +21,12 @@ Number = Annotated[int, PlainSerializer(lambda number: None if number == NOT_KNO
 """A number that is null in JSON where it is NOT_KNOWN."""
 Seconds = Annotated[float, PlainSerializer(lambda seconds: round(seconds, 3), return_type=float)]
 """Seconds, to the millisecond in JSON."""
+Rate = Annotated[float, PlainSerializer(lambda rate: round(rate, 2), return_type=float)]
+"""How many a second, to the hundredth in JSON."""
+Tenths = Annotated[
+    float | None, PlainSerializer(lambda seconds: seconds and round(seconds, 1), return_type=float | None)
+]
+"""Seconds as far as they can be told, to the tenth in JSON."""
 
 
 @cache

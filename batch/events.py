@@ -6,16 +6,11 @@ Promises: names and fields stay as `batch/cli/README.md` lists them; no value of
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, PlainSerializer
+from pydantic import ConfigDict, Field
 
-from batch.documents import CONFIG, Seconds
+from batch.documents import CONFIG, Rate, Seconds, Tenths
 from batch.machine import now_text
 from batch.summary import OutcomesInJson, State
-
-Rate = Annotated[float, PlainSerializer(lambda rate: round(rate, 2), return_type=float)]
-Tenths = Annotated[
-    float | None, PlainSerializer(lambda seconds: seconds and round(seconds, 1), return_type=float | None)
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
-from pydantic import PlainSerializer
-
-from batch.documents import NOT_KNOWN, as_json
+from batch.documents import NOT_KNOWN, Rate, Tenths, as_json
 from batch.journal import open_for_reading
 from batch.model import NEEDS_RETRY, Outcome
 from batch.own_files import JOURNAL
@@ -34,9 +32,9 @@ class Status(Head):
 
     rows: int
     outcomes: OutcomesInJson
-    per_second: Annotated[float, PlainSerializer(lambda rate: round(rate, 2), return_type=float)]
+    per_second: Rate
     """Rows that got an outcome, of late; 0 where it does not go on."""
-    time_left: Annotated[float | None, PlainSerializer(lambda left: left and round(left, 1), return_type=float | None)]
+    time_left: Tenths
     """Seconds, at this rate; None where that cannot be told."""
     is_ended: bool
     """Its last start came to its end; else there is no exit code."""
