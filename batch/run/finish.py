@@ -523,10 +523,8 @@ def upload_files(folder: Path, summary: D, text: str, upload: Upload) -> D:
     trouble = upload.send(folder, summary, text)
     if not trouble:
         return summary
-    before, message = (
-        summary.stopped,
-        f"{trouble} So the results could not be uploaded; they are here: {folder.resolve()}",
-    )
+    before = summary.stopped
+    message = f"{trouble} So the results could not be uploaded; they are here: {folder.resolve()}"
     stopped = Stopped("upload", message, "Run the same command again: it uploads them.")
     if before is not None:
         stopped = replace(before, message=f"{before.message} {message}")
