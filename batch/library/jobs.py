@@ -47,6 +47,7 @@ from batch.library.options import (
     UpdateOptions,
 )
 from batch.machine import check_memory, first_of, machine_reason
+from batch.run.consent import Nobody
 from batch.run.target import Environment
 from batch.settings import INPUT, SETTINGS, Layer, Settings, SettingsFiles, duration, merge_layers, read_files
 from batch.summary import Summary
@@ -195,11 +196,10 @@ class _Job:
 
 
 @dataclass(slots=True)
-class _Reporter:
+class _Reporter(Nobody):
     """Whoever called: is told the progress, and asked nothing."""
 
     on_progress: OnProgress | None
-    can_ask: bool = False
     interval: float | None = None
     """Seconds between two calls of `progress`."""
 
@@ -210,18 +210,6 @@ class _Reporter:
     def note(self, text: str) -> None:
         """Log what a person should know."""
         log.info("%s", text)
-
-    def ask(self, question: str) -> bool:
-        """Say no."""
-        return False
-
-    def ask_text(self, question: str, default: str = "") -> str:
-        """Say nothing."""
-        return default
-
-    def choose(self, question: str, options: Sequence[str]) -> int | None:
-        """Choose none."""
-        return None
 
     def cost(self, cost: Cost) -> None:
         """Leave it."""

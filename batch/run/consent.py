@@ -29,6 +29,27 @@ class Person(Protocol):
         """Ask which of these is meant, where there is somebody to ask: its index, None for none of them."""
 
 
+class Nobody:
+    """The person of a job that nobody watches: it is told nothing, and answers no question."""
+
+    can_ask: bool = False
+
+    def note(self, text: str) -> None:
+        """Leave it."""
+
+    def ask(self, question: str) -> bool:
+        """Say no."""
+        return False
+
+    def ask_text(self, question: str, default: str = "") -> str:
+        """Say nothing."""
+        return default
+
+    def choose(self, question: str, options: Sequence[str]) -> int | None:
+        """Choose none."""
+        return None
+
+
 def require_consent(
     person: Person,
     odd: str,

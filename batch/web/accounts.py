@@ -12,6 +12,7 @@ from batch.commands.login import list_logins, log_in
 from batch.credentials import check_credential
 from batch.endpoints.base import CredentialVariable, Endpoint
 from batch.errors import CredentialError, UsageError
+from batch.run.consent import Nobody
 from batch.run.standing_sandbox import start_standing
 from batch.run.target import SANDBOX, Environment, api_of, find_endpoint, kind_of_host, make_endpoint, variables_set
 from batch.settings import Layer, Settings, SettingsFiles, config_folder, merge_layers, read_files
@@ -44,7 +45,7 @@ class Account:
 
 def offered(environment: Environment) -> list[Account]:
     """List all that can be chosen, the safest first."""
-    logins = list_logins(_Silent(), environment)
+    logins = list_logins(Nobody(), environment)
     found: list[Account] = []
     for name, kind in environment.endpoints.items():
         own = own_settings({"endpoint": name}, environment)
@@ -152,28 +153,7 @@ def begin_sandbox() -> bool:
     return start_standing(new=False)[1]
 
 
-class _Silent:
-    """Is told and asked nothing."""
-
-    can_ask = False
-
-    def note(self, text: str) -> None:
-        """Leave it."""
-
-    def ask(self, question: str) -> bool:
-        """Say no."""
-        return False
-
-    def ask_text(self, question: str, default: str = "") -> str:
-        """Say nothing."""
-        return default
-
-    def choose(self, question: str, options: Sequence[str]) -> int | None:
-        """Choose none."""
-        return None
-
-
-class _Typed(_Silent):
+class _Typed(Nobody):
     """Whoever typed a key into the form: says it once, and no other."""
 
     can_ask = True
