@@ -36,7 +36,8 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 def as_json(document: Any) -> dict[str, Any]:
     """Return a dataclass as JSON has it."""
-    return cast(dict[str, Any], _adapter(type(document)).dump_python(document, mode="json"))
+    kind: Any = type(document)
+    return cast(dict[str, Any], _adapter(kind).dump_python(document, mode="json"))
 
 
 def json_schema(kind: Any, title: str) -> dict[str, Any]:
