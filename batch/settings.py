@@ -210,7 +210,10 @@ class Settings:
     out: Annotated[str | None, MinLen(1), Setting(
         "Where runs go, each in a folder of its own; default: <input>.batch beside the input. An address such as "
         "s3://bucket/runs gets the results.", "PARENT",
-        (*INPUT, "undo"), help_of={"undo": "Where the undo goes; default: beside RUN_FOLDER."},
+        (*INPUT, "resume", "undo"), help_of={
+            "resume": "The address that gets the results, such as s3://bucket/runs; the run stays in RUN_FOLDER.",
+            "undo": "Where the undo goes; default: beside RUN_FOLDER.",
+        },
         repeat=22, of_input=True, parse=_place,
     )] = None
     work_dir: Annotated[Path | None, Setting(
@@ -219,7 +222,7 @@ class Settings:
     )] = None
     storage_option: Annotated[dict[str, str], Setting(
         "How to open s3://, gs:// and az:// addresses, such as a region. Repeatable.", "K=V",
-        (*INPUT, "undo"),
+        (*INPUT, "resume", "undo"),
     )] = field(default_factory=dict, repr=False)
     map: Annotated[dict[str, str], Setting(
         'What a header stands for; "HEADER=" leaves the column out. Repeatable.', '"HEADER=FIELD"', INPUT,

@@ -292,7 +292,7 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
     goes_on = bool(to_retry) and not end.is_refused
     if goes_on and not _is_there(summary.input):
         yield f"{visible(summary.input)} is not here any more. With the rows that the run keeps it goes on:"
-        yield f"  {_run_command('resume', end)}"
+        yield f"  {_resume_command(str(end.folder), end.next, end.again)}"
     elif goes_on:
         yield f"{_go_on(summary)}:  {update_command(summary.input, summary.endpoint, end.again)}"
         if summary.exit_code == ExitCode.FIX_ROWS:
@@ -338,6 +338,12 @@ def _is_there(path: str) -> bool:
 def _run_command(verb: str, end: FinishedRun) -> str:
     """Spell a command that takes the run's folder; address and company are not taken from that."""
     return command_line(verb, shown_path(str(end.folder)), *_run_options(end.next))
+
+
+def _resume_command(folder: str, options: Sequence[str], again: Sequence[str]) -> str:
+    """Spell the command that goes on with a run by its folder; the address of its results is not taken from that."""
+    places = [part for name, value in pairwise(again) if name == "--out" and is_address(value) for part in (name, value)]
+    return command_line("resume", shown_path(folder), *_run_options(options), *places)
 
 
 def _run_options(options: Sequence[str]) -> list[str]:
@@ -414,7 +420,7 @@ def _next_of_run(one: "ListedRun") -> Iterator[str]:
         case "unfinished" if _is_there(known.input):
             yield f"Go on:  {update_command(shown_path(known.input), run.endpoint, known.options_again)}"
         case "unfinished":
-            yield f"Go on:  {command_line('resume', folder, *owned)}"
+            yield f"Go on:  {_resume_command(str(run.folder), known.options_next, known.options_again)}"
         case "to fix" if one.failures is not None and not known.undoes:
             yield f"To fix:  {shown_path(str(one.failures))}"
             yield f"Then:  {update_command(shown_path(str(one.failures)), run.endpoint, known.options_next)}"

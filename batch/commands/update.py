@@ -27,7 +27,7 @@ from batch.engine.prepare import ChangePreparer, rereads
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Compared, Estimate, Preflight, Reporter, Tried
 from batch.engine.shutdown import ended_by_signals
 from batch.engine.write import ChangeWriter, RefusalFinder
-from batch.errors import BatchError, Declined, ExitCode, SettingsError, StoppedError, Terminated, UsageError
+from batch.errors import BatchError, Declined, ExitCode, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.journal import Journal
 from batch.machine import first_of, machine_reason
@@ -36,7 +36,7 @@ from batch.own_files import PLAN
 from batch.retry import Action, FailureLimit
 from batch.run import index
 from batch.run.approval import is_approval, open_approval, settings_of_plan
-from batch.run.begin_or_resume import Run, begin_or_resume, discard
+from batch.run.begin_or_resume import Run, begin_or_resume, check_left_behind, discard
 from batch.run.consent import require_consent
 from batch.run.finish import End, FinishedRun, begin_files, finish_run, finish_without_data
 from batch.run.folder import open_run, parent_of
@@ -57,9 +57,7 @@ FILES_SECONDS = 2.0
 
 def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
     """Send what the input changes; raises BatchError when the job could not begin, Declined when a person said no."""
-    if not settings.keep_data and (settings.keep or settings.uploads):
-        other = "--keep" if settings.keep else f"--out {settings.out}"
-        raise SettingsError(f"--no-keep-data leaves no values behind, and {other} would: leave one of them out.")
+    check_left_behind(settings, keeps_data=settings.keep_data, keep=settings.keep)
     settings = _with_plan(settings, reporter)
     settings = replace(settings, input=fixed_name(settings.input))
     parent = parent_of(settings.input, settings.parent)

@@ -149,6 +149,8 @@ class UndoOptions(Sending, total=False):
 class ResumeOptions(Sending, total=False):
     """The options of `resume`."""
 
+    out: str
+    storage_option: Mapping[str, str]
     keep: Sequence[str]
     compare: bool
     other_company: bool

@@ -20,7 +20,7 @@ import polars as pl
 from batch import sources
 from batch.credentials import Company
 from batch.endpoints.base import CustomField
-from batch.errors import BatchError, BusyError, FolderError, UsageError
+from batch.errors import BatchError, BusyError, FolderError, SettingsError, UsageError
 from batch.journal import Journal
 from batch.machine import now_text, user_name
 from batch.model import ROW, Columns, Outcome, Staged, minutes
@@ -269,6 +269,8 @@ class _Resuming:
         changes = match_input(staged, settings, self.target.endpoint)
         keep = listed_columns(settings.keep) or metadata.keep
         kept_columns(staged, keep)
+        keeps_data = settings.keep_data and metadata.keeps_data
+        check_left_behind(settings, keeps_data=keeps_data, keep=keep)
         run = Run(self.found.folder, journal, changes, metadata, True, self.plan, is_trusted)
         is_fresh = is_trusted and 0 <= age < LOOK_AFTER and not index.has_later_writes(metadata)
         looks = settings.compare and (metadata.look_since > 0 or not is_fresh)
@@ -284,10 +286,17 @@ class _Resuming:
             look_since=journal.since if looks else 0.0,
             canary_begun=metadata.canary_begun and not metadata.canary_held, headers=headers_of(changes.columns),
             results_xlsx=settings.results_xlsx or metadata.results_xlsx, keep=keep,
-            keeps_data=settings.keep_data and metadata.keeps_data,
-            users=tuple(dict.fromkeys((*metadata.users, user_name()))), **_options(settings),
+            keeps_data=keeps_data, users=tuple(dict.fromkeys((*metadata.users, user_name()))),
+            **_options(settings),
         )  # fmt: skip
         return run
+
+
+def check_left_behind(settings: Settings, *, keeps_data: bool, keep: Sequence[str]) -> None:
+    """Raise SettingsError where a run that keeps no values would leave some elsewhere."""
+    if not keeps_data and (keep or settings.uploads):
+        other = "--keep" if keep else f"--out {settings.out}"
+        raise SettingsError(f"--no-keep-data leaves no values behind, and {other} would: leave one of them out.")
 
 
 def _moment(seconds: float) -> str:

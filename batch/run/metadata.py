@@ -153,6 +153,11 @@ class RunMetadata(BaseModel):
         """The options of its own that the endpoint had."""
         return self.endpoint_options or ({"sparse": True} if self.sparse else {})
 
+    def option_again(self, option: str) -> str | None:
+        """Return the value of an option that the same command needs again, None where it needs none."""
+        again = self.options_again
+        return again[again.index(option) + 1] if option in again[:-1] else None
+
     @property
     def is_compared(self) -> bool:
         """Whether its records are read before they are changed, so that a run on its failures may hold them to it."""

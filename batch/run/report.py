@@ -58,10 +58,10 @@ def write_report_of_run(
 
 def _limit(metadata: RunMetadata, endpoint: type[Endpoint] | None) -> float | None:
     """Return how many attempts a second the API permits, where somebody says so."""
-    again = metadata.options_again
-    if "--max-per-second" in again[:-1]:
+    given = metadata.option_again("--max-per-second")
+    if given is not None:
         with suppress(ValueError):
-            return float(again[again.index("--max-per-second") + 1])
+            return float(given)
     if endpoint is None or metadata.host in SANDBOXES or metadata.base_url.rstrip("/") != endpoint.base_url:
         return None
     buckets = (endpoint.limits.per_route, endpoint.limits.total)

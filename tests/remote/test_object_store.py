@@ -363,6 +363,60 @@ def test_stop_and_end(shell: Shell, store: Objects, api: Api) -> None:
     assert "finished" == latest(store)["state"]
 
 
+@pytest.mark.parametrize("library", [False, True])
+def test_resume(shell: Shell, store: Objects, api: Api, monkeypatch: pytest.MonkeyPatch, library: bool) -> None:
+    """A run whose input was moved goes on by its folder, and its results go where they went before."""
+    sheet, out = shell.sheet(api.names(3)), f"s3://{BUCKET}/runs"
+    api.sandbox.set_faults("503=1.0")
+    words = ["-e", DUALENTRY, *api.options, "--out", out]
+    assert 3 == shell.here("update", sheet, *words, "--max-attempts", "1").code
+    api.sandbox.set_faults()
+    (shell.folder / sheet).unlink()
+    run, (place,) = shell.only_run(), store.folders("runs/2")
+    shown = run.relative_to(shell.folder)
+    assert f"Go on:  batch resume {shown} --base-url {api.url} --out {out}" in shell.here("runs").out
+    refused = shell.here("resume", run, *api.options, "--out", "elsewhere")
+    assert (2, True) == (refused.code, "--out elsewhere: a run is gone on with in its own folder" in refused.err)
+    refused = shell.here("resume", run, *api.options)
+    named = f"Name it:  --out {out}    To leave them here alone:  --out sheet.batch"
+    assert (2, True) == (refused.code, named in refused.err.replace("\n", " ")), refused.err
+    assert "unfinished" == latest(store)["state"]
+    if library:
+        for name, value in (shell.environment | store.variables).items():
+            monkeypatch.setenv(name, value)
+        ended = batch.resume(run, base_url=api.url, max_per_second=2000, out=out)
+        code, told = ended.exit_code, ended.as_dict()
+    else:
+        gone_on = shell.here("resume", run, *api.options, "--out", out, "--json")
+        code, told = gone_on.code, gone_on.json
+    assert (0, f"{out}/{place.removeprefix('runs/')}/results.csv") == (code, told["uploaded"]["results"])
+    assert ["report.html", "results.csv", "summary.json"] == store.folders("runs/")[place]
+    assert ("finished", told["run_id"]) == (latest(store)["state"], latest(store)["run_id"])
+    assert store.objects[f"{place}/results.csv"] == (run / "results.csv").read_bytes()
+
+
+def test_resume_without_the_address(shell: Shell, store: Objects, api: Api) -> None:
+    """Whoever names the folder around the run leaves its results there."""
+    sheet = shell.sheet(api.names(1))
+    api.sandbox.set_faults("503=1.0")
+    words = ["-e", DUALENTRY, *api.options, "--out", f"s3://{BUCKET}/runs"]
+    assert 3 == shell.here("update", sheet, *words, "--max-attempts", "1").code
+    api.sandbox.set_faults()
+    ended = shell.here("resume", shell.only_run(), *api.options, "--out", "sheet.batch", "--json")
+    assert (0, {}, "unfinished") == (ended.code, ended.json["uploaded"], latest(store)["state"])
+
+
+def test_resume_that_keeps_no_values(shell: Shell, store: Objects, api: Api) -> None:
+    """A run that is to keep no values has none at an address either, also when it is gone on with."""
+    sheet = shell.sheet(api.names(1))
+    api.sandbox.set_faults("503=1.0")
+    assert 3 == shell.here("update", sheet, "-e", DUALENTRY, *api.options, "--no-keep-data", "--max-attempts", "1").code
+    api.sandbox.set_faults()
+    ended = shell.here("resume", shell.only_run(), *api.options, "--out", f"s3://{BUCKET}/runs")
+    assert (2, True) == (ended.code, f"and --out s3://{BUCKET}/runs would: leave one of them out." in ended.err)
+    assert [] == api.applied()
+
+
 def test_machine_that_is_gone(shell: Shell, store: Objects, api: Api, tmp_path: Path) -> None:
     """Where the folder and the index are gone, the same command begins anew by comparing, beside the first results."""
     store.objects["in/sheet.csv"] = api.names(2).encode()
