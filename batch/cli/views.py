@@ -342,7 +342,9 @@ def _run_command(verb: str, end: FinishedRun) -> str:
 
 def _resume_command(folder: str, options: Sequence[str], again: Sequence[str]) -> str:
     """Spell the command that goes on with a run by its folder; the address of its results is not taken from that."""
-    places = [part for name, value in pairwise(again) if name == "--out" and is_address(value) for part in (name, value)]
+    places = [
+        part for name, value in pairwise(again) if name == "--out" and is_address(value) for part in (name, value)
+    ]
     return command_line("resume", shown_path(folder), *_run_options(options), *places)
 
 

@@ -202,7 +202,7 @@ class Update:
             folder, journal, metadata, type(self.context.endpoint), end, upload=self.upload,
             with_report=self.settings.report,
         )  # fmt: skip
-        index.end_part(metadata, journal, finished.state)
+        index.end_part(metadata, journal, finished.state, end.until + FILES_SECONDS)
         return finished
 
     def _write_files_after_error(self, error: BaseException) -> None:

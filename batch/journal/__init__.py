@@ -11,8 +11,18 @@ or not at all; one that is damaged, or that has lost its newest part, is refused
 results, failures, summary — can be made again from it. No credential is ever in it.
 """
 
-from batch.journal.database import OPEN, START_OVER, Peek, peek
+from batch.journal.database import OPEN, START_OVER, OutOfTimeError, Peek, peek
 from batch.journal.journal import VERSION, Journal, open_for_reading
 from batch.journal.queries import JournalQueries
 
-__all__ = ["OPEN", "START_OVER", "VERSION", "Journal", "JournalQueries", "Peek", "open_for_reading", "peek"]
+__all__ = [
+    "OPEN",
+    "START_OVER",
+    "VERSION",
+    "Journal",
+    "JournalQueries",
+    "OutOfTimeError",
+    "Peek",
+    "open_for_reading",
+    "peek",
+]

@@ -5,9 +5,11 @@ reading it changes nothing.
 """
 
 import json
+import math
 import os
 import sqlite3
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -65,6 +67,14 @@ def damaged(path: Path, error: object) -> JournalError:
     return JournalError(f"{path}: the record of this run is damaged ({error}). {START_OVER}")
 
 
+STEPS = 50_000
+"""Steps of SQLite's machine, some milliseconds, after which a query looks at the clock."""
+
+
+class OutOfTimeError(Exception):
+    """What was to be read or written would not be ready in time."""
+
+
 class ReadConnection:
     """A separate connection for reading, so that reading never waits for a commit; each query sees a snapshot."""
 
@@ -77,6 +87,8 @@ class ReadConnection:
             for row in self._db.execute(query, values):
                 yield read(row)
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+                raise OutOfTimeError from None
             raise JournalError(
                 f"{self._path}: the record of this run cannot be read any more ({error}). Run the same command again."
             ) from error
@@ -90,6 +102,18 @@ class ReadConnection:
     def count(self, query: str) -> int:
         """Return the number that is the result."""
         return int(next(self.rows(query, read=lambda row: int(row[0]))))
+
+    @contextmanager
+    def ended_at(self, until: float) -> Iterator[None]:
+        """Have queries raise OutOfTimeError once it is `until` on the monotonic clock."""
+        if until == math.inf:
+            yield
+            return
+        self._db.set_progress_handler(lambda: time.monotonic() > until, STEPS)
+        try:
+            yield
+        finally:
+            self._db.set_progress_handler(None, STEPS)
 
     def copy_to(self, path: Path) -> None:
         """Copy the whole database, as it is at this moment."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from types import NoneType
@@ -45,6 +46,10 @@ class JournalQueries:
         """Outcomes of earlier parts that nothing is left to do about; those of this part count in any case."""
         self.since = 0.0
         """When this part began, in seconds since 1970."""
+
+    def ended_at(self, until: float) -> AbstractContextManager[None]:
+        """Have what is read meanwhile raise OutOfTimeError once it is `until` on the monotonic clock."""
+        return self._reader.ended_at(until)
 
     def row_results(self, first: int, last: int) -> dict[int, RowResult]:
         """Return the results of rows `first` to `last`; a row without one is unsent."""

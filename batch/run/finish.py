@@ -25,7 +25,7 @@ from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
 from batch.exit_code import exit_code, exit_code_not_uploaded
 from batch.files import os_reason, remove, shown_path, write_private, written_earlier
-from batch.journal import Journal, JournalQueries
+from batch.journal import Journal, JournalQueries, OutOfTimeError
 from batch.machine import now_text
 from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, command, command_line
 from batch.outputs.plan import Line, iter_lines
@@ -139,7 +139,7 @@ def finish_run(
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
     `upload` says where the files go, too. After a signal the journal is brought to its end first, and the results files
-    are written as long as `end.until` allows; else the summary says that they are to be made.
+    are written and uploaded as long as `end.until` allows; else the summary says what is to be done.
 
     `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
     """
@@ -154,8 +154,10 @@ def finish_run(
         unwritten = totals.sum_up_unwritten() if end.until < math.inf else None  # whatever comes, that stands
         try:
             return _write_files(totals, endpoint, done_later or {})
-        except _OutOfTimeError:
+        except OutOfTimeError:
             assert unwritten is not None  # noqa: S101 - for the type checker: nothing else has a deadline
+            if upload is not None:
+                upload.tell_stopped(folder, unwritten.summary)
             return unwritten
     except OSError as error:
         raise cannot_write(folder, error) from error
@@ -183,14 +185,10 @@ def finish_without_data(
     return replace(again, notes=(*finished.notes, NO_DATA))
 
 
-class _OutOfTimeError(Exception):
-    """The results files cannot be written within the time that a run has after a signal."""
-
-
 def _write_files(
     totals: "_Totals", endpoint: type[Endpoint] | None, done_later: Mapping[int, str]
 ) -> FinishedRun:  # fmt: skip
-    """Write the results files, and the summary with all that is in them; raises _OutOfTimeError before it is late."""
+    """Write the results files, and the summary with all that is in them; raises OutOfTimeError before it is late."""
     folder, journal, metadata, end = totals.folder, totals.journal, totals.metadata, totals.end
     is_known = journal.meta().get("version") != 1  # 0.1 did not write down what it wrote
     known = outputs.KnownFiles(journal.file_digests(), journal.put_file) if is_known else None
@@ -204,9 +202,10 @@ def _write_files(
         failures=_failures_in(folder) if metadata.is_erased else None,
     )  # fmt: skip
     frames = _TimedFrames(metadata, end.until)
-    written = outputs.write(folder, metadata.staged, frames.read, RunResults(journal, metadata).read, wanted)
-    check_totals(metadata.staged.rows, written.outcomes, journal.outcomes())
-    reasons, left_out = group_reasons(_in_time(journal.iter_troubled(), end.until))
+    with journal.ended_at(end.until):
+        written = outputs.write(folder, metadata.staged, frames.read, RunResults(journal, metadata).read, wanted)
+        check_totals(metadata.staged.rows, written.outcomes, journal.outcomes())
+        reasons, left_out = group_reasons(_in_time(journal.iter_troubled(), end.until))
     return totals.sum_up(written, reasons, left_out)
 
 
@@ -219,7 +218,7 @@ class _TimedFrames:
     _passes: int = 0
 
     def read(self) -> Iterator[pl.DataFrame]:
-        """Yield all rows once; raises _OutOfTimeError where the files could not be ready in time."""
+        """Yield all rows once; raises OutOfTimeError where the files could not be ready in time."""
         self._passes += 1
         staged, began = self.metadata.staged, time.monotonic()
         yield from _in_time(sources.iter_frames(staged), self.until)
@@ -236,7 +235,7 @@ def _in_time(items: Iterable[T], until: float) -> Iterator[T]:
 
 def _check_time(until: float, *, beside: float = 0.0) -> None:
     if time.monotonic() + beside > until:
-        raise _OutOfTimeError
+        raise OutOfTimeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +276,10 @@ class _Totals:
         counters = journal.counters()
         finished = end.at or now_text()
         is_left = any(left.get(outcome) for outcome in NEEDS_RETRY)
-        stopped = f"{end.stopped} {unwritten_files(folder)}" if end.stopped and is_unwritten else end.stopped
+        stopped, notes = end.stopped, [*written.notes, *_say_unseen(self.not_looked_at)]
+        if stopped and is_unwritten:
+            later = " The same command uploads them." if self.upload is not None and self.upload.is_wanted else ""
+            stopped = f"{stopped} {unwritten_files(folder)}{later}"
         told = {} if is_unwritten else {name: journal.count_told(code) for name, code in SPELLINGS.items()}
         summary = replace(
             _begun(folder, journal, metadata, is_resumed=journal.count_parts() > 1),
@@ -293,20 +295,14 @@ class _Totals:
             not_empty=0 if is_unwritten else journal.count_told(*KEPT),
         )  # fmt: skip
         if self.with_report and metadata.keeps_data and not is_unwritten:
-            facts = facts_of_run(folder, metadata, self.endpoint, end.stopped)
-            report = write_report_of_run(
-                folder, journal, metadata, self.endpoint, facts=facts,
-                outcomes=summary.outcomes, reasons=reasons, files=written.files,
-                spent={name: getattr(summary, name) for name in ("requests", "attempts", "throttled", "seconds")},
-            )  # fmt: skip
-            summary = replace(summary, files=Files(summary.files | paths_in(folder, {"report": report})))
-        can_undo = (
-            metadata.host != SANDBOX
-            and not metadata.is_erased
-            and any(can_be_put_back(intents[-1], result) for intents, result in journal.iter_intents())
-        )
-        upload = None if is_unwritten else self.upload
-        summary = write_summary(folder, summary, upload, keeps_code=bool(metadata.canary_failure))
+            try:
+                report = self._write_report(summary, written)
+                summary = replace(summary, files=Files(summary.files | paths_in(folder, {"report": report})))
+            except OutOfTimeError:
+                again = command_line("report", shown_path(str(folder.resolve())))
+                notes.append(f"There was no time left for {REPORT}: {again} makes it.")
+        upload, can_undo = None if is_unwritten else self.upload, self._can_undo()
+        summary = write_summary(folder, summary, upload, keeps_code=bool(metadata.canary_failure), until=end.until)
         has_failed = self.upload is not None and (is_unwritten or self.upload.has_failed)
         journal.put_meta({
             "exit_code": summary.exit_code, "stopped": end.stopped, "finished": finished,
@@ -316,7 +312,7 @@ class _Totals:
             summary,
             left_out,
             folder,
-            (*written.notes, *_say_unseen(self.not_looked_at)),
+            tuple(notes),
             metadata.options_again,
             metadata.options_next,
             metadata.undoes,
@@ -324,6 +320,26 @@ class _Totals:
             written.done_later,
             can_undo,
         )
+
+    def _write_report(self, summary: Summary, written: outputs.Written) -> str:
+        """Write the report, and return its name; raises OutOfTimeError."""
+        facts = facts_of_run(self.folder, self.metadata, self.endpoint, self.end.stopped)
+        with self.journal.ended_at(self.end.until):
+            return write_report_of_run(
+                self.folder, self.journal, self.metadata, self.endpoint, facts=facts,
+                outcomes=summary.outcomes, reasons=summary.reasons, files=written.files,
+                spent={name: getattr(summary, name) for name in ("requests", "attempts", "throttled", "seconds")},
+            )  # fmt: skip
+
+    def _can_undo(self) -> bool:
+        """Whether something of the run was or may have been applied; where there is no time to look, it may have."""
+        if self.metadata.host == SANDBOX or self.metadata.is_erased:
+            return False
+        try:
+            with self.journal.ended_at(self.end.until):
+                return any(can_be_put_back(intents[-1], found) for intents, found in self.journal.iter_intents())
+        except OutOfTimeError:
+            return True
 
 
 def unwritten_files(folder: Path) -> str:
@@ -499,16 +515,15 @@ def read_summary(folder: Path) -> Mapping[str, Any]:
 D = TypeVar("D", bound=Head)
 
 
-def write_summary(folder: Path, summary: Summary, upload: Upload | None = None, *, keeps_code: bool = False) -> Summary:
-    """Write `summary.json`, upload the files that it names, and return it as it is then.
-
-    `keeps_code`: somebody has to look at the records first, whatever became of the upload.
-    """
+def write_summary(
+    folder: Path, summary: Summary, upload: Upload | None = None, *, keeps_code: bool = False, until: float = math.inf
+) -> Summary:
+    """Write `summary.json`, upload the files that it names, and return it as it is then; see `upload_files`."""
     upload = upload or Upload()
     summary = with_places(folder, summary, upload)
-    ended = upload_files(folder, summary, _write_json(folder / SUMMARY, summary.as_dict()), upload)
+    text = _write_json(folder / SUMMARY, summary.as_dict())
+    ended = upload_files(folder, summary, text, upload, keeps_code=keeps_code, until=until)
     if upload.has_failed:
-        ended = replace(ended, exit_code=summary.exit_code) if keeps_code else ended
         _write_json(folder / SUMMARY, ended.as_dict())
     return ended
 
@@ -518,9 +533,15 @@ def with_places(folder: Path, summary: D, upload: Upload) -> D:
     return replace(summary, uploaded=upload.places(folder, summary.files))
 
 
-def upload_files(folder: Path, summary: D, text: str, upload: Upload) -> D:
-    """Upload the files of a document that is `text`, and return it as it is then: where that failed, it says so."""
-    trouble = upload.send(folder, summary, text)
+def upload_files(
+    folder: Path, summary: D, text: str, upload: Upload, *, keeps_code: bool = False, until: float = math.inf
+) -> D:
+    """Upload the files of a document that is `text`, and return it as it is then: where that failed, it says so.
+
+    `keeps_code`: somebody has to look at the records first, whatever became of the upload. `until` is on the monotonic
+    clock.
+    """
+    trouble = upload.send(folder, summary, text, until)
     if not trouble:
         return summary
     before = summary.stopped
@@ -529,8 +550,10 @@ def upload_files(folder: Path, summary: D, text: str, upload: Upload) -> D:
     if before is not None:
         stopped = replace(before, message=f"{before.message} {message}")
     state: State | None = "unfinished" if summary.state in ("finished", "to fix") else summary.state
-    code = exit_code_not_uploaded(summary.exit_code)
-    return replace(summary, uploaded=Files(), exit_code=int(code), stopped=stopped, state=state)
+    code = summary.exit_code if keeps_code else int(exit_code_not_uploaded(summary.exit_code))
+    ended = replace(summary, uploaded=Files(), exit_code=code, stopped=stopped, state=state)
+    upload.tell_stopped(folder, ended)
+    return ended
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ else may have put there, is marked so: it can be listed, and counts as not in th
 """
 
 import json
+import math
 import os
 import sqlite3
 import time
@@ -20,7 +21,7 @@ from batch.addresses import is_address
 from batch.credentials import Company
 from batch.errors import BatchError
 from batch.input_names import STDIN, is_read_once, joined, split
-from batch.journal import Journal
+from batch.journal import Journal, OutOfTimeError
 from batch.model import Outcome
 from batch.run.locks import state_folder
 from batch.run.metadata import RunMetadata
@@ -107,10 +108,15 @@ def note_writes(run_id: str) -> None:
     _write("UPDATE run SET wrote = (SELECT coalesce(max(wrote), 0) + 1 FROM run) WHERE run_id = ?", [run_id])
 
 
-def end_part(metadata: RunMetadata, journal: Journal, state: State) -> None:
-    """Note the orderly end of a part: what became of the rows, and the digest by which the journal is known again."""
-    counts = {outcome.value: count for outcome, count in journal.outcomes().items()}
-    values = [time.time(), json.dumps(counts), state, journal.digest(), metadata.run_id]
+def end_part(metadata: RunMetadata, journal: Journal, state: State, until: float = math.inf) -> None:
+    """Note the orderly end of a part: what became of the rows, and the digest by which the journal is known again.
+
+    `until`, on the monotonic clock, a digest may be made; without one an undo asks first.
+    """
+    counts, digest = {outcome.value: count for outcome, count in journal.outcomes().items()}, None
+    with suppress(OutOfTimeError), journal.ended_at(until):
+        digest = journal.digest()
+    values = [time.time(), json.dumps(counts), state, digest, metadata.run_id]
     _write("UPDATE run SET ended = ?, counts = ?, state = ?, digest = ? WHERE run_id = ?", values)
 
 

@@ -4,17 +4,22 @@
     <address>/<UTC time>-<run>/results.csv      and the other files of a run, as in its folder here
 
 Promises: whether the address can be written is known before anything is sent; `latest.json` is written last, and says
-that a run goes on until its files are there; an upload that fails changes no outcome, and the same command tries it
-again. The record of the run (the journal) and the rows as they were read are not uploaded.
+that a run goes on until its files are there, or that it stopped without them; an upload that fails changes no outcome,
+and the same command tries it again; after a signal it ends in time. The record of the run (the journal) and the rows as
+they were read are not uploaded.
 """
 
 import json
+import math
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import anyio
 
 from batch.addresses import Address, is_address
 from batch.errors import ExitCode, FolderError
@@ -29,6 +34,8 @@ from batch.summary import SCHEMA_VERSION, Files, Head
 LATEST: Final = "latest.json"
 NOT_UPLOADED: Final = ("journal",)
 """Files of a run that stay where it lies."""
+SOON: Final = 3.0
+"""Seconds that it may take to say there how a start ended whose files are not there."""
 _KINDS = [f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "xlsx", "parquet", "ndjson")]
 
 
@@ -45,6 +52,11 @@ class Upload:
     """Why nothing can be written there."""
     _mark: str = ""
     """What tells its folder from that of another start of this second, elsewhere."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether files go anywhere."""
+        return self.store is not None
 
     @property
     def has_failed(self) -> bool:
@@ -71,15 +83,20 @@ class Upload:
         names = {name: Path(path).name for name, path in sent.items()} | {"summary": SUMMARY}
         return Files({name: f"{self._place(folder)}/{file}" for name, file in names.items()})
 
-    def send(self, folder: Path, summary: Head, text: str) -> str:
-        """Write the files of a run that came to an end, and `text` as its summary; return why not, "" where all are."""
+    def send(self, folder: Path, summary: Head, text: str, until: float = math.inf) -> str:
+        """Write the files of a run that came to an end, and `text` as its summary; return why not, "" where all are.
+
+        `until` is on the monotonic clock.
+        """
         if self.store is None:
             return ""
         if not self._trouble:
             try:
-                self.run(self._send, self.store, folder, summary, text)
+                self.run(_within, until - time.monotonic(), self._send, self.store, folder, summary, text)
             except RemoteError as error:
                 self._trouble = str(error)
+            except TimeoutError:
+                self._trouble = f"{self.store.address}: there was no time left for the upload (--grace)."
             except KeyboardInterrupt:  # the second one, or a machine that goes down
                 self._trouble = f"{self.store.address}: the upload was interrupted."
         return self._trouble
@@ -100,13 +117,22 @@ class Upload:
         }  # fmt: skip
         await self._write_latest(store, known)
 
+    def tell_stopped(self, folder: Path, summary: Head) -> None:
+        """Say at the address how a run ended whose files are not there, as far as that can be written soon."""
+        self._tell({
+            "run_id": summary.run_id or None, "run": f"{self._place(folder)}/" if self.is_wanted else None,
+            "state": summary.state, "exit_code": summary.exit_code, "files": {},
+        })  # fmt: skip
+
     def tell_failed(self, code: ExitCode) -> None:
-        """Say at the address that the latest start could not begin, as far as that can be written."""
-        if self.store is None or self._trouble or code is ExitCode.BUSY:
-            return
-        known = {"run_id": None, "run": None, "state": None, "exit_code": int(code)}
-        with suppress(RemoteError, KeyboardInterrupt):
-            self.run(self._write_latest, self.store, known)
+        """Say at the address that the latest start could not begin, as far as that can be written soon."""
+        if not self._trouble and code is not ExitCode.BUSY:
+            self._tell({"run_id": None, "run": None, "state": None, "exit_code": int(code)})
+
+    def _tell(self, known: Mapping[str, Any]) -> None:
+        if self.store is not None:
+            with suppress(RemoteError, TimeoutError, KeyboardInterrupt):
+                self.run(_within, SOON, self._write_latest, self.store, known)
 
     async def _write_latest(self, store: ObjectStore, known: Mapping[str, Any]) -> None:
         about = {"schema_version": SCHEMA_VERSION, "input": self.input, "started": self.started, "written": now_text()}
@@ -121,6 +147,12 @@ class Upload:
     def _place(self, folder: Path) -> str:
         assert self.store is not None  # noqa: S101 - for the type checker
         return f"{self.store.address.store}/{self._key(folder)}"
+
+
+async def _within(seconds: float, function: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
+    """Await a function; raises TimeoutError where it takes longer."""
+    with anyio.fail_after(max(0.0, seconds)):
+        await function(*arguments)
 
 
 @contextmanager

@@ -9,10 +9,12 @@ import pytest
 
 from batch.cli.views import closing_page
 from batch.commands import update as update_command
+from batch.commands.report import report as write_report_of
 from batch.commands.results import results as run_results
 from batch.files import shown_path
+from batch.journal import database
 from batch.model import Outcome
-from batch.run import finish
+from batch.run import finish, index
 from batch.run.finish import FinishedRun
 from tests.job_fixture import FakeReporter, JobFixture, summary
 
@@ -37,7 +39,10 @@ def files(closing: FinishedRun) -> set[str]:
 def test_no_time(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without time there are no results files, which is said; counts and exit code are right, and it goes on."""
     monkeypatch.setattr(update_command, "FILES_SECONDS", -1.0)
+    monkeypatch.setattr(database, "STEPS", 1)
     closing = cancelled(job, grace=0.0)
+    known = index.get(str(closing.summary.run_id))
+    assert (True, None) == (known is not None, known and known.digest)  # no time to go through the whole record
     told = summary(closing.folder)
     again = f"batch results {shown_path(str(closing.folder))}"
     assert (set(), 130, "unfinished") == (files(closing), closing.summary.exit_code, told["state"])
@@ -66,6 +71,25 @@ def test_time_ends_meanwhile(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(finish.sources, "iter_frames", slowly)
     closing = cancelled(job, grace=0.0)
     assert (set(), True) == (files(closing), "were not written yet" in closing.stopped)
+
+
+def test_no_time_for_the_report(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that would not be ready in time is left out, which is said; what reads the record for it is ended."""
+    monkeypatch.setattr(update_command, "FILES_SECONDS", 0.5)
+    monkeypatch.setattr(database, "STEPS", 1)
+    write_report = finish.write_report_of_run
+
+    def late(*arguments: Any, **more: Any) -> str:
+        time.sleep(1.0)
+        return write_report(*arguments, **more)
+
+    monkeypatch.setattr(finish, "write_report_of_run", late)
+    closing = cancelled(job, grace=0.0)
+    again = f"batch report {shown_path(str(closing.folder))}"
+    assert ({"results.csv", "failures.csv"}, False) == (files(closing), (closing.folder / "report.html").exists())
+    assert (f"There was no time left for report.html: {again} makes it.",) == closing.notes
+    assert ("report" in closing.summary.files, "Interrupted.") == (False, closing.stopped)
+    assert write_report_of(closing.folder, job.reporter, job.environment).is_file()
 
 
 def test_time_enough(job: JobFixture) -> None:

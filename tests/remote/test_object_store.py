@@ -4,7 +4,9 @@ import importlib.util
 import io
 import json
 import shutil
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ import pytest
 
 import batch
 from batch.addresses import Address
+from batch.commands import update as update_command
 from batch.errors import InputError, SettingsError
 from batch.remote import StorageAccess, object_store
 from batch.remote.copy import _pattern
+from batch.run import upload as run_upload
+from batch.summary import Summary
 from tests.remote.objects import BUCKET, Fault, Handler, Objects, refusal
 from tests.shell import DUALENTRY, SUMMARY_KEYS, Api, Ended, Shell, iter_files, outcomes, summary
 
@@ -314,7 +319,7 @@ def test_upload_that_fails(shell: Shell, store: Objects, api: Api) -> None:
         told["state"], told["uploaded"], told["stopped"]["reason"], told["outcomes"]["updated"]
     )  # fmt: skip
     assert told["stopped"]["message"].endswith(f"So the results could not be uploaded; they are here: {run}")
-    assert "running" == latest(store)["state"]
+    assert ("unfinished", 3, {}) == tuple(latest(store)[name] for name in ("state", "exit_code", "files"))
     listed = shell.here("runs")
     assert f"Go on:  batch update s3://{BUCKET}/in/sheet.csv -e {DUALENTRY} " in listed.out
     store.fault = None
@@ -361,6 +366,76 @@ def test_stop_and_end(shell: Shell, store: Objects, api: Api) -> None:
     assert 0 == update(shell, api).code
     assert ["report.html", "results.csv", "summary.json"] == store.folders("runs/")[place]
     assert "finished" == latest(store)["state"]
+
+
+def cancelled(shell: Shell, store: Objects, api: Api, monkeypatch: pytest.MonkeyPatch) -> Summary:
+    """A run that is ended while it sends, whose results go to the store."""
+    for name, value in (shell.environment | store.variables).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(shell.folder)
+    api.sandbox.behave(latency=0.05)
+    try:
+        return batch.update(
+            shell.sheet(api.names(20)), endpoint=DUALENTRY, base_url=api.url, compare=False, max_at_once=1,
+            max_per_second=2000, out=f"s3://{BUCKET}/runs", cancel=Happened(lambda: bool(api.writes())), grace=0.0,
+        )  # fmt: skip
+    finally:
+        api.sandbox.behave(latency=0.0)
+
+
+class Happened:
+    """An event that looks."""
+
+    def __init__(self, is_set: Callable[[], bool]) -> None:
+        self.is_set = is_set
+
+
+@pytest.mark.parametrize("hangs", ["results.csv", "latest.json"])
+def test_no_time_for_the_upload(
+    shell: Shell, store: Objects, api: Api, monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    """An upload after a signal ends in time, which is said here and there; the same command uploads."""
+    monkeypatch.setattr(update_command, "FILES_SECONDS", 0.6)
+    monkeypatch.setattr(run_upload, "SOON", 0.6)
+    released, begun = threading.Event(), threading.Event()
+
+    def hang(handler: Handler, method: str, key: str) -> bool:
+        if key.endswith(hangs) and (begun.is_set() or hangs != "latest.json"):
+            released.wait(20)
+        begun.set()  # the first one says that it goes on
+        return False
+
+    store.fault = hang
+    began = time.monotonic()
+    try:
+        ended = cancelled(shell, store, api, monkeypatch)
+    finally:
+        released.set()
+    assert time.monotonic() - began < 15
+    assert (130, "unfinished", {}) == (ended.exit_code, ended.state, dict(ended.uploaded))
+    assert ended.stopped is not None
+    no_time = f"s3://{BUCKET}/runs: there was no time left for the upload (--grace). So the results could not be"
+    assert ended.stopped.message.startswith(f"Interrupted. {no_time} uploaded; they are here: "), ended.stopped
+    assert ended.as_dict() == summary(Path(ended.run))
+    assert Path(ended.files["results"]).is_file()
+    if hangs == "results.csv":
+        assert ("unfinished", 130, {}) == tuple(latest(store)[name] for name in ("state", "exit_code", "files"))
+    store.fault = None
+    words = ["-e", DUALENTRY, *api.options, "--no-compare", "--out", f"s3://{BUCKET}/runs", "--json"]
+    again = shell.here("update", "sheet.csv", *words)
+    assert (0, ended.run_id, "finished") == (again.code, again.json["run_id"], latest(store)["state"])
+
+
+def test_no_time_for_the_files(shell: Shell, store: Objects, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there was no time for the files either, the address says that the run stopped."""
+    monkeypatch.setattr(update_command, "FILES_SECONDS", -1.0)
+    ended = cancelled(shell, store, api, monkeypatch)
+    assert ended.stopped is not None
+    assert ended.stopped.message.endswith(" makes them. The same command uploads them.")
+    told = latest(store)
+    assert ("unfinished", 130, ended.run_id, {}) == tuple(
+        told[name] for name in ("state", "exit_code", "run_id", "files")
+    )
 
 
 @pytest.mark.parametrize("library", [False, True])
