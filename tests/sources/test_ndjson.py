@@ -1,13 +1,17 @@
 """Reading NDJSON: values to the letter, objects as columns, and what is no table by its line."""
 
+import json
+import tempfile
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from batch.errors import InputError
 from batch.model import FilePart, Staged, iter_read_errors
-from batch.sources import ReadOptions, open_input, stage
+from batch.sources import ReadOptions, flat_lines, open_input, stage
 from batch.sources import ndjson as reader
 
 
@@ -136,3 +140,66 @@ def test_several(tmp_path: Path) -> None:
     assert [(1, "1", None), (3, "2", None), (5, "3", "x")] == rows(found)
     assert (FilePart("a.jsonl", 1, 0), FilePart("b.ndjson", 4, 3)) == found.files
     assert ("b.ndjson row 2", "a.jsonl row 3") == (found.cell(5, 0), found.cell(3, 0))
+
+
+def both_ways(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[object, ...]]]:
+    """All that is staged of a file: with lines that are alike read at once, and with each line read as JSON."""
+    found = []
+    for most in (flat_lines.MAX_SHAPES, 0):
+        monkeypatch.setattr(flat_lines, "MAX_SHAPES", most)
+        one = staged(folder, text)
+        found.append([one.headers, *pl.read_parquet(one.path).rows()])
+        one.path.unlink()
+    return found
+
+
+ALIKE = [
+    '{"id": 1, "name": "Acme", "x": 1.10}', '{"id":-0,"name":"","x":1E5}', '{"id": "007", "name": null, "x": -0.0}',
+    '  { "id" :\t12345678901234567890.250 , "name" : "null" , "x" : true }  ', '{"id": 1, "name": "a\\"b", "x": 2}',
+    '{"id": 1, "name": "\\u00e9 é", "x": false}', '{"name": "other order", "id": 2, "x": "y: {z}, [1]"}',
+    '{"id": 3}', "", '{"id": 4, "name": "a\tb"}'.replace("\t", "\\t"), '{"id": 5, "name": "\\ud800", "x": null}',
+    '{"id": 6, "name": ["a", "b"], "x": []}', '{"id": 7, "name": "x", "new": 1}', '{"id": 8, "name": "\u2028", "x": 0}',
+    '{"id": 9, "name": " \u00a0", "x": "e"}', "{}", '{"a b.c+(d)": "1", "id": 10}', '{"id": 11, "a b.c+(d)": 2.50}',
+]  # fmt: skip
+
+
+def test_lines_that_are_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that are read many at once give what they give one by one, whatever stands between them."""
+    monkeypatch.setattr(reader, "BLOCK", 200)
+    text = "\n".join([*ALIKE, *reversed(ALIKE), *ALIKE * 3])
+    fast, slow = both_ways(tmp_path, text, monkeypatch)
+    assert fast == slow
+    assert 5 * sum(bool(one) and one != "{}" for one in ALIKE) == len(slow) - 1
+
+
+@pytest.mark.parametrize("later", ['{"a": 1, "a.b": null}', '{"a": {"b": 1}}'])
+@pytest.mark.parametrize("first", ['{"a": null}\n{"a": null}', '{"a": null}\n{"a": 1}'])
+def test_column_above_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, later: str) -> None:
+    """Whether a column has a value of its own is known of all lines where another one is below it."""
+    fast, slow = both_ways(tmp_path, f"{first}\n{later}\n", monkeypatch)
+    assert fast == slow
+
+
+VALUES = st.one_of(
+    st.text(), st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False, allow_infinity=False),
+    st.lists(st.text(), max_size=2),
+)  # fmt: skip
+
+
+@settings(max_examples=50)
+@given(st.lists(st.dictionaries(st.text(min_size=1, max_size=3), VALUES, min_size=1, max_size=4), min_size=1))
+def test_any_objects(objects: list[dict[str, object]]) -> None:
+    """Whatever the objects are, they are read the same in both ways, or refused in both."""
+
+    def told(most: int, folder: Path) -> object:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(flat_lines, "MAX_SHAPES", most)
+            try:
+                found = staged(folder, text)
+            except InputError as error:
+                return str(error)
+            return found.headers, pl.read_parquet(found.path).rows()
+
+    text = "\n".join(json.dumps(one, ensure_ascii=number % 2 == 0) for number, one in enumerate(objects * 2))
+    with tempfile.TemporaryDirectory() as fast, tempfile.TemporaryDirectory() as slow:
+        assert told(flat_lines.MAX_SHAPES, Path(fast)) == told(0, Path(slow))
