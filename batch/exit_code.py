@@ -14,6 +14,11 @@ if hasattr(signal, "SIGHUP"):  # the terminal is gone
     SIGNALS[signal.SIGHUP] = ExitCode.TERMINATED
 
 
+def reason_of_signal(code: ExitCode) -> str:
+    """Return the stable word for the signal that a code tells of."""
+    return "terminated" if code is ExitCode.TERMINATED else "interrupted"
+
+
 def exit_code(
     outcomes: Mapping[Outcome, int],
     *,

@@ -11,7 +11,7 @@ import pytest
 
 from batch.commands.update import update as run_update
 from batch.engine.reporter import Cost, Preflight, Progress, Tried
-from batch.errors import Declined
+from batch.errors import Declined, ExitCode
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.sandbox.options import SandboxOptions
@@ -69,7 +69,7 @@ class FakeReporter:
     def progress(self, progress: Progress) -> None:
         pass
 
-    def leave(self) -> None:
+    def leave_at_once(self, code: ExitCode, why: str) -> None:
         pass
 
 

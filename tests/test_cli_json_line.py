@@ -1,6 +1,7 @@
 """The one line of `--json`, whatever the exit code; all documents begin alike."""
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,37 @@ def test_busy_interrupted_and_status(shell: Shell, api: Api) -> None:
     api.sandbox.behave(latency=0.0)
     again = line_of(shell.here(*words, "--json"))
     assert (0, True, told["run_id"]) == (again["exit_code"], again["resumed"], again["run_id"])
+
+
+def test_interrupted_before_it_begins(shell: Shell, api: Api) -> None:
+    """Ctrl-C while the input comes prints the line, and nothing but events on standard error."""
+    os.mkfifo(shell.folder / "pipe.csv")
+    process = shell.start(*update(api, "pipe.csv", "--json", "--log-format", "json"))
+    with (shell.folder / "pipe.csv").open("wb") as pipe:  # once it reads
+        pipe.write(b"id,name\n")
+        pipe.flush()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    told = line_of(Ended(process.returncode, out.decode(), err.decode()))
+    assert (130, "interrupted", None) == (told["exit_code"], told["stopped"]["reason"], told["run"])
+    assert ["failed"] == [json.loads(line)["event"] for line in err.splitlines()], err
+
+
+def test_left_at_once(shell: Shell, api: Api) -> None:
+    """A second signal leaves at once, with the line all the same."""
+    api.sandbox.set_faults("hang-before=1.0")
+    process = shell.start(*update(api, shell.sheet(api.names(1)), "--json", "--log-format", "json", "--no-compare"))
+    until(lambda: len(api.writes()) > 0, process)
+    process.terminate()
+    assert process.stderr is not None
+    while b"Terminated: what is in flight gets up to" not in process.stderr.readline():
+        pass
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    told = line_of(Ended(process.returncode, out.decode(), err.decode()))
+    assert (143, "terminated") == (told["exit_code"], told["stopped"]["reason"])
+    assert told["stopped"]["message"].startswith("Left at once, without results files. Nothing is lost")
+    assert {"note"} == {json.loads(line)["event"] for line in err.splitlines()}
 
 
 def test_killed(shell: Shell, api: Api) -> None:

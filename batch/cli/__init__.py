@@ -23,11 +23,12 @@ import click
 from batch import __version__
 from batch.addresses import is_address
 from batch.cli.completion import complete, complete_endpoint
-from batch.cli.entrypoint import Failure, exit_code_of
+from batch.cli.entrypoint import Failure, exit_code_of, undisturbed
 from batch.cli.json_line import JsonLine
 from batch.cli.options import setting_options, to_known, to_run_settings, to_settings, to_where
 from batch.cli.typed_words import meant
 from batch.errors import BatchError, ExitCode, SettingsError
+from batch.exit_code import reason_of_signal
 from batch.model import command
 from batch.settings import SENDING, duration
 
@@ -89,21 +90,26 @@ def _run_command(words: Sequence[str]) -> int:
         verb = next((one for one in words if one in batch.commands), "")
         known = line.settings or to_known(update, words[1:])
         tells_others = verb in SENDING and not line.is_told and (known.metrics_file or known.on_finish)
-        if known.json_output or tells_others:  # else its document is not worth the imports
-            end = line.failure(verb, known, failure.code, failure.reason, failure.message)
-        if known.json_output:
-            line.show(end.as_dict())
-        if known.log_format == "json":
-            from batch.cli.json_log import event
-            from batch.events import Failed
+        with undisturbed():
+            if known.json_output or tells_others:  # else its document is not worth the imports
+                end = line.failure(verb, known, failure.code, failure.reason, failure.message)
+            if known.json_output:
+                line.show(end.as_dict())
+            if known.log_format == "json":
+                from batch.cli.json_log import event
+                from batch.events import Failed
 
-            event(Failed(reason=failure.reason, message=failure.message, exit_code=int(failure.code)))
-        else:
-            tell_people()
+                event(Failed(reason=failure.reason, message=failure.message, exit_code=int(failure.code)))
+            else:
+                tell_people()
         if tells_others:
             _tell_others(end, known, line)
 
-    return exit_code_of(lambda: batch.main(list(words), standalone_mode=False, prog_name=command(), obj=line), tell)
+    def run() -> None:
+        with batch.make_context(command(), list(words), obj=line) as context:  # `main` says more at Ctrl-C
+            batch.invoke(context)
+
+    return exit_code_of(run, tell)
 
 
 @batch.command(short_help="Validate every row; no network.", cls=Start)
@@ -285,14 +291,23 @@ def _forget_latest(values: dict[str, Any]) -> None:
 def _console(settings: "Settings") -> "Console":
     from batch.cli.console import Console
 
+    context = click.get_current_context(silent=True)
+    name = (context and context.info_name) or ""
+    console: Console
     if settings.log_format == "json":
         from batch.cli.json_log import JsonConsole
 
-        context = click.get_current_context(silent=True)
-        return JsonConsole(
-            (context and context.info_name) or "", yes=settings.yes, canary=settings.canary, compare=settings.compare
-        )
-    return Console(quiet=settings.quiet, yes=settings.yes, canary=settings.canary, compare=settings.compare)
+        console = JsonConsole(name, yes=settings.yes, canary=settings.canary, compare=settings.compare)
+    else:
+        console = Console(quiet=settings.quiet, yes=settings.yes, canary=settings.canary, compare=settings.compare)
+    if settings.json_output and context is not None:
+        line = _json_line()
+
+        def print_line(code: ExitCode, why: str) -> None:
+            line.show(line.failure(name, settings, code, reason_of_signal(code), why).as_dict())
+
+        console.at_leaving = print_line
+    return console
 
 
 def _finish(end: "FinishedRun", console: "Console", settings: "Settings") -> NoReturn:

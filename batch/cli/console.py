@@ -21,7 +21,7 @@ from batch.cli import messages
 from batch.cli.progress_bar import ProgressBar
 from batch.conditions import PlannedChange
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progress, Tried
-from batch.errors import UsageError
+from batch.errors import ExitCode, UsageError
 from batch.model import Outcome, command, visible
 from batch.run.begin_or_resume import headers_of
 
@@ -54,6 +54,8 @@ class Console:
         """What --quiet kept back; a question shows it, since it may be about that."""
         self._bar: ProgressBar | None = None
         self._last_line = time.monotonic()
+        self.at_leaving: Callable[[ExitCode, str], None] | None = None
+        """Tells programs, too, that the process ends at once."""
 
     def __enter__(self) -> Self:
         return self
@@ -232,6 +234,13 @@ class Console:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def leave_at_once(self, code: ExitCode, why: str) -> None:
+        """Say why the process ends at once, with this exit code."""
+        self.note(why)
+        self.leave()
+        if self.at_leaving is not None:
+            self.at_leaving(code, why)
 
 
 def _consents(question: str) -> bool:

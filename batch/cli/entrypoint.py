@@ -22,7 +22,7 @@ import click
 
 from batch.addresses import shown_words
 from batch.errors import BatchError, ExitCode, Terminated, UnmatchedError
-from batch.exit_code import exit_code_of_error
+from batch.exit_code import exit_code_of_error, reason_of_signal
 from batch.files import os_reason
 from batch.machine import check_memory, first_of, machine_reason
 from batch.model import command_line, visible
@@ -70,9 +70,9 @@ def _explained(error: BaseException) -> Failure:
         case KeyboardInterrupt() | click.Abort():
             cause = error.__context__ if isinstance(error.__context__, Terminated) else error  # click hides the signal
             code = exit_code_of_error(cause if isinstance(cause, Terminated) else KeyboardInterrupt())
-            word = "Terminated" if code is ExitCode.TERMINATED else "Interrupted"
-            message = f"{word}. Nothing more was sent; run the same command again to go on."
-            return Failure(code, word.lower(), message)
+            word = reason_of_signal(code)
+            message = f"{word.capitalize()}. Nothing more was sent; run the same command again to go on."
+            return Failure(code, word, message)
         case click.ClickException():
             return Failure(ExitCode.COULD_NOT_START, "usage", error.format_message())
         case UnmatchedError() if error.options:
@@ -181,6 +181,19 @@ def _signals() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no further signal cut off what says how a command ended."""
+    is_main = threading.current_thread() is threading.main_thread()
+    ours = [one for one in (signal.SIGINT, *TERMINATING) if is_main and signal.getsignal(one) is not None]
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

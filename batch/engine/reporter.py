@@ -13,6 +13,7 @@ from batch.conditions import PlannedChange
 from batch.endpoints.base import Endpoint
 from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
+from batch.errors import ExitCode
 from batch.journal import Journal
 from batch.model import Columns, Outcome
 from batch.run.consent import Person
@@ -139,8 +140,8 @@ class Reporter(Person, Protocol):
     def progress(self, progress: Progress) -> None:
         """A moment of the run."""
 
-    def leave(self) -> None:
-        """The process ends now: give the terminal back."""
+    def leave_at_once(self, code: ExitCode, why: str) -> None:
+        """The process ends now, with this exit code: say why, and give the terminal back."""
 
 
 RATE_SECONDS = 10.0

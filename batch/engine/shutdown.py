@@ -130,8 +130,8 @@ class _Screen(Protocol):
     def note(self, text: str) -> None:
         """Tell a whole sentence."""
 
-    def leave(self) -> None:
-        """Give the terminal back."""
+    def leave_at_once(self, code: ExitCode, why: str) -> None:
+        """Tell that the process ends at once, with this exit code, and give the terminal back."""
 
 
 @contextmanager
@@ -200,8 +200,7 @@ async def stop_on_signals(shutdown: Shutdown, screen: _Screen) -> None:
             async for number in received:
                 if shutdown.signalled is not None:
                     try:
-                        screen.note(LEFT)
-                        screen.leave()
+                        screen.leave_at_once(SIGNALS[number], LEFT)
                     finally:  # whatever became of the screen
                         os._exit(SIGNALS[number])
                 _request(shutdown, screen, number)

@@ -29,7 +29,7 @@ from batch.commands.template import TemplateMade
 from batch.credentials import FILE_SUFFIX
 from batch.endpoints import ENDPOINTS
 from batch.engine.reporter import Cost, Preflight, Progress, Tried
-from batch.errors import BatchError, CancelledError, InputError, MachineError, SettingsError
+from batch.errors import BatchError, CancelledError, ExitCode, InputError, MachineError, SettingsError
 from batch.input_names import joined
 from batch.library.options import (
     Access,
@@ -230,7 +230,7 @@ class _Reporter(Nobody):
     def pulled(self, count: int, total: int | None) -> None:
         """Leave it."""
 
-    def leave(self) -> None:
+    def leave_at_once(self, code: ExitCode, why: str) -> None:
         """Leave it."""
 
 

@@ -78,9 +78,9 @@ class FlatLines:
         while not lines.is_empty():
             for number, text in lines.iter_rows():
                 others.append(read(number, text))
-                shape = self._learned(members(others[-1]))
-                if shape is not None:
-                    lines = _take(shape, lines.filter(pl.col(ROW) > number), flat)
+                learned = self._learned(members(others[-1]))
+                if learned is not None:
+                    lines = _take(learned, lines.filter(pl.col(ROW) > number), flat)
                     break
             else:
                 break

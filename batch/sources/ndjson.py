@@ -230,7 +230,7 @@ class _Cells:
                     frames.append(self._frame([self._row(line, file, shift) for line in others]))
                 frame = frames[0] if len(frames) == 1 else pl.concat(frames).sort(ROW)
                 yield from frame.iter_slices(most)
-                next_row = (block[ROW].last() or next_row - 1 - shift) + shift + 1
+                next_row = max([next_row, *(int(one) + shift + 1 for one in block[ROW].tail(1))])
 
     def _flat_frame(self, shape: Shape, lines: pl.DataFrame, file: InputFile, shift: int) -> pl.DataFrame:
         """Return the rows of lines that are alike."""

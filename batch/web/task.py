@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from batch.conditions import PlannedChange
 from batch.engine.reporter import CANARY, Cost, Preflight, Progress, Tried
-from batch.errors import BatchError, CancelledError, Declined
+from batch.errors import BatchError, CancelledError, Declined, ExitCode
 from batch.library.jobs import Call, perform
 from batch.machine import first_of
 from batch.outputs.plan import CLEARED, Line, iter_lines
@@ -205,7 +205,7 @@ class WebReporter:
     def pulled(self, count: int, total: int | None) -> None:
         """Leave it: nothing is pulled here."""
 
-    def leave(self) -> None:
+    def leave_at_once(self, code: ExitCode, why: str) -> None:
         """There is no terminal to give back."""
 
 
