@@ -23,7 +23,7 @@ import click
 from batch import __version__
 from batch.addresses import is_address
 from batch.cli.completion import complete, complete_endpoint
-from batch.cli.entrypoint import Failure, exit_code_of, undisturbed
+from batch.cli.entrypoint import Failure, exit_code_of, heed_interrupts, undisturbed
 from batch.cli.json_line import JsonLine
 from batch.cli.options import setting_options, to_known, to_run_settings, to_settings, to_where
 from batch.cli.typed_words import meant
@@ -255,6 +255,7 @@ def resume(run_folder: str, **values: Any) -> None:
 def _environment() -> "Environment":
     from batch.run.target import Environment
 
+    heed_interrupts()
     return Environment(os.environ, has_terminal=sys.stderr.isatty())
 
 

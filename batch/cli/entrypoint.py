@@ -183,6 +183,12 @@ def _signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def heed_interrupts() -> None:
+    """Have Ctrl-C end a wait for a pipe or an answer, too, which goes on where polars has its own handler behind ours."""
+    if hasattr(signal, "siginterrupt"):  # not on Windows
+        signal.siginterrupt(signal.SIGINT, True)
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Let no further signal cut off what says how a command ended."""
