@@ -95,7 +95,8 @@ class Setting:
     found_file: Literal["no", "if careful", "yes"] = "no"
     """Whether a `batch.toml` that was found, not named, may set it; "if careful": only towards more care."""
     is_secret: bool = False
-    """Whether it may hold a password: what is shown and written down is the address without it."""
+    """Whether it may hold a password: no message shows its value, and of an address what is shown and written down is
+    the rest."""
     parse: Callable[[Any], Any] | None = None
     """Brings a value into form before its type is checked; raises ValueError with what it should be."""
     name: str = ""
@@ -222,7 +223,7 @@ class Settings:
     )] = None
     storage_option: Annotated[dict[str, str], Setting(
         "How to open s3://, gs:// and az:// addresses, such as a region. Repeatable.", "K=V",
-        (*INPUT, "resume", "undo"),
+        (*INPUT, "resume", "undo"), is_secret=True,
     )] = field(default_factory=dict, repr=False)
     map: Annotated[dict[str, str], Setting(
         'What a header stands for; "HEADER=" leaves the column out. Repeatable.', '"HEADER=FIELD"', INPUT,
@@ -601,14 +602,13 @@ def _in_words(detail: Any, spell: Callable[[str], str]) -> str:
     for theirs, ours in WORDS:
         message = message.replace(theirs, ours)
     spelled = spell(name)
-    if name == "storage_option":
-        return f"{spelled}{'.' + inner[0] if inner else ''}: {message}."  # without its value
     if name == "map":
         message = 'it should be "field"' if inner else MAP_IN_FILE
         spelled = spelled.removesuffix("map") + f'[map] "{inner[0]}" =' if inner else spelled
     given = shown(detail["input"]) if isinstance(detail["input"], str) else detail["input"]
-    seen = "…" if name in SETTINGS and SETTINGS[name].is_secret else repr(given)
-    return f"{spelled} {seen}: {message}."
+    if name in SETTINGS and SETTINGS[name].is_secret:
+        return f"{'.'.join((spelled, *inner))} …: {message}."
+    return f"{spelled} {given!r}: {message}."
 
 
 def as_options(settings: Settings, *, for_same_input: bool) -> list[str]:

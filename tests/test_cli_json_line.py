@@ -124,9 +124,7 @@ def test_interrupted_before_it_begins(shell: Shell, api: Api) -> None:
     """Ctrl-C while the input comes prints the line, and nothing but events on standard error."""
     os.mkfifo(shell.folder / "pipe.csv")
     process = shell.start(*update(api, "pipe.csv", "--json", "--log-format", "json"))
-    with (shell.folder / "pipe.csv").open("wb") as pipe:  # once it reads
-        pipe.write(b"id,name\n")
-        pipe.flush()
+    with (shell.folder / "pipe.csv").open("wb"):  # once it reads
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     told = line_of(Ended(process.returncode, out.decode(), err.decode()))

@@ -83,6 +83,22 @@ def test_values_that_make_no_sense(values: dict[str, Any], expected: str) -> Non
     assert expected == refused(**values)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"storage_option": {"region": 7411}}, "--storage-option.region …: it should be a valid string."),
+        ({"storage_option": "7411"}, "--storage-option …: it should be a valid dictionary."),
+        ({"limiter": "7411"}, "--limiter …: it should be an address such as redis://host:6379/0, or rediss:// with "
+         "encryption."),
+    ],
+)  # fmt: skip
+def test_values_that_are_never_shown(values: dict[str, Any], expected: str) -> None:
+    """What may hold a password is not in the message of what is wrong with it."""
+    with pytest.raises(SettingsError) as caught:
+        make_settings(values)
+    assert expected == str(caught.value)
+
+
 def test_all_at_once() -> None:
     """Every value that makes no sense is told, one a line."""
     assert ["--limit", "--max-wait"] == [line.split()[0] for line in refused(limit=0, max_wait=-1).splitlines()]
