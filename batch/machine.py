@@ -9,8 +9,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from batch.errors import UsageError
 from batch.files import os_reason
@@ -121,3 +123,35 @@ def _iter_cgroup_files() -> Iterator[Path]:
         top, name = (CGROUPS / "memory", "memory.limit_in_bytes") if controllers else (CGROUPS, "memory.max")
         own = top / group.strip("/")
         yield from (one / name for one in (own, *own.parents) if one.is_relative_to(top))
+
+
+LEAST_FREE: Final = 64 << 20
+"""Bytes that stay free on the disk of copies."""
+LOOK_EVERY: Final = 16 << 20
+"""Bytes after which it is looked how much room is left."""
+
+
+@dataclass(slots=True)
+class Room:
+    """The room on a disk for copies: something without an end never fills it."""
+
+    folder: Path
+    written: int = 0
+    _looked: int = 0
+
+    @property
+    def free(self) -> int:
+        """Bytes that are free."""
+        return shutil.disk_usage(self.folder).free
+
+    def has(self, size: int) -> bool:
+        """Whether something of so many bytes fits."""
+        return self.free >= size + LEAST_FREE
+
+    def take(self, size: int) -> bool:
+        """Count bytes that are about to be written; False where nothing more fits beside them."""
+        self.written += size
+        if self.written - self._looked < LOOK_EVERY:
+            return True
+        self._looked = self.written
+        return self.has(size)

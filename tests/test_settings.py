@@ -88,8 +88,8 @@ def test_values_that_make_no_sense(values: dict[str, Any], expected: str) -> Non
     [
         ({"storage_option": {"region": 7411}}, "--storage-option.region …: it should be a valid string."),
         ({"storage_option": "7411"}, "--storage-option …: it should be a valid dictionary."),
-        ({"limiter": "7411"}, "--limiter …: it should be an address such as redis://host:6379/0, or rediss:// with "
-         "encryption."),
+        ({"limiter": "7411"},
+         ("--limiter …: it should be an address such as redis://host:6379/0, or rediss:// with encryption.")),
     ],
 )  # fmt: skip
 def test_values_that_are_never_shown(values: dict[str, Any], expected: str) -> None:

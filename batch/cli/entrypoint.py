@@ -184,7 +184,7 @@ def _signals() -> Iterator[None]:
 
 
 def heed_interrupts() -> None:
-    """Have Ctrl-C end a wait for a pipe or an answer, too, which goes on where polars has its own handler behind ours."""
+    """Have Ctrl-C end a wait for a pipe, too: polars' handler would have it go on."""
     if hasattr(signal, "siginterrupt"):  # not on Windows
         signal.siginterrupt(signal.SIGINT, True)
 

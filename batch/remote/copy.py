@@ -6,9 +6,8 @@ of such names, with what tells the folders of runs from others.
 """
 
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
@@ -18,6 +17,7 @@ from batch.addresses import Address, shown
 from batch.files import os_reason
 from batch.http.download import NotDownloaded, download
 from batch.http.url import is_loopback
+from batch.machine import Room
 from batch.own_files import JOURNAL, PLAN, SUMMARY
 from batch.remote.failures import RemoteError
 from batch.remote.object_store import ObjectStore, RemoteObject, StorageAccess
@@ -25,9 +25,6 @@ from batch.remote.object_store import ObjectStore, RemoteObject, StorageAccess
 MOST_OBJECTS: Final = 10_000
 """Of one input; more are hardly meant."""
 AT_ONCE: Final = 8
-LEAST_FREE: Final = 64 << 20
-LOOK_EVERY: Final = 16 << 20
-"""Bytes after which it is looked how much room is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +47,29 @@ async def copy_input(address: Address, folder: Path, access: StorageAccess) -> C
         raise RemoteError(f"{address}: it cannot be copied to {folder}: {os_reason(error)}.") from None
 
 
-@dataclass(slots=True)
-class _Room:
-    """How much room there is for copies: never so little that the disk is filled by something without an end."""
+class _Room(Room):
+    """The room for the copies of what lies at an address."""
 
-    folder: Path
-    address: Address
-    written: int = 0
-    looked: int = field(default=-1)
+    def __init__(self, folder: Path, address: Address) -> None:
+        super().__init__(folder)
+        self.address = address
 
     def begin(self, size: int | None) -> None:
         """See that something of so many bytes fits; raises RemoteError."""
-        free = shutil.disk_usage(self.folder).free
-        if size is not None and free < size + LEAST_FREE:
+        if size is not None and not self.has(size):
             raise RemoteError(
-                f"{self.address}: {free >> 20:,} MB are free in {self.folder}, and it has {size >> 20:,} MB. Make room "
-                "there, or name another place with --out or --work-dir."
+                f"{self.address}: {self.free >> 20:,} MB are free in {self.folder}, and it has {size >> 20:,} MB. Make "
+                "room there, or name another place with --out or --work-dir."
             )
 
-    def take(self, size: int) -> None:
-        """Count bytes that are about to be written; raises RemoteError where nothing more fits beside them."""
-        self.written += size
-        if self.looked >= 0 and self.written - self.looked < LOOK_EVERY:
-            return
-        self.looked = self.written
-        if shutil.disk_usage(self.folder).free < size + LEAST_FREE:
+    def write(self, piece: bytes, file: IO[bytes]) -> None:
+        """Write a piece; raises RemoteError where nothing more fits."""
+        if not self.take(len(piece)):
             raise RemoteError(
                 f"{self.address}: after {self.written >> 20:,} MB there is no more room in {self.folder}, and it does "
                 "not end. Make room there, or name another place with --out or --work-dir."
             )
+        file.write(piece)
 
 
 # -- https:// -------------------------------------------------------------------------------------------------------
@@ -94,8 +85,7 @@ async def _copy_from_web(address: Address, folder: Path, room: _Room) -> CopiedI
             room.begin(size)
 
         def write(piece: bytes) -> None:
-            room.take(len(piece))
-            file.write(piece)
+            room.write(piece, file)
 
         found = await download(address.full, begin, write)
     if found is not None:
@@ -259,7 +249,6 @@ async def _copy(store: ObjectStore, key: str, target: Path, room: _Room, listed:
 async def _write(pieces: AsyncIterator[bytes], file: IO[bytes], room: _Room) -> int:
     written = 0
     async for piece in pieces:
-        room.take(len(piece))
-        file.write(piece)
+        room.write(piece, file)
         written += len(piece)
     return written

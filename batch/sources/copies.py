@@ -7,7 +7,6 @@ a disk ends before it does; no more than a piece of it is in memory. A copy is r
 
 import gzip
 import os
-import shutil
 import sys
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Protocol
 
 from batch.errors import FolderError, InputError
 from batch.files import os_reason
+from batch.machine import LEAST_FREE, Room
 from batch.sources.formats import ZSTD, Content
 
 if sys.version_info >= (3, 14):
@@ -28,9 +28,6 @@ ALWAYS = 1 << 30
 """Bytes that any file may unpack to."""
 MOST_TIMES = 200
 """How many times its own size a file may unpack to beyond that; tables of blanks come to some hundred."""
-ROOM = 256 << 20
-"""Bytes that stay free on the disk of the copies."""
-PIECES_A_LOOK = 64
 
 
 def copy(source: "Readable", target: Path, name: str) -> None:
@@ -51,17 +48,16 @@ def unpack(source: Path, content: Content, target: Path, name: str) -> None:
 
 
 def _write(pieces: Iterator[bytes], target: Path, name: str, most: int | None = None) -> None:
-    size = 0
+    room = Room(target.parent)
     try:
         with open(target, "xb", opener=_private) as file:
-            for number, piece in enumerate(pieces):
-                if number and number % PIECES_A_LOOK == 0 and shutil.disk_usage(target.parent).free < ROOM:
+            for piece in pieces:
+                if not room.take(len(piece)):
                     raise FolderError(
-                        f"{name} cannot be copied into {target.parent}: less than {ROOM >> 20} MB are free there. Make "
-                        "room, or name another place with the variable TMPDIR."
+                        f"{name} cannot be copied into {target.parent}: less than {LEAST_FREE >> 20} MB are free "
+                        "there. Make room, or name another place with the variable TMPDIR."
                     )
-                size += len(piece)
-                if most is not None and size > most:
+                if most is not None and room.written > most:
                     raise InputError(
                         f"{name} unpacks to more than {most >> 20:,} MB, and few tables do: is it damaged, or made to "
                         "fill the disk? If not, unpack it yourself, and give the file that is in it."

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 import batch
+from batch import machine
 from batch.addresses import Address
 from batch.commands import update as update_command
 from batch.errors import InputError, SettingsError
@@ -143,7 +144,8 @@ def test_changed_while_it_was_copied(shell: Shell, store: Objects) -> None:
 def test_no_room(shell: Shell, store: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     """An object that does not fit is not begun; a disk that others fill meanwhile ends the copy."""
     store.objects["x.csv"] = SHEET
-    usage, free = shutil.disk_usage("/"), [1 << 20, 1 << 30, 1 << 20]
+    usage, free = shutil.disk_usage("/"), [1 << 20, 1 << 20, 1 << 30, 1 << 20]
+    monkeypatch.setattr(machine, "LOOK_EVERY", 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=free.pop(0)))
     ended = check(shell, "x.csv")
     assert (2, True) == (ended.code, "1 MB are free in " in ended.err)

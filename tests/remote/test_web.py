@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 import trustme
 
+from batch import machine
 from batch.http import download
 from tests.http.server import Peer, Server, response
 from tests.shell import DUALENTRY, Api, Ended, Shell, iter_files, summary
@@ -126,6 +127,7 @@ def test_not_what_its_name_says(offline: Shell, site: Site) -> None:
 def test_without_an_end(offline: Shell, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that does not end is read as far as there is room on the disk, and leaves nothing."""
     usage = shutil.disk_usage("/")
+    monkeypatch.setattr(machine, "LOOK_EVERY", 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=1 << 20))
     ended = check(offline, site, CHUNKED)
     assert 2 == ended.code

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from backports import zstd
 
+from batch import machine
 from batch.errors import FolderError, InputError
 from batch.sources import ReadOptions, copies, iter_frames, open_input, stage
 
@@ -104,13 +105,13 @@ def test_window_is_bounded(tmp_path: Path) -> None:
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the disk of the copies is nearly full it is not filled, and the variable that names another is told."""
-    monkeypatch.setattr(copies, "PIECES_A_LOOK", 1)
+    monkeypatch.setattr(machine, "LOOK_EVERY", 1)
     monkeypatch.setattr(copies, "PIECE", 100)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=255 << 20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=63 << 20))
     path = tmp_path / "a.csv.gz"
     path.write_bytes(PACK[".gz"](CSV))
     assert refusal(path, tmp_path) == (
-        f"a.csv.gz cannot be copied into {tmp_path}: less than 256 MB are free there. Make room, or name another place "
+        f"a.csv.gz cannot be copied into {tmp_path}: less than 64 MB are free there. Make room, or name another place "
         "with the variable TMPDIR."
     )
 
