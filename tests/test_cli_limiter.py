@@ -16,6 +16,7 @@ from batch.run.limiter_store import open_store
 from batch.settings import COMMAND_LINE, ENVIRONMENT, Layer, as_options, merge_layers
 from tests.job_fixture import VAYU, VAYU_1, JobFixture
 from tests.redis_server import RedisServer, require_redis
+from tests.shell import Api, Shell, update
 
 SECRET = "a-password-for-tests"  # noqa: S105 - of a server that this test starts
 SHEET = f"id,legalName\n{VAYU_1},Acme\n"
@@ -120,3 +121,21 @@ def test_limits_that_are_lost_stop_the_run_after_max_wait() -> None:
     notes, shutdown = anyio.run(lose, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
     said = "Nothing is sent while the limits that other runs share cannot be asked: x: it cannot be reached."
     assert ([said], True, StopCause.WAIT) == (notes, shutdown.requested, shutdown.cause)
+
+
+def test_pause_of_another_run(shell: Shell, api: Api) -> None:
+    """A run does not wait for an hour that another one was asked to wait: it ends as that did, and asks nothing."""
+    words = update(api, shell.sheet(api.names(1)), "--json", "--no-compare")
+    api.sandbox.set_faults("429=1.0")
+    api.sandbox.behave(retry_after="3600")
+    try:
+        first, asked = shell.here(*words), len(api.lines())
+        again = shell.here(*words)
+    finally:
+        api.sandbox.behave(retry_after="")
+    assert (3, 3, asked) == (first.code, again.code, len(api.lines()))
+    told = again.json
+    assert ("max-wait", True) == (told["stopped"]["reason"], 3500 < told["retry_after"] < 3900)
+    asked_for = told["stopped"]["message"].split()[5]  # a little more than was asked for
+    said = f"The API asks to wait {asked_for} min, as another run with this key was told, longer than --max-wait 300."
+    assert said == told["stopped"]["message"]

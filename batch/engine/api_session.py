@@ -68,7 +68,10 @@ class ApiSession:
             rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=self._learned())
             store, key = self._open_store(note), self.target.fingerprint("limits")
             told = SharedLimits(note, shutdown, self.pace.max_wait)
-            limiter = RateLimiter(rate, self.pace.max_at_once, store, key, on_lost=told.lost, on_shared=told.shared)
+            limiter = RateLimiter(
+                rate, self.pace.max_at_once, store, key, on_lost=told.lost, on_shared=told.shared,
+                on_paused=told.paused,
+            )  # fmt: skip
             try:
                 yield ApiClient(
                     session=session,
@@ -152,6 +155,14 @@ class SharedLimits:
             self._tell(f"Another run with this key has --max-per-second {held_at:g}: that holds for all of them.")
         elif held_at is not None:
             self._tell("Another run with this key keeps to the documented limits: they hold for all of them.")
+
+    def paused(self, seconds: float) -> None:
+        """Stop the run where the API asked another one with the key to wait longer than --max-wait."""
+        if seconds > self.max_wait:
+            said = f"The API asks to wait {minutes(seconds)}, as another run with this key was told"
+            self.shutdown.request(
+                f"{said}, longer than --max-wait {self.max_wait:g}.", StopCause.WAIT, retry_after=seconds
+            )
 
     def lost(self, since: float, why: str) -> None:
         """Say that nothing is sent, and stop the run after --max-wait."""

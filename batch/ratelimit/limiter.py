@@ -147,6 +147,7 @@ class RateLimiter:
     The state is that of `key` in `store`, by default a memory of this limiter's own. `who` names this process among
     those that share the store. `on_lost` is told when the store cannot be asked: since when (anyio's clock), and why.
     `on_shared` is told when that changes: how many processes share the key, and what `RatePolicy.held_at` says.
+    `on_paused` is told of a pause that another process was asked for: its seconds.
     """
 
     def __init__(
@@ -154,6 +155,7 @@ class RateLimiter:
         who: str = "", rng: random.Random | None = None, wall_clock: Callable[[], float] = time.time,
         on_lost: Callable[[float, str], None] = lambda since, why: None,
         on_shared: Callable[[int, float | None], None] = lambda processes, held_at: None,
+        on_paused: Callable[[float], None] = lambda seconds: None,
     ) -> None:  # fmt: skip
         if max_at_once < 1:
             raise ValueError(f"max_at_once must be at least 1, not {max_at_once}")
@@ -163,7 +165,7 @@ class RateLimiter:
         self._key = key
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._wall_clock = wall_clock
-        self._on_lost, self._on_shared = on_lost, on_shared
+        self._on_lost, self._on_shared, self._on_paused = on_lost, on_shared, on_paused
         self._shares: tuple[int, float | None] = (1, None)
         self._state = policy.new_state()
         self._state.origin = self._state.revision = self._rng.randrange(1, 2**31)
@@ -391,6 +393,8 @@ class RateLimiter:
         if shares != self._shares and not shared.closed:
             self._shares = shares
             self._on_shared(*shares)
+        if book is not None and state.paused_until > max(known.paused_until, self._now()):
+            self._on_paused(state.paused_until - self._now())
         return grant
 
     def _step(
