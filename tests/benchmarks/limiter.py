@@ -11,6 +11,7 @@ redis-server or nginx their lines are left out, and that is said.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -19,7 +20,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -104,52 +107,104 @@ def cost(seconds: float, rounds: int) -> None:
 # -- share ------------------------------------------------------------------------------------------------------------
 
 
-async def send(url: str, folder: Path, seconds: float) -> tuple[int, int]:
-    """Be one of the processes: send for a while; return what was accepted and refused after the warm-up."""
-    store, counts, begun = SqliteStore(lambda: folder), [0, 0], anyio.current_time()
+@dataclass(frozen=True)
+class Part:
+    """What one process got in the time that was measured: answers, and seconds for which it waited for a processor."""
+
+    accepted: int
+    refused: int
+    kept_waiting: float
+
+
+async def send(url: str, folder: Path) -> Part:
+    """Be one of the processes: say that it is ready, and send at once when told; count between the times it is told."""
+    store, counts, waited = SqliteStore(lambda: folder), [0, 0], [0.0, 0.0]
     limiter = RateLimiter(RatePolicy(None), WORKERS, store, "benchmark")
-
-    async def work(session: Session) -> None:
-        while True:
-            async with limiter.attempt(CALL.route) as started:
-                assert started is not None
-                answer = await session.exchange(CALL)
-                assert isinstance(answer, ApiResponse)
-                await limiter.answered(CALL.route, started, answer.status, answer.headers)
-            if anyio.current_time() - begun > WARM_UP:
-                counts[answer.status == 429] += 1
-
     async with Session(url, max_at_once=WORKERS) as session:
-        with anyio.move_on_after(WARM_UP + seconds):
-            async with anyio.create_task_group() as workers:
-                for _ in range(WORKERS):
-                    workers.start_soon(work, session)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        begin, end = map(float, sys.stdin.readline().split())  # of the host's clock, which all processes share
+
+        async def work() -> None:
+            while True:
+                async with limiter.attempt(CALL.route) as started:
+                    assert started is not None
+                    answer = await session.exchange(CALL)
+                    assert isinstance(answer, ApiResponse)
+                    await limiter.answered(CALL.route, started, answer.status, answer.headers)
+                if begin <= time.monotonic() < end:
+                    counts[answer.status == 429] += 1
+
+        async def watch() -> None:
+            for n, at in enumerate((begin, end)):
+                await anyio.sleep(at - time.monotonic())
+                waited[n] = seconds_kept_waiting()
+            everything.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as everything:
+            for one in (watch, *[work] * WORKERS):
+                everything.start_soon(one)
         await limiter.close()
     store.close()
-    return counts[0], counts[1]
+    return Part(counts[0], counts[1], waited[1] - waited[0])
+
+
+def seconds_kept_waiting() -> float:
+    """Return for how long this process could have run, and the machine ran others; 0 where no kernel says so."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def share(processes: list[int], seconds: float) -> None:
     """Let so many processes loose on nginx, and print what they got."""
     if find_nginx() is None:
-        sys.stdout.write("Nothing was measured: nginx is not installed\n")
+        say("Nothing was measured: nginx is not installed")
         return
+    say(f"| processes on nginx, {PER_SECOND}/s | of the rate | 429s | Jain's index | kept waiting by the machine |")
+    say("|---|---|---|---|---|")
+    for count in processes:
+        parts = measure_share(count, seconds)
+        accepted, refused = sum(one.accepted for one in parts), sum(one.refused for one in parts)
+        busy = sum(one.kept_waiting for one in parts) / count / seconds
+        say(
+            f"| {count} | {accepted / (PER_SECOND * seconds):.1%} | {refused / (accepted + refused):.2%} "
+            f"| {jain([one.accepted for one in parts]):.3f} | {busy:.1%} of the time |"
+        )
+
+
+def measure_share(count: int, seconds: float) -> list[Part]:
+    """Let processes send together, from when all are ready, and count the same seconds of all, after the warm-up."""
     http = f"limit_req_zone $http_x_api_key zone=all:1m rate={PER_SECOND}r/s; limit_req_status 429;"
     server = f"""
       location / {{ limit_req zone=all burst={BURST} nodelay; try_files /none @answer; }}
       location @answer {{ return 200 '{{"success": true}}'; }}
     """
-    for count in processes:
-        with tempfile.TemporaryDirectory() as folder, nginx(server, http=http) as url:
-            command = [sys.executable, "-m", "tests.benchmarks.limiter", "send", url, folder, str(seconds)]
-            running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
-            ended = [one.communicate()[0].split() for one in running]
-        accepted, refused = ([int(one[n]) for one in ended] for n in (0, 1))
-        total, fair = sum(accepted), sum(accepted) ** 2 / (count * sum(one**2 for one in accepted))
-        sys.stdout.write(
-            f"{count:>2} processes: {total / (PER_SECOND * seconds):.1%} of the rate, "
-            f"{sum(refused) / (total + sum(refused)):.2%} refused, Jain {fair:.3f}\n"
-        )
+    with tempfile.TemporaryDirectory() as folder, nginx(server, http=http) as url:
+        command = [sys.executable, "-m", "tests.benchmarks.limiter", "send", url, folder]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        running = [subprocess.Popen(command, **pipes) for _ in range(count)]
+        for one in running:
+            assert one.stdout is not None
+            assert one.stdout.readline() == "ready\n"
+        begin = time.monotonic() + WARM_UP
+        for one in running:
+            assert one.stdin is not None
+            one.stdin.write(f"{begin} {begin + seconds}\n")
+            one.stdin.flush()
+        return [Part(*json.loads(one.communicate()[0])) for one in running]
+
+
+def jain(shares: list[int]) -> float:
+    """Return Jain's index of fairness."""
+    return sum(shares) ** 2 / max(1, len(shares) * sum(share**2 for share in shares))
+
+
+def say(text: str) -> None:
+    """Write a line, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -165,16 +220,13 @@ def main() -> None:
     one = commands.add_parser("send")
     one.add_argument("url")
     one.add_argument("folder", type=Path)
-    one.add_argument("seconds", type=float)
     options = parser.parse_args()
     if options.command == "cost":
         cost(options.seconds, options.rounds)
     elif options.command == "share":
         share(options.processes, options.seconds)
     else:
-        found = anyio.run(send, options.url, options.folder, options.seconds)
-        sys.stdout.write(f"{found[0]} {found[1]}\n")
-        sys.stdout.flush()
+        say(json.dumps(astuple(anyio.run(send, options.url, options.folder))))
         os._exit(0)  # what is still open does not matter
 
 
