@@ -84,7 +84,7 @@ class ApiSession:
                     note=note,
                     policy=RetryPolicy(max_attempts=self.pace.max_attempts, max_wait=self.pace.max_wait),
                     rng=random.Random(),  # noqa: S311 - jitter, no secret
-                    leases=RecordLeases(store, key, self.pace.read_timeout, limiter.lose),
+                    leases=RecordLeases(store, key, limiter.lose, note),
                 )
             finally:
                 await limiter.close()

@@ -137,6 +137,7 @@ class RunContext:
             around.start_soon(stop_on_signals, self.shutdown, self.reporter)
             around.start_soon(stop_on_cancel, self.shutdown, self.reporter)
             around.start_soon(self.meter.report, self.reporter, self.client)
+            around.start_soon(self.client.leases.keep_renewed)
             yield
             around.cancel_scope.cancel()
 

@@ -2,31 +2,43 @@
 
 Promises: between the read that a change is made of and the answer to its write no other run of the key writes the
 record, and a change whose record was written by another run since it was read is not sent before it is read again; who
-waits for a lease holds no slot, and no other lease; a lease ends by itself, and is not relied on beyond that.
+waits for a lease holds no slot, and no other lease; a lease is short, and holds as long as its run says that it is
+there, so that a run that died keeps nobody waiting for long; it is not relied on beyond that.
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
 
-from batch.ratelimit import LimiterStore, RecordLease, StoreLostError
+from batch.ratelimit import LimiterStore, RecordLease, StoreLostError, Wait
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two tries to lease a record that another run holds, or whose store is lost."""
-MARGIN: Final = 5.0
-"""Seconds by which a lease is to outlast the attempt that it is for."""
-WAITING: Final = 60.0
-"""Seconds for which a lease holds beyond one attempt: for a look at the record, and the wait for a start."""
+LASTS: Final = 15.0
+"""Seconds for which a lease holds when nothing more is heard of its run: what left just before it died is over then."""
+RENEWED_EVERY: Final = 4.0
+MARGIN: Final = 3.0
+"""Seconds that a lease must still hold for an attempt to leave; it is renewed while the attempt lasts."""
+SHOWN_AFTER, TOLD_AFTER = 1.0, 3.0
+"""Seconds after which a wait for a record is shown, and told of in a line."""
+WAITS: Final = "another run with this key has the same record"
+TOLD: Final = (
+    "Another run with this key changes the same records: each waits until that run is done with it"
+    f" (of a run that was killed, up to {LASTS:g} s)."
+)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class HeldRecord:
     """A record that is leased to this run until `until`; `written`: when another run wrote it last (anyio's clock)."""
 
     name: str
+    holder: str
     lease: RecordLease
     until: float
     written: float
@@ -34,43 +46,109 @@ class HeldRecord:
 
 @dataclass(slots=True)
 class RecordLeases:
-    """Leases records of one key to runs; `attempt` is how many seconds one attempt may take."""
+    """Leases records of one key to runs."""
 
     store: LimiterStore
     key: str
-    attempt: float
     lose: Callable[[str], None] = lambda why: None
     """Is told when the store cannot be asked."""
+    note: Callable[[str], None] = lambda text: None
+    """Is told what the person should know."""
+    _held: dict[tuple[str, str], HeldRecord] = field(default_factory=dict)
+    """By record and holder."""
+    _waiting: dict[object, float] = field(default_factory=dict)
+    """Who waits for another run, in the order in which they began, and when that was."""
+    _is_lost: bool = False
+    """The store could not be asked when it was last tried."""
+    _is_told: bool = False
 
     async def try_hold(self, record_id: str, holder: str) -> HeldRecord | None:
         """Lease a record; None while another run holds it, or the store cannot be asked."""
         name = hashlib.blake2b(record_id.encode(), key=self.key.encode(), digest_size=16).hexdigest()
         try:
-            lease = await self.store.lease(self.key, name, holder, self.attempt + WAITING)
+            lease = await self.store.lease(self.key, name, holder, LASTS)
         except StoreLostError as error:
-            self.lose(str(error))
+            self._lose(error)
             return None
+        self._is_lost = False
         if lease is None:
             return None
-        ahead = self.store.now(self.key) - anyio.current_time()
-        return HeldRecord(name, lease, lease.until - ahead, lease.written - ahead)
+        ahead = self._ahead()
+        held = HeldRecord(name, holder, lease, lease.until - ahead, lease.written - ahead)
+        self._held[name, holder] = held
+        return held
 
     async def hold(self, record_id: str, holder: str) -> HeldRecord:
         """Lease a record, as soon as nobody else holds it."""
         pause = FIRST_PAUSE
-        while (held := await self.try_hold(record_id, holder)) is None:
-            await anyio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        with self._waits() as began:
+            while (held := await self.try_hold(record_id, holder)) is None:
+                await anyio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                if anyio.current_time() - began > TOLD_AFTER and not (self._is_told or self._is_lost):
+                    self._is_told = True
+                    self.note(TOLD)
         return held
 
-    def is_held(self, held: HeldRecord, now: float) -> bool:
-        """Return whether a lease outlasts an attempt that begins now."""
-        return held.until - now > self.attempt + MARGIN
+    @contextmanager
+    def _waits(self) -> Iterator[float]:
+        one, began = object(), anyio.current_time()
+        self._waiting[one] = began
+        try:
+            yield began
+        finally:
+            del self._waiting[one]
 
-    async def let_go(self, held: HeldRecord, holder: str, *, wrote: bool) -> None:
+    def wait(self) -> Wait | None:
+        """Return the wait for other runs, where that is all that this one does; None for nothing."""
+        began, now = next(iter(self._waiting.values()), math.inf), anyio.current_time()
+        if self._held or self._is_lost or now - began < SHOWN_AFTER:
+            return None
+        return Wait(began + LASTS * math.ceil((now - began + 1e-9) / LASTS), WAITS)
+
+    def is_held(self, held: HeldRecord, now: float) -> bool:
+        """Return whether an attempt that begins now may rely on a lease."""
+        return held.until - now > MARGIN
+
+    async def keep_renewed(self) -> None:
+        """Let what is held go on, for ever: a run that is there says so."""
+        while True:
+            await anyio.sleep(RENEWED_EVERY)
+            for held in [*self._held.values()]:
+                await self._renew(held)
+
+    async def _renew(self, held: HeldRecord) -> None:
+        is_let_go = self._held.get((held.name, held.holder)) is not held
+        if is_let_go or held.until - anyio.current_time() > LASTS - RENEWED_EVERY / 2:
+            return
+        try:
+            until = await self.store.renew(self.key, held.name, held.holder, held.lease.epoch, LASTS)
+        except StoreLostError as error:
+            self._lose(error)
+            return
+        if until is None:
+            held.until = -math.inf
+            self._forget(held)
+        else:
+            held.until = until - self._ahead()
+
+    async def let_go(self, held: HeldRecord, *, wrote: bool) -> None:
         """End a lease; where the store cannot be asked, it ends by itself."""
+        self._forget(held)
         with anyio.CancelScope(shield=True):
             try:
-                await self.store.release(self.key, held.name, holder, held.lease.epoch, wrote=wrote)
+                await self.store.release(self.key, held.name, held.holder, held.lease.epoch, wrote=wrote)
             except StoreLostError as error:
-                self.lose(str(error))
+                self._lose(error)
+
+    def _forget(self, held: HeldRecord) -> None:
+        if self._held.get((held.name, held.holder)) is held:
+            del self._held[held.name, held.holder]
+
+    def _lose(self, error: StoreLostError) -> None:
+        self._is_lost = True
+        self.lose(str(error))
+
+    def _ahead(self) -> float:
+        """Return by how much the store's clock is ahead of anyio's."""
+        return self.store.now(self.key) - anyio.current_time()

@@ -196,7 +196,7 @@ class ApiClient:
     """Is told when a change begins to wait for long: its worker is replaced."""
     last_tries: LastTries | None = None
     """Where retries are made that the quota does not pay for; None: nowhere."""
-    leases: RecordLeases = field(default_factory=lambda: RecordLeases(MemoryStore(), "", 60.0))
+    leases: RecordLeases = field(default_factory=lambda: RecordLeases(MemoryStore(), ""))
     """Where records are leased, so that they have one writer."""
     _is_watched: bool = False
     _told_until: float = -math.inf
@@ -215,7 +215,7 @@ class ApiClient:
         breakers = [one.breaker for one in (self.reads, self.writes)]
         paused = [one for one in breakers if one.is_paused(anyio.current_time())]
         waits = [Wait(one.paused_until, f"the API does not work at the moment ({one.cause})") for one in paused]
-        return max(filter(None, [*waits, self.limiter.wait()]), default=None)
+        return max(filter(None, [*waits, self.limiter.wait(), self.leases.wait()]), default=None)
 
     def tell_wait(self, wait: Wait | None) -> None:
         """Tell of a wait that takes long, unless one that was told of is not over yet."""

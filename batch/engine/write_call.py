@@ -117,7 +117,7 @@ class WriteCall:
         """End the lease of the record: what is waited for next may take long."""
         held, self._held = self._held, None
         if held is not None:
-            await self._leases.let_go(held, self._context.run_id, wrote=self._has_left)
+            await self._leases.let_go(held, wrote=self._has_left)
 
     async def write_down(self, number: int) -> None:
         """Write down the intent with this attempt; one that was written down and did not leave is taken back."""

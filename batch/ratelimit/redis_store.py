@@ -114,6 +114,10 @@ class RedisStore:
         """Lease a record."""
         return await self._on_record(key, record, lambda one, now: one.lease(holder, now, seconds))
 
+    async def renew(self, key: str, record: str, holder: str, epoch: int, seconds: float) -> float | None:
+        """Let a lease go on."""
+        return await self._on_record(key, record, lambda one, now: one.renew(holder, epoch, now, seconds))
+
     async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
         """End a lease."""
         await self._on_record(key, record, lambda one, now: one.release(holder, epoch, now, wrote=wrote))

@@ -122,6 +122,18 @@ class SqliteStore:
 
         return await self._changed(change)
 
+    async def renew(self, key: str, record: str, holder: str, epoch: int, seconds: float) -> float | None:
+        """Let a lease go on."""
+
+        def change(db: sqlite3.Connection) -> float | None:
+            one = self._read(db, key, record)
+            until = one.renew(holder, epoch, self._time(db, key), seconds)
+            if until is not None:
+                self._write(db, key, record, one)
+            return until
+
+        return await self._changed(change)
+
     async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
         """End a lease."""
 

@@ -74,6 +74,10 @@ class LimiterStore(Protocol):
         """Lease a record to a holder for so long, or longer where it holds it already; None while another does."""
         ...
 
+    async def renew(self, key: str, record: str, holder: str, epoch: int, seconds: float) -> float | None:
+        """Let a lease hold for so long from now; return until when, or None where it went to another holder."""
+        ...
+
     async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
         """End a lease, unless it went to another holder; `wrote`: the record may have been written meanwhile."""
         ...
@@ -99,6 +103,13 @@ class LeasedRecord:
             return None
         self.holder, self.epoch, self.until = holder, self.epoch + 1, now + seconds
         return RecordLease(self.epoch, self.until, -math.inf if self.writer == holder else self.written)
+
+    def renew(self, holder: str, epoch: int, now: float, seconds: float) -> float | None:
+        """Let a lease go on, as `LimiterStore.renew` promises; the state changes."""
+        if (self.holder, self.epoch) != (holder, epoch):
+            return None
+        self.until = now + seconds
+        return self.until
 
     def release(self, holder: str, epoch: int, now: float, *, wrote: bool) -> None:
         """End a lease, as `LimiterStore.release` promises; the state changes."""
@@ -138,9 +149,15 @@ class MemoryStore:
         one = self._records.setdefault((key, record), LeasedRecord())
         return one.lease(holder, anyio.current_time(), seconds)
 
+    async def renew(self, key: str, record: str, holder: str, epoch: int, seconds: float) -> float | None:
+        """Let a lease go on."""
+        one = self._records.get((key, record), LeasedRecord())
+        return one.renew(holder, epoch, anyio.current_time(), seconds)
+
     async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
         """End a lease; of records that nobody holds, only the latest are kept."""
-        self._records[key, record].release(holder, epoch, anyio.current_time(), wrote=wrote)
+        one = self._records.get((key, record), LeasedRecord())
+        one.release(holder, epoch, anyio.current_time(), wrote=wrote)
         if len(self._records) > RECORDS_KEPT:
             free = [name for name, one in self._records.items() if not one.holder]
             for name in free[: RECORDS_KEPT // 2]:

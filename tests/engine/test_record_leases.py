@@ -3,6 +3,7 @@
 import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,11 +13,11 @@ from trio.testing import MockClock
 
 from batch.endpoints.vayu.customers import VayuCustomers
 from batch.engine.prepare import PreparedChange
-from batch.engine.record_leases import RecordLeases
+from batch.engine.record_leases import LASTS, RENEWED_EVERY, RecordLeases
 from batch.engine.retry_loop import ApiClient
 from batch.http import ApiRequest
 from batch.model import Change, Outcome
-from batch.ratelimit import LimiterStore, MemoryStore, StoreLostError
+from batch.ratelimit import LimiterStore, MemoryStore, StoreLostError, Wait
 from tests.engine.test_write import Desk, Script, desk
 from tests.simulation.world import seeded
 
@@ -82,7 +83,7 @@ async def run(vayu: Vayu, store: LimiterStore, numbers: list[int], *, count: int
             one = await stack.enter_async_context(
                 desk(NEVER_ASKED, endpoint=VayuCustomers(), read_back=read, max_at_once=slots, answer=vayu.answer)
             )
-            one.sender.client.leases = RecordLeases(store, "key", 60)
+            one.sender.client.leases = RecordLeases(store, "key")
             one.sender.context.run_id = f"{number}" * 32
             desks.append(one)
 
@@ -161,18 +162,74 @@ async def test_runs_that_fail_do_not_wait_for_each_other_for_ever() -> None:
 async def test_lease_of_a_run_that_died_ends_by_itself() -> None:
     """A record that a dead run holds is written when its lease has ended; the same run goes on at once."""
     store, vayu = MemoryStore(), Vayu()
-    dead = RecordLeases(store, "key", 60)
+    dead = RecordLeases(store, "key")
     held = await dead.try_hold(id_of(0), "9" * 32)
     assert held is not None
     began = anyio.current_time()
     await run(vayu, store, [0], count=1)
-    assert 115 < anyio.current_time() - began < 125
+    assert LASTS - 1 < anyio.current_time() - began < LASTS + 3
     again = await dead.try_hold(id_of(0), "9" * 32)
     assert again is not None
     began = anyio.current_time()
     assert await dead.try_hold(id_of(0), "9" * 32) is not None
     assert await dead.try_hold(id_of(0), "0" * 32) is None
     assert anyio.current_time() == began
+
+
+async def test_run_that_is_there_keeps_its_lease() -> None:
+    """However long an attempt takes, its record stays the run's; nobody waits for one that died longer than a lease."""
+    store = MemoryStore()
+    alive, other = RecordLeases(store, "key"), RecordLeases(store, "key")
+    held = await alive.try_hold(id_of(0), "9" * 32)
+    assert held is not None
+    with anyio.move_on_after(100):  # then it is killed
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(alive.keep_renewed)
+            tasks.start_soon(other.hold, id_of(0), "0" * 32)
+    died = anyio.current_time()
+    assert alive.is_held(held, died)
+    await other.hold(id_of(0), "0" * 32)
+    assert LASTS - RENEWED_EVERY - 1 <= anyio.current_time() - died <= LASTS + 1
+    assert not alive.is_held(held, anyio.current_time())
+
+
+async def test_lease_that_went_to_another_run_is_not_renewed() -> None:
+    """A run that was frozen beyond its lease is told at its next renewal that it does not hold the record any more."""
+    store = MemoryStore()
+    frozen, other = RecordLeases(store, "key"), RecordLeases(store, "key")
+    held = await frozen.try_hold(id_of(0), "9" * 32)
+    await anyio.sleep(LASTS + 1)
+    assert held is not None
+    assert await other.try_hold(id_of(0), "0" * 32) is not None
+    with anyio.move_on_after(RENEWED_EVERY + 1):
+        await frozen.keep_renewed()
+    assert not frozen.is_held(held, anyio.current_time())
+    await frozen.let_go(held, wrote=True)
+    assert await frozen.try_hold(id_of(0), "9" * 32) is None
+
+
+async def test_wait_for_another_run_is_shown_and_told() -> None:
+    """Where a run does nothing but wait for a record, its progress says why and until when, and a line does, once."""
+    store, told, shown = MemoryStore(), list[str](), list[Wait | None]()
+    dead, waiting = RecordLeases(store, "key"), RecordLeases(store, "key", note=told.append)
+    await dead.try_hold(id_of(0), "9" * 32)
+    await dead.try_hold(id_of(1), "9" * 32)
+    began = anyio.current_time()
+
+    async def look() -> None:
+        for _ in range(2):
+            await anyio.sleep(0.9)
+            shown.append(waiting.wait())
+
+    async with anyio.create_task_group() as tasks:
+        for task in (look, partial(waiting.hold, id_of(0), "0" * 32), partial(waiting.hold, id_of(1), "0" * 32)):
+            tasks.start_soon(task)
+    assert [None, Wait(began + LASTS, "another run with this key has the same record")] == shown
+    assert waiting.wait() is None
+    assert [
+        "Another run with this key changes the same records: each waits until that run is done with it (of a run that "
+        "was killed, up to 15 s)."
+    ] == told
 
 
 async def test_lease_that_ends_is_not_relied_on() -> None:
@@ -207,10 +264,17 @@ async def test_store_that_is_lost_lets_nothing_leave() -> None:
             return await super().lease(key, record, holder, seconds)
 
     store = Lost()
-    leases = RecordLeases(store, "key", 60, told.append)
+    leases = RecordLeases(store, "key", told.append, told.append)
     began = anyio.current_time()
-    held = await leases.hold(id_of(0), "0" * 32)
+
+    async def look() -> None:
+        await anyio.sleep(5)
+        assert leases.wait() is None  # it is not another run that it waits for
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look)
+        held = await leases.hold(id_of(0), "0" * 32)
     assert (30 <= anyio.current_time() - began <= 32, set(told)) == (True, {"it is gone"})
-    await leases.let_go(held, "0" * 32, wrote=False)
+    await leases.let_go(held, wrote=False)
     await run(vayu, store, [0], count=2)
     assert [] == lost(vayu, [0], 2)

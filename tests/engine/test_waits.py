@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from batch.commands.update import update as run_update
+from batch.ratelimit import MemoryStore
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.settings import Settings
@@ -213,3 +214,23 @@ def test_log_in_that_is_asked_to_wait(tmp_path: Path) -> None:
     given = Settings(input=str(sheet), endpoint=VAYU, base_url="https://api.test", yes=True)
     assert 0 == run_update(given, FakeReporter(), environment).summary.exit_code
     assert 1 <= times[-1] - times[0] <= 2
+
+
+def test_run_keeps_a_record_while_its_answer_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record stays leased to its run for as long as the API takes to answer, though each lease is short."""
+    api, store, left = MemoryApi(VAYU), MemoryStore(), list[float]()
+    api.begin((), (), lambda: None)
+    monkeypatch.setattr("batch.engine.api_session.MemoryStore", lambda: store)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            await anyio.sleep(50)
+            left.extend(one.until - anyio.current_time() for one in store._records.values())
+        return await api.answer(request)
+
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text(f"id,name\n{0x65F000000000000000000001:024x},New\n")
+    environment = Environment(ENVIRONMENT, run_on_virtual_clock, lambda: httpx.MockTransport(answer))
+    given = Settings(input=str(sheet), endpoint=VAYU, base_url="https://api.test", yes=True)
+    assert 0 == run_update(given, FakeReporter(), environment).summary.exit_code
+    assert [True] == [one > 5 for one in left]

@@ -218,6 +218,21 @@ class StoreConformance:
         await store.release("key", "record", "a", one.epoch, wrote=False)
         assert await store.lease("key", "record", "b", 60) is None
 
+    async def test_lease_that_is_renewed_goes_on(self) -> None:
+        """A holder that says in time that it is there keeps its record; one whose lease went on is told so."""
+        store = self.make()
+        one = await store.lease("key", "record", "a", 0.05)
+        assert one is not None
+        until = await store.renew("key", "record", "a", one.epoch, 60)
+        assert until is not None
+        assert until >= one.until + 59
+        await anyio.sleep(0.06)
+        assert await store.lease("key", "record", "b", 60) is None
+        assert await store.renew("key", "record", "a", one.epoch, 0.01) is not None
+        await anyio.sleep(0.02)
+        assert await store.lease("key", "record", "b", 60) is not None
+        assert await store.renew("key", "record", "a", one.epoch, 60) is None
+
     async def test_next_holder_learns_when_another_wrote(self) -> None:
         """Who gets a record after another one wrote it is told when; who wrote it itself, is not."""
         store = self.make()
