@@ -57,6 +57,24 @@ def test_without_a_state_folder_the_limits_are_the_job_s_own(job: JobFixture, mo
     assert [said + "/state: it cannot be written."] == [one for one in job.reporter.notes if "limits" in one]
 
 
+def test_file_that_others_keep_locked_is_no_reason_for_limits_of_one_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the limits are kept, and cannot be opened, nothing begins: the others go by them."""
+    monkeypatch.setattr(limiter_store, "state_folder", lambda: tmp_path)
+    monkeypatch.setattr("batch.ratelimit.sqlite_store.OPEN_SECONDS", 0.05)
+    open_store(None, print).close()
+    path, notes = tmp_path / "limiter-1.sqlite", list[str]()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(UsageError) as caught:
+        open_store(None, notes.append)
+    holder.close()
+    why = "another process keeps it locked. Nothing is sent without the limits that other runs share."
+    assert (f"{path}: {why}", []) == (str(caught.value), notes)
+
+
 def test_job_shares_limits_by_a_redis(job: JobFixture, server: RedisServer) -> None:
     """With --limiter the limits are there, and the next command names it without the password."""
     address = server.url.replace("redis://", f"redis://:{SECRET}@")

@@ -47,6 +47,8 @@ SCHEMA = """
 """
 BUSY_SECONDS: Final = 5.0
 """A lock is held for a fraction of a millisecond; after this time whoever holds it is frozen, or the disk."""
+OPEN_SECONDS: Final = 10.0
+"""It may take longer to open it, where many begin at the same time on a busy machine."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.02
 DAYS_KEPT: Final = 7
 CLEAN_EVERY: Final = 500
@@ -233,11 +235,11 @@ class SqliteStore:
             return ()
 
     def _retried(self, attempt: Callable[[], object]) -> None:
-        """Try to open the file for a moment; it is done once, before anything is sent.
+        """Try to open the file for a while; it is done once, before anything is sent.
 
         A file whose log was deleted under it cannot be read until those who have it open have noticed that.
         """
-        until = time.monotonic() + 2
+        until = time.monotonic() + OPEN_SECONDS
         while True:
             try:
                 attempt()
@@ -247,7 +249,7 @@ class SqliteStore:
                     self._put_aside()
                 elif _code(error) not in {*_BUSY, sqlite3.SQLITE_IOERR} or time.monotonic() > until:
                     raise self._lost(error) from None
-            time.sleep(self._rng.uniform(0.001, 0.01))
+            time.sleep(self._rng.uniform(0.001, 0.02))
 
     def _put_aside(self) -> None:
         """Give a damaged file another name, unless another process did that already."""
@@ -270,7 +272,7 @@ class SqliteStore:
             why = "another process keeps it locked"
         else:
             why = str(error)
-        return StoreLostError(f"{self._path}: {why}")
+        return StoreLostError(f"{self._path}: {why}", is_in_use=_code(error) in _BUSY)
 
 
 def _files(path: Path) -> list[str]:

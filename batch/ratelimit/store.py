@@ -20,7 +20,14 @@ LEASE_SECONDS: Final = 0.1
 
 
 class StoreLostError(Exception):
-    """The store cannot be asked now; the text says why, for a person."""
+    """The store cannot be asked now; the text says why, for a person.
+
+    `is_in_use`: it is there, and others go by it.
+    """
+
+    def __init__(self, why: str, *, is_in_use: bool = False) -> None:
+        super().__init__(why)
+        self.is_in_use = is_in_use
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from batch.run.locks import state_folder
 def open_store(redis: str | None, note: Callable[[str], None]) -> LimiterStore:
     """Return the store that this job shares with others; `note` is told where it shares none.
 
-    `redis` is the address of one that is asked for; raises UsageError where it does not answer.
+    `redis` is the address of one that is asked for. Raises UsageError where it does not answer, or where the file that
+    others use cannot be opened.
     """
     if redis is not None:
         ensure_extra("redis", "redis", "--limiter", note)
@@ -31,5 +32,7 @@ def open_store(redis: str | None, note: Callable[[str], None]) -> LimiterStore:
     try:
         return SqliteStore(state_folder)
     except StoreLostError as error:
+        if error.is_in_use:
+            raise UsageError(f"{error}. Nothing is sent without the limits that other runs share.") from None
         note(f"The API's limits are kept for this process alone, and shared with no other run: {error}")
         return MemoryStore()

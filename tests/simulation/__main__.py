@@ -1,8 +1,8 @@
 """Write the reports anew.
 
 python -m tests.simulation                 report.md: one key, many kinds of servers (half a minute)
-python -m tests.simulation hosts           hosts.md: 1,000 keys, 50 hosts, 20 million rows (10 minutes on two free cores)
-python -m tests.simulation hosts --rows N  prints the same for fewer rows, keys or hosts
+python -m tests.simulation hosts           hosts.md: 1,000 keys, 50 hosts, 20 million rows (10 min on two free cores)
+python -m tests.simulation hosts --rows N  the same with fewer rows, keys or hosts
 """
 
 import argparse
@@ -15,7 +15,7 @@ from .report import REPORT, render
 
 
 def main() -> None:
-    """Write the report that is asked for; print one that is smaller."""
+    """Write the report that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command")
     hosts = commands.add_parser("hosts")
@@ -29,8 +29,7 @@ def main() -> None:
     asked = {name: getattr(options, name) for name in WHOLE}
     text = render_hosts(simulate_all(**asked, workers=options.workers), **asked)
     sys.stdout.write(text)
-    if asked == WHOLE:
-        HOSTS.write_text(text, encoding="utf-8")
+    HOSTS.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
