@@ -108,6 +108,8 @@ class _Line:
 LATE, LATEST = 0.05, 0.5
 """Seconds after which of the starts that were booked ahead one is still made, and none: who was held up does not burst.
 """
+SLOW: Final = LATE / 2
+"""Seconds from which on it counts how long the store takes to answer."""
 MOST_PENDING: Final = 100
 """Replies that the store is told of together, at most."""
 FIRST_RETRY, LONGEST_RETRY = 0.1, 2.0
@@ -118,7 +120,8 @@ class _Shared:
     """What this process has of a limit that it shares: starts that are booked, and what the store is to be told."""
 
     __slots__ = (
-        "asked_at", "booked", "busy", "closed", "lost_since", "next_ask", "pending", "retry", "revision", "used", "who",
+        "asked_at", "booked", "busy", "closed", "delay", "lost_since", "next_ask", "pending", "retry", "revision",
+        "used", "who",
     )  # fmt: skip
 
     def __init__(self, who: str) -> None:
@@ -136,6 +139,8 @@ class _Shared:
         self.used: dict[str, int] = {}
         self.asked_at: dict[str, float] = {}
         """By route, starts made since the store was last asked, and when that was."""
+        self.delay = 0.0
+        """Seconds that the store takes to answer, where that is long: starts are booked for afterwards."""
         self.lost_since = math.inf
         self.retry = FIRST_RETRY
         self.closed = False
@@ -202,7 +207,9 @@ class RateLimiter:
         return 1 if self._shared is None else self._policy.sharing(self._state, self._now())
 
     def wait(self) -> Wait | None:
-        """Return what the API's answers make everybody wait for now, and until when; None for nothing."""
+        """Return what everybody waits for now, the API or the store, and until when; None for nothing."""
+        if self.is_lost:
+            return Wait(anyio.current_time() + LONGEST_RETRY, "the limits that other runs share cannot be asked")
         found = self._policy.wait(self._state, self._now())
         return found and found._replace(until=found.until - self._ahead_of_here())
 
@@ -337,14 +344,17 @@ class RateLimiter:
 
     async def _ask(self, shared: _Shared, route: str) -> None:
         """Book starts on this route: as many as wait, or as were made lately, as far as there is a share of them."""
-        now = self._now()
-        since = max(now - shared.asked_at.get(route, -math.inf), self._store.ahead)
-        made = 2 * math.ceil(shared.used.get(route, 0) * self._store.ahead / since)
+        now, asked = self._now(), anyio.current_time()
+        ahead = self._store.ahead + shared.delay
+        since = max(now - shared.asked_at.get(route, -math.inf), ahead)
+        made = 2 * math.ceil(shared.used.get(route, 0) * ahead / since)
         waiting = 1 + (len(self._lines[route]) if route in self._lines else 0)
-        ask = Ask(shared.who, max(waiting, made), self._store.ahead)
+        ask = Ask(shared.who, max(waiting, made), ahead, shared.delay)
         shared.busy = True
         try:
             grant = await self._transact(self._policy.book(route, ask))
+            took = anyio.current_time() - asked
+            shared.delay = max(took, shared.delay / 2) if took > SLOW or shared.delay / 2 > SLOW else 0.0
             if grant is not None:
                 shared.used[route], shared.asked_at[route] = 0, self._now()
                 shared.booked.setdefault(route, deque()).extend(grant.times)

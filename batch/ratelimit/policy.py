@@ -109,11 +109,15 @@ Step = Callable[[LimiterState | None, float], tuple[LimiterState, Answer]]
 
 
 class Ask(NamedTuple):
-    """Who asks for starts: process `who` ("": there is no other), up to `starts`, as far `ahead` as so many seconds."""
+    """Who asks for starts: process `who` ("": there is no other), up to `starts`, as far `ahead` as so many seconds.
+
+    `delay`: the answer takes so many seconds, so that no start is of use before.
+    """
 
     who: str = ""
     starts: int = 1
     ahead: float = 0.0
+    delay: float = 0.0
 
 
 ONE_START = Ask()
@@ -246,15 +250,16 @@ class RatePolicy:
 
         def step(state: LimiterState | None, now: float) -> tuple[LimiterState, Grant]:
             state = state or self.new_state()
-            most, horizon = 1, now
+            most, soonest = 1, now + ask.delay
+            horizon = soonest
             if ask.who:
                 self._join(state, now, ask.who)
                 if state.blocked_since is None and (rate := self.per_second(state)) * ask.ahead >= 1:
                     sharing = self.sharing(state, now)
                     # Two for each of many: one to make while it asks for the next, however late it wakes up.
-                    horizon = now + max(ask.ahead, min(2 * sharing / rate, FARTHEST))
+                    horizon = soonest + max(ask.ahead, min(2 * sharing / rate, FARTHEST))
                     most = min(ask.starts, max(2, int(rate * ask.ahead / sharing)))
-            at = self.earliest(state, now, route)
+            at = self.earliest(state, soonest, route)
             own = state.routes.get(route)
             if ask.who:
                 own = own or state.routes.setdefault(route, RouteState())
@@ -268,7 +273,7 @@ class RatePolicy:
             while at <= horizon and len(times) < max(1, most):
                 self._take(state, own, at)
                 times.append(at)
-                at = self.earliest(state, now, route)
+                at = self.earliest(state, soonest, route)
             return state, Grant(tuple(times), times[0])
 
         return step

@@ -1,4 +1,4 @@
-"""The simulation of many keys on many hosts: a small one, that it is like the real limiter, and what the report says."""
+"""The simulation of many keys on many hosts: a small one, how like the real limiter it is, and what the report says."""
 
 import re
 
@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from batch.ratelimit import Bucket, Limits, RatePolicy
 from tests.ratelimit.test_shared import Process, processes
-from tests.simulation.hosts import KINDS, REPORT, KeyCase, Kind, KeyWorld, cases, simulate, simulate_all
+from tests.simulation.hosts import KINDS, REPORT, KeyCase, KeyWorld, Kind, cases, simulate, simulate_all
 
 pytestmark = pytest.mark.anyio
 FAST = Kind("fast", Limits(total=Bucket(20, 100)), Bucket(20, 100), 1, 1)

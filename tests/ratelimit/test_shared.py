@@ -8,7 +8,7 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
+from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy, Wait
 from batch.ratelimit.limiter import LATE
 from tests.ratelimit.json_store import JsonStore
 from tests.ratelimit.test_buckets import most_in_any_window
@@ -205,19 +205,21 @@ async def test_process_that_dies_holds_nobody_up(limits: Limits) -> None:
 
 async def test_nothing_starts_while_the_store_is_lost() -> None:
     """Without the store nobody starts anything, and it is said why; when it is back all go on at the same rate."""
-    many = processes(3, FAST)
+    many, waits = processes(3, FAST), list[Wait | None]()
 
     async def lose() -> None:
         await anyio.sleep(2)
         many[0].store.is_lost = True
         await anyio.sleep(5)
+        waits.extend(one.limiter.wait() for one in many)
         many[0].store.is_lost = False
 
     starts = await work_for(12, many, lose)
     begun = starts[0]
     assert [one for one in starts if 2.01 < one - begun < 6.99] == []
     assert {why for one in many for why in one.lost} == {"the store is gone"}
-    assert not any(one.limiter.is_lost for one in many)
+    assert {"the limits that other runs share cannot be asked"} == {wait.cause for wait in waits if wait is not None}
+    assert not any(one.limiter.is_lost or one.limiter.wait() for one in many)
     assert len([one for one in starts if one - begun > 9]) >= 250
 
 
@@ -289,3 +291,14 @@ async def test_at_its_end_a_process_gives_back_what_it_has() -> None:
     state, _ = await one.store.transact("key", other.limiter._policy.give_back("r", 0))
     assert state.adaptive.accepted_log.total >= accepted
     assert other.limiter._policy.sharing(state, one.store.now("key")) == 1
+
+
+@pytest.mark.parametrize(("seconds", "share"), [(0.15, 0.5), (1.0, 0.5), pytest.param(3.0, 0.2, marks=LONG)])
+async def test_store_that_answers_late_is_used_ahead(seconds: float, share: float) -> None:
+    """Over a store far away, or a slow one, starts are booked for when its answer has come, and as many more: nobody
+    starves, and half of the rate is used as long as that is within a second."""
+    many = processes(2, Limits(total=Bucket(20, 50)), seconds=seconds)
+    starts = await work_for(30 + 10 * seconds, many)
+    assert most_in_any_window(starts, 50) <= 20 + 50 * LATE
+    assert len([one for one in starts if one > 10 * seconds]) >= share * 50 * 30
+    assert fairness(many) >= 0.9
