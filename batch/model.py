@@ -248,6 +248,10 @@ class Staged:
     """The rows of totals, which are no rows."""
     files: tuple[FilePart, ...] = ()
     """The files that make up the input, in order; none where it was named as one file."""
+    all_rows: int = 0
+    """The rows of all shards, where these are those of one; 0 where they are all."""
+    telling: tuple[tuple[int, int, str], ...] = ()
+    """Cells (row, column, text) by which the formats of numbers and dates were told in all shards."""
 
     def cell(self, row: int, index: int) -> str:
         """Name a cell as the spreadsheet does (`F17`), of several files the row (`b.csv row 17`); "" for all others."""

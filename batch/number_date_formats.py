@@ -70,6 +70,13 @@ class DetectedFormat:
             elif len(set(map(repr, seen.values.values()))) > 1:
                 self._ambiguous.setdefault(mark, seen)
 
+    @property
+    def telling(self) -> list[tuple[int, str]]:
+        """The cells (row, text) that alone say as much as all that were seen."""
+        seen = [*self._evidence.values(), *self._ambiguous.values()]
+        seen += [one for formats in self._decisive.values() for one in formats.values()]
+        return sorted({(one.row, one.text) for one in seen})
+
     def _readings(self, text: str) -> dict[str, object]:
         found = {}
         for notation, adapter in self._adapters.items():
@@ -144,6 +151,9 @@ class FormatDetector:
     def detect(self, staged: Staged, frames: Iterable[pl.DataFrame]) -> None:
         """Read every text of these columns; raises InputError for a column that stays ambiguous."""
         undecided = {i: DetectedFormat(self._kind(one)) for i, one in self._columns.items() if not self._is_given(one)}
+        for row, index, text in staged.telling:
+            if index in undecided:
+                undecided[index].feed([(row, text)])
         for frame in frames if undecided else ():
             for index, detected in undecided.items():
                 if not detected.is_settled:
@@ -178,6 +188,21 @@ class FormatDetector:
         is_number = self._kind(column) == "number"
         type_ = cell_types.number(parse_options.decimal) if is_number else cell_types.date(parse_options.date_format)
         return replace(column, field=replace(column.field, type=type_))
+
+    def telling_cells(self, frames: Iterable[pl.DataFrame], more: Iterable[int]) -> tuple[tuple[int, int, str], ...]:
+        """Return the cells (row, column, text) that say of the formats as much as all rows do.
+
+        `more` are columns whose kind is not known yet: for each what tells numbers, and what tells dates.
+        """
+        kinds = {index: [self._kind(one)] for index, one in self._columns.items()} | {
+            one: [*_NOTATIONS] for one in more
+        }
+        detected = [(index, DetectedFormat(kind)) for index, found in kinds.items() for kind in found]
+        for frame in frames if detected else ():
+            texts = {index: self._texts(frame, index) for index in kinds}
+            for index, one in detected:
+                one.feed(texts[index])
+        return tuple(sorted({(row, index, text) for index, one in detected for row, text in one.telling}))
 
     def _texts(self, frame: pl.DataFrame, index: int) -> list[tuple[int, str]]:
         name = cell_column(index)

@@ -7,6 +7,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from batch.shard import is_shard_folder
+
 JOURNAL = "journal.sqlite"
 INPUT = "input.parquet"
 SUMMARY = "summary.json"
@@ -37,6 +39,16 @@ def is_own(folder: Path) -> bool:
         or b'{"batch":' in _head(folder / PLAN)
         or (_head(folder / INPUT, 4) == b"PAR1" and (folder / ".lock").is_file())
     )
+
+
+def remove_empty(parent: Path) -> None:
+    """Remove the folder that batch made for runs, with that of a shard, where nothing is in it any more."""
+    with suppress(OSError):  # other runs, or a lock, are in it
+        if is_shard_folder(parent.name):
+            parent.rmdir()
+            parent = parent.parent
+        if parent.suffix == ".batch":
+            parent.rmdir()
 
 
 def _head(path: Path, size: int = 1 << 16) -> bytes:

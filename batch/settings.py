@@ -26,6 +26,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from batch.addresses import Address, is_address, shown
 from batch.credentials import is_redis, shown_redis
 from batch.errors import SettingsError
+from batch.shard import Shard
 
 FILE_NAME = "batch.toml"
 DEFAULT_CLEAR = "<clear>"
@@ -186,6 +187,10 @@ def _plan_folder(value: Any) -> Any:
 WRITTEN = "s3://, gs://, az:// or abfss://"
 
 
+def _shard(value: Any) -> Any:
+    return str(Shard.parse(value)) if isinstance(value, str) else value
+
+
 def _one_character(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -273,6 +278,10 @@ class Settings:
     )] = ()
     limit: Annotated[int | None, Ge(1), Setting(
         "Only the first N rows.", "N", INPUT, in_identity=True, repeat=21, of_input=True,
+    )] = None
+    shard: Annotated[str | None, Setting(
+        "Only the records of shard K of N, such as 3/16: N starts share the work of one input.", "K/N", INPUT,
+        in_identity=True, is_later=True, repeat=46, of_input=True, parse=_shard,
     )] = None
     require_rows: Annotated[bool, Setting(
         "Refuse an input without rows instead of being done with it.", None, INPUT, repeat=37,
@@ -446,6 +455,11 @@ class Settings:
     def parent(self) -> Path | None:
         """The folder on this machine that was named for runs."""
         return Path(self.out) if self.out is not None and not self.uploads else self.work_dir
+
+    @property
+    def part(self) -> Shard | None:
+        """The shard that is done; None: all of the input is."""
+        return None if self.shard is None else Shard.parse(self.shard)
 
     @property
     def csv_delimiter(self) -> str:

@@ -208,6 +208,8 @@ class Head:
     company: str | None = None
     """Its name, where one was given."""
     sandbox: bool = False
+    shard: str | None = None
+    """Which shard of the input it is of (--shard), such as "3/16"; None where it is of all of it."""
     parent_run: str | None = None
     """The run whose failures file was the input."""
     state: State | None = None
@@ -236,7 +238,9 @@ class Summary(Head):
     mapping: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """What headers stand for that are not the names of their fields; "" for a column that is left out."""
     rows: Number = NOT_KNOWN
-    """NOT_KNOWN (null in JSON) where the input was not read."""
+    """NOT_KNOWN (null in JSON) where the input was not read; of a shard its own rows."""
+    all_rows: int | None = None
+    """Of a shard the rows of all shards together."""
     outcomes: OutcomesInJson = dataclasses.field(default_factory=Outcomes)
     earlier: Annotated[Mapping[Outcome, int], PlainSerializer(_without_none, return_type=dict[str, int])] = (
         dataclasses.field(default_factory=dict)

@@ -29,10 +29,10 @@ DUALENTRY, VAYU = "dualentry.customers", "vayu.customers"
 PATIENCE = 30.0
 SUMMARY_KEYS = [
     "schema_version", "version", "command", "run_id", "run", "resumed", "endpoint", "host", "input", "company",
-    "sandbox", "parent_run", "state", "started", "finished", "seconds", "stopped", "exit_code", "files",
+    "sandbox", "shard", "parent_run", "state", "started", "finished", "seconds", "stopped", "exit_code", "files",
     "uploaded",
-    "input_sha256", "planned_by", "mapping", "rows", "outcomes", "earlier", "not_looked_at", "requests", "attempts",
-    "throttled", "is_exact", "limiter", "retry_after", "reasons", "spellings", "not_empty", "left_out",
+    "input_sha256", "planned_by", "mapping", "rows", "all_rows", "outcomes", "earlier", "not_looked_at", "requests",
+    "attempts", "throttled", "is_exact", "limiter", "retry_after", "reasons", "spellings", "not_empty", "left_out",
 ]  # fmt: skip
 OUTCOMES = ["updated", "unchanged", "invalid", "rejected", "failed", "unknown", "unsent"]
 

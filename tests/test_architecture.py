@@ -14,7 +14,7 @@ LAYERS = [
     {
         "addresses", "problems", "model", "errors", "files", "input_names", "machine", "own_files", "csv_injection",
         "credentials",
-        "exact_json", "logins", "system_keyring", "extras", "user_file",
+        "exact_json", "logins", "shard", "system_keyring", "extras", "user_file",
     },
     {"settings"},
     {"ratelimit", "retry", "http", "remote"},

@@ -56,6 +56,7 @@ CASES = [
     case("--sheet", None, "A", "B", "C"),
     case("--token-command", None, "a", "b", "c"),
     flag("--require-rows"),
+    case("--shard", None, "1/2", "2/3", "3/16"),
     case("--allow-http", None, "a", "b", "c"),
     case("--max-age", None, ("'1d'", 86_400.0), ("2h", 7_200.0), ("3m", 180.0)),
     case("--log-format", "text", "json", "json", "json"),

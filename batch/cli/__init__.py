@@ -15,6 +15,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -31,6 +32,7 @@ from batch.errors import BatchError, ExitCode, SettingsError
 from batch.exit_code import reason_of_signal
 from batch.model import command
 from batch.settings import SENDING, duration
+from batch.shard import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +59,8 @@ class Start(click.Command):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError:
             known = to_known(self, words)
-            _forget_latest({"input": known.input, "out": known.out, "work_dir": known.work_dir})
+            told = {"out": known.out, "work_dir": known.work_dir, "shard": known.shard}
+            _forget_latest({"input": known.input, **told})
             raise
 
 
@@ -286,7 +289,9 @@ def _forget_latest(values: dict[str, Any]) -> None:
         from batch.run.latest import forget_latest
 
         out = values.get("work_dir") if is_address(values.get("out") or "") else values.get("out")
-        forget_latest(values["input"], Path(out) if out else None)
+        with suppress(ValueError):  # no shard: there was nothing of it
+            shard = Shard.parse(values["shard"]) if values.get("shard") else None
+            forget_latest(values["input"], Path(out) if out else None, shard)
 
 
 def _console(settings: "Settings") -> "Console":

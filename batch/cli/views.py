@@ -237,12 +237,20 @@ SPELLINGS = {
 """What is said of what the API spells its own way (`batch.summary.SPELLINGS`)."""
 
 
+def _rows_done(summary: Summary) -> str:
+    """Say how many rows there were, of a shard also how many all have."""
+    if not summary.shard:
+        return plural(summary.rows, "row")
+    number, _, count = summary.shard.partition("/")
+    return f"Shard {number} of {count}: {summary.rows:,} of {plural(summary.all_rows or 0, 'row')}"
+
+
 def closing_page(end: FinishedRun) -> Iterator[Styled]:
     """Yield what happened and what to do next."""
     summary = end.summary
     if summary.stopped:
         yield from _stopped(end)
-    yield f"{plural(summary.rows, 'row')}{of_company(summary.company)} in {took(summary.seconds)}", ""
+    yield f"{_rows_done(summary)}{of_company(summary.company)} in {took(summary.seconds)}", ""
     for outcome in Outcome:
         count = summary.outcomes.get(outcome, 0)
         if count:
@@ -391,7 +399,7 @@ def rounds_page(sheets: "Sequence[Sheet]") -> Iterator[Styled]:
         for one in sheet.rounds:
             yield from _run_lines(one)
         first = sheet.first
-        name = shown_path(visible(first.run.input))
+        name = shown_path(visible(first.run.input)) + _of_shard(first)
         in_rounds = plural(sum(one.run.undoes is None for one in sheet.rounds), "round")
         undone = ", then taken back" if first.state == "undone" else ""
         yield f"{name}: {first.done:,} of {plural(first.run.rows, 'row')} done, in {in_rounds}{undone}", ""
@@ -401,11 +409,15 @@ def _run_lines(one: "ListedRun") -> Iterator[Styled]:
     run = one.run
     kind = ENDPOINTS.get(run.endpoint)
     what = [kind.title if kind else run.endpoint, run.company.name or "", run.host if run.host in SANDBOXES else ""]
-    name = "undo" if run.undoes else visible(short_name(run.input))
+    name = ("undo" if run.undoes else visible(short_name(run.input))) + _of_shard(one)
     yield f"{one.started_text}  {name}  ({', '.join(filter(None, map(visible, what)))})", ""
     later = f"; {one.later:,} of them in later rounds" if one.later else ""
     yield f"  {one.state}: {shown_counts(run.counts) or plural(run.rows, 'row')}{later}", RUN_STYLES.get(one.state, "")
     yield from ((f"  {line}", "") for line in _next_of_run(one))
+
+
+def _of_shard(one: "ListedRun") -> str:
+    return f", shard {one.metadata.shard}" if one.metadata is not None and one.metadata.shard else ""
 
 
 def _next_of_run(one: "ListedRun") -> Iterator[str]:

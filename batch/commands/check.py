@@ -23,7 +23,7 @@ from batch.run.begin_or_resume import discard, headers_of
 from batch.run.cleanup import scratch, scratch_for
 from batch.run.consent import Person
 from batch.run.finish import cannot_write, paths_in, write_summary
-from batch.run.folder import new_folder, parent_of
+from batch.run.folder import new_folder, runs_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.match_headers import read_input, settle_headers
 from batch.run.target import Environment, make_endpoint
@@ -48,7 +48,7 @@ class Checked:
 def check(settings: Settings, person: Person, environment: Environment) -> Checked:
     """Validate every row; raises InputError or HeaderError when there is no telling."""
     settings, notes = replace(settings, input=fixed_name(settings.input)), list[str]()
-    parent = parent_of(settings.input, settings.parent)
+    parent = runs_of(settings.input, settings.parent, settings.part)
     began, started = time.monotonic(), now_text()
     links = latest_links(parent, settings.input, notes.append)
     results = environment.uploading(settings, person.note)
@@ -111,9 +111,12 @@ def _summary(
     outcomes[Outcome.UNSENT] = staged.rows - sum(outcomes.values())
     return Summary(
         command="check", run="" if folder is None else str(folder.resolve()), endpoint=settings.endpoint,
-        company=settings.as_login or settings.company, parent_run=changes.parent_run, input=settings.input,
+        company=settings.as_login or settings.company, shard=settings.shard,
+        parent_run=changes.parent_run, input=settings.input,
         input_sha256=staged.sha256, mapping=headers | settings.map, started=spent[0], finished=now_text(),
-        seconds=spent[1], rows=staged.rows, outcomes=Outcomes(outcomes), state=state_of(outcomes, is_left=False),
+        seconds=spent[1], rows=staged.rows,
+        all_rows=staged.all_rows if settings.shard else None, outcomes=Outcomes(outcomes),
+        state=state_of(outcomes, is_left=False),
         exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})), files=files, reasons=reasons,
         left_out=staged.left_out,
     )  # fmt: skip

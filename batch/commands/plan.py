@@ -42,7 +42,7 @@ from batch.own_files import JOURNAL, PLAN
 from batch.run.begin_or_resume import discard, headers_of, new_run_id
 from batch.run.cleanup import scratch, scratch_for
 from batch.run.finish import paths_in, shown_facts, upload_files, with_places
-from batch.run.folder import new_folder, parent_of
+from batch.run.folder import new_folder, runs_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.match_headers import read_input, settle_headers
 from batch.run.plan_file import PlanWriter, about
@@ -107,7 +107,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
     if not settings.compare:
         raise SettingsError("A plan says what differs, so it cannot be made with --no-compare.")
     settings = replace(settings, input=fixed_name(settings.input))
-    parent = parent_of(settings.input, settings.parent)
+    parent = runs_of(settings.input, settings.parent, settings.part)
     began, started = time.monotonic(), now_text()
     links = latest_links(parent, settings.input, reporter.note)
     results = environment.uploading(settings, reporter.note)
@@ -246,7 +246,7 @@ def _write(
     summary = PlanSummary(
         command="plan", run=str(folder.resolve()), endpoint=settings.endpoint, host=context.api.target.base_url,
         company=context.api.target.company_name, sandbox=context.api.target.kind in SANDBOXES,
-        parent_run=parent_run, state="finished", finished=now_text(), input=settings.input,
+        shard=settings.shard, parent_run=parent_run, state="finished", finished=now_text(), input=settings.input,
         input_sha256=context.changes.staged.sha256, started=started, seconds=time.monotonic() - began,
         rows=context.changes.rows, outcomes=outcomes,
         not_found=journal.count_not_found(), not_empty=journal.count_told(*KEPT),

@@ -17,12 +17,13 @@ from batch.engine.reporter import Reporter
 from batch.errors import BusyError, FolderError, JournalError
 from batch.files import os_reason
 from batch.journal import peek
-from batch.own_files import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own
+from batch.own_files import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own, remove_empty
 from batch.run import index
 from batch.run.folder import ExistingRun, begun_at, list_runs, look_into, no_run
 from batch.run.latest import target_of
 from batch.run.locks import held
 from batch.run.named_run import named_run
+from batch.shard import is_shard_folder
 
 Ask = Callable[["PurgePreview"], bool]
 
@@ -77,7 +78,8 @@ def purge_older(
         )
         raise FolderError(f"{parent}: {what}.")
     found = _Old(time.time() - seconds, unfinished)
-    for one in reversed(list_runs(parent)):
+    places = [parent, *(one for one in sorted(parent.iterdir()) if one.is_dir() and is_shard_folder(one.name))]
+    for one in reversed([run for place in places for run in list_runs(place)]):
         found.look(one)
     preview = PurgeOlder(parent, tuple(found.removed), tuple(found.kept), tuple(found.failed))
     if preview.removed and not ask(preview):
@@ -189,8 +191,7 @@ def _clear_parent(parent: Path) -> None:
     for path in [one for one in parent.iterdir() if target_of(one)]:
         if not path.exists():
             path.unlink()
-    if parent.suffix == ".batch":
-        parent.rmdir()
+    remove_empty(parent)
 
 
 def _check(folder: Path) -> list[Path]:

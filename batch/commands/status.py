@@ -62,7 +62,8 @@ def status(folder: Path) -> Status:
         state = ENDS[said]
     return Status(
         command="status", run_id=known.run_id, run=str(folder.resolve()), endpoint=known.endpoint, host=known.base_url,
-        input=known.input, company=known.company, sandbox=known.host in SANDBOXES, parent_run=known.parent_run,
+        input=known.input, company=known.company, sandbox=known.host in SANDBOXES, shard=known.shard,
+        parent_run=known.parent_run,
         state=state, started=known.started, finished=written.get("finished") or "", seconds=known.seconds,
         exit_code=NOT_KNOWN if known.exit_code is None else known.exit_code,
         files=Files(written.get("files") or {}), rows=rows, outcomes=counts,

@@ -39,7 +39,7 @@ from batch.run.approval import is_approval, open_approval, settings_of_plan
 from batch.run.begin_or_resume import Run, begin_or_resume, check_left_behind, discard
 from batch.run.consent import require_consent
 from batch.run.finish import End, FinishedRun, begin_files, finish_run, finish_without_data
-from batch.run.folder import open_run, parent_of
+from batch.run.folder import open_run, runs_of
 from batch.run.latest import fixed_name, latest_links, without_links
 from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
@@ -60,7 +60,7 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
     check_left_behind(settings, keeps_data=settings.keep_data, keep=settings.keep)
     settings = _with_plan(settings, reporter)
     settings = replace(settings, input=fixed_name(settings.input))
-    parent = parent_of(settings.input, settings.parent)
+    parent = runs_of(settings.input, settings.parent, settings.part)
     links = latest_links(parent, settings.input, reporter.note)
     results = environment.uploading(settings, reporter.note)
     with links as latest, results as upload, ExitStack() as stack:

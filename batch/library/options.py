@@ -90,6 +90,7 @@ class Reading(TypedDict, total=False):
     key: str
     compare: bool
     require_rows: bool
+    shard: str
     excel_csv: bool
     sparse: bool
 

@@ -24,7 +24,7 @@ from batch.errors import BatchError, BusyError, FolderError, SettingsError, Usag
 from batch.journal import Journal
 from batch.machine import now_text, user_name
 from batch.model import ROW, Columns, Outcome, Staged, minutes
-from batch.own_files import INPUT, JOURNAL, PLAN
+from batch.own_files import INPUT, JOURNAL, PLAN, remove_empty
 from batch.run import index
 from batch.run.approval import planned_by
 from batch.run.cleanup import remove_unbegun, scratch_for
@@ -38,15 +38,16 @@ from batch.run.folder import (
     new_folder,
     no_run,
     open_held_run,
-    parent_of,
+    runs_of,
 )
-from batch.run.locks import held, input_locks
+from batch.run.locks import held, input_locks, shared
 from batch.run.match_headers import kept_columns, match_input, read_input, settle_headers, stage_input
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.plan_list import check_lists
 from batch.run.target import Environment, Target
 from batch.settings import Settings, as_options, listed_columns
+from batch.shard import Shard
 from batch.sources import Input
 from batch.validation.file_changes import ChangeSource
 
@@ -88,7 +89,7 @@ def begin_or_resume(
     settings: Settings, target: Target, stack: ExitStack, person: Person, environment: Environment
 ) -> Run:
     """Resume the run on this input that has rows to retry, or begin a new one; the locks are let go by `stack`."""
-    parent = parent_of(settings.input, settings.parent)
+    parent = runs_of(settings.input, settings.parent, settings.part)
     with scratch_for(settings.input, parent) as temporary:
         source = environment.open_input(settings, temporary, person.note)
         settings = settle_headers(source, settings, target.endpoint, person, environment.mappings, verb="update")
@@ -97,7 +98,7 @@ def begin_or_resume(
             settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None
         )
         check_name(target.company, person)
-        hold_input(source.sha256, settings.endpoint, target, parent, stack)
+        hold_input(source.sha256, settings.endpoint, target, parent, stack, settings.part)
         sources.check_room(source, parent)
         remove_unbegun(parent)
         for found in () if settings.new else iter_unfinished(parent, wanted, target.company, person.note):
@@ -121,7 +122,7 @@ def resume_named(folder: Path, settings: Settings, target: Target, stack: ExitSt
         raise no_run(folder)
     plan = _open_plan(settings, found.sha256, target, stack, person)
     check_name(target.company, person)
-    hold_input(found.sha256, settings.endpoint, target, folder.parent, stack)
+    hold_input(found.sha256, settings.endpoint, target, folder.parent, stack, found.shard)
     run = _Resuming(found, settings, target, plan, stack, person, is_named=True).resume(None)
     assert run is not None  # noqa: S101 - one that is named is resumed, or it is said why not
     return run
@@ -138,10 +139,16 @@ def check_name(company: Company, person: Person) -> None:
         )
 
 
-def hold_input(sha256: str, endpoint: str, target: Target, parent: Path, stack: ExitStack) -> None:
-    """Hold the input for the company, by its key and by its name, in this order; raises BusyError."""
-    for lock in input_locks(sha256, endpoint, target.host, target.owners, parent):
-        stack.enter_context(held(lock, "this input", parent))
+def hold_input(
+    sha256: str, endpoint: str, target: Target, parent: Path, stack: ExitStack, shard: Shard | None = None
+) -> None:
+    """Hold the input, or a shard, for the company, by its key and by its name, in this order; raises BusyError."""
+    locks = input_locks(sha256, endpoint, target.host, target.owners, parent, shard)
+    if shard is not None:
+        for lock in locks.shared:
+            stack.enter_context(shared(lock, "this input", shard.count))
+    for lock in locks.own:
+        stack.enter_context(held(lock, "this input" if shard is None else f"shard {shard} of this input", parent))
 
 
 def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack, person: Person) -> PlanFile | None:
@@ -342,6 +349,7 @@ def _begin(
         endpoint=settings.endpoint, endpoint_options=dict(settings.endpoint_options), host=target.host,
         base_url=target.base_url, company=target.company.name, fingerprint=target.company.fingerprint,
         input=settings.input, map=settings.map, meaning=settings.identity(), **_options(settings),
+        shard=settings.shard,
         staged=changes.staged, id_column=changes.columns.id.index, started=now_text(), seconds=0.0, definitions=(),
         is_validated=False, users=(user_name(),), headers=headers_of(changes.columns),
         planned_by=planned_by(plan.path) if plan else "",
@@ -359,9 +367,7 @@ def headers_of(columns: Columns) -> dict[str, str]:
 def discard(folder: Path) -> None:
     """Remove a folder in which nothing was begun."""
     shutil.rmtree(folder, ignore_errors=True)
-    if folder.parent.suffix == ".batch":
-        with suppress(OSError):  # other runs, or a lock, are in it
-            folder.parent.rmdir()
+    remove_empty(folder.parent)
 
 
 def new_run_id() -> str:

@@ -29,8 +29,9 @@ def erase(folder: Path, journal: Journal, metadata: RunMetadata) -> RunMetadata:
 
     Done twice, it does no harm: so one that was cut off can be done again.
     """
-    metadata = metadata.model_copy(update={"is_erased": True})
-    journal.put_meta(metadata.as_meta(["is_erased"]))  # from now on no failures file is made of what is left
+    staged = replace(metadata.staged, telling=())
+    metadata = metadata.model_copy(update={"is_erased": True, "staged": staged})
+    journal.put_meta(metadata.as_meta(["is_erased", "staged"]))  # from now on no failures file is made of what is left
     journal.erase_values(_erased)
     _erase_rows(metadata)
     for path in (*written_earlier(folder, "results", (".xlsx",)), folder / "undo.json", folder / "undo.csv"):

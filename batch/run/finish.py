@@ -433,10 +433,12 @@ def _begun(folder: Path, journal: Journal, metadata: RunMetadata, *, is_resumed:
     return Summary(
         command=metadata.command or "update", run_id=metadata.run_id, run=str(folder.resolve()), resumed=is_resumed,
         endpoint=metadata.endpoint, host=metadata.base_url, input=metadata.input, company=metadata.company,
-        sandbox=is_sandbox, parent_run=metadata.parent_run, state="running", started=metadata.started,
+        sandbox=is_sandbox, shard=metadata.shard, parent_run=metadata.parent_run, state="running",
+        started=metadata.started,
         seconds=metadata.seconds, files=paths_in(folder, {"journal": JOURNAL}),
         input_sha256=metadata.staged.sha256, planned_by=metadata.planned_by, mapping=metadata.mapped,
-        rows=metadata.staged.rows, outcomes=Outcomes(journal.counts), exit_code=NOT_KNOWN, limiter=metadata.limiter,
+        rows=metadata.staged.rows, all_rows=metadata.staged.all_rows if metadata.shard else None,
+        outcomes=Outcomes(journal.counts), exit_code=NOT_KNOWN, limiter=metadata.limiter,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from batch.run import index
 from batch.run.cleanup import remove_parts
 from batch.run.locks import held
 from batch.run.metadata import RunMetadata
+from batch.shard import Shard
 from batch.sources.formats import unpacked_name
 
 TIME = "%Y%m%d-%H%M%S"
@@ -37,6 +38,15 @@ def identity(meaning: Mapping[str, Any], sha256: str, endpoint: str, host: str, 
     parts = {**meaning, "sha256": sha256, "endpoint": endpoint, "host": host}
     parts |= {"plan": plan} if plan else {}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def runs_of(argument: str, out: Path | None, shard: Shard | None) -> Path:
+    """Name the folder where the runs on an input go; those of a shard have one of their own in it. Raises FolderError.
+
+    So each shard has its own `latest`, and no start of another one moves it.
+    """
+    parent = parent_of(argument, out)
+    return parent if shard is None or parent.name == shard.folder else parent / shard.folder
 
 
 def parent_of(argument: str, out: Path | None = None) -> Path:
@@ -144,6 +154,8 @@ class ExistingRun:
     """Of its journal."""
     pending: int
     """Rows that wait until somebody approves them at the API."""
+    shard: Shard | None = None
+    """The shard of its input that it does; None: all of it."""
 
 
 def look_into(folder: Path) -> ExistingRun | None:
@@ -159,13 +171,14 @@ def look_into(folder: Path) -> ExistingRun | None:
         is_done = seen.final >= int(meta["staged"]["rows"]) and meta.get("exit_code") is not None
         is_done = is_done and not (meta.get("look_since") or meta.get("not_uploaded"))
         company = Company(str(meta.get("fingerprint", "")), meta.get("company"))
+        shard = Shard.parse(str(meta["shard"])) if meta.get("shard") else None
         texts = str(meta["run_id"]), str(meta["identity"]), str(meta["staged"]["sha256"])
     except JournalError as error:
         raise FolderError(str(error)) from None
     except (KeyError, TypeError, ValueError):
         raise _senseless(path) from None
     return ExistingRun(
-        folder, *texts, is_done, bool(meta.get("undone")), company, seen.last, seen.version, seen.pending
+        folder, *texts, is_done, bool(meta.get("undone")), company, seen.last, seen.version, seen.pending, shard
     )
 
 

@@ -18,8 +18,9 @@ from batch.exit_code import exit_code_of_error
 from batch.files import os_reason, unusable_folder
 from batch.input_names import file_stem, joined, split
 from batch.machine import first_of
-from batch.own_files import NAME, RESCUED
-from batch.run.folder import parent_of
+from batch.own_files import NAME, RESCUED, remove_empty
+from batch.run.folder import runs_of
+from batch.shard import Shard
 
 LATEST = "latest"
 
@@ -89,14 +90,15 @@ class LatestLinks:
                 for path in self.paths:
                     if (target := target_of(path)) and target in (self._made, self._before.get(path)):
                         path.unlink(missing_ok=True)
-                if self._is_new or self.parent.suffix == ".batch":
+                if self._is_new:
                     self.parent.rmdir()
+                remove_empty(self.parent)
 
 
-def forget_latest(argument: str, out: Path | None) -> None:
+def forget_latest(argument: str, out: Path | None, shard: Shard | None = None) -> None:
     """Remove the links of a start that could not even read its settings."""
     with suppress(FolderError):
-        LatestLinks(parent_of(argument, out), argument, lambda text: None).remove()
+        LatestLinks(runs_of(argument, out, shard), argument, lambda text: None).remove()
 
 
 @contextmanager

@@ -6,20 +6,26 @@ is written or sent: a lock may hold nobody there, and SQLite keeps the index of 
 this user, and never a folder that somebody else has made.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from filelock import FileLock, Timeout
 
 from batch.errors import BusyError, FolderError
 from batch.files import make_private, unusable_folder, write_private
+from batch.own_files import remove_empty
+from batch.shard import Shard
 
 MOUNTS = Path("/proc/self/mounts")
 NETWORK = frozenset({
@@ -120,10 +126,55 @@ def held(path: Path, what: str, folder: Path) -> Iterator[None]:
         holder.unlink(missing_ok=True)
         if path.name.startswith(INPUT_LOCK):  # where runs go: nothing but runs stays there
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # there are runs
-                if folder.suffix == ".batch":
-                    folder.rmdir()
+            remove_empty(folder)
         lock.release()
+
+
+@contextmanager
+def shared(path: Path, what: str, count: int) -> Iterator[None]:
+    """Hold the lock at `path` together with other shards of the same `count`; raises BusyError.
+
+    Who holds it alone does all of the input; who holds it for another number of shards splits the records otherwise.
+    """
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise unusable_folder(path.parent, error) from None
+    try:
+        _share(lock, path, what, count)
+        yield
+    finally:
+        os.close(lock)  # which lets it go
+
+
+def _share(lock: int, path: Path, what: str, count: int) -> None:
+    until = time.monotonic() + SHARE_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+        else:  # the first one says how many there are
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(count).encode(), 0)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            break
+        if time.monotonic() > until:
+            holder = _holder(path.with_suffix(".holder"))
+            raise BusyError(f"Another run holds all of {what}{holder}. Wait for it, or stop it first.")
+        time.sleep(0.02)
+    found = os.pread(lock, 16, 0).decode("ascii", "replace")
+    if found != str(count):
+        raise BusyError(
+            f"{what.capitalize()} is being done in {found or 'other'} shards at the moment, not in {count}. Wait for "
+            "these, or stop them first."
+        )
+
+
+SHARE_SECONDS: Final = 2.0
+"""Within which another shard that begins at the same moment has said how many there are."""
 
 
 def _holder(path: Path) -> str:
@@ -134,8 +185,20 @@ def _holder(path: Path) -> str:
         return ""
 
 
-def input_locks(sha256: str, endpoint: str, host: str, owners: Sequence[str], parent: Path) -> list[Path]:
-    """Name the locks of an input in the order in which they are taken, one for each name of its owner.
+@dataclass(frozen=True, slots=True)
+class InputLocks:
+    """The locks of an input, or of one shard of it."""
+
+    shared: list[Path]
+    """Those that all shards of the input hold together; none where all of it is done."""
+    own: list[Path]
+    """Those that one start holds alone, in the order in which they are taken."""
+
+
+def input_locks(
+    sha256: str, endpoint: str, host: str, owners: Sequence[str], parent: Path, shard: Shard | None = None
+) -> InputLocks:
+    """Name the locks of an input, one for each name of its owner.
 
     Those in the state folder are the same by whatever path the input or the folder is reached; the one in `parent`,
     where runs go, holds also whoever has another state folder.
@@ -143,8 +206,15 @@ def input_locks(sha256: str, endpoint: str, host: str, owners: Sequence[str], pa
     folder = state_folder() / "locks"
     folder.mkdir(mode=0o700, exist_ok=True)
     make_private(parent)
-    names = [hashlib.sha256(f"{sha256} {endpoint} {host} {owner}".encode()).hexdigest()[:32] for owner in owners]
-    return [folder / f"{name}.lock" for name in names] + [parent / f"{INPUT_LOCK}{names[0][:16]}.lock"]
+    whole = [f"{sha256} {endpoint} {host} {owner}" for owner in owners]
+    shared = [] if shard is None else [folder / f"{_digest(one)}.lock" for one in whole]
+    names = [_digest(one if shard is None else f"{one} {shard}") for one in whole]
+    own = [folder / f"{name}.lock" for name in names] + [parent / f"{INPUT_LOCK}{names[0][:16]}.lock"]
+    return InputLocks(shared, own)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 INPUT_LOCK = ".input-"

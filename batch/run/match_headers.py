@@ -29,6 +29,7 @@ from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
 from batch.sources.totals import Totals, begins_with_word
 from batch.validation.file_changes import FileChanges, match_file
+from batch.validation.shard_rows import keep_shard
 
 PEEKED_ROWS = 50
 """Rows that are read to show examples."""
@@ -319,15 +320,15 @@ def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: 
 
 
 def stage_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> Staged:
-    """Read the input into `folder`."""
+    """Read the input, or the rows of the shard that is done, into `folder`; raises HeaderError where none is told."""
     staged = sources.stage(source, folder, read_options(settings, endpoint))
     if settings.limit is not None and staged.rows == settings.limit:
         rows = "row was" if staged.rows == 1 else f"{staged.rows:,} rows were"
         note = f"Only the first {rows} read (--limit); what is behind that is in no count."
         staged = replace(staged, notes=(*staged.notes, note))
     if settings.excel_csv and staged.dialect is not None:  # in which its failures are written
-        return replace(staged, dialect=CsvDialect("utf-8-sig", settings.csv_delimiter, "\r\n"))
-    return staged
+        staged = replace(staged, dialect=CsvDialect("utf-8-sig", settings.csv_delimiter, "\r\n"))
+    return keep_shard(match_input(staged, settings, endpoint), settings.part) if settings.part else staged
 
 
 def read_options(settings: Settings, endpoint: Endpoint) -> ReadOptions:

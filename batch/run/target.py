@@ -100,7 +100,10 @@ class Environment:
 
     def uploading(self, settings: Settings, note: Callable[[str], None]) -> AbstractContextManager[Upload]:
         """Give what uploads the results of a start, where they go to an address; raises UsageError where it cannot."""
-        return uploading(os.fspath(settings.out or ""), _access(settings), settings.input, self.run, note)
+        out = os.fspath(settings.out or "")
+        if settings.part and settings.uploads:  # as its runs on this machine have a folder of their own
+            out = f"{out.rstrip('/')}/{settings.part.folder}"
+        return uploading(out, _access(settings), settings.input, self.run, note)
 
     def check_cancelled(self) -> None:
         """Raise KeyboardInterrupt where the caller of the library wants the job to end."""

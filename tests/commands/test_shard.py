@@ -1,0 +1,139 @@
+"""`--shard K/N`: every row is done in one shard, all rows of a record in the same one; shards disturb no others."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.commands.check import check
+from batch.errors import BatchError, BusyError, InputError, NotationError
+from batch.journal import open_for_reading
+from batch.library import results as library_results
+from batch.library import status, update
+from batch.run.locks import held, input_locks, shared
+from batch.shard import Shard
+from tests.job_fixture import JobFixture, job, results, shared_sandbox, summary
+
+__all__ = ["job", "shared_sandbox"]
+ROWS = "".join(f"{10001 + number},Firm {number}\n" for number in range(12))
+SHEET = f"id,name\n{ROWS},No id\nabc,Not an id\n10002,Firm 1\n10003,Other\n"
+
+
+@given(st.text(), st.integers(1, 300))
+def test_one_shard_has_it(key: str, count: int) -> None:
+    """Whatever the id says, exactly one of N shards has it."""
+    assert 1 == sum(Shard(number, count).has(key) for number in range(1, count + 1))
+
+
+def test_which_shard_has_it() -> None:
+    """The number is that of the documented formula, so that another program can tell, in every version."""
+    told = {key: (crc32(key.encode()) * 2654435761 % 2**32) * 16 // 2**32 + 1 for key in ("10001", "ä", "")}
+    assert {"10001": 16, "ä": 11, "": 1} == told
+    assert all(Shard(number, 16).has(key) for key, number in told.items())
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/0", "-1/2", "1/10001", "a/b", ""])
+def test_no_shard(text: str) -> None:
+    """What is no shard is told how one is written, and that they are counted from 1."""
+    with pytest.raises(ValueError, match=r"K/N|counted from 1|at most"):
+        Shard.parse(text)
+
+
+def test_all_shards_together(job: JobFixture) -> None:
+    """Over all shards each row has one outcome, as without shards; each says how many of all rows it has."""
+    sheet = job.sheet(SHEET)
+    found = [job.update(sheet, shard=f"{number}/3") for number in (1, 2, 3)]
+    rows = sorted((int(row["row"]), row["id"], row["outcome"]) for end in found for row in results(end.folder))
+    assert list(range(2, 18)) == [row for row, _, _ in rows]
+    assert {"sheet.batch"} == {end.folder.parent.parent.name for end in found}
+    assert ["shard-1-of-3", "shard-2-of-3", "shard-3-of-3"] == [end.folder.parent.name for end in found]
+    told = [summary(end.folder) for end in found]
+    assert [("1/3", 16), ("2/3", 16), ("3/3", 16)] == [(one["shard"], one["all_rows"]) for one in told]
+    assert 16 == sum(one["rows"] for one in told)
+    assert all(one["rows"] == sum(one["outcomes"].values()) for one in told)
+    shards = {row["id"]: number for number, end in enumerate(found) for row in results(end.folder)}
+    again = {(row["id"], number) for number, end in enumerate(found) for row in results(end.folder) if row["id"]}
+    assert {key: number for key, number in shards.items() if key} == dict(again)
+    whole = job.update(sheet, new=True)
+    assert {int(row["row"]) for row in results(whole.folder) if row["outcome"] == "invalid"} == {
+        row for row, _, outcome in rows if outcome == "invalid"
+    }
+    assert 11 == len(job.writes()) == len({key for _, key, _ in job.writes()})
+
+
+def test_resumed_and_held(job: JobFixture) -> None:
+    """A shard that stopped goes on in its folder; another shard of the input begins another run beside it."""
+    sheet = job.sheet("id,name\n" + ROWS)
+    job.sandbox.set_faults("503=nth:1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24")
+    first = job.update(sheet, shard="2/2", max_attempts=1)
+    job.sandbox.set_faults()
+    assert 3 == first.summary.exit_code
+    other = job.update(sheet, shard="1/2")
+    again = job.update(sheet, shard="2/2")
+    assert (0, 0) == (other.summary.exit_code, again.summary.exit_code)
+    assert (first.folder, True) == (again.folder, again.summary.resumed)
+    assert other.folder.parent != again.folder.parent
+    assert "2/2" == status(again.folder).shard
+    assert 12 == len({key for _, key, _ in job.writes()})
+
+
+def test_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of an input hold it together, each of them alone; all of it, or other shards, are refused meanwhile."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("batch.run.locks.SHARE_SECONDS", 0.05)
+
+    def hold(stack: ExitStack, shard: Shard | None) -> None:
+        locks = input_locks("sha", "api", "host", ["owner"], tmp_path / "runs", shard)
+        for lock in locks.shared if shard else ():
+            stack.enter_context(shared(lock, "this input", shard.count if shard else 0))
+        for lock in locks.own:
+            stack.enter_context(held(lock, "it", tmp_path / "runs"))
+
+    with ExitStack() as stack:
+        hold(stack, Shard(1, 4))
+        hold(stack, Shard(2, 4))
+        for shard, said in [
+            (Shard(1, 4), "Another run holds it"),
+            (None, "holds it"),
+            (Shard(1, 2), "done in 4 shards"),
+        ]:
+            with ExitStack() as other, pytest.raises(BusyError, match=said):
+                hold(other, shard)
+    with ExitStack() as stack:
+        hold(stack, None)
+        with ExitStack() as other, pytest.raises(BusyError, match="Another run holds all of this input"):
+            hold(other, Shard(1, 4))
+    with ExitStack() as stack:
+        hold(stack, Shard(1, 2))
+
+
+def test_formats_are_those_of_all_shards(job: JobFixture) -> None:
+    """A date that can be read in two ways is read as the whole column tells, also where the shard has no such cell."""
+    plain = "".join(f"{10001 + number},04/03/2026\n" for number in range(8))
+    told = f"id,custom_fields.Since:date\n{plain}10012,25/12/2026\n"
+    dates = set[str]()
+    for number in (1, 2, 3):
+        end = job.update(job.sheet(told), shard=f"{number}/3", compare=True)
+        with open_for_reading(end.folder / "journal.sqlite") as journal:
+            dates |= {str(value) for attempts, _ in journal.iter_intents() for value in attempts[0].fields.values()}
+    assert {"2026-03-04", "2026-12-25"} == dates
+    with pytest.raises(InputError, match="is written in two ways"):
+        job.update(job.sheet(told + "10010,12/31/2026\n"), shard="1/3")
+    with pytest.raises(NotationError, match="may mean"):
+        job.update(job.sheet(f"id,custom_fields.Since:date\n{plain}"), shard="1/3")
+
+
+def test_check_and_library(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check says what of the shard is ready; the library takes a shard by the same name, and refuses another word."""
+    sheet = job.sheet(SHEET)
+    seen = [check(job.settings(sheet, shard=f"{number}/2"), job.reporter, job.environment) for number in (1, 2)]
+    assert 16 == sum(one.summary.rows for one in seen)
+    assert {"1/2", "2/2"} == {one.summary.shard for one in seen}
+    given = {"endpoint": "dualentry.customers", "credentials": job.sandbox.environment(), "base_url": job.sandbox.url}
+    end = update(sheet, shard="1/2", **given)
+    assert seen[0].summary.rows == end.rows == len(list(library_results(end)))
+    with pytest.raises(BatchError, match="shard '0/2': shards are counted from 1"):
+        update(sheet, shard="0/2", **given)
