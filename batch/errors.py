@@ -70,6 +70,8 @@ class StopCause(Enum):
     """The API does not accept them."""
     SET_UP = "set-up"
     """It stays until somebody changes something."""
+    TAKEN = "taken"
+    """Another process does the run by now."""
     CANARY = "canary"
     """The first changes did not hold: somebody has to look at them."""
 

@@ -42,6 +42,8 @@ def exit_code(
         return signalled
     if cause is StopCause.CANARY:
         return ExitCode.FIX_ROWS
+    if cause is StopCause.TAKEN:
+        return ExitCode.BUSY
     if any(outcomes.get(outcome) for outcome in NEEDS_RETRY):
         return _code_of_stop(cause, has_written=has_written)
     if any(outcomes.get(outcome) for outcome in NEEDS_EDIT):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from batch.engine.prepare import ChangePreparer, rereads
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Compared, Estimate, Preflight, Reporter, Tried
 from batch.engine.shutdown import ended_by_signals
 from batch.engine.write import ChangeWriter, RefusalFinder
-from batch.errors import BatchError, Declined, ExitCode, StoppedError, Terminated, UsageError
+from batch.errors import BatchError, BusyError, Declined, ExitCode, StoppedError, Terminated, UsageError
 from batch.exit_code import exit_code_of_error
 from batch.journal import Journal
 from batch.machine import first_of, machine_reason
@@ -241,13 +242,17 @@ class Update:
             try:
                 return await self._go_through_stages()
             finally:
-                if self.context.connection is not None and not self.is_discarded:
-                    self.run.keep(limiter=self.context.connection.leases.store.reach)
+                client, counts = self.context.connection, self.run.journal.counts
+                if client is not None and not self.is_discarded:
+                    self.run.keep(limiter=client.leases.store.reach)
+                    if counts.total() >= self.run.changes.rows and not any(counts[one] for one in NEEDS_RETRY):
+                        client.limiter.done()
 
     async def _go_through_stages(self) -> End:
         self.ask_about_canary()
         try:
-            with self._discarded_on(UsageError, Declined):
+            with self._discarded_on(UsageError, Declined, BusyError):
+                await self.claim_shard()
                 await self.upload.begin(self.run.folder, self.run.metadata.run_id)
                 check_compared(self.context)
                 await self.learn_custom_fields()
@@ -294,6 +299,18 @@ class Update:
         return self._end_of_sending()
 
     # -- the stages ---------------------------------------------------------------------------------------------
+
+    async def claim_shard(self) -> None:
+        """See that no other process does the same shard, here or on another host; raises BusyError, StoppedError.
+
+        One that was not heard of for half a minute is waited for no longer, and sends nothing any more.
+        """
+        run = self.run.metadata
+        if run.shard is None:
+            return
+        is_ours = await ended_by_signals(self.context.shutdown, partial(self.context.claim_run, run.identity))
+        if not is_ours:
+            raise BusyError(f"Another start does shard {run.shard} of this input. Wait for it, or stop it first.")
 
     def ask_about_canary(self) -> None:
         """Ask whether to go on after a canary that did not hold; raises UsageError where nobody can be asked."""

@@ -39,6 +39,10 @@ from batch.run.target import Environment, Target
 from batch.settings import Pace
 
 MAX_PAGES = 100
+TAKEN = (
+    "Another start does this shard by now, since this one was not heard of for too long: it sends nothing any more. "
+    "What it did is in its record, and the other one goes on."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class ApiSession:
             told = SharedLimits(note, shutdown, self.pace.max_wait)
             limiter = RateLimiter(
                 rate, self.pace.max_at_once, store, key, on_lost=told.lost, on_shared=told.shared,
-                on_paused=told.paused,
+                on_paused=told.paused, on_taken=told.taken,
             )  # fmt: skip
             try:
                 yield ApiClient(
@@ -172,6 +176,10 @@ class SharedLimits:
             self.shutdown.request(
                 f"The limits that other runs share could not be asked {waited}: {why}.", StopCause.WAIT
             )
+
+    def taken(self) -> None:
+        """End the run: another process does it."""
+        self.shutdown.request(TAKEN, StopCause.TAKEN)
 
     def _tell(self, text: str) -> None:
         if text not in self._told:

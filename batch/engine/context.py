@@ -21,6 +21,7 @@ from batch.engine.shutdown import Shutdown, stop_on_cancel, stop_on_signals
 from batch.errors import JournalError
 from batch.journal import Journal
 from batch.model import Change, Intent, Outcome, Problem, RowResult, State
+from batch.run.locks import host_name
 from batch.run.plan_file import PlanFile
 from batch.run.record_memory import RecordMemory
 from batch.run.rescue import LOOK_SECONDS, FolderWatch, rescue, sentence
@@ -36,6 +37,7 @@ class RunContext:
     api: ApiSession
     journal: Journal
     run_id: str
+    """What idempotency keys are made of, and who holds records: of a shard the same for all processes that do it."""
     changes: ChangeSource
     reporter: Reporter
     plan: PlanFile | None = None
@@ -115,6 +117,20 @@ class RunContext:
         self.connection.endpoint = self.endpoint
         return self.connection
 
+    async def claim_run(self, name: str) -> bool:
+        """Do the run of this name in the place of all processes before; false where another one does it now.
+
+        From then on nothing leaves of which it is not certain that no other process has claimed the run since.
+        """
+        client, seed = await self.connect(), self.run_id
+        with self.shutdown.waiting() as scope:
+            found = await client.limiter.claim(self.api.target.fingerprint(f"run {name}"), host_name(), seed)
+        if scope.cancelled_caught:
+            raise self.shutdown.as_error()
+        client.session.may_leave = client.limiter.may_leave
+        self.run_id = found or seed
+        return found is not None
+
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
         """Close at the end what `connect` opens."""
@@ -138,6 +154,7 @@ class RunContext:
             around.start_soon(stop_on_cancel, self.shutdown, self.reporter)
             around.start_soon(self.meter.report, self.reporter, self.client)
             around.start_soon(self.client.leases.keep_renewed)
+            around.start_soon(self.client.limiter.keep_run)
             yield
             around.cancel_scope.cancel()
 

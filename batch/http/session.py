@@ -5,7 +5,7 @@ along, over any other, in the same way.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import AsyncGeneratorType
@@ -95,6 +95,8 @@ class Session:
         self._extensions: dict[str, Any] = {"timeout": self._timeouts.as_extension()}
         self._is_told_target = transport is None
         """Ours takes a request's target from its extensions, as httpx's own does."""
+        self.may_leave: Callable[[], bool] | None = None
+        """Is asked right before a request's bytes leave, by our transport; None: all may."""
         transport = transport or HttpTransport(base, max_connections=max_at_once)
         hooks = {"response": [_see_location]}
         self._client = Client(transport=transport, trust_env=False, follow_redirects=False, event_hooks=hooks)
@@ -143,6 +145,8 @@ class Session:
     def _request(self, method: str, target: str, headers: list[RawHeader], content: bytes) -> httpx.Request:
         """Return a request as it leaves; UsageError if the path would not leave as it is."""
         url, extensions = self._base, dict(self._extensions)
+        if self.may_leave is not None:
+            extensions["may_leave"] = self.may_leave
         if self._is_told_target:  # each has another one, and httpx takes long to read a URL
             extensions["target"] = target.encode("ascii")
         else:

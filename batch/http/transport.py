@@ -73,6 +73,9 @@ class HttpTransport(httpx.AsyncBaseTransport):
         connection: Connection | None = None
         try:
             connection, began = await self._connection(seconds["connect"])
+            may_leave = request.extensions.get("may_leave")
+            if may_leave is not None and not may_leave():
+                raise httpx.ConnectError("this process was held up, and another one may do its work by now")
             parser = AnswerParser()
             await _ask(connection, content, parser, began, seconds)
         except BaseException:

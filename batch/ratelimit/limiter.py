@@ -21,6 +21,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -28,7 +29,18 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from batch.ratelimit.learned import Learned
-from batch.ratelimit.policy import Ask, Grant, LimiterState, RatePolicy, Step, Wait, read_reply
+from batch.ratelimit.policy import (
+    RUN_LEASE,
+    Ask,
+    Grant,
+    LimiterState,
+    RatePolicy,
+    RunClaim,
+    RunLease,
+    Step,
+    Wait,
+    read_reply,
+)
 from batch.ratelimit.store import LimiterStore, MemoryStore, StoreLostError
 
 IsReady = Callable[[float], bool]
@@ -153,6 +165,7 @@ class RateLimiter:
     those that share the store. `on_lost` is told when the store cannot be asked: since when (anyio's clock), and why.
     `on_shared` is told when that changes: how many processes share the key, and what `RatePolicy.held_at` says.
     `on_paused` is told of a pause that another process was asked for: its seconds.
+    `on_taken` is told when another process does the run by now that this one claimed.
     """
 
     def __init__(
@@ -161,6 +174,7 @@ class RateLimiter:
         on_lost: Callable[[float, str], None] = lambda since, why: None,
         on_shared: Callable[[int, float | None], None] = lambda processes, held_at: None,
         on_paused: Callable[[float], None] = lambda seconds: None,
+        on_taken: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         if max_at_once < 1:
             raise ValueError(f"max_at_once must be at least 1, not {max_at_once}")
@@ -171,6 +185,12 @@ class RateLimiter:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._wall_clock = wall_clock
         self._on_lost, self._on_shared, self._on_paused = on_lost, on_shared, on_paused
+        self._on_taken = on_taken
+        self._run: RunClaim | None = None
+        """The run that this process claims."""
+        self._is_done = False
+        self.is_taken = False
+        """Another process does the run by now."""
         self._shares: tuple[int, float | None] = (1, None)
         self._state = policy.new_state()
         self._state.origin = self._state.revision = self._rng.randrange(1, 2**31)
@@ -274,6 +294,68 @@ class RateLimiter:
         if self._lines:
             self._wake_next(anyio.current_time())
 
+    async def claim(self, name: str, host: str, seed: str) -> str | None:
+        """Do a run in the place of all processes that did before; return what its idempotency keys are made of.
+
+        None where another process does it. From then on no start is made that another process's claim came before.
+        Nothing is claimed, and `seed` returned, where the store is shared with nobody.
+        """
+        shared = self._shared
+        if shared is None:
+            return seed
+        self._run = RunClaim(name, host, f"{host}/{shared.who}", seed)
+        until = -math.inf
+        while self._run is not None:
+            pause = shared.retry
+            try:
+                lease = (await self._hold()).runs.get(name)
+            except StoreLostError as error:
+                self._lose(shared, str(error))
+                await anyio.sleep(pause)
+                continue
+            if lease is None or lease.holder == self._run.holder:
+                return lease.seed if lease is not None else None
+            if until < lease.until and math.isfinite(until):
+                break  # it is there: it said so since
+            until = lease.until
+            await anyio.sleep(max(0.0, until - self._now()) + pause)
+        self._run = None
+        return None
+
+    async def _hold(self) -> LimiterState:
+        """Claim the run, or say that this process still does it."""
+        assert self._run is not None  # noqa: S101 - for the type checker
+        state, lease = await self._store.transact(self._key, self._policy.hold(self._run))
+        self._take_lease(lease, state)
+        return state
+
+    def _take_lease(self, lease: RunLease | None, state: LimiterState) -> None:
+        """Note until when the run is this process's, or that it is another's."""
+        run, shared = self._run, self._shared
+        if run is None or shared is None:
+            return
+        if lease is not None:
+            self._run = run._replace(epoch=lease.epoch, until=lease.until)
+        elif run.epoch and not self.is_taken:
+            self.is_taken = True
+            shared.booked.clear()
+            self._on_taken()
+
+    async def keep_run(self) -> None:
+        """Say every few seconds that this process still does its run; run it as a task of its own."""
+        while self._run is not None and not self.is_taken:
+            await anyio.sleep(RUN_LEASE / 4)
+            with suppress(StoreLostError):  # starts are asked for, too, and tell
+                await self._hold()
+
+    def may_leave(self) -> bool:
+        """Return whether the run is certainly this process's at this moment, so that a request may leave."""
+        return self._run is None or (not self.is_taken and self._now() < self._run.until)
+
+    def done(self) -> None:
+        """Note that nothing is left to send of the run: the next one on its input has keys of its own."""
+        self._is_done = True
+
     async def close(self) -> None:
         """Give back what is booked, and tell the store what it was not told yet, if it can be asked."""
         shared = self._shared
@@ -283,6 +365,9 @@ class RateLimiter:
         for route in [*shared.booked]:
             self._give_back(route)
         shared.pending.append((self._now(), self._policy.leave(shared.who)))
+        if self._run is not None and not self.is_taken:
+            shared.pending.append((self._now(), self._policy.let_go(self._run, is_done=self._is_done)))
+            self._run = None
         with anyio.CancelScope(shield=True), anyio.move_on_after(1):
             await self._transact()
 
@@ -385,7 +470,7 @@ class RateLimiter:
         told, shared.pending = shared.pending, []
         known = self._state
         try:
-            state, grant = await self._store.transact(self._key, partial(self._step, known, told, book))
+            state, (grant, lease) = await self._store.transact(self._key, partial(self._step, known, told, book))
         except StoreLostError as error:
             shared.pending = told + shared.pending
             self._lose(shared, str(error))
@@ -398,6 +483,7 @@ class RateLimiter:
         if state.revision != shared.revision or state.blocked_since != known.blocked_since:
             shared.next_ask.clear()
         self._state, shared.revision = state, state.revision
+        self._take_lease(lease, state)
         shared.lost_since, shared.retry = math.inf, FIRST_RETRY
         shares = self.sharing(), self._policy.held_at(state)
         if shares != self._shares and not shared.closed:
@@ -410,12 +496,20 @@ class RateLimiter:
     def _step(
         self, known: LimiterState, told: list[tuple[float, Step[None]]], book: Step[Grant] | None,
         state: LimiterState | None, now: float,
-    ) -> tuple[LimiterState, Grant | None]:  # fmt: skip
-        """Take all that is pending as one step."""
+    ) -> tuple[LimiterState, tuple[Grant | None, RunLease | None]]:  # fmt: skip
+        """Take all that is pending as one step; nothing is booked for a run that another process does by now."""
         state, _ = self._policy.recover(known)(state, now)
         for at, step in told:
             state, _ = step(state, min(at, now))
-        return (state, None) if book is None else book(state, now)
+        lease = None
+        if self._run is not None:
+            state, lease = self._policy.hold(self._run)(state, now)
+            if lease is None:
+                return state, (Grant((), now + LONGEST_RETRY), None)
+        if book is None:
+            return state, (None, lease)
+        state, grant = book(state, now)
+        return state, (grant, lease)
 
     def lose(self, why: str) -> None:
         """Note that the store could not be asked for something else than starts: nothing starts meanwhile."""

@@ -41,6 +41,10 @@ HEEDED = 60.0
 """Seconds for which the --max-per-second of a process holds for all others, from when it last asked for a start."""
 SOONEST, LATEST_TURN = 0.02, 0.5
 """Seconds, within these half an interval: for so long a turn is kept for a process that does not come for it."""
+RUN_LEASE = 30.0
+"""Seconds for which a run belongs to a process, from when that last asked for a start or said that it is there."""
+RUNS_KEPT = 86_400.0
+"""Seconds for which it is known who did a run last."""
 LOOK_AGAIN, LOOK_FOR_PROBE = 1.0, 0.25
 """Seconds after which it is asked again at the latest: turns before it may have become free, or a probe accepted."""
 
@@ -64,6 +68,19 @@ class Sharer:
 
 
 @dataclass(slots=True)
+class RunLease:
+    """Which process does a run, of those that may have been started for it."""
+
+    holder: str
+    epoch: int
+    """Counts its processes: one whose epoch is over sends nothing any more."""
+    until: float
+    """When it ends, unless the process asks for a start, or says that it is there, before that."""
+    seed: str
+    """What its idempotency keys are made of, whichever process sends; "" once nothing is left to send."""
+
+
+@dataclass(slots=True)
 class LimiterState:
     """All that the policy remembers of one key. Times are seconds of the store's clock."""
 
@@ -81,6 +98,8 @@ class LimiterState:
     """It changes when starts that are booked, and not made yet, are void."""
     origin: int = 0
     """A number of its own for each state that began from nothing, as when a store has lost it."""
+    runs: dict[str, RunLease] = field(default_factory=dict)
+    """The runs that several processes may be started for, by name."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the state as a value that JSON can hold."""
@@ -133,6 +152,20 @@ class Grant(NamedTuple):
     def starts(self) -> int:
         """Return how many were booked."""
         return len(self.times)
+
+
+class RunClaim(NamedTuple):
+    """Process `holder` of `host` wants to do a run, or goes on with it in the `epoch` it was given (0: none yet).
+
+    The name of a holder begins with that of its host. `until` is when its lease ends, as far as it knows.
+    """
+
+    name: str
+    host: str
+    holder: str
+    seed: str
+    epoch: int = 0
+    until: float = -math.inf
 
 
 class Wait(NamedTuple):
@@ -305,6 +338,44 @@ class RatePolicy:
                 state.sharers[who].asked = min(state.sharers[who].asked, now - PRESENT)
             for own in state.routes.values():
                 own.queue.pop(who, None)
+            return state, None
+
+        return step
+
+    def hold(self, claim: RunClaim) -> Step[RunLease | None]:
+        """Give a run to a process, or let it go on with it; None where another one does it.
+
+        One of the same host that asks anew holds the host's own lock on the run, so that the one before it is gone. A
+        process whose lease ended while the store forgot it cannot know what others did since, and is refused.
+        """
+
+        def step(state: LimiterState | None, now: float) -> tuple[LimiterState, RunLease | None]:
+            state = state or self.new_state()
+            for name in [name for name, one in state.runs.items() if one.until < now - RUNS_KEPT]:
+                del state.runs[name]
+            found = state.runs.get(claim.name)
+            if found is None and claim.epoch and claim.until < now:
+                return state, None
+            if found is not None and found.holder != claim.holder and claim.epoch <= found.epoch:
+                is_free = found.until <= now or found.holder.startswith(f"{claim.host}/")
+                if claim.epoch or not is_free:
+                    return state, None
+                state.revision += 1  # what the one before it has booked is void
+            epoch = found.epoch + (not claim.epoch and found.holder != claim.holder) if found else 1
+            seed = (found.seed if found else "") or claim.seed
+            state.runs[claim.name] = RunLease(claim.holder, max(epoch, claim.epoch), now + RUN_LEASE, seed)
+            return state, state.runs[claim.name]
+
+        return step
+
+    def let_go(self, claim: RunClaim, *, is_done: bool) -> Step[None]:
+        """End the lease of a run, unless another process has it; `is_done`: nothing is left to send."""
+
+        def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
+            state = state or self.new_state()
+            found = state.runs.get(claim.name)
+            if found is not None and (found.holder, found.epoch) == (claim.holder, claim.epoch):
+                state.runs[claim.name] = RunLease("", found.epoch, now, "" if is_done else found.seed)
             return state, None
 
         return step
@@ -490,5 +561,5 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
     if is_dataclass(kind):
         types: dict[str, Any] = {one.name: one.type for one in fields(kind)}
         parts = [(name, _decoder(part)) for name, part in types.items()]
-        return lambda raw: kind(*[read(raw[name]) for name, read in parts])  # type: ignore[operator]  # a class
+        return lambda raw: kind(**{name: read(raw[name]) for name, read in parts if name in raw})  # type: ignore[operator]  # a class
     return lambda raw: raw

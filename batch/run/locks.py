@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import stat
 import tempfile
 import time
@@ -183,6 +184,21 @@ def _holder(path: Path) -> str:
         return f": process {known['pid']}, {known['folder']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def host_name() -> str:
+    """Return a name, 128 random bits, for all who share these locks: whoever holds one knows that none of them does."""
+    path = state_folder() / "locks" / "host"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with suppress(OSError):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.write(file, secrets.token_hex(16).encode())
+        os.close(file)
+    try:
+        found = path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        found = ""
+    return found if re.fullmatch("[0-9a-f]{32}", found) else secrets.token_hex(16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def test_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_formats_are_those_of_all_shards(job: JobFixture) -> None:
     """A date that can be read in two ways is read as the whole column tells, also where the shard has no such cell."""
     plain = "".join(f"{10001 + number},04/03/2026\n" for number in range(8))
-    told = f"id,custom_fields.Since:date\n{plain}10012,25/12/2026\n"
+    told = f"id,custom_fields.Renewal\n{plain}10012,25/12/2026\n"
     dates = set[str]()
     for number in (1, 2, 3):
         end = job.update(job.sheet(told), shard=f"{number}/3", compare=True)
@@ -123,7 +123,7 @@ def test_formats_are_those_of_all_shards(job: JobFixture) -> None:
     with pytest.raises(InputError, match="is written in two ways"):
         job.update(job.sheet(told + "10010,12/31/2026\n"), shard="1/3")
     with pytest.raises(NotationError, match="may mean"):
-        job.update(job.sheet(f"id,custom_fields.Since:date\n{plain}"), shard="1/3")
+        job.update(job.sheet(f"id,custom_fields.Renewal\n{plain}"), shard="1/3")
 
 
 def test_check_and_library(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,125 @@
+"""One process does a run: who was not heard of for too long loses it, and starts nothing any more (virtual clock)."""
+
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+from trio.testing import MockClock
+
+from batch.ratelimit import Bucket, Limits, MemoryStore, RateLimiter, RatePolicy
+from batch.ratelimit.policy import RUN_LEASE
+from tests.ratelimit.json_store import JsonStore
+from tests.simulation.world import seeded
+
+pytestmark = pytest.mark.anyio
+LIMITS = Limits(total=Bucket(50, 100))
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    """Run on a clock that jumps to the next thing that happens."""
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
+
+
+@dataclass
+class Worker:
+    """A process that is started for the run."""
+
+    store: JsonStore
+    number: int
+    host: str = ""
+    taken: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.limiter = RateLimiter(
+            RatePolicy(LIMITS), 8, self.store, "key", rng=seeded(self.number),
+            on_taken=lambda: self.taken.append(anyio.current_time()),
+        )  # fmt: skip
+
+    async def claim(self) -> str | None:
+        return await self.limiter.claim("run", self.host or f"host{self.number}", f"seed{self.number}")
+
+    async def start(self) -> bool:
+        """Try for a second to start an attempt."""
+        with anyio.move_on_after(1):
+            async with self.limiter.attempt("r") as started:
+                await self.limiter.answered("r", started or 0.0, 200, {})
+                return self.limiter.may_leave()
+        return False
+
+
+async def test_a_frozen_process_starts_nothing() -> None:
+    """Who was silent for longer than its lease is followed, with the same seed; awake again it sends nothing."""
+    store = JsonStore(ahead=0.1)
+    frozen, next_one = Worker(store, 1), Worker(store, 2)
+    assert "seed1" == await frozen.claim()
+    assert await frozen.start()
+    began = anyio.current_time()
+    assert "seed1" == await next_one.claim()
+    assert RUN_LEASE <= anyio.current_time() - began < RUN_LEASE + 1
+    assert await next_one.start()
+    assert not frozen.limiter.may_leave()  # before it has asked anybody
+    assert (False, 1) == (await frozen.start(), len(frozen.taken))
+    assert await next_one.start()
+    await frozen.limiter.close()
+    assert await next_one.start()
+
+
+async def test_what_was_booked_is_void() -> None:
+    """Starts that were booked before another process took the run over are not made."""
+    store = JsonStore(ahead=0.1)
+    one, other = Worker(store, 1, "here"), Worker(store, 2, "here")
+    await one.claim()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(one.start)
+    assert "seed1" == await other.claim()
+    assert not await one.start()
+    assert 1 == len(one.taken)
+
+
+async def test_a_live_process_keeps_it() -> None:
+    """While a process says that it is there, another one does not get the run, and knows that after one lease."""
+    store = JsonStore(ahead=0.1)
+    one, other = Worker(store, 1), Worker(store, 2)
+    await one.claim()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.limiter.keep_run)
+        assert await other.claim() is None
+        tasks.cancel_scope.cancel()
+    assert (True, []) == (await one.start(), one.taken)
+
+
+async def test_after_its_end() -> None:
+    """A run that was let go is claimed at once: with its seed where rows are left, with a new one where none are."""
+    store = JsonStore(ahead=0.1)
+    for number, is_done, seed in ((1, False, "seed1"), (2, True, "seed1"), (3, False, "seed3")):
+        worker, began = Worker(store, number), anyio.current_time()
+        assert seed == await worker.claim()
+        assert 0.5 > anyio.current_time() - began
+        if is_done:
+            worker.limiter.done()
+        await worker.limiter.close()
+
+
+async def test_a_store_that_forgot() -> None:
+    """A store that lost everything is told who has the run; who was frozen meanwhile cannot know, and sends nothing."""
+    store = JsonStore(ahead=0.1)
+    one, frozen, third = Worker(store, 1), Worker(store, 2), Worker(store, 3)
+    await one.claim()
+    store.texts.clear()
+    assert await one.start()
+    assert one.limiter.may_leave()
+    await frozen.limiter.claim("other", "host2", "seed2")
+    await anyio.sleep(2 * RUN_LEASE)
+    store.texts.clear()
+    await third.start()
+    assert not await frozen.start()
+    assert 1 == len(frozen.taken)
+
+
+async def test_shared_with_nobody() -> None:
+    """Over the memory of one process nothing is claimed, and everything may leave."""
+    limiter = RateLimiter(RatePolicy(LIMITS), 8, MemoryStore())
+    assert "seed" == await limiter.claim("run", "host", "seed")
+    assert limiter.may_leave()
