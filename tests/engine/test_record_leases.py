@@ -226,10 +226,8 @@ async def test_wait_for_another_run_is_shown_and_told() -> None:
             tasks.start_soon(task)
     assert [None, Wait(began + LASTS, "another run with this key has the same record")] == shown
     assert waiting.wait() is None
-    assert [
-        "Another run with this key changes the same records: each waits until that run is done with it (of a run that "
-        "was killed, up to 15 s)."
-    ] == told
+    said = "Another run with this key changes the same records: each waits until that run is done with it"
+    assert [f"{said} (of a run that was killed, up to 15 s)."] == told
 
 
 async def test_lease_that_ends_is_not_relied_on() -> None:
