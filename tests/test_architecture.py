@@ -29,7 +29,7 @@ LAYERS = [
     {"aio", "cli", "web", "distributed", "__main__"},
 ]  # fmt: skip
 """From the bottom to the top: what a package imports lies in its own layer or below."""
-TO_COME = {"conditions", "distributed"}
+TO_COME = {"conditions"}
 """Packages that have a place and are not there yet."""
 BESIDE = {"sandbox", "__init__"}
 """What belongs to no layer: the imitated APIs, which share no code with the rest, and the package itself."""
@@ -59,6 +59,8 @@ LIBRARIES = {
     "keyring": {"system_keyring"},
     "obstore": {"remote"},
     "redis": {"ratelimit"},
+    "dask": {"distributed"},
+    "distributed": {"distributed"},
     "python_calamine": {"sources"},
     "deltalake": {"sources"},
 }

@@ -152,6 +152,35 @@ def update(**values: Any) -> None:
     _finish(end, console, settings)
 
 
+@batch.command(short_help="Do many jobs at once.")
+@click.argument("manifest", type=click.Path(dir_okay=False), metavar="JOBS.toml")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="A Dask cluster; default: one is started for this.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), metavar="N", help="Worker processes of the one that is started."
+)
+@click.option("--sandbox", is_flag=True, help="Send to an imitation of the API, each job as a company of its own.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="Errors only.")
+def submit(
+    manifest: str, scheduler: str | None, workers: int | None, sandbox: bool, yes: bool, as_json: bool, quiet: bool
+) -> None:
+    """Do all jobs of JOBS.toml at the same time, each in as many shards as it says, and put their results together.
+
+    The same command again goes on with what is left. Ctrl-C stops all of them in order.
+    """
+    from batch.cli.console import Console
+    from batch.cli.submit import run_submit
+    from batch.extras import ensure_extra
+
+    with Console(quiet=quiet, yes=yes) as console:
+        ensure_extra("cluster", "distributed", "many jobs at once", console.note)
+        found = run_submit(Path(manifest), scheduler, workers, console, sandbox=sandbox)
+        if as_json:
+            _json_line().show(found.as_dict())
+        sys.exit(found.exit_code)
+
+
 @batch.command(short_help="What INPUT would change; writes nothing to the API.", cls=Start)
 @setting_options("plan")
 def plan(**values: Any) -> None:

@@ -53,6 +53,8 @@ class Console:
         self._unsaid: list[tuple[str, str]] = []
         """What --quiet kept back; a question shows it, since it may be about that."""
         self._bar: ProgressBar | None = None
+        self._board = 0
+        """How many lines of a board are above the cursor."""
         self._last_line = time.monotonic()
         self.at_leaving: Callable[[ExitCode, str], None] | None = None
         """Tells programs, too, that the process ends at once."""
@@ -88,6 +90,7 @@ class Console:
 
     def _write(self, text: str, style: str) -> None:
         self.leave()
+        self._board = 0
         click.echo(_coloured(fitted(text, sys.stderr), style), err=True)
 
     def _write_unsaid(self) -> None:
@@ -228,6 +231,15 @@ class Console:
         is_due = now - self._last_line >= seconds
         self._last_line = now if is_due else self._last_line
         return is_due
+
+    def board(self, lines: Sequence[str]) -> None:
+        """Show these lines in the place of those before, until something else is written; on a terminal alone."""
+        if self._quiet:
+            return
+        up = f"\x1b[{self._board}A\x1b[J" if self._board else ""
+        width = shutil.get_terminal_size().columns - 1
+        click.echo(up + "\n".join(visible(one)[:width] for one in lines), err=True)
+        self._board = len(lines)
 
     def leave(self) -> None:
         """Take the progress bar away and give the terminal back; the next progress draws it again."""

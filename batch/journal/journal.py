@@ -218,6 +218,26 @@ class Journal(JournalQueries):
                     "UPDATE part SET ended = ?, is_orderly = 1 WHERE number = ?", (time.time(), self._part)
                 )
 
+    def take_in(self, path: Path) -> None:
+        """Add all parts, intents and results of the journal at `path`, which has other rows; raises JournalError."""
+        parts = "number + ?, started, ended, is_orderly, requests, attempts, throttled, reserved"
+        intents = f"change, number, part + ?, attempts, {WHOLE}"
+        with connect_read_only(path) as other, self._transaction():
+            self._db.executemany(
+                f"INSERT INTO part VALUES ({', '.join('?' * 8)})",  # noqa: S608 - only marks
+                other.execute(f"SELECT {parts} FROM part", (self._part,)),  # noqa: S608 - only columns
+            )
+            self._db.executemany(
+                f"INSERT INTO intent(change, number, part, attempts, {WHOLE}) VALUES ({', '.join('?' * 12)})",  # noqa: S608 - only columns
+                other.execute(f"SELECT {intents} FROM intent ORDER BY place", (self._part,)),  # noqa: S608 - only columns
+            )
+            self._db.executemany(
+                f"INSERT INTO result VALUES ({', '.join('?' * 10)})",  # noqa: S608 - only marks
+                other.execute(f"SELECT {RESULT} FROM result"),  # noqa: S608 - only columns
+            )
+        self._part = self.count_parts()
+        self._recount()
+
     def erase_values(self, erased: Callable[[RowResult], RowResult]) -> None:
         """Remove what was sent and seen, put `erased` results in the place of those that say something, and tidy up.
 
@@ -403,6 +423,7 @@ class Journal(JournalQueries):
         self.counts = Counter({o: n for o, n in self.outcomes().items() if o in self.believed})
 
 
+RESULT = "row, change, id, outcome, state, status, attempts, time, shown, problems"
 WHOLE = "id, key, fields, before, body, name, replaced_whole, read"
 NOTHING = (None,) * 8
 

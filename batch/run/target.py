@@ -7,8 +7,8 @@ for its last four characters.
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -429,6 +429,18 @@ def kind_of_host(base_url: str, endpoint: Endpoint) -> str:
     if url == endpoint.base_url:
         return "production"
     return "test system" if url in endpoint.test_urls else ""
+
+
+@contextmanager
+def sandbox_of(keys: Sequence[str]) -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
+    """Start a sandbox with a company for each of these keys; yield its address, and by key what opens the APIs."""
+    from batch.sandbox.options import SandboxOptions  # needed by these runs only
+    from batch.sandbox.process import SandboxProcess
+
+    with SandboxProcess(SandboxOptions(limits="fast", keys=tuple(keys))) as sandbox:
+        ids = {name: value for name, value in sandbox.environment().items() if value not in keys}
+        secrets = sandbox.environment().keys() - ids.keys()
+        yield sandbox.url, {key: {**ids, **dict.fromkeys(secrets, key)} for key in keys}
 
 
 def _sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Target:

@@ -1,0 +1,91 @@
+"""What a worker does: one shard of one job, by the library, told to and stopped by whoever submitted it."""
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from distributed import Event, get_client, get_worker
+
+from batch.distributed.summary import ShardEnd
+from batch.endpoints import ENDPOINTS
+from batch.engine.reporter import Progress
+from batch.errors import BatchError, ExitCode
+from batch.library import update
+
+LOOK_SECONDS: Final = 0.5
+"""How often a worker looks whether it is to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """What there is to do; it travels to a worker, and so holds no key but those of a sandbox."""
+
+    job: str
+    shard: str | None
+    options: Mapping[str, Any]
+    token_env: str | None
+    stop: str
+    """The name of the cluster's event that ends it."""
+    topic: str
+    """Where it tells how far it is."""
+    sandbox: Mapping[str, str] | None = field(default=None, repr=False)
+    """What opens the sandbox, where it goes to one."""
+
+
+def do_shard(task: ShardTask) -> ShardEnd:
+    """Do a shard to its end; run by a worker, maybe more than once, and by another one after that."""
+    worker, client, cancel, is_over = get_worker(), get_client(), threading.Event(), threading.Event()
+
+    def tell(progress: Progress) -> None:
+        done = {outcome.value: count for outcome, count in progress.counts.items()}
+        worker.log_event(task.topic, {"job": task.job, "shard": task.shard, "rows": progress.rows, "done": done})
+
+    def watch() -> None:
+        stop = Event(task.stop, client=client)
+        while not is_over.wait(LOOK_SECONDS):
+            try:
+                if stop.is_set():
+                    break
+            except Exception:  # the scheduler is gone, or does not answer: whoever submitted this is, too
+                break
+        cancel.set()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        return _do(task, tell, cancel)
+    finally:
+        is_over.set()
+        watcher.join()
+
+
+def _do(task: ShardTask, tell: Any, cancel: threading.Event) -> ShardEnd:
+    options = {**task.options, "on_progress": tell, "cancel": cancel, "shard": task.shard}
+    source, endpoint = options.pop("input"), options.pop("endpoint")
+    try:
+        if task.sandbox is not None:
+            options["credentials"] = task.sandbox
+        elif task.token_env is not None:
+            options["credentials"] = _credentials(endpoint, task.token_env)
+        end = update(source, endpoint=endpoint, **options)
+    except BatchError as error:
+        return ShardEnd(task.job, task.shard, int(error.exit_code), message=str(error))
+    message = end.stopped.message if end.stopped else ""
+    return ShardEnd(task.job, task.shard, int(end.exit_code), end.run, message, end.as_dict())
+
+
+def _credentials(endpoint: str, variable: str) -> dict[str, str]:
+    """Return what this worker's variables hold; the one that is named stands for the endpoint's own required one."""
+    if variable not in os.environ:
+        raise _NoKeyError(f"token_env {variable}: this variable is not set where the worker runs.")
+    known = ENDPOINTS[endpoint].variables
+    found = {one.name: os.environ[one.name] for one in known if one.name in os.environ}
+    secret = next((one.name for one in known if one.is_required and one.is_secret), known[0].name)
+    return found | {secret: os.environ[variable]}
+
+
+class _NoKeyError(BatchError):
+    exit_code = ExitCode.COULD_NOT_START
+    reason = "credentials"

@@ -1,0 +1,268 @@
+"""All shards of all jobs of a manifest as tasks of a Dask cluster, to their end.
+
+Promises: a cluster that was started for this ends with it; a stop ends every shard in order, as Ctrl-C does; the same
+manifest again goes on with what is left. A shard whose worker died, or that another worker still holds, is done again.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from math import ceil
+from os import cpu_count
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Final
+
+import dask
+from distributed import Client, Event, LocalCluster
+
+from batch.distributed.manifest import Job, Manifest, in_sandbox, sandbox_key
+from batch.distributed.shard_task import ShardTask, do_shard
+from batch.distributed.summary import JobSummary, ShardEnd, SubmitSummary, add_up, code_of, state_of_job, worst
+from batch.endpoints import ENDPOINTS
+from batch.errors import BatchError, ExitCode, UsageError
+from batch.machine import now_text
+from batch.model import Outcome
+from batch.run.merge import merge_runs
+from batch.run.target import sandbox_of
+from batch.summary import Files, Outcomes
+
+BUSY_SECONDS: Final = 5.0
+"""After which a shard that another start holds is tried again."""
+BUSY_TRIES: Final = 24
+LOOK_SECONDS: Final = 0.2
+"""How often it is looked which shards are over."""
+MOST_THREADS: Final = 16
+"""Shards that one worker process of a local cluster does at once."""
+LOST_WORKERS: Final = 100
+"""Workers that may die over one shard: it goes on where the last one was, whoever died."""
+FROZEN_SECONDS: Final = 45
+"""After which a worker of a local cluster that says nothing is killed, and started anew."""
+CONNECT_SECONDS: Final = 20
+NO_SIGNALS: Final = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""Run by each local worker: Ctrl-C is for the process that submits, which stops all of them in order."""
+
+
+@dataclass(slots=True)
+class JobProgress:
+    """How far a job is: rows and outcomes by shard."""
+
+    job: Job
+    shards: dict[str | None, Mapping[str, Any]] = field(default_factory=dict)
+    ended: int = 0
+
+    @property
+    def rows(self) -> int:
+        """The rows of the shards that have begun."""
+        return sum(int(one["rows"]) for one in self.shards.values())
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What became of rows by now."""
+        found: Counter[str] = Counter()
+        for one in self.shards.values():
+            found.update(one["done"])
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Where the jobs of a manifest are done, and who is told."""
+
+    manifest: Manifest
+    scheduler: str | None = None
+    workers: int | None = None
+    sandbox: bool = False
+    progress: Callable[[Sequence[JobProgress]], None] = lambda jobs: None
+    """Is told about twice a second how far the jobs are."""
+    note: Callable[[str], None] = lambda text: None
+    stopped_by: Callable[[], int | None] = lambda: None
+    """Returns the exit code of the signal that ends all of it; None while there was none."""
+
+
+def submit(what: Submission) -> SubmitSummary:
+    """Do all jobs to their end, and put the results of their shards together; raises UsageError."""
+    began, started = time.monotonic(), now_text()
+    with ExitStack() as stack:
+        manifest, keys = what.manifest, dict[str, Mapping[str, str]]()
+        if what.sandbox:
+            url, opened = stack.enter_context(sandbox_of([sandbox_key(one) for one in manifest.jobs]))
+            manifest = in_sandbox(manifest, url)
+            keys = {one.name: opened[sandbox_key(one)] for one in manifest.jobs}
+        client = stack.enter_context(_cluster(what, sum(one.shards for one in manifest.jobs)))
+        ends = _Tasks(what, manifest, keys, client).run()
+    return _sum_up(what, manifest, ends, (started, began))
+
+
+@contextmanager
+def _cluster(what: Submission, tasks: int) -> Iterator[Client]:
+    """Connect to the cluster that is named, else start one for this, on the loopback interface alone."""
+    told = {
+        "distributed.scheduler.allowed-failures": LOST_WORKERS,
+        "distributed.scheduler.worker-ttl": f"{FROZEN_SECONDS} s",
+        "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS} s",
+        "distributed.logging.distributed": "critical",
+    }
+    with dask.config.set(told), ExitStack() as stack:
+        if what.scheduler is not None:
+            try:
+                yield stack.enter_context(Client(what.scheduler, timeout=CONNECT_SECONDS, set_as_default=False))
+            except OSError as error:
+                raise UsageError(f"--scheduler {what.scheduler}: it cannot be reached ({error}).") from None
+            return
+        workers = what.workers or min(tasks, max(2, cpu_count() or 1))
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=workers, threads_per_worker=min(MOST_THREADS, ceil(tasks / workers)), host="127.0.0.1",
+                dashboard_address=None, memory_limit=None, silence_logs=50, preload=NO_SIGNALS,
+            )
+        )  # fmt: skip
+        yield stack.enter_context(Client(cluster, set_as_default=False))
+
+
+class _Tasks:
+    """The shards of all jobs, from their submission to their end."""
+
+    def __init__(
+        self, what: Submission, manifest: Manifest, keys: Mapping[str, Mapping[str, str]], client: Client
+    ) -> None:
+        self._what, self._client, self._id = what, client, token_hex(4)
+        self._jobs = {one.name: JobProgress(one) for one in manifest.jobs}
+        self._tasks = [
+            ShardTask(
+                one.name, str(shard) if shard else None, one.options, one.token_env, f"batch-stop-{self._id}",
+                f"batch-progress-{self._id}", keys.get(one.name),
+            )
+            for one in manifest.jobs
+            for shard in one.shard_list
+        ]  # fmt: skip
+        self._tries: Counter[tuple[str, str | None]] = Counter()
+        self._later: list[tuple[float, ShardTask]] = []
+        self._running: dict[Any, ShardTask] = {}
+        self._ends: list[ShardEnd] = []
+        self._is_stopping = False
+
+    def run(self) -> list[ShardEnd]:
+        """Do all of them."""
+        topic, stop = f"batch-progress-{self._id}", Event(f"batch-stop-{self._id}", client=self._client)
+        self._client.subscribe_topic(topic, self._hear)
+        try:
+            for task in self._tasks:
+                self._submit(task)
+            while self._running or self._later:
+                self._look(stop)
+                self._what.progress(list(self._jobs.values()))
+        finally:
+            with suppress(Exception):  # what ended it is told
+                stop.set()
+                self._client.unsubscribe_topic(topic)
+        self._what.progress(list(self._jobs.values()))
+        return self._ends
+
+    def _submit(self, task: ShardTask) -> None:
+        key = (task.job, task.shard)
+        self._tries[key] += 1
+        name = f"batch-{self._id}-{task.job}-{task.shard or 'all'}-{self._tries[key]}"
+        self._running[self._client.submit(do_shard, task, key=name, pure=False)] = task
+
+    def _look(self, stop: Event) -> None:
+        if not self._is_stopping and self._what.stopped_by() is not None:
+            self._is_stopping = True
+            stop.set()
+        if self._is_stopping:
+            self._ends += [self._not_begun(task) for _, task in self._later]
+            self._later = []
+        due = [task for at, task in self._later if at <= time.monotonic()]
+        self._later = [(at, task) for at, task in self._later if task not in due]
+        for task in due:
+            self._submit(task)
+        time.sleep(LOOK_SECONDS)
+        for future in [one for one in self._running if one.done()]:
+            self._end(self._running.pop(future), future)
+
+    def _end(self, task: ShardTask, future: Any) -> None:
+        if future.status == "finished":
+            end: ShardEnd = future.result()
+        else:
+            error = future.exception() if future.status == "error" else None
+            why = f"the cluster could not do it ({type(error).__name__ if error else future.status})"
+            end = ShardEnd(task.job, task.shard, int(ExitCode.RUN_AGAIN), message=f"{why}. Run the same command again.")
+        tries = self._tries[task.job, task.shard]
+        if end.exit_code == ExitCode.BUSY and not end.run and tries < BUSY_TRIES and not self._is_stopping:
+            self._later.append((time.monotonic() + BUSY_SECONDS, task))
+            return
+        self._jobs[task.job].ended += 1
+        if end.summary.get("rows") is not None:
+            self._jobs[task.job].shards[task.shard] = {"rows": end.summary["rows"], "done": end.summary["outcomes"]}
+        self._ends.append(end)
+
+    def _not_begun(self, task: ShardTask) -> ShardEnd:
+        code = self._what.stopped_by() or ExitCode.INTERRUPTED
+        return ShardEnd(task.job, task.shard, int(code), message="It was stopped before it began.")
+
+    def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
+        told = event[1]
+        job = self._jobs.get(str(told.get("job")))
+        if job is not None:
+            job.shards[told["shard"]] = told
+
+
+def _sum_up(
+    what: Submission, manifest: Manifest, ends: Sequence[ShardEnd], times: tuple[str, float]
+) -> SubmitSummary:  # fmt: skip
+    jobs = [_job_summary(one, [end for end in ends if end.job == one.name], what.note) for one in manifest.jobs]
+    signalled = what.stopped_by()
+    codes = [one.exit_code for one in jobs] + ([int(signalled)] if signalled is not None else [])
+    outcomes: Counter[Any] = Counter()
+    for one in jobs:
+        outcomes.update(one.outcomes)
+    is_left = any(one.state == "unfinished" for one in jobs)
+    return SubmitSummary(
+        command="submit", input=str(manifest.path), sandbox=what.sandbox, started=times[0], finished=now_text(),
+        seconds=time.monotonic() - times[1], exit_code=worst(codes), rows=sum(one.rows or 0 for one in jobs),
+        outcomes=Outcomes(outcomes), jobs=tuple(jobs),
+        state="unfinished" if is_left else "to fix" if any(one.state == "to fix" for one in jobs) else "finished",
+    )  # fmt: skip
+
+
+def _job_summary(job: Job, ends: Sequence[ShardEnd], note: Callable[[str], None]) -> JobSummary:
+    totals = add_up(job.shards, ends)
+    code, files = code_of(totals, ends), Files()
+    messages = [f"{_shard(one)}{one.message}" for one in ends if one.message]
+    folders = [Path(one.run) for one in sorted(ends, key=_number) if one.run]
+    try:
+        if folders and job.shards > 1:
+            merged = merge_runs(folders, job.parent, ENDPOINTS[job.options["endpoint"]])
+            files, counted = merged.summary.files, merged.summary.outcomes
+            missing = (totals.rows or 0) - merged.summary.rows
+            if missing >= 0 and +Outcomes(totals.outcomes) != +(counted + Outcomes({Outcome.UNSENT: missing})):
+                code = worst([code, int(ExitCode.BUG)])
+                messages.append("This is a bug in batch: the results of all shards are not those of each. Report it.")
+        elif folders:
+            files = Files(ends[0].summary.get("files") or {})
+    except (BatchError, OSError) as error:
+        messages.append(f"The results of its shards could not be put together: {error}")
+        code = worst([code, int(error.exit_code) if isinstance(error, BatchError) else int(ExitCode.RUN_AGAIN)])
+    for text in dict.fromkeys(messages):
+        note(f"{job.name}: {text}")
+
+    def total(name: str) -> int:
+        return sum(int(one.summary.get(name) or 0) for one in ends)
+
+    return JobSummary(
+        name=job.name, endpoint=job.options["endpoint"], input=str(job.options["input"]), shards=job.shards,
+        rows=totals.rows, outcomes=totals.outcomes, requests=total("requests"), attempts=total("attempts"),
+        throttled=total("throttled"), is_exact=all(one.summary.get("is_exact", True) for one in ends),
+        exit_code=code, state=state_of_job(totals), folder=str(job.parent), files=files,
+        messages=tuple(dict.fromkeys(messages)),
+    )  # fmt: skip
+
+
+def _number(end: ShardEnd) -> int:
+    return int((end.shard or "1/1").partition("/")[0])
+
+
+def _shard(end: ShardEnd) -> str:
+    return f"shard {end.shard}: " if end.shard else ""

@@ -1,0 +1,116 @@
+"""What became of the jobs of a manifest: their counts over all shards, and the one exit code.
+
+Promises: the rows of all shards add up to the rows of the input, and their outcomes to the rows, or it is exit code 4;
+rows of a shard that did not begin are unsent.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from batch.documents import as_json
+from batch.errors import ExitCode
+from batch.model import NEEDS_RETRY, Outcome
+from batch.summary import Files, FilesInJson, Head, Outcomes, OutcomesInJson, State, state_of
+
+WORST_FIRST: Final = (4, 6, 2, 130, 143, 3, 5, 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEnd:
+    """How a shard ended."""
+
+    job: str
+    shard: str | None
+    exit_code: int
+    run: str = ""
+    """Its run folder; "" where none was begun."""
+    message: str = ""
+    """Why it could not begin, or stopped; "" where neither."""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """That of its run; none where none was begun."""
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the exit code that wins; 4 for one that nobody knows."""
+    found = set(codes)
+    return next((one for one in WORST_FIRST if one in found), 0) if found <= set(WORST_FIRST) else int(ExitCode.BUG)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSummary:
+    """What became of one job, over all of its shards."""
+
+    name: str
+    endpoint: str
+    input: str
+    shards: int
+    rows: int | None
+    """None where no shard has read the input."""
+    outcomes: OutcomesInJson
+    requests: int
+    attempts: int
+    throttled: int
+    is_exact: bool
+    exit_code: int
+    state: State
+    folder: str
+    """Where its shards lie, and what is put together of them."""
+    files: FilesInJson = field(default_factory=Files)
+    messages: tuple[str, ...] = ()
+    """Why shards could not begin, or stopped; each once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitSummary(Head):
+    """What became of all jobs of a manifest; `as_dict` is what `--json` prints."""
+
+    rows: int
+    outcomes: OutcomesInJson
+    jobs: tuple[JobSummary, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return as_json(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The counts of a job over its shards, and whether they balance."""
+
+    rows: int | None
+    outcomes: Outcomes
+    balances: bool
+
+
+def add_up(shards: int, ends: Sequence[ShardEnd]) -> Totals:
+    """Add up the counts of a job's shards; the rows of those that did not begin are unsent."""
+    begun = [one.summary for one in ends if one.summary.get("rows") is not None]
+    counts: Counter[Outcome] = Counter()
+    for one in begun:
+        counts.update({Outcome(name): int(count) for name, count in one["outcomes"].items()})
+    own = sum(int(one["rows"]) for one in begun)
+    every = {int(one["rows"] if shards == 1 else one["all_rows"]) for one in begun}
+    if not begun:
+        return Totals(None, Outcomes(counts), balances=True)
+    rows = max(every)
+    fits = own == rows if len(begun) == shards else own <= rows
+    counts[Outcome.UNSENT] += rows - own if fits else 0
+    return Totals(rows, Outcomes(counts), len(every) == 1 and fits and sum(counts.values()) == rows)
+
+
+def code_of(totals: Totals, ends: Sequence[ShardEnd]) -> int:
+    """Return the exit code of a job."""
+    codes = [one.exit_code for one in ends]
+    if not totals.balances:
+        codes.append(int(ExitCode.BUG))
+    if not any(codes) and any(totals.outcomes.get(one) for one in NEEDS_RETRY):
+        codes.append(int(ExitCode.BUG))  # rows are left, and no shard says so
+    return worst(codes)
+
+
+def state_of_job(totals: Totals) -> State:
+    """Return what became of a job, in the words of `runs`."""
+    is_left = totals.rows is None or any(totals.outcomes.get(one) for one in NEEDS_RETRY)
+    return state_of(totals.outcomes, is_left=is_left)

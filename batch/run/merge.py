@@ -1,0 +1,79 @@
+"""The runs of all shards of an input as one: its journal, results, failures, report and summary.
+
+Promises: it is made of the records of the runs alone, which stay as they are, and can be made again; it is a run like
+any other to `results`, `report`, `undo` and `runs`; its counts are held against its rows as those of every run are.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from batch.endpoints.base import Endpoint
+from batch.errors import FolderError
+from batch.files import make_private
+from batch.journal import Journal
+from batch.model import ROW
+from batch.own_files import INPUT, JOURNAL, is_own
+from batch.run import index
+from batch.run.finish import End, FinishedRun, finish_run
+from batch.run.folder import peek_metadata
+from batch.run.locks import held
+from batch.run.metadata import RunMetadata
+
+MERGED = "merged"
+"""What the folder is called, beside those of the shards."""
+
+
+def merge_runs(folders: Sequence[Path], parent: Path, endpoint: type[Endpoint]) -> FinishedRun:
+    """Put the runs in `folders` together in `parent/merged`, in the place of what was there; raises FolderError."""
+    folder = parent / MERGED
+    make_private(parent)
+    with held(parent / f".{MERGED}.lock", "the results of these shards", folder):
+        if folder.exists():
+            if not is_own(folder):
+                raise FolderError(f"{folder}: the results of all shards go there, and something else is there.")
+            shutil.rmtree(folder)
+        folder.mkdir(mode=0o700)
+        metadata = _merged(folder, [peek_metadata(one) for one in folders])
+        with Journal.create(folder / JOURNAL, metadata.as_meta()) as journal:
+            for one in folders:
+                journal.take_in(one / JOURNAL)
+            index.add(metadata, folder)
+            finished = finish_run(folder, journal, metadata, endpoint, End())
+            index.end_part(metadata, journal, finished.state)
+    return finished
+
+
+def _merged(folder: Path, parts: Sequence[RunMetadata]) -> RunMetadata:
+    """Return what the runs know of themselves together, and put their rows into `folder`."""
+    first = parts[0]
+    if {(one.staged.sha256, one.staged.headers, one.endpoint, one.host) for one in parts} != {
+        (first.staged.sha256, first.staged.headers, first.endpoint, first.host)
+    }:
+        raise FolderError(f"{folder.parent}: the runs in it are of several inputs. Name another folder with out.")
+    rows = pl.concat([pl.scan_parquet(one.staged.path, glob=False) for one in parts]).sort(ROW)
+    rows.sink_parquet(folder / INPUT)
+    (folder / INPUT).chmod(0o600)
+    staged = replace(
+        first.staged, path=folder / INPUT, rows=sum(one.staged.rows for one in parts), all_rows=0,
+        telling=tuple(sorted({cell for one in parts for cell in one.staged.telling})),
+    )  # fmt: skip
+    names = " ".join(sorted(one.run_id for one in parts))
+    meaning = {name: value for name, value in first.meaning.items() if name != "shard"}
+    options = list(first.options_again)
+    if "--shard" in options:
+        del options[options.index("--shard") : options.index("--shard") + 2]
+    told = {"meaning": meaning, "options_again": tuple(options), "staged": staged, "shard": None}
+    return first.model_copy(
+        update={
+            **told, "run_id": hashlib.sha256(f"merged {names}".encode()).hexdigest()[:32],
+            "identity": hashlib.sha256(f"merged {first.identity}".encode()).hexdigest(),
+            "started": min(one.started for one in parts), "seconds": max(one.seconds for one in parts),
+            "earlier": {}, "stopped": None, "stop_reason": None, "finished": None, "exit_code": None,
+            "look_since": 0.0, "undone": None,
+        }
+    )  # fmt: skip
