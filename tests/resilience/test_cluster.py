@@ -1,0 +1,200 @@
+"""Shards on several hosts and on a real Dask cluster, over a real Redis: judged by the ledger of the sandbox.
+
+What is a host of its own here is a process with a state folder and a folder of runs of its own.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch.ratelimit.policy import RUN_LEASE
+from batch.sandbox.options import SandboxOptions
+from tests.redis_server import RedisServer, find_redis
+from tests.sandbox.control import ControlledSandbox
+from tests.shell import DUALENTRY, Shell, until
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(find_redis() is None, reason="redis-server is not installed (apt-get install redis-server)"),
+]
+NEEDS_CLUSTER = pytest.mark.skipif(find_spec("distributed") is None, reason="not installed: ./run.sh extra cluster")
+JOBS, SHARDS, ROWS = 8, 4, 40
+KEYS = tuple(f"key-{number}" for number in range(1, JOBS + 1))
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[ControlledSandbox]:
+    options = SandboxOptions(keys=KEYS, ledger=tmp_path / "ledger.jsonl", records=200)
+    with ControlledSandbox(options) as running:
+        yield running
+
+
+def rows(count: int) -> str:
+    return "id,name\n" + "".join(f"{10001 + number},New name {number}\n" for number in range(count))
+
+
+def writes(sandbox: ControlledSandbox) -> list[dict[str, Any]]:
+    return [line for line in sandbox.read_ledger() if line["by"] == "client" and line["method"] == "PATCH"]
+
+
+def assert_each_applied_once(sandbox: ControlledSandbox, companies: int, count: int) -> None:
+    """Every change was applied, none of them twice, and no record was sent two keys."""
+    applied = Counter((line["company"], line["id"]) for line in writes(sandbox) if line["applied"])
+    wanted = {(company, str(10001 + number)): 1 for company in range(1, companies + 1) for number in range(count)}
+    assert wanted == dict(applied)
+
+
+def most_over(times: Sequence[float], burst: float, per_second: float) -> float:
+    """By how many starts a bucket is overdrawn at most, in any window."""
+    worst = level = 0.0
+    last = times[0] if times else 0.0
+    for at in times:
+        level = max(0.0, level - (at - last) * per_second) + 1
+        worst, last = max(worst, level - burst), at
+    return worst
+
+
+def test_frozen_past_its_lease(tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox) -> None:
+    """A worker that was frozen past its lease sends nothing when it wakes: another host did its shard meanwhile."""
+    (tmp_path / "work").mkdir()
+    shell = Shell(tmp_path / "work")
+    shell.sheet(rows(25))
+
+    def command(host: str) -> list[object]:
+        options = ["--base-url", sandbox.url, "--limiter", redis.url, "--shard", "1/1", "--yes"]
+        return ["update", "sheet.csv", "-e", DUALENTRY, *options, "--out", host]
+
+    def env(host: str) -> dict[str, str]:
+        return {"XDG_STATE_HOME": str(tmp_path / host), "DUALENTRY_API_KEY": KEYS[0]}
+
+    first = shell.start(*command("one"), env=env("one"))
+    try:
+        until(lambda: len(writes(sandbox)) >= 12, first)
+        os.kill(first.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        second = shell.start(*command("two"), env=env("two"))
+        _, err = second.communicate(timeout=180)
+        assert 0 == second.returncode, err.decode()
+        assert RUN_LEASE - 1 < time.monotonic() - began
+        before = len(sandbox.read_ledger())
+        os.kill(first.pid, signal.SIGCONT)
+        _, err = first.communicate(timeout=60)
+        assert (5, before) == (first.returncode, len(sandbox.read_ledger())), err.decode()
+        assert "Another start does this shard by now" in err.decode()
+    finally:
+        shell.end_all()
+    assert_each_applied_once(sandbox, 1, 25)
+    keys = {line["id"]: line["key"] for line in writes(sandbox)}
+    assert 25 == len(keys) == len(set(keys.values()))
+
+
+def children(pid: int) -> list[int]:
+    """The worker processes that a process has started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                status, words = (entry / "status").read_text(), (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if f"PPid:\t{pid}\n" in status and b"spawn_main" in words:
+                found.append(int(entry.name))
+    return found
+
+
+@NEEDS_CLUSTER
+def test_many_jobs(
+    tmp_path: Path,
+    redis: RedisServer,
+    sandbox: ControlledSandbox,
+    record_property: Callable[[str, object], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Eight jobs in four shards each: workers killed and frozen, Redis killed; nothing is lost, or applied twice."""
+    monkeypatch.setattr("tests.shell.PATIENCE", 240.0)  # 32 shards begin
+    (tmp_path / "work").mkdir()
+    shell, chance = Shell(tmp_path / "work"), random.Random(19)  # noqa: S311 - moments, no secret
+    shell.sheet(rows(ROWS))
+    jobs = [
+        f'[[job]]\nname = "job-{number}"\ninput = "sheet.csv"\ntoken_env = "KEY_{number}"\nshards = {SHARDS}\n'
+        for number in range(1, JOBS + 1)
+    ]
+    head = (
+        f'[defaults]\nendpoint = "{DUALENTRY}"\nbase_url = "{sandbox.url}"\nlimiter = "{redis.url}"\nreport = false\n'
+    )
+    (shell.folder / "jobs.toml").write_text(head + "".join(jobs))
+    env = {f"KEY_{number}": key for number, key in enumerate(KEYS, 1)}
+    command = ["submit", "jobs.toml", "--workers", "4", "--json"]
+    log = (tmp_path / "log").open("wb")
+    ended: list[int] = []
+    told: dict[str, Any] = {}
+    did: Counter[str] = Counter()
+    for attempt in range(4):
+        process = shell.start(*command, env=env, stderr=log)
+        if attempt == 0:
+            until(lambda: len(writes(sandbox)) >= 20, process)
+            did = trouble(process, redis, chance)
+        out, _ = process.communicate(timeout=400)
+        ended.append(process.returncode)
+        told = json.loads(out)
+        if process.returncode == 0:
+            break
+    log.close()
+    said = (tmp_path / "log").read_text()
+    assert 0 == ended[-1], said
+    assert JOBS * ROWS == told["rows"] == sum(told["outcomes"].values())
+    assert JOBS * ROWS == told["outcomes"]["updated"] + told["outcomes"]["unchanged"]
+    assert_each_applied_once(sandbox, JOBS, ROWS)
+    lines = [line for line in sandbox.read_ledger() if line["by"] == "client"]
+    refused = sum(line["status"] == 429 for line in lines)
+    for company in range(1, JOBS + 1):
+        times = sorted(line["t"] for line in lines if line["company"] == company and line["method"] == "PATCH")
+        assert most_over(times, 10, 1) <= 0.5  # what was on its way while a start before it was held up
+    assert (0, 3) == (refused, did["workers killed"])
+    record_property("proof", {"codes": ended, "requests": len(lines), "outcomes": told["outcomes"], **did})
+
+
+def trouble(process: "subprocess.Popen[bytes]", redis: RedisServer, chance: random.Random) -> Counter[str]:
+    """Kill workers at random moments, freeze one, and kill and start the Redis."""
+    did: Counter[str] = Counter()
+    for number in range(6):
+        time.sleep(chance.uniform(1, 4))
+        workers = children(process.pid)
+        if process.poll() is not None or not workers:
+            break
+        if number == 2:
+            redis.kill()
+            time.sleep(2)
+            redis.start()
+            did["redis killed"] += 1
+        elif number == 3:
+            frozen = chance.choice(workers)
+            os.kill(frozen, signal.SIGSTOP)
+            time.sleep(RUN_LEASE + 5)
+            try:
+                os.kill(frozen, signal.SIGCONT)
+                did["workers frozen"] += 1
+            except ProcessLookupError:
+                did["frozen workers that were killed"] += 1
+        else:
+            os.kill(chance.choice(workers), signal.SIGKILL)
+            did["workers killed"] += 1
+    return did
