@@ -1,0 +1,79 @@
+"""JOBS.toml: what it says is checked as a whole before anything is sent."""
+
+from pathlib import Path
+
+import pytest
+
+from batch.distributed.manifest import in_sandbox, read_manifest, sandbox_key
+from batch.errors import SettingsError
+from batch.shard import Shard
+from tests.shell import ROOT
+
+
+def manifest(folder: Path, text: str) -> Path:
+    path = folder / "jobs.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_and_jobs(tmp_path: Path) -> None:
+    """Defaults hold for all jobs, a job's own values go first, and paths are those of the manifest's folder."""
+    path = manifest(
+        tmp_path,
+        '[defaults]\nendpoint = "dualentry.customers"\nmax-wait = 9\nshards = 3\n'
+        '[[job]]\nname = "a"\ninput = "in/a.csv"\ntoken_env = "A"\nmap = { "Cust#" = "id" }\n'
+        '[[job]]\nname = "b"\ninput = "b*.csv"\nout = "runs/b"\nshards = 1\nmax_wait = 5\ntoken_file = "/run/b"\n',
+    )
+    one, two = read_manifest(path).jobs
+    assert ("A", [Shard(1, 3), Shard(2, 3), Shard(3, 3)]) == (one.token_env, one.shard_list)
+    assert {
+        "endpoint": "dualentry.customers", "max_wait": 9, "input": str(tmp_path / "in/a.csv"), "map": {"Cust#": "id"},
+        "out": str(tmp_path / "jobs.batch/a"),
+    } == one.options  # fmt: skip
+    assert (tmp_path / "runs/b", [None], 5) == (two.parent, two.shard_list, two.options["max_wait"])
+    assert (str(tmp_path / "b*.csv"), "/run/b") == (two.options["input"], two.options["token_file"])
+
+
+def test_all_that_is_wrong(tmp_path: Path) -> None:
+    """All mistakes are told at once, each with its job and what was seen."""
+    job = '[[job]]\nendpoint = "dualentry.customers"\ninput = "a.csv"\n'
+    path = manifest(
+        tmp_path,
+        f'[other]\n{job}name = "a"\nshards = 0\n{job}name = "b"\nmax_wiat = 9\n{job}name = "../c"\n'
+        f'{job}name = "d"\nmax_wait = "x"\n{job}name = "e"\ntoken_env = "E"\ntoken_file = "e"\n'
+        f'[[job]]\nname = "f"\ninput = "a.csv"\n{job}name = "g"\nout = "s3://a/b"\n{job}name = "h"\n{job}name = "h"\n'
+        '[[job]]\nname = "i"\nendpoint = "none"\ninput = "-"\n',
+    )
+    with pytest.raises(SettingsError) as caught:
+        read_manifest(path)
+    said = str(caught.value).replace(f"{path}, job ", "").replace(f"{path}: ", "").splitlines()
+    out = tmp_path / "jobs.batch" / "h"
+    assert [
+        "there is no table [other]. A manifest has [defaults] and [[job]].",
+        "a: shards 0: it should be a whole number from 1 to 10,000.",
+        'b: there is no setting "max_wiat" of a job; did you mean max_wait?',
+        "../c: name '../c': it should be letters, digits, dots and dashes, such as acme-us.",
+        "d: max-wait 'x': it should be a valid number.".replace("a valid number", "a number"),
+        "e: token_env, token_file, token_command and as: name one of them.",
+        "f: there is no endpoint.",
+        "g: out s3://a/b: shards are put together in a folder. Name a folder.",
+        "i: input -: workers cannot read standard input. Name a file.",
+        "name h: several jobs have it.",
+        f"out {out}: several jobs have it.",
+        "Nothing was sent.",
+    ] == [line.replace(": max-wait", ": max-wait").replace("d: max-wait 'x', ", "d: ") for line in said]
+
+
+@pytest.mark.parametrize("text", ["", "[[job", "job = 1\n", "[defaults]\n"])
+def test_no_manifest(tmp_path: Path, text: str) -> None:
+    """A file that names no jobs says how one is written, or why it cannot be read."""
+    with pytest.raises(SettingsError, match=r"names no jobs|cannot be read"):
+        read_manifest(manifest(tmp_path, text))
+
+
+def test_the_sample() -> None:
+    """The sample is a manifest, and in a sandbox each job has a key of its own, and none of its own options for one."""
+    found = in_sandbox(read_manifest(ROOT / "samples" / "jobs.toml"), "http://127.0.0.1:9")
+    assert ["acme-us", "acme-eu", "vayu"] == [one.name for one in found.jobs]
+    assert 3 == len({sandbox_key(one) for one in found.jobs})
+    assert {("http://127.0.0.1:9", None)} == {(one.options["base_url"], one.token_env) for one in found.jobs}

@@ -1,0 +1,50 @@
+"""What is told of all shards of a job together."""
+
+from typing import Any
+
+import pytest
+
+from batch.distributed.summary import ShardEnd, add_up, code_of, worst
+
+
+def end(number: int, code: int = 0, *, rows: int = 5, all_rows: int = 10, **outcomes: int) -> ShardEnd:
+    counts: dict[str, Any] = outcomes or {"updated": rows}
+    summary = {"rows": rows, "all_rows": all_rows, "outcomes": counts}
+    return ShardEnd("job", f"{number}/2", code, f"/runs/{number}", summary=summary)
+
+
+@pytest.mark.parametrize(
+    ("codes", "wins"),
+    [([0, 0], 0), ([0, 1], 1), ([1, 5], 5), ([5, 3], 3), ([3, 143], 143), ([143, 130], 130), ([130, 2], 2),
+     ([2, 6], 6), ([6, 4], 4), ([], 0), ([0, 77], 4)],
+)  # fmt: skip
+def test_the_worst_code_wins(codes: list[int], wins: int) -> None:
+    """4, 6, 2, 130, 143, 3, 5, 1, 0; and one that nobody knows is a bug."""
+    assert wins == worst(codes)
+
+
+def test_counts_add_up() -> None:
+    """The rows of all shards are those of the input, and each has one outcome."""
+    ends = [end(1), end(2, 1, updated=3, invalid=2)]
+    totals = add_up(2, ends)
+    assert (10, 8, 2, True) == (totals.rows, totals.outcomes.updated, totals.outcomes.invalid, totals.balances)
+    assert 1 == code_of(totals, ends)
+
+
+def test_a_shard_that_did_not_begin() -> None:
+    """Its rows are unsent, and its code counts."""
+    ends = [end(1), ShardEnd("job", "2/2", 3, message="the cluster could not do it")]
+    totals = add_up(2, ends)
+    assert (10, 5, 5, 3) == (totals.rows, totals.outcomes.updated, totals.outcomes.unsent, code_of(totals, ends))
+    nothing = [ShardEnd("job", "1/2", 2), ShardEnd("job", "2/2", 2)]
+    assert (None, 2) == (add_up(2, nothing).rows, code_of(add_up(2, nothing), nothing))
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [[end(1), end(2, rows=4)], [end(1), end(2, all_rows=11)], [end(1), end(2, updated=4)], [end(1, rows=11)],
+     [end(1), end(2, unsent=5)]],
+)  # fmt: skip
+def test_counts_that_do_not_balance(ends: list[ShardEnd]) -> None:
+    """Rows in no shard or in two, and outcomes that are no rows', or that no shard tells of, are exit code 4."""
+    assert 4 == code_of(add_up(2, ends), ends)
