@@ -15,9 +15,8 @@ from batch.library import results as library_results
 from batch.library import status, update
 from batch.run.locks import held, input_locks, shared
 from batch.shard import Shard
-from tests.job_fixture import JobFixture, job, results, shared_sandbox, summary
+from tests.job_fixture import JobFixture, results, summary
 
-__all__ = ["job", "shared_sandbox"]
 ROWS = "".join(f"{10001 + number},Firm {number}\n" for number in range(12))
 SHEET = f"id,name\n{ROWS},No id\nabc,Not an id\n10002,Firm 1\n10003,Other\n"
 

@@ -415,7 +415,9 @@ def test_input_lock(tmp_path: Path) -> None:
     """An input has locks for each endpoint, host and owner by whatever path it is reached, and one where runs go."""
 
     def locks(*texts: str, parent: str = "x.batch") -> list[Path]:
-        return input_locks("a", "e", texts[0], texts[1:], tmp_path / parent)
+        found = input_locks("a", "e", texts[0], texts[1:], tmp_path / parent)
+        assert not found.shared
+        return found.own
 
     one, beside = locks("h", "f")
     assert [one, tmp_path / "y.batch" / beside.name] == locks("h", "f", parent="y.batch")

@@ -8,9 +8,8 @@ from batch.commands.undo import undo
 from batch.endpoints import ENDPOINTS
 from batch.errors import FolderError
 from batch.run.merge import merge_runs
-from tests.job_fixture import DUALENTRY, JobFixture, job, results, shared_sandbox, summary
+from tests.job_fixture import DUALENTRY, JobFixture, results, summary
 
-__all__ = ["job", "shared_sandbox"]
 SHEET = "id,name\n" + "".join(f"{10001 + number},Firm {number}\n" for number in range(9)) + ",No id\nabc,Not an id\n"
 
 
