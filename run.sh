@@ -97,12 +97,12 @@ install() { # LOCK-FILE NAME
     trap - EXIT
 }
 
-install_extras() { # --all, or without it those that are there, which keep up with their lock files
+install_extras() { # --all but the cluster, which long tests alone need, or without it those that are there, which keep up with their lock files
     local lock name
     for lock in "$here"/requirements-*.lock; do
         name=${lock##*/requirements-}
         name=extra-${name%.lock}
-        if [[ ${1-} == --all || -f $venv/$name.stamp ]]; then install "$lock" "$name"; fi
+        if [[ ${1-} == --all && $name != extra-cluster || -f $venv/$name.stamp ]]; then install "$lock" "$name"; fi
     done
 }
 
@@ -132,6 +132,7 @@ test)
     fi
     for argument in "$@"; do
         if [[ $argument == --long ]]; then
+            install "$here/requirements-cluster.lock" extra-cluster
             install "$here/tests/requirements-long.lock" long
             install "$here/tests/requirements-browser.lock" browser # nothing of a browser itself, which the system has
             arguments+=(-m "long or not long")
