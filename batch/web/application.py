@@ -30,6 +30,7 @@ from batch.commands.runs import ListedRun, look, newest_runs
 from batch.commands.status import status
 from batch.engine.reporter import CANARY
 from batch.errors import BatchError, NotationError, UsageError
+from batch.input_names import short_name
 from batch.run import index
 from batch.run.finish import read_summary
 from batch.web import uploads, views
@@ -108,7 +109,7 @@ class Page:
         shown = newest_runs(SHOWN_RUNS)
         return self._show(
             "start.html", status_code=status_code, step="file", problem=problem, accounts=accounts,
-            chosen=views.default_account(accounts), variables=self._variables(),
+            chosen=views.default_account(accounts), variables=self._variables(), endings=uploads.ENDINGS,
             runs=[views.run_line(one) for one in shown.runs], older=shown.older,
             works=[one for one in reversed(list(self.desk.works.values())) if one.is_busy or not one.is_sent],
         )  # fmt: skip
@@ -298,7 +299,7 @@ class Page:
                 now = status(folder)
         return self._show(
             "result.html", work, step="result", listed=listed, about=views.run_view(listed, read_summary(folder)),
-            now=now, mark=views.mark_of_run(listed), name=Path(listed.run.input).name,
+            now=now, mark=views.mark_of_run(listed), name=short_name(listed.run.input),
             accounts=views.accounts_for(listed, offered(self.desk.environment)), variables=self._variables(),
             is_live=now is not None,
         )  # fmt: skip
@@ -324,7 +325,7 @@ class Page:
         before = self.desk.work_of(listed.run.folder)
         chosen = before.chosen if before is not None else choose(form.get("account", ""), form, self.desk.environment)
         given = views.settings_of_run(listed) if not request.url.path.endswith("/undo") else {}
-        return self.desk.open_run(listed.run.folder, Path(listed.run.input).name, chosen, given)
+        return self.desk.open_run(listed.run.folder, short_name(listed.run.input), chosen, given)
 
     # -- files --------------------------------------------------------------------------------------------------
 
@@ -345,7 +346,7 @@ class Page:
         """Give a file of a run to be saved."""
         listed, what = self._listed(request), request.path_params["what"]
         files = views.files_of(listed, read_summary(listed.run.folder))
-        return _download(files.get(what), Path(listed.run.input).name)
+        return _download(files.get(what), short_name(listed.run.input))
 
     def report(self, request: Request) -> Response:
         """Show the report of a run, as a page that can do nothing."""

@@ -6,7 +6,6 @@ so that a file that is given again goes on with its run; a disk of another machi
 
 import hashlib
 import os
-import re
 import shutil
 import unicodedata
 from collections.abc import Mapping
@@ -17,9 +16,12 @@ from typing import IO, Final
 from batch.errors import InputError, MachineError, UsageError
 from batch.files import make_private, os_reason
 from batch.run.locks import check_local
+from batch.sources.formats import FORMATS, PACKED, ending_of, unpacked_name
 
-ENDINGS: Final = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".parquet", ".ods", ".xls", ".gz", ".zst", ".zip")
-MOST_CHARACTERS: Final = 100
+ENDINGS: Final = (*FORMATS, *PACKED, ".zip")
+"""Of what is taken: inputs, packed or not, and a colleague's plan."""
+MOST_BYTES: Final = 100
+"""Of a name."""
 FILES: Final = "files"
 COPY_BYTES: Final = 1 << 20
 
@@ -49,16 +51,21 @@ def safe_name(given: str) -> str:
         raise InputError(
             f'"{name or "(no name)"}" is not one of a spreadsheet\'s files. Save it as .xlsx or .csv, and choose that.'
         )
-    while len(name.encode()) > MOST_CHARACTERS:
-        path = Path(name)
-        name = path.stem[:-1].rstrip(" .") + path.suffix
-    return name
+    stem = _stem(name)
+    ending = name[len(stem) :]
+    while len((stem + ending).encode()) > MOST_BYTES:
+        stem = stem[:-1].rstrip(" .")
+    return stem + ending
+
+
+def _stem(name: str) -> str:
+    """Return a name without its ending, of a packed file without both."""
+    return Path(unpacked_name(name) if ending_of(name) in FORMATS else name).stem
 
 
 def folder_of(runs: Path, name: str) -> Path:
     """Return the folder for the runs of a file of this name, which its failures and results files share."""
-    stem = re.sub(r"\.(csv|tsv|txt)$", "", Path(name).stem, flags=re.IGNORECASE)
-    return runs / (stem or Path(name).stem)
+    return runs / (_stem(name) or name)
 
 
 def keep_upload(file: IO[bytes], folder: Path, name: str) -> Path:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from batch.commands.check import Checked
 from batch.commands.columns import ShownColumn, ShownColumns
 from batch.commands.runs import ListedRun
+from batch.input_names import short_name
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, minutes, named, shorten, visible
 from batch.outputs.plan import Line
 from batch.outputs.report import bar
@@ -143,7 +144,7 @@ def run_line(listed: ListedRun) -> dict[str, Any]:
     """Return what the list of runs shows of one."""
     run, counts = listed.run, counts_of(listed) if listed.state != "running" else Counter(listed.run.counts)
     return {
-        "id": run.run_id, "file": visible(Path(run.input).name), "when": listed.started_text, "state": listed.state,
+        "id": run.run_id, "file": visible(short_name(run.input)), "when": listed.started_text, "state": listed.state,
         "said": STATES.get(listed.state, listed.state), "mark": mark_of_run(listed), "rows": run.rows,
         "counts": [(one.value, count) for one in Outcome if (count := counts[one])],
         "command": "taking back" if run.undoes else "", "is_there": listed.metadata is not None,
@@ -244,11 +245,9 @@ def problem_groups(checked: Checked) -> list[Group]:
 
 def _group(one: Reason) -> Group:
     setting = {"date_ambiguous": "date_format", "number_ambiguous": "decimal"}.get(one.code, "")
-    is_same = not one.header or one.header.strip().casefold() == one.field.casefold()
-    column = one.field if is_same else f"{one.header} ({one.field})"
     cells = tuple(f"row {row}: {visible(cell)}" if cell.startswith('"') else visible(cell) for row, cell in one.cells)
     where = f"{'Row' if one.count == 1 else 'Rows'} " + rows_text(one.rows, one.count)
-    return Group(visible(column), plain(one.reason), one.count, where, cells, one.count - len(cells), setting)
+    return Group(named(one.field, one.header), plain(one.reason), one.count, where, cells, one.count - len(cells), setting)
 
 
 def rows_text(rows: Sequence[Any], count: int) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from batch.errors import InputError
+from batch.sources.formats import FORMATS
 from batch.web import guards
 from batch.web.server import HOST, _listen
-from batch.web.uploads import keep_upload, safe_name
+from batch.web.uploads import folder_of, keep_upload, safe_name
 from tests.web.browser import HERE, OWN, PORT, Browser
 
 CSV = b"id,name\n10001,New Name\n"
@@ -237,6 +238,9 @@ def test_a_form_of_a_million_fields(browser: Browser) -> None:
         ("Übersicht – Mai.csv", "Übersicht – Mai.csv"),
         ("x" * 300 + ".csv", "x" * 96 + ".csv"),
         ("ü" * 300 + ".csv", "ü" * 48 + ".csv"),
+        ("x" * 300 + ".csv.gz", "x" * 93 + ".csv.gz"),
+        ("rows.JSONL", "rows.JSONL"),
+        ("rows.arrow", "rows.arrow"),
     ],
 )
 def test_names_of_uploads(given: str, expected: str | None) -> None:
@@ -246,6 +250,14 @@ def test_names_of_uploads(given: str, expected: str | None) -> None:
     except InputError:
         found = None
     assert expected == found
+
+
+def test_every_input_is_taken() -> None:
+    """Whatever the command line reads may be uploaded, packed or not, and its runs are those of one sheet."""
+    for ending in FORMATS:
+        assert f"a{ending}" == safe_name(f"a{ending}")
+        assert Path("runs", "a") == folder_of(Path("runs"), f"a{ending}")
+    assert {Path("runs", "May")} == {folder_of(Path("runs"), name) for name in ("May.csv", "May.csv.gz", "May.CSV.ZST")}
 
 
 def test_an_upload_stays_in_its_folder(browser: Browser, tmp_path: Path) -> None:
