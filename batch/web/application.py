@@ -76,6 +76,7 @@ class Page:
             post("/w/{id}/upload", self.upload_corrected),
             get("/w/{id}/changes", self.changes),
             post("/w/{id}/changes", self.compare),
+            post("/w/{id}/approval", self.save_for_approval),
             get("/w/{id}/send", self.before_sending),
             post("/w/{id}/send", self.send),
             get("/w/{id}/result", self.result_of_work),
@@ -199,8 +200,8 @@ class Page:
 
     async def compare(self, request: Request) -> Response:
         """Read the API, and find out what would change."""
-        work = self._work(request)
-        await to_thread.run_sync(work.compare)
+        work, form = self._work(request), _texts(await request.form(max_fields=10))
+        await to_thread.run_sync(partial(work.compare, only_empty=bool(form.get("only_empty"))))
         return self._to(f"/w/{work.id}/changes")
 
     def changes(self, request: Request) -> Response:
@@ -212,6 +213,12 @@ class Page:
         page = work.opened.page(text, int(number) if number.isdecimal() and len(number) < 9 else 1)
         return self._show("changes.html", work, step="changes", page=page, text=text,
                           about=views.plan_view(work))  # fmt: skip
+
+    async def save_for_approval(self, request: Request) -> Response:
+        """Write the plan as one file for a colleague, and give it to be saved."""
+        work, form = self._work(request), _texts(await request.form(max_fields=10))
+        made = await to_thread.run_sync(work.save_for_approval, form.get("remark", ""))
+        return _download(str(made), "")
 
     # -- 5 Send -------------------------------------------------------------------------------------------------
 
@@ -337,9 +344,6 @@ class Page:
             path = work.checked.summary.files.failures
         elif what == "cells" and work.plan is not None:
             path = work.plan.summary.files.get("cells")
-        elif what == "approval":
-            made = work.save_for_approval(request.query_params.get("remark", ""))
-            return _download(str(made), "")
         return _download(path, work.name)
 
     def file_of_run(self, request: Request) -> Response:

@@ -247,7 +247,9 @@ def _group(one: Reason) -> Group:
     setting = {"date_ambiguous": "date_format", "number_ambiguous": "decimal"}.get(one.code, "")
     cells = tuple(f"row {row}: {visible(cell)}" if cell.startswith('"') else visible(cell) for row, cell in one.cells)
     where = f"{'Row' if one.count == 1 else 'Rows'} " + rows_text(one.rows, one.count)
-    return Group(named(one.field, one.header), plain(one.reason), one.count, where, cells, one.count - len(cells), setting)
+    return Group(
+        named(one.field, one.header), plain(one.reason), one.count, where, cells, one.count - len(cells), setting
+    )
 
 
 def rows_text(rows: Sequence[Any], count: int) -> str:
@@ -263,7 +265,7 @@ def plan_view(work: Work) -> dict[str, Any]:
     assert work.opened is not None  # noqa: S101 - for the type checker: whoever shows a plan has one
     endpoint = make_endpoint(work.settings, work.environment)
     view: dict[str, Any] = {
-        "noun": endpoint.noun, "plural": endpoint.plural, "host": _where(work), "unchanged": 0, "not_found": 0,
+        "noun": endpoint.noun, "plural": endpoint.plural, "host": _where(work), "unchanged": 0, "not_found": 0, "not_empty": 0,
         "behind": 0, "excesses": [], "reasons": [], "headers": work.opened.headers, "cost": "", "by": "",
     }  # fmt: skip
     if work.plan is None:
@@ -276,7 +278,7 @@ def plan_view(work: Work) -> dict[str, Any]:
     requests, time = made.cost.requests, time_text(made.cost.seconds)
     return view | {
         "writes": summary.writes, "cells": summary.cells, "clears": summary.clears,
-        "unchanged": summary.outcomes[Outcome.UNCHANGED], "not_found": summary.not_found,
+        "unchanged": summary.outcomes[Outcome.UNCHANGED], "not_found": summary.not_found, "not_empty": summary.not_empty,
         "behind": sum(summary.outcomes[one] for one in (*NEEDS_EDIT, *NEEDS_RETRY)),
         "cost": ", ".join(filter(None, (_count(requests, "request"), time))),
         "excesses": [plain(one) for one in made.excesses],

@@ -148,8 +148,11 @@ class Work:
             self.settings = replace(self.settings, **formats)
         self.check()
 
-    def compare(self) -> None:
-        """Find out what would change."""
+    def compare(self, *, only_empty: bool) -> None:
+        """Find out what would change, with `only_empty` of fields that have no value yet alone."""
+        with self.lock:
+            self._check_open()
+            self.settings = replace(self.settings, only_empty=only_empty)
         self._begin("plan", lambda person, world: plan(self.settings, person, world), self._keep_plan)
 
     def send(self, checksum: str, how: Literal["all", "first"]) -> None:

@@ -240,6 +240,23 @@ def test_clears_are_shown(window: Browser) -> None:
     assert 'class="clear"' in changes.text
 
 
+def test_only_what_is_empty(window: Browser, job: JobFixture) -> None:
+    """With the box a field that has a value is left alone, which step 4 says, and so is what is sent."""
+    job.sandbox.edit("dualentry", 10001, {"phone": None, "name": "Stays"})
+    window.upload("fill.csv", b"id,name,phone\n10001,Other,555-1\n", OWN_KEY)
+    window.settled()
+    place = f"/w/{window.work.id}"
+    window.post(f"{place}/columns")
+    assert "Only fill what is empty" in text_of(window.settled())
+    window.post(f"{place}/changes", {"only_empty": "yes"})
+    changes = text_of(window.settled())
+    assert "1 customer will change, 1 cell" in changes
+    assert "Only what is empty is filled. 1 row has a cell that is left alone" in changes
+    send(window, place)
+    assert "Finished" in text_of(window.settled())
+    assert ("Stays", "555-1") == (job.record(10001)["name"], job.record(10001)["phone"])
+
+
 def test_nothing_to_do(window: Browser, job: JobFixture) -> None:
     """A file without rows, one whose rows are all invalid, and one that changes nothing each say so."""
     window.upload("empty.csv", b"id,name\n", OWN_KEY)
@@ -314,10 +331,12 @@ def test_plain_words() -> None:
     assert list(said.values()) == [views.plain(text) for text in said]
 
 
-def test_a_plan_for_a_colleague(window: Browser, job: JobFixture) -> None:
+def test_a_plan_for_a_colleague(window: Browser, job: JobFixture, tmp_path: Path) -> None:
     """A plan is saved as one file, opened on the first page, and sent from there, with both names in what is kept."""
     place = to_changes(window, "May.csv", "id,name\n10001,Approved\n")
-    saved = window.get(f"{place}/file/approval?remark=for+Tuesday")
+    assert 404 == window.get(f"{place}/file/approval?remark=for+Tuesday").status_code
+    assert [] == list(tmp_path.rglob("*.batch-plan.zip"))  # nothing is made by looking
+    saved = window.post(f"{place}/approval", {"remark": "for Tuesday"})
     assert "attachment; filename*=UTF-8''May.batch-plan.zip" == saved.headers["content-disposition"]
     opened = window.upload("May.batch-plan.zip", saved.content, OWN_KEY)
     assert "as the plan&#39;s file says: for Tuesday" in text_of(opened)
