@@ -130,15 +130,19 @@ def run_token_command(command: str, names: Sequence[str]) -> dict[str, str]:
         raise CredentialError(f"{option}: {words[0]} printed something that is no text.") from None
     if done.returncode:
         raise CredentialError(f"{option}: {words[0]} ended with exit code {done.returncode}. Try it in a terminal.")
-    return _parse(text, names, f"{option}: what {words[0]} printed")
+    return parse_credentials(text, names, f"{option}: what {words[0]} printed")
 
 
 def _read_token_file(path: Path, names: Sequence[str], warnings: list[str]) -> dict[str, str]:
     where = f"--token-file {path}"
-    return _parse(_read_file(path, where, warnings), names, f"{where}: it")
+    return parse_credentials(_read_file(path, where, warnings), names, f"{where}: it")
 
 
-def _parse(text: str, names: Sequence[str], what: str) -> dict[str, str]:
+def parse_credentials(text: str, names: Sequence[str], what: str) -> dict[str, str]:
+    """Read the text of a token file: `NAME=value` lines, or nothing but the value of the first name.
+
+    Raises CredentialError, which calls the text `what` and repeats nothing of it.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     pairs = dict(line.partition("=")[::2] for line in lines if line.partition("=")[0].strip() in names)
     if pairs:

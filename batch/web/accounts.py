@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batch.commands.login import list_logins, log_in
-from batch.credentials import check_credential
+from batch.credentials import check_credential, parse_credentials
 from batch.endpoints.base import CredentialVariable, Endpoint
 from batch.errors import CredentialError, UsageError
 from batch.run.consent import Nobody
@@ -18,6 +18,8 @@ from batch.run.target import SANDBOX, Environment, api_of, find_endpoint, kind_o
 from batch.settings import Layer, Settings, SettingsFiles, config_folder, merge_layers, read_files
 
 TYPED, LOGIN, OWN = "typed", "login", "environment"
+KEY_FILE = "key_file"
+"""What a form calls the text of a file that holds a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +137,22 @@ def _address(account: Account, environment: Environment) -> dict[str, Any]:
 
 
 def _typed(variables: Sequence[CredentialVariable], form: Mapping[str, str]) -> dict[str, str]:
-    """Return what was typed; raises CredentialError where it is no key."""
-    found = {}
+    """Return what was typed, or is in the file that was chosen; raises CredentialError where it is no key."""
+    found, names = {}, [one.name for one in variables]
+    text = form.get(KEY_FILE, "")
+    given = parse_credentials(text, names, "The file with the key") if text.strip() else {}
     for one in variables:
-        value = form.get(f"key_{one.name}", "").strip().removeprefix(f"{one.name}=").strip("\"'")
+        value = form.get(f"key_{one.name}", "").strip()
+        if value and given.get(one.name):
+            raise CredentialError("A key was typed, and a file with one was chosen. Do one of the two.")
+        value = (value or given.get(one.name, "")).removeprefix(f"{one.name}=").strip("\"'")
         what = one.what.partition(" (")[0]
         if value:
             check_credential(what, value)
             found[one.name] = value
         elif one.is_required:
-            raise CredentialError(f"Type or paste the {what}{f': you find it {one.found_at}' if one.found_at else ''}.")
+            where = f" You find it {one.found_at}." if one.found_at else ""
+            raise CredentialError(f"Type or paste the {what}, or choose a file that holds it.{where}")
     return found
 
 

@@ -29,12 +29,12 @@ from starlette.types import ASGIApp
 from batch.commands.runs import ListedRun, look, newest_runs
 from batch.commands.status import status
 from batch.engine.reporter import CANARY
-from batch.errors import BatchError, NotationError, UsageError
+from batch.errors import BatchError, CredentialError, NotationError, UsageError
 from batch.input_names import short_name
 from batch.run import index
 from batch.run.finish import read_summary
 from batch.web import uploads, views
-from batch.web.accounts import Chosen, choose, offered
+from batch.web.accounts import KEY_FILE, Chosen, choose, offered
 from batch.web.guards import FORM_BYTES, REPORT_POLICY, Guard, Keys
 from batch.web.work import STEPS, Desk, Work
 
@@ -44,6 +44,8 @@ LIVE_SECONDS: Final = 0.4
 ALIVE_SECONDS: Final = 15.0
 """After so long without a change a line is sent all the same, so that a window that is gone is noticed."""
 MOST_FIELDS: Final = 20_000
+KEY_BYTES: Final = 64 << 10
+"""Of a file with a key, which is read into memory, and kept nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,9 @@ class Page:
 
     async def upload(self, request: Request) -> Response:
         """Keep a file that was chosen, and read its headers."""
-        async with request.form(max_files=1, max_fields=100, max_part_size=FORM_BYTES) as form:
+        async with request.form(max_files=2, max_fields=100, max_part_size=FORM_BYTES) as form:
             try:
-                file, texts = _file_of(form), _texts(form)
+                file, texts = _file_of(form), _texts(form) | await _key_file(form)
                 chosen = await to_thread.run_sync(choose, texts.get("account", ""), texts, self.desk.environment)
                 work = await to_thread.run_sync(self._open, file, chosen, None)
             except UsageError as error:
@@ -324,8 +326,9 @@ class Page:
         return self._to(f"/w/{work.id}/send")
 
     async def _open_run(self, request: Request) -> Work:
-        form = _texts(await request.form(max_fields=50))
-        return await to_thread.run_sync(self._opened_run, request, form)
+        async with request.form(max_files=1, max_fields=50) as form:
+            texts = _texts(form) | await _key_file(form)
+        return await to_thread.run_sync(self._opened_run, request, texts)
 
     def _opened_run(self, request: Request, form: Mapping[str, str]) -> Work:
         listed = self._listed(request)
@@ -429,6 +432,20 @@ def make_templates() -> Templates:
 
 def _texts(form: FormData) -> dict[str, str]:
     return {name: value for name, value in form.multi_items() if isinstance(value, str)}
+
+
+async def _key_file(form: FormData) -> dict[str, str]:
+    """Return the text of the file with a key, where one was chosen; raises CredentialError where it is none."""
+    file = form.get(KEY_FILE)
+    if not isinstance(file, UploadFile) or not file.filename:
+        return {}
+    try:
+        text = (await file.read(KEY_BYTES + 1)).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = ""
+    if not text.strip() or (file.size or 0) > KEY_BYTES:
+        raise CredentialError("The file with the key is empty, or is something else: it is a text with the key alone.")
+    return {KEY_FILE: text}
 
 
 def _file_of(form: FormData) -> UploadFile:

@@ -328,6 +328,32 @@ def test_the_key_is_nowhere(browser: Browser, tmp_path: Path) -> None:
     assert [] == [one for one in kept if KEY.encode() in one.read_bytes()]
 
 
+@pytest.mark.parametrize("text", [KEY, f"\ufeff{KEY}\r\n", f"# mine\nDUALENTRY_API_KEY='{KEY}'\n"])
+def test_a_key_from_a_file(browser: Browser, tmp_path: Path, text: str) -> None:
+    """A key may be in a file, which stays where it is: nothing of it is on a page or written down here."""
+    account = "dualentry.customers|typed||https://api.dualentry.com"
+    files = {"file": ("a.csv", CSV), "key_file": ("my.key", text.encode())}
+    answer = browser.post("/upload", {"account": account}, files=files)
+    assert browser.work.environment.variables["DUALENTRY_API_KEY"] == KEY
+    assert KEY not in answer.text + browser.settled().text
+    assert [] == [one for one in tmp_path.rglob("*") if one.is_file() and KEY.encode() in one.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty, or is something else"), (b"PK\x03\xff", "is empty, or is something else"),
+     (b"a" * (1 << 17), "is empty, or is something else"), (b"one\ntwo\n", "should hold the token alone"),
+     (b"two words", "Copy it again"), (KEY.encode(), "Do one of the two")],
+    ids=["empty", "no text", "long", "lines", "words", "both"],
+)  # fmt: skip
+def test_a_file_without_a_key(browser: Browser, content: bytes, said: str) -> None:
+    """A file that holds no key, or one beside a typed key, is refused with what to do, and nothing is opened."""
+    data = {"account": "dualentry.customers|typed||https://api.dualentry.com"}
+    data |= {"key_DUALENTRY_API_KEY": "typed-key"} if content == KEY.encode() else {}
+    answer = browser.post("/upload", data, files={"file": ("a.csv", CSV), "key_file": ("my.key", content)})
+    assert (400, True, {}) == (answer.status_code, said in answer.text, browser.page.desk.works)
+
+
 def test_a_key_that_is_none(browser: Browser) -> None:
     """A key that no header can carry is refused in words that do not repeat it."""
     account = "dualentry.customers|typed||https://api.dualentry.com"
