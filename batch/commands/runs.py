@@ -26,6 +26,11 @@ from batch.run.target import SANDBOX
 from batch.summary import Files, State
 
 
+def local_text(moment: float) -> str:
+    """Spell a moment, in seconds since 1970, in local time."""
+    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M")
+
+
 @dataclass(frozen=True, slots=True)
 class ListedRun:
     """A run of the index, and what is seen of it now."""
@@ -47,7 +52,7 @@ class ListedRun:
     @property
     def started_text(self) -> str:
         """When it began, in local time."""
-        return datetime.fromtimestamp(self.run.started).strftime("%Y-%m-%d %H:%M")
+        return local_text(self.run.started)
 
     @property
     def is_to_undo(self) -> bool:

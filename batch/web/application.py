@@ -114,6 +114,7 @@ class Page:
             "start.html", status_code=status_code, step="file", problem=problem, accounts=accounts,
             chosen=views.default_account(accounts), variables=self._variables(), endings=uploads.ENDINGS,
             runs=[views.run_line(one) for one in shown.runs], older=shown.older,
+            kept=[views.kept_line(one) for one in self._kept()],
             works=[one for one in reversed(list(self.desk.works.values())) if one.is_busy or not one.is_sent],
         )  # fmt: skip
 
@@ -124,9 +125,9 @@ class Page:
         """Keep a file that was chosen, and read its headers."""
         async with request.form(max_files=2, max_fields=100, max_part_size=FORM_BYTES) as form:
             try:
-                file, texts = _file_of(form), _texts(form) | await _key_file(form)
+                texts = _texts(form) | await _key_file(form)
                 chosen = await to_thread.run_sync(choose, texts.get("account", ""), texts, self.desk.environment)
-                work = await to_thread.run_sync(self._open, file, chosen, None)
+                work = await to_thread.run_sync(self._open_chosen, form, texts.get("kept", ""), chosen)
             except UsageError as error:
                 return await to_thread.run_sync(self._start, views.plain(str(error)), 400)
         return self._to(f"/w/{work.id}")
@@ -138,6 +139,19 @@ class Page:
             others = work if not work.is_sent else None
             corrected = await to_thread.run_sync(self._open, _file_of(form), work.chosen, others, work)
         return self._to(f"/w/{corrected.id}/columns")
+
+    def _open_chosen(self, form: FormData, kept: str, chosen: Chosen) -> Work:
+        """Open the file of a form, or where it has none the one that was uploaded earlier."""
+        if not kept or getattr(form.get("file"), "filename", ""):
+            return self._open(_file_of(form), chosen, None)
+        found = next((one for one in self._kept() if one.place == kept), None)
+        if found is None:
+            raise UsageError("This sheet is not here any more, or is open or was sent already. Choose its file.")
+        return self.desk.open_file(found.path, found.path.name, found.path.parents[2], chosen)
+
+    def _kept(self) -> list[uploads.KeptUpload]:
+        used = {one.input for one in index.all_runs()} | {one.settings.input for one in self.desk.works.values()}
+        return uploads.list_kept(self.desk.runs, used, SHOWN_RUNS)
 
     def _open(self, file: UploadFile, chosen: Chosen, others: Work | None, before: Work | None = None) -> Work:
         name = uploads.safe_name(file.filename or "")
@@ -426,7 +440,7 @@ def make_templates() -> Templates:
         lstrip_blocks=True,
     )  # fmt: skip
     made.filters.update(views.FILTERS)
-    made.globals["STEPS"] = STEPS
+    made.globals.update(STEPS=STEPS, LEAVE_OUT=views.LEAVE_OUT)
     return made
 
 

@@ -8,7 +8,9 @@ import hashlib
 import os
 import shutil
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Final
@@ -66,6 +68,27 @@ def _stem(name: str) -> str:
 def folder_of(runs: Path, name: str) -> Path:
     """Return the folder for the runs of a file of this name, which its failures and results files share."""
     return runs / (_stem(name) or name)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptUpload:
+    """An upload of an earlier day: nothing was sent of it, and no window has it open."""
+
+    place: str
+    """Its path below the folder of runs, as a form calls it."""
+    path: Path
+    when: float
+    """When it was uploaded, in seconds since 1970."""
+
+
+def list_kept(runs: Path, used: Collection[str], most: int) -> list[KeptUpload]:
+    """List the sheets that no run and no open sheet has (`used`: their paths), the newest first."""
+    found = []
+    for path in runs.glob(f"*/{FILES}/*/*"):
+        with suppress(OSError):  # somebody takes it away just now
+            if path.is_file() and not path.is_symlink() and path.suffix != ".zip" and str(path) not in used:
+                found.append(KeptUpload(str(path.relative_to(runs)), path, path.stat().st_mtime))
+    return sorted(found, key=lambda one: one.when, reverse=True)[:most]
 
 
 def keep_upload(file: IO[bytes], folder: Path, name: str) -> Path:

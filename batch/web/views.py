@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from batch.commands.check import Checked
 from batch.commands.columns import ShownColumn, ShownColumns
-from batch.commands.runs import ListedRun
+from batch.commands.runs import ListedRun, local_text
+from batch.errors import UsageError
 from batch.input_names import short_name
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, minutes, named, shorten, visible
 from batch.outputs.plan import Line
@@ -23,6 +24,7 @@ from batch.run.target import SANDBOXES, STANDING, Environment, kind_of_host, mak
 from batch.summary import Files, Reason
 from batch.web.accounts import LOGIN, OWN, TYPED, Account
 from batch.web.task import Question, Task
+from batch.web.uploads import KeptUpload
 from batch.web.work import STEPS, Work
 
 LONG: Final = 60
@@ -30,10 +32,9 @@ LONG: Final = 60
 STEP_NAMES: Final = dict(zip(STEPS, ("File", "Columns", "Problems", "Changes", "Send", "Result"), strict=True))
 _FOLDERS = re.compile(r"(?<![\w:/])/(?:[^/\s:]+/)+(?=[^/\s:])")
 """The folders of a path, which tell nothing to whoever chose a file in a browser."""
-LEAVE_OUT: Final = "-"
-"""What the choice "leave this column out" is called in a form; "" stands for nothing chosen."""
-AS_HEADER: Final = "="
-"""What the choice "as the header says" is called."""
+LEAVE_OUT: Final = "leave this column out"
+"""What the choice is called that is no field; nothing at all stands for nothing chosen."""
+_MAPPED = re.compile(r'--map "([^"=]*)=([^"]*)"')
 _COMMAND = re.compile(r"[^.:\n]*:  (?:--|\./|batch |/|-e )[^\n]*|\s*\(--[a-z-]+[^)]*\)")
 
 
@@ -107,7 +108,7 @@ def steps(work: Work | None, here: str) -> list[Step]:
 def plain(text: str) -> str:
     """Return a message without the options, commands and folders that it names for people at a terminal."""
     lines = [" ".join(_COMMAND.sub("", _FOLDERS.sub("", visible(line))).split()) for line in text.splitlines()]
-    return "\n".join(line for line in lines if line)
+    return "\n".join(_MAPPED.sub(r'"\1" taken for "\2"', line) for line in lines if line)
 
 
 def error_of(work: Work, name: str) -> str:
@@ -151,6 +152,11 @@ def run_line(listed: ListedRun) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def kept_line(one: KeptUpload) -> dict[str, str]:
+    """Return what the list of sheets that were not sent shows of one."""
+    return {"place": one.place, "name": visible(one.path.name), "when": local_text(one.when)}
+
+
 def accounts_for(listed: ListedRun, accounts: Sequence[Account]) -> list[Account]:
     """Return the accounts that may open the records of a run: of its endpoint, at its address."""
     run = listed.run
@@ -182,9 +188,8 @@ def field_choices(columns: ShownColumns, environment: Environment) -> dict[str, 
     """Return what can be chosen for the columns of a sheet."""
     endpoint = make_endpoint(columns.settings, environment)
     title = endpoint.title.split()[0]
-    fields = [Choice("id", f"id – which {endpoint.noun} it is, at {title}")]
-    known = [(one.name, one.labels[:1]) for one in endpoint.columns()]
-    fields += [Choice(name, f"{name} – {labels[0]}" if labels else name) for name, labels in known]
+    fields = [Choice(LEAVE_OUT, ""), Choice("id", f"which {endpoint.noun} it is, at {title}")]
+    fields += [Choice(one.name, one.labels[0] if one.labels else "") for one in endpoint.columns()]
     prefixes = [name.removesuffix("NAME") for name, _ in endpoint.dynamic_fields if name.endswith(".NAME")]
     keys = [
         Choice("", f"the id of {title}"),
@@ -200,17 +205,31 @@ def column_choice(one: ShownColumn) -> str:
     """Return what is chosen for a column."""
     if one.column is None:
         return ""
-    return LEAVE_OUT if one.column.role == "ignored" else one.target or AS_HEADER
+    return LEAVE_OUT if one.column.role == "ignored" else one.target
+
+
+def suggestions(one: ShownColumn, fields: Mapping[str, Any]) -> list[Choice]:
+    """Return what a column that nobody knows may stand for, the likeliest first; none: any of the fields."""
+    if one.column is not None or not one.header:
+        return []
+    own = [Choice(fields["custom"] + one.header, "a custom field of your own")] if fields["custom"] else []
+    near = [choice for name in one.nearest for choice in fields["fields"] if choice.value == name]
+    return [*near, *own, *(choice for choice in fields["fields"] if choice not in near)]
 
 
 def read_columns(work: Work, form: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return what a form says of columns: what headers stand for, and other settings."""
+    """Return what a form says of columns: what headers stand for, and other settings.
+
+    Raises UsageError where the box of a known column was emptied, which says neither a field nor to leave it out.
+    """
     targets: dict[str, str] = {}
     for place, one in enumerate(work.columns.columns if work.columns is not None else ()):
-        said = form.get(f"c{place}", AS_HEADER)
-        if said in ("", AS_HEADER) or said == column_choice(one):
-            continue
-        targets[one.header] = "" if said == LEAVE_OUT else said
+        before = column_choice(one)
+        said = form.get(f"c{place}", before).strip()
+        if before and not said:
+            raise UsageError(f"{one.header}: choose the field that this column stands for, or “{LEAVE_OUT}”.")
+        if said != before:
+            targets[one.header] = "" if said.casefold() in (LEAVE_OUT, "-") else said
     changes: dict[str, Any] = {"key": form.get("key") or None}
     if work.columns is not None and form.get("sheet") in work.columns.sheets and form["sheet"] != work.columns.sheet:
         changes |= {"sheet": form["sheet"], "header_row": None}
@@ -426,4 +445,5 @@ def _count(count: int, one: str, several: str = "") -> str:
 
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "number": _number, "cell": _cell, "named": _named, "count": _count, "visible": visible, "choice": column_choice,
+    "suggestions": suggestions, "plain": plain,
 }  # fmt: skip

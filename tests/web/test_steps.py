@@ -1,6 +1,8 @@
 """A sheet's way through the six steps, by the forms of the page and without scripts; the sandbox's ledger judges."""
 
+import html
 import io
+import re
 import time
 from pathlib import Path
 
@@ -176,6 +178,27 @@ def test_a_mapping_is_remembered(window: Browser) -> None:
     assert "not known" not in again
 
 
+def test_a_field_is_searched_for(window: Browser) -> None:
+    """Each column has a box with a list of the fields, what its header may mean first; what is none is told there."""
+    window.upload("a.csv", b"id,Phne,Zzyzx,city\n10001,555-1,x,Bonn\n", OWN_KEY)
+    columns = window.settled().text
+    place = f"/w/{window.work.id}"
+    lists = dict(re.findall(r'<datalist id="(\w+)">(.*?)</datalist>', columns, re.DOTALL))
+    own, fields = (re.findall(r'value="([^"]*)"', lists[name]) for name in ("own1", "fields"))
+    assert ["phone", "custom_fields.Phne"] == own[:2]
+    assert sorted(fields) == sorted(set(own) - {"custom_fields.Phne"})
+    assert "leave this column out" in fields
+    said = window.post(f"{place}/columns", {"c1": "Phone Number", "c2": "no such field"})
+    said = window.settled()
+    assert '"Zzyzx" taken for "no such field": there is no field "no such field".' in html.unescape(said.text)
+    assert 'value="no such field"' in said.text
+    said = window.post(f"{place}/columns", {"c0": " "})
+    assert (400, True) == (said.status_code, "id: choose the field that this column stands for" in said.text)
+    window.post(f"{place}/columns", {"c1": "Phone Number", "c2": "Leave this column out"})
+    assert "1 row is ready" in text_of(window.settled())
+    assert {"Phne": "Phone Number", "Zzyzx": ""} == window.work.settings.map
+
+
 def test_rows_found_by_an_own_number(window: Browser, job: JobFixture) -> None:
     """The second column may be the number of one's own system."""
     number = job.record(10001)["unique_id"]
@@ -213,6 +236,29 @@ def test_a_title_above_the_headers(window: Browser) -> None:
     """What a command would ask on a terminal is asked on the page, with what it is about."""
     window.upload("t.csv", b"Sales,\n\nid,\n10001,\n", OWN_KEY)
     assert window.settled().status_code == 200
+
+
+def test_a_sheet_that_was_not_sent(window: Browser, job: JobFixture) -> None:
+    """What was uploaded and not sent when the page ended is offered by the next one, until it is open or sent."""
+    to_changes(window, "May.csv", "id,name\n10001,Kept\n")
+    to_changes(window, "sent.csv", "id,name\n10002,Sent\n")
+    send(window, f"/w/{window.work.id}")
+    window.settled()
+    assert 'name="kept"' not in window.get("/").text
+    window.page.desk.close(10)
+    window.page.desk.works.clear()  # as the next page begins
+    first = window.get("/").text
+    (place,) = re.findall(r'<option value="(May/files/\w{16}/May.csv)">May.csv, uploaded 20', first)
+    assert "sent.csv</option>" not in first
+    for wrong in ("../../../etc/passwd", f"{place}x", place.replace("May", "..")):
+        answer = window.post("/upload", {"account": OWN_KEY, "kept": wrong})
+        assert (400, True) == (answer.status_code, "not here any more" in answer.text)
+    window.post("/upload", {"account": OWN_KEY, "kept": place}, files={"file": ("", b"")})
+    window.settled()
+    assert "May.csv" == window.work.name
+    window.post(f"/w/{window.work.id}/columns")
+    assert "1 row is ready" in text_of(window.settled())
+    assert 'name="kept"' not in window.get("/").text
 
 
 def test_search_and_pages(window: Browser) -> None:
