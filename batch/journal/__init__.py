@@ -13,9 +13,10 @@ results, failures, summary — can be made again from it. No credential is ever 
 
 from batch.journal.database import OPEN, START_OVER, OutOfTimeError, Peek, peek
 from batch.journal.journal import VERSION, Journal, open_for_reading
-from batch.journal.queries import JournalQueries
+from batch.journal.queries import AttemptsOverTime, JournalQueries
 
 __all__ = [
+    "AttemptsOverTime",
     "OPEN",
     "START_OVER",
     "VERSION",

@@ -58,12 +58,15 @@ CREATE TABLE result(
     row INTEGER PRIMARY KEY, change INTEGER NOT NULL, id TEXT NOT NULL, outcome TEXT NOT NULL, state TEXT NOT NULL,
     status INTEGER, attempts INTEGER NOT NULL, time REAL NOT NULL, shown TEXT, problems TEXT
 );
+CREATE TABLE second(at INTEGER PRIMARY KEY, attempts INTEGER NOT NULL, throttled INTEGER NOT NULL);
 CREATE TABLE file(name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 """
 ERASED_AT_ONCE = 10_000
 BLOCK = 32
 """Reads and log-ins whose numbers are reserved at once: so many more than were made may be counted after a kill."""
 COUNTERS = ("requests", "attempts", "throttled", "reserved")
+TIMED = ("attempts", "throttled")
+"""Counters that are also kept by the second, so that it is known when the API was asked, and when it said 429."""
 
 
 @dataclass(slots=True)
@@ -74,6 +77,8 @@ class _Batch:
     """Each with how many attempts more (or less) it has, and whether all of it is written, or the attempts alone."""
     row_results: list[tuple[int, RowResult]] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """What was counted in each second since 1970."""
 
 
 class Journal(JournalQueries):
@@ -324,6 +329,8 @@ class Journal(JournalQueries):
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter (requests, attempts, throttled) with the next commit."""
         self._waiting.counters[name] += by
+        if name in TIMED:
+            self._waiting.seconds[int(max(time.time(), self.since)), name] += by  # also where the clock was set back
 
     async def run_writer(self, on_error: Callable[[JournalError], None], *, in_thread: bool = False) -> None:
         """Commit everything that waits in one transaction, again and again, until cancelled or until the disk refuses.
@@ -384,6 +391,12 @@ class Journal(JournalQueries):
                 values = [batch.counters[name] for name in COUNTERS]
                 added = ", ".join(f"{name} = {name} + ?" for name in COUNTERS)
                 self._db.execute(f"UPDATE part SET {added} WHERE number = ?", (*values, self._part))  # noqa: S608 - only columns
+            if batch.seconds:
+                self._db.executemany(
+                    "INSERT INTO second VALUES (?, ?, ?) ON CONFLICT(at) DO UPDATE SET "
+                    "attempts = attempts + excluded.attempts, throttled = throttled + excluded.throttled",
+                    [(at, *(batch.seconds[at, name] for name in TIMED)) for at in {at for at, _ in batch.seconds}],
+                )
 
     def record_rows(self, row_results: Iterable[RowResult]) -> None:
         """Write results at once, of rows that belong to no change (such as invalid ones)."""

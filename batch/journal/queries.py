@@ -37,6 +37,19 @@ class Counts:
     """False where a part was cut off: it cannot be more than this."""
 
 
+@dataclass(frozen=True, slots=True)
+class AttemptsOverTime:
+    """The attempts of a run over its time, in pieces of the same length."""
+
+    began: float
+    """In seconds since 1970."""
+    seconds: float
+    """Of a piece, at least 1."""
+    attempts: list[int]
+    throttled: list[int]
+    """Those of them that were answered with 429."""
+
+
 class JournalQueries:
     """The queries that a journal answers."""
 
@@ -183,23 +196,20 @@ class JournalQueries:
         """Return the digests of the files that were made from the journal, as they were written."""
         return dict(self._reader.rows("SELECT name, digest FROM file"))
 
-    def attempts_over_time(self, pieces: int) -> tuple[float, float, list[int]] | None:
-        """Count the attempts of rows that were sent, in `pieces` of the time that they took; None where it is short.
+    def attempts_over_time(self, most: int) -> AttemptsOverTime | None:
+        """Count the attempts of all calls, and the answers of 429, in up to `most` pieces of the time that they took.
 
-        Gives when that time began (in seconds since 1970), how many seconds a piece has, and the attempts of each.
+        Gives None where that is too short, or no record of it was kept, as in journals of 0.1.
         """
-        (first, last) = self._reader.one("SELECT min(time), max(time) FROM result WHERE attempts > 0") or (None, None)
-        if not isinstance(first, float) or not isinstance(last, float) or last - first < 1:
+        (first, last) = self._reader.one("SELECT min(at), max(at) FROM second") or (None, None)
+        if not isinstance(first, int) or not isinstance(last, int) or last - first < 1:
             return None
-        seconds = (last - first) / pieces
-        query = (
-            "SELECT min(cast((time - ?) / ? AS INTEGER), ?) AS piece, sum(attempts) FROM result "
-            "WHERE attempts > 0 AND row = change GROUP BY piece"
-        )
-        counts = [0] * pieces
-        for piece, count in self._reader.rows(query, (first, seconds, pieces - 1)):
-            counts[piece] = count
-        return first, seconds, counts
+        pieces = min(most, last - first + 1)
+        found = AttemptsOverTime(first, (last - first + 1) / pieces, [0] * pieces, [0] * pieces)
+        query = "SELECT (at - ?) * ? / ? AS piece, sum(attempts), sum(throttled) FROM second GROUP BY piece"
+        for piece, attempts, throttled in self._reader.rows(query, (first, pieces, last - first + 1)):
+            found.attempts[piece], found.throttled[piece] = attempts, throttled
+        return found
 
     def longest_gaps(self, most: int) -> list[tuple[float, float]]:
         """Return the longest times without a result within a part: when each began, and its seconds."""

@@ -32,6 +32,16 @@ class Rate:
     seconds: float
     """Of a piece."""
     per_second: Sequence[float]
+    throttled: Sequence[int] = ()
+    """Answers of 429 in each piece."""
+
+    @property
+    def worst(self) -> tuple[int, float] | None:
+        """The most answers of 429 in a piece, and when it began, in seconds after the run; None without any."""
+        if not any(self.throttled):
+            return None
+        most = max(self.throttled)
+        return most, self.throttled.index(most) * self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +135,14 @@ def _chart(report: Report) -> dict[str, Any] | None:
     points = " ".join(
         f"{place * step:.1f},{HEIGHT - HEIGHT * value / top:.1f}" for place, value in enumerate(rate.per_second)
     )
+    bars = [
+        {"x": round(place * WIDTH / len(rate.throttled), 1), "width": round(max(2.0, WIDTH / len(rate.throttled)), 1),
+         "height": round(max(4.0, HEIGHT * count / rate.seconds / top), 1), "count": count}
+        for place, count in enumerate(rate.throttled) if count
+    ]  # fmt: skip
     limit = None if report.limit is None else round(HEIGHT - HEIGHT * report.limit / top, 1)
     whole = rate.seconds * len(rate.per_second)
     return {
-        "points": points, "limit": limit, "top": top / 1.15, "seconds": whole, "width": WIDTH, "height": HEIGHT,
+        "points": points, "bars": bars, "limit": limit, "top": top / 1.15, "seconds": whole, "width": WIDTH, "height": HEIGHT,
         "mean": sum(rate.per_second) / len(rate.per_second),
     }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from batch.endpoints.base import Endpoint
 from batch.errors import JournalError
-from batch.journal import JournalQueries
+from batch.journal import AttemptsOverTime, JournalQueries
 from batch.model import Outcome, with_header
 from batch.outputs.report import REPORT, Pause, Rate, Report, Round, write_report
 from batch.run.metadata import RunMetadata
@@ -38,14 +38,14 @@ def write_report_of_run(
     with suppress(JournalError):  # values that SQLite's JSON does not take, of an API that keeps half of a character
         fields = journal.changed_fields()
     over_time = journal.attempts_over_time(PIECES)
-    began = over_time[0] if over_time else 0.0
+    began = over_time.began if over_time else 0.0
     report = Report(
         title=metadata.title,
         facts=facts,
         outcomes=outcomes,
         reasons=[one for one in reasons if one.outcome is not Outcome.UNCHANGED],
         fields={with_header(field, metadata.headers.get(field, "")): counts for field, counts in fields.items()},
-        rate=None if over_time is None else Rate(began, over_time[1], [one / over_time[1] for one in over_time[2]]),
+        rate=_rate(over_time),
         limit=_limit(metadata, endpoint),
         pauses=[Pause(max(0.0, since - began), seconds) for since, seconds in journal.longest_gaps(PAUSES)],
         rounds=rounds,
@@ -54,6 +54,13 @@ def write_report_of_run(
     )
     write_report(folder / REPORT, report)
     return REPORT
+
+
+def _rate(over_time: AttemptsOverTime | None) -> Rate | None:
+    if over_time is None:
+        return None
+    per_second = [one / over_time.seconds for one in over_time.attempts]
+    return Rate(over_time.began, over_time.seconds, per_second, over_time.throttled)
 
 
 def _limit(metadata: RunMetadata, endpoint: type[Endpoint] | None) -> float | None:

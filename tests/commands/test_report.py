@@ -136,6 +136,20 @@ def test_the_line_of_the_rate(tmp_path: Path) -> None:
     assert places[2][1] == float(str(line["y1"]))
 
 
+def test_the_answers_of_429(tmp_path: Path) -> None:
+    """When the API said 429 is drawn below the line, and the worst moment is told in words."""
+    path = tmp_path / "report.html"
+    rate = Rate(0.0, 60.0, [1.0, 2.0, 1.0], [0, 30, 3])
+    write_report(path, Report("x", {}, {Outcome.UPDATED: 9}, throttled=33, rate=rate))
+    found = read(path)
+    bars = [one for tag, one in found.tags if tag == "rect" and "y" in one]
+    assert [("333.3", "333.3"), ("666.7", "333.3")] == [(one["x"], one["width"]) for one in bars]
+    assert all(float(str(one["y"])) + float(str(one["height"])) == 160.0 for one in bars)
+    assert "33 times (429), most often 60 s after the beginning: 30 within 60 s" in found.text
+    write_report(path, Report("x", {}, {Outcome.UPDATED: 9}, rate=Rate(0.0, 60.0, [1.0, 2.0], [0, 0])))
+    assert "0 times (429) Attempts a second highest" in read(path).text
+
+
 def test_nothing_is_too_small_to_be_seen() -> None:
     """One row in a hundred thousand has a part of the bar, and all parts fill it."""
     parts = bar({Outcome.UPDATED: 99_999, Outcome.REJECTED: 1})

@@ -695,3 +695,30 @@ def test_moved_folder(path: Path, tmp_path: Path) -> None:
     assert "r" == peek(other).meta["run_id"]
     with Journal.open(other) as journal:
         assert "r" == json.loads(json.dumps(journal.meta()))["run_id"]
+
+
+def test_when_the_api_was_asked(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts and answers of 429 are kept by the second, in all parts, and add up to what was counted."""
+    began = int(journal.since) + 1
+    for at, attempts, throttled in ((0.0, 2, 0), (0.9, 1, 1), (7.5, 4, 2), (19.0, 1, 0), (-9e9, 1, 0)):
+        monkeypatch.setattr("batch.journal.journal.time.time", lambda at=at: began + at)
+        for name, count in (("attempts", attempts), ("throttled", throttled), ("requests", attempts)):
+            for _ in range(count):
+                journal.count(name)
+        journal.flush()
+    found = journal.attempts_over_time(3)
+    assert found is not None
+    assert (began - 1, 7.0, [4, 4, 1], [1, 2, 0]) == (found.began, found.seconds, found.attempts, found.throttled)
+    counters = journal.counters()
+    assert (counters.attempts, counters.throttled) == (sum(found.attempts), sum(found.throttled))
+    finer = journal.attempts_over_time(1000)
+    assert finer is not None
+    assert (21, 1.0) == (len(finer.attempts), finer.seconds)
+
+
+def test_a_run_without_time(journal: Journal) -> None:
+    """Of a run that took no time there is nothing to draw."""
+    assert journal.attempts_over_time(100) is None
+    journal.count("attempts")
+    journal.flush()
+    assert journal.attempts_over_time(100) is None
