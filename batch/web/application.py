@@ -349,7 +349,7 @@ class Page:
         before = self.desk.work_of(listed.run.folder)
         chosen = before.chosen if before is not None else choose(form.get("account", ""), form, self.desk.environment)
         given = views.settings_of_run(listed) if not request.url.path.endswith("/undo") else {}
-        return self.desk.open_run(listed.run.folder, short_name(listed.run.input), chosen, given)
+        return self.desk.open_run(listed.run.folder, listed.run.run_id, short_name(listed.run.input), chosen, given)
 
     # -- files --------------------------------------------------------------------------------------------------
 

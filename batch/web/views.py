@@ -336,9 +336,10 @@ def task_view(task: Task) -> dict[str, Any]:
         view["cost"] = f"Reading takes {text}."
     if now is not None:
         left = max(0, now.rows - now.done)  # what nothing is known of yet
+        counted = Counter(now.counts) + Counter({Outcome.UNSENT: left})
         view |= {
-            "rows": now.rows, "done": min(now.done, now.rows), "rate": f"{now.per_second:,.1f} a second",
-            "counts": [(one.value, now.counts.get(one, 0) + left * (one is Outcome.UNSENT)) for one in Outcome],
+            "rows": counted.total(), "done": counted.total() - counted[Outcome.UNSENT], "rate": f"{now.per_second:,.1f} a second",
+            "counts": [(one.value, counted[one]) for one in Outcome],
             "left": f"{minutes(now.eta)} left" if now.eta is not None and not now.is_stopping else "",
             "paused": f"The API asks to wait: {minutes(now.paused)}, {now.why}" if now.paused > 1 else "",
             "is_stopping": now.is_stopping or task.is_stopping,

@@ -67,6 +67,8 @@ class Work:
     end: FinishedRun | None = None
     run_folder: Path | None = None
     """Of an undo or a resumed run: the run that it is about."""
+    run_id: str = ""
+    """Of the same."""
     is_sent: bool = False
     others: "Work | None" = None
     """The sheet of which this one has the corrected rows: its other rows are sent by themselves."""
@@ -275,11 +277,11 @@ class Desk:
         work.look_at_columns()
         return work
 
-    def open_run(self, folder: Path, name: str, chosen: Chosen, given: Mapping[str, Any]) -> Work:
+    def open_run(self, folder: Path, run_id: str, name: str, chosen: Chosen, given: Mapping[str, Any]) -> Work:
         """Open a run, to take it back or to go on with it."""
         settings = own_settings({"endpoint": chosen.account.endpoint, **chosen.given, **given}, self.environment)
         work = self._add(name, chosen, chosen.settle(settings))
-        work.run_folder = folder
+        work.run_folder, work.run_id = folder, run_id
         return work
 
     def open_approval(self, path: Path, name: str, folder: Path, chosen: Chosen) -> Work:

@@ -9,8 +9,11 @@ from pathlib import Path
 import polars as pl
 
 from batch.commands.runs import newest_runs
+from batch.engine.reporter import Progress
+from batch.model import Outcome
 from batch.web import views
 from batch.web.accounts import offered
+from batch.web.task import Task
 from tests.job_fixture import VAYU_1, VAYU_2, JobFixture
 from tests.web.browser import Browser, checksum_in, text_of
 
@@ -91,6 +94,22 @@ def test_the_whole_way(window: Browser, job: JobFixture) -> None:
     assert "Acme Holdings, Inc." == job.record(10001)["name"]
     states = {(one.run.command, one.state) for one in newest_runs(None).runs}
     assert {("update", "undone"), ("update", "finished"), ("undo", "finished")} == states
+
+
+def test_no_undo(window: Browser, job: JobFixture) -> None:
+    """Who looks at what an undo would do and says no is led back to the run; nothing was changed."""
+    place = to_changes(window, "kept.csv", "id,name\n10001,Kept\n")
+    send(window, place)
+    run = str(window.settled().url).rsplit("/", 1)[1]
+    window.post(f"/run/{run}/undo")
+    window.settled()
+    question = window.work.task.question if window.work.task else None
+    assert question is not None
+    window.post(f"/w/{window.work.id}/answer", {"number": str(question.number), "answer": "no"})
+    said = window.settled()
+    assert "Nothing was sent by it." in text_of(said)
+    assert f'href="{window.page.base}/run/{run}">Back to the result' in said.text
+    assert "Kept" == job.record(10001)["name"]
 
 
 def test_the_whole_way_at_vayu(window: Browser, job: JobFixture) -> None:
@@ -259,6 +278,18 @@ def test_a_sheet_that_was_not_sent(window: Browser, job: JobFixture) -> None:
     window.post(f"/w/{window.work.id}/columns")
     assert "1 row is ready" in text_of(window.settled())
     assert 'name="kept"' not in window.get("/").text
+
+
+def test_the_bar_and_the_counts_agree() -> None:
+    """What is done by the bar is what the counts have, also of rows that were sent before, as the first ten were."""
+    task = Task("update")
+    now = Progress(
+        rows=240, done=156, counts={Outcome.UPDATED: 166}, per_second=1.0, throttled=0, paused=0.0, why="", eta=None,
+        is_stopping=False,
+    )  # fmt: skip
+    task.progress = now
+    view = views.task_view(task)
+    assert (250, 166, 84) == (view["rows"], view["done"], dict(view["counts"])["unsent"])
 
 
 def test_search_and_pages(window: Browser) -> None:
