@@ -28,6 +28,8 @@ except ImportError:
 NEEDED = "Playwright (./run.sh test --long installs it) and chromium (apt install chromium)"
 pytestmark = pytest.mark.skipif(sync_playwright is None or not CHROMIUM, reason=f"the page's own way needs {NEEDED}")
 
+SLOWEST_MS = 120_000
+"""What a step may take on a machine that does other things, too."""
 HOSTILE = (
     "id,name,phone\n"
     f"10001,{'A very long name of a customer ' * 10},555-0001\n"
@@ -80,6 +82,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def window(served: Served) -> Iterator[Any]:
     """A window on the page, which must say nothing to the browser's console."""
     context = served.chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(SLOWEST_MS)
     found, said = context.new_page(), []
     found.on("console", lambda one: said.append(one.text) if one.type in ("error", "warning") else None)
     found.on("pageerror", lambda one: said.append(str(one)))
@@ -161,6 +164,7 @@ def test_an_accountants_way(served: Served, window: Any, tmp_path: Path) -> None
 def test_the_way_without_scripts(served: Served, tmp_path: Path) -> None:
     """All of it works in a browser that runs no script, for the other API."""
     context = served.chromium.new_context(java_script_enabled=False)
+    context.set_default_timeout(SLOWEST_MS)
     window = context.new_page()
     window.goto(served.token())
     text = (ROOT / "samples" / "vayu-customers.csv").read_text(encoding="utf-8")
@@ -276,6 +280,7 @@ def test_framed_and_called_from_elsewhere(served: Served, window: Any, tmp_path:
     other.wait_for_load_state()
     assert "not sent by the page itself" in other.inner_text("body")
     server.shutdown()
+    server.server_close()
     window.reload()
     assert "Choose a spreadsheet" in window.inner_text("main")
 

@@ -9,9 +9,10 @@ import pytest
 
 from batch.errors import InputError
 from batch.sources.formats import FORMATS
-from batch.web import guards
+from batch.web import guards, views
 from batch.web.server import HOST, _listen
 from batch.web.uploads import folder_of, keep_upload, safe_name
+from tests.sources.workbooks import make_book, sheet_xml
 from tests.web.browser import HERE, OWN, PORT, Browser
 
 CSV = b"id,name\n10001,New Name\n"
@@ -148,6 +149,12 @@ def test_every_answer_is_guarded(browser: Browser) -> None:
     for answer in answers:
         for name, value in guards.HEADERS.items():
             assert answer.headers[name] == value, (answer.url, name)
+    named = {
+        "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store",
+        "Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin", "Content-Security-Policy": guards.POLICY,
+    }  # fmt: skip
+    assert named.items() <= guards.HEADERS.items()
     policy = dict(one.strip().split(" ", 1) for one in guards.POLICY.split(";"))
     assert ("'none'", "'none'", "'self'", "'none'") == (
         policy["default-src"], policy["frame-ancestors"], policy["script-src"], policy["base-uri"],
@@ -210,7 +217,7 @@ def test_a_slow_body(browser: Browser) -> None:
 
 def test_a_form_of_a_million_fields(browser: Browser) -> None:
     """A form is bounded in its fields, too."""
-    data = {f"f{number}": "" for number in range(2_000)}
+    data = {"account": SANDBOX} | {f"f{number}": "" for number in range(2_000)}
     assert browser.post("/upload", data, files={"file": ("a.csv", CSV)}).status_code == 400
     assert browser.page.desk.works == {}
 
@@ -268,8 +275,9 @@ def test_an_upload_stays_in_its_folder(browser: Browser, tmp_path: Path) -> None
     runs = tmp_path / "data" / "batch" / "runs"
     (path,) = files
     assert path.parent.parent == runs / "evil" / "files"
-    modes = {one: one.stat().st_mode & 0o777 for one in (runs, runs / "evil", path.parent, path)}
-    assert [0o700, 0o700, 0o700, 0o600] == list(modes.values())
+    places = [path, *path.parents][: len(path.relative_to(tmp_path / "data").parts)]
+    assert (path, runs.parent) == (places[0], places[-1])
+    assert [0o600] + [0o700] * 5 == [one.stat().st_mode & 0o777 for one in places]
 
 
 def test_a_link_in_the_place_of_an_upload(tmp_path: Path) -> None:
@@ -289,6 +297,19 @@ def test_a_link_in_the_place_of_an_upload(tmp_path: Path) -> None:
 # -- text -----------------------------------------------------------------------------------------------------------
 
 SCRIPT = "<script>alert(1)</script>"
+
+
+def test_what_cannot_be_seen(browser: Browser) -> None:
+    """A mark in a cell, a header or a name that turns or hides what follows is itself shown."""
+    sheet = "id,na\u202eme,phone\n10001,a\u202eb\u200bc,5\u202e5x\n".encode()
+    browser.upload("x.csv", sheet, SANDBOX)
+    answers = [browser.settled()]
+    browser.post(f"/w/{browser.work.id}/columns", {"c1": "name"})
+    answers.append(browser.settled())
+    for answer in answers:
+        assert (200, True) == (answer.status_code, "\\u202e" in answer.text)
+        assert not {"\u202e", "\u200b"} & set(answer.text)
+    assert {"short": "a\\u202eb", "whole": ""} == views.FILTERS["cell"]("a\u202eb")
 
 
 def test_script_in_cells_headers_and_names(browser: Browser) -> None:
@@ -322,7 +343,7 @@ def test_the_key_is_nowhere(browser: Browser, tmp_path: Path) -> None:
     assert 400 == answers[-1].status_code
     for answer in answers:
         assert KEY not in answer.text + str(answer.url) + str(answer.headers)
-    assert KEY not in repr(work) + repr(browser.page.desk)
+    assert KEY not in repr(work) + repr(work.chosen) + repr(browser.page.desk)
     kept = [one for one in tmp_path.rglob("*") if one.is_file()]
     assert kept
     assert [] == [one for one in kept if KEY.encode() in one.read_bytes()]
@@ -359,3 +380,12 @@ def test_a_key_that_is_none(browser: Browser) -> None:
     account = "dualentry.customers|typed||https://api.dualentry.com"
     answer = browser.upload("a.csv", CSV, account, key_DUALENTRY_API_KEY="two words\r\nX: y")
     assert (400, True, False) == (answer.status_code, "Copy it again" in answer.text, "two words" in answer.text)
+
+
+def test_a_zip_bomb(browser: Browser, tmp_path: Path) -> None:
+    """A workbook of a few kilobytes that unpacks to many megabytes is refused in words, and the page goes on."""
+    bomb = make_book(tmp_path, sheet_xml("<row/>" * 6_000_000)).read_bytes()
+    browser.upload("bomb.xlsx", bomb, SANDBOX)
+    said = browser.settled()
+    assert (200, True) == (said.status_code, "as only a file made to do harm does" in said.text)
+    assert browser.get("/").status_code == 200

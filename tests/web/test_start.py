@@ -6,15 +6,19 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from batch.web.server import STATE
+from batch.errors import UsageError
+from batch.run.target import Environment
+from batch.web.server import STATE, serve
 from batch.web.uploads import runs_folder
 from tests.shell import ROOT
 from tests.web.browser import OWN
@@ -119,3 +123,80 @@ def test_ctrl_c_ends_it(tmp_path: Path) -> None:
     page.send_signal(signal.SIGINT)
     assert "" == page.communicate(timeout=20)[1]
     assert page.returncode == 0
+
+
+class Window:
+    """A window on a page that another process serves."""
+
+    def __init__(self, url: str) -> None:
+        self.client = httpx.Client(follow_redirects=True, timeout=60)
+        self.base = str(self.client.get(url).url).rstrip("/")
+        self.own = {**OWN, "Origin": url.split("/?")[0]}
+
+    def get(self, path: str) -> str:
+        return self.client.get(self.base + path).text
+
+    def post(self, path: str, data: dict[str, str] | None = None, **options: Any) -> httpx.Response:
+        return self.client.post(self.base + path, data=data, headers=self.own, **options)
+
+    def wait(self, path: str, *marks: str) -> str:
+        until = time.monotonic() + 120
+        while not any(mark in (text := self.get(path)) for mark in marks):
+            assert time.monotonic() < until, text
+            time.sleep(0.2)
+        return text
+
+
+@pytest.mark.long
+def test_a_page_that_is_killed_while_it_sends(tmp_path: Path) -> None:
+    """The next page shows the run as not finished, and goes on with it: no row is lost, and none is sent twice."""
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    program = [sys.executable, "-X", "utf8", "-m", "batch"]
+    account = {"account": "dualentry.customers|sandbox||"}
+
+    def start() -> tuple[subprocess.Popen[str], Window]:
+        page = subprocess.Popen([*program, "page", "--no-open"], env=home, stdout=subprocess.PIPE, text=True)
+        assert page.stdout is not None
+        return page, Window(page.stdout.readline().strip())
+
+    first, window = start()
+    try:
+        rows = "".join(f"{10001 + number},Killed {number}\n" for number in range(200))
+        place = str(window.post("/upload", account, files={"file": ("killed.csv", f"id,name\n{rows}")}).url)
+        place = place.removeprefix(window.base).removesuffix("/columns")
+        window.wait(f"{place}/columns", "Check the rows")
+        window.post(f"{place}/columns")
+        window.wait(f"{place}/problems", "Compare with the records")
+        window.post(f"{place}/changes")
+        window.wait(f"{place}/changes", "Go on to send")
+        found = re.search(r'name="checksum" value="([^"]+)"', window.get(f"{place}/send"))
+        assert found
+        window.post(f"{place}/send", {"checksum": found[1], "how": "all"})
+        window.wait(f"{place}/send", *(f"<b>{count}</b> of 200" for count in range(5, 150)))
+    finally:
+        first.kill()
+        first.communicate()
+        window.client.close()
+    second, window = start()
+    try:
+        run = re.findall(r'/run/([\w-]+)"', window.get("/"))[0]
+        assert "Not finished" in window.get(f"/run/{run}")
+        place = str(window.post(f"/run/{run}/resume", account).url).removeprefix(window.base)
+        window.wait(place, "Finished")
+        ended = window.get(f"/run/{run}")
+        assert re.search(r'class="updated">.*?<td class="num">200</td>', ended, re.DOTALL), ended
+    finally:
+        second.terminate()
+        second.communicate(timeout=60)
+        window.client.close()
+        subprocess.run([*program, "sandbox", "stop"], env=home, capture_output=True, timeout=30, check=False)
+
+
+def test_a_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another program has the port that was asked for, that is said, with what to do, and nothing is left."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UsageError, match=f"--port {port}: another program is there .* a free one is taken"):
+            serve(Environment({"XDG_DATA_HOME": str(tmp_path)}), port, print, opens=False)
+    assert [] == list(tmp_path.rglob(STATE))

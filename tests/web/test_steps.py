@@ -334,6 +334,32 @@ def test_only_what_is_empty(window: Browser, job: JobFixture) -> None:
     assert ("Stays", "555-1") == (job.record(10001)["name"], job.record(10001)["phone"])
 
 
+def test_script_in_records_and_answers(window: Browser, job: JobFixture) -> None:
+    """What the API says of a record or of itself is text on every page, in the report, and while it is asked about."""
+    script = "<script>alert(1)</script>"
+    for number in range(14):
+        job.sandbox.edit("dualentry", 10001 + number, {"name": script})
+    rows = "".join(f"{10001 + number},Name {number}\n" for number in range(14))
+    place = to_changes(window, "s.csv", f"id,name\n{rows}")
+    answers = [window.get(f"{place}/changes")]
+    send(window, place, "first")
+    answers.append(window.settled())
+    assert 2 == sum("&lt;script&gt;alert(1)" in one.text for one in answers)
+    window.post(f"{place}/stop")
+    answers.append(window.settled())
+
+    window.upload("t.csv", f"id,name,custom_fields.{script}\n10001,{script},x\n".encode(), OWN_KEY)
+    window.settled()
+    place = f"/w/{window.work.id}"
+    window.post(f"{place}/columns")
+    answers.append(window.settled())
+    window.post(f"{place}/changes")
+    answers.append(window.settled())
+    assert "is none of your custom fields" in text_of(answers[-1])
+    for answer in answers:
+        assert script not in answer.text
+
+
 def test_nothing_to_do(window: Browser, job: JobFixture) -> None:
     """A file without rows, one whose rows are all invalid, and one that changes nothing each say so."""
     window.upload("empty.csv", b"id,name\n", OWN_KEY)
