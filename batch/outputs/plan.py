@@ -5,7 +5,7 @@ and memory does not grow with it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -97,7 +97,9 @@ def _write_csv(path: Path, lines: Iterable[Line], delimiter: str) -> None:
     waiting = iter(lines)
     with path.open("wb") as file:
         file.write(("\ufeff" + delimiter.join(COLUMNS) + "\n").encode())
-        while some := [astuple(line)[:-1] for line in islice(waiting, LINES_AT_ONCE)]:
+        while some := [
+            (one.row, one.id, one.name, one.field, one.before, one.after) for one in islice(waiting, LINES_AT_ONCE)
+        ]:
             frame = pl.DataFrame(some, schema=schema, orient="row")
             safe = frame.with_columns(escape_formula(pl.col(texts).replace("", None)))
             safe.write_csv(file, include_header=False, separator=delimiter)

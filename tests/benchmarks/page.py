@@ -74,7 +74,7 @@ class Window:
         """Wait until a page has something in it."""
         while mark not in (text := self.client.get(self.base + path).text):
             assert 'role="alert"' not in text, text
-            time.sleep(0.1)
+            time.sleep(0.5)  # as seldom as a page without scripts asks, more or less
 
 
 def work_of(process: int) -> float:
