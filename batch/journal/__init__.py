@@ -16,10 +16,10 @@ from batch.journal.journal import VERSION, Journal, open_for_reading
 from batch.journal.queries import AttemptsOverTime, JournalQueries
 
 __all__ = [
-    "AttemptsOverTime",
     "OPEN",
     "START_OVER",
     "VERSION",
+    "AttemptsOverTime",
     "Journal",
     "JournalQueries",
     "OutOfTimeError",

@@ -143,6 +143,7 @@ def _chart(report: Report) -> dict[str, Any] | None:
     limit = None if report.limit is None else round(HEIGHT - HEIGHT * report.limit / top, 1)
     whole = rate.seconds * len(rate.per_second)
     return {
-        "points": points, "bars": bars, "limit": limit, "top": top / 1.15, "seconds": whole, "width": WIDTH, "height": HEIGHT,
+        "points": points, "bars": bars, "limit": limit, "top": top / 1.15, "seconds": whole,
+        "width": WIDTH, "height": HEIGHT,
         "mean": sum(rate.per_second) / len(rate.per_second),
     }  # fmt: skip

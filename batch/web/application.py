@@ -142,7 +142,8 @@ class Page:
 
     def _open_chosen(self, form: FormData, kept: str, chosen: Chosen) -> Work:
         """Open the file of a form, or where it has none the one that was uploaded earlier."""
-        if not kept or getattr(form.get("file"), "filename", ""):
+        sent = form.get("file")
+        if not kept or (isinstance(sent, UploadFile) and sent.filename):
             return self._open(_file_of(form), chosen, None)
         found = next((one for one in self._kept() if one.place == kept), None)
         if found is None:

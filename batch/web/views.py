@@ -284,8 +284,9 @@ def plan_view(work: Work) -> dict[str, Any]:
     assert work.opened is not None  # noqa: S101 - for the type checker: whoever shows a plan has one
     endpoint = make_endpoint(work.settings, work.environment)
     view: dict[str, Any] = {
-        "noun": endpoint.noun, "plural": endpoint.plural, "host": _where(work), "unchanged": 0, "not_found": 0, "not_empty": 0,
-        "behind": 0, "excesses": [], "reasons": [], "headers": work.opened.headers, "cost": "", "by": "",
+        "noun": endpoint.noun, "plural": endpoint.plural, "host": _where(work),
+        "unchanged": 0, "not_found": 0, "not_empty": 0, "behind": 0,
+        "excesses": [], "reasons": [], "headers": work.opened.headers, "cost": "", "by": "",
     }  # fmt: skip
     if work.plan is None:
         totals = work.opened.totals()
@@ -297,7 +298,8 @@ def plan_view(work: Work) -> dict[str, Any]:
     requests, time = made.cost.requests, time_text(made.cost.seconds)
     return view | {
         "writes": summary.writes, "cells": summary.cells, "clears": summary.clears,
-        "unchanged": summary.outcomes[Outcome.UNCHANGED], "not_found": summary.not_found, "not_empty": summary.not_empty,
+        "unchanged": summary.outcomes[Outcome.UNCHANGED],
+        "not_found": summary.not_found, "not_empty": summary.not_empty,
         "behind": sum(summary.outcomes[one] for one in (*NEEDS_EDIT, *NEEDS_RETRY)),
         "cost": ", ".join(filter(None, (_count(requests, "request"), time))),
         "excesses": [plain(one) for one in made.excesses],
@@ -338,7 +340,8 @@ def task_view(task: Task) -> dict[str, Any]:
         left = max(0, now.rows - now.done)  # what nothing is known of yet
         counted = Counter(now.counts) + Counter({Outcome.UNSENT: left})
         view |= {
-            "rows": counted.total(), "done": counted.total() - counted[Outcome.UNSENT], "rate": f"{now.per_second:,.1f} a second",
+            "rows": counted.total(), "done": counted.total() - counted[Outcome.UNSENT],
+            "rate": f"{now.per_second:,.1f} a second",
             "counts": [(one.value, counted[one]) for one in Outcome],
             "left": f"{minutes(now.eta)} left" if now.eta is not None and not now.is_stopping else "",
             "paused": f"The API asks to wait: {minutes(now.paused)}, {now.why}" if now.paused > 1 else "",

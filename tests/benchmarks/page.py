@@ -3,9 +3,9 @@
     python -m tests.benchmarks.page [ROWS]
 
 It serves the page in a process of its own, uploads a workbook of ROWS rows (100,000; 50 MB with its long texts) as a
-browser does, and takes it to step 4 against a sandbox without limits, at a rate that no API has. Beside the seconds that
-went by stand those that the page's processors worked, which other programs of the machine hardly change. The table
-stands in `batch/web/README.md`.
+browser does, and takes it to step 4 against a sandbox without limits, at a rate that no API has. Beside the seconds
+that went by stand those that the page's processors worked, which other programs of the machine hardly change. The
+table stands in `batch/web/README.md`.
 """
 
 import os
