@@ -261,18 +261,26 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
                 step = "run again when that is put right"
             elif summary.exit_code == ExitCode.FIX_ROWS and outcome in NEEDS_RETRY:
                 step = "waits until somebody has looked"
-            before = summary.earlier.get(outcome, 0)
-            which = "" if count == 1 else "all " if before == count else f"{before:,} of them "
-            said = ", ".join(filter(None, [step, f"{which}before this start" if before else ""]))
+            before, later = summary.earlier.get(outcome, 0), end.done_later.get(outcome, 0)
+            shares = _share(later, count, "done in later rounds"), _share(before, count, "before this start")
+            said = ", ".join(filter(None, ["" if later == count else step, *shares]))
             yield f"  {word:<10}{count:>9,}   {said}".rstrip(), outcome.value
     yield from ((line, "") for line in reasons(end.summary.reasons, end.left_out))
     for name, said in SPELLINGS.items():
         if count := summary.spellings[name]:
             yield f"{plural(count, 'row')} with values that the API spells its own way: {said}", ""
     yield from ((line, "") for line in _not_empty(summary.not_empty))
+    if end.rounds:
+        yield f"All rounds of {visible(end.rounds.name)}: {end.rounds.text}", ""
     for text in end.notes:
         yield visible(text), ""
     yield from ((line, "") for line in _next_steps(end))
+
+
+def _share(rows: int, count: int, what: str) -> str:
+    """Say of how many of the rows something is true; "" where it is of none."""
+    which = "" if count == 1 else "all " if rows == count else f"{rows:,} of them "
+    return f"{which}{what}" if rows else ""
 
 
 def _not_empty(rows: int) -> Iterator[str]:
@@ -398,11 +406,8 @@ def rounds_page(sheets: "Sequence[Sheet]") -> Iterator[Styled]:
     for sheet in sheets:
         for one in sheet.rounds:
             yield from _run_lines(one)
-        first = sheet.first
-        name = shown_path(visible(first.run.input)) + _of_shard(first)
-        in_rounds = plural(sum(one.run.undoes is None for one in sheet.rounds), "round")
-        undone = ", then taken back" if first.state == "undone" else ""
-        yield f"{name}: {first.done:,} of {plural(first.run.rows, 'row')} done, in {in_rounds}{undone}", ""
+        name = shown_path(visible(sheet.first.run.input)) + _of_shard(sheet.first)
+        yield f"{name}: {sheet.together.text}", ""
 
 
 def _run_lines(one: "ListedRun") -> Iterator[Styled]:
@@ -411,7 +416,7 @@ def _run_lines(one: "ListedRun") -> Iterator[Styled]:
     what = [kind.title if kind else run.endpoint, run.company.name or "", run.host if run.host in SANDBOXES else ""]
     name = ("undo" if run.undoes else visible(short_name(run.input))) + _of_shard(one)
     yield f"{one.started_text}  {name}  ({', '.join(filter(None, map(visible, what)))})", ""
-    later = f"; {one.later:,} of them in later rounds" if one.later else ""
+    later = f"; {len(one.later.done):,} of them done in later rounds" if one.later.done else ""
     yield f"  {one.state}: {shown_counts(run.counts) or plural(run.rows, 'row')}{later}", RUN_STYLES.get(one.state, "")
     yield from ((f"  {line}", "") for line in _next_of_run(one))
 

@@ -17,6 +17,7 @@ from batch.run.finish import cannot_write, facts_of_run, read_summary
 from batch.run.folder import open_held_run
 from batch.run.named_run import named_run
 from batch.run.report import write_report_of_run
+from batch.run.rounds import OpenRun, all_rounds
 from batch.run.target import Environment
 from batch.summary import Files, Outcomes, group_reasons
 
@@ -31,9 +32,11 @@ def report(folder: Path, reporter: Reporter, environment: Environment) -> Path:
         outcomes = Outcomes(journal.outcomes())
         outcomes[Outcome.UNSENT] += metadata.staged.rows - outcomes.total()
         reasons, _ = group_reasons(journal.iter_troubled())
+        together = all_rounds(OpenRun(journal, metadata))
         try:
             name = write_report_of_run(
-                folder, journal, metadata, kind, facts=facts_of_run(folder, metadata, kind, metadata.stopped),
+                folder, journal, metadata, kind,
+                facts=facts_of_run(folder, metadata, kind, metadata.stopped, together),
                 outcomes=outcomes, reasons=reasons, files=files, rounds=_rounds(folder),
                 spent={
                     "requests": counters.requests, "attempts": counters.attempts, "throttled": counters.throttled,
@@ -56,5 +59,5 @@ def _rounds(folder: Path) -> list[Round]:
 
 def _round(one: ListedRun) -> Round:
     name = "taking back" if one.run.undoes else short_name(one.run.input)
-    done = f", {one.later:,} done in later rounds" if one.later else ""
+    done = f", {len(one.later.done):,} done in later rounds" if one.later.done else ""
     return Round(one.started_text, name, one.run.counts, one.state + done)

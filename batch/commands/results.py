@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batch import sources
+from batch.commands.runs import round_to_fix
 from batch.commands.status import is_going_on
 from batch.engine.reporter import Reporter
 from batch.journal import open_for_reading
@@ -64,10 +65,9 @@ def results(
             reporter.note("This run was stopped before all rows were validated; run the same command again to go on.")
         later = done_later(metadata.run_id)
         if later:
-            rows = "1 row is" if len(later) == 1 else f"{len(later):,} rows are"
-            reporter.note(
-                f"{rows} through since, in later runs on the failures file (the last at {max(later.values())})."
-            )
+            rows, last = "1 row is" if len(later) == 1 else f"{len(later):,} rows are", max(later.values())
+            when = f"{last.replace('T', ' ').removesuffix('Z')} UTC"
+            reporter.note(f"{rows} done since, in later rounds on the failures file (the last at {when}).")
         kind = environment.endpoints.get(metadata.endpoint)
         is_cut = metadata.exit_code is None
         end = (
@@ -76,4 +76,10 @@ def results(
             else End(metadata.stopped, reason=metadata.stop_reason or "", at=metadata.finished or "")
         )
         finished = finish_run(folder, journal, metadata, kind, end, later)
-        return finish_without_data(finished, journal, metadata, kind, end, later)
+        finished = finish_without_data(finished, journal, metadata, kind, end, later)
+        taken_over = round_to_fix(metadata.run_id)
+        if taken_over is None or taken_over.metadata is None:
+            return finished
+        return replace(
+            finished, failures_later=str(taken_over.failures), next=taken_over.metadata.options_next
+        )  # fmt: skip

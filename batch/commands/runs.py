@@ -21,7 +21,7 @@ from batch.run.index import IndexedRun
 from batch.run.latest import without_links
 from batch.run.locks import held
 from batch.run.metadata import RunMetadata
-from batch.run.rounds import DONE, done_later
+from batch.run.rounds import AllRounds, LaterRounds, first_round, later_rounds, sum_up, taken_back
 from batch.run.target import SANDBOX
 from batch.summary import Files, State
 
@@ -41,13 +41,13 @@ class ListedRun:
     """None where its folder is not there any more, or cannot be read."""
     failures: Path | None
     """The file of the rows that need something."""
-    later: int
-    """Rows that are through by now, in later rounds."""
+    later: LaterRounds
+    """What later rounds did to its rows."""
 
     @property
     def done(self) -> int:
-        """The rows that are through, in this run and later rounds."""
-        return sum(self.run.counts.get(one, 0) for one in DONE) + self.later
+        """The rows that are done by now, in this run and later rounds."""
+        return sum_up(self.run, self.run.counts, self.later, 1).done
 
     @property
     def started_text(self) -> str:
@@ -73,6 +73,12 @@ class Sheet:
 
     first: ListedRun
     rounds: Sequence[ListedRun]
+
+    @property
+    def together(self) -> AllRounds:
+        """How much of it is done."""
+        sent = sum(one.run.undoes is None for one in self.rounds)
+        return sum_up(self.first.run, self.first.run.counts, self.first.later, sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +107,29 @@ def look(run: IndexedRun) -> ListedRun:
     if metadata is not None:
         failures = _failures(run.folder)
     needed = sum(run.counts.get(one, 0) for one in (*NEEDS_EDIT, *NEEDS_RETRY))
-    later = len(done_later(run.run_id)) if needed else 0
-    state = run.state
+    later = later_rounds(run.run_id) if needed else LaterRounds()
+    state, back = run.state, taken_back()
+    if state == "undone" and run.run_id not in back:
+        state = "to fix" if needed else "finished"  # its undo was taken back
     if state == "running" and not _is_held(run.folder):
         state = "unfinished"  # it was cut off
     if state in ("to fix", "unfinished") and metadata is not None and needed:
         nexts = [one for one in index.rounds_after(run.run_id) if one.parent_run == run.run_id]
-        if later == needed:
+        nexts = [one for one in nexts if one.run_id not in back]
+        if len(later.done) == needed:
             state = "finished"
         elif any(one.rows >= needed for one in nexts):
             state = "superseded"
     return ListedRun(run, state, metadata, failures, later)
+
+
+def round_to_fix(run_id: str) -> ListedRun | None:
+    """Return the newest later round with rows to fix, where it took over what was left of a run."""
+    run = index.get(run_id)
+    if run is None or look(run).state != "superseded":
+        return None
+    later = [look(one) for one in reversed(index.rounds_after(run_id))]
+    return next((one for one in later if one.state == "to fix" and one.failures is not None), None)
 
 
 def rounds(sent: str | os.PathLike[str]) -> list[Sheet]:
@@ -124,7 +142,7 @@ def rounds(sent: str | os.PathLike[str]) -> list[Sheet]:
     own = [one for one in known.values() if one.folder == folder or (folder is None and one.input == place)]
     if not own:
         raise UsageError(f"{shown(argument)}: no run of this file is known here. All that are known:  {command()} runs")
-    firsts = {_first(one, known).run_id: _first(one, known) for one in own}
+    firsts = {one.run_id: one for one in (first_round(one, known) for one in own)}
     return [_sheet(one, known) for one in sorted(firsts.values(), key=lambda one: one.started)]
 
 
@@ -133,15 +151,6 @@ def _sheet(first: IndexedRun, known: dict[str, IndexedRun]) -> Sheet:
     some = [one for one in known.values() if one.run_id in found or one.undoes in found]
     looked = [look(one) for one in sorted(some, key=lambda one: one.started)]
     return Sheet(next(one for one in looked if one.run.run_id == first.run_id), looked)
-
-
-def _first(run: IndexedRun, known: dict[str, IndexedRun]) -> IndexedRun:
-    """Return the round with which the rounds of a run began."""
-    seen = {run.run_id}
-    while (before := known.get(run.undoes or run.parent_run or "")) is not None and before.run_id not in seen:
-        seen.add(before.run_id)
-        run = before
-    return run
 
 
 def _is_held(folder: Path) -> bool:

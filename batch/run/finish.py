@@ -37,6 +37,7 @@ from batch.run.match_headers import kept_columns
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import resolve_in_doubt
 from batch.run.report import write_report_of_run
+from batch.run.rounds import AllRounds, OpenRun, all_rounds
 from batch.run.target import SANDBOX, SANDBOXES
 from batch.run.undo import can_be_put_back
 from batch.run.upload import Upload
@@ -115,6 +116,10 @@ class FinishedRun:
     """Of the rows that still needed something, those that are through by now, in later runs."""
     can_undo: bool = False
     """Something of it was or may have been applied."""
+    rounds: AllRounds | None = None
+    """All rounds of its sheet together; None where it is the only one."""
+    failures_later: str | None = None
+    """The failures file of a later round that took its rows over, where people are to go on with that."""
 
     @property
     def stopped(self) -> str:
@@ -129,7 +134,7 @@ class FinishedRun:
     @property
     def failures(self) -> str | None:
         """The failures file that people are to take, None when there is none."""
-        return self.summary.files.failures
+        return self.failures_later or self.summary.files.failures
 
 
 def finish_run(
@@ -149,8 +154,9 @@ def finish_run(
     resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignore_case)
     try:
         totals = _Totals(
-            folder, journal, metadata, end, journal.count_older(metadata.look_since), endpoint, upload, with_report
-        )
+            folder, journal, metadata, end, journal.count_older(metadata.look_since), endpoint, upload, with_report,
+            all_rounds(OpenRun(journal, metadata)),
+        )  # fmt: skip
         unwritten = totals.sum_up_unwritten() if end.until < math.inf else None  # whatever comes, that stands
         try:
             return _write_files(totals, endpoint, done_later or {})
@@ -198,14 +204,15 @@ def _write_files(
         id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later,
         kept=kept_columns(metadata.staged, metadata.keep),
         record_id=_record_id if _says_record_id(metadata) else None,
-        workbook=_about_run(folder, journal, metadata, endpoint, end) if has_workbook else None,
+        workbook=_about_run(folder, journal, metadata, endpoint, end, totals.rounds) if has_workbook else None,
         failures=_failures_in(folder) if metadata.is_erased else None,
     )  # fmt: skip
     frames = _TimedFrames(metadata, end.until)
     with journal.ended_at(end.until):
         written = outputs.write(folder, metadata.staged, frames.read, RunResults(journal, metadata).read, wanted)
         check_totals(metadata.staged.rows, written.outcomes, journal.outcomes())
-        reasons, left_out = group_reasons(_in_time(journal.iter_troubled(), end.until))
+        troubled = (one for one in journal.iter_troubled() if one.row not in done_later)
+        reasons, left_out = group_reasons(_in_time(troubled, end.until))
     return totals.sum_up(written, reasons, left_out)
 
 
@@ -251,6 +258,7 @@ class _Totals:
     upload: Upload | None
     """Where the files go, too."""
     with_report: bool
+    rounds: AllRounds | None
 
     def sum_up_unwritten(self) -> FinishedRun:
         """Sum up the run by its journal alone, and write down that it ended and that its files are to be made."""
@@ -319,11 +327,12 @@ class _Totals:
             end.is_refused,
             written.done_later,
             can_undo,
+            self.rounds,
         )
 
     def _write_report(self, summary: Summary, written: outputs.Written) -> str:
         """Write the report, and return its name; raises OutOfTimeError."""
-        facts = facts_of_run(self.folder, self.metadata, self.endpoint, self.end.stopped)
+        facts = facts_of_run(self.folder, self.metadata, self.endpoint, self.end.stopped, self.rounds)
         with self.journal.ended_at(self.end.until):
             return write_report_of_run(
                 self.folder, self.journal, self.metadata, self.endpoint, facts=facts,
@@ -365,18 +374,20 @@ def _record_id(row_result: RowResult) -> str | None:
 
 
 def _about_run(
-    folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End
-) -> outputs.AboutRun:
+    folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End,
+    rounds: AllRounds | None,
+) -> outputs.AboutRun:  # fmt: skip
     """Return what the workbook of the results says beside them."""
-    facts = facts_of_run(folder, metadata, endpoint, end.stopped)
+    facts = facts_of_run(folder, metadata, endpoint, end.stopped, rounds)
     return outputs.AboutRun(metadata.title, facts, _iter_cells(journal, metadata))
 
 
 def facts_of_run(
-    folder: Path, metadata: RunMetadata, endpoint: type[Endpoint] | None, stopped: str | None
-) -> dict[str, str]:
+    folder: Path, metadata: RunMetadata, endpoint: type[Endpoint] | None, stopped: str | None,
+    rounds: AllRounds | None,
+) -> dict[str, str]:  # fmt: skip
     """Say what is told to people of a run, by what each fact is called."""
-    return shown_facts(
+    facts = shown_facts(
         metadata.staged,
         went_to=f"{endpoint.title if endpoint else metadata.endpoint} ({metadata.host})",
         company=metadata.company,
@@ -386,6 +397,7 @@ def facts_of_run(
         stopped=stopped,
         planned_by=metadata.planned_by,
     )
+    return facts | ({"All rounds": f"{rounds.name}: {rounds.text}"} if rounds else {})
 
 
 def shown_facts(

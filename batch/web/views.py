@@ -397,7 +397,7 @@ def run_view(listed: ListedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "stopped": _stopped(summary), "took": minutes(float(summary.get("seconds") or 0)),
         "to_fix": sum(counts.get(one, 0) for one in NEEDS_EDIT), "left": sum(counts.get(one, 0) for one in NEEDS_RETRY),
-        "later": listed.later, "files": files_of(listed, summary), "is_undo": run.undoes is not None,
+        "later": len(listed.later.done), "files": files_of(listed, summary), "is_undo": run.undoes is not None,
         "can_undo": listed.is_to_undo,
         "can_go_on": listed.state == "unfinished" and listed.metadata is not None and run.undoes is None,
         "endpoint": run.endpoint, "when": listed.started_text, "is_there": listed.metadata is not None,
