@@ -6,6 +6,7 @@ Promises: none of it is called a bug or the API's failure; what would end in an 
 import errno
 import getpass
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,6 +29,21 @@ TIMES_THE_INPUT = {"csv": 3, "ndjson": 3, "parquet": 4, "xlsx": 10}
 """How much room rows, journal and results take at most, by what the input takes: a workbook is packed best."""
 
 
+_OF_THE_SYSTEM = re.compile(r"\(os error (\d+)\)")
+"""What polars, whose files are read and written by Rust, says at the end of what the system said."""
+
+
+def as_os_error(error: BaseException) -> OSError | None:
+    """Return what the system said about a file or a disk, also where a library has put its own words around it."""
+    if isinstance(error, OSError):
+        return error
+    if type(error).__name__ == "FileCreateError":  # xlsxwriter's
+        return as_os_error(error.args[0])
+    is_of_polars = type(error).__module__.partition(".")[0] == "polars"  # without importing it: it takes a while
+    said = _OF_THE_SYSTEM.search(str(error)) if is_of_polars else None
+    return OSError(int(said[1]), os.strerror(int(said[1]))) if said else None
+
+
 def machine_reason(error: BaseException) -> str | None:
     """Say what this machine lacks, None where the error speaks of something else."""
     match error:
@@ -47,8 +63,8 @@ def machine_reason(error: BaseException) -> str | None:
             return f"{error.filename or 'The disk'}: {os_reason(error)}"
         case RuntimeError() if "can't start new thread" in str(error):
             return "On this machine no more threads can be started (ulimit -u, or the container's limit)"
-    if type(error).__name__ == "FileCreateError":  # xlsxwriter's, around what the system said
-        return machine_reason(error.args[0])
+    if (said := as_os_error(error)) is not None:
+        return machine_reason(said)
     if type(error).__name__ == "PanicException":  # polars', which is no Exception and can only be told by its name
         return f"polars, which reads and writes tables here, gave up, as it does without memory: {error}"
     return None

@@ -28,7 +28,7 @@ from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
 from batch.files import NewFile, check_name, os_reason
-from batch.machine import now_text
+from batch.machine import OUT_OF_FILES, as_os_error, first_of, now_text
 from batch.model import READ_ERRORS, Outcome, cell_column, iter_read_errors
 from batch.outputs.cell_text import Left, Renderer
 from batch.outputs.tables import ENDINGS, MAX_SHEET_ROWS, RowBuffer, write_table
@@ -139,8 +139,11 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
         api = ApiSession(target, settings.pace, environment)
         api.note_slower(reporter.note)
         work = _Work(api, settings.clear_token, counts, wanted.where, ids, RowBuffer(file.parts), reporter)
-        environment.run(work.fetch)
-        pulled = _write(file, work, settings)
+        try:
+            environment.run(work.fetch)
+            pulled = _write(file, work, settings)
+        except Exception as error:
+            raise _no_room(file.path, first_of(error)) or error from None
         pulled.counts, pulled.company = counts, target.company_name
         pulled.endpoint, pulled.host, pulled.is_sandbox = settings.endpoint, target.base_url, target.kind in SANDBOXES
         pulled.started, pulled.seconds = started, time.monotonic() - began
@@ -229,13 +232,19 @@ def _write(file: NewFile, work: _Work, settings: Settings) -> Pulled:
             f"{file.path}: {buffer.height:,} rows do not fit into a sheet. Name a .csv or .parquet file."
         )
     columns = ["id", *renderer.columns]
-    try:
-        names = [*columns, *pulled_headers(work.most_cells)]
-        _write_proven(file, ending, names, buffer, renderer, settings.csv_delimiter)
-        file.keep()
-    except OSError as error:
-        raise FolderError(f"{file.path}: it cannot be written ({os_reason(error)}).") from None
+    names = [*columns, *pulled_headers(work.most_cells)]
+    _write_proven(file, ending, names, buffer, renderer, settings.csv_delimiter)
+    file.keep()
     return Pulled(file.path, buffer.height, columns, renderer.left, renderer.hidden, work.missing)
+
+
+def _no_room(path: Path, error: BaseException) -> FolderError | None:
+    """Say that the disk does not take what is pulled, which lies beside the file meanwhile; None for other errors."""
+    said = as_os_error(error)
+    if said is None or said.errno in OUT_OF_FILES:
+        return None
+    again = "Nothing was left there. Make room, or name another place with -o, and run the same command again."
+    return FolderError(f"{path}: it cannot be written ({os_reason(said)}). {again}")
 
 
 def _write_proven(
@@ -244,7 +253,7 @@ def _write_proven(
     """Write the table until everything in it comes back as it was: the second time at the latest."""
     for _ in range(MOST_TRIES):
         file.made.write_bytes(b"")
-        write_table(file.made, ending, columns, lambda: buffer.iter_frames(columns), delimiter=delimiter)
+        write_table(file.made, file.parts, ending, columns, lambda: buffer.iter_frames(columns), delimiter=delimiter)
         if not buffer.height or not _blank_unproven(file.made, columns, buffer, renderer):
             return
     raise StoppedError(f"{file.path}: the table does not read back as it was written, so it was not kept.")

@@ -11,6 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from batch.csv_injection import FORMULA, guard
+from batch.machine import as_os_error
 from batch.model import RESERVED_PREFIX, shorten
 
 Frames = Callable[[], Iterable[pl.DataFrame]]
@@ -28,13 +29,18 @@ WIDEST = 40
 HEAD = {"bold": True, "bottom": 1, "bg_color": "#DDEBF7"}
 
 
-def write_table(path: Path, ending: str, headers: Sequence[str], frames: Frames, *, delimiter: str = ",") -> None:
-    """Fill the empty file at `path`, in the format that `ending` names; raises OSError."""
+def write_table(
+    path: Path, parts: Path, ending: str, headers: Sequence[str], frames: Frames, *, delimiter: str = ","
+) -> None:
+    """Fill the empty file at `path`, in the format that `ending` names; raises OSError.
+
+    `parts` is a folder of our own, for parts of a workbook.
+    """
     match ending:
         case ".csv":
             _write_csv(path, headers, frames, delimiter)
         case ".xlsx":
-            _write_xlsx(path, headers, frames())
+            _write_xlsx(path, parts, headers, frames())
         case ".parquet":
             _write_parquet(path, headers, frames())
 
@@ -70,35 +76,39 @@ def _write_parquet(path: Path, headers: Sequence[str], frames: Iterable[pl.DataF
         yield from frames
 
     schema = {header: pl.String() for header in headers}
-    register_io_source(source, schema=schema).sink_parquet(path, row_group_size=10_000)
+    try:
+        register_io_source(source, schema=schema).sink_parquet(path, row_group_size=10_000)
+    except pl.exceptions.PolarsError as error:
+        raise as_os_error(error) or error from None
 
 
-def _write_xlsx(path: Path, headers: Sequence[str], frames: Iterable[pl.DataFrame]) -> None:
+def _write_xlsx(path: Path, parts: Path, headers: Sequence[str], frames: Iterable[pl.DataFrame]) -> None:
     import xlsxwriter
 
-    from batch.outputs.failures_xlsx.cells import TEXT_FORMAT, ExactSheet, is_unwritable
+    from batch.outputs.failures_xlsx.cells import TEXT_FORMAT, ExactSheet, close_book, is_unwritable
 
-    options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_urls": False}
-    with xlsxwriter.Workbook(str(path), options) as book:
-        sheet = book.add_worksheet(SHEET, ExactSheet)
-        head, text = book.add_format(HEAD), book.add_format({"num_format": TEXT_FORMAT})
-        widths = [len(header) + 4 for header in headers]
-        for column, header in enumerate(headers):
-            sheet.write_string(0, column, header, head)
-        row = 0
-        for frame in frames:
-            for values in frame.iter_rows():
-                row += 1
-                for column, value in enumerate(values):
-                    if value and not is_unwritable(value):
-                        sheet.write_string(row, column, value, text)
-            longest = frame.select(pl.all().str.len_chars().max().fill_null(0)).row(0) if frame.height else ()
-            widths = [max(pair) for pair in zip(widths, (n + 2 for n in longest), strict=False)] or widths
-        for column, (header, width) in enumerate(zip(headers, widths, strict=True)):
-            is_ours = header.startswith(RESERVED_PREFIX)
-            sheet.set_column(column, column, min(width, WIDEST), text, {"hidden": is_ours})
-        sheet.freeze_panes(1, 1)
-        sheet.autofilter(0, 0, row, len(headers) - 1)
+    options = {"constant_memory": True, "tmpdir": str(parts), "strings_to_urls": False}
+    book = xlsxwriter.Workbook(str(path), options)
+    sheet = book.add_worksheet(SHEET, ExactSheet)
+    head, text = book.add_format(HEAD), book.add_format({"num_format": TEXT_FORMAT})
+    widths = [len(header) + 4 for header in headers]
+    for column, header in enumerate(headers):
+        sheet.write_string(0, column, header, head)
+    row = 0
+    for frame in frames:
+        for values in frame.iter_rows():
+            row += 1
+            for column, value in enumerate(values):
+                if value and not is_unwritable(value):
+                    sheet.write_string(row, column, value, text)
+        longest = frame.select(pl.all().str.len_chars().max().fill_null(0)).row(0) if frame.height else ()
+        widths = [max(pair) for pair in zip(widths, (n + 2 for n in longest), strict=False)] or widths
+    for column, (header, width) in enumerate(zip(headers, widths, strict=True)):
+        is_ours = header.startswith(RESERVED_PREFIX)
+        sheet.set_column(column, column, min(width, WIDEST), text, {"hidden": is_ours})
+    sheet.freeze_panes(1, 1)
+    sheet.autofilter(0, 0, row, len(headers) - 1)
+    close_book(book)
 
 
 def sheet_text(text: str) -> str:

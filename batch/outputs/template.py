@@ -68,7 +68,7 @@ def write_template(
 ) -> None:  # fmt: skip
     """Fill the empty file at `path` with a template, `.xlsx` or `.csv` (the header alone); raises OSError."""
     if ending != ".xlsx":
-        write_table(path, ending, [column.header for column in columns], lambda: (), delimiter=delimiter)
+        write_table(path, path.parent, ending, [column.header for column in columns], lambda: (), delimiter=delimiter)
         return
     with xlsxwriter.Workbook(str(path), {"strings_to_urls": False}) as book:
         sheet = book.add_worksheet(SHEET)

@@ -628,7 +628,7 @@ def test_results_after_later_runs(job: JobFixture) -> None:
     second = job.update(kept)
     assert {"updated": 1, "invalid": 1} == outcomes(second)
     found, notes = remade(job, folder)
-    assert (["4"], "1 row is through since") == (
+    assert (["4"], "1 row is done since") == (
         cells(Path(str(found.failures)))["batch_row"].to_list(), notes[-1][:22],
     )  # fmt: skip
     assert ["1 row to fix:"] == [line[:13] for line, _ in closing_page(found) if "to fix" in line]
@@ -638,7 +638,7 @@ def test_results_after_later_runs(job: JobFixture) -> None:
     assert {"updated": 1} == outcomes(job.update(third))
     found, notes = remade(job, folder)
     assert (None, 0) == (found.failures, found.summary.exit_code)
-    assert notes[-1].startswith("2 rows are through since, in later runs on the failures file (the last at 20")
+    assert notes[-1].startswith("2 rows are done since, in later rounds on the failures file (the last at 20")
     assert not [line for line, _ in closing_page(found) if "to fix" in line]
 
 

@@ -1,6 +1,7 @@
 """`pull`: what was pulled sends nothing, one edited cell sends that cell alone, and nothing is changed silently."""
 
 import json
+import resource
 import stat
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from batch.commands.pull import Pulled, Wanted
 from batch.commands.pull import pull as run_pull
 from batch.engine.reporter import Cost
-from batch.errors import BatchError, InputError, SettingsError, StoppedError
+from batch.errors import BatchError, FolderError, InputError, SettingsError, StoppedError
 from batch.model import column_letters
 from batch.provenance import PULLED
 from batch.run.finish import FinishedRun
@@ -25,6 +26,8 @@ from tests.virtual import Lists
 
 PARTS = ("name", "street", "second_line", "city", "state", "postal_code", "country")
 LEER = "LEER"
+LITTLE = 30_000
+"""Bytes that a file may have, fewer than all records take."""
 ENDINGS = ("csv", "xlsx", "parquet")
 ALL_ENDINGS = pytest.mark.parametrize("ending", ENDINGS)
 
@@ -442,3 +445,22 @@ def test_edited_in_libreoffice(job: JobFixture) -> None:
     type_into(found.path, saved, {place: "00123"}, job.folder)
     assert {"updated": 1, "unchanged": len(HARD) - 1} == outcomes(job.update(saved))
     assert [("PATCH", "10001", {"phone": "00123"})] == job.writes()
+
+
+@ALL_ENDINGS
+def test_full_disk(job: JobFixture, ending: str) -> None:
+    """A disk that does not take all of it is told as such, and nothing of it is left there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    folder = job.folder / "full"
+    folder.mkdir()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LITTLE, hard))
+    try:
+        with pytest.raises(FolderError) as refused:
+            pull(job, name=f"full/pulled.{ending}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [] == list(folder.iterdir())
+    assert str(refused.value) == (
+        f"{folder / f'pulled.{ending}'}: it cannot be written (file too large). Nothing was left there. "
+        "Make room, or name another place with -o, and run the same command again."
+    )

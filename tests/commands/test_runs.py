@@ -6,11 +6,16 @@ import shutil
 import time
 from pathlib import Path
 
+import openpyxl
 import pytest
 
+from batch.cli.views import closing_page
+from batch.commands.results import results
+from batch.commands.runs import rounds
 from batch.commands.undo import undo
 from batch.errors import Declined, UsageError
 from tests.job_fixture import JobFixture
+from batch.run.finish import FinishedRun
 from tests.shell import DUALENTRY, Api, Shell
 
 
@@ -47,11 +52,60 @@ def test_next_steps(shell: Shell, api: Api) -> None:
     assert 0 == shell.here(*again, *api.options).code
     page = shell.here("runs").out
     assert "Then" not in page
-    assert ["finished: 1 updated", "finished: 2 updated, 1 invalid; 1 of them in later rounds"] == states(page)
+    assert ["finished: 1 updated", "finished: 2 updated, 1 invalid; 1 of them done in later rounds"] == states(page)
     assert 0 == shell.here(*step(page, "Take it back"), "--yes").code  # the newest is the first one that is named
     page = shell.here("runs", "sheet.csv").out
-    assert ["finished", "undone", "finished"] == [one.partition(":")[0] for one in states(page)]
-    assert page.endswith("sheet.csv: 3 of 3 rows done, in 2 rounds\n")
+    assert ["to fix", "undone", "finished"] == [one.partition(":")[0] for one in states(page)]
+    assert page.endswith("sheet.csv: 2 of 3 rows done, in 2 rounds, 1 taken back\n")
+
+
+def test_all_rounds_together(job: JobFixture) -> None:
+    """What is said at the end of a round, by `results` and in their workbook is about all rounds, and stays true."""
+    sheet = job.sheet("id,name\n10001,A\nx!,B\ny!,C\n")
+    first = job.update(sheet, results_xlsx=True)
+    assert (None, "") == (first.rounds, fact(first))
+    second = next_round(job, first, "x!", "10002")
+    assert "All rounds of sheet.csv: 2 of 3 rows done, in 2 rounds" in lines_of(second)
+    assert "sheet.csv: 2 of 3 rows done, in 2 rounds" == fact(second)
+    told = results(first.folder, job.reporter, job.environment)
+    assert "  invalid           2   fix and run again, 1 of them done in later rounds" in lines_of(told)
+    assert [(1, (4,))] == [(one.count, one.rows) for one in told.summary.reasons]
+    assert (second.failures, second.next) == (told.failures, told.next)
+    assert "sheet.csv: 2 of 3 rows done, in 2 rounds" == fact(told)
+    third = next_round(job, second, "y!", "10003")
+    assert "All rounds of sheet.csv: 3 of 3 rows done, in 3 rounds" in lines_of(third)
+    told = results(first.folder, job.reporter, job.environment)
+    assert "  invalid           2   all done in later rounds" in lines_of(told)
+    assert (0, None, ()) == (told.summary.exit_code, told.failures, told.summary.reasons)
+
+
+def test_a_round_taken_back(job: JobFixture) -> None:
+    """What was taken back is not done, until its undo is taken back."""
+    first = job.update(job.sheet("id,name\n10001,A\nx!,B\n"))
+    second = next_round(job, first, "x!", "10002")
+    undone = undo(second.folder, job.settings(second.folder), job.reporter, job.environment)
+    assert "All rounds of sheet.csv: 1 of 2 rows done, in 2 rounds, 1 taken back" in lines_of(undone)
+    told = results(first.folder, job.reporter, job.environment)
+    assert (1, {}) == (told.summary.exit_code, dict(told.done_later))
+    redone = undo(undone.folder, job.settings(undone.folder), job.reporter, job.environment)
+    assert "All rounds of sheet.csv: 2 of 2 rows done, in 2 rounds" in lines_of(redone)
+    assert ["finished", "finished", "undone", "finished"] == [one.state for one in rounds(first.folder)[0].rounds]
+
+
+def next_round(job: JobFixture, before: FinishedRun, wrong: str, right: str) -> FinishedRun:
+    """Correct an id in the failures file of a round, and send that."""
+    text = Path(str(before.failures)).read_text()
+    return job.update(job.sheet(text.replace(wrong, right), f"{right}.csv"), results_xlsx=True)
+
+
+def lines_of(ended: FinishedRun) -> list[str]:
+    return [line for line, _ in closing_page(ended)]
+
+
+def fact(ended: FinishedRun) -> str:
+    """What the workbook of the results says of all rounds."""
+    rows = openpyxl.load_workbook(ended.folder / "results.xlsx")["Summary"].iter_rows(values_only=True)
+    return str(next((row[1] for row in rows if row[0] == "All rounds"), ""))
 
 
 def states(page: str) -> list[str]:
