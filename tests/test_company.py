@@ -4,14 +4,18 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from batch import credentials
 from batch.credentials import fingerprint
+from batch.run import index
+from tests.job_fixture import JobFixture, job, shared_sandbox
 from tests.little_api import Asked, LittleApi, Said, little_api
 from tests.shell import DUALENTRY, VAYU, Ended, Shell, iter_files, outcomes
 
+__all__ = ["job", "shared_sandbox"]
 KEYS = {"A": "key-of-company-a-0123", "B": "key-of-company-b-0123", "C": "key-of-company-c-0123"}
 HOST = "https://api.example"
 
@@ -166,3 +170,15 @@ def test_restarted_sandbox(offline: Shell) -> None:
     assert [3, 3] == [one.code for one in ended]
     assert [["updated", "failed"]] * 2 == [outcomes(run) for run in offline.runs()]
     assert "was begun with another key" in ended[1].err
+
+
+def test_ctrl_c_at_the_question(job: JobFixture) -> None:
+    """Ctrl-C where it is asked about another company leaves no run behind, like a no."""
+    first = job.update(job.sheet("id,name\n10001,A\nx!,B\n"), company="Acme")
+    failures = Path(str(first.failures))
+    failures.write_text(failures.read_text().replace("x!", "10002"))
+    before = sorted(first.folder.parent.glob("2*")), len(index.all_runs())
+    job.reporter.can_ask = True
+    with patch.object(job.reporter, "ask", side_effect=[True, KeyboardInterrupt]), pytest.raises(KeyboardInterrupt):
+        job.update(failures, company="Bolt")
+    assert before == (sorted(first.folder.parent.glob("2*")), len(index.all_runs()))

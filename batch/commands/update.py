@@ -257,7 +257,8 @@ class Update:
                 check_compared(self.context)
                 await self.learn_custom_fields()
                 self.validate()
-                check_company(self.context, self.run.metadata.parent_run, is_meant=self.settings.other_company)
+                with self._discarded_on(KeyboardInterrupt):  # at the question
+                    check_company(self.context, self.run.metadata.parent_run, is_meant=self.settings.other_company)
             if self._is_forbidden_by_invalid_rows():
                 return self._end_unsent()
             self.count_left()
@@ -457,7 +458,7 @@ class Update:
         context = self.context
         await work()
         if context.first_ids.are_odd and not context.shutdown.requested and self.run.journal.error is None:
-            with self._discarded_on(UsageError, Declined):
+            with self._discarded_on(UsageError, Declined, KeyboardInterrupt):
                 check_found(context)
             await work()
 
