@@ -109,7 +109,12 @@ def test_start_and_stop(standing: Shell) -> None:
     assert (2, "No sandbox was started. To start one:  batch sandbox start\n") == (
         standing.here("sandbox", "stop").code, standing.here("sandbox", "stop").err,
     )  # fmt: skip
-    assert "(sandbox), key …" in update(standing).err
+    other = update(standing).err
+    assert "(sandbox), key …" in other
+    assert other.startswith(
+        "Your sandbox is stopped, so this goes to another one, with other records, which ends with this command. "
+        "To go on with yours:  batch sandbox start\n"
+    )
 
 
 def test_rehearsal(standing: Shell) -> None:

@@ -54,6 +54,11 @@ def standing_sandbox() -> StandingSandbox | None:
     return found
 
 
+def is_stopped() -> bool:
+    """Whether there is one that was stopped, whose records are kept."""
+    return _address() is None and bool(_kept())
+
+
 FAST_LIMITS: Final = SandboxOptions(limits="fast")
 
 

@@ -242,7 +242,7 @@ def make_target(settings: Settings, environment: Environment, stack: ExitStack, 
     endpoint = make_endpoint(settings, environment)
     company = _company(settings)
     if settings.sandbox:
-        return _sandbox(settings, endpoint, stack)
+        return _sandbox(settings, endpoint, stack, warn)
     base_url = address_of(settings, type(endpoint), warn)
     credentials, warnings = _credentials(settings, type(endpoint), base_url, environment, warn)
     for text in warnings:
@@ -443,9 +443,9 @@ def sandbox_of(keys: Sequence[str]) -> Iterator[tuple[str, dict[str, dict[str, s
         yield sandbox.url, {key: {**ids, **dict.fromkeys(secrets, key)} for key in keys}
 
 
-def _sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Target:
+def _sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack, warn: Callable[[str], None]) -> Target:
     """Take the sandbox that stays, else start one for this run; its records are no company's, whatever is named."""
-    from batch.run.standing_sandbox import standing_sandbox
+    from batch.run.standing_sandbox import is_stopped, standing_sandbox
     from batch.sandbox.options import SandboxOptions  # needed by these runs only
     from batch.sandbox.process import SandboxProcess
 
@@ -459,6 +459,11 @@ def _sandbox(settings: Settings, endpoint: Endpoint, stack: ExitStack) -> Target
         credentials = {name: value for name, value in standing.credentials.items() if name in names}
         factor = FAST if standing.is_fast else 1.0
         return Target(endpoint, standing.url, STANDING, credentials, limits_factor=factor)
+    if is_stopped():
+        warn(
+            "Your sandbox is stopped, so this goes to another one, with other records, which ends with this command. "
+            f"To go on with yours:  {command()} sandbox start"
+        )
     sandbox = stack.enter_context(SandboxProcess(SandboxOptions(limits="fast")))
     credentials = {name: value for name, value in sandbox.environment().items() if name in names}
     return Target(endpoint, sandbox.url, SANDBOX, credentials, limits_factor=FAST)
