@@ -147,8 +147,7 @@ def rounds(sent: str | os.PathLike[str]) -> list[Sheet]:
 
 
 def _sheet(first: IndexedRun, known: dict[str, IndexedRun]) -> Sheet:
-    found = {first.run_id, *(one.run_id for one in index.rounds_after(first.run_id))}
-    some = [one for one in known.values() if one.run_id in found or one.undoes in found]
+    some = [one for one in known.values() if first_round(one, known).run_id == first.run_id]
     looked = [look(one) for one in sorted(some, key=lambda one: one.started)]
     return Sheet(next(one for one in looked if one.run.run_id == first.run_id), looked)
 

@@ -461,6 +461,6 @@ def test_full_disk(job: JobFixture, ending: str) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [] == list(folder.iterdir())
     assert str(refused.value) == (
-        f"{folder / f'pulled.{ending}'}: it cannot be written (file too large). Nothing was left there. "
+        f"{folder / f'pulled.{ending}'}: it cannot be written (File too large). Nothing was left there. "
         "Make room, or name another place with -o, and run the same command again."
     )

@@ -69,7 +69,7 @@ def test_all_rounds_together(job: JobFixture) -> None:
     assert "sheet.csv: 2 of 3 rows done, in 2 rounds" == fact(second)
     told = results(first.folder, job.reporter, job.environment)
     assert "  invalid           2   fix and run again, 1 of them done in later rounds" in lines_of(told)
-    assert [(1, (4,))] == [(one.count, one.rows) for one in told.summary.reasons]
+    assert [(1, (4,))] == [(one.count, tuple(one.rows)) for one in told.summary.reasons]
     assert (second.failures, second.next) == (told.failures, told.next)
     assert "sheet.csv: 2 of 3 rows done, in 2 rounds" == fact(told)
     third = next_round(job, second, "y!", "10003")
