@@ -4,7 +4,10 @@ import json
 
 import pytest
 
+from batch.cli.messages import UNBROKEN
+from batch.cli.views import endpoints_page
 from batch.endpoints import ENDPOINTS
+from batch.run.target import Environment
 from tests.shell import DUALENTRY, VAYU, Ended, Shell
 
 
@@ -75,3 +78,19 @@ def test_unknown(offline: Shell) -> None:
     """An unknown one is answered with the nearest."""
     message = '--endpoint "vayu": there is nothing of this name. Did you mean vayu.customers? See:  batch endpoints\n'
     assert Ended(2, "", message) == offline.here("endpoints", "vayu")
+
+
+@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("width", [80, 120])
+def test_narrow(name: str, width: int) -> None:
+    """On a terminal the fields are no wider than it, and all that is to be known of them is there."""
+    wide = endpoints_page(name, Environment({}), UNBROKEN).splitlines()
+    lines = endpoints_page(name, Environment({}), width).splitlines()
+    listed = lines[2 : lines.index("", 2)]
+    assert (True, []) == (len(max(wide, key=len)) > width, [line for line in listed if len(line) > width])
+    names = [line.split()[0] for line in listed if line[2] != " "]
+    assert names == [line.split()[0] for line in wide[3 : wide.index("", 3)]]
+    (street,) = (
+        (line for line in listed if ".street " in line and "ship" not in line.lower()) if name == DUALENTRY else "-"
+    )
+    assert name == VAYU or street.endswith("text, never empty")

@@ -509,12 +509,14 @@ def purge(run_folder: str, older_than: str | None, unfinished: bool, yes: bool |
 def endpoints(name: str | None, json_output: bool) -> None:
     """List the endpoints, or show the fields of endpoint NAME: types, limits, labels."""
     from batch.cli import views
+    from batch.cli.console import Console
 
     environment = _environment()
     if json_output:
         _json_line().show(views.endpoints_values(name, environment))
     else:
-        click.echo(views.endpoints_page(name, environment))
+        console = Console()
+        console.show((line, "") for line in views.endpoints_page(name, environment, console.width).split("\n"))
 
 
 @batch.command(short_help="An empty spreadsheet with the right headers.")

@@ -101,7 +101,7 @@ class Console:
     def _prompt(self, question: str, default: str = "", *, is_hidden: bool = False) -> str:
         self._write_unsaid()
         about: dict[str, Any] = {"default": default, "show_default": bool(default), "hide_input": is_hidden}
-        return str(_answered(lambda: click.prompt(question, err=True, **about)))
+        return str(_answered(lambda: click.prompt(fitted(question, sys.stderr), err=True, **about)))
 
     def note(self, text: str) -> None:
         """Write something that the person should know."""
@@ -258,7 +258,7 @@ class Console:
 def _consents(question: str) -> bool:
     """Ask for a yes; what was typed before the question was to be seen is none."""
     _drop_typed_ahead()
-    return click.confirm(question, default=False, err=True)
+    return click.confirm(fitted(question, sys.stderr, beside=len(" [y/N]: ")), default=False, err=True)
 
 
 def _drop_typed_ahead() -> None:
@@ -281,11 +281,14 @@ def _answered(ask: Callable[[], Answer]) -> Answer:
         raise pressed if isinstance(pressed, KeyboardInterrupt) else KeyboardInterrupt from None
 
 
-def fitted(text: str, file: TextIO) -> str:
-    """Break lines at their words where the terminal is too narrow; a command at the end of one stays whole."""
+def fitted(text: str, file: TextIO, beside: int = 0) -> str:
+    """Break lines at their words where the terminal is too narrow; a command at the end of one stays whole.
+
+    `beside`: characters that come behind the text on its line.
+    """
     if not file.isatty():
         return text
-    return "\n".join(_broken(line, shutil.get_terminal_size().columns) for line in text.split("\n"))
+    return "\n".join(_broken(line, shutil.get_terminal_size().columns - beside) for line in text.split("\n"))
 
 
 def _broken(line: str, width: int) -> str:

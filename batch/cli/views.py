@@ -6,6 +6,7 @@ that is named.
 """
 
 import os
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -616,12 +617,12 @@ def sandbox_stop_page(*, was_running: bool) -> Iterator[Styled]:
 # -- endpoints, template ----------------------------------------------------------------------------------------------
 
 
-def endpoints_page(name: str | None, environment: Environment) -> str:
-    """Return all endpoints in a line each, or one with its fields."""
+def endpoints_page(name: str | None, environment: Environment, width: int) -> str:
+    """Return all endpoints in a line each, or one with its fields, none of its lines wider than `width`."""
     if name is None:
         listed = [kind() for kind in environment.endpoints.values()]
         return "\n".join(table([(e.name, e.title, e.base_url) for e in listed]))
-    return "\n".join(_endpoint_page(find_endpoint(name, environment)()))
+    return "\n".join(_endpoint_page(find_endpoint(name, environment)(), width))
 
 
 def endpoints_values(name: str | None, environment: Environment) -> list[dict[str, Any]] | dict[str, Any]:
@@ -648,22 +649,36 @@ def _field_as_dict(field: Field) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _endpoint_page(endpoint: Endpoint) -> Iterator[str]:
+def _endpoint_page(endpoint: Endpoint, width: int) -> Iterator[str]:
     yield f"{endpoint.name}: {endpoint.title} at {endpoint.base_url}"
     yield ""
     rows = [("FIELD", "CLEAR", "SPACES", "LIMITS", "ALSO CALLED")]
     rows += [("id", "", "trimmed", endpoint.id_form, shorten(", ".join(endpoint.id_labels), 60))]
     rows += [_field_row(field) for field in endpoint.fields]
     rows += [(name, "yes", "", meaning, "") for name, meaning in endpoint.dynamic_fields]
-    yield from (f"  {line}" for line in table(rows))
-    yield ""
-    yield "CLEAR: whether <clear> may empty it. SPACES: whether spaces around a value are trimmed or kept."
+    listed = [f"  {line}" for line in table(rows)]
+    if max(map(len, listed)) <= width:
+        yield from (*listed, "")
+        yield "CLEAR: whether <clear> may empty it. SPACES: whether spaces around a value are trimmed or kept."
+    else:
+        yield from (*_narrow(rows[1:], width), "")
+        yield "<clear> empties a field, where nothing else is said. Spaces around a value are trimmed."
     limits = "; ".join(_limits(endpoint)) or "not known, so they are found out"
     yield f"Limits: {limits} (--max-per-second for others)"
     if endpoint.variables:
         yield "Credentials: " + "; ".join(f"{one.name} = {one.what}" for one in endpoint.variables)
     if endpoint.key_fields:
         yield "Records can also be found by: " + ", ".join(f"--key {one}" for one in endpoint.key_fields)
+
+
+def _narrow(rows: Sequence[tuple[str, str, str, str, str]], width: int) -> Iterator[str]:
+    """Yield fields where their table is too wide: a line for each, and below it what else is to be known of it."""
+    room = max(len(name) for name, *_ in rows) + 4
+    for name, clear, _, limits, labels in rows:
+        about = textwrap.wrap(f"{limits}, never empty" if clear == "no" else limits, max(20, width - room))
+        about += [shorten(f"also: {labels}", max(20, width - room))] if labels else []
+        yield f"  {name.ljust(room - 2)}{about[0]}"
+        yield from (f"{'':<{room}}{line}" for line in about[1:])
 
 
 def _field_row(field: Field) -> tuple[str, str, str, str, str]:
