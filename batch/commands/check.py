@@ -25,7 +25,7 @@ from batch.run.consent import Person
 from batch.run.finish import cannot_write, paths_in, write_summary
 from batch.run.folder import new_folder, runs_of
 from batch.run.latest import fixed_name, latest_links
-from batch.run.match_headers import read_input, settle_headers
+from batch.run.match_headers import read_input, settle_headers, validate_asking, with_answers
 from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings, as_options
 from batch.summary import Files, Outcomes, Reason, Summary, group_reasons, state_of
@@ -58,7 +58,8 @@ def check(settings: Settings, person: Person, environment: Environment) -> Check
         settings = settle_headers(source, settings, endpoint, person, environment.mappings, verb="check")
         changes = read_input(source, temporary, settings, endpoint)
         with Journal.create(temporary / JOURNAL, {}) as journal:
-            changes.validate_all(journal.record_rows)
+            answered = validate_asking(changes, journal.record_rows, person)
+            settings = with_answers(settings, answered)
             counts = Counter(journal.counts)
             is_kept = bool(counts[Outcome.INVALID]) or settings.out is not None
             folder = _new_folder(parent, settings) if is_kept else None

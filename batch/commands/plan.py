@@ -44,7 +44,7 @@ from batch.run.cleanup import scratch, scratch_for
 from batch.run.finish import paths_in, shown_facts, upload_files, with_places
 from batch.run.folder import new_folder, runs_of
 from batch.run.latest import fixed_name, latest_links
-from batch.run.match_headers import read_input, settle_headers
+from batch.run.match_headers import read_input, settle_headers, validate_asking, with_answers
 from batch.run.plan_file import PlanWriter, about
 from batch.run.target import SANDBOXES, Environment, make_target, with_login
 from batch.run.upload import Upload
@@ -126,7 +126,8 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
             api, journal, new_run_id(), changes, reporter, overwrites=settings.overwrite, only_empty=settings.only_empty
         )
         context.api.note_slower(reporter.note)
-        cost = environment.run(_compare, context, settings, changes.parent_run)
+        cost, answered = environment.run(_compare, context, settings, changes.parent_run)
+        settings = with_answers(settings, answered)
         made = _write(context, settings, new_folder(parent, prefix="plan-"), cost, (started, began), changes.parent_run)
         latest.point_to(made.folder)
         return replace(made, summary=_uploaded(made, upload))
@@ -139,17 +140,24 @@ def _uploaded(made: PlanMade, upload: Upload) -> PlanSummary:
     return upload_files(made.folder, summary, text, upload)
 
 
-async def _compare(context: RunContext, settings: Settings, parent_run: str | None) -> Estimate:
-    """Do all that an update does before it sends, and return what sending would cost; raises StoppedError."""
+async def _compare(
+    context: RunContext, settings: Settings, parent_run: str | None
+) -> tuple[Estimate, dict[str, str]]:  # fmt: skip
+    """Do all that an update does before it sends; raises StoppedError.
+
+    Returns what sending would cost, and how a person said that numbers and dates are meant.
+    """
     async with context.connected():
         return await _compare_all(context, settings, parent_run)
 
 
-async def _compare_all(context: RunContext, settings: Settings, parent_run: str | None) -> Estimate:
+async def _compare_all(
+    context: RunContext, settings: Settings, parent_run: str | None
+) -> tuple[Estimate, dict[str, str]]:  # fmt: skip
     definitions = await fetch_custom_fields(context)
     if definitions is not None:
         context.changes = context.changes.with_definitions(definitions)
-    context.changes.validate_all(context.journal.record_rows)
+    answered = validate_asking(context.changes, context.journal.record_rows, context.reporter)
     check_company(context, parent_run, is_meant=settings.other_company)
     count, strategy = context.changes.change_count, None
     spent = context.meter.requests
@@ -171,7 +179,7 @@ async def _compare_all(context: RunContext, settings: Settings, parent_run: str 
     fields = ([step.field for step in one.steps] for one in iter_written(context.journal, context.endpoint))
     sent = Sent.counted(context.endpoint, fields)
     sent = replace(sent, completed=sent.writes)  # whoever carries the plan out holds each record against it
-    return estimate(context, strategy, count, sent=sent, spent=spent)
+    return estimate(context, strategy, count, sent=sent, spent=spent), answered
 
 
 async def _journal_changes(context: RunContext, strategy: LookupStrategy | None) -> None:

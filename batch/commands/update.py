@@ -42,6 +42,7 @@ from batch.run.consent import require_consent
 from batch.run.finish import End, FinishedRun, begin_files, finish_run, finish_without_data
 from batch.run.folder import open_run, runs_of
 from batch.run.latest import fixed_name, latest_links, without_links
+from batch.run.match_headers import validate_asking
 from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
 from batch.run.plan_list import LISTS, lists_of
@@ -257,8 +258,7 @@ class Update:
                 check_compared(self.context)
                 await self.learn_custom_fields()
                 self.validate()
-                with self._discarded_on(KeyboardInterrupt):  # at the question
-                    check_company(self.context, self.run.metadata.parent_run, is_meant=self.settings.other_company)
+                check_company(self.context, self.run.metadata.parent_run, is_meant=self.settings.other_company)
             if self._is_forbidden_by_invalid_rows():
                 return self._end_unsent()
             self.count_left()
@@ -283,6 +283,9 @@ class Update:
         except KeyboardInterrupt as error:
             if self.is_discarded:
                 raise
+            if self.context.reporter.can_ask and not self.run.is_resumed:  # who is still to be asked wants none of it
+                with self._discarded_on(KeyboardInterrupt):
+                    raise
             until = time.monotonic() + max(self.settings.grace, FILES_SECONDS)
             return replace(_interrupted(error), until=until)
         self.confirm()
@@ -341,8 +344,11 @@ class Update:
 
     def validate(self) -> None:
         """Validate all rows, and journal those that are not sent."""
-        self.run.changes.validate_all(self._journal_unsent)
-        self.run.keep(is_validated=True)
+        run = self.run
+        answered = validate_asking(run.changes, self._journal_unsent, self.context.reporter)
+        if answered:
+            run.keep_formats(answered)
+        run.keep(is_validated=True)
 
     def _journal_unsent(self, row_results: Sequence[RowResult]) -> None:
         """Journal rows that make no change; what an earlier part did to a row stays."""

@@ -8,7 +8,7 @@ ended a few minutes ago, and nobody of ours wrote since. A folder that cannot be
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -74,6 +74,11 @@ class Run:
         """Change what the run knows of itself, in memory and in the journal."""
         self.metadata = self.metadata.model_copy(update=values)
         self.journal.put_meta(self.metadata.as_meta(values))
+
+    def keep_formats(self, formats: Mapping[str, str]) -> None:
+        """Read numbers and dates as a person said, whenever this run is resumed and in its failures file."""
+        said = [part for name, value in formats.items() for part in (f"--{name.replace('_', '-')}", value)]
+        self.keep(formats=dict(formats), options_next=(*self.metadata.options_next, *said))
 
     def learn_definitions(self, definitions: Sequence[CustomField]) -> None:
         """Type custom fields by the organisation's definitions, now and whenever this run is resumed."""
@@ -274,6 +279,7 @@ class _Resuming:
     def _open(self, journal: Journal, metadata: RunMetadata, staged: Staged, *, is_trusted: bool) -> Run:
         settings, age = self.settings, time.time() - self.found.last
         changes = match_input(staged, settings, self.target.endpoint)
+        changes.read_as(metadata.formats)
         keep = listed_columns(settings.keep) or metadata.keep
         kept_columns(staged, keep)
         keeps_data = settings.keep_data and metadata.keeps_data
@@ -296,6 +302,7 @@ class _Resuming:
             keeps_data=keeps_data, users=tuple(dict.fromkeys((*metadata.users, user_name()))),
             **_options(settings),
         )  # fmt: skip
+        run.keep_formats(metadata.formats)
         return run
 
 

@@ -5,7 +5,7 @@ one whole command, and remembered only with consent.
 """
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -19,16 +19,16 @@ from batch import sources
 from batch.columns import is_id_header, is_known_header, leaves_out
 from batch.endpoints.base import Endpoint
 from batch.endpoints.labels import fold, fold_label
-from batch.errors import Declined, HeaderError, SettingsError, TitleError, UnmatchedError
+from batch.errors import Declined, HeaderError, NotationError, SettingsError, TitleError, UnmatchedError
 from batch.mappings import BESIDE, Mappings, SavedMapping, fold_all
-from batch.model import CsvDialect, Staged, cell_column, command, shorten, visible
+from batch.model import CsvDialect, RowResult, Staged, cell_column, command, shorten, visible
 from batch.outputs.results import RESULT_COLUMNS
 from batch.run.cleanup import scratch
 from batch.run.consent import Person, require_consent
 from batch.settings import Settings, as_options
 from batch.sources import Input, ReadOptions
 from batch.sources.totals import Totals, begins_with_word
-from batch.validation.file_changes import FileChanges, match_file
+from batch.validation.file_changes import ChangeSource, FileChanges, match_file
 from batch.validation.shard_rows import keep_shard
 
 PEEKED_ROWS = 50
@@ -264,9 +264,8 @@ class _Dialogue:
         endpoint, own = self._endpoint, next(iter(self._endpoint.key_fields), "")
         noun = endpoint.noun
         if own and own in taken:
-            question = (
-                f"No column is the {noun}'s id at {endpoint.title.split()[0]}. Find each {noun} by {own} instead?"
-            )
+            where = endpoint.title.split()[0]
+            question = f"No column is the {noun}'s id at {where}. Find each {noun} by your own number ({own}) instead?"
             if self._person.ask(question):
                 return replace(settings, key=own)
         headers = [one for one in self._peek.headers if one.strip()]
@@ -302,6 +301,44 @@ class _Dialogue:
 
     def _is_field(self, text: str) -> bool:
         return self._endpoint.is_id(text) or self._endpoint.field_named(text) is not None
+
+
+def validate_asking(
+    changes: ChangeSource, keep: Callable[[Sequence[RowResult]], None], person: Person
+) -> dict[str, str]:  # fmt: skip
+    """Validate all rows, and ask how numbers or dates are meant that can be read in two ways.
+
+    Returns the settings that were answered. Raises Declined where the person
+    stops, and what `validate_all` raises where nobody can be asked.
+    """
+    answered: dict[str, str] = {}
+    while True:
+        try:
+            changes.validate_all(keep)
+        except NotationError as error:
+            if not person.can_ask or error.setting in answered:
+                raise
+            answered[error.setting] = _ask_format(error, person)
+            changes.read_as(answered)
+        else:
+            return answered
+
+
+def with_answers(settings: Settings, answered: Mapping[str, str]) -> Settings:
+    """Return the settings with those that `validate_asking` returned."""
+    values: dict[str, Any] = dict(answered)
+    return replace(settings, **values)
+
+
+def _ask_format(error: NotationError, person: Person) -> str:
+    """Return which of the readings is meant, as the setting has it; raises Declined."""
+    person.note(f"{error.where}: {error.seen} can be read in two ways, and no other cell tells which is meant.")
+    chosen = person.choose("Which one is it? (Enter: none, which stops)", list(error.readings.values()))
+    if chosen is None:
+        raise Declined("Nothing was sent.")
+    value = list(error.readings)[chosen]
+    person.note(f"In a script:  --{error.setting.replace('_', '-')} {value}")
+    return value
 
 
 def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: Person) -> Settings:

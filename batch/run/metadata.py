@@ -100,6 +100,8 @@ class RunMetadata(BaseModel):
     """When the start began that was to look at what earlier parts said of records; 0: all of them were seen since."""
     meaning: dict[str, Any] = {}
     """The settings that say what its rows mean; none in runs of 0.1."""
+    formats: dict[str, str] = {}
+    """How a person said that numbers and dates are meant, by setting; a start that resumes it reads them so, too."""
     keeps_data: bool = True
     """False: the values are removed when the run is over."""
     is_erased: bool = False

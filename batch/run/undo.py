@@ -302,6 +302,9 @@ class PlanChanges:
         """The rows of the sheet."""
         return self.staged.rows
 
+    def read_as(self, formats: Mapping[str, str]) -> None:
+        """Change nothing: values of records are read in one way."""
+
     def validate_all(self, keep: Callable[[Sequence[RowResult]], None]) -> None:
         """Count the changes, and what they clear; none of them is invalid."""
         self.change_count = len(self.plan)

@@ -6,9 +6,9 @@ file. The changes that it yields afterwards are those that were counted and show
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -62,6 +62,9 @@ class ChangeSource(Protocol):
 
     def with_definitions(self, definitions: Sequence[CustomField]) -> "ChangeSource":
         """Return the same changes under the endpoint with the organisation's custom fields."""
+
+    def read_as(self, formats: Mapping[str, str]) -> None:
+        """Read numbers and dates as is given, by `decimal` and `date_format`."""
 
 
 @dataclass(slots=True)
@@ -154,6 +157,13 @@ class FileChanges:
         """Match the same input again to the endpoint with the organisation's custom fields; raises HeaderError."""
         endpoint = self.endpoint.defined(definitions)
         return match_file(self.staged, endpoint, self.parsing, reads_before_write=self.reads_before_write)
+
+    def read_as(self, formats: Mapping[str, str]) -> None:
+        """Read numbers and dates as is given, by `decimal` and `date_format`, before anything is validated."""
+        given: dict[str, Any] = dict(formats)
+        parsing = replace(self.parsing, **given)
+        again = match_file(self.staged, self.endpoint, parsing, reads_before_write=self.reads_before_write)
+        self.parsing, self.endpoint, self.columns = parsing, again.endpoint, again.columns
 
     def _validator(self, *, only_counts: bool = False) -> RowValidator:
         return RowValidator(

@@ -2,12 +2,13 @@
 
 import signal
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from batch.engine import write_call
 from batch.engine.reporter import CANARY, Preflight
-from batch.errors import Declined
+from batch.errors import Declined, NotationError
 from batch.run.finish import FinishedRun
 from tests.commands.test_signals import asking, on_terminal
 from tests.job_fixture import DUALENTRY, VAYU, FakeReporter, JobFixture, told
@@ -166,3 +167,36 @@ def test_interrupted_while_comparing(shell: Shell, api: Api) -> None:
     ended = on_terminal(shell, command, signal.SIGINT, b"/350 ")
     assert (130, False) == (ended.code, "Send?" in ended.err)
     assert ["sheet.csv"] == [path.name for path in shell.folder.iterdir()]
+
+
+def test_dates_in_two_ways(job: JobFixture) -> None:
+    """How a date is meant that can be read in two ways is asked, and the failures file keeps the answer."""
+    sheet = job.sheet("id,custom_fields.Renewal\n10001,03/04/2026\nx!,05/06/2026\n")
+    job.reporter.can_ask, job.reporter.answers = True, [0, True]
+    ended = job.update(sheet)
+    assert job.reporter.questions[-1].splitlines()[1:] == ["2026-04-03 (the day first)", "2026-03-04 (the month first)"]
+    assert ("--date-format", "dmy") == (ended.next[-2], ended.next[-1])
+    assert "2026-04-03" in str(job.record(10_001))
+    before = sorted(ended.folder.parent.glob("2*"))
+    job.reporter.answers = [None]
+    with pytest.raises(Declined):
+        job.update(sheet, new=True)
+    with patch.object(job.reporter, "choose", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        job.update(sheet, new=True)
+    assert before == sorted(ended.folder.parent.glob("2*"))
+    job.reporter.can_ask = False
+    with pytest.raises(NotationError, match="--date-format dmy or --date-format mdy"):
+        job.update(sheet, new=True)
+
+
+def test_dates_of_a_resumed_run(job: JobFixture) -> None:
+    """The same command goes on with a run whose dates were asked about, and does not ask again."""
+    sheet = job.sheet("id,custom_fields.Renewal\n10001,03/04/2026\n10002,05/06/2026\n")
+    job.reporter.can_ask, job.reporter.answers = True, [1, True]
+    job.sandbox.set_faults("500=id:10002")
+    first = job.update(sheet, max_attempts=1)
+    job.sandbox.set_faults()
+    job.reporter.can_ask, asked = False, len(job.reporter.questions)
+    again = job.update(sheet, max_attempts=1)
+    assert (first.folder, asked, 0) == (again.folder, len(job.reporter.questions), again.summary.exit_code)
+    assert "2026-05-06" in str(job.record(10_002))
