@@ -14,8 +14,8 @@ from batch.commands.results import results
 from batch.commands.runs import rounds
 from batch.commands.undo import undo
 from batch.errors import Declined, UsageError
-from tests.job_fixture import JobFixture
 from batch.run.finish import FinishedRun
+from tests.job_fixture import JobFixture
 from tests.shell import DUALENTRY, Api, Shell
 
 
