@@ -11,11 +11,10 @@ import pytest
 from batch import credentials
 from batch.credentials import fingerprint
 from batch.run import index
-from tests.job_fixture import JobFixture, job, shared_sandbox
+from tests.job_fixture import JobFixture
 from tests.little_api import Asked, LittleApi, Said, little_api
 from tests.shell import DUALENTRY, VAYU, Ended, Shell, iter_files, outcomes
 
-__all__ = ["job", "shared_sandbox"]
 KEYS = {"A": "key-of-company-a-0123", "B": "key-of-company-b-0123", "C": "key-of-company-c-0123"}
 HOST = "https://api.example"
 

@@ -96,7 +96,7 @@ def all_rounds(current: OpenRun) -> AllRounds | None:
         return None
     first = first_round(run, known)
     later = index.rounds_after(first.run_id)
-    if not later and not run.undoes:
+    if not later:
         return None
     counts = current.journal.outcomes() if first.run_id == run.run_id else first.counts
     return sum_up(first, counts, later_rounds(first.run_id, current), 1 + len(later))
