@@ -141,7 +141,7 @@ class Window:
 
     def wait(self, path: str, *marks: str) -> str:
         until = time.monotonic() + 120
-        while not any(mark in (text := self.get(path)) for mark in marks):
+        while not any(map((text := self.get(path)).__contains__, marks)):
             assert time.monotonic() < until, text
             time.sleep(0.2)
         return text
