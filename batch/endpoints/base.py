@@ -157,6 +157,8 @@ class Endpoint(ABC):
     # optional: how it writes
     needs_full_body: bool = False
     """The write body is the whole record, so that the current one must be read before (read, overlay, write)."""
+    may_need_full_body: ClassVar[bool] = False
+    """With some of its options it does."""
     replaced_whole: ClassVar[tuple[str, ...]] = ()
     """Fields whose parts are written by sending all of it; their names with a dot and a part are fields, too."""
     known_parts: ClassVar[Mapping[str, Collection[str]]] = {}

@@ -220,13 +220,22 @@ class WriteCall:
     @property
     def _depends_on_record(self) -> bool:
         """Whether the body is completed from the record, or something is expected of it."""
-        endpoint, fields = self._context.endpoint, self.prepared.fields
+        endpoint = self._context.endpoint
         if self.prepared.record is None:
             return False
-        is_completed = endpoint.needs_full_body or any(endpoint.unit(name) != name for name in fields)
+        is_completed = endpoint.needs_full_body or self._has_parts
         context = self._context
         is_expected = bool(self.change.conditions) or context.plan is not None or context.only_empty
         return is_completed or is_expected or self.prepared.was_asked
+
+    @property
+    def _has_parts(self) -> bool:
+        return any(self._context.endpoint.unit(name) != name for name in self.prepared.fields)
+
+    @property
+    def _is_part_of_whole(self) -> bool:
+        """Whether another run of ours that writes a whole back, as it read it, would undo this write."""
+        return self._context.endpoint.may_need_full_body or self._has_parts
 
     @property
     def _leases(self) -> RecordLeases:
@@ -237,14 +246,14 @@ class WriteCall:
         return self._context.endpoint.id_key(self.change.id)
 
     def _lacks_lease(self) -> bool:
-        if not self._depends_on_record:
+        if not (self._depends_on_record or self._is_part_of_whole):
             return False
         return self._held is None or not self._leases.is_held(self._held, anyio.current_time())
 
     def _take(self, held: HeldRecord) -> None:
         """Write under this lease; what was read before another run wrote the record is not what it shows now."""
         self._held, self._has_left = held, False
-        if held.written >= self._read_from and math.isfinite(held.written):
+        if self._depends_on_record and held.written >= self._read_from and math.isfinite(held.written):
             self._must_look = True
 
     def is_due_soon(self, now: float) -> bool:

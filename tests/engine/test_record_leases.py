@@ -38,7 +38,7 @@ def id_of(number: int) -> str:
 
 @dataclass
 class Vayu:
-    """Customers in memory: a PUT replaces all that a customer has. Requests take time, by chance, each way."""
+    """Customers in memory: a PUT replaces all that a customer has, or `merges`. Requests take time, each way."""
 
     records: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {id_of(n): {"id": id_of(n), "name": f"N {n}"} for n in range(COUNT)}
@@ -48,6 +48,7 @@ class Vayu:
     """Statuses of the next answers to writes."""
     writes: int = 0
     peak: int = 0
+    merges: bool = False
     writing: list[str] = field(default_factory=list)
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
@@ -61,7 +62,8 @@ class Vayu:
             return httpx.Response(self.fails.pop(0), json={"message": "no"})
         if request.method == "PUT":
             self.writes += 1
-            self.records[record_id] = {"id": record_id, **json.loads(request.content)}
+            kept = self.records[record_id] if self.merges else {"id": record_id}
+            self.records[record_id] = {**kept, **json.loads(request.content)}
         said = dict(self.records[record_id])
         await anyio.sleep(self.rng.uniform(0, 0.2))
         if request.method == "PUT":
@@ -75,13 +77,19 @@ async def read(client: ApiClient, record_id: str) -> dict[str, Any] | None:
     return dict(record)
 
 
-async def run(vayu: Vayu, store: LimiterStore, numbers: list[int], *, count: int = COUNT, slots: int = 4) -> list[Desk]:
-    """Let runs set one field each, all of them on the same records, of which each has read all before."""
+async def run(
+    vayu: Vayu, store: LimiterStore, numbers: list[int], *, count: int = COUNT, slots: int = 4, sparse: int = -1
+) -> list[Desk]:
+    """Let runs set one field each, all of them on the same records, of which each has read all before.
+
+    The run `sparse` has not: it writes its field alone, unseen.
+    """
     async with AsyncExitStack() as stack:
         desks = []
         for number in numbers:
+            endpoint = VayuCustomers(sparse=number == sparse)
             one = await stack.enter_async_context(
-                desk(NEVER_ASKED, endpoint=VayuCustomers(), read_back=read, max_at_once=slots, answer=vayu.answer)
+                desk(NEVER_ASKED, endpoint=endpoint, read_back=read, max_at_once=slots, answer=vayu.answer)
             )
             one.sender.client.leases = RecordLeases(store, "key")
             one.sender.context.run_id = f"{number}" * 32
@@ -95,6 +103,8 @@ async def run(vayu: Vayu, store: LimiterStore, numbers: list[int], *, count: int
             await anyio.sleep(1)
             change = Change((record + 2,), id_of(record), {name: f"V {number}"})
             ready = PreparedChange(change, change.fields, {name: None}, seen, read_at=began, read_from=began - 0.4)
+            if number == sparse:
+                ready = PreparedChange(change, change.fields)
             await one.sender.send(ready)
 
         async with anyio.create_task_group() as tasks:
@@ -126,6 +136,13 @@ async def test_no_update_of_our_own_runs_is_lost(numbers: list[int]) -> None:
     assert ([], 1) == (lost(vayu, numbers), vayu.peak)
     assert [{Outcome.UPDATED}] * len(numbers) == [outcomes(one) for one in desks]
     assert vayu.writes == len(numbers) * COUNT
+
+
+async def test_write_of_one_field_is_not_lost_to_who_writes_the_record_whole() -> None:
+    """A run that writes its field alone holds the record, too: else whoever overlays what it read would write over."""
+    vayu = Vayu(merges=True)
+    await run(vayu, MemoryStore(), [0, 1], sparse=1)
+    assert ([], 1) == (lost(vayu, [0, 1]), vayu.peak)
 
 
 async def test_without_a_common_store_updates_are_lost() -> None:

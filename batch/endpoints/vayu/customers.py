@@ -208,6 +208,7 @@ class VayuCustomers(Endpoint):
     ids_ignore_case = True
     key_fields = ("externalId",)
     page_size = PAGE
+    may_need_full_body = True
     replaced_whole = ("address", "contacts", "customFields", "cloudProviderSettings")
     known_parts = PARTS
     variables = (
