@@ -263,6 +263,7 @@ class Update:
                 return self._end_unsent()
             self.count_left()
             if not self.to_send:
+                self.run.supersede()
                 return End()
             with self._discarded_on(UsageError):
                 await self.choose_strategy()
@@ -276,6 +277,7 @@ class Update:
                 if self._is_forbidden_by_invalid_rows():
                     return self._end_unsent()
                 if not self.to_send:
+                    self.run.supersede()
                     return End()
         except StoppedError as error:
             self._journal_invalid_rows()
@@ -290,6 +292,7 @@ class Update:
             return replace(_interrupted(error), until=until)
         self.confirm()
         self.before_sending()
+        self.run.supersede()
         index.note_writes(self.run.metadata.run_id)
         await self._go_through(self._send)
         if self.asks_again and self.run.metadata.canary_held:

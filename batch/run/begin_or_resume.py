@@ -64,6 +64,8 @@ class Run:
     plan: PlanFile | None = None
     is_trusted: bool = True
     """What it says, it says for this user, as the index knows."""
+    replaces: Sequence[tuple[str, Path]] = ()
+    """Unfinished runs, by id and folder, whose rows this one takes over as soon as it sends."""
 
     @property
     def staged(self) -> Staged:
@@ -79,6 +81,12 @@ class Run:
         """Read numbers and dates as a person said, whenever this run is resumed and in its failures file."""
         said = [part for name, value in formats.items() for part in (f"--{name.replace('_', '-')}", value)]
         self.keep(formats=dict(formats), options_next=(*self.metadata.options_next, *said))
+
+    def supersede(self) -> None:
+        """Mark the runs whose rows this one takes over: not before it goes on, since a person may say no."""
+        for run_id, folder in self.replaces:
+            _supersede(run_id, folder)
+        self.replaces = ()
 
     def learn_definitions(self, definitions: Sequence[CustomField]) -> None:
         """Type custom fields by the organisation's definitions, now and whenever this run is resumed."""
@@ -106,9 +114,13 @@ def begin_or_resume(
         hold_input(source.sha256, settings.endpoint, target, parent, stack, settings.part)
         sources.check_room(source, parent)
         remove_unbegun(parent)
+        replaced: list[tuple[str, Path]] = []
         for found in () if settings.new else iter_unfinished(parent, wanted, target.company, person.note):
-            run = _Resuming(found, settings, target, plan, stack, person).resume(source)
+            resuming = _Resuming(found, settings, target, plan, stack, person)
+            run = resuming.resume(source)
+            replaced += [(found.run_id, found.folder)] if resuming.begins_anew else []
             if run is not None:
+                run.replaces = [*replaced, *_older_of_input(run.metadata, person.note)]
                 return run
         folder = new_folder(parent)
         try:
@@ -116,7 +128,7 @@ def begin_or_resume(
         except BaseException:  # whatever it is, such as a full disk: nothing was begun
             discard(folder)
             raise
-        _supersede_older(run.metadata, person.note)
+        run.replaces = [*replaced, *_older_of_input(run.metadata, person.note)]
         return run
 
 
@@ -204,8 +216,8 @@ class _Resuming:
     def resume(self, source: Input | None) -> Run | None:
         """Open the run, its rows read again from `source` (None: its own are taken); None where it is passed over."""
         is_known = index.knows(self.found.run_id, self.found.folder)
-        if self._is_old and self.settings.compare:
-            self._begin_anew()
+        if self.begins_anew:
+            self._say_anew()
             return None
         with ExitStack() as opened:
             try:
@@ -225,13 +237,17 @@ class _Resuming:
     def _is_old(self) -> bool:
         return not self.is_named and time.time() - self.found.last > self.settings.resume_within
 
-    def _begin_anew(self) -> None:
+    @property
+    def begins_anew(self) -> bool:
+        """Whether it is too old to go on with, where a new run compares every row."""
+        return self._is_old and self.settings.compare
+
+    def _say_anew(self) -> None:
         """Say that it is too old to go on with, where a new run compares every row."""
         self.person.note(
             f"{self.found.folder}: this run is not finished, but it got no further since {_moment(self.found.last)} "
             "(--resume-within), so a new run begins, which compares every row."
         )
-        _supersede(self.found.run_id, self.found.folder)
 
     def _require_consent(self, metadata: RunMetadata, *, is_known: bool) -> None:
         """Ask where what it says would be taken for true and nothing of it can be looked at, or its rows are sent."""
@@ -317,12 +333,13 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if seconds else "an unknown time"
 
 
-def _supersede_older(metadata: RunMetadata, note: Callable[[str], None]) -> None:
-    """Mark unfinished runs of the same file as it was before."""
-    for one in index.older_of_input(metadata):
-        _supersede(one.run_id, one.folder)
+def _older_of_input(metadata: RunMetadata, note: Callable[[str], None]) -> list[tuple[str, Path]]:
+    """Find unfinished runs of the same file as it was before, and say so."""
+    found = index.older_of_input(metadata)
+    for one in found:
         why = f"that run was not finished, and {metadata.input} has changed since"
         note(f"{one.folder}: {why}: this run takes its place.")
+    return [(one.run_id, one.folder) for one in found]
 
 
 def _supersede(run_id: str, folder: Path) -> None:

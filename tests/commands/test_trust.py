@@ -222,6 +222,23 @@ def test_another_file_takes_its_place(shell: Shell, api: Api) -> None:
     assert 3 == len(shell.runs())
 
 
+def test_start_that_sends_nothing_takes_no_place(shell: Shell, api: Api) -> None:
+    """A start that is refused or declined leaves the unfinished run as it is: nobody else does its rows."""
+    ids = api.ids(12)
+    path = sheet(shell, ids, "A")
+    first = unfinished(shell, api, path)
+    (shell.folder / path).write_text("\n".join(["id,phone", *(f"{one},<clear>" for one in ids)]))
+    assert 2 == shell.here(*update(api, path, "--max-clears", 0)).code
+    assert "unfinished" == summary(first)["state"]
+    sheet(shell, ids, "A")
+    assert "superseded" not in shell.here("runs", path).out
+    age(shell, first, 90_000)
+    assert 2 == shell.here(*update(api, path, "--max-failures", "x")).code
+    assert "unfinished" == summary(first)["state"]
+    assert 0 == shell.here(*update(api, path, "--resume-within", "2d")).code
+    assert [first] == shell.runs()
+
+
 def test_new_run_ends_the_older_one(shell: Shell, api: Api) -> None:
     """After --new the unfinished run is never gone on with."""
     path = sheet(shell, api.ids(6))
