@@ -44,7 +44,7 @@ def test_every_sample_has_its_expectation() -> None:
     """What is in the repository, or named in the README, has an expectation beside it; none is left over."""
     listed = subprocess.run(["git", "ls-files", "samples"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607 - found on the PATH, wherever it is
     named = re.findall(r"samples/[\w-]+\.(?:csv|xlsx|parquet)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    inputs = [name for name in listed.stdout.split() if re.fullmatch(r"samples/[^/]+(?<!\.png)", name)]
+    inputs = [name for name in listed.stdout.split() if re.fullmatch(r"samples/[^/]+(?<!\.png)(?<!\.toml)", name)]
     expected = {Path(name).name for name in [*named, *inputs] if not name.endswith(EXPECTED)}
     assert expected <= set(samples())
     assert all((SAMPLES / name).is_file() for name in samples())

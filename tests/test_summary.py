@@ -155,10 +155,10 @@ def test_summary() -> None:
         files={"results": "results.csv"},
     ).as_dict()
     keys = (
-        "schema_version version command run_id run resumed endpoint host input company sandbox parent_run state "
-        "started finished seconds stopped exit_code files uploaded input_sha256 planned_by mapping rows outcomes "
-        "earlier not_looked_at requests attempts throttled is_exact limiter retry_after reasons spellings not_empty "
-        "left_out"
+        "schema_version version command run_id run resumed endpoint host input company sandbox shard "
+        "parent_run state started finished seconds stopped exit_code files uploaded input_sha256 planned_by "
+        "mapping rows all_rows outcomes earlier not_looked_at requests attempts throttled is_exact limiter "
+        "retry_after reasons spellings not_empty left_out"
     )
     counts = {"updated": 2, "unchanged": 0, "invalid": 0, "rejected": 0, "failed": 0, "unknown": 0, "unsent": 1}
     assert (keys.split(), counts, 1.235) == (list(made), made["outcomes"], made["seconds"])

@@ -277,6 +277,7 @@ def _answered(ask: Callable[[], Answer]) -> Answer:
     try:
         return ask()
     except click.Abort as error:
+        click.echo(err=True)  # the question stands on its line
         pressed = error.__context__
         raise pressed if isinstance(pressed, KeyboardInterrupt) else KeyboardInterrupt from None
 

@@ -19,6 +19,7 @@ from batch.endpoints import ENDPOINTS
 from batch.errors import BatchError, SettingsError
 from batch.input_names import joined, split
 from batch.library.jobs import NOT_TAKEN
+from batch.model import command
 from batch.settings import SETTINGS, Layer, merge_layers
 from batch.shard import MOST, Shard
 
@@ -108,7 +109,8 @@ def _job(path: Path, number: int, given: Mapping[str, Any]) -> Job:
     own = {one.name for kind in ENDPOINTS.values() for one in kind.options} & values.keys()
     settings = merge_layers([Layer(where, {key: value for key, value in values.items() if key not in own})])
     if settings.endpoint not in ENDPOINTS:
-        raise SettingsError(f"{where}: endpoint {settings.endpoint}: there is none of this name.")
+        what = f'there is nothing called "{settings.endpoint}" to send to'
+        raise SettingsError(f"{where}: {what}. What there is:  {command()} endpoints")
     if sum(one is not None for one in (token_env, login, settings.token_file, settings.token_command)) > 1:
         raise SettingsError(f"{where}: token_env, token_file, token_command and as: name one of them.")
     options = {key: value for key, value in values.items() if key != "full_input"} | ({"login": login} if login else {})

@@ -135,13 +135,17 @@ class Work:
             if remember_as is not None:
                 keep_mapping(found.settings, remember_as, world)
             self.columns, self.settings = found, found.settings
-            return found, check(found.settings, person, world)
+            return found, check(found.settings, replace(person, can_ask=False), world)
 
         self._begin("check", work, self._keep_matched)
 
     def check(self) -> None:
         """Validate every row."""
-        self._begin("check", lambda person, world: check(self.settings, person, world), self._keep_checked)
+        self._begin(
+            "check",
+            lambda person, world: check(self.settings, replace(person, can_ask=False), world),
+            self._keep_checked,
+        )
 
     def read_as(self, **formats: Any) -> None:
         """Take what was said of how numbers or dates are written, and validate again."""

@@ -217,8 +217,8 @@ def test_pull_by_ids(acme: Acme) -> None:
 def test_pages(acme: Acme) -> None:
     """It is listed, described, has a template, and its results can be made again."""
     environment = acme.api.environment()
-    listed = views.endpoints_page(None, environment)
-    page = views.endpoints_page(AcmeVendors.name, environment)
+    listed = views.endpoints_page(None, environment, 100)
+    page = views.endpoints_page(AcmeVendors.name, environment, 100)
     made = views.template_page(
         make_template(acme.folder / "new.xlsx", acme.settings(), environment, FakeReporter(), may_replace=False)
     )
