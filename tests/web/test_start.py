@@ -148,11 +148,13 @@ class Window:
 
 
 @pytest.mark.long
-def test_a_page_that_is_killed_while_it_sends(tmp_path: Path) -> None:
+def test_a_page_that_is_killed_while_it_sends(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The next page shows the run as not finished, and goes on with it: each row is applied, or was already."""
     home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     program = [sys.executable, "-X", "utf8", "-m", "batch"]
     account = {"account": "dualentry.customers|sandbox||"}
+    stop = [*program, "sandbox", "stop"]
+    request.addfinalizer(lambda: subprocess.run(stop, env=home, capture_output=True, timeout=60, check=False))
 
     def start() -> tuple[subprocess.Popen[str], Window]:
         page = subprocess.Popen([*program, "page", "--no-open"], env=home, stdout=subprocess.PIPE, text=True)
@@ -191,7 +193,6 @@ def test_a_page_that_is_killed_while_it_sends(tmp_path: Path) -> None:
         second.terminate()
         second.communicate(timeout=60)
         window.client.close()
-        subprocess.run([*program, "sandbox", "stop"], env=home, capture_output=True, timeout=30, check=False)
 
 
 def test_a_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
