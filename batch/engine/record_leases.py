@@ -11,11 +11,12 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Generic, TypeVar, cast
 
 import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint
 
-from batch.ratelimit import LimiterStore, RecordLease, StoreLostError, Wait
+from batch.ratelimit import LeasedRecord, LimiterStore, RecordLease, StoreLostError, Wait
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two tries to lease a record that another run holds, or whose store is lost."""
@@ -31,6 +32,7 @@ TOLD: Final = (
     "Another run with this key changes the same records: each waits until that run is done with it"
     f" (of a run that was killed, up to {LASTS:g} s)."
 )
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +44,17 @@ class HeldRecord:
     lease: RecordLease
     until: float
     written: float
+
+
+@dataclass(slots=True, eq=False)
+class _Ask(Generic[Result]):
+    """A step on a record that the store is to take, and what it came to."""
+
+    name: str
+    step: Callable[[LeasedRecord, float], Result]
+    answer: Result | None = None
+    error: StoreLostError | None = None
+    is_answered: bool = False
 
 
 @dataclass(slots=True)
@@ -58,6 +71,11 @@ class RecordLeases:
     """By record and holder."""
     _waiting: dict[object, float] = field(default_factory=dict)
     """Who waits for another run, in the order in which they began, and when that was."""
+    _asks: list["_Ask[Any]"] = field(default_factory=list)
+    """What the store is to be asked next."""
+    _is_asking: bool = False
+    _answered: anyio.Event = field(default_factory=anyio.Event)
+    """That what the store is asked now is answered."""
     _is_lost: bool = False
     """The store could not be asked when it was last tried."""
     _is_told: bool = False
@@ -66,7 +84,7 @@ class RecordLeases:
         """Lease a record; None while another run holds it, or the store cannot be asked."""
         name = hashlib.blake2b(record_id.encode(), key=self.key.encode(), digest_size=16).hexdigest()
         try:
-            lease = await self.store.lease(self.key, name, holder, LASTS)
+            lease = await self._ask(name, lambda one, now: one.lease(holder, now, LASTS))
         except StoreLostError as error:
             self._lose(error)
             return None
@@ -122,7 +140,7 @@ class RecordLeases:
         if is_let_go or held.until - anyio.current_time() > LASTS - RENEWED_EVERY / 2:
             return
         try:
-            until = await self.store.renew(self.key, held.name, held.holder, held.lease.epoch, LASTS)
+            until = await self._ask(held.name, lambda one, now: one.renew(held.holder, held.lease.epoch, now, LASTS))
         except StoreLostError as error:
             self._lose(error)
             return
@@ -135,11 +153,42 @@ class RecordLeases:
     async def let_go(self, held: HeldRecord, *, wrote: bool) -> None:
         """End a lease; where the store cannot be asked, it ends by itself."""
         self._forget(held)
+        try:
+            await self._ask(held.name, lambda one, now: one.release(held.holder, held.lease.epoch, now, wrote=wrote))
+        except StoreLostError as error:
+            self._lose(error)
+
+    async def _ask(self, name: str, step: Callable[[LeasedRecord, float], Result]) -> Result:
+        """Have the store take a step on a record, with all that others ask at the same time; it is not cancelled."""
+        ask = _Ask[Result](name, step)
+        self._asks.append(ask)
         with anyio.CancelScope(shield=True):
-            try:
-                await self.store.release(self.key, held.name, held.holder, held.lease.epoch, wrote=wrote)
-            except StoreLostError as error:
-                self._lose(error)
+            while not ask.is_answered:
+                if self._is_asking:
+                    await self._answered.wait()
+                else:
+                    await self._ask_all()
+        if ask.error is not None:
+            raise ask.error
+        return cast(Result, ask.answer)
+
+    async def _ask_all(self) -> None:
+        """Ask the store at once what all ask who came up to the next turn of the event loop."""
+        self._is_asking = True
+        asks = list[_Ask[Any]]()
+        try:
+            await cancel_shielded_checkpoint()
+            asks, self._asks = self._asks, []
+            answers = await self.store.on_records(self.key, [(ask.name, ask.step) for ask in asks])
+            for ask, answer in zip(asks, answers, strict=True):
+                ask.answer, ask.is_answered = answer, True
+        except StoreLostError as error:
+            for ask in asks:
+                ask.error, ask.is_answered = error, True
+        finally:
+            self._is_asking = False
+            answered, self._answered = self._answered, anyio.Event()
+            answered.set()
 
     def _forget(self, held: HeldRecord) -> None:
         if self._held.get((held.name, held.holder)) is held:

@@ -8,10 +8,17 @@ from batch.ratelimit.headers import RateHint, is_about_rate, read_rate_headers
 from batch.ratelimit.learned import Learned, load_learned, save_learned
 from batch.ratelimit.limiter import RateLimiter
 from batch.ratelimit.policy import LimiterState, RatePolicy, Step, Wait, read_reply
-from batch.ratelimit.store import LimiterStore, MemoryStore, RecordLease, StoreLostError
+from batch.ratelimit.store import (
+    LeasedRecord,
+    LimiterStore,
+    MemoryStore,
+    RecordLease,
+    RecordStep,
+    StoreLostError,
+)
 
 __all__ = [
-    "Bucket", "Learned", "LimiterState", "LimiterStore", "Limits", "MemoryStore", "RateHint", "RateLimiter",
-    "RatePolicy", "RecordLease", "Step", "StoreLostError", "TokenBucket", "Wait", "is_about_rate", "load_learned",
-    "read_rate_headers", "read_reply", "save_learned",
+    "Bucket", "Learned", "LeasedRecord", "LimiterState", "LimiterStore", "Limits", "MemoryStore", "RateHint",
+    "RateLimiter", "RatePolicy", "RecordLease", "RecordStep", "Step", "StoreLostError", "TokenBucket", "Wait",
+    "is_about_rate", "load_learned", "read_rate_headers", "read_reply", "save_learned",
 ]  # fmt: skip

@@ -9,9 +9,10 @@ The library's own calls wait, so they are made in a thread: a whole job also run
 """
 
 import json
+import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -27,7 +28,7 @@ from batch.ratelimit.store import (
     WRITES_KEPT,
     LeasedRecord,
     Reach,
-    RecordLease,
+    RecordStep,
     StoreClock,
     StoreLostError,
 )
@@ -52,6 +53,8 @@ NONE: Final = "none"
 """The version of what is not there, as a script is told of it."""
 
 Result = TypeVar("Result")
+Change = Callable[[bytes, float], tuple[bytes, Any, str]]
+"""What is made of a value at a time of the server's clock: the next value, what it came to, and what all are told."""
 
 
 class RedisStore:
@@ -110,17 +113,10 @@ class RedisStore:
         self._revisions[PREFIX + key] = state.revision
         return state, answer
 
-    async def lease(self, key: str, record: str, holder: str, seconds: float) -> RecordLease | None:
-        """Lease a record."""
-        return await self._on_record(key, record, lambda one, now: one.lease(holder, now, seconds))
-
-    async def renew(self, key: str, record: str, holder: str, epoch: int, seconds: float) -> float | None:
-        """Let a lease go on."""
-        return await self._on_record(key, record, lambda one, now: one.renew(holder, epoch, now, seconds))
-
-    async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
-        """End a lease."""
-        await self._on_record(key, record, lambda one, now: one.release(holder, epoch, now, wrote=wrote))
+    async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
+        """Run each step on what the server has of its record, all that come at once with the same round trips."""
+        changes = [(f"{key}:{record}", _on_record(step)) for record, step in steps]
+        return (await self._in_thread(self._swap, changes))[0]
 
     def close(self) -> None:
         """Close the connections; the next use opens them again."""
@@ -132,15 +128,6 @@ class RedisStore:
 
     # -- the server ---------------------------------------------------------------------------------------------
 
-    async def _on_record(self, key: str, record: str, act: Callable[[LeasedRecord, float], Result]) -> Result:
-        def change(raw: bytes, reading: float) -> tuple[bytes, Result, str]:
-            one = LeasedRecord(*json.loads(raw)) if raw else LeasedRecord()
-            found = act(one, reading)
-            return json.dumps([one.holder, one.epoch, one.until, one.writer, one.written]).encode(), found, ""
-
-        found: Result = (await self._in_thread(self._swap, f"{key}:{record}", change))[0]
-        return found
-
     async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Ask the server in a thread, which is waited for also when it is not wanted any more."""
         try:
@@ -149,8 +136,8 @@ class RedisStore:
             self.close()
             raise self._lost(error) from None
 
-    def _listen_and_swap(self, key: str, change: Callable[[bytes, float], tuple[bytes, Result, str]]) -> Any:
-        """Hear what others write from now on, and swap."""
+    def _listen_and_swap(self, key: str, change: Change) -> tuple[Any, float]:
+        """Hear what others write from now on, and swap; return also what the host's clock said when that was read."""
         name = PREFIX + key
         if self._listener is None:
             listener = self._client.pubsub()
@@ -158,21 +145,37 @@ class RedisStore:
             if listener.get_message(timeout=ANSWER_SECONDS) is None:
                 raise redis.ConnectionError("it does not answer")
             self._listener = listener
-        return self._swap(key, change)
+        (found,), read_at = self._swap([(key, change)])
+        return found, read_at
 
-    def _swap(self, key: str, change: Callable[[bytes, float], tuple[bytes, Result, str]]) -> tuple[Result, float]:
-        """Change what the server has under a key; return also what the host's clock said when that was read."""
-        name, seconds = PREFIX + key, KEPT_SECONDS if ":" not in key else int(WRITES_KEPT)
+    def _swap(self, changes: Sequence[tuple[str, Change]]) -> tuple[list[Any], float]:
+        """Change what the server has under each key, again where it was changed meanwhile."""
+        found: list[Any] = [None] * len(changes)
+        left, read_at = [*range(len(changes))], math.nan
         while True:
             began = time.monotonic()
-            _, whole, micro, version, raw = self._script(keys=[name], args=["", "", "", "", ""])
-            read_at = time.monotonic()
-            value, found, told = change(raw, int(whole) + int(micro) / 1e6)
-            following = f"{self._rng.randrange(2**64):x}"
-            done = self._script(keys=[name], args=[version or NONE, following, value, seconds, told])
-            if done[0]:
+            told = self._call([(PREFIX + changes[n][0], ("",) * 5) for n in left])
+            read_at, swaps = time.monotonic(), []
+            for n, (_, whole, micro, version, raw) in zip(left, told, strict=True):
+                key, change = changes[n]
+                value, found[n], said = change(raw, int(whole) + int(micro) / 1e6)
+                seconds = KEPT_SECONDS if ":" not in key else int(WRITES_KEPT)
+                following = f"{self._rng.randrange(2**64):x}"
+                swaps.append((PREFIX + key, (version or NONE, following, value, seconds, said)))
+            left = [n for n, done in zip(left, self._call(swaps), strict=True) if not done[0]]
+            if not left:
                 return found, read_at
             time.sleep(self._rng.uniform(0, 2 * (read_at - began)))
+
+    def _call(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+        """Run the script with these keys and arguments, and return its answers; it travels once for all of them."""
+        if len(calls) == 1:
+            (name, arguments), *_ = calls
+            return [self._script(keys=[name], args=arguments)]
+        with self._client.pipeline(transaction=False) as pipeline:
+            for name, arguments in calls:
+                self._script(keys=[name], args=arguments, client=pipeline)
+            return list(pipeline.execute())
 
     def _lost(self, error: Exception) -> StoreLostError:
         if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
@@ -186,3 +189,14 @@ class RedisStore:
         else:
             why = f"it refuses what it is asked ({type(error).__name__})"
         return StoreLostError(f"{self._shown}: {why}")
+
+
+def _on_record(step: RecordStep) -> Change:
+    """Return what runs a step on a record as the server keeps it."""
+
+    def change(raw: bytes, reading: float) -> tuple[bytes, Any, str]:
+        one = LeasedRecord(*json.loads(raw)) if raw else LeasedRecord()
+        found = step(one, reading)
+        return json.dumps([one.holder, one.epoch, one.until, one.writer, one.written]).encode(), found, ""
+
+    return change

@@ -12,10 +12,10 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 from filelock import FileLock
@@ -28,7 +28,7 @@ from batch.ratelimit.store import (
     WRITES_KEPT,
     LeasedRecord,
     Reach,
-    RecordLease,
+    RecordStep,
     StoreClock,
     StoreLostError,
 )
@@ -51,8 +51,8 @@ OPEN_SECONDS: Final = 10.0
 """It may take longer to open it, where many begin at the same time on a busy machine."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.02
 DAYS_KEPT: Final = 7
-CLEAN_EVERY: Final = 500
-"""Records that nobody needs to know of are deleted after so many leases."""
+CLEAN_EVERY: Final = 1_000
+"""Records that nobody needs to know of are deleted after so many steps on others."""
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -74,7 +74,7 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         self._opened: tuple[int, ...] = ()
         self._clocks: dict[str, StoreClock] = {}
-        self._leases = 0
+        self._since_cleaned = 0
         self._retried(self._connected)
 
     # -- what `LimiterStore` promises ---------------------------------------------------------------------------
@@ -109,42 +109,22 @@ class SqliteStore:
 
         return await self._changed(change)
 
-    async def lease(self, key: str, record: str, holder: str, seconds: float) -> RecordLease | None:
-        """Lease a record."""
+    async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
+        """Run steps on records with the file locked for writing, all of them at once."""
 
-        def change(db: sqlite3.Connection) -> RecordLease | None:
-            one = self._read(db, key, record)
-            lease = one.lease(holder, self._time(db, key), seconds)
-            if lease is not None:
+        def change(db: sqlite3.Connection) -> list[Any]:
+            found, now = [], self._time(db, key)
+            for record, step in steps:
+                one = self._read(db, key, record)
+                found.append(step(one, now))
                 self._write(db, key, record, one)
-            self._leases += 1
-            if not self._leases % CLEAN_EVERY:
+            self._since_cleaned += len(steps)
+            if self._since_cleaned > CLEAN_EVERY:
+                self._since_cleaned = 0
                 db.execute("DELETE FROM record WHERE wall < ?", [time.time() - WRITES_KEPT])
-            return lease
+            return found
 
         return await self._changed(change)
-
-    async def renew(self, key: str, record: str, holder: str, epoch: int, seconds: float) -> float | None:
-        """Let a lease go on."""
-
-        def change(db: sqlite3.Connection) -> float | None:
-            one = self._read(db, key, record)
-            until = one.renew(holder, epoch, self._time(db, key), seconds)
-            if until is not None:
-                self._write(db, key, record, one)
-            return until
-
-        return await self._changed(change)
-
-    async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
-        """End a lease."""
-
-        def change(db: sqlite3.Connection) -> None:
-            one = self._read(db, key, record)
-            one.release(holder, epoch, self._time(db, key), wrote=wrote)
-            self._write(db, key, record, one)
-
-        await self._changed(change)
 
     def close(self) -> None:
         """Close the file."""

@@ -5,8 +5,9 @@ cannot be asked now: nothing may start that it did not grant.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import anyio
 
@@ -51,6 +52,43 @@ RECORDS_KEPT: Final = 10_000
 """Records that the memory of one process knows of."""
 
 
+@dataclass(slots=True)
+class LeasedRecord:
+    """What a store knows of a record: who holds it until when, and who wrote it when."""
+
+    holder: str = ""
+    epoch: int = 0
+    until: float = -math.inf
+    writer: str = ""
+    written: float = -math.inf
+
+    def lease(self, holder: str, now: float, seconds: float) -> RecordLease | None:
+        """Lease it to a holder for so long, or longer where it holds it already; None while another does."""
+        if self.holder not in ("", holder) and self.until > now:
+            return None
+        self.holder, self.epoch, self.until = holder, self.epoch + 1, now + seconds
+        return RecordLease(self.epoch, self.until, -math.inf if self.writer == holder else self.written)
+
+    def renew(self, holder: str, epoch: int, now: float, seconds: float) -> float | None:
+        """Let a lease hold for so long from now; return until when, or None where it went to another holder."""
+        if (self.holder, self.epoch) != (holder, epoch):
+            return None
+        self.until = now + seconds
+        return self.until
+
+    def release(self, holder: str, epoch: int, now: float, *, wrote: bool) -> None:
+        """End a lease, unless it went to another holder; `wrote`: the record may have been written meanwhile."""
+        if (self.holder, self.epoch) != (holder, epoch):
+            return
+        self.holder, self.until = "", -math.inf
+        if wrote:
+            self.writer, self.written = holder, now
+
+
+RecordStep = Callable[[LeasedRecord, float], Any]
+"""What is done to a record at a time of the store's clock; returns what it came to."""
+
+
 class LimiterStore(Protocol):
     """Keeps one `LimiterState` for each key: behind one method, so that processes and hosts can share a limit.
 
@@ -77,54 +115,16 @@ class LimiterStore(Protocol):
         """Run `step` on the state of `key`, keep the state that it returns, and return both; only look at the state."""
         ...
 
-    async def lease(self, key: str, record: str, holder: str, seconds: float) -> RecordLease | None:
-        """Lease a record to a holder for so long, or longer where it holds it already; None while another does."""
-        ...
+    async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
+        """Run steps on the records of `key` that they name, in their order, and return what each returns.
 
-    async def renew(self, key: str, record: str, holder: str, epoch: int, seconds: float) -> float | None:
-        """Let a lease hold for so long from now; return until when, or None where it went to another holder."""
-        ...
-
-    async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
-        """End a lease, unless it went to another holder; `wrote`: the record may have been written meanwhile."""
+        Each takes effect as a whole, and none may have; it may run again, on a fresh copy.
+        """
         ...
 
     def close(self) -> None:
         """Close what is open; the store may be used again."""
         ...
-
-
-@dataclass(slots=True)
-class LeasedRecord:
-    """What a store knows of a record: who holds it until when, and who wrote it when."""
-
-    holder: str = ""
-    epoch: int = 0
-    until: float = -math.inf
-    writer: str = ""
-    written: float = -math.inf
-
-    def lease(self, holder: str, now: float, seconds: float) -> RecordLease | None:
-        """Lease it, as `LimiterStore.lease` promises; the state changes."""
-        if self.holder not in ("", holder) and self.until > now:
-            return None
-        self.holder, self.epoch, self.until = holder, self.epoch + 1, now + seconds
-        return RecordLease(self.epoch, self.until, -math.inf if self.writer == holder else self.written)
-
-    def renew(self, holder: str, epoch: int, now: float, seconds: float) -> float | None:
-        """Let a lease go on, as `LimiterStore.renew` promises; the state changes."""
-        if (self.holder, self.epoch) != (holder, epoch):
-            return None
-        self.until = now + seconds
-        return self.until
-
-    def release(self, holder: str, epoch: int, now: float, *, wrote: bool) -> None:
-        """End a lease, as `LimiterStore.release` promises; the state changes."""
-        if (self.holder, self.epoch) != (holder, epoch):
-            return
-        self.holder, self.until = "", -math.inf
-        if wrote:
-            self.writer, self.written = holder, now
 
 
 class MemoryStore:
@@ -151,24 +151,15 @@ class MemoryStore:
         self._states[key] = state
         return state, answer
 
-    async def lease(self, key: str, record: str, holder: str, seconds: float) -> RecordLease | None:
-        """Lease a record."""
-        one = self._records.setdefault((key, record), LeasedRecord())
-        return one.lease(holder, anyio.current_time(), seconds)
-
-    async def renew(self, key: str, record: str, holder: str, epoch: int, seconds: float) -> float | None:
-        """Let a lease go on."""
-        one = self._records.get((key, record), LeasedRecord())
-        return one.renew(holder, epoch, anyio.current_time(), seconds)
-
-    async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
-        """End a lease; of records that nobody holds, only the latest are kept."""
-        one = self._records.get((key, record), LeasedRecord())
-        one.release(holder, epoch, anyio.current_time(), wrote=wrote)
+    async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
+        """Run steps on the records themselves; of those that nobody holds, only the latest are kept."""
+        now = anyio.current_time()
+        found = [step(self._records.setdefault((key, record), LeasedRecord()), now) for record, step in steps]
         if len(self._records) > RECORDS_KEPT:
             free = [name for name, one in self._records.items() if not one.holder]
             for name in free[: RECORDS_KEPT // 2]:
                 del self._records[name]
+        return found
 
     def close(self) -> None:
         """Keep everything: it is there as long as the store."""

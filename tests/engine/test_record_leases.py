@@ -1,6 +1,7 @@
 """One writer for a record: two runs on the same records, in one event loop on the virtual clock, over one store."""
 
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,11 +14,11 @@ from trio.testing import MockClock
 
 from batch.endpoints.vayu.customers import VayuCustomers
 from batch.engine.prepare import PreparedChange
-from batch.engine.record_leases import LASTS, RENEWED_EVERY, RecordLeases
+from batch.engine.record_leases import LASTS, RENEWED_EVERY, HeldRecord, RecordLeases
 from batch.engine.retry_loop import ApiClient
 from batch.http import ApiRequest
 from batch.model import Change, Outcome
-from batch.ratelimit import LimiterStore, MemoryStore, StoreLostError, Wait
+from batch.ratelimit import LimiterStore, MemoryStore, RecordStep, StoreLostError, Wait
 from tests.engine.test_write import Desk, Script, desk
 from tests.simulation.world import seeded
 
@@ -78,7 +79,14 @@ async def read(client: ApiClient, record_id: str) -> dict[str, Any] | None:
 
 
 async def run(
-    vayu: Vayu, store: LimiterStore, numbers: list[int], *, count: int = COUNT, slots: int = 4, sparse: int = -1
+    vayu: Vayu,
+    store: LimiterStore,
+    numbers: list[int],
+    *,
+    count: int = COUNT,
+    slots: int = 4,
+    sparse: int = -1,
+    own: Mapping[int, LimiterStore] = {},
 ) -> list[Desk]:
     """Let runs set one field each, all of them on the same records, of which each has read all before.
 
@@ -91,7 +99,7 @@ async def run(
             one = await stack.enter_async_context(
                 desk(NEVER_ASKED, endpoint=endpoint, read_back=read, max_at_once=slots, answer=vayu.answer)
             )
-            one.sender.client.leases = RecordLeases(store, "key")
+            one.sender.client.leases = RecordLeases(own.get(number, store), "key")
             one.sender.context.run_id = f"{number}" * 32
             desks.append(one)
 
@@ -148,15 +156,7 @@ async def test_write_of_one_field_is_not_lost_to_who_writes_the_record_whole() -
 async def test_without_a_common_store_updates_are_lost() -> None:
     """The trial above tries something: runs that know nothing of each other lose updates in it."""
     vayu, numbers = Vayu(), [0, 1]
-
-    class Apart(MemoryStore):
-        async def lease(self, key: str, record: str, holder: str, seconds: float) -> Any:
-            return await super().lease(holder, record, holder, seconds)
-
-        async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
-            await super().release(holder, record, holder, epoch, wrote=wrote)
-
-    await run(vayu, Apart(), numbers)
+    await run(vayu, MemoryStore(), numbers, own={1: MemoryStore()})
     assert len(lost(vayu, numbers)) > COUNT / 2
 
 
@@ -254,17 +254,14 @@ async def test_lease_that_ends_is_not_relied_on() -> None:
     class Freezing(MemoryStore):
         has_frozen = False
 
-        async def lease(self, key: str, record: str, holder: str, seconds: float) -> Any:
-            found = await store.lease(key, record, holder, seconds)
-            if holder.startswith("0") and not self.has_frozen:
+        async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
+            found = await store.on_records(key, steps)
+            if not self.has_frozen:
                 self.has_frozen = True
                 await anyio.sleep(300)  # meanwhile the other one has it
             return found
 
-        async def release(self, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
-            await store.release(key, record, holder, epoch, wrote=wrote)
-
-    await run(vayu, Freezing(), [0, 1], count=1)
+    await run(vayu, store, [0, 1], count=1, own={0: Freezing()})
     assert ([], 1) == (lost(vayu, [0, 1], 1), vayu.peak)
 
 
@@ -273,10 +270,10 @@ async def test_store_that_is_lost_lets_nothing_leave() -> None:
     vayu, told = Vayu(), list[str]()
 
     class Lost(MemoryStore):
-        async def lease(self, key: str, record: str, holder: str, seconds: float) -> Any:
+        async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
             if anyio.current_time() < 30:
                 raise StoreLostError("it is gone")
-            return await super().lease(key, record, holder, seconds)
+            return await super().on_records(key, steps)
 
     store = Lost()
     leases = RecordLeases(store, "key", told.append, told.append)
@@ -293,3 +290,32 @@ async def test_store_that_is_lost_lets_nothing_leave() -> None:
     await leases.let_go(held, wrote=False)
     await run(vayu, store, [0], count=2)
     assert [] == lost(vayu, [0], 2)
+
+
+async def test_what_is_asked_at_the_same_time_reaches_the_store_at_once() -> None:
+    """Changes that need their records at the same time cost one step of the store, whoever is cancelled meanwhile."""
+    asked = list[int]()
+
+    class Counting(MemoryStore):
+        async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
+            asked.append(len(steps))
+            await anyio.sleep(1)
+            return await super().on_records(key, steps)
+
+    leases, held = RecordLeases(Counting(), "key"), list[HeldRecord | None]()
+
+    async def hold(number: int) -> None:
+        held.append(await leases.try_hold(id_of(number), "0" * 32))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(hold, number)
+        await anyio.sleep(0.5)
+        for number in range(10, 15):
+            tasks.start_soon(hold, number)
+        await anyio.sleep(0.1)
+        tasks.cancel_scope.cancel()
+    assert ([10, 5], 15) == (asked, len([one for one in held if one is not None]))
+    for one in filter(None, held):
+        await leases.let_go(one, wrote=False)
+    assert await leases.try_hold(id_of(0), "1" * 32) is not None

@@ -3,12 +3,23 @@
 import json
 import math
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
 
-from batch.ratelimit import Bucket, LimiterState, LimiterStore, Limits, RatePolicy, Step, read_reply
+from batch.ratelimit import (
+    Bucket,
+    LeasedRecord,
+    LimiterState,
+    LimiterStore,
+    Limits,
+    RatePolicy,
+    RecordLease,
+    RecordStep,
+    Step,
+    read_reply,
+)
 from tests.simulation.world import seeded
 
 MANY = 30
@@ -35,6 +46,27 @@ async def seen(store: LimiterStore, key: str) -> dict[str, Any] | None:
 
     _, found = await store.transact(key, step)
     return found
+
+
+async def lease(store: LimiterStore, key: str, record: str, holder: str, seconds: float) -> RecordLease | None:
+    """Lease a record to a holder for so long."""
+    (found,) = await store.on_records(key, [(record, lambda one, now: one.lease(holder, now, seconds))])
+    return cast(RecordLease | None, found)
+
+
+async def renew(store: LimiterStore, key: str, record: str, holder: str, epoch: int, seconds: float) -> float | None:
+    """Let a lease go on for so long; return until when."""
+    (found,) = await store.on_records(key, [(record, lambda one, now: one.renew(holder, epoch, now, seconds))])
+    return cast(float | None, found)
+
+
+async def release(store: LimiterStore, key: str, record: str, holder: str, epoch: int, *, wrote: bool) -> None:
+    """End a lease."""
+    await store.on_records(key, [(record, lambda one, now: one.release(holder, epoch, now, wrote=wrote))])
+
+
+def _leased(holder: str, one: LeasedRecord, now: float) -> RecordLease | None:
+    return one.lease(holder, now, 60)
 
 
 class StoreConformance:
@@ -184,68 +216,68 @@ class StoreConformance:
     async def test_record_has_one_holder(self) -> None:
         """While a record is leased nobody else gets it, other records and keys are free, and its end frees it."""
         store = self.make()
-        one = await store.lease("key", "record", "a", 60)
+        one = await lease(store, "key", "record", "a", 60)
         assert one is not None
-        assert await store.lease("key", "record", "b", 60) is None
-        assert await store.lease("key", "other", "b", 60) is not None
-        assert await store.lease("other key", "record", "b", 60) is not None
-        await store.release("key", "record", "a", one.epoch, wrote=False)
-        two = await store.lease("key", "record", "b", 60)
+        assert await lease(store, "key", "record", "b", 60) is None
+        assert await lease(store, "key", "other", "b", 60) is not None
+        assert await lease(store, "other key", "record", "b", 60) is not None
+        await release(store, "key", "record", "a", one.epoch, wrote=False)
+        two = await lease(store, "key", "record", "b", 60)
         assert two is not None
         assert (two.epoch > one.epoch, two.written) == (True, -math.inf)
 
     async def test_lease_ends_by_itself(self) -> None:
         """A holder that has ended holds nobody up, and one that comes back late frees nothing of its successor's."""
         store = self.make()
-        one = await store.lease("key", "record", "a", 0.05)
+        one = await lease(store, "key", "record", "a", 0.05)
         await anyio.sleep(0.06)
-        two = await store.lease("key", "record", "b", 60)
+        two = await lease(store, "key", "record", "b", 60)
         assert one is not None
         assert two is not None
-        await store.release("key", "record", "a", one.epoch, wrote=True)
-        assert await store.lease("key", "record", "c", 60) is None
-        await store.release("key", "record", "b", two.epoch, wrote=False)
-        assert await store.lease("key", "record", "c", 60) is not None
+        await release(store, "key", "record", "a", one.epoch, wrote=True)
+        assert await lease(store, "key", "record", "c", 60) is None
+        await release(store, "key", "record", "b", two.epoch, wrote=False)
+        assert await lease(store, "key", "record", "c", 60) is not None
 
     async def test_holder_may_take_its_lease_again(self) -> None:
         """A run that goes on after a crash has the leases of its own earlier part; those of that part are void."""
         store = self.make()
-        one = await store.lease("key", "record", "a", 60)
-        two = await store.lease("key", "record", "a", 90)
+        one = await lease(store, "key", "record", "a", 60)
+        two = await lease(store, "key", "record", "a", 90)
         assert one is not None
         assert two is not None
         assert two.until >= one.until + 29
-        await store.release("key", "record", "a", one.epoch, wrote=False)
-        assert await store.lease("key", "record", "b", 60) is None
+        await release(store, "key", "record", "a", one.epoch, wrote=False)
+        assert await lease(store, "key", "record", "b", 60) is None
 
     async def test_lease_that_is_renewed_goes_on(self) -> None:
         """A holder that says in time that it is there keeps its record; one whose lease went on is told so."""
         store = self.make()
-        one = await store.lease("key", "record", "a", 0.05)
+        one = await lease(store, "key", "record", "a", 0.05)
         assert one is not None
-        until = await store.renew("key", "record", "a", one.epoch, 60)
+        until = await renew(store, "key", "record", "a", one.epoch, 60)
         assert until is not None
         assert until >= one.until + 59
         await anyio.sleep(0.06)
-        assert await store.lease("key", "record", "b", 60) is None
-        assert await store.renew("key", "record", "a", one.epoch, 0.01) is not None
+        assert await lease(store, "key", "record", "b", 60) is None
+        assert await renew(store, "key", "record", "a", one.epoch, 0.01) is not None
         await anyio.sleep(0.02)
-        assert await store.lease("key", "record", "b", 60) is not None
-        assert await store.renew("key", "record", "a", one.epoch, 60) is None
+        assert await lease(store, "key", "record", "b", 60) is not None
+        assert await renew(store, "key", "record", "a", one.epoch, 60) is None
 
     async def test_next_holder_learns_when_another_wrote(self) -> None:
         """Who gets a record after another one wrote it is told when; who wrote it itself, is not."""
         store = self.make()
         await store.transact("key", POLICY.book("r"))
         before = store.now("key")
-        one = await store.lease("key", "record", "a", 60)
+        one = await lease(store, "key", "record", "a", 60)
         assert one is not None
-        await store.release("key", "record", "a", one.epoch, wrote=True)
-        two = await store.lease("key", "record", "b", 60)
+        await release(store, "key", "record", "a", one.epoch, wrote=True)
+        two = await lease(store, "key", "record", "b", 60)
         assert two is not None
         assert before <= two.written <= store.now("key") + 1
-        await store.release("key", "record", "b", two.epoch, wrote=False)
-        three = await store.lease("key", "record", "a", 60)
+        await release(store, "key", "record", "b", two.epoch, wrote=False)
+        three = await lease(store, "key", "record", "a", 60)
         assert three is not None
         assert three.written == -math.inf
 
@@ -254,13 +286,44 @@ class StoreConformance:
         store, granted = self.make(), list[str]()
 
         async def one(name: str) -> None:
-            if await store.lease("key", "record", name, 60):
+            if await lease(store, "key", "record", name, 60):
                 granted.append(name)
 
         async with anyio.create_task_group() as tasks:
             for n in range(MANY):
                 tasks.start_soon(one, str(n))
         assert len(granted) == 1
+
+    async def test_steps_on_records_take_effect_in_their_order(self) -> None:
+        """What is asked at once is done one after the other, each on what the one before left, and told in order."""
+        store = self.make()
+        one = await lease(store, "key", "1", "a", 60)
+        assert one is not None
+        steps: list[tuple[str, RecordStep]] = [
+            ("1", lambda one, now: one.lease("b", now, 60)),
+            ("2", lambda one, now: one.lease("b", now, 60)),
+            ("1", lambda record, now: record.release("a", one.epoch, now, wrote=True)),
+            ("1", lambda one, now: one.lease("b", now, 60)),
+            ("2", lambda one, now: one.lease("c", now, 60)),
+        ]
+        early, other, _, late, second = await store.on_records("key", steps)
+        assert (early, second, other.written, late.epoch) == (None, None, -math.inf, one.epoch + 1)
+        assert math.isfinite(late.written)
+        assert await lease(store, "key", "1", "a", 60) is None
+        assert [] == await store.on_records("key", [])
+
+    async def test_many_steps_at_once_lose_nothing_to_each_other(self) -> None:
+        """Of many who want many records in lots that overlap, each record has one holder at a time in the end."""
+        store, granted = self.make(), list[str]()
+
+        async def one(name: str) -> None:
+            steps = [(str(n), partial(_leased, name)) for n in range(5)]
+            granted.extend(f"{n}" for n, found in enumerate(await store.on_records("key", steps)) if found is not None)
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(MANY):
+                tasks.start_soon(one, str(n))
+        assert sorted(granted) == [str(n) for n in range(5)]
 
     def _history(self) -> list[Step[Any]]:
         replies = [
