@@ -295,7 +295,8 @@ class _Resuming:
     def _open(self, journal: Journal, metadata: RunMetadata, staged: Staged, *, is_trusted: bool) -> Run:
         settings, age = self.settings, time.time() - self.found.last
         changes = match_input(staged, settings, self.target.endpoint)
-        changes.read_as(metadata.formats)
+        formats = metadata.formats if is_trusted or self.is_named else {}  # which a person has answered
+        changes.read_as(formats)
         keep = listed_columns(settings.keep) or metadata.keep
         kept_columns(staged, keep)
         keeps_data = settings.keep_data and metadata.keeps_data
@@ -318,7 +319,7 @@ class _Resuming:
             keeps_data=keeps_data, users=tuple(dict.fromkeys((*metadata.users, user_name()))),
             **_options(settings),
         )  # fmt: skip
-        run.keep_formats(metadata.formats)
+        run.keep_formats(formats)
         return run
 
 

@@ -10,6 +10,7 @@ from batch.engine import write_call
 from batch.engine.reporter import CANARY, Preflight
 from batch.errors import Declined, NotationError
 from batch.run.finish import FinishedRun
+from batch.run.locks import state_folder
 from tests.commands.test_signals import asking, on_terminal
 from tests.job_fixture import DUALENTRY, VAYU, FakeReporter, JobFixture, told
 from tests.shell import Api, Shell
@@ -200,3 +201,21 @@ def test_dates_of_a_resumed_run(job: JobFixture) -> None:
     again = job.update(sheet, max_attempts=1)
     assert (first.folder, asked, 0) == (again.folder, len(job.reporter.questions), again.summary.exit_code)
     assert "2026-05-06" in str(job.record(10_002))
+
+
+def test_dates_of_a_run_that_is_not_known(job: JobFixture) -> None:
+    """How a folder that came from elsewhere says that dates are meant is not believed: the question is asked anew."""
+    sheet = job.sheet("id,custom_fields.Renewal\n10001,03/04/2026\n10002,05/06/2026\n")
+    job.reporter.can_ask, job.reporter.answers = True, [1, True]
+    job.sandbox.set_faults("500=id:10002")
+    first = job.update(sheet, max_attempts=1)
+    job.sandbox.set_faults()
+    (state_folder() / "runs.sqlite").unlink()
+    job.reporter.answers = [0, True]
+    again = job.update(sheet, max_attempts=1)
+    assert (first.folder, 2) == (again.folder, len(job.reporter.questions))
+    assert "2026-06-05" in str(job.record(10_002))
+    (state_folder() / "runs.sqlite").unlink()
+    job.reporter.can_ask = False
+    with pytest.raises(NotationError, match="--date-format dmy or --date-format mdy"):
+        job.update(sheet)
