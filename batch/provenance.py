@@ -42,8 +42,9 @@ class PulledFrom:
     company: Company
 
     def is_same(self, other: "PulledFrom") -> bool:
-        """Return whether records with the same id are the same: of one endpoint and company."""
-        return self.endpoint == other.endpoint and self.company.is_same(other.company)
+        """Return whether records with the same id are the same: of one endpoint, host and company."""
+        is_there = (self.endpoint, self.host) == (other.endpoint, other.host)
+        return is_there and self.company.is_same(other.company)
 
 
 @dataclass(frozen=True, slots=True)

@@ -438,6 +438,15 @@ def test_same_company(job: JobFixture) -> None:
     assert {"updated": 1} == outcomes(job.update(path, company="Acme"))
 
 
+def test_same_name_elsewhere(job: JobFixture) -> None:
+    """Records of one company at another host, such as a test system, may be others: that is asked about as well."""
+    path = foreign(job, "Acme")
+    edit(path, 0, PULLED, cells(path)[PULLED][0].replace(job.sandbox.url, "https://test.example"))
+    with pytest.raises(UsageError, match=r"pulled from another company \(dualentry.customers at https://test.example\)"):
+        job.update(path, company="Acme")
+    assert [] == job.writes()
+
+
 def test_sandboxes(shell: Shell) -> None:
     """A sheet that was pulled in one `--sandbox` may be sent in the next one: the records are the same samples."""
     shell.sheet("10001\n", "ids.txt")
