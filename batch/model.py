@@ -415,9 +415,10 @@ _UNSEEN = (
     (0x3000, 0x3000), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB),
     (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
 )  # fmt: skip
-SEEN = "[^" + "".join(f"{chr(first)}-{chr(last)}" for first, last in _UNSEEN) + "]"
+_UNSEEN_CLASS = "".join(f"{chr(first)}-{chr(last)}" for first, last in _UNSEEN)
+SEEN, UNSEEN = f"[^{_UNSEEN_CLASS}]", f"[{_UNSEEN_CLASS}]"
 """A character that shows, for Python and polars: no space, no control character (but NUL, which is a read error),
-nothing invisible."""
+nothing invisible; and one that does not."""
 
 
 def looks_blank(text: str) -> bool:

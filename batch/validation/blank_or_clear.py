@@ -6,10 +6,12 @@ is no value either.
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
 from batch.endpoints.cell_types import LIST_KINDS, LIST_SEPARATOR
+from batch.model import UNSEEN
 
 LEAVE, VALUE, CLEAR = 0, 1, 2
 
@@ -31,17 +33,23 @@ SHEET_ERROR = r"^\s*#(?:N/A|REF!|DIV/0!|VALUE!|NAME\?|NULL!|NUM!|SPILL!|CALC!|GE
 
 
 def near_token(clear_token: str) -> str:
-    """Return the pattern of texts that are the clear token but for case and spaces."""
-    return rf"(?i)^\s*{_spaced(clear_token)}\s*$"
+    """Return the pattern of texts that are the clear token but for case, what does not show, and brackets."""
+    return rf"(?i)^{_GAP}{_spaced(clear_token)}{_GAP}$"
 
 
 def token_among_items(clear_token: str) -> str:
-    """Return the pattern of lists of which an item is the clear token, but for case and spaces."""
-    return rf"(?i)(?:^|{LIST_SEPARATOR})\s*{_spaced(clear_token)}\s*(?:{LIST_SEPARATOR}|$)"
+    """Return the pattern of lists of which an item is nearly the clear token."""
+    return rf"(?i)(?:^|{LIST_SEPARATOR}){_GAP}{_spaced(clear_token)}{_GAP}(?:{LIST_SEPARATOR}|$)"
+
+
+_GAP: Final = f"{UNSEEN}*"
+"""Spaces, and what a page or a mail leaves of invisible characters in a text that is copied from it."""
+_BRACKETS: Final = {"<": "(?:<|&lt;|\uff1c)", ">": "(?:>|&gt;|\uff1e)"}
+"""Brackets as they are, as a page has them in its source, and as they are typed with Chinese and Japanese letters."""
 
 
 def _spaced(token: str) -> str:
-    return r"\s*".join(map(re.escape, token))
+    return _GAP.join(_BRACKETS.get(letter, re.escape(letter)) for letter in token)
 
 
 def is_hardly_meant(text: str, clear_token: str, kind: str = "text") -> bool:

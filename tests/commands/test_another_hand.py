@@ -442,7 +442,9 @@ def test_same_name_elsewhere(job: JobFixture) -> None:
     """Records of one company at another host, such as a test system, may be others: that is asked about as well."""
     path = foreign(job, "Acme")
     edit(path, 0, PULLED, cells(path)[PULLED][0].replace(job.sandbox.url, "https://test.example"))
-    with pytest.raises(UsageError, match=r"pulled from another company \(dualentry.customers at https://test.example\)"):
+    with pytest.raises(
+        UsageError, match=r"pulled from another company \(dualentry.customers at https://test.example\)"
+    ):
         job.update(path, company="Acme")
     assert [] == job.writes()
 

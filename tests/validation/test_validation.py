@@ -249,7 +249,9 @@ def test_clears_are_counted_by_records(only_counts: bool) -> None:
     assert {"name": 1, "phone": 0} == dict(sheet.validator.clears)
 
 
-@pytest.mark.parametrize("cell", ["a; <clear>", "<clear>;b", "a; < CLEAR > ;b", "<clear>;", ";<Clear>"])
+@pytest.mark.parametrize(
+    "cell", ["a; <clear>", "<clear>;b", "a; < CLEAR > ;b", "<clear>;", ";<Clear>", "a;\xa0\uff1cclear>"]
+)
 def test_the_clear_token_among_items(cell: str) -> None:
     """A list of which one item is the clear token, or nearly, would store that text: it is invalid."""
     sheet = Sheet("id,aliases", [VAYU_ID, cell], endpoint=VAYU)
@@ -556,7 +558,13 @@ def test_finding_doubles_takes_little_memory(folder: Path) -> None:
     assert 100_000 > int(kilobytes)
 
 
-@pytest.mark.parametrize("cell", ["<CLEAR>", "< clear >", " <Clear>", "<cle ar>"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "<CLEAR>", "< clear >", " <Clear>", "<cle ar>", "<clear>\u200b", "\ufeff<clear>", "<cl\xadear>",
+        "\uff1cclear\uff1e", "&lt;clear&gt;",
+    ],
+)  # fmt: skip
 def test_nearly_the_clear_token(cell: str) -> None:
     """A text that is nearly the clear token is no name to be written: its row is invalid, and told why."""
     (row_result,) = Sheet("id,name", ["42", cell]).validate().row_results
