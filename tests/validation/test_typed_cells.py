@@ -18,6 +18,7 @@ from batch.problems import SENTENCES
 from batch.run.target import Environment
 from batch.settings import Settings
 from batch.sources import ReadOptions, open_input, stage
+from batch.sources.excel.values import read_format
 from batch.validation.file_changes import FileChanges, match_file
 from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture, told
 
@@ -79,6 +80,31 @@ def test_zeros_of_the_format(tmp_path: Path) -> None:
     assert {2: PADDED, 3: SENTENCES["zeros_elsewhere"]} == problems
     assert ["90210"] == texts(sent, ZIP) == changes.counts[1].examples
     assert (f'Column "{ZIP}": 1 number is sent without zeros in front, as stored.',) == changes.notes
+
+
+@pytest.mark.parametrize(
+    "code", ["00000-0000", "000-00-0000", "[$-409]000000000", "(000) 000000", "#000000000", "00000000#"]
+)
+def test_zeros_of_a_grouped_format(tmp_path: Path, code: str) -> None:
+    """So is one whose format groups its digits, such as a postal code with its extension."""
+    path = book(tmp_path, ["id", ZIP], [["1", (5_011_234, code)], ["2", (505_011_234, code)]])
+    _, problems, sent = validated(path)
+    assert {2: PADDED} == problems
+    assert ["505011234"] == texts(sent, ZIP)
+
+
+@pytest.mark.parametrize("code", ["0", "#,##0", "0.00", "# ?/?", "0E+00", "[$-409]#,##0", "###-####"])
+def test_formats_without_zeros(tmp_path: Path, code: str) -> None:
+    """A number whose format shows no zeros in front is sent as it is stored."""
+    path = book(tmp_path, ["id", ZIP], [["1", (501, code)]])
+    _, problems, sent = validated(path)
+    assert ({}, ["501"]) == (problems, texts(sent, ZIP))
+
+
+def test_language_of_a_format() -> None:
+    """A format's language is no currency sign."""
+    codes = ["[$-409]00000", "[$-F800]#,##0", "[$€-407] 0.00", "$#,##0", "[$USD] 0"]
+    assert ["", "", "currency", "currency", "currency"] == [read_format(code).shows for code in codes]
 
 
 def test_one_line_for_numbers(tmp_path: Path) -> None:

@@ -76,7 +76,10 @@ Kind = Literal["number", "date", "time", "elapsed"]
 _LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.')
 _BRACKET = re.compile(r"\[(?![hms]+\])[^\]]*\]", re.IGNORECASE)
 _ELAPSED = re.compile(r"\[([hms]+)\]", re.IGNORECASE)
-_CURRENCY = re.compile(r"[$€£¥₹₽₩₪]|\[\$[^\]\-]+")
+_CURRENCY = re.compile(r"(?<!\[)[$€£¥₹₽₩₪]|\[\$[^\]\-]+")  # `[$-409]` is a language
+_UNQUOTED = re.compile(r"[-+():\s,]")
+"""What a format may show between digits without quotes; a comma groups them."""
+_PADDED = re.compile(r"[#?]*(0[0#?]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,8 @@ class Format:
     shows: Literal["", "percent", "currency", "words"] = ""
     """What is shown beside the stored number."""
     zeros: int = 0
-    """Digits that it always shows, as in `00000`: zeros stand for those that are not stored. 0 = no such format."""
+    """Digits that it always shows, as in `00000` and `00000-0000`: zeros stand for those that are not stored. 0 = no
+    such format."""
 
 
 def read_format(code: str) -> Format:
@@ -103,7 +107,8 @@ def read_format(code: str) -> Format:
     if letters:
         has_day = "y" in letters or "d" in letters or ("m" in letters and not letters & {"h", "s"})
         return Format(code, kind="date" if has_day else "time")
-    return Format(code, shows=_shown(section, bare), zeros=len(bare) if re.fullmatch("0{2,}", bare.strip()) else 0)
+    padded = _PADDED.fullmatch(_UNQUOTED.sub("", bare))
+    return Format(code, shows=_shown(section, bare), zeros=len(padded[1]) if padded else 0)
 
 
 def _shown(section: str, bare: str) -> Literal["", "percent", "currency", "words"]:
