@@ -21,6 +21,7 @@ HIDDEN: Final = "?…"
 STORAGE_OPTION: Final = "--storage-option"
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/[^/\s]?.*", re.DOTALL)
 """What begins like an address; with one slash it is what paths make of one. A single letter is a drive of Windows."""
+_INSIDE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
 MAX_NAME = 100
 
@@ -31,9 +32,13 @@ def is_address(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """Return a text as it may be shown: an address without what may be secret in it, anything else as it is."""
+    """Return a text as it may be shown: an address without what may be secret in it, anything else as it is.
+
+    Of a text in which an address stands behind something else, what is before it is shown, too.
+    """
     if not is_address(text):
-        return text
+        inside = _INSIDE.search(text)
+        return text[: inside.start()] + shown(text[inside.start() :]) if inside else text
     scheme, _, rest = text.partition(":")
     rest, mark, _ = rest.partition("?")
     rest = rest.partition("#")[0] if scheme.lower() in WEB else rest

@@ -559,6 +559,11 @@ def merge_layers(layers: Sequence[Layer]) -> Settings:
     if is_address(checked.input):
         Address.parse(checked.input, "")
         checked = replace(checked, input=shown(checked.input), full_input=checked.input)
+    elif "://" in checked.input:
+        raise SettingsError(
+            f"{shown(checked.input)}: an address is an input of its own. Of several objects name the folder that they "
+            "are in, or a pattern."
+        )
     return replace(checked, sources=sources, found=found)
 
 

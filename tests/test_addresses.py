@@ -27,6 +27,7 @@ from batch.errors import SettingsError
         ("s3://bucket/a#b.csv", "s3://bucket/a#b.csv"),
         ("sheet.csv", "sheet.csv"),
         ("what?.csv", "what?.csv"),
+        ("{a.csv,https://user:SECRET@a.example/y.csv?SECRET}", "{a.csv,https://a.example/y.csv?…"),
     ],
 )
 def test_shown(text: str, expected: str) -> None:

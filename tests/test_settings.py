@@ -76,6 +76,13 @@ def test_frozen() -> None:
         ({"decimal": ";"}, "--decimal ';': it should be '.' or ','."),
         ({"invalid": "x"}, "--invalid 'x': it should be 'skip' or 'abort'."),
         ({"json_output": "x"}, "--json 'x': it should be true or false."),
+        (
+            {"input": "{a.csv,https://a.example/b.csv?SECRET}"},
+            (
+                "{a.csv,https://a.example/b.csv?…: an address is an input of its own. Of several objects name the "
+                "folder that they are in, or a pattern."
+            ),
+        ),
     ],
 )
 def test_values_that_make_no_sense(values: dict[str, Any], expected: str) -> None:

@@ -89,8 +89,6 @@ def open_input(argument: str, spool: Path, note: Callable[[str], None] = lambda 
     read as another one; `note` is told when what reads it is installed. Raises InputError, FolderError where `spool` is
     full, and ExtraError where something cannot be installed.
     """
-    if "://" in argument:
-        raise InputError(f"{argument} is an address, not a file: download it, then give the file's name.")
     found = find_files(argument)
     if found.is_delta:
         return _open_delta(found.files[0], spool, note)

@@ -139,7 +139,6 @@ def test_format(name: str, data: bytes, form: str, tmp_path: Path) -> None:
         ("no.csv", "no.csv does not exist: check the name and the folder."),
         ("no/no.csv", "no.csv does not exist: check the name and the folder."),
         ("*.parquet", "*.parquet matches no file: check the name and the folder."),
-        ("s3://bucket/a.csv", "s3://bucket/a.csv is an address, not a file: download it, then give the file's name."),
         ("x" * 300, f"{'x' * 300} cannot be read: File name too long."),
         ("a\0b", "a\0b: this cannot be the name of a file."),
         ("folder", "folder is a folder without CSV, NDJSON or Parquet files: give the name of a file in it."),
