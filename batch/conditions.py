@@ -17,13 +17,15 @@ from batch.model import NOW, Condition, Problem
 
 
 def find_conflicts(
-    endpoint: Endpoint, conditions: Iterable[Condition], fields: Mapping[str, Any], record: Record,
+    endpoint: Endpoint, conditions: Collection[Condition], fields: Mapping[str, Any], record: Record,
     known: Known = nothing_known,
 ) -> list[Problem]:  # fmt: skip
     """Say which conditions do not hold, so that `fields` must not be written; where nothing is to be written, none.
 
     A condition on what `fields` leaves as it is counts only where a column of the sheet names it.
     """
+    if not conditions:  # as most changes have none
+        return []
     written = shows(endpoint, fields, record, known).differing
     found: dict[tuple[str, str], Problem] = {}
     for condition in conditions if written else ():

@@ -165,11 +165,16 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse
 
 
 def _is_within(value: Any, depth: int) -> bool:
-    if type(value) is dict:
-        value = value.values()
-    elif type(value) is not list:
-        return True
-    return depth > 0 and all(_is_within(one, depth - 1) for one in value if type(one) in _CONTAINERS)
+    """Return whether no more than so many objects and arrays are in one another; level by level, which is fast."""
+    level = [value] if type(value) in _CONTAINERS else []
+    for _ in range(depth):
+        level = [
+            one
+            for outer in level
+            for one in (outer.values() if type(outer) is dict else outer)
+            if type(one) in _CONTAINERS
+        ]
+    return not level
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from batch.model import Field
@@ -46,6 +46,7 @@ def fold(header: str) -> str:
     return "".join(c for c in text if not (c.isspace() or c in "_-" or unicodedata.category(c) == "Cf"))
 
 
+@lru_cache(4096)  # it is asked for the same few names with every record
 def fold_label(header: str) -> str:
     """Fold a header as a label, of which `.`, `:`, `*` and apostrophes do not matter either: "Kd.-Nr.", "Name*"."""
     return fold(header).translate(_PUNCTUATION)
