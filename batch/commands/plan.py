@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +177,8 @@ async def _compare_all(
         raise context.journal.error
     if context.shutdown.requested:
         raise _Unfinished.because(context.shutdown)
-    fields = ([step.field for step in one.steps] for one in iter_written(context.journal, context.endpoint))
-    sent = Sent.counted(context.endpoint, fields)
+    by_fields = context.journal.count_by_fields()
+    sent = Sent.counted(context.endpoint, chain.from_iterable(repeat(names, count) for names, count in by_fields))
     sent = replace(sent, completed=sent.writes)  # whoever carries the plan out holds each record against it
     return estimate(context, strategy, count, sent=sent, spent=spent), answered
 
@@ -228,13 +229,6 @@ def _write(
     cells, journal = _Cells(), context.journal
     table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
     try:
-        lines = iter_lines(iter_written(context.journal, context.endpoint), settings.clear_token)
-        write_plan(
-            table,
-            map(cells.add, lines),
-            _about_table(context, settings, folder, times[0]),
-            delimiter=settings.csv_delimiter,
-        )
         meant_for = about(
             settings.identity(),
             context.changes.staged.sha256,
@@ -242,7 +236,15 @@ def _write(
             context.api.target.host,
             context.api.target.company,
         )
-        PlanWriter(folder / PLAN, meant_for).write_all(iter_written(context.journal, context.endpoint))
+        with PlanWriter(folder / PLAN, meant_for) as writer:
+            lines = iter_lines(map(writer.add, iter_written(journal, context.endpoint)), settings.clear_token)
+            write_plan(
+                table,
+                map(cells.add, lines),
+                _about_table(context, settings, folder, times[0]),
+                delimiter=settings.csv_delimiter,
+            )
+            writer.finish()
     except OSError as error:
         discard(folder)
         raise _cannot_write(folder, error) from error

@@ -21,6 +21,12 @@ ATTEMPTS = """
     (SELECT coalesce(sum(attempts), 0) FROM intent a WHERE a.change = i.change AND a.number < i.number)
 """
 """The attempts of an intent, and those of the intents of the same change before it."""
+APPLIED = """
+    (SELECT change, max(place) AS place FROM intent WHERE body IS NOT NULL GROUP BY change) AS last
+    JOIN intent ON intent.place = last.place
+    JOIN result ON result.row = last.change AND result.outcome = 'updated'
+"""
+"""The newest intent of every change that was applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,14 +231,20 @@ class JournalQueries:
 
     def changed_fields(self) -> dict[str, tuple[int, int]]:
         """Count the cells of changes that were applied, by field, and those of them that were emptied."""
-        query = """
+        query = f"""
             SELECT field.key, count(*), sum(field.type = 'null' OR field.value IN ('', '[]'))
-            FROM (SELECT change, max(place) AS place FROM intent WHERE body IS NOT NULL GROUP BY change) AS last
-            JOIN intent ON intent.place = last.place
-            JOIN result ON result.row = last.change AND result.outcome = 'updated', json_each(intent.fields) AS field
+            FROM {APPLIED}, json_each(intent.fields) AS field
             GROUP BY field.key ORDER BY count(*) DESC, field.key
-        """
+        """  # noqa: S608 - only words
         return {str(name): (int(count), int(clears)) for name, count, clears in self._reader.rows(query)}
+
+    def count_by_fields(self) -> list[tuple[tuple[str, ...], int]]:
+        """Count the changes that were applied, or in a plan would be, by the names of all their fields."""
+        query = f"""
+            SELECT (SELECT json_group_array(key) FROM json_each(intent.fields)) AS names, count(*)
+            FROM {APPLIED} GROUP BY names
+        """  # noqa: S608 - only words
+        return list(self._reader.rows(query, read=lambda row: (tuple(map(str, json.loads(row[0]))), int(row[1]))))
 
     def digest(self) -> str:
         """Return a digest of all intents and results in their order."""

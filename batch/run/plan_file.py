@@ -17,7 +17,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from batch.conditions import FieldChange, PlannedChange
 from batch.credentials import Company
@@ -42,8 +43,8 @@ class PlanWriter:
         self._is_first = True
         self._write(f'{{"batch": {VERSION},\n"about": {encode_for_people(about)},\n"changes": [\n')
 
-    def add(self, planned: PlannedChange) -> None:
-        """Append one change."""
+    def add(self, planned: PlannedChange) -> PlannedChange:
+        """Append one change, and return it for whatever else is made of it."""
         line = {
             "row": planned.row,
             "id": planned.id,
@@ -52,6 +53,7 @@ class PlanWriter:
         } | _more(planned)
         self._write(("" if self._is_first else ",\n") + encode_for_people(line))
         self._is_first = False
+        return planned
 
     def finish(self) -> str:
         """Add the checksum, put the file in its place, and return the checksum."""
@@ -64,14 +66,20 @@ class PlanWriter:
 
     def write_all(self, changes: Iterable[PlannedChange]) -> str:
         """Append all changes and finish; leave nothing behind where that fails."""
-        try:
+        with self as writer:
             for planned in changes:
-                self.add(planned)
-            return self.finish()
-        except BaseException:
-            self._file.close()
-            self._new.discard()
-            raise
+                writer.add(planned)
+            return writer.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave nothing behind where it was not finished."""
+        self._file.close()
+        self._new.discard()
 
     def _write(self, text: str) -> None:
         data = text.encode()
