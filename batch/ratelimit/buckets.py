@@ -8,6 +8,7 @@ I.371): one float of state, nothing to refill.
 import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from typing import Final
 
 ARRIVAL_LAG = 0.5
 """The API's bucket refills from the moment the first request *arrives*, not from when it left. Allow this many seconds
@@ -108,6 +109,10 @@ class FixedRate:
         self.next = max(self.next, until)
 
 
+SPARE: Final = 128
+"""Events that an `EventLog` takes beside those it is sure to keep, before it looks for what can share a time."""
+
+
 @dataclass(slots=True)
 class EventLog:
     """How often something happened up to certain times, in order; counts what happened since a time in O(log n).
@@ -123,6 +128,11 @@ class EventLog:
     """So many of the latest events have a time each."""
 
     @property
+    def most(self) -> int:
+        """Return of how many times it becomes thinner: of so many that this is not soon again, however old it is."""
+        return 2 * self.exact + SPARE
+
+    @property
     def total(self) -> int:
         """Return how many events there were."""
         return self.totals[-1] if self.totals else 0
@@ -131,7 +141,7 @@ class EventLog:
         """Note an event; one that is told late counts as one of the last one's time."""
         self.totals.append(self.total + 1)
         self.times.append(now if not self.times else max(now, self.times[-1]))
-        if len(self.times) > 2 * self.exact:
+        if len(self.times) > self.most:
             self._thin()
 
     def since(self, time: float) -> int:

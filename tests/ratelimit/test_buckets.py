@@ -113,7 +113,7 @@ def test_log_counts_the_latest_events_exactly(gaps: list[float]) -> None:
         times.append(now)
     latest = times[-log.exact :]
     assert [log.since(one) for one in latest] == [sum(other >= one for other in times) for one in latest]
-    assert (log.total, log.since(-1.0), len(log.times) <= 2 * log.exact) == (2000, 2000, True)
+    assert (log.total, log.since(-1.0), len(log.times) <= log.most) == (2000, 2000, True)
 
 
 def test_log_counts_what_is_long_ago_nearly() -> None:
@@ -123,7 +123,18 @@ def test_log_counts_what_is_long_ago_nearly() -> None:
         log.add(n / 1000)
     for ago in (1, 5, 20, 60, 90):
         assert log.since(100 - ago) == pytest.approx(1000 * ago, rel=0.01)
-    assert len(log.times) <= 2 * log.exact
+    assert len(log.times) <= log.most
+
+
+@pytest.mark.parametrize("exact", [64, 256])
+def test_log_is_seldom_made_thinner(exact: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many events there were, a log that was made thinner takes dozens until it is looked through again."""
+    thin, thinned = EventLog._thin, list[int]()
+    monkeypatch.setattr(EventLog, "_thin", lambda self: (thinned.append(len(self.times)), thin(self)))
+    log = EventLog(exact=exact)
+    for n in range(200_000):
+        log.add(n // 8)
+    assert len(thinned) < 200_000 / 50
 
 
 def test_log_takes_an_event_that_is_told_late() -> None:
