@@ -160,7 +160,7 @@ class RecordLeases:
 
     async def _ask(self, name: str, step: Callable[[LeasedRecord, float], Result]) -> Result:
         """Have the store take a step on a record, with all that others ask at the same time; it is not cancelled."""
-        ask = _Ask[Result](name, step)
+        ask: _Ask[Result] = _Ask(name, step)
         self._asks.append(ask)
         with anyio.CancelScope(shield=True):
             while not ask.is_answered:
@@ -175,7 +175,7 @@ class RecordLeases:
     async def _ask_all(self) -> None:
         """Ask the store at once what all ask who came up to the next turn of the event loop."""
         self._is_asking = True
-        asks = list[_Ask[Any]]()
+        asks: list[_Ask[Any]] = []
         try:
             await cancel_shielded_checkpoint()
             asks, self._asks = self._asks, []

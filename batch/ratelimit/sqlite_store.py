@@ -53,6 +53,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.02
 DAYS_KEPT: Final = 7
 CLEAN_EVERY: Final = 1_000
 """Records that nobody needs to know of are deleted after so many steps on others."""
+BOTH: Final = 2
+"""Files that make an open database: it and its log."""
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -179,7 +181,7 @@ class SqliteStore:
                 with suppress(sqlite3.Error):
                     db.execute("ROLLBACK")
             raise
-        if len(self._opened) < len(_files(self._path)):
+        if len(self._opened) < BOTH:
             self._opened = self._numbers()  # the log is there from the first change on
         return found
 
