@@ -96,7 +96,8 @@ def open_input(argument: str, spool: Path, note: Callable[[str], None] = lambda 
     opened = [_open(file, spool, number) for number, file in enumerate(found.files)]
     form = _common_format(name, opened)
     if form == "parquet":
-        refuse_tables({one.file.path.parent for one in opened if not one.is_copy}, name)
+        paths = [one.file.path for one in opened if not one.is_copy]
+        refuse_tables({path.parent for one in paths for path in (one, one.resolve())}, name)
     digest = _sha256(opened)
     files = [_converted(one, spool, number, note) for number, one in enumerate(opened)]
     is_converted = form == "xlsx" and files[0].content != opened[0].file.content

@@ -265,7 +265,9 @@ FOLDER = "give the folder of the table"
         ("Apache Hudi", ".hoodie/hoodie.properties", ONE_FILE),
     ],
 )
-@pytest.mark.parametrize("argument", ["lake/table", "lake", "lake/table/data/*.parquet", "lake/table/data/1.parquet"])
+@pytest.mark.parametrize(
+    "argument", ["lake/table", "lake", "lake/table/data/*.parquet", "lake/table/data/1.parquet", "link.parquet"]
+)
 def test_table_with_a_log(
     kind: str, mark: str, instead: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +280,7 @@ def test_table_with_a_log(
     (table / mark).write_bytes(b"{}")
     (table / "data").mkdir()
     pl.DataFrame({"id": ["1"]}).write_parquet(table / "data" / "1.parquet")
+    Path("link.parquet").symlink_to(table / "data" / "1.parquet")
     name = Path(argument).name if argument.endswith("/1.parquet") else argument
     assert (
         f"{name} belongs to a table of {kind} (table), whose Parquet files also hold rows that were deleted or "
