@@ -206,8 +206,13 @@ class RecordReader:
         """Take what a list shows of the records that were asked for, and find out what becomes of the others."""
         self._is_let_in = True
         key = self.endpoint.id_key
-        shown = {key(self.endpoint.record_id(one)): one for one in records}
-        known = {one: shown[key(one)] for one in ids if key(one) in shown}
+        shown: dict[str, Record] = {}
+        unlike: set[str] = set()
+        for one in records:
+            name = key(self.endpoint.record_id(one))
+            if shown.setdefault(name, one) != one:
+                unlike.add(name)  # the list shows it twice, and not the same
+        known = {one: shown[key(one)] for one in ids if key(one) in shown and key(one) not in unlike}
         found |= known
         missing = [one for one in ids if one not in known]
         if shown.keys() - {key(one) for one in ids} or (total is not None and total > len(ids)):

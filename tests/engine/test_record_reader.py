@@ -195,6 +195,15 @@ async def test_unreadable(said: Said, status: int) -> None:
     assert (status, False, 1) == (found.status, found.is_stopped, len(found.problems))
 
 
+@pytest.mark.parametrize("count", [None, 3])
+async def test_listed_twice(count: int | None) -> None:
+    """A record that a list shows in two ways is read by itself."""
+    twice = {"items": [*page([1, 2])[1]["items"], {"id": 1, "name": "as it was"}]} | ({"count": count} if count else {})
+    made, api = reader(lambda ids: (200, twice))
+    found = await read(made, [1, 2])
+    assert ({"1": "alone", "2": "listed"}, [2, 0]) == ({one: found[one]["name"] for one in found}, api.asked)  # type: ignore[index, call-overload]  # records
+
+
 async def test_status_of_a_list_is_no_row_s() -> None:
     """A list that cannot be reached is not halved, and gives no record a status."""
     made, api = reader(lambda ids: RequestFailure("no", "the connection was refused", FailureKind.REFUSED))
