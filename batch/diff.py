@@ -96,6 +96,15 @@ class Shown:
         }
         return self.differing | echoed
 
+    def in_answer(self, record: Record) -> "Shown":
+        """Return the same of the answer to a write: what that leaves out need not be empty, as it is elsewhere."""
+        left_out = [
+            name
+            for name, value in self.asked.items()
+            if is_blank(value) and name.partition(".")[0] not in record and not self.endpoint.is_custom(name)
+        ]
+        return replace(self, how={**self.how, **dict.fromkeys(left_out, How.HIDDEN)}) if left_out else self
+
     def updated(self, later: "Shown") -> "Shown":
         """Return the same with what a later look at some of the fields showed, where it showed them."""
         seen = {name: how for name, how in later.how.items() if how is not How.HIDDEN}

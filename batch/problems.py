@@ -136,6 +136,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "not_applied": "{cause}, and reading back showed that it was not applied",
     "not_read_back": "the API confirmed the change; it was not read back, since the run was being stopped",
     "not_shown": "the API accepted the change, but still shows {now} instead of {wanted}",
+    "not_compared": "the API confirmed the change; its answer does not show all of it, and nothing was read (--no-compare)",
     "not_verified": "the API confirmed the change, but neither its answer nor a read shows it: look at the record",
     "other_record": "the API answered with another record ({id}): look at both before going on",
     "part_applied": "changed all the same: {parts}",

@@ -217,6 +217,16 @@ class Endpoint(ABC):
         Raises UnreadableReplyError when there are none where there should be.
         """
 
+    def parse_written(self, response: ApiResponse) -> Record:
+        """Read the record out of an answer that confirms a write.
+
+        Raises UnreadableReplyError where it is not in the form that the API has for that.
+        """
+        records = self.parse_records(response)
+        if len(records) != 1:
+            raise UnreadableReplyError(f"the answer holds {len(records)} records")
+        return records[0]
+
     # -- ids ----------------------------------------------------------------------------------------------------
 
     def is_id(self, header: str) -> bool:

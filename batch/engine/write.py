@@ -169,7 +169,8 @@ class ChangeWriter:
                 return await self._conclude_replayed(call, answer)
         if not is_confirmed:
             return await self._conclude_unforeseen(call, answer)
-        return await self._conclude_confirmed(call, answer, call.shows(record or {}))
+        known = record or {}
+        return await self._conclude_confirmed(call, answer, call.shows(known).in_answer(known))
 
     async def _conclude_confirmed(self, call: WriteCall, answer: Answer, shown: diff.Shown) -> Outcome:
         """Look whether the record shows what the API confirmed, where its answer does not prove it."""
@@ -189,6 +190,10 @@ class ChangeWriter:
             shown = shown.updated(found) if found else shown
             if shown.hidden and not shown.problems:
                 return self._settle(prepared, outcome, answer.status, call.made, problems)
+        elif shown.hidden:
+            outcome, problems = shown.conclude(None)
+            problems = [Problem("not_compared"), *problems]
+            return self._settle(prepared, outcome, answer.status, call.made, problems, shown=shown.unlike)
         return self._conclude_shown(call, answer, shown)
 
     def _conclude_shown(self, call: WriteCall, answer: Answer, shown: diff.Shown, *, is_found: bool = False) -> Outcome:
@@ -259,10 +264,9 @@ class ChangeWriter:
         if not isinstance(response, ApiResponse):
             return None
         try:
-            records = self.endpoint.parse_records(response)
+            return self.endpoint.parse_written(response)
         except UnreadableReplyError:
             return None
-        return records[0] if len(records) == 1 else None
 
     def _refusals(self, answer: Answer) -> list[Problem]:
         if not isinstance(answer.response, ApiResponse):

@@ -459,7 +459,17 @@ def test_deep_and_wide_refusal() -> None:
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [("pending", "awaiting approval (pending)"), ("approved", ""), (None, ""), ("", ""), (5, ""), ("Not_Required", "")],
+    [
+        ("pending", "awaiting approval (pending)"),
+        ("in review", "awaiting approval (in review)"),
+        ("approved", ""),
+        ("Rejected", ""),
+        ("declined by Ana", ""),
+        (None, ""),
+        ("", ""),
+        (5, ""),
+        ("Not_Required", ""),
+    ],
 )
 def test_pending(status: Any, said: str) -> None:
     """An update that waits for approval says so."""

@@ -335,6 +335,22 @@ def test_no_records(body: Any) -> None:
         ENDPOINT.parse_records(response(body, 200))
 
 
+@pytest.mark.parametrize("shown", [{"id": ID}, {"id": ID, "legalName": "L"}, {"id": ID, "name": None}])
+def test_part_of_a_record(shown: Any) -> None:
+    """A record without its name is no whole one: to write it back would empty what it leaves out."""
+    for body in ({"customer": shown}, {"customers": [CURRENT, shown]}, shown):
+        with pytest.raises(UnreadableReplyError, match="the answer shows only a part of the customer"):
+            ENDPOINT.parse_records(response(body, 200))
+
+
+@pytest.mark.parametrize("body", [CURRENT, {"customers": [CURRENT]}, {"customer": [CURRENT]}])
+def test_confirmation(body: Any) -> None:
+    """A write is confirmed by the wrapped customer, and by nothing that looks like another answer."""
+    assert CURRENT == ENDPOINT.parse_written(response({"customer": CURRENT}, 200))
+    with pytest.raises(UnreadableReplyError, match="the answer holds no customer"):
+        ENDPOINT.parse_written(response(body, 200))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

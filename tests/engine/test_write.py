@@ -331,6 +331,8 @@ UNFORESEEN = {
     "another record": httpx.Response(200, json={"id": 3, "name": "New"}),
     "without an id": httpx.Response(200, json={"name": "New"}),
     "with a blank id": httpx.Response(200, json={"id": "", "name": "New"}),
+    "as a page of one": httpx.Response(200, json={"items": [{"id": 2, "name": "New"}], "count": 1}),
+    "in a list": httpx.Response(200, json=[{"id": 2, "name": "New"}]),
 }
 
 
@@ -957,6 +959,34 @@ async def test_failure_without_keys_is_looked_into(applies: bool, expected: Outc
         assert expected is await d.sender.send(change)
     said = ["the API failed (500), but reading back showed that it was applied"] if applies else []
     assert (writes, said) == (count_of_writes, d.book.told()[2][1])
+
+
+@pytest.mark.parametrize("name", [None, "Old"])
+@pytest.mark.parametrize("is_applied", [True, False])
+async def test_cleared_in_an_answer_that_leaves_it_out(is_applied: bool, name: str | None) -> None:
+    """An answer that does not show a field does not prove that it is empty now: the record does."""
+    record = {"id": VAYU_ID, "name": "Old", "legalName": "Old Ltd"}
+    answer = {one: value for one, value in {"id": VAYU_ID, "name": name}.items() if value}
+
+    def script(request: httpx.Request, count: int) -> Any:
+        if request.method == "PUT" and is_applied:
+            record.pop("legalName", None)  # what is null is left out
+        return httpx.Response(200, json={"customer": answer if request.method == "PUT" else record})
+
+    async with desk(script, endpoint=VayuCustomers(), read_back=read_list) as d:
+        clear, before = {"legalName": None}, {"legalName": "Old Ltd"}
+        change = PreparedChange(Change((2,), VAYU_ID, clear), clear, before, dict(record), read_at=anyio.current_time())
+        outcome = await d.sender.send(change)
+    assert (UPDATED if is_applied else REJECTED if name else FAILED) is outcome
+
+
+async def test_confirmed_unseen_without_comparing() -> None:
+    """What an answer does not show, where nothing is compared, is only said to be confirmed."""
+    address = {f"full_address.{part}": value for part, value in ADDRESS.items()}
+    async with desk(lambda request, count: done(request)) as d:
+        await d.sender.send(PreparedChange(Change((2,), "2", address), address))
+    said = "the API confirmed the change; its answer does not show all of it, and nothing was read (--no-compare)"
+    assert ({2: (UPDATED, [said])}, 1) == (d.book.told(), len(d.api.asked))
 
 
 CHECK = "Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this."

@@ -45,6 +45,8 @@ MAX_ID = 2**63 - 1
 LIST_BYTES = 16 * 1024 * 1024
 PAGE = 100
 CUSTOM_BY_ID = re.compile(r"custom_fields\[(\d+)\]", re.ASCII)
+DECIDED = ("reject", "declin", "denied", "refus", "cancel", "withdr")
+"""What an `approval_status` says, in whatever form, of a change that does not wait any more, and was not applied."""
 _KEY = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a UUID
 _FAMILY = re.compile(
     r"custom[\s_-]*fields?\s*(?:\.\s*(?P<name>\S.*)|\[\s*(?P<number>[0-9]{1,18})\s*\])", re.IGNORECASE | re.DOTALL
@@ -301,6 +303,12 @@ class DualEntryCustomers(Endpoint):
             return data
         raise UnreadableReplyError("the answer holds no customer")
 
+    def parse_written(self, response: ApiResponse) -> Record:
+        """Read the bare customer: a list is the answer to another request."""
+        if not (isinstance(response.json, Mapping) and "id" in response.json):
+            raise UnreadableReplyError("the answer holds no customer")
+        return super().parse_written(response)
+
     def value(self, record: Record, name: str) -> Any:
         """Read a field: nested addresses by part, custom fields by name or id."""
         if self.is_custom(name):
@@ -381,9 +389,10 @@ class DualEntryCustomers(Endpoint):
     def pending_note(self, record: Record) -> str:
         """Approval workflows hold an accepted update back."""
         status = record.get("approval_status")
-        if isinstance(status, str) and status.casefold() not in ("", "approved", "none", "not_required"):
-            return f"awaiting approval ({status})"
-        return ""
+        if not isinstance(status, str) or status.casefold() in ("", "approved", "none", "not_required"):
+            return ""
+        is_over = any(word in status.casefold() for word in DECIDED)
+        return "" if is_over else f"awaiting approval ({status})"
 
     def awaits_approval(self, record: Record) -> bool:
         """Which words there are, no source says: only what cannot mean anything else counts."""

@@ -447,14 +447,21 @@ class VayuCustomers(Endpoint):
         return total if isinstance(total, int) else None
 
     def parse_records(self, response: ApiResponse) -> list[Record]:
-        """Read `customers`, a wrapped `customer`, or a bare one."""
+        """Read `customers`, a wrapped `customer`, or a bare one; each has a name, or there is only a part of it."""
         data: Any = response.json
-        if isinstance(data, Mapping):
-            found = data.get("customers", data.get("customer", data))
-            found = found if isinstance(found, list) else [found]
-            if all(isinstance(one, Mapping) and "id" in one for one in found):
-                return found
-        raise UnreadableReplyError("the answer holds no customer")
+        found = data.get("customers", data.get("customer", data)) if isinstance(data, Mapping) else None
+        found = found if isinstance(found, list) else [found]
+        if not all(isinstance(one, Mapping) and "id" in one for one in found):
+            raise UnreadableReplyError("the answer holds no customer")
+        if not all(isinstance(one.get("name"), str) for one in found):  # a PUT of what it shows would empty the rest
+            raise UnreadableReplyError("the answer shows only a part of the customer")
+        return found
+
+    def parse_written(self, response: ApiResponse) -> Record:
+        """Read the wrapped `customer`."""
+        if not (isinstance(response.json, Mapping) and isinstance(response.json.get("customer"), Mapping)):
+            raise UnreadableReplyError("the answer holds no customer")
+        return super().parse_written(response)
 
     def value(self, record: Record, name: str) -> Any:
         """Read a field: nested by part, contacts by number, custom fields by name."""
