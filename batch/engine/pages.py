@@ -28,6 +28,8 @@ RECORDS_OF_A_READ = 100
 """A page of so many records weighs as much as one request for a record: pages are long, and come one after another."""
 NAMES_AT_ONCE = 5_000
 REMEMBERED_PAGES = 4
+MOST_OLD_PAGES = 5
+"""After so many pages in a row that show nothing new the list leads nowhere, whatever it says of its end."""
 MOST_SLIPS = 2
 """So often a page is read again that does not join the one before; then the list itself has a gap, or ends there."""
 
@@ -56,6 +58,9 @@ class Pages:
     _last_total: int | None = None
     _cursor: str = ""
     _slips: int = 0
+    _old_pages: int = 0
+    _head: frozenset[str] = frozenset()
+    """The ids on the first page."""
     _is_torn: bool = False
     _passed: set[str] = field(default_factory=set)
     _first: tuple[list[Record], float] | None = None
@@ -131,9 +136,13 @@ class Pages:
         self._slips = 0 if fresh else self._slips
         self._recent.append(frozenset(ids))
         self._seen += len(fresh)
+        self._old_pages = 0 if fresh else self._old_pages + 1
         following = self.endpoint.next_cursor(response, self._cursor)
-        if following in self._passed and self.endpoint.rewind(following) is None:
-            following, self._is_torn = None, True  # it goes round in a circle
+        is_round = following in self._passed or (self._head and self._head <= frozenset(ids))
+        is_round = is_round and following is not None and self.endpoint.rewind(following) is None
+        if is_round or (following is not None and self._old_pages >= MOST_OLD_PAGES):
+            following, self._is_torn = None, True  # it goes round in a circle, or nowhere
+        self._head = self._head if self.count > 1 else frozenset(ids)
         self._passed.add(self._cursor)
         self.is_done, self._cursor = following is None, following or self._cursor
         return fresh

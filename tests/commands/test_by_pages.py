@@ -144,15 +144,34 @@ def test_more_pages_than_the_list_says(tmp_path: Path) -> None:
     assert (6, 60) == (api.counted()["pages"], api.counted()["reads"])
 
 
-def test_pages_that_go_round(tmp_path: Path) -> None:
-    """With --key, where there are only pages, a list that leads back to its beginning comes to an end, too."""
-    api = Pages(records=3_000)
-    api.spoil = lambda page: httpx.Response(
-        200, json=page | {"hasMore": True, "nextCursor": page["nextCursor"] or START}
-    )
+@pytest.mark.parametrize("way", ["by the first cursor", "by new cursors", "to nothing"])
+def test_pages_that_go_round(tmp_path: Path, way: str) -> None:
+    """With --key, where there are only pages, a list that leads back to its beginning, or nowhere, has an end, too."""
+    api, pages = Pages(records=3_000), 0
+
+    def spoil(page: dict[str, Any]) -> httpx.Response:
+        nonlocal pages
+        pages += 1
+        following = page["nextCursor"] or START
+        if way != "by the first cursor":
+            following = f"{following}&again={pages}"
+        if way == "to nothing" and pages > 3:
+            page = page | {"customers": []}
+        return httpx.Response(200, json=page | {"hasMore": True, "nextCursor": following})
+
+    api.spoil = spoil
     closing = run(tmp_path, api, names(api, 30, 3, by_key=True), key="externalId")
     assert {"updated": 3, "unchanged": 27} == dict(Counter(outcome for outcome, _ in told(closing)))
-    assert api.counted()["pages"] <= 5
+    assert api.counted()["pages"] <= 9
+
+
+def test_page_that_fails(tmp_path: Path) -> None:
+    """Where a page cannot be read its rows are failed; they have no status, since none was asked for alone."""
+    answers = iter([False, True])
+    api = Pages(records=3_000)
+    api.spoil = lambda page: httpx.Response(500) if next(answers, True) else httpx.Response(200, json=page)
+    closing = run(tmp_path, api, names(api, 30, 3, by_key=True), key="externalId", max_attempts=1)
+    assert {("failed", None)} == {(one["outcome"], one["status"]) for one in results(closing.folder)}
 
 
 def without(*left_out: str) -> Spoil:

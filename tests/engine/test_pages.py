@@ -102,7 +102,16 @@ class Rounding(Lists):
         return httpx.Response(200, json={"items": items, "count": len(self.records)})
 
 
-@pytest.mark.parametrize(("kind", "count"), [(Short, 50), (Short, 250), (Rounding, 250)])
+class Repeating(Lists):
+    """Shows the same page, wherever it is asked to begin, and says that there are many more."""
+
+    def _list(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"items": list(self.records.values())[:100], "count": 1_000_000})
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [(Short, 50), (Short, 250), (Rounding, 250), (Repeating, 100), (Repeating, 7)]
+)
 def test_pages_that_do_not_join(kind: type[Lists], count: int) -> None:
     """A list that ends before its own count, or whose pages never join, comes to an end, with all that it shows."""
     lists = kind(range(1, count + 1))
