@@ -133,7 +133,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "found_later": "at an earlier start: {cause}; the record has the value now, whoever wrote it",
     "no_longer_so": "an earlier start made this change, and the record shows something else now",
     "in_doubt": "{cause}: it may have been applied or not",
-    "not_applied": "{cause}, and reading back showed that it was not applied",
+    "not_applied": "{cause}, and the record does not show it so far",
     "not_read_back": "the API confirmed the change; it was not read back, since the run was being stopped",
     "not_shown": "the API accepted the change, but still shows {now} instead of {wanted}",
     "not_compared": "the API confirmed the change; its answer does not show all of it, and nothing was read (--no-compare)",

@@ -204,9 +204,12 @@ async def test_listed_twice(count: int | None) -> None:
     assert ({"1": "alone", "2": "listed"}, [2, 0]) == ({one: found[one]["name"] for one in found}, api.asked)  # type: ignore[index, call-overload]  # records
 
 
-async def test_status_of_a_list_is_no_row_s() -> None:
-    """A list that cannot be reached is not halved, and gives no record a status."""
-    made, api = reader(lambda ids: RequestFailure("no", "the connection was refused", FailureKind.REFUSED))
+@pytest.mark.parametrize(
+    "said", [RequestFailure("no", "the connection was refused", FailureKind.REFUSED), (429, NO)], ids=["lost", "429"]
+)
+async def test_status_of_a_list_is_no_row_s(said: Said | RequestFailure) -> None:
+    """A list that cannot be reached, or comes too soon, is not halved, and gives no record a status."""
+    made, api = reader(lambda ids: said)
     found = await read(made, range(1, 11))
     assert ({None}, [10]) == ({one.status for one in found.values() if isinstance(one, Unreadable)}, api.asked)
 
