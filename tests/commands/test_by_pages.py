@@ -170,7 +170,7 @@ def test_page_that_fails(tmp_path: Path) -> None:
     answers = iter([False, True])
     api = Pages(records=3_000)
     api.spoil = lambda page: httpx.Response(500) if next(answers, True) else httpx.Response(200, json=page)
-    closing = run(tmp_path, api, names(api, 30, 3, by_key=True), key="externalId", max_attempts=1)
+    closing = run(tmp_path, api, names(api, 10, 3, by_key=True), key="externalId", max_attempts=1)
     assert {("failed", None)} == {(one["outcome"], one["status"]) for one in results(closing.folder)}
 
 
