@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +125,6 @@ def test_interrupted_before_it_begins(shell: Shell, api: Api) -> None:
     os.mkfifo(shell.folder / "pipe.csv")
     process = shell.start(*update(api, "pipe.csv", "--json", "--log-format", "json"))
     with (shell.folder / "pipe.csv").open("wb"):  # once it has opened it
-        time.sleep(0.5)  # by then it waits for the first byte
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     told = line_of(Ended(process.returncode, out.decode(), err.decode()))

@@ -7,9 +7,11 @@ a disk ends before it does; no more than a piece of it is in memory. A copy is r
 
 import gzip
 import os
+import select
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -24,15 +26,32 @@ else:
     from backports import zstd
 
 PIECE = 1 << 20
+MOMENT = 0.25
+"""Seconds after which a wait for a stream looks whether a signal came."""
 ALWAYS = 1 << 30
 """Bytes that any file may unpack to."""
 MOST_TIMES = 200
 """How many times its own size a file may unpack to beyond that; tables of blanks come to some hundred."""
 
 
-def copy(source: "Readable", target: Path, name: str) -> None:
+def copy(source: "Stream", target: Path, name: str) -> None:
     """Copy the rest of a stream to the new file `target`; raises FolderError where it does not fit."""
-    _write(iter_pieces(source), target, name)
+    _write(_iter_as_they_come(source), target, name)
+
+
+def _iter_as_they_come(stream: "Stream") -> Iterator[bytes]:
+    """Yield the rest of a stream in pieces.
+
+    It is read when it has something: a read that waits would not heed a signal that came in the instant before it.
+    """
+    while True:
+        with suppress(OSError, ValueError):  # nothing to wait for: it is in memory, or this is Windows
+            while not select.select([stream], [], [], MOMENT)[0]:
+                pass
+        piece = stream.read1(PIECE)
+        if not piece:
+            return
+        yield piece
 
 
 def unpack(source: Path, content: Content, target: Path, name: str) -> None:
@@ -72,6 +91,16 @@ def _write(pieces: Iterator[bytes], target: Path, name: str, most: int | None = 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+class Stream(Protocol):
+    """A stream that is open for reading."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Wait for the next bytes, and return them; none at the end."""
+
+    def fileno(self) -> int:
+        """Return its number; raises OSError where it has none."""
 
 
 class Readable(Protocol):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -155,7 +156,8 @@ def _open(found: FoundFile, spool: Path, number: int) -> _Opened:
 
 def _copy_stream(found: FoundFile, target: Path) -> None:
     if found.path == STDIN_PATH:
-        copies.copy(sys.stdin.buffer, target, found.name)
+        stdin: Any = sys.stdin.buffer  # what is known of it by type has no read1
+        copies.copy(stdin, target, found.name)
         return
     try:
         with found.path.open("rb") as stream:

@@ -4,9 +4,12 @@ import gzip
 import hashlib
 import os
 import shutil
+import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import polars as pl
 import pytest
@@ -154,6 +157,36 @@ def test_empty_pipe(tmp_path: Path) -> None:
     writer = written_to(pipe, b"")
     assert "p is empty (zero bytes): check the command that was to write to it." == refusal(pipe, tmp_path)
     writer.join()
+
+
+@pytest.mark.skipif(not hasattr(signal, "siginterrupt"), reason="signals of POSIX")
+def test_a_signal_before_the_pipe_is_read(tmp_path: Path) -> None:
+    """A signal that does not break off a read, as one that comes just before it, ends the wait all the same."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    reading, writing = os.pipe()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    signal.siginterrupt(signal.SIGUSR1, False)
+    me = threading.get_ident()
+    timers = [
+        threading.Timer(0.05, lambda: signal.pthread_kill(me, signal.SIGUSR1)),
+        threading.Timer(5, lambda: os.close(writing)),  # so that a wait that goes on ends, and this fails
+    ]
+    try:
+        for one in timers:
+            one.start()
+        with os.fdopen(reading, "rb") as stream, pytest.raises(KeyboardInterrupt):
+            copies.copy(stream, tmp_path / "copy", "a pipe")
+        assert timers[1].is_alive()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        timers[1].cancel()
+        timers[1].join()
+        with suppress(OSError):
+            os.close(writing)
+    assert not (tmp_path / "copy").exists()
 
 
 @pytest.mark.parametrize("compression", ["uncompressed", "lz4", "zstd"])
