@@ -284,11 +284,15 @@ def test_4_bug(shell: Shell, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr("batch.run.finish.exit_code", fails)
-    ended = shell.here(*update(api, shell.sheet(api.names(1))))
-    assert (4, "") == (ended.code, ended.out)
-    (last,) = ended.err.splitlines()[-1:]
-    assert last.startswith("This is a bug in batch (at finish.py:")
-    assert last.endswith("). Please report it with your command.")
+    ended = shell.here(*update(api, shell.sheet(api.names(1)), "--metrics-file", "x.prom", "--json"))
+    bug, where = ended.err.splitlines()[-2:]
+    assert bug.startswith("This is a bug in batch (at finish.py:")
+    assert bug.endswith("). Please report it with your command.")
+    assert where.endswith(f"in the record of this run: {shell.only_run().relative_to(shell.folder)}")
+    told = ended.json
+    assert (4, 4, "bug", "unfinished") == (ended.code, told["exit_code"], told["stopped"]["reason"], told["state"])
+    assert (str(shell.only_run()), 1, 1) == (told["run"], told["rows"], told["outcomes"]["updated"])
+    assert 'outcome="updated"} 1\n' in (shell.folder / "x.prom").read_text()
     assert "Traceback" not in ended.err
     assert "ZeroDivision" not in ended.err
 

@@ -146,6 +146,7 @@ def test_left_at_once(shell: Shell, api: Api) -> None:
     told = line_of(Ended(process.returncode, out.decode(), err.decode()))
     assert (143, "terminated") == (told["exit_code"], told["stopped"]["reason"])
     assert told["stopped"]["message"].startswith("Left at once, without results files. Nothing is lost")
+    assert (str(shell.only_run()), "unfinished", None) == (told["run"], told["state"], told["rows"])
     assert {"note"} == {json.loads(line)["event"] for line in err.splitlines()}
 
 

@@ -105,6 +105,8 @@ def _run_command(words: Sequence[str]) -> int:
                 event(Failed(reason=failure.reason, message=failure.message, exit_code=int(failure.code)))
             else:
                 tell_people()
+                if failure.code is ExitCode.BUG and line.console is not None and line.console.run is not None:
+                    click.echo(f"What was done is in the record of this run: {line.console.run}", err=True)
         if tells_others:
             _tell_others(end, known, line)
 
@@ -335,11 +337,12 @@ def _console(settings: "Settings") -> "Console":
         console = JsonConsole(name, yes=settings.yes, canary=settings.canary, compare=settings.compare)
     else:
         console = Console(quiet=settings.quiet, yes=settings.yes, canary=settings.canary, compare=settings.compare)
-    if settings.json_output and context is not None:
-        line = _json_line()
+    line = _json_line() if context is not None else JsonLine()
+    line.console = line.console or console
+    if settings.json_output:
 
         def print_line(code: ExitCode, why: str) -> None:
-            line.show(line.failure(name, settings, code, reason_of_signal(code), why).as_dict())
+            line.show(line.failure(name, settings, code, reason_of_signal(code), why, has_time=False).as_dict())
 
         console.at_leaving = print_line
     return console

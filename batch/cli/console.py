@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO, TypeVar
 
 import click
@@ -58,6 +59,8 @@ class Console:
         self._last_line = time.monotonic()
         self.at_leaving: Callable[[ExitCode, str], None] | None = None
         """Tells programs, too, that the process ends at once."""
+        self.run: Path | None = None
+        """The folder of the run that this start sends for; None before it sends."""
 
     def __enter__(self) -> Self:
         return self
@@ -116,9 +119,9 @@ class Console:
             for line in messages.preflight(preflight, compare=self._compare):
                 click.echo(fitted(line, sys.stderr), err=True)
         self._last_line = time.monotonic()
-        if not self.can_ask:
-            return True
-        return _answered(lambda: self._ask(preflight))
+        answer = not self.can_ask or _answered(lambda: self._ask(preflight))
+        self.run = preflight.folder if answer else None
+        return answer
 
     def ask(self, question: str) -> bool:
         """Ask about what is odd; the default is no."""

@@ -54,6 +54,7 @@ class JsonConsole(Console):
             to_send=preflight.to_send, requests=whole.requests, seconds=whole.seconds,
         ))  # fmt: skip
         self._last_line = time.monotonic()
+        self.run = preflight.folder
         return True
 
     def progress(self, progress: Progress) -> None:
