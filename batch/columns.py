@@ -192,14 +192,16 @@ def _unknown_chosen(headers: Sequence[str], chosen: Collection[str]) -> list[str
 
 
 def _unmatched(headers: Sequence[str], endpoint: Endpoint, taken: Collection[str]) -> list[str]:
-    lines = []
-    for header in headers[:MAX_LISTED]:
-        near = endpoint.nearest(header, without=taken)
-        lines.append(f'  "{_shown(header)}" names no field.  To leave it out:  {map_option(header, "")}')
-        if near:
-            lines[-1] += f"  Nearest: {', '.join(near)}.  If it is that:  {map_option(header, near[0])}"
+    listed = headers[:MAX_LISTED]
+    lines = [near_line(one, "names no field", endpoint.nearest(one, without=taken)) for one in listed]
     more = len(headers) - MAX_LISTED
     return lines + ([f"  … and {more} more."] if more > 0 else [])
+
+
+def near_line(header: str, problem: str, near: Sequence[str]) -> str:
+    """Say what is wrong with a header, and the `--map` that settles it: leaving it out, or the nearest field."""
+    line = f'  "{_shown(header)}" {problem}.  To leave it out:  {map_option(header, "")}'
+    return line + (f"  Nearest: {', '.join(near)}.  If it is that:  {map_option(header, near[0])}" if near else "")
 
 
 def _nearest_options(

@@ -1,13 +1,16 @@
 """What is asked on a terminal, beside the plain question: cells that would be emptied, and the canary."""
 
+import io
 import os
 import pty
 import select
+import shutil
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from batch.cli.console import fitted
 from tests.shell import DUALENTRY, Api, Ended, Shell, until
 
 SEND = b"[y/N/l list]: "
@@ -138,3 +141,18 @@ def test_list(shell: Shell, api: Api) -> None:
     assert 30 + 10 == sum(" -> New" in line for line in lines)
     assert "30 of 30 customers will change (30 cells)" in lines
     assert (True, True) == ("name (Customer Name)" not in ended.err, max(map(len, lines)) <= 80)
+
+
+class _Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_no_line_breaks_in_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line breaks at its words, but an option stays whole, so that it can be copied."""
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((60, 24)))
+    line = '  "Acount Manager" is no field.  If it is that:  --map "Acount Manager=custom_fields.Account Manager"'
+    assert [
+        '  "Acount Manager" is no field.  If it is that:',
+        '    --map "Acount Manager=custom_fields.Account Manager"',
+    ] == fitted(line, _Screen()).splitlines()

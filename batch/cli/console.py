@@ -5,6 +5,7 @@ Promises: a question only on a terminal and never with `--yes`; on a terminal a 
 """
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -295,14 +296,20 @@ def fitted(text: str, file: TextIO, beside: int = 0) -> str:
     return "\n".join(_broken(line, shutil.get_terminal_size().columns - beside) for line in text.split("\n"))
 
 
+_OPTION = re.compile(r'--[a-z-]+ (?:"[^"]*"|\'[^\']*\'|[^ ",;]+)')
+_KEPT = "\x00"
+"""Stands for a space at which no line is broken; what is shown has none, since control characters are made visible."""
+
+
 def _broken(line: str, width: int) -> str:
-    """Break a line; a command that it ends with comes on a line of its own, to be copied."""
+    """Break a line, but no option in it; a command that it ends with comes on a line of its own, to be copied."""
     said, before, after = line.partition(f"{command()} ")
     if len(line) <= width or (before and not said.strip()):
         return line
     indent = " " * (len(line) - len(line.lstrip()) + 2)
+    said = _OPTION.sub(lambda found: found[0].replace(" ", _KEPT), said)
     lines = textwrap.wrap(said, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return "\n".join([*lines, *([f"{indent}{before}{after}"] if before else [])])
+    return "\n".join([*(one.replace(_KEPT, " ") for one in lines), *([f"{indent}{before}{after}"] if before else [])])
 
 
 def _coloured(text: str, style: str) -> str:

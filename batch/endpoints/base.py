@@ -325,6 +325,13 @@ class Endpoint(ABC):
         """Say why field `name` cannot be one of the organisation's custom fields; "" where it can, or is none."""
         return ""
 
+    def nearest_custom(self, name: str, count: int = 2) -> list[str]:
+        """Name the organisation's custom fields that are spelt like field `name`, which is none of them."""
+        family, dot, wanted = name.partition(".")
+        names = dict.fromkeys(one.name for one in self.definitions)
+        close = get_close_matches(wanted, names, n=count, cutoff=0.5)
+        return [f"{family}{dot}{one}" for one in close] if self.definition_problem(name) else []
+
     def same_field(self, name: str) -> str:
         """Return what two names have in common exactly when they lead to one field."""
         return name
@@ -606,12 +613,11 @@ def split_kind(name: str, kinds: Collection[str]) -> tuple[str, str | None]:
     return name, None
 
 
-def unknown_definition(definitions: Sequence[CustomField], wanted: str, prefix: str) -> str:
-    """Say that the organisation has no custom field `wanted`, and which are nearest; "" where it has."""
+def unknown_definition(definitions: Sequence[CustomField], wanted: str) -> str:
+    """Say that the organisation has no custom field `wanted`; "" where it has."""
     if not definitions or find_definition(definitions, wanted) is not None:
         return ""
-    near = get_close_matches(wanted, [one.name for one in definitions], n=2, cutoff=0.5)
-    return "is none of your custom fields" + ("; nearest: " + ", ".join(prefix + one for one in near) if near else "")
+    return "is none of your custom fields"
 
 
 def find_definition(definitions: Sequence[CustomField], name: str) -> CustomField | None:

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import polars as pl
 
 from batch import sources
-from batch.columns import check_duplicated, match_columns
+from batch.columns import check_duplicated, match_columns, near_line
 from batch.endpoints.base import CustomField, Endpoint
 from batch.endpoints.cell_types import ParseOptions
-from batch.errors import HeaderError
-from batch.model import Change, Column, Columns, Problem, RowResult, Staged, cell_column, column_letters, shorten
+from batch.errors import NOTHING_SENT, UnmatchedError
+from batch.model import Change, Column, Columns, Problem, RowResult, Staged, cell_column, column_letters, map_option
 from batch.number_date_formats import FormatDetector
 from batch.provenance import PULLED, RUN, SEEN, PulledFrom, pulled_place
 from batch.settings import Parsing
@@ -218,15 +218,21 @@ def match_file(staged: Staged, endpoint: Endpoint, parsing: Parsing, *, reads_be
 
 def _check_definitions(staged: Staged, columns: Columns, endpoint: Endpoint) -> None:
     """Stop before anything is sent for a custom field that the API would refuse in every row."""
-    told = [(one, endpoint.definition_problem(one.field.name)) for one in columns.with_fields if one.field]
-    problems = [
-        f'  "{shorten(one.header, 60)}" {problem}.  To leave it out:  --map "{shorten(one.header, 60)}="'
-        for one, problem in told
-        if problem
-    ]
-    if problems:
-        first = f"{staged.name}: the headers do not fit {endpoint.name}."
-        raise HeaderError("\n".join([first, *problems, "Nothing was sent."]))
+    refused = {one: why for one in columns.with_fields if one.field and (why := _definition_problem(one, endpoint))}
+    if not refused:
+        return
+    near = {one: endpoint.nearest_custom(one.target) for one in refused}
+    lines = [near_line(one.header, why, near[one]) for one, why in refused.items()]
+    first = f"{staged.name}: the headers do not fit {endpoint.name}."
+    raise UnmatchedError(
+        "\n".join([first, *lines, NOTHING_SENT]),
+        unmatched=[one.header for one in refused], taken=[one.target for one in columns.with_fields], lacks_id=False,
+        options=[map_option(one.header, next(iter(near[one]), "")) for one in refused],
+    )  # fmt: skip
+
+
+def _definition_problem(column: Column, endpoint: Endpoint) -> str:
+    return endpoint.definition_problem(column.field.name) if column.field else ""
 
 
 def _letters_if_filled(staged: Staged, index: int) -> str:

@@ -9,7 +9,7 @@ from batch.commands.check import check
 from batch.endpoints.base import ConflictError, CustomField
 from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
-from batch.errors import HeaderError
+from batch.errors import HeaderError, UnmatchedError
 from batch.run.target import Environment
 from tests.job_fixture import VAYU, VAYU_1, FakeReporter, JobFixture, told
 
@@ -96,11 +96,15 @@ def test_unknown_name(job: JobFixture) -> None:
         job.update(job.sheet(f"id,customFields.Seat,customFields.Odd:enum\n{VAYU_1},7,x\n"), VAYU)
     assert (
         "sheet.csv: the headers do not fit vayu.customers.\n"
-        '  "customFields.Seat" is none of your custom fields; nearest: customFields.Seats, customFields.Segment.  '
-        'To leave it out:  --map "customFields.Seat="\n'
+        '  "customFields.Seat" is none of your custom fields.  To leave it out:  --map "customFields.Seat="  '
+        "Nearest: customFields.Seats, customFields.Segment.  "
+        'If it is that:  --map "customFields.Seat=customFields.Seats"\n'
         '  "customFields.Odd:enum" is none of your custom fields.  To leave it out:  --map "customFields.Odd:enum="\n'
         "Nothing was sent."
     ) == str(caught.value)
+    assert isinstance(caught.value, UnmatchedError)
+    options = ['--map "customFields.Seat=customFields.Seats"', '--map "customFields.Odd:enum="']
+    assert options == caught.value.options
     assert [] == job.writes()
 
 

@@ -159,7 +159,7 @@ class DualEntryCustomers(Endpoint):
             return "is the name of several: " + " or ".join(f"custom_fields[{one}]" for one in sharing)
         if number:
             return "" if number[1] in {str(one.id) for one in self.definitions} else "is none of your custom fields"
-        return unknown_definition(self.definitions, wanted, "custom_fields.")
+        return unknown_definition(self.definitions, wanted)
 
     def dynamic_field(self, header: str) -> Field | None:
         """Build the field for `custom_fields.Name`, `custom_fields.Name:kind` or `custom_fields[42]`."""

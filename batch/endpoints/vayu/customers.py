@@ -268,7 +268,7 @@ class VayuCustomers(Endpoint):
         """Tell before the first row what would make a new custom field: a name that nobody defined."""
         if not self.is_custom(name):
             return ""
-        return unknown_definition(self.definitions, self._name_and_kind(_part(name))[0], "customFields.")
+        return unknown_definition(self.definitions, self._name_and_kind(_part(name))[0])
 
     def same_field(self, name: str) -> str:
         """A kind behind the name is none of it."""
