@@ -23,8 +23,13 @@ Terminated, a KeyboardInterrupt, ends a run like Ctrl-C where nothing is in flig
 Messages are whole sentences for the person at the screen: where, what was seen, what to do.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum, IntEnum
+from typing import Final
+
+NOTHING_SENT: Final = "Nothing was sent."
+"""The note of an interruption before anything was begun."""
 
 
 class ExitCode(IntEnum):
@@ -214,3 +219,13 @@ class CountMismatchError(BatchError):
 
     exit_code = ExitCode.BUG
     reason = "bug"
+
+
+@contextmanager
+def sending_nothing() -> Iterator[None]:
+    """Note on an interruption that nothing was sent until then, for whoever tells of it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note(NOTHING_SENT)
+        raise

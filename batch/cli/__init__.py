@@ -87,10 +87,10 @@ def batch(context: click.Context) -> None:
 
 def _run_command(words: Sequence[str]) -> int:
     line = JsonLine()
+    verb = next((one for one in words if one in batch.commands), "")
 
     def tell(failure: Failure, tell_people: Callable[[], None]) -> None:
         """Tell people and programs why a command could not."""
-        verb = next((one for one in words if one in batch.commands), "")
         known = line.settings or to_known(update, words[1:])
         tells_others = verb in SENDING and not line.is_told and (known.metrics_file or known.on_finish)
         with undisturbed():
@@ -114,7 +114,7 @@ def _run_command(words: Sequence[str]) -> int:
         with batch.make_context(command(), list(words), obj=line) as context:  # `main` says more at Ctrl-C
             batch.invoke(context)
 
-    return exit_code_of(run, tell)
+    return exit_code_of(run, tell, sends=verb in (*SENDING, "submit"))
 
 
 @batch.command(short_help="Validate every row; no network.", cls=Start)

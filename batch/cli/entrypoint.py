@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from batch.addresses import shown_words
-from batch.errors import BatchError, ExitCode, Terminated, UnmatchedError
+from batch.errors import NOTHING_SENT, BatchError, ExitCode, Terminated, UnmatchedError
 from batch.exit_code import exit_code_of_error, reason_of_signal
 from batch.files import os_reason
 from batch.machine import check_memory, first_of, machine_reason
@@ -45,8 +45,13 @@ Tell = Callable[[Failure, Callable[[], None]], None]
 """Tells what ended a command; its second argument says it to people."""
 
 
-def exit_code_of(run: Callable[[], object], tell: Tell = lambda failure, tell_people: tell_people()) -> int:
-    """Run the command line to its end, have `tell` say what stopped it, and give the exit code."""
+def exit_code_of(
+    run: Callable[[], object], tell: Tell = lambda failure, tell_people: tell_people(), *, sends: bool = True
+) -> int:
+    """Run the command line to its end, have `tell` say what stopped it, and give the exit code.
+
+    `sends`: whether it is a command that may have sent something when it is interrupted.
+    """
     with _streams(), _signals():
         try:
             check_memory()
@@ -57,7 +62,7 @@ def exit_code_of(run: Callable[[], object], tell: Tell = lambda failure, tell_pe
             error = first_of(error)
             if isinstance(error, click.exceptions.Exit):
                 return error.exit_code
-            failure = _explained(error)
+            failure = _explained(error, sends=sends)
             said = failure.message if not isinstance(error, click.ClickException) else error
             with suppress(KeyboardInterrupt):  # it is ending already
                 tell(failure, lambda: _tell(said))
@@ -65,14 +70,15 @@ def exit_code_of(run: Callable[[], object], tell: Tell = lambda failure, tell_pe
         return int(ExitCode.OK)
 
 
-def _explained(error: BaseException) -> Failure:
+def _explained(error: BaseException, *, sends: bool) -> Failure:
     match error:
         case KeyboardInterrupt() | click.Abort():
             cause = error.__context__ if isinstance(error.__context__, Terminated) else error  # click hides the signal
             code = exit_code_of_error(cause if isinstance(cause, Terminated) else KeyboardInterrupt())
             word = reason_of_signal(code)
-            message = f"{word.capitalize()}. Nothing more was sent; run the same command again to go on."
-            return Failure(code, word, message)
+            has_begun = sends and NOTHING_SENT not in getattr(error, "__notes__", ())
+            left = "Nothing more was sent; run the same command again to go on." if has_begun else NOTHING_SENT
+            return Failure(code, word, f"{word.capitalize()}. {left}")
         case click.ClickException():
             return Failure(ExitCode.COULD_NOT_START, "usage", error.format_message())
         case UnmatchedError() if error.options:

@@ -20,7 +20,7 @@ from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
 from batch.engine.reporter import Reporter
-from batch.errors import BusyError, Declined, FolderError, InputError, UsageError
+from batch.errors import BusyError, Declined, FolderError, InputError, UsageError, sending_nothing
 from batch.files import shown_path
 from batch.journal import Journal
 from batch.machine import now_text, user_name
@@ -57,11 +57,12 @@ class _Source:
 def undo(path: str | os.PathLike[str], settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
     """Take back the run in the folder `path`, or one of the file or address; raises BatchError when it cannot begin."""
     argument = os.fspath(path)
-    folder = (
-        _run_of_file(argument, reporter, is_sandbox=settings.sandbox)
-        if is_address(argument) or Path(argument).is_file()
-        else named_run(Path(argument), reporter, (JOURNAL,))
-    )
+    with sending_nothing():
+        folder = (
+            _run_of_file(argument, reporter, is_sandbox=settings.sandbox)
+            if is_address(argument) or Path(argument).is_file()
+            else named_run(Path(argument), reporter, (JOURNAL,))
+        )
     with ExitStack() as stack:
         source = _open_source(folder, stack)
         parent = parent_of(str(folder / JOURNAL), settings.parent)

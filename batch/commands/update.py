@@ -28,7 +28,17 @@ from batch.engine.prepare import ChangePreparer, rereads
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Compared, Estimate, Preflight, Reporter, Tried
 from batch.engine.shutdown import ended_by_signals
 from batch.engine.write import ChangeWriter, RefusalFinder
-from batch.errors import BatchError, BusyError, Declined, ExitCode, StoppedError, Terminated, UsageError
+from batch.errors import (
+    NOTHING_SENT,
+    BatchError,
+    BusyError,
+    Declined,
+    ExitCode,
+    StoppedError,
+    Terminated,
+    UsageError,
+    sending_nothing,
+)
 from batch.exit_code import exit_code_of_error
 from batch.journal import Journal
 from batch.machine import first_of, machine_reason
@@ -68,9 +78,10 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
     with links as latest, results as upload, ExitStack() as stack:
         if settings.plan is not None:
             settings = replace(settings, plan=named_run(settings.plan, reporter, (PLAN,)))
-        settings = with_login(settings, environment, reporter)
-        target = make_target(settings, environment, stack, reporter.note)
-        run = begin_or_resume(settings, target, stack, reporter, environment)
+        with sending_nothing():
+            settings = with_login(settings, environment, reporter)
+            target = make_target(settings, environment, stack, reporter.note)
+            run = begin_or_resume(settings, target, stack, reporter, environment)
         latest.point_to(run.folder)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")
@@ -511,12 +522,13 @@ class Update:
         """Leave nothing behind of a run that is refused before anything of it was sent."""
         try:
             yield
-        except refusals:
+        except refusals as error:
             if not self.run.is_resumed:
                 self.is_discarded = True
                 self.run.journal.close()
                 discard(self.run.folder)
                 index.remove(self.run.metadata.run_id)
+                error.add_note(NOTHING_SENT)
             raise
 
     # -- before the question ------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_signal_while_reading_the_input(
 
     monkeypatch.setattr(begin_or_resume, "read_input", reading)
     ended = shell.here(*update(api, shell.sheet(api.names(2))))
-    message = f"{word}. Nothing more was sent; run the same command again to go on."
+    message = f"{word}. Nothing was sent."
     assert (code, "", message) == (ended.code, ended.out, ended.err.strip())
     assert [] == shell.runs()
     assert not (shell.folder / "sheet.batch").exists()
@@ -284,7 +284,7 @@ def test_interrupted_at_the_question(shell: Shell, api: Api, column: str) -> Non
     """Ctrl-C at the question is a no, also where a connection is open, with the exit code of an interruption."""
     ended = on_terminal(shell, asking(api, shell.sheet(api.names(2).replace("name", column))), signal.SIGINT)
     assert 130 == ended.code
-    assert "Interrupted. Nothing more was sent; run the same command again to go on." == ended.err.splitlines()[-1]
+    assert "Interrupted. Nothing was sent." == ended.err.splitlines()[-1]
     assert ["sheet.csv"] == [path.name for path in shell.folder.iterdir()]
 
 
