@@ -58,7 +58,7 @@ class ListedRun:
     def is_to_undo(self) -> bool:
         """Whether it changed something that can be put back."""
         is_gone = self.run.host == SANDBOX  # ended with its run
-        is_over = self.run.state in ("undone", "purged") or self.run.undoes is not None or is_gone
+        is_over = self.state in ("undone", "purged") or self.run.undoes is not None or is_gone
         return (
             bool(self.run.counts.get(Outcome.UPDATED))
             and not is_over

@@ -198,6 +198,12 @@ def test_undo_of_a_file(job: JobFixture) -> None:
     listed = job.reporter.questions[-1].splitlines()
     assert (2, True) == (len(listed) - 1, "1 updated" in listed[1])
     job.reporter.answers = [0]
-    assert 0 == undo(sheet, given, job.reporter, job.environment).summary.exit_code
+    undone = undo(sheet, given, job.reporter, job.environment)
+    assert 0 == undone.summary.exit_code
     with pytest.raises(UsageError, match="not taken back yet"):
         undo(sheet, given, job.reporter, job.environment)
+    assert 0 == undo(undone.folder, given, job.reporter, job.environment).summary.exit_code
+    assert [before[0], f"New {ids[1]}"] == [job.record(one)["name"] for one in ids]
+    job.reporter.answers = [0]  # it stands again, and is offered again
+    assert 0 == undo(sheet, given, job.reporter, job.environment).summary.exit_code
+    assert before == [job.record(one)["name"] for one in ids]
