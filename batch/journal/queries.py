@@ -90,6 +90,11 @@ class JournalQueries:
         query = f"SELECT row FROM result WHERE row BETWEEN ? AND ? AND {self._is_final()}"  # noqa: S608 - only words
         return {row for (row,) in self._reader.rows(query, (first, last))}
 
+    def rows_of_changes(self, changes: Sequence[int], outcome: Outcome) -> set[int]:
+        """Return the rows of these changes that have an outcome."""
+        query = "SELECT row FROM result WHERE change IN (SELECT value FROM json_each(?)) AND outcome = ?"
+        return {row for (row,) in self._reader.rows(query, (json.dumps(list(changes)), outcome.value))}
+
     def _is_final(self) -> str:
         believed, all_ = (_listed(one) for one in (self.believed, frozenset(Outcome) - NEEDS_RETRY))
         in_time = f"(outcome IN ({believed}) OR outcome IN ({all_}) AND time >= {self.since!r})"

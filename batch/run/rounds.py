@@ -1,11 +1,12 @@
 """What became of the rows of a run in later rounds: those on its failures file, on the failures files of these, …
 
 Promises: only runs of the index are asked, whose folders are where this user's starts left them; what cannot be read,
-or is going on, is passed over, as if nothing were known of it. What was taken back is not done.
+or is going on, is passed over, as if nothing were known of it. What was taken back is not done; a row that its undo
+kept, since somebody changed it, was not taken back.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -26,6 +27,8 @@ from batch.run.metadata import RunMetadata
 
 DONE: Final = frozenset({Outcome.UPDATED, Outcome.UNCHANGED})
 NUMBER: Final = "batch_row"
+UNDOES_ROW: Final = "batch_undoes_row"
+"""The column of an undo's sheet that names the change which a row takes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +102,44 @@ def all_rounds(current: OpenRun) -> AllRounds | None:
     if not later:
         return None
     counts = current.journal.outcomes() if first.run_id == run.run_id else first.counts
-    return sum_up(first, counts, later_rounds(first.run_id, current), 1 + len(later))
+    return sum_up(first, counts, later_rounds(first.run_id, current), 1 + len(later), current)
 
 
-def sum_up(first: IndexedRun, counts: Mapping[Outcome, int], later: LaterRounds, rounds: int) -> AllRounds:
-    """Sum up the rounds that began with `first`, whose rows came out as `counts` says."""
+def sum_up(
+    first: IndexedRun, counts: Mapping[Outcome, int], later: LaterRounds, rounds: int, current: OpenRun | None = None
+) -> AllRounds:
+    """Sum up the rounds that began with `first`, whose rows came out as `counts` says; `current` is held here."""
     updated, unchanged = counts.get(Outcome.UPDATED, 0), counts.get(Outcome.UNCHANGED, 0)
     is_back = first.run_id in taken_back()
-    done = unchanged + len(later.done) + (0 if is_back else updated)
-    back = len(later.taken_back) + (updated if is_back else 0)
-    return AllRounds(short_name(first.input), first.rows, done, back, rounds)
+    kept = len(_kept_by_undo(first, current)) if is_back else updated
+    done = unchanged + len(later.done) + kept
+    return AllRounds(short_name(first.input), first.rows, done, len(later.taken_back) + updated - kept, rounds)
+
+
+def _kept_by_undo(run: IndexedRun, current: OpenRun | None) -> set[int]:
+    """Return the updated rows that the newest undo of a run left as they are, since somebody had changed them."""
+    undo = next((one for one in index.all_runs() if one.undoes == run.run_id and one.wrote is not None), None)
+    if undo is None:
+        return set()
+    with suppress(BatchError, OSError, pl.exceptions.PolarsError), ExitStack() as stack:
+        if current is not None and current.metadata.run_id == undo.run_id:
+            queries, metadata = current.journal, current.metadata
+        else:
+            queries = stack.enter_context(open_for_reading(undo.folder / JOURNAL))
+            metadata = peek_metadata(undo.folder)
+        kept = [row for row in queries.iter_troubled() if row.outcome not in DONE]
+        undoes = _column(metadata.staged, UNDOES_ROW)
+        if not kept or undoes is None or metadata.run_id != undo.run_id:
+            return set()
+        changes = (
+            pl.scan_parquet(metadata.staged.path, glob=False)
+            .filter(pl.col(ROW).is_in([one.row for one in kept]))
+            .select(pl.col(undoes).cast(pl.UInt32, strict=False))
+            .collect()[undoes]
+        )
+        own = stack.enter_context(open_for_reading(run.folder / JOURNAL))
+        return own.rows_of_changes(changes.drop_nulls().to_list(), Outcome.UPDATED)
+    return set()
 
 
 def later_rounds(run_id: str, current: OpenRun | None = None) -> LaterRounds:
@@ -118,14 +149,15 @@ def later_rounds(run_id: str, current: OpenRun | None = None) -> LaterRounds:
     found, back = LaterRounds(), taken_back()
     for later in index.rounds_after(run_id):
         if later.parent_run in rows and not later.is_found:
-            before = rows[later.parent_run]
+            before, is_back = rows[later.parent_run], later.run_id in back
+            kept = _kept_by_undo(later, current) if is_back else set()
             rows[later.run_id] = own = {}
             with suppress(BatchError, OSError, pl.exceptions.PolarsError):
-                for row, earlier, outcome in _iter_rows(later, current, is_over=later.run_id in back):
+                for row, earlier, outcome in _iter_rows(later, current, is_over=is_back):
                     first = earlier if before is None else before.get(earlier)
                     if first is not None:
                         own[row] = first
-                        _note(found, first, later, outcome, is_back=later.run_id in back)
+                        _note(found, first, later, outcome, is_back=is_back and row not in kept)
     return found
 
 

@@ -43,6 +43,7 @@ from batch.model import (
 )
 from batch.provenance import PulledFrom
 from batch.run.plan_file import PlanFile
+from batch.run.rounds import UNDOES_ROW
 from batch.settings import DEFAULT_CLEAR
 from batch.sources.staging import Rows, staged_schema, write_frames
 from batch.validation import ColumnCount, is_hardly_meant
@@ -200,7 +201,7 @@ def _parts(endpoint: Endpoint, before: Record, parts: Sequence[FieldChange]) -> 
 FILE = "undo.csv"
 FIRST_ROW = 2
 ROWS_AT_ONCE = 5_000
-NAME, OF, ALSO = "batch_name", "batch_undoes_row", "batch_also"
+NAME, OF, ALSO = "batch_name", UNDOES_ROW, "batch_also"
 
 
 class _Cells:

@@ -92,6 +92,20 @@ def test_a_round_taken_back(job: JobFixture) -> None:
     assert ["finished", "finished", "undone", "finished"] == [one.state for one in rounds(first.folder)[0].rounds]
 
 
+def test_a_row_kept_by_an_undo(job: JobFixture) -> None:
+    """What an undo keeps, since somebody changed it, was not taken back: of a first round and of a later one."""
+    first = job.update(job.sheet("id,name\n10001,A\n10002,B\n10003,C\nx!,D\ny!,E\n"))
+    text = Path(str(first.failures)).read_text().replace("x!", "10004").replace("y!", "10005")
+    second = job.update(job.sheet(text, "second.csv"))
+    for number in (10_002, 10_005):
+        job.sandbox.edit("dualentry", number, {"name": "By another hand"})
+    undone = undo(second.folder, job.settings(second.folder), job.reporter, job.environment)
+    assert "All rounds of sheet.csv: 4 of 5 rows done, in 2 rounds, 1 taken back" in lines_of(undone)
+    undone = undo(first.folder, job.settings(first.folder), job.reporter, job.environment)
+    assert "All rounds of sheet.csv: 2 of 5 rows done, in 2 rounds, 3 taken back" in lines_of(undone)
+    assert "2 of 5 rows done, in 2 rounds, 3 taken back" == rounds(first.folder)[0].together.text
+
+
 def next_round(job: JobFixture, before: FinishedRun, wrong: str, right: str) -> FinishedRun:
     """Correct an id in the failures file of a round, and send that."""
     text = Path(str(before.failures)).read_text()
