@@ -167,6 +167,7 @@ def plan_page(made: "PlanMade") -> Iterator[Styled]:
     yield f"{' · '.join(_counts(summary))}     to send: {cost(made.cost)}", ""
     if summary.company:
         yield f"  for {visible(summary.company)}", ""
+    yield from ((f"  {visible(text)}", "") for text in made.notes)
     yield from ((f"  clears: {name} on {plural(count, endpoint.noun, endpoint.plural)}", "clear")
                 for name, count in summary.clears.items())  # fmt: skip
     for one in made.excesses:
@@ -180,6 +181,7 @@ def plan_page(made: "PlanMade") -> Iterator[Styled]:
         yield from ((line, "") for line in reasons(made.reasons, made.left_out))
     yield "", ""
     which = "The cell" if summary.cells == 1 else f"All {plural(summary.cells, 'cell')}"
+    which = which if summary.cells else "No cell would change; the plan"
     yield f"Nothing was written to the API. {which}: {_plan_file(summary)}", ""
     yield from ((line, "") for line in _uploaded(summary))
     if summary.cells:
@@ -329,9 +331,11 @@ def _next_steps(end: FinishedRun) -> Iterator[str]:
 
 
 def _results_files(summary: Summary) -> Iterator[str]:
-    if "results_xlsx" in summary.files:
+    if not summary.rows:
+        yield "Nothing was sent."
+    if "results_xlsx" in summary.files and summary.rows:
         yield f"To read and print:  {shown_path(summary.files['results_xlsx'])}"
-    if "results" in summary.files:
+    if "results" in summary.files and summary.rows:
         yield f"Every row:  {shown_path(summary.files['results'])}"
     if summary.uploaded:
         yield from _uploaded(summary)

@@ -101,6 +101,8 @@ class PlanMade:
     """The header of each field, where it is not the field's own name."""
     excesses: tuple[str, ...]
     """Fields that would be cleared on more records than --max-clears allows."""
+    notes: tuple[str, ...]
+    """What the person should know about how the input was read."""
 
 
 def plan(settings: Settings, reporter: Reporter, environment: Environment) -> PlanMade:
@@ -270,7 +272,7 @@ def _write(
     again = as_options(settings, for_same_input=True)
     return PlanMade(
         summary, cost.whole, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again),
-        context.endpoint, headers_of(context.changes.columns), excesses,
+        context.endpoint, headers_of(context.changes.columns), excesses, context.changes.notes,
     )  # fmt: skip
 
 

@@ -274,6 +274,7 @@ class Update:
                 return self._end_unsent()
             self.count_left()
             if not self.to_send:
+                self._tell_notes()
                 self.run.supersede()
                 return End()
             with self._discarded_on(UsageError):
@@ -288,6 +289,7 @@ class Update:
                 if self._is_forbidden_by_invalid_rows():
                     return self._end_unsent()
                 if not self.to_send:
+                    self._tell_notes()
                     self.run.supersede()
                     return End()
         except StoppedError as error:
@@ -373,6 +375,11 @@ class Update:
             final = journal.final_rows(row_results[0].row, row_results[-1].row)
             row_results = [one for one in row_results if one.row not in final]
         journal.record_rows(row_results)
+
+    def _tell_notes(self) -> None:
+        """Say how the input was read where no question comes that would."""
+        for text in self.run.changes.notes:
+            self.context.reporter.note(f"  {text}")
 
     def count_left(self) -> None:
         """Count the changes that have no final outcome yet; in a fresh run these are all."""

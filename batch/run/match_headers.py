@@ -363,9 +363,24 @@ def stage_input(source: Input, folder: Path, settings: Settings, endpoint: Endpo
         rows = "row was" if staged.rows == 1 else f"{staged.rows:,} rows were"
         note = f"Only the first {rows} read (--limit); what is behind that is in no count."
         staged = replace(staged, notes=(*staged.notes, note))
+    if not staged.rows:
+        staged = replace(staged, notes=(*staged.notes, _empty_note(staged)))
     if settings.excel_csv and staged.dialect is not None:  # in which its failures are written
         staged = replace(staged, dialect=CsvDialect("utf-8-sig", settings.csv_delimiter, "\r\n"))
     return keep_shard(match_input(staged, settings, endpoint), settings.part) if settings.part else staged
+
+
+def _empty_note(staged: Staged) -> str:
+    """Say where rows were looked for, and what to do where there should be some."""
+    headers = shorten(visible(", ".join(one for one in staged.headers if one.strip())), 80)
+    where = f' (row {staged.style.first_row} of sheet "{visible(staged.style.sheet)}")' if staged.style else ""
+    other = (
+        ", or name the sheet or the row of the headers that is meant (--sheet, --header-row)" if staged.style else ""
+    )
+    return (
+        f"There is no row with a value below the header{where}: {headers}. If there should be some, save the file in "
+        f"the program that has it open, and run again{other}."
+    )
 
 
 def read_options(settings: Settings, endpoint: Endpoint) -> ReadOptions:

@@ -6,6 +6,8 @@ from unittest.mock import patch
 
 import pytest
 
+from batch.cli.views import closing_page, plan_page
+from batch.commands.plan import plan
 from batch.engine import write_call
 from batch.engine.reporter import CANARY, Preflight
 from batch.errors import Declined, NotationError
@@ -96,6 +98,21 @@ def test_nothing_to_ask(job: JobFixture) -> None:
     reporter = asked(job)
     assert {"unchanged": 40} == counts(job.update(sheet(job, DUALENTRY, 0)))
     assert [] == reporter.asked
+
+
+def test_no_rows(job: JobFixture) -> None:
+    """Of a sheet without rows it is said where they were looked for, and what to do; by a plan, too."""
+    reporter, path = asked(job), job.sheet("id,name\n")
+    said = (
+        "There is no row with a value below the header: id, name. If there should be some, save the file in the "
+        "program that has it open, and run again."
+    )
+    closing = job.update(path)
+    assert ([], [f"  {said}"]) == (reporter.asked, reporter.notes)
+    assert ["Nothing was sent."] == [line for line, _ in closing_page(closing)][1:]
+    made = plan(job.settings(path), job.reporter, job.environment)
+    assert (said,) == made.notes
+    assert f"  {said}" in [line for line, _ in plan_page(made)]
 
 
 def test_conflicts_are_told_before(job: JobFixture) -> None:
