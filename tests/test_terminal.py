@@ -143,6 +143,17 @@ def test_list(shell: Shell, api: Api) -> None:
     assert (True, True) == ("name (Customer Name)" not in ended.err, max(map(len, lines)) <= 80)
 
 
+def test_reasons_once(shell: Shell, api: Api) -> None:
+    """A reason that stands above the question is not said below it again, but that it stands there."""
+    number = api.ids(1)[0]
+    sheet = shell.sheet(f"id,name\n{number},New\nx!,A\n99999999,B\n")
+    ended = on_terminal(shell, update(api, sheet), [(SEND, b"y\n")])
+    above, _, below = ended.err.partition("Send?")
+    assert (1, 1, 0) == (above.count("Reasons\n"), above.count("there is no customer"), below.count("Reasons\n"))
+    for line in ("  invalid           1   fix", "  rejected          1   fix"):
+        assert f"{line} and run again (reasons above)\n" in below
+
+
 class _Screen(io.StringIO):
     def isatty(self) -> bool:
         return True

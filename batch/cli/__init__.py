@@ -383,7 +383,7 @@ def _show_end(end: "FinishedRun", console: "Console", *, as_json: bool, as_event
     else:
         from batch.cli import views
 
-        console.tell(views.closing_page(end))
+        console.tell(views.closing_page(end, console.told))
 
 
 @batch.command(short_help="Make the results files again.")

@@ -26,6 +26,7 @@ from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progr
 from batch.errors import ExitCode, UsageError
 from batch.model import Outcome, command, visible
 from batch.run.begin_or_resume import headers_of
+from batch.summary import Reason
 
 if TYPE_CHECKING:
     from batch.commands.purge import PurgeOlder, PurgePreview
@@ -58,6 +59,8 @@ class Console:
         self._board = 0
         """How many lines of a board are above the cursor."""
         self._last_line = time.monotonic()
+        self.told: Sequence[Reason] = ()
+        """The reasons that were shown before the question."""
         self.at_leaving: Callable[[ExitCode, str], None] | None = None
         """Tells programs, too, that the process ends at once."""
         self.run: Path | None = None
@@ -119,6 +122,7 @@ class Console:
         if self.can_ask or not self._quiet:
             for line in messages.preflight(preflight, compare=self._compare):
                 click.echo(fitted(line, sys.stderr), err=True)
+            self.told = messages.shown_reasons(preflight.compared.reasons) if preflight.compared else ()
         self._last_line = time.monotonic()
         answer = not self.can_ask or _answered(lambda: self._ask(preflight))
         self.run = preflight.folder if answer else None

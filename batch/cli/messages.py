@@ -220,8 +220,7 @@ def progress(now: Progress) -> str:
 
 def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
     """List grouped reasons with their rows."""
-    grouped = sorted(grouped, key=lambda one: one.outcome in DONE)
-    shown = grouped[:SHOWN_REASONS]
+    shown = shown_reasons(grouped)
     if shown:
         yield "Reasons"
     for one in shown:
@@ -230,6 +229,11 @@ def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
     more = len(grouped) - len(shown) + left_out
     if more > 0:
         yield f"  … and {plural(more, 'other reason')}; each row has its own in the failures file"
+
+
+def shown_reasons(grouped: Sequence[Reason]) -> list[Reason]:
+    """Return the reasons that a page has room for: first those of rows that need something."""
+    return sorted(grouped, key=lambda one: one.outcome in DONE)[:SHOWN_REASONS]
 
 
 def rows_of(one: Reason) -> str:

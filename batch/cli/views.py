@@ -7,7 +7,7 @@ that is named.
 
 import os
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ from batch.outputs.plan import CLEARED, Line
 from batch.provenance import SEEN
 from batch.run.finish import FinishedRun
 from batch.run.target import SANDBOX, SANDBOXES, Environment, find_endpoint
-from batch.summary import SCHEMA_VERSION, Head, Summary, named_counts, shown_counts
+from batch.summary import SCHEMA_VERSION, Head, Reason, Summary, named_counts, shown_counts
 
 if TYPE_CHECKING:  # each start shows what one command found, and the others need not be imported
     from batch.commands.check import Checked
@@ -248,9 +248,10 @@ def _rows_done(summary: Summary) -> str:
     return f"Shard {number} of {count}: {summary.rows:,} of {plural(summary.all_rows or 0, 'row')}"
 
 
-def closing_page(end: FinishedRun) -> Iterator[Styled]:
-    """Yield what happened and what to do next."""
+def closing_page(end: FinishedRun, told: Collection[Reason] = ()) -> Iterator[Styled]:
+    """Yield what happened and what to do next; reasons that were `told` before the question stand above it."""
     summary = end.summary
+    above = {one.outcome for one in summary.reasons if one in told}
     if summary.stopped:
         yield from _stopped(end)
     yield f"{_rows_done(summary)}{of_company(summary.company)} in {took(summary.seconds)}", ""
@@ -267,8 +268,9 @@ def closing_page(end: FinishedRun) -> Iterator[Styled]:
             before, later = summary.earlier.get(outcome, 0), end.done_later.get(outcome, 0)
             shares = _share(later, count, "done in later rounds"), _share(before, count, "before this start")
             said = ", ".join(filter(None, ["" if later == count else step, *shares]))
+            said += " (reasons above)" if outcome in above else ""
             yield f"  {word:<10}{count:>9,}   {said}".rstrip(), outcome.value
-    yield from ((line, "") for line in reasons(end.summary.reasons, end.left_out))
+    yield from ((line, "") for line in reasons([one for one in summary.reasons if one not in told], end.left_out))
     for name, said in SPELLINGS.items():
         if count := summary.spellings[name]:
             yield f"{plural(count, 'row')} with values that the API spells its own way: {said}", ""
