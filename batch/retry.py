@@ -55,7 +55,7 @@ class Classification:
 
     `wait` is the API's Retry-After in seconds. `is_rate`: it speaks
     about rate, not about this row; the rate limiter deals with it, and it counts neither against the retry quota nor
-    for the breaker. `is_unknown`: the API may have applied the change although nobody said so. `has_arrived`: it came
+    for the breaker. `is_in_doubt`: the API may have applied the change although nobody said so. `has_arrived`: it came
     as far as the API, which then failed, perhaps after the deed.
     """
 
@@ -63,7 +63,7 @@ class Classification:
     cause: str
     wait: float | None = None
     is_rate: bool = False
-    is_unknown: bool = False
+    is_in_doubt: bool = False
     has_arrived: bool = False
 
 
@@ -101,7 +101,7 @@ def classify(
 ) -> Classification:  # fmt: skip
     """Classify one attempt. `status` is None when no whole answer came; `body_json` is the parsed body or a `Body`."""
     if status is None:
-        return Classification(Action.RETRY, NO_REPLY[delivered], is_unknown=delivered != "no")
+        return Classification(Action.RETRY, NO_REPLY[delivered], is_in_doubt=delivered != "no")
     if 200 <= status < 300:
         return _classify_success(status, body_json)
     if 300 <= status < 400:
@@ -115,8 +115,8 @@ def classify(
         cause = TRANSIENT.get(status) or REFUSALS.get(status, f"the API or its gateway failed ({status})")
         wait = hint.wait if status == 429 else hint.retry_after
         has_arrived = status not in NOT_TAKEN
-        is_unknown = has_arrived and not rules.idempotent_keys  # with a key, repeating applies it once
-        return Classification(Action.RETRY, cause, wait, is_about_rate(status, hint), is_unknown, has_arrived)
+        is_in_doubt = has_arrived and not rules.idempotent_keys  # with a key, repeating applies it once
+        return Classification(Action.RETRY, cause, wait, is_about_rate(status, hint), is_in_doubt, has_arrived)
     return Classification(Action.REJECT, REFUSALS.get(status, f"the API refused it ({status})"))
 
 
@@ -128,7 +128,7 @@ def _is_transient(status: int) -> bool:
 def _classify_success(status: int, body: object) -> Classification:
     if body is Body.NOT_JSON:
         cause = f"the answer ({status}) did not come from the API: it is not JSON"
-        return Classification(Action.RETRY, cause, is_unknown=True)
+        return Classification(Action.RETRY, cause, is_in_doubt=True)
     if isinstance(body, dict) and (str(body.get("success", "")).casefold() == "false" or body.get("errors")):
         return Classification(Action.REJECT, f"the API answered {status}, but says that it failed")
     return SUCCEED
@@ -138,7 +138,7 @@ def _classify_conflict(hint: RateHint) -> Classification:
     """Classify a 409 of the idempotency layer: with Retry-After, the first attempt is still being processed."""
     if hint.retry_after is not None:
         cause = "the API is still busy with the first try of this change (409)"
-        return Classification(Action.RETRY, cause, hint.retry_after, is_unknown=True)
+        return Classification(Action.RETRY, cause, hint.retry_after, is_in_doubt=True)
     return Classification(Action.REJECT, REFUSALS[409])
 
 
@@ -203,9 +203,9 @@ class RetryQuota:
 class BreakerState(Enum):
     """What the breaker thinks of the API."""
 
-    CLOSED = "going"
-    HALF_OPEN = "paused"
-    OPEN_CIRCUIT = "stopped"
+    CLOSED = "closed"
+    HALF_OPEN = "half-open"
+    OPEN = "open"
 
 
 class CircuitBreaker:
@@ -225,19 +225,19 @@ class CircuitBreaker:
         self.paused_until = -math.inf
         self.refused_since = math.inf
         """Since when no attempt was answered properly; infinite while the last one was."""
-        self.health = BreakerState.CLOSED
+        self.state = BreakerState.CLOSED
 
     def is_paused(self, now: float) -> bool:
         """Return whether no attempt may start before `paused_until`."""
-        return self.health is BreakerState.HALF_OPEN and now < self.paused_until
+        return self.state is BreakerState.HALF_OPEN and now < self.paused_until
 
     def answered(self) -> BreakerState:
         """Count an attempt that the API answered properly, be it with a rejection."""
         self.refused_since = math.inf
-        if self.health is not BreakerState.OPEN_CIRCUIT:
+        if self.state is not BreakerState.OPEN:
             self._same = self._failed = 0
-            self.health = BreakerState.CLOSED
-        return self.health
+            self.state = BreakerState.CLOSED
+        return self.state
 
     def begin_anew(self) -> None:
         """Forget for how long nothing was answered: nothing was asked meanwhile."""
@@ -250,21 +250,21 @@ class CircuitBreaker:
     def failed(self, now: float, started: float, cause: str) -> BreakerState:
         """Count an attempt that failed for a transient cause."""
         self.refused_since = min(self.refused_since, now)
-        match self.health:
+        match self.state:
             case BreakerState.CLOSED:
                 self._count(now, cause)
             case BreakerState.HALF_OPEN if started >= self.paused_until:
-                self.health, self.cause = BreakerState.OPEN_CIRCUIT, cause
+                self.state, self.cause = BreakerState.OPEN, cause
             case _:
                 pass  # it was in flight when the pause began, and says nothing new
-        return self.health
+        return self.state
 
     def _count(self, now: float, cause: str) -> None:
         self._same = self._same + 1 if cause == self.cause else 1
         self._failed += 1
         self.cause = cause
         if self._same >= self._in_a_row or self._failed >= self._any_cause:
-            self.health = BreakerState.HALF_OPEN
+            self.state = BreakerState.HALF_OPEN
             self.paused_until = now + self._pause
 
 

@@ -47,7 +47,7 @@ def test_success_that_says_it_failed_is_none(body: object) -> None:
 def test_page_from_someone_else_is_no_success() -> None:
     """200 with something that is not JSON came from a proxy or a login page: whether it was applied is unknown."""
     expected = Classification(
-        Action.RETRY, "the answer (200) did not come from the API: it is not JSON", is_unknown=True
+        Action.RETRY, "the answer (200) did not come from the API: it is not JSON", is_in_doubt=True
     )
     assert classify(200, {}, Body.NOT_JSON, delivered="answered") == expected
 
@@ -55,9 +55,9 @@ def test_page_from_someone_else_is_no_success() -> None:
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 529, 599])
 def test_transient_trouble_is_tried_again(status: int) -> None:
     """Codes that pass by themselves, and those of gateways, are tried again; where there are no keys, after a look."""
-    for rules, is_unknown in ((IDEMPOTENT, False), (Rules(), status != 429)):
+    for rules, is_in_doubt in ((IDEMPOTENT, False), (Rules(), status != 429)):
         found = classify(status, {}, Body.NOT_JSON, delivered="answered", rules=rules)
-        assert (found.action, found.is_unknown) == (Action.RETRY, is_unknown)
+        assert (found.action, found.is_in_doubt) == (Action.RETRY, is_in_doubt)
 
 
 @pytest.mark.parametrize("status", [400, 402, 404, 405, 409, 410, 412, 415, 422, 428, 451, 501, 505])
@@ -90,16 +90,16 @@ def test_what_holds_for_every_row_stops_the_run(status: int, cause: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("delivered", "cause", "is_unknown"),
+    ("delivered", "cause", "is_in_doubt"),
     [
         ("no", "the API cannot be reached", False),
         ("unknown", "no answer came", True),
         ("answered", "the answer broke off", True),
     ],
 )
-def test_no_answer_is_unknown_once_bytes_have_left(delivered: Delivered, cause: str, is_unknown: bool) -> None:
+def test_no_answer_is_unknown_once_bytes_have_left(delivered: Delivered, cause: str, is_in_doubt: bool) -> None:
     """Without a whole answer it is tried again; unless nothing left, it may have been applied."""
-    expected = Classification(Action.RETRY, cause, is_unknown=is_unknown)
+    expected = Classification(Action.RETRY, cause, is_in_doubt=is_in_doubt)
     assert classify(None, {}, None, delivered=delivered) == expected
 
 
@@ -130,7 +130,7 @@ def test_only_429_and_503_with_retry_after_speak_about_rate(
             WAIT_5,
             IDEMPOTENT,
             Classification(
-                Action.RETRY, "the API is still busy with the first try of this change (409)", 5, is_unknown=True
+                Action.RETRY, "the API is still busy with the first try of this change (409)", 5, is_in_doubt=True
             ),
         ),
         ({}, IDEMPOTENT, Classification(Action.REJECT, "it conflicts with something at the API (409)")),
@@ -206,7 +206,7 @@ def failing(breaker: CircuitBreaker, count: int, *causes: str, now: float = 0.0)
     """Let so many attempts fail, for these causes in turn."""
     for number in range(count):
         breaker.failed(now, now, causes[number % len(causes)])
-    return breaker.health
+    return breaker.state
 
 
 def test_breaker_pauses_after_twenty_failures_for_one_cause() -> None:
@@ -241,8 +241,8 @@ def test_breaker_stops_when_the_probe_fails_too() -> None:
     breaker = CircuitBreaker(pause=15)
     failing(breaker, 20, "500")
     assert breaker.failed(3, 2, "500") is BreakerState.HALF_OPEN
-    assert breaker.failed(16, 15, "no answer came") is BreakerState.OPEN_CIRCUIT
-    assert (breaker.cause, breaker.answered()) == ("no answer came", BreakerState.OPEN_CIRCUIT)
+    assert breaker.failed(16, 15, "no answer came") is BreakerState.OPEN
+    assert (breaker.cause, breaker.answered()) == ("no answer came", BreakerState.OPEN)
 
 
 def test_breaker_goes_on_when_the_probe_succeeds() -> None:
@@ -258,14 +258,14 @@ def test_breaker_goes_on_when_the_probe_succeeds() -> None:
 def test_dead_api_costs_a_bounded_number_of_requests(max_at_once: int, causes: tuple[str, ...], bound: int) -> None:
     """Of 10,000 rows a dead API sees no more than the breaker's count, what was in flight then, and one probe."""
     breaker, rows, in_flight, requests, now = CircuitBreaker(pause=15), 10_000, 0, 0, 0.0
-    while rows and breaker.health is not BreakerState.OPEN_CIRCUIT:
+    while rows and breaker.state is not BreakerState.OPEN:
         now += 0.01
-        at_most = 1 if breaker.health is BreakerState.HALF_OPEN else max_at_once
+        at_most = 1 if breaker.state is BreakerState.HALF_OPEN else max_at_once
         while in_flight < at_most and rows and now >= breaker.paused_until:
             rows, in_flight, requests = rows - 1, in_flight + 1, requests + 1
         in_flight -= 1 if in_flight else 0
         breaker.failed(now, now, causes[requests % len(causes)])
-    assert (breaker.health, requests <= bound) == (BreakerState.OPEN_CIRCUIT, True)
+    assert (breaker.state, requests <= bound) == (BreakerState.OPEN, True)
 
 
 @pytest.mark.parametrize(

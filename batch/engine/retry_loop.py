@@ -44,7 +44,7 @@ RefusalOf = Literal["run", "record", "nothing"]
 CANCELLED: Final = RequestFailure("unknown", "batch was ended before an answer came", FailureKind.TOTAL_TIMEOUT)
 NOT_ANSWERED: Final = classify(None, {}, None, delivered="unknown")
 """What is known of an attempt from the moment that its bytes may leave."""
-NEVER: Final = Classification(Action.RETRY, "it was not sent", is_rate=True)
+NOT_SENT: Final = Classification(Action.RETRY, "it was not sent", is_rate=True)
 FINAL = frozenset({Action.SUCCEED, Action.REJECT})
 PARTLY_ANSWERED = frozenset({FailureKind.HALF_ANSWER, FailureKind.GARBLED})
 HELD_UP: Final = 1.0
@@ -231,7 +231,7 @@ class ApiClient:
 
     async def log_in(self, request: ApiRequest) -> ApiResponse | RequestFailure:
         """Make a call of the account's own, without its headers."""
-        answer = await self.execute(Read(request, Rules(), self.reserve), is_own=True)
+        answer = await self.execute(Read(request, Rules(), self.reserve), is_log_in=True)
         if answer.classification.action is Action.ABORT and answer.status not in KEY_REFUSED:
             raise StoppedError(stop_reason(answer, self.endpoint), StopCause.SET_UP)
         return answer.response or RequestFailure("no", "the run stopped before it", FailureKind.UNREACHABLE)
@@ -274,17 +274,17 @@ class ApiClient:
         self,
         call: Call,
         *,
-        is_own: bool = False,
+        is_log_in: bool = False,
         is_check: bool = False,
         refusal_of: RefusalOf = "record",
         is_at_stop: bool = False,
     ) -> Answer:
         """Attempt `call` until it is done, refused, stopped, or the attempts are used up.
 
-        `is_own`: of the account, without its headers. `is_check`: made to find out what a 403 is about. `is_at_stop`:
+        `is_log_in`: without the account's headers. `is_check`: made to find out what a 403 is about. `is_at_stop`:
         one attempt, also when the run is to end.
         """
-        run = RetryLoop(self, call, is_own, is_check, refusal_of, is_at_stop)
+        run = RetryLoop(self, call, is_log_in, is_check, refusal_of, is_at_stop)
         await run.run()
         return run.answer()
 
@@ -293,25 +293,25 @@ class RetryLoop:
     """The attempts of one call; `answer()` gives what is known by now, at any time."""
 
     def __init__(
-        self, client: ApiClient, call: Call, is_own: bool, is_check: bool, refusal_of: RefusalOf, is_at_stop: bool
+        self, client: ApiClient, call: Call, is_log_in: bool, is_check: bool, refusal_of: RefusalOf, is_at_stop: bool
     ) -> None:
         self._client, self._call = client, call
-        self._is_own, self._is_check, self._refusal_of = is_own, is_check, refusal_of
+        self._is_log_in, self._is_check, self._refusal_of = is_log_in, is_check, refusal_of
         self._is_at_stop = is_at_stop
         self._has_renewed = self._is_settled = self.is_cut = False
         self._headers: Mapping[str, str] | None = None
         self._response: ApiResponse | RequestFailure | None = None
-        self._classification = NEVER
+        self._classification = NOT_SENT
         self._number = 0
         self._started = -math.inf
         self._is_unready = self._is_again = False
         is_write = call.request.method != "GET"
-        self._health = client.writes if is_write and not is_own else client.reads
+        self._health = client.writes if is_write and not is_log_in else client.reads
         self._is_ahead = is_at_stop or is_write  # what was read for it is of no use for long
         self._is_in_doubt = self._has_arrived = self._is_unpaid = False
 
     def answer(self) -> Answer:
-        is_in_doubt = self._is_in_doubt or self._classification.is_unknown
+        is_in_doubt = self._is_in_doubt or self._classification.is_in_doubt
         return Answer(
             self._response, self._classification, self._number, self.is_cut, self._is_settled, is_in_doubt,
             self._has_arrived, self._is_unpaid,
@@ -333,7 +333,7 @@ class RetryLoop:
         client = self._client
         is_paused = client.limiter.paused_until > anyio.current_time() or client.limiter.blocked_since is not None
         is_paused |= client.limiter.is_lost
-        if not is_paused and self._health.breaker.health is BreakerState.CLOSED and await self._authenticate():
+        if not is_paused and self._health.breaker.state is BreakerState.CLOSED and await self._authenticate():
             await self._send_once(is_probe=False)
 
     async def _try_fast_path(self) -> bool:
@@ -348,7 +348,7 @@ class RetryLoop:
         client = self._client
         return (
             not client.shutdown.requested
-            and self._health.breaker.health is BreakerState.CLOSED
+            and self._health.breaker.state is BreakerState.CLOSED
             and client.limiter.is_open(self._call.request.route)
         )
 
@@ -372,7 +372,7 @@ class RetryLoop:
     async def _authenticate(self) -> bool:
         """Get the account's headers; false when that stops the run."""
         try:
-            self._headers = {} if self._is_own else await self._client.account.headers(self._client.log_in)
+            self._headers = {} if self._is_log_in else await self._client.account.headers(self._client.log_in)
         except StoppedError as error:
             self._client.shutdown.request(str(error), error.cause)
             return False
@@ -382,10 +382,10 @@ class RetryLoop:
         """Make the next attempt, alone while the breaker has the run paused; false when that changed meanwhile."""
         self._client.tell_wait(self._client.wait())
         breaker = self._health.breaker
-        if breaker.health is BreakerState.CLOSED:
+        if breaker.state is BreakerState.CLOSED:
             return await self._send_once(is_probe=False)
         async with self._health.probe:
-            if breaker.health is not BreakerState.HALF_OPEN:
+            if breaker.state is not BreakerState.HALF_OPEN:
                 return False  # another one's probe has told
             await anyio.sleep_until(breaker.paused_until)
             return await self._send_once(is_probe=True)
@@ -414,7 +414,7 @@ class RetryLoop:
                 response = await client.exchange(self._call.request, self._headers)
                 self._note(response, started)  # first, since a store that is shared may be cancelled
                 headers = response.headers if isinstance(response, ApiResponse) else {}
-                await client.limiter.answered(route, started, response.status, headers, is_log_in=self._is_own)
+                await client.limiter.answered(route, started, response.status, headers, is_log_in=self._is_log_in)
         await self._call.let_go()
         return True
 
@@ -432,7 +432,7 @@ class RetryLoop:
     def _may_leave(self, entered: float, now: float, is_probe: bool) -> bool:
         """Return whether no pause, used-up quota or stop began while this one waited for the limiter or the disk."""
         client, limiter = self._client, self._client.limiter
-        is_going = is_probe or self._health.breaker.health is BreakerState.CLOSED
+        is_going = is_probe or self._health.breaker.state is BreakerState.CLOSED
         is_blocked = limiter.blocked_since is not None and limiter.blocked_since > entered
         is_stopped = client.shutdown.requested and not self._is_at_stop
         return is_going and not is_stopped and not is_blocked and limiter.paused_until <= now
@@ -447,7 +447,7 @@ class RetryLoop:
         self._response, self._classification = response, classification
         self._call.answered(classification)
         self._hear(response, classification)
-        self._is_in_doubt |= classification.is_unknown
+        self._is_in_doubt |= classification.is_in_doubt
         self._has_arrived |= classification.has_arrived
         if response.status == 429:
             client.count("throttled")
@@ -456,7 +456,7 @@ class RetryLoop:
             breaker.answered()
         elif classification.is_rate:
             breaker.refused(anyio.current_time())  # the limiter deals with it; whether the API works, it does not say
-        elif breaker.failed(anyio.current_time(), started, classification.cause) is BreakerState.OPEN_CIRCUIT:
+        elif breaker.failed(anyio.current_time(), started, classification.cause) is BreakerState.OPEN:
             client.shutdown.request(f"The API does not work at the moment: {self.answer().cause}, time after time.")
 
     def _hear(self, response: ApiResponse | RequestFailure, classification: Classification) -> None:
@@ -471,7 +471,7 @@ class RetryLoop:
                 )
         elif action is not Action.ABORT or response.status in KEY_REFUSED:
             heard.is_answered = True
-        if action is not Action.SUCCEED or self._is_own:
+        if action is not Action.SUCCEED or self._is_log_in:
             return
         if self._call.request.method == "GET":
             heard.accepted_read = self._call.request
@@ -488,20 +488,20 @@ class RetryLoop:
             case Action.REJECT:
                 return True
             case Action.ABORT:
-                return await self._is_own_refusal() or not await self._reauthenticate()
+                return await self._reject_own_refusal() or not await self._reauthenticate()
             case Action.RETRY:
                 return await self._backoff_or_give_up(classification)
 
     async def _reauthenticate(self) -> bool:
         """Log in again after the first 401; whatever else says stop, stops the run."""
-        if self.answer().status == 401 and not self._has_renewed and not self._is_own:
+        if self.answer().status == 401 and not self._has_renewed and not self._is_log_in:
             self._has_renewed = True
             try:
                 if await self._client.account.renew(self._client.log_in, self._headers or {}):
                     return True
             except StoppedError as error:
                 self._client.shutdown.request(str(error), error.cause)
-        if not (self._is_own or (self._refusal_of == "nothing" and self.answer().status in REFUSED)):
+        if not (self._is_log_in or (self._refusal_of == "nothing" and self.answer().status in REFUSED)):
             self._stop()
         return False
 
@@ -509,10 +509,13 @@ class RetryLoop:
         cause = StopCause.CREDENTIALS if self.answer().status in KEY_REFUSED else StopCause.SET_UP
         self._client.shutdown.request(stop_reason(self.answer(), self._client.endpoint), cause)
 
-    async def _is_own_refusal(self) -> bool:
-        """Return whether a refusal is of this row alone: what was accepted before still is. Three in a row end it."""
+    async def _reject_own_refusal(self) -> bool:
+        """Reject the row where the refusal is its own: what was accepted before still is. Three in a row stop the run."""
         client, heard = self._client, self._client.shutdown.heard
-        known, may_be_own = heard.accepted_read, self._refusal_of == "record" and not (self._is_own or self._is_check)
+        known, may_be_own = (
+            heard.accepted_read,
+            self._refusal_of == "record" and not (self._is_log_in or self._is_check),
+        )
         if self.answer().status not in MAY_BE_OWN or known is None or not may_be_own:
             return False
         check = await client.execute(Read(known, client.endpoint.rules, client.reserve), is_check=True)
@@ -526,11 +529,11 @@ class RetryLoop:
 
     async def _backoff_or_give_up(self, classification: Classification) -> bool:
         client = self._client
-        if self._is_too_long(classification):
+        if self._stop_if_wait_is_too_long(classification):
             return True
         if self._number >= client.policy.max_attempts:
             return True
-        is_unpaid = not (classification.is_rate or self._is_paid())
+        is_unpaid = not (classification.is_rate or self._pay_for_retry())
         if is_unpaid and not self._step_aside():
             return True
         if classification.wait is None:
@@ -541,7 +544,7 @@ class RetryLoop:
             await client.last_tries.wait_for_turn()
         return False
 
-    def _is_paid(self) -> bool:
+    def _pay_for_retry(self) -> bool:
         """Pay for a retry of a write. Reads change nothing and have no quota: the breaker bounds what they cost."""
         is_timeout = isinstance(self._response, RequestFailure) and self._response.kind in TIMEOUTS
         return self._health is not self._client.writes or self._client.quota.spend(is_timeout=is_timeout)
@@ -552,7 +555,7 @@ class RetryLoop:
         self._client.step_aside()
         return self._client.last_tries is not None
 
-    def _is_too_long(self, classification: Classification) -> bool:
+    def _stop_if_wait_is_too_long(self, classification: Classification) -> bool:
         """Stop the run for one wait, or a time without any accepted request, that is longer than --max-wait."""
         client, policy, headers = self._client, self._client.policy, getattr(self._response, "headers", {})
         refused_for = self._started - self._health.breaker.refused_since  # a machine may have slept since

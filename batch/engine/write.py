@@ -64,7 +64,7 @@ class ChangeWriter:
                 await call.let_go()
             if answer.attempts:
                 self._sent.append(anyio.current_time())
-            call.take_back()  # what was written down and did not leave
+            call.revert_attempt()  # what was written down and did not leave
             if call.is_through:
                 return call.outcome
             found = await self._conclude(call, answer)

@@ -122,7 +122,7 @@ class WriteCall:
     async def write_down(self, number: int) -> None:
         """Write down the intent with this attempt; one that was written down and did not leave is taken back."""
         if self._written is not self.intent:
-            self.take_back()
+            self.revert_attempt()
             self.made += 1
             self._written = self.intent
             is_changed = self.sent is not None and self.intent.before is not self.sent.before
@@ -136,9 +136,9 @@ class WriteCall:
 
     def answered(self, classification: Classification) -> None:
         """Note whether it has to be found out what became of the attempt."""
-        if classification.has_arrived or classification.is_unknown:
+        if classification.has_arrived or classification.is_in_doubt:
             self.doubt = classification.cause
-        if classification.is_unknown:
+        if classification.is_in_doubt:
             self._must_look = self.prepared.before is not None or not self.rules.idempotent_keys
 
     # -- its intents --------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class WriteCall:
         outcome, problems = shown.conclude(self.prepared.before)
         return outcome, [said, *problems]
 
-    def take_back(self) -> None:
+    def revert_attempt(self) -> None:
         """Write down that the attempt that was written down last did not leave."""
         if self._written is not None:
             self._context.journal.revert_attempt(self._written, 1)
@@ -281,7 +281,7 @@ class WriteCall:
             outcome, problems = self.conclude_found(shown)
             self._settle(outcome, *problems, shown=shown.unlike)
             return
-        self.take_back()
+        self.revert_attempt()
         tried = self.sent if self.sent is not None and self.made else None
         renewed = self._preparer.renew(self.change, record, tried and replace(tried, is_settled=not self.doubt))
         if renewed is None:
@@ -308,6 +308,6 @@ class WriteCall:
 
     def _settle(self, outcome: Outcome, *problems: Problem, shown: Mapping[str, Any] = NOTHING) -> None:
         self.is_through = True
-        self.take_back()  # what was written down and did not leave is no attempt
+        self.revert_attempt()  # what was written down and did not leave is no attempt
         said, seen = (*problems, *self.prepared.notes), {**self.prepared.shown, **shown}
         self.outcome = self._context.settle(self.change, outcome, said, None, self.made, shown=seen)
