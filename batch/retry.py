@@ -188,7 +188,7 @@ class RetryQuota:
         self.tokens = self.SIZE
 
     def spend(self, *, is_timeout: bool = False) -> bool:
-        """Pay for one retry; False = not enough left, give the row up as failed."""
+        """Pay for one retry; false where not enough is left: its row waits for the last tries, at the end."""
         cost = self.AFTER_TIMEOUT if is_timeout else self.RETRY
         if self.tokens < cost:
             return False

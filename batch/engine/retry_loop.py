@@ -55,7 +55,7 @@ SILENCE: Final = 15.0
 """Seconds after which, and after each of which, it is told that nothing was ever answered."""
 KEY_REFUSED = frozenset({401, 403})
 REFUSED = KEY_REFUSED | {407}
-"""What an API says that refuses a request for what it is or whose it is; 407 should be a proxy's, but this is none."""
+"""Statuses that refuse whoever asks; 407 is a proxy's, and from an API it means the same."""
 MAY_BE_OWN = REFUSED - {401}
 """Refusals that may be about one row alone."""
 FORBIDDEN_IN_A_ROW = 3
@@ -134,7 +134,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a call after `attempts` attempts: the last reply (or loss) and its judgement.
+    """What came of a call after `attempts` attempts: the last response or failure, and its classification.
 
     `is_cut`: the run stopped before the attempts were used up. `is_settled`: the call had nothing to send any more.
     `is_in_doubt`: one of the attempts, not only the last, may have been applied although nobody said so.
@@ -419,7 +419,7 @@ class RetryLoop:
         return True
 
     async def _ready_at(self, entered: float, number: int, is_probe: bool) -> float | None:
-        """See that the attempt is written down, and give the time; None: it must not leave, now or any more."""
+        """Write the attempt down, and return the time; None where it must not leave, now or any more."""
         now = entered
         if self._may_leave(entered, now, is_probe):
             await self._call.write_down(number)
@@ -510,7 +510,7 @@ class RetryLoop:
         self._client.shutdown.request(stop_reason(self.answer(), self._client.endpoint), cause)
 
     async def _reject_own_refusal(self) -> bool:
-        """Reject the row where the refusal is its own: what was accepted before still is. Three in a row stop the run."""
+        """Reject the row where the refusal is its own: others are still accepted. Three in a row stop the run."""
         client, heard = self._client, self._client.shutdown.heard
         known, may_be_own = (
             heard.accepted_read,
