@@ -19,6 +19,8 @@ from batch.errors import UsageError
 from batch.files import os_reason
 
 LEAST_MEMORY = 512 << 20
+LEAST_ADDRESSES = 1536 << 20
+"""Bytes of address space: libraries reserve far more of it than they use. On 2 cores they need about 1,200 MB."""
 CGROUPS = Path("/sys/fs/cgroup")
 OUT_OF_FILES = {
     errno.EMFILE: "this process may open no more files (ulimit -n)",
@@ -91,12 +93,15 @@ def first_of(error: BaseException) -> BaseException:
 
 def check_memory() -> None:
     """Raise UsageError where there is too little memory to begin: libraries would end the process without a word."""
-    allowed = min(_iter_memory_limits(), default=LEAST_MEMORY)
-    if allowed < LEAST_MEMORY:
-        raise UsageError(
-            f"Only {allowed >> 20:,} MB of memory are allowed here (ulimit -v, or the container's limit), and batch "
-            f"needs {LEAST_MEMORY >> 20}. Nothing was done."
-        )
+    limits = [(allowed, LEAST_MEMORY, "memory", "the container's limit") for allowed in _iter_memory_limits()]
+    if (addresses := _address_limit()) is not None:
+        limits.append((addresses, LEAST_ADDRESSES, "address space", "ulimit -v"))
+    for allowed, least, what, where in limits:
+        if allowed < least:
+            raise UsageError(
+                f"Only {allowed >> 20:,} MB of {what} are allowed here ({where}), and batch needs {least >> 20:,}. "
+                "Nothing was done."
+            )
 
 
 def check_disk(folder: Path, size: int, form: str) -> None:
@@ -109,14 +114,16 @@ def check_disk(folder: Path, size: int, form: str) -> None:
         )
 
 
-def _iter_memory_limits() -> Iterator[int]:
+def _address_limit() -> int | None:
     try:
         import resource  # there is none on Windows
     except ImportError:
-        return
+        return None
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        yield soft
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _iter_memory_limits() -> Iterator[int]:
     for path in _iter_cgroup_files():
         try:
             text = path.read_text(encoding="ascii").strip()

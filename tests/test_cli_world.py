@@ -333,12 +333,12 @@ def test_too_many_open_files(tmp_path: Path) -> None:
 
 
 def test_too_little_memory(offline: Shell) -> None:
-    """With less than 512 MB of address space it refuses to start."""
-    command = f"ulimit -v 500000; exec {sys.executable} -P -m batch check sheet.csv -e {DUALENTRY}"
+    """With less address space than its libraries reserve it refuses to start: they would end it without a word."""
+    command = f"ulimit -v 1000000; exec {sys.executable} -P -m batch check sheet.csv -e {DUALENTRY}"
     offline.sheet("id,name\n1,A\n")
     around: dict[str, Any] = {"cwd": offline.folder, "env": offline.environment, "capture_output": True, "text": True}
     ended = subprocess.run(["/bin/bash", "-c", command], check=False, **around)
-    said = "Only 488 MB of memory are allowed here (ulimit -v, or the container's limit), and batch needs 512. "
+    said = "Only 976 MB of address space are allowed here (ulimit -v), and batch needs 1,536. "
     assert (2, "", f"{said}Nothing was done.\n") == (ended.returncode, ended.stdout, ended.stderr)
 
 
