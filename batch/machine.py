@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import Final
 from batch.errors import UsageError
 from batch.files import os_reason
 
+FILES_OF_A_JOURNAL = 8
+"""What SQLite may have open for a database at once: itself, its log and index, the folder, for two connections."""
 LEAST_MEMORY = 512 << 20
 LEAST_ADDRESSES = 1536 << 20
 """Bytes of address space: libraries reserve far more of it than they use. On 2 cores they need about 1,200 MB."""
@@ -70,6 +72,17 @@ def machine_reason(error: BaseException) -> str | None:
     if type(error).__name__ == "PanicException":  # polars', which is no Exception and can only be told by its name
         return f"polars, which reads and writes tables here, gave up, as it does without memory: {error}"
     return None
+
+
+def out_of_files() -> str:
+    """Say that hardly any more files can be opened, "" where they can: SQLite only says that it cannot open its own."""
+    with ExitStack() as opened:
+        try:
+            for _ in range(FILES_OF_A_JOURNAL):
+                opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            return machine_reason(error) or ""
+    return ""
 
 
 def user_name() -> str:

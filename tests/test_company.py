@@ -72,6 +72,22 @@ def test_failures_of_another_company(offline: Shell, verb: str) -> None:
     assert (True, True, 0) == (said in refused.err, "--other-company" in refused.err, meant.code)
 
 
+def test_plan_of_another_company(offline: Shell) -> None:
+    """A plan that was made with the key of one company is not carried out for another one without a word."""
+    with little_api(refusing_the_second) as api:
+        offline.sheet("id,name\n10001,New\n")
+        offline.environment["DUALENTRY_API_KEY"] = KEYS["A"]
+        assert 0 == offline.here("plan", "sheet.csv", "-e", DUALENTRY, *api.options).code
+        before = len(api.asked)
+        command = ["update", "sheet.csv", "-e", DUALENTRY, *api.options, "--plan", offline.only_run()]
+        offline.environment["DUALENTRY_API_KEY"] = KEYS["B"]
+        refused = offline.here(*command)
+        assert (2, before) == (refused.code, len(api.asked))
+        meant = offline.here(*command, "--other-company")
+    said = "plan.json: this plan was made with another key. To carry it out here:  --other-company"
+    assert (True, 0, ["updated"]) == (said in refused.err, meant.code, outcomes(offline.runs()[0]))
+
+
 def test_name_of_a_company(offline: Shell) -> None:
     """Where both starts name the company, the names count and not the keys."""
     with little_api(refusing_the_second) as api:

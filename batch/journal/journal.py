@@ -39,6 +39,7 @@ from batch.journal.database import (
     peek,
 )
 from batch.journal.queries import JournalQueries
+from batch.machine import out_of_files
 from batch.model import Intent, Outcome, Problem, RowResult, State
 
 VERSION = 2
@@ -121,7 +122,8 @@ class Journal(JournalQueries):
         except OSError as error:
             raise FolderError(f"{path}: the record of this run cannot be made ({os_reason(error).lower()}).") from error
         except JournalError as error:
-            why = f"{path}: the record of this run cannot be made ({error.__cause__}). Is there room on the disk?"
+            hint = f"{lack}." if (lack := out_of_files()) else "Is there room on the disk?"
+            why = f"{path}: the record of this run cannot be made ({error.__cause__}). {hint}"
             raise FolderError(why if error.__cause__ else str(error)) from error
 
     @classmethod

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,25 @@ def test_never_over_another(path: Path, tmp_path: Path, kind: str) -> None:
         Journal.create(path, {})
     assert f"{path}: the record of this run cannot be made (there is one already)." == str(caught.value)
     assert "mine" == path.read_text() if kind != "dangling" else not target.exists()
+
+
+def test_no_files_to_open(path: Path) -> None:
+    """Where no more files can be opened, that is said, and not that the disk is full."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most[0], 512), most[1]))
+        with suppress(OSError):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        os.close(opened.pop())  # the file itself can be opened, and its log cannot
+        with pytest.raises(FolderError) as caught:
+            Journal.create(path, {})
+    finally:
+        for one in opened:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    assert str(caught.value).endswith("On this machine this process may open no more files (ulimit -n).")
 
 
 def test_no_folder(tmp_path: Path) -> None:
