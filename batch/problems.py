@@ -144,7 +144,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "not_looked_at": "as an earlier start left it, and not looked at again since",
     "refused": "{cause}",
     "refused_in_doubt": "{cause}, but an earlier try may have been applied or not",
-    "refused_unread": "{cause}, but an earlier try that failed may have been applied or not, and the record could not be read",
+    "refused_unread": "{cause}, but a try may have been applied or not, and the record could not be read",
     "spelling_kept": "sent; the API keeps its own spelling, {now}",
     "spelling_known": "not sent again; the API keeps its own spelling, {now}",
     "spelling_made": "the API made {now} of it, which is another spelling of the same",

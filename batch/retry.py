@@ -56,7 +56,7 @@ class Classification:
     `wait` is the API's Retry-After in seconds. `is_rate`: it speaks
     about rate, not about this row; the rate limiter deals with it, and it counts neither against the retry quota nor
     for the breaker. `is_in_doubt`: the API may have applied the change although nobody said so. `has_arrived`: it came
-    as far as the API, which then failed, perhaps after the deed.
+    as far as the API, which then failed, or said what it does not say of a change, perhaps after the deed.
     """
 
     action: Action
@@ -86,6 +86,10 @@ STOPPING: Final = {
     511: "the network asks for a login first (511)",
 }
 FINAL_5XX: Final = frozenset({501, 505, 506, 510})
+MOVED: Final = frozenset({301, 307, 308})
+"""Redirects that are made instead of doing anything; others are made after the deed, too."""
+REFUSING: Final = FINAL_5XX | {400, 402, *range(404, 418), 421, 422, 423, 424, 426, 428, 431, 451}
+"""What says that a request is not carried out (RFC 9110 and the registry of status codes); of others nobody knows."""
 NO_REPLY: Final = {"no": "the API cannot be reached", "unknown": "no answer came", "answered": "the answer broke off"}
 REFUSALS: Final = {
     404: "not found (404)",
@@ -105,7 +109,8 @@ def classify(
     if 200 <= status < 300:
         return _classify_success(status, body_json)
     if 300 <= status < 400:
-        return Classification(Action.ABORT, f"the API answers with a redirect ({status}), which is never followed")
+        cause = f"the API answers with a redirect ({status}), which is never followed"
+        return Classification(Action.ABORT, cause, has_arrived=status not in MOVED)
     hint = read_rate_headers(headers, time.time() if now_epoch is None else now_epoch)
     if status in STOPPING:
         return Classification(Action.ABORT, STOPPING[status], hint.retry_after)
@@ -117,7 +122,8 @@ def classify(
         has_arrived = status not in NOT_TAKEN
         is_in_doubt = has_arrived and not rules.idempotent_keys  # with a key, repeating applies it once
         return Classification(Action.RETRY, cause, wait, is_about_rate(status, hint), is_in_doubt, has_arrived)
-    return Classification(Action.REJECT, REFUSALS.get(status, f"the API refused it ({status})"))
+    cause = REFUSALS.get(status, f"the API refused it ({status})")
+    return Classification(Action.REJECT, cause, has_arrived=status not in REFUSING)
 
 
 def _is_transient(status: int) -> bool:

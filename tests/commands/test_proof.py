@@ -1,5 +1,6 @@
 """*updated* is said only of what was proven: every way an answer can lie, end to end, by the sandbox's ledger."""
 
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -9,7 +10,9 @@ from batch.commands.update import update
 from batch.engine import api_session
 from batch.http import Session, Timeouts
 from batch.run.target import Environment
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, told
+from batch.settings import Settings
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture, told
+from tests.virtual import Lists
 
 APPLIED_AFTER_ALL = "no answer came, but reading back showed that it was applied"
 
@@ -168,3 +171,35 @@ def test_neither(job: JobFixture) -> None:
     )
     assert [("unknown", reason)] == told(closing)
     assert 3 == closing.summary.exit_code
+
+
+class Redirecting(Lists):
+    """Answers a write with a redirect, after the deed or instead of it."""
+
+    is_applied = True
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET" or self.is_applied:
+            found = super().answer(request)
+        return found if request.method == "GET" else httpx.Response(303, headers={"Location": "/elsewhere/"})
+
+
+@pytest.mark.parametrize(
+    ("is_applied", "expected"),
+    [
+        (True, ("updated", "but reading back showed that it was applied")),
+        (False, ("failed", "and the record does not show it so far")),
+    ],
+)
+def test_redirected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_applied: bool, expected: tuple[str, str]
+) -> None:
+    """A redirect ends the run, but nothing that it was said of is unsent unseen: some redirect after the deed."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "sheet.csv").write_text("id,name\n1,New\n2,New\n")
+    api = Redirecting(range(1, 4))
+    api.is_applied = is_applied
+    given = Settings(input=str(tmp_path / "sheet.csv"), endpoint=DUALENTRY, yes=True, max_at_once=1)
+    closing = update(given, FakeReporter(), api.environment())
+    said = "the API answers with a redirect (303), which is never followed"
+    assert [(expected[0], f"{said}, {expected[1]}"), ("unsent", "")] == told(closing)

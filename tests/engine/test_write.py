@@ -348,6 +348,15 @@ async def test_unforeseen_answer(response: httpx.Response, shown: str | None, ex
     assert 1 == [request.method for _, request in d.api.asked].count("PATCH")
 
 
+@pytest.mark.parametrize(("shown", "expected"), [("New", UPDATED), ("Old", REJECTED), (None, UNKNOWN)])
+async def test_unforeseen_status(shown: str | None, expected: Outcome) -> None:
+    """A refusal by a code that no standard has may come after the deed: the record tells."""
+    script = lambda request, count: refuse(499) if request.method == "PATCH" else customers(shown)  # noqa: E731 - short
+    async with desk(script, read_back=read_list) as d:
+        assert [expected] == await d.send(2, **BEFORE)
+    assert 1 == [request.method for _, request in d.api.asked].count("PATCH")
+
+
 async def test_answer_about_another_record_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a connection gives to the wrong write it would give to all that follow."""
     ended: list[int] = []
@@ -1006,8 +1015,8 @@ CHECK = "Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitte
             f'The API does not accept the key (401) and says: "no\\x1b[2J". {CHECK}',
         ),
         (
-            refuse(302, Location="https://elsewhere/"),
-            "The API answers with a redirect (302), which is never followed.",
+            refuse(308, Location="https://elsewhere/"),
+            "The API answers with a redirect (308), which is never followed.",
         ),
         (refuse(407), "The API asks for a login, as only a proxy should (407)."),
     ],
