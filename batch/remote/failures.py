@@ -64,7 +64,7 @@ def _reason(said: str, name: str, code: str, status: str, address: Address, doin
     if _FETCHING.search(said):
         return f"there are no keys for it here. {how}"
     if code in _NO_BUCKET or "specified bucket does not exist" in said:
-        return f'there is no bucket "{address.bucket}"'
+        return f'there is no {"container" if kind == "az" else "bucket"} "{address.bucket}"'
     if code in _CHANGED or name == "PreconditionError" or status == "412":
         return "it was changed while it was copied. Run the same command again"
     if code in _BAD_KEYS or name == "UnauthenticatedError" or status == "401":

@@ -93,6 +93,11 @@ class StorageAccess:
         return is_open
 
 
+def _without_quotes(etag: str | None) -> str | None:
+    """Return an ETag as lists of Azure have it, whose answers to reads have it in quotes."""
+    return etag and etag.strip('"')
+
+
 def _bare(name: str) -> str:
     name = name.lower()
     return next((name.removeprefix(one) for one in PREFIXES if name.startswith(one)), name)
@@ -123,7 +128,7 @@ class ObjectStore:
         async with self._in_words(key, "read"):
             found = await obstore.get_async(self._store, key)
             meta = found.meta
-        return RemoteObject(key, meta["size"], meta["e_tag"]), self._iter_pieces(key, found)
+        return RemoteObject(key, meta["size"], _without_quotes(meta["e_tag"])), self._iter_pieces(key, found)
 
     async def _iter_pieces(self, key: str, found: Any) -> AsyncIterator[bytes]:
         async with self._in_words(key, "read"):
@@ -137,7 +142,7 @@ class ObjectStore:
         async with self._in_words(prefix, "listed"):
             async for page in obstore.list(self._store, prefix.rstrip("/") or None):
                 for one in page:
-                    yield RemoteObject(one["path"], one["size"], one["e_tag"])
+                    yield RemoteObject(one["path"], one["size"], _without_quotes(one["e_tag"]))
 
     async def write(self, key: str, content: Path | bytes) -> None:
         """Write an object from a file or bytes; an object of that name is replaced, at once and whole."""

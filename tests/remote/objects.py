@@ -64,8 +64,9 @@ class Handler(BaseHTTPRequestHandler):
         return unquote(parts.path.removeprefix(f"/{BUCKET}").removeprefix("/")), parse_qs(parts.query)
 
     def _list(self, prefix: str) -> None:
+        quote = self.server.store.quote
         found = "".join(
-            f"<Contents><Key>{key}</Key><Size>{len(content)}</Size><ETag>&quot;{hash(content)}&quot;</ETag>"
+            f"<Contents><Key>{key}</Key><Size>{len(content)}</Size><ETag>{quote}{hash(content)}{quote}</ETag>"
             "<LastModified>2015-10-21T07:28:00.000Z</LastModified></Contents>"
             for key, content in sorted(self.server.store.objects.items())
             if key.startswith(prefix)
@@ -99,6 +100,8 @@ class Objects:
         self.objects: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.fault: Fault | None = None
+        self.quote = "&quot;"
+        """Around the ETags of a list; Azure has none there."""
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.store = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))

@@ -75,6 +75,15 @@ def test_folder_and_pattern(shell: Shell, store: Objects, key: str) -> None:
     assert (0, f"s3://{BUCKET}/{key}: 2 rows, 2 columns") == (ended.code, ended.out.splitlines()[0])
 
 
+def test_listed_without_quotes(shell: Shell, store: Objects) -> None:
+    """An object that a list names by its ETag without quotes, as those of Azure do, was not changed."""
+    store.quote, store.objects["in/a.csv"] = "", SHEET
+    assert (0, f"s3://{BUCKET}/in/: 2 rows, 2 columns") == (
+        (ended := check(shell, "in/")).code,
+        ended.out.split("\n")[0],
+    )
+
+
 def test_table_of_more_than_its_files(shell: Shell, store: Objects) -> None:
     """The copy of a folder has all that lies there, so that a table with a log is known as one."""
     store.objects |= {"in/a.parquet": parquet(id=[1]), "in/metadata/v1.metadata.json": b"{}"}
