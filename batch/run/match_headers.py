@@ -115,7 +115,8 @@ def _settle_sheet(
     settings = _settle_unseen(source, settings, person)
     if settings.mapping is not None:
         settings = apply_mapping(settings, mappings.named(settings.mapping, settings.endpoint))
-    return choose_sheet(source, settings, endpoint, person)
+    settings = choose_sheet(source, settings, endpoint, person)
+    return _settle_hidden_rows(source, settings, endpoint, person)
 
 
 def _settle_unseen(source: Input, settings: Settings, person: Person) -> Settings:
@@ -129,6 +130,26 @@ def _settle_unseen(source: Input, settings: Settings, person: Person) -> Setting
     instead = "To read it all the same:  --hidden include\nElse save it as .xlsx, and run again with that file."
     require_consent(person, f"{source.name}: {UNSEEN}.", instead)
     return replace(settings, hidden="include")
+
+
+HIDDEN = {"skip": "leave them out", "include": "read them like the others"}
+
+
+def _settle_hidden_rows(source: Input, settings: Settings, endpoint: Endpoint, person: Person) -> Settings:
+    """Ask what is to become of hidden rows; raises Declined. Where nobody can be asked, reading them is refused."""
+    if settings.hidden is not None or not person.can_ask:
+        return settings
+    found = sources.find_hidden_rows(source, read_options(settings, endpoint))
+    if not found:
+        return settings
+    person.note(found)
+    chosen = person.choose("What is to become of them? (Enter: nothing, which stops)", list(HIDDEN.values()))
+    if chosen is None:
+        raise Declined("Nothing was sent.")
+    value = list(HIDDEN)[chosen]
+    person.note(f"In a script:  --hidden {value}")
+    values: dict[str, Any] = {"hidden": value}
+    return replace(settings, **values)
 
 
 def apply_mapping(settings: Settings, mapping: SavedMapping) -> Settings:

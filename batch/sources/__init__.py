@@ -21,8 +21,8 @@ from batch.sources.options import ReadOptions
 from batch.sources.staging import have_same_rows, iter_frames, read_rows
 
 __all__ = [
-    "Input", "ReadOptions", "Table", "check_room", "find_sheet", "have_same_rows", "iter_frames", "open_frame",
-    "open_input", "read_rows", "sheet_names", "stage",
+    "Input", "ReadOptions", "Table", "check_room", "find_hidden_rows", "find_sheet", "have_same_rows",
+    "iter_frames", "open_frame", "open_input", "read_rows", "sheet_names", "stage",
 ]  # fmt: skip
 
 
@@ -50,6 +50,15 @@ def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
     from batch.sources import excel
 
     return excel.find_sheet(input, options)
+
+
+def find_hidden_rows(input: Input, options: ReadOptions) -> str:
+    """Say which rows of a workbook are hidden, "" where none is; of what is no .xlsx file that cannot be seen."""
+    if input.format != "xlsx":
+        return ""
+    from batch.sources import excel
+
+    return excel.find_hidden_rows(input, options)
 
 
 def sheet_names(input: Input) -> tuple[str, ...]:

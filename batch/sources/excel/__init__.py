@@ -9,7 +9,7 @@ parses its cells, `values` turns them into text, and `table` finds the header an
 says why this is not left to a library.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -112,6 +112,36 @@ def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
         except MarkupError as error:
             raise package.damaged() from error
     return (selected.sheet.name, found[0]) if len(found) == 1 else None
+
+
+def find_hidden_rows(input: Input, options: ReadOptions) -> str:
+    """Say which rows below the header are hidden and have a value, "" where none is; raises InputError."""
+    with open_package(input.files[0].content, input.name) as package:
+        try:
+            workbook = read_workbook(package)
+            sheet = select_sheet(package, workbook, options.sheet).sheet
+            texts = _shared_texts(package, workbook)
+            try:
+                rows = _hidden_rows(package, workbook, sheet, read_sheet_layout(package, sheet), texts, options)
+            except NeedsXmlParser:
+                rows = _hidden_rows(package, workbook, sheet, parse_sheet_layout(package, sheet), texts, options)
+        except MarkupError as error:
+            raise package.damaged() from error
+    return _hidden_text(f'{package.name}, sheet "{sheet.name}"', rows) if rows else ""
+
+
+def _hidden_rows(
+    package: Package, workbook: Workbook, sheet: Sheet, layout: Layout, texts: pl.Series, options: ReadOptions
+) -> list[int]:
+    first = _head(package, workbook, sheet, layout, texts)
+    by_row = first.group_by("row", maintain_order=True).agg("text").head(LOOK_AHEAD)
+    header, values = (
+        options.header_row or find_header_row(by_row.iter_rows(), options.is_known),
+        Values(workbook, texts),
+    )
+    some = (cells for cells in iter_cells(package, sheet, layout) if cells["is_hidden"].any())
+    hidden = (values.read(cells).filter(pl.col("is_hidden") & (pl.col("row") > header)) for cells in some)
+    return list(dict.fromkeys(row for cells in hidden for row in cells["row"]))
 
 
 def sheet_names(input: Input) -> tuple[str, ...]:
@@ -225,11 +255,15 @@ def _pull_header(frames: Iterator[pl.DataFrame], where: str, header_row: int) ->
 def _check(opened: _Opened, read: _Read, options: ReadOptions) -> None:
     hidden = read.table.hidden_rows
     if hidden and options.hidden is None:
-        are = "row is" if len(hidden) == 1 else "rows are"
         raise InputError(
-            f"{opened.where}: {len(hidden):,} {are} hidden, by a filter or by hand: {listed(hidden)}. "
+            f"{_hidden_text(opened.where, hidden)} "
             "Say what is to become of them: --hidden include reads them too, --hidden skip leaves them out."
         )
+
+
+def _hidden_text(where: str, rows: Sequence[int]) -> str:
+    are = "row is" if len(rows) == 1 else "rows are"
+    return f"{where}: {len(rows):,} {are} hidden, by a filter or by hand: {listed(rows)}."
 
 
 def _staged(input: Input, opened: _Opened, read: _Read, options: ReadOptions) -> Staged:
