@@ -176,14 +176,6 @@ class PlanFile:
         """Return the change at a place, counted from 0."""
         return self._read(self._offsets[place])
 
-    def iter_places_with(self, text: str) -> Iterator[int]:
-        """Yield the places whose lines have `text` in them, whatever its case: those of some other word, too."""
-        wanted = encode_for_people(text)[1:-1].casefold()
-        for place, offset in enumerate(self._offsets):
-            self._file.seek(offset)
-            if wanted in self._file.readline().decode().casefold():
-                yield place
-
     def get(self, number: int) -> PlannedChange | None:
         """Find the change whose first row is `number`."""
         place = bisect_left(self._numbers, number)

@@ -283,21 +283,19 @@ def plan_view(work: Work) -> dict[str, Any]:
     """Return what is said of a plan beside its cells."""
     assert work.opened is not None  # noqa: S101 - for the type checker: whoever shows a plan has one
     endpoint = make_endpoint(work.settings, work.environment)
+    opened = work.opened
     view: dict[str, Any] = {
-        "noun": endpoint.noun, "plural": endpoint.plural, "host": _where(work),
+        "noun": endpoint.noun, "plural": endpoint.plural, "host": _where(work), "writes": len(opened),
+        "cells": opened.cells.total(), "clears": {name: count for name, count in opened.clears.items() if count},
         "unchanged": 0, "not_found": 0, "not_empty": 0, "behind": 0,
-        "excesses": [], "reasons": [], "headers": work.opened.headers, "cost": "", "by": "",
+        "excesses": [], "reasons": [], "headers": opened.headers, "cost": "",
+        "by": work.approval.about.text if work.approval is not None else "",
     }  # fmt: skip
     if work.plan is None:
-        totals = work.opened.totals()
-        view |= {"writes": totals.writes, "cells": sum(totals.by_field.values()), "clears": totals.clears}
-        if work.approval is not None:
-            view["by"] = work.approval.about.text
         return view
     made, summary = work.plan, work.plan.summary
     requests, time = made.cost.requests, time_text(made.cost.seconds)
     return view | {
-        "writes": summary.writes, "cells": summary.cells, "clears": summary.clears,
         "unchanged": summary.outcomes[Outcome.UNCHANGED],
         "not_found": summary.not_found, "not_empty": summary.not_empty,
         "behind": sum(summary.outcomes[one] for one in (*NEEDS_EDIT, *NEEDS_RETRY)),

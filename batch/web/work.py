@@ -172,7 +172,7 @@ class Work:
                     "These are not the changes that were shown: they were compared anew. Look at them again."
                 )
             self.is_sent = True
-            folder = self.opened.plan.path.parent
+            folder = self.opened.folder
         settings = replace(self.settings, plan=folder, yes=True)
         sends: Any = CANARY if how == "first" else True
         self._begin(
@@ -248,7 +248,7 @@ class Work:
 
     def _keep_plan(self, found: PlanMade) -> None:
         self._forget_plan()
-        self.plan, self.opened = found, OpenPlan.open(found.folder, found.headers)
+        self.plan, self.opened = found, OpenPlan(found.folder, found.headers)
 
     def _forget_plan(self) -> None:
         if self.opened is not None:
@@ -299,7 +299,7 @@ class Desk:
         settings = replace(
             chosen.settle(own_settings(given, self.environment)), **settings_of_plan(opened), input=str(opened.input)
         )
-        plan = OpenPlan.open(opened.plan, {})
+        plan = OpenPlan(opened.plan, {})
         work = self._add(opened.input.name, chosen, settings)
         work.approval, work.opened = opened, plan
         return work
