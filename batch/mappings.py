@@ -5,7 +5,7 @@ alone; one that is damaged is told, and changes nothing.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,11 @@ class SavedMapping:
     header_row: int | None = None
     decimal: str | None = None
     date_format: str | None = None
+    formats: dict[str, str] = field(default_factory=dict)
+    """How numbers and dates are meant that can be read in two ways, as a person answered: by `decimal`, `date_format`.
+
+    They are asked only where nothing else tells, so they are no settings, which would make a run another one.
+    """
 
     def is_for(self, endpoint: str, headers: Sequence[str]) -> bool:
         """Whether it was remembered for a file with just these headers, in whatever order."""

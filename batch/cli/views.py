@@ -582,7 +582,7 @@ def mapping_page(mapping: SavedMapping) -> Iterator[str]:
     """Yield what each header stands for, and what else is remembered."""
     yield f'"{visible(mapping.name)}", for {mapping.endpoint}, remembered on {mapping.saved}'
     yield from table([(visible(header), "->", target or "left out") for header, target in mapping.map.items()])
-    beside = {name: getattr(mapping, name) for name in BESIDE if getattr(mapping, name) is not None}
+    beside = {name: getattr(mapping, name) for name in BESIDE if getattr(mapping, name) is not None} | mapping.formats
     for name, value in beside.items():
         yield f"--{name.replace('_', '-')} {value}"
 

@@ -58,7 +58,7 @@ def check(settings: Settings, person: Person, environment: Environment) -> Check
         settings = settle_headers(source, settings, endpoint, person, environment.mappings, verb="check")
         changes = read_input(source, temporary, settings, endpoint)
         with Journal.create(temporary / JOURNAL, {}) as journal:
-            answered = validate_asking(changes, journal.record_rows, person)
+            answered = validate_asking(changes, journal.record_rows, person, settings, environment.mappings)
             settings = with_answers(settings, answered)
             counts = Counter(journal.counts)
             is_kept = bool(counts[Outcome.INVALID]) or settings.out is not None

@@ -160,7 +160,8 @@ async def _compare_all(
     definitions = await fetch_custom_fields(context)
     if definitions is not None:
         context.changes = context.changes.with_definitions(definitions)
-    answered = validate_asking(context.changes, context.journal.record_rows, context.reporter)
+    reporter, mappings = context.reporter, context.api.environment.mappings
+    answered = validate_asking(context.changes, context.journal.record_rows, reporter, settings, mappings)
     check_company(context, parent_run, is_meant=settings.other_company)
     count, strategy = context.changes.change_count, None
     spent = context.meter.requests

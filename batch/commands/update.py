@@ -361,7 +361,9 @@ class Update:
     def validate(self) -> None:
         """Validate all rows, and journal those that are not sent."""
         run = self.run
-        answered = validate_asking(run.changes, self._journal_unsent, self.context.reporter)
+        settings = replace(self.settings, map=run.metadata.map)
+        mappings = self.context.api.environment.mappings
+        answered = validate_asking(run.changes, self._journal_unsent, self.context.reporter, settings, mappings)
         if answered:
             run.keep_formats(answered)
         run.keep(is_validated=True)

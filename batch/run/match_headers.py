@@ -188,10 +188,14 @@ def _remember(
     source: Input, settings: Settings, endpoint: Endpoint, person: Person, mappings: Mappings, headers: Sequence[str]
 ) -> None:
     """Keep what was answered for the next file of this kind, if the person likes."""
-    said = person.ask_text("Remember this for files with these headers? [Y/n]").strip().casefold()
-    if said in ("", "y", "yes"):
+    if _wants_it_remembered(person):
         name = remember_mapping(source, settings, endpoint, mappings, headers)
         person.note(f'Remembered as "{name}".  In a script:  --mapping {shlex.quote(name)}')
+
+
+def _wants_it_remembered(person: Person) -> bool:
+    said = person.ask_text("Remember this for files with these headers? [Y/n]").strip().casefold()
+    return said in ("", "y", "yes")
 
 
 def remember_mapping(
@@ -325,24 +329,61 @@ class _Dialogue:
 
 
 def validate_asking(
-    changes: ChangeSource, keep: Callable[[Sequence[RowResult]], None], person: Person
+    changes: ChangeSource, keep: Callable[[Sequence[RowResult]], None], person: Person, settings: Settings,
+    mappings: Mappings,
 ) -> dict[str, str]:  # fmt: skip
     """Validate all rows, and ask how numbers or dates are meant that can be read in two ways.
 
-    Returns the settings that were answered. Raises Declined where the person
-    stops, and what `validate_all` raises where nobody can be asked.
+    What was answered for a file with these headers is remembered with what they stand for, and not asked again.
+    Returns the settings that were answered. Raises Declined where the person stops, and what `validate_all` raises
+    where nobody can be asked.
     """
     answered: dict[str, str] = {}
     while True:
         try:
             changes.validate_all(keep)
         except NotationError as error:
-            if not person.can_ask or error.setting in answered:
+            if error.setting in answered:
                 raise
-            answered[error.setting] = _ask_format(error, person)
+            known = _known_mapping(changes.staged.headers, person, settings, mappings)
+            value = known.formats.get(error.setting, "") if known is not None else ""
+            if known is not None and value in error.readings:
+                answered[error.setting] = value
+                person.note(
+                    f'{error.where}: {error.seen} is {error.readings[value]}, as the mapping "{known.name}" has it.'
+                )
+                person.note(f"To forget it:  {command()} mappings forget {shlex.quote(known.name)}")
+            elif person.can_ask:
+                answered[error.setting] = said = _ask_format(error, person)
+                _remember_format({error.setting: said}, known, changes.staged, person, settings, mappings)
+            else:
+                raise
             changes.read_as(answered)
         else:
             return answered
+
+
+def _known_mapping(
+    headers: Sequence[str], person: Person, settings: Settings, mappings: Mappings
+) -> SavedMapping | None:
+    """Return the mapping that is named, or on a terminal the one that was remembered for these headers."""
+    if settings.mapping is not None:
+        return mappings.named(settings.mapping, settings.endpoint)
+    return mappings.recognise(settings.endpoint, headers) if person.can_ask else None
+
+
+def _remember_format(
+    answer: Mapping[str, str], known: SavedMapping | None, staged: Staged, person: Person, settings: Settings,
+    mappings: Mappings,
+) -> None:  # fmt: skip
+    """Add an answer to the mapping of these headers, or begin one if the person likes; not where it was declined."""
+    if known is None:
+        if set(map(fold, settings.map)).intersection(map(fold, staged.headers)) or not _wants_it_remembered(person):
+            return
+        name = mappings.free_name(Path(staged.name).stem or staged.name)
+        known = make_mapping(settings, name, staged.headers)
+    mappings.keep(replace(known, formats={**known.formats, **answer}))
+    person.note(f'Remembered as "{known.name}".  In a script:  --mapping {shlex.quote(known.name)}')
 
 
 def with_answers(settings: Settings, answered: Mapping[str, str]) -> Settings:

@@ -8,11 +8,13 @@ import pytest
 
 from batch.cli.views import closing_page, plan_page
 from batch.commands.plan import plan
+from batch.commands.update import update
 from batch.engine import write_call
 from batch.engine.reporter import CANARY, Preflight
 from batch.errors import Declined, NotationError
 from batch.run.finish import FinishedRun
 from batch.run.locks import state_folder
+from batch.run.target import Environment
 from tests.commands.test_signals import asking, on_terminal
 from tests.job_fixture import DUALENTRY, VAYU, FakeReporter, JobFixture, told
 from tests.shell import Api, Shell
@@ -192,7 +194,7 @@ def test_dates_in_two_ways(job: JobFixture) -> None:
     sheet = job.sheet("id,custom_fields.Renewal\n10001,03/04/2026\nx!,05/06/2026\n")
     job.reporter.can_ask, job.reporter.answers = True, [0, True]
     ended = job.update(sheet)
-    assert job.reporter.questions[-1].splitlines()[1:] == ["2026-04-03 (the day first)", "2026-03-04 (the month first)"]
+    assert job.reporter.questions[0].splitlines()[1:] == ["2026-04-03 (the day first)", "2026-03-04 (the month first)"]
     assert ("--date-format", "dmy") == (ended.next[-2], ended.next[-1])
     assert "2026-04-03" in str(job.record(10_001))
     before = sorted(ended.folder.parent.glob("2*"))
@@ -236,3 +238,28 @@ def test_dates_of_a_run_that_is_not_known(job: JobFixture) -> None:
     job.reporter.can_ask = False
     with pytest.raises(NotationError, match="--date-format dmy or --date-format mdy"):
         job.update(sheet)
+
+
+def test_dates_next_month(job: JobFixture) -> None:
+    """The answer is remembered with the headers and not asked again; a pipeline names it; a run stays the same one."""
+
+    def send(date: str, month: str, **options: Any) -> FinishedRun:
+        sheet = job.sheet(f"id,custom_fields.Renewal\n10001,{date}/2026\n10002,{date}/2026\n", f"{month}.csv")
+        variables = job.sandbox.environment() | {"XDG_CONFIG_HOME": str(job.folder / "config")}
+        return update(job.settings(sheet, **options), job.reporter, Environment(variables))
+
+    job.reporter.can_ask, job.reporter.answers = True, [0, "", True]
+    job.sandbox.set_faults("500=id:10002")
+    first = send("03/04", "october", max_attempts=1)
+    job.sandbox.set_faults()
+    assert 'Remembered as "october".  In a script:  --mapping october' in job.reporter.notes
+    again = send("03/04", "october")
+    assert (first.folder, 0) == (again.folder, again.summary.exit_code)
+    asked = len(job.reporter.questions)
+    send("07/08", "november")
+    assert (asked, True) == (len(job.reporter.questions), "2026-08-07" in str(job.record(10_001)))
+    said = '"07/08/2026" (row 2) is 2026-08-07 (the day first), as the mapping "october" has it.'
+    assert any(said in one for one in job.reporter.notes), job.reporter.notes
+    job.reporter.can_ask = False
+    send("09/10", "december", mapping="october")
+    assert "2026-10-09" in str(job.record(10_001))
