@@ -5,7 +5,6 @@ what may have been applied is settled by reading before it is given up; a confir
 whatever is still to be looked at.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +16,7 @@ from batch.conditions import KEPT
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.engine.compared import ComparedChanges
 from batch.engine.context import NOTHING, RunContext
-from batch.engine.look import FRESH, LookQueue
+from batch.engine.look import LookQueue
 from batch.engine.prepare import ChangePreparer, PreparedChange, refused
 from batch.engine.retry_loop import Answer, ApiClient
 from batch.engine.write_call import WriteCall
@@ -36,15 +35,12 @@ class ChangeWriter:
     context: RunContext
     preparer: ChangePreparer
     looks: LookQueue = field(init=False)
-    _calls: dict[WriteCall, None] = field(init=False, default_factory=dict)
-    """The changes that are being sent, in the order in which they came."""
-    _sent: deque[float] = field(init=False)
-    """When the last ones were sent, no more than are read at once."""
+    _calls: int = field(init=False, default=0)
+    """Changes that are being sent."""
 
     def __post_init__(self) -> None:
-        """Remember the last writes, and look at records through the client of the connection that is open."""
-        self._sent = deque(maxlen=self.endpoint.ids_per_read)
-        self.looks = LookQueue(self.client, self.context.reader, lambda: bool(self._calls))
+        """Look at records through the client of the connection that is open."""
+        self.looks = LookQueue(self.client, self.context.reader, lambda: self._calls > 0)
 
     async def send(self, prepared: PreparedChange) -> Outcome | None:
         """Bring one change to its outcome and journal it; None where preparing it again did that."""
@@ -55,15 +51,13 @@ class ChangeWriter:
             except ConflictError as error:
                 outcome, attempts = refused(prepared.earlier, error.outcome)
                 return self._settle(prepared, outcome, None, attempts, [error.problem])
-            self._calls[call] = None
+            self._calls += 1
             try:
                 await call.try_hold()
                 answer = await self.client.execute(call)
             finally:
-                del self._calls[call]
+                self._calls -= 1
                 await call.let_go()
-            if answer.attempts:
-                self._sent.append(anyio.current_time())
             call.revert_attempt()  # what was written down and did not leave
             if call.is_through:
                 return call.outcome
@@ -85,14 +79,8 @@ class ChangeWriter:
     # -- looking at records -------------------------------------------------------------------------------------
 
     async def look_before(self, call: WriteCall) -> None:
-        """Read the record of a change that is to leave, and those of the ones whose turn comes soon."""
-        now = anyio.current_time()
+        """Read the record of a change that is to leave, with those of all others whose records are too old."""
         call.look = call.look or self.looks.add(call.change.id, call.prepared.fields)
-        while self._sent and self._sent[0] < now - FRESH:
-            self._sent.popleft()
-        due = [one for one in self._calls if one.is_due_soon(now)]
-        for one in due[: min(len(self._sent), self.endpoint.ids_per_read - 1)]:
-            one.look = self.looks.add(one.change.id, one.prepared.fields)
         await self.looks.read(call.look)
         call.take_look()
 

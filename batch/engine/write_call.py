@@ -59,7 +59,7 @@ class WriteCall:
         self.outcome: Outcome | None = None
         """The outcome, where this call gave it."""
         self.look: Look | None = None
-        """The look that another change makes for this one, too."""
+        """The look that it waits for."""
         self._written: Intent | None = None
         self._read_from, self._read_at, self._looks = prepared.read_from, prepared.read_at, 0
         self._must_look = False
@@ -255,11 +255,6 @@ class WriteCall:
         self._held, self._has_left = held, False
         if self._depends_on_record and held.written >= self._read_from and math.isfinite(held.written):
             self._must_look = True
-
-    def is_due_soon(self, now: float) -> bool:
-        """Whether it waits for its turn with a record that will be too old by then."""
-        is_waiting = self.look is None and not self.is_through and not self._must_look
-        return is_waiting and self._depends_on_record and now - self._read_at > FRESH / 2
 
     def take_look(self) -> None:
         """Go on from what its look shows, if that is done."""
