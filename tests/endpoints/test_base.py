@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from batch.endpoints import ENDPOINTS, DualEntryCustomers
 from batch.endpoints.base import (
+    ConflictError,
     as_content,
     is_blank,
     nest,
@@ -20,12 +21,20 @@ from batch.endpoints.errors import error_text, parse_common_errors
 from batch.endpoints.labels import fold
 from batch.exact_json import HALF
 from batch.http import ApiResponse
+from batch.model import Outcome
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+
+
+def test_inexact_is_rejected() -> None:
+    """What no program could write back exactly is no fault of the sheet: the row is rejected, not invalid."""
+    with pytest.raises(ConflictError, match="cannot be written back exactly") as caught:
+        as_content({"aliases": [f"{HALF}d83d"]})
+    assert Outcome.REJECTED is caught.value.outcome
 
 
 def test_names() -> None:
