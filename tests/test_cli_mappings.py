@@ -105,6 +105,21 @@ def test_own_number(shell: Shell) -> None:
     assert 0 == shell.here("check", sheet, *CHECK, "--mapping", "eigene").code
 
 
+def test_which_column_is_the_id(shell: Shell) -> None:
+    """Where no header says that it is the id, it is said what is asked, with examples of each column."""
+    sheet = shell.sheet("Kunde,Firmenname\n10001,Acme\n10002,Bolt\n", "kunden.csv")
+    answers = [(b"which stops): ", b"1\n"), (REMEMBER, b"n\n")]
+    ended = on_terminal(shell, ["check", sheet, *CHECK], answers)
+    assert 0 == ended.code, ended.err
+    said = (
+        "kunden.csv: no column says by its header that it is the customer's id. Nothing is sent yet.\n"
+        "   1  Kunde  such as  10001 · 10002\n"
+        "   2  Firmenname  such as  Acme · Bolt\n"
+        "Which column has the customer's id? (Enter: none, which stops): 1\n"
+    )
+    assert said in ended.err
+
+
 def test_commands(shell: Shell) -> None:
     """What is remembered can be listed, looked at and forgotten."""
     assert shell.here("mappings", "list").out.startswith("Nothing is remembered.")

@@ -262,9 +262,7 @@ class _Dialogue:
 
     def _ask_header(self, header: str, ids: Sequence[str], taken: Collection[str]) -> str:
         """Return the field that a header stands for, "" to leave the column out; `ids` say which record a row is."""
-        of_column = dict(zip(self._peek.headers, self._peek.examples, strict=True))[header]
-        examples = " · ".join(shorten(text, 24) for text in of_column)
-        self._person.note(f'"{shorten(header, 40)}"' + (f"  such as  {examples}" if examples else "  (all blank)"))
+        self._person.note(self._shown(header, '"'))
         offered = list(dict.fromkeys((*self._near(header, taken), *ids, *self._custom(header))))
         while True:
             for number, name in enumerate(offered, 1):
@@ -284,6 +282,12 @@ class _Dialogue:
                                   f"{command()} endpoints {self._settings.endpoint}")  # fmt: skip
             offered = found or offered
 
+    def _shown(self, header: str, quote: str = "") -> str:
+        """Show a header with examples of what stands below it."""
+        of_column = dict(zip(self._peek.headers, self._peek.examples, strict=True))[header]
+        examples = " · ".join(shorten(text, 24) for text in of_column)
+        return f"{quote}{shorten(header, 40)}{quote}" + (f"  such as  {examples}" if examples else "  (all blank)")
+
     def _ask_id(self, settings: Settings, taken: Collection[str]) -> Settings:
         """Ask which column says which record a row is about; raises Declined."""
         endpoint, own = self._endpoint, next(iter(self._endpoint.key_fields), "")
@@ -293,8 +297,14 @@ class _Dialogue:
             question = f"No column is the {noun}'s id at {where}. Find each {noun} by your own number ({own}) instead?"
             if self._person.ask(question):
                 return replace(settings, key=own)
-        headers = [one for one in self._peek.headers if one.strip()]
-        place = self._person.choose(f"Which column has the {noun}'s id? (Enter: none, which stops)", headers)
+        shown = {one: self._shown(one) for one in self._peek.headers if one.strip()}
+        headers = list(shown)
+        self._person.note(
+            f"{self._name}: no column says by its header that it is the {noun}'s id. Nothing is sent yet."
+        )
+        place = self._person.choose(
+            f"Which column has the {noun}'s id? (Enter: none, which stops)", list(shown.values())
+        )
         if place is None:
             raise Declined("Nothing was sent: without an id nobody knows which record a row is about.")
         return replace(settings, map={**settings.map, headers[place]: "id"})
@@ -352,7 +362,8 @@ def validate_asking(
                 person.note(
                     f'{error.where}: {error.seen} is {error.readings[value]}, as the mapping "{known.name}" has it.'
                 )
-                person.note(f"To forget it:  {command()} mappings forget {shlex.quote(known.name)}")
+                if not _says_headers(settings, changes.staged):  # else it was said when they were matched
+                    person.note(f"To forget it:  {command()} mappings forget {shlex.quote(known.name)}")
             elif person.can_ask:
                 answered[error.setting] = said = _ask_format(error, person)
                 _remember_format({error.setting: said}, known, changes.staged, person, settings, mappings)
@@ -372,13 +383,18 @@ def _known_mapping(
     return mappings.recognise(settings.endpoint, headers) if person.can_ask else None
 
 
+def _says_headers(settings: Settings, staged: Staged) -> bool:
+    """Whether a mapping, an option or an answer says what some header stands for."""
+    return bool(set(map(fold, settings.map)).intersection(map(fold, staged.headers)))
+
+
 def _remember_format(
     answer: Mapping[str, str], known: SavedMapping | None, staged: Staged, person: Person, settings: Settings,
     mappings: Mappings,
 ) -> None:  # fmt: skip
     """Add an answer to the mapping of these headers, or begin one if the person likes; not where it was declined."""
     if known is None:
-        if set(map(fold, settings.map)).intersection(map(fold, staged.headers)) or not _wants_it_remembered(person):
+        if _says_headers(settings, staged) or not _wants_it_remembered(person):
             return
         name = mappings.free_name(Path(staged.name).stem or staged.name)
         known = make_mapping(settings, name, staged.headers)
