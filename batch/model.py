@@ -11,7 +11,7 @@ import shlex
 import shutil
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -462,6 +462,12 @@ def named(field: str, header: str) -> str:
     """Name a field as the user's header does, its own name beside it where the two differ."""
     is_same = header.strip().casefold().partition(":")[0] == field.casefold()
     return visible(with_header(field, "" if is_same else header))
+
+
+def first_few(shown: Iterable[object], count: int) -> str:
+    """List what is shown of `count` things, with an ellipsis where there are more: 17, 23, …"""
+    texts = list(map(str, shown))
+    return ", ".join(texts) + (", …" if count > len(texts) else "")
 
 
 def minutes(seconds: float) -> str:

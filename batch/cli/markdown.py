@@ -11,7 +11,7 @@ from typing import Final
 from batch.cli.messages import cost, plural, update_command
 from batch.commands.plan import PlanMade
 from batch.files import shown_path
-from batch.model import Outcome, shorten, visible, with_header
+from batch.model import Outcome, first_few, shorten, visible, with_header
 from batch.outputs.plan import CLEARED
 
 MOST_BYTES: Final = 50_000
@@ -76,9 +76,9 @@ def _reasons(made: PlanMade) -> Iterator[str]:
     yield ""
     rows = []
     for one in made.reasons[:MOST_REASONS]:
-        listed = ", ".join(map(str, one.rows[:5])) + (", …" if one.count > len(one.rows[:5]) else "")
+        rows_text = first_few(one.rows[:5], one.count)
         field = code(one.header or one.field) if one.header or one.field else ""
-        rows.append([one.outcome.value, field, code(one.reason), f"{one.count:,}", listed])
+        rows.append([one.outcome.value, field, code(one.reason), f"{one.count:,}", rows_text])
     yield from _table(["outcome", "field", "reason", "how many", "rows"], rows)
     more = len(made.reasons) - len(rows) + made.left_out
     if more:

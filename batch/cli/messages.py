@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batch.conditions import PlannedChange
 from batch.engine.reporter import Compared, Cost, Preflight, Progress, Tried
 from batch.files import shown_path
-from batch.model import Outcome, command_line, minutes, named, shorten, visible
+from batch.model import Outcome, command_line, first_few, minutes, named, shorten, visible
 from batch.outputs.plan import CLEARED, Line, iter_lines
 from batch.run.target import SANDBOX, STANDING
 from batch.summary import SHOWN_ROWS, Reason
@@ -238,9 +238,10 @@ def shown_reasons(grouped: Sequence[Reason]) -> list[Reason]:
 
 def rows_of(one: Reason) -> str:
     """List the rows of a reason: `9 rows: 17, 23, … (F17: "ext. 5")`."""
-    listed = ", ".join(map(str, one.rows[:SHOWN_ROWS])) + (", …" if one.count > SHOWN_ROWS else "")
     count = "row" if one.count == 1 else f"{one.count:,} rows:"
-    return f"{count} {listed}" + (f" ({visible(one.example)})" if one.example else "")
+    return f"{count} {first_few(one.rows[:SHOWN_ROWS], one.count)}" + (
+        f" ({visible(one.example)})" if one.example else ""
+    )
 
 
 def update_command(path: str, endpoint: str, options: Sequence[str], *, verb: str = "update") -> str:

@@ -40,6 +40,7 @@ from batch.model import (
     Outcome,
     command,
     command_line,
+    first_few,
     minutes,
     named,
     shorten,
@@ -500,13 +501,13 @@ def pull_page(found: "Pulled", endpoint: str, options: Sequence[str]) -> Iterato
         are = "is" if len(found.hidden) == 1 else "are"
         yield f"  left out: {', '.join(found.hidden)}, which {are} not shown when records are listed"
     for column, left in found.left.items():
-        ids = ", ".join(left.ids) + (", …" if left.count > len(left.ids) else "")
+        ids = first_few(left.ids, left.count)
         yield (
             f"  {visible(column)}: {plural(left.count, 'value')} cannot stand in a cell and "
             f"{'is' if left.count == 1 else 'are'} left blank, which changes nothing (id {ids})"
         )
     if found.missing:
-        ids = ", ".join(found.missing[:SHOWN_IDS]) + (", …" if len(found.missing) > SHOWN_IDS else "")
+        ids = first_few(found.missing[:SHOWN_IDS], len(found.missing))
         have = "has" if len(found.missing) == 1 else "have"
         yield f"  {plural(len(found.missing), 'id')} of the file {have} no record: {ids}"
     if found.records and found.path.suffix.lower() == ".csv":

@@ -17,7 +17,7 @@ from batch.commands.columns import ShownColumn, ShownColumns
 from batch.commands.runs import ListedRun, local_text
 from batch.errors import UsageError
 from batch.input_names import short_name
-from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, minutes, named, shorten, visible
+from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, first_few, minutes, named, shorten, visible
 from batch.outputs.plan import Line
 from batch.outputs.report import bar
 from batch.run.target import SANDBOXES, STANDING, Environment, kind_of_host, make_endpoint
@@ -265,15 +265,10 @@ def problem_groups(checked: Checked) -> list[Group]:
 def _group(one: Reason) -> Group:
     setting = {"date_ambiguous": "date_format", "number_ambiguous": "decimal"}.get(one.code, "")
     cells = tuple(f"row {row}: {visible(cell)}" if cell.startswith('"') else visible(cell) for row, cell in one.cells)
-    where = f"{'Row' if one.count == 1 else 'Rows'} " + rows_text(one.rows, one.count)
+    where = f"{'Row' if one.count == 1 else 'Rows'} " + first_few(one.rows, one.count)
     return Group(
         named(one.field, one.header), plain(one.reason), one.count, where, cells, one.count - len(cells), setting
     )
-
-
-def rows_text(rows: Sequence[Any], count: int) -> str:
-    """List rows by their numbers, as far as they are known."""
-    return ", ".join(map(str, rows)) + (", …" if count > len(rows) else "")
 
 
 # -- 4 Changes ------------------------------------------------------------------------------------------------------
@@ -390,7 +385,7 @@ def run_view(listed: ListedRun, summary: Mapping[str, Any]) -> dict[str, Any]:
             {"outcome": str(one.get("outcome", "")), "field": visible(str(one.get("field", ""))),
              "text": plain(str(one.get("message", ""))), "count": int(one.get("count", 0)),
              "rows": f"{'row' if one.get('count') == 1 else 'rows'} "
-             + rows_text(one.get("rows") or (), int(one.get("count", 0)))}
+             + first_few(one.get("rows") or (), int(one.get("count", 0)))}
             for one in reasons
         ],
         "stopped": _stopped(summary), "took": minutes(float(summary.get("seconds") or 0)),

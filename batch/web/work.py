@@ -121,8 +121,8 @@ class Work:
     def match(self, targets: Mapping[str, str], changes: Mapping[str, Any], *, remember_as: str | None) -> None:
         """Take what was said of the columns, look again, and where all are known validate every row.
 
-        `changes` are other settings of how the file is read; `remember_as`: the name under which what the headers stand
-        for is remembered, "" for the file's own, None for not at all.
+        `changes` are other settings of how the file, its numbers and its dates are read; `remember_as`: the name under
+        which what the headers stand for is remembered, "" for the file's own, None for not at all.
         """
         with self.lock:
             self._check_open()
@@ -135,24 +135,10 @@ class Work:
             if remember_as is not None:
                 keep_mapping(found.settings, remember_as, world)
             self.columns, self.settings = found, found.settings
+            # what can be read in two ways is asked by a form of the page, which nothing waits for
             return found, check(found.settings, replace(person, can_ask=False), world)
 
         self._begin("check", work, self._keep_matched)
-
-    def check(self) -> None:
-        """Validate every row."""
-        self._begin(
-            "check",
-            lambda person, world: check(self.settings, replace(person, can_ask=False), world),
-            self._keep_checked,
-        )
-
-    def read_as(self, **formats: Any) -> None:
-        """Take what was said of how numbers or dates are written, and validate again."""
-        with self.lock:
-            self._check_open()
-            self.settings = replace(self.settings, **formats)
-        self.check()
 
     def compare(self, *, only_empty: bool) -> None:
         """Find out what would change, with `only_empty` of fields that have no value yet alone."""
@@ -241,10 +227,6 @@ class Work:
     def _keep_matched(self, found: tuple[ShownColumns, Checked | None]) -> None:
         self._keep_columns(found[0])
         self.checked = found[1]
-
-    def _keep_checked(self, found: Checked) -> None:
-        self.checked = found
-        self._forget_plan()
 
     def _keep_plan(self, found: PlanMade) -> None:
         self._forget_plan()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import xlsxwriter
 
-from batch.model import NEEDS_EDIT, REASONS_SHEET, Outcome, Problem, RowResult, Staged, shorten, visible
+from batch.model import NEEDS_EDIT, REASONS_SHEET, Outcome, Problem, RowResult, Staged, first_few, shorten, visible
 from batch.outputs.failures_xlsx.cells import ExactSheet
 from batch.summary import Reasons
 
@@ -55,7 +55,7 @@ class ReasonsSheet:
         others = [replace(one, reason=OTHER_REASONS) for one in self._reasons.left_out.values()]
         for one in [*self._reasons.sorted(), *others]:
             line += 1
-            rows = ", ".join(map(str, one.rows)) + (", …" if one.count > len(one.rows) else "")
+            rows = first_few(one.rows, one.count)
             reason = shorten(visible(one.reason), 300)
             page.write_number(line, 0, one.count, top)
             told = (one.outcome.value, one.header or one.field, reason, WHAT_TO_DO[one.outcome], rows)
