@@ -43,7 +43,9 @@ from batch.machine import out_of_files
 from batch.model import Intent, Outcome, Problem, RowResult, State
 
 VERSION = 2
-SCHEMA = """
+SECOND = "CREATE TABLE second(at INTEGER PRIMARY KEY, attempts INTEGER NOT NULL, throttled INTEGER NOT NULL)"
+"""The one table that a journal may lack: those that were begun before there was a report do."""
+SCHEMA = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE part(
     number INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, is_orderly INTEGER NOT NULL,
@@ -59,7 +61,7 @@ CREATE TABLE result(
     row INTEGER PRIMARY KEY, change INTEGER NOT NULL, id TEXT NOT NULL, outcome TEXT NOT NULL, state TEXT NOT NULL,
     status INTEGER, attempts INTEGER NOT NULL, time REAL NOT NULL, shown TEXT, problems TEXT
 );
-CREATE TABLE second(at INTEGER PRIMARY KEY, attempts INTEGER NOT NULL, throttled INTEGER NOT NULL);
+{SECOND};
 CREATE TABLE file(name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 """
 ERASED_AT_ONCE = 10_000
@@ -135,7 +137,7 @@ class Journal(JournalQueries):
         version = meta.get("version")
         if version not in (VERSION, 1):
             raise JournalError(f"{path}: this record of a run was written by another version of batch ({version}).")
-        check_tables(path, SCHEMA if version == VERSION else version_1.SCHEMA)
+        check_tables(path, *((SCHEMA, SECOND) if version == VERSION else (version_1.SCHEMA,)))
         return cls._opened(path, version)
 
     @classmethod
@@ -147,6 +149,8 @@ class Journal(JournalQueries):
             journal = cls(db, stack.enter_context(closing(ReadConnection(connect(path, views), path))), path)
             try:
                 journal.put_meta({OPEN: True})
+                if version == VERSION:
+                    db.execute(SECOND.replace("TABLE", "TABLE IF NOT EXISTS", 1))
                 db.execute("PRAGMA wal_checkpoint(FULL)")
                 journal._recount()
                 journal._part = journal.count_parts()

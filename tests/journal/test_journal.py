@@ -241,6 +241,19 @@ def test_key_that_is_none(path: Path, value: str) -> None:
         journal.intent(2)
 
 
+def test_a_journal_of_before_there_was_a_report(path: Path, journal: Journal) -> None:
+    """Without the table of attempts by the second it is read as one of which nothing was kept, and gone on with."""
+    journal.close()
+    changed_by_hand(path, "DROP TABLE second")
+    with Journal.open(path) as opened:
+        assert opened.attempts_over_time(10) is None
+        opened.begin_part()
+        opened.count("attempts")
+        opened.flush()
+    with Journal.open(path) as opened:
+        assert 2 == opened.count_parts()
+
+
 # -- cut off and damaged --------------------------------------------------------------------------------------------
 
 
