@@ -44,6 +44,20 @@ def test_jobs_share_limits_on_this_host_with_nothing_to_set(job: JobFixture) -> 
     assert ([1, 1], []) == ([len(rows) for rows in found], shown)
 
 
+def test_limits_that_are_kept_anew_begin_without_a_burst(job: JobFixture) -> None:
+    """A first run on a host has its burst; where the file was there and is gone, a line says why there is none."""
+    job.update(job.sheet(SHEET), VAYU, max_per_second=None)
+    before = [one for one in job.reporter.notes if "burst" in one]
+    for path in (job.folder / "state" / "batch").glob("limiter-1.sqlite*"):
+        path.unlink()
+    job.update(job.sheet(SHEET.replace("Acme", "Other")), VAYU, max_per_second=None)
+    said = (
+        "What was sent with this key a moment ago is not known, since the limits that other runs share are kept anew: "
+        "for 1 s it goes at the steady rate, without a burst."
+    )
+    assert ([], [said]) == (before, [one for one in job.reporter.notes if "burst" in one])
+
+
 def test_without_a_state_folder_the_limits_are_the_job_s_own(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """That is said in one line, and in the summary."""
 

@@ -74,7 +74,7 @@ class ApiSession:
             told = SharedLimits(note, shutdown, self.pace.max_wait)
             limiter = RateLimiter(
                 rate, self.pace.max_at_once, store, key, on_lost=told.lost, on_shared=told.shared,
-                on_paused=told.paused, on_taken=told.taken,
+                on_paused=told.paused, on_emptied=told.emptied, on_taken=told.taken,
             )  # fmt: skip
             try:
                 yield ApiClient(
@@ -167,6 +167,13 @@ class SharedLimits:
             self.shutdown.request(
                 f"{said}, longer than --max-wait {self.max_wait:g}.", StopCause.WAIT, retry_after=seconds
             )
+
+    def emptied(self, seconds: float) -> None:
+        """Say why it begins without the burst that is documented."""
+        self._tell(
+            "What was sent with this key a moment ago is not known, since the limits that other runs share are kept "
+            f"anew: for {max(1, round(seconds))} s it goes at the steady rate, without a burst."
+        )
 
     def lost(self, since: float, why: str) -> None:
         """Say that nothing is sent, and stop the run after --max-wait."""

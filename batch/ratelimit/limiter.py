@@ -165,6 +165,7 @@ class RateLimiter:
     those that share the store. `on_lost` is told when the store cannot be asked: since when (anyio's clock), and why.
     `on_shared` is told when that changes: how many processes share the key, and what `RatePolicy.held_at` says.
     `on_paused` is told of a pause that another process was asked for: its seconds.
+    `on_emptied` is told when the store may have lost what was sent before: the seconds until its buckets are full.
     `on_taken` is told when another process does the run by now that this one claimed.
     """
 
@@ -174,6 +175,7 @@ class RateLimiter:
         on_lost: Callable[[float, str], None] = lambda since, why: None,
         on_shared: Callable[[int, float | None], None] = lambda processes, held_at: None,
         on_paused: Callable[[float], None] = lambda seconds: None,
+        on_emptied: Callable[[float], None] = lambda seconds: None,
         on_taken: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         if max_at_once < 1:
@@ -185,7 +187,7 @@ class RateLimiter:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._wall_clock = wall_clock
         self._on_lost, self._on_shared, self._on_paused = on_lost, on_shared, on_paused
-        self._on_taken = on_taken
+        self._on_emptied, self._on_taken = on_emptied, on_taken
         self._run: RunClaim | None = None
         """The run that this process claims."""
         self._is_done = False
@@ -491,6 +493,8 @@ class RateLimiter:
             self._on_shared(*shares)
         if book is not None and state.paused_until > max(known.paused_until, self._now()):
             self._on_paused(state.paused_until - self._now())
+        if state.emptied > known.emptied and (seconds := self._policy.filling(state, self._now())):
+            self._on_emptied(seconds)
         return grant
 
     def _step(
@@ -498,7 +502,7 @@ class RateLimiter:
         state: LimiterState | None, now: float,
     ) -> tuple[LimiterState, tuple[Grant | None, RunLease | None]]:  # fmt: skip
         """Take all that is pending as one step; nothing is booked for a run that another process does by now."""
-        state, _ = self._policy.recover(known)(state, now)
+        state, _ = self._policy.recover(known, self._store.began(self._key))(state, now)
         for at, step in told:
             state, _ = step(state, min(at, now))
         lease = None

@@ -100,6 +100,8 @@ class LimiterState:
     """A number of its own for each state that began from nothing, as when a store has lost it."""
     runs: dict[str, RunLease] = field(default_factory=dict)
     """The runs that several processes may be started for, by name."""
+    emptied: float = -math.inf
+    """When all buckets counted as empty last, since the store may have lost what was taken from them before."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the state as a value that JSON can hold."""
@@ -232,8 +234,9 @@ class RatePolicy:
         own = state.routes.get(route)
         if own is not None:
             at = max(at, own.budget.earliest(now))
-            if self._per_route is not None and state.is_documented:
-                at = max(at, self._per_route.earliest(own.full_at))
+        if self._per_route is not None and state.is_documented:
+            full_at = self._per_route.drain(-math.inf, state.emptied) if own is None else own.full_at
+            at = max(at, self._per_route.earliest(full_at))
         if self._total is not None and state.is_documented:
             at = max(at, self._total.earliest(state.total_full_at))
         if state.fixed_rate is not None:
@@ -295,13 +298,13 @@ class RatePolicy:
             at = self.earliest(state, soonest, route)
             own = state.routes.get(route)
             if ask.who:
-                own = own or state.routes.setdefault(route, RouteState())
+                own = own or self._route(state, route)
                 turn = self._turn(state, own, ask.who, now, at - (horizon - now))
                 if turn > now:
                     return state, Grant((), turn)
             if at > horizon:
                 return state, Grant((), at)
-            own = own or state.routes.setdefault(route, RouteState())
+            own = own or self._route(state, route)
             times: list[float] = []
             while at <= horizon and len(times) < max(1, most):
                 self._take(state, own, at)
@@ -316,7 +319,7 @@ class RatePolicy:
 
         def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
             state = state or self.new_state()
-            own = state.routes.get(route) or state.routes.setdefault(route, RouteState())
+            own = self._route(state, route)
             own.budget.left += starts
             state.adaptive.fixed_rate.give_back(starts)
             if state.fixed_rate is not None:
@@ -380,31 +383,36 @@ class RatePolicy:
 
         return step
 
-    def recover(self, known: LimiterState) -> Step[None]:
+    def recover(self, known: LimiterState, began: float = -math.inf) -> Step[None]:
         """Take up what this process saw last (`known`), where a store has lost that and may have begun anew.
 
-        What others were granted since is not known, so that no bucket has a burst left.
+        What others were granted is not known from before the store began (`began`; -inf: it lost nothing), and where it
+        lost what this process knows, from before now. So no bucket has a burst left from then, of routes to come, too:
+        it fills up again at its documented rate.
         """
 
         def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
+            is_lost = bool(known.routes) and (state is None or state.origin != known.origin)
             if state is None:
                 state = LimiterState.from_json(known.as_json())
                 state.revision += 1
-            elif state.origin == known.origin:
-                return state, None
+            if is_lost or began > state.emptied:
+                self._empty(state, now if is_lost else began)
             state.paused_until = max(state.paused_until, known.paused_until)
-            for route in known.routes:
-                self._drain(state, state.routes.setdefault(route, RouteState()), now)
             return state, None
 
         return step
+
+    def filling(self, state: LimiterState, now: float) -> float:
+        """Return for how many seconds documented buckets that count as emptied are not full again; 0 for none."""
+        return max(0.0, state.emptied + self._time_to_fill - now) if state.is_documented else 0.0
 
     def update(self, reply: Reply) -> Step[None]:
         """Learn from a reply."""
 
         def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
             state = state or self.new_state()
-            own = state.routes.get(reply.route) or state.routes.setdefault(reply.route, RouteState())
+            own = self._route(state, reply.route)
             is_accepted = not reply.is_refusal and reply.status not in SAYS_NOTHING
             own.budget.update(
                 now, reply.started, reply.hint, shortest=self._time_to_fill, longest=self._longest_hold,
@@ -441,6 +449,22 @@ class RatePolicy:
             return
         self._drain(state, own, now)
         state.adaptive.refused(now, reply.started, min(reply.hint.wait or 0.0, longest))
+
+    def _route(self, state: LimiterState, route: str) -> RouteState:
+        """Return what is known of a route; of one that is new, that its bucket was empty when all were."""
+        own = state.routes.get(route)
+        if own is None:
+            own = state.routes[route] = RouteState()
+            self._drain(state, own, state.emptied)
+        return own
+
+    def _empty(self, state: LimiterState, at: float) -> None:
+        """Count all buckets as empty at that time."""
+        state.emptied = max(state.emptied, at)
+        for own in state.routes.values():
+            self._drain(state, own, at)
+        if self._total is not None:
+            state.total_full_at = self._total.drain(state.total_full_at, at)
 
     def _drain(self, state: LimiterState, own: RouteState, now: float) -> None:
         if self._total is not None:

@@ -1,9 +1,10 @@
 """The limiter's state in a Redis (or what speaks its protocol) that processes on all hosts share.
 
 Promises: the time is the server's, and never goes back for those who use a key; a step takes effect only on the state
-that it was made of (compare and swap by version, in a script: the policy itself is never run there); a pause is told to
-all processes as it is written, and whoever cannot hear that starts nothing; the address is shown without its password;
-no key, id or value of a cell is sent there, only keyed hashes.
+that it was made of (compare and swap by version, in a script: the policy itself is never run there); it is known since
+when the server was neither started nor emptied; a pause is told to all processes as it is written, and whoever cannot
+hear that starts nothing; the address is shown without its password; no key, id or value of a cell is sent there, only
+keyed hashes.
 
 The library's own calls wait, so they are made in a thread: a whole job also runs on trio.
 """
@@ -38,6 +39,8 @@ PREFIX: Final = "batch:1:"
 ANSWER_SECONDS: Final = 2.0
 """Within which the server answers, or counts as lost."""
 KEPT_SECONDS: Final = 7 * 86_400
+BEGAN: Final = f"{PREFIX}began"
+"""The key that the first who uses an empty server sets, with its time."""
 SCRIPT: Final = """
 local time = redis.call('TIME')
 if ARGV[1] ~= '' then
@@ -47,14 +50,23 @@ if ARGV[1] ~= '' then
   if ARGV[5] ~= '' then redis.call('PUBLISH', KEYS[1], ARGV[5]) end
   return {1, time[1], time[2]}
 end
-return {1, time[1], time[2], redis.call('HGET', KEYS[1], 'version') or '', redis.call('HGET', KEYS[1], 'value') or ''}
+local began = 0
+if KEYS[2] then
+  redis.call('SETNX', KEYS[2], time[1])
+  began = tonumber(redis.call('GET', KEYS[2])) or 0
+  local info = redis.pcall('INFO', 'server')
+  local uptime = type(info) == 'string' and string.match(info, 'uptime_in_seconds:(%d+)')
+  if uptime then began = math.max(began, time[1] - uptime) end
+end
+local value = redis.call('HGET', KEYS[1], 'value') or ''
+return {1, time[1], time[2], redis.call('HGET', KEYS[1], 'version') or '', value, began}
 """
 NONE: Final = "none"
 """The version of what is not there, as a script is told of it."""
 
 Result = TypeVar("Result")
-Change = Callable[[bytes, float], tuple[bytes, Any, str]]
-"""What is made of a value at a time of the server's clock: the next value, what it came to, and what all are told."""
+Change = Callable[[bytes, float, float], tuple[bytes, Any, str]]
+"""Makes of what is kept, at the server's time, on a server that lost nothing since: what is kept, returned and told."""
 
 
 class RedisStore:
@@ -73,6 +85,8 @@ class RedisStore:
         self._listener: Any = None
         self._revisions: dict[str, int] = {}
         self._offsets: dict[str, float] = {}
+        self._began = -math.inf
+        """When the server began, or was first used, on the clock of the key that is asked for at the moment."""
         self._rng = random.Random()  # noqa: S311 - so that those who lost a race do not meet again
         self._one_at_a_time = anyio.CapacityLimiter(1)
         try:
@@ -98,12 +112,19 @@ class RedisStore:
             raise self._lost(error) from None
         return self._revisions.get(PREFIX + key, -1)
 
+    def began(self, key: str) -> float:
+        """Return when the server was started last, or first used since it was empty: by its own account."""
+        return self._began
+
     async def transact(self, key: str, step: Step[Answer]) -> tuple[LimiterState, Answer]:
         """Run `step` on what the server has, until that is still the same when the outcome is written."""
 
-        def change(raw: bytes, reading: float) -> tuple[bytes, tuple[LimiterState, Answer, StoreClock], str]:
+        def change(
+            raw: bytes, reading: float, began: float
+        ) -> tuple[bytes, tuple[LimiterState, Answer, StoreClock], str]:
             kept = from_json(raw) if raw else None
             clock = (StoreClock(*kept["clock"]) if kept else StoreClock()).at(reading, reading)
+            self._began = began + clock.base
             state, answer = step(LimiterState.from_json(kept["state"]) if kept else None, clock.last)
             value = to_json({"clock": [clock.base, clock.last, clock.wall], "state": state.as_json()})
             return value, (state, answer, clock), str(state.revision)
@@ -154,27 +175,27 @@ class RedisStore:
         left, read_at = [*range(len(changes))], math.nan
         while True:
             began = time.monotonic()
-            told = self._call([(PREFIX + changes[n][0], ("",) * 5) for n in left])
+            told = self._call([(_names(changes[n][0]), ("",) * 5) for n in left])
             read_at, swaps = time.monotonic(), []
-            for n, (_, whole, micro, version, raw) in zip(left, told, strict=True):
+            for n, (_, whole, micro, version, raw, since) in zip(left, told, strict=True):
                 key, change = changes[n]
-                value, found[n], said = change(raw, int(whole) + int(micro) / 1e6)
-                seconds = KEPT_SECONDS if ":" not in key else int(WRITES_KEPT)
+                value, found[n], said = change(raw, int(whole) + int(micro) / 1e6, float(since))
+                seconds = int(WRITES_KEPT) if _is_record(key) else KEPT_SECONDS
                 following = f"{self._rng.randrange(2**64):x}"
-                swaps.append((PREFIX + key, (version or NONE, following, value, seconds, said)))
+                swaps.append(([PREFIX + key], (version or NONE, following, value, seconds, said)))
             left = [n for n, done in zip(left, self._call(swaps), strict=True) if not done[0]]
             if not left:
                 return found, read_at
             time.sleep(self._rng.uniform(0, 2 * (read_at - began)))
 
-    def _call(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+    def _call(self, calls: Sequence[tuple[list[str], tuple[Any, ...]]]) -> list[Any]:
         """Run the script with these keys and arguments, and return its answers; it travels once for all of them."""
         if len(calls) == 1:
-            (name, arguments), *_ = calls
-            return [self._script(keys=[name], args=arguments)]
+            (names, arguments), *_ = calls
+            return [self._script(keys=names, args=arguments)]
         with self._client.pipeline(transaction=False) as pipeline:
-            for name, arguments in calls:
-                self._script(keys=[name], args=arguments, client=pipeline)
+            for names, arguments in calls:
+                self._script(keys=names, args=arguments, client=pipeline)
             return list(pipeline.execute())
 
     def _lost(self, error: Exception) -> StoreLostError:
@@ -191,10 +212,19 @@ class RedisStore:
         return StoreLostError(f"{self._shown}: {why}")
 
 
+def _is_record(key: str) -> bool:
+    return ":" in key
+
+
+def _names(key: str) -> list[str]:
+    """Return what the script reads for a key: of a limiter's state also when the server began."""
+    return [PREFIX + key] if _is_record(key) else [PREFIX + key, BEGAN]
+
+
 def _on_record(step: RecordStep) -> Change:
     """Return what runs a step on a record as the server keeps it."""
 
-    def change(raw: bytes, reading: float) -> tuple[bytes, Any, str]:
+    def change(raw: bytes, reading: float, began: float) -> tuple[bytes, Any, str]:
         one = LeasedRecord(*json.loads(raw)) if raw else LeasedRecord()
         found = step(one, reading)
         return json.dumps([one.holder, one.epoch, one.until, one.writer, one.written]).encode(), found, ""

@@ -8,6 +8,7 @@ only keyed hashes. The clock is that of the host, which all processes share; ove
 The file holds what is true for minutes: it is not synced, and what a power cut takes of it is put aside as damaged.
 """
 
+import math
 import os
 import random
 import sqlite3
@@ -77,6 +78,8 @@ class SqliteStore:
         self._opened: tuple[int, ...] = ()
         self._clocks: dict[str, StoreClock] = {}
         self._since_cleaned = 0
+        self._replaced = 0.0
+        """When the file was made in the place of one that was there before; seconds since 1970, 0 for never."""
         self._retried(self._connected)
 
     # -- what `LimiterStore` promises ---------------------------------------------------------------------------
@@ -95,6 +98,10 @@ class SqliteStore:
                 return -1
             raise self._lost(error) from None
         return int(found[0]) if found else -1
+
+    def began(self, key: str) -> float:
+        """Return when the file took the place of one that is gone; -inf where it is the first of its folder."""
+        return self.now(key) - (time.time() - self._replaced) if self._replaced else -math.inf
 
     async def transact(self, key: str, step: Step[Answer]) -> tuple[LimiterState, Answer]:
         """Run `step` with the file locked for writing."""
@@ -195,7 +202,7 @@ class SqliteStore:
         except BatchError as error:
             raise StoreLostError(str(error)) from None
         self._path = folder / f"limiter-{VERSION}.sqlite"
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._replaced = self._made()
         db = sqlite3.connect(self._path, timeout=0, isolation_level=None)
         try:
             db.execute("PRAGMA journal_mode=WAL")
@@ -208,6 +215,19 @@ class SqliteStore:
             raise
         self._db, self._opened = db, self._numbers()
         return db
+
+    def _made(self) -> float:
+        """Make the file where it is not there; return when it was made in the place of another one, 0 for never.
+
+        A second file, which is empty, remembers that there was one; its time says when it was made anew.
+        """
+        witness = self._path.with_suffix(".made")
+        is_new = _create(self._path)
+        if _create(witness):
+            os.utime(witness, (0, 0))
+        elif is_new:
+            os.utime(witness)
+        return witness.stat().st_mtime
 
     def _numbers(self) -> tuple[int, ...]:
         """Return which files have the names now: the database and, where it is there, its log."""
@@ -261,6 +281,15 @@ def _files(path: Path) -> list[str]:
     """Return the files that make a database: the log exists while it is open."""
     log = f"{path}-wal"
     return [str(path), log] if os.path.exists(log) else [str(path)]
+
+
+def _create(path: Path) -> bool:
+    """Create an empty file; return whether it was not there."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _code(error: Exception) -> int:

@@ -111,6 +111,10 @@ class LimiterStore(Protocol):
         """Return the revision of a state as it is at this moment, without suspending."""
         ...
 
+    def began(self, key: str) -> float:
+        """Return, within a step, since when on its clock the store has lost nothing of a key; -inf: it never did."""
+        ...
+
     async def transact(self, key: str, step: Step[Answer]) -> tuple[LimiterState, Answer]:
         """Run `step` on the state of `key`, keep the state that it returns, and return both; only look at the state."""
         ...
@@ -144,6 +148,10 @@ class MemoryStore:
     def revision(self, key: str) -> int:
         """Return the revision of the state itself."""
         return self._states[key].revision if key in self._states else 0
+
+    def began(self, key: str) -> float:
+        """Return that nothing is lost: what is not there was never used by this process."""
+        return -math.inf
 
     async def transact(self, key: str, step: Step[Answer]) -> tuple[LimiterState, Answer]:
         """Run `step` on the state itself; nothing is copied."""

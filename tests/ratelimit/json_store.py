@@ -1,6 +1,7 @@
 """A store as those outside of this process will be: it keeps JSON, suspends, and repeats steps that lost a race."""
 
 import json
+import math
 
 import anyio
 
@@ -21,9 +22,14 @@ class JsonStore(MemoryStore):
         self.texts: dict[str, str] = {}
         self.transactions = 0
         self.is_lost = False
+        self.since = -math.inf
+        """When it began, on anyio's clock."""
 
     def now(self, key: str) -> float:
         return anyio.current_time() + self.offset
+
+    def began(self, key: str) -> float:
+        return self.since + self.offset
 
     def revision(self, key: str) -> int:
         self._check()

@@ -58,6 +58,24 @@ class TestRedisStore(StoreConformance):
         await anyio.sleep(0.05)
         assert (before + 1, await seen(one, "key")) == (one.revision("key"), await seen(other, "key"))
 
+    async def test_emptied_server_is_known_to_be_empty(self) -> None:
+        """A server that was emptied, however long it runs, says so to whoever comes first, and to all others."""
+        one, other = self.make(), self.make()
+        for store in (one, other):
+            await refuse(store, "key")
+            assert 0 <= store.now("key") - store.began("key") < 3
+
+    async def test_server_that_runs_for_long_has_lost_nothing(self) -> None:
+        """What a server remembers of its first user holds as long as it was not started anew since."""
+        import redis
+
+        with redis.Redis.from_url(self.url) as client:
+            started = int(client.time()[0]) - int(client.info("server")["uptime_in_seconds"])
+            client.set("batch:1:began", started - 500)
+        store = self.make()
+        await refuse(store, "key")
+        assert -1 <= store.began("key") - started <= 1
+
     async def test_clock_is_the_server_s(self) -> None:
         """What is known here of the server's time is never ahead of it, and a few milliseconds behind at most."""
         import redis

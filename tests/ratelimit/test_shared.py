@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -236,6 +237,39 @@ async def test_store_that_has_lost_its_state_gives_no_second_burst() -> None:
     at = anyio.current_time()
     many[0].store.texts.clear()
     assert await many[0].attempt() >= at + 60 - 0.1
+
+
+@pytest.mark.parametrize("keeps_old", [False, True])
+async def test_process_that_begins_on_a_store_that_began_anew_has_no_burst(keeps_old: bool) -> None:
+    """Who comes first after a store was lost, or fell back to an old state, goes at the steady rate, on all routes."""
+    (before,) = processes(1, DUALENTRY)
+    await work_for(5, [before])
+    store = before.store
+    old = dict(store.texts)
+    starts = await work_for(20, [before])
+    store.texts, store.since = old if keeps_old else {}, anyio.current_time()
+    said: list[float] = []
+    new = Process(store, DUALENTRY, 2)
+    new.limiter._on_emptied = said.append
+    assert await new.limiter.claim("run", "host", "seed") == "seed"  # which asks the store, too
+    again = await work_for(20, [new])
+    assert most_in_any_window([*starts, *again], 1) <= 10 + 1e-6
+    assert len(again) >= 18
+    assert [10] == [round(one) for one in said]
+    async with new.limiter.attempt("another route"):
+        pass
+    assert new.limiter._state.routes["another route"].full_at < store.now("key") + 2  # it has filled up meanwhile
+
+
+async def test_route_that_is_new_after_a_loss_has_no_burst() -> None:
+    """What was taken from a route before the store began is not known, whichever route that is."""
+    (one,) = processes(1, Limits(per_route=Bucket(10, 1)))
+    one.store.since = anyio.current_time()
+    begun = []
+    for _ in range(4):
+        async with one.limiter.attempt("s") as started:
+            begun.append(started or 0.0)
+    assert [1, 1, 1] == [round(later - earlier, 1) for earlier, later in pairwise(begun)]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -1,5 +1,6 @@
 """The store that all processes of one user on one host share: the conformance suite, and what can befall a file."""
 
+import math
 import os
 import resource
 import sqlite3
@@ -57,6 +58,17 @@ class TestSqliteStore(StoreConformance):
             path.unlink()
         assert await refuse(one, "key") == 1
         assert await refuse(other, "key") == 2
+
+    async def test_file_that_was_deleted_is_known_to_be_gone(self) -> None:
+        """The first file of a folder has lost nothing; who finds one in the place of another knows since when."""
+        first = self.make()
+        await refuse(first, "key")
+        assert -math.inf == first.began("key")
+        for path in self.path.glob(f"{NAME}*"):
+            path.unlink()
+        for one in (self.make(), self.make()):
+            await refuse(one, "key")
+            assert 0 <= one.now("key") - one.began("key") < 5
 
     async def test_replaced_file_is_taken_up(self) -> None:
         """When another file has its name, that one is used."""

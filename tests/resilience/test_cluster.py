@@ -167,8 +167,8 @@ def test_many_jobs(
     refused = sum(line["status"] == 429 for line in lines)
     for company in range(1, JOBS + 1):
         times = sorted(line["t"] for line in lines if line["company"] == company and line["method"] == "PATCH")
-        # a process that begins right after the Redis forgot everything may have the burst once more, but no rate
-        assert most_over(times, 10, 1) <= 10.5
+        # the sandbox notes when a request arrived; also who begins right after the Redis forgot everything has no burst
+        assert most_over(times, 10, 1) <= 1.5
     assert (1, True) == (did["redis killed"], did["workers killed"] >= 2)
     assert refused <= 0.05 * len(lines)
     record_property("proof", {"codes": ended, "requests": len(lines), "outcomes": told["outcomes"], **did})
