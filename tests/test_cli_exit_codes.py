@@ -471,3 +471,18 @@ def test_process_exit_code(shell: Shell, api: Api) -> None:
     """What the boundary says is what the process ends with."""
     ended = shell.run("check", shell.sheet("id,name\nx,y\n"), "-e", DUALENTRY)
     assert 1 == ended.code
+
+
+@pytest.mark.parametrize(
+    ("verb", "missing", "example"),
+    [
+        ("update", "INPUT", "customers.xlsx -e dualentry.customers"),
+        ("check", "INPUT", "customers.xlsx -e dualentry.customers"),
+        ("undo", "RUN_FOLDER", "customers.batch/latest"),
+    ],
+)
+def test_missing_argument(offline: Shell, verb: str, missing: str, example: str) -> None:
+    """Of what is missing on a command line it is said what may stand there."""
+    ended = offline.here(verb)
+    said = f"Error: Missing argument '{missing}'. Such as:  batch {verb} {example}"
+    assert (2, said) == (ended.code, ended.err.splitlines()[-1].replace("'INPUT...'", "'INPUT'"))

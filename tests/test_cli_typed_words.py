@@ -30,6 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("update|“my|customers|-|new.xlsx”", "update|my customers - new.xlsx"),
         ("update|„a.csv“|–e|x|—yes|–-json|−−out|o", "update|a.csv|-e|x|--yes|--json|--out|o"),
         ("update|a.csv\N{NO-BREAK SPACE}-e\N{NO-BREAK SPACE}x", "update|a.csv|-e|x"),
+        ("check|'my customers - new.xlsx'|\"a.csv\"|'no.csv'", "check|my customers - new.xlsx|a.csv|'no.csv'"),
         ("check|–odd|-|–5|–", "check|–odd|-|–5|–"),
         ("update|no|such|file.xlsx|a.csv", "update|no|such|file.xlsx|a.csv"),
         ("update|a.csv|--map|x=y z", "update|a.csv|--map|x=y z"),

@@ -146,7 +146,8 @@ def update(**values: Any) -> None:
 
     plan = str(values.get("plan") or "")
     if not values["input"] and not plan.casefold().endswith(".zip"):
-        raise click.UsageError("Missing argument 'INPUT'.")
+        missing = next(one for one in update.params if one.name == "input")
+        raise click.MissingParameter(ctx=click.get_current_context(), param=missing)
     environment = _environment()
     settings = _settings(values, environment)
     with _console(settings) as console:

@@ -30,6 +30,9 @@ from batch.model import command_line, visible
 PACKAGE = Path(__file__).resolve().parents[1]
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
+EXAMPLES = {"INPUT": "customers.xlsx -e dualentry.customers", "RUN_FOLDER": "customers.batch/latest"}
+"""What may stand where an argument is missing, by what its help calls it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -59,7 +62,7 @@ def exit_code_of(
         except SystemExit as done:
             return done.code if isinstance(done.code, int) else int(ExitCode.OK)
         except BaseException as error:
-            error = first_of(error)
+            error = _with_example(first_of(error))
             if isinstance(error, click.exceptions.Exit):
                 return error.exit_code
             failure = _explained(error, sends=sends)
@@ -68,6 +71,16 @@ def exit_code_of(
                 tell(failure, lambda: _tell(said))
             return int(failure.code)
         return int(ExitCode.OK)
+
+
+def _with_example(error: BaseException) -> BaseException:
+    """Say of an argument that is missing what may stand there."""
+    match error:
+        case click.MissingParameter(param=click.Argument() as missing, ctx=click.Context() as context):
+            example = EXAMPLES.get(missing.make_metavar(context).rstrip("."))
+            said = f"Such as:  {context.command_path} {example}"
+            return click.MissingParameter(said, context, missing) if example else error
+    return error
 
 
 def _explained(error: BaseException, *, sends: bool) -> Failure:

@@ -22,7 +22,13 @@ MOST_WORDS: Final = 64
 def meant(words: Sequence[str]) -> list[str]:
     """Return the words of a command line as they were meant."""
     parts = [part for word in words for part in _parts(word)]
-    return _joined([_with_short_dashes(from_url(part)) for part in parts])
+    return _joined([_with_short_dashes(from_url(_unquoted(part))) for part in parts])
+
+
+def _unquoted(word: str) -> str:
+    """Take off the quotes that a terminal puts around a file that is dragged to where quotes stand already."""
+    inner = word[1:-1]
+    return inner if word[:1] in ("'", '"') and word[-1:] == word[:1] and not exists(word) and exists(inner) else word
 
 
 def from_url(word: str) -> str:

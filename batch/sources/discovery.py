@@ -156,6 +156,10 @@ def _in_folder(folder: Path) -> FoundFiles:
         ending = ending_of(path.name)
         if ending in FORMATS and ending not in SINGLE:
             by_format.setdefault(FORMATS[ending], []).append(path)
+    workbooks = [path for path in inside if ending_of(path.name) in WORKBOOKS]
+    if not by_format and workbooks:
+        names = ", ".join(str(path) for path in workbooks[:SHOWN_FILES]) + (", …" if workbooks[SHOWN_FILES:] else "")
+        raise InputError(f"{folder} is a folder, and a workbook is read by its own name: {names}.")
     if not by_format:
         raise InputError(f"{folder} is a folder without CSV, NDJSON or Parquet files: give the name of a file in it.")
     if len(by_format) > 1:
@@ -166,8 +170,8 @@ def _in_folder(folder: Path) -> FoundFiles:
             f'meant by a pattern, such as "{pattern}".'
         )
     (found,) = by_format.values()
-    workbooks = [path for path in inside if ending_of(path.name) in WORKBOOKS]
-    notes = [f"{folder}: workbooks are not read with other files: {names_of(workbooks)}."] if workbooks else []
+    others = f"workbooks are not read with other files: {names_of(workbooks)}"
+    notes = [f"{folder}: {names_of(found)} {'is' if len(found) == 1 else 'are'} read; {others}."] if workbooks else []
     return FoundFiles(_named(found, folder), tuple(notes), is_many=True)
 
 

@@ -142,6 +142,7 @@ def test_format(name: str, data: bytes, form: str, tmp_path: Path) -> None:
         ("x" * 300, f"{'x' * 300} cannot be read: File name too long."),
         ("a\0b", "a\0b: this cannot be the name of a file."),
         ("folder", "folder is a folder without CSV, NDJSON or Parquet files: give the name of a file in it."),
+        ("mailed", "mailed is a folder, and a workbook is read by its own name: mailed/a.xlsx, mailed/b.ods."),
         ("/dev/null", "null is no file but a device: give a file, a pipe, or - for standard input."),
         ("*.*", "*.* matches notes.md, too, whose name tells no format: make it match less."),
         (
@@ -157,6 +158,9 @@ def test_nothing_to_read(argument: str, message: str, tmp_path: Path, monkeypatc
     """What cannot be found or read is said in words."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "mailed").mkdir()
+    for one in ("a.xlsx", "b.ods", "letter.pdf"):
+        (tmp_path / "mailed" / one).touch()
     (tmp_path / "x.csv").write_bytes(b"id\n")
     (tmp_path / "y.jsonl").write_bytes(b'{"id": 1}')
     (tmp_path / "notes.md").write_bytes(b"id\n")

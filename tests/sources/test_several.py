@@ -110,7 +110,9 @@ def test_workbooks_beside(tmp_path: Path) -> None:
     folder = write(tmp_path, a="id,x\n1,a\n")
     for name in ("b.xlsx", "README.txt", "notes.md", "_c.csv", "~$b.csv", ".d.csv"):
         (tmp_path / "in" / name).write_bytes(b"x")
-    assert (f"{folder}: workbooks are not read with other files: b.xlsx.",) == staged(tmp_path, folder).notes
+    assert (f"{folder}: a.csv is read; workbooks are not read with other files: b.xlsx.",) == staged(
+        tmp_path, folder
+    ).notes
 
 
 def test_names_of_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
