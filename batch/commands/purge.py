@@ -21,7 +21,7 @@ from batch.own_files import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own, remove_e
 from batch.run import index
 from batch.run.folder import ExistingRun, begun_at, list_runs, look_into, no_run
 from batch.run.latest import target_of
-from batch.run.locks import held
+from batch.run.locks import run_held
 from batch.run.named_run import named_run
 from batch.shard import is_shard_folder
 
@@ -113,7 +113,7 @@ class _Old:
             reason = "" if self.unfinished else next(filter(None, map(_why_kept, runs)), "")
             with ExitStack() as stack:
                 for one in _iter_runs(tops):
-                    stack.enter_context(held(one / ".lock", "this run folder", one))
+                    stack.enter_context(run_held(one))
                 preview = _look(tops)
         except BusyError as error:
             self.kept.append((folder, str(error)))
@@ -164,7 +164,7 @@ def _purge(folder: Path, ask: Ask) -> PurgePreview | None:
     with ExitStack() as stack:
         tops = _check(folder)
         for one in _iter_runs(tops):
-            stack.enter_context(held(one / ".lock", "this run folder", one))
+            stack.enter_context(run_held(one))
         preview = _look(tops)
         if not ask(preview):
             return None

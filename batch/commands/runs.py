@@ -19,7 +19,7 @@ from batch.run.finish import read_summary
 from batch.run.folder import peek_metadata, run_around
 from batch.run.index import IndexedRun
 from batch.run.latest import without_links
-from batch.run.locks import held
+from batch.run.locks import run_held
 from batch.run.metadata import RunMetadata
 from batch.run.rounds import AllRounds, LaterRounds, first_round, later_rounds, sum_up, taken_back
 from batch.run.target import SANDBOX
@@ -154,7 +154,7 @@ def _sheet(first: IndexedRun, known: dict[str, IndexedRun]) -> Sheet:
 
 def _is_held(folder: Path) -> bool:
     try:
-        with held(folder / ".lock", "this run folder", folder):
+        with run_held(folder):
             return False
     except BusyError:
         return True

@@ -33,7 +33,7 @@ from batch.run.consent import require_consent
 from batch.run.finish import FinishedRun, set_state
 from batch.run.folder import check_run, iter_unfinished, new_folder, open_held_run, parent_of, read_metadata
 from batch.run.latest import latest_links
-from batch.run.locks import held
+from batch.run.locks import run_held
 from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
@@ -127,7 +127,7 @@ def _run_of_file(argument: str, reporter: Reporter, *, is_sandbox: bool) -> Path
 
 def _open_source(folder: Path, stack: ExitStack) -> _Source:
     check_run(folder)
-    stack.enter_context(held(folder / ".lock", "this run folder", folder))
+    stack.enter_context(run_held(folder))
     journal = stack.enter_context(Journal.open(folder / JOURNAL))
     if not journal.has_intents():
         raise UsageError(f"{folder}: this run changed nothing, so there is nothing to undo.")
@@ -193,7 +193,7 @@ def _write_list(path: Path, source: _Source, endpoint: Endpoint) -> str:
 
 
 def _begin(folder: Path, source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:
-    stack.enter_context(held(folder / ".lock", "this run folder", folder))
+    stack.enter_context(run_held(folder))
     checksum = _write_list(folder / LIST, source, target.endpoint)
     plan = _open_list(folder, stack)
     if not len(plan):

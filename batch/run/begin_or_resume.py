@@ -40,7 +40,7 @@ from batch.run.folder import (
     open_held_run,
     runs_of,
 )
-from batch.run.locks import held, input_locks, shared
+from batch.run.locks import held, input_locks, run_held, shared
 from batch.run.match_headers import kept_columns, match_input, read_input, settle_headers, stage_input
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
@@ -346,7 +346,7 @@ def _older_of_input(metadata: RunMetadata, note: Callable[[str], None]) -> list[
 def _supersede(run_id: str, folder: Path) -> None:
     """Mark a run whose rows another one takes over, also in its summary."""
     index.mark(run_id, "superseded")
-    with suppress(BatchError, OSError, ValueError), held(folder / ".lock", "this run folder", folder):
+    with suppress(BatchError, OSError, ValueError), run_held(folder):
         set_state(folder, "superseded")
 
 
@@ -366,7 +366,7 @@ def _begin(
     plan: PlanFile | None,
     stack: ExitStack,
 ) -> Run:
-    stack.enter_context(held(folder / ".lock", "this run folder", folder))
+    stack.enter_context(run_held(folder))
     changes = read_input(source, folder, settings, target.endpoint)
     kept_columns(changes.staged, listed_columns(settings.keep))
     metadata = RunMetadata(

@@ -25,7 +25,7 @@ from batch.journal import START_OVER, VERSION, Journal, peek
 from batch.own_files import INPUT, JOURNAL, NAME, is_own
 from batch.run import index
 from batch.run.cleanup import remove_parts
-from batch.run.locks import held
+from batch.run.locks import run_held
 from batch.run.metadata import RunMetadata
 from batch.shard import Shard
 from batch.sources.formats import unpacked_name
@@ -270,7 +270,7 @@ def open_held_run(folder: Path, stack: ExitStack) -> tuple[Journal, RunMetadata]
     Raises FolderError, and BusyError when somebody else holds it.
     """
     check_run(folder)  # a folder that holds no run is left as it is, without a lock
-    stack.enter_context(held(folder / ".lock", "this run folder", folder))
+    stack.enter_context(run_held(folder))
     remove_parts(folder)
     journal, metadata = open_run(folder)
     stack.enter_context(journal)

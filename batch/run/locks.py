@@ -16,7 +16,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -129,6 +129,11 @@ def held(path: Path, what: str, folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
             remove_empty(folder)
         lock.release()
+
+
+def run_held(folder: Path) -> AbstractContextManager[None]:
+    """Hold the lock of a run folder; raises as `held` does."""
+    return held(folder / ".lock", "this run folder", folder)
 
 
 @contextmanager

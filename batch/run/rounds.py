@@ -22,7 +22,7 @@ from batch.provenance import RUN
 from batch.run import index
 from batch.run.folder import open_run, peek_metadata
 from batch.run.index import IndexedRun
-from batch.run.locks import held
+from batch.run.locks import run_held
 from batch.run.metadata import RunMetadata
 
 DONE: Final = frozenset({Outcome.UPDATED, Outcome.UNCHANGED})
@@ -193,7 +193,7 @@ def _iter_rows(later: IndexedRun, current: OpenRun | None, *, is_over: bool) -> 
         with open_for_reading(later.folder / JOURNAL) as queries:
             yield from _rows_of(later, queries, peek_metadata(later.folder))
         return
-    with held(later.folder / ".lock", "this run folder", later.folder):
+    with run_held(later.folder):
         journal, metadata = open_run(later.folder)
         with journal:
             yield from _rows_of(later, journal, metadata)
