@@ -130,7 +130,7 @@ def default_account(accounts: Sequence[Account]) -> str:
 
 STATES: Final = {
     "running": "goes on", "finished": "finished", "to fix": "rows to fix", "unfinished": "not finished",
-    "undone": "taken back", "superseded": "done in a later round", "purged": "removed",
+    "undone": "taken back", "superseded": "followed by a later run", "purged": "removed",
 }  # fmt: skip
 
 
@@ -363,8 +363,9 @@ TO_DO: Final = {
 }  # fmt: skip
 STOPPED: Final = "It was stopped before its end."
 MEANS: Final = {
-    "updated": "The API confirmed the change.", "unchanged": "The record already had these values.",
-    "invalid": "A cell is wrong; nothing was sent.", "rejected": "The API refused it.",
+    "updated": "The API confirmed the change.", "unchanged": "It has these values, or the row asks for nothing.",
+    "invalid": "A cell is wrong, or does not fit its record; nothing was sent.",
+    "rejected": "The API refused it, or somebody else changed the record.",
     "failed": "There was trouble with the API or the network.",
     "unknown": "It was sent, and it is not known whether it arrived.",
     "unsent": "It was not sent yet.",
