@@ -9,7 +9,7 @@ is looked at before it is repeated.
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import anyio
 
@@ -23,9 +23,6 @@ from batch.engine.record_leases import HeldRecord, RecordLeases
 from batch.http import ApiRequest
 from batch.model import Change, Intent, Outcome, Problem
 from batch.retry import NO_REPLY, Classification, Rules
-
-MOST_LOOKS: Final = 3
-"""Looks before one attempt, where its turn comes too late after each."""
 
 
 class WriteCall:
@@ -61,7 +58,7 @@ class WriteCall:
         self.look: Look | None = None
         """The look that it waits for."""
         self._written: Intent | None = None
-        self._read_from, self._read_at, self._looks = prepared.read_from, prepared.read_at, 0
+        self._read_from, self._read_at = prepared.read_from, prepared.read_at
         self._must_look = False
         self._held: HeldRecord | None = None
         """The lease of the record, without which nothing leaves that is made of it."""
@@ -87,7 +84,7 @@ class WriteCall:
         if not self._depends_on_record or paused_until > now:
             return True
         is_young = now - self._read_at <= max(FRESH, 2 / self._context.client.limiter.per_second())
-        return (is_young or self._looks >= MOST_LOOKS) and self._read_at >= paused_until
+        return is_young and self._read_at >= paused_until
 
     async def make_ready(self) -> bool:
         """Lease the record where that is needed, read it where it must be read, and go on from what it shows."""
@@ -131,7 +128,6 @@ class WriteCall:
     def leaves(self) -> None:
         """Note that the intent is one of which an attempt was made."""
         self.sent, self._written = self._intent_now, None
-        self._looks = 0
         self._has_left = True
 
     def answered(self, classification: Classification) -> None:
@@ -261,7 +257,7 @@ class WriteCall:
         look = self.look
         if look is None or not look.is_done:
             return
-        self.look, self._looks = None, self._looks + 1
+        self.look = None
         if look.record is not None:
             self._must_look, self._read_from, self._read_at = False, look.began, look.at
             self._go_on_from(look.record)

@@ -203,3 +203,38 @@ def test_redirected(
     closing = update(given, FakeReporter(), api.environment())
     said = "the API answers with a redirect (303), which is never followed"
     assert [(expected[0], f"{said}, {expected[1]}"), ("unsent", "")] == told(closing)
+
+
+class Forgetful(Lists):
+    """Takes the first write without an answer, and gives no records then; later it refuses what it was asked."""
+
+    starts = 0
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PATCH" and self.starts == 1:
+            super().answer(request)
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        if request.method == "PATCH" or self.starts == 1:
+            return httpx.Response(422, json={"success": False, "errors": {"name": ["not now"]}})
+        return super().answer(request)
+
+
+def test_found_by_a_later_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only a later start finds may be anybody's: it is unchanged, and undo leaves it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "sheet.csv").write_text("id,name\n1,New\n")
+    api, found = Forgetful(range(1, 4)), []
+    given = Settings(
+        input=str(tmp_path / "sheet.csv"),
+        endpoint=DUALENTRY,
+        yes=True,
+        compare=False,
+        max_attempts=1,
+        trust_folder=True,
+    )
+    for api.starts in (1, 2):
+        closing = update(given, FakeReporter(), api.environment())
+        found += told(closing)
+    lost = "the connection was dropped before an answer came"
+    later = f"at an earlier start: {lost}; the record has the value now, whoever wrote it"
+    assert [("unknown", f"{lost}: it may have been applied or not"), ("unchanged", later)] == found

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import anyio
@@ -20,6 +20,7 @@ from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
 from batch.engine.api_session import fetch_definitions
 from batch.engine.context import RunContext
+from batch.engine.idempotency import make_key
 from batch.engine.prepare import ChangePreparer, PreparedChange
 from batch.engine.retry_loop import ApiClient, Health
 from batch.engine.shutdown import Shutdown
@@ -886,16 +887,22 @@ async def test_plain_fields_are_sent_as_they_are() -> None:
     assert "PATCH" == api.methods
 
 
-async def test_one_list_for_those_that_leave_soon() -> None:
-    """At one write a second, one list is read for about five of them."""
-    ids = range(2, 42)
+@pytest.mark.parametrize(("rate", "oldest", "lists"), [(1.0, 5.5, range(5, 11)), (0.1, 20.5, range(10, 21))])
+async def test_one_list_for_those_that_leave_soon(rate: float, oldest: float, lists: range) -> None:
+    """At one write a second, one list is read for about five of them; at a tenth of it, for every second one.
+
+    No body is made of an older record, however long its change has waited.
+    """
+    ids, read_at, ages = range(2, 42), dict[int, float](), list[float]()
     records = {one: {"id": one, "shipping_address": dict(ADDRESS)} for one in ids}
 
     def script(request: httpx.Request, count: int) -> Any:
         if request.method == "GET":
             found = [records[int(one)] for one in request.url.params.get_list("id")]
+            read_at.update(dict.fromkeys((one["id"] for one in found), anyio.current_time()))
             return httpx.Response(200, json={"items": found, "count": len(found)})
         one = records[int(request.url.path.split("/")[-2])]
+        ages.append(anyio.current_time() - read_at[one["id"]])
         one |= json.loads(request.content)
         return httpx.Response(200, json=one)
 
@@ -903,17 +910,28 @@ async def test_one_list_for_those_that_leave_soon() -> None:
         answer = await client.read(client.endpoint.read_request(list(wanted)))
         return {str(one["id"]): one for one in client.endpoint.parse_records(answer.response)}  # type: ignore[arg-type]  # a reply
 
-    limits = Limits(per_route=Bucket(1, 1.0))
+    limits = Limits(per_route=Bucket(1, rate))
     async with desk(script, limits=limits, max_at_once=16) as d:
         d.sender.looks.reader.read_back = lambda wanted: read(d.sender.client, wanted)  # type: ignore[method-assign]  # as above
         async with anyio.create_task_group() as tasks:
             for one in ids:
+                read_at[one] = anyio.current_time()
                 change = city(read_at=anyio.current_time())
                 tasks.start_soon(
                     d.sender.send, replace(change, change=replace(change.change, rows=(one,), id=str(one)))
                 )
     methods = [request.method for _, request in d.api.asked]
-    assert (40, True) == (methods.count("PATCH"), 5 <= methods.count("GET") <= 10), methods.count("GET")
+    assert (40, True) == (methods.count("PATCH"), methods.count("GET") in lists), methods.count("GET")
+    assert max(ages) <= oldest, ages
+
+
+def test_key_of_each_intent() -> None:
+    """Run, change, number of the intent and body: what differs in one of them has a key of its own."""
+    runs, numbers, bodies = ("0" * 32, "1" * 32), (1, 2), ({"name": "New"}, {"name": "Newer"})
+    asked = list(product(runs, numbers, numbers, bodies))
+    assert len(asked) == len({make_key(DUALENTRY, *one) for one in asked} - {None})
+    assert make_key(DUALENTRY, *asked[0]) == make_key(DUALENTRY, *asked[0])
+    assert make_key(VayuCustomers(), *asked[0]) is None
 
 
 # -- how long a record is looked at ---------------------------------------------------------------------------------
