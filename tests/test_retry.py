@@ -37,7 +37,16 @@ def test_success_is_done(status: int) -> None:
     assert (action(status), action(status, {"id": 1})) == (Action.SUCCEED, Action.SUCCEED)
 
 
-@pytest.mark.parametrize("body", [{"success": False}, {"success": False, "errors": {"name": ["no"]}}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"success": False},
+        {"success": "False"},
+        {"success": False, "errors": {"name": ["no"]}},
+        {"errors": ["no"]},
+        {"id": 1, "success": True, "errors": {"name": ["no"]}},
+    ],
+)
 def test_success_that_says_it_failed_is_none(body: object) -> None:
     """2xx whose body says that it failed is a refusal."""
     expected = Classification(Action.REJECT, "the API answered 200, but says that it failed")
