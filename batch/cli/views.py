@@ -389,7 +389,7 @@ def _go_on(summary: Summary) -> str:
 
 def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
     if to_retry:
-        again = command_line("undo", shown_path(end.undoes or ""), *end.again)
+        again = command_line("undo", shown_path(end.undoes or ""), *_run_options(end.next), *end.again)
         yield f"{_go_on(end.summary)}:  {again}"
     yield from _results_files(end.summary)
     if end.can_undo:
@@ -443,7 +443,7 @@ def _next_of_run(one: "ListedRun") -> Iterator[str]:
     owned = _run_options(known.options_next)
     match one.state:
         case "unfinished" if known.undoes:
-            yield f"Go on:  {command_line('undo', shown_path(known.undoes), *known.options_again)}"
+            yield f"Go on:  {command_line('undo', shown_path(known.undoes), *owned, *known.options_again)}"
         case "unfinished" if _is_there(known.input):
             yield f"Go on:  {update_command(shown_path(known.input), run.endpoint, known.options_again)}"
         case "unfinished":

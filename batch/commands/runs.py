@@ -43,6 +43,8 @@ class ListedRun:
     """The file of the rows that need something."""
     later: LaterRounds
     """What later rounds did to its rows."""
+    is_undo_begun: bool = False
+    """Whether it was begun to be taken back, and is not wholly."""
 
     @property
     def done(self) -> int:
@@ -56,12 +58,12 @@ class ListedRun:
 
     @property
     def is_to_undo(self) -> bool:
-        """Whether it changed something that can be put back."""
+        """Whether it changed something that can be put back, and is not, or not wholly."""
         is_gone = self.run.host == SANDBOX  # ended with its run
-        is_over = self.state in ("undone", "purged") or self.run.undoes is not None or is_gone
+        is_back = self.state == "undone" and not self.is_undo_begun
         return (
             bool(self.run.counts.get(Outcome.UPDATED))
-            and not is_over
+            and not (is_back or is_gone or self.state == "purged" or self.run.undoes is not None)
             and self.metadata is not None
             and (not self.metadata.is_erased)
         )
@@ -120,7 +122,13 @@ def look(run: IndexedRun) -> ListedRun:
             state = "finished"
         elif any(one.rows >= needed for one in nexts):
             state = "superseded"
-    return ListedRun(run, state, metadata, failures, later)
+    return ListedRun(run, state, metadata, failures, later, state == "undone" and _is_undo_begun(run))
+
+
+def _is_undo_begun(run: IndexedRun) -> bool:
+    """Whether the newest undo of a run is not finished."""
+    undo = next((one for one in index.all_runs() if one.undoes == run.run_id and one.wrote is not None), None)
+    return undo is not None and look(undo).state == "unfinished"
 
 
 def round_to_fix(run_id: str) -> ListedRun | None:

@@ -114,7 +114,9 @@ def _run_of_file(argument: str, reporter: Reporter, *, is_sandbox: bool) -> Path
     if not changed:
         raise UsageError(f"{path}: no run of this file changed anything that is not taken back yet.")
     names = [
-        f"{one.started_text}  {shown_counts(one.run.counts)}  {shown_path(str(one.run.folder))}" for one in changed
+        f"{one.started_text}  {shown_counts(one.run.counts)}  {shown_path(str(one.run.folder))}"
+        + ("  (its undo is not finished)" if one.is_undo_begun else "")
+        for one in changed
     ]
     if not reporter.can_ask:
         raise UsageError(f"{path}: name the run to take back:  {', '.join(str(one.run.folder) for one in changed)}")

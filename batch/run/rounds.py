@@ -2,7 +2,7 @@
 
 Promises: only runs of the index are asked, whose folders are where this user's starts left them; what cannot be read,
 or is going on, is passed over, as if nothing were known of it. What was taken back is not done; a row that its undo
-kept, since somebody changed it, was not taken back.
+kept, since somebody changed it, or that its undo did not come to, was not taken back.
 """
 
 from collections.abc import Iterator, Mapping
@@ -117,7 +117,7 @@ def sum_up(
 
 
 def _kept_by_undo(run: IndexedRun, current: OpenRun | None) -> set[int]:
-    """Return the updated rows that the newest undo of a run left as they are, since somebody had changed them."""
+    """Return the updated rows that the newest undo of a run left as they are: somebody changed them, or it stopped."""
     undo = next((one for one in index.all_runs() if one.undoes == run.run_id and one.wrote is not None), None)
     if undo is None:
         return set()
@@ -127,16 +127,13 @@ def _kept_by_undo(run: IndexedRun, current: OpenRun | None) -> set[int]:
         else:
             queries = stack.enter_context(open_for_reading(undo.folder / JOURNAL))
             metadata = peek_metadata(undo.folder)
-        kept = [row for row in queries.iter_troubled() if row.outcome not in DONE]
         undoes = _column(metadata.staged, UNDOES_ROW)
-        if not kept or undoes is None or metadata.run_id != undo.run_id:
+        if undoes is None or metadata.run_id != undo.run_id:
             return set()
-        changes = (
-            pl.scan_parquet(metadata.staged.path, glob=False)
-            .filter(pl.col(ROW).is_in([one.row for one in kept]))
-            .select(pl.col(undoes).cast(pl.UInt32, strict=False))
-            .collect()[undoes]
-        )
+        sheet = pl.scan_parquet(metadata.staged.path, glob=False).select(ROW, undoes).collect()
+        results = queries.row_results(sheet[ROW][0], sheet[ROW][-1])
+        is_kept = [row not in results or results[row].outcome not in DONE for row in sheet[ROW]]
+        changes = sheet.filter(is_kept)[undoes].cast(pl.UInt32, strict=False)
         own = stack.enter_context(open_for_reading(run.folder / JOURNAL))
         return own.rows_of_changes(changes.drop_nulls().to_list(), Outcome.UPDATED)
     return set()

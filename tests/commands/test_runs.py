@@ -9,11 +9,12 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from batch.cli.views import closing_page
+from batch.cli.views import closing_page, rounds_page
 from batch.commands.results import results
 from batch.commands.runs import rounds
 from batch.commands.undo import undo
 from batch.errors import Declined, UsageError
+from batch.files import shown_path
 from batch.run.finish import FinishedRun
 from tests.job_fixture import JobFixture
 from tests.shell import DUALENTRY, Api, Shell
@@ -104,6 +105,27 @@ def test_a_row_kept_by_an_undo(job: JobFixture) -> None:
     undone = undo(first.folder, job.settings(first.folder), job.reporter, job.environment)
     assert "All rounds of sheet.csv: 2 of 5 rows done, in 2 rounds, 3 taken back" in lines_of(undone)
     assert "2 of 5 rows done, in 2 rounds, 3 taken back" == rounds(first.folder)[0].together.text
+
+
+def test_an_undo_that_is_not_finished(job: JobFixture) -> None:
+    """What an undo did not come to was not taken back; the file offers its run again, and the command is whole."""
+    before = job.record(10_002)["name"]
+    sheet = job.sheet("id,name\n10001,A\n10002,B\n")
+    first = job.update(sheet)
+    job.sandbox.set_faults("503=id:10002")
+    begun = undo(first.folder, job.settings(first.folder, max_attempts=1), job.reporter, job.environment)
+    job.sandbox.set_faults()
+    (sheet_rounds,) = rounds(sheet)
+    assert "1 of 2 rows done, in 1 round, 1 taken back" == sheet_rounds.together.text
+    (again,) = (line for line in lines_of(begun) if line.startswith("Go on with the same command:"))
+    assert f"undo {shown_path(str(first.folder))} --base-url {job.sandbox.url}" in again
+    assert any(again.partition(":  ")[2] in line for line, _ in rounds_page([sheet_rounds]))
+    job.reporter.can_ask, job.reporter.answers = True, [0, True]
+    ended = undo(sheet, job.settings(sheet), job.reporter, job.environment)
+    assert (begun.folder, 0) == (ended.folder, ended.summary.exit_code)
+    assert "(its undo is not finished)" in job.reporter.questions[-1]
+    assert before == job.record(10_002)["name"]
+    assert not any(one.is_to_undo for one in rounds(sheet)[0].rounds)
 
 
 def next_round(job: JobFixture, before: FinishedRun, wrong: str, right: str) -> FinishedRun:
