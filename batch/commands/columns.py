@@ -114,10 +114,11 @@ def _words(error: HeaderError | None) -> str:
         case None:
             return ""
         case UnmatchedError(unmatched=[], lacks_id=True):
-            return "No column says which record a row is about."
+            return "No column says which record a row is about. Choose “id” for the one that does."
         case UnmatchedError(unmatched=unmatched):
-            columns = "1 column is" if len(unmatched) == 1 else f"{len(unmatched)} columns are"
-            return f"{columns} not known: say what each stands for, or leave it out."
+            if len(unmatched) == 1:
+                return "1 column is not known: say what it stands for, or leave it out."
+            return f"{len(unmatched)} columns are not known: say what each stands for, or leave it out."
     return str(error)
 
 
