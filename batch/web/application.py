@@ -247,7 +247,8 @@ class Page:
         if work.is_sent or work.is_busy or work.opened is None:
             return self._show_task(work, "send")
         about = views.plan_view(work)
-        return self._show("send.html", work, step="send", checksum=work.opened.checksum, about=about)
+        problem = views.error_of(work, "update")
+        return self._show("send.html", work, step="send", checksum=work.opened.checksum, about=about, problem=problem)
 
     async def send(self, request: Request) -> Response:
         """Send the changes that were shown."""

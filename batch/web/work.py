@@ -19,7 +19,7 @@ from batch.commands.resume import resume
 from batch.commands.undo import undo
 from batch.commands.update import update
 from batch.engine.reporter import CANARY
-from batch.errors import UsageError
+from batch.errors import BatchError, ExitCode, UsageError
 from batch.machine import now_text, user_name
 from batch.model import Outcome
 from batch.run.approval import (
@@ -212,6 +212,8 @@ class Work:
         def then(done: Task) -> None:
             if done.error is None:
                 keep(done.result)
+            elif name == "update" and isinstance(done.error, BatchError):
+                self.is_sent = done.error.exit_code is not ExitCode.COULD_NOT_START  # by which nothing was sent
 
         with self.lock:
             if self.is_busy:

@@ -129,9 +129,9 @@ def test_nothing_changes_by_get(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"])
-def test_other_methods(browser: Browser, method: str) -> None:
-    """No other method is taken, so that no preflight allows anything."""
-    answer = browser.request(method, browser.page.base + "/close", headers=OWN)
+def test_other_methods(stranger: Browser, method: str) -> None:
+    """No other method is taken, whoever asks, so that no preflight allows anything."""
+    answer = stranger.request(method, stranger.page.base + "/close", headers=OWN)
     assert (405, False) == (answer.status_code, "access-control-allow-origin" in answer.headers)
 
 

@@ -156,6 +156,22 @@ def test_a_plan_is_sent_once(window: Browser, job: JobFixture) -> None:
     assert 1 == len(newest_runs(None).runs)
 
 
+def test_what_could_not_be_begun_is_sent_later(window: Browser, job: JobFixture) -> None:
+    """Where sending did not begin, it is said why, and the button is there again for the same changes."""
+    place = to_changes(window, "later.csv", "id,name\n10001,Later\n")
+    sheet = Path(window.work.settings.input)
+    sheet.rename(away := sheet.with_suffix(".away"))
+    send(window, place)
+    said = text_of(window.settled())
+    assert ("Nothing was sent." in said, "Send 1 change" in said) == (True, True)
+    assert "later.csv" in window.get("/").text
+    away.rename(sheet)
+    assert [] == job.writes()
+    send(window, place)
+    assert "Finished" in text_of(window.settled())
+    assert "Later" == job.record(10001)["name"]
+
+
 def test_what_is_sent_is_what_was_shown(window: Browser, job: JobFixture) -> None:
     """A button of a plan that was made anew meanwhile sends nothing."""
     place = to_changes(window, "stale.csv", "id,name\n10001,Stale\n")
