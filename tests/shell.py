@@ -21,10 +21,11 @@ from unittest import mock
 import polars as pl
 
 from batch.cli import main
+from tests import starts
 from tests.sandbox.control import ControlledSandbox
 from tests.schemas import held
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = starts.ROOT
 DUALENTRY, VAYU = "dualentry.customers", "vayu.customers"
 PATIENCE = 30.0
 SUMMARY_KEYS = [
@@ -73,24 +74,26 @@ class Shell:
 
     # -- the program ------------------------------------------------------------------------------------------------
 
-    def run(self, *arguments: object, stdin: bytes = b"", env: Mapping[str, str] = {}) -> Ended:
+    def run(self, *arguments: object, stdin: bytes = b"", env: Mapping[str, str] = {}, cold: bool = False) -> Ended:
         """Run the program as a process, to its end."""
-        around: dict[str, Any] = {"cwd": self.folder, "env": self.environment | dict(env), "timeout": 60}
-        ended = subprocess.run(self._command(arguments), input=stdin, capture_output=True, check=False, **around)
-        return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+        process = self.start(*arguments, env=env, cold=cold, stdin=subprocess.PIPE)
+        out, err = process.communicate(stdin, timeout=60)
+        return Ended(process.returncode, out.decode(), err.decode())
 
-    def start(self, *arguments: object, env: Mapping[str, str] = {}, **options: Any) -> "subprocess.Popen[bytes]":
-        """Start the program as a process; it is ended with the test."""
+    def start(
+        self, *arguments: object, env: Mapping[str, str] = {}, cold: bool = False, **options: Any
+    ) -> "subprocess.Popen[bytes]":
+        """Start the program as a process, which is ended with the test; `cold`, with all that the interpreter does."""
         given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        environment = self.environment | dict(env)
-        process = subprocess.Popen(self._command(arguments), cwd=self.folder, env=environment, **given)
+        begin = starts.start_cold if cold else starts.start
+        process = begin("batch", [*map(str, arguments)], self.folder, self.environment | dict(env), **given)
         self._started.append(process)
         return process
 
     def start_under(self, around: Sequence[str], *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
         """Start the program inside of another one, such as strace."""
         given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        command = [*around, *self._command(arguments)]
+        command = [*around, *starts.command("batch", [*map(str, arguments)])]
         process = subprocess.Popen(command, cwd=self.folder, env=self.environment, **given)
         self._started.append(process)
         return process
@@ -100,9 +103,6 @@ class Shell:
         for process in self._started:
             process.kill()
             process.communicate()
-
-    def _command(self, arguments: Sequence[object]) -> list[str]:
-        return [sys.executable, "-P", "-m", "batch", *map(str, arguments)]
 
     def here(self, *arguments: object, env: Mapping[str, str] = {}, encoding: str = "utf-8") -> Ended:
         """Run the program in this process: the same boundary, without the start; `encoding` is that of its streams."""

@@ -469,7 +469,7 @@ def test_no_command(offline: Shell) -> None:
 
 def test_process_exit_code(shell: Shell, api: Api) -> None:
     """What the boundary says is what the process ends with."""
-    ended = shell.run("check", shell.sheet("id,name\nx,y\n"), "-e", DUALENTRY)
+    ended = shell.run("check", shell.sheet("id,name\nx,y\n"), "-e", DUALENTRY, cold=True)
     assert 1 == ended.code
 
 

@@ -65,5 +65,5 @@ def test_address(here: Path) -> None:
 def test_command(offline: Shell) -> None:
     """The command line takes them so."""
     offline.sheet("id,name\n10001,New\n", "my customers.csv")
-    ended = offline.run("check", "my", "customers.csv", "–e", DUALENTRY, "—json")
+    ended = offline.run("check", "my", "customers.csv", "–e", DUALENTRY, "—json", cold=True)
     assert (0, "my customers.csv") == (ended.code, json.loads(ended.out)["input"]), ended.err

@@ -76,7 +76,7 @@ def test_undecodable_name(shell: Shell, api: Api, command: str) -> None:
     """A name that is no text is refused with its bytes escaped, and what to do."""
     (shell.folder / os.fsdecode(b"M\xfcller.csv")).write_text("id,name\n1000,A\n")
     options = [] if command == "check" else [*api.options]
-    ended = shell.run(command, os.fsdecode(b"M\xfcller.csv"), "-e", DUALENTRY, *options)
+    ended = shell.run(command, os.fsdecode(b"M\xfcller.csv"), "-e", DUALENTRY, *options, cold=True)
     assert (2, "") == (ended.code, ended.out)
     assert ended.err == (
         "M\\udcfcller.csv: the file system spells names as utf-8 here, and this one, or that of a folder above it, is "

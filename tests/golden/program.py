@@ -42,7 +42,7 @@ def run(folder: Path, *arguments: str, api: MemoryApi | None = None, env: Mappin
 
 def run_as_process(folder: Path, *arguments: str) -> Ended:
     """Run `batch ARGUMENTS` as a process of its own."""
-    return Shell(folder, dict(WIDTH)).run(*arguments)
+    return Shell(folder, dict(WIDTH)).run(*arguments, cold=True)
 
 
 def _worlds_of(api: MemoryApi) -> Any:
