@@ -22,7 +22,7 @@ from batch.sources.formats import FORMATS, SINGLE, WORKBOOKS, Format, ending_of
 
 LOCKS = {"Excel": "~${}", "LibreOffice": ".~lock.{}#"}
 """What spreadsheet programs lay beside a file while it is open."""
-RESULTS = re.compile(r"results(-\d+)?\.(csv|xlsx|parquet)")
+RESULTS = re.compile(r"results(-\d+)?\.(csv|ndjson|parquet|xlsx)")
 STDIN_PATH = Path("/dev/stdin")
 SHOWN_FILES = 3
 """Files that a message lists."""

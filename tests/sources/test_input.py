@@ -242,6 +242,24 @@ def test_own_folders_are_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (run / "input.parquet",) == paths(open_input(f"{run}/input.parquet", tmp_path))
 
 
+@pytest.mark.parametrize("name", ["results.csv", "results.ndjson", "results.parquet", "results-2.xlsx"])
+def test_results_are_no_input(tmp_path: Path, name: str) -> None:
+    """What became of the rows of a run is no sheet of changes; elsewhere a file may have that name."""
+    path = tmp_path / name
+    path.write_bytes(b"id,name\n1,A\n")
+    assert "says what became of the rows of a run" not in _opened_or_why(path)
+    (tmp_path / "journal.sqlite").write_bytes(OWN["journal.sqlite"])
+    expected = f"{path} says what became of the rows of a run: give its failures file, or its input."
+    assert expected == refusal(path, tmp_path)
+
+
+def _opened_or_why(path: Path) -> str:
+    try:
+        return open_input(str(path), path.parent).name
+    except InputError as error:
+        return str(error)
+
+
 def test_folder_in_a_folder_of_a_run(tmp_path: Path) -> None:
     """What is above the folder that is named does not matter: 0.1 was told to put its run anywhere."""
     (tmp_path / "in").mkdir()
