@@ -399,8 +399,8 @@ class Settings:
         repeat=15, found_file="if careful",
     )] = None
     company: Annotated[str | None, MinLen(1), Setting(
-        "Whose records these are, whatever the key; a run belongs to it.", "NAME", ("plan", *SENDING),
-        repeat=27,
+        "Whose records these are, whatever the key; a run belongs to it.", "NAME", ("plan", "pull", *SENDING),
+        repeat=27, help_of={"pull": "Whose records these are, whatever the key; the sheet says so."},
     )] = None
     detailed_exitcode: Annotated[bool, Setting(
         "Exit with 10 instead of 0 where something would change.", None, ("plan",),

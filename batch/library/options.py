@@ -165,6 +165,7 @@ class ResumeOptions(Sending, total=False):
 class PullOptions(Paced, total=False):
     """The options of `pull`."""
 
+    company: str
     where: Mapping[str, str] | Sequence[tuple[str, str]]
     ids: str | os.PathLike[str]
     force: bool

@@ -423,6 +423,17 @@ def test_screen(shell: Shell, api: Api) -> None:
     assert (1, expected) == (ended.code, shell.tell(ended.err).replace(api.url, "{url}"))
 
 
+def test_company_of_a_sheet(shell: Shell, api: Api) -> None:
+    """A sheet says for which company it was pulled, and the next command names it: the key may change meanwhile."""
+    shell.sheet("10001\n", "ids.txt")
+    words = ["-e", DUALENTRY, *api.options[:2], "--company", "Acme Holdings"]
+    ended = shell.here("pull", "-o", "some.csv", "--ids", "ids.txt", *words)
+    assert (0, True) == (ended.code, "batch plan some.csv -e dualentry.customers" in ended.err)
+    assert "--company 'Acme Holdings'" in ended.err.splitlines()[-1]
+    (pulled,) = pl.read_csv(shell.folder / "some.csv", infer_schema=False)[PULLED]
+    assert "Acme Holdings" == json.loads(pulled)["company"]
+
+
 def test_json(shell: Shell, api: Api) -> None:
     """With --json the summary is on stdout, and nothing else."""
     where = f"id={api.ids(1, VAYU)[0]}"
