@@ -103,6 +103,8 @@ class MemoryApi:
     """How many there were in each start."""
     touched: dict[tuple[int, str], int] = field(default_factory=dict)
     """Of which moment this start was shown a record last, by company and id: of what came later it cannot know."""
+    known: dict[tuple[int, int, str], int] = field(default_factory=dict)
+    """The same of each start, by its number, company and id."""
     read: dict[tuple[int, str], int] = field(default_factory=dict)
     """When this start last read a record, by company and id."""
     shown: dict[tuple[int, int, str], list[str]] = field(default_factory=dict)
@@ -227,7 +229,8 @@ class MemoryApi:
         last = max((number for number, one in enumerate(values) if one.name == name), default=None)
         if last is not None:
             until = at if last + 1 == len(values) else min(at, values[last + 1].at - 1)
-            self.touched[company, record_id] = max(until, self.touched.get((company, record_id), 0))
+            until = max(until, self.touched.get((company, record_id), 0))
+            self.touched[company, record_id] = self.known[self.command, company, record_id] = until
 
     def _last_shown(self, record_id: str | None, company: int) -> str | None:
         return self.shown.get((self.command, company, record_id or ""), [None])[-1]
