@@ -31,16 +31,21 @@ GATEWAY |= {"429-list": {"Retry-After": "2, 5"}, "429-past": {"Retry-After": "We
 """Answers of something before the API, which never sees the request."""
 BEFORE = ("refused", "timeout-before", "drop-before")
 AFTER = ("timeout-after", "drop-after", "half", "garbage", "empty", "500-after", "queued", "success-true", "sleep")
-"""What becomes of an answer after the deed; `sleep`: the machine sleeps for an hour before it arrives."""
+AFTER += ("303-after", "499-after", "part", "listed")
+"""What becomes of an answer after the deed; `sleep`: the machine sleeps for an hour before it arrives; `part`: of a
+record there is the id alone; `listed`: it stands in a list, as the answer to another request would."""
 DEEDS = ("lie-other", "lie-drop-field", "success-false", "approval", "stale-read")
 """What the imitated API itself does with a write; of a read `lie-other` shows another record."""
 FAULTS = ("ok", *GATEWAY, *BEFORE, *AFTER, *DEEDS)
-SPELLS = "names are kept in lower case"
+SPELLS, LAG = "names are kept in lower case", {"read_lag": 8.0}
 WAYS: dict[str, dict[str, Any]] = {
     "": {}, "lists are cut": {"max_page": 2}, "only the last filter counts": {"filters": "last"},
-    "filters are ignored": {"filters": "ignored"}, "reads lag": {"read_lag": 8.0},
+    "filters are ignored": {"filters": "ignored"}, "reads lag": LAG,
     "nothing is left for a day": {"rate_headers": "empty"}, "everything is left": {"rate_headers": "full"},
     "rates make no sense": {"rate_headers": "garbled"}, SPELLS: {},
+    f"{SPELLS}, and reads lag": LAG, "lists are cut, and reads lag": LAG | {"max_page": 2},
+    f"only the last filter counts, {SPELLS}, and nothing is left": {"filters": "last", "rate_headers": "empty"},
+    "all of it": LAG | {"max_page": 3, "filters": "ignored", "rate_headers": "garbled"},
 }  # fmt: skip
 """How the imitated API is, for a whole start."""
 
@@ -130,7 +135,7 @@ class MemoryApi:
         for api in self.apis:
             api.options = replace(self.options, **WAYS[way])
             api.records.settle()
-        self.command, self.spells = self.command + 1, way == SPELLS
+        self.command, self.spells = self.command + 1, SPELLS in way
         self.writes, self.reads, self.moment = deque(writes), deque(reads), moment
         self.statuses.clear()
         self._asked.clear()
@@ -185,7 +190,7 @@ class MemoryApi:
         call.record = self.api.record_in(call)
         faults = self.writes if call.is_write else self.reads
         fault = faults.popleft() if faults and path != "/login" else "ok"
-        fault = "ok" if fault in DEEDS[1:] and not call.is_write else fault
+        fault = "ok" if fault in (*DEEDS[1:], "303-after") and not call.is_write else fault
         self.moment()
         self.now += 1
         was = self.history(call.record or "", company)[-1].name
@@ -267,11 +272,21 @@ class MemoryApi:
                 return httpx.Response(202, json={"status": "queued"}, headers=headers)
             case "success-true":
                 return httpx.Response(200, json={"success": True}, headers=headers)
-            case "500-after":
-                return httpx.Response(500, content=b"{}", headers=headers)
+            case "500-after" | "303-after" | "499-after":
+                location = {"Location": "/elsewhere/"} if fault == "303-after" else {}
+                return httpx.Response(int(fault[:3]), content=b"{}", headers=headers | location)
+            case "part" | "listed" if call.record is not None and answer.status == 200:
+                return httpx.Response(200, json=_spoilt(parsed(body), fault), headers=headers)
             case "half":
                 return httpx.Response(answer.status, stream=_Half(body), headers=headers)
         return httpx.Response(answer.status, content=body, headers=headers)
+
+
+def _spoilt(shown: Any, fault: str) -> Any:
+    """An answer about one record with its id alone, or as a page of one."""
+    if fault == "listed":
+        return {"customers": [shown["customer"]]} if "customer" in shown else {"items": [shown], "count": 1}
+    return {"customer": {"id": shown["customer"]["id"]}} if "customer" in shown else {"id": shown["id"]}
 
 
 def _shown(answer: Answer) -> Iterator[tuple[str, str]]:

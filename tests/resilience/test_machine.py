@@ -11,6 +11,7 @@ runs all machines in turn for so long, and says how many steps they made.
 import csv
 import functools
 import json
+import locale
 import math
 import os
 import random
@@ -19,8 +20,8 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -88,10 +89,12 @@ class Around:
     """How: one of `LOSSES`."""
     way: str = ""
     """How the API is: one of `WAYS`."""
+    cron: bool = False
+    """It is started without anybody's locale."""
 
 
 edits = st.lists(st.tuples(moments, st.integers(0, ROWS - 1)), max_size=1)
-arounds = st.builds(Around, faults, faults, edits, way=st.sampled_from(["", *WAYS]))
+arounds = st.builds(Around, faults, faults, edits, way=st.sampled_from(["", *WAYS]), cron=st.booleans())
 sheets = st.sampled_from(["sheet.csv", "sheet.csv", "other.csv"])
 outs = st.sampled_from([False, False, True])
 """Whether runs go to one folder for all inputs."""
@@ -257,10 +260,10 @@ class Machine(RuleBasedStateMachine):
         return [str(first + one) if self.endpoint == DUALENTRY else f"{first + one:024x}" for one in range(ROWS)]
 
     def write_sheet(self, sheet: str) -> None:
-        wanted = [f"{one},{SHEETS[sheet]}{self.versions[sheet]}-{one[-2:]}" for one in self.ids]
+        wanted = [f"{one},{SHEETS[sheet]}{self.versions[sheet]}-{one[-2:]}é" for one in self.ids]
         nobody = self.ids[0][:-2] + "9z" if self.endpoint == VAYU else "99999"
         lines = [*wanted, wanted[0], f"{nobody},Nobody", f"{self.ids[0][:-1]}9,this", f"{self.ids[0][:-1]}9,that"]
-        (self.work / sheet).write_text("\n".join(["id,name", *lines]) + "\n")
+        (self.work / sheet).write_text("\n".join(["id,name", *lines]) + "\n", encoding="utf-8")
 
     @step(sheet=sheets)
     def edit_input(self, sheet: str) -> None:
@@ -475,7 +478,7 @@ class Machine(RuleBasedStateMachine):
         sent = len(self.api.ledger)
         closing = None
         try:
-            with killing_at_commits(happenings.moment, self.note_command):
+            with killing_at_commits(happenings.moment, self.note_command), locale_of_cron(is_set=around.cron):
                 closing = act(Environment(ENVIRONMENTS[company], run_on_virtual_clock, self.api.transport))
         except BatchError:
             if happenings.kept is None:
@@ -935,6 +938,18 @@ def killing_at_commits(moment: Callable[[], None], note: Callable[[Path], None])
         moment()
 
     return mock.patch.object(Journal, "_commit", watched)
+
+
+@contextmanager
+def locale_of_cron(*, is_set: bool) -> Iterator[None]:
+    """Have the locale that cron gives, which cannot write é."""
+    usual = locale.setlocale(locale.LC_ALL)
+    try:
+        if is_set:
+            locale.setlocale(locale.LC_ALL, "C")
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, usual)
 
 
 def final_outcomes(folder: Path) -> dict[str, str]:
