@@ -210,7 +210,7 @@ class Console:
         if not self.can_ask:
             raise UsageError("There is no terminal to ask on, so nothing was removed. To remove it unasked: --yes")
         for line in lines:
-            click.echo(line, err=True)
+            click.echo(fitted(line, sys.stderr), err=True)
         return _consents(question)
 
     def cost(self, cost: Cost) -> None:
