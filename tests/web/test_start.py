@@ -118,8 +118,8 @@ def test_ctrl_c_ends_it(tmp_path: Path) -> None:
     words = [sys.executable, "-X", "utf8", "-m", "batch", "page", "--no-open"]
     page = subprocess.Popen(words, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert page.stdout is not None
-    page.stdout.readline()
-    time.sleep(0.2)
+    url = page.stdout.readline().split()[-1]
+    httpx.get(url, timeout=60)  # it serves, and heeds signals from then on
     page.send_signal(signal.SIGINT)
     assert "" == page.communicate(timeout=20)[1]
     assert page.returncode == 0
