@@ -593,10 +593,15 @@ async def test_not_applied_without_an_answer() -> None:
     assert (2, 1) == (d.book.row_results[2].attempts, len({key for key in d.api.keys if key}))
 
 
-async def test_never_applied() -> None:
-    """When the attempts are used up and the record is as before, the row has failed: it can be sent again."""
-    async with desk(environment(applies=False), read_back=read_list, max_attempts=2) as d:
-        assert [FAILED] == await d.send(2, **BEFORE)
+@pytest.mark.parametrize("name", ["Old", "NEW"])
+async def test_never_applied(name: str) -> None:
+    """When the attempts are used up and the record is as before, the row has failed: it can be sent again.
+
+    That it was another spelling of the same before is no sign that it was applied.
+    """
+    before = {"before": {"name": name}, "record": {"id": 2, "name": name}}
+    async with desk(environment(applies=False, shows=name), read_back=read_list, max_attempts=2) as d:
+        assert [FAILED] == await d.send(2, **before)
     assert [f"{DROPPED}, and the record does not show it so far"] == d.book.told()[2][1]
 
 
