@@ -9,6 +9,7 @@ from batch import sources
 from batch.commands.runs import round_to_fix
 from batch.commands.status import is_going_on
 from batch.engine.reporter import Reporter
+from batch.errors import UsageError
 from batch.journal import open_for_reading
 from batch.model import ROW, Outcome, RowResult, cell_column
 from batch.own_files import JOURNAL
@@ -56,6 +57,11 @@ def results(
     folder = named_run(folder, reporter, (JOURNAL,), "Nothing was done.")
     with ExitStack() as stack:
         journal, metadata = open_held_run(folder, stack)
+        if keep and not metadata.keeps_data:
+            raise UsageError(
+                f"{folder}: this run keeps no values (--no-keep-data), so its results cannot carry columns of the "
+                "input along. Leave --keep out."
+            )
         metadata = metadata.model_copy(
             update={
                 "results_xlsx": metadata.results_xlsx or results_xlsx, "keep": listed_columns(keep) or metadata.keep,

@@ -91,6 +91,14 @@ def test_results_again(job: JobFixture) -> None:
     assert ["10001", "10002", "10003", "10004"] == [one.id for one in batch.results(closing.folder)]
 
 
+def test_no_columns_are_carried_along_again(job: JobFixture) -> None:
+    """Results that are made again cannot have columns of the input, which are gone: they would all look blank."""
+    closing = job.update(sheet(job), keep_data=False)
+    with pytest.raises(UsageError) as caught:
+        run_results(closing.folder, job.reporter, job.environment, keep=["name"])
+    assert str(caught.value).endswith("cannot carry columns of the input along. Leave --keep out.")
+
+
 def test_failures_file_is_an_input(job: JobFixture) -> None:
     """The failures file is the next input; its run is a later round of the first."""
     closing = job.update(sheet(job), keep_data=False)
