@@ -128,7 +128,8 @@ def _settle_unseen(source: Input, settings: Settings, person: Person) -> Setting
     if settings.hidden == "skip":
         raise SettingsError(f"--hidden skip and {source.name}: {UNSEEN}. Save it as .xlsx, and run again with that.")
     instead = "To read it all the same:  --hidden include\nElse save it as .xlsx, and run again with that file."
-    require_consent(person, f"{source.name}: {UNSEEN}.", instead)
+    question = "Read it all the same? (Or stop, save it as .xlsx, and give that.)"
+    require_consent(person, f"{source.name}: {UNSEEN}.", instead, question)
     return replace(settings, hidden="include")
 
 

@@ -137,7 +137,7 @@ def test_asked_about(shell: Shell, api: Api) -> None:
     assert f"sheet.ods: {conversion.UNSEEN}. To read it all the same:  --hidden include\n" in refused.err
     assert 2 == shell.here(*words, "--hidden", "skip").code
     asked = on_terminal(
-        shell, [one for one in words if one != "--yes"], [(b"all the same? [y/N]: ", b"y\n"), (SEND, b"y\n")]
+        shell, [one for one in words if one != "--yes"], [(b"give that.) [y/N]: ", b"y\n"), (SEND, b"y\n")]
     )
     assert (1, ["updated", "invalid"]) == (asked.code, outcomes(shell.only_run())), asked.err
     (failures,) = shell.only_run().glob("failures.*")
