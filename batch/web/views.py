@@ -30,7 +30,7 @@ from batch.web.work import STEPS, Work
 LONG: Final = 60
 """Characters of a cell that are shown at once; the whole is there on hover and focus."""
 STEP_NAMES: Final = dict(zip(STEPS, ("File", "Columns", "Problems", "Changes", "Send", "Result"), strict=True))
-_FOLDERS = re.compile(r"(?<![\w:/])/(?:[^/\s:]+/)+(?=[^/\s:])")
+_FOLDERS = re.compile(r"(?<![\w:/])/(?:[^/\s:]+/)+(?=[^/\s:])|[^\s:]*batch/runs/(?:[^/\s:]+/)*(?=[^/\s:])")
 """The folders of a path, which tell nothing to whoever chose a file in a browser."""
 LEAVE_OUT: Final = "leave this column out"
 """What the choice is called that is no field; nothing at all stands for nothing chosen."""

@@ -443,6 +443,8 @@ def test_plain_words() -> None:
         'x.csv: no id. Columns: A, B.\nIf "A" is it:  --map "A=id"': "x.csv: no id. Columns: A, B.",
         "There is no key yet. To set one up:  ./run.sh login -e x": "There is no key yet.",
         "Taking back /tmp/a/b/2026-1: 2 changes.": "Taking back 2026-1: 2 changes.",
+        "Taking back .local/share/batch/runs/May/2026-1: 2 changes.": "Taking back 2026-1: 2 changes.",
+        "3/4/2026 is the 3rd of April": "3/4/2026 is the 3rd of April",
         "https://api.example.com/v2/x: it is down": "https://api.example.com/v2/x: it is down",
         "has letters in it (use digits, spaces and + - . ( ) only)":
         "has letters in it (use digits, spaces and + - . ( ) only)",
@@ -471,6 +473,20 @@ def test_a_plan_for_a_colleague(window: Browser, job: JobFixture, tmp_path: Path
     report = window.get(str(run.url).split(window.page.base)[1] + "/report")
     assert "as the plan&#39;s file says: for Tuesday" in report.text
     assert "sandbox" in report.headers["content-security-policy"]
+
+
+def test_a_plan_for_another_company(window: Browser, job: JobFixture) -> None:
+    """A colleague's plan is not sent with another key than it was made with unless somebody says that it is meant."""
+    place = to_changes(window, "May.csv", "id,name\n10001,Approved\n")
+    saved = window.post(f"{place}/approval", {"remark": ""}).content
+    account = next(one.value for one in offered(window.page.desk.environment) if one.kind == "typed")
+    other = {"key_DUALENTRY_API_KEY": "key-of-another-company", "company": "Bolt"}
+    window.upload("May.batch-plan.zip", saved, account, **other)
+    send(window, f"/w/{window.work.id}")
+    assert "this plan was made with another key. Go on all the same?" in text_of(window.settled())
+    window.post(f"/w/{window.work.id}/answer", {"number": "1", "answer": "no"})
+    assert "Send 1 change to" in text_of(window.settled())
+    assert [] == job.writes()
 
 
 def test_what_was_chosen_counts(window: Browser, job: JobFixture, tmp_path: Path) -> None:
