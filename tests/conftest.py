@@ -1,5 +1,6 @@
 """What all tests share: an environment that is nobody's, and one sandbox for the end-to-end tests."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from hypothesis import settings
 from batch.engine import write
 from batch.sandbox.options import SandboxOptions
 from tests.job_fixture import job, shared_sandbox
-from tests.sandbox.control import ControlledSandbox
+from tests.sandbox.control import ControlledSandbox, fork_process
 from tests.shell import Api, Shell
 
 __all__ = ["job", "shared_sandbox"]
@@ -26,6 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_style.py")
 
 
+def pytest_collection_finish() -> None:
+    """Look for garbage among what tests make, not among the tests themselves, and no more often than the program."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep credentials, settings and the state of whoever runs the tests out of them."""
@@ -37,6 +45,7 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         patch.delenv("XDG_CONFIG_HOME", raising=False)
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setattr("batch.sandbox.process.start_process", fork_process)
         yield
 
 

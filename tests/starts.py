@@ -269,7 +269,11 @@ def _tell(report: int, number: int) -> None:
 
 
 def import_all() -> None:
-    """Import what the program imports; no thread may begin with that, which a fork would lose."""
+    """Import what the program imports. No pool of threads may begin with that, since a fork would lose it.
+
+    Polars makes its own at the first use; what it begins with its import (jemalloc's cleaning up, and that of what is
+    laid out to the disk) is missing in a child, which does not live long enough to need it.
+    """
     import batch
 
     for found in pkgutil.walk_packages(batch.__path__, "batch."):

@@ -31,7 +31,7 @@ class SandboxProcess:
         """Start it and wait until it answers; raises `SandboxError` with its own words when it does not."""
         options = dataclasses.replace(options, until_stdin_closes=True)
         with tempfile.TemporaryFile() as errors:
-            self._process = _start(options, subprocess.PIPE, errors)
+            self._process = start_process(options, subprocess.PIPE, errors)
             self._hello = _read_hello(self._process, errors)
         self.url: str = self._hello["url"]
 
@@ -53,7 +53,7 @@ class SandboxProcess:
 def start_detached(options: SandboxOptions, log: Path) -> dict[str, Any]:
     """Start one that outlives this process, and wait until it answers; gives its first words. Raises `SandboxError`."""
     with os.fdopen(os.open(log, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "r+b") as errors:
-        process = _start(options, subprocess.DEVNULL, errors)
+        process = start_process(options, subprocess.DEVNULL, errors)
         hello = _read_hello(process, errors)
     if process.stdout is not None:
         process.stdout.close()
@@ -65,7 +65,8 @@ def credentials_in(hello: dict[str, Any]) -> dict[str, str]:
     return {name: value for api in ("dualentry", "vayu") for name, value in hello[api]["env"].items()}
 
 
-def _start(options: SandboxOptions, stdin: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def start_process(options: SandboxOptions, stdin: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the process, which says on its standard output where it is."""
     return subprocess.Popen(  # noqa: S603 - this very program, with checked switches
         [sys.executable, "-P", "-m", "batch.sandbox", *arguments_of(options)],
         stdin=stdin, stdout=subprocess.PIPE, stderr=errors, env=_environment(), start_new_session=True,

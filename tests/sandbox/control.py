@@ -2,15 +2,29 @@
 
 import dataclasses
 import json
+import os
+import subprocess
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from batch.sandbox.options import SandboxOptions
-from batch.sandbox.process import SandboxError, SandboxProcess
+from batch.sandbox.options import SandboxOptions, arguments_of
+from batch.sandbox.process import SECRETS, SandboxError, SandboxProcess
+from tests import starts
 
 KEY = "sandbox-key"
+
+
+def fork_process(options: SandboxOptions, stdin: int, errors: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Start a sandbox as `start_process` does, without its imports."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(starts.AT_THE_START)
+    } | starts.environment_of_server()
+    for name in SECRETS:
+        environment.pop(name, None)
+    around: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": errors, "start_new_session": True}
+    return starts.start("batch.sandbox", arguments_of(options), Path.cwd(), environment, **around)
 
 
 class ControlledSandbox(SandboxProcess):

@@ -13,7 +13,7 @@ import pytest
 
 from batch.sandbox.__main__ import main
 from batch.sandbox.options import OptionError, SandboxOptions, arguments_of
-from batch.sandbox.process import SandboxError, SandboxProcess
+from batch.sandbox.process import SandboxError, SandboxProcess, start_process
 from tests.sandbox.control import ControlledSandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,8 +116,9 @@ def test_a_taken_port_is_explained() -> None:
     )
 
 
-def test_a_stopped_sandbox_is_gone() -> None:
+def test_a_stopped_sandbox_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even a zombie is left, and stopping twice does no harm."""
+    monkeypatch.setattr("batch.sandbox.process.start_process", start_process)  # as users start it
     sandbox = ControlledSandbox(SandboxOptions())
     sandbox.stop()
     sandbox.stop()
