@@ -1,7 +1,8 @@
 """Cells of text fields that the file itself stores as numbers or dates: what they say is not always what was meant.
 
 Promises: a number is refused where another cell of its column shows it with zeros in front; a date where its column
-holds anything but dates; `--as-shown` takes what a cell shows instead, where its format can be shown in one way only.
+holds anything but dates; both stay so in a failures file, which has not those other cells, until the cell is another
+one. `--as-shown` takes what a cell shows instead, where its format can be shown in one way only.
 Memory grows only with the cells that are refused.
 """
 
@@ -30,6 +31,9 @@ from batch.settings import Parsing
 
 NO_TEXT: Final = frozenset({"number", "date", "boolean", "object"})
 """The kinds of fields that are no text: all others are sent as their cells say."""
+COLUMN_CODES: Final = ("date_among_texts", "zeros_elsewhere", "number_without_format")
+"""Codes of problems of a cell that are seen in other cells, or in the kind of the file."""
+_MESSAGE: Final = "batch_message"
 _PLAIN = r"^(?:0|[1-9][0-9]*)$"
 _PADDED = r"^0[0-9]+$"
 Errors: TypeAlias = dict[int, list[tuple[int, Problem | None]]]
@@ -64,12 +68,19 @@ class TypedCells:
         self._columns = {one.index: one for one in texts if _is_typed(kept, one.index)}
         self._shown = {index for index, one in self._columns.items() if fold(one.header) in shown}
         self._found = {index: self._look_over(index) for index in self._columns if index not in self._shown}
+        told = (one for one in columns.all if one.role == "reserved" and one.header.strip().casefold() == _MESSAGE)
+        message = next(told, None)
+        self._still_refused = {} if message is None else {
+            index: refused for index in self._found if (refused := self._look_for_refused(index, message.index))
+        }  # fmt: skip
+        """By column, the rows of a failures file whose cell is what was refused, each with the problem."""
 
     @property
     def notes(self) -> Iterator[str]:
         """Yield one line for each column with numbers that go as they are stored."""
         for index, found in self._found.items():
-            count = found.numbers - len(found.refused)
+            again = [row for row, one in self._still_refused.get(index, {}).items() if one.code != "date_among_texts"]
+            count = found.numbers - len({*found.refused, *again})
             if count and self._has_formats and not found.padded_texts:  # of a column with both the reader tells
                 numbers, are = ("1 number", "is") if count == 1 else (f"{count:,} numbers", "are")
                 yield f'Column "{self._columns[index].header}": {numbers} {are} sent without zeros in front, as stored.'
@@ -87,6 +98,10 @@ class TypedCells:
                     errors.setdefault(place, []).append((index, Problem("date_among_texts", seen=texts[place])))
             for place in frame[ROW].is_in(found.refused.implode()).arg_true().to_list() if len(found.refused) else ():
                 errors.setdefault(place, []).append((index, Problem("zeros_elsewhere", seen=texts[place])))
+        for index, refused in self._still_refused.items():
+            for place in frame[ROW].is_in([*refused]).arg_true().to_list():
+                if not any(noted == index for noted, _ in errors.get(place, ())):
+                    errors.setdefault(place, []).append((index, refused[frame[ROW][place]]))
         for index in self._shown:
             frame = self._as_shown(frame, index, errors)
         return _with_errors(frame, errors) if errors else frame
@@ -117,6 +132,19 @@ class TypedCells:
             numbers = rows.filter(is_number).select(pl.col(ROW), cell.alias("digits"))
             matched = numbers.join(padded, on="digits", how="semi").select(ROW)
             found.refused = matched.collect(engine="streaming")[ROW].sort()
+        return found
+
+    def _look_for_refused(self, index: int, message: int) -> dict[int, Problem]:
+        """Find the rows of a failures file that still have the number or date in a column for which it was refused."""
+        name, said = cell_column(index), cell_column(message)
+        is_typed = _letter(index, self._staged).is_in(["n", "d"]) & pl.col(said).is_not_null()
+        rows = pl.scan_parquet(self._staged.path).filter(is_typed).select(ROW, name, said).collect(engine="streaming")
+        found, header = {}, self._columns[index].header
+        for row, text, told in rows.drop_nulls().iter_rows():
+            problems = (Problem(code, header=header, seen=text) for code in COLUMN_CODES)
+            problem = next((one for one in problems if one.message in told), None)
+            if problem is not None:
+                found[row] = Problem(problem.code, seen=text)
         return found
 
     def _as_shown(self, frame: pl.DataFrame, index: int, errors: Errors) -> pl.DataFrame:

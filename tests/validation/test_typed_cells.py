@@ -249,3 +249,23 @@ def test_custom_fields_are_read_by_the_settings_of_the_file(tmp_path: Path) -> N
     """What a mapping says of decimals holds for what the endpoint itself reads, too, which was made before it."""
     changes, _, _ = validated(book(tmp_path, ["id", "name"], [["1", "New"]]), decimal=",")
     assert "," == changes.endpoint.parse_options.decimal
+
+
+# -- failures files ---------------------------------------------------------------------------------------------------
+
+
+def test_refused_for_other_cells(tmp_path: Path) -> None:
+    """What was refused for what other cells show stays so in the failures file, where they are not, until corrected."""
+    said = {code: f'column "{{}}": "{{}}" {SENTENCES[code]}' for code in ("zeros_elsewhere", "date_among_texts")}
+    zeros, moment = said["zeros_elsewhere"].format(ZIP, 501), said["date_among_texts"].format("Name", "2026-04-03")
+    phone = 'column "Phone": "ext" has letters in it'
+    rows = [
+        ["1", 501, "A", f"{phone}; {zeros}"],
+        ["2", 502, "B", zeros],
+        ["3", 501, "C", phone],
+        ["4", None, (date(2026, 4, 3), "d-mmm"), moment],
+    ]
+    changes, problems, sent = validated(book(tmp_path, ["id", ZIP, "Name", "batch_message"], rows))
+    assert {2: SENTENCES["zeros_elsewhere"], 5: SENTENCES["date_among_texts"]} == problems
+    assert ["502", "501"] == texts(sent, ZIP)
+    assert (f'Column "{ZIP}": 2 numbers are sent without zeros in front, as stored.',) == changes.notes
