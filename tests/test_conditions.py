@@ -34,6 +34,16 @@ def test_address(now: Any, code: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("now", "codes"), [("Old", []), ("New", []), ("Theirs", ["conflict_now"]), (None, ["conflict_now"])]
+)
+def test_now(now: Any, codes: list[str]) -> None:
+    """A field that shows the wanted value already satisfies its condition, so that the rest of the row is written."""
+    conditions, fields = [Condition("legalName", ("Old",), "now")], {"legalName": "New", "email": "a@b.example"}
+    found = find_conflicts(VAYU, conditions, fields, {"legalName": now, "email": "old@b.example"})
+    assert codes == [one.code for one in found]
+
+
+@pytest.mark.parametrize(
     ("now", "expected"),
     [
         (OLD | {"city": "Köln", "verifiedAt": "2026"}, ({"address.city": "Bonn"}, [])),
