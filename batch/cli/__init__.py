@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from batch.summary import Summary
 
 SHOWN_RUNS = 20
+PRINTING = ("check", "plan", "endpoints", "runs", "schema", "status")
+"""Commands of which what they print is what they are for."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -114,7 +116,7 @@ def _run_command(words: Sequence[str]) -> int:
         with batch.make_context(command(), list(words), obj=line) as context:  # `main` says more at Ctrl-C
             batch.invoke(context)
 
-    return exit_code_of(run, tell, sends=verb in (*SENDING, "submit"))
+    return exit_code_of(run, tell, sends=verb in (*SENDING, "submit"), only_prints=verb in PRINTING)
 
 
 @batch.command(short_help="Validate every row; no network.", cls=Start)

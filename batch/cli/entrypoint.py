@@ -1,7 +1,8 @@
 """Every way to end, as an exit code; and streams that never end a run.
 
 Promises: what nobody expected is exit code 4 and says where, without a traceback; a screen or pipe that is gone
-(`| head`, a closed terminal, `2>&-`) never stops what is under way nor changes its exit code; SIGTERM and SIGHUP end it
+(`| head`, a closed terminal, `2>&-`) never stops what is under way nor changes its exit code, but for a full disk under
+what a command only prints; SIGTERM and SIGHUP end it
 like Ctrl-C.
 """
 
@@ -49,28 +50,35 @@ Tell = Callable[[Failure, Callable[[], None]], None]
 
 
 def exit_code_of(
-    run: Callable[[], object], tell: Tell = lambda failure, tell_people: tell_people(), *, sends: bool = True
-) -> int:
+    run: Callable[[], object], tell: Tell = lambda failure, tell_people: tell_people(), *, sends: bool = True,
+    only_prints: bool = False,
+) -> int:  # fmt: skip
     """Run the command line to its end, have `tell` say what stopped it, and give the exit code.
 
-    `sends`: whether it is a command that may have sent something when it is interrupted.
+    `sends`: whether it is a command that may have sent something when it is interrupted. `only_prints`: what it prints
+    is all that it does, so that a disk without room for it is a failure.
     """
-    with _streams(), _signals():
-        try:
-            check_memory()
-            run()
-        except SystemExit as done:
-            return done.code if isinstance(done.code, int) else int(ExitCode.OK)
-        except BaseException as error:
-            error = _with_example(first_of(error))
-            if isinstance(error, click.exceptions.Exit):
-                return error.exit_code
-            failure = _explained(error, sends=sends)
-            said = failure.message if not isinstance(error, click.ClickException) else error
-            with suppress(KeyboardInterrupt):  # it is ending already
-                tell(failure, lambda: _tell(said))
-            return int(failure.code)
-        return int(ExitCode.OK)
+    with _streams() as out, _signals():
+        code = _code_of(run, tell, sends=sends)
+    return int(ExitCode.COULD_NOT_START) if only_prints and out.is_lost and code == ExitCode.OK else code
+
+
+def _code_of(run: Callable[[], object], tell: Tell, *, sends: bool) -> int:
+    try:
+        check_memory()
+        run()
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(ExitCode.OK)
+    except BaseException as error:
+        error = _with_example(first_of(error))
+        if isinstance(error, click.exceptions.Exit):
+            return error.exit_code
+        failure = _explained(error, sends=sends)
+        said = failure.message if not isinstance(error, click.ClickException) else error
+        with suppress(KeyboardInterrupt):  # it is ending already
+            tell(failure, lambda: _tell(said))
+        return int(failure.code)
+    return int(ExitCode.OK)
 
 
 def _with_example(error: BaseException) -> BaseException:
@@ -133,10 +141,12 @@ class _Lenient:
     What its encoding does not have is escaped; click, which would write UTF-8 to an ASCII stream, finds no `buffer`.
     """
 
-    __slots__ = ("_is_wanted", "_stream")  # so click cannot keep it for ever in what it remembers by weak references
+    __slots__ = ("_is_wanted", "_stream", "is_lost")  # so click cannot keep it in what it remembers by weak references
 
     def __init__(self, stream: Any, *, is_wanted: bool = False) -> None:
         self._stream, self._is_wanted = stream, is_wanted
+        self.is_lost = False
+        """Something that was asked for could not be written, for another reason than that nobody reads it any more."""
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
@@ -159,6 +169,7 @@ class _Lenient:
             yield
         except OSError as error:
             if self._is_wanted and not isinstance(error, BrokenPipeError):
+                self.is_lost = True
                 click.echo(f"Standard output cannot be written: {os_reason(error)}.", err=True)
             with suppress(OSError):  # what is in the buffer goes nowhere, instead of failing again at the exit
                 nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -170,7 +181,7 @@ class _Lenient:
 
 
 @contextmanager
-def _streams() -> Iterator[None]:
+def _streams() -> Iterator[_Lenient]:
     """Make stdout and stderr lenient, and let no file take the place of a stream that is closed."""
     for number in range(3):
         try:
@@ -180,10 +191,11 @@ def _streams() -> Iterator[None]:
     before = sys.stdin, sys.stdout, sys.stderr
     with open(os.devnull, "r+", encoding="utf-8") as nowhere:
         sys.stdin = before[0] or nowhere
-        sys.stdout, sys.stderr = _Lenient(before[1] or nowhere, is_wanted=True), _Lenient(before[2] or nowhere)
+        out = _Lenient(before[1] or nowhere, is_wanted=True)
+        sys.stdout, sys.stderr = out, _Lenient(before[2] or nowhere)
         try:
-            yield
-            sys.stdout.flush()
+            yield out
+            out.flush()
         finally:
             sys.stdin, sys.stdout, sys.stderr = before
 

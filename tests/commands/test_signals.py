@@ -174,11 +174,19 @@ def test_no_streams_at_all(shell: Shell, api: Api) -> None:
 
 
 def test_full_standard_output(shell: Shell, api: Api) -> None:
-    """Standard output that takes no more is said, and the run's own exit code stays."""
+    """Standard output that takes no more is said; a run's exit code stays, but not the 0 of what only prints."""
+    said, sheet = "Standard output cannot be written: No space left on device.\n", shell.sheet(api.names(1))
+    bad = shell.sheet(api.names(1) + "x,Bad id\n", "bad.csv")
+    words: list[tuple[int, list[object]]] = [
+        (1, ["check", bad, "-e", DUALENTRY]),
+        (2, ["schema", "summary"]),
+        (0, [*update(api, sheet, "--json", "--quiet")]),
+    ]
     with open("/dev/full", "wb") as full:
-        process = shell.start("check", shell.sheet(api.names(1) + "x,Bad id\n"), "-e", DUALENTRY, stdout=full)
-        _, err = process.communicate(timeout=30)
-    assert (1, "Standard output cannot be written: No space left on device.\n") == (process.returncode, err.decode())
+        for code, one in words:
+            process = shell.start(*one, stdout=full)
+            _, err = process.communicate(timeout=60)
+            assert (code, said) == (process.returncode, err.decode())
 
 
 # -- surroundings ---------------------------------------------------------------------------------------------------
