@@ -226,6 +226,10 @@ class Settings:
         "Where runs go on this machine, when --out is an address.", "PARENT", (*INPUT, "undo"),
         repeat=39, of_input=True,
     )] = None
+    store: Annotated[str | None, MinLen(1), Setting(
+        "Where copies of the run's record go, so that another machine goes on with it: a folder or s3://….", "PLACE",
+        ("update",), repeat=47,
+    )] = None
     storage_option: Annotated[dict[str, str], Setting(
         "How to open s3://, gs:// and az:// addresses, such as a region. Repeatable.", "K=V",
         (*INPUT, "resume", "undo"), is_secret=True,

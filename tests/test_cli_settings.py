@@ -74,6 +74,7 @@ CASES = [
     case("--key", None, "unique_id", "email", "name"),
     case("--max-at-once", 16, 1, 2, 3),
     case("--max-per-second", None, 0.5, 2.5, 3.5),
+    case("--store", None, "a", "s3://b/c", "d"),
     case("--limiter", None, "redis://a", "redis://:secret@b:6380/1", "rediss://c"),
     case("--max-attempts", 6, 1, 2, 3),
     case("--max-wait", 300.0, 1.0, 2.0, 3.0),

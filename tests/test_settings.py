@@ -282,6 +282,7 @@ VALUES = {
     "log_format": "'json'", "metrics_file": "'x.prom'", "on_finish": "'true'", "grace": "5",
     "mapping": "'kunden'", "keep": "['A']", "work_dir": "'x'", "storage_option": "{ region = 'x' }",
     "limiter": "'redis://host'", "report": "false", "shard": "'1/2'",
+    "store": "'x'",
 }  # fmt: skip
 
 

@@ -8,12 +8,14 @@ run that began ends with its files written, whatever stopped it.
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+
+import anyio
 
 from batch.endpoints.base import CustomField, is_blank
 from batch.engine.api_session import ApiSession, fetch_definitions
@@ -34,6 +36,7 @@ from batch.errors import (
     BusyError,
     Declined,
     ExitCode,
+    StopCause,
     StoppedError,
     Terminated,
     UsageError,
@@ -51,6 +54,7 @@ from batch.run.begin_or_resume import Run, begin_or_resume, check_left_behind, d
 from batch.run.consent import require_consent
 from batch.run.finish import End, FinishedRun, begin_files, finish_run, finish_without_data
 from batch.run.folder import open_run, runs_of
+from batch.run.journal_copies import JournalCopies
 from batch.run.latest import fixed_name, latest_links, without_links
 from batch.run.match_headers import validate_asking
 from batch.run.metadata import RunMetadata
@@ -118,7 +122,8 @@ def carry_out(
         is_trusted=run.is_trusted, without_reading="" if must_read else target.endpoint.without_reading,
     )  # fmt: skip
     context.first_ids.is_settled = settings.none_found or run.journal.has_intents()
-    return Update(run, context, settings, upload or Upload()).carry_out()
+    copies = environment.journal_copies(settings, run.metadata.identity, target.company, reporter.note)
+    return Update(run, context, settings, upload or Upload(), copies).carry_out()
 
 
 def _later_run(metadata: RunMetadata) -> str:
@@ -136,6 +141,8 @@ class Update:
     settings: Settings
     upload: Upload = field(default_factory=Upload)
     """Where its files go beside its folder."""
+    copies: JournalCopies | None = None
+    """Where copies of its record go."""
     before_sending: Callable[[], None] = lambda: None
     """Is called once it is certain that something will be sent."""
     strategy: LookupStrategy | None = None
@@ -177,6 +184,8 @@ class Update:
                 self._write_files_after_error(error)
                 raise
             finished = self._finish(end, watch)
+            if self.copies is not None and self.context.shutdown.cause is not StopCause.TAKEN:
+                self.copies.end(self.run.journal.path)
         return self._without_data(finished, end)
 
     def _without_data(self, finished: FinishedRun, end: End) -> FinishedRun:
@@ -266,6 +275,8 @@ class Update:
             with self._discarded_on(UsageError, Declined, BusyError):
                 await self.claim_shard()
                 await self.upload.begin(self.run.folder, self.run.metadata.run_id)
+                if self.copies is not None:
+                    await self.copies.begin(self.run.journal.path)
                 check_compared(self.context)
                 await self.learn_custom_fields()
                 self.validate()
@@ -458,7 +469,7 @@ class Update:
         """Send every change that has no final outcome yet, or the first few."""
         context, run = self.context, self.run
         client = await context.connect()
-        async with context.attended():
+        async with context.attended(), self._copied(client.limiter.may_leave):
             preparer = ChangePreparer(context, self._lookup(), self.compared)
             writer = ChangeWriter(context, preparer)
             canary = Canary(self.canary, writer.verify) if self.canary else None
@@ -476,6 +487,17 @@ class Update:
             if canary is not None:
                 run.keep(canary_held=canary.has_held, canary_failure=canary.failure)
             context.api.keep_learned(client.limiter)
+
+    @asynccontextmanager
+    async def _copied(self, may_write: Callable[[], bool]) -> AsyncIterator[None]:
+        """Copy the record of the run meanwhile, where that is wanted."""
+        if self.copies is None:
+            yield
+            return
+        async with anyio.create_task_group() as around:
+            around.start_soon(self.copies.keep, self.run.journal.path, may_write)
+            yield
+            around.cancel_scope.cancel()
 
     def _journal_invalid_rows(self) -> None:
         """Where the run ends before it knew the custom fields: what is invalid without them is so in any case."""

@@ -101,7 +101,7 @@ def _job(path: Path, number: int, given: Mapping[str, Any]) -> Job:
     folder = path.absolute().parent
     values["input"] = _inputs(values["input"], folder, where)
     values.setdefault("out", str(path.absolute().with_suffix(".batch") / name))
-    for key in ("out", "token_file", "work_dir"):
+    for key in ("out", "token_file", "work_dir", "store"):
         if isinstance(values.get(key), str) and not is_address(values[key]):
             values[key] = str(folder / os.path.expanduser(values[key]))
     if is_address(str(values["out"])):

@@ -11,7 +11,7 @@ or not at all; one that is damaged, or that has lost its newest part, is refused
 results, failures, summary — can be made again from it. No credential is ever in it.
 """
 
-from batch.journal.database import OPEN, START_OVER, OutOfTimeError, Peek, peek
+from batch.journal.database import OPEN, START_OVER, OutOfTimeError, Peek, copy_from, peek
 from batch.journal.journal import VERSION, Journal, open_for_reading
 from batch.journal.queries import AttemptsOverTime, JournalQueries
 
@@ -24,6 +24,7 @@ __all__ = [
     "JournalQueries",
     "OutOfTimeError",
     "Peek",
+    "copy_from",
     "open_for_reading",
     "peek",
 ]

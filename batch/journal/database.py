@@ -160,6 +160,20 @@ def fill(path: Path, schema: str, meta: Mapping[str, Any]) -> None:
 def copy(source: "ReadConnection", path: Path) -> None:
     """Copy a journal that is open, which may have no name any more, to `path`, as one that is closed and whole."""
     source.copy_to(path)
+    _close_copy(path)
+
+
+def copy_from(journal: Path, path: Path) -> None:
+    """Copy the journal of a run that goes on to `path`, as it is at this moment; in a thread of its own, if wanted."""
+    try:
+        with connect_read_only(journal) as source, closing(sqlite3.connect(path)) as target:
+            source.backup(target)
+    except sqlite3.Error as error:
+        raise JournalError(f"{path}: the record of this run cannot be copied there ({error}).") from error
+    _close_copy(path)
+
+
+def _close_copy(path: Path) -> None:
     with closing(connect(path)) as db, Transaction(db, path):
         db.execute("UPDATE meta SET value = ? WHERE key = ?", (json.dumps(False), OPEN))
 

@@ -128,6 +128,7 @@ class PlanOptions(Paced, Reading, total=False):
 class UpdateOptions(PlanOptions, Sending, total=False):
     """The options of `update`."""
 
+    store: str | os.PathLike[str]
     keep: Sequence[str]
     invalid: Literal["skip", "abort"]
     keep_data: bool

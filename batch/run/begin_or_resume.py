@@ -21,7 +21,7 @@ from batch import sources
 from batch.credentials import Company
 from batch.endpoints.base import CustomField
 from batch.errors import BatchError, BusyError, FolderError, SettingsError, UsageError
-from batch.journal import Journal
+from batch.journal import VERSION, Journal
 from batch.machine import now_text, user_name
 from batch.model import ROW, Columns, Outcome, Staged, minutes
 from batch.own_files import INPUT, JOURNAL, PLAN, remove_empty
@@ -38,9 +38,11 @@ from batch.run.folder import (
     new_folder,
     no_run,
     open_held_run,
+    peek_metadata,
     runs_of,
 )
 from batch.run.locks import held, input_locks, run_held, shared
+from batch.run.journal_copies import JournalCopies
 from batch.run.match_headers import kept_columns, match_input, read_input, settle_headers, stage_input
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
@@ -114,6 +116,8 @@ def begin_or_resume(
         hold_input(source.sha256, settings.endpoint, target, parent, stack, settings.part)
         sources.check_room(source, parent)
         remove_unbegun(parent)
+        if (copies := environment.journal_copies(settings, wanted, target.company, person.note)) and not settings.new:
+            _take_copy(copies, source, parent, wanted, settings, target, person)
         replaced: list[tuple[str, Path]] = []
         for found in () if settings.new else iter_unfinished(parent, wanted, target.company, person.note):
             resuming = _Resuming(found, settings, target, plan, stack, person)
@@ -130,6 +134,36 @@ def begin_or_resume(
             raise
         run.replaces = [*replaced, *_older_of_input(run.metadata, person.note)]
         return run
+
+
+def _take_copy(
+    copies: JournalCopies, source: Input, parent: Path, wanted: str, settings: Settings, target: Target, person: Person
+) -> None:
+    """Put the copy of the record that another machine left into a folder here, where it is newer than what is here."""
+    folder = new_folder(parent)
+    is_taken = False
+    try:
+        if not copies.fetch(folder / JOURNAL):
+            return
+        found = look_into(folder)
+        own = (wanted, VERSION, False, False)
+        if found is None or (found.identity, found.version, found.is_finished, found.is_undone) != own:
+            return
+        if any(
+            one.last >= found.last for one in iter_unfinished(parent, wanted, target.company) if one.folder != folder
+        ):
+            return
+        stage_input(source, folder, settings, target.endpoint)
+        index.add_copied(peek_metadata(folder), folder, found.last)
+        person.note(f"Goes on from the copy of {_moment(found.last)} in {copies.place}.")
+        is_taken = True
+    except FolderError as error:
+        if not (folder / JOURNAL).exists():  # it could not be told whether there is one
+            raise
+        person.note(f"{copies.place}: the copy of this run cannot be read, and a new run compares every row: {error}")
+    finally:
+        if not is_taken:
+            discard(folder)
 
 
 def resume_named(folder: Path, settings: Settings, target: Target, stack: ExitStack, person: Person) -> Run:
@@ -325,8 +359,11 @@ class _Resuming:
 
 def check_left_behind(settings: Settings, *, keeps_data: bool, keep: Sequence[str]) -> None:
     """Raise SettingsError where a run that keeps no values would leave some elsewhere."""
-    if not keeps_data and (keep or settings.uploads):
-        other = "--keep" if keep else f"--out {settings.out}"
+    if settings.store is not None and not settings.compare:
+        said = "where another machine goes on, it reads what the last copy does not know"
+        raise SettingsError(f"--store and --no-compare: {said}. Leave one of them out.")
+    if not keeps_data and (keep or settings.uploads or settings.store):
+        other = "--keep" if keep else f"--store {settings.store}" if settings.store else f"--out {settings.out}"
         raise SettingsError(f"--no-keep-data leaves no values behind, and {other} would: leave one of them out.")
 
 

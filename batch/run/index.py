@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,12 @@ from batch.journal import Journal, OutOfTimeError
 from batch.model import Outcome
 from batch.run.locks import state_folder
 from batch.run.metadata import RunMetadata
+from batch.shard import Shard
 from batch.summary import State
 
 FILE = "runs.sqlite"
+CLOCKS_APART = 60.0
+"""Seconds by which the clocks of two machines may differ."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS run(
     run_id TEXT PRIMARY KEY, folder TEXT NOT NULL, command TEXT NOT NULL, input TEXT NOT NULL, sha256 TEXT NOT NULL,
@@ -103,6 +106,13 @@ def place_of(argument: str) -> str:
     return STDIN if is_read_once(argument) else joined([os.path.abspath(one) for one in split(argument)])
 
 
+def add_copied(metadata: RunMetadata, folder: Path, last: float) -> None:
+    """Note that a run goes on here from the copy of its record that was made at `last` (seconds since 1970)."""
+    add(metadata, folder)
+    before = "SELECT coalesce(max(wrote), 0) FROM run WHERE ended < ?"
+    _write(f"UPDATE run SET wrote = ({before}) WHERE run_id = ?", [last - CLOCKS_APART, metadata.run_id])  # noqa: S608 - only columns
+
+
 def note_writes(run_id: str) -> None:
     """Note that a run begins to write, or ends writing, now."""
     _write("UPDATE run SET wrote = (SELECT coalesce(max(wrote), 0) + 1 FROM run) WHERE run_id = ?", [run_id])
@@ -174,13 +184,24 @@ def older_of_input(metadata: RunMetadata) -> list[IndexedRun]:
 
 
 def has_later_writes(metadata: RunMetadata) -> bool:
-    """Whether another run wrote for this endpoint, host and company since this one did, or may do so now."""
+    """Whether another run wrote for this endpoint, host and company since this one did, or may do so now.
+
+    Those of other shards of the same input have other records.
+    """
     condition = (
         "WHERE endpoint = ? AND host = ? AND run_id <> ? AND "
         "(wrote > coalesce((SELECT wrote FROM run WHERE run_id = ?), 0) OR wrote NOT NULL AND state = 'running')"
     )
     found = _read(condition, [metadata.endpoint, metadata.host, metadata.run_id, metadata.run_id])
-    return any(one.company.is_same(metadata.owner) for one in found)
+    return any(one.company.is_same(metadata.owner) and not _is_other_shard(one, metadata) for one in found)
+
+
+def _is_other_shard(one: IndexedRun, metadata: RunMetadata) -> bool:
+    own = Shard.parse(metadata.shard) if metadata.shard else None
+    if own is None or (one.sha256, one.command) != (metadata.staged.sha256, metadata.command):
+        return False
+    others = {replace(own, number=number).folder for number in range(1, own.count + 1) if number != own.number}
+    return one.folder.parent.name in others
 
 
 def other_name(company: Company) -> str | None:

@@ -33,6 +33,7 @@ from batch.mappings import Mappings
 from batch.model import command, command_line
 from batch.remote import StorageAccess
 from batch.run.consent import Person
+from batch.run.journal_copies import JournalCopies, copy_name
 from batch.run.metadata import RunMetadata
 from batch.run.remote_input import open_remote
 from batch.run.upload import Upload, uploading
@@ -104,6 +105,14 @@ class Environment:
         if settings.part and settings.uploads:  # as its runs on this machine have a folder of their own
             out = f"{out.rstrip('/')}/{settings.part.folder}"
         return uploading(out, _access(settings), settings.input, self.run, note)
+
+    def journal_copies(
+        self, settings: Settings, identity: str, company: Company, note: Callable[[str], None]
+    ) -> JournalCopies | None:
+        """Give what copies the record of a run, None where that is not wanted; raises FolderError, SettingsError."""
+        if settings.store is None:
+            return None
+        return JournalCopies(settings.store, _access(settings), copy_name(identity, company), self.run, note)
 
     def check_cancelled(self) -> None:
         """Raise KeyboardInterrupt where the caller of the library wants the job to end."""

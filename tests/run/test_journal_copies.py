@@ -1,0 +1,158 @@
+"""`--store`: another machine (a state folder and a folder of runs of its own) goes on from the copy of a record."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch.errors import FolderError, SettingsError
+from batch.journal import peek
+from batch.run import index, journal_copies
+from batch.run.finish import FinishedRun
+from batch.run.folder import peek_metadata
+from tests.job_fixture import JobFixture, results
+from tests.remote.objects import BUCKET, Objects
+
+COUNT = 12
+LEFT = "10005"
+SHEET = "id,name\n" + "".join(f"{10001 + number},Firm {number}\n" for number in range(COUNT))
+Start = Callable[..., FinishedRun]
+
+
+@pytest.fixture
+def start(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Gives what starts the same input on a machine that is named."""
+    sheet = job.sheet(SHEET)
+
+    def on(machine: str, **options: Any) -> FinishedRun:
+        monkeypatch.setenv("XDG_STATE_HOME", str(job.folder / machine))
+        given = {"out": str(job.folder / f"{machine}.runs"), "store": str(job.folder / "store")}
+        return job.update(sheet, **given | options)
+
+    return on
+
+
+def stop_with_one_left(job: JobFixture, start: Start, **options: Any) -> FinishedRun:
+    job.sandbox.set_faults(f"503=id:{LEFT}")
+    end = start("one", max_attempts=1, **options)
+    job.sandbox.set_faults()
+    assert 3 == end.summary.exit_code
+    return end
+
+
+def sent_since(job: JobFixture, size: int) -> tuple[int, list[str]]:
+    """How many records were read by their ids, or in lists, and which ones were written."""
+    lines = [line for line in job.sandbox.read_ledger(size) if line["by"] == "client"]
+    return sum(line["method"] == "GET" for line in lines), [line["id"] for line in lines if line["method"] == "PATCH"]
+
+
+@pytest.fixture(params=["folder", "address"])
+def place(request: pytest.FixtureRequest, job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if request.param == "folder":
+        yield str(job.folder / "store")
+        return
+    pytest.importorskip("obstore", reason="NOT CHECKED: ./run.sh extra cloud")
+    with Objects() as store:
+        for name, value in store.variables.items():
+            monkeypatch.setenv(name, value)
+        yield f"s3://{BUCKET}/copies"
+
+
+def test_another_machine_goes_on(job: JobFixture, start: Start, place: str) -> None:
+    """It believes what the copy says was done, reads and sends what is left, and has the results of all rows."""
+    stop_with_one_left(job, start, store=place)
+    size = job.sandbox.ledger_size()
+    end = start("two", store=place)
+    assert (0, True) == (end.summary.exit_code, end.summary.resumed)
+    assert ["updated"] * COUNT == [row["outcome"] for row in results(end.folder)]
+    reads, written = sent_since(job, size)
+    assert (True, [LEFT]) == (reads <= 2, written)
+    assert any("Goes on from the copy of " in note and place in note for note in job.reporter.notes)
+
+
+def test_what_the_copy_does_not_know_is_not_sent_again(job: JobFixture, start: Start) -> None:
+    """A change that was applied after the copy was made is read, found in its record, and not sent a second time."""
+    stop_with_one_left(job, start)
+    (copy,) = (job.folder / "store").iterdir()
+    kept = copy.read_bytes()
+    start("two")
+    copy.write_bytes(kept)
+    size = job.sandbox.ledger_size()
+    end = start("three")
+    assert (0, []) == (end.summary.exit_code, sent_since(job, size)[1])
+    assert {"updated": COUNT - 1, "unchanged": 1} == +end.summary.outcomes
+
+
+def test_what_is_here_is_newer(job: JobFixture, start: Start) -> None:
+    """The machine that did the run last goes on from its own record, and leaves no second folder."""
+    first = stop_with_one_left(job, start)
+    end = start("one")
+    assert (0, first.folder) == (end.summary.exit_code, end.folder)
+    assert 1 == len([one for one in first.folder.parent.iterdir() if one.is_dir() and not one.is_symlink()])
+
+
+def test_finished_copy_is_not_taken(job: JobFixture, start: Start) -> None:
+    """Where nothing is left, the same command elsewhere is a new run, as it is here."""
+    start("one")
+    end = start("two")
+    assert (False, COUNT) == (end.summary.resumed, end.summary.outcomes["unchanged"])
+
+
+def test_damaged_copy(job: JobFixture, start: Start) -> None:
+    """One that cannot be read is passed over, which is said, and everything is compared."""
+    stop_with_one_left(job, start)
+    (copy,) = (job.folder / "store").iterdir()
+    copy.write_bytes(b"nothing" * 1000)
+    end = start("two")
+    assert (0, False) == (end.summary.exit_code, end.summary.resumed)
+    assert any(
+        "the copy of this run cannot be read, and a new run compares every row" in one for one in job.reporter.notes
+    )
+
+
+def test_place_that_cannot_be_written(job: JobFixture, start: Start) -> None:
+    """Nothing is sent, and no run is left."""
+    place = job.sheet("", "a file")
+    with pytest.raises(FolderError, match="a file"):
+        start("one", store=str(place))
+    assert ([], False) == (job.writes(), (job.folder / "one.runs").exists())
+
+
+@pytest.mark.parametrize("options", [{"compare": False}, {"keep_data": False}])
+def test_what_makes_no_sense_with_it(start: Start, options: dict[str, bool]) -> None:
+    """What a successor cannot know must be read; what keeps no values leaves none elsewhere."""
+    with pytest.raises(SettingsError, match="--store"):
+        start("one", **options)
+
+
+def test_copies_are_made_while_it_goes_on(job: JobFixture, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is gone without a word has left a copy of what it had done a few seconds before."""
+    monkeypatch.setattr(journal_copies, "COPY_SECONDS", 0.05)
+    monkeypatch.setattr(journal_copies, "SPARED", 0)
+    monkeypatch.setattr(journal_copies.JournalCopies, "end", lambda self, journal: None)
+    end = start("one", max_per_second=15)
+    (copy,) = (job.folder / "store").iterdir()
+    seen = peek(copy)
+    assert 0 < seen.final <= COUNT
+    assert seen.meta["run_id"] == end.summary.run_id
+
+
+def test_writes_of_other_shards_are_of_other_records(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no reason to look at a shard's records again; a run on all of the input is one."""
+    sheet = job.sheet(SHEET)
+    first = job.update(sheet, shard="1/2").folder
+    job.update(sheet, shard="2/2")
+    seen = [index.has_later_writes(peek_metadata(first))]
+    job.update(sheet)
+    shutil.rmtree(first.parent.parent / "shard-2-of-2")
+    seen.append(index.has_later_writes(peek_metadata(first)))
+    assert [False, True] == seen
+
+
+def test_copy_is_private(job: JobFixture, start: Start) -> None:
+    """It has what records showed before, and so is for its owner alone."""
+    start("one")
+    (copy,) = (job.folder / "store").iterdir()
+    assert (0o600, 0o700) == (copy.stat().st_mode & 0o777, Path(copy.parent).stat().st_mode & 0o777)
