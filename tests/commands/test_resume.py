@@ -27,7 +27,7 @@ def killed_after(shell: Shell, api: Api, command: list[object], writes: int) -> 
 def test_killed_and_resumed(shell: Shell, api: Api, writes: int) -> None:
     """After kill -9 the same command finishes the same run; no row is lost, and none is applied twice."""
     sheet = shell.sheet(api.names(20))
-    folder = killed_after(shell, api, update(api, sheet, *SLOWLY), writes)
+    folder = killed_after(shell, api, update(api, sheet, *SLOWLY, "--max-at-once", 1), writes)
     assert not (folder / "results.csv").exists()
     ended = shell.here(*update(api, sheet))
     assert (0, folder) == (ended.code, shell.only_run())
@@ -38,7 +38,7 @@ def test_killed_and_resumed(shell: Shell, api: Api, writes: int) -> None:
 
 
 def assert_done(folder: Path, rows: int) -> None:
-    """All rows are done, and at most the one that the kill cut off is not known to be this run's work."""
+    """All rows are done, and at most the one that was in flight at the kill is not known to be this run's work."""
     found = Counter(outcomes(folder))
     assert (rows, True) == (found["updated"] + found["unchanged"], found["unchanged"] <= 1)
 
@@ -81,7 +81,7 @@ def test_recorded_outcomes_stay(shell: Shell, api: Api) -> None:
 def test_vayu(shell: Shell, api: Api) -> None:
     """Without idempotency keys it holds as well."""
     sheet = shell.sheet(api.names(10, VAYU))
-    folder = killed_after(shell, api, update(api, sheet, *SLOWLY, endpoint=VAYU), 4)
+    folder = killed_after(shell, api, update(api, sheet, *SLOWLY, "--max-at-once", 1, endpoint=VAYU), 4)
     assert 0 == shell.here(*update(api, sheet, endpoint=VAYU)).code
     assert_done(folder, 10)
     assert 10 == len(api.applied()) == len(set(api.applied()))
