@@ -262,9 +262,8 @@ class _Body(httpx.AsyncByteStream):
                 if not connection.is_quiet():
                     break
                 await anyio.sleep(seconds / LOOKS)
-        is_quiet = connection.is_quiet()
-        if is_quiet and parser.fed < ONE_READ:  # of a longer one, more may have been read already
+        if connection.is_quiet() and parser.fed < ONE_READ:  # of a longer one, more may have been read already
             return
         with anyio.move_on_after(TO_SETTLE) as scope, suppress(httpx.ReadError):
             await connection.receive(parser)
-        parser.is_kept_alive &= is_quiet or not scope.cancelled_caught
+        parser.is_kept_alive &= not scope.cancelled_caught  # what came in that moment waits where nobody looks

@@ -41,8 +41,8 @@ from batch.run.folder import (
     peek_metadata,
     runs_of,
 )
-from batch.run.locks import held, input_locks, run_held, shared
 from batch.run.journal_copies import JournalCopies
+from batch.run.locks import held, input_locks, run_held, shared
 from batch.run.match_headers import kept_columns, match_input, read_input, settle_headers, stage_input
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
