@@ -196,7 +196,7 @@ class MemoryApi:
         was = self.history(call.record or "", company)[-1].name
         answer = self._done(call, fault, self.apis[company])
         status = answer.status if answer else None
-        self.statuses.append(status)
+        self.statuses.append(303 if fault == "303-after" else status)
         self.exchanges[self.command] += 1
         if call.is_write:
             key, body = request.headers.get("Idempotency-Key"), parsed(request.content)
