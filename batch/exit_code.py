@@ -45,19 +45,22 @@ def exit_code(
     if cause is StopCause.TAKEN:
         return ExitCode.BUSY
     if any(outcomes.get(outcome) for outcome in NEEDS_RETRY):
-        return _code_of_stop(cause, has_written=has_written)
+        return _code_of_stop(cause, may_have_written=has_written or bool(outcomes.get(Outcome.UNKNOWN)))
     if any(outcomes.get(outcome) for outcome in NEEDS_EDIT):
         return ExitCode.FIX_ROWS
     return ExitCode.OK
 
 
-def _code_of_stop(cause: StopCause, *, has_written: bool) -> ExitCode:
-    """Return the code of a job that left rows: a scheduler tries again only where that can help."""
+def _code_of_stop(cause: StopCause, *, may_have_written: bool) -> ExitCode:
+    """Return the code of a job that left rows: a scheduler tries again only where that can help.
+
+    That nothing was accepted is said only where that is known.
+    """
     if cause.may_pass:
         return ExitCode.RUN_AGAIN
-    if cause is StopCause.CREDENTIALS and has_written:
-        return ExitCode.KEY_REFUSED
-    return ExitCode.COULD_NOT_START
+    if not may_have_written:
+        return ExitCode.COULD_NOT_START
+    return ExitCode.KEY_REFUSED if cause is StopCause.CREDENTIALS else ExitCode.RUN_AGAIN
 
 
 def exit_code_not_uploaded(code: int) -> ExitCode:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.errors import CountMismatchError, ExitCode
+from batch.errors import CountMismatchError, ExitCode, StopCause
 from batch.exit_code import exit_code
 from batch.model import Outcome, Problem, RowResult
 from batch.summary import MAX_REASONS, Stopped, Summary, check_totals, group_reasons
@@ -33,6 +33,22 @@ UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 def test_exit_code(outcomes: Any, expected: ExitCode) -> None:
     """The exit code says the next step; rows to retry win over rows to fix."""
     assert expected is exit_code(outcomes)
+
+
+@pytest.mark.parametrize(
+    ("cause", "left", "has_written", "expected"),
+    [
+        (StopCause.SET_UP, UNSENT, False, ExitCode.COULD_NOT_START),
+        (StopCause.SET_UP, UNKNOWN, False, ExitCode.RUN_AGAIN),
+        (StopCause.CREDENTIALS, UNSENT, False, ExitCode.COULD_NOT_START),
+        (StopCause.CREDENTIALS, UNSENT, True, ExitCode.KEY_REFUSED),
+        (StopCause.CREDENTIALS, UNKNOWN, False, ExitCode.KEY_REFUSED),
+        (StopCause.TROUBLE, UNSENT, False, ExitCode.RUN_AGAIN),
+    ],
+)
+def test_exit_code_of_a_stop(cause: StopCause, left: Outcome, has_written: bool, expected: ExitCode) -> None:
+    """That nothing was accepted is said only where no write was accepted, and none may have been."""
+    assert expected is exit_code({left: 1}, cause=cause, has_written=has_written)
 
 
 COUNTS = st.dictionaries(st.sampled_from(list(Outcome)), st.integers(0, 99))
