@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.skipif(find_redis() is None, reason="redis-server is not installed (apt-get install redis-server)"),
 ]
 NEEDS_CLUSTER = pytest.mark.skipif(find_spec("distributed") is None, reason="not installed: ./run.sh extra cluster")
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), Path("libfaketime.so.1"))
 JOBS, SHARDS, ROWS = 8, 4, 40
 KEYS = tuple(f"key-{number}" for number in range(1, JOBS + 1))
 
@@ -104,6 +105,33 @@ def test_frozen_past_its_lease(tmp_path: Path, redis: RedisServer, sandbox: Cont
     assert_each_applied_once(sandbox, 1, 25)
     keys = {line["id"]: line["key"] for line in writes(sandbox)}
     assert 25 == len(keys) == len(set(keys.values()))
+
+
+@pytest.mark.skipif(not FAKETIME.exists(), reason="libfaketime is not installed (apt-get install faketime)")
+def test_clocks_that_differ(tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox) -> None:
+    """Hosts whose clocks are an hour ahead or a day behind share the limits of a key, and do each shard once."""
+    (tmp_path / "work").mkdir()
+    shell = Shell(tmp_path / "work")
+    shell.sheet(rows(ROWS))
+    started = []
+    for number, clock in enumerate(("+0", "+1h", "-1d", "-5s"), 1):
+        env = {
+            "XDG_STATE_HOME": str(tmp_path / str(number)), "DUALENTRY_API_KEY": KEYS[0], "FAKETIME": clock,
+            "LD_PRELOAD": str(FAKETIME), "DONT_FAKE_MONOTONIC": "1",
+        }  # fmt: skip
+        options = ["--base-url", sandbox.url, "--limiter", redis.url, "--shard", f"{number}/4", "--yes"]
+        command = ["update", "sheet.csv", "-e", DUALENTRY, *options, "--out", str(number)]
+        started.append(shell.start(*command, env=env, cold=True))
+    try:
+        for one in started:
+            _, err = one.communicate(timeout=240)
+            assert 0 == one.returncode, err.decode()
+    finally:
+        shell.end_all()
+    assert_each_applied_once(sandbox, 1, ROWS)
+    sent = writes(sandbox)
+    assert 0 == sum(line["status"] == 429 for line in sent)
+    assert most_over(sorted(line["t"] for line in sent), 10, 1) <= 1.5
 
 
 def children(pid: int) -> list[int]:
