@@ -34,6 +34,8 @@ AFTER = ("timeout-after", "drop-after", "half", "garbage", "empty", "500-after",
 AFTER += ("303-after", "499-after", "part", "listed")
 """What becomes of an answer after the deed; `sleep`: the machine sleeps for an hour before it arrives; `part`: of a
 record there is the id alone; `listed`: it stands in a list, as the answer to another request would."""
+NOTHING = "(nothing of it)"
+"""What a part of a record shows of its name."""
 DEEDS = ("lie-other", "lie-drop-field", "success-false", "approval", "stale-read")
 """What the imitated API itself does with a write; of a read `lie-other` shows another record."""
 FAULTS = ("ok", *GATEWAY, *BEFORE, *AFTER, *DEEDS)
@@ -116,7 +118,7 @@ class MemoryApi:
     """The names that answers showed, by start, company and id."""
     _history: dict[tuple[int, str], list[Value]] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
-    """What this start has read."""
+    """What this start has read, and was accepted: what is repeated to find out about a refusal."""
     _checks: int = 0
     """Refusals after which a read may be repeated, to find out whether the key is still accepted."""
 
@@ -217,6 +219,9 @@ class MemoryApi:
                     continue  # an answer about another record is none, and nothing is concluded from it
                 self._note_shown(one, name, company, at)
                 self.read |= {(company, one): at} if not call.is_write else {}
+        if answer is not None and fault == "part" and not call.is_write:
+            for one, _ in _shown(answer):
+                self.shown.setdefault((self.command, company, one), []).append(NOTHING)
         return response
 
     def _is_check(self, path: str, status: int | None, *, is_write: bool) -> bool:
@@ -224,7 +229,7 @@ class MemoryApi:
         self._checks += status in (403, 407)
         is_check = not is_write and path in self._asked and self._checks > 0
         self._checks -= is_check
-        self._asked |= set() if is_write else {path}
+        self._asked |= {path} if status == 200 and not is_write else set()
         return is_check
 
     def _note_shown(self, record_id: str, name: str, company: int, at: int) -> None:
