@@ -145,7 +145,7 @@ def test_records_go_back_as_they_came(offline: Shell) -> None:
     def script(asked: Asked) -> Said:
         if asked.path.endswith("/login"):
             return Said(200, {"accessToken": words["access"]})
-        return Said(200, record | (json.loads(asked.body) if asked.is_write else {}))
+        return Said(200, {"customer": record | json.loads(asked.body)} if asked.is_write else record)
 
     with little_api(script) as api:
         ended = offline.here("update", offline.sheet(f"id,name\n{number},New\n"), "-e", VAYU, *api.options)

@@ -225,14 +225,14 @@ def test_dates_of_a_resumed_run(job: JobFixture) -> None:
 def test_dates_of_a_run_that_is_not_known(job: JobFixture) -> None:
     """How a folder that came from elsewhere says that dates are meant is not believed: the question is asked anew."""
     sheet = job.sheet("id,custom_fields.Renewal\n10001,03/04/2026\n10002,05/06/2026\n")
-    job.reporter.can_ask, job.reporter.answers = True, [1, True]
+    job.reporter.can_ask, job.reporter.answers = True, [1, "n", True]
     job.sandbox.set_faults("500=id:10002")
     first = job.update(sheet, max_attempts=1)
     job.sandbox.set_faults()
     (state_folder() / "runs.sqlite").unlink()
-    job.reporter.answers = [0, True]
+    job.reporter.answers = [0, "n", True]
     again = job.update(sheet, max_attempts=1)
-    assert (first.folder, 2) == (again.folder, len(job.reporter.questions))
+    assert (first.folder, 4) == (again.folder, len(job.reporter.questions))
     assert "2026-06-05" in str(job.record(10_002))
     (state_folder() / "runs.sqlite").unlink()
     job.reporter.can_ask = False
