@@ -34,6 +34,8 @@ AFTER = ("timeout-after", "drop-after", "half", "garbage", "empty", "500-after",
 AFTER += ("303-after", "499-after", "part", "listed")
 """What becomes of an answer after the deed; `sleep`: the machine sleeps for an hour before it arrives; `part`: of a
 record there is the id alone; `listed`: it stands in a list, as the answer to another request would."""
+OF_ONE = ("part", "listed")
+"""What befalls the answer about one record: that there is a part of it, or that it stands in a list."""
 NOTHING = "(nothing of it)"
 """What a part of a record shows of its name."""
 DEEDS = ("lie-other", "lie-drop-field", "success-false", "approval", "stale-read")
@@ -193,6 +195,7 @@ class MemoryApi:
         faults = self.writes if call.is_write else self.reads
         fault = faults.popleft() if faults and path != "/login" else "ok"
         fault = "ok" if fault in (*DEEDS[1:], "303-after") and not call.is_write else fault
+        fault = "ok" if fault in OF_ONE and call.record is None else fault
         self.moment()
         self.now += 1
         was = self.history(call.record or "", company)[-1].name
@@ -212,7 +215,8 @@ class MemoryApi:
         self.moment()
         response = await self._delivered(call, answer, fault)
         is_check = self._is_check(raw, status, is_write=call.is_write)
-        if answer is not None and fault in ("ok", "sleep", *DEEDS) and not is_check:
+        shows = fault in ("ok", "sleep", *DEEDS) or (fault == "listed" and not call.is_write)
+        if answer is not None and shows and not is_check:
             named = parse_qs(query).get("id")
             for one, name in _shown(answer):
                 if call.record not in (None, one) or (named and one not in named):
@@ -280,7 +284,7 @@ class MemoryApi:
             case "500-after" | "303-after" | "499-after":
                 location = {"Location": "/elsewhere/"} if fault == "303-after" else {}
                 return httpx.Response(int(fault[:3]), content=b"{}", headers=headers | location)
-            case "part" | "listed" if call.record is not None and answer.status == 200:
+            case "part" | "listed" if answer.status == 200:
                 return httpx.Response(200, json=_spoilt(parsed(body), fault), headers=headers)
             case "half":
                 return httpx.Response(answer.status, stream=_Half(body), headers=headers)
