@@ -209,9 +209,18 @@ class Journal(JournalQueries):
         """Whether there was an earlier part."""
         return self._part > 1
 
-    def believe(self, outcomes: Iterable[Outcome], rows: Iterable[int] | None = None) -> None:
-        """Take only these outcomes of earlier parts as settled; results of other rows than `rows` are removed."""
+    def believe(
+        self, outcomes: Iterable[Outcome], rows: Iterable[int] | None = None, *, reads: bool = True
+    ) -> None:  # fmt: skip
+        """Take only these outcomes of earlier parts as settled; results of other rows than `rows` are removed.
+
+        Where this part `reads` no records, what the API has confirmed is settled, too: no more will be known.
+        """
         self.believed = frozenset(outcomes)
+        if not reads:
+            with self._transaction():
+                states = (State.FINAL, State.CONFIRMED)
+                self._db.execute("UPDATE result SET state = ? WHERE state = ?", states)
         if rows is not None:
             known = set(rows)
             strange = [(row,) for (row,) in self._reader.rows("SELECT row FROM result") if row not in known]

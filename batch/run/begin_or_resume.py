@@ -341,7 +341,7 @@ class _Resuming:
         believed = {Outcome.REJECTED, Outcome.INVALID} if is_trusted else set[Outcome]()
         believed |= set() if looks else {Outcome.UPDATED, Outcome.UNCHANGED}
         rows = None if is_trusted else pl.read_parquet(staged.path, columns=[ROW])[ROW]
-        journal.believe(believed, rows)
+        journal.believe(believed, rows, reads=settings.compare)
         journal.begin_part()
         run.keep(
             staged=staged, id_column=changes.columns.id.index, input=settings.input, base_url=self.target.base_url,

@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from batch.errors import FolderError, JournalError
 from batch.journal import Journal, peek
 from batch.journal.journal import BLOCK
 from batch.journal.queries import Counts
-from batch.model import Intent, Outcome, Problem, RowResult
+from batch.model import Intent, Outcome, Problem, RowResult, State
 from tests.worded import worded
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
@@ -755,3 +756,12 @@ def test_a_run_without_time(journal: Journal) -> None:
     journal.count("attempts")
     journal.flush()
     assert journal.attempts_over_time(100) is None
+
+
+def test_confirmed_rows_of_an_earlier_part(journal: Journal) -> None:
+    """They are looked at where this part reads records, and settled where it does not."""
+    journal.record_rows([replace(row_result(2, UPDATED), state=State.CONFIRMED), row_result(3, UPDATED)])
+    journal.believe({UPDATED})
+    assert {3} == journal.final_rows(0, 99)
+    journal.believe({UPDATED}, reads=False)
+    assert {2, 3} == journal.final_rows(0, 99)
