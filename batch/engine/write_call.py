@@ -197,11 +197,12 @@ class WriteCall:
         self.request: ApiRequest = endpoint.write_request(self.change.id, self.intent.body, self.intent.key)
 
     def _is_as_before(self, earlier: Intent) -> bool:
-        """Whether the record still shows what the earlier intent was to write over, as far as that is known."""
+        """Whether the record still shows what the earlier intent was to write over, as far as it shows that at all."""
         record = self.prepared.record
         if record is None or not earlier.before:
             return True
-        return diff.shows(self._context.endpoint, earlier.before, record).is_as_asked
+        shown = diff.shows(self._context.endpoint, earlier.before, record)
+        return shown.differing.keys() <= set(shown.hidden)
 
     # -- its record ---------------------------------------------------------------------------------------------
 

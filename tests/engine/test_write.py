@@ -664,6 +664,17 @@ async def test_resumed_with_another_body() -> None:
     assert earlier.key not in d.api.keys
 
 
+async def test_earlier_part_and_a_read_that_shows_nothing_of_it() -> None:
+    """A record of which a read shows only a part says nothing of another hand: the key stays."""
+    made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 1, {"name": "New"}, {"name": "Old"}, {"name": "New"})
+    async with desk(lambda request, count: done(request)) as d:
+        await d.send(2, earlier=made, record={"id": 2}, before={})
+        await d.send(
+            3, earlier=replace(made, change=3, id="3"), record={"id": 3, "name": "Other"}, before={"name": "Other"}
+        )
+    assert [True, False] == [key == made.key for key in d.api.keys]
+
+
 @pytest.mark.parametrize("change", [{"is_settled": True}, {"before": {"name": "Old"}}], ids=["through", "drifted"])
 async def test_resumed_after_another_hand(change: dict[str, Any]) -> None:
     """The same change is another request, with another key, where the first is through or its record may be another."""
