@@ -127,7 +127,7 @@ def look(run: IndexedRun) -> ListedRun:
 
 def _is_undo_begun(run: IndexedRun) -> bool:
     """Whether the newest undo of a run is not finished."""
-    undo = next((one for one in index.all_runs() if one.undoes == run.run_id and one.wrote is not None), None)
+    undo = index.newest_undo(run.run_id)
     return undo is not None and look(undo).state == "unfinished"
 
 

@@ -167,6 +167,11 @@ def with_identity(identity: str) -> list[IndexedRun]:
     return _read("WHERE identity = ? ORDER BY started DESC", [identity])
 
 
+def newest_undo(run_id: str) -> IndexedRun | None:
+    """Return the newest undo of a run that began to write, None where there is none."""
+    return next(iter(_read("WHERE undoes = ? AND wrote NOT NULL ORDER BY started DESC", [run_id])), None)
+
+
 def rounds_after(run_id: str) -> list[IndexedRun]:
     """List the runs of the failures files of a run, and of theirs, the oldest first."""
     tree = "WITH RECURSIVE later(id) AS (VALUES (?) UNION SELECT run_id FROM run JOIN later ON parent_run = later.id)"

@@ -118,7 +118,7 @@ def sum_up(
 
 def _kept_by_undo(run: IndexedRun, current: OpenRun | None) -> set[int]:
     """Return the updated rows that the newest undo of a run left as they are: somebody changed them, or it stopped."""
-    undo = next((one for one in index.all_runs() if one.undoes == run.run_id and one.wrote is not None), None)
+    undo = index.newest_undo(run.run_id)
     if undo is None:
         return set()
     with suppress(BatchError, OSError, pl.exceptions.PolarsError), ExitStack() as stack:
