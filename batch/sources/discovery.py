@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from batch.errors import InputError
 from batch.files import check_name, os_reason
 from batch.input_names import STDIN, is_pattern, is_read_once, split
+from batch.model import first_few
 from batch.own_files import is_own
 from batch.sources.formats import FORMATS, SINGLE, WORKBOOKS, Format, ending_of
 
@@ -158,7 +159,7 @@ def _in_folder(folder: Path) -> FoundFiles:
             by_format.setdefault(FORMATS[ending], []).append(path)
     workbooks = [path for path in inside if ending_of(path.name) in WORKBOOKS]
     if not by_format and workbooks:
-        names = ", ".join(str(path) for path in workbooks[:SHOWN_FILES]) + (", …" if workbooks[SHOWN_FILES:] else "")
+        names = first_few(workbooks[:SHOWN_FILES], len(workbooks))
         raise InputError(f"{folder} is a folder, and a workbook is read by its own name: {names}.")
     if not by_format:
         raise InputError(f"{folder} is a folder without CSV, NDJSON or Parquet files: give the name of a file in it.")
@@ -189,7 +190,7 @@ class Named(Protocol):
 
 def names_of(files: Sequence[Named]) -> str:
     """List the first names."""
-    return ", ".join(one.name for one in files[:SHOWN_FILES]) + (", …" if len(files) > SHOWN_FILES else "")
+    return first_few((one.name for one in files[:SHOWN_FILES]), len(files))
 
 
 def _named(paths: Iterable[Path], top: Path) -> tuple[FoundFile, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from batch.model import shorten, visible
+from batch.model import first_few, shorten, visible
 
 LOOK_AHEAD = 20
 """Rows among which the header is looked for."""
@@ -26,7 +26,7 @@ def skipped_note(row: int, above: Iterable[str]) -> str:
     texts = [f'"{shorten(visible(text.strip()), 40)}"' for text in above if text.strip()]
     if not texts:
         return ""
-    listed = ", ".join(texts[:SHOWN_TEXTS]) + (", …" if len(texts) > SHOWN_TEXTS else "")
+    listed = first_few(texts[:SHOWN_TEXTS], len(texts))
     return f"The header is row {row}. What stands above it was left out: {listed}."
 
 

@@ -22,6 +22,7 @@ from batch.model import (
     Problem,
     cell_column,
     column_letters,
+    first_few,
     original_column,
     read_errors_text,
     shorten,
@@ -115,7 +116,7 @@ def _refuse_title(cells: pl.DataFrame, row: int, texts: dict[int, str], where: s
 
 
 def _listed(texts: Sequence[str]) -> str:
-    return ", ".join(f'"{shorten(text, 40)}"' for text in texts[:SHOWN]) + (", …" if len(texts) > SHOWN else "")
+    return first_few((f'"{shorten(text, 40)}"' for text in texts[:SHOWN]), len(texts))
 
 
 def _refuse_merged(row: int, left: int, right: int, texts: dict[int, str], merged: Sequence[Area], where: str) -> None:
@@ -296,4 +297,4 @@ def totals_note(rows: Sequence[int]) -> str:
 
 def listed(rows: Sequence[int]) -> str:
     """List rows for a message: `5, 9, 12, …`."""
-    return ", ".join(map(str, rows[:SHOWN])) + (", …" if len(rows) > SHOWN else "")
+    return first_few(rows[:SHOWN], len(rows))
