@@ -2,8 +2,7 @@
 
 Promises: what nobody expected is exit code 4 and says where, without a traceback; a screen or pipe that is gone
 (`| head`, a closed terminal, `2>&-`) never stops what is under way nor changes its exit code, but for a full disk under
-what a command only prints; SIGTERM and SIGHUP end it
-like Ctrl-C.
+what a command only prints; SIGTERM and SIGHUP end it like Ctrl-C.
 """
 
 import io

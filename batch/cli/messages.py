@@ -239,9 +239,8 @@ def shown_reasons(grouped: Sequence[Reason]) -> list[Reason]:
 def rows_of(one: Reason) -> str:
     """List the rows of a reason: `9 rows: 17, 23, … (F17: "ext. 5")`."""
     count = "row" if one.count == 1 else f"{one.count:,} rows:"
-    return f"{count} {first_few(one.rows[:SHOWN_ROWS], one.count)}" + (
-        f" ({visible(one.example)})" if one.example else ""
-    )
+    example = f" ({visible(one.example)})" if one.example else ""
+    return f"{count} {first_few(one.rows[:SHOWN_ROWS], one.count)}{example}"
 
 
 def update_command(path: str, endpoint: str, options: Sequence[str], *, verb: str = "update") -> str:

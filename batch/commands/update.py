@@ -50,7 +50,7 @@ from batch.own_files import PLAN
 from batch.retry import Action, FailureLimit
 from batch.run import index
 from batch.run.approval import is_approval, open_approval, settings_of_plan
-from batch.run.begin_or_resume import Run, begin_or_resume, check_left_behind, discard
+from batch.run.begin_or_resume import Run, begin_or_resume, check_left_behind, check_store, discard
 from batch.run.consent import require_consent
 from batch.run.finish import End, FinishedRun, begin_files, finish_run, finish_without_data
 from batch.run.folder import open_run, runs_of
@@ -74,6 +74,7 @@ FILES_SECONDS = 2.0
 def update(settings: Settings, reporter: Reporter, environment: Environment) -> FinishedRun:
     """Send what the input changes; raises BatchError when the job could not begin, Declined when a person said no."""
     check_left_behind(settings, keeps_data=settings.keep_data, keep=settings.keep)
+    check_store(settings)
     settings = _with_plan(settings, reporter)
     settings = replace(settings, input=fixed_name(settings.input))
     parent = runs_of(settings.input, settings.parent, settings.part)
@@ -285,9 +286,7 @@ class Update:
                 return self._end_unsent()
             self.count_left()
             if not self.to_send:
-                self._tell_notes()
-                self.run.supersede()
-                return End()
+                return self._end_with_nothing_to_send()
             with self._discarded_on(UsageError):
                 await self.choose_strategy()
             reporter, aborts = self.context.reporter, self.settings.invalid == "abort"
@@ -300,9 +299,7 @@ class Update:
                 if self._is_forbidden_by_invalid_rows():
                     return self._end_unsent()
                 if not self.to_send:
-                    self._tell_notes()
-                    self.run.supersede()
-                    return End()
+                    return self._end_with_nothing_to_send()
         except StoppedError as error:
             self._journal_invalid_rows()
             return _interrupted(error)
@@ -389,10 +386,12 @@ class Update:
             row_results = [one for one in row_results if one.row not in final]
         journal.record_rows(row_results)
 
-    def _tell_notes(self) -> None:
-        """Say how the input was read where no question comes that would."""
+    def _end_with_nothing_to_send(self) -> End:
+        """Say how the input was read, since no question comes that would, and end."""
         for text in self.run.changes.notes:
             self.context.reporter.note(f"  {text}")
+        self.run.supersede()
+        return End()
 
     def count_left(self) -> None:
         """Count the changes that have no final outcome yet; in a fresh run these are all."""

@@ -512,10 +512,8 @@ class RetryLoop:
     async def _reject_own_refusal(self) -> bool:
         """Reject the row where the refusal is its own: others are still accepted. Three in a row stop the run."""
         client, heard = self._client, self._client.shutdown.heard
-        known, may_be_own = (
-            heard.accepted_read,
-            self._refusal_of == "record" and not (self._is_log_in or self._is_check),
-        )
+        known = heard.accepted_read
+        may_be_own = self._refusal_of == "record" and not (self._is_log_in or self._is_check)
         if self.answer().status not in MAY_BE_OWN or known is None or not may_be_own:
             return False
         check = await client.execute(Read(known, client.endpoint.rules, client.reserve), is_check=True)

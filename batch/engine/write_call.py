@@ -117,7 +117,7 @@ class WriteCall:
             await self._leases.let_go(held, wrote=self._has_left)
 
     async def write_down(self, number: int) -> None:
-        """Write down the intent with this attempt; one that was written down and did not leave is taken back."""
+        """Write down the intent with this attempt; one that was written down and did not leave is reverted."""
         if self._written is not self.intent:
             self.revert_attempt()
             self.made += 1

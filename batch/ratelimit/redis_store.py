@@ -172,7 +172,7 @@ class RedisStore:
     def _swap(self, changes: Sequence[tuple[str, Change]]) -> tuple[list[Any], float]:
         """Change what the server has under each key, again where it was changed meanwhile."""
         found: list[Any] = [None] * len(changes)
-        left, read_at = [*range(len(changes))], math.nan
+        left = [*range(len(changes))]
         while True:
             began = time.monotonic()
             told = self._call([(_names(changes[n][0]), ("",) * 5) for n in left])

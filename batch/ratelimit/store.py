@@ -122,7 +122,8 @@ class LimiterStore(Protocol):
     async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
         """Run steps on the records of `key` that they name, in their order, and return what each returns.
 
-        Each takes effect as a whole, and none may have; it may run again, on a fresh copy.
+        Each takes effect as a whole or not at all. A step may run again, on a fresh copy of its record. After a
+        StoreLostError some may have taken effect.
         """
         ...
 

@@ -359,12 +359,16 @@ class _Resuming:
 
 def check_left_behind(settings: Settings, *, keeps_data: bool, keep: Sequence[str]) -> None:
     """Raise SettingsError where a run that keeps no values would leave some elsewhere."""
-    if settings.store is not None and not settings.compare:
-        said = "where another machine goes on, it reads what the last copy does not know"
-        raise SettingsError(f"--store and --no-compare: {said}. Leave one of them out.")
     if not keeps_data and (keep or settings.uploads or settings.store):
         other = "--keep" if keep else f"--store {settings.store}" if settings.store else f"--out {settings.out}"
         raise SettingsError(f"--no-keep-data leaves no values behind, and {other} would: leave one of them out.")
+
+
+def check_store(settings: Settings) -> None:
+    """Raise SettingsError where nobody could go on from the copies of the record."""
+    if settings.store is not None and not settings.compare:
+        said = "where another machine goes on, it reads what the last copy does not know"
+        raise SettingsError(f"--store and --no-compare: {said}. Leave one of them out.")
 
 
 def _moment(seconds: float) -> str:

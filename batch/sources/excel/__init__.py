@@ -135,10 +135,8 @@ def _hidden_rows(
 ) -> list[int]:
     first = _head(package, workbook, sheet, layout, texts)
     by_row = first.group_by("row", maintain_order=True).agg("text").head(LOOK_AHEAD)
-    header, values = (
-        options.header_row or find_header_row(by_row.iter_rows(), options.is_known),
-        Values(workbook, texts),
-    )
+    header = options.header_row or find_header_row(by_row.iter_rows(), options.is_known)
+    values = Values(workbook, texts)
     some = (cells for cells in iter_cells(package, sheet, layout) if cells["is_hidden"].any())
     hidden = (values.read(cells).filter(pl.col("is_hidden") & (pl.col("row") > header)) for cells in some)
     return list(dict.fromkeys(row for cells in hidden for row in cells["row"]))
