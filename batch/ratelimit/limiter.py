@@ -493,7 +493,8 @@ class RateLimiter:
             self._on_shared(*shares)
         if book is not None and state.paused_until > max(known.paused_until, self._now()):
             self._on_paused(state.paused_until - self._now())
-        if state.emptied > known.emptied and (seconds := self._policy.filling(state, self._now())):
+        now = self._now()
+        if not self._policy.filling(known, now) and (seconds := self._policy.filling(state, now)):
             self._on_emptied(seconds)
         return grant
 

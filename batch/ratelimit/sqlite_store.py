@@ -101,7 +101,9 @@ class SqliteStore:
 
     def began(self, key: str) -> float:
         """Return when the file took the place of one that is gone; -inf where it is the first of its folder."""
-        return self.now(key) - (time.time() - self._replaced) if self._replaced else -math.inf
+        if not self._replaced:
+            return -math.inf
+        return self.now(key) - max(0.0, time.time() - self._replaced)  # a clock that was set back tells of no future
 
     async def transact(self, key: str, step: Step[Answer]) -> tuple[LimiterState, Answer]:
         """Run `step` with the file locked for writing."""

@@ -272,6 +272,18 @@ async def test_route_that_is_new_after_a_loss_has_no_burst() -> None:
     assert [1, 1, 1] == [round(later - earlier, 1) for earlier, later in pairwise(begun)]
 
 
+async def test_loss_is_told_once() -> None:
+    """A server that counts its age in whole seconds has not begun anew at each of them."""
+    (one,) = processes(1, DUALENTRY)
+    said, began = list[float](), anyio.current_time()
+    one.limiter._on_emptied = said.append
+    for later in range(3):
+        one.store.since = began + later / 2
+        async with one.limiter.attempt("r"):
+            pass
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 async def test_lowest_rate_that_was_given_holds_for_all(order: tuple[int, int]) -> None:
     """Of two --max-per-second the lower one counts for both, which is told; a minute after its last use it is gone."""

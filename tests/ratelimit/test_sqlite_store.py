@@ -6,6 +6,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -69,6 +70,10 @@ class TestSqliteStore(StoreConformance):
         for one in (self.make(), self.make()):
             await refuse(one, "key")
             assert 0 <= one.now("key") - one.began("key") < 5
+        (witness,) = self.path.glob("*.made")
+        os.utime(witness, (time.time() + 3600,) * 2)  # a clock that was set back since
+        one = self.make()
+        assert one.began("key") <= one.now("key")
 
     async def test_replaced_file_is_taken_up(self) -> None:
         """When another file has its name, that one is used."""
