@@ -244,11 +244,11 @@ def test_figures_agree(tmp_path: Path, endpoint: str, case: str, by_key: bool) -
 
 
 def test_figures_agree_with_addresses(tmp_path: Path) -> None:
-    """The same where the answer to each write leaves out what was written, but for a look at what became too old."""
+    """The same where the answer to each write leaves out what was written, but for a look where one is too old."""
     api = Documented(DUALENTRY, 1_000)
     job = Job(tmp_path, api)
     head = ",".join(("id", *ADDRESS))
     settings = job.settings(f"{head}\n" + "".join(f"{one},Street {one},City,1\n" for one in api.ids(150)))
     figures = summary(update(settings, job.reporter, api.environment).folder)
     assert len(api.asked) == figures["requests"] == figures["attempts"]
-    assert job.told.whole.requests == pytest.approx(len(api.asked), rel=0.01)
+    assert len(api.asked) - job.told.whole.requests in (0, 1)
