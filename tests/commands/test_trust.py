@@ -439,3 +439,18 @@ def test_plan_that_another_run_wrote_over(shell: Shell, api: Api, endpoint: str)
     found = outcomes(shell.folder / "sheet.batch" / "latest")
     assert (1, ["rejected"] * 2 + ["updated"] * 4) == (ended.code, found)
     assert {"Other"} == {api.sandbox.record(kind, one)["name"] for one in ids[:2]}
+
+
+def test_what_was_confirmed_is_not_sent_again_unseen(shell: Shell, api: Api) -> None:
+    """Where a run goes on without reading, what the API has confirmed is done, though nobody looked at it."""
+    ids = api.ids(2)
+    sheet = shell.sheet("id,name\n" + "".join(f"{one},New\n" for one in ids))
+    api.sandbox.set_faults(f"503=id:{ids[1]}")
+    assert 3 == shell.here(*update(api, sheet, "--max-attempts", 1)).code
+    api.sandbox.set_faults()
+    with closing(sqlite3.connect(shell.only_run() / "journal.sqlite", isolation_level=None)) as db:
+        assert 1 == db.execute("UPDATE result SET state = 'confirmed' WHERE outcome = 'updated'").rowcount
+    before = len(api.writes())
+    assert 0 == shell.here(*update(api, sheet, "--no-compare", "--trust-folder")).code
+    assert [ids[1]] == [line["id"] for line in api.writes()[before:]]
+    assert ["updated"] * 2 == outcomes(shell.only_run())

@@ -234,6 +234,16 @@ async def test_a_refusal_is_believed_after_silence(headers: tuple[str, ...]) -> 
     assert [404] * 3 == [answer.status for answer in answers if isinstance(answer, ApiResponse)]
 
 
+async def test_a_connection_after_a_long_answer() -> None:
+    """It ends: what was read behind a long answer would wait where nobody looks."""
+    text = b'"' + b"x" * 100_000 + b'"'
+    with Server(answering(response("200 OK", body=text))) as server:
+        async with Session(server.url) as session:
+            answers = [await session.exchange(CALL) for _ in range(3)]
+        assert server.connections == 3
+    assert all(isinstance(one, ApiResponse) and one.body == text for one in answers)
+
+
 async def test_the_wait_does_not_grow() -> None:
     """One refusal after the other takes no longer than the first: waiting is no part of how long an answer takes."""
     with Server(answering(response("404 Not Found"))) as server:

@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from batch.errors import FolderError, SettingsError
 from batch.journal import peek
+from batch.own_files import JOURNAL
+from batch.remote import StorageAccess
 from batch.run import index, journal_copies
 from batch.run.finish import FinishedRun
 from batch.run.folder import peek_metadata
@@ -98,6 +101,7 @@ def test_finished_copy_is_not_taken(job: JobFixture, start: Start) -> None:
     start("one")
     end = start("two")
     assert (False, COUNT) == (end.summary.resumed, end.summary.outcomes["unchanged"])
+    assert [end.folder] == [one for one in end.folder.parent.iterdir() if one.is_dir() and not one.is_symlink()]
 
 
 def test_damaged_copy(job: JobFixture, start: Start) -> None:
@@ -118,6 +122,44 @@ def test_place_that_cannot_be_written(job: JobFixture, start: Start) -> None:
     with pytest.raises(FolderError, match="a file"):
         start("one", store=str(place))
     assert ([], False) == (job.writes(), (job.folder / "one.runs").exists())
+
+
+def test_place_that_cannot_be_made(job: JobFixture, start: Start) -> None:
+    """The same where that is seen only when the first copy is to be written."""
+    place = job.folder / "nowhere"
+    place.symlink_to(job.folder / "gone" / "away")
+    with pytest.raises(FolderError, match="nowhere"):
+        start("one", store=str(place))
+    assert ([], False) == (job.writes(), (job.folder / "one.runs").exists())
+
+
+def test_other_runs_since_the_copy(job: JobFixture, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run of another input wrote since the copy was made is a reason to look at all records again."""
+    stop_with_one_left(job, start)
+    monkeypatch.setenv("XDG_STATE_HOME", str(job.folder / "two"))
+    job.update(job.sheet("id,name\n10001,By another hand\n", "other.csv"), out=str(job.folder / "two.runs"))
+    start("two")
+    assert "Firm 0" == job.record(10_001)["name"]
+
+
+def test_who_does_the_run_no_more_writes_no_copy(
+    job: JobFixture, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that was frozen puts no older copy over that of its successor."""
+    journal = stop_with_one_left(job, start).folder / JOURNAL
+    monkeypatch.setattr(journal_copies, "COPY_SECONDS", 0.01)
+    place = job.folder / "other store"
+    copies = journal_copies.JournalCopies(str(place), StorageAccess(), "one.sqlite", anyio.run, print)
+
+    async def keep(may_write: bool) -> None:
+        with anyio.move_on_after(0.5):
+            await copies.keep(journal, lambda: may_write)
+
+    for may_write in (False, True):
+        anyio.run(keep, may_write)
+        assert may_write == place.exists()
+    copies.fetch(job.folder / "fetched")
+    assert 0o600 == (job.folder / "fetched").stat().st_mode & 0o777
 
 
 @pytest.mark.parametrize("options", [{"compare": False}, {"keep_data": False}])
