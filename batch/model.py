@@ -173,7 +173,7 @@ class CsvDialect:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CellStyle:
     """What a cell of an XLSX input looks like, beside its number format; colours are `#RRGGBB`, "" the usual one."""
 
     font: str = ""
@@ -202,7 +202,7 @@ class SheetStyle:
     is_1904: bool = False
     formats: tuple[str, ...] = ("General",)
     """The number formats of its cells, as `input.parquet` counts them (`batch/sources/excel/values.py`)."""
-    looks: tuple[Look, ...] = ()
+    looks: tuple[CellStyle, ...] = ()
     """What cells with each of these formats look like; none where that is not known."""
     header_formats: tuple[int, ...] = ()
     """Which of these each header has, where that is known."""

@@ -3,8 +3,11 @@
     __init__.py     the commands                          messages.py     before and while a run goes on; phrases
     options.py      options -> settings                   views.py        what each command shows
     console.py      questions and printing                progress_bar.py how far a run is
-    completion.py   what a shell offers
-    entrypoint.py   every way to end, as an exit code     greeting.py     what `batch` alone says on a terminal
+    entrypoint.py   every way to end, as an exit code     submit.py       how far many jobs are
+    greeting.py     what `batch` alone says on a terminal markdown.py     a plan as a table for reviews
+    completion.py   what a shell offers                   json_line.py    --json
+    typed_words.py  words that mail programs changed      json_log.py     --log-format json
+    on_finish.py    --on-finish                           metrics.py      --metrics-file
 
 Promises: stdout carries what was asked for, stderr everything else; a question is asked only on a terminal and never
 with `--yes`; every way to end goes through one boundary that maps it to an exit code; no traceback, no secret.

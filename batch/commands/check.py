@@ -67,7 +67,7 @@ def check(settings: Settings, person: Person, environment: Environment) -> Check
             if folder and counts[Outcome.INVALID]:
                 files = _write(folder, changes, journal, notes.append)
             reasons, left_out = group_reasons(journal.iter_troubled())
-        summary = _summary(settings, changes, counts, files, (started, time.monotonic() - began), reasons, folder)
+        summary = _summary(settings, changes, counts, files, started, time.monotonic() - began, reasons, folder)
         if folder is None:
             latest.restore()
         else:
@@ -103,7 +103,7 @@ def _new_folder(parent: Path, settings: Settings) -> Path:
 
 def _summary(
     settings: Settings, changes: FileChanges, counts: Counter[Outcome], files: Files,
-    spent: tuple[str, float], reasons: tuple[Reason, ...], folder: Path | None,
+    started: str, seconds: float, reasons: tuple[Reason, ...], folder: Path | None,
 ) -> Summary:  # fmt: skip
     """A check sends nothing: what is not invalid counts as unsent, or as unchanged where there is nothing to set."""
     staged = changes.staged
@@ -114,8 +114,8 @@ def _summary(
         command="check", run="" if folder is None else str(folder.resolve()), endpoint=settings.endpoint,
         company=settings.as_login or settings.company, shard=settings.shard,
         parent_run=changes.parent_run, input=settings.input,
-        input_sha256=staged.sha256, mapping=headers | settings.map, started=spent[0], finished=now_text(),
-        seconds=spent[1], rows=staged.rows,
+        input_sha256=staged.sha256, mapping=headers | settings.map, started=started, finished=now_text(),
+        seconds=seconds, rows=staged.rows,
         all_rows=staged.all_rows if settings.shard else None, outcomes=Outcomes(outcomes),
         state=state_of(outcomes, is_left=False),
         exit_code=int(exit_code({Outcome.INVALID: counts[Outcome.INVALID]})), files=files, reasons=reasons,

@@ -77,7 +77,7 @@ def results(
         kind = environment.endpoints.get(metadata.endpoint)
         is_cut = metadata.exit_code is None
         end = (
-            End(INTERRUPTED)
+            End(INTERRUPTED, reason="killed")
             if is_cut
             else End(metadata.stopped, reason=metadata.stop_reason or "", at=metadata.finished or "")
         )

@@ -36,7 +36,7 @@ class RunContext:
 
     api: ApiSession
     journal: Journal
-    run_id: str
+    key_seed: str
     """What idempotency keys are made of, and who holds records: of a shard the same for all processes that do it."""
     changes: ChangeSource
     reporter: Reporter
@@ -122,13 +122,13 @@ class RunContext:
 
         From then on nothing leaves of which it is not certain that no other process has claimed the run since.
         """
-        client, seed = await self.connect(), self.run_id
+        client, seed = await self.connect(), self.key_seed
         with self.shutdown.waiting() as scope:
             found = await client.limiter.claim(self.api.target.fingerprint(f"run {name}"), host_name(), seed)
         if scope.cancelled_caught:
             raise self.shutdown.as_error()
         client.session.may_leave = client.limiter.may_leave
-        self.run_id = found or seed
+        self.key_seed = found or seed
         return found is not None
 
     @asynccontextmanager

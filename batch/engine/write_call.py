@@ -94,7 +94,7 @@ class WriteCall:
         if leased:
             if not await self.try_hold():
                 self._context.client.on_wait()
-                self._take(await self._leases.hold(self._record_name, self._context.run_id))
+                self._take(await self._leases.hold(self._record_name, self._context.key_seed))
             self.look = None  # it may have been begun before
         now = anyio.current_time()
         if not (leased and self.is_ready(now, self._context.client.limiter.paused_until)):
@@ -105,7 +105,7 @@ class WriteCall:
         """Lease the record, unless that is not needed; false while another run holds it."""
         if not self._lacks_lease():
             return True
-        held = await self._leases.try_hold(self._record_name, self._context.run_id)
+        held = await self._leases.try_hold(self._record_name, self._context.key_seed)
         if held is not None:
             self._take(held)
         return held is not None
@@ -189,7 +189,7 @@ class WriteCall:
                 self.intent = replace(last, before=prepared.before, name=name, replaced_whole=replaced)
         else:
             number = last.number + 1 if last is not None else 1
-            key = make_key(endpoint, self._context.run_id, self.change.number, number, body)
+            key = make_key(endpoint, self._context.key_seed, self.change.number, number, body)
             self.intent = Intent(
                 self.change.number, self.change.id, key, 1, prepared.fields, prepared.before, body,
                 name, replaced, number, self.made,

@@ -86,8 +86,6 @@ class End:
         """The stable word for why it stopped."""
         if self.reason:
             return self.reason
-        if self.stopped == INTERRUPTED:
-            return "killed"
         if self.is_unwritten:
             return "journal"
         if self.is_refused:

@@ -100,7 +100,7 @@ async def run(
                 desk(NEVER_ASKED, endpoint=endpoint, read_back=read, max_at_once=slots, answer=vayu.answer)
             )
             one.sender.client.leases = RecordLeases(own.get(number, store), "key")
-            one.sender.context.run_id = f"{number}" * 32
+            one.sender.context.key_seed = f"{number}" * 32
             desks.append(one)
 
         async def send(one: Desk, number: int, record: int) -> None:

@@ -11,7 +11,7 @@ import xlsxwriter
 from openpyxl.comments import Comment
 from openpyxl.styles import Font, PatternFill
 
-from batch.model import Look
+from batch.model import CellStyle
 from batch.sources import excel
 from batch.sources.excel.looks import read_looks
 from tests.job_fixture import JobFixture, told
@@ -135,10 +135,10 @@ THEME = b'<theme><e><clrScheme><accent1><srgbClr val="4472C4"/></accent1></clrSc
 def test_colours() -> None:
     """Colours of the theme, made darker, and those with a number are known; what leads nowhere is left out."""
     assert (
-        Look(),
-        Look(bold=True, colour="#203864", fill="#4472C4"),
-        Look(underline=True, strikeout=True, colour="#FF0000"),
-        Look(),
+        CellStyle(),
+        CellStyle(bold=True, colour="#203864", fill="#4472C4"),
+        CellStyle(underline=True, strikeout=True, colour="#FF0000"),
+        CellStyle(),
     ) == read_looks(STYLES, THEME)
     assert "" == read_looks(STYLES, None)[1].fill
     assert () == read_looks(b"<styleSheet>", None)

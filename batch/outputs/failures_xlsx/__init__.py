@@ -24,7 +24,7 @@ from batch.model import (
     NOTE_MARK,
     READ_ERRORS,
     RESERVED_SHEETS,
-    Look,
+    CellStyle,
     RowResult,
     SheetStyle,
     Staged,
@@ -102,8 +102,8 @@ class ExcelFailures:
     def _header_style(self, at: int) -> Format | None:
         """Return the style that a header has in the input, None where it has none of its own."""
         style, index = self._style, self._indexes[at]
-        look = style.looks[style.header_formats[index]] if style.looks and style.header_formats else Look()
-        if replace(look, wraps=False) == Look():
+        look = style.looks[style.header_formats[index]] if style.looks and style.header_formats else CellStyle()
+        if replace(look, wraps=False) == CellStyle():
             return None
         lines = lines_of(self._staged.headers[index], int(self._own_width(at) or WIDEST)) if look.wraps else 1
         self._header_lines = max(self._header_lines, lines)

@@ -14,7 +14,7 @@ from xlsxwriter.format import Format
 from xlsxwriter.utility import xl_rowcol_to_cell_fast
 from xlsxwriter.worksheet import Worksheet
 
-from batch.model import Look
+from batch.model import CellStyle
 
 TEXT_FORMAT = "@"
 MAX_TEXT = 32_767
@@ -65,19 +65,19 @@ def _exact(number: float) -> str:
     return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(float(number))
 
 
-_PLAIN = Look()
+_PLAIN = CellStyle()
 
 
 class CellWriter:
     """Writes cells of one worksheet, each format made once."""
 
     def __init__(
-        self, book: xlsxwriter.Workbook, sheet: Worksheet, codes: Sequence[str], looks: Sequence[Look] = ()
+        self, book: xlsxwriter.Workbook, sheet: Worksheet, codes: Sequence[str], looks: Sequence[CellStyle] = ()
     ) -> None:
         self._book, self._sheet = book, sheet
-        self._styles = list(zip(codes, looks or (Look(),) * len(codes), strict=True))
-        self._formats: dict[tuple[str, Look, bool], Format | None] = {("General", Look(), False): None}
-        self._plain: dict[str | None, tuple[str, tuple[str, Look], str]] = {}
+        self._styles = list(zip(codes, looks or (CellStyle(),) * len(codes), strict=True))
+        self._formats: dict[tuple[str, CellStyle, bool], Format | None] = {("General", CellStyle(), False): None}
+        self._plain: dict[str | None, tuple[str, tuple[str, CellStyle], str]] = {}
 
     def write(self, row: int, column: int, text: str | None, origin: str | None, *, is_bad: bool) -> bool:
         """Write a cell; return whether its value had to be left out, so that `NO_VALUE` stands in its place."""
@@ -94,7 +94,7 @@ class CellWriter:
             return raw not in _ERRORS
         return False
 
-    def _parsed_origin(self, origin: str | None) -> tuple[str, tuple[str, Look], str]:
+    def _parsed_origin(self, origin: str | None) -> tuple[str, tuple[str, CellStyle], str]:
         """Return letter, format code with look, and raw value; one without raw value is cached, as it comes again."""
         if origin is None:
             parsed = ("s", self._styles[0], "")
@@ -105,7 +105,7 @@ class CellWriter:
             self._plain[origin] = parsed
         return parsed
 
-    def _write_text(self, row: int, column: int, text: str | None, code: str, look: Look, *, is_bad: bool) -> bool:
+    def _write_text(self, row: int, column: int, text: str | None, code: str, look: CellStyle, *, is_bad: bool) -> bool:
         if not text:
             if is_bad:
                 self._sheet.write_blank(row, column, None, self.style(code, look, is_bad=True))
@@ -124,7 +124,7 @@ class CellWriter:
         known = error if error in _ERRORS else NO_VALUE
         self._sheet.write_formula(row, column, _ERRORS[known], style, known)
 
-    def style(self, code: str, look: Look = _PLAIN, *, is_bad: bool) -> Format | None:
+    def style(self, code: str, look: CellStyle = _PLAIN, *, is_bad: bool) -> Format | None:
         """Return the format for the code of a number format and a look, marked as bad or not."""
         key = (code, look, is_bad)
         if key not in self._formats:
@@ -141,7 +141,7 @@ def close_book(book: xlsxwriter.Workbook) -> None:
         raise error.args[0] from error
 
 
-def look_properties(look: Look) -> dict[str, Any]:
+def look_properties(look: CellStyle) -> dict[str, Any]:
     """Return a look as xlsxwriter calls it. Lines are not wrapped: no row is given the height for it."""
     known = {
         "font_name": look.font, "font_size": look.size, "bold": look.bold, "italic": look.italic,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from batch.model import Look, shorten
+from batch.model import CellStyle, shorten
 from batch.sources.excel.markup import MarkupError, elements, is_true, whole_number
 
 MAX_LOOKS = 2_000
@@ -28,7 +28,7 @@ INDEXED = (
 Attributes = Mapping[str, str]
 
 
-def read_looks(styles: bytes, theme: bytes | None) -> tuple[Look, ...]:
+def read_looks(styles: bytes, theme: bytes | None) -> tuple[CellStyle, ...]:
     """Return the look of each cell style, but for what all cells have that have no style of their own."""
     try:
         colours = _theme_colours(theme) if theme else {}
@@ -40,7 +40,7 @@ def read_looks(styles: bytes, theme: bytes | None) -> tuple[Look, ...]:
     return tuple(_without(one, found[0]) for one in found)
 
 
-def _without(look: Look, usual: Look) -> Look:
+def _without(look: CellStyle, usual: CellStyle) -> CellStyle:
     """Return a look without the font that all cells have."""
     return replace(
         look,
@@ -52,20 +52,20 @@ def _without(look: Look, usual: Look) -> Look:
 
 @dataclass(slots=True)
 class _Styles:
-    fonts: list[Look] = field(default_factory=list)
+    fonts: list[CellStyle] = field(default_factory=list)
     fills: list[str] = field(default_factory=list)
-    looks: list[Look] = field(default_factory=list)
+    looks: list[CellStyle] = field(default_factory=list)
 
 
 _FONT = ("name", "sz", "b", "i", "u", "strike", "color")
 
 
-def _read_styles(styles: bytes, colours: Mapping[str, str]) -> list[Look]:
+def _read_styles(styles: bytes, colours: Mapping[str, str]) -> list[CellStyle]:
     found, is_solid = _Styles(), False
     for path, attributes in elements(styles, {"font", "fill", "xf", "alignment", "patternFill", "fgColor", *_FONT}):
         match path[1:]:
             case ("fonts", "font"):
-                found.fonts.append(Look())
+                found.fonts.append(CellStyle())
             case ("fonts", "font", name):
                 found.fonts[-1] = _with_font(found.fonts[-1], name, attributes, colours)
             case ("fills", "fill"):
@@ -76,14 +76,14 @@ def _read_styles(styles: bytes, colours: Mapping[str, str]) -> list[Look]:
                 found.fills[-1] = _colour(attributes, colours)
             case ("cellXfs", "xf"):
                 font, fill = whole_number(attributes.get("fontId")), whole_number(attributes.get("fillId"))
-                look = found.fonts[font] if font < len(found.fonts) else Look()
+                look = found.fonts[font] if font < len(found.fonts) else CellStyle()
                 found.looks.append(replace(look, fill=found.fills[fill] if fill < len(found.fills) else ""))
             case ("cellXfs", "xf", "alignment"):
                 found.looks[-1] = replace(found.looks[-1], wraps=is_true(attributes.get("wrapText")))
-    return found.looks or [Look()]
+    return found.looks or [CellStyle()]
 
 
-def _with_font(look: Look, name: str, attributes: Attributes, colours: Mapping[str, str]) -> Look:
+def _with_font(look: CellStyle, name: str, attributes: Attributes, colours: Mapping[str, str]) -> CellStyle:
     value = attributes.get("val", "")
     match name:
         case "name":

@@ -17,7 +17,7 @@ from typing import Literal
 
 import polars as pl
 
-from batch.model import Look
+from batch.model import CellStyle
 from batch.sources.excel.markup import MarkupError
 from batch.sources.excel.shared_strings import unescape_controls
 from batch.sources.excel.workbook import Workbook
@@ -144,12 +144,12 @@ class Values:
         self._is_1904, self._is_uncalculated = workbook.is_1904, workbook.is_uncalculated
         self._texts = texts
         formats = [read_format(code) for code in workbook.formats]
-        looks = workbook.looks or (Look(),) * len(formats)
+        looks = workbook.looks or (CellStyle(),) * len(formats)
         styles = list(zip(workbook.formats, looks, strict=True))
-        places = {style: at for at, style in enumerate(dict.fromkeys([("General", Look()), *styles]))}
+        places = {style: at for at, style in enumerate(dict.fromkeys([("General", CellStyle()), *styles]))}
         self.codes: list[str] = [code for code, _ in places]
         """The number formats of the workbook, as `origin` counts them."""
-        self.looks: list[Look] = [look for _, look in places] if workbook.looks else []
+        self.looks: list[CellStyle] = [look for _, look in places] if workbook.looks else []
         """What cells look like, counted in the same way."""
         numbers = [places[style] for style in styles]
         self._styles = pl.DataFrame(

@@ -6,7 +6,7 @@ Promises that no sheet with data is passed over in silence; the sheets that batc
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from batch.model import RESERVED_SHEETS, Look
+from batch.model import RESERVED_SHEETS, CellStyle
 from batch.sources.excel.looks import read_looks
 from batch.sources.excel.markup import MarkupError, elements, is_true, is_utf8, local, whole_number
 from batch.sources.excel.package import Package, resolve
@@ -30,7 +30,7 @@ class Workbook:
     """The number format of each cell style, by the style's index."""
     strings: str | None
     """The part with the texts, if there is one."""
-    looks: tuple[Look, ...] = ()
+    looks: tuple[CellStyle, ...] = ()
     """What cells of each style look like; none where that is not wanted or not known."""
     is_1904: bool = False
     is_uncalculated: bool = False
@@ -72,7 +72,7 @@ def read_workbook(package: Package, *, with_looks: bool = False) -> Workbook:
     )  # fmt: skip
 
 
-def _looks(package: Package, styles: str, theme: str | None) -> tuple[Look, ...]:
+def _looks(package: Package, styles: str, theme: str | None) -> tuple[CellStyle, ...]:
     return read_looks(package.read(styles), package.read(theme) if theme and package.has(theme) else None)
 
 
