@@ -229,31 +229,15 @@ def _write(
     context: RunContext, settings: Settings, folder: Path, cost: Estimate, times: tuple[str, float],
     parent_run: str | None,
 ) -> PlanMade:  # fmt: skip
-    cells, journal = _Cells(), context.journal
-    table = folder / f"plan{'.xlsx' if context.changes.staged.format == 'xlsx' else '.csv'}"
+    """Write the files of a plan, and sum it up; `times`: when it began, as text and on the monotonic clock."""
+    journal, (started, began) = context.journal, times
     try:
-        meant_for = about(
-            settings.identity(),
-            context.changes.staged.sha256,
-            settings.endpoint,
-            context.api.target.host,
-            context.api.target.company,
-        )
-        with PlanWriter(folder / PLAN, meant_for) as writer:
-            lines = iter_lines(map(writer.add, iter_written(journal, context.endpoint)), settings.clear_token)
-            write_plan(
-                table,
-                map(cells.add, lines),
-                _about_table(context, settings, folder, times[0]),
-                delimiter=settings.csv_delimiter,
-            )
-            writer.finish()
+        cells, table = _write_changes(context, settings, folder, started)
     except OSError as error:
         discard(folder)
         raise _cannot_write(folder, error) from error
     reasons, left_out = group_reasons(journal.iter_troubled())
-    outcomes, (started, began) = Outcomes(journal.outcomes()), times
-    files = {"plan": PLAN, "cells": table.name}
+    outcomes, files = Outcomes(journal.outcomes()), {"plan": PLAN, "cells": table}
     if settings.report:
         files["report"] = _write_report(context, settings, folder, started, cells, outcomes, reasons, files)
     summary = PlanSummary(
@@ -275,6 +259,19 @@ def _write(
         summary, cost.whole, tuple(cells.first), dict(cells.by_field), reasons, left_out, folder, tuple(again),
         context.endpoint, headers_of(context.changes.columns), excesses, context.changes.notes,
     )  # fmt: skip
+
+
+def _write_changes(context: RunContext, settings: Settings, folder: Path, started: str) -> tuple[_Cells, str]:
+    """Write the changes for the program, and the list of their cells for people; return that and its name."""
+    cells, target, staged = _Cells(), context.api.target, context.changes.staged
+    table = f"plan{'.xlsx' if staged.format == 'xlsx' else '.csv'}"
+    meant_for = about(settings.identity(), staged.sha256, settings.endpoint, target.host, target.company)
+    with PlanWriter(folder / PLAN, meant_for) as writer:
+        lines = iter_lines(map(writer.add, iter_written(context.journal, context.endpoint)), settings.clear_token)
+        said = _about_table(context, settings, folder, started)
+        write_plan(folder / table, map(cells.add, lines), said, delimiter=settings.csv_delimiter)
+        writer.finish()
+    return cells, table
 
 
 def _write_report(

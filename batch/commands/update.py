@@ -273,33 +273,7 @@ class Update:
     async def _go_through_stages(self) -> End:
         self.ask_about_canary()
         try:
-            with self._discarded_on(UsageError, Declined, BusyError):
-                await self.claim_shard()
-                await self.upload.begin(self.run.folder, self.run.metadata.run_id)
-                if self.copies is not None:
-                    await self.copies.begin(self.run.journal.path)
-                check_compared(self.context)
-                await self.learn_custom_fields()
-                self.validate()
-                check_company(self.context, self.run.metadata.parent_run, is_meant=self.settings.other_company)
-            if self._is_forbidden_by_invalid_rows():
-                return self._end_unsent()
-            self.count_left()
-            if not self.to_send:
-                return self._end_with_nothing_to_send()
-            with self._discarded_on(UsageError):
-                await self.choose_strategy()
-            reporter, aborts = self.context.reporter, self.settings.invalid == "abort"
-            if reporter.can_ask and self.context.is_compared and not self.run.is_resumed:
-                self.compared = ComparedChanges(self.context.endpoint)
-            if self.compared is not None or (aborts and not self.run.journal.has_intents()):
-                await self.compare()
-                if self.context.shutdown.requested or self.run.journal.error is not None:
-                    return self._end_of_comparing()
-                if self._is_forbidden_by_invalid_rows():
-                    return self._end_unsent()
-                if not self.to_send:
-                    return self._end_with_nothing_to_send()
+            end = await self._prepare()
         except StoppedError as error:
             self._journal_invalid_rows()
             return _interrupted(error)
@@ -311,7 +285,40 @@ class Update:
                     raise
             until = time.monotonic() + max(self.settings.grace, FILES_SECONDS)
             return replace(_interrupted(error), until=until)
+        if end is not None:
+            return end
         self.confirm()
+        return await self._send_confirmed()
+
+    async def _prepare(self) -> End | None:
+        """Find out what is to be sent; return the end of the run where that is nothing, None where there is."""
+        with self._discarded_on(UsageError, Declined, BusyError):
+            await self.claim_shard()
+            await self.upload.begin(self.run.folder, self.run.metadata.run_id)
+            if self.copies is not None:
+                await self.copies.begin(self.run.journal.path)
+            check_compared(self.context)
+            await self.learn_custom_fields()
+            self.validate()
+            check_company(self.context, self.run.metadata.parent_run, is_meant=self.settings.other_company)
+        self.count_left()
+        end = self._end_without_sending()
+        if end is not None:
+            return end
+        with self._discarded_on(UsageError):
+            await self.choose_strategy()
+        asks = self.context.reporter.can_ask and self.context.is_compared and not self.run.is_resumed
+        if asks:
+            self.compared = ComparedChanges(self.context.endpoint)
+        if not asks and (self.settings.invalid != "abort" or self.run.journal.has_intents()):
+            return None
+        await self.compare()
+        if self.context.shutdown.requested or self.run.journal.error is not None:
+            return self._end_of_comparing()
+        return self._end_without_sending()
+
+    async def _send_confirmed(self) -> End:
+        """Send what was asked about; where the first few are to be looked at, ask about the others after them."""
         self.before_sending()
         self.run.supersede()
         index.note_writes(self.run.metadata.run_id)
@@ -514,9 +521,12 @@ class Update:
 
     # -- how it ends --------------------------------------------------------------------------------------------
 
-    def _is_forbidden_by_invalid_rows(self) -> bool:
+    def _end_without_sending(self) -> End | None:
+        """Return the end of a run of which nothing is sent: invalid rows forbid it, or there is nothing to send."""
         journal = self.run.journal
-        return self.settings.invalid == "abort" and journal.counts[Outcome.INVALID] > 0 and not journal.has_intents()
+        if self.settings.invalid == "abort" and journal.counts[Outcome.INVALID] > 0 and not journal.has_intents():
+            return self._end_unsent()
+        return None if self.to_send else self._end_with_nothing_to_send()
 
     def _end_unsent(self) -> End:
         invalid = self.run.journal.counts[Outcome.INVALID]

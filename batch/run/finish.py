@@ -269,37 +269,9 @@ class _Totals:
     ) -> FinishedRun:
         """Sum up the run, and write that down; `is_unwritten`: without its results files."""
         folder, journal, metadata, end = self.folder, self.journal, self.metadata, self.end
-        left = Counter(written.outcomes) - written.done_later + Counter({Outcome.UNSENT: self.not_looked_at})
-        code = exit_code(
-            left,
-            signalled=end.signalled,
-            is_refused=end.is_refused,
-            is_unwritten=end.is_unwritten,
-            cause=StopCause.CANARY if metadata.canary_failure else end.cause,
-            has_written=end.has_written,
-        )
         journal.end_part()
-        counters = journal.counters()
-        finished = end.at or now_text()
-        is_left = any(left.get(outcome) for outcome in NEEDS_RETRY)
-        stopped, notes = end.stopped, [*written.notes, *_say_unseen(self.not_looked_at)]
-        if stopped and is_unwritten:
-            later = " The same command uploads them." if self.upload is not None and self.upload.is_wanted else ""
-            stopped = f"{stopped} {unwritten_files(folder)}{later}"
-        told = {} if is_unwritten else {name: journal.count_told(code) for name, code in SPELLINGS.items()}
-        summary = replace(
-            _begun(folder, journal, metadata, is_resumed=journal.count_parts() > 1),
-            outcomes=Outcomes(written.outcomes),
-            earlier={one: min(metadata.earlier.get(one.value, 0), count) for one, count in written.outcomes.items()},
-            not_looked_at=self.not_looked_at, requests=counters.requests, attempts=counters.attempts,
-            throttled=counters.throttled, is_exact=counters.is_exact, finished=finished,
-            state="undone" if metadata.undone else state_of(left, is_left=is_left),
-            stopped=None if stopped is None else Stopped(end.word, stopped, code.hint),
-            retry_after=end.retry_after, exit_code=int(code),
-            files=paths_in(folder, {**written.files, "journal": JOURNAL}),
-            reasons=reasons, spellings=dict.fromkeys(SPELLINGS, 0) | told, left_out=metadata.staged.left_out,
-            not_empty=0 if is_unwritten else journal.count_told(*KEPT),
-        )  # fmt: skip
+        notes = [*written.notes, *_say_unseen(self.not_looked_at)]
+        summary = self._summary(written, reasons, is_unwritten=is_unwritten)
         if self.with_report and metadata.keeps_data and not is_unwritten:
             try:
                 report = self._write_report(summary, written)
@@ -311,22 +283,53 @@ class _Totals:
         summary = write_summary(folder, summary, upload, keeps_code=bool(metadata.canary_failure), until=end.until)
         has_failed = self.upload is not None and (is_unwritten or self.upload.has_failed)
         journal.put_meta({
-            "exit_code": summary.exit_code, "stopped": end.stopped, "finished": finished,
+            "exit_code": summary.exit_code, "stopped": end.stopped, "finished": summary.finished,
             "stop_reason": end.word if end.stopped else None, "not_uploaded": has_failed,
         })  # fmt: skip
         return FinishedRun(
-            summary,
-            left_out,
-            folder,
-            tuple(notes),
-            metadata.options_again,
-            metadata.options_next,
-            metadata.undoes,
-            end.is_refused,
-            written.done_later,
-            can_undo,
-            self.rounds,
-        )
+            summary, left_out, folder, tuple(notes), metadata.options_again, metadata.options_next, metadata.undoes,
+            end.is_refused, written.done_later, can_undo, self.rounds,
+        )  # fmt: skip
+
+    def _summary(self, written: outputs.Written, reasons: tuple[Reason, ...], *, is_unwritten: bool) -> Summary:
+        """Return the summary, but for the report and what becomes of uploading."""
+        folder, journal, metadata, end = self.folder, self.journal, self.metadata, self.end
+        left = Counter(written.outcomes) - written.done_later + Counter({Outcome.UNSENT: self.not_looked_at})
+        code = self._exit_code(left)
+        counters = journal.counters()
+        told = {} if is_unwritten else {name: journal.count_told(code) for name, code in SPELLINGS.items()}
+        state: State = state_of(left, is_left=any(left.get(outcome) for outcome in NEEDS_RETRY))
+        return replace(
+            _begun(folder, journal, metadata, is_resumed=journal.count_parts() > 1),
+            outcomes=Outcomes(written.outcomes),
+            earlier={one: min(metadata.earlier.get(one.value, 0), count) for one, count in written.outcomes.items()},
+            not_looked_at=self.not_looked_at, requests=counters.requests, attempts=counters.attempts,
+            throttled=counters.throttled, is_exact=counters.is_exact, finished=end.at or now_text(),
+            state="undone" if metadata.undone else state, stopped=self._stopped(code, is_unwritten=is_unwritten),
+            retry_after=end.retry_after, exit_code=int(code),
+            files=paths_in(folder, {**written.files, "journal": JOURNAL}),
+            reasons=reasons, spellings=dict.fromkeys(SPELLINGS, 0) | told, left_out=metadata.staged.left_out,
+            not_empty=0 if is_unwritten else journal.count_told(*KEPT),
+        )  # fmt: skip
+
+    def _exit_code(self, left: Mapping[Outcome, int]) -> ExitCode:
+        """Return the exit code of a run that leaves these rows."""
+        end = self.end
+        cause = StopCause.CANARY if self.metadata.canary_failure else end.cause
+        return exit_code(
+            left, signalled=end.signalled, is_refused=end.is_refused, is_unwritten=end.is_unwritten, cause=cause,
+            has_written=end.has_written,
+        )  # fmt: skip
+
+    def _stopped(self, code: ExitCode, *, is_unwritten: bool) -> Stopped | None:
+        """Return why the run ended before its last row; None where it did not."""
+        stopped = self.end.stopped
+        if stopped is None:
+            return None
+        if stopped and is_unwritten:
+            later = " The same command uploads them." if self.upload is not None and self.upload.is_wanted else ""
+            stopped = f"{stopped} {unwritten_files(self.folder)}{later}"
+        return Stopped(self.end.word, stopped, code.hint)
 
     def _write_report(self, summary: Summary, written: outputs.Written) -> str:
         """Write the report, and return its name; raises OutOfTimeError."""
