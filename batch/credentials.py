@@ -185,10 +185,14 @@ def fingerprint(base_url: str, credential: str, label: str) -> str:
     return hmac.digest(stretched, label.encode(), "sha256").hex()[:32]
 
 
-@lru_cache(maxsize=8)  # once a process: it takes 50 ms, so that nobody tries out credentials in a hurry
+STRETCHES = 2**14
+"""What scrypt calls N: a name of a credential takes 50 ms, so that nobody tries out credentials in a hurry."""
+
+
+@lru_cache(maxsize=8)  # once a process
 def _stretched(origin: str, credential: str) -> bytes:
     salt = f"batch/1|{origin}".encode()
-    return hashlib.scrypt(credential.encode(), salt=salt, n=2**14, r=8, p=1, maxmem=2**26)
+    return hashlib.scrypt(credential.encode(), salt=salt, n=STRETCHES, r=8, p=1, maxmem=2**26)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from batch.sandbox.options import SandboxOptions
 from tests.job_fixture import job, shared_sandbox
 from tests.sandbox.control import ControlledSandbox, fork_process
 from tests.shell import Api, Shell
+from tests.starts import stretch_less
 
 __all__ = ["job", "shared_sandbox"]
 
@@ -46,6 +47,7 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.delenv("XDG_CONFIG_HOME", raising=False)
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setattr("batch.sandbox.process.start_process", fork_process)
+        stretch_less()
         yield
 
 

@@ -33,6 +33,8 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parents[1]
 AT_THE_START = ("PYTHON", "LC_", "LANG", "TZ", "LD_", "MALLOC_", "_RJEM_", "POLARS_", "RUST", "OPENSSL_", "SSL_")
 """How variables begin that the interpreter and libraries look at when they start or are imported, once for all."""
+KEYRING = "PYTHON_KEYRING_BACKEND"
+"""Is looked at when keyring is imported, which no start does before it needs one."""
 LONGEST = 100_000
 """How many bytes of words and environment the server takes; a start with more is not forked."""
 STREAMS = ("stdin", "stdout", "stderr")
@@ -74,7 +76,7 @@ def is_forked(environment: Mapping[str, str], options: Mapping[str, Any]) -> boo
 
 
 def _at_the_start(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(AT_THE_START)}
+    return {name: value for name, value in environment.items() if name.startswith(AT_THE_START) and name != KEYRING}
 
 
 def environment_of_server() -> dict[str, str]:
@@ -216,6 +218,7 @@ NOT_IMPORTED = ("batch.distributed", "batch.extras")
 def serve(control: int) -> str:
     """Fork for each message from `control` until it is closed; return the module to run in each child."""
     import_all()
+    stretch_less()
     reports: dict[int, int] = {}
     rings, ring = socket.socketpair()
     for one in (rings, ring):
@@ -251,6 +254,13 @@ def serve(control: int) -> str:
         wanted = json.loads(message)
         _become(wanted, files)
         return str(wanted["module"])
+
+
+def stretch_less() -> None:
+    """Make the names of credentials at once: the time that they take is for who tries out credentials."""
+    from batch import credentials
+
+    credentials.STRETCHES = 2
 
 
 def _reap(reports: dict[int, int]) -> None:

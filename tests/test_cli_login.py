@@ -404,9 +404,13 @@ def test_keyrings_that_do_not_work(shell: Shell, api: Api, key: str, name: str, 
     assert (key, "file") == (kept(shell)[0]["credentials"]["DUALENTRY_API_KEY"], kept(shell)[0]["kept"])
     assert key not in ended.err
     assert time.monotonic() - began < 20
-    asked_for = log_in_on_terminal(shell, api, key, "--store", "keyring", **env)
-    assert (2, f"Nothing was kept: {why}. To keep it in a file:  --store file") == (
-        asked_for.code, asked_for.err.splitlines()[-1],
+
+
+def test_locked_keyring_that_was_asked_for(shell: Shell, api: Api, key: str) -> None:
+    """Who names the keyring gets no file instead."""
+    ended = log_in_on_terminal(shell, api, key, "--store", "keyring", **backend("LockedKeyring"))
+    assert (2, "Nothing was kept: the system's keyring is locked. To keep it in a file:  --store file") == (
+        ended.code, ended.err.splitlines()[-1],
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """A run belongs to a company: to another key, or under another name, the same sheet is another run."""
 
 import json
+import runpy
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -131,7 +132,8 @@ def test_fingerprint(credential: str) -> None:
 
 
 def test_fingerprint_is_slow_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The slow part is done once a process, whatever the uses."""
+    """The slow part is done once a process, whatever the uses, and takes its time but in tests."""
+    assert runpy.run_path(credentials.__file__)["STRETCHES"] >= 2**14
     credentials._stretched.cache_clear()
     for label in ("lock", "limits", "company"):
         fingerprint(HOST, "k", label)

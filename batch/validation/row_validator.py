@@ -346,8 +346,10 @@ class RowValidator:
         if column.field and column.field.kind in LIST_KINDS:
             hardly_meant.append((token_among_items(token), Problem("clear_among_items", {"token": token})))
         found: dict[int, Problem] = {}
+        if not cells.str.contains("|".join(f"(?:{pattern})" for pattern, _ in hardly_meant)).any():
+            return []
         for pattern, problem in hardly_meant:
-            for place in cells.str.contains(pattern).fill_null(value=False).arg_true().to_list():
+            for place in cells.str.contains(pattern).arg_true().to_list():
                 if cells[place].strip() != token and place not in frame_state.unread.get(column.index, ()):
                     found.setdefault(place, problem)
         for place, problem in found.items():

@@ -77,7 +77,7 @@ async def send_rows(api: Api) -> None:
     ("server", "reach", "refused"),
     [
         (lambda: TokenBucketServer(50, 20), 98, 0.5),
-        (lambda: TokenBucketServer(50, 50, tells=True), 98, 0.8),
+        pytest.param(lambda: TokenBucketServer(50, 50, tells=True), 98, 0.8, marks=pytest.mark.long),
         pytest.param(lambda: FixedWindowServer(50, 1), 96.5, 0.6, marks=pytest.mark.long),
     ],
     ids=["token bucket", "token bucket that tells", "fixed window"],

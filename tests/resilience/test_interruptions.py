@@ -170,7 +170,9 @@ def test_full_at_the_end(shell: Shell, api: Api, small_disk: Path, monkeypatch: 
     assert not [path for path in folder.iterdir() if path.name.endswith((".part", ".parts"))]
 
 
-@pytest.mark.parametrize("left", [0, 30_000, pytest.param(120_000, marks=pytest.mark.long), 400_000])
+@pytest.mark.parametrize(
+    "left", [0, pytest.param(30_000, marks=pytest.mark.long), pytest.param(120_000, marks=pytest.mark.long), 400_000]
+)
 def test_full_at_the_start(shell: Shell, api: Api, small_disk: Path, left: int) -> None:
     """On a disk without room for the run, or with hardly any, nothing is sent that is not in the journal."""
     sheet = shell.sheet(api.names(1500), "disk/sheet.csv")
