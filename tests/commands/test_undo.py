@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from tests.job_fixture import (
     told,
 )
 from tests.shell import Api, Shell
+from tests.starts import environment_of_server, start
 
 VOLATILE = ("updatedAt",)
 NAMES = "id,name\n10001,New 1\n10002,New 2\n10003,New 3\n"
@@ -232,9 +231,9 @@ def test_killed(job: JobFixture) -> None:
     """What was in flight when a run was killed is taken back, too, without resuming it first."""
     job.sandbox.set_faults("hang-after=id:10002")
     sheet = job.sheet(NAMES)
-    command = [sys.executable, "-m", "batch", "update", str(sheet), "-e", DUALENTRY]
-    environment = {**job.sandbox.environment(), "XDG_STATE_HOME": str(job.folder / "state"), "PATH": ""}
-    running = subprocess.Popen([*command, "--base-url", job.sandbox.url, "--quiet"], env=environment)
+    words = ["update", str(sheet), "-e", DUALENTRY, "--base-url", job.sandbox.url, "--quiet"]
+    environment = {**environment_of_server(), **job.sandbox.environment(), "XDG_STATE_HOME": str(job.folder / "state")}
+    running = start("batch", words, job.folder, environment)
     while len(job.writes()) < 3:
         time.sleep(0.05)
     running.send_signal(signal.SIGKILL)

@@ -15,7 +15,7 @@ from batch.credentials import Company
 from batch.errors import BusyError, ExitCode, FolderError
 from batch.files import write_private
 from batch.journal import START_OVER, Journal
-from batch.model import CsvDialect, Look, Outcome, RowResult, SheetStyle, Staged
+from batch.model import CellStyle, CsvDialect, Outcome, RowResult, SheetStyle, Staged
 from batch.own_files import INPUT, JOURNAL, is_own
 from batch.run.folder import identity, iter_unfinished, list_runs, new_folder, open_run, parent_of
 from batch.run.locks import held, input_locks, state_folder
@@ -307,7 +307,7 @@ def test_parent_of_a_failures_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 3,
                 2,
                 formats=("General", "0.0"),
-                looks=(Look(), Look(bold=True, fill="#FFFF00")),
+                looks=(CellStyle(), CellStyle(bold=True, fill="#FFFF00")),
                 header_formats=(1,),
                 widths=(12.5,),
             ),
