@@ -18,6 +18,7 @@ from batch.engine.retry_loop import FINAL, REFUSED, Answer, ApiClient, RefusalOf
 from batch.errors import StopCause
 from batch.http import ApiResponse, RequestFailure
 from batch.model import Problem, visible
+from batch.ratelimit import Turn
 from batch.retry import Action
 
 READS_REFUSED: Final = REFUSED | {405}
@@ -137,7 +138,7 @@ class RecordReader:
         """The endpoint whose records are read."""
         return self.client.endpoint
 
-    async def read_many(self, ids: Sequence[str]) -> dict[str, ReadResult]:
+    async def read_many(self, ids: Sequence[str], turn: Turn = Turn.FRESH) -> dict[str, ReadResult]:
         """Read the records with these ids; each id has its result."""
         found: dict[str, ReadResult] = {}
         groups = deque([list(ids)])
@@ -146,23 +147,23 @@ class RecordReader:
             if size and len(group) > size:
                 groups.extendleft(reversed([group[start : start + size] for start in range(0, len(group), size)]))
             elif size:
-                groups.extendleft(reversed(await self._read_list(group, found)))
+                groups.extendleft(reversed(await self._read_list(group, found, turn)))
             else:
-                await self._read_each(group, found)
+                await self._read_each(group, found, turn)
         return found
 
-    async def read_alone(self, record_id: str, listed: Record | None = None) -> ReadResult:
+    async def read_alone(self, record_id: str, listed: Record | None = None, turn: Turn = Turn.FRESH) -> ReadResult:
         """Read one record by its own request, and lay what that shows over what a list showed of it."""
-        found = await self._read_one(record_id)
+        found = await self._read_one(record_id, turn)
         return ReadAlone({**listed, **found}) if listed and isinstance(found, Mapping) else found
 
     async def read_back(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, Record]:
         """Read records again, each with its fields if anything shows them; what cannot be read is left out."""
         found: dict[str, Record] = {}
-        for record_id, record in (await self.read_many(list(wanted))).items():
+        for record_id, record in (await self.read_many(list(wanted), Turn.LOOK)).items():
             if isinstance(record, Mapping):
                 lacks = self.lacks(record, wanted[record_id])
-                more = await self.read_alone(record_id, record) if lacks else record
+                more = await self.read_alone(record_id, record, Turn.LOOK) if lacks else record
                 found[record_id] = more if isinstance(more, Mapping) else record
         return found
 
@@ -173,10 +174,10 @@ class RecordReader:
 
     # -- lists --------------------------------------------------------------------------------------------------
 
-    async def _read_list(self, ids: list[str], found: dict[str, ReadResult]) -> list[list[str]]:
+    async def _read_list(self, ids: list[str], found: dict[str, ReadResult], turn: Turn) -> list[list[str]]:
         """Read a list of records into `found`; return what is to be read otherwise, in groups."""
         answer = await self.client.read(
-            self.endpoint.read_request(ids), refusal_of="nothing", is_at_stop=self._is_at_stop
+            self.endpoint.read_request(ids), refusal_of="nothing", is_at_stop=self._is_at_stop, turn=turn
         )
         response = answer.response
         if self._is_ended(answer):
@@ -188,20 +189,25 @@ class RecordReader:
             except UnreadableReplyError:
                 pass
             else:
-                await self._take(ids, records, self.endpoint.total(response), found)
+                await self._take(ids, records, self.endpoint.total(response), found, turn)
                 return [left] if (left := [one for one in ids if one not in found]) else []
         elif answer.classification.is_rate or (isinstance(response, RequestFailure) and response.delivered == "no"):
             found |= dict.fromkeys(ids, self._unreadable(answer, is_own=False))  # a shorter list fares no better
             return []
         self.size.failed(len(ids))
         if answer.status in READS_REFUSED or len(ids) == 1:  # a record by itself tells whether it is about lists
-            await self._read_each(ids[:1], found)
+            await self._read_each(ids[:1], found, turn)
             ids = ids[1:]
         half = len(ids) // 2
         return [one for one in (ids[:half], ids[half:]) if one]
 
     async def _take(
-        self, ids: list[str], records: Sequence[Record], total: int | None, found: dict[str, ReadResult]
+        self,
+        ids: list[str],
+        records: Sequence[Record],
+        total: int | None,
+        found: dict[str, ReadResult],
+        turn: Turn,
     ) -> None:
         """Take what a list shows of the records that were asked for, and find out what becomes of the others."""
         self._is_let_in = True
@@ -221,23 +227,23 @@ class RecordReader:
             self.size.limit(len(known))  # the list is cut
         else:
             self.size.succeeded(len(ids))
-            await self._read_each(missing, found)
+            await self._read_each(missing, found, turn)
             if 2 * sum(isinstance(found[one], Mapping) for one in missing) > len(ids):
                 self.size.limit(len(known))  # the list is cut, or the filter takes some of the ids alone
 
     # -- single records -----------------------------------------------------------------------------------------
 
-    async def _read_each(self, ids: Iterable[str], found: dict[str, ReadResult]) -> None:
+    async def _read_each(self, ids: Iterable[str], found: dict[str, ReadResult], turn: Turn) -> None:
         for one in ids:
-            found[one] = await self._read_one(one)
+            found[one] = await self._read_one(one, turn)
             if not self.size.now and not isinstance(found[one], Unreadable):
                 self.size.succeeded(0)
 
-    async def _read_one(self, record_id: str) -> ReadResult:
+    async def _read_one(self, record_id: str, turn: Turn) -> ReadResult:
         is_let_in, endpoint = self._is_let_in, self.endpoint
         request = endpoint.read_one_request(record_id)
         refusal_of: RefusalOf = "record" if is_let_in else "nothing"
-        answer = await self.client.read(request, refusal_of=refusal_of, is_at_stop=self._is_at_stop)
+        answer = await self.client.read(request, refusal_of=refusal_of, is_at_stop=self._is_at_stop, turn=turn)
         response, action = answer.response, answer.classification.action
         if self._is_ended(answer):
             return Unreadable(is_stopped=True)

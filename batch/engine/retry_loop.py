@@ -21,7 +21,7 @@ from batch.engine.shutdown import Shutdown
 from batch.errors import StopCause, StoppedError
 from batch.http import ApiRequest, ApiResponse, FailureKind, RequestFailure, Session
 from batch.model import minutes, visible
-from batch.ratelimit import MemoryStore, RateLimiter, Wait
+from batch.ratelimit import MemoryStore, RateLimiter, Turn, Wait
 from batch.retry import (
     Action,
     Body,
@@ -79,6 +79,10 @@ class Call(Protocol):
         """Return whether the next attempt, whose turn it is, may leave as it is, the last pause having ended then."""
 
     @property
+    def turn(self) -> Turn:
+        """When its first attempt is let in, among others that wait."""
+
+    @property
     def must_look(self) -> bool:
         """Whether to make it ready before it waits for its turn."""
 
@@ -105,6 +109,7 @@ class Read:
     request: ApiRequest
     rules: Rules
     reserve: Reserve
+    turn: Turn = Turn.FRESH
     must_look: bool = False
     _written: int = 0
 
@@ -224,14 +229,21 @@ class ApiClient:
             self._told_until = wait.until
             self.note(f"Waiting {minutes(wait.until - now)}: {wait.cause}.")
 
-    async def read(self, request: ApiRequest, *, refusal_of: RefusalOf = "run", is_at_stop: bool = False) -> Answer:
+    async def read(
+        self,
+        request: ApiRequest,
+        *,
+        refusal_of: RefusalOf = "run",
+        is_at_stop: bool = False,
+        turn: Turn = Turn.FRESH,
+    ) -> Answer:
         """Make a call that changes nothing (a read), with retries; ABORT requests shutdown, where it may."""
-        call = Read(request, self.endpoint.rules, self.reserve)
+        call = Read(request, self.endpoint.rules, self.reserve, turn)
         return await self.execute(call, refusal_of=refusal_of, is_at_stop=is_at_stop)
 
     async def log_in(self, request: ApiRequest) -> ApiResponse | RequestFailure:
         """Make a call of the account's own, without its headers."""
-        answer = await self.execute(Read(request, Rules(), self.reserve), is_log_in=True)
+        answer = await self.execute(Read(request, Rules(), self.reserve, Turn.AHEAD), is_log_in=True)
         if answer.classification.action is Action.ABORT and answer.status not in KEY_REFUSED:
             raise StoppedError(stop_reason(answer, self.endpoint), StopCause.SET_UP)
         return answer.response or RequestFailure("no", "the run stopped before it", FailureKind.UNREACHABLE)
@@ -307,7 +319,7 @@ class RetryLoop:
         self._is_unready = self._is_again = False
         is_write = call.request.method != "GET"
         self._health = client.writes if is_write and not is_log_in else client.reads
-        self._is_ahead = is_at_stop or is_write  # what was read for it is of no use for long
+        self._turn = Turn.AHEAD if is_at_stop else call.turn
         self._is_in_doubt = self._has_arrived = self._is_unpaid = False
 
     def answer(self) -> Answer:
@@ -392,9 +404,9 @@ class RetryLoop:
 
     async def _send_once(self, *, is_probe: bool, may_wait: bool = True) -> bool:
         client, number = self._client, self._number + 1
-        route, is_ahead = self._call.request.route, self._is_ahead or number > 1
+        route, turn = self._call.request.route, Turn.AHEAD if number > 1 else self._turn
         async with client.limiter.attempt(
-            route, is_ahead, self._is_ready, is_again=self._is_again, may_wait=may_wait
+            route, turn, self._is_ready, is_again=self._is_again, may_wait=may_wait
         ) as entered:
             if entered is None:
                 self._is_unready = self._is_again = not self._is_ready(anyio.current_time())

@@ -5,6 +5,7 @@ what may have been applied is settled by reading before it is given up; a confir
 whatever is still to be looked at.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -102,12 +103,14 @@ class ChangeWriter:
         self, prepared: PreparedChange, wanted: Mapping[str, Any], sent: Intent | None
     ) -> tuple[Record | None, diff.Shown | None]:
         """Look at a record until it shows `wanted`, for as long as that may take; None when it cannot be read."""
-        record, shown, began = None, None, anyio.current_time()
+        record, shown, began = None, None, -math.inf
         self.client.step_aside()
         for share in LOOKS:
             with self.client.shutdown.waiting():
                 await anyio.sleep_until(began + share * self.context.verify_within)
             record = await self._look(prepared)
+            if math.isinf(began):  # the first look may have had to wait
+                began = anyio.current_time()
             shown = None if record is None else self.context.shows(prepared.change, wanted, record, sent)
             is_seen = shown is None or bool(shown.hidden) or shown.is_as_asked
             if is_seen or self.client.shutdown.requested:

@@ -22,6 +22,7 @@ from batch.engine.prepare import ChangePreparer, PreparedChange, refused
 from batch.engine.record_leases import HeldRecord, RecordLeases
 from batch.http import ApiRequest
 from batch.model import Change, Intent, Outcome, Problem
+from batch.ratelimit import Turn
 from batch.retry import NO_REPLY, Classification, Rules
 
 
@@ -71,6 +72,11 @@ class WriteCall:
     def rules(self) -> Rules:
         """The endpoint's."""
         return self._context.endpoint.rules
+
+    @property
+    def turn(self) -> Turn:
+        """Ahead of reads: what was read for it is of no use for long."""
+        return Turn.AHEAD
 
     @property
     def must_look(self) -> bool:

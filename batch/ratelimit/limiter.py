@@ -4,8 +4,8 @@ Promises:
 - waiting holds neither a slot nor a token;
 - never more than `max_at_once` attempts inside; no start before the policy permits it, also when a pause arrives while
   attempts wait;
-- retries and writes go ahead of fresh reads, otherwise first come, first served; a route that waits for its own bucket
-  does not hold up the others;
+- retries and writes go ahead of reads, but one start of ten is for a look that waits; otherwise first come, first
+  served; a route that waits for its own bucket does not hold up the others;
 - an attempt that is not ready when its turn comes takes neither slot nor token, and goes ahead when it comes again;
 - cancelling one that waits or one that is inside leaks no slot, and no token of a store that does not suspend;
 - no task of its own, no polling, no thundering herd: one waiter is woken at a time, and the one that enters wakes the
@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from enum import Enum
 from functools import partial
 from typing import Final
 
@@ -48,18 +49,34 @@ IsReady = Callable[[float], bool]
 ALWAYS: Final[IsReady] = lambda now: True  # noqa: E731 - a constant
 
 
+class Turn(Enum):
+    """What an attempt is for, which decides who of those that wait is let in."""
+
+    AHEAD = "a write, or another try"
+    LOOK = "a look at a record, for which a row waits"
+    FRESH = "a read of what is sent later"
+
+
+BETWEEN_LOOKS: Final = 9
+"""Starts that may go ahead of a look that waits: looks get a tenth of the limit at least."""
+
+
 class _Waiter:
     """One attempt that waits: until it is woken, or until its alarm."""
 
-    __slots__ = ("_scope", "_woken", "alarm", "is_ahead", "is_gone", "number")
+    __slots__ = ("_scope", "_woken", "alarm", "is_gone", "number", "turn")
 
-    def __init__(self, number: int, is_ahead: bool) -> None:
+    def __init__(self, number: int, turn: Turn) -> None:
         self.number = number
-        self.is_ahead = is_ahead
+        self.turn = turn
         self.is_gone = False
         self.alarm = math.inf
         self._woken = anyio.Event()
         self._scope: anyio.CancelScope | None = None
+
+    def rank(self, is_for_look: bool) -> tuple[bool, bool, int]:
+        """Return what is least of the one who is next, if it is for a look then, where one waits."""
+        return not (is_for_look and self.turn is Turn.LOOK), self.turn is not Turn.AHEAD, self.number
 
     def wake(self) -> None:
         """Let it check whether it may start."""
@@ -89,32 +106,32 @@ class _Waiter:
 
 
 class _Line:
-    """Those who wait on one route: some ahead of the others, then in the order of arrival."""
+    """Those who wait on one route: by their turns, then in the order of arrival."""
 
-    __slots__ = ("_ahead", "_others")
+    __slots__ = ("_queues",)
 
     def __init__(self) -> None:
-        self._ahead: deque[_Waiter] = deque()
-        self._others: deque[_Waiter] = deque()
+        self._queues: dict[Turn, deque[_Waiter]] = {turn: deque() for turn in Turn}
 
     def __len__(self) -> int:
-        return len(self._ahead) + len(self._others)
+        return sum(map(len, self._queues.values()))
 
     def join(self, waiter: _Waiter) -> None:
         """Go to the end of the line, or before all others where it was there before."""
-        queue = self._ahead if waiter.is_ahead else self._others
+        queue = self._queues[waiter.turn]
         if waiter.number < 0:
             queue.appendleft(waiter)
         else:
             queue.append(waiter)
 
-    def head(self) -> _Waiter | None:
-        for queue in (self._ahead, self._others):
+    def head(self, is_for_look: bool) -> _Waiter | None:
+        found: _Waiter | None = None
+        for queue in self._queues.values():
             while queue and queue[0].is_gone:
                 queue.popleft()
-            if queue:
-                return queue[0]
-        return None
+            if queue and (found is None or queue[0].rank(is_for_look) < found.rank(is_for_look)):
+                found = queue[0]
+        return found
 
 
 LATE, LATEST = 0.05, 0.5
@@ -199,7 +216,7 @@ class RateLimiter:
         self._shared = _Shared(who or f"{self._rng.randrange(2**64):x}") if self._store.ahead else None
         self._free = max_at_once
         self._lines: dict[str, _Line] = {}
-        self._arrivals = 0
+        self._arrivals = self._since_look = 0
         self.throttled = 0
         """How many attempts of this process were answered with 429."""
 
@@ -240,7 +257,7 @@ class RateLimiter:
         return self._state.learned()
 
     def attempt(
-        self, route: str, is_ahead: bool = False, is_ready: IsReady = ALWAYS, *, is_again: bool = False,
+        self, route: str, turn: Turn = Turn.FRESH, is_ready: IsReady = ALWAYS, *, is_again: bool = False,
         may_wait: bool = True,
     ) -> "_Attempt":  # fmt: skip
         """Enter with `async with limiter.attempt(route) as started:`; `started` is the time of entry.
@@ -249,7 +266,7 @@ class RateLimiter:
         (`is_again`) goes before all others. It is also None where it would have to wait, and may not. Call `answered`
         *inside* the block, so that a 429 is known before the slot goes to the next one.
         """
-        return _Attempt(self, route, is_ahead, is_ready, is_again, may_wait)
+        return _Attempt(self, route, turn, is_ready, is_again, may_wait)
 
     async def answered(
         self, route: str, started: float, status: int | None, headers: Mapping[str, str], *, is_log_in: bool = False
@@ -280,15 +297,14 @@ class RateLimiter:
         now = anyio.current_time()
         return self._policy.earliest(self._state, now, route) <= now
 
-    async def enter(
-        self, route: str, is_ahead: bool, is_ready: IsReady, is_again: bool, may_wait: bool
-    ) -> float | None:
+    async def enter(self, route: str, turn: Turn, is_ready: IsReady, is_again: bool, may_wait: bool) -> float | None:
         """Wait for a slot and a start on this route, take both, and return when that was; None: see `attempt`."""
         await checkpoint_if_cancelled()
         is_next = self._free and not self._lines and is_ready(anyio.current_time())
-        if is_next and (started := await self._start(route, may_ask=may_wait)) is not None:
-            return started
-        return await self._wait(route, is_ahead, is_ready, is_again) if may_wait else None
+        started = await self._start(route, may_ask=may_wait) if is_next else None
+        if started is None and may_wait:
+            started = await self._wait(route, turn, is_ready, is_again)
+        return started
 
     def leave(self) -> None:
         """Give the slot back."""
@@ -557,9 +573,9 @@ class RateLimiter:
 
     # -- who waits ----------------------------------------------------------------------------------------------
 
-    async def _wait(self, route: str, is_ahead: bool, is_ready: IsReady, is_again: bool) -> float | None:
+    async def _wait(self, route: str, turn: Turn, is_ready: IsReady, is_again: bool) -> float | None:
         self._arrivals += 1
-        waiter = _Waiter(-self._arrivals if is_again else self._arrivals, is_ahead)
+        waiter = _Waiter(-self._arrivals if is_again else self._arrivals, turn)
         self._lines.setdefault(route, _Line()).join(waiter)
         try:
             # Whoever is woken checks again: between waking and running, a pause may have arrived.
@@ -569,6 +585,7 @@ class RateLimiter:
                 elif not is_ready(anyio.current_time()):
                     return None
                 elif (started := await self._start(route)) is not None:
+                    self._since_look = 0 if turn is Turn.LOOK else self._since_look + 1
                     return started
         finally:
             waiter.is_gone = True
@@ -577,8 +594,9 @@ class RateLimiter:
     def _wake_next(self, now: float, awake: _Waiter | None = None) -> _Waiter | None:
         """Wake and return the one who may start now; for the others who are next, see to an alarm."""
         first: _Waiter | None = None
+        is_for_look = self._since_look >= BETWEEN_LOOKS
         for route in tuple(self._lines) if self._free else ():
-            waiter = self._lines[route].head()
+            waiter = self._lines[route].head(is_for_look)
             if waiter is None:
                 del self._lines[route]
             elif (at := self._earliest(route, now)) > now:
@@ -586,7 +604,7 @@ class RateLimiter:
                     waiter.alarm = at
                 elif at != waiter.alarm:
                     waiter.set_alarm(at)
-            elif first is None or (not waiter.is_ahead, waiter.number) < (not first.is_ahead, first.number):
+            elif first is None or waiter.rank(is_for_look) < first.rank(is_for_look):
                 first = waiter
         if first is not None and first is not awake:
             first.wake()
@@ -599,10 +617,10 @@ class _Attempt:
     __slots__ = ("_has_entered", "_limiter", "_way_in")
 
     def __init__(
-        self, limiter: RateLimiter, route: str, is_ahead: bool, is_ready: IsReady, is_again: bool, may_wait: bool
+        self, limiter: RateLimiter, route: str, turn: Turn, is_ready: IsReady, is_again: bool, may_wait: bool
     ) -> None:
         self._limiter = limiter
-        self._way_in = route, is_ahead, is_ready, is_again, may_wait
+        self._way_in = route, turn, is_ready, is_again, may_wait
         self._has_entered = False
 
     async def __aenter__(self) -> float | None:

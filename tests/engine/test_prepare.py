@@ -52,7 +52,7 @@ class Api:
     endpoint: Endpoint = DUALENTRY
     session: Any = field(default_factory=lambda: SimpleNamespace(redaction=Redaction()))
 
-    async def read(self, request: ApiRequest, *, refusal_of: str = "run", is_at_stop: bool = False) -> Answer:
+    async def read(self, request: ApiRequest, **_: object) -> Answer:
         self.asked.append(request)
         said = self.answers.pop(0)
         if isinstance(said, Answer):

@@ -44,7 +44,7 @@ class Api:
     asked: list[int] = field(default_factory=list)
     """How many ids each request asked for; 0: a record by itself."""
 
-    async def read(self, request: ApiRequest, *, refusal_of: str = "run", is_at_stop: bool = False) -> Answer:
+    async def read(self, request: ApiRequest, **_: object) -> Answer:
         await anyio.lowlevel.checkpoint()
         ids = [int(value) for name, value in request.query if name == "id"]
         self.asked.append(len(ids))
@@ -291,7 +291,7 @@ async def test_another_record_ends_its_connection() -> None:
     with Server(script) as server:
         async with Session(server.url) as session:
 
-            async def ask(request: ApiRequest, *, refusal_of: str = "run", is_at_stop: bool = False) -> Answer:
+            async def ask(request: ApiRequest, **_: object) -> Answer:
                 found = await session.exchange(request)
                 assert isinstance(found, ApiResponse)
                 return Answer(found, classify(found.status, {}, found.json, delivered="answered"), 1)

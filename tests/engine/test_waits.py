@@ -197,6 +197,33 @@ def test_api_that_dies_before_the_last_tries(tmp_path: Path) -> None:
     assert any(said.startswith(why) for _, said in told(ended))
 
 
+@pytest.mark.looks
+def test_looks_while_writes_wait_for_their_turn(tmp_path: Path) -> None:
+    """A record is looked at soon though all other starts of the limit are for writes, and for as long as promised."""
+    asked, written = list[tuple[float, str]](), set[str]()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        now = anyio.current_time()
+        if request.method == "PATCH":
+            written.add(request.url.path.split("/")[-2])
+            asked.append((now, "write"))
+            return httpx.Response(202, json={}) if len(asked) == 20 else customer(request)
+        if "custom-fields" in request.url.path or "id" not in request.url.params:
+            return customer(request)
+        ids = request.url.params.get_list("id")
+        if ids == ["20"]:
+            asked.append((now, "look"))
+        lags = now < next((at for at, what in asked if what == "look"), now) + 15  # it shows it 15 s after the first
+        shown = written - ({"20"} if lags else set())
+        items = [{"id": int(one), "name": f"New {one}" if one in shown else "Old"} for one in ids]
+        return httpx.Response(200, json={"items": items, "count": len(items)})
+
+    ended = update(tmp_path, 100, answer, max_per_second=1.0)
+    assert (0, 100) == (ended.summary.exit_code, ended.summary.outcomes["updated"])
+    looks = [round(at - asked[19][0]) for at, what in asked if what == "look"]
+    assert [1, 11, 21] == looks  # each as soon as one of ten starts is for it
+
+
 def test_log_in_that_is_asked_to_wait(tmp_path: Path) -> None:
     """A log-in's Retry-After of 1 s costs 1 s, and not the rate of all that follows."""
     api, times = MemoryApi(VAYU), list[float]()

@@ -979,6 +979,23 @@ async def test_read_that_lags() -> None:
     assert ([State.CONFIRMED] * 3, State.FINAL) == (seen, d.book.row_results[2].state)
 
 
+@pytest.mark.looks
+async def test_first_look_that_takes_long() -> None:
+    """The minute begins with the first look, however long that had to wait."""
+    api = Held(answers=[httpx.Response(200, json={"id": 2, "name": "Old"})])
+
+    async def read(client: ApiClient, record_id: str) -> Record | None:
+        began = anyio.current_time()
+        await anyio.sleep(70 if "GET" not in api.methods else 0)
+        api.record["name"] = "New" if began > 80 else "Old"
+        return await read_list(client, record_id)
+
+    async with desk(api, read_back=read) as d:
+        assert [UPDATED] == await d.send(2, **BEFORE)
+    times = [at for method, at in api.calls if method == "GET"]
+    assert [0, 1, 5, 20] == [round(at - times[0]) for at in times]
+
+
 VAYU_ID = "65f000000000000000000001"
 
 

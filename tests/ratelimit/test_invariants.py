@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from batch.ratelimit import Bucket, LimiterStore, Limits, MemoryStore, RateLimiter, RatePolicy
+from batch.ratelimit import Bucket, LimiterStore, Limits, MemoryStore, RateLimiter, RatePolicy, Turn
 from tests.ratelimit.json_store import JsonStore
 from tests.ratelimit.test_buckets import most_in_any_window
 from tests.simulation.world import seeded
@@ -23,7 +23,7 @@ class Attempt:
 
     comes: float
     route: str
-    is_ahead: bool
+    turn: Turn
     lasts: float
     status: int | None
     retry_after: int | None
@@ -45,7 +45,7 @@ ATTEMPTS = st.lists(
         Attempt,
         comes=st.floats(0, 20),
         route=st.sampled_from(["GET", "PATCH", "PUT"]),
-        is_ahead=st.booleans(),
+        turn=st.sampled_from(Turn),
         lasts=st.sampled_from([0.0, 0.05, 0.4, 3.0]),
         status=st.sampled_from([200, 200, 200, 422, 429, 429, 500, 503, None]),
         retry_after=st.none() | st.integers(0, 40),
@@ -63,7 +63,7 @@ def play(limiter: RateLimiter, attempts: Sequence[Attempt]) -> Seen:
     async def one(attempt: Attempt) -> None:
         await anyio.sleep(attempt.comes)
         with anyio.move_on_after(attempt.cancelled_after):
-            async with limiter.attempt(attempt.route, attempt.is_ahead) as started:
+            async with limiter.attempt(attempt.route, attempt.turn) as started:
                 seen.starts.append((started, attempt.route))
                 seen.inside += 1
                 seen.peak = max(seen.peak, seen.inside)
@@ -126,6 +126,6 @@ def test_slots_buckets_and_pauses_hold_whatever_comes(
 def test_after_any_cancellations_later_attempts_still_start(attempts: list[Attempt], seed: int) -> None:
     """Slots and tokens of those who were cancelled are there for the next ones: all that come later start."""
     limiter = RateLimiter(RatePolicy(None), 2, rng=seeded(seed))
-    late = [Attempt(100 + n, "GET", False, 0.05, 200, None, None) for n in range(5)]
+    late = [Attempt(100 + n, "GET", Turn.FRESH, 0.05, 200, None, None) for n in range(5)]
     seen = play(limiter, [*attempts, *late])
     assert sum(start >= 100 for start, _ in seen.starts) >= 5

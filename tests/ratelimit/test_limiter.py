@@ -7,7 +7,7 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from batch.ratelimit import Bucket, LimiterState, Limits, MemoryStore, RateLimiter, RatePolicy
+from batch.ratelimit import Bucket, LimiterState, Limits, MemoryStore, RateLimiter, RatePolicy, Turn
 from tests.ratelimit.json_store import JsonStore
 from tests.simulation.world import seeded
 
@@ -51,8 +51,8 @@ class Trace:
         self.begins: dict[str, float] = {}
         self.begun = anyio.current_time()
 
-    async def attempt(self, name: str, route: str = "r", *, is_ahead: bool = False, lasts: float = 0.0) -> None:
-        async with self.limiter.attempt(route, is_ahead) as started:
+    async def attempt(self, name: str, route: str = "r", *, turn: Turn = Turn.FRESH, lasts: float = 0.0) -> None:
+        async with self.limiter.attempt(route, turn) as started:
             self.begins[name] = round(started - self.begun, 6)
             await anyio.sleep(lasts)
 
@@ -110,11 +110,25 @@ async def test_first_come_first_served_and_retries_before(limiter: MakeLimiter) 
     trace = Trace(limiter(ONE_A_SECOND))
     await run_all(
         *(lambda n=n: trace.attempt(n) for n in ("first", "second", "third")),
-        lambda: trace.attempt("retry", is_ahead=True),
-        lambda: trace.attempt("later retry", is_ahead=True),
+        lambda: trace.attempt("retry", turn=Turn.AHEAD),
+        lambda: trace.attempt("later retry", turn=Turn.AHEAD),
         apart=0.1,
     )
     assert trace.begins == {"first": 0, "retry": 1, "later retry": 2, "second": 3, "third": 4}
+
+
+async def test_looks_get_a_tenth(limiter: MakeLimiter) -> None:
+    """One start of ten is for a look, though writes and other tries go ahead of all reads."""
+    trace = Trace(limiter(ONE_A_SECOND))
+    await run_all(
+        lambda: trace.attempt("fresh", "reads"),
+        lambda: trace.attempt("later", "reads"),
+        *(lambda n=n: trace.attempt(f"write {n}", turn=Turn.AHEAD) for n in range(30)),
+        *(lambda n=n: trace.attempt(f"look {n}", "reads", turn=Turn.LOOK) for n in range(2)),
+        apart=0.01,
+    )
+    order = sorted(trace.begins, key=lambda one: trace.begins[one])
+    assert [10, 20, 32] == [order.index(one) for one in ("look 0", "look 1", "write 29")]
 
 
 async def test_newcomer_does_not_pass_one_who_was_just_woken(limiter: MakeLimiter) -> None:
@@ -134,7 +148,7 @@ async def test_retry_goes_first_across_routes(limiter: MakeLimiter) -> None:
     trace = Trace(limiter(ONE_A_SECOND))
     await run_all(
         *(lambda n=n: trace.attempt(n, f"route {n}") for n in "ab"),
-        lambda: trace.attempt("retry", "route a", is_ahead=True),
+        lambda: trace.attempt("retry", "route a", turn=Turn.AHEAD),
         apart=0.1,
     )
     assert trace.begins == {"a": 0, "retry": 1, "b": 2}
