@@ -167,6 +167,24 @@ class PlannedChange:
     units: Mapping[str, Any] = field(default_factory=dict)
     """What is expected of the objects of which `steps` are parts (`Endpoint.unit`): nothing of it may have changed."""
 
+    def as_shown(self, hide: Callable[[str], str]) -> "PlannedChange":
+        """Return the same as it may be shown and written to files, and never sent: `hide` takes secrets out."""
+        steps = tuple(
+            FieldChange(one.field, _hidden(one.expected, hide), _hidden(one.wanted, hide)) for one in self.steps
+        )
+        return replace(self, id=hide(self.id), name=hide(self.name), steps=steps)
+
+
+def _hidden(value: Any, hide: Callable[[str], str]) -> Any:
+    match value:
+        case str():
+            return hide(value)
+        case list():
+            return [_hidden(one, hide) for one in value]
+        case Mapping():
+            return {name: _hidden(one, hide) for name, one in value.items()}
+    return value
+
 
 def expected_units(endpoint: Endpoint, names: Iterable[str], *shown: Record) -> dict[str, Any]:
     """Return the objects that go with fields, from the first of `shown` (records or write bodies) that has them."""

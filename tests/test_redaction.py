@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from urllib.parse import quote
+from zipfile import ZipFile
 
 import pytest
 from hypothesis import example, given
@@ -133,6 +134,34 @@ def test_record_that_shows_the_key(offline: Shell) -> None:
         ended = offline.here("update", offline.sheet("id,name\n10001,New\n"), "-e", DUALENTRY, *api.options)
     said = str(results(offline.only_run())[0]["message"])
     assert (1, True) == (ended.code, 'still shows "(the key)(the key)(the key)…" instead of "New"' in said)
+
+
+def test_plan_of_a_record_that_shows_the_key(offline: Shell) -> None:
+    """What a plan and its results show of records is without the key, and the plan can be carried out all the same."""
+    offline.environment["DUALENTRY_API_KEY"] = KEY
+    record = RECORD | {"name": f"call {KEY}"}
+
+    def script(asked: Asked) -> Said:
+        record.update(json.loads(asked.body) if asked.is_write else {})
+        return Said(200, record if asked.is_write else {"items": [record], "count": 1})
+
+    sheet = offline.sheet(f'id,name\n10001,"now {KEY.replace(chr(34), 2 * chr(34))}"\n')
+    with little_api(script) as api:
+        planned = offline.here("plan", sheet, "-e", DUALENTRY, *api.options)
+        (plan,) = offline.folder.glob("sheet.batch/plan-*/plan.csv")
+        text = (
+            planned.out
+            + planned.err
+            + "".join((plan.parent / name).read_text() for name in ("plan.csv", "report.html"))
+        )
+        assert (0, True, False) == (planned.code, "call (the key)" in text, KEY[-9:] in text)
+        options = ["-e", DUALENTRY, *api.options, "--plan", plan.parent, "--results-xlsx"]
+        assert 0 == offline.here("update", sheet, *options).code
+    assert f"now {KEY}" == record["name"]
+    (results_file,) = offline.folder.glob("sheet.batch/2*/results.xlsx")
+    with ZipFile(results_file) as workbook:
+        cells = "".join(workbook.read(name).decode() for name in workbook.namelist())
+    assert (True, False) == ("now (the key)" in cells, KEY[-9:] in cells)
 
 
 def test_records_go_back_as_they_came(offline: Shell) -> None:

@@ -189,6 +189,11 @@ class Update:
                 self.copies.end(self.run.journal.path)
         return self._without_data(finished, end)
 
+    @property
+    def hide(self) -> Callable[[str], str]:
+        """What takes the credentials out of a text that is shown or written to a file."""
+        return self.context.api.target.redaction().hide
+
     def _without_data(self, finished: FinishedRun, end: End) -> FinishedRun:
         """Remove the values of a run that is over, where none are to be kept; of one whose folder is there still."""
         run = self.run
@@ -223,7 +228,7 @@ class Update:
         """Write the run's files, and note in the index how this part ended."""
         finished = finish_run(
             folder, journal, metadata, type(self.context.endpoint), end, upload=self.upload,
-            with_report=self.settings.report,
+            with_report=self.settings.report, hide=self.hide,
         )  # fmt: skip
         index.end_part(metadata, journal, finished.state, end.until + FILES_SECONDS)
         return finished
@@ -309,7 +314,7 @@ class Update:
             await self.choose_strategy()
         asks = self.context.reporter.can_ask and self.context.is_compared and not self.run.is_resumed
         if asks:
-            self.compared = ComparedChanges(self.context.endpoint)
+            self.compared = ComparedChanges(self.context.endpoint, self.hide)
         if not asks and (self.settings.invalid != "abort" or self.run.journal.has_intents()):
             return None
         await self.compare()
@@ -457,7 +462,8 @@ class Update:
     def confirm_rest(self) -> bool:
         """Show the first changes, which hold, and ask whether to send the others."""
         context, began = self.context, time.monotonic()
-        tried = islice(iter_written(self.run.journal, context.endpoint), CANARY_CHANGES)
+        written = islice(iter_written(self.run.journal, context.endpoint), CANARY_CHANGES)
+        tried = (one.as_shown(self.hide) for one in written)
         try:
             return context.reporter.confirm_rest(
                 Tried(tuple(tried), self.to_send, context.endpoint, self.run.changes.columns)

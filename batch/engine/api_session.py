@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from batch.credentials import Redaction
 from batch.endpoints.base import Account, CustomField, Endpoint
 from batch.engine.record_leases import RecordLeases
 from batch.engine.renewed_account import RenewedAccount
@@ -64,7 +63,7 @@ class ApiSession:
     ) -> AsyncIterator[ApiClient]:
         """Open connections, and give what makes requests over them with what was learned about the API's limits."""
         transport = self.environment.transport() if self.environment.transport else None
-        timeouts, redaction = Timeouts.for_reads(self.pace.read_timeout), Redaction(self.target.account_names)
+        timeouts, redaction = Timeouts.for_reads(self.pace.read_timeout), self.target.redaction()
         async with Session(
             self.target.base_url, transport=transport, timeouts=timeouts, max_at_once=self.pace.max_at_once,
             redaction=redaction,

@@ -5,7 +5,7 @@ not grow with it, and nothing of it is left behind.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +31,9 @@ class Seen:
 class ComparedChanges:
     """Changes to be sent, in a private file without a name of its own (SQLite's `""`)."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, hide: Callable[[str], str]) -> None:
+        """Take what hides secrets from whoever goes through the changes, to show them."""
+        self._endpoint, self._hide = endpoint, hide
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.execute(f"CREATE TABLE kept({COLUMNS})")
 
@@ -56,7 +57,8 @@ class ComparedChanges:
     def __iter__(self) -> Iterator[PlannedChange]:
         with closing(self._db.execute("SELECT change, id, name, fields, before FROM kept ORDER BY change")) as found:
             for number, record_id, name, fields, before in found:
-                yield PlannedChange(number, record_id, name, _steps(decode(fields), decode(before)))
+                planned = PlannedChange(number, record_id, name, _steps(decode(fields), decode(before)))
+                yield planned.as_shown(self._hide)
 
 
 def iter_written(journal: Journal, endpoint: Endpoint) -> Iterator[PlannedChange]:

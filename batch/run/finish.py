@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -138,6 +138,7 @@ class FinishedRun:
 def finish_run(
     folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End,
     done_later: Mapping[int, str] | None = None, *, upload: Upload | None = None, with_report: bool = True,
+    hide: Callable[[str], str] = str,
 ) -> FinishedRun:  # fmt: skip
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
@@ -153,7 +154,7 @@ def finish_run(
     try:
         totals = _Totals(
             folder, journal, metadata, end, journal.count_older(metadata.look_since), endpoint, upload, with_report,
-            all_rounds(OpenRun(journal, metadata)),
+            all_rounds(OpenRun(journal, metadata)), hide,
         )  # fmt: skip
         unwritten = totals.sum_up_unwritten() if end.until < math.inf else None  # whatever comes, that stands
         try:
@@ -202,7 +203,7 @@ def _write_files(
         id_column=metadata.id_column, known=known, run=metadata.run_id, seen=seen.text, done_later=done_later,
         kept=kept_columns(metadata.staged, metadata.keep),
         record_id=_record_id if _says_record_id(metadata) else None,
-        workbook=_about_run(folder, journal, metadata, endpoint, end, totals.rounds) if has_workbook else None,
+        workbook=_about_run(totals) if has_workbook else None,
         failures=_failures_in(folder) if metadata.is_erased else None,
     )  # fmt: skip
     frames = _TimedFrames(metadata, end.until)
@@ -257,6 +258,8 @@ class _Totals:
     """Where the files go, too."""
     with_report: bool
     rounds: AllRounds | None
+    hide: Callable[[str], str]
+    """Takes the credentials of the start, where it has any, out of values that are shown."""
 
     def sum_up_unwritten(self) -> FinishedRun:
         """Sum up the run by its journal alone, and write down that it ended and that its files are to be made."""
@@ -374,13 +377,11 @@ def _record_id(row_result: RowResult) -> str | None:
     return None if is_unknown else row_result.id
 
 
-def _about_run(
-    folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End,
-    rounds: AllRounds | None,
-) -> outputs.AboutRun:  # fmt: skip
+def _about_run(totals: _Totals) -> outputs.AboutRun:
     """Return what the workbook of the results says beside them."""
-    facts = facts_of_run(folder, metadata, endpoint, end.stopped, rounds)
-    return outputs.AboutRun(metadata.title, facts, _iter_cells(journal, metadata))
+    metadata = totals.metadata
+    facts = facts_of_run(totals.folder, metadata, totals.endpoint, totals.end.stopped, totals.rounds)
+    return outputs.AboutRun(metadata.title, facts, _iter_cells(totals.journal, metadata, totals.hide))
 
 
 def facts_of_run(
@@ -420,7 +421,7 @@ def shown_facts(
     return {name: text for name, text in facts.items() if text}
 
 
-def _iter_cells(journal: Journal, metadata: RunMetadata) -> Iterator[tuple[Line, Outcome]]:
+def _iter_cells(journal: Journal, metadata: RunMetadata, hide: Callable[[str], str]) -> Iterator[tuple[Line, Outcome]]:
     """Yield the cells that were or may have been sent: from what the run found first to what it wanted last."""
     for intents, result in journal.iter_intents():
         last, steps = intents[-1], dict[str, FieldChange]()
@@ -429,7 +430,8 @@ def _iter_cells(journal: Journal, metadata: RunMetadata) -> Iterator[tuple[Line,
                 found = (intent.before or {}).get(name, MISSING)
                 steps[name] = FieldChange(name, steps[name].expected if name in steps else found, value)
         outcome = result.outcome if result else Outcome.UNKNOWN
-        for line in iter_lines([PlannedChange(last.change, last.id, last.name, tuple(steps.values()))], ""):
+        done = PlannedChange(last.change, last.id, last.name, tuple(steps.values()))
+        for line in iter_lines([done.as_shown(hide)], ""):
             yield replace(line, field=metadata.headers.get(line.field, line.field)), outcome
 
 

@@ -21,7 +21,15 @@ import httpx
 
 from batch import sources
 from batch.addresses import is_address
-from batch.credentials import Company, fingerprint, has_variable, read_credentials, run_token_command, shown_credential
+from batch.credentials import (
+    Company,
+    Redaction,
+    fingerprint,
+    has_variable,
+    read_credentials,
+    run_token_command,
+    shown_credential,
+)
 from batch.endpoints import ENDPOINTS
 from batch.endpoints.base import Endpoint
 from batch.endpoints.cell_types import ParseOptions
@@ -178,6 +186,14 @@ class Target:
         """The credentials that are no secrets, such as a client id."""
         names = [one.name for one in self.endpoint.variables if not one.is_secret]
         return [self.credentials[name] for name in names if name in self.credentials]
+
+    def redaction(self) -> Redaction:
+        """Make what takes the credentials out of what is shown and written to files."""
+        made = Redaction(self.account_names)
+        for one in self.endpoint.variables:
+            if one.is_secret:
+                made.add_secret(self.credentials.get(one.name, ""))
+        return made
 
     @property
     def company(self) -> Company:
