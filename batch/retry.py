@@ -91,6 +91,8 @@ MOVED: Final = frozenset({301, 307, 308})
 REFUSING: Final = FINAL_5XX | {400, 402, *range(404, 418), 421, 422, 423, 424, 426, 428, 431, 451}
 """What says that a request is not carried out (RFC 9110 and the registry of status codes); of others nobody knows."""
 NO_REPLY: Final = {"no": "the API cannot be reached", "unknown": "no answer came", "answered": "the answer broke off"}
+OF_A_FAILURE: Final = frozenset({"success", "error", "errors", "message", "detail", "code", "type", "status", "title"})
+"""What answers of failures are made of; one that has more, such as the record, may have come after the deed."""
 REFUSALS: Final = {
     404: "not found (404)",
     409: "it conflicts with something at the API (409)",
@@ -135,9 +137,14 @@ def _classify_success(status: int, body: object) -> Classification:
     if body is Body.NOT_JSON:
         cause = f"the answer ({status}) did not come from the API: it is not JSON"
         return Classification(Action.RETRY, cause, is_in_doubt=True)
-    if isinstance(body, dict) and (str(body.get("success", "")).casefold() == "false" or body.get("errors")):
-        return Classification(Action.REJECT, f"the API answered {status}, but says that it failed")
+    if isinstance(body, dict) and (_says_no(body.get("success")) or body.get("errors") or body.get("error")):
+        cause = f"the API answered {status}, but says that it failed"
+        return Classification(Action.REJECT, cause, has_arrived=not body.keys() <= OF_A_FAILURE)
     return SUCCEED
+
+
+def _says_no(success: object) -> bool:
+    return str(success).casefold() in ("false", "0")
 
 
 def _classify_conflict(hint: RateHint) -> Classification:

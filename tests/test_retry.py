@@ -38,18 +38,22 @@ def test_success_is_done(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "has_record"),
     [
-        {"success": False},
-        {"success": "False"},
-        {"success": False, "errors": {"name": ["no"]}},
-        {"errors": ["no"]},
-        {"id": 1, "success": True, "errors": {"name": ["no"]}},
+        ({"success": False}, False),
+        ({"success": "False"}, False),
+        ({"success": 0, "message": "no"}, False),
+        ({"success": False, "errors": {"name": ["no"]}}, False),
+        ({"errors": ["no"]}, False),
+        ({"error": {"code": 7}}, False),
+        ({"id": 1, "success": True, "errors": {"name": ["no"]}}, True),
+        ({"id": 1, "success": False}, True),
+        ({"customer": {"id": 1}, "error": "no"}, True),
     ],
 )
-def test_success_that_says_it_failed_is_none(body: object) -> None:
-    """2xx whose body says that it failed is a refusal."""
-    expected = Classification(Action.REJECT, "the API answered 200, but says that it failed")
+def test_success_that_says_it_failed_is_none(body: object, has_record: bool) -> None:
+    """2xx whose body says that it failed is a refusal, perhaps after the deed where it shows more than that."""
+    expected = Classification(Action.REJECT, "the API answered 200, but says that it failed", has_arrived=has_record)
     assert classify(200, {}, body, delivered="answered") == expected
 
 

@@ -29,6 +29,8 @@ def parse_common_errors(data: Any) -> list[tuple[str, str]]:
             path = [str(part) for part in loc] if isinstance(loc, list) else []
             found.append((".".join(path[1:] if path[:1] == ["body"] else path), str(error["msg"])))
     if not found:
+        error = data.get("error")
+        data = {**data, "error": error.get("message")} if isinstance(error, Mapping) else data
         texts = [data[key] for key in ("detail", "message", "error", "title") if isinstance(data.get(key), str)]
         found = [("", text) for text in texts[:1]]
     return found

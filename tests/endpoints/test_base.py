@@ -131,6 +131,7 @@ def test_split_kind(name: str, expected: tuple[str, str | None]) -> None:
         ({"detail": "no", "title": "x"}, [("", "no")]),
         ({"title": "x", "status": 400}, [("", "x")]),
         ({"error": "nope"}, [("", "nope")]),
+        ({"error": {"code": 7, "message": "nope"}}, [("", "nope")]),
         ([1], []), (None, []), ({"detail": 5, "errors": 5}, []),
     ],
 )  # fmt: skip

@@ -349,6 +349,22 @@ async def test_unforeseen_answer(response: httpx.Response, shown: str | None, ex
     assert 1 == [request.method for _, request in d.api.asked].count("PATCH")
 
 
+@pytest.mark.parametrize("failure", [{"error": "no"}, {"success": False, "message": "no"}])
+@pytest.mark.parametrize(("shown", "expected"), [("New", UPDATED), ("Old", REJECTED), (None, UNKNOWN)])
+async def test_failure_beside_the_record(failure: dict[str, Any], shown: str | None, expected: Outcome) -> None:
+    """An answer that shows the changed record and says that it failed is neither believed: the record tells."""
+    script = lambda request, count: done(request, **failure) if request.method == "PATCH" else customers(shown)  # noqa: E731 - as short
+    async with desk(script, read_back=read_list) as d:
+        assert [expected] == await d.send(2, **BEFORE)
+    [(_, said)] = d.book.told().values()
+    assert said == [
+        {
+            UPDATED: "the API answered 200, but says that it failed, but reading back showed that it was applied",
+            REJECTED: "no",
+        }.get(expected, said[0])
+    ]
+
+
 @pytest.mark.parametrize(("shown", "expected"), [("New", UPDATED), ("Old", REJECTED), (None, UNKNOWN)])
 async def test_unforeseen_status(shown: str | None, expected: Outcome) -> None:
     """A refusal by a code that no standard has may come after the deed: the record tells."""
