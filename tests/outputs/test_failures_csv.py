@@ -214,6 +214,31 @@ def test_a_repaired_cell_loses_its_guard(repaired: str, tmp_path: Path) -> None:
     assert [("1", repaired)] == cells(found, 2)
 
 
+@pytest.mark.parametrize(
+    ("columns", "place", "expected"),
+    [
+        (slice(2, 4), ".", "+49 30 1234"),  # one of ours is left
+        (slice(2, None), "20261121-120000", "+49 30 1234"),  # beside its run
+        (slice(2, None), ".", "'+49 30 1234"),  # nothing tells
+    ],
+)
+def test_columns_that_somebody_deleted(columns: slice, place: str, expected: str, tmp_path: Path) -> None:
+    """What a failures file guards is taken off as long as one of our columns, or its place, tells that it is one."""
+    data = failures(tmp_path, staged(tmp_path, b"id,phone\n1,+49 30 ext. 5\n2,=1+1\n"))
+    lines = list(csv.reader(io.StringIO(data.decode())))
+    for line in lines:
+        del line[columns]
+    folder = tmp_path / place
+    folder.mkdir(exist_ok=True)
+    (folder / "journal.sqlite").write_bytes(b"CREATE TABLE intent") if place != "." else None
+    text = io.StringIO()
+    csv.writer(text).writerows(lines)
+    found = staged(folder, text.getvalue().replace("+49 30 ext. 5", "+49 30 1234").encode(), "failures.csv")
+    assert [("1", expected)] == cells(found, 2)[:1]
+    said = "1 cell begins with an apostrophe before the sign of a formula ('=), which stays"
+    assert [expected[0] == "'"] == [any(one.startswith(said) for one in found.notes)]
+
+
 def test_an_apostrophe_that_a_person_wrote(tmp_path: Path) -> None:
     """An apostrophe that guards nothing is dropped, too, which is said; one of the input's own comes back."""
     found = again(tmp_path, staged(tmp_path, b"id,name\n1,'t Hooft\n"))

@@ -8,23 +8,61 @@ look whole, with its values under the wrong headers. The position of batch's own
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 
-from batch.csv_injection import has_own_apostrophe, unguard
-from batch.model import READ_ERRORS, Outcome, Problem, cell_column, read_errors_text
+from batch.csv_injection import FORMULA, has_own_apostrophe, unguard
+from batch.model import READ_ERRORS, ROW, Outcome, Problem, cell_column, read_errors_text
+from batch.own_files import is_own
+
+NAME = re.compile(r"failures(?:-\d+)?\.csv")
+OWN_COLUMNS = frozenset({"batch_row", "batch_outcome", "batch_field", "batch_message", "batch_run", "batch_seen"})
+"""One of them is enough to know a failures file."""
 
 
-def is_reserved(headers: Sequence[str]) -> bool:
-    """Return whether a header line is that of a file of batch's own in which formula-like texts are guarded."""
-    return not {"batch_row", "batch_undoes_row"}.isdisjoint(_names(headers))
+def is_guarded(headers: Sequence[str], path: Path) -> bool:
+    """Return whether this is a file of batch's own in which formula-like texts are guarded.
+
+    Its columns tell, and where somebody deleted all of them, its name beside a run.
+    """
+    is_known = not (OWN_COLUMNS | {"batch_undoes_row"}).isdisjoint(_names(headers))
+    return is_known or (NAME.fullmatch(path.name) is not None and is_own(path.parent))
 
 
 def _names(headers: Sequence[str]) -> list[str]:
     return [header.strip().casefold() for header in headers]
+
+
+class OtherFile:
+    """The rows of a file that is not known as batch's own, as they stand; looks for guards that stay in them."""
+
+    def __init__(self) -> None:
+        self._guarded = 0
+
+    def iter_restored(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Yield the rows as they are."""
+        for frame in frames:
+            cells = pl.exclude(READ_ERRORS, ROW)
+            begins = frame.select(cells.str.starts_with("'"))
+            if some := [one.name for one in begins if one.any()]:
+                self._guarded += sum(int(frame[one].str.contains(f"^'{FORMULA[1:]}").sum()) for one in some)
+            yield frame
+
+    @property
+    def note(self) -> str:
+        """Tell of cells that begin like guarded ones; "" when there are none."""
+        if not self._guarded:
+            return ""
+        cells = "1 cell begins" if self._guarded == 1 else f"{self._guarded:,} cells begin"
+        return (
+            f"{cells} with an apostrophe before the sign of a formula ('=), which stays: it is a guard in a failures "
+            "file that has a batch_ column, and part of the text elsewhere."
+        )
 
 
 class FailuresFile:

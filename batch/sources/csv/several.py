@@ -14,7 +14,7 @@ import polars as pl
 from batch.errors import InputError
 from batch.model import READ_ERRORS, ROW, CsvDialect, FilePart, cell_column, shorten
 from batch.sources.csv.encoding import Encoding, TextPieces, find_encoding
-from batch.sources.csv.failures_file import FailuresFile, is_reserved
+from batch.sources.csv.failures_file import FailuresFile, OtherFile, is_guarded
 from batch.sources.csv.header import Head, read_head
 from batch.sources.csv.rows import CsvRows, Shape
 from batch.sources.input import Input, InputFile
@@ -47,6 +47,11 @@ class Table:
         return names
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether texts in it have guards in front that batch put there."""
+        return is_guarded(self.head.headers, self.file.path)
+
+    @property
     def dialect(self) -> CsvDialect:
         """How it is written."""
         head = self.head
@@ -71,6 +76,8 @@ class Tables:
         self.width = len(first.named) + max(len(one.headers) - len(one.named) for one in tables)
         self.headers = (*first.headers, *[""] * (self.width - len(first.headers)))
         self.first_row = first.head.first_row
+        self.is_guarded = first.is_guarded
+        """Whether its headers have guards in front."""
         self.dialect = _common_dialect(tables)
         self.parts: list[FilePart] = []
         """The files that were begun."""
@@ -109,12 +116,12 @@ class _Reader:
 
     def __init__(self, table: Table, options: ReadOptions) -> None:
         self.table, self._options = table, options
-        self._failures_file: FailuresFile | None = None
+        self._kind = FailuresFile(table.head.headers, table.head.delimiter) if table.is_guarded else OtherFile()
 
     @property
     def note(self) -> str:
         """What is to be told of its rows."""
-        return self._failures_file.note if self._failures_file else ""
+        return self._kind.note
 
     def iter_frames(self) -> Iterator[pl.DataFrame]:
         """Yield its rows, with the columns that the names of its folders hold."""
@@ -123,9 +130,7 @@ class _Reader:
         head = read_head(pieces.read(), file.name, self._options)
         width = len(head.headers)
         frames = CsvRows(head.rest, pieces, Shape(file.name, head.delimiter, width, head.first_row)).iter_frames()
-        if is_reserved(head.headers):
-            self._failures_file = FailuresFile(head.headers, head.delimiter)
-            frames = self._failures_file.iter_restored(frames)
+        frames = self._kind.iter_restored(frames)
         more = [
             pl.lit(value, pl.String).alias(cell_column(at)) for at, value in enumerate(file.partition.values(), width)
         ]
