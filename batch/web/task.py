@@ -194,8 +194,11 @@ class WebReporter:
         return CANARY if answer == CANARY else bool(answer)
 
     def confirm_rest(self, tried: Tried) -> bool:
-        """Show the first few changes, which hold, and ask about the others."""
-        return bool(self.task.ask("Send the others?", tried=tried, changes=_shown(tried.changes)))
+        """Show the first few changes, which hold, and ask about the others; whoever stops here leaves these."""
+        try:
+            return bool(self.task.ask("Send the others?", tried=tried, changes=_shown(tried.changes)))
+        except KeyboardInterrupt:
+            return False
 
     def progress(self, progress: Progress) -> None:
         """Keep a moment of the run."""

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from batch.commands.check import Checked
 from batch.commands.columns import ShownColumn, ShownColumns
 from batch.commands.runs import ListedRun, local_text
-from batch.errors import UsageError
+from batch.errors import CancelledError, UsageError
 from batch.input_names import short_name
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, first_few, minutes, named, shorten, visible
 from batch.outputs.plan import Line
@@ -114,7 +114,9 @@ def plain(text: str) -> str:
 def error_of(work: Work, name: str) -> str:
     """Say why the last command of a sheet did not come to its end, where it was this one."""
     task = work.task
-    return plain(task.said) if task is not None and task.name == name and task.is_over else ""
+    if task is None or task.name != name or not task.is_over:
+        return ""
+    return "It was stopped." if isinstance(task.error, CancelledError) else plain(task.said)
 
 
 # -- 1 File ---------------------------------------------------------------------------------------------------------
@@ -325,7 +327,6 @@ def task_view(task: Task) -> dict[str, Any]:
         "is_stopping": task.is_stopping, "is_over": task.is_over, "question": question,
         "can_stop": task.name not in ("columns", "check"), "counts": [], "rows": 0, "done": 0, "rate": "", "left": "",
         "paused": "", "cost": "", "about": [plain(one) for one in question.about if plain(one)] if question else [],
-        "was_stopped": task.is_over and task.error is not None and not task.said,
     }  # fmt: skip
     if task.cost is not None and (text := time_text(task.cost.seconds)):
         view["cost"] = f"Reading takes {text}."

@@ -19,7 +19,7 @@ from batch.commands.resume import resume
 from batch.commands.undo import undo
 from batch.commands.update import update
 from batch.engine.reporter import CANARY
-from batch.errors import BatchError, ExitCode, UsageError
+from batch.errors import BatchError, CancelledError, ExitCode, UsageError
 from batch.machine import now_text, user_name
 from batch.model import Outcome
 from batch.run.approval import (
@@ -213,7 +213,8 @@ class Work:
             if done.error is None:
                 keep(done.result)
             elif name == "update" and isinstance(done.error, BatchError):
-                self.is_sent = done.error.exit_code is not ExitCode.COULD_NOT_START  # by which nothing was sent
+                is_unsent = isinstance(done.error, CancelledError) or done.error.exit_code is ExitCode.COULD_NOT_START
+                self.is_sent = not is_unsent
 
         with self.lock:
             if self.is_busy:

@@ -5,8 +5,10 @@ import io
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pytest
 
 from batch.commands.runs import newest_runs
 from batch.engine.reporter import Progress
@@ -139,6 +141,22 @@ def test_the_first_ten(window: Browser, job: JobFixture) -> None:
     assert 14 == len(job.writes())
 
 
+def test_a_stop_after_the_first_ten(window: Browser, job: JobFixture) -> None:
+    """Where it is stopped at that question, the ten are told as sent, and the others are gone on with."""
+    rows = "".join(f"{10001 + number},Name {number}\n" for number in range(14))
+    place = to_changes(window, "many.csv", f"id,name\n{rows}")
+    send(window, place, "first")
+    window.settled()
+    window.post(f"{place}/stop")
+    while window.work.is_busy:
+        time.sleep(0.01)
+    said = text_of(window.settled())
+    assert "Not finished" in said
+    assert "updated 10" in said
+    assert "Go on with 4 rows" in said
+    assert 10 == len(job.writes())
+
+
 def test_a_plan_is_sent_once(window: Browser, job: JobFixture) -> None:
     """However often and from whichever window the button is pressed, one run is made."""
     place = to_changes(window, "once.csv", "id,name\n10001,Once\n")
@@ -170,6 +188,25 @@ def test_what_could_not_be_begun_is_sent_later(window: Browser, job: JobFixture)
     send(window, place)
     assert "Finished" in text_of(window.settled())
     assert "Later" == job.record(10001)["name"]
+
+
+def test_what_was_stopped_before_it_began(window: Browser, job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop before anything left is told, and the button is there again for the same changes."""
+    place, start = to_changes(window, "early.csv", "id,name\n10001,Early\n"), Task.start
+
+    def start_stopped(task: Task, job: Any, then: Any) -> None:
+        task.stop()
+        start(task, job, then)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "start", start_stopped)
+        send(window, place)
+    said = text_of(window.settled())
+    assert ("It was stopped. Nothing was sent." in said, "Send 1 change" in said) == (True, True)
+    assert [] == job.writes()
+    send(window, place)
+    assert "Finished" in text_of(window.settled())
+    assert "Early" == job.record(10001)["name"]
 
 
 def test_what_is_sent_is_what_was_shown(window: Browser, job: JobFixture) -> None:
