@@ -25,7 +25,7 @@ SCHEMA: dict[str, type[pl.DataType]] = {
 (null = there is none). Cells with neither are left out."""
 
 CHUNK = 1 << 20
-"""Bytes of XML at once. Taking them apart needs 20 times as much: with 4 MB a sheet takes 80 MB more, and 20 % less work."""
+"""Bytes of XML at once. Taking them apart needs twenty times as much: 4 MB takes 80 MB more, and 20 % less work."""
 _MAX_ROW = 64 << 20
 _CELLS_AT_ONCE = 100_000
 
