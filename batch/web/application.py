@@ -324,7 +324,7 @@ class Page:
                 now = status(folder)
         return self._show(
             "result.html", work, step="result", listed=listed, about=views.run_view(listed, read_summary(folder)),
-            now=now, mark=views.mark_of_run(listed), name=short_name(listed.run.input),
+            now=now, mark=views.mark_of_run(listed), name=views.name_of(listed),
             accounts=views.accounts_for(listed, offered(self.desk.environment)), variables=self._variables(),
             is_live=now is not None,
         )  # fmt: skip
@@ -351,7 +351,7 @@ class Page:
         before = self.desk.work_of(listed.run.folder)
         chosen = before.chosen if before is not None else choose(form.get("account", ""), form, self.desk.environment)
         given = views.settings_of_run(listed) if not request.url.path.endswith("/undo") else {}
-        return self.desk.open_run(listed.run.folder, listed.run.run_id, short_name(listed.run.input), chosen, given)
+        return self.desk.open_run(listed.run.folder, listed.run.run_id, views.name_of(listed), chosen, given)
 
     # -- files --------------------------------------------------------------------------------------------------
 

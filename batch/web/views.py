@@ -20,6 +20,8 @@ from batch.input_names import short_name
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, first_few, minutes, named, shorten, visible
 from batch.outputs.plan import Line
 from batch.outputs.report import bar
+from batch.run import index
+from batch.run.index import IndexedRun
 from batch.run.target import SANDBOXES, STANDING, Environment, kind_of_host, make_endpoint
 from batch.summary import Files, Reason
 from batch.web.accounts import LOGIN, OWN, TYPED, Account
@@ -136,6 +138,14 @@ STATES: Final = {
 }  # fmt: skip
 
 
+def name_of(listed: ListedRun) -> str:
+    """Name the sheet of a run; of one that takes another back, the sheet of that."""
+    run: IndexedRun | None = listed.run
+    while run is not None and run.undoes and (before := index.get(run.undoes)) is not None:
+        run = before
+    return short_name((run or listed.run).input)
+
+
 def counts_of(listed: ListedRun) -> Counter[Outcome]:
     """Count the rows of a run by outcome; those that nothing is known of were not sent."""
     counts = Counter(listed.run.counts)
@@ -147,7 +157,7 @@ def run_line(listed: ListedRun) -> dict[str, Any]:
     """Return what the list of runs shows of one."""
     run, counts = listed.run, counts_of(listed) if listed.state != "running" else Counter(listed.run.counts)
     return {
-        "id": run.run_id, "file": visible(short_name(run.input)), "when": listed.started_text, "state": listed.state,
+        "id": run.run_id, "file": visible(name_of(listed)), "when": listed.started_text, "state": listed.state,
         "said": STATES.get(listed.state, listed.state), "mark": mark_of_run(listed), "rows": run.rows,
         "counts": [(one.value, count) for one in Outcome if (count := counts[one])],
         "command": "taking back" if run.undoes else "", "is_there": listed.metadata is not None,
@@ -359,8 +369,8 @@ def read_answer(question: Question | None, form: Mapping[str, str], canary: str)
 # -- 6 Result -------------------------------------------------------------------------------------------------------
 
 TO_DO: Final = {
-    "updated": "", "unchanged": "", "invalid": "to correct", "rejected": "to correct", "failed": "to try again",
-    "unknown": "to try again", "unsent": "to try again",
+    "updated": "", "unchanged": "", "invalid": "To correct.", "rejected": "To correct.", "failed": "To try again.",
+    "unknown": "To try again.", "unsent": "To try again.",
 }  # fmt: skip
 STOPPED: Final = "It was stopped before its end."
 MEANS: Final = {

@@ -92,7 +92,8 @@ def test_the_whole_way(window: Browser, job: JobFixture) -> None:
     question = window.work.task.question if window.work.task else None
     assert question is not None
     window.post(f"/w/{window.work.id}/answer", {"number": str(question.number), "answer": "yes"})
-    assert "taken back" in text_of(window.settled())
+    assert "May.csv, taken back" in text_of(window.settled())
+    assert "undo.csv" not in window.get("/").text
     assert "Acme Holdings, Inc." == job.record(10001)["name"]
     states = {(one.run.command, one.state) for one in newest_runs(None).runs}
     assert {("update", "undone"), ("update", "finished"), ("undo", "finished")} == states
@@ -129,6 +130,7 @@ def test_the_first_ten(window: Browser, job: JobFixture) -> None:
     send(window, place, "first")
     asked = text_of(window.settled())
     assert "the first 10. Send the other 4?" in asked
+    assert "Was Is now" in asked  # they are written already
     assert 10 == len(job.writes())
     other, task = window.another(), window.work.task
     assert task is not None
@@ -298,7 +300,7 @@ def test_stop_and_go_on(window: Browser, job: JobFixture) -> None:
     assert "Not finished" in text_of(stopped)
     left = 40 - len(job.writes())
     assert f"Go on with {left} rows" in text_of(stopped)
-    assert f"unsent {left} It was not sent yet. to try again" in text_of(stopped)
+    assert f"unsent {left} It was not sent yet. To try again." in text_of(stopped)
     window.post(f"/run/{run}/resume")
     assert "Finished" in text_of(window.settled())
     assert 40 == len({one[1] for one in job.writes()}) == len(job.writes())
