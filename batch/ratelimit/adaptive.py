@@ -103,6 +103,10 @@ class AdaptiveRate:
         self.last_start = now
         self.fixed_rate.take(now)
 
+    def void(self, now: float) -> None:
+        """Forget starts that were counted for later than now, but not the wait after a cut."""
+        self.fixed_rate.void(max(now, self._after_cut()))
+
     def accepted(self, now: float, started: float) -> None:
         """Learn from a reply that shows that the API's limiter accepted the attempt."""
         self.round_trip += (now - started - self.round_trip) / 20
@@ -153,7 +157,10 @@ class AdaptiveRate:
         else:
             self.ceiling = KEPT * rate
         self._restart(now, wait)
-        self.fixed_rate.delay(now + STEP_BACK * self.round_trip)
+        self.fixed_rate.delay(self._after_cut())
+
+    def _after_cut(self) -> float:
+        return self.last_cut + STEP_BACK * self.round_trip
 
     def _try(self, now: float, wait: float, *, is_refused: bool) -> None:
         """After the first refusal of a search, stay at this rate for a few replies: their share tells the limit."""

@@ -76,6 +76,10 @@ class TokenBucket:
         """Forget starts that were counted and not made; return the new `full_at`."""
         return full_at - starts * self._interval
 
+    def void(self, full_at: float, now: float) -> float:
+        """Forget starts that were counted for later than now; return the new `full_at`."""
+        return min(full_at, self.drain(-math.inf, now))
+
     def last_start(self, count: int) -> float:
         """Return when the last of `count` starts is permitted, from the first one of a full bucket on."""
         return max(0.0, self._lag + (count - 1) * self._interval - self._depth)
@@ -99,6 +103,10 @@ class FixedRate:
     def give_back(self, starts: int) -> None:
         """Forget starts that were counted and not made."""
         self.next -= starts / self.per_second
+
+    def void(self, now: float) -> None:
+        """Forget starts that were counted for later than now."""
+        self.next = min(self.next, now + 1 / self.per_second)
 
     def is_held(self, now: float) -> bool:
         """Return whether it is this rate that a start now had to wait for, but for the lateness of timers."""

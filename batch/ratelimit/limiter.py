@@ -438,12 +438,12 @@ class RateLimiter:
         for _ in range(late):
             booked.popleft()
         if late:
-            shared.pending.append((now, self._policy.give_back(route, late)))
+            shared.pending.append((now, self._policy.give_back(route, late, shared.revision)))
 
     def _give_back(self, route: str) -> None:
         shared = self._shared
         if shared is not None and (booked := shared.booked.pop(route, None)):
-            shared.pending.append((self._now(), self._policy.give_back(route, len(booked))))
+            shared.pending.append((self._now(), self._policy.give_back(route, len(booked), shared.revision)))
 
     async def _ask(self, shared: _Shared, route: str) -> None:
         """Book starts on this route: as many as wait, or as were made lately, as far as there is a share of them."""

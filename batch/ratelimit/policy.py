@@ -314,11 +314,13 @@ class RatePolicy:
 
         return step
 
-    def give_back(self, route: str, starts: int) -> Step[None]:
-        """Note that starts that were booked will not be made."""
+    def give_back(self, route: str, starts: int, revision: int) -> Step[None]:
+        """Note that starts that were booked at this revision will not be made; those of an earlier one are void."""
 
         def step(state: LimiterState | None, now: float) -> tuple[LimiterState, None]:
             state = state or self.new_state()
+            if state.revision != revision:
+                return state, None
             own = self._route(state, route)
             own.budget.left += starts
             state.adaptive.fixed_rate.give_back(starts)
@@ -363,7 +365,7 @@ class RatePolicy:
                 is_free = found.until <= now or found.holder.startswith(f"{claim.host}/")
                 if claim.epoch or not is_free:
                     return state, None
-                state.revision += 1  # what the one before it has booked is void
+                self._void(state, now)
             epoch = found.epoch + (not claim.epoch and found.holder != claim.holder) if found else 1
             seed = (found.seed if found else "") or claim.seed
             state.runs[claim.name] = RunLease(claim.holder, max(epoch, claim.epoch), now + RUN_LEASE, seed)
@@ -395,7 +397,7 @@ class RatePolicy:
             is_lost = bool(known.routes) and (state is None or state.origin != known.origin)
             if state is None:
                 state = LimiterState.from_json(known.as_json())
-                state.revision += 1
+                self._void(state, now)
             if is_lost or began > state.emptied:
                 self._empty(state, now if is_lost else began)
             state.paused_until = max(state.paused_until, known.paused_until)
@@ -443,7 +445,7 @@ class RatePolicy:
         # Retry-After alone is waited for in full; a reset may be meant otherwise.
         longest = math.inf if reply.hint.retry_after is not None else self._longest_hold
         state.paused_until = max(state.paused_until, now + min(reply.wait, longest))
-        state.revision += 1
+        self._void(state, now)
         if reply.is_log_in:
             state.adaptive.unclear(now, reply.started)
             return
@@ -472,6 +474,22 @@ class RatePolicy:
         if self._per_route is not None:
             own.full_at = self._per_route.drain(own.full_at, now)
 
+    def _void(self, state: LimiterState, now: float) -> None:
+        """Take back what is booked for later than now: who booked it sees by the revision that it is void.
+
+        Otherwise nothing would start until those times are over, and the API would seem to permit the rate that it
+        refuses.
+        """
+        state.revision += 1
+        state.adaptive.void(now)
+        if state.fixed_rate is not None:
+            state.fixed_rate.void(now)
+        if self._total is not None:
+            state.total_full_at = self._total.void(state.total_full_at, now)
+        if self._per_route is not None:
+            for own in state.routes.values():
+                own.full_at = self._per_route.void(own.full_at, now)
+
     def _take(self, state: LimiterState, own: RouteState, at: float) -> None:
         """Count a start at that time in all that applies."""
         own.budget.take(at)
@@ -499,7 +517,8 @@ class RatePolicy:
             state.fixed_rate = FixedRate(lowest)
         else:
             state.fixed_rate.per_second = lowest
-        state.revision += (lowest or math.inf) < before or (is_documented and not state.is_documented)
+        if (lowest or math.inf) < before or (is_documented and not state.is_documented):
+            self._void(state, now)
         state.is_documented = is_documented
 
     def _begin_anew(self, state: LimiterState) -> None:

@@ -1,5 +1,6 @@
 """Several processes on one key, each with a limiter of its own over a store that they share, on the virtual clock."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,6 +14,7 @@ from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy, Wait
 from batch.ratelimit.limiter import LATE
 from tests.ratelimit.json_store import JsonStore
 from tests.ratelimit.test_buckets import most_in_any_window
+from tests.simulation.servers import Server, TokenBucketServer
 from tests.simulation.world import seeded
 
 pytestmark = pytest.mark.anyio
@@ -37,10 +39,13 @@ class Process:
     number: int = 0
     slots: int = 8
     lasts: float = 0.08
+    server: Server | None = None
+    """What refuses attempts, where something does."""
     options: dict[str, Any] = field(default_factory=dict)
     starts: list[float] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     shared: list[tuple[int, float | None]] = field(default_factory=list)
+    refused: int = 0
 
     def __post_init__(self) -> None:
         policy = RatePolicy(self.limits, **self.options)
@@ -55,6 +60,9 @@ class Process:
             assert started is not None
             self.starts.append(started)
             await anyio.sleep(self.lasts)
+            if self.server is not None and self.server.refusal(anyio.current_time()) is not None:
+                status = 429
+                self.refused += 1
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             await self.limiter.answered("r", started, status, named)
         return started
@@ -104,6 +112,37 @@ async def test_fast_limit_is_used_by_all_together(count: int, fair: float) -> No
     assert most_in_any_window(starts, 100) <= 5 + 100 * LATE
     assert len(starts) >= 0.97 * 100 * 10
     assert fairness(many) >= fair
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(8, marks=LONG), pytest.param(20, marks=LONG)])
+async def test_unknown_limit_is_found_by_all_together(count: int) -> None:
+    """What is booked when an attempt is refused goes back, so that nothing lies idle and the rate is seen as it is."""
+    many, server = processes(count, None), TokenBucketServer(100, 5)
+    for one in many:
+        one.server, one.lasts = server, 0.01
+    await work_for(6, many)
+    for one in many:
+        one.starts.clear()
+        one.refused = 0
+    starts = await work_for(10, many)
+    refused = sum(one.refused for one in many)
+    assert len(starts) - refused >= 0.97 * 100 * 10
+    assert refused <= 0.006 * len(starts)
+
+
+async def test_start_that_is_void_is_not_given_back_again() -> None:
+    """Who wakes up after a cut with starts from before it has nothing to give back: they are not counted any more."""
+    one, other = processes(2, DUALENTRY)
+    await one.attempt()
+    shared = one.limiter._shared
+    assert shared is not None
+    shared.booked["r"] = deque([one.store.now("key")] * 20)
+    await other.attempt(429)
+    before, _ = await one.store.transact("key", other.limiter._policy.leave("nobody"))
+    await anyio.sleep(LATE)
+    one.limiter._drop_late(shared, "r")
+    await one.limiter._transact()
+    assert one.limiter._state.routes["r"].full_at == before.routes["r"].full_at
 
 
 @pytest.mark.parametrize(("count", "fair"), [(1, 1), (5, 0.9), pytest.param(20, 0.8, marks=LONG)])
@@ -334,7 +373,7 @@ async def test_at_its_end_a_process_gives_back_what_it_has() -> None:
     await work_for(0.5, [one])
     await one.limiter.close()
     accepted = len([start for start in one.starts if start < one.starts[-1] - 0.2])
-    state, _ = await one.store.transact("key", other.limiter._policy.give_back("r", 0))
+    state, _ = await one.store.transact("key", other.limiter._policy.give_back("r", 0, 0))
     assert state.adaptive.accepted_log.total >= accepted
     assert other.limiter._policy.sharing(state, one.store.now("key")) == 1
 

@@ -220,7 +220,7 @@ class SimulatedProcess:
         for _ in range(late):
             booked.popleft()
         if late:
-            self._pending.append((clock, self.world.policy.give_back(ROUTE, late)))
+            self._pending.append((clock, self.world.policy.give_back(ROUTE, late, self._revision)))
 
     def _start(self, now: float) -> None:
         self.rows -= 1
@@ -244,7 +244,7 @@ class SimulatedProcess:
         self._pending.append((clock, world.policy.update(reply)))
         if not (self.rows or self.in_flight or self._has_left):
             self._has_left = True
-            self._pending.append((clock, world.policy.give_back(ROUTE, len(self._booked))))
+            self._pending.append((clock, world.policy.give_back(ROUTE, len(self._booked), self._revision)))
             self._booked.clear()
             self._pending.append((clock, world.policy.leave(self.who)))
             self._transact(now, None)
