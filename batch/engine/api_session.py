@@ -97,6 +97,10 @@ class ApiSession:
         """Open what the limits are kept in; a virtual clock is nobody else's, and so are limits on it."""
         return open_store(self.pace.limiter, note) if self.environment.is_in_real_time else MemoryStore()
 
+    def open_store_again(self) -> LimiterStore:
+        """Open the store once more, for another thread; what there is to say of it was said."""
+        return self._open_store(lambda text: None)
+
     def _account(self, endpoint: Endpoint) -> Account:
         fetch = self.target.fetch_again
         if fetch is None:

@@ -128,6 +128,7 @@ class RunContext:
         if scope.cancelled_caught:
             raise self.shutdown.as_error()
         client.session.may_leave = client.limiter.may_leave
+        self._open.enter_context(client.limiter.kept_when_held_up(self.api.open_store_again))
         self.key_seed = found or seed
         return found is not None
 

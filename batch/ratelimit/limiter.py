@@ -18,10 +18,11 @@ Who waits how long is decided by the state that the store returned last; only th
 
 import math
 import random
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial
 from typing import Final
@@ -29,6 +30,7 @@ from typing import Final
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from batch.errors import BatchError
 from batch.ratelimit.learned import Learned
 from batch.ratelimit.policy import (
     RUN_LEASE,
@@ -141,6 +143,8 @@ SLOW: Final = LATE / 2
 """Seconds from which on it counts how long the store takes to answer."""
 MOST_PENDING: Final = 100
 """Replies that the store is told of together, at most."""
+HELD_UP: Final = RUN_LEASE / 2
+"""Seconds without a word of the event loop after which its run is kept for it."""
 FIRST_RETRY, LONGEST_RETRY = 0.1, 2.0
 """Seconds after which a store that could not be asked is asked again: the double each time, up to the second."""
 
@@ -365,6 +369,34 @@ class RateLimiter:
             await anyio.sleep(RUN_LEASE / 4)
             with suppress(StoreLostError):  # starts are asked for, too, and tell
                 await self._hold()
+
+    @contextmanager
+    def kept_when_held_up(self, beside: Callable[[], LimiterStore]) -> Iterator[None]:
+        """Say that this process still does its run also while its event loop does not go on: from a thread of its own.
+
+        A person may think over a question for longer than a lease lasts. `beside` opens the store for that thread.
+        """
+        over = threading.Event()
+        if self._run is not None:
+            threading.Thread(target=self._say_beside, args=(over, beside), daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _say_beside(self, over: threading.Event, beside: Callable[[], LimiterStore]) -> None:
+        store = None
+        while not over.wait(HELD_UP / 2):
+            run = self._run
+            if run is None or self.is_taken or run.until - self._now() > RUN_LEASE - HELD_UP:
+                continue
+            with suppress(StoreLostError, BatchError):  # the next start is asked for, and tells
+                store = store or beside()
+                _, lease = anyio.run(store.transact, self._key, self._policy.hold(run))
+                if lease is not None:  # else the next start is refused
+                    self._run = run._replace(until=lease.until)
+        if store is not None:
+            store.close()
 
     def may_leave(self) -> bool:
         """Return whether the run is certainly this process's at this moment, so that a request may leave."""

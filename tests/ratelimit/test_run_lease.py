@@ -1,13 +1,16 @@
 """One process does a run: who was not heard of for too long loses it, and starts nothing any more (virtual clock)."""
 
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import anyio
 import pytest
 from trio.testing import MockClock
 
-from batch.ratelimit import Bucket, Limits, MemoryStore, RateLimiter, RatePolicy
+from batch.ratelimit import Bucket, Limits, MemoryStore, RateLimiter, RatePolicy, limiter, policy
 from batch.ratelimit.policy import RUN_LEASE
+from batch.ratelimit.sqlite_store import SqliteStore
 from tests.ratelimit.json_store import JsonStore
 from tests.simulation.world import seeded
 
@@ -88,6 +91,22 @@ async def test_a_live_process_keeps_it() -> None:
         assert await other.claim() is None
         tasks.cancel_scope.cancel()
     assert (True, []) == (await one.start(), one.taken)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_process_that_waits_for_a_person_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the event loop stands still, as at a question, a thread says that the process is there."""
+    for module in (limiter, policy):
+        monkeypatch.setattr(module, "RUN_LEASE", 0.4)
+    monkeypatch.setattr(limiter, "HELD_UP", 0.1)
+    stores = [SqliteStore(lambda: tmp_path) for _ in range(2)]
+    one, other = (RateLimiter(RatePolicy(LIMITS), 8, store, "key") for store in stores)
+    assert await one.claim("run", "host1", "seed1") == "seed1"
+    with one.kept_when_held_up(lambda: SqliteStore(lambda: tmp_path)):
+        time.sleep(0.6)  # noqa: ASYNC251 - a person thinks
+        assert (True, None) == (one.may_leave(), await other.claim("run", "host2", "seed2"))
+    for store in stores:
+        store.close()
 
 
 async def test_after_its_end() -> None:
