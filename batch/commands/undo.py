@@ -25,7 +25,7 @@ from batch.files import shown_path
 from batch.journal import Journal
 from batch.machine import now_text, user_name
 from batch.model import Outcome
-from batch.own_files import JOURNAL
+from batch.own_files import JOURNAL, is_own
 from batch.run import index
 from batch.run.begin_or_resume import Run, check_name, discard, hold_input, new_run_id
 from batch.run.cleanup import scratch
@@ -93,13 +93,21 @@ def undo(path: str | os.PathLike[str], settings: Settings, reporter: Reporter, e
         )
 
         def mark() -> None:
-            source.journal.put_meta({"undone": str(run.folder.resolve())})
-            index.mark(source.metadata.run_id, "undone")
-            set_state(source.folder, "undone")
+            _mark(source, run)
+            for part in source.metadata.parts:
+                with ExitStack() as opened:
+                    if is_own(place := folder.resolve() / part):
+                        _mark(_open(place, opened), run)
 
         end = Update(run, context, settings, upload, before_sending=mark).carry_out()
         latest.settle(end.summary.exit_code, end.folder)
         return end
+
+
+def _mark(source: _Source, run: Run) -> None:
+    source.journal.put_meta({"undone": str(run.folder.resolve())})
+    index.mark(source.metadata.run_id, "undone")
+    set_state(source.folder, "undone")
 
 
 def _run_of_file(argument: str, reporter: Reporter, *, is_sandbox: bool) -> Path:
@@ -128,18 +136,22 @@ def _run_of_file(argument: str, reporter: Reporter, *, is_sandbox: bool) -> Path
 
 
 def _open_source(folder: Path, stack: ExitStack) -> _Source:
-    check_run(folder)
-    stack.enter_context(run_held(folder))
-    journal = stack.enter_context(Journal.open(folder / JOURNAL))
-    if not journal.has_intents():
+    source = _open(folder, stack)
+    if not source.journal.has_intents():
         raise UsageError(f"{folder}: this run changed nothing, so there is nothing to undo.")
-    metadata = read_metadata(folder, journal)
-    if metadata.is_erased:
+    if source.metadata.is_erased:
         raise UsageError(
             f"{folder}: this run kept no values (--no-keep-data), so that it is not known what its records showed "
             "before, and it cannot be undone."
         )
-    return _Source(folder, journal, metadata)
+    return source
+
+
+def _open(folder: Path, stack: ExitStack) -> _Source:
+    check_run(folder)
+    stack.enter_context(run_held(folder))
+    journal = stack.enter_context(Journal.open(folder / JOURNAL))
+    return _Source(folder, journal, read_metadata(folder, journal))
 
 
 def _odd(source: _Source, target: Target) -> str:

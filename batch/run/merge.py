@@ -5,9 +5,11 @@ any other to `results`, `report`, `undo` and `runs`; its counts are held against
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -29,16 +31,20 @@ MERGED = "merged"
 
 
 def merge_runs(folders: Sequence[Path], parent: Path, endpoint: type[Endpoint]) -> FinishedRun:
-    """Put the runs in `folders` together in `parent/merged`, in the place of what was there; raises FolderError."""
-    folder = parent / MERGED
+    """Put the runs in `folders` together in `parent/merged`, in the place of what was there; raises FolderError.
+
+    What was taken back since stays, as its undo needs it, and the next place is `merged-2`.
+    """
     make_private(parent)
-    with held(parent / f".{MERGED}.lock", "the results of these shards", folder):
+    with held(parent / f".{MERGED}.lock", "the results of these shards", parent / MERGED):
+        places = (parent / (MERGED if number == 1 else f"{MERGED}-{number}") for number in count(1))
+        folder = next(one for one in places if not _is_undone(one))
         if folder.exists():
             if not is_own(folder):
                 raise FolderError(f"{folder}: the results of all shards go there, and something else is there.")
             shutil.rmtree(folder)
         folder.mkdir(mode=0o700)
-        metadata = _merged(folder, [peek_metadata(one) for one in folders])
+        metadata = _merged(folder, folders)
         with Journal.create(folder / JOURNAL, metadata.as_meta()) as journal:
             for one in folders:
                 journal.take_in(one / JOURNAL)
@@ -48,8 +54,16 @@ def merge_runs(folders: Sequence[Path], parent: Path, endpoint: type[Endpoint]) 
     return finished
 
 
-def _merged(folder: Path, parts: Sequence[RunMetadata]) -> RunMetadata:
+def _is_undone(folder: Path) -> bool:
+    try:
+        return is_own(folder) and bool(peek_metadata(folder).undone)
+    except FolderError:  # it is damaged, and made again
+        return False
+
+
+def _merged(folder: Path, folders: Sequence[Path]) -> RunMetadata:
     """Return what the runs know of themselves together, and put their rows into `folder`."""
+    parts = [peek_metadata(one) for one in folders]
     first = parts[0]
     if {(one.staged.sha256, one.staged.headers, one.endpoint, one.host) for one in parts} != {
         (first.staged.sha256, first.staged.headers, first.endpoint, first.host)
@@ -74,6 +88,6 @@ def _merged(folder: Path, parts: Sequence[RunMetadata]) -> RunMetadata:
             "identity": hashlib.sha256(f"merged {first.identity}".encode()).hexdigest(),
             "started": min(one.started for one in parts), "seconds": max(one.seconds for one in parts),
             "earlier": {}, "stopped": None, "stop_reason": None, "finished": None, "exit_code": None,
-            "look_since": 0.0, "undone": None,
+            "look_since": 0.0, "undone": None, "parts": tuple(os.path.relpath(one, folder) for one in folders),
         }
     )  # fmt: skip

@@ -108,6 +108,8 @@ class RunMetadata(BaseModel):
     """The values were removed."""
     undone: str | None = None
     """The folder of the undo that took this run back."""
+    parts: Texts = ()
+    """The runs that were put together in this one, by their folders as seen from its own."""
 
     @classmethod
     def from_journal(cls, meta: Mapping[str, Any], input_path: Path) -> Self:

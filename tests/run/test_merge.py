@@ -7,6 +7,7 @@ import pytest
 from batch.commands.undo import undo
 from batch.endpoints import ENDPOINTS
 from batch.errors import FolderError
+from batch.run.finish import FinishedRun
 from batch.run.merge import merge_runs
 from tests.job_fixture import DUALENTRY, JobFixture, results, summary
 
@@ -34,6 +35,22 @@ def test_all_shards_as_one(job: JobFixture) -> None:
     back = undo(str(again.folder), job.settings(sheet, out=None), job.reporter, job.environment)
     assert 9 == back.summary.outcomes.updated
     assert "Firm" not in job.record(10001)["name"]
+
+
+def test_all_shards_count_as_taken_back(job: JobFixture) -> None:
+    """After an undo of all shards the same commands send their rows anew, and what was taken back stays as it is."""
+    sheet = job.sheet(SHEET)
+
+    def all_of_them() -> FinishedRun:
+        ends = [job.update(sheet, shard=f"{number}/2") for number in (1, 2)]
+        return merge_runs([one.folder for one in ends], ends[0].folder.parents[1], ENDPOINTS[DUALENTRY])
+
+    first = all_of_them()
+    undo(str(first.folder), job.settings(sheet, out=None), job.reporter, job.environment)
+    again = all_of_them()
+    assert ("merged-2", 9, "Firm 0") == (again.folder.name, again.summary.outcomes.updated, job.record(10001)["name"])
+    assert ("undone", "to fix") == (summary(first.folder)["state"], summary(again.folder)["state"])
+    assert again.folder == all_of_them().folder
 
 
 def test_what_is_not_theirs(job: JobFixture) -> None:
