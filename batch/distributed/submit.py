@@ -213,12 +213,11 @@ def _sum_up(
     what: Submission, manifest: Manifest, ends: Sequence[ShardEnd], times: tuple[str, float]
 ) -> SubmitSummary:  # fmt: skip
     jobs = [_job_summary(one, [end for end in ends if end.job == one.name], what.note) for one in manifest.jobs]
-    signalled = what.stopped_by()
-    codes = [one.exit_code for one in jobs] + ([int(signalled)] if signalled is not None else [])
+    is_left, signalled = any(one.state == "unfinished" for one in jobs), what.stopped_by()
+    codes = [one.exit_code for one in jobs] + ([int(signalled)] if is_left and signalled is not None else [])
     outcomes: Counter[Any] = Counter()
     for one in jobs:
         outcomes.update(one.outcomes)
-    is_left = any(one.state == "unfinished" for one in jobs)
     return SubmitSummary(
         command="submit", input=str(manifest.path), sandbox=what.sandbox, started=times[0], finished=now_text(),
         seconds=time.monotonic() - times[1], exit_code=worst(codes), rows=sum(one.rows or 0 for one in jobs),

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from batch.documents import as_json
 from batch.errors import ExitCode
+from batch.exit_code import SIGNALS, exit_code
 from batch.model import NEEDS_RETRY, Outcome
 from batch.summary import Files, FilesInJson, Head, Outcomes, OutcomesInJson, State, state_of
 
@@ -102,12 +103,20 @@ def add_up(shards: int, ends: Sequence[ShardEnd]) -> Totals:
 
 def code_of(totals: Totals, ends: Sequence[ShardEnd]) -> int:
     """Return the exit code of a job."""
-    codes = [one.exit_code for one in ends]
+    codes = [_code_of_shard(one) for one in ends]
     if not totals.balances:
         codes.append(int(ExitCode.BUG))
     if not any(codes) and any(totals.outcomes.get(one) for one in NEEDS_RETRY):
         codes.append(int(ExitCode.BUG))  # rows are left, and no shard says so
     return worst(codes)
+
+
+def _code_of_shard(end: ShardEnd) -> int:
+    """Return the exit code of a shard: a signal that came when all of its rows were done has stopped nothing."""
+    counts = {Outcome(name): int(count) for name, count in end.summary.get("outcomes", {}).items()}
+    if end.exit_code not in SIGNALS.values() or not counts or any(counts.get(one) for one in NEEDS_RETRY):
+        return end.exit_code
+    return int(exit_code(counts))
 
 
 def state_of_job(totals: Totals) -> State:

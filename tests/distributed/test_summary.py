@@ -41,6 +41,16 @@ def test_a_shard_that_did_not_begin() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ends", "code"),
+    [([end(1, 130), end(2)], 0), ([end(1, 143), end(2, 1, updated=4, invalid=1)], 1),
+     ([end(1, 130, updated=4, unsent=1), end(2)], 130), ([end(1), ShardEnd("job", "2/2", 130)], 130)],
+)  # fmt: skip
+def test_a_signal_at_the_very_end(ends: list[ShardEnd], code: int) -> None:
+    """Where all rows were done when it came, the code is that of the rows."""
+    assert code == code_of(add_up(2, ends), ends)
+
+
+@pytest.mark.parametrize(
     "ends",
     [[end(1), end(2, rows=4)], [end(1), end(2, all_rows=11)], [end(1), end(2, updated=4)], [end(1, rows=11)],
      [end(1), end(2, unsent=5)]],
