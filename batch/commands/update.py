@@ -36,7 +36,6 @@ from batch.errors import (
     BusyError,
     Declined,
     ExitCode,
-    StopCause,
     StoppedError,
     Terminated,
     UsageError,
@@ -144,6 +143,8 @@ class Update:
     """Where its files go beside its folder."""
     copies: JournalCopies | None = None
     """Where copies of its record go."""
+    is_still_ours: bool = True
+    """No other process has claimed the run, as far as is known at the end: its copies are this one's to write."""
     before_sending: Callable[[], None] = lambda: None
     """Is called once it is certain that something will be sent."""
     strategy: LookupStrategy | None = None
@@ -185,7 +186,7 @@ class Update:
                 self._write_files_after_error(error)
                 raise
             finished = self._finish(end, watch)
-            if self.copies is not None and self.context.shutdown.cause is not StopCause.TAKEN:
+            if self.copies is not None and self.is_still_ours:
                 self.copies.end(self.run.journal.path)
         return self._without_data(finished, end)
 
@@ -270,6 +271,8 @@ class Update:
                 return await self._go_through_stages()
             finally:
                 client, counts = self.context.connection, self.run.journal.counts
+                if client is not None:
+                    self.is_still_ours = client.limiter.may_leave()
                 if client is not None and not self.is_discarded:
                     self.run.keep(limiter=client.leases.store.reach)
                     if counts.total() >= self.run.changes.rows and not any(counts[one] for one in NEEDS_RETRY):

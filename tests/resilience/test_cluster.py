@@ -73,14 +73,21 @@ def most_over(times: Sequence[float], burst: float, per_second: float) -> float:
     return worst
 
 
-def test_frozen_past_its_lease(tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox) -> None:
-    """A worker that was frozen past its lease sends nothing when it wakes: another host did its shard meanwhile."""
+@pytest.mark.parametrize(("told", "code"), [(None, 5), (signal.SIGTERM, 143)])
+def test_frozen_past_its_lease(
+    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, told: signal.Signals | None, code: int
+) -> None:
+    """A worker that was frozen past its lease sends nothing when it wakes: another host did its shard meanwhile.
+
+    Nor does it put its own record over the copy that the other one has left (`--store`), also where it wakes to a
+    signal.
+    """
     (tmp_path / "work").mkdir()
     shell = Shell(tmp_path / "work")
     shell.sheet(rows(25))
 
     def command(host: str) -> list[object]:
-        options = ["--base-url", sandbox.url, "--limiter", redis.url, "--shard", "1/1", "--yes"]
+        options = ["--base-url", sandbox.url, "--limiter", redis.url, "--shard", "1/1", "--yes", "--store", "store"]
         return ["update", "sheet.csv", "-e", DUALENTRY, *options, "--out", host]
 
     def env(host: str) -> dict[str, str]:
@@ -95,16 +102,55 @@ def test_frozen_past_its_lease(tmp_path: Path, redis: RedisServer, sandbox: Cont
         _, err = second.communicate(timeout=180)
         assert 0 == second.returncode, err.decode()
         assert RUN_LEASE - 1 < time.monotonic() - began
-        before = len(sandbox.read_ledger())
+        before, (copy,) = len(sandbox.read_ledger()), (shell.folder / "store").iterdir()
+        left = copy.read_bytes()
+        if told is not None:
+            os.kill(first.pid, told)
         os.kill(first.pid, signal.SIGCONT)
         _, err = first.communicate(timeout=60)
-        assert (5, before) == (first.returncode, len(sandbox.read_ledger())), err.decode()
-        assert "Another start does this shard by now" in err.decode()
+        assert (code, before) == (first.returncode, len(sandbox.read_ledger())), err.decode()
+        assert told is not None or "Another start does this shard by now" in err.decode()
+        assert left == copy.read_bytes()
     finally:
         shell.end_all()
     assert_each_applied_once(sandbox, 1, 25)
     keys = {line["id"]: line["key"] for line in writes(sandbox)}
     assert 25 == len(keys) == len(set(keys.values()))
+
+
+def test_killed_and_followed_elsewhere(
+    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hosts that are killed one after the other go on from each other's copies: what is done is not read again."""
+    monkeypatch.setattr("tests.shell.PATIENCE", 120.0)  # each waits until the lease of the one before has ended
+    (tmp_path / "work").mkdir()
+    shell, count = Shell(tmp_path / "work"), 40
+    shell.sheet(rows(count))
+
+    def start(host: str) -> "subprocess.Popen[bytes]":
+        options = ["--base-url", sandbox.url, "--limiter", redis.url, "--shard", "1/1", "--yes", "--store", "store"]
+        env = {"XDG_STATE_HOME": str(tmp_path / host), "DUALENTRY_API_KEY": KEYS[0]}
+        return shell.start("update", "sheet.csv", "-e", DUALENTRY, *options, "--out", host, env=env)
+
+    def applied() -> list[str]:
+        return [line["id"] for line in writes(sandbox) if line["applied"]]
+
+    try:
+        for host, most in (("one", 22), ("two", 34)):
+            killed = start(host)
+            until(lambda most=most: len(applied()) >= most, killed)  # type: ignore[misc]  # a copy was made meanwhile
+            killed.kill()
+            killed.communicate()
+        size = sandbox.ledger_size()
+        last = start("three")
+        _, err = last.communicate(timeout=180)
+    finally:
+        shell.end_all()
+    assert 0 == last.returncode, err.decode()
+    assert "Goes on from the copy of" in err.decode()
+    read = {line["id"] for line in sandbox.read_ledger(size) if line["by"] == "client" and line["method"] == "GET"}
+    assert len(read) < count - 5
+    assert_each_applied_once(sandbox, 1, count)
 
 
 @pytest.mark.skipif(not FAKETIME.exists(), reason="libfaketime is not installed (apt-get install faketime)")
