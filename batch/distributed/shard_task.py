@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from distributed import Event, get_client, get_worker
 
-from batch.distributed.summary import ShardEnd
+from batch.distributed.summary import ShardEnd, how_far
 from batch.endpoints import ENDPOINTS
 from batch.engine.reporter import Progress
 from batch.errors import BatchError, ExitCode
@@ -39,8 +39,7 @@ def do_shard(task: ShardTask) -> ShardEnd:
     worker, client, cancel, is_over = get_worker(), get_client(), threading.Event(), threading.Event()
 
     def tell(progress: Progress) -> None:
-        done = {outcome.value: count for outcome, count in progress.counts.items()}
-        worker.log_event(task.topic, {"job": task.job, "shard": task.shard, "rows": progress.rows, "done": done})
+        worker.log_event(task.topic, {"job": task.job, "shard": task.shard} | how_far(progress))
 
     def watch() -> None:
         stop = Event(task.stop, client=client)

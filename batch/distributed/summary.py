@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from batch.documents import as_json
+from batch.engine.reporter import Progress
 from batch.errors import ExitCode
 from batch.exit_code import SIGNALS, exit_code
 from batch.model import NEEDS_RETRY, Outcome
@@ -31,6 +32,12 @@ class ShardEnd:
     """Why it could not begin, or stopped; "" where neither."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """That of its run; none where none was begun."""
+
+
+def how_far(progress: Progress) -> dict[str, Any]:
+    """Return the rows of a shard, and what became of them by now, of those before this start, too."""
+    done = {outcome.value: count for outcome, count in progress.counts.items()}
+    return {"rows": max(0, progress.rows - progress.done) + sum(done.values()), "done": done}
 
 
 def worst(codes: Iterable[int]) -> int:

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from batch.distributed.summary import ShardEnd, add_up, code_of, worst
+from batch.distributed.summary import ShardEnd, add_up, code_of, how_far, worst
+from batch.engine.reporter import Progress
+from batch.model import Outcome
 
 
 def end(number: int, code: int = 0, *, rows: int = 5, all_rows: int = 10, **outcomes: int) -> ShardEnd:
@@ -21,6 +23,12 @@ def end(number: int, code: int = 0, *, rows: int = 5, all_rows: int = 10, **outc
 def test_the_worst_code_wins(codes: list[int], wins: int) -> None:
     """4, 6, 2, 130, 143, 3, 5, 1, 0; and one that nobody knows is a bug."""
     assert wins == worst(codes)
+
+
+def test_how_far_a_shard_is_that_goes_on() -> None:
+    """What was done before is of its rows, as it is of what became of them."""
+    now = Progress(30, 10, {Outcome.UPDATED: 75, Outcome.INVALID: 5}, 0.5, 0, 0.0, "", None, False)
+    assert {"rows": 100, "done": {"updated": 75, "invalid": 5}} == how_far(now)
 
 
 def test_counts_add_up() -> None:
