@@ -23,6 +23,7 @@ What would you like to do? (Enter: nothing): """
 WHAT = b"(Enter: nothing): "
 FILE = b"Which file? Type its name, or drag it into this window (Enter: none): "
 RECORDS = b"Which records does it change? (Enter: none): "
+MEANT = b"Which records are meant? (Enter: none): "
 OPENS = b"Which records does the key open? (Enter: none): "
 KEY = b"(stays hidden while you paste or type it): "
 APIS = "   1  DualEntry customers  (dualentry.customers)\n   2  Vayu customers  (vayu.customers)\n"
@@ -78,6 +79,19 @@ def test_file_with_a_key(offline: Shell) -> None:
     ended = on_terminal(offline, [], answers, **{"VAYU_API_TOKEN": "nothing-that-opens"})
     assert 2 == ended.code
     assert ended.err.endswith("The same command:  batch update sheet.csv -e vayu.customers\n"), ended.err
+
+
+def test_records_are_asked_for(offline: Shell) -> None:
+    """A command that is not told whose records are meant asks; Enter, --yes and a pipeline get what to add."""
+    offline.sheet("id,name\n10001,New\n")
+    ended = on_terminal(offline, ["check", "sheet.csv"], [(MEANT, b"1\n")])
+    assert (0, True) == (ended.code, ended.err.startswith(f"{APIS}{MEANT.decode()}1\nsheet.csv: 1 row")), ended.err
+    assert ended.err.endswith(f"batch update sheet.csv -e {DUALENTRY}\n"), ended.err
+    none = on_terminal(offline, ["check", "sheet.csv"], [(MEANT, b"\n")])
+    assert (2, True) == (none.code, "Error: Which records? Name them with -e" in none.err), none.err
+    for unasked in (["update", "sheet.csv", "--yes"], ["update", "sheet.csv", "--log-format", "json"]):
+        ended = on_terminal(offline, unasked, [(MEANT, b"1\n")])
+        assert (2, False) == (ended.code, MEANT.decode() in ended.err), ended.err
 
 
 def test_runs_and_key(offline: Shell) -> None:

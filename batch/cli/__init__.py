@@ -29,7 +29,7 @@ from batch.addresses import is_address
 from batch.cli.completion import complete, complete_endpoint
 from batch.cli.entrypoint import Failure, exit_code_of, heed_interrupts, undisturbed
 from batch.cli.json_line import JsonLine
-from batch.cli.options import setting_options, to_known, to_run_settings, to_settings, to_where
+from batch.cli.options import NoEndpointError, setting_options, to_known, to_run_settings, to_settings, to_where
 from batch.cli.typed_words import meant
 from batch.errors import BatchError, ExitCode, SettingsError
 from batch.exit_code import reason_of_signal
@@ -302,12 +302,29 @@ def _environment() -> "Environment":
 def _settings(values: dict[str, Any], environment: "Environment") -> "Settings":
     """Merge what is given; where that makes no sense, no link leads to an earlier run any more."""
     try:
-        settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
+        settings = _merged(values, environment)
         _json_line().settings = settings
         return settings
     except (BatchError, click.UsageError):
         _forget_latest(values)
         raise
+
+
+def _merged(values: dict[str, Any], environment: "Environment") -> "Settings":
+    """Merge what is given; on a terminal whose records are meant is asked where nothing says it."""
+    known = environment.endpoint_options, environment.documented_rates
+    try:
+        return to_settings(values, *known)
+    except NoEndpointError:
+        from batch.cli.console import Console
+        from batch.cli.greeting import ask_endpoint
+
+        console = Console(yes=bool(values.get("yes")))
+        is_asked = console.can_ask and values.get("log_format") != "json"
+        kind = ask_endpoint("Which records are meant?", console, environment) if is_asked else None
+        if kind is None:
+            raise
+        return to_settings({**values, "endpoint": kind.name}, *known)
 
 
 def _run_settings(values: dict[str, Any], environment: "Environment") -> "Settings":
@@ -542,7 +559,7 @@ def template(output: str, force: bool, **values: Any) -> None:
     from batch.commands.template import make_template
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
+    settings = _merged(values, environment)
     made = make_template(Path(output), settings, environment, _console(settings), may_replace=force)
     click.echo(views.template_page(made), err=True)
 
@@ -564,7 +581,7 @@ def login(name: str | None, store: Literal["keyring", "file"] | None, **values: 
     from batch.commands.login import log_in
 
     environment = _environment()
-    settings = to_settings(values, environment.endpoint_options, environment.documented_rates)
+    settings = _merged(values, environment)
     console = _console(settings)
     console.tell(views.login_page(log_in(settings, name, store, console, environment)))
 

@@ -48,13 +48,13 @@ def greet(console: Console, environment: Environment, run: Run) -> int:
 
 
 def _set_up(console: Console, environment: Environment, run: Run) -> int:
-    kind = _ask_endpoint("Which records does the key open?", console, environment)
+    kind = ask_endpoint("Which records does the key open?", console, environment)
     return _run(["login", "-e", kind.name], console, run) if kind else ExitCode.OK
 
 
 def _send(console: Console, environment: Environment, run: Run) -> int:
     path = _ask_file(console)
-    kind = _ask_endpoint("Which records does it change?", console, environment) if path else None
+    kind = ask_endpoint("Which records does it change?", console, environment) if path else None
     if path is None or kind is None:
         return ExitCode.OK
     if not has_key(kind, environment, console.note):
@@ -71,7 +71,8 @@ def _run(words: list[str], console: Console, run: Run) -> int:
     return code
 
 
-def _ask_endpoint(question: str, console: Console, environment: Environment) -> type[Endpoint] | None:
+def ask_endpoint(question: str, console: Console, environment: Environment) -> type[Endpoint] | None:
+    """Ask whose records are meant; None for none."""
     kinds = list(environment.endpoints.values())
     chosen = console.choose(f"{question} (Enter: none)", [f"{kind.title}  ({kind.name})" for kind in kinds])
     return None if chosen is None else kinds[chosen]

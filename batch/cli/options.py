@@ -146,8 +146,15 @@ _CONFIG = click.option(
 )
 
 
+class NoEndpointError(click.UsageError):
+    """Nothing says whose records are meant."""
+
+    def __init__(self) -> None:
+        super().__init__(f"Which records? Name them with -e, such as -e dualentry.customers. See: {command()} endpoints")
+
+
 def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Mapping[str, float]) -> Settings:
-    """Merge options, environment and settings files, with the `endpoints`' own options; raises SettingsError.
+    """Merge options, environment and settings files, with the `endpoints`' own options; raises SettingsError, NoEndpointError.
 
     `rates`: the requests a second that each endpoint documents.
     """
@@ -162,9 +169,7 @@ def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Ma
     layers = [_with_map(given, values.get("map") or ()), from_variables, *from_files]
     layers[:2] = _with_storage_options(given=layers[0], variables=layers[1], words=values.get("storage_option") or ())
     if not any(layer.values.get("endpoint") for layer in layers):
-        raise click.UsageError(
-            f"Which records? Name them with -e, such as -e dualentry.customers. See: {command()} endpoints"
-        )
+        raise NoEndpointError
     return _merged(layers)
 
 
