@@ -49,7 +49,7 @@ def test_sample(offline: Shell, copy: Path) -> None:
     """The samples go to the sandbox, and the command that does the same is said."""
     ended = on_terminal(offline, [], [(WHAT, b"1\n"), (SEND, b"y\n")])
     assert 0 == ended.code, ended.err
-    assert "This is a sandbox: " in ended.err
+    assert "this is a sandbox" in ended.err
     said = f"The same command:  batch update {copy}/samples/customers.csv -e {DUALENTRY} --sandbox\n"
     assert ended.err.endswith(said), ended.err
 

@@ -123,6 +123,7 @@ def test_which_column_is_the_id(shell: Shell) -> None:
 def test_commands(shell: Shell) -> None:
     """What is remembered can be listed, looked at and forgotten."""
     assert shell.here("mappings", "list").out.startswith("Nothing is remembered.")
+    assert shell.here("mappings").out == shell.here("mappings", "list").out
     ask(shell, SHEET, b"1\n", b"name\n", b"-\n", b"y\n")
     ask(shell, SHEET.replace("Kd-ID", "Kd-Kennung"), b"1\n", b"name\n", b"-\n", b"y\n")
     listed = shell.here("mappings", "list").out.splitlines()

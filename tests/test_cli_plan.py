@@ -26,7 +26,7 @@ def test_page(api: Api, shell: Shell) -> None:
     who = [f"{one} {record['name']}" for one, record in zip(ids, (first, second), strict=True)]
     width, now = max(map(len, who)), max(len(first["name"]), len(second["phone"]))
     expected = [
-        "To update 2 · Unchanged 0 · Not found 1     to send: about 3 requests",
+        "To update 2 · Unchanged 0 · Not found 1",
         "  clears: phone on 1 customer",
         "",
         f"  row  {'customer':<{width}}  field  {'now':<{now}}  will be",
@@ -36,7 +36,7 @@ def test_page(api: Api, shell: Shell) -> None:
         "Reasons",
         "  rejected  id                   there is no customer with this id   row 4",
         "",
-        f"Nothing was written to the API. All 2 cells: {folder}/plan.csv",
+        f"Nothing was sent. All 2 cells: {folder}/plan.csv",
         f"To do exactly this:  batch update sheet.csv -e {DUALENTRY} --plan {folder} --base-url {api.url}",
     ]
     assert (1, expected, "") == (code, out.splitlines(), err)
@@ -57,7 +57,7 @@ def test_one_cell(api: Api, shell: Shell) -> None:
     """One cell is not called all of them."""
     _, out, _ = plan(api, shell, shell.sheet(api.names(1)))
     (folder,) = (path.relative_to(shell.folder) for path in shell.runs())
-    assert f"Nothing was written to the API. The cell: {folder}/plan.csv" in out.splitlines()
+    assert f"Nothing was sent. The cell: {folder}/plan.csv" in out.splitlines()
 
 
 def test_colours(api: Api, shell: Shell) -> None:

@@ -91,14 +91,14 @@ def test_start_and_stop(standing: Shell) -> None:
     again = standing.here("sandbox", "start")
     said = (
         f"Your sandbox runs already, at {url}.\n"
-        "Until it is stopped, --sandbox sends to it. What you change there stays, also after a stop.\n"
+        "--sandbox sends to it, and what you change there stays.\n"
         f"Try:   batch pull -e {DUALENTRY} -o customers.xlsx --sandbox\n"
         "Stop:  batch sandbox stop\n"
     )
     assert (0, said) == (again.code, again.err)
     sent = update(standing)
     assert f"1 row -> DualEntry customers at {url} (your sandbox), key …" in sent.err
-    assert "  This is your sandbox, an imitation of the API; its records stay. Nothing real is changed.\n" in sent.err
+    assert "  Nothing real is changed: this is your sandbox.\n" in sent.err
     stopped = standing.here("sandbox", "stop")
     said = (
         "Your sandbox is stopped. Its records are kept.\n"

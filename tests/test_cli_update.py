@@ -15,7 +15,7 @@ def test_preflight_and_closing(shell: Shell, api: Api) -> None:
     text = f"Customer ID,Name,Phone,Note\n{ids[0]},A,<clear>,\n{ids[1]},B,1,n\nx,C,2,\n999999999,D,3,\n"
     ended = shell.here("update", shell.sheet(text), "-e", DUALENTRY, *api.options, "--map", "Note=")
     expected = """4 rows -> DualEntry customers at {url} (not an address of the API's maker), key …
-  columns: Customer ID -> id, Name -> name, Phone -> phone
+  columns: Customer ID -> id, Name, Phone
   ignored: Note
   to compare 3 changes: about 1 request
   to send what differs: up to 3 requests
@@ -48,19 +48,19 @@ def test_failed_and_resumed(shell: Shell, api: Api) -> None:
     api.sandbox.set_faults()
     second = shell.here(*command)
     before = """3 rows -> DualEntry customers at {url} (not an address of the API's maker), key …
-  columns: id -> id, name -> name
+  columns: id, name
   to compare 3 changes: about 1 request
   to send what differs: up to 3 requests
 3 rows in {seconds}
   failed            3   run again as it is
 Reasons
-  failed    -                    the record could not be read: the API is unavailable (503)   3 rows: 2, 3, 4
+  failed    the record could not be read: the API is unavailable (503)   3 rows: 2, 3, 4
 Go on with the same command:  batch update sheet.csv -e dualentry.customers {options} --max-attempts 1
 Every row:  sheet.batch/{time}/results.csv
 """
     after = """3 rows -> DualEntry customers at {url} (not an address of the API's maker), key …
   resuming sheet.batch/{time}
-  columns: id -> id, name -> name
+  columns: id, name
   to compare 3 changes: about 1 request
   to send what differs: up to 3 requests
 3 rows in {seconds}
@@ -78,7 +78,7 @@ def test_stopped(shell: Shell) -> None:
     with little_api(lambda _: said) as little:
         ended = shell.here("update", shell.sheet("id,name\n10001,A\n"), "-e", DUALENTRY, *little.options)
     expected = """1 row -> DualEntry customers at {url} (not an address of the API's maker), key …
-  columns: id -> id, name -> name
+  columns: id, name
   to compare 1 change: about 1 request
   to send what differs: up to 1 request
 Stopped: The API does not permit this with the key (403) and says: "API key authentication failed". \
@@ -97,10 +97,10 @@ def test_sandbox(offline: Shell) -> None:
     """--sandbox needs no key, and says that nothing real is changed."""
     ended = offline.here("update", offline.sheet("id,name\n65f000000000000000000001,A\n"), "-e", VAYU, "--sandbox")
     expected = """1 row -> Vayu customers at {url} (sandbox), key …cret
-  columns: id -> id, name -> name
+  columns: id, name
   to compare 1 change: about 2 requests
   to send what differs: up to 1 request
-  This is a sandbox: an imitation of the API with sample records. Nothing real is changed.
+  Nothing real is changed: this is a sandbox with sample records.
 1 row in {seconds}
   updated           1
 Every row:  sheet.batch/{time}/results.csv

@@ -560,8 +560,9 @@ def template(output: str, force: bool, **values: Any) -> None:
 
     environment = _environment()
     settings = _merged(values, environment)
-    made = make_template(Path(output), settings, environment, _console(settings), may_replace=force)
-    click.echo(views.template_page(made), err=True)
+    console = _console(settings)
+    made = make_template(Path(output), settings, environment, console, may_replace=force)
+    console.tell(views.template_page(made))
 
 
 @batch.command(short_help="Set up the key of a company.")
@@ -586,9 +587,12 @@ def login(name: str | None, store: Literal["keyring", "file"] | None, **values: 
     console.tell(views.login_page(log_in(settings, name, store, console, environment)))
 
 
-@batch.group(short_help="What your own headers were remembered to stand for.")
-def mappings() -> None:
-    """List, show and forget what your own headers were remembered to stand for."""
+@batch.group(short_help="What your own headers were remembered to stand for.", invoke_without_command=True)
+@click.pass_context
+def mappings(context: click.Context) -> None:
+    """List, show and forget what your own headers were remembered to stand for; alone it lists them."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_mappings)
 
 
 @mappings.command(name="list")

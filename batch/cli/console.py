@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 LINE_SECONDS = 10.0
 BAR_SECONDS = 0.2
-FEW_REQUESTS, SHORT_SECONDS = 10, 10.0
-"""What takes less is begun without telling what it takes."""
 STYLES: dict[str, str] = {
     Outcome.UPDATED: "green", Outcome.UNCHANGED: "bright_black", Outcome.INVALID: "yellow",
     Outcome.REJECTED: "yellow", Outcome.FAILED: "red", Outcome.UNKNOWN: "red", Outcome.UNSENT: "red",
@@ -215,7 +213,7 @@ class Console:
 
     def cost(self, cost: Cost) -> None:
         """Show what reading takes, where that is worth telling."""
-        if cost.requests >= FEW_REQUESTS if cost.seconds is None else cost.seconds >= SHORT_SECONDS:
+        if messages.is_worth_telling(cost):
             self.say(f"Reading takes {messages.cost(cost)}.")
 
     # -- while --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What is said before and during a run, and the phrases that pages share: pure, so that every word can be tested."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 from batch.conditions import PlannedChange
 from batch.engine.reporter import Compared, Cost, Preflight, Progress, Tried
 from batch.files import shown_path
-from batch.model import Outcome, command_line, first_few, minutes, named, shorten, visible
+from batch.model import Column, Outcome, command_line, first_few, minutes, named, shorten, visible
 from batch.outputs.plan import CLEARED, Line, iter_lines
 from batch.run.target import SANDBOX, STANDING
 from batch.summary import SHOWN_ROWS, Reason
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 DONE = (Outcome.UPDATED, Outcome.UNCHANGED)
 SHOWN_REASONS = 12
+FEW_REQUESTS, SHORT_SECONDS = 10, 10.0
+"""What is worth telling before it is begun."""
 FIELD, NARROWEST = 40, 8
 """How wide the name of a field may be at most, and a value at least."""
 UNBROKEN = 1000
 """The columns of a page that is no screen."""
+NOTHING_REAL = "Nothing real is changed: this is a sandbox with sample records."
+NOTHING_REAL_STANDING = "Nothing real is changed: this is your sandbox."
 
 
 def is_colourless() -> bool:
@@ -58,7 +63,7 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
     if about.is_resumed:
         done = " · ".join(f"{outcome} {n:,}" for outcome, n in about.done.items() if n)
         yield f"  resuming {about.folder}" + (f": {done}" if done else "")
-    used = ", ".join(f"{visible(c.header)} -> {c.target}" for c in changes.columns.all if c.target)
+    used = ", ".join(_column(c) for c in changes.columns.all if c.target)
     yield f"  columns: {shorten(used, 300)}"
     ignored = [c.header for c in changes.columns.all if c.role == "ignored"]
     if ignored:
@@ -76,13 +81,17 @@ def preflight(about: Preflight, *, compare: bool) -> Iterator[str]:
         yield "  keeps no values when nothing is left to retry (--no-keep-data): it cannot be undone then"
     if about.slower:
         yield f"  {about.slower}"
-    if about.host_kind == SANDBOX:
-        yield "  This is a sandbox: an imitation of the API with sample records. Nothing real is changed."
-    if about.host_kind == STANDING:
-        yield "  This is your sandbox, an imitation of the API; its records stay. Nothing real is changed."
+    if about.host_kind in (SANDBOX, STANDING):
+        yield f"  {NOTHING_REAL if about.host_kind == SANDBOX else NOTHING_REAL_STANDING}"
     if about.compared is not None:
         yield from reasons(about.compared.reasons, about.compared.left_out)
         yield _differs(about, about.compared)
+
+
+def _column(one: Column) -> str:
+    """Say what a column stands for; one that is called as its field is said once."""
+    header = visible(one.header)
+    return header if header.casefold() == one.target.casefold() else f"{header} -> {one.target}"
 
 
 def _differs(about: Preflight, found: Compared) -> str:
@@ -148,6 +157,11 @@ def _costs(about: Preflight) -> Iterator[str]:
     yield f"to send what differs: up to {plural(rest, 'request')}" + (
         f", up to {time} with the comparing" if time else ""
     )
+
+
+def is_worth_telling(one: Cost) -> bool:
+    """Whether somebody would wait for it; what takes less is begun without telling what it takes."""
+    return one.requests >= FEW_REQUESTS if one.seconds is None else one.seconds >= SHORT_SECONDS
 
 
 def cost(one: Cost) -> str:
@@ -224,8 +238,7 @@ def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
     if shown:
         yield "Reasons"
     for one in shown:
-        field, reason = named(one.field or "-", one.header), visible(shorten(one.reason, 160))
-        yield f"  {one.outcome.value:<9} {field:<20} {reason}   {rows_of(one)}"
+        yield f"  {one.outcome.value:<9} {reason_of(one, 20)}"
     more = len(grouped) - len(shown) + left_out
     if more > 0:
         yield f"  … and {plural(more, 'other reason')}; each row has its own in the failures file"
@@ -234,6 +247,14 @@ def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
 def shown_reasons(grouped: Sequence[Reason]) -> list[Reason]:
     """Return the reasons that a page has room for: first those of rows that need something."""
     return sorted(grouped, key=lambda one: one.outcome in DONE)[:SHOWN_REASONS]
+
+
+def reason_of(one: Reason, width: int) -> str:
+    """Say a reason, behind its field where it has one, with its rows; one that names all its rows has said them."""
+    field = f"{named(one.field, one.header):<{width}} " if one.field else ""
+    told = visible(shorten(one.reason, 160))
+    names_all = one.count == len(one.rows) and all(re.search(rf"\brow {row}\b", told) for row in one.rows)
+    return f"{field}{told}" if names_all and one.rows else f"{field}{told}   {rows_of(one)}"
 
 
 def rows_of(one: Reason) -> str:

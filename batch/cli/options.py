@@ -150,12 +150,15 @@ class NoEndpointError(click.UsageError):
     """Nothing says whose records are meant."""
 
     def __init__(self) -> None:
-        super().__init__(f"Which records? Name them with -e, such as -e dualentry.customers. See: {command()} endpoints")
+        super().__init__(
+            f"Which records? Name them with -e, such as -e dualentry.customers. See: {command()} endpoints"
+        )
 
 
 def to_settings(values: Mapping[str, Any], endpoints: EndpointOptions, rates: Mapping[str, float]) -> Settings:
-    """Merge options, environment and settings files, with the `endpoints`' own options; raises SettingsError, NoEndpointError.
+    """Merge options, environment and settings files, with the `endpoints`' own options.
 
+    Raises SettingsError, and NoEndpointError where nothing says whose records are meant.
     `rates`: the requests a second that each endpoint documents.
     """
     given, variables = _given(values)

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from batch.cli.console import Console
-from batch.cli.messages import plural, took
+from batch.cli.messages import NOTHING_REAL, plural, took
 from batch.cli.views import Styled
 from batch.distributed.manifest import Manifest, read_manifest
 from batch.errors import Declined, ExitCode
@@ -60,7 +60,7 @@ def _about(manifest: Manifest, scheduler: str | None, *, sandbox: bool) -> Itera
         in_shards = f", {one.shards} shards" if one.shards > 1 else ""
         yield f"  {one.name:<{wide}}  {source} -> {one.options['endpoint']}{in_shards}"
     if sandbox:
-        yield "  This is a sandbox: an imitation of the API with sample records. Nothing real is changed."
+        yield f"  {NOTHING_REAL}"
 
 
 @contextmanager

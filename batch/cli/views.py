@@ -16,10 +16,11 @@ from batch.addresses import is_address
 from batch.cli.messages import (
     SHOWN_REASONS,
     cost,
+    is_worth_telling,
     of_company,
     plural,
+    reason_of,
     reasons,
-    rows_of,
     stays,
     table,
     took,
@@ -108,7 +109,7 @@ def check_page(found: "Checked", width: int) -> Iterator[str]:
     if found.reasons:
         yield ""
         for one in found.reasons[:SHOWN_REASONS]:
-            yield f"  {named(one.field or '-', one.header):<16} {visible(shorten(one.reason, 160))}   {rows_of(one)}"
+            yield f"  {reason_of(one, 16)}"
         more = len(found.reasons) - SHOWN_REASONS + found.left_out
         if more > 0:
             yield f"  … and {plural(more, 'other reason')}"
@@ -165,7 +166,8 @@ def _contents(found: "Checked", column: Column, clears: str) -> str:
 def plan_page(made: "PlanMade") -> Iterator[Styled]:
     """Yield what a plan comes to: first the counts and the cost, then cell by cell as far as a screen goes."""
     summary, endpoint = made.summary, made.endpoint
-    yield f"{' · '.join(_counts(summary))}     to send: {cost(made.cost)}", ""
+    to_send = f"     to send: {cost(made.cost)}" if is_worth_telling(made.cost) else ""
+    yield f"{' · '.join(_counts(summary))}{to_send}", ""
     if summary.company:
         yield f"  for {visible(summary.company)}", ""
     yield from ((f"  {visible(text)}", "") for text in made.notes)
@@ -183,7 +185,7 @@ def plan_page(made: "PlanMade") -> Iterator[Styled]:
     yield "", ""
     which = "The cell" if summary.cells == 1 else f"All {plural(summary.cells, 'cell')}"
     which = which if summary.cells else "No cell would change; the plan"
-    yield f"Nothing was written to the API. {which}: {_plan_file(summary)}", ""
+    yield f"Nothing was sent. {which}: {_plan_file(summary)}", ""
     yield from ((line, "") for line in _uploaded(summary))
     if summary.cells:
         plan = ("--plan", shown_path(str(made.folder)), *made.again)
@@ -609,7 +611,7 @@ def logins_page(logins: Sequence[Login]) -> Iterator[str]:
 def sandbox_start_page(url: str, *, is_new: bool) -> Iterator[Styled]:
     """Yield where the sandbox that stays is, what uses it, and what ends it."""
     yield f"Your sandbox {'runs now' if is_new else 'runs already'}, at {url}.", ""
-    yield "Until it is stopped, --sandbox sends to it. What you change there stays, also after a stop.", ""
+    yield "--sandbox sends to it, and what you change there stays.", ""
     yield f"Try:   {command()} pull -e dualentry.customers -o customers.xlsx --sandbox", ""
     yield f"Stop:  {command()} sandbox stop", ""
 
@@ -700,7 +702,8 @@ def _limits(endpoint: Endpoint) -> Iterator[str]:
             yield f"{bucket.per_second:g} a second after the first {bucket.burst} {what}"
 
 
-def template_page(made: "TemplateMade") -> str:
-    """Return where the template is, and what to do with it."""
-    then = f"{command()} check {made.path} -e {made.endpoint}"
-    return "\n".join([*made.notes, f"{made.path}: {made.columns} columns. Fill it in, then:  {then}"])
+def template_page(made: "TemplateMade") -> Iterator[Styled]:
+    """Yield where the template is, and what to do with it."""
+    yield from ((visible(text), "") for text in made.notes)
+    path = shown_path(str(made.path))
+    yield f"{path}: {made.columns} columns. Fill it in, then:  {command_line('check', path, '-e', made.endpoint)}", ""

@@ -80,9 +80,8 @@ def undo(path: str | os.PathLike[str], settings: Settings, reporter: Reporter, e
         hold_input(sha256, settings.endpoint, target, parent, stack)
         run = _begin_or_resume(source, parent, settings, target, stack, reporter.note)
         latest.point_to(run.folder)
-        reporter.note(
-            f"Taking back {shown_path(str(folder))}: {len(run.plan or ()):,} changes were or may have been applied."
-        )
+        count = len(run.plan or ())
+        reporter.note(f"Taking back {shown_path(str(folder))}: {count:,} change{'' if count == 1 else 's'}.")
         context = RunContext(
             ApiSession(target, settings.pace, environment),
             run.journal,
@@ -128,8 +127,9 @@ def _run_of_file(argument: str, reporter: Reporter, *, is_sandbox: bool) -> Path
     ]
     if not reporter.can_ask:
         raise UsageError(f"{path}: name the run to take back:  {', '.join(str(one.run.folder) for one in changed)}")
-    reporter.note(f"Runs of {path}, the newest first; taking back one leaves what the others changed:")
-    chosen = reporter.choose(f"Take back which one? [1-{len(names)}, Enter: none]", names)
+    others = "; taking back one leaves what the others changed" if changed[1:] else ""
+    reporter.note(f"Runs of {path}, the newest first{others}:")
+    chosen = reporter.choose("Take back which one? (Enter: none)", names)
     if chosen is None:
         raise Declined("Nothing was sent.")
     return changed[chosen].run.folder

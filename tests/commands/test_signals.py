@@ -277,7 +277,7 @@ def test_no(shell: Shell, api: Api) -> None:
     sheet = shell.sheet(api.names(2))
     ended = on_terminal(shell, asking(api, sheet), b"n\n")
     expected = """2 rows -> DualEntry customers at {url} (not an address of the API's maker), key …
-  columns: id -> id, name -> name
+  columns: id, name
 2 of 2 customers will change (2 cells)
 Send? [y/N/l list]: n
 Nothing was sent.

@@ -457,7 +457,7 @@ def test_on_the_command_line(api: Api, shell: Shell) -> None:
     lines = ended.err.splitlines()
     kept = f'kept: it is "Theirs" now, and the run had written "New" over "{names[2]}"'
     assert (1, "") == (ended.code, ended.out)
-    assert f"Taking back {folder}: 3 changes were or may have been applied." == lines[0]
+    assert f"Taking back {folder}: 3 changes." == lines[0]
     assert [
         "  reversed          1",
         "  as before         1",

@@ -20,6 +20,7 @@ SCREENS = Path(__file__).parent / "screens"
 SHEETS = Path(__file__).parent / "sheets"
 KEYS = ("key-of-the-north-1111", "key-of-the-south-2222")
 QUESTION = "[y/N/l list]:"
+MEANT = "meant? (Enter: none):"
 DIFFERS = (
     (r"\d{8}-\d{6}", "20261126-180000"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d", "2026-11-26 18:00"),
@@ -186,20 +187,25 @@ def postal_codes(person: Person) -> None:
     check_list_and_send(person, "addresses.xlsx", " --as-shown 'Postal Code'")
 
 
-def fix_and_undo(person: Person, *, plans_first: bool = False) -> None:
+def fix_and_undo(person: Person, *, is_usual: bool = False) -> None:
     """Some rows have problems: send the others, mend those in the failures file, send it, and take all back."""
     person.runs("sandbox start")
-    person.runs(f"check problems.xlsx -e {DUALENTRY}")
-    if plans_first:
-        person.runs(f"plan problems.xlsx -e {DUALENTRY} --sandbox")
-    person.runs(f"update problems.xlsx -e {DUALENTRY} --sandbox", QUESTION)
+    person.runs("check problems.xlsx", MEANT)
+    person.answers("1")
+    if is_usual:  # a plan before it is sent, and no look at what there was
+        person.runs("plan problems.xlsx --sandbox", MEANT)
+        person.answers("1")
+    person.runs("update problems.xlsx --sandbox", MEANT)
+    person.answers("1", QUESTION)
     person.answers("y")
     failures = "problems.batch/latest/failures.xlsx"
     person.in_libreoffice(failures, {"D2": "555-0203", "B4": "Delta Renamed", "A5": "10006"}, "mended.xlsx")
-    person.runs(f"update mended.xlsx -e {DUALENTRY} --sandbox", QUESTION)
+    person.runs("update mended.xlsx --sandbox", MEANT)
+    person.answers("1", QUESTION)
     person.answers("y")
-    person.runs("runs problems.xlsx")
-    person.runs("undo problems.xlsx --sandbox", "Enter: none]:")
+    if not is_usual:
+        person.runs("runs problems.xlsx")
+    person.runs("undo problems.xlsx --sandbox", "one? (Enter: none):")
     person.answers("1", QUESTION)
     person.answers("y")
 
