@@ -5,6 +5,7 @@ grows with every word that a screen says and every letter that has to be typed. 
 which nobody does; nobody is interrupted, which everybody is.
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ KEY, POINT, THINK = 0.28, 1.1, 1.35
 Moran and Newell, The keystroke-level model, Communications of the ACM 23 (1980), 396-410."""
 WORD = 60 / 238
 """Seconds to read a word: Brysbaert, How many words do we read per minute?, J. of Memory and Language 109 (2019)."""
+
+GIT = shutil.which("git") or "git"
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,10 @@ class ClockedPerson(Person):
 
 
 def set_up() -> Step:
-    """Clone what is committed, and start it once, which installs what it needs (from pip's cache, where it has that)."""
+    """Clone what is committed, and start it once, which installs what it needs; pip may have that in its cache."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), folder], check=True)
+        subprocess.run([GIT, "clone", "--quiet", str(ROOT), folder], check=True)
         subprocess.run(["./run.sh", "--version"], cwd=folder, check=True, capture_output=True)
         return Step("set-up", THINK, 0.0, time.monotonic() - began)
 
