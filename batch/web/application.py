@@ -210,7 +210,7 @@ class Page:
         }
         if not formats:
             raise UsageError("Choose how the cells are to be read.")
-        await to_thread.run_sync(partial(work.match, {}, formats, remember_as=None))
+        await to_thread.run_sync(work.read_as, formats)
         return self._to(f"/w/{work.id}/problems")
 
     # -- 4 Changes ----------------------------------------------------------------------------------------------

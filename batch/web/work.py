@@ -70,6 +70,8 @@ class Work:
     run_id: str = ""
     """Of the same."""
     is_sent: bool = False
+    remembered: str | None = None
+    """The name under which what the columns stand for was remembered, for what is answered of them later."""
     others: "Work | None" = None
     """The sheet of which this one has the corrected rows: its other rows are sent by themselves."""
     on_sandbox_start: Callable[[], None] = lambda: None
@@ -133,12 +135,16 @@ class Work:
             if not found.is_settled:
                 return found, None
             if remember_as is not None:
-                keep_mapping(found.settings, remember_as, world)
+                self.remembered = keep_mapping(found.settings, remember_as, world)
             self.columns, self.settings = found, found.settings
             # what can be read in two ways is asked by a form of the page, which nothing waits for
             return found, check(found.settings, replace(person, can_ask=False), world)
 
         self._begin("check", work, self._keep_matched)
+
+    def read_as(self, formats: Mapping[str, Any]) -> None:
+        """Take how numbers or dates are meant, add it to the mapping that is remembered, and validate again."""
+        self.match({}, formats, remember_as=self.remembered or self.settings.mapping)
 
     def compare(self, *, only_empty: bool) -> None:
         """Find out what would change, with `only_empty` of fields that have no value yet alone."""

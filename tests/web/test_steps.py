@@ -240,6 +240,21 @@ def test_a_date_that_can_be_read_in_two_ways(window: Browser) -> None:
     assert "dmy" == window.work.settings.date_format
 
 
+def test_how_dates_are_meant_is_remembered(window: Browser) -> None:
+    """What was answered of dates belongs to a mapping that is remembered, and is not asked again."""
+    for content in (b"Cust#,Since\n10001,3/4/2026\n", b"Cust#,Since\n10002,5/6/2026\n"):
+        window.upload("dates.csv", content, OWN_KEY)
+        window.settled()
+        place = f"/w/{window.work.id}"
+        columns = {"c0": "id", "c1": "custom_fields.Since:date", "remember": "yes"}
+        window.post(f"{place}/columns", columns if b"10001" in content else {})
+        if b"10001" in content:
+            assert "What does it mean?" in text_of(window.settled())
+            window.post(f"{place}/reading", {"date_format": "dmy"})
+        assert "1 row is ready" in text_of(window.settled())
+    assert "dmy" == window.work.settings.date_format
+
+
 def test_a_mapping_is_remembered(window: Browser) -> None:
     """What was said of the columns is used for the next file with the same headers, and that is said."""
     window.upload("a.csv", b"Cust#,Who\n10001,A\n", OWN_KEY)
