@@ -219,11 +219,8 @@ def test_pages(acme: Acme) -> None:
     environment = acme.api.environment()
     listed = views.endpoints_page(None, environment, 100)
     page = views.endpoints_page(AcmeVendors.name, environment, 100)
-    made = "\n".join(
-        views.template_page(
-            make_template(acme.folder / "new.xlsx", acme.settings(), environment, FakeReporter(), may_replace=False)
-        )
-    )
+    done = make_template(acme.folder / "new.xlsx", acme.settings(), environment, FakeReporter(), may_replace=False)
+    made = "\n".join(text for text, _ in views.template_page(done))
     guide = openpyxl.load_workbook(acme.folder / "new.xlsx")["How to fill this in"]
     text = "\n".join([listed, page, made, *(str(cell) for row in guide.values for cell in row)])
     assert all(one in text for one in ("acme.vendors", "One row for each vendor", "not known, so they are found out"))

@@ -171,7 +171,7 @@ def test_full_at_the_end(shell: Shell, api: Api, small_disk: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "left", [0, pytest.param(30_000, marks=pytest.mark.long), pytest.param(120_000, marks=pytest.mark.long), 400_000]
+    "left", [0, *(pytest.param(one, marks=pytest.mark.long) for one in (30_000, 120_000, 400_000))]
 )
 def test_full_at_the_start(shell: Shell, api: Api, small_disk: Path, left: int) -> None:
     """On a disk without room for the run, or with hardly any, nothing is sent that is not in the journal."""

@@ -47,7 +47,10 @@ def assert_held_at_all(shell: Shell, api: Api, what: str, where: str, *, is_late
     assert score.killed > 0.8 * score.tries
 
 
-@pytest.mark.parametrize(("what", "points"), [(DUALENTRY, 3), ("undo", 1), ("failures", 1)])
+@pytest.mark.parametrize(
+    ("what", "points"),
+    [(DUALENTRY, 3), *(pytest.param(one, 1, marks=pytest.mark.long) for one in ("undo", "failures"))],
+)
 def test_some_points(shell: Shell, api: Api, what: str, points: int) -> None:
     """Killed as it sends, syncs, or writes the journal: nothing is lost, nothing untrue, nothing applied twice."""
     some = [Point("sendto", 3), Point("fdatasync", 6), Point("pwrite64", 40)][:points]
