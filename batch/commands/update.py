@@ -329,7 +329,7 @@ class Update:
         """Send what was asked about; where the first few are to be looked at, ask about the others after them."""
         self.before_sending()
         self.run.supersede()
-        index.note_writes(self.run.metadata.run_id)
+        index.begin_writes(self.run.metadata.run_id)
         await self._go_through(self._send)
         if self.asks_again and self.run.metadata.canary_held:
             self.to_send = sum(1 for _ in iter_open(self.run.changes, self.run.journal))

@@ -23,7 +23,7 @@ from batch.errors import BatchError
 from batch.input_names import STDIN, is_read_once, joined, split
 from batch.journal import Journal, OutOfTimeError
 from batch.model import Outcome
-from batch.run.locks import state_folder
+from batch.run.locks import is_held, state_folder
 from batch.run.metadata import RunMetadata
 from batch.shard import Shard
 from batch.summary import State
@@ -113,8 +113,16 @@ def add_copied(metadata: RunMetadata, folder: Path, last: float) -> None:
     _write(f"UPDATE run SET wrote = ({before}) WHERE run_id = ?", [last - CLOCKS_APART, metadata.run_id])  # noqa: S608 - only columns
 
 
+def begin_writes(run_id: str) -> None:
+    """Note that a run begins to write now, and which others cannot do so any more, since their processes are gone."""
+    for one in _read("WHERE state = 'running' AND wrote NOT NULL AND run_id <> ?", [run_id]):
+        if not is_held(one.folder):
+            mark(one.run_id, "unfinished")
+    note_writes(run_id)
+
+
 def note_writes(run_id: str) -> None:
-    """Note that a run begins to write, or ends writing, now."""
+    """Note that a run writes, or ends writing, now."""
     _write("UPDATE run SET wrote = (SELECT coalesce(max(wrote), 0) + 1 FROM run) WHERE run_id = ?", [run_id])
 
 

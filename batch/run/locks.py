@@ -136,6 +136,21 @@ def run_held(folder: Path) -> AbstractContextManager[None]:
     return held(folder / ".lock", "this run folder", folder)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the lock of a run folder now; nobody holds that of one that is gone."""
+    try:
+        lock = os.open(folder / ".lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 @contextmanager
 def shared(path: Path, what: str, count: int) -> Iterator[None]:
     """Hold the lock at `path` together with other shards of the same `count`; raises BusyError.

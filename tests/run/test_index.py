@@ -9,6 +9,7 @@ import pytest
 from batch.errors import Declined
 from batch.model import Outcome
 from batch.run import index
+from batch.run.folder import peek_metadata
 from tests.commands.test_undo import undo
 from tests.job_fixture import FakeReporter, JobFixture, summary
 
@@ -41,6 +42,14 @@ def test_folder_elsewhere_is_not_known(job: JobFixture, tmp_path: Path) -> None:
     run_id = summary(job.update(job.sheet(NAMES)).folder)["run_id"]
     assert not index.knows(run_id, tmp_path)
     assert not index.knows("another", tmp_path)
+
+
+def test_run_that_was_killed_writes_no_more(job: JobFixture) -> None:
+    """A run that is gone when another one begins to write has written nothing later than that."""
+    killed = summary(job.update(job.sheet(NAMES)).folder)["run_id"]
+    index.mark(killed, "running")  # as a kill leaves it
+    folder = job.update(job.sheet("id,name\n10003,New\n", "other.csv")).folder
+    assert not index.has_later_writes(peek_metadata(folder))
 
 
 def test_declined_part(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
