@@ -30,6 +30,8 @@ pytestmark = pytest.mark.skipif(sync_playwright is None or not CHROMIUM, reason=
 
 SLOWEST_MS = 120_000
 """What a step may take on a machine that does other things, too."""
+DUALENTRY, VAYU = "dualentry.customers|sandbox||", "vayu.customers|sandbox||"
+VAYU_ID = "65f{:021x}"
 HOSTILE = (
     "id,name,phone\n"
     f"10001,{'A very long name of a customer ' * 10},555-0001\n"
@@ -98,7 +100,7 @@ def sheet(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def choose(window: Any, path: Path, account: str = "dualentry.customers|sandbox||") -> None:
+def choose(window: Any, path: Path, account: str = DUALENTRY) -> None:
     """Step 1, up to the columns."""
     window.set_input_files("#file", path)
     window.check(f"input[value='{account}']")
@@ -112,6 +114,14 @@ def to_changes(window: Any) -> None:
     window.click("form[action$='/changes'] button")
     window.wait_for_selector("h1:has-text('Changes') >> nth=0")
     window.wait_for_selector(".facts")
+
+
+def send(window: Any) -> None:
+    """Steps 5 and 6, of fewer than ten changes."""
+    window.click("text=Go on to send")
+    window.click(".go")
+    window.wait_for_url("**/run/*")
+    assert "Finished" in window.inner_text(".facts")
 
 
 def test_an_accountants_way(served: Served, window: Any, tmp_path: Path) -> None:
@@ -162,16 +172,37 @@ def test_an_accountants_way(served: Served, window: Any, tmp_path: Path) -> None
 
 @pytest.mark.long
 def test_the_way_without_scripts(served: Served, tmp_path: Path) -> None:
-    """All of it works in a browser that runs no script, for the other API."""
+    """All of it works in a browser that runs no script, for the other API: problems, the first ten, and back."""
     context = served.chromium.new_context(java_script_enabled=False)
     context.set_default_timeout(SLOWEST_MS)
     window = context.new_page()
     window.goto(served.token())
-    text = (ROOT / "samples" / "vayu-customers.csv").read_text(encoding="utf-8")
-    choose(window, sheet(tmp_path, "v.csv", text), "vayu.customers|sandbox||")
+    rows = "".join(f"{VAYU_ID.format(number + 1)},Page {number},45_DAYS\n" for number in range(13))
+    text = f"id,name,dueDays\n{VAYU_ID.format(20)},Wrong,soon\n{rows}"
+    choose(window, sheet(tmp_path, "v.csv", text), VAYU)
+    window.click("text=Check the rows")
+    window.wait_for_selector(".groups")
+    with window.expect_download() as saved:
+        window.click("text=Save the 1 row, marked")
+    corrected = Path(saved.value.path()).read_text(encoding="utf-8-sig").replace("soon", "60_DAYS")
+    window.set_input_files("input[name=file]", sheet(tmp_path, "v failures.csv", corrected))
+    window.click("text=Upload it")
+    window.wait_for_selector("table.columns")
     to_changes(window)
+    assert "1 customer will change" in window.inner_text(".facts")
+    send(window)
+    window.click("text=Go on with them")
+    window.click("form[action$='/changes'] button")
+    window.wait_for_selector(".facts:has-text('13 customers will change')")
     window.click("text=Go on to send")
     window.click(".go")
+    window.wait_for_selector("text=Send the other 3?")
+    window.click("button[value=yes]")
+    window.wait_for_url("**/run/*")
+    assert "13" in window.inner_text("tr.updated .num")
+    window.click("text=Take it back …")
+    window.wait_for_selector("text=Put this back?")
+    window.click("text=Put back 13 records")
     window.wait_for_url("**/run/*")
     assert "Finished" in window.inner_text(".facts")
     context.close()
@@ -312,10 +343,12 @@ def test_two_gigabytes(served: Served, window: Any) -> None:
 
 
 @pytest.mark.long
-def test_a_run_outlives_its_window(served: Served, window: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("account", "record"), [(DUALENTRY, "{}"), (VAYU, VAYU_ID)], ids=["dualentry", "vayu"])
+def test_a_run_outlives_its_window(served: Served, window: Any, tmp_path: Path, account: str, record: str) -> None:
     """A window that is closed while it sends changes nothing; the command line goes on with what was stopped."""
-    rows = "".join(f"{10100 + number},Outlives {number}\n" for number in range(300))
-    choose(window, sheet(tmp_path, "long.csv", f"id,name\n{rows}"))
+    first = 10100 if account == DUALENTRY else 100
+    rows = "".join(f"{record.format(first + number)},Outlives {number}\n" for number in range(150))
+    choose(window, sheet(tmp_path, "long.csv", f"id,name\n{rows}"), account)
     to_changes(window)
     window.click("text=Go on to send")
     window.check("input[value=all]")
