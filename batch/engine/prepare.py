@@ -263,7 +263,7 @@ class ChangePreparer:
             self._settle_unseen(change, Outcome.FAILED, unseen, None)
             return None
         earlier = self._earlier(change)
-        if earlier is not None and self._is_in_doubt(earlier) and self._shows_neither(change, earlier, record):
+        if earlier is not None and self._is_in_doubt(earlier) and self.shows_neither(change, earlier, record):
             problems = self.context.shows(change, earlier.fields, record, earlier).neither(earlier.before or {})
             self._settle(change, Outcome.UNKNOWN, problems or [Problem("ended_in_doubt")], attempts=earlier.made)
             return None
@@ -432,7 +432,7 @@ class ChangePreparer:
         shown = self.context.shows(change, change.fields, record, self._earlier(change))
         return shown.differing.keys() == shown.hidden.keys()
 
-    def _shows_neither(self, change: Change, earlier: Intent, record: Record) -> bool:
+    def shows_neither(self, change: Change, earlier: Intent, record: Record) -> bool:
         """Whether a record shows neither what an earlier part found nor what it sent: another hand wrote since."""
         return (
             bool(earlier.before)

@@ -227,9 +227,12 @@ class WriteCall:
         if self.prepared.record is None:
             return False
         is_completed = endpoint.needs_full_body or self._has_parts
-        context = self._context
-        is_expected = bool(self.change.conditions) or context.plan is not None or context.only_empty
-        return is_completed or is_expected or self.prepared.was_asked
+        return is_completed or self._is_expected or self.prepared.was_asked
+
+    @property
+    def _is_expected(self) -> bool:
+        """Whether something is expected of the record, so that it is kept where another hand changed it."""
+        return bool(self.change.conditions) or self._context.plan is not None or self._context.only_empty
 
     @property
     def _has_parts(self) -> bool:
@@ -278,6 +281,11 @@ class WriteCall:
         if self.may_be_applied and self.is_applied(shown):
             outcome, problems = self.conclude_found(shown)
             self._settle(outcome, *problems, shown=shown.unlike)
+            return
+        last = self.sent or self.intent
+        if self.may_be_applied and self._is_expected and self._preparer.shows_neither(self.change, last, record):
+            problems = shown.neither(last.before or {}) or [Problem("in_doubt", {"cause": self.doubt})]
+            self._settle(Outcome.UNKNOWN, *problems)  # not refused: where reads lag, it may be older than ours
             return
         self.revert_attempt()
         tried = self.sent if self.sent is not None and self.made else None

@@ -27,7 +27,7 @@ from batch.engine.shutdown import Shutdown
 from batch.engine.write import LOOKS, ChangeWriter
 from batch.errors import JournalError, StoppedError
 from batch.http import ApiResponse, Session
-from batch.model import Change, Intent, Outcome, Problem, RowResult, State
+from batch.model import Change, Condition, Intent, Outcome, Problem, RowResult, State
 from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
 from batch.retry import CircuitBreaker, RetryPolicy
 from batch.run.record_memory import RecordMemory
@@ -900,6 +900,23 @@ async def test_own_field_of_another_hand() -> None:
     said = 'somebody had changed it meanwhile, from "Bonn" to "Paris"; the sheet\'s value was written over that'
     assert [said] == d.book.told()[2][1]
     assert {"shipping_address.city": "Paris"} == d.book.intents[-1].before
+
+
+async def test_kept_for_another_hand_after_an_attempt_in_doubt() -> None:
+    """Where reads lag, what a record shows may be older than the attempt: what is kept for it is not *rejected*."""
+    api = Held()
+
+    def edit() -> httpx.Response:
+        api.record["name"] = "Third"
+        return refuse(503, Retry_After="6")
+
+    api.answers.append(edit)
+    change = Change((2,), "2", {"name": "New"}, conditions=(Condition("name", ("Old",), "now"),))
+    async with desk(api, read_back=read_list) as d:
+        one = PreparedChange(change, change.fields, read_at=anyio.current_time(), **BEFORE)
+        assert UNKNOWN is await d.sender.send(one)
+    said = 'the record now shows "Third": it was "Old", and "New" was sent (somebody else may have changed it)'
+    assert ([said], [{"name": "New"}]) == (d.book.told()[2][1], api.bodies)
 
 
 async def test_already_so_when_it_leaves() -> None:
