@@ -54,7 +54,7 @@ def test_failed_and_resumed(shell: Shell, api: Api) -> None:
 3 rows in {seconds}
   failed            3   run again as it is
 Reasons
-  failed    the record could not be read: the API is unavailable (503)   3 rows: 2, 3, 4
+  failed     the record could not be read: the API is unavailable (503)   3 rows: 2, 3, 4
 Go on with the same command:  batch update sheet.csv -e dualentry.customers {options} --max-attempts 1
 Every row:  sheet.batch/{time}/results.csv
 """

@@ -238,7 +238,7 @@ def reasons(grouped: Sequence[Reason], left_out: int = 0) -> Iterator[str]:
     if shown:
         yield "Reasons"
     for one in shown:
-        yield f"  {one.outcome.value:<9} {reason_of(one, 20)}"
+        yield f"  {one.outcome.value:<9} {'' if one.field else ' '}{reason_of(one, 20)}"
     more = len(grouped) - len(shown) + left_out
     if more > 0:
         yield f"  … and {plural(more, 'other reason')}; each row has its own in the failures file"

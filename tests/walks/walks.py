@@ -24,6 +24,7 @@ MEANT = "meant? (Enter: none):"
 DIFFERS = (
     (r"\d{8}-\d{6}", "20261126-180000"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d", "2026-11-26 18:00"),
+    (r"(?<=  )\d{4}-\d\d-\d\d(?=\n)", "2026-11-26"),
     (r"remembered on \d{4}-\d\d-\d\d", "remembered on 2026-11-26"),
     (r"127\.0\.0\.1:\d{5}", "127.0.0.1:12345"),
     (r"\b\d\.\d s\b", "0.5 s"),
@@ -166,6 +167,9 @@ def own_headers(person: Person) -> None:
     person.answers("y")
     person.runs(f"update 'Kunden November.xlsx' -e {DUALENTRY} --sandbox", QUESTION)
     person.answers("y")
+    person.runs("mappings")
+    person.runs("mappings show 'Kunden Oktober'")
+    person.runs("mappings forget 'Kunden Oktober'")
 
 
 def check_list_and_send(person: Person, sheet: str, options: str = "") -> None:
@@ -220,6 +224,23 @@ def plan_for_approval(person: Person) -> None:
     person.runs("runs")
 
 
+def rehearsal(person: Person) -> None:
+    """A template; then the sandbox's records are pulled, edited, sent, taken back, and the run is removed."""
+    person.runs(f"template -e {DUALENTRY} -o new.xlsx")
+    person.runs("sandbox start")
+    person.runs(f"pull -e {DUALENTRY} -o customers.xlsx --sandbox")
+    person.in_libreoffice("customers.xlsx", {"B3": "Renamed AG"}, "edited.xlsx")
+    person.runs(f"update edited.xlsx -e {DUALENTRY} --sandbox", QUESTION)
+    person.answers("y")
+    person.prints("edited.batch/latest/results.xlsx")
+    person.runs("undo edited.xlsx --sandbox", "one? (Enter: none):")
+    person.answers("1", QUESTION)
+    person.answers("y")
+    person.runs("purge edited.batch/latest-edited.xlsx", "[y/N]:")
+    person.answers("y")
+    person.runs("sandbox stop")
+
+
 WALKS: dict[str, Callable[[Person], None]] = {
     "first-start": first_start,
     "login": login,
@@ -229,5 +250,6 @@ WALKS: dict[str, Callable[[Person], None]] = {
     "postal-codes": postal_codes,
     "fix-and-undo": fix_and_undo,
     "plan-for-approval": plan_for_approval,
+    "rehearsal": rehearsal,
 }
-NEEDS_LIBREOFFICE = ("fix-and-undo", "plan-for-approval")
+NEEDS_LIBREOFFICE = ("fix-and-undo", "plan-for-approval", "rehearsal")
