@@ -599,8 +599,9 @@ def mappings(context: click.Context) -> None:
 def list_mappings() -> None:
     """List the mappings, with what each is for."""
     from batch.cli import views
+    from batch.cli.console import Console
 
-    _show(views.mappings_page(_environment().mappings.read()))
+    _show(views.mappings_page(_environment().mappings.read(), Console().width))
 
 
 @mappings.command(name="show")

@@ -568,14 +568,16 @@ def logout_page(login: Login, where: str) -> Iterator[Styled]:
     yield f"It still opens the records. To end that, revoke it{f' {where}' if where else ' at the API'}.", ""
 
 
-def mappings_page(mappings: Sequence[SavedMapping]) -> Iterator[str]:
-    """Yield what is remembered, a line for each mapping."""
+def mappings_page(mappings: Sequence[SavedMapping], width: int) -> Iterator[str]:
+    """Yield what is remembered, a line for each mapping that is no longer than `width`, as far as names permit."""
     if not mappings:
         yield "Nothing is remembered. On a terminal, headers that are not known are asked about, and remembered then."
         return
     rows = [("NAME", "FOR", "HEADERS", "SINCE")]
+    beside = max(len(visible(one.name)) + len(one.endpoint) + len(one.saved.isoformat()) for one in mappings)
+    room = min(60, max(len("HEADERS"), width - beside - 3 * len("  ")))
     rows += [
-        (visible(one.name), one.endpoint, visible(shorten(", ".join(one.map), 60)), one.saved.isoformat())
+        (visible(one.name), one.endpoint, shorten(visible(", ".join(one.map)), room), one.saved.isoformat())
         for one in mappings
     ]
     yield from table(rows)

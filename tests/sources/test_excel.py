@@ -157,6 +157,24 @@ def test_hidden_rows_can_be_left_out(tmp_path: Path) -> None:
     assert ([2, 5, 6, 7, 8, 10], ("3 hidden rows were left out: 3, 4, 9.",)) == (numbers(found), found.notes)
 
 
+def test_shown_rows_are_passed_over() -> None:
+    """Who looks for hidden rows gets these alone, and all of a stretch in which the word stands elsewhere."""
+    shown = "".join(f'<row r="{row}"><c r="A{row}"><v>1</v></c></row>' for row in (1, 3))
+    empty = '<row r="2" hidden="1"/>'
+    hidden = '<row r="4" spans="1:1" hidden="1"><c r="A4"><v>4</v></c></row>'
+    text = '<row r="5"><c r="A5" t="inlineStr"><is><t>hidden</t></is></c></row>'
+
+    def found(*parts: str) -> list[int]:
+        sheet = f"<worksheet><sheetData>{''.join(parts)}</sheetData></worksheet>"
+        cells = scan.iter_plain(pieces(sheet, 10_000), only_hidden=True)
+        return [row for frame in cells for row in frame["row"]]
+
+    assert [] == found(shown)
+    assert [4] == found(shown, hidden)
+    assert [1, 3, 4, 5] == found(shown, hidden, text)
+    assert [1, 3, 4] == found(shown, empty, hidden)
+
+
 def numbers(found: Staged) -> list[int]:
     """Give the numbers of the rows."""
     return pl.read_parquet(found.path)["row"].to_list()

@@ -137,7 +137,7 @@ def _hidden_rows(
     by_row = first.group_by("row", maintain_order=True).agg("text").head(LOOK_AHEAD)
     header = options.header_row or find_header_row(by_row.iter_rows(), options.is_known)
     values = Values(workbook, texts)
-    some = (cells for cells in iter_cells(package, sheet, layout) if cells["is_hidden"].any())
+    some = (cells for cells in iter_cells(package, sheet, layout, only_hidden=True) if cells["is_hidden"].any())
     hidden = (values.read(cells).filter(pl.col("is_hidden") & (pl.col("row") > header)) for cells in some)
     return list(dict.fromkeys(row for cells in hidden for row in cells["row"]))
 
