@@ -90,7 +90,7 @@ def test_records_are_asked_for(offline: Shell) -> None:
     none = on_terminal(offline, ["check", "sheet.csv"], [(MEANT, b"\n")])
     assert (2, True) == (none.code, "Error: Which records? Name them with -e" in none.err), none.err
     for unasked in (["update", "sheet.csv", "--yes"], ["update", "sheet.csv", "--log-format", "json"]):
-        ended = on_terminal(offline, unasked, [(MEANT, b"1\n")])
+        ended = on_terminal(offline, [*unasked], [(MEANT, b"1\n")])
         assert (2, False) == (ended.code, MEANT.decode() in ended.err), ended.err
 
 
