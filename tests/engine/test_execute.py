@@ -54,6 +54,25 @@ def test_resting_frees_the_worker(tmp_path: Path) -> None:
     assert (["1", "2", "3", "4", "1"], 0) == (order, closing.summary.exit_code)
 
 
+@pytest.mark.looks
+def test_looking_for_long_frees_the_worker(tmp_path: Path) -> None:
+    """With one slot, a change whose record shows it late lets all the others go by, and is updated all the same."""
+    api, written = Lists(range(1, 31)), dict[int, float]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method != "PATCH":
+            if written and trio.current_time() > written[1] + 15:
+                api.records[1]["name"] = "New 1"
+            return api.answer(request)
+        number = int(request.url.path.split("/")[-2])
+        written[number] = trio.current_time()
+        return api.answer(request) if number > 1 else httpx.Response(200, json=api.records[1])
+
+    closing = update(tmp_path, 30, answering(answer), max_at_once=1)
+    assert ({"updated": 30}, 30) == ({k: v for k, v in closing.summary.outcomes.items() if v}, len(written))
+    assert max(written.values()) < written[1] + 15
+
+
 def test_as_many_at_once_as_there_are_slots(tmp_path: Path) -> None:
     """Every slot is used, also by rows that one read brought, and never more than there are."""
     api, inside, most = Lists(range(1, 61)), 0, 0
