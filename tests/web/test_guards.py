@@ -161,6 +161,13 @@ def test_every_answer_is_guarded(browser: Browser) -> None:
     assert own | none | {"img-src": "'self' data:"} == policy
 
 
+def test_the_report_may_do_nothing() -> None:
+    """A report has its own style, and nothing else: no script, no picture, no form, no frame, nothing that is loaded."""
+    policy = dict(one.strip().partition(" ")[::2] for one in guards.REPORT_POLICY.split(";"))
+    none = dict.fromkeys(("default-src", "frame-ancestors"), "'none'")
+    assert none | {"style-src": "'unsafe-inline'", "sandbox": ""} == policy
+
+
 def test_no_page_needs_what_the_policy_forbids() -> None:
     """No template has a script, a style or a handler inside, nor an address of another host."""
     folder = Path(guards.__file__).with_name("templates")

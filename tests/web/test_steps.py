@@ -15,6 +15,7 @@ from batch.engine.reporter import Progress
 from batch.model import Outcome
 from batch.web import views
 from batch.web.accounts import offered
+from batch.web.guards import REPORT_POLICY
 from batch.web.task import Task
 from tests.job_fixture import VAYU_1, VAYU_2, JobFixture
 from tests.web.browser import Browser, checksum_in, text_of
@@ -526,7 +527,7 @@ def test_a_plan_for_a_colleague(window: Browser, job: JobFixture, tmp_path: Path
     assert "Approved" == job.record(10001)["name"]
     report = window.get(str(run.url).split(window.page.base)[1] + "/report")
     assert "as the plan&#39;s file says: for Tuesday" in report.text
-    assert "sandbox" in report.headers["content-security-policy"]
+    assert REPORT_POLICY == report.headers["content-security-policy"]
 
 
 def test_a_plan_for_another_company(window: Browser, job: JobFixture) -> None:
