@@ -62,6 +62,7 @@ def test_the_whole_way(window: Browser, job: JobFixture) -> None:
 
     marked = window.get(f"{place}/file/failures")
     assert "attachment; filename*=UTF-8''May%20failures.csv" == marked.headers["content-disposition"]
+    assert "application/octet-stream" == marked.headers["content-type"]
     corrected = marked.text.replace("ext. 5", "555-2")
     window.post(f"{place}/upload", files={"file": ("May failures.csv", corrected.encode())})
     rest, second = window.work, f"/w/{window.work.id}"
