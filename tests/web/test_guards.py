@@ -11,7 +11,7 @@ from batch.errors import InputError
 from batch.sources.formats import FORMATS
 from batch.web import guards, views
 from batch.web.server import HOST, _listen
-from batch.web.uploads import folder_of, keep_upload, safe_name
+from batch.web.uploads import folder_of, keep_upload, list_kept, safe_name
 from tests.sources.workbooks import make_book, sheet_xml
 from tests.web.browser import HERE, OWN, PORT, Browser
 
@@ -299,6 +299,16 @@ def test_a_link_in_the_place_of_an_upload(tmp_path: Path) -> None:
     os.symlink(target, place / "a.csv")
     path = keep_upload(io.BytesIO(CSV), tmp_path, "a.csv")
     assert ("mine", CSV, False) == (target.read_text(), path.read_bytes(), path.is_symlink())
+
+
+def test_a_link_among_the_uploads(tmp_path: Path) -> None:
+    """What is offered again is a file that was uploaded, never one that a link leads to."""
+    (tmp_path / "precious.csv").write_bytes(CSV)
+    place = tmp_path / "runs" / "May" / "files" / "0123456789abcdef"
+    place.mkdir(parents=True)
+    (place / "May.csv").write_bytes(CSV)
+    (place / "link.csv").symlink_to(tmp_path / "precious.csv")
+    assert ["May.csv"] == [one.path.name for one in list_kept(tmp_path / "runs", (), 9)]
 
 
 # -- text -----------------------------------------------------------------------------------------------------------
