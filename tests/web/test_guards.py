@@ -162,7 +162,7 @@ def test_every_answer_is_guarded(browser: Browser) -> None:
 
 
 def test_the_report_may_do_nothing() -> None:
-    """A report has its own style, and nothing else: no script, no picture, no form, no frame, nothing that is loaded."""
+    """A report has its own style, and nothing else: no script, picture, form or frame, and nothing that is loaded."""
     policy = dict(one.strip().partition(" ")[::2] for one in guards.REPORT_POLICY.split(";"))
     none = dict.fromkeys(("default-src", "frame-ancestors"), "'none'")
     assert none | {"style-src": "'unsafe-inline'", "sandbox": ""} == policy

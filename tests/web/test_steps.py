@@ -101,6 +101,20 @@ def test_the_whole_way(window: Browser, job: JobFixture) -> None:
     assert {("update", "undone"), ("update", "finished"), ("undo", "finished")} == states
 
 
+def test_a_link_in_the_place_of_a_result(window: Browser, job: JobFixture, tmp_path: Path) -> None:
+    """What lies in a run's folder under the name of one of its files is given only where it is a file itself."""
+    place = to_changes(window, "May.csv", "id,name\n10001,Linked\n")
+    send(window, place)
+    run = str(window.settled().url).rsplit("/", 1)[1]
+    (folder,) = (one.run.folder for one in newest_runs(None).runs)
+    paths = [f"/run/{run}/file/results", f"/run/{run}/report"]
+    assert [200, 200] == [window.get(path).status_code for path in paths]
+    for name in ("results.csv", "report.html"):
+        (folder / name).rename(tmp_path / name)
+        (folder / name).symlink_to(tmp_path / name)
+    assert [404, 404] == [window.get(path).status_code for path in paths]
+
+
 def test_no_undo(window: Browser, job: JobFixture) -> None:
     """Who looks at what an undo would do and says no is led back to the run; nothing was changed."""
     place = to_changes(window, "kept.csv", "id,name\n10001,Kept\n")
