@@ -12,6 +12,7 @@ import pytest
 
 from batch.commands.runs import newest_runs
 from batch.engine.reporter import Progress
+from batch.errors import UsageError
 from batch.model import Outcome
 from batch.web import views
 from batch.web.accounts import offered
@@ -190,6 +191,23 @@ def test_a_plan_is_sent_once(window: Browser, job: JobFixture) -> None:
     window.settled()
     assert 1 == len(job.writes())
     assert 1 == len(newest_runs(None).runs)
+
+
+def test_a_sheet_that_is_busy(window: Browser, job: JobFixture) -> None:
+    """While a command goes on, nothing of another window is taken: no setting, and it does not count as sent."""
+    place = to_changes(window, "busy.csv", "id,name\n10001,Busy\n")
+    checksum, work = checksum_in(window.get(f"{place}/send")), window.work
+    settings, work.task = work.settings, Task("plan")  # it does not come to its end
+    asked = [lambda: work.match({}, {"decimal": ","}, remember_as=None), lambda: work.compare(only_empty=True),
+             lambda: work.send(checksum, "all")]  # fmt: skip
+    for ask in asked:
+        with pytest.raises(UsageError, match="Something goes on with this sheet in another window"):
+            ask()
+        assert (settings, False) == (work.settings, work.is_sent)
+    work.task = None
+    send(window, place)
+    assert "Finished" in text_of(window.settled())
+    assert 1 == len(job.writes())
 
 
 def test_what_could_not_be_begun_is_sent_later(window: Browser, job: JobFixture) -> None:
