@@ -210,6 +210,24 @@ def test_a_sheet_that_is_busy(window: Browser, job: JobFixture) -> None:
     assert 1 == len(job.writes())
 
 
+def test_an_answer_is_for_one_question() -> None:
+    """A window that shows an older question answers that one alone, however late it is."""
+    task = Task("update")
+
+    def await_question(number: int) -> None:
+        with task.condition:
+            assert task.condition.wait_for(lambda: task.question is not None and task.question.number == number, 10)
+
+    task.start(lambda person: [person.ask("One?"), person.ask("Two?")])
+    await_question(1)
+    assert not task.answer(2, True)
+    assert task.answer(1, True)
+    await_question(2)
+    assert not task.answer(1, True)
+    assert task.answer(2, False)
+    assert (True, [True, False]) == (task.wait(10), task.result)
+
+
 def test_what_could_not_be_begun_is_sent_later(window: Browser, job: JobFixture) -> None:
     """Where sending did not begin, it is said why, and the button is there again for the same changes."""
     place = to_changes(window, "later.csv", "id,name\n10001,Later\n")
