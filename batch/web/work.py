@@ -126,9 +126,6 @@ class Work:
         `changes` are other settings of how the file, its numbers and its dates are read; `remember_as`: the name under
         which what the headers stand for is remembered, "" for the file's own, None for not at all.
         """
-        with self.lock:
-            self._check_open()
-            self.settings = settings = replace(with_targets(self.settings, targets), **changes)
 
         def work(person: WebReporter, world: Environment) -> tuple[ShownColumns, Checked | None]:
             found = show_columns(settings, person, world)
@@ -140,7 +137,10 @@ class Work:
             # what can be read in two ways is asked by a form of the page, which nothing waits for
             return found, check(found.settings, replace(person, can_ask=False), world)
 
-        self._begin("check", work, self._keep_matched)
+        with self.lock:
+            self._check_open()
+            self.settings = settings = replace(with_targets(self.settings, targets), **changes)
+            self._begin("check", work, self._keep_matched)
 
     def read_as(self, formats: Mapping[str, Any]) -> None:
         """Take how numbers or dates are meant, add it to the mapping that is remembered, and validate again."""
@@ -151,7 +151,7 @@ class Work:
         with self.lock:
             self._check_open()
             self.settings = replace(self.settings, only_empty=only_empty)
-        self._begin("plan", lambda person, world: plan(self.settings, person, world), self._keep_plan)
+            self._begin("plan", lambda person, world: plan(self.settings, person, world), self._keep_plan)
 
     def send(self, checksum: str, how: Literal["all", "first"]) -> None:
         """Send the plan that was shown; raises UsageError where that was done, or it is another one."""
@@ -164,12 +164,11 @@ class Work:
                     "These are not the changes that were shown: they were compared anew. Look at them again."
                 )
             self.is_sent = True
-            folder = self.opened.folder
-        settings = replace(self.settings, plan=folder, yes=True)
-        sends: Any = CANARY if how == "first" else True
-        self._begin(
-            "update", lambda person, world: update(settings, replace(person, sends=sends), world), self._keep_end
-        )
+            settings = replace(self.settings, plan=self.opened.folder, yes=True)
+            sends: Any = CANARY if how == "first" else True
+            self._begin(
+                "update", lambda person, world: update(settings, replace(person, sends=sends), world), self._keep_end
+            )
 
     def save_for_approval(self, remark: str) -> Path:
         """Write the plan as one file for a colleague, and return where it is; raises UsageError."""
@@ -207,7 +206,7 @@ class Work:
             raise UsageError("Something goes on with this sheet in another window. Wait for it, or stop it.")
 
     def _begin(self, name: str, job: Callable[[WebReporter, Environment], Any], keep: Callable[[Any], None]) -> None:
-        """Begin a command, and keep what it gives; where one goes on, nothing is begun."""
+        """Begin a command where none goes on, and keep what it gives."""
         task = Task(name)
 
         def work(person: WebReporter) -> Any:
@@ -222,11 +221,8 @@ class Work:
                 is_unsent = isinstance(done.error, CancelledError) or done.error.exit_code is ExitCode.COULD_NOT_START
                 self.is_sent = not is_unsent
 
-        with self.lock:
-            if self.is_busy:
-                raise UsageError("Something goes on with this sheet in another window. Wait for it, or stop it.")
-            self.task = task
-            task.start(work, then)
+        self.task = task
+        task.start(work, then)
 
     def _keep_columns(self, found: ShownColumns) -> None:
         self.columns, self.settings = found, found.settings

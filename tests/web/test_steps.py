@@ -5,6 +5,7 @@ import io
 import re
 import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import polars as pl
@@ -208,6 +209,31 @@ def test_a_sheet_that_is_busy(window: Browser, job: JobFixture) -> None:
     send(window, place)
     assert "Finished" in text_of(window.settled())
     assert 1 == len(job.writes())
+
+
+def test_two_windows_at_one_moment(window: Browser, job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another window asks between a look whether something goes on and its beginning comes after both."""
+    place = to_changes(window, "busy.csv", "id,name\n10001,Busy\n")
+    checksum, work, said = checksum_in(window.get(f"{place}/send")), window.work, list[str]()
+
+    def send_too() -> None:
+        with pytest.raises(UsageError) as caught:
+            work.send(checksum, "all")
+        said.append(str(caught.value))
+
+    other = Thread(target=send_too)
+
+    def begin(name: str) -> Task:
+        monkeypatch.undo()
+        other.start()
+        other.join(0.2)
+        return Task(name)
+
+    monkeypatch.setattr("batch.web.work.Task", begin)
+    work.compare(only_empty=False)
+    other.join()
+    window.settled()
+    assert (1, False, []) == (len(said), work.is_sent, job.writes())
 
 
 def test_an_answer_is_for_one_question() -> None:
