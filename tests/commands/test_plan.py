@@ -1,6 +1,7 @@
 """`plan` and `update --plan`: what would change, written down, and then exactly that or nothing."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +194,12 @@ def test_other_input(job: JobFixture) -> None:
         job.update(job.sheet(SHEET + "10005,x,\n"), plan=made.folder)
 
 
-def test_edited_plan(job: JobFixture) -> None:
-    """A plan that was edited is refused."""
+@pytest.mark.parametrize("edit", [lambda text: text.replace('"123"', '"124"'), lambda text: f"{text}\n"])
+def test_edited_plan(job: JobFixture, edit: Callable[[str], str]) -> None:
+    """A plan that was edited is refused, also where only something was put after its checksum."""
     sheet = job.sheet(SHEET)
     path = plan(job, sheet).folder / "plan.json"
-    path.write_text(path.read_text().replace('"123"', '"124"'))
+    path.write_text(edit(path.read_text()))
     with pytest.raises(InputError) as caught:
         job.update(sheet, plan=path.parent)
     assert f"{path}: this is not the plan that was made: it was changed, or it is damaged. Plan again." == str(
