@@ -524,12 +524,26 @@ async def test_conflict_after_429() -> None:
     assert ({2: (REJECTED, ["is taken"])}, 2) == (d.book.told(), len(d.api.asked))
 
 
-async def test_too_long_a_wait() -> None:
-    """A Retry-After beyond --max-wait stops the run, and every row that was not answered is unsent."""
-    async with desk(first(1, refuse(429, Retry_After="2520")), max_at_once=1) as d:
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [("2520", "42 min"), ("5, 2520", "42 min"), ("999999999", "11,574 days"), ("9" * 40, "11,574,074 days")],
+)
+async def test_too_long_a_wait(asked: str, said: str) -> None:
+    """A Retry-After beyond --max-wait stops the run, whatever its number, and every row not answered is unsent."""
+    async with desk(first(1, refuse(429, Retry_After=asked)), max_at_once=1) as d:
         assert [UNSENT] * 3 == await d.send(2, 3, 4)
-    assert "The API asks to wait 42 min (Retry-After), longer than --max-wait 300." == d.shutdown.reason
+    assert f"The API asks to wait {said} (Retry-After), longer than --max-wait 300." == d.shutdown.reason
     assert (1, [(UNSENT, ["too many requests (429)"])]) == (len(d.api.asked), list(d.book.told().values()))
+
+
+async def test_too_long_a_wait_of_a_log_in() -> None:
+    """The same where a log-in is asked to wait: nothing else is tried."""
+    endpoint = VayuCustomers()
+    account = endpoint.account({"VAYU_API_TOKEN": "refresh"})
+    async with desk(first(1, refuse(429, Retry_After="2520")), endpoint=endpoint, account=account) as d:
+        assert [UNSENT] * 3 == await send_vayu(d, 3)
+    assert "The API asks to wait 42 min (Retry-After), longer than --max-wait 300." == d.shutdown.reason
+    assert (1, []) == (len(d.api.asked), d.book.intents)
 
 
 async def test_blocked_for_too_long() -> None:
