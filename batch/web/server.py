@@ -5,6 +5,7 @@ goes on as Ctrl-C does, and waits until its files are written.
 """
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -130,9 +131,9 @@ def _listen(port: int) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((HOST, port), backlog=256)
     except OSError as error:
-        raise UsageError(
-            f"--port {port}: another program is there ({error.strerror}). Leave it out, and a free one is taken."
-        ) from None
+        is_taken = error.errno == errno.EADDRINUSE
+        why = "another program is there" if is_taken else f"it cannot be taken ({error.strerror})"
+        raise UsageError(f"--port {port}: {why}. Leave it out, and a free one is taken.") from None
     with listener:
         yield listener
 

@@ -2,12 +2,14 @@
 
 import os
 import re
+import socket
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from batch.errors import InputError
+from batch.errors import InputError, UsageError
 from batch.sources.formats import FORMATS
 from batch.web import guards, views
 from batch.web.server import HOST, _listen
@@ -37,6 +39,14 @@ def test_the_port_listens_on_this_machine_alone() -> None:
     """No other machine reaches it."""
     with _listen(0) as listener:
         assert listener.getsockname()[0] == HOST == "127.0.0.1"
+
+
+def test_a_port_that_cannot_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why a port cannot be taken is what the system says: one that only an administrator may take is not in use."""
+    monkeypatch.setattr(socket, "create_server", Mock(side_effect=PermissionError(13, "Permission denied")))
+    said = "--port 80: it cannot be taken (Permission denied). Leave it out, and a free one is taken."
+    with pytest.raises(UsageError, match=re.escape(said)), _listen(80):
+        pass
 
 
 @pytest.mark.parametrize("path", ["/", "/static/page.css", "/static/page.js", "/w/1/live", "/run/1", "/nothing"])
