@@ -1045,6 +1045,23 @@ async def test_first_look_that_takes_long() -> None:
     assert [0, 1, 5, 20] == [round(at - times[0]) for at in times]
 
 
+@pytest.mark.parametrize(("is_sending", "expected"), [(True, 2), (False, 16)])
+async def test_looks_at_once_where_nothing_lists_records(is_sending: bool, expected: int) -> None:
+    """Of 16 slots a ninth is for looks while changes are being sent, and all are when nothing is left to send."""
+    api = Api(
+        lambda request, count: (
+            1.0,
+            httpx.Response(200, json={"customer": {"id": request.url.path[-24:], "name": "Old"}}),
+        )
+    )
+    async with desk(api.script, answer=api.answer, endpoint=VayuCustomers(), read_back=read_list) as d:
+        d.sender.looks.is_sending = lambda: is_sending
+        async with anyio.create_task_group() as tasks:
+            for number in hex_ids(64):
+                tasks.start_soon(d.sender.looks.look, f"{number:024x}", ["name"])
+    assert (64, expected) == (len(api.asked), api.peak)
+
+
 VAYU_ID = "65f000000000000000000001"
 
 
