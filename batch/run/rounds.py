@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from batch.errors import BatchError
+from batch.errors import BatchError, FolderError
 from batch.input_names import short_name
 from batch.journal import JournalQueries, open_for_reading
 from batch.model import ROW, Outcome, Staged, cell_column
@@ -74,12 +75,22 @@ def taken_back() -> frozenset[str]:
     """Return the runs that were taken back, but for those whose undo was taken back itself."""
     known = index.all_runs()  # the newest first: an undo of an undo comes before it
     undos = [one for one in known if one.undoes and one.wrote is not None]
-    unexplained = {one.run_id for one in known if one.state == "undone"} - {one.undoes for one in undos}
-    found = set[str](unexplained)
+    explained = {one.undoes for one in undos}
+    unexplained = [one for one in known if one.state == "undone" and one.run_id not in explained]
+    found = {one.run_id for one in unexplained}
     for one in undos:
         if one.undoes and one.run_id not in found:
             found.add(one.undoes)
-    return frozenset(found)
+    again = {one.folder.resolve() for one in undos if one.run_id in found}
+    return frozenset(found - {one.run_id for one in unexplained if again and _undo_of(one) in again})
+
+
+def _undo_of(run: IndexedRun) -> Path | None:
+    """Return the folder of the undo that took a run back, as the run knows it: of a shard that is one of all shards."""
+    with suppress(FolderError):
+        metadata = peek_metadata(run.folder)
+        return Path(metadata.undone) if metadata.undone and metadata.run_id == run.run_id else None
+    return None
 
 
 def first_round(run: IndexedRun, known: Mapping[str, IndexedRun]) -> IndexedRun:

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from batch.commands.runs import newest_runs
 from batch.commands.undo import undo
 from batch.endpoints import ENDPOINTS
 from batch.errors import FolderError
@@ -51,6 +52,19 @@ def test_all_shards_count_as_taken_back(job: JobFixture) -> None:
     assert ("merged-2", 9, "Firm 0") == (again.folder.name, again.summary.outcomes.updated, job.record(10001)["name"])
     assert ("undone", "to fix") == (summary(first.folder)["state"], summary(again.folder)["state"])
     assert again.folder == all_of_them().folder
+
+
+def test_all_shards_count_again(job: JobFixture) -> None:
+    """After an undo of the undo of all shards, none of them counts as taken back."""
+    sheet = job.sheet(SHEET)
+    ends = [job.update(sheet, shard=f"{number}/2") for number in (1, 2)]
+    folder = merge_runs([one.folder for one in ends], ends[0].folder.parents[1], ENDPOINTS[DUALENTRY]).folder
+    before = {one.run.run_id: one.state for one in newest_runs(None).runs}
+    for expected in ({"undone"}, set(before.values())):
+        folder = undo(str(folder), job.settings(sheet, out=None), job.reporter, job.environment).folder
+        states = {one.run.run_id: one.state for one in newest_runs(None).runs}
+        assert expected == {states[one] for one in before}
+    assert before == {one: states[one] for one in before}
 
 
 def test_what_is_not_theirs(job: JobFixture) -> None:
