@@ -136,3 +136,11 @@ def test_check_and_library(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> 
     assert seen[0].summary.rows == end.rows == len(list(library_results(end)))
     with pytest.raises(BatchError, match="shard '0/2': shards are counted from 1"):
         update(sheet, shard="0/2", **given)
+
+
+def test_shards_of_the_first_rows(job: JobFixture) -> None:
+    """With `--limit` the shards share the first rows: together they do these and no other, each row once."""
+    sheet = job.sheet(SHEET)
+    found = [job.update(sheet, shard=f"{number}/2", limit=5) for number in (1, 2)]
+    assert [2, 3, 4, 5, 6] == sorted(int(row["row"]) for end in found for row in results(end.folder))
+    assert [5, 5] == [summary(end.folder)["all_rows"] for end in found]
