@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from batch.engine.api_session import SharedLimits
 from batch.engine.shutdown import Shutdown
 from batch.errors import FolderError, SettingsError, StopCause, UsageError
+from batch.ratelimit import StoreLostError
 from batch.run import limiter_store
 from batch.run.limiter_store import open_store
 from batch.settings import COMMAND_LINE, ENVIRONMENT, Layer, as_options, merge_layers
@@ -143,16 +144,32 @@ def test_limits_that_are_lost_stop_the_run_after_max_wait() -> None:
         told = SharedLimits(notes.append, shutdown, 30)
         since = anyio.current_time()
         for _ in range(29):
-            told.lost(since, "x: it cannot be reached")
+            told.lost(since, StoreLostError("x: it cannot be reached"))
             await anyio.sleep(1)
         assert not shutdown.requested
         await anyio.sleep(1)
-        told.lost(since, "x: it cannot be reached")
+        told.lost(since, StoreLostError("x: it cannot be reached"))
         return notes, shutdown
 
     notes, shutdown = anyio.run(lose, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
     said = "Nothing is sent while the limits that other runs share cannot be asked: x: it cannot be reached."
     assert ([said], True, StopCause.WAIT) == (notes, shutdown.requested, shutdown.cause)
+
+
+def test_full_disk_under_the_limits_stops_the_run_soon() -> None:
+    """Nobody makes room within --max-wait unasked: it ends after seconds, and says what to do."""
+
+    async def lose() -> tuple[float, Shutdown]:
+        shutdown, since = Shutdown(), anyio.current_time()
+        told = SharedLimits(lambda text: None, shutdown, 300)
+        while not shutdown.requested:
+            told.lost(since, StoreLostError("/x: disk I/O error", is_full=True))
+            await anyio.sleep(1)
+        return anyio.current_time() - since, shutdown
+
+    took, shutdown = anyio.run(lose, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    assert (True, StopCause.SET_UP) == (took < 10, shutdown.cause)
+    assert "/x: disk I/O error. The disk takes no more there. Make room" in str(shutdown.as_error(""))
 
 
 def test_pause_of_another_run(shell: Shell, api: Api) -> None:

@@ -28,6 +28,7 @@ from batch.ratelimit import (
     MemoryStore,
     RateLimiter,
     RatePolicy,
+    StoreLostError,
     load_learned,
     save_learned,
 )
@@ -38,6 +39,8 @@ from batch.run.target import Environment, Target
 from batch.settings import Pace
 
 MAX_PAGES = 100
+FULL_SECONDS = 5.0
+"""For so long a full disk under the shared limits may be somebody's who is just done with it."""
 TAKEN = (
     "Another start does this shard by now, since this one was not heard of for too long: it sends nothing any more. "
     "What it did is in its record, and the other one goes on."
@@ -178,10 +181,17 @@ class SharedLimits:
             f"anew: for {max(1, round(seconds))} s it goes at the steady rate, without a burst."
         )
 
-    def lost(self, since: float, why: str) -> None:
-        """Say that nothing is sent, and stop the run after --max-wait."""
+    def lost(self, since: float, why: StoreLostError) -> None:
+        """Say that nothing is sent, and stop the run after --max-wait; soon where only somebody's hand helps."""
         self._tell(f"Nothing is sent while the limits that other runs share cannot be asked: {why}.")
-        if anyio.current_time() - since >= self.max_wait:
+        waiting = anyio.current_time() - since
+        if why.is_full and waiting >= min(FULL_SECONDS, self.max_wait):
+            self.shutdown.request(
+                f"The limits that other runs share cannot be written: {why}. The disk takes no more there. Make room, and "
+                "run the same command again: what was done is recorded.",
+                StopCause.SET_UP,
+            )
+        elif waiting >= self.max_wait:
             waited = f"for {minutes(self.max_wait)} (--max-wait)"
             self.shutdown.request(
                 f"The limits that other runs share could not be asked {waited}: {why}.", StopCause.WAIT

@@ -63,7 +63,7 @@ class RecordLeases:
 
     store: LimiterStore
     key: str
-    lose: Callable[[str], None] = lambda why: None
+    lose: Callable[[StoreLostError], None] = lambda error: None
     """Is told when the store cannot be asked."""
     note: Callable[[str], None] = lambda text: None
     """Is told what the person should know."""
@@ -196,7 +196,7 @@ class RecordLeases:
 
     def _lose(self, error: StoreLostError) -> None:
         self._is_lost = True
-        self.lose(str(error))
+        self.lose(error)
 
     def _ahead(self) -> float:
         """Return by how much the store's clock is ahead of anyio's."""

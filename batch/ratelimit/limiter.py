@@ -193,7 +193,7 @@ class RateLimiter:
     def __init__(
         self, policy: RatePolicy, max_at_once: int, store: LimiterStore | None = None, key: str = "", *,
         who: str = "", rng: random.Random | None = None, wall_clock: Callable[[], float] = time.time,
-        on_lost: Callable[[float, str], None] = lambda since, why: None,
+        on_lost: Callable[[float, StoreLostError], None] = lambda since, error: None,
         on_shared: Callable[[int, float | None], None] = lambda processes, held_at: None,
         on_paused: Callable[[float], None] = lambda seconds: None,
         on_emptied: Callable[[float], None] = lambda seconds: None,
@@ -332,7 +332,7 @@ class RateLimiter:
             try:
                 lease = (await self._hold()).runs.get(name)
             except StoreLostError as error:
-                self._lose(shared, str(error))
+                self._lose(shared, error)
                 await anyio.sleep(pause)
                 continue
             if lease is None or lease.holder == self._run.holder:
@@ -450,7 +450,7 @@ class RateLimiter:
         try:
             revision = self._store.revision(self._key)
         except StoreLostError as error:
-            self._lose(shared, str(error))
+            self._lose(shared, error)
             return None
         if revision != shared.revision:  # a pause, or a cut, which voids what is booked
             shared.booked.clear()
@@ -523,7 +523,7 @@ class RateLimiter:
             state, (grant, lease) = await self._store.transact(self._key, partial(self._step, known, told, book))
         except StoreLostError as error:
             shared.pending = told + shared.pending
-            self._lose(shared, str(error))
+            self._lose(shared, error)
             return None
         except BaseException:
             shared.pending = told + shared.pending
@@ -564,12 +564,12 @@ class RateLimiter:
         state, grant = book(state, now)
         return state, (grant, lease)
 
-    def lose(self, why: str) -> None:
+    def lose(self, error: StoreLostError) -> None:
         """Note that the store could not be asked for something else than starts: nothing starts meanwhile."""
         if self._shared is not None:
-            self._lose(self._shared, why)
+            self._lose(self._shared, error)
 
-    def _lose(self, shared: _Shared, why: str) -> None:
+    def _lose(self, shared: _Shared, error: StoreLostError) -> None:
         """Start nothing until the store can be asked again."""
         if shared.closed:
             return
@@ -579,7 +579,7 @@ class RateLimiter:
         shared.retry, wait = min(2 * shared.retry, LONGEST_RETRY), shared.retry
         again = self._now() + wait
         shared.next_ask = dict.fromkeys([*self._lines, *shared.next_ask], again)
-        self._on_lost(shared.lost_since, why)
+        self._on_lost(shared.lost_since, error)
 
     def _now(self) -> float:
         """Return the time on the store's clock."""

@@ -8,6 +8,7 @@ only keyed hashes. The clock is that of the host, which all processes share; ove
 The file holds what is true for minutes: it is not synced, and what a power cut takes of it is put aside as damaged.
 """
 
+import errno
 import math
 import os
 import random
@@ -57,6 +58,7 @@ CLEAN_EVERY: Final = 1_000
 BOTH: Final = 2
 """Files that make an open database: it and its log."""
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 Result = TypeVar("Result")
@@ -251,7 +253,7 @@ class SqliteStore:
             except (sqlite3.Error, OSError) as error:
                 if _code(error) in _DAMAGED:
                     self._put_aside()
-                elif _code(error) not in {*_BUSY, sqlite3.SQLITE_IOERR} or time.monotonic() > until:
+                elif _is_full(error) or _code(error) not in {*_BUSY, sqlite3.SQLITE_IOERR} or time.monotonic() > until:
                     raise self._lost(error) from None
             time.sleep(self._rng.uniform(0.001, 0.02))
 
@@ -276,7 +278,7 @@ class SqliteStore:
             why = "another process keeps it locked"
         else:
             why = str(error)
-        return StoreLostError(f"{self._path}: {why}", is_in_use=_code(error) in _BUSY)
+        return StoreLostError(f"{self._path}: {why}", is_in_use=_code(error) in _BUSY, is_full=_is_full(error))
 
 
 def _files(path: Path) -> list[str]:
@@ -292,6 +294,13 @@ def _create(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def _is_full(error: Exception) -> bool:
+    """Return whether the disk, or what this user may have of it, takes no more."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "sqlite_errorcode", 0) in _FULL
 
 
 def _code(error: Exception) -> int:

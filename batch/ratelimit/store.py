@@ -23,12 +23,13 @@ LEASE_SECONDS: Final = 0.1
 class StoreLostError(Exception):
     """The store cannot be asked now; the text says why, for a person.
 
-    `is_in_use`: it is there, and others go by it.
+    `is_in_use`: it is there, and others go by it. `is_full`: its disk takes no more, until somebody makes room.
     """
 
-    def __init__(self, why: str, *, is_in_use: bool = False) -> None:
+    def __init__(self, why: str, *, is_in_use: bool = False, is_full: bool = False) -> None:
         super().__init__(why)
         self.is_in_use = is_in_use
+        self.is_full = is_full
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Process:
         policy = RatePolicy(self.limits, **self.options)
         self.limiter = RateLimiter(
             policy, self.slots, self.store, "key", rng=seeded(self.number),
-            on_lost=lambda since, why: self.lost.append(why), on_shared=lambda *said: self.shared.append(said),
+            on_lost=lambda since, error: self.lost.append(str(error)), on_shared=lambda *said: self.shared.append(said),
         )  # fmt: skip
 
     async def attempt(self, status: int = 200, **headers: str) -> float:

@@ -160,10 +160,11 @@ class TestSqliteStore(StoreConformance):
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
         try:
-            with pytest.raises(StoreLostError, match=rf"^{self.path / NAME}: disk I/O error$"):
+            with pytest.raises(StoreLostError, match=rf"^{self.path / NAME}: disk I/O error$") as raised:
                 await refuse(store, "key")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert raised.value.is_full
         assert await refuse(store, "key") == 2
 
     async def test_folder_that_cannot_be_made_is_told(self) -> None:
