@@ -1012,6 +1012,18 @@ async def test_how_long_it_is_looked_at(within: float, looks: list[int]) -> None
     assert (looks, 1) == ([round(at - times[0]) for at in times], d.book.row_results[2].attempts)
 
 
+async def test_confirmed_and_shown_nowhere() -> None:
+    """What the API confirmed, and neither its answer nor any read shows, is *updated*, and says so."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        return httpx.Response(200, json={"id": 2} if request.method == "PATCH" else {"items": [{"id": 2}], "count": 1})
+
+    async with desk(script, read_back=read_list) as d:
+        assert [UPDATED] == await d.send(2, **BEFORE)
+    said = "the API confirmed the change, but neither its answer nor a read shows it: look at the record"
+    assert {2: (UPDATED, [said])} == d.book.told()
+
+
 @pytest.mark.looks
 async def test_read_that_lags() -> None:
     """A record that shows the change a little later is updated; meanwhile it is written down as confirmed."""
