@@ -2,12 +2,14 @@
 
     .venv/bin/python -m tests.benchmarks.limiter cost [--seconds N] [--rounds N]
     .venv/bin/python -m tests.benchmarks.limiter share [--processes N …] [--seconds N]
+    .venv/bin/python -m tests.benchmarks.limiter jobs [--rows N] [--rounds N] [--documented]
 
 `cost` prints the processor time of a start and its reply in microseconds over each kind of store, the median of
 interleaved rounds, at 5 and 500 a second and where nothing limits; the wait for a start costs, too, so that the memory
 is the measure for the others. `share` lets processes loose on a real nginx (`limit_req`, 100 a second) through one
 SQLite store: their part of the rate, what was refused, and how fairly it was shared (Jain's index). Without
-redis-server or nginx their lines are left out, and that is said.
+redis-server or nginx their lines are left out, and that is said. `jobs` does whole jobs against a sandbox without
+limits, over SQLite and the memory by turns, at the documented limits or at none: the medians of the ratios.
 """
 
 import argparse
@@ -26,16 +28,21 @@ from typing import Any
 
 import anyio
 
+from batch.engine import api_session
 from batch.http import ApiRequest, ApiResponse, Session
+from batch.library import update
 from batch.ratelimit import LimiterStore, MemoryStore, RateLimiter, RatePolicy
 from batch.ratelimit.sqlite_store import SqliteStore
+from batch.sandbox.options import SandboxOptions
 from tests.nginx import find_nginx, nginx
 from tests.redis_server import RedisServer, find_redis
+from tests.sandbox.control import ControlledSandbox
 
 ROUTE = "PATCH /customers/{id}/"
 HEADERS = {"content-type": "application/json", "content-length": "20"}
 RATES = {"5/s": 5.0, "500/s": 500.0, "unlimited": 1e6}
 WORKERS = 32
+JOB_KEY = "benchmark"
 PER_SECOND, BURST, WARM_UP = 100, 5, 15.0
 CALL = ApiRequest("PATCH", "/customers/1", "PATCH customer", content=b"{}", headers={"X-API-Key": "one key for all"})
 
@@ -196,6 +203,40 @@ def measure_share(count: int, seconds: float) -> list[Part]:
         return [Part(*json.loads(one.communicate()[0])) for one in running]
 
 
+# -- jobs -------------------------------------------------------------------------------------------------------------
+
+
+def jobs(rows: int, rounds: int, *, is_documented: bool) -> None:
+    """Do jobs by turns, and print how much more time, and processor time, they take over SQLite."""
+    elapsed, spent = list[float](), list[float]()
+    with ControlledSandbox(SandboxOptions(limits="off", records=rows, keys=(JOB_KEY,))) as sandbox:
+        for number in range(rounds):
+            found = dict[str, list[float]]()
+            for kind in ("SQLite", "memory")[:: 1 if number % 2 else -1]:
+                with tempfile.TemporaryDirectory() as folder:
+                    command = [sys.executable, "-m", "tests.benchmarks.limiter", "job", sandbox.url, folder, kind]
+                    told = [str(rows), "0" if is_documented else "1e6"]
+                    variables = {**os.environ, "XDG_STATE_HOME": folder}
+                    found[kind] = json.loads(subprocess.check_output([*command, *told], env=variables))
+            elapsed.append(found["SQLite"][0] / found["memory"][0])
+            spent.append(found["SQLite"][1] / found["memory"][1])
+            say(f"time {statistics.median(elapsed):.3f}, processor {statistics.median(spent):.3f}   {found}")
+
+
+def job(url: str, folder: Path, kind: str, rows: int, per_second: float) -> tuple[float, float]:
+    """Do a job; return the seconds, and those of processor time, that it took."""
+    if kind == "memory":
+        api_session.open_store = lambda redis, note: MemoryStore()
+    sheet = folder / "sheet.csv"
+    sheet.write_text("id,name\n" + "".join(f"{10001 + number},Firm {time.time_ns()}\n" for number in range(rows)))
+    pace: Any = {"max_per_second": per_second} if per_second else {}
+    given: Any = {"credentials": {"DUALENTRY_API_KEY": JOB_KEY}, "base_url": url, "compare": False, **pace}
+    begun, spent = time.monotonic(), time.process_time()
+    ended = update(sheet, endpoint="dualentry.customers", out=folder, **given)
+    assert ended.outcomes.updated == rows
+    return time.monotonic() - begun, time.process_time() - spent
+
+
 def jain(shares: list[int]) -> float:
     """Return Jain's index of fairness."""
     return sum(shares) ** 2 / max(1, len(shares) * sum(share**2 for share in shares))
@@ -217,6 +258,16 @@ def main() -> None:
     one = commands.add_parser("share")
     one.add_argument("--processes", type=int, nargs="+", default=[1, 2, 8, 20])
     one.add_argument("--seconds", type=float, default=30)
+    one = commands.add_parser("jobs")
+    one.add_argument("--rows", type=int, default=3_000)
+    one.add_argument("--rounds", type=int, default=9)
+    one.add_argument("--documented", action="store_true")
+    one = commands.add_parser("job")
+    one.add_argument("url")
+    one.add_argument("folder", type=Path)
+    one.add_argument("kind")
+    one.add_argument("rows", type=int)
+    one.add_argument("per_second", type=float)
     one = commands.add_parser("send")
     one.add_argument("url")
     one.add_argument("folder", type=Path)
@@ -225,6 +276,11 @@ def main() -> None:
         cost(options.seconds, options.rounds)
     elif options.command == "share":
         share(options.processes, options.seconds)
+    elif options.command == "jobs":
+        jobs(options.rows, options.rounds, is_documented=options.documented)
+    elif options.command == "job":
+        found = (options.url, options.folder, options.kind, options.rows, options.per_second)
+        say(json.dumps(job(*found)))
     else:
         say(json.dumps(astuple(anyio.run(send, options.url, options.folder))))
         os._exit(0)  # what is still open does not matter
