@@ -187,8 +187,8 @@ class SharedLimits:
         waiting = anyio.current_time() - since
         if why.is_full and waiting >= min(FULL_SECONDS, self.max_wait):
             self.shutdown.request(
-                f"The limits that other runs share cannot be written: {why}. The disk takes no more there. Make room, and "
-                "run the same command again: what was done is recorded.",
+                f"The limits that other runs share cannot be written: {why}. The disk takes no more there. Make room, "
+                "and run the same command again: what was done is recorded.",
                 StopCause.SET_UP,
             )
         elif waiting >= self.max_wait:
