@@ -47,6 +47,8 @@ class Shown:
     now: Mapping[str, Any]
     """What the record shows, MISSING where it shows nothing."""
     how: Mapping[str, How]
+    seen_later: frozenset[str] = frozenset()
+    """Fields of which a look after the answer showed another value than was asked for, and than the answer showed."""
 
     @property
     def is_as_asked(self) -> bool:
@@ -80,8 +82,12 @@ class Shown:
 
     @property
     def unlike(self) -> dict[str, Any]:
-        """What the record shows of values that were asked for, and are not shown to the letter."""
-        return self._shown(How.KNOWN_SPELLING, How.OTHER_SPELLING, How.OTHERWISE)
+        """What became of values that were asked for, and are not shown to the letter.
+
+        What only a later look showed instead of a value may be another hand's, and is left out.
+        """
+        found = self._shown(How.KNOWN_SPELLING, How.OTHER_SPELLING, How.OTHERWISE)
+        return {name: value for name, value in found.items() if name not in self.seen_later}
 
     def unproven(self, before: Mapping[str, Any] | None) -> dict[str, Any]:
         """The values that an answer does not prove: not shown, or as asked where it was another spelling `before`.
@@ -109,7 +115,13 @@ class Shown:
         """Return the same with what a later look at some of the fields showed, where it showed them."""
         seen = {name: how for name, how in later.how.items() if how is not How.HIDDEN}
         now = {name: later.now[name] for name in seen}
-        return replace(self, now={**self.now, **now}, how={**self.how, **seen})
+        others = {
+            name
+            for name, how in seen.items()
+            if how is How.OTHERWISE
+            and not (self.how[name] is how and self.endpoint.is_same(name, self.now[name], now[name]))
+        }
+        return replace(self, now={**self.now, **now}, how={**self.how, **seen}, seen_later=frozenset(others))
 
     def _shown(self, *how: How) -> dict[str, Any]:
         return {name: value for name, value in self.now.items() if self.how[name] in how}

@@ -1024,6 +1024,20 @@ async def test_confirmed_and_shown_nowhere() -> None:
     assert {2: (UPDATED, [said])} == d.book.told()
 
 
+@pytest.mark.parametrize(("answered", "known"), [("Old", {}), ("Third", {"name": "Third"})])
+async def test_only_its_own_answer_tells_what_became_of_a_value(answered: str, known: dict[str, str]) -> None:
+    """Another value that a look alone shows may be another hand's: an undo must not take it for this change's."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        if request.method == "PATCH":
+            return done(request, name=answered)
+        return httpx.Response(200, json={"items": [{"id": 2, "name": "Third"}], "count": 1})
+
+    async with desk(script, read_back=read_list) as d:
+        assert [REJECTED] == await d.send(2, **BEFORE)
+    assert known == d.book.row_results[2].shown
+
+
 @pytest.mark.looks
 async def test_read_that_lags() -> None:
     """A record that shows the change a little later is updated; meanwhile it is written down as confirmed."""
