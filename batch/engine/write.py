@@ -242,10 +242,12 @@ class ChangeWriter:
                 is_cut = self.client.shutdown.requested
             else:
                 record = await self._look(prepared)
-            if record is not None and call.is_applied(shown := call.shows(record)):
+            shown = None if record is None else call.shows(record)
+            if shown is not None and call.is_applied(shown):
                 return self._conclude_shown(call, answer, shown, is_found=True)
+            is_unseen = shown is None or bool(shown.hidden)
             is_unread = answer.status != 404  # after a 5xx that proves nothing
-            if (record is None or is_cut) and (is_in_doubt or is_unread):
+            if (is_unseen or is_cut) and (is_in_doubt or is_unread):
                 code = "refused_in_doubt" if is_in_doubt or is_cut else "refused_unread"
                 problem = Problem(code, {"cause": answer.cause})
                 return self._settle(prepared, Outcome.UNKNOWN, answer.status, call.made, [problem])

@@ -1012,6 +1012,18 @@ async def test_how_long_it_is_looked_at(within: float, looks: list[int]) -> None
     assert (looks, 1) == ([round(at - times[0]) for at in times], d.book.row_results[2].attempts)
 
 
+async def test_refused_after_an_attempt_in_doubt_and_shown_nowhere() -> None:
+    """A read that does not show the field proves no more than none: what may have been applied is not *rejected*."""
+
+    def script(request: httpx.Request, count: int) -> Any:
+        if request.method == "PATCH":
+            return refuse(503 if count == 1 else 422)
+        return httpx.Response(200, json={"items": [{"id": 2}], "count": 1})
+
+    async with desk(script, read_back=read_list) as d:
+        assert [UNKNOWN] == await d.send(2, **BEFORE)
+
+
 async def test_confirmed_and_shown_nowhere() -> None:
     """What the API confirmed, and neither its answer nor any read shows, is *updated*, and says so."""
 
