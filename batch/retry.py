@@ -237,7 +237,10 @@ class CircuitBreaker:
         self.cause = ""
         self.paused_until = -math.inf
         self.refused_since = math.inf
-        """Since when no attempt was answered properly; infinite while the last one was."""
+        """Since when no attempt was answered properly, without the time when none was asked for; infinite while the
+        last one was."""
+        self._asking = 0
+        self._idle_since = -math.inf
         self.state = BreakerState.CLOSED
 
     def is_paused(self, now: float) -> bool:
@@ -252,9 +255,16 @@ class CircuitBreaker:
             self.state = BreakerState.CLOSED
         return self.state
 
-    def begin_anew(self) -> None:
-        """Forget for how long nothing was answered: nothing was asked meanwhile."""
-        self.refused_since = math.inf
+    def asks(self, now: float) -> None:
+        """Count one more call that wants an answer."""
+        if not self._asking and self.refused_since < math.inf:
+            self.refused_since += now - self._idle_since
+        self._asking += 1
+
+    def rests(self, now: float) -> None:
+        """Count one less: it is through, or waits for its turn at the end of the run."""
+        self._asking -= 1
+        self._idle_since = now
 
     def refused(self, now: float) -> None:
         """Note an attempt that was refused for rate: it says nothing of the API but that time goes by."""

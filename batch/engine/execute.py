@@ -194,7 +194,6 @@ class Executor:
                 "1 change whose tries failed gets" if waiting == 1 else f"{waiting:,} changes whose tries failed get"
             )
             client.note(f"{which} the rest of them now, at a quarter of the pace.")
-        client.writes.breaker.begin_anew()
         client.last_tries.begin()
 
     def _preparers(self) -> int:

@@ -7,7 +7,8 @@ raising.
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
@@ -175,6 +176,24 @@ class Health:
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     probe: anyio.Lock = field(default_factory=anyio.Lock)
 
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Let the breaker know of a call that wants an answer."""
+        self.breaker.asks(anyio.current_time())
+        try:
+            yield
+        finally:
+            self.breaker.rests(anyio.current_time())
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Let the breaker know that a call wants none for now."""
+        self.breaker.rests(anyio.current_time())
+        try:
+            yield
+        finally:
+            self.breaker.asks(anyio.current_time())
+
 
 @dataclass(slots=True)
 class ApiClient:
@@ -297,7 +316,8 @@ class ApiClient:
         one attempt, also when the run is to end.
         """
         run = RetryLoop(self, call, is_log_in, is_check, refusal_of, is_at_stop)
-        await run.run()
+        with run.health.asking():
+            await run.run()
         return run.answer()
 
 
@@ -318,7 +338,7 @@ class RetryLoop:
         self._started = -math.inf
         self._is_unready = self._is_again = False
         is_write = call.request.method != "GET"
-        self._health = client.writes if is_write and not is_log_in else client.reads
+        self.health = client.writes if is_write and not is_log_in else client.reads
         self._turn = Turn.AHEAD if is_at_stop else call.turn
         self._is_in_doubt = self._has_arrived = self._is_unpaid = False
 
@@ -345,7 +365,7 @@ class RetryLoop:
         client = self._client
         is_paused = client.limiter.paused_until > anyio.current_time() or client.limiter.blocked_since is not None
         is_paused |= client.limiter.is_lost
-        if not is_paused and self._health.breaker.state is BreakerState.CLOSED and await self._authenticate():
+        if not is_paused and self.health.breaker.state is BreakerState.CLOSED and await self._authenticate():
             await self._send_once(is_probe=False)
 
     async def _try_fast_path(self) -> bool:
@@ -360,13 +380,13 @@ class RetryLoop:
         client = self._client
         return (
             not client.shutdown.requested
-            and self._health.breaker.state is BreakerState.CLOSED
+            and self.health.breaker.state is BreakerState.CLOSED
             and client.limiter.is_open(self._call.request.route)
         )
 
     def _is_ready(self, now: float) -> bool:
         client = self._client
-        return self._call.is_ready(now, max(client.limiter.paused_until, self._health.breaker.paused_until))
+        return self._call.is_ready(now, max(client.limiter.paused_until, self.health.breaker.paused_until))
 
     async def _go_on(self) -> None:
         if self._number and await self._handle():
@@ -393,10 +413,10 @@ class RetryLoop:
     async def _attempt(self) -> bool:
         """Make the next attempt, alone while the breaker has the run paused; false when that changed meanwhile."""
         self._client.tell_wait(self._client.wait())
-        breaker = self._health.breaker
+        breaker = self.health.breaker
         if breaker.state is BreakerState.CLOSED:
             return await self._send_once(is_probe=False)
-        async with self._health.probe:
+        async with self.health.probe:
             if breaker.state is not BreakerState.HALF_OPEN:
                 return False  # another one's probe has told
             await anyio.sleep_until(breaker.paused_until)
@@ -444,7 +464,7 @@ class RetryLoop:
     def _may_leave(self, entered: float, now: float, is_probe: bool) -> bool:
         """Return whether no pause, used-up quota or stop began while this one waited for the limiter or the disk."""
         client, limiter = self._client, self._client.limiter
-        is_going = is_probe or self._health.breaker.state is BreakerState.CLOSED
+        is_going = is_probe or self.health.breaker.state is BreakerState.CLOSED
         is_blocked = limiter.blocked_since is not None and limiter.blocked_since > entered
         is_stopped = client.shutdown.requested and not self._is_at_stop
         return is_going and not is_stopped and not is_blocked and limiter.paused_until <= now
@@ -463,7 +483,7 @@ class RetryLoop:
         self._has_arrived |= classification.has_arrived
         if response.status == 429:
             client.count("throttled")
-        breaker = self._health.breaker
+        breaker = self.health.breaker
         if classification.action is not Action.RETRY:
             breaker.answered()
         elif classification.is_rate:
@@ -494,7 +514,7 @@ class RetryLoop:
         classification = self._classification
         match classification.action:
             case Action.SUCCEED:
-                if self._number == 1 and self._health is self._client.writes:
+                if self._number == 1 and self.health is self._client.writes:
                     self._client.quota.earn()
                 return True
             case Action.REJECT:
@@ -551,13 +571,14 @@ class RetryLoop:
         elif not classification.is_rate:  # what speaks about rate pauses everybody, in the limiter
             await client.sleep_without_slot(classification.wait, "the API asks for it (Retry-After)")
         if is_unpaid and client.last_tries is not None:
-            await client.last_tries.wait_for_turn()
+            with self.health.resting():
+                await client.last_tries.wait_for_turn()
         return False
 
     def _pay_for_retry(self) -> bool:
         """Pay for a retry of a write. Reads change nothing and have no quota: the breaker bounds what they cost."""
         is_timeout = isinstance(self._response, RequestFailure) and self._response.kind in TIMEOUTS
-        return self._health is not self._client.writes or self._client.quota.spend(is_timeout=is_timeout)
+        return self.health is not self._client.writes or self._client.quota.spend(is_timeout=is_timeout)
 
     def _step_aside(self) -> bool:
         """Wait for the last tries, at the end; false where there are none."""
@@ -568,7 +589,7 @@ class RetryLoop:
     def _stop_if_wait_is_too_long(self, classification: Classification) -> bool:
         """Stop the run for one wait, or a time without any accepted request, that is longer than --max-wait."""
         client, policy, headers = self._client, self._client.policy, getattr(self._response, "headers", {})
-        refused_for = self._started - self._health.breaker.refused_since  # a machine may have slept since
+        refused_for = self._started - self.health.breaker.refused_since  # a machine may have slept since
         asked = None
         if classification.wait is not None and classification.wait > policy.max_wait:
             header = "Retry-After" if "retry-after" in headers else "its rate headers"

@@ -14,6 +14,7 @@ import pytest
 
 from batch.commands.update import update as run_update
 from batch.ratelimit import MemoryStore
+from batch.retry import RetryQuota
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
 from batch.settings import Settings
@@ -30,11 +31,13 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def update(
-    tmp_path: Path, rows: int, answer: Answer, reporter: FakeReporter | None = None, **options: Any
+    tmp_path: Path, rows: int | str, answer: Answer, reporter: FakeReporter | None = None, **options: Any
 ) -> FinishedRun:
-    """Change the names of so many customers, at an API that answers like this."""
+    """Change the names of so many customers, or these, at an API that answers like this."""
     sheet = tmp_path / "sheet.csv"
-    sheet.write_text("id,name\n" + "".join(f"{n},New {n}\n" for n in range(1, rows + 1)))
+    if isinstance(rows, int):
+        rows = "".join(f"{n},New {n}\n" for n in range(1, rows + 1))
+    sheet.write_text(f"id,name\n{rows}")
     given = {"base_url": "https://api.test", "max_per_second": 1e3, "yes": True} | options
     environment = Environment(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(answer))
     return run_update(Settings(input=str(sheet), endpoint=DUALENTRY, **given), reporter or FakeReporter(), environment)
@@ -195,6 +198,27 @@ def test_api_that_dies_before_the_last_tries(tmp_path: Path) -> None:
     assert (True, 3) == (len(late) <= 20 + 8 + 1, ended.summary.exit_code)
     why = "the API failed (500), and the retries of the whole run were used up"
     assert any(said.startswith(why) for _, said in told(ended))
+
+
+@pytest.mark.parametrize(("quota", "said"), [(0, ["1 change whose tries failed gets"]), (500, [])])
+def test_nothing_written_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: int, said: list[str]) -> None:
+    """The time in which nothing was to be written, since all was read or unchanged, is not one of refusals."""
+    monkeypatch.setattr(RetryQuota, "SIZE", quota)
+    tried, reporter = list[int](), FakeReporter()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            await anyio.sleep(50)
+            return customer(request)
+        tried.append(int(request.url.path.split("/")[-2]))
+        is_bad = tried.count(tried[-1]) <= (6 if quota and tried[-1] == 1 else 2)
+        return httpx.Response(500, json={}) if is_bad else customer(request)
+
+    changes = {1: "New"} if not quota else {1: "New", 2999: "New"}
+    rows = "".join(f"{number},{changes.get(number, 'Old')}\n" for number in range(1, 3_001))
+    ended = update(tmp_path, rows, answer, reporter)
+    assert ("", [3] if not quota else [6, 3]) == (ended.stopped, [tried.count(one) for one in changes])
+    assert said == [one.partition(" the rest")[0] for one in reporter.notes if "the rest of them" in one]
 
 
 @pytest.mark.looks
