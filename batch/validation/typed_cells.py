@@ -6,10 +6,8 @@ one. `--as-shown` takes what a cell shows instead, where its format can be shown
 Memory grows only with the cells that are refused.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time
 from typing import Final, TypeAlias
 
 import polars as pl
@@ -28,6 +26,7 @@ from batch.model import (
     read_errors_text,
 )
 from batch.settings import Parsing
+from batch.sources.excel.number_formats import shown_date, shown_number
 
 NO_TEXT: Final = frozenset({"number", "date", "boolean", "object"})
 """The kinds of fields that are no text: all others are sent as their cells say."""
@@ -155,7 +154,7 @@ class TypedCells:
         for place, origin in enumerate(frame[original_column(index)].to_list()):
             if origin and origin[0] in "nd" and texts[place]:
                 code = self._formats[int(origin[1:].partition(":")[0])]
-                shown = _shown_number(texts[place], code) if origin[0] == "n" else _shown_date(texts[place], code)
+                shown = shown_number(texts[place], code) if origin[0] == "n" else shown_date(texts[place], code)
                 shown = shown if self._has_formats else None
                 if shown is None:
                     errors.setdefault(place, []).append((index, Problem("not_shown_alike", seen=texts[place])))
@@ -206,53 +205,3 @@ def _with_errors(frame: pl.DataFrame, errors: Errors) -> pl.DataFrame:
         kept += [(index, problem) for index, problem in added if problem is not None]
         texts[place] = read_errors_text(kept) if kept else None
     return frame.with_columns(pl.Series(READ_ERRORS, texts, dtype=pl.String))
-
-
-# -- what a cell shows ------------------------------------------------------------------------------------------------
-
-
-def _shown_number(text: str, code: str) -> str | None:
-    """Return what a number shows in a format that nobody's settings change, None in any other."""
-    digits = text.removeprefix("-")
-    if code.strip().casefold() in ("general", "@", "0", ""):
-        return text if digits.isdigit() or code.strip() != "0" else None
-    if re.fullmatch("0{2,}", code.strip()) and digits.isdigit():
-        return text.removesuffix(digits) + digits.zfill(len(code.strip()))
-    return None
-
-
-_TOKEN = re.compile(r"yyyy|yy|mm|m|dd|d|hh|h|ss|\\?[-. :]|\"[^\"]*\"", re.IGNORECASE)
-
-
-def _shown_date(text: str, code: str) -> str | None:
-    """Return what a date or time shows in a format of digits only, None in one that differs between languages."""
-    moment = _moment(text)
-    parts = _TOKEN.findall(code)
-    if moment is None or "".join(parts) != code or re.search("m{3}|d{3}", code, re.IGNORECASE):  # names, not digits
-        return None
-    tokens = [part.casefold() for part in parts]
-    letters = [token[0] for token in tokens if token[0] in "ymdhs"]
-    shown, seen = [], 0
-    for part, unit in zip(parts, tokens, strict=True):
-        if unit[0] not in "ymdhs":
-            shown.append(part.strip('"').removeprefix("\\"))
-            continue
-        is_minute = unit[0] == "m" and ("h" in letters[:seen][-1:] or "s" in letters[seen + 1 :][:1])
-        value = {
-            "y": moment.year % 100 if unit == "yy" else moment.year,
-            "m": moment.minute if is_minute else moment.month,
-            "d": moment.day,
-            "h": moment.hour,
-            "s": moment.second,
-        }[unit[0]]
-        shown.append(f"{value:0{len(unit)}d}")
-        seen += 1
-    return "".join(shown)
-
-
-def _moment(text: str) -> datetime | None:
-    """Read a date or time as the workbook's reader writes it; None for a duration, or what it refused."""
-    try:
-        return datetime.fromisoformat(text) if "-" in text else datetime.combine(datetime.min, time.fromisoformat(text))
-    except ValueError:
-        return None

@@ -18,7 +18,7 @@ from batch.problems import SENTENCES
 from batch.run.target import Environment
 from batch.settings import Settings
 from batch.sources import ReadOptions, open_input, stage
-from batch.sources.excel.values import read_format
+from batch.sources.excel.number_formats import read_format
 from batch.validation.file_changes import FileChanges, match_file
 from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture, told
 

@@ -8,17 +8,15 @@ else a letter, the number of its format in `SheetStyle.formats`, and after a col
     e0:#N/A     an Excel error             u0        a formula without a stored value
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
 
 import polars as pl
 
 from batch.model import CellStyle
 from batch.sources.excel.markup import MarkupError
+from batch.sources.excel.number_formats import read_format
 from batch.sources.excel.shared_strings import unescape_controls
 from batch.sources.excel.workbook import Workbook
 
@@ -69,61 +67,6 @@ def _clock(total: pl.Expr) -> pl.Expr:
     hours = (total // 3_600_000).cast(pl.String).str.zfill(2)
     rest = (total % 3_600_000).cast(pl.Datetime("ms")).dt.strftime(":%M:%S%.3f").str.strip_suffix(".000")
     return hours + rest
-
-
-Kind = Literal["number", "date", "time", "elapsed"]
-
-_LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.')
-_BRACKET = re.compile(r"\[(?![hms]+\])[^\]]*\]", re.IGNORECASE)
-_ELAPSED = re.compile(r"\[([hms]+)\]", re.IGNORECASE)
-_CURRENCY = re.compile(r"(?<!\[)[$€£¥₹₽₩₪]|\[\$[^\]\-]+")  # `[$-409]` is a language
-_UNQUOTED = re.compile(r"[-+():\s,]")
-"""What a format may show between digits without quotes; a comma groups them."""
-_PADDED = re.compile(r"[#?]*(0[0#?]+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """What a number format makes of a number: a date, a time, a share, or something that is not stored."""
-
-    code: str
-    kind: Kind = "number"
-    shows: Literal["", "percent", "currency", "words"] = ""
-    """What is shown beside the stored number."""
-    zeros: int = 0
-    """Digits that it always shows, as in `00000` and `00000-0000`: zeros stand for those that are not stored. 0 = no
-    such format."""
-
-
-def read_format(code: str) -> Format:
-    """Parse the code of a number format."""
-    section = _first_section(code)
-    bare = _BRACKET.sub("", _LITERAL.sub("", section))
-    if bare.strip().lower() in ("general", "standard", "@", ""):
-        return Format(code)
-    if _ELAPSED.search(bare):
-        return Format(code, kind="elapsed")
-    letters = set(re.sub(r"general|am/pm|a/p", "", bare.lower())) & set("ymdhs")
-    if letters:
-        has_day = "y" in letters or "d" in letters or ("m" in letters and not letters & {"h", "s"})
-        return Format(code, kind="date" if has_day else "time")
-    padded = _PADDED.fullmatch(_UNQUOTED.sub("", bare))
-    return Format(code, shows=_shown(section, bare), zeros=len(padded[1]) if padded else 0)
-
-
-def _shown(section: str, bare: str) -> Literal["", "percent", "currency", "words"]:
-    if "%" in bare:
-        return "percent"
-    if _CURRENCY.search(section):
-        return "currency"
-    words = "".join(_LITERAL.findall(section))
-    return "words" if re.search(r'"[^"]*\w[^"]*"|\\\w', words) or bare.rstrip().endswith(",") else ""
-
-
-def _first_section(code: str) -> str:
-    """The part for positive numbers: up to the first `;` outside of quotes."""
-    match = re.match(r'(?:"[^"]*"|\\.|[^;"\\])*', code)
-    return match[0] if match else code
 
 
 TOO_LARGE = 1e15
