@@ -93,6 +93,19 @@ def test_zeros_of_a_grouped_format(tmp_path: Path, code: str) -> None:
     assert ["505011234"] == texts(sent, ZIP)
 
 
+def test_zeros_of_a_section(tmp_path: Path) -> None:
+    """A format with several sections shows zeros where the number's own does, or may, where that is open."""
+    code = "[<=99999]00000;00000-0000"
+    cells = [(501, code), (5_011_234, code), (941_031_234, code), (0, "00000;-00000;0;@"), (77, "00;[>9]000")]
+    cells += [(90_210, '"0"0000'), (12, '"No. "0'), (-5, "0_);(0)"), (5, "0_);(0)")]
+    path = book(tmp_path, ["id", "Name"], [[str(at), one] for at, one in enumerate(cells, start=1)])
+    changes, problems, sent = validated(path)
+    assert dict.fromkeys([2, 3, 6, 7], PADDED) == problems
+    assert ["941031234", "0", "12", "-5", "5"] == texts(sent, "name")
+    added = 'Column "Name" (B): 4 numbers taken as stored, without what the cell\'s format adds to them.'
+    assert added in changes.notes  # to 501-1234, 94103-1234, No. 12 and (5)
+
+
 @pytest.mark.parametrize("code", ["0", "#,##0", "0.00", "# ?/?", "0E+00", "[$-409]#,##0", "###-####"])
 def test_formats_without_zeros(tmp_path: Path, code: str) -> None:
     """A number whose format shows no zeros in front is sent as it is stored."""
@@ -104,7 +117,7 @@ def test_formats_without_zeros(tmp_path: Path, code: str) -> None:
 def test_language_of_a_format() -> None:
     """A format's language is no currency sign."""
     codes = ["[$-409]00000", "[$-F800]#,##0", "[$€-407] 0.00", "$#,##0", "[$USD] 0"]
-    assert ["", "", "currency", "currency", "currency"] == [read_format(code).shows for code in codes]
+    assert ["", "", "currency", "currency", "currency"] == [read_format(code).sections[0].shows for code in codes]
 
 
 def test_one_line_for_numbers(tmp_path: Path) -> None:
@@ -173,7 +186,30 @@ def test_a_text_is_meant(job: JobFixture) -> None:
         (1.5, "0", None),
         (1234, "#,##0", None),
         (0.25, "0%", None),
-        (123456789, "000-00-0000", None),
+        (123456789, "000-00-0000", "123-45-6789"),
+        (501, "[<=99999]00000;00000-0000", "00501"),
+        (5_011_234, "[<=99999]00000;00000-0000", "00501-1234"),
+        (941_031_234, "[<=99999]00000;00000\\-0000", "94103-1234"),
+        (-501, "[<=99999]00000;00000-0000", None),
+        (5_551_234, "[<=9999999]###-####;(###) ###-####", "555-1234"),
+        (4_155_551_234, '[<=9999999]###\\-####;\\(###") "###\\-####', "(415) 555-1234"),
+        (501, "00000;[>99]0", None),
+        (501, "[$-409]00000", "00501"),
+        (501, "[$-D000409]00000", None),
+        (501, "00000_)", "00501"),
+        (-501, "00000;-00000", "-00501"),
+        (-501, "General;(General);;@", "(501)"),
+        (0, "General;General;;@", None),
+        (0, "00000;-00000;0;@", "0"),
+        (501, '"ZIP "00000', "ZIP 00501"),
+        (90_210, '"0"0000', "090210"),
+        (501, "0####", None),
+        (90_210, "0####", "90210"),
+        (501, "?0000", None),
+        (12_345_678_901, "", "12345678901"),
+        (123_456_789_012, "", None),
+        (123_456_789_012, "@", None),
+        (123_456_789_012, "0", "123456789012"),
         (date(2026, 4, 3), "yyyy-mm-dd", "2026-04-03"),
         (date(2026, 4, 3), "d.m.yy", "3.4.26"),
         (date(2026, 4, 3), "m-d", "4-3"),

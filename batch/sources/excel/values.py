@@ -16,7 +16,7 @@ import polars as pl
 
 from batch.model import CellStyle
 from batch.sources.excel.markup import MarkupError
-from batch.sources.excel.number_formats import read_format
+from batch.sources.excel.number_formats import Section, read_format
 from batch.sources.excel.shared_strings import unescape_controls
 from batch.sources.excel.workbook import Workbook
 
@@ -95,17 +95,29 @@ class Values:
         self.looks: list[CellStyle] = [look for _, look in places] if workbook.looks else []
         """What cells look like, counted in the same way."""
         numbers = [places[style] for style in styles]
+        rows = [(place, one.sections[0]) for place, one in enumerate(formats)]
+        self._sections = dict[int, list[tuple[Section, int]]]()
+        """By style, the sections of its format if there are several, each with the row of `_styles` about it."""
+        for place, form in enumerate(formats):
+            for section in form.sections if len(form.sections) > 1 else ():
+                known = self._sections.setdefault(place, [])
+                known.append((section, len(rows) if known else place))
+                rows += [(place, section)] if len(known) > 1 else []
+        self._count_of_styles = len(formats)
         self._styles = pl.DataFrame(
             {
-                "format": [str(number) for number in numbers], "number_origin": [f"n{number}" for number in numbers],
-                "text_origin": [f"s{number}" if number else None for number in numbers],
-                "kind": [one.kind for one in formats], "zeros": [one.zeros for one in formats],
-                "shows": [one.shows for one in formats],
+                "format": [str(numbers[place]) for place, _ in rows],
+                "number_origin": [f"n{numbers[place]}" for place, _ in rows],
+                "text_origin": [f"s{numbers[place]}" if numbers[place] else None for place, _ in rows],
+                "kind": [formats[place].kind for place, _ in rows],
+                "zeros": [section.zeros for _, section in rows],
+                "front": [section.front for _, section in rows],
+                "shows": [section.shows for _, section in rows],
             },
-            schema_overrides={"text_origin": pl.String, "zeros": pl.Int64},
-        )  # fmt: skip
-        """What each cell style says, by the index of the style."""
-        self._shows = sorted({one.shows for one in formats if one.shows})
+            schema_overrides={"text_origin": pl.String, "zeros": pl.Int64, "front": pl.Int64},
+        )
+        """What each cell style says, by the index of the style; then the further sections of their formats."""
+        self._shows = sorted({section.shows for _, section in rows if section.shows})
         self.counts: Counter[tuple[int, str]] = Counter()
         """How many cells of a column (1 = A) are "percent", "currency", "words", "formula", "numbers" or "zeros"."""
 
@@ -118,7 +130,8 @@ class Values:
         is_number, kind, number = cells["type"] == "n", cells["kind"], cells["number"]
         is_missing = self._is_missing(cells)
         is_sound = is_number & number.is_finite() & (number.abs() < TOO_LARGE)
-        is_padded = is_sound & (cells["zeros"] > 0) & (number.abs() < 10.0 ** (cells["zeros"] - 1))
+        is_short = (cells["zeros"] > 0) & (number.abs() < 10.0 ** (cells["zeros"] - 1))
+        is_padded = is_sound & (is_short | (cells["front"] > 0))
         is_own = cells["type"].is_in(["str", "inlineStr", "d"])
         cells = _replace(cells, is_own, lambda some: some.with_columns(text=unescape_controls(some["value"])))
         cells = _replace(cells, cells["type"] == "b", _read_booleans)
@@ -141,22 +154,33 @@ class Values:
         places = cells["value"].set(~is_shared, None).cast(pl.UInt32, strict=False)
         if (
             not cells["type"].is_in(_TYPES).all()
-            or _most(cells["style"]) >= len(self._styles)
+            or _most(cells["style"]) >= self._count_of_styles
             or _most(places) >= len(self._texts)
             or places.count() < is_shared.sum()
         ):
             raise MarkupError("a cell of a type, style or text that is not there")
-        styles = self._styles[cells["style"]]
         value = pl.col("value")
+        number = cells.select(pl.when(pl.lit(is_number)).then(value).cast(pl.Float64, strict=False)).to_series()
+        styles = self._styles[self._find_sections(cells["style"], number)]
         is_short = (value.str.len_bytes() <= _SHORT_BYTES) & value.str.contains(_SHORT) & (pl.col("kind") == "number")
         return cells.hstack(styles).with_columns(
-            pl.when(pl.lit(is_number)).then(value).cast(pl.Float64, strict=False).alias("number"),
+            number.alias("number"),
             pl.coalesce(pl.lit(self._texts.gather(places)), pl.when(pl.lit(is_number) & is_short).then(value)).alias(
                 "text"
             ),
             pl.when(pl.lit(is_number)).then("number_origin").otherwise("text_origin").alias("origin"),
             pl.lit(None, dtype=pl.String).alias("code"),
         )
+
+    def _find_sections(self, styles: pl.Series, numbers: pl.Series) -> pl.Series:
+        """Return the row of `_styles` about each cell: by its style, and by its number where there are sections."""
+        found = styles
+        for style, sections in self._sections.items():
+            is_open = (styles == style) & numbers.is_not_null()
+            for section, row in sections:
+                is_for = is_open & section.is_for(numbers)
+                found, is_open = found.set(is_for, row), is_open & ~is_for
+        return found
 
     def _is_missing(self, cells: pl.DataFrame) -> pl.Series:
         """Return which cells are formulas without a result. (An empty text is a result.)"""
@@ -228,7 +252,7 @@ def _read_padded(cells: pl.DataFrame) -> pl.DataFrame:
     digits = pl.col("text").str.strip_chars_start("-")
     zeros = pl.col("zeros") - digits.str.split(".").list.first().str.len_bytes().cast(pl.Int64)
     return cells.with_columns(
-        (sign + pl.lit("0").repeat_by(zeros.clip(0)).list.join("") + digits).alias("text"),
+        (sign + pl.lit("0").repeat_by(zeros.clip(0) + pl.col("front")).list.join("") + digits).alias("text"),
         (pl.col("number_origin") + ":" + pl.col("value")).alias("origin"),
         pl.lit("zeros_not_stored").alias("code"),
     )

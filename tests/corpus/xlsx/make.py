@@ -65,6 +65,14 @@ def ids_shown_with_zeros(book: Workbook, sheet: Worksheet) -> None:
 
 
 @case
+def postal_codes_with_extensions(book: Workbook, sheet: Worksheet) -> None:
+    fill(sheet, ["id", "zip", "phone"], ["1", 501, 5551234], ["2", 5011234, 4155551234], ["3", 941031234, 30123456])
+    for row in (2, 3, 4):
+        sheet.cell(row, 2).number_format = "[<=99999]00000;00000-0000"
+        sheet.cell(row, 3).number_format = "[<=9999999]###-####;(###) ###-####"
+
+
+@case
 def long_numbers(book: Workbook, sheet: Worksheet) -> None:
     fill(
         sheet,
