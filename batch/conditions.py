@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from batch.credentials import hidden_texts, hide_known
 from batch.diff import Known, nothing_known, show, shows, shows_value
 from batch.endpoints.base import MISSING, Endpoint, Record, is_blank, same_value
 from batch.model import NOW, Condition, Problem
@@ -166,9 +167,25 @@ class PlannedChange:
     """What is to be said where the record shows that there is nothing to do."""
     units: Mapping[str, Any] = field(default_factory=dict)
     """What is expected of the objects of which `steps` are parts (`Endpoint.unit`): nothing of it may have changed."""
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    """What is shown of its texts that have a secret in them (`credentials.hidden_texts`)."""
 
-    def as_shown(self, hide: Callable[[str], str]) -> "PlannedChange":
-        """Return the same as it may be shown and written to files, and never sent: `hide` takes secrets out."""
+    def with_hidden(self, hidden: Mapping[str, str]) -> "PlannedChange":
+        """Return the same with what of `hidden` is about it."""
+        if not hidden:
+            return self
+        return replace(self, hidden=hidden_texts(self._texts, hide_known(hidden)))
+
+    @property
+    def _texts(self) -> list[Any]:
+        return [self.id, self.name, *([one.expected, one.wanted] for one in self.steps)]
+
+    def as_shown(self, hide: Callable[[str], str] | None = None) -> "PlannedChange":
+        """Return the same as it may be shown and written to files, and never sent, without secrets.
+
+        `hide` takes them out; None: those that it is known to hold.
+        """
+        hide = hide_known(self.hidden) if hide is None else hide
         steps = tuple(
             FieldChange(one.field, _hidden(one.expected, hide), _hidden(one.wanted, hide)) for one in self.steps
         )

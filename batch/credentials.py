@@ -12,11 +12,12 @@ import re
 import shlex
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from batch.errors import CredentialError
@@ -261,6 +262,34 @@ class Redaction:
     def hide_in_body(self, body: bytes) -> bytes:
         """Return a body without the secrets; JSON stays JSON."""
         return self.hide(body.decode("latin-1")).encode("latin-1") if body else body
+
+
+def hidden_texts(value: Any, hide: Callable[[str], str]) -> dict[str, str]:
+    """Return what `hide` makes of the texts in a value that have a secret in them, each by its digest.
+
+    So that they can be shown without it later, when nobody knows the secret.
+    """
+    match value:
+        case str():
+            shown = hide(value)
+            return {} if shown == value else {_digest(value): shown}
+        case Mapping():
+            return hidden_texts(list(value.values()), hide)
+        case list() | tuple():
+            found = dict[str, str]()
+            for one in value:
+                found |= hidden_texts(one, hide)
+            return found
+    return {}
+
+
+def hide_known(hidden: Mapping[str, str]) -> Callable[[str], str]:
+    """Return what hides these texts."""
+    return (lambda text: hidden.get(_digest(text), text)) if hidden else str
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _without_secret(text: str, secret: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from batch.commands.changes import OpenPlan
 from batch.credentials import Redaction
 from tests.little_api import Asked, Said, little_api
 from tests.shell import DUALENTRY, VAYU, Shell, iter_files, results
@@ -137,7 +138,7 @@ def test_record_that_shows_the_key(offline: Shell) -> None:
 
 
 def test_plan_of_a_record_that_shows_the_key(offline: Shell) -> None:
-    """What a plan and its results show of records is without the key, and the plan can be carried out all the same."""
+    """What plan, page and results show of records is without the key, always; it is sent all the same."""
     offline.environment["DUALENTRY_API_KEY"] = KEY
     record = RECORD | {"name": f"call {KEY}"}
 
@@ -158,10 +159,18 @@ def test_plan_of_a_record_that_shows_the_key(offline: Shell) -> None:
         options = ["-e", DUALENTRY, *api.options, "--plan", plan.parent, "--results-xlsx"]
         assert 0 == offline.here("update", sheet, *options).code
     assert f"now {KEY}" == record["name"]
-    (results_file,) = offline.folder.glob("sheet.batch/2*/results.xlsx")
-    with ZipFile(results_file) as workbook:
-        cells = "".join(workbook.read(name).decode() for name in workbook.namelist())
-    assert (True, False) == ("now (the key)" in cells, KEY[-9:] in cells)
+    shown = OpenPlan(plan.parent, {})
+    ((line,),) = shown.page("key").changes
+    shown.close()
+    assert ("call (the key)", "now (the key)") == (line.before, line.after)
+    (run,) = offline.folder.glob("sheet.batch/2*")
+    del offline.environment["DUALENTRY_API_KEY"]
+    for _ in range(2):
+        with ZipFile(run / "results.xlsx") as workbook:
+            cells = "".join(workbook.read(name).decode() for name in workbook.namelist())
+        assert (True, False) == ("now (the key)" in cells, KEY[-9:] in cells)
+        (run / "results.xlsx").unlink()
+        assert 0 == offline.here("results", run, "--results-xlsx").code  # which knows no key
 
 
 def test_records_go_back_as_they_came(offline: Shell) -> None:

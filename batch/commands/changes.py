@@ -69,7 +69,7 @@ class OpenPlan:
 
     def _read(self, change: PlannedChange) -> str:
         """Count the cells of a change, and return what is searched of it."""
-        lines = tuple(iter_lines([change], CLEARED))
+        lines = tuple(iter_lines([change.as_shown()], CLEARED))
         for line in lines:
             self.cells[line.field] += 1
             self.clears[line.field] += line.is_clear
@@ -97,7 +97,7 @@ class OpenPlan:
             pages = max(1, -(-found // CHANGES_A_PAGE))
             number = min(max(1, number), pages)
             some = places[(number - 1) * CHANGES_A_PAGE : number * CHANGES_A_PAGE]
-            shown = tuple(tuple(iter_lines([self._plan.at(place)], CLEARED)) for place in some)
+            shown = tuple(tuple(iter_lines([self._plan.at(place).as_shown()], CLEARED)) for place in some)
             return ChangesPage(shown, number, pages, found, len(self._plan))
 
     def _places(self, wanted: str) -> Sequence[int]:

@@ -268,8 +268,7 @@ def _write_changes(context: RunContext, settings: Settings, folder: Path, starte
     meant_for = about(settings.identity(), staged.sha256, settings.endpoint, target.host, target.company)
     with PlanWriter(folder / PLAN, meant_for) as writer:
         planned = map(writer.add, iter_written(context.journal, context.endpoint))
-        hide = target.redaction().hide
-        lines = iter_lines((one.as_shown(hide) for one in planned), settings.clear_token)
+        lines = iter_lines((one.as_shown() for one in planned), settings.clear_token)
         said = _about_table(context, settings, folder, started)
         write_plan(folder / table, map(cells.add, lines), said, delimiter=settings.csv_delimiter)
         writer.finish()

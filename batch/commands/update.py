@@ -229,7 +229,7 @@ class Update:
         """Write the run's files, and note in the index how this part ended."""
         finished = finish_run(
             folder, journal, metadata, type(self.context.endpoint), end, upload=self.upload,
-            with_report=self.settings.report, hide=self.hide,
+            with_report=self.settings.report,
         )  # fmt: skip
         index.end_part(metadata, journal, finished.state, end.until + FILES_SECONDS)
         return finished
@@ -466,7 +466,7 @@ class Update:
         """Show the first changes, which hold, and ask whether to send the others."""
         context, began = self.context, time.monotonic()
         written = islice(iter_written(self.run.journal, context.endpoint), CANARY_CHANGES)
-        tried = (one.as_shown(self.hide) for one in written)
+        tried = (one.as_shown() for one in written)
         try:
             return context.reporter.confirm_rest(
                 Tried(tuple(tried), self.to_send, context.endpoint, self.run.changes.columns)

@@ -63,11 +63,13 @@ class ComparedChanges:
 
 def iter_written(journal: Journal, endpoint: Endpoint) -> Iterator[PlannedChange]:
     """Yield the changes that were written, or in a plan would be, with what was there before."""
+    hidden = journal.hidden_texts()
     for intents, result in journal.iter_intents():
         if result is not None and result.outcome is Outcome.UPDATED:
             last = intents[-1]
             units = expected_units(endpoint, last.fields, last.replaced_whole)
-            yield PlannedChange(last.change, last.id, last.name, _steps(last.fields, last.before or {}), units=units)
+            steps = _steps(last.fields, last.before or {})
+            yield PlannedChange(last.change, last.id, last.name, steps, units=units).with_hidden(hidden)
 
 
 def _steps(fields: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[FieldChange, ...]:

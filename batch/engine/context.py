@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from batch import diff
+from batch.credentials import hidden_texts
 from batch.endpoints.base import Endpoint, Record
 from batch.engine.api_session import ApiSession
 from batch.engine.record_reader import FirstIds, RecordReader
@@ -220,6 +221,12 @@ class RunContext:
             results.append(RowResult(row, change.id, outcome, status, attempts, located, state, shown))
         self.journal.record(change.number, results)
         return outcome
+
+    async def write_intent(self, intent: Intent, *, is_changed: bool = False) -> None:
+        """Journal an intent, and what may be shown of it; raises JournalError."""
+        values = (intent.id, intent.name, intent.fields, intent.before)
+        hidden = hidden_texts(values, self.client.session.redaction.hide)
+        await self.journal.write_intent(intent, is_changed=is_changed, hidden=hidden)
 
     def record_again(self, change: Change, state: State = State.FINAL) -> None:
         """Journal again what an earlier part said of a change, which still holds."""

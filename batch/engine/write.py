@@ -316,7 +316,7 @@ class PlanRecorder:
             outcome, attempts = refused(prepared.earlier, error.outcome)
             return self.context.settle(change, outcome, [error.problem], attempts=attempts)
         name, replaced = endpoint.record_name(record), endpoint.replaced_values(prepared.fields, record)
-        await self.context.journal.write_intent(
+        await self.context.write_intent(
             Intent(change.number, change.id, None, 0, prepared.fields, prepared.before, body, name, replaced)
         )
         return self.context.settle(change, Outcome.UPDATED, [one for one in prepared.notes if one.code in KEPT])

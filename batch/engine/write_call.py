@@ -129,7 +129,7 @@ class WriteCall:
             self.made += 1
             self._written = self.intent
             is_changed = self.sent is not None and self.intent.before is not self.sent.before
-            await self._context.journal.write_intent(self._intent_now, is_changed=is_changed)
+            await self._context.write_intent(self._intent_now, is_changed=is_changed)
 
     def leaves(self) -> None:
         """Note that the intent is one of which an attempt was made."""

@@ -243,10 +243,10 @@ def check(path: Path) -> dict[str, Any]:
     return meta
 
 
-def check_tables(path: Path, schema: str, optional: str = "") -> None:
+def check_tables(path: Path, schema: str, optional: Sequence[str] = ()) -> None:
     """Raise JournalError unless the tables are still those of `schema`: a flipped bit there breaks no page.
 
-    `optional`: the one statement of it that may be missing.
+    `optional`: the statements of it that may be missing.
     """
     wanted = {" ".join(statement.split()) for statement in schema.split(";")} - {""}
     try:
@@ -256,7 +256,7 @@ def check_tables(path: Path, schema: str, optional: str = "") -> None:
             }
     except sqlite3.Error as error:
         raise damaged(path, error) from error
-    if found not in (wanted, wanted - {optional}):
+    if not wanted - set(optional) <= found <= wanted:
         raise damaged(path, "its tables are not those of such a record")
 
 

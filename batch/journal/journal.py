@@ -44,7 +44,10 @@ from batch.model import Intent, Outcome, Problem, RowResult, State
 
 VERSION = 2
 SECOND = "CREATE TABLE second(at INTEGER PRIMARY KEY, attempts INTEGER NOT NULL, throttled INTEGER NOT NULL)"
-"""The one table that a journal may lack: those that were begun before there was a report do."""
+HIDDEN = "CREATE TABLE hidden(digest TEXT PRIMARY KEY, shown TEXT NOT NULL) WITHOUT ROWID"
+"""What is shown of texts with a secret in them (`credentials.hidden_texts`)."""
+LATER = (SECOND, HIDDEN)
+"""The tables that a journal may lack: those that were begun before anything was made of these."""
 SCHEMA = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE part(
@@ -62,8 +65,10 @@ CREATE TABLE result(
     status INTEGER, attempts INTEGER NOT NULL, time REAL NOT NULL, shown TEXT, problems TEXT
 );
 {SECOND};
+{HIDDEN};
 CREATE TABLE file(name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 """
+NONE_HIDDEN: Mapping[str, str] = {}
 ERASED_AT_ONCE = 10_000
 BLOCK = 32
 """Reads and log-ins whose numbers are reserved at once: so many more than were made may be counted after a kill."""
@@ -78,6 +83,7 @@ class _Batch:
 
     intents: list[tuple[Intent, int, bool]] = field(default_factory=list)
     """Each with how many attempts more (or less) it has, and whether all of it is written, or the attempts alone."""
+    hidden: dict[str, str] = field(default_factory=dict)
     row_results: list[tuple[int, RowResult]] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
     seconds: Counter[tuple[int, str]] = field(default_factory=Counter)
@@ -137,7 +143,7 @@ class Journal(JournalQueries):
         version = meta.get("version")
         if version not in (VERSION, 1):
             raise JournalError(f"{path}: this record of a run was written by another version of batch ({version}).")
-        check_tables(path, *((SCHEMA, SECOND) if version == VERSION else (version_1.SCHEMA,)))
+        check_tables(path, *((SCHEMA, LATER) if version == VERSION else (version_1.SCHEMA,)))
         return cls._opened(path, version)
 
     @classmethod
@@ -149,8 +155,8 @@ class Journal(JournalQueries):
             journal = cls(db, stack.enter_context(closing(ReadConnection(connect(path, views), path))), path)
             try:
                 journal.put_meta({OPEN: True})
-                if version == VERSION:
-                    db.execute(SECOND.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+                for table in LATER if version == VERSION else ():
+                    db.execute(table.replace("TABLE", "TABLE IF NOT EXISTS", 1))
                 db.execute("PRAGMA wal_checkpoint(FULL)")
                 journal._recount()
                 journal._part = journal.count_parts()
@@ -251,6 +257,9 @@ class Journal(JournalQueries):
                 f"INSERT INTO intent(change, number, part, attempts, {WHOLE}) VALUES ({', '.join('?' * 12)})",  # noqa: S608 - only columns
                 other.execute(f"SELECT {intents} FROM intent ORDER BY place", (self._part,)),  # noqa: S608 - only columns
             )
+            if other.execute("SELECT 1 FROM sqlite_master WHERE name = 'hidden'").fetchone():
+                known = other.execute("SELECT digest, shown FROM hidden")
+                self._db.executemany("INSERT OR REPLACE INTO hidden VALUES (?, ?)", known)
             self._db.executemany(
                 f"INSERT INTO result VALUES ({', '.join('?' * 10)})",  # noqa: S608 - only marks
                 other.execute(f"SELECT {RESULT} FROM result"),  # noqa: S608 - only columns
@@ -270,6 +279,7 @@ class Journal(JournalQueries):
                 "UPDATE intent SET key = NULL, fields = '{}', before = NULL, body = '{}', name = '', "
                 "replaced_whole = '{}' WHERE fields IS NOT NULL"
             )
+            self._db.execute("DELETE FROM hidden")
             for found in self.iter_told():
                 results.append((_problems_text(erased(found).problems), found.row))
                 if len(results) >= ERASED_AT_ONCE:
@@ -304,12 +314,16 @@ class Journal(JournalQueries):
 
     # -- writing while sending ----------------------------------------------------------------------------------
 
-    async def write_intent(self, intent: Intent, *, is_changed: bool = False) -> None:
+    async def write_intent(
+        self, intent: Intent, *, is_changed: bool = False, hidden: Mapping[str, str] = NONE_HIDDEN
+    ) -> None:
         """Write that an attempt of `intent` is about to leave; raises JournalError when it cannot be written.
 
         `is_changed`: it says something else than before its earlier attempts, so that all of it is written again.
+        `hidden`: what is shown of its texts that have a secret in them.
         """
         if self.error is None:
+            self._waiting.hidden.update(hidden)
             self._waiting.intents.append((intent, min(intent.attempts, 1), is_changed or intent.attempts <= 1))
             self._wake.set()
             await self._written.wait()
@@ -401,6 +415,8 @@ class Journal(JournalQueries):
         with self._transaction():
             if batch.intents:  # of a journal of version 1 there are none, and none can be added
                 self._write_intents(batch.intents)
+            if batch.hidden:
+                self._db.executemany("INSERT OR REPLACE INTO hidden VALUES (?, ?)", batch.hidden.items())
             self._write_results(batch.row_results)
             if batch.counters:
                 values = [batch.counters[name] for name in COUNTERS]

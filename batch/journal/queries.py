@@ -207,6 +207,10 @@ class JournalQueries:
         """Return the digests of the files that were made from the journal, as they were written."""
         return dict(self._reader.rows("SELECT name, digest FROM file"))
 
+    def hidden_texts(self) -> dict[str, str]:
+        """Return what is shown of the texts with a secret in them, as `credentials.hidden_texts` does."""
+        return dict(self._reader.rows("SELECT digest, shown FROM hidden"))
+
     def attempts_over_time(self, most: int) -> AttemptsOverTime | None:
         """Count the attempts of all calls, and the answers of 429, in up to `most` pieces of the time that they took.
 

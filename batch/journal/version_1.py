@@ -47,6 +47,7 @@ CREATE TEMP VIEW part AS
         coalesce((SELECT count FROM main.tally WHERE name = 'attempts'), 0) AS attempts,
         coalesce((SELECT count FROM main.tally WHERE name = 'throttled'), 0) AS throttled, 0 AS reserved;
 CREATE TEMP TABLE second(at INTEGER PRIMARY KEY, attempts INTEGER NOT NULL, throttled INTEGER NOT NULL);
+CREATE TEMP TABLE hidden(digest TEXT PRIMARY KEY, shown TEXT NOT NULL);
 CREATE TEMP TABLE file(name TEXT PRIMARY KEY, digest TEXT NOT NULL);
 """
 """To be created in each connection. An intent of `earlier` was sent before the one of `intent`; attempts of a result

@@ -213,7 +213,7 @@ def _open_plan(settings: Settings, sha256: str, target: Target, stack: ExitStack
     stack.callback(plan.close)
     _check_age(plan, settings.max_age)
     check_about(plan, about(settings.identity(), sha256, settings.endpoint, target.host, target.company))
-    check_lists(plan, target.endpoint, settings.clear_token, target.redaction().hide)
+    check_lists(plan, target.endpoint, settings.clear_token)
     if not (settings.other_company or plan.company is None or plan.company.is_same(target.company)):
         made = f'for "{plan.company.name}"' if plan.company.name else "with another key"
         require_consent(person, f"{plan.path}: this plan was made {made}.", "To carry it out here:  --other-company")

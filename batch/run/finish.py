@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ import polars as pl
 
 from batch import outputs, sources
 from batch.conditions import KEPT, FieldChange, PlannedChange
+from batch.credentials import hide_known
 from batch.documents import NOT_KNOWN
 from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
@@ -138,7 +139,6 @@ class FinishedRun:
 def finish_run(
     folder: Path, journal: Journal, metadata: RunMetadata, endpoint: type[Endpoint] | None, end: End,
     done_later: Mapping[int, str] | None = None, *, upload: Upload | None = None, with_report: bool = True,
-    hide: Callable[[str], str] = str,
 ) -> FinishedRun:  # fmt: skip
     """Write the files of the run in `folder`, and sum it up; raises JournalError when the disk refuses.
 
@@ -154,7 +154,7 @@ def finish_run(
     try:
         totals = _Totals(
             folder, journal, metadata, end, journal.count_older(metadata.look_since), endpoint, upload, with_report,
-            all_rounds(OpenRun(journal, metadata)), hide,
+            all_rounds(OpenRun(journal, metadata)),
         )  # fmt: skip
         unwritten = totals.sum_up_unwritten() if end.until < math.inf else None  # whatever comes, that stands
         try:
@@ -258,8 +258,6 @@ class _Totals:
     """Where the files go, too."""
     with_report: bool
     rounds: AllRounds | None
-    hide: Callable[[str], str]
-    """Takes the credentials of the start, where it has any, out of values that are shown."""
 
     def sum_up_unwritten(self) -> FinishedRun:
         """Sum up the run by its journal alone, and write down that it ended and that its files are to be made."""
@@ -381,7 +379,7 @@ def _about_run(totals: _Totals) -> outputs.AboutRun:
     """Return what the workbook of the results says beside them."""
     metadata = totals.metadata
     facts = facts_of_run(totals.folder, metadata, totals.endpoint, totals.end.stopped, totals.rounds)
-    return outputs.AboutRun(metadata.title, facts, _iter_cells(totals.journal, metadata, totals.hide))
+    return outputs.AboutRun(metadata.title, facts, _iter_cells(totals.journal, metadata))
 
 
 def facts_of_run(
@@ -421,8 +419,9 @@ def shown_facts(
     return {name: text for name, text in facts.items() if text}
 
 
-def _iter_cells(journal: Journal, metadata: RunMetadata, hide: Callable[[str], str]) -> Iterator[tuple[Line, Outcome]]:
+def _iter_cells(journal: Journal, metadata: RunMetadata) -> Iterator[tuple[Line, Outcome]]:
     """Yield the cells that were or may have been sent: from what the run found first to what it wanted last."""
+    hide = hide_known(journal.hidden_texts())
     for intents, result in journal.iter_intents():
         last, steps = intents[-1], dict[str, FieldChange]()
         for intent in intents:

@@ -90,6 +90,7 @@ class PlanWriter:
 def _more(planned: PlannedChange) -> dict[str, Any]:
     known: dict[str, Any] = {} if planned.of is None else {"of": planned.of}
     known |= {"units": planned.units} if planned.units else {}
+    known |= {"hidden": planned.hidden} if planned.hidden else {}
     return known | _problem_as_dict("note", planned.note)
 
 
@@ -188,7 +189,14 @@ class PlanFile:
         line = decode(self._file.readline().rstrip(b",\n"))
         steps = tuple(_step(name, known) for name, known in line["fields"].items())
         return PlannedChange(
-            line["row"], line["id"], line["name"], steps, line.get("of"), _problem("note", line), line.get("units", {})
+            line["row"],
+            line["id"],
+            line["name"],
+            steps,
+            line.get("of"),
+            _problem("note", line),
+            line.get("units", {}),
+            line.get("hidden", {}),
         )
 
     def close(self) -> None:

@@ -53,11 +53,11 @@ def lists_of(plan: Path) -> list[Path]:
     return [folder / name for name in LISTS if (folder / name).is_file()]
 
 
-def check_lists(plan: PlanFile, endpoint: Endpoint, clear_token: str, hide: Callable[[str], str] = str) -> None:
-    """Raise InputError unless every list beside the plan still says what the plan says; `hide` is that of the plan."""
+def check_lists(plan: PlanFile, endpoint: Endpoint, clear_token: str) -> None:
+    """Raise InputError unless every list beside the plan still says what the plan says."""
 
     def planned() -> Iterator[Cells]:
-        for line in iter_lines((one.as_shown(hide) for one in plan), clear_token):
+        for line in iter_lines((one.as_shown() for one in plan), clear_token):
             yield Cells(str(line.row), *map(_plain, (line.id, line.field, line.before, line.after)))
 
     for path in lists_of(plan.path):

@@ -142,6 +142,9 @@ class FakeContext:
     def endpoint(self) -> Endpoint:
         return self.client.endpoint
 
+    async def write_intent(self, intent: Intent, *, is_changed: bool = False) -> None:
+        await self.journal.write_intent(intent, is_changed=is_changed)
+
     @property
     def reader(self) -> "FakeContext":
         return self
