@@ -30,8 +30,10 @@ OUT_OF_FILES = {
 }
 OUT_OF_MEMORY = "there is too little memory (ulimit -v, the container's limit, or other programs)"
 TIMES_THE_INPUT = {"csv": 3, "ndjson": 3, "parquet": 4, "xlsx": 10}
-"""How much room rows, journal and results take at most, by what the input takes: a workbook is packed best."""
+"""How much room rows, journal and results take as a rule, by what the input takes: a workbook is packed best."""
 
+LEAST_DISK = 8 << 20
+"""Of which the journal alone takes up to 4 MB beside what is in it, until that is moved to its place."""
 
 _OF_THE_SYSTEM = re.compile(r"\(os error (\d+)\)")
 """What polars, whose files are read and written by Rust, says at the end of what the system said."""
@@ -119,10 +121,10 @@ def check_memory() -> None:
 
 def check_disk(folder: Path, size: int, form: str) -> None:
     """Raise UsageError where the disk of `folder` has less room than an input of so many bytes needs."""
-    needed, free = TIMES_THE_INPUT[form] * size, shutil.disk_usage(folder).free
+    needed, free = LEAST_DISK + TIMES_THE_INPUT[form] * size, shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(
-            f"{folder}: {free >> 20:,} MB are free there, and this input needs {needed >> 20:,} MB for its rows, "
+            f"{folder}: {free >> 20:,} MB are free there, and this input needs {-(-needed >> 20):,} MB for its rows, "
             "its record and results. Make room, or name another place with --out. Nothing was sent."
         )
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -467,6 +468,7 @@ def test_status_of_an_old_run(tmp_path: Path, case: str, state: str, code: int |
     found = batch.status(journal.parent)
     assert (state, code) == (found.state, found.as_dict()["exit_code"])
     assert found.rows == found.outcomes.total()
+    assert Counter(one.outcome for one in batch.results(journal.parent)) == +found.outcomes
 
 
 def test_counts_and_files_by_name() -> None:

@@ -57,13 +57,30 @@ class Transaction:
 
 def _cannot_write(path: Path, error: sqlite3.Error) -> JournalError:
     return JournalError(
-        f"{path}: the record of this run cannot be written ({error}), so sending stopped. "
+        f"{path}: the record of this run cannot be written ({error}), so nothing more is sent. "
         "Make room or give access, then run the same command again."
     )
 
 
-def damaged(path: Path, error: object) -> JournalError:
-    """Return the error that says that the journal is damaged, and how to go on."""
+_NO_DAMAGE = frozenset({
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
+})  # fmt: skip
+"""What SQLite says, in the last byte of its codes, where the disk takes nothing or somebody holds the file."""
+_NO_DAMAGE_IO = frozenset({
+    sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_NOMEM,
+    sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_LOCK,
+})  # fmt: skip
+
+
+def unusable(path: Path, error: object) -> JournalError:
+    """Return the error that says that the journal is damaged, or why else it cannot be used, and how to go on."""
+    code = error.sqlite_errorcode if isinstance(error, sqlite3.Error) and hasattr(error, "sqlite_errorcode") else 0
+    if code & 0xFF in _NO_DAMAGE or code in _NO_DAMAGE_IO:
+        return JournalError(
+            f"{path}: the record of this run is whole, and cannot be opened ({error}). Make room or give access, then "
+            "run the same command again."
+        )
     return JournalError(f"{path}: the record of this run is damaged ({error}). {START_OVER}")
 
 
@@ -93,7 +110,7 @@ class ReadConnection:
                 f"{self._path}: the record of this run cannot be read any more ({error}). Run the same command again."
             ) from error
         except (ValueError, TypeError, RecursionError) as error:
-            raise damaged(self._path, "what it holds makes no sense") from error
+            raise unusable(self._path, "what it holds makes no sense") from error
 
     def one(self, query: str, values: Sequence[Any] = (), read: Callable[[Any], Any] = tuple) -> Any:
         """Return the first row of the result, None when there is none."""
@@ -140,7 +157,7 @@ def connect(path: Path, views: str = "") -> sqlite3.Connection:
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
-        raise JournalError(f"{path}: the record of this run cannot be opened ({error}). {START_OVER}") from error
+        raise unusable(path, error) from error
     if mode != "wal" or synchronous != 2:  # an I/O error can make the switch fail without an error (SQLite, WAL)
         connection.close()
         raise JournalError(
@@ -236,9 +253,9 @@ def check(path: Path) -> dict[str, Any]:
             found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             meta = _read_meta(db)
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
-        raise damaged(path, error) from error
+        raise unusable(path, error) from error
     if found != "ok":
-        raise damaged(path, " ".join(found.split()))
+        raise unusable(path, " ".join(found.split()))
     _refuse_lost_part(path, meta, is_newer_beside)
     return meta
 
@@ -255,9 +272,9 @@ def check_tables(path: Path, schema: str, optional: Sequence[str] = ()) -> None:
                 " ".join(str(sql).split()) for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql <> ''")
             }
     except sqlite3.Error as error:
-        raise damaged(path, error) from error
+        raise unusable(path, error) from error
     if not wanted - set(optional) <= found <= wanted:
-        raise damaged(path, "its tables are not those of such a record")
+        raise unusable(path, "its tables are not those of such a record")
 
 
 @dataclass(frozen=True, slots=True)

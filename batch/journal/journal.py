@@ -33,10 +33,10 @@ from batch.journal.database import (
     connect,
     connect_read_only,
     copy,
-    damaged,
     fill,
     kept_beside,
     peek,
+    unusable,
 )
 from batch.journal.queries import JournalQueries
 from batch.machine import out_of_files
@@ -161,7 +161,7 @@ class Journal(JournalQueries):
                 journal._recount()
                 journal._part = journal.count_parts()
             except sqlite3.Error as error:
-                raise damaged(path, error) from error
+                raise unusable(path, error) from error
             stack.pop_all()  # all is well: it stays open
         return journal
 

@@ -259,15 +259,29 @@ class ResultsWriter:
         self._workbook: tuple[NewFile, ResultsWorkbook] | None = None
         self._failures: tuple[NewFile, FailuresWriter] | None = None
         self._failures_xlsx: tuple[NewFile, FailuresWriter] | None = None
+        self._made: list[NewFile] = []
         self._failed = 0
         self._spoilt = ""
         """The first cell of a CSV's failures that a spreadsheet program would change."""
         self._is_damaged = False
 
     def __enter__(self) -> "ResultsWriter":
+        try:
+            self._open()
+        except BaseException:  # a full disk refuses the first bytes
+            self.__exit__()
+            raise
+        return self
+
+    def _new_file(self, name: str) -> NewFile:
+        file = NewFile(self._folder / name)
+        self._made.append(file)
+        return file
+
+    def _open(self) -> None:
         if self._wanted.with_results:
             is_parquet = self._staged.format == "parquet"
-            file = NewFile(self._folder / f"results{'.parquet' if is_parquet else '.csv'}")
+            file = self._new_file(f"results{'.parquet' if is_parquet else '.csv'}")
             self._results = file, (ParquetLines if is_parquet else CsvLines)(file.made, self._more.names)
             if is_parquet:  # an input without rows has results without lines, and all their columns
                 nothing = pl.read_parquet(self._staged.path, n_rows=0, glob=False)
@@ -275,14 +289,12 @@ class ResultsWriter:
         if self._wanted.workbook is not None:
             from batch.outputs.results_xlsx import ResultsWorkbook
 
-            file = NewFile(self._folder / "results.xlsx")
+            file = self._new_file("results.xlsx")
             self._workbook = file, ResultsWorkbook(file.made, file.parts, self._wanted.workbook.title)
-        return self
 
     def __exit__(self, *exception: object) -> None:
-        for opened in (self._results, self._workbook, self._failures, self._failures_xlsx):
-            if opened is not None:
-                opened[0].discard()
+        for file in self._made:
+            file.discard()
 
     def add(self, frame: pl.DataFrame, row_results: ReadResults) -> None:
         """Write the next rows, with their results looked up by number."""
@@ -320,7 +332,7 @@ class ResultsWriter:
 
     def _add_failures(self, frame: pl.DataFrame, found: Sequence[RowResult], kept: Sequence[int]) -> None:
         if self._failures is None:
-            file = NewFile(self._folder / f"failures{ENDINGS[self._staged.format]}")
+            file = self._new_file(f"failures{ENDINGS[self._staged.format]}")
             self._failures = file, failures_writer(file.made, self._staged)
         rows = frame[kept] if len(kept) < frame.height else frame
         self._failures[1].add(rows, self._failed_rows(rows, [found[at] for at in kept]))
@@ -346,7 +358,7 @@ class ResultsWriter:
         if self._failures_xlsx is None:
             from batch.outputs.failures_xlsx import ExcelFailures
 
-            file = NewFile(self._folder / "failures.xlsx")
+            file = self._new_file("failures.xlsx")
             self._failures_xlsx = file, ExcelFailures(file.made, self._staged)
         nothing = [pl.lit(None, pl.String).alias(original_column(at)) for at in range(len(self._staged.headers))]
         rows = frame[kept].with_columns(nothing)

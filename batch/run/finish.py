@@ -58,7 +58,9 @@ from batch.summary import (
 )
 
 T = TypeVar("T")
-INTERRUPTED = "The last start was cut off before its end: by a second Ctrl-C, a kill, or a machine that went down."
+INTERRUPTED = (
+    "The last start was cut off before its end: by a second Ctrl-C, a kill, a full disk, or a machine that went down."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from trio.testing import MockClock
 
 from batch.errors import FolderError, JournalError
 from batch.journal import Journal, peek
+from batch.journal.database import unusable
 from batch.journal.journal import BLOCK
 from batch.journal.queries import Counts
 from batch.model import Intent, Outcome, Problem, RowResult, State
@@ -411,10 +412,23 @@ def test_full_disk(path: Path) -> None:
     message, counts = done.stdout.splitlines()
     counted, has_error = counts.split()
     assert message.startswith(f"{path}: the record of this run cannot be written (")
-    assert message.endswith("), so sending stopped. Make room or give access, then run the same command again.")
+    assert message.endswith("), so nothing more is sent. Make room or give access, then run the same command again.")
     assert "True" == has_error
     with Journal.open(path) as journal:
         assert int(counted) == sum(journal.outcomes().values())
+
+
+def test_full_disk_is_no_damage(path: Path) -> None:
+    """A record that cannot be opened, since the disk is full, is not called damaged, nor given up."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE one(text)")
+        db.execute("PRAGMA max_page_count=2")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            db.execute("INSERT INTO one VALUES (?)", ("x" * 100_000,))
+    assert str(unusable(path, caught.value)) == (
+        f"{path}: the record of this run is whole, and cannot be opened (database or disk is full). Make room or give "
+        "access, then run the same command again."
+    )
 
 
 # -- while sending --------------------------------------------------------------------------------------------------
@@ -513,7 +527,7 @@ async def test_disk_refuses(journal: Journal, path: Path) -> None:
     refuse(journal)
     said: list[JournalError] = []
     message = (
-        f"{path}: the record of this run cannot be written (disk I/O error), so sending stopped. "
+        f"{path}: the record of this run cannot be written (disk I/O error), so nothing more is sent. "
         "Make room or give access, then run the same command again."
     )
 

@@ -150,6 +150,20 @@ def test_an_error_leaves_the_old_files(staged: Staged) -> None:
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.parametrize("what", ["CsvLines", "failures_writer"])
+def test_disk_that_takes_no_byte(staged: Staged, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Where the first bytes of a file are refused, no beginning of it is left, either."""
+
+    def refuse(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    before = names(staged)
+    monkeypatch.setattr(f"batch.outputs.results.{what}", refuse)
+    with pytest.raises(OSError, match="the disk is full"):
+        kept(staged)
+    assert before == names(staged)
+
+
 def test_leavings_of_a_crash_are_removed(staged: Staged) -> None:
     """Temporary files that a crash left behind are gone after the next time."""
     folder = staged.path.parent
