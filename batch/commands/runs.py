@@ -5,15 +5,19 @@ as it is now: one that nobody holds any more was cut off, and what later rounds 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
+
 from batch.addresses import is_address, shown
 from batch.errors import BatchError, BusyError, FolderError, UsageError
+from batch.journal import open_for_reading
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, command
+from batch.own_files import JOURNAL
 from batch.run import index
 from batch.run.finish import read_summary
 from batch.run.folder import peek_metadata, run_around
@@ -21,6 +25,7 @@ from batch.run.index import IndexedRun
 from batch.run.latest import without_links
 from batch.run.locks import run_held
 from batch.run.metadata import RunMetadata
+from batch.run.recovery import outcomes_of_cut_off
 from batch.run.rounds import AllRounds, LaterRounds, first_round, later_rounds, sum_up, taken_back
 from batch.run.target import SANDBOX
 from batch.summary import Files, State
@@ -108,13 +113,14 @@ def look(run: IndexedRun) -> ListedRun:
         metadata = None  # another run lies there now
     if metadata is not None:
         failures = _failures(run.folder)
+    is_cut_off = run.state == "running" and not _is_held(run.folder)
+    if is_cut_off:
+        run = replace(run, state="unfinished", counts=_counts(run, metadata))
     needed = sum(run.counts.get(one, 0) for one in (*NEEDS_EDIT, *NEEDS_RETRY))
     later = later_rounds(run.run_id) if needed else LaterRounds()
     state, back = run.state, taken_back()
     if state == "undone" and run.run_id not in back:
         state = "to fix" if needed else "finished"  # its undo was taken back
-    if state == "running" and not _is_held(run.folder):
-        state = "unfinished"  # it was cut off
     if state in ("to fix", "unfinished") and metadata is not None and needed:
         nexts = [one for one in index.rounds_after(run.run_id) if one.parent_run == run.run_id]
         nexts = [one for one in nexts if one.run_id not in back]
@@ -158,6 +164,15 @@ def _sheet(first: IndexedRun, known: dict[str, IndexedRun]) -> Sheet:
     some = [one for one in known.values() if first_round(one, known).run_id == first.run_id]
     looked = [look(one) for one in sorted(some, key=lambda one: one.started)]
     return Sheet(next(one for one in looked if one.run.run_id == first.run_id), looked)
+
+
+def _counts(run: IndexedRun, metadata: RunMetadata | None) -> Mapping[Outcome, int]:
+    """Count the rows of a run that was cut off by its record, since its end told the index nothing."""
+    with suppress(BatchError, OSError, pl.exceptions.PolarsError):
+        if metadata is not None:
+            with open_for_reading(run.folder / JOURNAL) as journal:
+                return outcomes_of_cut_off(journal, metadata)
+    return run.counts
 
 
 def _is_held(folder: Path) -> bool:

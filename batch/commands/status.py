@@ -18,7 +18,7 @@ from batch.own_files import JOURNAL
 from batch.run.finish import read_summary
 from batch.run.folder import peek_metadata
 from batch.run.latest import without_links
-from batch.run.recovery import results_in_doubt
+from batch.run.recovery import outcomes_of_cut_off
 from batch.run.target import SANDBOXES
 from batch.summary import Files, Head, Outcomes, OutcomesInJson, State, state_of
 
@@ -52,11 +52,7 @@ def status(folder: Path) -> Status:
     written = read_summary(folder)
     is_running = is_going_on(written)
     with open_for_reading(folder / JOURNAL) as journal:
-        counts = Outcomes(journal.outcomes())
-        if not is_running:  # else they are on their way
-            for _, doubt in results_in_doubt(journal, known.staged, known.id_column, ignore_case=False):
-                counts.subtract(one.outcome for one in journal.row_results(doubt.row, doubt.row).values())
-                counts[doubt.outcome] += 1
+        counts = Outcomes(journal.outcomes() if is_running else outcomes_of_cut_off(journal, known))
         recent = journal.count_since(now - RECENT_SECONDS) if is_running else 0
     rows = known.staged.rows
     counts[Outcome.UNSENT] += rows - counts.total()

@@ -36,7 +36,7 @@ from batch.provenance import seen_text
 from batch.run.erase import erase
 from batch.run.match_headers import kept_columns
 from batch.run.metadata import RunMetadata
-from batch.run.recovery import resolve_in_doubt
+from batch.run.recovery import ignores_case, resolve_in_doubt
 from batch.run.report import write_report_of_run
 from batch.run.rounds import AllRounds, OpenRun, all_rounds
 from batch.run.target import SANDBOX, SANDBOXES
@@ -150,9 +150,7 @@ def finish_run(
     `endpoint` is the run's, None where it is not known any more: then two ids are the same when they are equal.
     """
     staged = metadata.staged
-    # keys are exact, whatever ids are
-    ignore_case = endpoint is not None and endpoint.ids_ignore_case and not metadata.is_keyed
-    resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignore_case)
+    resolve_in_doubt(journal, staged, metadata.id_column, ignore_case=ignores_case(metadata, endpoint))
     try:
         totals = _Totals(
             folder, journal, metadata, end, journal.count_older(metadata.look_since), endpoint, upload, with_report,

@@ -3,14 +3,18 @@
 Promises: they are called unknown, never unsent and never by an earlier outcome, in every file made from the journal.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
 import polars as pl
 
+from batch.endpoints import ENDPOINTS
+from batch.endpoints.base import Endpoint
 from batch.errors import JournalError
 from batch.journal import Journal, JournalQueries
 from batch.model import NEEDS_RETRY, ROW, Outcome, Problem, RowResult, Staged
+from batch.run.metadata import RunMetadata
 from batch.validation import id_cells
 
 IN_DOUBT = Problem("ended_in_doubt")
@@ -29,6 +33,25 @@ def results_in_doubt(
     """List what is in doubt, of every row of such a change, with the number of the change."""
     doubts = journal.in_doubt()
     return list(_iter_results(journal, staged, id_cells(id_column, ignore_case=ignore_case), doubts)) if doubts else []
+
+
+def outcomes_of_cut_off(journal: JournalQueries, metadata: RunMetadata) -> Counter[Outcome]:
+    """Count the rows of a run that nobody holds, by outcome, without writing down what is in doubt."""
+    found = Counter(journal.outcomes())
+    ignore_case = ignores_case(metadata, ENDPOINTS.get(metadata.endpoint))
+    for _, result in results_in_doubt(journal, metadata.staged, metadata.id_column, ignore_case=ignore_case):
+        before = journal.row_results(result.row, result.row).get(result.row)
+        if before is not None:
+            found[before.outcome] -= 1
+        found[Outcome.UNKNOWN] += 1
+    found[Outcome.UNSENT] += metadata.staged.rows - found.total()
+    return +found
+
+
+def ignores_case(metadata: RunMetadata, endpoint: type[Endpoint] | None) -> bool:
+    """Whether two ids of a run are the same in any case of their letters; `endpoint` is None where it is not known."""
+    is_exact = metadata.is_keyed  # keys are, whatever ids are
+    return endpoint is not None and endpoint.ids_ignore_case and not is_exact
 
 
 def _iter_results(

@@ -133,7 +133,12 @@ def test_second_signal(shell: Shell, api: Api) -> None:
     process.send_signal(signal.SIGINT)
     assert 130 == process.wait(5)
     assert [f"{LEFT}\n".encode()] == list(lines)
-    assert not (shell.only_run() / "results.csv").exists()
+    run = shell.only_run()
+    assert not (run / "results.csv").exists()
+    assert "  1 updated, 1 unknown, 1 unsent" in shell.here("status", run).out.splitlines()
+    assert "  unfinished: 1 updated, 1 unknown, 1 unsent" in shell.here("runs").out.splitlines()
+    assert "sheet.csv: 1 of 3 rows done, in 1 round" in shell.here("runs", sheet).out.splitlines()
+    assert str(run.relative_to(shell.folder)) in shell.here("undo", sheet).err
     api.sandbox.set_faults()
     assert 0 == shell.here(*update(api, sheet)).code
     assert ["updated", "unchanged", "updated"] == outcomes(shell.only_run())
