@@ -139,13 +139,13 @@ def test_left_at_once(shell: Shell, api: Api) -> None:
     until(lambda: len(api.writes()) > 0, process)
     process.terminate()
     assert process.stderr is not None
-    while b"Terminated: what is in flight gets up to" not in process.stderr.readline():
+    while b"Terminated: no further change is sent" not in process.stderr.readline():
         pass
     process.terminate()
     out, err = process.communicate(timeout=60)
     told = line_of(Ended(process.returncode, out.decode(), err.decode()))
     assert (143, "terminated") == (told["exit_code"], told["stopped"]["reason"])
-    assert told["stopped"]["message"].startswith("Left at once, without results files. Nothing is lost")
+    assert told["stopped"]["message"].startswith("Left at once, without results files. What was sent last")
     assert (str(shell.only_run()), "unfinished", None) == (told["run"], told["state"], told["rows"])
     assert {"note"} == {json.loads(line)["event"] for line in err.splitlines()}
 

@@ -24,7 +24,8 @@ from batch.cli.progress_bar import ProgressBar
 from batch.conditions import PlannedChange
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progress, Tried
 from batch.errors import ExitCode, UsageError
-from batch.model import Outcome, command, visible
+from batch.files import shown_path
+from batch.model import Outcome, command, command_line, visible
 from batch.run.begin_or_resume import headers_of
 from batch.summary import Reason
 
@@ -256,6 +257,8 @@ class Console:
     def leave_at_once(self, code: ExitCode, why: str) -> None:
         """Say why the process ends at once, with this exit code."""
         self.note(why)
+        if self.run is not None:
+            self.note(f"How far it got:  {command_line('status', shown_path(str(self.run)))}")
         self.leave()
         if self.at_leaving is not None:
             self.at_leaving(code, why)

@@ -73,7 +73,9 @@ def _stopping(console: Console) -> Iterator[Callable[[], int | None]]:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         got.append(SIGNALS[signal.Signals(number)])
-        console.note("Stopping all jobs: what is in flight is waited for (a second time: leave at once).")
+        console.note(
+            "Stopping all jobs: no further change is sent, and answers are waited for (a second time: leave at once)."
+        )
 
     before = {}
     if threading.current_thread() is threading.main_thread():

@@ -227,10 +227,15 @@ class Update:
 
     def _write_files(self, folder: Path, journal: Journal, metadata: RunMetadata, end: End) -> FinishedRun:
         """Write the run's files, and note in the index how this part ended."""
-        finished = finish_run(
-            folder, journal, metadata, type(self.context.endpoint), end, upload=self.upload,
+        finish = partial(
+            finish_run, folder, journal, metadata, type(self.context.endpoint), upload=self.upload,
             with_report=self.settings.report,
         )  # fmt: skip
+        try:
+            finished = finish(end)
+        except KeyboardInterrupt as error:  # what became of the rows is told all the same
+            end = replace(end if end.stopped else _interrupted(error), is_hurried=True)
+            finished = finish(end)
         index.end_part(metadata, journal, finished.state, end.until + FILES_SECONDS)
         return finished
 

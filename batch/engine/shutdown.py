@@ -22,7 +22,10 @@ from batch.exit_code import SIGNALS
 from batch.http import ApiRequest
 
 T = TypeVar("T")
-LEFT = "Left at once, without results files. Nothing is lost: the same command goes on, and looks first what was done."
+LEFT = (
+    "Left at once, without results files. What was sent last may have arrived or not: the same command looks first, "
+    "and goes on."
+)
 
 
 @dataclass(slots=True)
@@ -230,7 +233,8 @@ def _request(shutdown: Shutdown, screen: _Screen, number: signal.Signals) -> Non
     shutdown.signalled = SIGNALS[number]
     word = "Interrupted" if number == signal.SIGINT else "Terminated"
     shutdown.request(f"{word}.")
-    screen.note(f"{word}: what is in flight gets up to {shutdown.grace_seconds:g} s (a second time: leave at once).")
+    answers = f"answers to what was sent are waited for up to {shutdown.grace_seconds:g} s"
+    screen.note(f"{word}: no further change is sent, and {answers} (a second time: leave at once).")
 
 
 async def _cancel_in_flight_later(shutdown: Shutdown) -> None:

@@ -83,6 +83,8 @@ class End:
     """Until when, on the monotonic clock, the results files may be written: after a signal there is not much time."""
     at: str = ""
     """When that was, ISO 8601 in UTC; "": now."""
+    is_hurried: bool = False
+    """Nobody waits for the results files: a signal came while they were written."""
 
     @property
     def word(self) -> str:
@@ -156,6 +158,8 @@ def finish_run(
             folder, journal, metadata, end, journal.count_older(metadata.look_since), endpoint, upload, with_report,
             all_rounds(OpenRun(journal, metadata)),
         )  # fmt: skip
+        if end.is_hurried:
+            return totals.sum_up_unwritten()
         unwritten = totals.sum_up_unwritten() if end.until < math.inf else None  # whatever comes, that stands
         try:
             return _write_files(totals, endpoint, done_later or {})

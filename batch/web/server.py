@@ -118,7 +118,7 @@ def _serve(
 def _end(desk: Desk, say: Callable[[str], None]) -> None:
     """Stop what goes on, and the sandbox that the page began."""
     if any(one.is_busy for one in desk.works.values()):
-        say("Stopping what goes on. What is in flight is settled first …")
+        say("Stopping what goes on. Answers to what was sent are waited for first …")
     if not desk.close(GRACE_SECONDS):
         say("Something did not end in time. Nothing is lost: its run can be gone on with.")
     if desk.has_started_sandbox:

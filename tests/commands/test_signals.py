@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from batch import outputs
 from batch.engine.shutdown import LEFT
 from batch.run import begin_or_resume
 from batch.validation.file_changes import FileChanges
@@ -64,7 +66,8 @@ def test_signal_while_sending(
     folder = shell.only_run()
     told = summary(folder)
     assert (code, code, f"{word}.") == (ended.code, told["exit_code"], told["stopped"]["message"])
-    assert f"{word}: what is in flight gets up to 0.3 s (a second time: leave at once)." in ended.err.splitlines()
+    waits = "answers to what was sent are waited for up to 0.3 s"
+    assert f"{word}: no further change is sent, and {waits} (a second time: leave at once)." in ended.err.splitlines()
     assert f"Stopped: {word}." in ended.err.splitlines()
     assert_balanced(folder)
     assert (1, len(api.applied()) - 1) == (told["outcomes"]["unknown"], told["outcomes"]["updated"])
@@ -132,8 +135,9 @@ def test_second_signal(shell: Shell, api: Api) -> None:
     assert any(b"a second time: leave at once" in line for line in lines)
     process.send_signal(signal.SIGINT)
     assert 130 == process.wait(5)
-    assert [f"{LEFT}\n".encode()] == list(lines)
     run = shell.only_run()
+    far = f"How far it got:  batch status sheet.batch/{run.name}"
+    assert [LEFT, far] == [line.decode().rstrip("\n") for line in lines]
     assert not (run / "results.csv").exists()
     assert "  1 updated, 1 unknown, 1 unsent" in shell.here("status", run).out.splitlines()
     assert "  unfinished: 1 updated, 1 unknown, 1 unsent" in shell.here("runs").out.splitlines()
@@ -143,6 +147,33 @@ def test_second_signal(shell: Shell, api: Api) -> None:
     assert 0 == shell.here(*update(api, sheet)).code
     assert ["updated", "unchanged", "updated"] == outcomes(shell.only_run())
     assert 3 == len(api.applied())
+
+
+@pytest.mark.parametrize("is_second", [False, True], ids=["first", "second"])
+def test_signal_while_files_are_written(
+    shell: Shell, api: Api, signal_when: SignalWhen, monkeypatch: pytest.MonkeyPatch, is_second: bool
+) -> None:
+    """Ctrl-C while the results files are written: what became of the rows is told, and what makes the files."""
+    sheet = shell.sheet(api.names(4))
+    writes = outputs.write
+
+    def write(*arguments: Any, **more: Any) -> Any:
+        monkeypatch.setattr(outputs, "write", writes)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(outputs, "write", write)
+    if is_second:
+        signal_when(lambda: len(api.writes()) >= 1, signal.SIGINT)
+    ended = shell.here(*update(api, sheet, *(("--max-per-second", 4) if is_second else ())))
+    run = shell.only_run()
+    again = f"batch results sheet.batch/{run.name}"
+    told = summary(run)
+    done, left = told["outcomes"]["updated"], told["outcomes"]["unsent"]
+    assert (130, 130, 4, is_second) == (ended.code, told["exit_code"], done + left, left > 0)
+    assert f"Stopped: Interrupted. The results files were not written yet: {again} makes them." in ended.err
+    assert f"Done: {done} of 4 rows. Left: {left}. Nothing is lost." in ended.err.splitlines()
+    assert f"Take it back:  batch undo sheet.batch/{run.name} --base-url {api.url}" in ended.err.splitlines()
+    assert (3 if is_second else 0, done) == (shell.here("results", run).code, outcomes(run).count("updated"))
 
 
 def test_ignored_hangup(shell: Shell, api: Api, signal_when: SignalWhen) -> None:
