@@ -113,9 +113,10 @@ def look(run: IndexedRun) -> ListedRun:
         metadata = None  # another run lies there now
     if metadata is not None:
         failures = _failures(run.folder)
-    is_cut_off = run.state == "running" and not _is_held(run.folder)
-    if is_cut_off:
-        run = replace(run, state="unfinished", counts=_counts(run, metadata))
+    if run.state == "running" and not _is_held(run.folder):
+        run = replace(run, state="unfinished")
+    if run.state in ("unfinished", "superseded") and run.digest is None:  # it was cut off
+        run = replace(run, counts=_counts(run, metadata))
     needed = sum(run.counts.get(one, 0) for one in (*NEEDS_EDIT, *NEEDS_RETRY))
     later = later_rounds(run.run_id) if needed else LaterRounds()
     state, back = run.state, taken_back()

@@ -147,6 +147,7 @@ def test_second_signal(shell: Shell, api: Api) -> None:
     assert 0 == shell.here(*update(api, sheet)).code
     assert ["updated", "unchanged", "updated"] == outcomes(shell.only_run())
     assert 3 == len(api.applied())
+    assert "sheet.csv: 3 of 3 rows done, in 1 round" in shell.here("runs", sheet).out.splitlines()
 
 
 @pytest.mark.parametrize("is_second", [False, True], ids=["first", "second"])
