@@ -119,6 +119,8 @@ def begin_or_resume(
         if (copies := environment.journal_copies(settings, wanted, target.company, person.note)) and not settings.new:
             _take_copy(copies, source, parent, wanted, settings, target, person)
         replaced: list[tuple[str, Path]] = []
+        if settings.new:
+            replaced += [(one.run_id, one.folder) for one in iter_unfinished(parent, wanted, target.company)]
         for found in () if settings.new else iter_unfinished(parent, wanted, target.company, person.note):
             resuming = _Resuming(found, settings, target, plan, stack, person)
             run = resuming.resume(source)

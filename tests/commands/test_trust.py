@@ -222,6 +222,16 @@ def test_another_file_takes_its_place(shell: Shell, api: Api) -> None:
     assert 3 == len(shell.runs())
 
 
+def test_new_takes_its_place(shell: Shell, api: Api) -> None:
+    """`--new` begins anew with all rows: what was not finished is superseded, and no command goes on with it."""
+    path = sheet(shell, api.ids(6))
+    first = unfinished(shell, api, path)
+    assert 0 == shell.here(*update(api, path, "--new")).code
+    assert "superseded" == summary(first)["state"]
+    page = shell.here("runs", path).out
+    assert (1, 0) == (page.count("  superseded: "), page.count("Go on:"))
+
+
 def test_start_that_sends_nothing_takes_no_place(shell: Shell, api: Api) -> None:
     """A start that is refused or declined leaves the unfinished run as it is: nobody else does its rows."""
     ids = api.ids(12)
