@@ -4,19 +4,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from batch.cli.console import Console
-from batch.cli.messages import NOTHING_REAL, plural, took
+from batch.cli.messages import NOTHING_REAL, plural, took, update_command
 from batch.cli.views import Styled
 from batch.distributed.manifest import Manifest, read_manifest
-from batch.errors import Declined, ExitCode
+from batch.errors import BatchError, Declined, ExitCode
 from batch.exit_code import SIGNALS
 from batch.files import shown_path
-from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, visible
+from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, command_line, visible
+from batch.run.folder import peek_metadata
 
 if TYPE_CHECKING:
     from batch.distributed.submit import JobProgress
@@ -46,7 +47,8 @@ def run_submit(
                 stopped_by=signalled,
             )
         )  # fmt: skip
-    console.tell(_page(found))
+    options = [*(["--scheduler", scheduler] if scheduler else []), *(["--workers", str(workers)] if workers else [])]
+    console.tell(submit_page(found, options))
     return found
 
 
@@ -96,7 +98,8 @@ class _Board:
 
     def show(self, jobs: Sequence["JobProgress"]) -> None:
         now, is_terminal = time.monotonic(), self._console.is_terminal
-        if now - self._last < (SCREEN_SECONDS if is_terminal else LINE_SECONDS):
+        is_over = all(one.ended == one.job.shards for one in jobs)
+        if now - self._last < (SCREEN_SECONDS if is_terminal else LINE_SECONDS) and not (is_terminal and is_over):
             return
         self._last = now
         if is_terminal:
@@ -121,24 +124,43 @@ def _line(one: "JobProgress") -> str:
     return f"  {one.job.name:<20.20}  {shards}{_done(one):,}/{one.rows:,} rows   {' · '.join(told)}".rstrip()
 
 
-def _page(found: "SubmitSummary") -> Iterator[Styled]:
-    """Yield what became of each job, and of all of them."""
+def submit_page(found: "SubmitSummary", options: Sequence[str]) -> Iterator[Styled]:
+    """Yield what became of each job, and of all of them, and what to do next; `options`: those of the same command."""
     for one in found.jobs:
-        yield from _job_lines(one)
+        yield from _job_lines(one, is_gone=found.sandbox)
     yield f"{plural(len(found.jobs), 'job')}, {plural(found.rows, 'row')} in {took(found.seconds)}", ""
     for outcome in Outcome:
         if count := found.outcomes.get(outcome, 0):
             yield f"  {outcome.value:<10}{count:>9,}", outcome.value
-    if found.state == "unfinished":
-        yield "The same command goes on with what is left.", ""
+    left = [one for one in found.jobs if one.exit_code not in (ExitCode.OK, ExitCode.FIX_ROWS)]
+    for code in () if found.sandbox else sorted({one.exit_code for one in left}):
+        names = ", ".join(one.name for one in left if one.exit_code == code)
+        yield f"{names}: {ExitCode(code).hint}", ""
+    again = command_line("submit", shown_path(found.input), *options)
+    if found.sandbox:
+        yield f"That was a sandbox, which is gone. To send it for real:  {again}", ""
+    elif left:
+        yield f"The same command:  {again}", ""
 
 
-def _job_lines(one: "JobSummary") -> Iterator[Styled]:
+def _job_lines(one: "JobSummary", *, is_gone: bool) -> Iterator[Styled]:
     rows = "no rows read" if one.rows is None else plural(one.rows, "row")
     told = ", ".join(f"{one.outcomes[name]:,} {name.value}" for name in Outcome if one.outcomes.get(name))
-    style = "stop" if one.exit_code not in (0, 1) else ""
-    yield f"{one.name}: {one.state}, {rows}{': ' if told else ''}{told} (exit code {one.exit_code})", style
-    if any(one.outcomes.get(name) for name in NEEDS_EDIT) and one.files.failures:
-        yield f"  to fix:  {shown_path(one.files.failures)}", ""
+    style = "" if one.exit_code in (ExitCode.OK, ExitCode.FIX_ROWS) else "stop"
+    yield f"{one.name}: {one.state}, {rows}{': ' if told else ''}{told}", style
     if one.files.results:
-        yield f"  every row:  {shown_path(one.files.results)}", ""
+        yield f"  Every row:  {shown_path(one.files.results)}", ""
+    if not one.files.failures:
+        return
+    if any(one.outcomes.get(name) for name in NEEDS_EDIT):
+        yield f"  To fix:  {shown_path(one.files.failures)}", ""
+    if one.exit_code == ExitCode.FIX_ROWS and not is_gone:
+        again = _options_next(Path(one.files.failures).parent)
+        yield f"  Then:  {update_command(shown_path(one.files.failures), one.endpoint, again)}", ""
+
+
+def _options_next(folder: Path) -> Sequence[str]:
+    """Return what a run on the failures file in `folder` needs, as far as its run can be read from here."""
+    with suppress(BatchError):
+        return peek_metadata(folder).options_next
+    return []

@@ -116,7 +116,8 @@ def _cluster(what: Submission, tasks: int) -> Iterator[Client]:
         cluster = stack.enter_context(
             LocalCluster(
                 n_workers=workers, threads_per_worker=min(MOST_THREADS, ceil(tasks / workers)), host="127.0.0.1",
-                dashboard_address=None, memory_limit=None, silence_logs=50, preload=NO_SIGNALS,
+                dashboard_address=None, scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port
+                memory_limit=None, silence_logs=50, preload=NO_SIGNALS,
             )
         )  # fmt: skip
         yield stack.enter_context(Client(cluster, set_as_default=False))
