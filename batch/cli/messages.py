@@ -186,8 +186,8 @@ def _blanked(about: Preflight) -> Iterator[str]:
 
 def removal(preview: "PurgePreview") -> list[str]:
     """Return what is about to be removed, as lines."""
-    what = f" of {visible(preview.input)}, {plural(preview.rows, 'row')}" if preview.input and preview.rows else ""
-    lines = [f"{shown_path(str(preview.folder))}: a run{what} ({plural(preview.files, 'file')})"]
+    kind = "an undo" if preview.undoes else "a run"
+    lines = [f"{shown_path(str(preview.folder))}: {kind}{_of_what(preview)} ({plural(preview.files, 'file')})"]
     if preview.others:
         go = "folder goes" if preview.others == 1 else "folders go"
         lines.append(f"  {preview.others:,} other {go} with it: its undos, and runs inside of it.")
@@ -196,14 +196,22 @@ def removal(preview: "PurgePreview") -> list[str]:
     return [*lines, "  Records at the API stay as they are; the run cannot be undone or gone on with after that."]
 
 
+def _of_what(preview: "PurgePreview") -> str:
+    """Say what was sent, or taken back, and how many rows."""
+    if not (preview.input and preview.rows):
+        return ""
+    what = shown_path(str(preview.undoes)) if preview.undoes else visible(preview.input)
+    return f" of {what}, {plural(preview.rows, 'row')}"
+
+
 SHOWN_RUNS = 20
 
 
 def removals(preview: "PurgeOlder") -> Iterator[str]:
     """Yield which runs are about to be removed, and which old ones stay."""
     for one in preview.removed[:SHOWN_RUNS]:
-        what = f" of {visible(one.input)}, {plural(one.rows, 'row')}" if one.input and one.rows else ""
-        yield f"  {shown_path(str(one.folder))}{what} ({plural(one.files, 'file')})"
+        kind = ", the undo" if one.undoes else ""
+        yield f"  {shown_path(str(one.folder))}{kind}{_of_what(one)} ({plural(one.files, 'file')})"
     if len(preview.removed) > SHOWN_RUNS:
         yield f"  … and {len(preview.removed) - SHOWN_RUNS:,} more"
     yield from stays(preview)

@@ -37,6 +37,8 @@ class PurgePreview:
     others: int = 0
     """Folders that go with it: its undos, and the runs that 0.1 put into it."""
     input: str | None = None
+    undoes: Path | None = None
+    """The folder of the run that it took back, where it is an undo."""
     rows: int | None = None
     left: int | None = None
 
@@ -265,8 +267,9 @@ def _look(folders: list[Path]) -> PurgePreview:
     folder, others = folders[0], len(list(_iter_runs(folders))) - 1
     try:
         seen = peek(folder / JOURNAL)
-        rows = int(seen.meta["staged"]["rows"])
-        return PurgePreview(folder, files, others, str(seen.meta["input"]), rows, rows - seen.final)
+        rows, undoes = int(seen.meta["staged"]["rows"]), seen.meta.get("undoes")
+        taken_back = Path(undoes) if isinstance(undoes, str) else None
+        return PurgePreview(folder, files, others, str(seen.meta["input"]), taken_back, rows, rows - seen.final)
     except (JournalError, KeyError, TypeError, ValueError):  # damaged, or a check or a plan: it can go all the same
         return PurgePreview(folder, files, others)
 

@@ -12,6 +12,10 @@ import pytest
 from filelock import FileLock
 
 import batch
+from batch.cli.messages import removal, removals
+from batch.commands import purge as commands
+from batch.commands.purge import PurgeOlder, PurgePreview
+from tests.job_fixture import FakeReporter
 from tests.shell import DUALENTRY, Api, Ended, Shell, iter_files
 
 
@@ -114,6 +118,27 @@ def test_undo_alone(shell: Shell, api: Api, run: Path) -> None:
     (undone,) = run.parent.glob("undo-*")
     assert 0 == purge(shell, undone, "--yes").code
     assert (run / "journal.sqlite").exists()
+
+
+def test_what_is_about_to_go(shell: Shell, api: Api, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question names the sheet of a run, and the run that an undo took back."""
+    shell.here("undo", run, *api.options[:2], "--yes")
+    (undone,) = run.parent.glob("undo-*")
+    monkeypatch.chdir(shell.folder)
+    asked: list[PurgePreview] = []
+    for folder in (run, undone):
+        assert not commands.purge(folder.relative_to(shell.folder), FakeReporter(), lambda one: bool(asked.append(one)))
+    names = [f"sheet.batch/{one.name}" for one in (run, undone)]
+    told = [removal(one)[0] for one in asked]
+    assert [
+        f"{names[0]}: a run of sheet.csv, 2 rows ({asked[0].files} files)",
+        f"{names[1]}: an undo of {names[0]}, 2 rows ({asked[1].files} files)",
+    ] == told
+    older = list(removals(PurgeOlder(run.parent, tuple(asked), ())))
+    assert [
+        f"  {names[0]} of sheet.csv, 2 rows ({asked[0].files} files)",
+        f"  {names[1]}, the undo of {names[0]}, 2 rows ({asked[1].files} files)",
+    ] == older[:2]
 
 
 def test_nobody_to_ask(shell: Shell, run: Path) -> None:
