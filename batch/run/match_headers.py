@@ -464,9 +464,11 @@ def _empty_note(staged: Staged) -> str:
 
 def read_options(settings: Settings, endpoint: Endpoint) -> ReadOptions:
     """Return how the input is read."""
+    own_numbers = [is_id_header(endpoint, settings.map, one) for one in endpoint.key_fields]
     return ReadOptions(
         settings.sheet, settings.delimiter, settings.encoding, settings.hidden, settings.limit, settings.header_row,
         is_known_header(endpoint, dict.fromkeys(settings.parsing.columns, "") | settings.map),
+        lambda header: any(is_own(header) for is_own in own_numbers),
         Totals(is_id_header(endpoint, settings.map, settings.key), settings.key is not None),
         leaves_out(endpoint, settings.map, settings.parsing.columns), settings.require_rows,
     )  # fmt: skip

@@ -21,6 +21,8 @@ class ReadOptions:
     """The header's row; None: it is found."""
     is_known: Callable[[str], bool] = lambda text: False
     """Whether a header names a field, by which the header's row is found."""
+    is_own_number: Callable[[str], bool] = lambda text: False
+    """Whether a header names a number of the sender's own by which records can be found, where none names the id."""
     totals: Totals | None = None
     """How rows of totals in a workbook are found; None: there are none."""
     is_left_out: Callable[[str], bool] = lambda header: False

@@ -72,6 +72,19 @@ def test_pipeline(job: JobFixture) -> None:
         check(replace(job.settings(path), sheet="Deckblatt"), FakeReporter(), job.environment)
 
 
+def test_offered_by_own_number(job: JobFixture) -> None:
+    """A sheet that names a number of the sender's own fits where no sheet names the id."""
+    own = [["Kd-Nr", "Kundenname"], ["C-1", "Acme"]]
+    with pytest.raises(UsageError) as caught:
+        job.update(write(job, Deckblatt=COVER, Kunden_A=own))
+    assert INSTEAD == str(caught.value)
+    with pytest.raises(UsageError) as caught:
+        job.update(write(job, Deckblatt=COVER, Kunden_A=CUSTOMERS, Kunden_B=own))
+    assert INSTEAD == str(caught.value)
+    with pytest.raises(HeaderError, match="--key unique_id"):
+        job.update(write(job, Kunden_B=own, Deckblatt=COVER))
+
+
 @pytest.mark.parametrize("sheets", [{"Kunden_A": CUSTOMERS, "Kunden_B": CUSTOMERS}, {"Kunden_A": CUSTOMERS}])
 def test_first_sheet_that_fits_is_read(job: JobFixture, sheets: dict[str, list[list[Any]]]) -> None:
     """Where the first one fits nothing is asked."""

@@ -9,7 +9,7 @@ parses its cells, `values` turns them into text, and `table` finds the header an
 says why this is not left to a library.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -95,9 +95,10 @@ def stage(input: Input, folder: Path, options: ReadOptions) -> Staged:
 def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
     """Return the first sheet's name and that of another one, where the first does not fit and just the other does.
 
-    A sheet fits whose header names the id and a field. Where the user named one, there is nothing to be found.
+    A sheet fits whose header names the id and a field; where none does, one with a number of the sender's own, by which
+    records can be found, and a field. Where the user named one, there is nothing to be found.
     """
-    if options.sheet is not None or options.header_row is not None:
+    if options.sheet is not None or options.header_row is not None or options.totals is None:
         return None
     with open_package(input.files[0].content, input.name) as package:
         try:
@@ -106,12 +107,18 @@ def find_sheet(input: Input, options: ReadOptions) -> tuple[str, str] | None:
             if not selected.others:
                 return None
             texts = _shared_texts(package, workbook)
-            if _fits(package, workbook, selected.sheet, texts, options):
+            first = _headers(package, workbook, selected.sheet, texts, options)
+            if _fits(first, options.totals.is_id, options):
                 return None
-            found = [one.name for one in selected.others if _fits(package, workbook, one, texts, options)]
+            others = [(one.name, _headers(package, workbook, one, texts, options)) for one in selected.others]
         except MarkupError as error:
             raise package.damaged() from error
-    return (selected.sheet.name, found[0]) if len(found) == 1 else None
+    for names_record in (options.totals.is_id, options.is_own_number):
+        found = [name for name, headers in others if _fits(headers, names_record, options)]
+        if found or _fits(first, names_record, options):
+            break
+    is_offered = len(found) == 1 and not _fits(first, names_record, options)
+    return (selected.sheet.name, found[0]) if is_offered else None
 
 
 def find_hidden_rows(input: Input, options: ReadOptions) -> str:
@@ -154,14 +161,22 @@ def sheet_names(input: Input) -> tuple[str, ...]:
     return tuple(one.name for one in workbook.sheets if one.name in names)
 
 
-def _fits(package: Package, workbook: Workbook, sheet: Sheet, texts: pl.Series, options: ReadOptions) -> bool:
+def _headers(
+    package: Package, workbook: Workbook, sheet: Sheet, texts: pl.Series, options: ReadOptions
+) -> Sequence[str]:  # fmt: skip
+    """Return the texts of a sheet's header row."""
     try:
         first = _head(package, workbook, sheet, read_sheet_layout(package, sheet), texts)
     except NeedsXmlParser:
         first = _head(package, workbook, sheet, parse_sheet_layout(package, sheet), texts)
-    rows = dict(first.group_by("row", maintain_order=True).agg("text").head(LOOK_AHEAD).iter_rows())
-    headers = rows[find_header_row(rows.items(), options.is_known)]
-    ids = [one for one in headers if options.totals and options.totals.is_id(one)]
+    by_row = first.group_by("row", maintain_order=True).agg("text").head(LOOK_AHEAD)
+    rows: dict[int, Sequence[str]] = dict(by_row.iter_rows())
+    return rows[find_header_row(rows.items(), options.is_known)]
+
+
+def _fits(headers: Sequence[str], names_record: Callable[[str], bool], options: ReadOptions) -> bool:
+    """Whether a header row says which records its rows are about, and something of them."""
+    ids = [one for one in headers if names_record(one)]
     return bool(ids) and sum(map(options.is_known, headers)) > len(ids)
 
 
