@@ -19,7 +19,7 @@ from batch import sources
 from batch.columns import is_id_header, is_known_header, leaves_out
 from batch.endpoints.base import Endpoint
 from batch.endpoints.labels import fold, fold_label
-from batch.errors import Declined, HeaderError, NotationError, SettingsError, TitleError, UnmatchedError
+from batch.errors import Declined, HeaderError, InputError, NotationError, SettingsError, TitleError, UnmatchedError
 from batch.mappings import BESIDE, Mappings, SavedMapping, fold_all
 from batch.model import CsvDialect, RowResult, Staged, cell_column, command, shorten, visible
 from batch.outputs.results import RESULT_COLUMNS
@@ -115,7 +115,7 @@ def _settle_sheet(
     settings = _settle_unseen(source, settings, person)
     if settings.mapping is not None:
         settings = apply_mapping(settings, mappings.named(settings.mapping, settings.endpoint))
-    settings = choose_sheet(source, settings, endpoint, person)
+    settings = choose_sheet(source, settings, endpoint, person, mappings)
     return _settle_hidden_rows(source, settings, endpoint, person)
 
 
@@ -420,8 +420,10 @@ def _ask_format(error: NotationError, person: Person) -> str:
     return value
 
 
-def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: Person) -> Settings:
-    """Offer the one sheet that fits where the first one does not.
+def choose_sheet(
+    source: Input, settings: Settings, endpoint: Endpoint, person: Person, mappings: Mappings
+) -> Settings:  # fmt: skip
+    """Offer the one sheet that fits where the first one does not, or take it where that is remembered.
 
     Raises UsageError that names --sheet where nobody can be asked, and Declined for no.
     """
@@ -429,10 +431,26 @@ def choose_sheet(source: Input, settings: Settings, endpoint: Endpoint, person: 
     if found is None:
         return settings
     first, other = (visible(one) for one in found)
+    chosen = replace(settings, sheet=found[1])
+    known = _remembered_sheet(source, chosen, endpoint, mappings) if person.can_ask else None
+    if known is not None:
+        person.note(f'{source.name}: sheet "{other}" is read, as the mapping "{known.name}" has it.')
+        return chosen
     odd = f'{source.name}: sheet "{first}", the first, does not fit {endpoint.title}. Sheet "{other}" fits.'
     options = "    ".join(f"--sheet {shlex.quote(one)}" for one in reversed(found))
     require_consent(person, odd, f"Say which one is meant:  {options}", f'Read sheet "{other}"?')
-    return replace(settings, sheet=found[1])
+    return chosen
+
+
+def _remembered_sheet(
+    source: Input, settings: Settings, endpoint: Endpoint, mappings: Mappings
+) -> SavedMapping | None:  # fmt: skip
+    """Return the mapping that was remembered for the sheet of the settings, in a file with these headers."""
+    if any((one.endpoint, one.sheet) == (settings.endpoint, settings.sheet) for one in mappings.read()):
+        with suppress(InputError):
+            known = mappings.recognise(settings.endpoint, peek_headers(source, settings, endpoint, mappings).headers)
+            return known if known is not None and known.sheet == settings.sheet else None
+    return None
 
 
 def stage_input(source: Input, folder: Path, settings: Settings, endpoint: Endpoint) -> Staged:

@@ -12,6 +12,7 @@ from batch.commands.plan import plan
 from batch.commands.update import update
 from batch.errors import Declined, HeaderError, UsageError
 from batch.run.match_headers import HOW
+from batch.run.target import Environment
 from tests.job_fixture import FakeReporter, JobFixture, told
 
 COVER: list[list[Any]] = [["Bericht", "Erstellt von"], ["2026", "Ana"]]
@@ -83,6 +84,20 @@ def test_offered_by_own_number(job: JobFixture) -> None:
     assert INSTEAD == str(caught.value)
     with pytest.raises(HeaderError, match="--key unique_id"):
         job.update(write(job, Kunden_B=own, Deckblatt=COVER))
+
+
+def test_remembered(job: JobFixture) -> None:
+    """Next month's file with the same headers in a sheet of that name is read without a question."""
+    environment = Environment({**job.sandbox.environment(), "XDG_CONFIG_HOME": str(job.folder)})
+    own = [["Kd-Nr", "Kundenname"], ["C-1", "Acme"]]
+    reporter = FakeReporter(can_ask=True, answers=[True, True, ""])
+    for expected in (3, 3):
+        update(job.settings(write(job, Deckblatt=COVER, Kunden_A=own)), reporter, environment)
+        assert expected == len(reporter.questions)
+    assert 'kunden.xlsx: sheet "Kunden A" is read, as the mapping "kunden" has it.' in reporter.notes
+    reporter.answers = [False]
+    with pytest.raises(Declined):
+        update(job.settings(write(job, Deckblatt=COVER, Kunden_A=CUSTOMERS)), reporter, environment)
 
 
 @pytest.mark.parametrize("sheets", [{"Kunden_A": CUSTOMERS, "Kunden_B": CUSTOMERS}, {"Kunden_A": CUSTOMERS}])
