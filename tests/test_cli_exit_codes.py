@@ -200,6 +200,13 @@ def test_2_unknown_command(offline: Shell) -> None:
     assert "No such command 'updaet'." in ended.err
 
 
+def test_2_file_without_command(offline: Shell) -> None:
+    """And a file where a command should stand, such as one that was dragged there."""
+    ended = offline.here("my", offline.sheet("id,name\n10001,A\n", "my sheet.csv").name.removeprefix("my "))
+    assert (2, "") == (ended.code, ended.out)
+    assert "Error: Say what is to be done with this file:  batch check 'my sheet.csv'" in ended.err.splitlines()
+
+
 def test_2_invalid_abort(shell: Shell, api: Api) -> None:
     """--invalid abort sends nothing while a row is invalid; corrected in the failures file, everything goes."""
     (one,) = api.ids(1)

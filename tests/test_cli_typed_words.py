@@ -29,6 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("update|-e|x|my|customers|-|new.xlsx", "update|-e|x|my customers - new.xlsx"),
         ("update|“my|customers|-|new.xlsx”", "update|my customers - new.xlsx"),
         ("update|„a.csv“|–e|x|—yes|–-json|−−out|o", "update|a.csv|-e|x|--yes|--json|--out|o"),
+        ("update|a.csv|–as–shown|x|—map=A–B=name", "update|a.csv|--as-shown|x|--map=A–B=name"),
         ("update|a.csv\N{NO-BREAK SPACE}-e\N{NO-BREAK SPACE}x", "update|a.csv|-e|x"),
         ("check|'my customers - new.xlsx'|\"a.csv\"|'no.csv'", "check|my customers - new.xlsx|a.csv|'no.csv'"),
         ("check|–odd|-|–5|–", "check|–odd|-|–5|–"),

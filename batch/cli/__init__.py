@@ -33,7 +33,7 @@ from batch.cli.options import NoEndpointError, setting_options, to_known, to_run
 from batch.cli.typed_words import meant
 from batch.errors import BatchError, ExitCode, SettingsError
 from batch.exit_code import reason_of_signal
-from batch.model import command
+from batch.model import command, command_line
 from batch.settings import SENDING, duration
 from batch.shard import Shard
 
@@ -69,7 +69,21 @@ class Start(click.Command):
             raise
 
 
-@click.group(context_settings=CONTEXT, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
+class Commands(click.Group):
+    """All commands; a file where one is wanted, such as one that was dragged there, is told what is missing."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:  # fmt: skip
+        """Return the command that is named, and the words behind it."""
+        if args[0] not in self.commands and os.path.isfile(args[0]):
+            raise click.UsageError(f"Say what is to be done with this file:  {command_line('check', args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands, context_settings=CONTEXT, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]..."
+)
 @click.version_option(__version__, prog_name="batch")
 @click.pass_context
 def batch(context: click.Context) -> None:

@@ -9,7 +9,8 @@ from os.path import exists
 from typing import Final
 from urllib.parse import unquote
 
-LONG_DASHES: Final = re.compile(r"-?[‐‑‒–—―−]{1,2}-?")
+LONG_DASH: Final = "[‐‑‒–—―−]"
+LONG_DASHES: Final = re.compile(rf"-?{LONG_DASH}{{1,2}}-?")
 """What mail and text programs make of `-` and `--` at the start of a word."""
 CURLY: Final = "“”„‟«»‘’‚"
 _NO_BREAK = "[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]+"
@@ -51,7 +52,9 @@ def _with_short_dashes(word: str) -> str:
     if found is None or exists(word):
         return word
     rest = word[found.end() :]
-    return f"{'-' if len(rest) == 1 else '--'}{rest}" if rest[:1].isalpha() else word
+    name, equals, value = rest.partition("=")
+    option = f"{'-' if len(rest) == 1 else '--'}{re.sub(LONG_DASH, '-', name)}"
+    return f"{option}{equals}{value}" if rest[:1].isalpha() else word
 
 
 def _joined(words: Sequence[str]) -> list[str]:
