@@ -15,6 +15,7 @@ Starting is cheap: what reads files or talks HTTP is imported by the commands th
 """
 
 import gc
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -451,7 +452,7 @@ def report(run_folder: str) -> None:
 
 @batch.command(short_help="What was run, and what to do next.")
 @click.argument("path", required=False, type=click.Path(), metavar="[FILE]")
-@click.option("--all", "show_all", is_flag=True, help="Not only the newest twenty.")
+@click.option("--all", "show_all", is_flag=True, help="Not only the newest: twenty, or what fits a screen.")
 @click.option("--json", "json_output", is_flag=True, help="As JSON on stdout.")
 def runs(path: str | None, show_all: bool, json_output: bool) -> None:
     """List your runs on this computer, the newest first, with what became of each and the command for the next step.
@@ -462,16 +463,17 @@ def runs(path: str | None, show_all: bool, json_output: bool) -> None:
     from batch.cli.console import Console
     from batch.commands.runs import newest_runs, rounds
 
+    console = Console()
     if path is None:
         found = newest_runs(None if show_all or json_output else SHOWN_RUNS)
-        listed, page = found.runs, views.runs_page(found)
+        listed, page = found.runs, views.runs_page(found, math.inf if show_all else console.room, console.height)
     else:
         sheets = rounds(path)
         listed, page = [one for sheet in sheets for one in sheet.rounds], views.rounds_page(sheets)
     if json_output:
         _json_line().show(views.runs_values(listed))
     else:
-        Console().show(page)
+        console.show(page)
 
 
 @batch.command(short_help="How far a run is.")

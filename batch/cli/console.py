@@ -4,6 +4,7 @@ Promises: a question only on a terminal and never with `--yes`; on a terminal a 
 10 s; foreign text has its control characters made visible; colours only underline what the words say (NO_COLOR).
 """
 
+import math
 import os
 import re
 import shutil
@@ -75,6 +76,16 @@ class Console:
     def width(self) -> int:
         """How many columns a line of a page may have; a file may have any."""
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else messages.UNBROKEN
+
+    @property
+    def room(self) -> float:
+        """How many lines a page may have, beside the command, a last line and the prompt, so that all of it is seen."""
+        return shutil.get_terminal_size().lines - 3 if sys.stdout.isatty() else math.inf
+
+    def height(self, text: str) -> int:
+        """How many lines of the screen a line of a page takes."""
+        width = self.width
+        return sum(max(1, math.ceil(len(line) / width)) for line in fitted(text, sys.stdout).split("\n"))
 
     def show(self, page: Iterable[tuple[str, str]]) -> None:
         """Write a page of styled lines to standard output, since it is what was asked for."""

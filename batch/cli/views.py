@@ -5,9 +5,10 @@ Promises: a person reads top to bottom and knows what happened and what to do ne
 that is named.
 """
 
+import math
 import os
 import textwrap
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -401,14 +402,25 @@ def _steps_after_undo(end: FinishedRun, to_retry: int) -> Iterator[str]:
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
-def runs_page(found: "NewestRuns") -> Iterator[Styled]:
-    """Yield the newest runs, and what to do next for each."""
+def runs_page(
+    found: "NewestRuns", room: float = math.inf, height: Callable[[str], int] = lambda text: 1
+) -> Iterator[Styled]:  # fmt: skip
+    """Yield the newest runs, and what to do next for each: as many as there is `room` for, by the `height` of a line.
+
+    The newest one is shown in any case, and those that are not are counted.
+    """
     if not found.runs:
         yield f"No run is known here yet. To begin one:  {command()} update FILE", ""
+    shown = 0
     for one in found.runs:
-        yield from _run_lines(one)
-    if found.older:
-        yield f"{found.older:,} older:  {command()} runs --all", ""
+        lines = list(_run_lines(one))
+        room -= sum(height(text) for text, _ in lines)
+        if shown and room < 0:
+            break
+        shown += 1
+        yield from lines
+    if older := found.older + len(found.runs) - shown:
+        yield f"{older:,} older:  {command()} runs --all", ""
 
 
 def rounds_page(sheets: "Sequence[Sheet]") -> Iterator[Styled]:
@@ -424,7 +436,8 @@ def _run_lines(one: "ListedRun") -> Iterator[Styled]:
     run = one.run
     kind = ENDPOINTS.get(run.endpoint)
     what = [kind.title if kind else run.endpoint, run.company.name or "", run.host if run.host in SANDBOXES else ""]
-    name = ("undo" if run.undoes else visible(short_name(run.input))) + _of_shard(one)
+    undo = f"undo of {visible(short_name(one.undone_input))}" if one.undone_input else "undo"
+    name = (undo if run.undoes else visible(short_name(run.input))) + _of_shard(one)
     yield f"{one.started_text}  {name}  ({', '.join(filter(None, map(visible, what)))})", ""
     later = f"; {len(one.later.done):,} of them done in later rounds" if one.later.done else ""
     yield f"  {one.state}: {shown_counts(run.counts) or plural(run.rows, 'row')}{later}", RUN_STYLES.get(one.state, "")

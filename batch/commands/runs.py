@@ -50,6 +50,8 @@ class ListedRun:
     """What later rounds did to its rows."""
     is_undo_begun: bool = False
     """Whether it was begun to be taken back, and is not wholly."""
+    undone_input: str = ""
+    """What the run was given that it takes back; "" where it is no undo, or that is not known."""
 
     @property
     def done(self) -> int:
@@ -129,7 +131,11 @@ def look(run: IndexedRun) -> ListedRun:
             state = "finished"
         elif any(one.rows >= needed for one in nexts):
             state = "superseded"
-    return ListedRun(run, state, metadata, failures, later, state == "undone" and _is_undo_begun(run))
+    undone = index.get(run.undoes) if run.undoes else None
+    while undone is not None and undone.undoes:  # an undo of an undo
+        undone = index.get(undone.undoes)
+    is_undo_begun = state == "undone" and _is_undo_begun(run)
+    return ListedRun(run, state, metadata, failures, later, is_undo_begun, undone.input if undone else "")
 
 
 def _is_undo_begun(run: IndexedRun) -> bool:

@@ -1,22 +1,25 @@
 """`runs`: every run, what became of it by now, and the command for the next step."""
 
+import math
 import re
 import shlex
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import openpyxl
 import pytest
 
-from batch.cli.views import closing_page, rounds_page
+from batch.cli.views import closing_page, rounds_page, runs_page
 from batch.commands.results import results
-from batch.commands.runs import rounds
+from batch.commands.runs import NewestRuns, newest_runs, rounds
 from batch.commands.undo import undo
 from batch.errors import Declined, UsageError
 from batch.files import shown_path
 from batch.run.finish import FinishedRun
-from tests.job_fixture import JobFixture
+from batch.run.target import Environment
+from tests.job_fixture import FakeReporter, JobFixture
 from tests.shell import DUALENTRY, Api, Shell
 
 
@@ -213,6 +216,27 @@ def test_newest_twenty(shell: Shell, api: Api) -> None:
     shown = shell.here("runs").out
     assert (True, True, False) == ("20.csv" in shown, "1 older:" in shown, "\n0.csv" in shown or " 0.csv" in shown)
     assert " 0.csv" in shell.here("runs", "--all").out
+
+
+def test_fits_a_screen(job: JobFixture) -> None:
+    """On a terminal the newest are shown as far as there is room, at least one; the others are counted."""
+    for name in ("a.csv", "b.csv", "c.csv"):
+        job.update(job.sheet(f"id,name\n10001,New {name}\n", name))
+    undo(job.folder / "c.csv", replace(job.settings(job.folder / "c.csv"), yes=True), *_asking(job))
+    found = NewestRuns(newest_runs(4).runs, 7)
+
+    def names(room: float) -> list[str]:
+        lines = [text for text, _ in runs_page(found, room, lambda text: 2)]
+        return [one.split("  ")[1] for one in lines if not one.startswith(" ")]
+
+    assert ["undo of c.csv", "batch runs --all"] == names(0)
+    assert ["undo of c.csv", "c.csv", "batch runs --all"] == names(10)
+    assert ["undo of c.csv", "c.csv", "b.csv", "a.csv", "batch runs --all"] == names(math.inf)
+    assert "8 older:  batch runs --all" == list(runs_page(found, 16, lambda text: 2))[-1][0]
+
+
+def _asking(job: JobFixture) -> tuple[FakeReporter, Environment]:
+    return FakeReporter(can_ask=True, answers=[0]), job.environment
 
 
 def test_undo_of_a_file(job: JobFixture) -> None:
