@@ -170,6 +170,28 @@ def test_superseded(shell: Shell, api: Api) -> None:
     assert 1 == page.count("Then:")
 
 
+def test_sent_again(shell: Shell, api: Api) -> None:
+    """A sheet that is sent anew, as it was or corrected in its place, is to be fixed by its newest run alone."""
+    first_round(shell, api)
+    again = ["update", "sheet.csv", "-e", DUALENTRY, *api.options]
+    assert 1 == shell.here(*again).code
+    page = shell.here("runs").out
+    assert ["to fix", "superseded"] == [one.partition(":")[0] for one in states(page)]
+    few = shell.here(*again, "--limit", "1")
+    assert (0, ["finished", "to fix", "superseded"]) == (
+        few.code, [one.partition(":")[0] for one in states(shell.here("runs").out)],
+    )  # fmt: skip
+    ids = api.ids(3)
+    shell.sheet(f"id,name\n{ids[0]},A\n{ids[1]},B\n{ids[2]},C\n")
+    assert 0 == shell.here(*again).code
+    page = shell.here("runs").out
+    assert ["finished", "finished", "superseded", "superseded"] == [one.partition(":")[0] for one in states(page)]
+    assert 0 == page.count("To fix:")
+    assert 0 == shell.here("undo", shell.runs()[-1], *api.options[:2], "--yes").code
+    page = shell.here("runs").out
+    assert ["finished", "undone", "finished", "to fix", "superseded"] == [one.partition(":")[0] for one in states(page)]
+
+
 def test_cut_off(shell: Shell, api: Api) -> None:
     """A run that was killed is unfinished; its command goes on with it."""
     sheet = shell.sheet(api.names(3))
