@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from batch.cli.console import Console
 from batch.model import shorten
 from tests.shell import DUALENTRY, VAYU, Api, Ended, Shell, iter_files, summary
 from tests.test_terminal import SEND, on_terminal
@@ -186,6 +187,25 @@ def test_several_logins(shell: Shell, api: Api, key: str) -> None:
         "Which company is this for? (Enter: none): ACME\n"
     )
     assert "--as acme" in asked.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("said", "chosen"),
+    [("2", 1), ("ACME", 0), ("acme n", 1), ("bol", 2), ("none", 3), ("", None), ("n", None), ("Q", None), ("no", None)],
+)
+def test_chosen(monkeypatch: pytest.MonkeyPatch, said: str, chosen: int | None) -> None:
+    """One of several is named by its number, or its beginning where that is clear; Enter, n and q name none."""
+    console, answers = Console(), iter([said, ""])
+    monkeypatch.setattr(console, "_prompt", lambda question: next(answers))
+    assert chosen == console.choose("Which?", ["acme  key …1", "acme north  key …2", "bolt", "None Ltd"])
+
+
+@pytest.mark.parametrize("said", ["5", "ac", "bo", "acm", "xyz"])
+def test_not_chosen(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """What names none of them, or more than one, is asked again."""
+    console, answers = Console(), iter([said, "3"])
+    monkeypatch.setattr(console, "_prompt", lambda question: next(answers))
+    assert 2 == console.choose("Which?", ["acme  key …1", "acme north  key …2", "bolt"])
 
 
 def test_company_and_login(shell: Shell, api: Api, key: str) -> None:

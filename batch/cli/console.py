@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from batch.commands.purge import PurgeOlder, PurgePreview
 
 Answer = TypeVar("Answer")
+NONE_OF_THEM = ("n", "no", "none", "q", "quit")
+SHORTEST_WORD = 3
+"""Letters of an option's beginning that are taken for it."""
 LINE_SECONDS = 10.0
 BAR_SECONDS = 0.2
 STYLES: dict[str, str] = {
@@ -144,7 +147,7 @@ class Console:
         return _answered(lambda: _consents(question))
 
     def choose(self, question: str, options: Sequence[str]) -> int | None:
-        """Ask which of the options is meant, by its number or its first word; Enter is none of them."""
+        """Ask which of the options is meant, by its number, or its first word as far as it is clear; Enter is none."""
         for number, text in enumerate(options, 1):
             self.say(f"{number:>4}  {visible(text)}")
         words = [text.split("  ")[0].casefold() for text in options]
@@ -153,6 +156,11 @@ class Console:
                 return int(said) - 1
             if said.casefold() in words:
                 return words.index(said.casefold())
+            begun = [at for at, word in enumerate(words) if word.startswith(said.casefold()) and not said.isdigit()]
+            if len(begun) == 1 and len(said) >= SHORTEST_WORD:
+                return begun[0]
+            if said.casefold() in NONE_OF_THEM:
+                return None
             self.say(f"Please answer with a number from 1 to {len(options)}, or press Enter for none of them.")
         return None
 
