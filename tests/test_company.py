@@ -73,6 +73,18 @@ def test_failures_of_another_company(offline: Shell, verb: str) -> None:
     assert (True, True, 0) == (said in refused.err, "--other-company" in refused.err, meant.code)
 
 
+def test_failures_of_another_address(offline: Shell) -> None:
+    """Where the run was at another address, that is said."""
+    with little_api(refusing_the_second) as api:
+        assert 3 == update(offline, api, KEYS["A"]).code
+        url = api.options[api.options.index("--base-url") + 1]
+    failures = offline.only_run() / "failures.csv"
+    with little_api(refusing_the_second) as other:
+        refused = offline.here("update", failures, "-e", DUALENTRY, *other.options)
+    said = f"failures.csv: these are rows that a run left for another company (DualEntry customers at {url})."
+    assert (2, said) == (refused.code, refused.err[: len(said)])
+
+
 def test_plan_of_another_company(offline: Shell) -> None:
     """A plan that was made with the key of one company is not carried out for another one without a word."""
     with little_api(refusing_the_second) as api:

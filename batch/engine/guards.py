@@ -106,7 +106,8 @@ def check_company(context: RunContext, parent_run: str | None, *, is_meant: bool
     what = f"{rows} pulled from another company" if foreign else "these are rows that a run left for another company"
     name = f'of the company "{visible(one.company.name)}"' if one.company.name else "with another key than this one"
     is_elsewhere = (one.endpoint, one.host) != (here.endpoint, here.host)
-    where = f"{visible(one.endpoint)} at {visible(one.host)}" if is_elsewhere else name
+    kind = context.api.environment.endpoints.get(one.endpoint)
+    where = f"{kind.title if kind else visible(one.endpoint)} at {visible(one.host)}" if is_elsewhere else name
     require_consent(
         context.reporter,
         f"{changes.staged.name}: {what} ({where}). The same ids may be other {target.endpoint.plural} here.",
