@@ -8,7 +8,10 @@ import click
 from batch.cli import messages
 from batch.engine.reporter import Progress
 
-WIDTH = 28
+WIDEST, NARROWEST = 28, 6
+"""The columns of the bar itself: what the words beside it need, it does without."""
+CANCEL = "^C"
+"""What the terminal writes at Ctrl-C behind the line, which must not break for it."""
 BARS = (("━", "─"), ("#", "-"))
 TO_LINE_BEFORE, CLEAR_LINE = "\x1b[A", "\x1b[2K"
 
@@ -21,7 +24,7 @@ class ProgressBar:
         self._bar = click.progressbar(
             length=rows,
             file=sys.stderr,
-            width=WIDTH,
+            width=WIDEST,
             fill_char=fill,
             empty_char=empty,
             bar_template="%(bar)s %(info)s",
@@ -35,7 +38,9 @@ class ProgressBar:
 
     def draw(self, progress: Progress) -> None:
         """Show how far a run is."""
-        self._bar.update(progress.done - self._bar.pos, messages.progress(progress))
+        words = messages.progress(progress)
+        self._bar.width = max(NARROWEST, min(WIDEST, self._room(f"{progress.done}/{progress.rows}") - len(words)))
+        self._bar.update(progress.done - self._bar.pos, words)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -44,8 +49,11 @@ class ProgressBar:
 
     def _words(self, words: str | None) -> str:
         """Cut what stands beside the bar, so that the line does not break."""
-        room = shutil.get_terminal_size().columns - 1 - WIDTH - len(f" {self._bar.format_pos()} ")
-        return (words or "")[: max(0, room)]
+        return (words or "")[: max(0, self._room(self._bar.format_pos()) - self._bar.width)]
+
+    def _room(self, position: str) -> int:
+        """Return the columns that the bar and its words have together."""
+        return shutil.get_terminal_size().columns - 1 - len(CANCEL) - len(f" {position} ")
 
 
 def _can_write(text: str) -> bool:
