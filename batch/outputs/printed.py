@@ -169,15 +169,12 @@ class PrintedList:
             self.finish()
             self.sheet = self._begin_sheet()
         self._row += 1
-        texts = [sheet_text(str(cell)) for cell in cells]
-        lines = max(lines_of(text, one.width) for text, one in zip(texts, self._columns, strict=True))
-        self._set_height(lines)
-        for at, (cell, text) in enumerate(zip(cells, texts, strict=True)):
-            if isinstance(cell, int):
-                self.sheet.write_number(self._row, at, cell, self._styles[at])
-                continue
-            style = self._coloured(colours[at]) if at in colours else self._styles[at]
-            self.sheet.write_string(self._row, at, text, style)
+        shown = [cell if isinstance(cell, int) else sheet_text(cell) for cell in cells]
+        self._set_height(max(lines_of(str(cell), one.width) for cell, one in zip(shown, self._columns, strict=True)))
+        styles = self._styles
+        if colours:
+            styles = [self._coloured(colours[at]) if at in colours else one for at, one in enumerate(styles)]
+        self.sheet.write_cells(self._row, shown, styles)
 
     def _coloured(self, colour: str) -> Format:
         if colour not in self._colours:

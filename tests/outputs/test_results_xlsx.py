@@ -2,12 +2,14 @@
 
 import gc
 import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
 import xlsxwriter
+from openpyxl.utils.escape import unescape
 
 from batch.commands.results import results
 from batch.errors import InputError
@@ -116,6 +118,20 @@ def test_longer_than_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     names = openpyxl.load_workbook(path).sheetnames
     assert ["Summary", "Changes", "To fix", "Changes 2", "Changes 3"] == names
     assert list(range(2, 9)) == [row[0] for name in names if "Changes" in name for row in rows_of(path, name)]
+
+
+ODD = (" spaces ", "<b>&amp;</b>", "_x0041_", "two\nlines", "=1+1", "00123", "", "شركة", "bell\x07", "<r>rich</r>")
+
+
+def test_any_text(tmp_path: Path) -> None:
+    """A cell has the very text that it is about, with spaces at its ends that no program drops."""
+    path = tmp_path / "results.xlsx"
+    book = ResultsWorkbook(path, path.with_name("parts"), "Changes")
+    book.finish({}, {}, ((Line(2, "1", text, "name", text, text), Outcome.UPDATED) for text in ODD))
+    assert list(ODD) == [unescape(row[5]) for row in rows_of(path, "Changes")]
+    with zipfile.ZipFile(path) as archive:
+        sheet = archive.read("xl/worksheets/sheet2.xml").decode()
+    assert 3 == sheet.count('<t xml:space="preserve"> spaces </t>') == sheet.count("preserve")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
