@@ -469,7 +469,7 @@ class Update:
 
     def confirm_rest(self) -> bool:
         """Show the first changes, which hold, and ask whether to send the others."""
-        context, began = self.context, time.monotonic()
+        context, began, since = self.context, time.monotonic(), time.time()
         written = islice(iter_written(self.run.journal, context.endpoint), CANARY_CHANGES)
         tried = (one.as_shown() for one in written)
         try:
@@ -478,6 +478,7 @@ class Update:
             )
         finally:
             self.asking += time.monotonic() - began
+            self.run.keep(asked=(*self.run.metadata.asked, (since, max(since, time.time()))))
 
     def _lookup(self) -> Lookup | None:
         return make_lookup(self.context, self.strategy)

@@ -54,6 +54,8 @@ class AttemptsOverTime:
     attempts: list[int]
     throttled: list[int]
     """Those of them that were answered with 429."""
+    asked: float = 0.0
+    """Seconds of it in which a person was asked."""
 
 
 class JournalQueries:
@@ -211,23 +213,28 @@ class JournalQueries:
         """Return what is shown of the texts with a secret in them, as `credentials.hidden_texts` does."""
         return dict(self._reader.rows("SELECT digest, shown FROM hidden"))
 
-    def attempts_over_time(self, most: int) -> AttemptsOverTime | None:
+    def attempts_over_time(self, most: int, asked: Sequence[tuple[float, float]] = ()) -> AttemptsOverTime | None:
         """Count the attempts of all calls, and the answers of 429, in up to `most` pieces of the time that they took.
 
+        `asked`: from when to when a person was asked.
         Gives None where that is too short, or no record of it was kept, as in journals of 0.1.
         """
         (first, last) = self._reader.one("SELECT min(at), max(at) FROM second") or (None, None)
         if not isinstance(first, int) or not isinstance(last, int) or last - first < 1:
             return None
         pieces = min(most, last - first + 1)
-        found = AttemptsOverTime(first, (last - first + 1) / pieces, [0] * pieces, [0] * pieces)
+        waited = _overlap(first, last + 1, asked)
+        found = AttemptsOverTime(first, (last - first + 1) / pieces, [0] * pieces, [0] * pieces, waited)
         query = "SELECT (at - ?) * ? / ? AS piece, sum(attempts), sum(throttled) FROM second GROUP BY piece"
         for piece, attempts, throttled in self._reader.rows(query, (first, pieces, last - first + 1)):
             found.attempts[piece], found.throttled[piece] = attempts, throttled
         return found
 
-    def longest_gaps(self, most: int) -> list[tuple[float, float]]:
-        """Return the longest times without a result within a part: when each began, and its seconds."""
+    def longest_gaps(self, most: int, asked: Sequence[tuple[float, float]] = ()) -> list[tuple[float, float]]:
+        """Return the longest times without a result within a part: when each began, and its seconds.
+
+        `asked`: from when to when a person was asked, which does not count.
+        """
         query = """
             SELECT since, seconds FROM (
                 SELECT lag(time) OVER (ORDER BY time) AS since, time - lag(time) OVER (ORDER BY time) AS seconds
@@ -236,7 +243,9 @@ class JournalQueries:
                 AND NOT EXISTS (SELECT 1 FROM part WHERE started > since AND started < since + seconds)
             ORDER BY seconds DESC LIMIT ?
         """
-        return list(self._reader.rows(query, (most,)))
+        gaps = self._reader.rows(query, (most + len(asked),))
+        left = [(since, seconds - _overlap(since, since + seconds, asked)) for since, seconds in gaps]
+        return sorted((one for one in left if one[1] >= 1), key=lambda one: one[1], reverse=True)[:most]
 
     def changed_fields(self) -> dict[str, tuple[int, int]]:
         """Count the cells of changes that were applied, by field, and those of them that were emptied."""
@@ -262,6 +271,11 @@ class JournalQueries:
             for row in self._reader.rows(query):
                 found.update(repr(row).encode())
         return found.hexdigest()
+
+
+def _overlap(since: float, until: float, others: Iterable[tuple[float, float]]) -> float:
+    """Return how many seconds of a time lie in others, of which no two have any in common."""
+    return sum(max(0.0, min(until, end) - max(since, start)) for start, end in others)
 
 
 def _is_older(moment: float) -> str:

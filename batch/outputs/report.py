@@ -34,6 +34,14 @@ class Rate:
     per_second: Sequence[float]
     throttled: Sequence[int] = ()
     """Answers of 429 in each piece."""
+    asked: float = 0.0
+    """Seconds of it in which a person was asked, and nothing was sent."""
+
+    @property
+    def mean(self) -> float:
+        """Attempts a second, while any could be made."""
+        whole = self.seconds * len(self.per_second)
+        return self.seconds * sum(self.per_second) / max(self.seconds, whole - self.asked)
 
     @property
     def worst(self) -> tuple[int, float] | None:
@@ -145,5 +153,5 @@ def _chart(report: Report) -> dict[str, Any] | None:
     return {
         "points": points, "bars": bars, "limit": limit, "top": top / 1.15, "seconds": whole,
         "width": WIDTH, "height": HEIGHT,
-        "mean": sum(rate.per_second) / len(rate.per_second),
+        "mean": rate.mean,
     }  # fmt: skip

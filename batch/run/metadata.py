@@ -80,6 +80,8 @@ class RunMetadata(BaseModel):
     canary_held: bool = False
     canary_failure: str = ""
     """Why the canary did not hold: until somebody looked, nothing else is sent."""
+    asked: tuple[tuple[NonNegativeFloat, NonNegativeFloat], ...] = ()
+    """From when to when a person looked at the first few changes, in seconds since 1970: nothing was sent meanwhile."""
     limiter: Literal["process", "host", "redis"] = "process"
     """Who shared the limits of the API with the last start."""
     earlier: dict[str, NonNegativeInt] = {}

@@ -37,8 +37,9 @@ def write_report_of_run(
     fields: dict[str, tuple[int, int]] = {}
     with suppress(JournalError):  # values that SQLite's JSON does not take, of an API that keeps half of a character
         fields = journal.changed_fields()
-    over_time = journal.attempts_over_time(PIECES)
+    over_time = journal.attempts_over_time(PIECES, metadata.asked)
     began = over_time.began if over_time else 0.0
+    gaps = journal.longest_gaps(PAUSES, metadata.asked)
     report = Report(
         title=metadata.title,
         facts=facts,
@@ -47,7 +48,7 @@ def write_report_of_run(
         fields={with_header(field, metadata.headers.get(field, "")): counts for field, counts in fields.items()},
         rate=_rate(over_time),
         limit=_limit(metadata, endpoint),
-        pauses=[Pause(max(0.0, since - began), seconds) for since, seconds in journal.longest_gaps(PAUSES)],
+        pauses=[Pause(max(0.0, since - began), seconds) for since, seconds in gaps],
         rounds=rounds,
         files={SHOWN_FILES[what]: Path(path).name for what, path in files.items() if what in SHOWN_FILES},
         **spent,
@@ -60,7 +61,7 @@ def _rate(over_time: AttemptsOverTime | None) -> Rate | None:
     if over_time is None:
         return None
     per_second = [one / over_time.seconds for one in over_time.attempts]
-    return Rate(over_time.began, over_time.seconds, per_second, over_time.throttled)
+    return Rate(over_time.began, over_time.seconds, per_second, over_time.throttled, over_time.asked)
 
 
 def _limit(metadata: RunMetadata, endpoint: type[Endpoint] | None) -> float | None:

@@ -1,6 +1,7 @@
 """`report.html`: what it says is what the run wrote down, whatever stands in a sheet."""
 
 import re
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,11 +12,12 @@ from batch.commands.plan import plan as run_plan
 from batch.commands.report import report as make_report
 from batch.commands.undo import undo
 from batch.commands.update import update as run_update
+from batch.engine.reporter import CANARY, Tried
 from batch.errors import FolderError
 from batch.model import Outcome
 from batch.outputs.report import Rate, Report, bar, write_report
 from batch.summary import Reason
-from tests.job_fixture import JobFixture, summary
+from tests.job_fixture import FakeReporter, JobFixture, summary
 
 
 class Read(HTMLParser):
@@ -82,6 +84,27 @@ def test_several_inputs(job: JobFixture) -> None:
     again = read(make_report(end.folder, job.reporter, job.environment))
     assert "one.csv and 1 more 2 updated undone" in again.text
     assert "taking back 2 updated finished" in again.text
+
+
+def test_a_person_who_thinks(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a person takes to look at the first few is no slow moment of the run, and no part of its rate."""
+    now, waited = time.time, 0.0
+
+    class Thinking(FakeReporter):
+        def confirm_rest(self, tried: Tried) -> bool:
+            nonlocal waited
+            waited = 600.0
+            return super().confirm_rest(tried)
+
+    monkeypatch.setattr(time, "time", lambda: now() + waited)
+    job.reporter = Thinking(answers=[CANARY], can_ask=True)
+    end = job.update(job.sheet("id,name\n" + "".join(f"{10001 + one},New {one}\n" for one in range(12))))
+    found = read(end.folder / "report.html")
+    assert "updated 12" in found.text
+    assert "Slowest moment" not in found.text
+    mean = re.search(r"mean ([\d.]+)", found.text)
+    assert mean is not None
+    assert float(mean[1]) > 1  # 0.03 over the whole time
 
 
 def test_a_plan(job: JobFixture) -> None:
