@@ -266,6 +266,50 @@ def test_by_the_keyboard(window: Any, tmp_path: Path) -> None:
     assert "main" == window.evaluate("document.activeElement.id")
 
 
+def drop(window: Any, place: str, *paths: Path, text: str = "") -> bool:
+    """Drop files or a text with the mouse; return whether the page took it, so that the browser does not open it."""
+    box = window.locator(place).bounding_box()
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    items = [{"mimeType": "text/plain", "data": text}] if text else []
+    data = {"items": items, "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    window.evaluate("addEventListener('dragover', (event) => { window.isTaken = event.defaultPrevented; })")
+    browser = window.context.new_cdp_session(window)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
+    return bool(window.evaluate("window.isTaken"))
+
+
+@pytest.mark.long
+def test_dropping(window: Any, tmp_path: Path) -> None:
+    """One file that is dropped anywhere on the page is chosen; of a folder and of several it is said why not."""
+    one, other = (sheet(tmp_path, name, "id,phone\n10001,ext. 5\n") for name in ("one.csv", "other.csv"))
+
+    def chosen() -> list[str]:
+        found: list[str] = window.evaluate(
+            "[...document.querySelector('[data-drop] input').files].map(one => one.name)"
+        )
+        return found
+
+    assert drop(window, "[data-drop]", one, other)
+    assert "These are 2 files. Drop one: each is sent by itself." == window.inner_text(".alert")
+    assert drop(window, "[data-drop]", tmp_path)
+    assert f'"{tmp_path.name}" is a folder. Drop the file itself.' == window.inner_text(".alert")
+    drop(window, "[data-drop]", text="some words")
+    assert [] == chosen()
+    assert drop(window, "h1", other)
+    assert ["other.csv"] == chosen()
+    assert drop(window, "[data-drop]", one)
+    assert (["one.csv"], 0, 0) == (chosen(), window.locator(".alert").count(), window.locator(".over").count())
+    window.check(f"input[value='{DUALENTRY}']")
+    window.click("text=Read the columns")
+    window.wait_for_selector("table.columns")
+    assert drop(window, "h1", other)
+    window.click("text=Check the rows")
+    window.wait_for_selector(".groups")
+    assert drop(window, "h1", other)
+    assert ["other.csv"] == chosen()
+
+
 @pytest.mark.long
 def test_fifty_windows(served: Served, window: Any, tmp_path: Path) -> None:
     """Fifty windows on one sheet see the same, and a click in one of them is still answered."""

@@ -60,20 +60,48 @@ function tell(form, text) {
   alert.scrollIntoView({ block: "nearest" });
 }
 
+function forget(form) {
+  const alert = form.querySelector(".alert");
+  if (alert) { alert.remove(); }
+}
+
+// A file that is dropped beside the place would be opened by the browser, instead of the page: it counts as dropped there.
 function drop(place) {
-  const input = place.querySelector("input[type=file]");
-  const over = (event, is) => { event.preventDefault(); place.classList.toggle("over", is); };
-  place.addEventListener("dragover", (event) => over(event, true));
-  place.addEventListener("dragleave", (event) => over(event, false));
-  place.addEventListener("drop", (event) => {
-    over(event, false);
-    if (event.dataTransfer.files.length) { input.files = event.dataTransfer.files; }
+  const input = place && place.querySelector("input[type=file]");
+  const isFile = (event) => event.dataTransfer.types.includes("Files");
+  const isOther = (event) => event.target !== input && event.target.matches && event.target.matches("input[type=file]");
+  const show = (is) => { if (place) { place.classList.toggle("over", is); } };
+  const takes = (event) => {
+    if (!isFile(event) || isOther(event)) { show(false); return false; }
+    event.preventDefault();
+    return true;
+  };
+  window.addEventListener("dragenter", (event) => { if (takes(event)) { show(true); } });
+  window.addEventListener("dragover", (event) => {
+    if (takes(event)) { show(true); event.dataTransfer.dropEffect = input ? "copy" : "none"; }
   });
+  window.addEventListener("dragleave", (event) => { if (!event.relatedTarget) { show(false); } });
+  window.addEventListener("drop", (event) => {
+    if (takes(event) && input) { take(input, event.dataTransfer); }
+    show(false);
+  });
+}
+
+function take(input, dropped) {
+  const folder = [...dropped.items].map((one) => one.webkitGetAsEntry()).find((one) => one && one.isDirectory);
+  if (folder) {
+    tell(input.form, `"${folder.name}" is a folder. Drop the file itself.`);
+  } else if (dropped.files.length !== 1) {
+    tell(input.form, `These are ${dropped.files.length} files. Drop one: each is sent by itself.`);
+  } else {
+    forget(input.form);
+    input.files = dropped.files;
+  }
 }
 
 document.querySelectorAll("[data-live]").forEach(follow);
 document.querySelectorAll("form[data-upload]").forEach(upload);
-document.querySelectorAll("[data-drop]").forEach(drop);
+drop(document.querySelector("[data-drop]"));
 document.querySelectorAll("form[data-once]").forEach((form) => {
   form.addEventListener("submit", () => setTimeout(() => form.querySelectorAll("button").forEach((one) => { one.disabled = true; }), 0));
 });
