@@ -402,7 +402,7 @@ def test_a_run_outlives_its_window(served: Served, window: Any, tmp_path: Path, 
     window.close()
     other = window.context.new_page()
     other.goto(place)
-    other.wait_for_selector(".rates")  # some of it is sent, so that there is a run
+    other.wait_for_selector(".counts .updated dd:text-matches('[1-9]')")  # some of it is sent, so that there is a run
     other.click(".stop button")
     other.wait_for_url("**/run/*")
     assert "Not finished" in other.inner_text(".facts")
