@@ -1,6 +1,7 @@
 """Whose limits a job shares, and what it says of that: of this host by default, of a Redis, or nobody's."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +11,15 @@ from trio.testing import MockClock
 
 from batch.engine.api_session import SharedLimits
 from batch.engine.shutdown import Shutdown
-from batch.errors import FolderError, SettingsError, StopCause, UsageError
+from batch.errors import ExitCode, FolderError, SettingsError, StopCause, StoppedError
 from batch.ratelimit import StoreLostError
+from batch.ratelimit.sqlite_store import MAKE_ROOM
 from batch.run import limiter_store
 from batch.run.limiter_store import open_store
 from batch.settings import COMMAND_LINE, ENVIRONMENT, Layer, as_options, merge_layers
 from tests.job_fixture import VAYU, VAYU_1, JobFixture
 from tests.redis_server import RedisServer, require_redis
-from tests.shell import Api, Shell, update
+from tests.shell import Api, Shell, outcomes, update
 
 SECRET = "a-password-for-tests"  # noqa: S105 - of a server that this test starts
 SHEET = f"id,legalName\n{VAYU_1},Acme\n"
@@ -83,11 +85,11 @@ def test_file_that_others_keep_locked_is_no_reason_for_limits_of_one_s_own(
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("PRAGMA locking_mode=EXCLUSIVE")
     holder.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(StoppedError) as caught:
         open_store(None, notes.append)
     holder.close()
     why = "another process keeps it locked. Nothing is sent without the limits that other runs share."
-    assert (f"{path}: {why}", []) == (str(caught.value), notes)
+    assert (f"{path}: {why}", ExitCode.RUN_AGAIN, []) == (str(caught.value), caught.value.exit_code, notes)
 
 
 def test_job_shares_limits_by_a_redis(job: JobFixture, server: RedisServer) -> None:
@@ -99,15 +101,46 @@ def test_job_shares_limits_by_a_redis(job: JobFixture, server: RedisServer) -> N
     assert SECRET.encode() not in written
 
 
-def test_redis_that_is_not_there_ends_the_start() -> None:
-    """Nothing is sent, and no other store takes its place."""
-    require_redis()
-    with pytest.raises(UsageError) as raised:
-        open_store(f"redis://user:{SECRET}@127.0.0.1:1/0", lambda text: None)
-    assert (
-        "--limiter redis://…@127.0.0.1:1/0: it cannot be reached. "
-        "Nothing is sent without the limits that all hosts share."
-    ) == str(raised.value)
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (f"redis://:not-{SECRET}@127.0.0.1:{{port}}/0", "it does not accept the user or password"),
+        (f"redis://:{SECRET}@127.0.0.1:{{port}}/99", "it refuses what it is asked (ResponseError)"),
+        (f"redis://:{SECRET}@no-such-host.invalid/0", "the host name was not found"),
+    ],
+)
+def test_redis_that_never_will_answer_ends_the_start(
+    shell: Shell, api: Api, server: RedisServer, given: str, said: str
+) -> None:
+    """Where only somebody's hand helps nothing is sent, and no other store takes its place."""
+    address = given.format(port=server.port)
+    ended = shell.here(*update(api, shell.sheet(api.names(1)), "--limiter", address))
+    shown = "redis://…" + address[address.index("@") :]
+    nothing = "Nothing is sent without the limits that all hosts share."
+    assert (2, []) == (ended.code, api.lines()), ended.err
+    assert f"--limiter {shown}: {said}. {nothing}" in ended.err
+
+
+@pytest.mark.parametrize("part", [[], ["--shard", "1/1"]])
+def test_redis_that_is_not_there_yet_is_waited_for(
+    shell: Shell, api: Api, server: RedisServer, part: list[str]
+) -> None:
+    """It may be just starting: a run waits up to --max-wait, says so, and ends with 3; the same command goes on."""
+    server.kill()
+    address = server.url.replace("redis://", f"redis://:{SECRET}@")
+    words = update(api, shell.sheet(api.names(2)), "--limiter", address, *part)
+    waited = shell.here(*words, "--max-wait", "0.3")
+    assert (3, []) == (waited.code, api.lines())
+    at = f"redis://…@127.0.0.1:{server.port}/0: it cannot be reached."
+    assert f"Nothing is sent while the limits that other runs share cannot be asked: {at}" in waited.err
+    assert f"The limits that other runs share could not be asked for 0 s (--max-wait): {at}" in waited.err
+    later = threading.Timer(0.2, server.start)
+    later.start()
+    ended = shell.here(*words)
+    later.join()
+    assert (0, 2) == (ended.code, len(api.applied())), ended.err
+    parent = "sheet.batch/shard-1-of-1" if part else "sheet.batch"
+    assert ["updated", "updated"] == outcomes(shell.only_run(parent))
 
 
 @pytest.mark.parametrize("url", [f"http://:{SECRET}@host", f"redis://:{SECRET}@", f"redis://:{SECRET}@h:port", ""])
@@ -163,7 +196,7 @@ def test_full_disk_under_the_limits_stops_the_run_soon() -> None:
         shutdown, since = Shutdown(), anyio.current_time()
         told = SharedLimits(lambda text: None, shutdown, 300)
         while not shutdown.requested:
-            told.lost(since, StoreLostError("/x: disk I/O error", is_full=True))
+            told.lost(since, StoreLostError("/x: disk I/O error", to_do=MAKE_ROOM))
             await anyio.sleep(1)
         return anyio.current_time() - since, shutdown
 

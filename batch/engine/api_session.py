@@ -39,8 +39,8 @@ from batch.run.target import Environment, Target
 from batch.settings import Pace
 
 MAX_PAGES = 100
-FULL_SECONDS = 5.0
-"""For so long a full disk under the shared limits may be somebody's who is just done with it."""
+LASTING_SECONDS = 5.0
+"""For so long somebody may be at it whose help it needs: a disk that is full, a password."""
 TAKEN = (
     "Another start does this shard by now, since this one was not heard of for too long: it sends nothing any more. "
     "What it did is in its record, and the other one goes on."
@@ -185,9 +185,9 @@ class SharedLimits:
         """Say that nothing is sent, and stop the run after --max-wait; soon where only somebody's hand helps."""
         self._tell(f"Nothing is sent while the limits that other runs share cannot be asked: {why}.")
         waiting = anyio.current_time() - since
-        if why.is_full and waiting >= min(FULL_SECONDS, self.max_wait):
+        if why.to_do and waiting >= min(LASTING_SECONDS, self.max_wait):
             self.shutdown.request(
-                f"The limits that other runs share cannot be written: {why}. The disk takes no more there. Make room, "
+                f"The limits that other runs share cannot be used: {why}. {why.to_do}, "
                 "and run the same command again: what was done is recorded.",
                 StopCause.SET_UP,
             )

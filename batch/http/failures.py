@@ -97,7 +97,7 @@ def explain(error: Exception, timeouts: Timeouts, status: int | None) -> Request
     """Return what an error means; `status` is that of the answer's head if it had come."""
     if status is None and not may_have_left(error):
         kind, cause = _why_not_delivered(error, timeouts)
-        return RequestFailure("no", cause, kind, is_lasting=_is_lasting(error))
+        return RequestFailure("no", cause, kind, is_lasting=is_lasting(error))
     kind, cause = _what_happened(error, timeouts, status)
     is_anothers = isinstance(error, OutOfStepError)
     return RequestFailure("unknown", cause, kind, status=None if is_anothers else status)
@@ -117,7 +117,7 @@ def _why_not_delivered(error: Exception, timeouts: Timeouts) -> tuple[FailureKin
         case httpx.ProxyError():
             return FailureKind.PROXY, f"the proxy did not pass the connection on: {error}"
         case httpx.ConnectError():
-            return _why_not_connected(error)
+            return why_not_connected(error)
         case _:
             return FailureKind.UNREACHABLE, "the request could not be put together"
 
@@ -149,7 +149,8 @@ _SAY_NOTHING = (ssl.SSLCertVerificationError, ssl.SSLWantReadError, ssl.SSLWantW
 """The first has its own sentence, its own or in its cause; the others only mean that the handshake was not over."""
 
 
-def _why_not_connected(error: Exception) -> tuple[FailureKind, str]:
+def why_not_connected(error: Exception) -> tuple[FailureKind, str]:
+    """Say why no connection came about, by what caused `error`, whosever it is."""
     for cause in _iter_causes(error):
         match cause:
             case ssl.SSLCertVerificationError(verify_message=str()):  # some libraries' own kinds of it have none
@@ -171,8 +172,8 @@ _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NON
 _PROXY_SAYS_NO = re.compile(r"\b40[37]\b")
 
 
-def _is_lasting(error: Exception) -> bool:
-    """Return whether to try again is of no use: a certificate, a name that does not exist, a proxy's refusal."""
+def is_lasting(error: Exception) -> bool:
+    """Return whether to connect again is of no use: a certificate, a name that does not exist, a proxy's refusal."""
     if isinstance(error, httpx.ProxyError) and _PROXY_SAYS_NO.search(str(error)):
         return True
     for cause in _iter_causes(error):

@@ -23,6 +23,7 @@ from anyio import to_thread
 from pydantic_core import from_json, to_json
 
 from batch.credentials import shown_redis
+from batch.http.failures import is_lasting, why_not_connected
 from batch.ratelimit.policy import Answer, LimiterState, Step
 from batch.ratelimit.store import (
     LEASE_SECONDS,
@@ -61,6 +62,7 @@ end
 local value = redis.call('HGET', KEYS[1], 'value') or ''
 return {1, time[1], time[2], redis.call('HGET', KEYS[1], 'version') or '', value, began}
 """
+PUT_RIGHT: Final = "Put the address of --limiter right, or that server"
 NONE: Final = "none"
 """The version of what is not there, as a script is told of it."""
 
@@ -70,12 +72,12 @@ Change = Callable[[bytes, float, float], tuple[bytes, Any, str]]
 
 
 class RedisStore:
-    """The states and leases of a Redis; raises StoreLostError where it does not answer."""
+    """The states and leases of a Redis; StoreLostError where it does not answer, which it may do later."""
 
     reach: Reach = "redis"
 
     def __init__(self, url: str, *, ahead: float = LEASE_SECONDS) -> None:
-        """Take the address, which may hold a password, and see that it answers; raises StoreLostError."""
+        """Take the address, which may hold a password."""
         self.ahead = ahead
         self._shown = shown_redis(url)
         self._client: Any = redis.Redis.from_url(
@@ -89,6 +91,9 @@ class RedisStore:
         """When the server began, or was first used, on the clock of the key that is asked for at the moment."""
         self._rng = random.Random()  # noqa: S311 - so that those who lost a race do not meet again
         self._one_at_a_time = anyio.CapacityLimiter(1)
+
+    def check(self) -> None:
+        """See that the server answers; raises StoreLostError."""
         try:
             self._client.ping()
         except (redis.RedisError, OSError) as error:
@@ -203,13 +208,24 @@ class RedisStore:
             why = "it does not accept the user or password"
         elif isinstance(error, redis.TimeoutError):
             why = f"it does not answer within {ANSWER_SECONDS:g} s"
+        elif isinstance(error, redis.exceptions.BusyLoadingError):
+            why = "it is still loading its data"
         elif isinstance(error, redis.ConnectionError | OSError):
-            why = "it cannot be reached"
+            why = why_not_connected(error)[1] if is_lasting(error) else "it cannot be reached"
         elif isinstance(error, redis.exceptions.ReadOnlyError):
             why = "it is a replica that cannot be written"
+        elif isinstance(error, redis.InvalidResponse):
+            why = "what answers there is no Redis"
         else:
             why = f"it refuses what it is asked ({type(error).__name__})"
-        return StoreLostError(f"{self._shown}: {why}")
+        return StoreLostError(f"{self._shown}: {why}", to_do=PUT_RIGHT if _is_lasting(error) else "")
+
+
+def _is_lasting(error: Exception) -> bool:
+    """Return whether the server says the same until somebody changes something, here or there."""
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError | redis.InvalidResponse):
+        return True
+    return "DB index" in str(error) if isinstance(error, redis.ResponseError) else is_lasting(error)
 
 
 def _is_record(key: str) -> bool:

@@ -60,6 +60,7 @@ BOTH: Final = 2
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+MAKE_ROOM: Final = "The disk takes no more there. Make room"
 
 Result = TypeVar("Result")
 
@@ -278,7 +279,8 @@ class SqliteStore:
             why = "another process keeps it locked"
         else:
             why = str(error)
-        return StoreLostError(f"{self._path}: {why}", is_in_use=_code(error) in _BUSY, is_full=_is_full(error))
+        to_do = MAKE_ROOM if _is_full(error) else ""
+        return StoreLostError(f"{self._path}: {why}", is_in_use=_code(error) in _BUSY, to_do=to_do)
 
 
 def _files(path: Path) -> list[str]:

@@ -23,13 +23,14 @@ LEASE_SECONDS: Final = 0.1
 class StoreLostError(Exception):
     """The store cannot be asked now; the text says why, for a person.
 
-    `is_in_use`: it is there, and others go by it. `is_full`: its disk takes no more, until somebody makes room.
+    `is_in_use`: it is there, and others go by it. `to_do`: what somebody has to do first, as the beginning of a
+    sentence; "" where it may come back by itself, so that waiting can help.
     """
 
-    def __init__(self, why: str, *, is_in_use: bool = False, is_full: bool = False) -> None:
+    def __init__(self, why: str, *, is_in_use: bool = False, to_do: str = "") -> None:
         super().__init__(why)
         self.is_in_use = is_in_use
-        self.is_full = is_full
+        self.to_do = to_do
 
 
 @dataclass(frozen=True, slots=True)

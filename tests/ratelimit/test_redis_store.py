@@ -128,6 +128,6 @@ async def test_wrong_password_is_not_shown(own_server: RedisServer, given: str) 
     from batch.ratelimit.redis_store import RedisStore
 
     with pytest.raises(StoreLostError) as raised:
-        RedisStore(f"redis://{given}127.0.0.1:{own_server.port}/0")
+        RedisStore(f"redis://{given}127.0.0.1:{own_server.port}/0").check()
     shown = "…@" if given else ""
     assert str(raised.value) == f"redis://{shown}127.0.0.1:{own_server.port}/0: it does not accept the user or password"

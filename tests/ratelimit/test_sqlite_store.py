@@ -164,7 +164,7 @@ class TestSqliteStore(StoreConformance):
                 await refuse(store, "key")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert raised.value.is_full
+        assert raised.value.to_do
         assert await refuse(store, "key") == 2
 
     async def test_folder_that_cannot_be_made_is_told(self) -> None:
