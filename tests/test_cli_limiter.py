@@ -112,12 +112,12 @@ def test_job_shares_limits_by_a_redis(job: JobFixture, server: RedisServer) -> N
 def test_redis_that_never_will_answer_ends_the_start(
     shell: Shell, api: Api, server: RedisServer, given: str, said: str
 ) -> None:
-    """Where only somebody's hand helps nothing is sent, and no other store takes its place."""
+    """Where only somebody's hand helps nothing is sent, no other store takes its place, and nothing is left behind."""
     address = given.format(port=server.port)
     ended = shell.here(*update(api, shell.sheet(api.names(1)), "--limiter", address))
     shown = "redis://…" + address[address.index("@") :]
     nothing = "Nothing is sent without the limits that all hosts share."
-    assert (2, []) == (ended.code, api.lines()), ended.err
+    assert (2, [], []) == (ended.code, api.lines(), shell.runs()), ended.err
     assert f"--limiter {shown}: {said}. {nothing}" in ended.err
 
 

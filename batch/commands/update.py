@@ -319,6 +319,7 @@ class Update:
         if end is not None:
             return end
         with self._discarded_on(UsageError):
+            await self.context.connect()
             await self.choose_strategy()
         asks = self.context.reporter.can_ask and self.context.is_compared and not self.run.is_resumed
         if asks:
