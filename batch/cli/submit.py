@@ -111,7 +111,8 @@ class _Board:
             rows, done = sum(one.rows for one in jobs), sum(_done(one) for one in jobs)
             over = sum(one.ended == one.job.shards for one in jobs)
             if rows:
-                self._console.say(f"{done:,} of {rows:,} rows, {over} of {plural(len(jobs), 'job')} over")
+                waits = "".join(f"; {one.job.name} waits: {one.waits}" for one in jobs if one.waits)
+                self._console.say(f"{done:,} of {rows:,} rows, {over} of {plural(len(jobs), 'job')} over{waits}")
 
 
 def _done(one: "JobProgress") -> int:
@@ -121,6 +122,7 @@ def _done(one: "JobProgress") -> int:
 def _line(one: "JobProgress") -> str:
     shards = f"{one.ended}/{one.job.shards} shards over, " if one.job.shards > 1 else ""
     told = [f"{name} {count:,}" for name, count in one.counts.items() if count and name != Outcome.UNSENT]
+    told = [f"waiting: {one.waits}"] if one.waits else told
     return f"  {one.job.name:<20.20}  {shards}{_done(one):,}/{one.rows:,} rows   {' · '.join(told)}".rstrip()
 
 

@@ -59,6 +59,12 @@ class JobProgress:
         return sum(int(one["rows"]) for one in self.shards.values())
 
     @property
+    def waits(self) -> str:
+        """What its shards wait for at the moment, as a phrase; "" where one of them goes on."""
+        causes = [one["waits"] for one in self.shards.values() if "waits" in one]
+        return causes[0] if causes and all(causes) else ""
+
+    @property
     def counts(self) -> Counter[str]:
         """What became of rows by now."""
         found: Counter[str] = Counter()

@@ -35,9 +35,14 @@ class ShardEnd:
 
 
 def how_far(progress: Progress) -> dict[str, Any]:
-    """Return the rows of a shard, and what became of them by now, of those before this start, too."""
+    """Return the rows of a shard, what became of them by now, in earlier starts, too, and what it waits for."""
     done = {outcome.value: count for outcome, count in progress.counts.items()}
-    return {"rows": max(0, progress.rows - progress.done) + sum(done.values()), "done": done}
+    rows = max(0, progress.rows - progress.done) + sum(done.values())
+    return {"rows": rows, "done": done, "waits": progress.why if progress.paused > SHOWN_FROM else ""}
+
+
+SHOWN_FROM: Final = 1.0
+"""Seconds for which a shard has to wait before that is told."""
 
 
 def worst(codes: Iterable[int]) -> int:

@@ -29,6 +29,8 @@ from batch.run.rescue import LOOK_SECONDS, FolderWatch, rescue, sentence
 from batch.validation.file_changes import ChangeSource
 
 NOTHING: Mapping[str, Any] = {}
+TOLD_AFTER = 1.0
+"""Seconds that a run may be claimed for without a word."""
 
 
 @dataclass(slots=True)
@@ -125,13 +127,21 @@ class RunContext:
         """
         client, seed = await self.connect(), self.key_seed
         with self.shutdown.waiting() as scope:
-            found = await client.limiter.claim(self.api.target.fingerprint(f"run {name}"), host_name(), seed)
+            async with anyio.create_task_group() as around:
+                around.start_soon(self._tell_of_claim)
+                found = await client.limiter.claim(self.api.target.fingerprint(f"run {name}"), host_name(), seed)
+                around.cancel_scope.cancel()
         if scope.cancelled_caught:
             raise self.shutdown.as_error()
         client.session.may_leave = client.limiter.may_leave
         self._open.enter_context(client.limiter.kept_when_held_up(self.api.open_store_again))
         self.key_seed = found or seed
         return found is not None
+
+    async def _tell_of_claim(self) -> None:
+        """Tell the progress where the claim of a run takes long: what it waits for is to be seen."""
+        await anyio.sleep(TOLD_AFTER)
+        await Meter(self.journal, self.changes.rows, self.shutdown).report(self.reporter, self.client)
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:

@@ -1,5 +1,6 @@
 """What is told of all shards of a job together."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,13 @@ def test_the_worst_code_wins(codes: list[int], wins: int) -> None:
 def test_how_far_a_shard_is_that_goes_on() -> None:
     """What was done before is of its rows, as it is of what became of them."""
     now = Progress(30, 10, {Outcome.UPDATED: 75, Outcome.INVALID: 5}, 0.5, 0, 0.0, "", None, False)
-    assert {"rows": 100, "done": {"updated": 75, "invalid": 5}} == how_far(now)
+    assert {"rows": 100, "done": {"updated": 75, "invalid": 5}, "waits": ""} == how_far(now)
+
+
+def test_what_a_shard_waits_for() -> None:
+    """What everybody waits for is told, unless it is over in a moment."""
+    now = Progress(30, 10, {}, 0.5, 0, 1.9, "the API asks for it", None, False)
+    assert ("the API asks for it", "") == (how_far(now)["waits"], how_far(replace(now, paused=0.5))["waits"])
 
 
 def test_counts_add_up() -> None:
