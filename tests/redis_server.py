@@ -50,6 +50,13 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def keys(self) -> int:
+        """How many keys it has."""
+        import redis
+
+        with redis.Redis.from_url(self.url) as client:
+            return int(client.dbsize())
+
     def freeze(self) -> None:
         """Let it answer nothing."""
         assert self._process is not None

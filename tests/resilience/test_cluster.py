@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -54,6 +55,14 @@ def rows(count: int) -> str:
 
 def writes(sandbox: ControlledSandbox) -> list[dict[str, Any]]:
     return [line for line in sandbox.read_ledger() if line["by"] == "client" and line["method"] == "PATCH"]
+
+
+def read_ids(sandbox: ControlledSandbox, size: int) -> set[str]:
+    """The records that were read since the ledger had this size, alone or by lists of ids."""
+    lines = [one for one in sandbox.read_ledger(size) if one["by"] == "client" and one["method"] == "GET"]
+    return {str(one["id"]) for one in lines if one["id"]} | {
+        key for one in lines for key in parse_qs(one["query"]).get("id", [])
+    }
 
 
 def assert_each_applied_once(sandbox: ControlledSandbox, companies: int, count: int) -> None:
@@ -148,8 +157,7 @@ def test_killed_and_followed_elsewhere(
         shell.end_all()
     assert 0 == last.returncode, err.decode()
     assert "Goes on from the copy of" in err.decode()
-    read = {line["id"] for line in sandbox.read_ledger(size) if line["by"] == "client" and line["method"] == "GET"}
-    assert len(read) < count - 5
+    assert 0 < len(read_ids(sandbox, size)) < count - 5
     assert_each_applied_once(sandbox, 1, count)
 
 
@@ -246,6 +254,86 @@ def test_many_jobs(
     assert (1, True) == (did["redis killed"], did["workers killed"] >= 2)
     assert refused <= 0.05 * len(lines)
     record_property("proof", {"codes": ended, "requests": len(lines), "outcomes": told["outcomes"], **did})
+
+
+def manifest(shell: Shell, name: str, sandbox: ControlledSandbox, jobs: int, **defaults: object) -> list[str]:
+    """Write a manifest of jobs in two shards each, all with the same sheet; the words of the command that does them."""
+    given = {"endpoint": DUALENTRY, "base_url": sandbox.url, "report": False, **defaults}
+    head = "".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items())
+    tables = [
+        f'[[job]]\nname = "job-{number}"\ninput = "sheet.csv"\ntoken_env = "KEY_{number}"\nshards = 2\n'
+        for number in range(1, jobs + 1)
+    ]
+    (shell.folder / name).write_text(f"[defaults]\n{head}{''.join(tables)}")
+    return ["submit", name, "--workers", "2", "--json"]
+
+
+@NEEDS_CLUSTER
+def test_redis_that_is_away_at_the_start(tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox) -> None:
+    """Shards that begin without their Redis send nothing, say so, and go on when it is there, also where it goes again.
+
+    Where it does not come within --max-wait they end with exit code 3, and the same command goes on.
+    """
+    (tmp_path / "work").mkdir()
+    shell, count = Shell(tmp_path / "work"), 20
+    shell.sheet(rows(count))
+    env = {f"KEY_{number}": key for number, key in enumerate(KEYS, 1)}
+    redis.kill()
+    ended = shell.run(*manifest(shell, "jobs.toml", sandbox, 2, limiter=redis.url, max_wait=2), env=env)
+    assert (3, "unfinished", {"unsent": 2 * count}, []) == (
+        ended.code, ended.json["state"], {k: n for k, n in ended.json["outcomes"].items() if n}, sandbox.read_ledger()
+    ), ended.err  # fmt: skip
+    assert f"could not be asked for 2 s (--max-wait): {redis.url}: it cannot be reached." in ended.err
+    process = shell.start(*manifest(shell, "jobs.toml", sandbox, 2, limiter=redis.url), env=env)
+    try:
+        until(lambda: len(children(process.pid)) == 2, process)
+        time.sleep(12)  # a line is told every ten seconds
+        redis.start()
+        until(lambda: redis.keys() > 1, process)  # the first shard is claimed
+        redis.kill()
+        time.sleep(1)
+        redis.start()
+        out, err = process.communicate(timeout=240)
+    finally:
+        shell.end_all()
+    assert (0, 2 * count) == (process.returncode, json.loads(out)["outcomes"]["updated"]), err.decode()
+    assert "job-1 waits: the limits that other runs share cannot be asked" in err.decode()
+    assert_each_applied_once(sandbox, 2, count)
+    sent = writes(sandbox)
+    assert 0 == sum(line["status"] == 429 for line in sent)
+    for company in (1, 2):
+        assert most_over(sorted(line["t"] for line in sent if line["company"] == company), 10, 1) <= 1.5
+
+
+@NEEDS_CLUSTER
+def test_store_of_a_manifest(tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox) -> None:
+    """With `store` in a manifest another host that is given it goes on from the copies that the first one left."""
+    (tmp_path / "work").mkdir()
+    shell, count = Shell(tmp_path / "work"), 60
+    shell.sheet(rows(count))
+
+    def submit(host: str) -> "subprocess.Popen[bytes]":
+        words = manifest(
+            shell, f"{host}.toml", sandbox, 1, limiter=redis.url, store="copies"
+        )  # `out` is the host's own
+        return shell.start(*words, env={"KEY_1": KEYS[0], "XDG_STATE_HOME": str(tmp_path / host)})
+
+    try:
+        first = submit("one")
+        until(lambda: len(writes(sandbox)) >= 20, first)
+        first.send_signal(signal.SIGINT)
+        _, err = first.communicate(timeout=60)
+        assert 130 == first.returncode, err.decode()
+        done, size = {line["id"] for line in writes(sandbox) if line["applied"]}, sandbox.ledger_size()
+        assert 2 == len(list((shell.folder / "copies").iterdir()))
+        second = submit("two")
+        out, err = second.communicate(timeout=240)
+    finally:
+        shell.end_all()
+    assert (0, count) == (second.returncode, json.loads(out)["outcomes"]["updated"]), err.decode()
+    assert 20 <= len(done) < count
+    assert {str(10001 + number) for number in range(count)} - done == read_ids(sandbox, size)
+    assert_each_applied_once(sandbox, 1, count)
 
 
 def trouble(process: "subprocess.Popen[bytes]", redis: RedisServer, chance: random.Random) -> Counter[str]:
