@@ -61,11 +61,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def orchestrators(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the orchestrators, pandas, and the wheel."""
+    """A virtual environment with the orchestrators, pandas, and the wheel with what recipes need beside it."""
     venv = tmp_path_factory.mktemp("orchestrators") / "venv"
-    locks = [
-        word for name in ("requirements.lock", "tests/requirements-pipelines.lock") for word in ("-r", ROOT / name)
-    ]
+    names = [f"requirements{of}.lock" for of in ("", "-cloud", "-redis")] + ["tests/requirements-pipelines.lock"]
+    locks = [word for name in names for word in ("-r", ROOT / name)]
     do([*UV, "venv", "-q", "--python", sys.executable, venv])
     do([*UV, "pip", "install", "-q", "--python", venv / "bin" / "python", "--require-hashes", "--no-deps", *locks])
     do([*UV, "pip", "install", "-q", "--python", venv / "bin" / "python", "--no-deps", wheel])
