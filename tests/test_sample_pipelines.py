@@ -71,7 +71,8 @@ def iter_commands() -> Iterator[tuple[str, list[str]]]:
 def test_commands(where: str, words: list[str]) -> None:
     """Every command in them is one."""
     name, *rest = words
-    with program.commands[name].make_context(name, rest, click.Context(program)) as context:
+    parent = click.Context(program, **program.context_settings)  # click keeps the option of the first one that asks
+    with program.commands[name].make_context(name, rest, parent) as context:
         assert "/data/customers.csv" == context.params["input"]
 
 
