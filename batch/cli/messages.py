@@ -226,7 +226,7 @@ def stays(done: "PurgeOlder") -> Iterator[str]:
 
 def progress(now: Progress) -> str:
     """Return where a run is, in one line."""
-    parts = [f"{outcome} {now.counts[outcome]:,}" for outcome in Outcome if now.counts.get(outcome)]
+    parts = [f"{now.word(outcome)} {now.counts[outcome]:,}" for outcome in Outcome if now.counts.get(outcome)]
     text = " · ".join(parts) + f"   {now.per_second:,.1f}/s"
     if now.throttled:
         text += f"   throttled {now.throttled:,}"

@@ -128,6 +128,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
         context = RunContext(
             api, journal, new_run_id(), changes, reporter, overwrites=settings.overwrite, only_empty=settings.only_empty
         )
+        context.meter.is_plan = True
         context.api.note_slower(reporter.note)
         cost, answered = environment.run(_compare, context, settings, changes.parent_run)
         settings = with_answers(settings, answered)

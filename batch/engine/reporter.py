@@ -120,6 +120,12 @@ class Progress:
     """Why, as a phrase."""
     eta: float | None
     is_stopping: bool
+    is_plan: bool = False
+    """The counts are of what would become of rows: nothing is written."""
+
+    def word(self, outcome: Outcome) -> str:
+        """Return what rows with an outcome are called."""
+        return "to update" if self.is_plan and outcome is Outcome.UPDATED else outcome.value
 
 
 class Reporter(Person, Protocol):
@@ -167,6 +173,8 @@ class Meter:
         self._began = math.inf
         self.requests = 0
         """Requests that this process made, each however often it was attempted."""
+        self.is_plan = False
+        """Nothing is written."""
 
     def count(self, name: str) -> None:
         """Add one to a counter of the journal."""
@@ -209,6 +217,7 @@ class Meter:
             why=wait.cause if wait is not None else "",
             eta=self._time_left(now, at_this_rate) if wait is None else None,
             is_stopping=self._shutdown.requested,
+            is_plan=self.is_plan,
         )
 
     def _time_left(self, now: float, at_this_rate: float | None) -> float | None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from batch.commands.check import Checked
 from batch.commands.columns import ShownColumn, ShownColumns
 from batch.commands.runs import ListedRun, local_text
+from batch.engine.reporter import Progress
 from batch.errors import CancelledError, UsageError
 from batch.input_names import short_name
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, first_few, minutes, named, shorten, visible
@@ -329,11 +330,15 @@ DOING: Final = {
 }  # fmt: skip
 
 
+SENDS: Final = ("update", "undo", "resume")
+
+
 def task_view(task: Task) -> dict[str, Any]:
     """Return what is shown of a command that goes on."""
     now, question = task.progress, task.question
     view: dict[str, Any] = {
-        "doing": DOING[task.name], "said": plain(task.said), "notes": list(filter(None, map(plain, task.notes[-8:]))),
+        "doing": DOING[task.name] if now or task.name not in SENDS else "Getting ready",
+        "said": plain(task.said), "notes": list(filter(None, map(plain, task.notes[-8:]))),
         "is_stopping": task.is_stopping, "is_over": task.is_over, "question": question,
         "can_stop": task.name not in ("columns", "check"), "counts": [], "rows": 0, "done": 0, "rate": "", "left": "",
         "paused": "", "cost": "", "about": [plain(one) for one in question.about if plain(one)] if question else [],
@@ -346,12 +351,17 @@ def task_view(task: Task) -> dict[str, Any]:
         view |= {
             "rows": counted.total(), "done": counted.total() - counted[Outcome.UNSENT],
             "rate": f"{now.per_second:,.1f} a second",
-            "counts": [(one.value, counted[one]) for one in Outcome],
+            "counts": [(one.value, _left_word(now) if one is Outcome.UNSENT else now.word(one), counted[one])
+                       for one in Outcome],
             "left": f"{minutes(now.eta)} left" if now.eta is not None and not now.is_stopping else "",
             "paused": f"The API asks to wait: {minutes(now.paused)}, {now.why}" if now.paused > 1 else "",
             "is_stopping": now.is_stopping or task.is_stopping,
         }  # fmt: skip
     return view
+
+
+def _left_word(now: Progress) -> str:
+    return "to compare" if now.is_plan else Outcome.UNSENT.value
 
 
 def read_answer(question: Question | None, form: Mapping[str, str], canary: str) -> Any:

@@ -8,11 +8,13 @@ from typing import Any
 import openpyxl
 import pytest
 
+from batch.cli import messages
 from batch.commands.plan import PlanMade
 from batch.commands.plan import plan as run_plan
+from batch.engine.reporter import Progress
 from batch.errors import FolderError, InputError, StoppedError, UsageError
 from batch.run.plan_list import ADVICE
-from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, JobFixture, results, told
+from tests.job_fixture import DUALENTRY, VAYU, VAYU_1, FakeReporter, JobFixture, results, told
 
 SHEET = "id,name,phone\n10001,Bolt,123\n10002,,<clear>\n99999,x,\n10003,,ext. 5\n10004,,555-0004\n"
 
@@ -30,6 +32,20 @@ def test_counts(job: JobFixture) -> None:
         made.summary.not_found, made.summary.cells, made.summary.clears, made.summary.exit_code,
     )  # fmt: skip
     assert {"GET"} == {line["method"] for line in job.ledger()}
+
+
+def test_progress(job: JobFixture) -> None:
+    """While it compares, nothing is called updated."""
+    seen: list[str] = []
+
+    class Watching(FakeReporter):
+        def progress(self, progress: Progress) -> None:
+            seen.append(messages.progress(progress))
+
+    job.reporter = Watching(interval=0.002)
+    plan(job, job.sheet("id,name\n" + "".join(f"{10001 + one},New {one}\n" for one in range(250))), max_per_second=30.0)
+    assert any(one.startswith("to update ") for one in seen)
+    assert not any("updated" in one for one in seen)
 
 
 def test_no_folder(job: JobFixture) -> None:

@@ -437,7 +437,19 @@ def test_the_bar_and_the_counts_agree() -> None:
     )  # fmt: skip
     task.progress = now
     view = views.task_view(task)
-    assert (250, 166, 84) == (view["rows"], view["done"], dict(view["counts"])["unsent"])
+    assert (250, 166, 84) == (view["rows"], view["done"], {word: count for _, word, count in view["counts"]}["unsent"])
+
+
+def test_the_counts_of_a_plan() -> None:
+    """Nothing is called updated while it is only compared."""
+    task = Task("plan")
+    task.progress = Progress(
+        rows=9, done=2, counts={Outcome.UPDATED: 2}, per_second=1.0, throttled=0, paused=0.0, why="", eta=None,
+        is_stopping=False, is_plan=True,
+    )  # fmt: skip
+    counts = {word: count for _, word, count in views.task_view(task)["counts"]}
+    assert (2, 7) == (counts["to update"], counts["to compare"])
+    assert not {"updated", "unsent"} & counts.keys()
 
 
 def test_search_and_pages(window: Browser) -> None:
