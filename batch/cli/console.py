@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TextIO, TypeVar
 import click
 
 from batch.cli import messages
-from batch.cli.progress_bar import ProgressBar
+from batch.cli.progress_bar import BEGIN_LINE, ProgressBar
 from batch.conditions import PlannedChange
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Cost, Preflight, Progress, Tried
 from batch.errors import ExitCode, UsageError
@@ -275,6 +275,8 @@ class Console:
 
     def leave_at_once(self, code: ExitCode, why: str) -> None:
         """Say why the process ends at once, with this exit code."""
+        if self.is_terminal and self._bar is None and not self._quiet:
+            click.echo(BEGIN_LINE, nl=False, err=True)  # over what the terminal wrote at Ctrl-C
         self.note(why)
         if self.run is not None:
             self.note(f"How far it got:  {command_line('status', shown_path(str(self.run)))}")

@@ -14,6 +14,7 @@ CANCEL = "^C"
 """What the terminal writes at Ctrl-C behind the line, which must not break for it."""
 BARS = (("━", "─"), ("#", "-"))
 TO_LINE_BEFORE, CLEAR_LINE = "\x1b[A", "\x1b[2K"
+BEGIN_LINE = f"\r{CLEAR_LINE}"
 
 
 class ProgressBar:

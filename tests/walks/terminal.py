@@ -39,9 +39,25 @@ class Terminal:
     def type(self, text: str, end: str) -> list[str]:
         """Type a line, press Enter, and return the screen when its last line is again one that ends with `end`."""
         before = self.screen()
+        self.begin(text)
+        return self.wait_for(end, other_than=before)
+
+    def begin(self, text: str) -> None:
+        """Type a line, and press Enter."""
         self._tmux("send-keys", "-l", text)
         self._tmux("send-keys", "Enter")
-        return self.wait_for(end, other_than=before)
+
+    def press(self, key: str) -> None:
+        """Press a key, such as `C-c`."""
+        self._tmux("send-keys", key)
+
+    def wait_to_see(self, words: str) -> None:
+        """Wait until these words are on the screen, wherever they are."""
+        until = time.monotonic() + SECONDS
+        while words not in " ".join(map(str.strip, self.screen())):
+            if time.monotonic() > until:
+                raise AssertionError(f"The screen never showed {words!r}:\n" + "\n".join(self.screen()))
+            time.sleep(0.03)
 
     def clear(self) -> None:
         """Empty the screen, as Ctrl-L does."""

@@ -54,6 +54,15 @@ class Person:
         """Type a line, and look at the screen when it ends with `until`."""
         self._look("(the key)" if hidden else text, self.terminal.type(text, until))
 
+    def leaves(self, text: str, when: str) -> None:
+        """Type a line, press Ctrl-C as soon as `when` is to be seen, and once more when that is answered."""
+        self.terminal.begin(text)
+        self.terminal.wait_to_see(when)
+        self.terminal.press("C-c")
+        self.terminal.wait_to_see("a second time: leave at once")
+        self.terminal.press("C-c")
+        self._look(f"{text}, then Ctrl-C twice", self.terminal.wait_for(PROMPT))
+
     def in_libreoffice(self, file: str, cells: Mapping[str, str], saved_as: str) -> None:
         """Open a workbook of the folder in LibreOffice, type into cells, and save it under another name."""
         (source,) = self.folder.glob(file)
@@ -241,6 +250,17 @@ def rehearsal(person: Person) -> None:
     person.runs("sandbox stop")
 
 
+def left_at_once(person: Person) -> None:
+    """Ctrl-C while the API is silent about the last change, and again: what is known, and how it goes on."""
+    person.runs("sandbox start --fault hang-after=nth:3")
+    person.runs(f"update quarter.xlsx -e {DUALENTRY} --sandbox --max-at-once 1", QUESTION)
+    person.leaves("y", "2/3")
+    person.runs("status quarter.batch/latest")
+    person.runs("runs quarter.xlsx")
+    person.runs(f"update quarter.xlsx -e {DUALENTRY} --sandbox --max-at-once 1", "[y/N]:")
+    person.answers("y")
+
+
 WALKS: dict[str, Callable[[Person], None]] = {
     "first-start": first_start,
     "login": login,
@@ -251,5 +271,6 @@ WALKS: dict[str, Callable[[Person], None]] = {
     "fix-and-undo": fix_and_undo,
     "plan-for-approval": plan_for_approval,
     "rehearsal": rehearsal,
+    "left-at-once": left_at_once,
 }
 NEEDS_LIBREOFFICE = ("fix-and-undo", "plan-for-approval", "rehearsal")
