@@ -129,7 +129,7 @@ def look(run: IndexedRun) -> ListedRun:
         nexts = [one for one in nexts if one.run_id not in back]
         if len(later.done) == needed:
             state = "finished"
-        elif any(one.rows >= needed for one in nexts) or (state == "to fix" and _was_sent_again(run, metadata, back)):
+        elif any(one.rows >= needed for one in nexts) or (state == "to fix" and _was_sent_again(run, back)):
             state = "superseded"
     undone = index.get(run.undoes) if run.undoes else None
     while undone is not None and undone.undoes:  # an undo of an undo
@@ -138,20 +138,14 @@ def look(run: IndexedRun) -> ListedRun:
     return ListedRun(run, state, metadata, failures, later, is_undo_begun, undone.input if undone else "")
 
 
-def _was_sent_again(run: IndexedRun, metadata: RunMetadata, back: Collection[str]) -> bool:
+def _was_sent_again(run: IndexedRun, back: Collection[str]) -> bool:
     """Whether all of a sheet was sent anew, as it was or corrected in its place: its failures are not the latest."""
-    same = (run.input, run.endpoint, run.host, run.mapping, run.command)
-    return any(
-        one.started > run.started
-        and (one.wrote is not None or one.ended is not None)
+    return run.undoes is None and any(
+        (one.wrote is not None or one.ended is not None)
         and one.rows >= run.rows
         and one.run_id not in back
-        and not one.is_found
-        and (one.input, one.endpoint, one.host, one.mapping, one.command) == same
-        and one.company.is_same(run.company)
         and one.folder.parent.name == run.folder.parent.name  # else it is another shard
-        for one in index.all_runs()
-        if metadata.undoes is None
+        for one in index.later_of_input(run)
     )
 
 

@@ -196,6 +196,15 @@ def older_of_input(metadata: RunMetadata) -> list[IndexedRun]:
     return [one for one in _read(condition, values) if one.company.is_same(metadata.owner)]
 
 
+def later_of_input(run: IndexedRun) -> list[IndexedRun]:
+    """List runs that began later with the same path, endpoint, host, company and meaning, whatever its bytes were."""
+    condition = (
+        "WHERE input = ? AND endpoint = ? AND host = ? AND mapping = ? AND command = ? AND started > ? AND is_found = 0"
+    )
+    found = _read(condition, [run.input, run.endpoint, run.host, run.mapping, run.command, run.started])
+    return [one for one in found if one.company.is_same(run.company)]
+
+
 def has_later_writes(metadata: RunMetadata) -> bool:
     """Whether another run wrote for this endpoint, host and company since this one did, or may do so now.
 
