@@ -190,7 +190,7 @@ async def _compare_all(
 async def _journal_changes(context: RunContext, strategy: LookupStrategy | None) -> None:
     """Journal what every change would do to its record."""
     client = await context.connect()
-    async with context.attended():
+    async with context.attended(sends=False):
         preparer = ChangePreparer(context, make_lookup(context, strategy))
         await Executor(context, preparer, PlanRecorder(context)).send_all()
     if context.journal.error is None:

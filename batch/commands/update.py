@@ -440,7 +440,7 @@ class Update:
         """Prepare every change as for sending; those that fit their record are left as they are."""
         context = self.context
         client = await context.connect()
-        async with context.attended():
+        async with context.attended(sends=False):
             preparer = ChangePreparer(context, self._lookup(), self.compared)
             limit = self._failure_limit() if self.compared is not None else None
             await Executor(context, preparer, RefusalFinder(context, self.compared), limit).send_all()

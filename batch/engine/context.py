@@ -7,6 +7,7 @@ writer, the signals and the progress live exactly as long as the sending; nothin
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import anyio
@@ -157,12 +158,12 @@ class RunContext:
         self.meter.count(name)
 
     @asynccontextmanager
-    async def attended(self) -> AsyncIterator[None]:
-        """Write the journal, watch the signals and tell the progress meanwhile."""
+    async def attended(self, *, sends: bool = True) -> AsyncIterator[None]:
+        """Write the journal, watch the signals and tell the progress meanwhile; what does not send ends at once."""
         async with anyio.create_task_group() as around:
             around.start_soon(self._write_journal)
             around.start_soon(self._watch_folder)
-            around.start_soon(stop_on_signals, self.shutdown, self.reporter)
+            around.start_soon(partial(stop_on_signals, self.shutdown, self.reporter, sends=sends))
             around.start_soon(stop_on_cancel, self.shutdown, self.reporter)
             around.start_soon(self.meter.report, self.reporter, self.client)
             around.start_soon(self.client.leases.keep_renewed)

@@ -194,8 +194,11 @@ async def ended_by_signals(shutdown: Shutdown, work: Callable[[], Awaitable[T]])
     return found
 
 
-async def stop_on_signals(shutdown: Shutdown, screen: _Screen) -> None:
-    """End the run at the first signal, and the process at the second one; run it as a task of its own."""
+async def stop_on_signals(shutdown: Shutdown, screen: _Screen, *, sends: bool) -> None:
+    """End the run at the first signal, and the process at the second one; run it as a task of its own.
+
+    What only reads (not `sends`) is ended at once: nobody needs its answers any more.
+    """
     if not _may_receive():
         return
     with _received_signals() as received:
@@ -206,8 +209,11 @@ async def stop_on_signals(shutdown: Shutdown, screen: _Screen) -> None:
                         screen.leave_at_once(SIGNALS[number], LEFT)
                     finally:  # whatever became of the screen
                         os._exit(SIGNALS[number])
-                _request(shutdown, screen, number)
-                timer.start_soon(_cancel_in_flight_later, shutdown)
+                _request(shutdown, screen if sends else None, number)
+                if sends:
+                    timer.start_soon(_cancel_in_flight_later, shutdown)
+                else:
+                    shutdown.cancel_in_flight()
 
 
 async def stop_on_cancel(shutdown: Shutdown, screen: _Screen) -> None:
@@ -229,10 +235,12 @@ async def _until(is_cancelled: Callable[[], bool]) -> None:
         await anyio.sleep(CANCEL_SECONDS)
 
 
-def _request(shutdown: Shutdown, screen: _Screen, number: signal.Signals) -> None:
+def _request(shutdown: Shutdown, screen: _Screen | None, number: signal.Signals) -> None:
     shutdown.signalled = SIGNALS[number]
     word = "Interrupted" if number == signal.SIGINT else "Terminated"
     shutdown.request(f"{word}.")
+    if screen is None:
+        return
     answers = f"answers to what was sent are waited for up to {shutdown.grace_seconds:g} s"
     screen.note(f"{word}: no further change is sent, and {answers} (a second time: leave at once).")
 

@@ -181,11 +181,15 @@ def test_first_few_without_comparing(job: JobFixture) -> None:
     assert (30, {"updated": 40}, None) == (reporter.tried[0].left, counts(closing), reporter.asked[0].compared)
 
 
-def test_interrupted_while_comparing(shell: Shell, api: Api) -> None:
-    """Ctrl-C while records are read for the question leaves no run."""
-    command = [*asking(api, shell.sheet(api.names(350))), "--max-per-second", "0.5"]
+@pytest.mark.parametrize("fault", ["", "hang-before@lists=1.0"])
+def test_interrupted_while_comparing(shell: Shell, api: Api, fault: str) -> None:
+    """Ctrl-C while records are read for the question leaves no run, and waits for no answer."""
+    api.sandbox.set_faults(*filter(None, [fault]))
+    command = [*asking(api, shell.sheet(api.names(350))), "--max-per-second", "0.5", "--grace", "300"]
     ended = on_terminal(shell, command, signal.SIGINT, b"/350 ")
     assert (130, False) == (ended.code, "Send?" in ended.err)
+    assert "Interrupted. Nothing was sent." == ended.err.splitlines()[-1].rpartition("\x1b[2K")[2]
+    assert "waited for" not in ended.err
     assert ["sheet.csv"] == [path.name for path in shell.folder.iterdir()]
 
 
