@@ -187,6 +187,7 @@ def test_the_page_of_reasons(problems: Path) -> None:
         ["2.  Rows that are failed, unknown or unsent need no correction."],
         ["3.  Leave the columns that begin with batch_ alone: they are batch's own, and set nothing."],
         [f"4.  Save the file as it is (.xlsx), {again}"],
+        ["5.  Pictures, charts, conditional formats and macros of customers.xlsx are not in this file."],
         [],
         ["Rows", "Outcome", "Column", "Reason", "What to do", "In rows (of this workbook)"],
         [1, "invalid", "Phone", "has letters in it (use digits)", invalid, "2"],

@@ -84,7 +84,8 @@ def _steps(staged: Staged, sheet: str, reasons: ReasonsSheet) -> list[str]:
         "Only these rows are sent."
     )
     alone = "Leave the columns that begin with batch_ alone: they are batch's own, and set nothing."
-    return [*steps, alone, again]
+    lost = f"Pictures, charts, conditional formats and macros of {staged.name} are not in this file."
+    return [*steps, alone, again, *([lost] if staged.style else [])]
 
 
 def _counted(number: int, noun: str) -> str:
