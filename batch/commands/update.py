@@ -453,9 +453,9 @@ class Update:
         run, reporter = self.run, self.context.reporter
         with self._discarded_on(Declined, BatchError, KeyboardInterrupt):
             excesses = self._excessive_clears()
-            about, began = self._preflight(excesses), time.monotonic()
-            answer = reporter.confirm(about)
-            self.asking += time.monotonic() - began
+            about = self._preflight(excesses)
+            with self._asking():
+                answer = reporter.confirm(about)
             if not answer:
                 raise Declined("Nothing was sent.")
             self.context.meter.expected = about.cost.whole.seconds if about.cost.is_known else None
@@ -470,13 +470,20 @@ class Update:
 
     def confirm_rest(self) -> bool:
         """Show the first changes, which hold, and ask whether to send the others."""
-        context, began, since = self.context, time.monotonic(), time.time()
+        context = self.context
         written = islice(iter_written(self.run.journal, context.endpoint), CANARY_CHANGES)
         tried = (one.as_shown() for one in written)
-        try:
+        with self._asking():
             return context.reporter.confirm_rest(
                 Tried(tuple(tried), self.to_send, context.endpoint, self.run.changes.columns)
             )
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Keep when a person is asked: that is no time of the run."""
+        began, since = time.monotonic(), time.time()
+        try:
+            yield
         finally:
             self.asking += time.monotonic() - began
             self.run.keep(asked=(*self.run.metadata.asked, (since, max(since, time.time()))))

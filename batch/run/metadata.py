@@ -81,7 +81,7 @@ class RunMetadata(BaseModel):
     canary_failure: str = ""
     """Why the canary did not hold: until somebody looked, nothing else is sent."""
     asked: tuple[tuple[NonNegativeFloat, NonNegativeFloat], ...] = ()
-    """From when to when a person looked at the first few changes, in seconds since 1970: nothing was sent meanwhile."""
+    """From when to when a person was asked, in seconds since 1970: nothing was sent meanwhile."""
     limiter: Literal["process", "host", "redis"] = "process"
     """Who shared the limits of the API with the last start."""
     earlier: dict[str, NonNegativeInt] = {}
