@@ -452,6 +452,20 @@ def test_the_counts_of_a_plan() -> None:
     assert not {"updated", "unsent"} & counts.keys()
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("10001,Acme Holdings, Inc.\n", "Nothing would change: every record has these values already. Another file"),
+        ("99999,New\n", "is no customer with this id Row 2 Nothing would change. Another file"),
+    ],
+)
+def test_nothing_to_change(window: Browser, rows: str, said: str) -> None:
+    """Why nothing would change is said only where it is so, and there is a way on."""
+    first, _, name = rows.strip().partition(",")
+    place = to_changes(window, "same.csv", f'id,name\n{first},"{name}"\n')
+    assert said in text_of(window.get(f"{place}/changes"))
+
+
 def test_search_and_pages(window: Browser) -> None:
     """The changes are searched and paged where they lie."""
     rows = "".join(f"{10001 + number},Name {number:03},{number}\n" for number in range(120))
