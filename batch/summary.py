@@ -233,6 +233,8 @@ class Summary(Head):
     """What became of an input as a whole; `as_dict` is `summary.json`, and what `--json` prints."""
 
     input_sha256: Text = ""
+    users: tuple[str, ...] = ()
+    """Who began the run or went on with it, as the system calls them."""
     planned_by: Text = ""
     """Who made the plan that it carries out, where a colleague sent it: as its file says."""
     mapping: Mapping[str, str] = dataclasses.field(default_factory=dict)

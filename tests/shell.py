@@ -32,7 +32,8 @@ SUMMARY_KEYS = [
     "schema_version", "version", "command", "run_id", "run", "resumed", "endpoint", "host", "input", "company",
     "sandbox", "shard", "parent_run", "state", "started", "finished", "seconds", "stopped", "exit_code", "files",
     "uploaded",
-    "input_sha256", "planned_by", "mapping", "rows", "all_rows", "outcomes", "earlier", "not_looked_at", "requests",
+    "input_sha256", "users", "planned_by", "mapping", "rows", "all_rows", "outcomes", "earlier", "not_looked_at",
+    "requests",
     "attempts", "throttled", "is_exact", "limiter", "retry_after", "reasons", "spellings", "not_empty", "left_out",
 ]  # fmt: skip
 OUTCOMES = ["updated", "unchanged", "invalid", "rejected", "failed", "unknown", "unsent"]

@@ -104,7 +104,7 @@ def _with_plan(settings: Settings, reporter: Reporter) -> Settings:
     if not is_approval(plan):
         return replace(settings, plan=plan)
     opened = open_approval(plan, plan.with_name(plan.name[: -len(".zip")]))
-    reporter.note(f"This plan was made by {opened.about.text} ({opened.about.made}).")
+    reporter.note(f"This plan was made by {opened.about.text}")
     return replace(settings, **settings_of_plan(opened), input=settings.input or str(opened.input))
 
 

@@ -12,6 +12,7 @@ plan: input, settings, records and company are held against it.
 
 import json
 import os
+import re
 import zipfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -49,7 +50,9 @@ class Approval:
     @property
     def text(self) -> str:
         """Say it as what the file says."""
-        said = f"{visible(self.by) or 'somebody'}, as the plan's file says"
+        is_time = re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", self.made)
+        when = f" on {self.made[:10]} {self.made[11:16]} UTC" if is_time else ""
+        said = f"{visible(self.by) or 'somebody'}{when}, as the plan's file says"
         return f"{said}: {visible(self.remark)}" if self.remark else said
 
 

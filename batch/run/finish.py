@@ -454,7 +454,8 @@ def _begun(folder: Path, journal: Journal, metadata: RunMetadata, *, is_resumed:
         sandbox=is_sandbox, shard=metadata.shard, parent_run=metadata.parent_run, state="running",
         started=metadata.started,
         seconds=metadata.seconds, files=paths_in(folder, {"journal": JOURNAL}),
-        input_sha256=metadata.staged.sha256, planned_by=metadata.planned_by, mapping=metadata.mapped,
+        input_sha256=metadata.staged.sha256, users=metadata.users, planned_by=metadata.planned_by,
+        mapping=metadata.mapped,
         rows=metadata.staged.rows, all_rows=metadata.staged.all_rows if metadata.shard else None,
         outcomes=Outcomes(journal.counts), exit_code=NOT_KNOWN, limiter=metadata.limiter,
     )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 from batch.commands.plan import plan as run_plan
 from batch.commands.update import update as run_update
 from batch.errors import InputError, UsageError
+from batch.machine import user_name
 from batch.run import approval
 from batch.run.approval import Approval, open_approval, read_approval, write_approval
 from tests.job_fixture import JobFixture, results, summary
@@ -48,10 +49,14 @@ def test_carried_out_by_somebody_else(packed: Path, job: JobFixture, tmp_path: P
     end = run_update(settings, job.reporter, job.environment)
     assert ["updated", "updated"] == [one["outcome"] for one in results(end.folder)]
     assert "By Plan" == job.record(10001)["name"]
-    assert "ann, as the plan's file says: please before the 5th" == summary(end.folder)["planned_by"]
+    assert (
+        "ann on 2026-05-01 10:00 UTC, as the plan's file says: please before the 5th"
+        == summary(end.folder)["planned_by"]
+    )
+    assert [user_name()] == summary(end.folder)["users"]
     report = (end.folder / "report.html").read_text(encoding="utf-8")
-    assert "ann, as the plan&#39;s file says: please before the 5th" in report
-    assert any("made by ann, as the plan's file says" in note for note in job.reporter.notes)
+    assert "ann on 2026-05-01 10:00 UTC, as the plan&#39;s file says: please before the 5th" in report
+    assert any("made by ann on 2026-05-01 10:00 UTC, as the plan's file says" in note for note in job.reporter.notes)
     again = run_update(settings, job.reporter, job.environment)
     assert {"unchanged", "rejected"} >= {one["outcome"] for one in results(again.folder)}
 

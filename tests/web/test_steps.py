@@ -619,6 +619,7 @@ def test_a_plan_for_a_colleague(window: Browser, job: JobFixture, tmp_path: Path
     assert "attachment; filename*=UTF-8''May.batch-plan.zip" == saved.headers["content-disposition"]
     opened = window.upload("May.batch-plan.zip", saved.content, OWN_KEY)
     assert "as the plan&#39;s file says: for Tuesday" in text_of(opened)
+    assert "When planned" in text_of(opened)
     assert "1 customer will change, 1 cell" in text_of(opened)
     assert [] == job.writes()
     other = f"/w/{window.work.id}"
