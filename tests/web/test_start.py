@@ -65,8 +65,19 @@ def test_by_a_double_click_on_windows() -> None:
     """What is missing there is named, with what installs it; the lines end as Windows has them."""
     text = (START / "batch.bat").read_bytes()
     assert text.count(b"\n") == text.count(b"\r\n")
-    for said in (b"wsl --install", b"batch was not found", b"BATCH_WINDOW=1 ~/batch/run.sh page"):
+    for said in (b"wsl --install", b"batch was not found", b"BATCH_WINDOW=1 bash ~/batch/run.sh page"):
         assert said in text
+    assert 3 == text.count(b"if %errorlevel% neq 0")
+    assert b"if errorlevel" not in text, "the -1 of wsl.exe is less than 1"
+
+
+def test_what_windows_copied(place: Path, tmp_path: Path) -> None:
+    """A run.sh that is not executable, as Windows's Explorer leaves it in Linux, is started all the same."""
+    (place / "run.sh").chmod(0o644)
+    place.rename(tmp_path / "batch")
+    line = (START / "batch.bat").read_text(encoding="ascii").splitlines()[-1]
+    words = shlex.split(line.removeprefix("wsl.exe -e "))
+    assert "started: page 1\n" == run(words, tmp_path, None)
 
 
 def test_a_network_file_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
