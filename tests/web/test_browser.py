@@ -268,6 +268,7 @@ def test_by_the_keyboard(window: Any, tmp_path: Path) -> None:
 
 def drop(window: Any, place: str, *paths: Path, text: str = "") -> bool:
     """Drop files or a text with the mouse; return whether the page took it, so that the browser does not open it."""
+    window.wait_for_load_state()  # the page's script comes after what can be seen
     box = window.locator(place).bounding_box()
     at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
     items = [{"mimeType": "text/plain", "data": text}] if text else []
