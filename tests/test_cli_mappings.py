@@ -55,6 +55,20 @@ def test_asked_remembered_and_recognised(shell: Shell) -> None:
     assert 'The mapping "kunden", remembered on ' in again.err
 
 
+def test_field_by_its_label(shell: Shell) -> None:
+    """A label is said with the field that it means; a field that another column has already is asked again."""
+    sheet = "Kd-ID,Firmenname lang,Zweitname\n10001,Acme AG,Acme\n"
+    ended = ask(shell, sheet, b"1\n", b"Kundenname\n", b"NAME\n", b"tel\n", b"n\n")
+    assert {"Kd-ID": "id", "Firmenname lang": "name", "Zweitname": "phone"} == matched(ended)
+    for line in (
+        '"Firmenname lang" is taken for name.',
+        "Another column is taken for name already.",
+        '"Zweitname" is taken for phone.',
+    ):
+        assert line in ended.err.splitlines()
+    assert "--map=Zweitname=phone" in "".join(ended.err.split())
+
+
 def test_quiet(shell: Shell) -> None:
     """With --quiet a question still shows what it is about."""
     shown = ask(shell, SHEET, b"1\n", b"name\n", b"-\n", b"n\n", more=["--quiet"])

@@ -276,12 +276,23 @@ class _Dialogue:
             if said.isascii() and said.isdigit() and 1 <= int(said) <= len(offered):
                 return offered[int(said) - 1]
             if said and self._is_field(said):
-                return said
+                name = self._name_of(said)
+                if name not in taken:
+                    if name.casefold() != said.casefold():  # it might have been the beginning of a search
+                        self._person.note(f'"{shorten(visible(header), 40)}" is taken for {name}.')
+                    return name
+                self._person.note(f"Another column is taken for {name} already.")
+                continue
             found = self._search(said, taken) if said else []
             if said and not found:
                 self._person.note(f'No field has "{shorten(said, 40)}" in its name. All of them:  '
                                   f"{command()} endpoints {self._settings.endpoint}")  # fmt: skip
             offered = found or offered
+
+    def _name_of(self, said: str) -> str:
+        """Return the name of the field that is named by it or by a label."""
+        field = self._endpoint.field_named(said)
+        return "id" if self._endpoint.is_id(said) or field is None else field.name
 
     def _shown(self, header: str, quote: str = "") -> str:
         """Show a header with examples of what stands below it."""
