@@ -246,7 +246,7 @@ def test_grace(shell: Shell, api: Api) -> None:
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
-    assert (143, True) == (process.returncode, "what is in flight gets up to 0.5 s" in err.decode())
+    assert (143, True) == (process.returncode, "are waited for up to 0.5 s" in err.decode())
     assert time.monotonic() - began < 15
 
 
