@@ -443,7 +443,7 @@ def test_same_name_elsewhere(job: JobFixture) -> None:
     path = foreign(job, "Acme")
     edit(path, 0, PULLED, cells(path)[PULLED][0].replace(job.sandbox.url, "https://test.example"))
     with pytest.raises(
-        UsageError, match=r"pulled from another company \(dualentry.customers at https://test.example\)"
+        UsageError, match=r"pulled from another company \(DualEntry customers at https://test.example\)"
     ):
         job.update(path, company="Acme")
     assert [] == job.writes()
