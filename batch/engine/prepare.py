@@ -259,7 +259,7 @@ class ChangePreparer:
                 self.context.record_again(change)
                 return None
             return PreparedChange(change, change.fields, record=record, is_complete=False)
-        if unseen := self._unseen_wholes(change, record):
+        if unseen := self.unseen_wholes(change, record):
             self._settle_unseen(change, Outcome.FAILED, unseen, None)
             return None
         earlier = self._earlier(change)
@@ -277,7 +277,7 @@ class ChangePreparer:
             self.context.settle(change, Outcome.UNSENT, [Problem("no_longer_so")], attempts=made)
         return prepared
 
-    def _unseen_wholes(self, change: Change, record: Record) -> list[Problem]:
+    def unseen_wholes(self, change: Change, record: Record) -> list[Problem]:
         """Return problems for objects that a record does not show and a write replaces whole: none is sent unseen."""
         return [
             Problem("whole_unseen", {"whole": whole}, name)

@@ -268,7 +268,7 @@ class WriteCall:
         if look is None or not look.is_done:
             return
         self.look = None
-        if look.record is not None:
+        if look.record is not None and not self._preparer.unseen_wholes(self.change, look.record):
             self._must_look, self._read_from, self._read_at = False, look.began, look.at
             self._go_on_from(look.record)
         elif not self._context.shutdown.requested:

@@ -221,6 +221,25 @@ def test_nothing_written_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert said == [one.partition(" the rest")[0] for one in reporter.notes if "the rest of them" in one]
 
 
+def test_read_before_a_try_that_hides_the_address(tmp_path: Path) -> None:
+    """An address that the read before another try leaves out is not taken for none: its row is run again as it is."""
+    reads, record = list[str](), {"full_address": {"street": "S", "city": "Old", "postal_code": "1"}}
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "PATCH":
+            return httpx.Response(429, headers={"Retry-After": "8"}, json={})
+        if not request.url.path.split("/")[-2].isdigit():
+            return customer(request)
+        reads.append(request.url.path)
+        return httpx.Response(200, json={"id": 1, "name": "Old"} | (record if len(reads) == 1 else {}))
+
+    (tmp_path / "sheet.csv").write_text("id,full_address.city\n1,New\n")
+    environment = Environment(KEY, run_on_virtual_clock, lambda: httpx.MockTransport(answer))
+    about = Settings(input=str(tmp_path / "sheet.csv"), endpoint=DUALENTRY, base_url="https://api.test", yes=True)
+    ended = run_update(about, FakeReporter(), environment)
+    assert [("failed", "the record could not be read again, and what is sent is made of it")] == told(ended)
+
+
 @pytest.mark.looks
 def test_looks_while_writes_wait_for_their_turn(tmp_path: Path) -> None:
     """A record is looked at soon though all other starts of the limit are for writes, and for as long as promised."""
