@@ -3,9 +3,14 @@
 Promises: a name alone, which anybody may use, does not make a folder ours, but for one that is damaged.
 """
 
+import os
 import re
-from contextlib import suppress
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from batch.shard import is_shard_folder
 
@@ -30,11 +35,14 @@ FILE = re.compile(rf"{_NAMES}|{re.escape(JOURNAL)}-(?:wal|shm|journal)|(?:result
 """Any file that may be in a run folder; the numbered ones were made while a spreadsheet program had the other open."""
 
 
+IN_A_JOURNAL: Final = b"TABLE intent"
+
+
 def is_own(folder: Path) -> bool:
     """Whether `folder` holds a run, a check or a plan, or what a run begins with; of a damaged one the name tells."""
     return (
         (NAME.fullmatch(folder.name) is not None and bool(_head(folder / JOURNAL)))
-        or b"TABLE intent" in _head(folder / JOURNAL)
+        or IN_A_JOURNAL in _head(folder / JOURNAL)
         or b'"input_sha256"' in _head(folder / SUMMARY)
         or b'{"batch":' in _head(folder / PLAN)
         or (_head(folder / INPUT, 4) == b"PAR1" and (folder / ".lock").is_file())
@@ -53,8 +61,42 @@ def remove_empty(parent: Path) -> None:
 
 def _head(path: Path, size: int = 1 << 16) -> bytes:
     """Give the beginning of a file, nothing where there is none."""
-    with suppress(OSError):
+    with suppress(OSError), unless_open_here(path) as may_read:
+        if not may_read:
+            return IN_A_JOURNAL
         if path.is_file():  # a pipe would wait for ever
             with path.open("rb") as file:
                 return file.read(size)
     return b""
+
+
+_open_here: Counter[str] = Counter()
+"""How many connections this process has to a database, by its path."""
+_opening: Final = threading.RLock()
+
+
+def note_open(path: Path) -> str:
+    """Note that this process opens a connection to a database; return what `note_closed` wants."""
+    name = os.path.realpath(path)
+    with _opening:
+        _open_here[name] += 1
+    return name
+
+
+def note_closed(name: str) -> None:
+    """Note that a connection was closed."""
+    with _opening:
+        _open_here[name] -= 1
+        if not _open_here[name]:
+            del _open_here[name]
+
+
+@contextmanager
+def unless_open_here(path: Path) -> Iterator[bool]:
+    """Yield whether the files of a database may be opened beside SQLite; nobody here opens it meanwhile.
+
+    Whoever closes a file takes all locks of its process on it (POSIX), those of SQLite's connections, too. Another
+    process then takes the database for one that nobody uses, and cuts the -shm file, which kills this one (SIGBUS).
+    """
+    with _opening:
+        yield os.path.realpath(path) not in _open_here

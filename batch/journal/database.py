@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from batch.errors import JournalError
 from batch.model import NEEDS_RETRY, State
+from batch.own_files import note_closed, note_open, unless_open_here
 
 OPEN = "is_open"
 """Kept in the main file while newer parts may be in the -wal file beside it, so that losing that one is noticed."""
@@ -135,7 +136,7 @@ class ReadConnection:
     def copy_to(self, path: Path) -> None:
         """Copy the whole database, as it is at this moment."""
         try:
-            with closing(sqlite3.connect(path)) as target:
+            with closing(_opened(path)) as target:
                 self._db.backup(target)
         except sqlite3.Error as error:
             raise JournalError(f"{path}: the record of this run cannot be copied there ({error}).") from error
@@ -145,11 +146,35 @@ class ReadConnection:
         self._db.close()
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that others of this process know of (`unless_open_here`)."""
+
+    noted: str | None = None
+
+    def close(self) -> None:
+        super().close()
+        noted, self.noted = self.noted, None
+        if noted is not None:
+            note_closed(noted)
+
+
+def _opened(path: Path, address: str = "", **options: Any) -> _Connection:
+    """Open the database at `path`, by its address where it has one."""
+    noted = note_open(path)
+    try:
+        found: _Connection = sqlite3.connect(address or path, factory=_Connection, **options)
+    except BaseException:
+        note_closed(noted)
+        raise
+    found.noted = noted
+    return found
+
+
 def connect(path: Path, views: str = "") -> sqlite3.Connection:
     """Return a connection in WAL mode that syncs every commit (both settings are read back), with these views."""
     connection = None
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        connection = _opened(path, isolation_level=None, check_same_thread=False, timeout=5)
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         connection.execute("PRAGMA synchronous=FULL")
         synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
@@ -183,7 +208,7 @@ def copy(source: "ReadConnection", path: Path) -> None:
 def copy_from(journal: Path, path: Path) -> None:
     """Copy the journal of a run that goes on to `path`, as it is at this moment; in a thread of its own, if wanted."""
     try:
-        with connect_read_only(journal) as source, closing(sqlite3.connect(path)) as target:
+        with connect_read_only(journal) as source, closing(_opened(path)) as target:
             source.backup(target)
     except sqlite3.Error as error:
         raise JournalError(f"{path}: the record of this run cannot be copied there ({error}).") from error
@@ -206,13 +231,16 @@ def _is_wal_cut(path: Path) -> bool:
 
     SQLite itself takes a shorter one for an older one. (The formats: sqlite.org/walformat.html.)
     """
-    try:
-        with Path(f"{path}-shm").open("rb") as shm:
-            index = shm.read(96)  # two copies of the header, so that a torn one is seen
-        with Path(f"{path}-wal").open("rb") as wal:
-            head, size = wal.read(32), os.fstat(wal.fileno()).st_size
-    except OSError:
-        return False
+    with unless_open_here(path) as may_read:
+        if not may_read:
+            return False
+        try:
+            with Path(f"{path}-shm").open("rb") as shm:
+                index = shm.read(96)  # two copies of the header, so that a torn one is seen
+            with Path(f"{path}-wal").open("rb") as wal:
+                head, size = wal.read(32), os.fstat(wal.fileno()).st_size
+        except OSError:
+            return False
     if len(index) < 96 or index[:48] != index[48:] or not index[12]:
         return False
     page, frames = struct.unpack_from("=HI", index, 14)
@@ -226,9 +254,8 @@ def connect_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """Connect without changing any file: the run may be going on in another process, or have been cut off."""
     # of the two, only a read-only connection leaves the -wal file in its place when it is the last one to close
     mode = "ro" if has_wal(path) else "rw"
-    with closing(
-        sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode={mode}", uri=True, check_same_thread=False)
-    ) as db:
+    address = f"file:{quote(str(path.resolve()))}?mode={mode}"
+    with closing(_opened(path, address, uri=True, check_same_thread=False)) as db:
         yield db
 
 

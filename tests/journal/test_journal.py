@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from batch.errors import FolderError, JournalError
-from batch.journal import Journal, peek
+from batch.journal import Journal, open_for_reading, peek
 from batch.journal.database import unusable
 from batch.journal.journal import BLOCK
 from batch.journal.queries import Counts
 from batch.model import Intent, Outcome, Problem, RowResult, State
+from batch.own_files import is_own
 from tests.worded import worded
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
@@ -51,6 +52,28 @@ def path(tmp_path: Path) -> Path:
 def journal(path: Path) -> Iterator[Journal]:
     with Journal.create(path, {"run_id": "r"}) as made:
         yield made
+
+
+TAKEN = """
+import fcntl, sys
+path, at, length = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+with open(path, "r+b") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, at)
+"""
+"""What another process does before it takes a database for one that nobody uses (os_unix.c of SQLite)."""
+
+
+def test_looking_into_a_journal_that_is_open_here_leaves_its_locks(path: Path, journal: Journal) -> None:
+    """Who looks into a run that another thread of this process does takes no lock from it, on which others rely."""
+    add(journal, intent())
+    peek(path)
+    assert is_own(path.parent)
+    with open_for_reading(path):
+        pass
+    for name, at, length in ((f"{path}-shm", 128, 1), (str(path), 0x40000002, 510)):
+        words = [sys.executable, "-I", "-S", "-c", TAKEN, name, str(at), str(length)]
+        found = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (1, True) == (found.returncode, "BlockingIOError" in found.stderr), name
 
 
 def intent(change: int = 2, attempts: int = 1, **changed: Any) -> Intent:
