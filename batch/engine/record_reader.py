@@ -288,7 +288,12 @@ class RecordReader:
 
     def _unreadable(self, answer: Answer, *, is_own: bool) -> Unreadable:
         said = [("", answer.cause)]
-        if answer.classification.action is not Action.RETRY and isinstance(answer.response, ApiResponse):
+        is_redirect = answer.status is not None and answer.status // 100 == 3  # which has no reasons of its own
+        if (
+            not is_redirect
+            and answer.classification.action is not Action.RETRY
+            and isinstance(answer.response, ApiResponse)
+        ):
             said = self.endpoint.parse_error(answer.response.redacted)
         problems = tuple(Problem("unread", {"cause": visible(text)[:500]}, name) for name, text in said[:3])
         is_refused = answer.classification.action is not Action.RETRY

@@ -59,6 +59,8 @@ REFUSED = KEY_REFUSED | {407}
 """Statuses that refuse whoever asks; 407 is a proxy's, and from an API it means the same."""
 MAY_BE_OWN = REFUSED - {401}
 """Refusals that may be about one row alone."""
+READ_MAY_BE_OWN = MAY_BE_OWN | {301, 302, 307, 308}
+"""Where one record is read, a redirect may be about that one, such as a customer that was merged into another."""
 FORBIDDEN_IN_A_ROW = 3
 TIMEOUTS = frozenset(
     {FailureKind.READ_TIMEOUT, FailureKind.WRITE_TIMEOUT, FailureKind.CONNECT_TIMEOUT, FailureKind.TOTAL_TIMEOUT}
@@ -546,7 +548,8 @@ class RetryLoop:
         client, heard = self._client, self._client.shutdown.heard
         known = heard.accepted_read
         may_be_own = self._refusal_of == "record" and not (self._is_log_in or self._is_check)
-        if self.answer().status not in MAY_BE_OWN or known is None or not may_be_own:
+        statuses = READ_MAY_BE_OWN if self._call.request.method == "GET" else MAY_BE_OWN
+        if self.answer().status not in statuses or known is None or not may_be_own:
             return False
         check = await client.execute(Read(known, client.endpoint.rules, client.reserve), is_check=True)
         if check.classification.action is not Action.SUCCEED:

@@ -240,6 +240,23 @@ def test_read_before_a_try_that_hides_the_address(tmp_path: Path) -> None:
     assert [("failed", "the record could not be read again, and what is sent is made of it")] == told(ended)
 
 
+def test_one_record_that_redirects(tmp_path: Path) -> None:
+    """A customer that was merged into another, to which its reads redirect, does not end the run for all others."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/1/"):
+            return httpx.Response(308, headers={"Location": "/public/v2/customers/2/"}, json={})
+        if request.method == "GET" and "1" in request.url.params.get_list("id"):
+            return httpx.Response(200, json={"items": [{"id": 2, "name": "Old"}], "count": 1})
+        return customer(request)
+
+    ended = update(tmp_path, 2, answer)
+    cause = "the API answers with a redirect (308), which is never followed"
+    assert [("failed", f"the record could not be read: {cause}"), ("updated", None)] == [
+        (line["outcome"], line["message"]) for line in results(ended.folder)
+    ]
+
+
 @pytest.mark.looks
 def test_looks_while_writes_wait_for_their_turn(tmp_path: Path) -> None:
     """A record is looked at soon though all other starts of the limit are for writes, and for as long as promised."""
