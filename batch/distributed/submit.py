@@ -32,6 +32,8 @@ from batch.summary import Files, Outcomes
 BUSY_SECONDS: Final = 5.0
 """After which a shard that another start holds is tried again."""
 BUSY_TRIES: Final = 24
+FIRST_SECONDS: Final = 20.0
+"""For so long a job's other shards leave the processors to its first one, which can use all of the key's limit."""
 LOOK_SECONDS: Final = 0.2
 """How often it is looked which shards are over."""
 MOST_THREADS: Final = 16
@@ -156,8 +158,11 @@ class _Tasks:
         topic, stop = f"batch-progress-{self._id}", Event(f"batch-stop-{self._id}", client=self._client)
         self._client.subscribe_topic(topic, self._hear)
         try:
-            for task in self._tasks:
+            firsts = {task.job: task for task in reversed(self._tasks)}
+            for task in firsts.values():
                 self._submit(task)
+            others = time.monotonic() + FIRST_SECONDS
+            self._later = [(others, task) for task in self._tasks if task is not firsts[task.job]]
             while self._running or self._later:
                 self._look(stop)
                 self._what.progress(list(self._jobs.values()))
@@ -181,13 +186,17 @@ class _Tasks:
         if self._is_stopping:
             self._ends += [self._not_begun(task) for _, task in self._later]
             self._later = []
-        due = [task for at, task in self._later if at <= time.monotonic()]
+        due = [task for at, task in self._later if at <= time.monotonic() or self._follows(task)]
         self._later = [(at, task) for at, task in self._later if task not in due]
         for task in due:
             self._submit(task)
         time.sleep(LOOK_SECONDS)
         for future in [one for one in self._running if one.done()]:
             self._end(self._running.pop(future), future)
+
+    def _follows(self, task: ShardTask) -> bool:
+        """Return whether it has not begun yet, and another shard of its job has: the job's key is in use."""
+        return not self._tries[task.job, task.shard] and bool(self._jobs[task.job].shards)
 
     def _end(self, task: ShardTask, future: Any) -> None:
         if future.status == "finished":

@@ -269,11 +269,14 @@ def manifest(shell: Shell, name: str, sandbox: ControlledSandbox, jobs: int, **d
 
 
 @NEEDS_CLUSTER
-def test_redis_that_is_away_at_the_start(tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox) -> None:
+def test_redis_that_is_away_at_the_start(
+    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Shards that begin without their Redis send nothing, say so, and go on when it is there, also where it goes again.
 
     Where it does not come within --max-wait they end with exit code 3, and the same command goes on.
     """
+    monkeypatch.setattr("tests.shell.PATIENCE", 120.0)  # a line is told every ten seconds
     (tmp_path / "work").mkdir()
     shell, count = Shell(tmp_path / "work"), 20
     shell.sheet(rows(count))
@@ -284,20 +287,21 @@ def test_redis_that_is_away_at_the_start(tmp_path: Path, redis: RedisServer, san
         ended.code, ended.json["state"], {k: n for k, n in ended.json["outcomes"].items() if n}, sandbox.read_ledger()
     ), ended.err  # fmt: skip
     assert f"could not be asked for 2 s (--max-wait): {redis.url}: it cannot be reached." in ended.err
-    process = shell.start(*manifest(shell, "jobs.toml", sandbox, 2, limiter=redis.url), env=env)
+    log = (tmp_path / "log").open("wb")
+    process = shell.start(*manifest(shell, "jobs.toml", sandbox, 2, limiter=redis.url), env=env, stderr=log)
+    said = (tmp_path / "log").read_text
     try:
-        until(lambda: len(children(process.pid)) == 2, process)
-        time.sleep(12)  # a line is told every ten seconds
+        until(lambda: "job-1 waits: the limits that other runs share cannot be asked" in said(), process)
         redis.start()
         until(lambda: redis.keys() > 1, process)  # the first shard is claimed
         redis.kill()
         time.sleep(1)
         redis.start()
-        out, err = process.communicate(timeout=240)
+        out, _ = process.communicate(timeout=240)
     finally:
         shell.end_all()
-    assert (0, 2 * count) == (process.returncode, json.loads(out)["outcomes"]["updated"]), err.decode()
-    assert "job-1 waits: the limits that other runs share cannot be asked" in err.decode()
+        log.close()
+    assert (0, 2 * count) == (process.returncode, json.loads(out)["outcomes"]["updated"]), said()
     assert_each_applied_once(sandbox, 2, count)
     sent = writes(sandbox)
     assert 0 == sum(line["status"] == 429 for line in sent)
