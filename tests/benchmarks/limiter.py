@@ -2,14 +2,17 @@
 
     .venv/bin/python -m tests.benchmarks.limiter cost [--seconds N] [--rounds N]
     .venv/bin/python -m tests.benchmarks.limiter share [--processes N …] [--seconds N]
-    .venv/bin/python -m tests.benchmarks.limiter jobs [--rows N] [--rounds N] [--documented]
+    .venv/bin/python -m tests.benchmarks.limiter jobs [--rows N] [--seconds N] [--documented]
 
 `cost` prints the processor time of a start and its reply in microseconds over each kind of store, the median of
 interleaved rounds, at 5 and 500 a second and where nothing limits; the wait for a start costs, too, so that the memory
 is the measure for the others. `share` lets processes loose on a real nginx (`limit_req`, 100 a second) through one
 SQLite store: their part of the rate, what was refused, and how fairly it was shared (Jain's index). Without
-redis-server or nginx their lines are left out, and that is said. `jobs` does whole jobs against a sandbox without
-limits, over SQLite and the memory by turns, at the documented limits or at none: the medians of the ratios.
+redis-server or nginx their lines are left out, and that is said. `jobs` does whole jobs against nginx, over SQLite and
+the memory in pairs, each first by turns, for so many seconds (by default 150), at the documented limits or at none: the
+medians of the pairs' ratios, the bounds within which these are certain (95 %), and the ratio of the lowest quarter of
+each, which a busy machine disturbs least. A job has the first core and nginx the last one; its processor time is that
+of its own process, from its first line to its last, without the imports.
 """
 
 import argparse
@@ -33,16 +36,15 @@ from batch.http import ApiRequest, ApiResponse, Session
 from batch.library import update
 from batch.ratelimit import LimiterStore, MemoryStore, RateLimiter, RatePolicy
 from batch.ratelimit.sqlite_store import SqliteStore
-from batch.sandbox.options import SandboxOptions
+from tests.benchmarks.sending import ANSWER, make_sheet, say
 from tests.nginx import find_nginx, nginx
 from tests.redis_server import RedisServer, find_redis
-from tests.sandbox.control import ControlledSandbox
 
 ROUTE = "PATCH /customers/{id}/"
 HEADERS = {"content-type": "application/json", "content-length": "20"}
 RATES = {"5/s": 5.0, "500/s": 500.0, "unlimited": 1e6}
 WORKERS = 32
-JOB_KEY = "benchmark"
+JOB_KEY = "k" * 20
 PER_SECOND, BURST, WARM_UP = 100, 5, 15.0
 CALL = ApiRequest("PATCH", "/customers/1", "PATCH customer", content=b"{}", headers={"X-API-Key": "one key for all"})
 
@@ -206,29 +208,53 @@ def measure_share(count: int, seconds: float) -> list[Part]:
 # -- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def jobs(rows: int, rounds: int, *, is_documented: bool) -> None:
-    """Do jobs by turns, and print how much more time, and processor time, they take over SQLite."""
-    elapsed, spent = list[float](), list[float]()
-    with ControlledSandbox(SandboxOptions(limits="off", records=rows, keys=(JOB_KEY,))) as sandbox:
-        for number in range(rounds):
-            found = dict[str, list[float]]()
-            for kind in ("SQLite", "memory")[:: 1 if number % 2 else -1]:
+KINDS = ("SQLite", "memory")
+
+
+def jobs(rows: int, seconds: float, *, is_documented: bool) -> None:
+    """Do jobs in pairs, and print how much more time, and processor time, they take over SQLite."""
+    if find_nginx() is None:
+        say("Nothing was measured: nginx is not installed")
+        return
+    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
+    end = time.monotonic() + seconds
+    with nginx(ANSWER, last_core=True) as url:
+        while time.monotonic() < end or len(found[KINDS[0]]) < LEAST_PAIRS:
+            for kind in KINDS[:: 1 if len(found[KINDS[0]]) % 2 else -1]:
                 with tempfile.TemporaryDirectory() as folder:
-                    command = [sys.executable, "-m", "tests.benchmarks.limiter", "job", sandbox.url, folder, kind]
+                    command = [sys.executable, "-m", "tests.benchmarks.limiter", "job", url, folder, kind]
                     told = [str(rows), "0" if is_documented else "1e6"]
                     variables = {**os.environ, "XDG_STATE_HOME": folder}
-                    found[kind] = json.loads(subprocess.check_output([*command, *told], env=variables))
-            elapsed.append(found["SQLite"][0] / found["memory"][0])
-            spent.append(found["SQLite"][1] / found["memory"][1])
-            say(f"time {statistics.median(elapsed):.3f}, processor {statistics.median(spent):.3f}   {found}")
+                    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+                    found[kind].append(tuple(json.loads(subprocess.check_output([*command, *told], env=variables))))
+    say(f"{len(found[KINDS[0]])} pairs of {rows:,} rows, load {os.getloadavg()[0]:.1f}\n")
+    say("| | memory | SQLite more, median of pairs | certain within | lowest quarter of each |\n|---|---|---|---|---|")
+    for n, name in enumerate(("time", "processor time")):
+        one, other = ([pair[n] for pair in found[kind]] for kind in KINDS)
+        ratios = sorted(mine / its for mine, its in zip(one, other, strict=True))
+        rank = max(0, int((len(ratios) - 1.96 * len(ratios) ** 0.5) / 2))  # of the median, by the sign test
+        least, most = ratios[rank], ratios[-1 - rank]
+        lowest = quarter(one) / quarter(other)
+        say(
+            f"| {name} | {statistics.median(other):.2f} s | {statistics.median(ratios) - 1:+.1%} "
+            f"| {least - 1:+.1%} to {most - 1:+.1%} | {lowest - 1:+.1%} |"
+        )
+
+
+LEAST_PAIRS = 3
+
+
+def quarter(values: list[float]) -> float:
+    """Return the mean of the lowest quarter."""
+    return statistics.mean(sorted(values)[: max(1, len(values) // 4)])
 
 
 def job(url: str, folder: Path, kind: str, rows: int, per_second: float) -> tuple[float, float]:
-    """Do a job; return the seconds, and those of processor time, that it took."""
+    """Do a job on the first core; return the seconds, and those of processor time, that it took."""
     if kind == "memory":
         api_session.open_store = lambda redis, note: MemoryStore()
-    sheet = folder / "sheet.csv"
-    sheet.write_text("id,name\n" + "".join(f"{10001 + number},Firm {time.time_ns()}\n" for number in range(rows)))
+    sheet = make_sheet(folder, rows)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     pace: Any = {"max_per_second": per_second} if per_second else {}
     given: Any = {"credentials": {"DUALENTRY_API_KEY": JOB_KEY}, "base_url": url, "compare": False, **pace}
     begun, spent = time.monotonic(), time.process_time()
@@ -240,12 +266,6 @@ def job(url: str, folder: Path, kind: str, rows: int, per_second: float) -> tupl
 def jain(shares: list[int]) -> float:
     """Return Jain's index of fairness."""
     return sum(shares) ** 2 / max(1, len(shares) * sum(share**2 for share in shares))
-
-
-def say(text: str) -> None:
-    """Write a line, at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def main() -> None:
@@ -260,7 +280,7 @@ def main() -> None:
     one.add_argument("--seconds", type=float, default=30)
     one = commands.add_parser("jobs")
     one.add_argument("--rows", type=int, default=3_000)
-    one.add_argument("--rounds", type=int, default=9)
+    one.add_argument("--seconds", type=float, default=150)
     one.add_argument("--documented", action="store_true")
     one = commands.add_parser("job")
     one.add_argument("url")
@@ -277,7 +297,7 @@ def main() -> None:
     elif options.command == "share":
         share(options.processes, options.seconds)
     elif options.command == "jobs":
-        jobs(options.rows, options.rounds, is_documented=options.documented)
+        jobs(options.rows, options.seconds, is_documented=options.documented)
     elif options.command == "job":
         found = (options.url, options.folder, options.kind, options.rows, options.per_second)
         say(json.dumps(job(*found)))
