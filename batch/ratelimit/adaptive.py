@@ -117,8 +117,11 @@ class AdaptiveRate:
         if self.exhausted.is_probe(started):
             self._resume(now, started)
 
-    def refused(self, now: float, started: float, wait: float) -> None:
-        """Learn from a refusal; `wait` is the time that the API asks for, or 0."""
+    def refused(self, now: float, started: float, wait: float, told_until: float) -> None:
+        """Learn from a refusal; `wait` is the time that the API asks for, or 0.
+
+        `told_until`: the time up to which all processes have told of what the API accepted.
+        """
         if self.exhausted.since is not None:
             self.exhausted.refused(now, started)
             return
@@ -130,7 +133,7 @@ class AdaptiveRate:
             elif self.ceiling is None and math.isfinite(self.rate):
                 self._try(now, wait, is_refused=True)
             else:
-                self._cut(now, wait)
+                self._cut(now, wait, told_until)
         if self.exhausted.begins(wait, self.refused_in_a_row, self.round_trip * self.rate):
             self.exhausted.begin(now)
 
@@ -146,10 +149,11 @@ class AdaptiveRate:
         rate = max(self.ceiling, self._rate_after(known))
         return Learned(rate if math.isfinite(rate) else None, self.exhausted.window)  # a climb of days has no end
 
-    def _cut(self, now: float, wait: float) -> None:
+    def _cut(self, now: float, wait: float, told_until: float) -> None:
         span = self._span()
-        watched = max(0.05, min(span, now - self.begun - self.round_trip))
-        got = self.accepted_log.since(now - watched) / watched
+        watched = max(0.05, min(span, told_until - self.begun - self.round_trip))
+        log = self.accepted_log
+        got = (log.since(told_until - watched) - log.since(told_until)) / watched
         rate = max(got, 1.0) if math.isinf(self.rate) else self.rate
         if got < NEARLY_ALL * rate and now - self.last_deep_cut >= span:
             self.last_deep_cut = now

@@ -450,7 +450,8 @@ class RatePolicy:
             state.adaptive.unclear(now, reply.started)
             return
         self._drain(state, own, now)
-        state.adaptive.refused(now, reply.started, min(reply.hint.wait or 0.0, longest))
+        told_until = min([one.asked for one in state.sharers.values() if one.asked > now - PRESENT], default=now)
+        state.adaptive.refused(now, reply.started, min(reply.hint.wait or 0.0, longest), told_until)
 
     def _route(self, state: LimiterState, route: str) -> RouteState:
         """Return what is known of a route; of one that is new, that its bucket was empty when all were."""
