@@ -524,6 +524,8 @@ class Machine(RuleBasedStateMachine):
         for about in (self.commands, self.ended, self.final):
             for one in [one for one in about if one.is_relative_to(lost.folder)]:
                 about.setdefault(closing.folder, about.pop(one))  # type: ignore[arg-type]  # of one kind each
+        if lost.folder in self.brought:
+            self.brought[closing.folder] = self.brought[lost.folder]
 
     @precondition(lambda self: self.run_folders())
     @step(which=st.integers(0, 5), sheet=sheets, change=st.sampled_from(CHANGES), is_newest=st.booleans())
