@@ -218,6 +218,7 @@ MIN_SECRET = 8
 """Characters; what is shorter opens nothing, and could be part of anything."""
 REDACTED = "(the key)"
 REDACTED_NAME = "(the client id)"
+_HIDDEN = re.compile(f"{re.escape(REDACTED)}|{re.escape(REDACTED_NAME)}")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/_-]|\\/|%2[BF]|%5F)*(?:=|%3D)*", re.IGNORECASE)
 _BASE64_REVERSED = re.compile(r"(?:[A-Za-z0-9+/_-]|/\\|[BF]2%|F5%)*", re.IGNORECASE)
 _FARTHEST = 4096
@@ -284,8 +285,26 @@ def hidden_texts(value: Any, hide: Callable[[str], str]) -> dict[str, str]:
 
 
 def hide_known(hidden: Mapping[str, str]) -> Callable[[str], str]:
-    """Return what hides these texts."""
-    return (lambda text: hidden.get(_digest(text), text)) if hidden else str
+    """Return what hides parts of these texts; a file may say what is hidden, and never shows another text that way."""
+
+    def hide(text: str) -> str:
+        shown = hidden.get(_digest(text))
+        return shown if isinstance(shown, str) and _is_part_of(shown, text) else text
+
+    return hide if hidden else str
+
+
+def _is_part_of(shown: str, text: str) -> bool:
+    """Whether `shown` is a text in which something was hidden."""
+    first, *others = _HIDDEN.split(shown)
+    if not others or not text.startswith(first) or not text.endswith(others[-1]):
+        return False
+    at, end = len(first), len(text) - len(others[-1])
+    for one in others[:-1]:
+        at = text.find(one, at, end) + len(one)
+        if at < len(one):
+            return False
+    return at <= end
 
 
 def _digest(text: str) -> str:

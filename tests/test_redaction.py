@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch.commands.changes import OpenPlan
-from batch.credentials import Redaction
+from batch.credentials import Redaction, hidden_texts, hide_known
 from tests.little_api import Asked, Said, little_api
 from tests.shell import DUALENTRY, VAYU, Shell, iter_files, results
 
@@ -189,3 +189,18 @@ def test_records_go_back_as_they_came(offline: Shell) -> None:
         ended = offline.here("update", offline.sheet(f"id,name\n{number},New\n"), "-e", VAYU, *api.options)
     (written,) = [json.loads(asked.body) for asked in api.asked if asked.is_write]
     assert (0, "New", record["legalName"]) == (ended.code, written["name"], written["legalName"])
+
+
+def test_file_that_says_what_is_hidden() -> None:
+    """A plan or record of somebody else's hides a part of a text where it says so, and never shows another text."""
+    texts = ["evil@example", "a secret b secret c"]
+    shown = {"evil@example": "good@example", "a secret b secret c": "a (the key) b (the key) c"}
+    hide = hide_known(hidden_texts(texts, lambda text: shown.get(text, text)))
+    assert ["evil@example", "a (the key) b (the key) c", "else"] == [hide(text) for text in [*texts, "else"]]
+
+
+@pytest.mark.parametrize("said", ["b(the key)", "a(the key)x(the key)b", "ab(the key)b", 5, ""])
+def test_what_is_no_part_is_not_hidden(said: str) -> None:
+    """Nor does a text with the mark of what is hidden that this one does not begin, end or go on with."""
+    (digest,) = hidden_texts("ab", lambda text: "(the key)")
+    assert "ab" == hide_known({digest: said})("ab")

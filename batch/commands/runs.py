@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
@@ -26,9 +27,11 @@ from batch.run.latest import without_links
 from batch.run.locks import run_held
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import outcomes_of_cut_off
-from batch.run.rounds import AllRounds, LaterRounds, first_round, later_rounds, sum_up, taken_back
+from batch.run.rounds import DONE, AllRounds, LaterRounds, first_round, later_rounds, sum_up, taken_back
 from batch.run.target import SANDBOX
 from batch.summary import Files, State
+
+ALL: Final = frozenset(Outcome)
 
 
 def local_text(moment: float) -> str:
@@ -132,21 +135,40 @@ def look(run: IndexedRun) -> ListedRun:
         elif any(one.rows >= needed for one in nexts) or (state == "to fix" and _was_sent_again(run, back)):
             state = "superseded"
     undone = index.get(run.undoes) if run.undoes else None
-    while undone is not None and undone.undoes:  # an undo of an undo
+    seen = {run.run_id}
+    while undone is not None and undone.undoes and undone.run_id not in seen:  # an undo of an undo
+        seen.add(undone.run_id)
         undone = index.get(undone.undoes)
     is_undo_begun = state == "undone" and _is_undo_begun(run)
     return ListedRun(run, state, metadata, failures, later, is_undo_begun, undone.input if undone else "")
 
 
 def _was_sent_again(run: IndexedRun, back: Collection[str]) -> bool:
-    """Whether all of a sheet was sent anew, as it was or corrected in its place: its failures are not the latest."""
-    return run.undoes is None and any(
-        (one.wrote is not None or one.ended is not None)
+    """Whether all of a sheet was sent anew, as it was or corrected in its place: its failures are not the latest.
+
+    A sheet with other records may lie at the same place by now.
+    """
+    later = [
+        one
+        for one in index.later_of_input(run)
+        if (one.wrote is not None or one.ended is not None)
         and one.rows >= run.rows
         and one.run_id not in back
         and one.folder.parent.name == run.folder.parent.name  # else it is another shard
-        for one in index.later_of_input(run)
-    )
+    ]
+    if run.undoes is not None or not later:
+        return False
+    if any(one.sha256 == run.sha256 for one in later):
+        return True
+    done = _ids(run, DONE)
+    return bool(done) and any(done <= _ids(one, ALL) for one in later)
+
+
+def _ids(run: IndexedRun, outcomes: Collection[Outcome]) -> set[str]:
+    """Return the ids of a run's rows with these outcomes, as far as its record can be read."""
+    with suppress(BatchError, OSError), open_for_reading(run.folder / JOURNAL) as journal:
+        return journal.ids(outcomes)
+    return set()
 
 
 def _is_undo_begun(run: IndexedRun) -> bool:

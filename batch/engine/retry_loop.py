@@ -61,7 +61,7 @@ MAY_BE_OWN = REFUSED - {401}
 """Refusals that may be about one row alone."""
 READ_MAY_BE_OWN = MAY_BE_OWN | {301, 302, 307, 308}
 """Where one record is read, a redirect may be about that one, such as a customer that was merged into another."""
-FORBIDDEN_IN_A_ROW = 3
+REFUSED_IN_A_ROW = 3
 TIMEOUTS = frozenset(
     {FailureKind.READ_TIMEOUT, FailureKind.WRITE_TIMEOUT, FailureKind.CONNECT_TIMEOUT, FailureKind.TOTAL_TIMEOUT}
 )
@@ -171,12 +171,14 @@ class Answer:
         return f"{cause}, and the retries of the whole run were used up" if self.is_unpaid else cause
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Health:
     """How attempts of one kind fare: their breaker, and who makes its probe."""
 
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     probe: anyio.Lock = field(default_factory=anyio.Lock)
+    refused_in_a_row: int = 0
+    """Records that were refused by themselves since the last one that was not."""
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -510,7 +512,9 @@ class RetryLoop:
         if self._call.request.method == "GET":
             heard.accepted_read = self._call.request
         else:
-            heard.has_written, heard.forbidden = True, 0
+            heard.has_written = True
+        if self._refusal_of == "record" and not self._is_check:
+            self.health.refused_in_a_row = 0
 
     async def _handle(self) -> bool:
         classification = self._classification
@@ -545,8 +549,7 @@ class RetryLoop:
 
     async def _reject_own_refusal(self) -> bool:
         """Reject the row where the refusal is its own: others are still accepted. Three in a row stop the run."""
-        client, heard = self._client, self._client.shutdown.heard
-        known = heard.accepted_read
+        client, known = self._client, self._client.shutdown.heard.accepted_read
         may_be_own = self._refusal_of == "record" and not (self._is_log_in or self._is_check)
         statuses = READ_MAY_BE_OWN if self._call.request.method == "GET" else MAY_BE_OWN
         if self.answer().status not in statuses or known is None or not may_be_own:
@@ -554,8 +557,8 @@ class RetryLoop:
         check = await client.execute(Read(known, client.endpoint.rules, client.reserve), is_check=True)
         if check.classification.action is not Action.SUCCEED:
             return False
-        heard.forbidden += 1
-        if heard.forbidden >= FORBIDDEN_IN_A_ROW:
+        self.health.refused_in_a_row += 1
+        if self.health.refused_in_a_row >= REFUSED_IN_A_ROW:
             self._stop()
         self._classification = Classification(Action.REJECT, self._classification.cause)
         return True

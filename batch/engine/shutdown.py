@@ -38,8 +38,6 @@ class Heard:
     """A write was accepted."""
     accepted_read: ApiRequest | None = None
     """A request that changes nothing and was accepted: whether it still is, tells whether the key is."""
-    forbidden: int = 0
-    """Rows that were forbidden (403) since the last accepted write."""
     attempts: int = 0
     """Requests that left."""
     since: float = 0.0

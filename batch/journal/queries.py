@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -81,6 +81,11 @@ class JournalQueries:
         """Yield the results with a problem or an outcome other than updated and unchanged, in order of the rows."""
         query = f"SELECT {RESULT} FROM result WHERE problems IS NOT NULL OR outcome NOT IN ('updated', 'unchanged')"  # noqa: S608 - only columns
         yield from self._reader.rows(f"{query} ORDER BY row", read=_row_result)
+
+    def ids(self, outcomes: Collection[Outcome]) -> set[str]:
+        """Return the ids of rows with these outcomes."""
+        query = f"SELECT DISTINCT id FROM result WHERE outcome IN ({_listed(outcomes)})"  # noqa: S608 - only words
+        return {one for (one,) in self._reader.rows(query)}
 
     def iter_told(self) -> Iterator[RowResult]:
         """Yield the results that say something, in order of the rows."""

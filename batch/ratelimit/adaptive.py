@@ -151,6 +151,8 @@ class AdaptiveRate:
 
     def _cut(self, now: float, wait: float, told_until: float) -> None:
         span = self._span()
+        if told_until - self.begun < span:  # too little is told for that
+            told_until = now
         watched = max(0.05, min(span, told_until - self.begun - self.round_trip))
         log = self.accepted_log
         got = (log.since(told_until - watched) - log.since(told_until)) / watched

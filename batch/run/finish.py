@@ -158,16 +158,15 @@ def finish_run(
             folder, journal, metadata, end, journal.count_older(metadata.look_since), endpoint, upload, with_report,
             all_rounds(OpenRun(journal, metadata)),
         )  # fmt: skip
-        if end.is_hurried:
-            return totals.sum_up_unwritten()
-        unwritten = totals.sum_up_unwritten() if end.until < math.inf else None  # whatever comes, that stands
-        try:
+        if not end.is_hurried and end.until == math.inf:
             return _write_files(totals, endpoint, done_later or {})
-        except OutOfTimeError:
-            assert unwritten is not None  # noqa: S101 - for the type checker: nothing else has a deadline
-            if upload is not None:
-                upload.tell_stopped(folder, unwritten.summary)
-            return unwritten
+        unwritten = totals.sum_up_unwritten()  # whatever comes, that stands
+        if not end.is_hurried:
+            with suppress(OutOfTimeError):
+                return _write_files(totals, endpoint, done_later or {})
+        if upload is not None:
+            upload.tell_stopped(folder, unwritten.summary)
+        return unwritten
     except OSError as error:
         raise cannot_write(folder, error) from error
 

@@ -187,7 +187,9 @@ def rounds_after(run_id: str) -> list[IndexedRun]:
 
 
 def older_of_input(metadata: RunMetadata) -> list[IndexedRun]:
-    """List unfinished runs of the same path, endpoint, host and meaning, but of other bytes."""
+    """List unfinished runs of the same path, endpoint, host and meaning, but of other bytes; what is piped has none."""
+    if place_of(metadata.input) == STDIN:
+        return []
     condition = (
         "WHERE input = ? AND endpoint = ? AND host = ? AND mapping = ? AND sha256 <> ? "
         "AND state IN ('running', 'unfinished')"

@@ -196,7 +196,7 @@ class PlanFile:
             line.get("of"),
             _problem("note", line),
             line.get("units", {}),
-            line.get("hidden", {}),
+            hidden if isinstance(hidden := line.get("hidden"), dict) else {},
         )
 
     def close(self) -> None:

@@ -39,8 +39,15 @@ def outcomes_of_cut_off(journal: JournalQueries, metadata: RunMetadata) -> Count
     """Count the rows of a run that nobody holds, by outcome, without writing down what is in doubt."""
     found = Counter(journal.outcomes())
     ignore_case = ignores_case(metadata, ENDPOINTS.get(metadata.endpoint))
-    for _, result in results_in_doubt(journal, metadata.staged, metadata.id_column, ignore_case=ignore_case):
-        before = journal.row_results(result.row, result.row).get(result.row)
+    try:
+        rows = [
+            one.row
+            for _, one in results_in_doubt(journal, metadata.staged, metadata.id_column, ignore_case=ignore_case)
+        ]
+    except (OSError, pl.exceptions.PolarsError):  # the run's copy of its input is gone: the first row of each change
+        rows = list(journal.in_doubt())
+    for row in rows:
+        before = journal.row_results(row, row).get(row)
         if before is not None:
             found[before.outcome] -= 1
         found[Outcome.UNKNOWN] += 1

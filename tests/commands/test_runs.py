@@ -181,8 +181,7 @@ def test_sent_again(shell: Shell, api: Api) -> None:
     assert (0, ["finished", "to fix", "superseded"]) == (
         few.code, [one.partition(":")[0] for one in states(shell.here("runs").out)],
     )  # fmt: skip
-    ids = api.ids(3)
-    shell.sheet(f"id,name\n{ids[0]},A\n{ids[1]},B\n{ids[2]},C\n")
+    shell.sheet((shell.folder / "sheet.csv").read_text().replace("x!", str(*api.ids(1))))
     assert 0 == shell.here(*again).code
     page = shell.here("runs").out
     assert ["finished", "finished", "superseded", "superseded"] == [one.partition(":")[0] for one in states(page)]
@@ -190,6 +189,15 @@ def test_sent_again(shell: Shell, api: Api) -> None:
     assert 0 == shell.here("undo", shell.runs()[-1], *api.options[:2], "--yes").code
     page = shell.here("runs").out
     assert ["finished", "undone", "finished", "to fix", "superseded"] == [one.partition(":")[0] for one in states(page)]
+
+
+def test_other_records_at_the_same_place(shell: Shell, api: Api) -> None:
+    """What is to be fixed of one sheet stays so when another one with other records takes its place, or its pipe."""
+    ids = api.ids(6)
+    for some in (ids[:3], ids[3:]):
+        shell.sheet(f"id,name\n{some[0]},A\n{some[1]},B\nx!,C\n")
+        assert 1 == shell.here("update", "sheet.csv", "-e", DUALENTRY, *api.options).code
+    assert ["to fix", "to fix"] == [one.partition(":")[0] for one in states(shell.here("runs").out)]
 
 
 def test_cut_off(shell: Shell, api: Api) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from batch import outputs
 from batch.engine.shutdown import LEFT
+from batch.own_files import INPUT
 from batch.run import begin_or_resume
 from batch.validation.file_changes import FileChanges
 from tests.little_api import little_api
@@ -143,6 +144,9 @@ def test_second_signal(shell: Shell, api: Api) -> None:
     assert "  unfinished: 1 updated, 1 unknown, 1 unsent" in shell.here("runs").out.splitlines()
     assert "sheet.csv: 1 of 3 rows done, in 1 round" in shell.here("runs", sheet).out.splitlines()
     assert str(run.relative_to(shell.folder)) in shell.here("undo", sheet).err
+    kept = (run / INPUT).rename(run / "kept")  # its copy of the rows is not needed for that
+    assert "  1 updated, 1 unknown, 1 unsent" in shell.here("status", run).out.splitlines()
+    kept.rename(run / INPUT)
     api.sandbox.set_faults()
     assert 0 == shell.here(*update(api, sheet)).code
     assert ["updated", "unchanged", "updated"] == outcomes(shell.only_run())

@@ -257,6 +257,24 @@ def test_one_record_that_redirects(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("refused", "is_stopped"), [({3, 8, 13, 18}, False), ({3, 4, 5}, True)])
+def test_records_that_redirect_in_a_row(tmp_path: Path, refused: set[int], is_stopped: bool) -> None:
+    """So is it with several, wherever good reads lie between them; three in a row are no accident of theirs."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        one = request.url.path.split("/")[-2]
+        if one in map(str, refused):
+            return httpx.Response(301, headers={"Location": "/elsewhere/"}, json={})
+        if request.method == "GET" and one.isdigit():
+            return httpx.Response(200, json={"id": int(one), "name": "Old"})
+        if request.method == "GET" and "id" in request.url.params:
+            return httpx.Response(400, json={"detail": "no lists"})
+        return customer(request)
+
+    ended = update(tmp_path, 20, answer, max_at_once=1)
+    assert is_stopped == (ended.summary.outcomes["updated"] + len(refused) < 20)
+
+
 @pytest.mark.looks
 def test_looks_while_writes_wait_for_their_turn(tmp_path: Path) -> None:
     """A record is looked at soon though all other starts of the limit are for writes, and for as long as promised."""
