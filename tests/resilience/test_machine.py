@@ -846,7 +846,11 @@ class UndoMachine(Machine):
                     assert not now or by_others, f"called unchanged, but applied: {line}"
                     assert not was or was & {one.name for one in history}, f"called unchanged: {line}"
                 case "rejected":
-                    assert not mine or by_others, f"called rejected, but applied: {line}"
+                    last = max((one.at for one in mine), default=self.api.now)
+                    others = [
+                        one for one in history if one.at > last and one.command not in self.commands[closing.folder]
+                    ]
+                    assert not mine or by_others or others, f"called rejected, but applied: {line}"
 
     @invariant()
     def nothing_of_others_is_taken_back(self) -> None:
