@@ -12,8 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import polars as pl
-
 from batch.addresses import is_address, shown
 from batch.errors import BatchError, BusyError, FolderError, UsageError
 from batch.journal import open_for_reading
@@ -148,6 +146,8 @@ def _was_sent_again(run: IndexedRun, back: Collection[str]) -> bool:
 
     A sheet with other records may lie at the same place by now.
     """
+    if run.undoes is not None:
+        return False
     later = [
         one
         for one in index.later_of_input(run)
@@ -156,10 +156,8 @@ def _was_sent_again(run: IndexedRun, back: Collection[str]) -> bool:
         and one.run_id not in back
         and one.folder.parent.name == run.folder.parent.name  # else it is another shard
     ]
-    if run.undoes is not None or not later:
-        return False
-    if any(one.sha256 == run.sha256 for one in later):
-        return True
+    if not later or any(one.sha256 == run.sha256 for one in later):
+        return bool(later)
     done = _ids(run, DONE)
     return bool(done) and any(done <= _ids(one, ALL) for one in later)
 
@@ -208,7 +206,7 @@ def _sheet(first: IndexedRun, known: dict[str, IndexedRun]) -> Sheet:
 
 def _counts(run: IndexedRun, metadata: RunMetadata | None) -> Mapping[Outcome, int]:
     """Count the rows of a run that was cut off by its record, since its end told the index nothing."""
-    with suppress(BatchError, OSError, pl.exceptions.PolarsError):
+    with suppress(BatchError, OSError):
         if metadata is not None:
             with open_for_reading(run.folder / JOURNAL) as journal:
                 return outcomes_of_cut_off(journal, metadata)

@@ -7,8 +7,7 @@ raising.
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
@@ -180,24 +179,6 @@ class Health:
     refused_in_a_row: int = 0
     """Records that were refused by themselves since the last one that was not."""
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """Let the breaker know of a call that wants an answer."""
-        self.breaker.asks(anyio.current_time())
-        try:
-            yield
-        finally:
-            self.breaker.rests(anyio.current_time())
-
-    @contextmanager
-    def resting(self) -> Iterator[None]:
-        """Let the breaker know that a call wants none for now."""
-        self.breaker.rests(anyio.current_time())
-        try:
-            yield
-        finally:
-            self.breaker.asks(anyio.current_time())
-
 
 @dataclass(slots=True)
 class ApiClient:
@@ -320,8 +301,12 @@ class ApiClient:
         one attempt, also when the run is to end.
         """
         run = RetryLoop(self, call, is_log_in, is_check, refusal_of, is_at_stop)
-        with run.health.asking():
+        breaker = run.health.breaker
+        breaker.asks(anyio.current_time())
+        try:
             await run.run()
+        finally:
+            breaker.rests(anyio.current_time())
         return run.answer()
 
 
@@ -577,8 +562,11 @@ class RetryLoop:
         elif not classification.is_rate:  # what speaks about rate pauses everybody, in the limiter
             await client.sleep_without_slot(classification.wait, "the API asks for it (Retry-After)")
         if is_unpaid and client.last_tries is not None:
-            with self.health.resting():
+            self.health.breaker.rests(anyio.current_time())
+            try:
                 await client.last_tries.wait_for_turn()
+            finally:
+                self.health.breaker.asks(anyio.current_time())
         return False
 
     def _pay_for_retry(self) -> bool:

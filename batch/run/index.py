@@ -188,13 +188,14 @@ def rounds_after(run_id: str) -> list[IndexedRun]:
 
 def older_of_input(metadata: RunMetadata) -> list[IndexedRun]:
     """List unfinished runs of the same path, endpoint, host and meaning, but of other bytes; what is piped has none."""
-    if place_of(metadata.input) == STDIN:
+    place = place_of(metadata.input)
+    if place == STDIN:
         return []
     condition = (
         "WHERE input = ? AND endpoint = ? AND host = ? AND mapping = ? AND sha256 <> ? "
         "AND state IN ('running', 'unfinished')"
     )
-    values = [place_of(metadata.input), metadata.endpoint, metadata.host, metadata.mapping, metadata.staged.sha256]
+    values = [place, metadata.endpoint, metadata.host, metadata.mapping, metadata.staged.sha256]
     return [one for one in _read(condition, values) if one.company.is_same(metadata.owner)]
 
 

@@ -164,7 +164,7 @@ def _fill(section: str, digits: str) -> str | None:
     places = sum(part["digit"] is not None for part in parts)
     if any(part["other"] for part in parts) or sum(part["general"] is not None for part in parts) + bool(places) != 1:
         return None
-    left, missing = digits.lstrip("0") if places else digits, 0
+    left = digits.lstrip("0") if places else digits
     missing = places - len(left)
     shown, has_zero = "", False
     for part in parts:
