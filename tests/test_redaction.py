@@ -3,6 +3,9 @@
 import base64
 import json
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import quote
 from zipfile import ZipFile
 
@@ -11,7 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch.commands.changes import OpenPlan
+from batch.conditions import PlannedChange
 from batch.credentials import Redaction, hidden_texts, hide_known
+from batch.run.plan_file import PlanFile, PlanWriter
 from tests.little_api import Asked, Said, little_api
 from tests.shell import DUALENTRY, VAYU, Shell, iter_files, results
 
@@ -204,3 +209,12 @@ def test_what_is_no_part_is_not_hidden(said: str) -> None:
     """Nor does a text with the mark of what is hidden that this one does not begin, end or go on with."""
     (digest,) = hidden_texts("ab", lambda text: "(the key)")
     assert "ab" == hide_known({digest: said})("ab")
+
+
+def test_plan_that_hides_by_no_list(tmp_path: Path) -> None:
+    """What a plan of somebody else's says in another form than ours hides nothing."""
+    with PlanWriter(tmp_path / "plan.json", {}) as writer:
+        writer.add(replace(PlannedChange(2, "1", "A", ()), hidden=["all"]))
+        writer.finish()
+    with closing(PlanFile(tmp_path / "plan.json")) as plan:
+        assert ["1"] == [one.as_shown().id for one in plan]

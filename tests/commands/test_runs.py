@@ -4,7 +4,9 @@ import math
 import re
 import shlex
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,6 +200,14 @@ def test_other_records_at_the_same_place(shell: Shell, api: Api) -> None:
         shell.sheet(f"id,name\n{some[0]},A\n{some[1]},B\nx!,C\n")
         assert 1 == shell.here("update", "sheet.csv", "-e", DUALENTRY, *api.options).code
     assert ["to fix", "to fix"] == [one.partition(":")[0] for one in states(shell.here("runs").out)]
+
+
+def test_undo_of_itself(shell: Shell, api: Api) -> None:
+    """A run that says of itself that it takes itself back, as a folder of somebody else's may, is shown all the same."""
+    first_round(shell, api)
+    with closing(sqlite3.connect(Path(shell.environment["XDG_STATE_HOME"], "batch", "runs.sqlite"))) as db, db:
+        db.execute("UPDATE run SET undoes = run_id")
+    assert 0 == shell.here("runs").code
 
 
 def test_cut_off(shell: Shell, api: Api) -> None:

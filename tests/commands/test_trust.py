@@ -207,6 +207,17 @@ def test_old_run_is_begun_anew(shell: Shell, api: Api) -> None:
     assert "(--resume-within), so a new run begins, which compares every row." in ended.err
 
 
+@pytest.mark.long
+def test_another_pipe_takes_no_place(shell: Shell, api: Api) -> None:
+    """What is piped lies nowhere, so that other rows that are piped later take nobody's place."""
+    ids, command = api.ids(4), update(api, "-", "--out", "runs", "--max-attempts", 1)
+    api.sandbox.set_faults(f"500=id:{ids[0]}")
+    assert 3 == shell.run(*command, stdin=f"id,name\n{ids[0]},A\n{ids[1]},B\n".encode()).code
+    api.sandbox.set_faults()
+    assert 0 == shell.run(*command, stdin=f"id,name\n{ids[2]},C\n{ids[3]},D\n".encode()).code
+    assert ["finished", "unfinished"] == [one["state"] for one in shell.here("runs", "--json").json["runs"]]
+
+
 def test_another_file_takes_its_place(shell: Shell, api: Api) -> None:
     """A start with other bytes at the same path supersedes the run that was not finished: it is never resumed."""
     ids = api.ids(6)

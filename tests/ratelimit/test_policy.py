@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.ratelimit import Bucket, Learned, LimiterState, Limits, RatePolicy, Step, read_reply
+from batch.ratelimit.adaptive import AdaptiveRate
 from tests.simulation.world import seeded
 
 Result = TypeVar("Result")
@@ -355,3 +356,16 @@ def test_state_survives_json_at_any_point(
             started, route = under_way[-1]
             reply = read_reply(route, started, what, more, now_epoch=0, rng=one.rng)
             one.run(one.policy.update(reply), now)
+
+
+@pytest.mark.parametrize(
+    ("now", "told_until"), [(1.5, 0.05), (5.05, 4.8)], ids=["the others have hardly begun", "the others are behind"]
+)
+def test_what_others_have_not_told_yet_is_no_refusal(now: float, told_until: float) -> None:
+    """A refusal while other processes have not told of what was accepted lately cuts little of a rate that was good."""
+    one = AdaptiveRate.begin_at(10.0, Learned(100))
+    for number in range(int(100 * min(now - 0.05, max(told_until, 1.4)))):
+        one.take(number / 100)
+        one.accepted(number / 100 + 0.01, number / 100)
+    one.refused(now, now - 0.01, 0.0, told_until)
+    assert 95 < (one.ceiling or 0) < 100
