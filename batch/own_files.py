@@ -3,15 +3,12 @@
 Promises: a name alone, which anybody may use, does not make a folder ours, but for one that is damaged.
 """
 
-import os
 import re
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from batch.open_databases import unless_open_here
 from batch.shard import is_shard_folder
 
 JOURNAL = "journal.sqlite"
@@ -68,35 +65,3 @@ def _head(path: Path, size: int = 1 << 16) -> bytes:
             with path.open("rb") as file:
                 return file.read(size)
     return b""
-
-
-_open_here: Counter[str] = Counter()
-"""How many connections this process has to a database, by its path."""
-_opening: Final = threading.RLock()
-
-
-def note_open(path: Path) -> str:
-    """Note that this process opens a connection to a database; return what `note_closed` wants."""
-    name = os.path.realpath(path)
-    with _opening:
-        _open_here[name] += 1
-    return name
-
-
-def note_closed(name: str) -> None:
-    """Note that a connection was closed."""
-    with _opening:
-        _open_here[name] -= 1
-        if not _open_here[name]:
-            del _open_here[name]
-
-
-@contextmanager
-def unless_open_here(path: Path) -> Iterator[bool]:
-    """Yield whether the files of a database may be opened beside SQLite; nobody here opens it meanwhile.
-
-    Whoever closes a file takes all locks of its process on it (POSIX), those of SQLite's connections, too. Another
-    process then takes the database for one that nobody uses, and cuts the -shm file, which kills this one (SIGBUS).
-    """
-    with _opening:
-        yield os.path.realpath(path) not in _open_here

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "batch"
 LAYERS = [
     {
-        "addresses", "problems", "model", "errors", "files", "input_names", "machine", "own_files", "csv_injection",
-        "credentials",
+        "addresses", "problems", "model", "errors", "files", "input_names", "machine", "open_databases", "own_files",
+        "csv_injection", "credentials",
         "exact_json", "logins", "shard", "system_keyring", "extras", "user_file",
     },
     {"settings"},

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from batch.errors import JournalError
 from batch.model import NEEDS_RETRY, State
-from batch.own_files import note_closed, note_open, unless_open_here
+from batch.open_databases import note_closed, note_open, unless_open_here
 
 OPEN = "is_open"
 """Kept in the main file while newer parts may be in the -wal file beside it, so that losing that one is noticed."""

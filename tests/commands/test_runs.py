@@ -203,7 +203,7 @@ def test_other_records_at_the_same_place(shell: Shell, api: Api) -> None:
 
 
 def test_undo_of_itself(shell: Shell, api: Api) -> None:
-    """A run that says of itself that it takes itself back, as a folder of somebody else's may, is shown all the same."""
+    """A run that says of itself that it takes itself back, as another's folder may, is shown all the same."""
     first_round(shell, api)
     with closing(sqlite3.connect(Path(shell.environment["XDG_STATE_HOME"], "batch", "runs.sqlite"))) as db, db:
         db.execute("UPDATE run SET undoes = run_id")
