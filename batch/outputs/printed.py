@@ -174,7 +174,11 @@ class PrintedList:
         styles = self._styles
         if colours:
             styles = [self._coloured(colours[at]) if at in colours else one for at, one in enumerate(styles)]
-        self.sheet.write_cells(self._row, shown, styles)
+        for at, (cell, style) in enumerate(zip(shown, styles, strict=True)):
+            if isinstance(cell, int):
+                self.sheet.write_number(self._row, at, cell, style)
+            else:
+                self.sheet.write_string(self._row, at, cell, style)
 
     def _coloured(self, colour: str) -> Format:
         if colour not in self._colours:

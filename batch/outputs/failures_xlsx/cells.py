@@ -5,15 +5,12 @@ letter, the number of the cell's format, and what the text does not say.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
 import xlsxwriter
 from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.format import Format
-from xlsxwriter.utility import xl_col_to_name, xl_rowcol_to_cell_fast
 from xlsxwriter.worksheet import Worksheet
 
 from batch.model import CellStyle
@@ -33,72 +30,34 @@ _ERRORS = {
     "#DIV/0!": "=1/0", "#N/A": "=NA()", "#NAME?": "=#NAME?", "#NULL!": "=#NULL!", "#NUM!": "=#NUM!",
     "#REF!": "=#REF!", "#VALUE!": "=#VALUE!",
 }  # fmt: skip
-_LITERAL_ESCAPE = re.compile(r"(_x[0-9a-fA-F]{4}_)")
-_SPELT = {number: f"_x{number:04X}_" for number in (*range(9), *range(11, 32))}
-_SPELT |= {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
-"""How characters are spelt in XLSX that XML cannot hold, or takes for its own."""
-_TO_SPELL = re.compile(r"[&<>\x00-\x08\x0b-\x1f]|_x")
 _NUMBER_STARTS = frozenset("0123456789 +-.,$€£(")
 _NUMBER_LIKE = re.compile(r"[\s+\-.,$€£(]*\d[\d\s.,:/\-+%eE()]*")
 
 
 class ExactSheet(Worksheet):  # type: ignore[misc]  # xlsxwriter has no types
-    """A worksheet that writes texts as nothing but text and numbers to their last bit, in `constant_memory` only.
+    """A worksheet that writes texts as nothing but text, and numbers to their last bit.
 
     xlsxwriter itself takes a text such as `<r>…</r>` for markup of its own, and gives numbers 16 digits, which is one
-    too few. (And this is faster: half of the time of a failures workbook goes into this function.)
+    too few.
     """
 
-    def write_cells(self, row: int, cells: Sequence[str | int], styles: Iterable[Format]) -> None:
-        """Write a whole row from its first column on: texts that a cell holds, and numbers.
+    def write_string(self, row: int, col: int, string: str, cell_format: Format | None = None) -> int:
+        """Write a text; one that looks like markup in three parts, which are nothing but text."""
+        if string.startswith("<r>") and string.endswith("</r>"):
+            parts = ["<", "r>", string[3:], *([cell_format] if cell_format else [])]
+            return int(super().write_rich_string(row, col, *parts))
+        return int(super().write_string(row, col, string, cell_format))
 
-        xlsxwriter keeps it for one blank cell, with a "format" that is the row; cell by cell, a long list takes four
-        times as long.
-        """
-        parts, number = [], row + 1
-        for at, (cell, style) in enumerate(zip(cells, styles, strict=True)):
-            place = f'<c r="{_column_name(at)}{number}" s="{style._get_xf_index()}"'
-            parts.append(f"{place}><v>{cell}</v></c>" if isinstance(cell, int) else place + _inline(cell))
-        self.write_blank(row, len(cells) - 1, None, _WholeRow("".join(parts)))
-
-    def _write_cell(self, row: int, col: int, cell: Any) -> None:
-        if isinstance(cell.format, _WholeRow):
-            self.fh.write(cell.format.xml)
-            return
-        kind = type(cell).__name__
-        if kind not in ("String", "Number") or not self.constant_memory:
-            super()._write_cell(row, col, cell)
-            return
-        style = f' s="{cell.format._get_xf_index()}"' if cell.format else ""
-        place = f'<c r="{xl_rowcol_to_cell_fast(row, col)}"{style}'
-        if kind == "Number":
-            self.fh.write(f"{place}><v>{_exact(cell.number)}</v></c>")
-        else:
-            self.fh.write(place + _inline(cell.string))
+    def write_number(self, row: int, col: int, number: float, cell_format: Format | None = None) -> int:
+        """Write a number."""
+        return int(super().write_number(row, col, _Exact(number), cell_format))
 
 
-@dataclass(frozen=True, slots=True)
-class _WholeRow:
-    """The cells of a row, as they stand in the file."""
+class _Exact(float):
+    """A number that is written with as many digits as it has, whatever format is asked for."""
 
-    xml: str
-
-
-@cache
-def _column_name(column: int) -> str:
-    return str(xl_col_to_name(column))
-
-
-def _inline(text: str) -> str:
-    """Return the rest of a cell with a text; spaces at its ends are lost where nothing says that they are meant."""
-    space = ' xml:space="preserve"' if text != text.strip() else ""
-    if _TO_SPELL.search(text):
-        text = _LITERAL_ESCAPE.sub(r"_x005F\1", text).translate(_SPELT)
-    return f' t="inlineStr"><is><t{space}>{text}</t></is></c>'
-
-
-def _exact(number: float) -> str:
-    return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(float(number))
+    def __format__(self, spec: str) -> str:
+        return str(int(self)) if self.is_integer() and abs(self) < 1e15 else repr(float(self))
 
 
 _PLAIN = CellStyle()
