@@ -170,6 +170,11 @@ def all_runs() -> list[IndexedRun]:
     return _read("ORDER BY started DESC", [])
 
 
+def undone_and_undos() -> list[IndexedRun]:
+    """List the runs that were taken back, and those that take back and began to write, the newest first."""
+    return _read("WHERE state = 'undone' OR (undoes NOT NULL AND wrote NOT NULL) ORDER BY started DESC", [])
+
+
 def with_identity(identity: str) -> list[IndexedRun]:
     """List the runs of one input and meaning, the newest first."""
     return _read("WHERE identity = ? ORDER BY started DESC", [identity])

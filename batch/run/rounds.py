@@ -73,7 +73,7 @@ class AllRounds:
 
 def taken_back() -> frozenset[str]:
     """Return the runs that were taken back, but for those whose undo was taken back itself."""
-    known = index.all_runs()  # the newest first: an undo of an undo comes before it
+    known = index.undone_and_undos()  # the newest first: an undo of an undo comes before it
     undos = [one for one in known if one.undoes and one.wrote is not None]
     explained = {one.undoes for one in undos}
     unexplained = [one for one in known if one.state == "undone" and one.run_id not in explained]
