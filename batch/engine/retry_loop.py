@@ -247,7 +247,7 @@ class ApiClient:
 
     async def log_in(self, request: ApiRequest) -> ApiResponse | RequestFailure:
         """Make a call of the account's own, without its headers."""
-        answer = await self.execute(Read(request, Rules(), self.reserve, Turn.AHEAD), is_log_in=True)
+        answer = await self.execute(Read(request, Rules(), self.reserve, Turn.AHEAD), is_log_in=True, refusal_of="run")
         if answer.classification.action is Action.ABORT and answer.status not in KEY_REFUSED:
             raise StoppedError(stop_reason(answer, self.endpoint), StopCause.SET_UP)
         return answer.response or RequestFailure("no", "the run stopped before it", FailureKind.UNREACHABLE)
@@ -291,16 +291,14 @@ class ApiClient:
         call: Call,
         *,
         is_log_in: bool = False,
-        is_check: bool = False,
         refusal_of: RefusalOf = "record",
         is_at_stop: bool = False,
     ) -> Answer:
         """Attempt `call` until it is done, refused, stopped, or the attempts are used up.
 
-        `is_log_in`: without the account's headers. `is_check`: made to find out what a 403 is about. `is_at_stop`:
-        one attempt, also when the run is to end.
+        `is_log_in`: without the account's headers. `is_at_stop`: one attempt, also when the run is to end.
         """
-        run = RetryLoop(self, call, is_log_in, is_check, refusal_of, is_at_stop)
+        run = RetryLoop(self, call, is_log_in, refusal_of, is_at_stop)
         breaker = run.health.breaker
         breaker.asks(anyio.current_time())
         try:
@@ -313,12 +311,9 @@ class ApiClient:
 class RetryLoop:
     """The attempts of one call; `answer()` gives what is known by now, at any time."""
 
-    def __init__(
-        self, client: ApiClient, call: Call, is_log_in: bool, is_check: bool, refusal_of: RefusalOf, is_at_stop: bool
-    ) -> None:
+    def __init__(self, client: ApiClient, call: Call, is_log_in: bool, refusal_of: RefusalOf, is_at_stop: bool) -> None:
         self._client, self._call = client, call
-        self._is_log_in, self._is_check, self._refusal_of = is_log_in, is_check, refusal_of
-        self._is_at_stop = is_at_stop
+        self._is_log_in, self._refusal_of, self._is_at_stop = is_log_in, refusal_of, is_at_stop
         self._has_renewed = self._is_settled = self.is_cut = False
         self._headers: Mapping[str, str] | None = None
         self._response: ApiResponse | RequestFailure | None = None
@@ -498,7 +493,7 @@ class RetryLoop:
             heard.accepted_read = self._call.request
         else:
             heard.has_written = True
-        if self._refusal_of == "record" and not self._is_check:
+        if self._refusal_of == "record":
             self.health.refused_in_a_row = 0
 
     async def _handle(self) -> bool:
@@ -535,11 +530,11 @@ class RetryLoop:
     async def _reject_own_refusal(self) -> bool:
         """Reject the row where the refusal is its own: others are still accepted. Three in a row stop the run."""
         client, known = self._client, self._client.shutdown.heard.accepted_read
-        may_be_own = self._refusal_of == "record" and not (self._is_log_in or self._is_check)
+        may_be_own = self._refusal_of == "record"
         statuses = READ_MAY_BE_OWN if self._call.request.method == "GET" else MAY_BE_OWN
         if self.answer().status not in statuses or known is None or not may_be_own:
             return False
-        check = await client.execute(Read(known, client.endpoint.rules, client.reserve), is_check=True)
+        check = await client.read(known)
         if check.classification.action is not Action.SUCCEED:
             return False
         self.health.refused_in_a_row += 1
