@@ -64,6 +64,15 @@ def refused(earlier: Intent | None, outcome: Outcome = Outcome.INVALID) -> tuple
     return Outcome.REJECTED if attempts else outcome, attempts
 
 
+def settle_conflict(
+    context: RunContext, prepared: PreparedChange, error: ConflictError, notes: Sequence[Problem]
+) -> Outcome:
+    """Journal a change that does not fit its record, with what is to be said of it besides; return its outcome."""
+    outcome, attempts = refused(prepared.earlier, error.outcome)
+    said = (error.problem, *notes)
+    return context.settle(prepared.change, outcome, said, attempts=attempts, shown=prepared.shown)
+
+
 def rereads(context: RunContext) -> bool:
     """Whether a record that a page showed is read by itself before its change is sent: then it is young, and whole."""
     endpoint = context.endpoint

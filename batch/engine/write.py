@@ -18,7 +18,7 @@ from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableRepl
 from batch.engine.compared import ComparedChanges
 from batch.engine.context import NOTHING, RunContext
 from batch.engine.look import LookQueue
-from batch.engine.prepare import ChangePreparer, PreparedChange, refused
+from batch.engine.prepare import ChangePreparer, PreparedChange, settle_conflict
 from batch.engine.retry_loop import Answer, ApiClient
 from batch.engine.write_call import WriteCall
 from batch.http import ApiResponse
@@ -50,8 +50,7 @@ class ChangeWriter:
             try:
                 call = WriteCall(self.context, self.preparer, prepared, self.look_before, doubt)
             except ConflictError as error:
-                outcome, attempts = refused(prepared.earlier, error.outcome)
-                return self._settle(prepared, outcome, None, attempts, [error.problem])
+                return settle_conflict(self.context, prepared, error, prepared.notes)
             self._calls += 1
             try:
                 await call.try_hold()
@@ -291,8 +290,7 @@ class RefusalFinder:
         try:
             endpoint.write_request(change.id, endpoint.body(prepared.fields, prepared.record), None)
         except ConflictError as error:
-            outcome, attempts = refused(prepared.earlier, error.outcome)
-            return self.context.settle(change, outcome, [error.problem, *prepared.notes], attempts=attempts)
+            return settle_conflict(self.context, prepared, error, prepared.notes)
         self.context.meter.looked_at += len(change.rows)
         if self.compared is not None:
             before, record = prepared.before or {}, prepared.record or {}
@@ -309,14 +307,14 @@ class PlanRecorder:
     async def send(self, prepared: PreparedChange) -> Outcome:
         """Journal one change, or why it could not be written."""
         endpoint, change, record = self.context.endpoint, prepared.change, prepared.record or {}
+        notes = [one for one in prepared.notes if one.code in KEPT]
         try:
             body = endpoint.body(prepared.fields, prepared.record)
             endpoint.write_request(change.id, body, None)
         except ConflictError as error:
-            outcome, attempts = refused(prepared.earlier, error.outcome)
-            return self.context.settle(change, outcome, [error.problem], attempts=attempts)
+            return settle_conflict(self.context, prepared, error, notes)
         name, replaced = endpoint.record_name(record), endpoint.replaced_values(prepared.fields, record)
         await self.context.write_intent(
             Intent(change.number, change.id, None, 0, prepared.fields, prepared.before, body, name, replaced)
         )
-        return self.context.settle(change, Outcome.UPDATED, [one for one in prepared.notes if one.code in KEPT])
+        return self.context.settle(change, Outcome.UPDATED, notes)

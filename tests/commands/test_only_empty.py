@@ -214,6 +214,19 @@ def test_plan(job: JobFixture) -> None:
     assert "777" == job.record(10001)["phone"]
 
 
+def test_conflict(job: JobFixture) -> None:
+    """A row that does not fit its record says what was left alone of it, in a plan as when it is sent."""
+    job.sandbox.edit("dualentry", 10001, {"full_address": None})
+    name = job.record(10001)["name"]
+    sheet = job.sheet("id,name,full_address.street\n10001,Bolt,Here 1\n")
+    made = plan(job, sheet)
+    assert (1, 1) == (made.summary.outcomes.invalid, made.summary.not_empty)
+    closing = job.update(sheet, only_empty=True)
+    assert (1, 1, []) == (closing.summary.outcomes.invalid, closing.summary.not_empty, job.writes())
+    [(outcome, message)] = told(closing)
+    assert ("invalid", True) == (outcome, kept("name", f'"{name}"', '"Bolt"') in message)
+
+
 def test_other_spelling(job: JobFixture) -> None:
     """Another spelling of the same is a value, too, and not taken for one that the API made."""
     job.sandbox.edit("dualentry", 10001, {"email": "Info@Acme.example"})
