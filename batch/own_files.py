@@ -15,14 +15,18 @@ JOURNAL = "journal.sqlite"
 INPUT = "input.parquet"
 SUMMARY = "summary.json"
 PLAN = "plan.json"
+PLAN_LISTS = ("plan.csv", "plan.xlsx")
+UNDO_LIST, UNDO_SHEET = "undo.json", "undo.csv"
+"""What a run changed that an undo takes back, and the rows that it sends for that."""
+REPORT = "report.html"
+LOCK, LOCK_HOLDER = ".lock", ".lock.holder"
 NAME = re.compile(r"(?:check-|plan-|undo-)?(?P<time>\d{8}-\d{6})(?:-(?P<number>\d{1,3}))?")
 """What the folders of runs are called."""
 RESCUED = re.compile(r"[0-9a-f]{32}(?:-\d{1,3})?|batch-rescue-\w+")
 """What a folder is called in which a run is kept whose own folder was lost."""
 _NAMES = "|".join(
     map(re.escape, (
-        INPUT, SUMMARY, JOURNAL, PLAN, "plan.csv", "plan.xlsx", "undo.json", "undo.csv", "report.html", ".lock",
-        ".lock.holder",
+        INPUT, SUMMARY, JOURNAL, PLAN, *PLAN_LISTS, UNDO_LIST, UNDO_SHEET, REPORT, LOCK, LOCK_HOLDER,
         *(f"{kind}.{end}" for kind in ("results", "failures") for end in ("csv", "ndjson", "xlsx", "parquet")),
     ))
 )  # fmt: skip
@@ -42,7 +46,7 @@ def is_own(folder: Path) -> bool:
         or IN_A_JOURNAL in _head(folder / JOURNAL)
         or b'"input_sha256"' in _head(folder / SUMMARY)
         or b'{"batch":' in _head(folder / PLAN)
-        or (_head(folder / INPUT, 4) == b"PAR1" and (folder / ".lock").is_file())
+        or (_head(folder / INPUT, 4) == b"PAR1" and (folder / LOCK).is_file())
     )
 
 

@@ -38,8 +38,8 @@ from batch.journal import Journal
 from batch.machine import now_text, user_name
 from batch.model import ROW, Outcome, RowResult, cell_column, with_header
 from batch.outputs.plan import AboutPlan, Line, iter_lines, write_plan
-from batch.outputs.report import REPORT, Report, write_report
-from batch.own_files import JOURNAL, PLAN
+from batch.outputs.report import Report, write_report
+from batch.own_files import JOURNAL, PLAN, REPORT
 from batch.run.begin_or_resume import discard, headers_of, new_run_id
 from batch.run.cleanup import scratch, scratch_for
 from batch.run.finish import paths_in, shown_facts, upload_files, with_places

@@ -17,7 +17,7 @@ from batch.engine.reporter import Reporter
 from batch.errors import BusyError, FolderError, JournalError
 from batch.files import os_reason
 from batch.journal import peek
-from batch.own_files import FILE, JOURNAL, PART, PLAN, SUMMARY, is_own, remove_empty
+from batch.own_files import FILE, JOURNAL, LOCK, LOCK_HOLDER, PART, PLAN, SUMMARY, is_own, remove_empty
 from batch.run import index
 from batch.run.folder import ExistingRun, begun_at, list_runs, look_into, no_run
 from batch.run.latest import target_of
@@ -263,7 +263,7 @@ def _is_ours(path: Path) -> bool:
 
 def _look(folders: list[Path]) -> PurgePreview:
     everything = [path for one in folders for path in one.rglob("*")]
-    files = sum(1 for path in everything if path.name not in (".lock", ".lock.holder") and not path.is_dir())
+    files = sum(1 for path in everything if path.name not in (LOCK, LOCK_HOLDER) and not path.is_dir())
     folder, others = folders[0], len(list(_iter_runs(folders))) - 1
     try:
         seen = peek(folder / JOURNAL)

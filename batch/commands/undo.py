@@ -25,7 +25,7 @@ from batch.files import shown_path
 from batch.journal import Journal
 from batch.machine import now_text, user_name
 from batch.model import Outcome
-from batch.own_files import JOURNAL, is_own
+from batch.own_files import JOURNAL, UNDO_LIST, UNDO_SHEET, is_own
 from batch.run import index
 from batch.run.begin_or_resume import Run, check_name, discard, hold_input, new_run_id
 from batch.run.cleanup import scratch
@@ -38,11 +38,9 @@ from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
 from batch.run.target import STANDING, Environment, Target, address_of_run, make_target, with_login
-from batch.run.undo import FILE, FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet
+from batch.run.undo import FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet
 from batch.settings import Settings, as_options
 from batch.summary import shown_counts
-
-LIST = "undo.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +184,7 @@ def _begin_or_resume(
 ) -> Run:  # fmt: skip
     """Resume the undo that was not finished, or begin one."""
     with scratch() as temporary:
-        checksum = _write_list(temporary / LIST, source, target.endpoint)
+        checksum = _write_list(temporary / UNDO_LIST, source, target.endpoint)
     for found in iter_unfinished(parent, checksum, target.company, note):
         try:
             return _resume(found.folder, checksum, target, stack)
@@ -208,13 +206,13 @@ def _write_list(path: Path, source: _Source, endpoint: Endpoint) -> str:
 
 def _begin(folder: Path, source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:
     stack.enter_context(run_held(folder))
-    checksum = _write_list(folder / LIST, source, target.endpoint)
+    checksum = _write_list(folder / UNDO_LIST, source, target.endpoint)
     plan = _open_list(folder, stack)
     if not len(plan):
         raise UsageError(f"{source.folder}: this run changed nothing, so there is nothing to undo.")
     staged = write_sheet(folder, plan, target.endpoint)
     changes = PlanChanges(staged, undo_columns(staged.headers, target.endpoint), target.endpoint, plan)
-    sheet = str(folder / FILE)
+    sheet = str(folder / UNDO_SHEET)
     metadata = RunMetadata(
         identity=checksum, run_id=new_run_id(), command="undo",
         undoes=str(source.folder.resolve()), undoes_run=source.metadata.run_id, endpoint=settings.endpoint,
@@ -242,7 +240,7 @@ def _resume(folder: Path, checksum: str, target: Target, stack: ExitStack) -> Ru
         journal, metadata = open_held_run(folder, opened)
         plan = _open_list(folder, opened)
         if plan.checksum != checksum:
-            raise InputError(f"{LIST} is not the list of what its run changed")
+            raise InputError(f"{UNDO_LIST} is not the list of what its run changed")
         stack.enter_context(opened.pop_all())
     is_trusted = index.knows(metadata.run_id, folder)
     journal.believe({Outcome.REJECTED} if is_trusted else (), None if is_trusted else [one.row for one in plan])
@@ -256,6 +254,6 @@ def _resume(folder: Path, checksum: str, target: Target, stack: ExitStack) -> Ru
 
 
 def _open_list(folder: Path, stack: ExitStack) -> PlanFile:
-    plan = PlanFile(folder / LIST)
+    plan = PlanFile(folder / UNDO_LIST)
     stack.callback(plan.close)
     return plan

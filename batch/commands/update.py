@@ -45,7 +45,7 @@ from batch.exit_code import exit_code_of_error
 from batch.journal import Journal
 from batch.machine import first_of, machine_reason
 from batch.model import NEEDS_RETRY, Outcome, RowResult, command
-from batch.own_files import PLAN
+from batch.own_files import PLAN, PLAN_LISTS
 from batch.retry import Action, FailureLimit
 from batch.run import index
 from batch.run.approval import is_approval, open_approval, settings_of_plan
@@ -58,7 +58,7 @@ from batch.run.latest import fixed_name, latest_links, without_links
 from batch.run.match_headers import validate_asking
 from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
-from batch.run.plan_list import LISTS, lists_of
+from batch.run.plan_list import lists_of
 from batch.run.rescue import FolderWatch, rescue, sentence
 from batch.run.rounds import last_write_after
 from batch.run.target import Environment, Target, make_target, with_login
@@ -682,7 +682,7 @@ TO_BEGIN_ANEW = "Look at these records; then begin anew, which compares all rows
 TO_BE_ASKED = "Look at these records, and run the same command on a terminal, where it asks whether to go on."
 ONLY_TRIED = "The first changes hold, and {count:,} {are} left, as you answered."
 NO_LIST = (
-    f"there is no {' or '.join(LISTS)} any more, so the plan is carried out as it was made, "
+    f"there is no {' or '.join(PLAN_LISTS)} any more, so the plan is carried out as it was made, "
     "whatever was done to a list elsewhere."
 )
 NOT_LISTED = (

@@ -15,7 +15,6 @@ from batch.model import Outcome, minutes, visible
 from batch.outputs.plan import Line
 from batch.summary import Reason
 
-REPORT: Final = "report.html"
 WIDTH, HEIGHT = 1000, 160
 """Of the drawing of the rate, in its own units."""
 LEAST: Final = 8

@@ -22,9 +22,9 @@ from typing import IO, Any, Final
 from batch.errors import InputError
 from batch.files import NewFile, make_private, os_reason
 from batch.model import shorten, visible
-from batch.own_files import PLAN
+from batch.own_files import PLAN, PLAN_LISTS
 from batch.run.plan_file import PlanFile
-from batch.run.plan_list import LISTS, lists_of
+from batch.run.plan_list import lists_of
 from batch.settings import SETTINGS, Layer, merge_layers
 
 ENDING: Final = ".batch-plan.zip"
@@ -94,7 +94,7 @@ def open_approval(path: Path, folder: Path) -> OpenedApproval:
         with zipfile.ZipFile(path) as packed:
             names = packed.namelist()
             sources = [one for one in names if one.startswith(INPUTS)]
-            known = {PLAN, ABOUT, *LISTS, *sources}
+            known = {PLAN, ABOUT, *PLAN_LISTS, *sources}
             if len(sources) != 1 or len(set(names)) != len(names) or not {PLAN, ABOUT} <= set(names) <= known:
                 raise _odd(path, "it holds other files than a plan's")
             name = sources[0].removeprefix(INPUTS)

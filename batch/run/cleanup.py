@@ -18,13 +18,12 @@ from filelock import FileLock, Timeout
 from batch.addresses import is_address
 from batch.errors import FolderError
 from batch.files import make_private
-from batch.own_files import INPUT, NAME, PART
+from batch.own_files import INPUT, LOCK, LOCK_HOLDER, NAME, PART, UNDO_LIST, UNDO_SHEET
 
 PREFIX = "batch-tmp-"
-LOCK = ".lock"
 GRACE = 60.0
 """Seconds for which a folder is left alone: it may be one that is being made and not yet locked."""
-_UNBEGUN = frozenset({LOCK, f"{LOCK}.holder", INPUT, "undo.json", "undo.csv"})
+_UNBEGUN = frozenset({LOCK, LOCK_HOLDER, INPUT, UNDO_LIST, UNDO_SHEET})
 """All that is in a run folder before there is a journal, but for beginnings of files."""
 
 

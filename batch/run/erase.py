@@ -13,6 +13,7 @@ import polars as pl
 from batch.files import NewFile, written_earlier
 from batch.journal import Journal
 from batch.model import ROW, Problem, RowResult, cell_column
+from batch.own_files import UNDO_LIST, UNDO_SHEET
 from batch.problems import API, Scalar
 from batch.provenance import RUN
 from batch.run.metadata import RunMetadata
@@ -34,7 +35,7 @@ def erase(folder: Path, journal: Journal, metadata: RunMetadata) -> RunMetadata:
     journal.put_meta(metadata.as_meta(["is_erased", "staged"]))  # from now on no failures file is made of what is left
     journal.erase_values(_erased)
     _erase_rows(metadata)
-    for path in (*written_earlier(folder, "results", (".xlsx",)), folder / "undo.json", folder / "undo.csv"):
+    for path in (*written_earlier(folder, "results", (".xlsx",)), folder / UNDO_LIST, folder / UNDO_SHEET):
         path.unlink(missing_ok=True)
     return metadata
 

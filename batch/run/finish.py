@@ -30,8 +30,7 @@ from batch.journal import Journal, JournalQueries, OutOfTimeError
 from batch.machine import now_text
 from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, command, command_line
 from batch.outputs.plan import Line, iter_lines
-from batch.outputs.report import REPORT
-from batch.own_files import JOURNAL, SUMMARY
+from batch.own_files import JOURNAL, REPORT, SUMMARY
 from batch.provenance import seen_text
 from batch.run.erase import erase
 from batch.run.match_headers import kept_columns

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from batch.errors import BusyError, FolderError
 from batch.files import make_private, unusable_folder, write_private
-from batch.own_files import remove_empty
+from batch.own_files import LOCK, remove_empty
 from batch.shard import Shard
 
 MOUNTS = Path("/proc/self/mounts")
@@ -133,13 +133,13 @@ def held(path: Path, what: str, folder: Path) -> Iterator[None]:
 
 def run_held(folder: Path) -> AbstractContextManager[None]:
     """Hold the lock of a run folder; raises as `held` does."""
-    return held(folder / ".lock", "this run folder", folder)
+    return held(folder / LOCK, "this run folder", folder)
 
 
 def is_held(folder: Path) -> bool:
     """Whether a process holds the lock of a run folder now; nobody holds that of one that is gone."""
     try:
-        lock = os.open(folder / ".lock", os.O_RDWR)
+        lock = os.open(folder / LOCK, os.O_RDWR)
     except OSError:
         return False
     try:

@@ -23,10 +23,10 @@ from batch.errors import BatchError, InputError
 from batch.model import Staged, cell_column, looks_blank, shorten, visible
 from batch.outputs.plan import iter_lines
 from batch.outputs.tables import sheet_text
+from batch.own_files import PLAN_LISTS
 from batch.run.cleanup import scratch
 from batch.run.plan_file import PlanFile
 
-LISTS = ("plan.csv", "plan.xlsx")
 SHEETS = re.compile(r"Plan( \d+)?")
 SHOWN = 12
 KEPT = 1_000
@@ -50,7 +50,7 @@ class Cells(NamedTuple):
 def lists_of(plan: Path) -> list[Path]:
     """Return the lists beside the plan in the file or folder `plan`."""
     folder = plan.parent if plan.is_file() else plan
-    return [folder / name for name in LISTS if (folder / name).is_file()]
+    return [folder / name for name in PLAN_LISTS if (folder / name).is_file()]
 
 
 def check_lists(plan: PlanFile, endpoint: Endpoint, clear_token: str) -> None:

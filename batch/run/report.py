@@ -12,7 +12,8 @@ from batch.endpoints.base import Endpoint
 from batch.errors import JournalError
 from batch.journal import AttemptsOverTime, JournalQueries
 from batch.model import Outcome, with_header
-from batch.outputs.report import REPORT, Pause, Rate, Report, Round, write_report
+from batch.outputs.report import Pause, Rate, Report, Round, write_report
+from batch.own_files import REPORT
 from batch.run.metadata import RunMetadata
 from batch.run.target import SANDBOXES
 from batch.summary import Reason

@@ -41,6 +41,7 @@ from batch.model import (
     cell_column,
     looks_blank,
 )
+from batch.own_files import UNDO_SHEET
 from batch.provenance import PulledFrom
 from batch.run.plan_file import PlanFile
 from batch.run.rounds import UNDOES_ROW
@@ -198,7 +199,6 @@ def _parts(endpoint: Endpoint, before: Record, parts: Sequence[FieldChange]) -> 
     return tuple(known)
 
 
-FILE = "undo.csv"
 FIRST_ROW = 2
 ROWS_AT_ONCE = 5_000
 NAME, OF, ALSO = "batch_name", UNDOES_ROW, "batch_also"
@@ -242,7 +242,7 @@ def write_sheet(folder: Path, plan: PlanFile, endpoint: Endpoint) -> Staged:
     names = list(dict.fromkeys(step.field for one in plan for step in one.steps if cells.text(step) is not None))
     headers = ("id", *names, NAME, OF, ALSO)
     lines = (_line(one, names, cells) for one in plan)
-    file = NewFile(folder / FILE)
+    file = NewFile(folder / UNDO_SHEET)
     try:
         with file.made.open("w+b") as opened:
             opened.write(pl.DataFrame([headers], orient="row").write_csv(include_header=False).encode())
@@ -254,7 +254,7 @@ def write_sheet(folder: Path, plan: PlanFile, endpoint: Endpoint) -> Staged:
         file.keep()
     finally:
         file.discard()
-    return Staged(path, FILE, "csv", headers, rows.kept, digest, dialect=CsvDialect())
+    return Staged(path, UNDO_SHEET, "csv", headers, rows.kept, digest, dialect=CsvDialect())
 
 
 def _iter_written(lines: Iterator[list[str | None]], headers: Sequence[str], file: IO[bytes]) -> Iterator[pl.DataFrame]:

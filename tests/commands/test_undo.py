@@ -11,14 +11,13 @@ import pytest
 from filelock import FileLock
 
 from batch.cli import views
-from batch.commands.undo import LIST
 from batch.commands.undo import undo as run_undo
 from batch.commands.update import update
 from batch.engine.reporter import Preflight
 from batch.errors import Declined, UsageError
+from batch.own_files import UNDO_LIST, UNDO_SHEET
 from batch.run.finish import FinishedRun
 from batch.run.target import Environment
-from batch.run.undo import FILE
 from batch.settings import Settings
 from batch.sources import ReadOptions, open_input, stage
 from tests.job_fixture import (
@@ -345,9 +344,9 @@ def test_undo_that_cannot_be_gone_on_with(job: JobFixture, what: str) -> None:
     lock = FileLock(folder / ".lock", timeout=0)
     match what:
         case "list of another":
-            (folder / LIST).write_bytes((other / LIST).read_bytes())
+            (folder / UNDO_LIST).write_bytes((other / UNDO_LIST).read_bytes())
         case "list":
-            (folder / LIST).write_text("{}")
+            (folder / UNDO_LIST).write_text("{}")
         case "journal":
             (folder / "journal.sqlite").write_bytes(b"x" * 9999)
         case "held":
@@ -369,7 +368,7 @@ def test_sheet(job: JobFixture) -> None:
     job.sandbox.edit("vayu", VAYU_1, {"aliases": ["a;b"], "legalName": "=1+1"})
     closing = job.update(job.sheet(f"id,aliases,legalName,taxId\n{VAYU_1},x,New,T\n"), VAYU)
     undone = undo(job, closing.folder)
-    (row,) = pl.read_csv(undone.folder / FILE, infer_schema=False).to_dicts()
+    (row,) = pl.read_csv(undone.folder / UNDO_SHEET, infer_schema=False).to_dicts()
     expected = {
         "id": VAYU_1,
         "legalName": "'=1+1",
@@ -379,7 +378,7 @@ def test_sheet(job: JobFixture) -> None:
         "batch_also": json.dumps({"aliases": ["a;b"]}),
     }
     assert expected == row
-    read = stage(open_input(str(undone.folder / FILE), job.folder), job.folder, ReadOptions())
+    read = stage(open_input(str(undone.folder / UNDO_SHEET), job.folder), job.folder, ReadOptions())
     assert ["=1+1"] == pl.read_parquet(read.path)[f"c{read.headers.index('legalName')}"].to_list()
 
 
