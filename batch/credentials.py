@@ -211,9 +211,6 @@ class Company:
         return bool(self.fingerprint) and self.fingerprint == other.fingerprint
 
 
-NOBODY = Company("")
-"""The company of no run."""
-
 MIN_SECRET = 8
 """Characters; what is shorter opens nothing, and could be part of anything."""
 REDACTED = "(the key)"

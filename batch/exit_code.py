@@ -63,6 +63,13 @@ def _code_of_stop(cause: StopCause, *, may_have_written: bool) -> ExitCode:
     return ExitCode.KEY_REFUSED if cause is StopCause.CREDENTIALS else ExitCode.RUN_AGAIN
 
 
+def exit_code_of_plan(outcomes: Mapping[Outcome, int], *, is_detailed: bool) -> ExitCode:
+    """Return the code of a plan: where all is well, whether something would change, if that is wanted."""
+    code = exit_code(outcomes)
+    would_change = is_detailed and outcomes.get(Outcome.UPDATED, 0) > 0
+    return ExitCode.WOULD_CHANGE if code is ExitCode.OK and would_change else code
+
+
 def exit_code_not_uploaded(code: int) -> ExitCode:
     """Return the code of a job that ended with `code`, and whose files could not be uploaded: the same command can."""
     is_over = code in (ExitCode.OK, ExitCode.FIX_ROWS, ExitCode.WOULD_CHANGE)

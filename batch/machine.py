@@ -8,6 +8,7 @@ import getpass
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -96,7 +97,12 @@ def user_name() -> str:
 
 def now_text() -> str:
     """Return the time now, ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return utc_text(time.time())
+
+
+def utc_text(seconds: float) -> str:
+    """Spell a moment, in seconds since 1970: ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def first_of(error: BaseException) -> BaseException:

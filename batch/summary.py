@@ -227,6 +227,10 @@ class Head:
     uploaded: FilesInJson = dataclasses.field(default_factory=Files)
     """Where the same files are at the address of --out; none where that is a folder, or could not be written."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return as_json(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary(Head):
@@ -276,10 +280,6 @@ class Summary(Head):
     def left(self) -> int:
         """The rows for which the same command goes on."""
         return sum(self.outcomes.get(outcome, 0) for outcome in NEEDS_RETRY) + self.not_looked_at
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as `summary.json` has it."""
-        return as_json(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ import math
 import os
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from batch.errors import ExitCode
 from batch.files import shown_path
 from batch.input_names import STDIN, is_pattern, is_read_once, short_name, split
 from batch.logins import Login
+from batch.machine import utc_text
 from batch.mappings import BESIDE, SavedMapping
 from batch.model import (
     NEEDS_EDIT,
@@ -481,14 +481,11 @@ def _run_values(one: "ListedRun") -> dict[str, Any]:
     return {
         "run_id": run.run_id, "folder": str(run.folder), "command": run.command, "input": run.input,
         "endpoint": run.endpoint, "host": run.host, "company": run.company.name, "parent_run": run.parent_run,
-        "undoes": run.undoes, "started": _utc(run.started), "ended": run.ended and _utc(run.ended), "rows": run.rows,
+        "undoes": run.undoes, "started": utc_text(run.started), "ended": run.ended and utc_text(run.ended),
+        "rows": run.rows,
         "outcomes": named_counts(run.counts), "done": one.done,
         "state": one.state, "failures": str(one.failures) if one.failures else None,
     }  # fmt: skip
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def status_page(found: "Status") -> Iterator[str]:

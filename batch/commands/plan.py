@@ -12,12 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
 
 from batch import sources
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
 from batch.conditions import KEPT
-from batch.documents import as_json
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.compared import iter_written
@@ -30,8 +28,8 @@ from batch.engine.prepare import ChangePreparer
 from batch.engine.reporter import Cost, Estimate, Reporter
 from batch.engine.shutdown import Shutdown
 from batch.engine.write import PlanRecorder
-from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
-from batch.exit_code import exit_code
+from batch.errors import FolderError, SettingsError, StoppedError
+from batch.exit_code import exit_code_of_plan
 from batch.files import os_reason
 from batch.input_names import short_name
 from batch.journal import Journal
@@ -76,10 +74,6 @@ class PlanSummary(Head):
     """All of it."""
     estimated_seconds: float | None
     """What they take at the API's limits; None where it has none."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return as_json(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +244,7 @@ def _write(
         not_found=journal.count_not_found(), not_empty=journal.count_told(*KEPT),
         cells=cells.by_field.total(), clears={name: count for name, count in cells.clears.items() if count},
         writes=cost.writes, reads=cost.reads, requests=cost.whole.requests, estimated_seconds=cost.whole.seconds,
-        exit_code=int(_code(outcomes, settings)),
+        exit_code=int(exit_code_of_plan(outcomes, is_detailed=settings.detailed_exitcode)),
         files=paths_in(folder, files),
     )  # fmt: skip
     limit = ClearLimit.from_option(settings.max_clears)
@@ -300,13 +294,6 @@ def _write_report(
 
 def _cannot_write(folder: Path, error: OSError) -> FolderError:
     return FolderError(f"{folder}: the plan cannot be written ({os_reason(error)}). Make room, and plan again.")
-
-
-def _code(outcomes: Outcomes, settings: Settings) -> ExitCode:
-    """Return the exit code of a plan: where all is well, whether something would change, if that is wanted."""
-    code = exit_code(outcomes)
-    would_change = settings.detailed_exitcode and outcomes.updated > 0
-    return ExitCode.WOULD_CHANGE if code is ExitCode.OK and would_change else code
 
 
 def _about_table(context: RunContext, settings: Settings, folder: Path, started: str) -> AboutPlan:

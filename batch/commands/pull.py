@@ -18,7 +18,6 @@ from typing import Any, Protocol
 import polars as pl
 
 from batch import sources
-from batch.documents import as_json
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.estimate import estimate_reads
 from batch.engine.pull_filter import make_pull_filter, read_ids
@@ -66,10 +65,6 @@ class PullSummary(Head):
     requests: int
     attempts: int
     throttled: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return as_json(self)
 
 
 @dataclass(slots=True)

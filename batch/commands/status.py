@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from batch.documents import NOT_KNOWN, Rate, Tenths, as_json
+from batch.documents import NOT_KNOWN, Rate, Tenths
 from batch.journal import open_for_reading
 from batch.model import NEEDS_RETRY, Outcome
 from batch.own_files import JOURNAL
@@ -39,10 +39,6 @@ class Status(Head):
     """Seconds, at this rate; None where that cannot be told."""
     is_ended: bool
     """Its last start came to its end; else there is no exit code."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return as_json(self)
 
 
 def status(folder: Path) -> Status:

@@ -136,7 +136,7 @@ def _run_of_file(argument: str, reporter: Reporter, *, is_sandbox: bool) -> Path
 def _open_source(folder: Path, stack: ExitStack) -> _Source:
     source = _open(folder, stack)
     if not source.journal.has_intents():
-        raise UsageError(f"{folder}: this run changed nothing, so there is nothing to undo.")
+        raise _nothing_to_undo(folder)
     if source.metadata.is_erased:
         raise UsageError(
             f"{folder}: this run kept no values (--no-keep-data), so that it is not known what its records showed "
@@ -204,12 +204,16 @@ def _write_list(path: Path, source: _Source, endpoint: Endpoint) -> str:
     return PlanWriter(path, about).write_all(iter_undo_changes(source.journal, endpoint, FIRST_ROW))
 
 
+def _nothing_to_undo(folder: Path) -> UsageError:
+    return UsageError(f"{folder}: this run changed nothing, so there is nothing to undo.")
+
+
 def _begin(folder: Path, source: _Source, settings: Settings, target: Target, stack: ExitStack) -> Run:
     stack.enter_context(run_held(folder))
     checksum = _write_list(folder / UNDO_LIST, source, target.endpoint)
     plan = _open_list(folder, stack)
     if not len(plan):
-        raise UsageError(f"{source.folder}: this run changed nothing, so there is nothing to undo.")
+        raise _nothing_to_undo(source.folder)
     staged = write_sheet(folder, plan, target.endpoint)
     changes = PlanChanges(staged, undo_columns(staged.headers, target.endpoint), target.endpoint, plan)
     sheet = str(folder / UNDO_SHEET)

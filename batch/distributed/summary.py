@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from batch.documents import as_json
 from batch.engine.reporter import Progress
 from batch.errors import ExitCode
 from batch.exit_code import SIGNALS, exit_code
@@ -82,10 +81,6 @@ class SubmitSummary(Head):
     rows: int
     outcomes: OutcomesInJson
     jobs: tuple[JobSummary, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return as_json(self)
 
 
 @dataclass(frozen=True, slots=True)

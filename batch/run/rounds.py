@@ -8,7 +8,6 @@ kept, since somebody changed it, or that its undo did not come to, was not taken
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ import polars as pl
 from batch.errors import BatchError, FolderError
 from batch.input_names import short_name
 from batch.journal import JournalQueries, open_for_reading
+from batch.machine import utc_text
 from batch.model import ROW, Outcome, Staged, cell_column
 from batch.own_files import JOURNAL
 from batch.provenance import RUN
@@ -229,5 +229,4 @@ def _column(staged: Staged, name: str) -> str | None:
 
 
 def _time(run: IndexedRun) -> str:
-    ended = datetime.fromtimestamp(run.ended or run.started, UTC)
-    return ended.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return utc_text(run.ended or run.started)
