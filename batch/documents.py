@@ -4,6 +4,8 @@ Promises: a document is what its schema says, since both are made by the same py
 there.
 """
 
+import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Final, cast
 
@@ -38,6 +40,11 @@ def as_json(document: Any) -> dict[str, Any]:
     """Return a dataclass as JSON has it."""
     kind: Any = type(document)
     return cast(dict[str, Any], _adapter(kind).dump_python(document, mode="json"))
+
+
+def document_text(values: Mapping[str, Any]) -> str:
+    """Return a JSON document as its file has it."""
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def json_schema(kind: Any, title: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class JsonLine:
 def _of_run(summary: "Summary", folder: Path, *, is_counted: bool) -> "Summary":
     """Return the summary with what the run in `folder` says of itself, by its record and its own summary."""
     from batch.commands.status import status
-    from batch.run.finish import read_summary
+    from batch.run.summary_file import read_summary
 
     summary = replace(summary, run=str(folder.resolve()), state="unfinished", is_exact=False)
     written = read_summary(folder)

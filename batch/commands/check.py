@@ -22,10 +22,11 @@ from batch.own_files import JOURNAL
 from batch.run.begin_or_resume import discard, headers_of
 from batch.run.cleanup import scratch, scratch_for
 from batch.run.consent import Person
-from batch.run.finish import cannot_write, paths_in, write_summary
+from batch.run.finish import cannot_write
 from batch.run.folder import new_folder, runs_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.match_headers import read_input, settle_headers, validate_asking, with_answers
+from batch.run.summary_file import paths_in, write_summary
 from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings, as_options
 from batch.summary import Files, Outcomes, Reason, Summary, group_reasons, state_of

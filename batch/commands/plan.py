@@ -4,7 +4,6 @@ Promises: everything up to the sending is what `update` does, by the same code; 
 plan is complete or absent; an update never takes its folder for a run.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from batch import sources
 from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
 from batch.conditions import KEPT
+from batch.documents import document_text
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.compared import iter_written
@@ -40,11 +40,12 @@ from batch.outputs.report import Report, write_report
 from batch.own_files import JOURNAL, PLAN, REPORT
 from batch.run.begin_or_resume import discard, headers_of, new_run_id
 from batch.run.cleanup import scratch, scratch_for
-from batch.run.finish import paths_in, shown_facts, upload_files, with_places
+from batch.run.finish import shown_facts
 from batch.run.folder import new_folder, runs_of
 from batch.run.latest import fixed_name, latest_links
 from batch.run.match_headers import read_input, settle_headers, validate_asking, with_answers
 from batch.run.plan_file import PlanWriter, about
+from batch.run.summary_file import paths_in, upload_files, with_places
 from batch.run.target import SANDBOXES, Environment, make_target, with_login
 from batch.run.upload import Upload
 from batch.settings import Settings, as_options
@@ -134,7 +135,7 @@ def plan(settings: Settings, reporter: Reporter, environment: Environment) -> Pl
 def _uploaded(made: PlanMade, upload: Upload) -> PlanSummary:
     """Upload the files of a plan, and return its summary as it is then."""
     summary = with_places(made.folder, made.summary, upload)
-    text = json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n"
+    text = document_text(summary.as_dict())
     return upload_files(made.folder, summary, text, upload)
 
 

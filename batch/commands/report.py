@@ -13,11 +13,12 @@ from batch.input_names import short_name
 from batch.model import Outcome
 from batch.outputs.report import Round
 from batch.own_files import JOURNAL
-from batch.run.finish import cannot_write, facts_of_run, read_summary
+from batch.run.finish import cannot_write, facts_of_run
 from batch.run.folder import open_held_run
 from batch.run.named_run import named_run
 from batch.run.report import write_report_of_run
 from batch.run.rounds import OpenRun, all_rounds
+from batch.run.summary_file import read_summary
 from batch.run.target import Environment
 from batch.summary import Files, Outcomes, group_reasons
 

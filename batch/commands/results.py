@@ -13,13 +13,14 @@ from batch.errors import UsageError
 from batch.journal import open_for_reading
 from batch.model import ROW, Outcome, RowResult, cell_column
 from batch.own_files import JOURNAL
-from batch.run.finish import INTERRUPTED, End, FinishedRun, RunResults, finish_run, finish_without_data, read_summary
+from batch.run.finish import INTERRUPTED, End, FinishedRun, RunResults, finish_run, finish_without_data
 from batch.run.folder import open_held_run, peek_metadata
 from batch.run.latest import without_links
 from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
 from batch.run.recovery import results_in_doubt
 from batch.run.rounds import done_later
+from batch.run.summary_file import read_summary
 from batch.run.target import Environment
 from batch.settings import listed_columns
 

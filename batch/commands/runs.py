@@ -18,7 +18,6 @@ from batch.journal import open_for_reading
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, command
 from batch.own_files import JOURNAL
 from batch.run import index
-from batch.run.finish import read_summary
 from batch.run.folder import peek_metadata, run_around
 from batch.run.index import IndexedRun
 from batch.run.latest import without_links
@@ -26,6 +25,7 @@ from batch.run.locks import run_held
 from batch.run.metadata import RunMetadata
 from batch.run.recovery import outcomes_of_cut_off
 from batch.run.rounds import DONE, AllRounds, LaterRounds, first_round, later_rounds, sum_up, taken_back
+from batch.run.summary_file import read_summary
 from batch.run.target import SANDBOX
 from batch.summary import Files, State
 

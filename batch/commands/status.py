@@ -15,10 +15,10 @@ from batch.documents import NOT_KNOWN, Rate, Tenths
 from batch.journal import open_for_reading
 from batch.model import NEEDS_RETRY, Outcome
 from batch.own_files import JOURNAL
-from batch.run.finish import read_summary
 from batch.run.folder import peek_metadata
 from batch.run.latest import without_links
 from batch.run.recovery import outcomes_of_cut_off
+from batch.run.summary_file import read_summary
 from batch.run.target import SANDBOXES
 from batch.summary import Files, Head, Outcomes, OutcomesInJson, State, state_of
 

@@ -30,13 +30,14 @@ from batch.run import index
 from batch.run.begin_or_resume import Run, check_name, discard, hold_input, new_run_id
 from batch.run.cleanup import scratch
 from batch.run.consent import require_consent
-from batch.run.finish import FinishedRun, set_state
+from batch.run.finish import FinishedRun
 from batch.run.folder import check_run, iter_unfinished, new_folder, open_held_run, parent_of, read_metadata
 from batch.run.latest import latest_links
 from batch.run.locks import run_held
 from batch.run.metadata import RunMetadata
 from batch.run.named_run import named_run
 from batch.run.plan_file import UNDO, PlanFile, PlanWriter
+from batch.run.summary_file import set_state
 from batch.run.target import STANDING, Environment, Target, address_of_run, make_target, with_login
 from batch.run.undo import FIRST_ROW, PlanChanges, iter_undo_changes, undo_columns, write_sheet
 from batch.settings import Settings, as_options

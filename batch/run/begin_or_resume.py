@@ -29,7 +29,6 @@ from batch.run import index
 from batch.run.approval import planned_by
 from batch.run.cleanup import remove_unbegun, scratch_for
 from batch.run.consent import Person, require_consent
-from batch.run.finish import set_state
 from batch.run.folder import (
     ExistingRun,
     identity,
@@ -47,6 +46,7 @@ from batch.run.match_headers import kept_columns, match_input, read_input, settl
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.plan_list import check_lists
+from batch.run.summary_file import set_state
 from batch.run.target import Environment, Target
 from batch.settings import Settings, as_options, listed_columns
 from batch.shard import Shard

@@ -4,7 +4,6 @@ Promises: they can always be made again; the counts balance or it is said that t
 next step is.
 """
 
-import json
 import math
 import os
 import socket
@@ -14,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import polars as pl
 
@@ -24,13 +23,13 @@ from batch.credentials import hide_known
 from batch.documents import NOT_KNOWN
 from batch.endpoints.base import MISSING, Endpoint
 from batch.errors import ExitCode, JournalError, StopCause
-from batch.exit_code import exit_code, exit_code_not_uploaded
-from batch.files import os_reason, remove, shown_path, write_private, written_earlier
+from batch.exit_code import exit_code
+from batch.files import os_reason, remove, shown_path, written_earlier
 from batch.journal import Journal, JournalQueries, OutOfTimeError
 from batch.machine import now_text
 from batch.model import NEEDS_RETRY, Outcome, Problem, RowResult, Staged, command, command_line
 from batch.outputs.plan import Line, iter_lines
-from batch.own_files import JOURNAL, REPORT, SUMMARY
+from batch.own_files import JOURNAL, REPORT
 from batch.provenance import seen_text
 from batch.run.erase import erase
 from batch.run.match_headers import kept_columns
@@ -38,13 +37,13 @@ from batch.run.metadata import RunMetadata
 from batch.run.recovery import ignores_case, resolve_in_doubt
 from batch.run.report import write_report_of_run
 from batch.run.rounds import AllRounds, OpenRun, all_rounds
+from batch.run.summary_file import failures_in, paths_in, write_summary
 from batch.run.target import SANDBOX, SANDBOXES
 from batch.run.undo import can_be_put_back
 from batch.run.upload import Upload
 from batch.summary import (
     SPELLINGS,
     Files,
-    Head,
     Outcomes,
     Reason,
     RunningSummary,
@@ -206,7 +205,7 @@ def _write_files(
         kept=kept_columns(metadata.staged, metadata.keep),
         record_id=_record_id if _says_record_id(metadata) else None,
         workbook=_about_run(totals) if has_workbook else None,
-        failures=_failures_in(folder) if metadata.is_erased else None,
+        failures=failures_in(folder) if metadata.is_erased else None,
     )  # fmt: skip
     frames = _TimedFrames(metadata, end.until)
     with journal.ended_at(end.until):
@@ -508,87 +507,9 @@ class _Seen:
         return seen_text(self.endpoint, record_id, intent, self.journal.row_results(row, row)[row].shown)
 
 
-def _failures_in(folder: Path) -> dict[str, str]:
-    """Return the failures files that the summary names, by what they are."""
-    known = read_summary(folder).get("files") or {}
-    names = {name: Path(path).name for name, path in known.items() if name.startswith("failures")}
-    return {name: file for name, file in names.items() if (folder / file).is_file()}
-
-
-def set_state(folder: Path, state: State) -> None:
-    """Say in the summary of a run what became of it since; one that cannot be read or written is left as it is."""
-    known = read_summary(folder)
-    with suppress(OSError):
-        if known:
-            _write_json(folder / SUMMARY, {**known, "state": state})
-
-
-def read_summary(folder: Path) -> Mapping[str, Any]:
-    """Return the summary of a run as it was written last; empty where there is none."""
-    with suppress(OSError, ValueError):
-        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
-D = TypeVar("D", bound=Head)
-
-
-def write_summary(
-    folder: Path, summary: Summary, upload: Upload | None = None, *, keeps_code: bool = False, until: float = math.inf
-) -> Summary:
-    """Write `summary.json`, upload the files that it names, and return it as it is then; see `upload_files`."""
-    upload = upload or Upload()
-    summary = with_places(folder, summary, upload)
-    text = _write_json(folder / SUMMARY, summary.as_dict())
-    ended = upload_files(folder, summary, text, upload, keeps_code=keeps_code, until=until)
-    if upload.has_failed:
-        _write_json(folder / SUMMARY, ended.as_dict())
-    return ended
-
-
-def with_places(folder: Path, summary: D, upload: Upload) -> D:
-    """Return a document that says where its files will be at the address."""
-    return replace(summary, uploaded=upload.places(folder, summary.files))
-
-
-def upload_files(
-    folder: Path, summary: D, text: str, upload: Upload, *, keeps_code: bool = False, until: float = math.inf
-) -> D:
-    """Upload the files of a document that is `text`, and return it as it is then: where that failed, it says so.
-
-    `keeps_code`: somebody has to look at the records first, whatever became of the upload. `until` is on the monotonic
-    clock.
-    """
-    trouble = upload.send(folder, summary, text, until)
-    if not trouble:
-        return summary
-    before = summary.stopped
-    message = f"{trouble} So the results could not be uploaded; they are here: {folder.resolve()}"
-    stopped = Stopped("upload", message, "Run the same command again: it uploads them.")
-    if before is not None:
-        stopped = replace(before, message=f"{before.message} {message}")
-    state: State | None = "unfinished" if summary.state in ("finished", "to fix") else summary.state
-    code = summary.exit_code if keeps_code else int(exit_code_not_uploaded(summary.exit_code))
-    ended = replace(summary, uploaded=Files(), exit_code=code, stopped=stopped, state=state)
-    upload.tell_stopped(folder, ended)
-    return ended
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    write_private(path, text)
-    return text
-
-
 def cannot_write(folder: Path, error: OSError) -> JournalError:
     """Say that the results files could not be written, and that nothing is lost."""
     return JournalError(
         f"{folder}: the results files cannot be written ({os_reason(error)}). The record of this run has everything. "
         f"Make room, then run the same command again, or:  {command()} results {folder}"
     )
-
-
-def paths_in(folder: Path, files: Mapping[str, str]) -> Files:
-    """Return where the files of a run are, by what they are."""
-    return Files({name: str((folder / file).resolve()) for name, file in files.items()})

@@ -9,7 +9,6 @@ and the same command tries it again; after a signal it ends in time. The record 
 they were read are not uploaded.
 """
 
-import json
 import math
 import secrets
 import time
@@ -22,6 +21,7 @@ from typing import Any, Final
 import anyio
 
 from batch.addresses import Address, is_address
+from batch.documents import document_text
 from batch.errors import ExitCode, FolderError
 from batch.exit_code import exit_code_of_error
 from batch.extras import ensure_extra
@@ -136,7 +136,7 @@ class Upload:
 
     async def _write_latest(self, store: ObjectStore, known: Mapping[str, Any]) -> None:
         about = {"schema_version": SCHEMA_VERSION, "input": self.input, "started": self.started, "written": now_text()}
-        text = json.dumps({**about, **known}, indent=2, ensure_ascii=False) + "\n"
+        text = document_text({**about, **known})
         await store.write("/".join(filter(None, (store.address.key.strip("/"), LATEST))), text.encode())
 
     def _key(self, folder: Path) -> str:

@@ -32,7 +32,7 @@ from batch.engine.reporter import CANARY
 from batch.errors import BatchError, CredentialError, NotationError, UsageError
 from batch.input_names import short_name
 from batch.run import index
-from batch.run.finish import read_summary
+from batch.run.summary_file import read_summary
 from batch.web import uploads, views
 from batch.web.accounts import KEY_FILE, Chosen, choose, offered
 from batch.web.guards import FORM_BYTES, REPORT_POLICY, Guard, Keys

@@ -227,7 +227,7 @@ def test_disk_of_the_summary(shell: Shell, api: Api, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("batch.run.finish.write_private", full)
+        patch.setattr("batch.run.summary_file.write_private", full)
         ended = shell.here(*update(api, sheet))
     assert (3, sent) == (ended.code, len(api.writes()))
     assert "the results files cannot be written (No space left on device)" in ended.err
