@@ -25,7 +25,8 @@ from batch.run.consent import Person
 from batch.run.finish import cannot_write
 from batch.run.folder import new_folder, runs_of
 from batch.run.latest import fixed_name, latest_links
-from batch.run.match_headers import read_input, settle_headers, validate_asking, with_answers
+from batch.run.match_headers import settle_headers, validate_asking, with_answers
+from batch.run.read_input import read_input
 from batch.run.summary_file import paths_in, write_summary
 from batch.run.target import Environment, make_endpoint
 from batch.settings import Settings, as_options

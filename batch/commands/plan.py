@@ -43,8 +43,9 @@ from batch.run.cleanup import scratch, scratch_for
 from batch.run.finish import shown_facts
 from batch.run.folder import new_folder, runs_of
 from batch.run.latest import fixed_name, latest_links
-from batch.run.match_headers import read_input, settle_headers, validate_asking, with_answers
+from batch.run.match_headers import settle_headers, validate_asking, with_answers
 from batch.run.plan_file import PlanWriter, about
+from batch.run.read_input import read_input
 from batch.run.summary_file import paths_in, upload_files, with_places
 from batch.run.target import SANDBOXES, Environment, make_target, with_login
 from batch.run.upload import Upload

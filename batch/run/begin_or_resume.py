@@ -42,10 +42,11 @@ from batch.run.folder import (
 )
 from batch.run.journal_copies import JournalCopies
 from batch.run.locks import held, input_locks, run_held, shared
-from batch.run.match_headers import kept_columns, match_input, read_input, settle_headers, stage_input
+from batch.run.match_headers import settle_headers
 from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.plan_list import check_lists
+from batch.run.read_input import kept_columns, match_input, read_input, stage_input
 from batch.run.summary_file import set_state
 from batch.run.target import Environment, Target
 from batch.settings import Settings, as_options, listed_columns

@@ -32,8 +32,8 @@ from batch.outputs.plan import Line, iter_lines
 from batch.own_files import JOURNAL, REPORT
 from batch.provenance import seen_text
 from batch.run.erase import erase
-from batch.run.match_headers import kept_columns
 from batch.run.metadata import RunMetadata
+from batch.run.read_input import kept_columns
 from batch.run.recovery import ignores_case, resolve_in_doubt
 from batch.run.report import write_report_of_run
 from batch.run.rounds import AllRounds, OpenRun, all_rounds
