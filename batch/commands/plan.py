@@ -13,7 +13,6 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from batch import sources
-from batch.commands.update import fetch_custom_fields, find_strategy, make_lookup
 from batch.conditions import KEPT
 from batch.documents import document_text
 from batch.endpoints.base import Endpoint
@@ -23,7 +22,7 @@ from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
 from batch.engine.execute import Executor
 from batch.engine.guards import ClearLimit, check_company, check_found
-from batch.engine.lookup import LookupStrategy
+from batch.engine.lookup import LookupStrategy, find_strategy, make_lookup
 from batch.engine.prepare import ChangePreparer
 from batch.engine.reporter import Cost, Estimate, Reporter
 from batch.engine.shutdown import Shutdown
@@ -154,7 +153,7 @@ async def _compare(
 async def _compare_all(
     context: RunContext, settings: Settings, parent_run: str | None
 ) -> tuple[Estimate, dict[str, str]]:  # fmt: skip
-    definitions = await fetch_custom_fields(context)
+    definitions = await context.fetch_custom_fields()
     if definitions is not None:
         context.changes = context.changes.with_definitions(definitions)
     reporter, mappings = context.reporter, context.api.environment.mappings

@@ -17,16 +17,15 @@ from pathlib import Path
 
 import anyio
 
-from batch.endpoints.base import CustomField, is_blank
-from batch.engine.api_session import ApiSession, fetch_definitions
+from batch.endpoints.base import is_blank
+from batch.engine.api_session import ApiSession
 from batch.engine.compared import ComparedChanges, iter_written
 from batch.engine.context import RunContext
 from batch.engine.estimate import Sent, estimate
-from batch.engine.execute import Executor, iter_open
+from batch.engine.execute import Executor
 from batch.engine.guards import Canary, ClearLimit, check_company, check_compared, check_found
-from batch.engine.lookup import IdLookup, KeyLookup, Lookup, LookupStrategy, choose_strategy
-from batch.engine.pages import UnreadError
-from batch.engine.prepare import ChangePreparer, rereads
+from batch.engine.lookup import Lookup, LookupStrategy, find_strategy, make_lookup
+from batch.engine.prepare import ChangePreparer
 from batch.engine.reporter import CANARY, CANARY_CHANGES, Compared, Estimate, Preflight, Reporter, Tried
 from batch.engine.shutdown import ended_by_signals
 from batch.engine.write import ChangeWriter, RefusalFinder
@@ -46,7 +45,7 @@ from batch.journal import Journal
 from batch.machine import first_of, machine_reason
 from batch.model import NEEDS_RETRY, Outcome, RowResult, command
 from batch.own_files import PLAN, PLAN_LISTS
-from batch.retry import Action, FailureLimit
+from batch.retry import FailureLimit
 from batch.run import index
 from batch.run.approval import is_approval, open_approval, settings_of_plan
 from batch.run.begin_or_resume import Run, begin_or_resume, check_left_behind, check_store, discard
@@ -338,7 +337,7 @@ class Update:
         index.begin_writes(self.run.metadata.run_id)
         await self._go_through(self._send)
         if self.asks_again and self.run.metadata.canary_held:
-            self.to_send = sum(1 for _ in iter_open(self.run.changes, self.run.journal))
+            self.to_send = sum(1 for _ in self.context.iter_open())
             if self.to_send and not self.confirm_rest():
                 return End(ONLY_TRIED.format(count=self.to_send, are="is" if self.to_send == 1 else "are"))
             self.canary, self.asks_again = 0, False
@@ -382,7 +381,7 @@ class Update:
         """Read the organisation's custom fields where a column needs them; raises StoppedError."""
         if self.run.metadata.has_definitions:
             return
-        definitions = await fetch_custom_fields(self.context)
+        definitions = await self.context.fetch_custom_fields()
         if definitions is not None:
             self.run.learn_definitions(definitions)
             self.context.changes = self.run.changes
@@ -418,7 +417,7 @@ class Update:
         """Count the changes that have no final outcome yet; in a fresh run these are all."""
         run = self.run
         is_fresh = not run.is_resumed
-        self.to_send = run.changes.change_count if is_fresh else sum(1 for _ in iter_open(run.changes, run.journal))
+        self.to_send = run.changes.change_count if is_fresh else sum(1 for _ in self.context.iter_open())
 
     async def choose_strategy(self) -> None:
         """Find out how the records are found by the fewest requests; raises StoppedError."""
@@ -610,13 +609,14 @@ class Update:
 
     def _clears(self) -> dict[str, int]:
         """Count the records in which each field would be emptied; in a resumed run without what is through."""
-        changes, journal = self.run.changes, self.run.journal
         if self.compared is not None:
             return Counter(step.field for one in self.compared for step in one.steps if is_blank(step.wanted))
-        found = {name: clears for name, clears in changes.clears.items() if clears and not self.settings.only_empty}
+        found = {
+            name: clears for name, clears in self.run.changes.clears.items() if clears and not self.settings.only_empty
+        }
         if self.run.is_resumed and found:
             left: Counter[str] = Counter()
-            for change in iter_open(changes, journal):
+            for change in self.context.iter_open():
                 left.update(name for name in found if name in change.fields and is_blank(change.fields[name]))
             return {name: left[name] for name in found if left[name]}
         return found
@@ -685,10 +685,6 @@ NO_LIST = (
     f"there is no {' or '.join(PLAN_LISTS)} any more, so the plan is carried out as it was made, "
     "whatever was done to a list elsewhere."
 )
-NOT_LISTED = (
-    "The {plural} cannot be listed ({cause}), so it cannot be told whether two of them have the same number. "
-    'Nothing was sent. Leave out --key, and give the API\'s ids in a column "id".'
-)
 
 
 def _interrupted(error: StoppedError | KeyboardInterrupt) -> End:
@@ -707,45 +703,3 @@ def _reason(error: BaseException) -> str:
         case BatchError():
             return str(error)
     return machine_reason(error) or "A bug in batch ended it."
-
-
-# -- stages that a plan has, too ------------------------------------------------------------------------------------
-
-
-async def fetch_custom_fields(context: RunContext) -> list[CustomField] | None:
-    """Read the organisation's custom fields, None where no column needs them; raises StoppedError."""
-    if not any(context.endpoint.is_custom(one.target) for one in context.changes.columns.with_fields):
-        return None
-    client = await context.connect()
-    return await ended_by_signals(client.shutdown, lambda: fetch_definitions(client, context.reporter.note))
-
-
-async def find_strategy(context: RunContext, count: int) -> LookupStrategy | None:
-    """Find out how the records of `count` changes are found by the fewest requests; raises StoppedError.
-
-    None: they are read by their ids, in lists or one by one, as the API has it.
-    """
-    key_field = context.changes.columns.key_field
-    if key_field is None and not rereads(context):
-        return None
-    client = await context.connect()
-    try:
-        return await ended_by_signals(client.shutdown, lambda: choose_strategy(client, count, key_field))
-    except UnreadError as error:
-        if error.answer.classification.action is Action.REJECT and not context.shutdown.requested:
-            raise UsageError(NOT_LISTED.format(plural=context.endpoint.plural, cause=error)) from None
-        raise context.shutdown.as_error(f"The {context.endpoint.plural} could not be read: {error}.") from None
-
-
-def make_lookup(context: RunContext, strategy: LookupStrategy | None) -> Lookup | None:
-    """Make what finds the records of changes by key or on pages, None where they are read by their ids."""
-    key_field = context.changes.columns.key_field
-    if strategy is None or (key_field is None and strategy.pages is None):
-        return None
-
-    def names() -> Iterator[str]:
-        return (one.id for one in iter_open(context.changes, context.journal))
-
-    if key_field is None:
-        return IdLookup(context.client, strategy, names, context.reader)
-    return KeyLookup(context.client, key_field, strategy, names, context.reader)

@@ -4,7 +4,7 @@ Promises: there is one endpoint in a run, with the organisation's custom fields 
 writer, the signals and the progress live exactly as long as the sending; nothing that one row does ends the others.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,12 +14,12 @@ import anyio
 
 from batch import diff
 from batch.credentials import hidden_texts
-from batch.endpoints.base import Endpoint, Record
-from batch.engine.api_session import ApiSession
+from batch.endpoints.base import CustomField, Endpoint, Record
+from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.record_reader import FirstIds, RecordReader
 from batch.engine.reporter import Meter, Reporter
 from batch.engine.retry_loop import ApiClient
-from batch.engine.shutdown import Shutdown, stop_on_cancel, stop_on_signals
+from batch.engine.shutdown import Shutdown, ended_by_signals, stop_on_cancel, stop_on_signals
 from batch.errors import JournalError
 from batch.journal import Journal
 from batch.model import Change, Intent, Outcome, Problem, RowResult, State
@@ -30,6 +30,8 @@ from batch.run.rescue import LOOK_SECONDS, FolderWatch, rescue, sentence
 from batch.validation.file_changes import ChangeSource
 
 NOTHING: Mapping[str, Any] = {}
+WINDOW = 10_000
+"""Rows that are looked up in the journal at once when a run is resumed."""
 TOLD_AFTER = 1.0
 """Seconds that a run may be claimed for without a word."""
 
@@ -100,6 +102,22 @@ class RunContext:
         return self.changes.endpoint
 
     @property
+    def rereads(self) -> bool:
+        """Whether a record on a page is read by itself before its change is sent: then it is young, and whole."""
+        return self.endpoint.ids_per_read == 1 and (self.is_compared or self.endpoint.needs_full_body)
+
+    def iter_open(self) -> Iterator[Change]:
+        """Yield the changes that have no final outcome yet."""
+        final: set[int] = set()
+        seen_to = 0
+        for change in self.changes.iter_changes():
+            if change.number > seen_to or change.number < seen_to - WINDOW:
+                seen_to = change.number + WINDOW
+                final = self.journal.final_rows(change.number, seen_to)
+            if change.number not in final:
+                yield change
+
+    @property
     def verify_within(self) -> float:
         """Seconds for which a record is looked at that does not show a change that the API confirmed."""
         return self.api.pace.verify_within
@@ -120,6 +138,13 @@ class RunContext:
             )
         self.connection.endpoint = self.endpoint
         return self.connection
+
+    async def fetch_custom_fields(self) -> list[CustomField] | None:
+        """Read the organisation's custom fields, None where no column needs them; raises StoppedError."""
+        if not any(self.endpoint.is_custom(one.target) for one in self.changes.columns.with_fields):
+            return None
+        client = await self.connect()
+        return await ended_by_signals(client.shutdown, lambda: fetch_definitions(client, self.reporter.note))
 
     async def claim_run(self, name: str) -> bool:
         """Do the run of this name in the place of all processes before; false where another one does it now.

@@ -15,7 +15,7 @@ from batch.engine.context import RunContext
 from batch.engine.look import FRESH
 from batch.engine.lookup import LookupStrategy
 from batch.engine.pages import FRESH_SECONDS
-from batch.engine.prepare import PREPARERS, rereads
+from batch.engine.prepare import PREPARERS
 from batch.engine.reporter import Cost, Estimate
 from batch.ratelimit import Bucket, TokenBucket
 
@@ -132,7 +132,7 @@ def _read_again(context: RunContext, comparing: _Requests, writes: int) -> int:
     Changes are prepared a list's worth at a time by each preparer, whenever fewer than one for each slot are left.
     """
     api, at_once = context.api, context.endpoint.ids_per_read
-    if rereads(context):
+    if context.rereads:
         return writes
     left = starts_within(api, FRESH_SECONDS - (seconds_at_limits(api, comparing.first) or 0))
     rounds = 1 + (left + api.pace.max_at_once - 1) // (PREPARERS * at_once)

@@ -21,10 +21,8 @@ from batch.engine.last_tries import LastTries
 from batch.engine.prepare import PREPARERS, ChangePreparer, PreparedChange
 from batch.engine.shutdown import Shutdown
 from batch.errors import JournalError, StopCause
-from batch.journal import Journal
 from batch.model import NEEDS_RETRY, Change, Outcome
 from batch.retry import FailureLimit
-from batch.validation.file_changes import ChangeSource
 
 OPEN_PER_SLOT = 4
 """Changes under way at most for each slot: so many when most of them wait for something else than a slot."""
@@ -161,7 +159,7 @@ class Executor:
     async def send_all(self) -> None:
         """Bring every change to its outcome, or stop."""
         ready = PreparedQueue(self._preparers(), self.max_at_once)
-        changes = islice(iter_open(self.context.changes, self.context.journal), self.most)
+        changes = islice(self.context.iter_open(), self.most)
         try:
             await self._send_all(changes, ready)
         finally:  # the client goes on without these workers
@@ -274,19 +272,3 @@ class Executor:
             were = "change was" if rejected == 1 else "changes were"
             said = f"{rejected:,} {were} rejected, more than --max-failures allows."
             self.shutdown.request(said, StopCause.FAILURES)
-
-
-WINDOW = 10_000
-"""Rows looked up in the journal at once when a run is resumed."""
-
-
-def iter_open(changes: ChangeSource, journal: Journal) -> Iterator[Change]:
-    """Yield the changes that have no final outcome yet."""
-    final: set[int] = set()
-    seen_to = 0
-    for change in changes.iter_changes():
-        if change.number > seen_to or change.number < seen_to - WINDOW:
-            seen_to = change.number + WINDOW
-            final = journal.final_rows(change.number, seen_to)
-        if change.number not in final:
-            yield change

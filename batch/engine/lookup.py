@@ -17,9 +17,12 @@ from typing import Protocol
 import anyio
 
 from batch.endpoints.base import Endpoint, Record
+from batch.engine.context import RunContext
 from batch.engine.pages import FRESH_SECONDS, Listing, Pages, UnreadError, read
 from batch.engine.record_reader import RecordReader
 from batch.engine.retry_loop import ApiClient
+from batch.engine.shutdown import ended_by_signals
+from batch.errors import UsageError
 from batch.http import ApiRequest, ApiResponse
 from batch.http.url import is_exact
 from batch.model import Outcome, Problem, shorten, visible
@@ -29,6 +32,10 @@ from batch.retry import Action
 ALL = 1 << 62
 ASKED_ALONE = 5
 """So many numbers that no page shows are asked for alone before the pages are believed."""
+NOT_LISTED = (
+    "The {plural} cannot be listed ({cause}), so it cannot be told whether two of them have the same number. "
+    'Nothing was sent. Leave out --key, and give the API\'s ids in a column "id".'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,3 +360,34 @@ class KeyLookup:
 def _folded(key: str) -> str:
     """Fold away what a person overlooks: case, and spaces around it."""
     return key.strip().casefold()
+
+
+async def find_strategy(context: RunContext, count: int) -> LookupStrategy | None:
+    """Find out how the records of `count` changes are found by the fewest requests; raises StoppedError.
+
+    None: they are read by their ids, in lists or one by one, as the API has it.
+    """
+    key_field = context.changes.columns.key_field
+    if key_field is None and not context.rereads:
+        return None
+    client = await context.connect()
+    try:
+        return await ended_by_signals(client.shutdown, lambda: choose_strategy(client, count, key_field))
+    except UnreadError as error:
+        if error.answer.classification.action is Action.REJECT and not context.shutdown.requested:
+            raise UsageError(NOT_LISTED.format(plural=context.endpoint.plural, cause=error)) from None
+        raise context.shutdown.as_error(f"The {context.endpoint.plural} could not be read: {error}.") from None
+
+
+def make_lookup(context: RunContext, strategy: LookupStrategy | None) -> Lookup | None:
+    """Make what finds the records of changes by key or on pages, None where they are read by their ids."""
+    key_field = context.changes.columns.key_field
+    if strategy is None or (key_field is None and strategy.pages is None):
+        return None
+
+    def names() -> Iterator[str]:
+        return (one.id for one in context.iter_open())
+
+    if key_field is None:
+        return IdLookup(context.client, strategy, names, context.reader)
+    return KeyLookup(context.client, key_field, strategy, names, context.reader)

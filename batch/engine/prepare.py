@@ -73,12 +73,6 @@ def settle_conflict(
     return context.settle(prepared.change, outcome, said, attempts=attempts, shown=prepared.shown)
 
 
-def rereads(context: RunContext) -> bool:
-    """Whether a record that a page showed is read by itself before its change is sent: then it is young, and whole."""
-    endpoint = context.endpoint
-    return endpoint.ids_per_read == 1 and (context.is_compared or endpoint.needs_full_body)
-
-
 @dataclass(slots=True)
 class ChangePreparer:
     """Makes changes ready to send; `lookup` finds their records first, by ids or by keys in the place of ids."""
@@ -191,7 +185,7 @@ class ChangePreparer:
         if has_all and not find_conflicts(self.endpoint, change.conditions, fields, found.record):
             self.context.first_ids.is_settled = True
             return False
-        return found.is_old or rereads(self.context)
+        return found.is_old or self.context.rereads
 
     def _settle_no_match(self, change: Change, found: NoMatch) -> None:
         if found.outcome is None or found.problem is None:

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from batch.commands import update as update_module
 from batch.commands.check import check
 from batch.endpoints.base import ConflictError, CustomField
 from batch.endpoints.dualentry.customers import DualEntryCustomers
 from batch.endpoints.vayu.customers import VayuCustomers
+from batch.engine import context as context_module
 from batch.errors import HeaderError, UnmatchedError
 from batch.run.target import Environment
 from tests.job_fixture import VAYU, VAYU_1, FakeReporter, JobFixture, told
@@ -26,7 +26,7 @@ def without_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fetch(*_: Any) -> list[CustomField]:
         return []
 
-    monkeypatch.setattr(update_module, "fetch_definitions", fetch)
+    monkeypatch.setattr(context_module, "fetch_definitions", fetch)
 
 
 def custom_fields(job: JobFixture) -> list[dict[str, Any]]:
