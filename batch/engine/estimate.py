@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from batch.endpoints.base import Endpoint
 from batch.engine.api_session import ApiSession
 from batch.engine.context import RunContext
-from batch.engine.look import FRESH
 from batch.engine.lookup import LookupStrategy
 from batch.engine.pages import FRESH_SECONDS
 from batch.engine.prepare import PREPARERS
 from batch.engine.reporter import Cost, Estimate
+from batch.engine.verify import YOUNG_SECONDS
 from batch.ratelimit import Bucket, TokenBucket
 
 LOG_IN = "log in"
@@ -149,8 +149,8 @@ def _looks(context: RunContext, sent: Sent) -> int:
         return sent.read_backs  # a record that is read alone is young when it is written
     if sent.alone:
         return _shared(endpoint, sent.read_backs, sent.alone)
-    at_once = max(1, starts_within(api, FRESH) - starts_within(api, 1e-9))
-    return max(sent.read_backs, -(-max(0, sent.completed - starts_within(api, FRESH)) // at_once))
+    at_once = max(1, starts_within(api, YOUNG_SECONDS) - starts_within(api, 1e-9))
+    return max(sent.read_backs, -(-max(0, sent.completed - starts_within(api, YOUNG_SECONDS)) // at_once))
 
 
 def _shared(endpoint: Endpoint, reads: int, alone: int) -> int:

@@ -17,9 +17,9 @@ from batch.conditions import KEPT
 from batch.endpoints.base import ConflictError, Endpoint, Record, UnreadableReplyError
 from batch.engine.compared import ComparedChanges
 from batch.engine.context import NOTHING, RunContext
-from batch.engine.look import LookQueue
 from batch.engine.prepare import ChangePreparer, PreparedChange, settle_conflict
 from batch.engine.retry_loop import Answer, ApiClient
+from batch.engine.verify import ReadBackQueue
 from batch.engine.write_call import WriteCall
 from batch.http import ApiResponse
 from batch.model import Intent, Outcome, Problem, State, visible
@@ -35,13 +35,13 @@ class ChangeWriter:
 
     context: RunContext
     preparer: ChangePreparer
-    looks: LookQueue = field(init=False)
+    read_backs: ReadBackQueue = field(init=False)
     _calls: int = field(init=False, default=0)
     """Changes that are being sent."""
 
     def __post_init__(self) -> None:
         """Look at records through the client of the connection that is open."""
-        self.looks = LookQueue(self.client, self.context.reader, lambda: self._calls > 0)
+        self.read_backs = ReadBackQueue(self.client, self.context.reader, lambda: self._calls > 0)
 
     async def send(self, prepared: PreparedChange) -> Outcome | None:
         """Bring one change to its outcome and journal it; None where preparing it again did that."""
@@ -80,8 +80,8 @@ class ChangeWriter:
 
     async def look_before(self, call: WriteCall) -> None:
         """Read the record of a change that is to leave, with those of all others whose records are too old."""
-        call.look = call.look or self.looks.add(call.change.id, call.prepared.fields)
-        await self.looks.read(call.look)
+        call.look = call.look or self.read_backs.add(call.change.id, call.prepared.fields)
+        await self.read_backs.read(call.look)
         call.take_look()
 
     async def _look(self, prepared: PreparedChange) -> Record | None:
@@ -89,13 +89,13 @@ class ChangeWriter:
         if self.client.shutdown.requested:
             return await self._look_at_stop(prepared)
         with self.client.shutdown.waiting() as scope:
-            found = await self.looks.look(prepared.change.id, prepared.fields)
+            found = await self.read_backs.read_back(prepared.change.id, prepared.fields)
         return await self._look_at_stop(prepared) if scope.cancelled_caught else found
 
     async def _look_at_stop(self, prepared: PreparedChange) -> Record | None:
         if self.client.shutdown.grace > 0:
             with anyio.move_on_after(self.client.shutdown.grace):
-                return await self.looks.look(prepared.change.id, prepared.fields, at_stop=True)
+                return await self.read_backs.read_back(prepared.change.id, prepared.fields, at_stop=True)
         return None
 
     async def _watch(

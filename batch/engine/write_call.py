@@ -17,9 +17,9 @@ from batch import diff
 from batch.endpoints.base import ConflictError, Record
 from batch.engine.context import NOTHING, RunContext
 from batch.engine.idempotency import make_key
-from batch.engine.look import FRESH, Look
 from batch.engine.prepare import ChangePreparer, PreparedChange, refused
 from batch.engine.record_leases import HeldRecord, RecordLeases
+from batch.engine.verify import YOUNG_SECONDS, ReadBack
 from batch.http import ApiRequest
 from batch.model import Change, Intent, Outcome, Problem
 from batch.ratelimit import Turn
@@ -56,7 +56,7 @@ class WriteCall:
         """Reading the record once more gave the change its outcome."""
         self.outcome: Outcome | None = None
         """The outcome, where this call gave it."""
-        self.look: Look | None = None
+        self.look: ReadBack | None = None
         """The look that it waits for."""
         self._written: Intent | None = None
         self._read_from, self._read_at = prepared.read_from, prepared.read_at
@@ -89,7 +89,7 @@ class WriteCall:
             return False
         if not self._depends_on_record or paused_until > now:
             return True
-        is_young = now - self._read_at <= max(FRESH, 2 / self._context.client.limiter.per_second())
+        is_young = now - self._read_at <= max(YOUNG_SECONDS, 2 / self._context.client.limiter.per_second())
         return is_young and self._read_at >= paused_until
 
     async def make_ready(self) -> bool:

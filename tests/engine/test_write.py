@@ -979,7 +979,7 @@ async def test_one_list_for_those_that_leave_soon(rate: float, oldest: float, li
 
     limits = Limits(per_route=Bucket(1, rate))
     async with desk(script, limits=limits, max_at_once=16) as d:
-        d.sender.looks.reader.read_back = lambda wanted: read(d.sender.client, wanted)  # type: ignore[method-assign]  # as above
+        d.sender.read_backs.reader.read_back = lambda wanted: read(d.sender.client, wanted)  # type: ignore[method-assign]  # as above
         async with anyio.create_task_group() as tasks:
             for one in ids:
                 read_at[one] = anyio.current_time()
@@ -1096,10 +1096,10 @@ async def test_looks_at_once_where_nothing_lists_records(is_sending: bool, expec
         )
     )
     async with desk(api.script, answer=api.answer, endpoint=VayuCustomers(), read_back=read_list) as d:
-        d.sender.looks.is_sending = lambda: is_sending
+        d.sender.read_backs.is_sending = lambda: is_sending
         async with anyio.create_task_group() as tasks:
             for number in hex_ids(64):
-                tasks.start_soon(d.sender.looks.look, f"{number:024x}", ["name"])
+                tasks.start_soon(d.sender.read_backs.read_back, f"{number:024x}", ["name"])
     assert (64, expected) == (len(api.asked), api.peak)
 
 
