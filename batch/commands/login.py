@@ -47,7 +47,7 @@ Store = Literal["file", "keyring"]
 """Where a person wants a key to be kept; a keyring that was wished for is asked without a terminal, too."""
 
 
-class Applicant(Person, Protocol):
+class LoginPerson(Person, Protocol):
     """Whoever logs in."""
 
     def ask_hidden(self, question: str) -> str:
@@ -78,7 +78,7 @@ class LoggedIn:
 
 
 def log_in(
-    settings: Settings, name: str | None, store: Store | None, person: Applicant, environment: Environment
+    settings: Settings, name: str | None, store: Store | None, person: LoginPerson, environment: Environment
 ) -> LoggedIn:
     """Ask for the key of a company, try it, and keep it; raises BatchError when nothing was kept."""
     if name is not None:
@@ -118,7 +118,7 @@ def log_in(
 
 
 def _keep(
-    login: Login, store: Store | None, logins: Logins, person: Applicant, environment: Environment
+    login: Login, store: Store | None, logins: Logins, person: LoginPerson, environment: Environment
 ) -> tuple[Login, str]:
     """Keep a login where it is wished for, else in the keyring where there is one; gives it, and why it did not."""
     if store == "file" or not (store or person.can_ask):
@@ -144,7 +144,7 @@ def _keep(
     return login, why
 
 
-def _ask_until_accepted(session: ApiSession, person: Applicant) -> tuple[Mapping[str, str], Seen]:
+def _ask_until_accepted(session: ApiSession, person: LoginPerson) -> tuple[Mapping[str, str], Seen]:
     """Ask for the credentials until the API accepts them, and see what can be seen with them."""
     variables = session.target.endpoint.variables
     for one in variables:
@@ -162,7 +162,7 @@ def _ask_until_accepted(session: ApiSession, person: Applicant) -> tuple[Mapping
     raise AssertionError("the last try returns or raises")
 
 
-def _ask(one: CredentialVariable, person: Applicant) -> str:
+def _ask(one: CredentialVariable, person: LoginPerson) -> str:
     """Ask for one credential until a header can carry it; "" for one that is left out."""
     what = one.what.partition(" (")[0]
     while True:
@@ -233,7 +233,7 @@ def _tell(seen: Seen, endpoint: Endpoint, note: Callable[[str], None]) -> None:
         note("  " + shorten(f"custom fields: {' · '.join(dict.fromkeys(seen.custom_fields))}", WIDTH))
 
 
-def _name(given: str | None, known: list[Login], api: str, person: Applicant) -> str:
+def _name(given: str | None, known: list[Login], api: str, person: LoginPerson) -> str:
     """Return the company's name: what was given, else what a person says."""
     if given is not None:
         return given

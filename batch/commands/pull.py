@@ -21,7 +21,7 @@ from batch import sources
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.estimate import estimate_reads
 from batch.engine.pull_filter import make_pull_filter, read_ids
-from batch.engine.records import Fetch
+from batch.engine.pulled_records import PulledRecords
 from batch.engine.reporter import Cost
 from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
@@ -199,23 +199,23 @@ class _Work:
             client.endpoint = endpoint.defined(await fetch_definitions(client, note))
             self.spent = self.counts["requests"]
             self.renderer = Renderer(client.endpoint, self.clear_token)
-            fetch = Fetch(client, make_pull_filter(client.endpoint, self.where, self.ids))
-            async for records in fetch.iter_records():
+            pulled = PulledRecords(client, make_pull_filter(client.endpoint, self.where, self.ids))
+            async for records in pulled.iter_records():
                 for record in records:
-                    pulled = pulled_cells(self.source, endpoint.record_id(record), endpoint.excerpt(record))
-                    self.most_cells = max(self.most_cells, len(pulled))
-                    self.buffer.add(self.renderer.cells(record) | pulled)
-                self._tell(fetch)
-            self.missing = fetch.missing
+                    cells = pulled_cells(self.source, endpoint.record_id(record), endpoint.excerpt(record))
+                    self.most_cells = max(self.most_cells, len(cells))
+                    self.buffer.add(self.renderer.cells(record) | cells)
+                self._tell(pulled)
+            self.missing = pulled.missing
             self.buffer.flush()
             self.api.keep_learned(client.limiter)
 
-    def _tell(self, fetch: Fetch) -> None:
+    def _tell(self, pulled: PulledRecords) -> None:
         """Tell the cost once it is known, and then how far it is."""
-        if not self.has_told_cost and fetch.reads is not None:
+        if not self.has_told_cost and pulled.reads is not None:
             self.has_told_cost = True
-            self.reporter.cost(estimate_reads(self.api, fetch.reads, spent=self.spent))
-        self.reporter.pulled(self.buffer.height, fetch.total)
+            self.reporter.cost(estimate_reads(self.api, pulled.reads, spent=self.spent))
+        self.reporter.pulled(self.buffer.height, pulled.total)
 
 
 def _write(file: NewFile, work: _Work, settings: Settings) -> Pulled:

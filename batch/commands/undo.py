@@ -27,7 +27,7 @@ from batch.machine import now_text, user_name
 from batch.model import Outcome
 from batch.own_files import JOURNAL, UNDO_LIST, UNDO_SHEET, is_own
 from batch.run import index
-from batch.run.begin_or_resume import Run, check_name, discard, hold_input, new_run_id
+from batch.run.begin_or_resume import Run, check_company_name, discard, hold_input, new_run_id
 from batch.run.cleanup import scratch
 from batch.run.consent import require_consent
 from batch.run.finish import FinishedRun
@@ -72,7 +72,7 @@ def undo(path: str | os.PathLike[str], settings: Settings, reporter: Reporter, e
         target = make_target(settings, environment, stack, reporter.note)
         target = replace(target, endpoint=target.endpoint.defined(source.metadata.custom_fields))
         sha256 = source.metadata.staged.sha256
-        check_name(target.company, reporter)
+        check_company_name(target.company, reporter)
         if not settings.trust_folder and (odd := _odd(source, target)):
             instead = "To undo it all the same:  --trust-folder"
             require_consent(reporter, f"{folder}: {odd}. What is put back is what this folder says.", instead)

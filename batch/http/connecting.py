@@ -28,15 +28,15 @@ class _ByProxyError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """The way to the one origin that it was made for."""
+class Connector:
+    """Opens connections to the one origin that it was made for."""
 
     base: httpx.URL
     proxy: Proxy | None
     context: ssl.SSLContext | None
 
     @classmethod
-    def to(cls, base: httpx.URL) -> "Way":
+    def to(cls, base: httpx.URL) -> "Connector":
         """Look up the proxy and the trusted certificates for `base`; SettingsError if they cannot be used."""
         proxy = find_proxy(base)
         is_secure = base.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")

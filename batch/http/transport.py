@@ -16,7 +16,7 @@ from typing import Self
 import anyio
 import httpx
 
-from batch.http.connecting import Way
+from batch.http.connecting import Connector
 from batch.http.connection import ONE_READ, Connection
 from batch.http.failures import OutOfStepError
 from batch.http.parser import AnswerParser
@@ -46,9 +46,9 @@ class HttpTransport(httpx.AsyncBaseTransport):
         `max_body_bytes`: None where whoever reads a body ends it.
         """
         self.max_body_bytes = math.inf if max_body_bytes is None else max_body_bytes
-        self._way = Way.to(base)
+        self._connector = Connector.to(base)
         self._origin = (base.scheme, base.netloc)
-        told = self._way.told_proxy
+        told = self._connector.told_proxy
         self._target_prefix = b"%s://%s" % (base.raw_scheme, base.netloc) if told else b""
         self._more_headers = told.authorization if told else b""
         self._max_connections = max_connections
@@ -135,8 +135,8 @@ class HttpTransport(httpx.AsyncBaseTransport):
             if now - connection.idle_since < KEEPALIVE_SECONDS and connection.is_quiet():
                 return connection, now
             await connection.close()
-        connection = await self._way.connect(seconds)
-        if self._way.base.scheme == "http" and not connection.is_quiet():  # TLS may have its tickets to read
+        connection = await self._connector.connect(seconds)
+        if self._connector.base.scheme == "http" and not connection.is_quiet():  # TLS may have its tickets to read
             await connection.close()
             raise httpx.ConnectError("the connection was closed before it was used")
         return connection, anyio.current_time()

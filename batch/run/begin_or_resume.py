@@ -113,7 +113,7 @@ def begin_or_resume(
         wanted = identity(
             settings.identity(), source.sha256, settings.endpoint, target.host, plan=plan.checksum if plan else None
         )
-        check_name(target.company, person)
+        check_company_name(target.company, person)
         hold_input(source.sha256, settings.endpoint, target, parent, stack, settings.part)
         sources.check_room(source, parent)
         remove_unbegun(parent)
@@ -175,14 +175,14 @@ def resume_named(folder: Path, settings: Settings, target: Target, stack: ExitSt
     if found is None:
         raise no_run(folder)
     plan = _open_plan(settings, found.sha256, target, stack, person)
-    check_name(target.company, person)
+    check_company_name(target.company, person)
     hold_input(found.sha256, settings.endpoint, target, folder.parent, stack, found.shard)
     run = _Resuming(found, settings, target, plan, stack, person, is_named=True).resume(None)
     assert run is not None  # noqa: S101 - one that is named is resumed, or it is said why not
     return run
 
 
-def check_name(company: Company, person: Person) -> None:
+def check_company_name(company: Company, person: Person) -> None:
     """Ask where a key was used under another name before."""
     other = index.other_name(company)
     if other is not None:

@@ -1,7 +1,7 @@
-"""The records of a choice, a few at a time, by the fewest requests: by pages, by ids, or one by its own number.
+"""The records that `pull` writes, a few at a time, by the fewest requests: by pages, by ids, or one by its own number.
 
-Promises: what the API's filter lets through is held against the choice once more, exactly; ids without a record are
-told; records come in the order of the API's pages or of the ids.
+Promises: what the API's filter lets through is held against what was asked for once more, exactly; ids without a
+record are told; records come in the order of the API's pages or of the ids.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from batch.retry import Action
 T = TypeVar("T")
 
 
-class Fetch:
+class PulledRecords:
     """Reads the records of `wanted`."""
 
     def __init__(self, client: ApiClient, wanted: PullFilter) -> None:
