@@ -9,11 +9,11 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from batch.addresses import is_address, named
-from batch.errors import FolderError, UsageError
+from batch.errors import FolderError, SettingsError, UsageError
 
 
 class NewFile:
@@ -123,6 +123,19 @@ def check_name(path: Path) -> None:
             f"{path}: the file system spells names as {sys.getfilesystemencoding()} here, and this one, or that of a "
             "folder above it, is something else. Rename it, or set PYTHONUTF8=1."
         ) from None
+
+
+def check_new_file(path: Path, endings: Sequence[str], *, force: bool) -> None:
+    """Raise UsageError unless a file may be written at `path`."""
+    check_name(path)
+    if path.suffix.lower() not in endings:
+        raise SettingsError(f"{path}: its name must end in {' or '.join(endings)}, which says what to write.")
+    if not path.parent.is_dir():
+        raise SettingsError(f"{path}: there is no folder {path.parent}.")
+    if path.is_dir():
+        raise SettingsError(f"{path} is a folder. Name a file.")
+    if (path.exists() or path.is_symlink()) and not force:
+        raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
 
 
 def make_private(folder: Path) -> None:

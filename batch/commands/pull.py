@@ -26,7 +26,7 @@ from batch.engine.reporter import Cost
 from batch.engine.shutdown import Shutdown
 from batch.errors import ExitCode, FolderError, SettingsError, StoppedError
 from batch.exit_code import exit_code
-from batch.files import NewFile, check_name, os_reason
+from batch.files import NewFile, check_new_file, os_reason
 from batch.machine import OUT_OF_FILES, as_os_error, first_of, now_text
 from batch.model import READ_ERRORS, Outcome, cell_column, iter_read_errors
 from batch.outputs.cell_text import Left, Renderer
@@ -121,7 +121,7 @@ class PullReporter(Person, Protocol):
 def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment: Environment) -> Pulled:
     """Read the records that are wanted, and write them as a table; raises BatchError when there is none."""
     began, started = time.monotonic(), now_text()
-    check_path(wanted.path, ENDINGS, force=wanted.force)
+    check_new_file(wanted.path, ENDINGS, force=wanted.force)
     endpoint = make_endpoint(settings, environment)
     ids = read_ids(wanted.ids, endpoint) if wanted.ids else None
     make_pull_filter(endpoint, wanted.where, ids)  # so that a mistake is told before anything is asked
@@ -143,19 +143,6 @@ def pull(settings: Settings, wanted: Wanted, reporter: PullReporter, environment
         pulled.endpoint, pulled.host, pulled.is_sandbox = settings.endpoint, target.base_url, target.kind in SANDBOXES
         pulled.started, pulled.seconds = started, time.monotonic() - began
         return pulled
-
-
-def check_path(path: Path, endings: Sequence[str], *, force: bool) -> None:
-    """Raise UsageError unless a file may be written at `path`."""
-    check_name(path)
-    if path.suffix.lower() not in endings:
-        raise SettingsError(f"{path}: its name must end in {' or '.join(endings)}, which says what to write.")
-    if not path.parent.is_dir():
-        raise SettingsError(f"{path}: there is no folder {path.parent}.")
-    if path.is_dir():
-        raise SettingsError(f"{path} is a folder. Name a file.")
-    if (path.exists() or path.is_symlink()) and not force:
-        raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
 
 
 def new_file(path: Path) -> NewFile:

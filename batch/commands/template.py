@@ -15,8 +15,8 @@ from batch.endpoints.base import CustomField, Endpoint
 from batch.endpoints.cell_types import text
 from batch.engine.api_session import ApiSession, fetch_definitions
 from batch.engine.shutdown import Shutdown
-from batch.errors import FolderError, SettingsError, StoppedError
-from batch.files import check_name, os_reason
+from batch.errors import FolderError, StoppedError
+from batch.files import check_new_file, os_reason
 from batch.model import Field
 from batch.outputs import template
 from batch.run.consent import Person
@@ -40,11 +40,7 @@ def make_template(
     path: Path, settings: Settings, environment: Environment, person: Person, *, may_replace: bool
 ) -> TemplateMade:
     """Write an empty spreadsheet for the endpoint; raises SettingsError where that may not be."""
-    check_name(path)
-    if path.suffix.lower() not in (".xlsx", ".csv"):
-        raise SettingsError(f"{path}: a template is an .xlsx or a .csv file.")
-    if path.exists() and not may_replace:
-        raise SettingsError(f"{path} is there already. Name another file, or use --force to write over it.")
+    check_new_file(path, (".xlsx", ".csv"), force=may_replace)
     notes: list[str] = []
     settings = with_login(settings, environment, person)
     columns = template_columns(settings, environment, notes.append)

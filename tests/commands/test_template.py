@@ -129,6 +129,18 @@ def test_screen(offline: Shell) -> None:
     assert (2, refused) == (second.code, second.err)
 
 
+def test_place_that_will_not_do(offline: Shell) -> None:
+    """A link is not written over, wherever it leads, and a folder that is not there is named."""
+    (offline.folder / "link.csv").symlink_to("nowhere.csv")
+    for name, refused in (
+        ("link.csv", "link.csv is there already. Name another file, or use --force to write over it.\n"),
+        ("none/a.csv", "none/a.csv: there is no folder none.\n"),
+    ):
+        ended = offline.here("template", "-e", DUALENTRY, "-o", name)
+        assert (2, refused) == (ended.code, ended.err)
+    assert ["link.csv"] == [one.name for one in offline.folder.iterdir() if one.is_symlink()]
+
+
 def test_settings(api: Api, shell: Shell) -> None:
     """The address of the API comes from an option, the environment or a settings file, as for every command."""
     command = ("template", "-e", DUALENTRY, "--force", "-o", "empty.csv")
