@@ -19,7 +19,7 @@ from batch.engine.retry_loop import ApiClient
 from batch.http import ApiRequest
 from batch.model import Change, Outcome
 from batch.ratelimit import LimiterStore, MemoryStore, RecordStep, StoreLostError, Wait
-from tests.engine.test_write import Desk, Script, desk
+from tests.engine.writer_fixture import Script, WriterFixture, writer_fixture
 from tests.simulation.world import seeded
 
 pytestmark = pytest.mark.anyio
@@ -87,25 +87,25 @@ async def run(
     slots: int = 4,
     sparse: int = -1,
     own: Mapping[int, LimiterStore] = {},
-) -> list[Desk]:
+) -> list[WriterFixture]:
     """Let runs set one field each, all of them on the same records, of which each has read all before.
 
     The run `sparse` has not: it writes its field alone, unseen.
     """
     async with AsyncExitStack() as stack:
-        desks = []
+        writers = []
         for number in numbers:
             endpoint = VayuCustomers(sparse=number == sparse)
             one = await stack.enter_async_context(
-                desk(NEVER_ASKED, endpoint=endpoint, read_back=read, max_at_once=slots, answer=vayu.answer)
+                writer_fixture(NEVER_ASKED, endpoint=endpoint, read_back=read, max_at_once=slots, answer=vayu.answer)
             )
-            one.sender.client.leases = RecordLeases(own.get(number, store), "key")
-            one.sender.context.key_seed = f"{number}" * 32
-            desks.append(one)
+            one.writer.client.leases = RecordLeases(own.get(number, store), "key")
+            one.writer.context.key_seed = f"{number}" * 32
+            writers.append(one)
 
-        async def send(one: Desk, number: int, record: int) -> None:
+        async def send(one: WriterFixture, number: int, record: int) -> None:
             name = FIELDS[number]
-            seen = await read(one.sender.client, id_of(record))
+            seen = await read(one.writer.client, id_of(record))
             began = anyio.current_time()
             assert seen is not None
             await anyio.sleep(1)
@@ -113,17 +113,17 @@ async def run(
             ready = PreparedChange(change, change.fields, {name: None}, seen, read_at=began, read_from=began - 0.4)
             if number == sparse:
                 ready = PreparedChange(change, change.fields)
-            await one.sender.send(ready)
+            await one.writer.send(ready)
 
         async with anyio.create_task_group() as tasks:
-            for one, number in zip(desks, numbers, strict=True):
+            for one, number in zip(writers, numbers, strict=True):
                 for record in range(count):
                     tasks.start_soon(send, one, number, record)
-        return desks
+        return writers
 
 
-def outcomes(one: Desk) -> set[Outcome]:
-    return {result.outcome for result in one.book.row_results.values()}
+def outcomes(one: WriterFixture) -> set[Outcome]:
+    return {result.outcome for result in one.journal.row_results.values()}
 
 
 def lost(vayu: Vayu, numbers: list[int], count: int = COUNT) -> list[tuple[int, int]]:
@@ -140,9 +140,9 @@ def lost(vayu: Vayu, numbers: list[int], count: int = COUNT) -> list[tuple[int, 
 async def test_no_update_of_our_own_runs_is_lost(numbers: list[int]) -> None:
     """Runs that overlay the same records at the same time lose nothing of each other's; no two write one at once."""
     vayu = Vayu()
-    desks = await run(vayu, MemoryStore(), numbers)
+    writers = await run(vayu, MemoryStore(), numbers)
     assert ([], 1) == (lost(vayu, numbers), vayu.peak)
-    assert [{Outcome.UPDATED}] * len(numbers) == [outcomes(one) for one in desks]
+    assert [{Outcome.UPDATED}] * len(numbers) == [outcomes(one) for one in writers]
     assert vayu.writes == len(numbers) * COUNT
 
 
@@ -164,16 +164,16 @@ async def test_single_run_reads_nothing_more() -> None:
     """Alone on its records a run leases each once, and looks at none again."""
     vayu = Vayu()
     (one,) = await run(vayu, MemoryStore(), [0])
-    assert (one.tally["attempts"], vayu.writes) == (2 * COUNT, COUNT)
+    assert (one.counts["attempts"], vayu.writes) == (2 * COUNT, COUNT)
 
 
 async def test_runs_that_fail_do_not_wait_for_each_other_for_ever() -> None:
     """With one slot each, and attempts that fail and back off, two runs on the same records both come to an end."""
     vayu = Vayu(fails=[500, 503] * 10)
     with anyio.fail_after(600):
-        desks = await run(vayu, MemoryStore(), [0, 1], slots=1)
+        writers = await run(vayu, MemoryStore(), [0, 1], slots=1)
     assert [] == lost(vayu, [0, 1])
-    assert {Outcome.UPDATED} == outcomes(desks[0]) | outcomes(desks[1])
+    assert {Outcome.UPDATED} == outcomes(writers[0]) | outcomes(writers[1])
 
 
 async def test_lease_of_a_run_that_died_ends_by_itself() -> None:

@@ -1,11 +1,9 @@
 """Change -> outcome, on a virtual clock: attempts, waits, proofs, and every reason to stop."""
 
 import json
-import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from typing import Any
@@ -15,29 +13,31 @@ import httpx
 import pytest
 from trio.testing import MockClock
 
-from batch.endpoints.base import Endpoint, Record, StaticAccount
-from batch.endpoints.dualentry.customers import DualEntryCustomers
+from batch.endpoints.base import Record
 from batch.endpoints.vayu.customers import VayuCustomers
 from batch.engine.api_session import fetch_definitions
-from batch.engine.context import RunContext
 from batch.engine.idempotency import make_key
-from batch.engine.prepare import ChangePreparer, PreparedChange
-from batch.engine.retry_loop import ApiClient, Health
+from batch.engine.prepare import PreparedChange
+from batch.engine.retry_loop import ApiClient
 from batch.engine.shutdown import Shutdown
-from batch.engine.write import LOOKS, ChangeWriter
+from batch.engine.write import LOOKS
 from batch.errors import JournalError, StoppedError
-from batch.http import ApiResponse, Session
+from batch.http import ApiResponse
 from batch.model import Change, Condition, Intent, Outcome, Problem, RowResult, State
-from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy
-from batch.retry import CircuitBreaker, RetryPolicy
-from batch.run.record_memory import RecordMemory
+from batch.ratelimit import Bucket, Limits
+from batch.retry import CircuitBreaker
+from tests.engine.writer_fixture import (
+    DUALENTRY,
+    Api,
+    Script,
+    WriterFixture,
+    prepared,
+    writer_fixture,
+)
 
 UPDATED, UNCHANGED, INVALID, REJECTED, FAILED, UNKNOWN, UNSENT = Outcome
 FOUND_APPLIED = "no answer came, but reading back showed that it was applied"
 DROPPED = "the connection was dropped before an answer came"
-DUALENTRY = DualEntryCustomers()
-JITTER = random.Random(7)  # noqa: S311 - no secret
-Script = Callable[[httpx.Request, int], Any]
 
 
 @pytest.fixture
@@ -46,196 +46,6 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 pytestmark = pytest.mark.anyio
-
-
-@dataclass
-class Api:
-    """Answers each request as the script says: a response, an error to raise, or seconds and one of these."""
-
-    script: Script
-    seconds: float = 0.08
-    asked: list[tuple[float, httpx.Request]] = field(default_factory=list)
-    in_flight: int = 0
-    peak: int = 0
-
-    async def answer(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append((anyio.current_time(), request))
-        self.in_flight += 1
-        self.peak = max(self.peak, self.in_flight)
-        try:
-            said = self.script(request, len(self.asked))
-            seconds, said = said if isinstance(said, tuple) else (self.seconds, said)
-            await anyio.sleep(seconds)
-            if isinstance(said, Exception):
-                raise said
-            assert isinstance(said, httpx.Response)
-            return said
-        finally:
-            self.in_flight -= 1
-
-    @property
-    def times(self) -> list[float]:
-        return [at for at, _ in self.asked]
-
-    @property
-    def gaps(self) -> list[float]:
-        return [
-            round(after - before - self.seconds, 6) for before, after in zip(self.times, self.times[1:], strict=False)
-        ]
-
-    @property
-    def keys(self) -> list[str | None]:
-        return [request.headers.get("Idempotency-Key") for _, request in self.asked]
-
-
-@dataclass
-class Book:
-    """What the sender wrote down, in order."""
-
-    intents: list[Intent] = field(default_factory=list)
-    row_results: dict[int, RowResult] = field(default_factory=dict)
-    error: JournalError | None = None
-    seconds: float = 0.001
-    is_resumed: bool = False
-
-    async def write_intent(self, intent: Intent, *, is_changed: bool = False) -> None:
-        await anyio.sleep(self.seconds)
-        if self.error:
-            raise self.error
-        self.intents.append(intent)
-
-    def revert_attempt(self, intent: Intent, attempts: int) -> None:
-        self.intents.append(replace(intent, attempts=self.intents[-1].attempts - attempts))
-
-    def record(self, number: int, row_results: Sequence[RowResult]) -> None:
-        for row_result in row_results:
-            known = self.row_results.get(row_result.row)
-            assert known is None or known.state is State.CONFIRMED
-            self.row_results[row_result.row] = row_result
-
-    def told(self) -> dict[int, tuple[Outcome, list[str]]]:
-        return {
-            row: (row_result.outcome, [one.message for one in row_result.problems])
-            for row, row_result in self.row_results.items()
-        }
-
-
-@dataclass
-class FakeContext:
-    """What a writer uses of a run's context."""
-
-    client: ApiClient
-    journal: Book
-    read: Callable[[ApiClient, str], Awaitable[Record | None]] | None = None
-    key_seed: str = "0" * 32
-    is_compared: bool = True
-    plan: None = None
-    only_empty: bool = False
-    overwrites: bool = False
-    verify_within: float = 60.0
-
-    @property
-    def shutdown(self) -> Shutdown:
-        return self.client.shutdown
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return self.client.endpoint
-
-    async def write_intent(self, intent: Intent, *, is_changed: bool = False) -> None:
-        await self.journal.write_intent(intent, is_changed=is_changed)
-
-    @property
-    def reader(self) -> "FakeContext":
-        return self
-
-    def at_stop(self) -> "FakeContext":
-        return replace(self, read=None)
-
-    async def read_back(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, Record]:
-        found = {one: await self.read(self.client, one) if self.read else None for one in wanted}
-        return {one: record for one, record in found.items() if record is not None}
-
-    @property
-    def changes(self) -> "FakeContext":
-        return self
-
-    def locate(self, _row: int, problem: Problem) -> Problem:
-        return problem
-
-    @property
-    def memory(self) -> RecordMemory:
-        return RecordMemory("00", "test")
-
-    settle = RunContext.settle
-    shows = RunContext.shows
-    known_spellings = RunContext.known_spellings
-
-
-@dataclass
-class Desk:
-    """A sender with all that it needs, over an API in memory."""
-
-    api: Api
-    book: Book
-    shutdown: Shutdown
-    sender: ChangeWriter
-    tally: Counter[str]
-
-    async def send(self, *numbers: int, **known: Any) -> list[Outcome]:
-        """Send a change of the name for each number, all at once."""
-        outcomes: dict[int, Outcome] = {}
-
-        async def one(number: int) -> None:
-            outcomes[number] = await self.sender.send(prepared(number, **known))
-
-        async with anyio.create_task_group() as tasks:
-            for number in numbers:
-                tasks.start_soon(one, number)
-        return [outcomes[number] for number in numbers]
-
-    async def send_all(self, numbers: Sequence[int], *, workers: int) -> Counter[Outcome]:
-        """Send a change for each number, by so many workers."""
-        left, outcomes = iter(numbers), Counter[Outcome]()
-
-        async def work() -> None:
-            for number in left:
-                outcomes[await self.sender.send(prepared(number))] += 1
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(workers):
-                tasks.start_soon(work)
-        return outcomes
-
-
-def prepared(number: int = 2, **known: Any) -> PreparedChange:
-    record_id = known.pop("id", str(number))
-    return PreparedChange(Change((number,), record_id, {"name": "New"}), {"name": "New"}, **known)
-
-
-@asynccontextmanager
-async def desk(script: Script, *, endpoint: Endpoint = DUALENTRY, **options: Any) -> AsyncIterator[Desk]:
-    api, book, shutdown, tally = Api(script), Book(), Shutdown(), Counter[str]()
-    policy = RetryPolicy(options.pop("max_attempts", 6), options.pop("max_wait", 300.0))
-    max_at_once = options.pop("max_at_once", 16)
-    read: Callable[[ApiClient, str], Awaitable[Record | None]] | None = options.pop("read_back", None)
-    async with Session("https://test", transport=httpx.MockTransport(options.pop("answer", api.answer))) as session:
-        client = ApiClient(
-            session=session,
-            limiter=RateLimiter(RatePolicy(options.pop("limits", None)), max_at_once, rng=JITTER),
-            endpoint=endpoint,
-            account=options.pop("account", StaticAccount({"X-API-KEY": "k"})),
-            shutdown=shutdown,
-            count=lambda name: tally.update([name]),
-            policy=policy,
-            writes=Health(options.pop("breaker", CircuitBreaker())),
-            rng=JITTER,
-        )
-        within = options.pop("verify_within", 60.0)
-        context: Any = FakeContext(client, book, read, verify_within=within)  # all that it uses
-        sender = ChangeWriter(context, ChangePreparer(context))
-        assert not options
-        yield Desk(api, book, shutdown, sender, tally)
 
 
 def done(request: httpx.Request, **shown: Any) -> httpx.Response:
@@ -263,10 +73,10 @@ def first(count: int, said: Any, then: Callable[[httpx.Request], Any] = done) ->
 
 async def test_updated() -> None:
     """A change that the API confirms is updated, with one attempt."""
-    async with desk(lambda request, count: done(request)) as d:
+    async with writer_fixture(lambda request, count: done(request)) as d:
         assert [UPDATED] == await d.send(2)
-    assert {2: RowResult(2, "2", UPDATED, 200, 1)} == d.book.row_results
-    assert {"requests": 1, "attempts": 1} == d.tally
+    assert {2: RowResult(2, "2", UPDATED, 200, 1)} == d.journal.row_results
+    assert {"requests": 1, "attempts": 1} == d.counts
 
 
 async def test_intent_goes_first() -> None:
@@ -274,21 +84,21 @@ async def test_intent_goes_first() -> None:
     seen: list[int] = []
 
     def script(request: httpx.Request, count: int) -> Any:
-        seen.append(len(d.book.intents))
+        seen.append(len(d.journal.intents))
         return refuse(500) if count < 3 else done(request)
 
-    async with desk(script) as d:
+    async with writer_fixture(script) as d:
         await d.send(2)
-    assert ([1, 2, 3], [1, 2, 3]) == (seen, [one.attempts for one in d.book.intents])
-    assert 1 == len({one.key for one in d.book.intents})
+    assert ([1, 2, 3], [1, 2, 3]) == (seen, [one.attempts for one in d.journal.intents])
+    assert 1 == len({one.key for one in d.journal.intents})
 
 
 async def test_every_row_of_a_change() -> None:
     """Every row of a change has its result."""
-    async with desk(lambda request, count: done(request)) as d:
-        await d.sender.send(replace(prepared(2), change=Change((2, 5, 9), "2", {"name": "New"})))
+    async with writer_fixture(lambda request, count: done(request)) as d:
+        await d.writer.send(replace(prepared(2), change=Change((2, 5, 9), "2", {"name": "New"})))
     assert {2: UPDATED, 5: UPDATED, 9: UPDATED} == {
-        row: row_result.outcome for row, row_result in d.book.row_results.items()
+        row: row_result.outcome for row, row_result in d.journal.row_results.items()
     }
 
 
@@ -305,26 +115,26 @@ async def test_every_row_of_a_change() -> None:
 )
 async def test_rejected(response: httpx.Response, said: str) -> None:
     """What the API refuses is rejected at the first attempt, in its own words."""
-    async with desk(always(response)) as d:
+    async with writer_fixture(always(response)) as d:
         assert [REJECTED] == await d.send(2)
-    assert ({2: (REJECTED, [said])}, 1) == (d.book.told(), len(d.api.asked))
+    assert ({2: (REJECTED, [said])}, 1) == (d.journal.told(), len(d.api.asked))
 
 
 async def test_conflict_is_never_sent() -> None:
     """A change that the current record makes impossible is invalid, without a request."""
-    async with desk(always(refuse(500))) as d:
+    async with writer_fixture(always(refuse(500))) as d:
         one = PreparedChange(
             Change((2,), "2", {"full_address.city": "X"}), {"full_address.city": "X"}, record={"id": 2}
         )
-        assert INVALID is await d.sender.send(one)
-    assert (0, [], 0) == (len(d.api.asked), d.book.intents, d.book.row_results[2].attempts)
+        assert INVALID is await d.writer.send(one)
+    assert (0, [], 0) == (len(d.api.asked), d.journal.intents, d.journal.row_results[2].attempts)
 
 
 async def test_answer_shows_otherwise() -> None:
     """A 200 whose record shows something else is no success."""
-    async with desk(lambda request, count: done(request, name="Old")) as d:
+    async with writer_fixture(lambda request, count: done(request, name="Old")) as d:
         await d.send(2)
-    assert {2: (REJECTED, ['the API accepted the change, but still shows "Old" instead of "New"'])} == d.book.told()
+    assert {2: (REJECTED, ['the API accepted the change, but still shows "Old" instead of "New"'])} == d.journal.told()
 
 
 UNFORESEEN = {
@@ -348,7 +158,7 @@ UNFORESEEN = {
 async def test_unforeseen_answer(response: httpx.Response, shown: str | None, expected: Outcome) -> None:
     """What does not confirm a change as the API does is looked into: the record tells what became of it."""
     script = lambda request, count: response if request.method == "PATCH" else customers(shown)  # noqa: E731 - as short
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [expected] == await d.send(2, **BEFORE)
     assert 1 == [request.method for _, request in d.api.asked].count("PATCH")
 
@@ -358,9 +168,9 @@ async def test_unforeseen_answer(response: httpx.Response, shown: str | None, ex
 async def test_failure_beside_the_record(failure: dict[str, Any], shown: str | None, expected: Outcome) -> None:
     """An answer that shows the changed record and says that it failed is neither believed: the record tells."""
     script = lambda request, count: done(request, **failure) if request.method == "PATCH" else customers(shown)  # noqa: E731 - as short
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [expected] == await d.send(2, **BEFORE)
-    [(_, said)] = d.book.told().values()
+    [(_, said)] = d.journal.told().values()
     assert said == [
         {
             UPDATED: "the API answered 200, but says that it failed, but reading back showed that it was applied",
@@ -373,7 +183,7 @@ async def test_failure_beside_the_record(failure: dict[str, Any], shown: str | N
 async def test_unforeseen_status(shown: str | None, expected: Outcome) -> None:
     """A refusal by a code that no standard has may come after the deed: the record tells."""
     script = lambda request, count: refuse(499) if request.method == "PATCH" else customers(shown)  # noqa: E731 - short
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [expected] == await d.send(2, **BEFORE)
     assert 1 == [request.method for _, request in d.api.asked].count("PATCH")
 
@@ -382,10 +192,10 @@ async def test_answer_about_another_record_ends_its_connection(monkeypatch: pyte
     """What a connection gives to the wrong write it would give to all that follow."""
     ended: list[int] = []
     monkeypatch.setattr(ApiResponse, "distrust_connection", lambda response: ended.append(response.status))
-    async with desk(always(UNFORESEEN["another record"])) as d:
+    async with writer_fixture(always(UNFORESEEN["another record"])) as d:
         await d.send(2)
         assert [200] == ended
-    async with desk(lambda request, count: done(request)) as d:
+    async with writer_fixture(lambda request, count: done(request)) as d:
         await d.send(2)
         assert [200] == ended
 
@@ -403,7 +213,7 @@ async def test_refused_after_no_answer_where_reads_lag() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         return next(tries) if request.method == "PATCH" else customers(next(looks))
 
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
     assert [] == list(tries)
 
@@ -421,16 +231,16 @@ async def test_refused_after_no_answer_at_a_stop(first: Any) -> None:
             d.shutdown.request("enough")
         return answer
 
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [Outcome.UNKNOWN] == await d.send(2, **BEFORE)
-    assert ["refused_in_doubt"] == [one.code for one in d.book.row_results[2].problems]
+    assert ["refused_in_doubt"] == [one.code for one in d.journal.row_results[2].problems]
 
 
 async def test_spelling_of_what_nobody_saw_before() -> None:
     """What shows in another spelling after a try without an answer is applied, if nobody saw it so before."""
     tries = iter([httpx.ReadError(""), refuse(422)])
     script = lambda request, count: next(tries) if request.method == "PATCH" else customers("NEW")  # noqa: E731 - short
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2)
 
 
@@ -440,22 +250,22 @@ async def test_spelling_of_what_nobody_saw_before() -> None:
 @pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 520])
 async def test_transient(status: int) -> None:
     """Transient trouble is tried again with the same key until it passes."""
-    async with desk(first(2, refuse(status))) as d:
+    async with writer_fixture(first(2, refuse(status))) as d:
         assert [UPDATED] == await d.send(2)
-    assert (3, 3, 1) == (d.book.row_results[2].attempts, len(d.api.asked), len(set(d.api.keys)))
+    assert (3, 3, 1) == (d.journal.row_results[2].attempts, len(d.api.asked), len(set(d.api.keys)))
 
 
 async def test_attempts_are_used_up() -> None:
     """After --max-attempts a row that cannot be read is unknown, with the last status and its cause."""
-    async with desk(always(refuse(502)), max_attempts=4) as d:
+    async with writer_fixture(always(refuse(502)), max_attempts=4) as d:
         assert [UNKNOWN] == await d.send(2)
     expected = RowResult(2, "2", UNKNOWN, 502, 4, (Problem("in_doubt", {"cause": "the API's gateway failed (502)"}),))
-    assert (expected, 4, {"requests": 1, "attempts": 4}) == (d.book.row_results[2], len(d.api.asked), d.tally)
+    assert (expected, 4, {"requests": 1, "attempts": 4}) == (d.journal.row_results[2], len(d.api.asked), d.counts)
 
 
 async def test_backoff() -> None:
     """Each wait is a random one within half a second, doubled each time, and at most 30 s."""
-    async with desk(always(refuse(500)), max_attempts=12) as d:
+    async with writer_fixture(always(refuse(500)), max_attempts=12) as d:
         await d.send(2)
     bounds = [min(30.0, 0.5 * 2**n) for n in range(11)]
     assert [True] * 11 == [0 <= gap <= bound + 0.01 for gap, bound in zip(d.api.gaps, bounds, strict=True)]
@@ -465,9 +275,9 @@ async def test_backoff() -> None:
 
 async def test_never_arrived() -> None:
     """A request that never left is simply sent again."""
-    async with desk(first(1, httpx.ConnectError("refused"))) as d:
+    async with writer_fixture(first(1, httpx.ConnectError("refused"))) as d:
         assert [UPDATED] == await d.send(2)
-    assert 2 == d.book.row_results[2].attempts
+    assert 2 == d.journal.row_results[2].attempts
 
 
 async def test_retry_after_is_waited_in_full() -> None:
@@ -476,11 +286,11 @@ async def test_retry_after_is_waited_in_full() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         return refuse(429, Retry_After="40") if count == 1 else done(request)
 
-    async with desk(script, max_at_once=1) as d:
+    async with writer_fixture(script, max_at_once=1) as d:
         assert [UPDATED] * 5 == await d.send(2, 3, 4, 5, 6)
     refused_at = d.api.times[0] + d.api.seconds
     assert (6, True) == (len(d.api.asked), all(refused_at + 40 <= at for at in d.api.times[1:]))
-    assert 1 == d.tally["throttled"]
+    assert 1 == d.counts["throttled"]
 
 
 async def test_retry_after_while_the_disk_is_slow() -> None:
@@ -489,18 +299,18 @@ async def test_retry_after_while_the_disk_is_slow() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         return refuse(429, Retry_After="40") if count == 1 else done(request)
 
-    async with desk(script) as d, anyio.create_task_group() as tasks:
-        d.book.seconds = 0.5
+    async with writer_fixture(script) as d, anyio.create_task_group() as tasks:
+        d.journal.seconds = 0.5
         tasks.start_soon(d.send, 2)
         await anyio.sleep(0.3)  # the refusal comes at 0.58
         assert [UPDATED] == await d.send(3)
     assert (3, True) == (len(d.api.asked), all(40 <= at - d.api.times[0] for at in d.api.times[1:]))
-    assert [(2, 1), (2, 2), (3, 1)] == sorted((intent.change, intent.attempts) for intent in d.book.intents)
+    assert [(2, 1), (2, 2), (3, 1)] == sorted((intent.change, intent.attempts) for intent in d.journal.intents)
 
 
 async def test_retry_after_of_a_conflict() -> None:
     """A 409 with Retry-After means that the first try still runs: wait, and repeat it with the same key."""
-    async with desk(first(2, refuse(409, Retry_After="7"))) as d:
+    async with writer_fixture(first(2, refuse(409, Retry_After="7"))) as d:
         assert [UPDATED] == await d.send(2)
     assert ([True, True], 1) == ([gap >= 7 for gap in d.api.gaps], len(set(d.api.keys)))
 
@@ -511,7 +321,7 @@ async def test_answer_too_large_to_replay() -> None:
         script = lambda request, count, shown=shown: (  # noqa: E731 - as short
             customers(shown) if request.method == "GET" else httpx.ReadError("") if count == 1 else refuse(409)
         )
-        async with desk(script, read_back=read_list) as d:
+        async with writer_fixture(script, read_back=read_list) as d:
             assert [expected] == await d.send(2)
         assert 1 == len({key for key in d.api.keys if key})
 
@@ -520,11 +330,11 @@ async def test_conflict_after_429() -> None:
     """A 409 after nothing but 429s is a refusal, with the API's own reason, whatever the record shows."""
     conflict = refuse(409, {"errors": {"name": ["is taken"]}})
     script = lambda request, count: customers("New") if request.method == "GET" else conflict  # noqa: E731 - as short
-    async with desk(
+    async with writer_fixture(
         first(1, refuse(429, Retry_After="1"), lambda request: script(request, 2)), read_back=read_list
     ) as d:
         assert [REJECTED] == await d.send(2)
-    assert ({2: (REJECTED, ["is taken"])}, 2) == (d.book.told(), len(d.api.asked))
+    assert ({2: (REJECTED, ["is taken"])}, 2) == (d.journal.told(), len(d.api.asked))
 
 
 @pytest.mark.parametrize(
@@ -533,25 +343,25 @@ async def test_conflict_after_429() -> None:
 )
 async def test_too_long_a_wait(asked: str, said: str) -> None:
     """A Retry-After beyond --max-wait stops the run, whatever its number, and every row not answered is unsent."""
-    async with desk(first(1, refuse(429, Retry_After=asked)), max_at_once=1) as d:
+    async with writer_fixture(first(1, refuse(429, Retry_After=asked)), max_at_once=1) as d:
         assert [UNSENT] * 3 == await d.send(2, 3, 4)
     assert f"The API asks to wait {said} (Retry-After), longer than --max-wait 300." == d.shutdown.reason
-    assert (1, [(UNSENT, ["too many requests (429)"])]) == (len(d.api.asked), list(d.book.told().values()))
+    assert (1, [(UNSENT, ["too many requests (429)"])]) == (len(d.api.asked), list(d.journal.told().values()))
 
 
 async def test_too_long_a_wait_of_a_log_in() -> None:
     """The same where a log-in is asked to wait: nothing else is tried."""
     endpoint = VayuCustomers()
     account = endpoint.account({"VAYU_API_TOKEN": "refresh"})
-    async with desk(first(1, refuse(429, Retry_After="2520")), endpoint=endpoint, account=account) as d:
+    async with writer_fixture(first(1, refuse(429, Retry_After="2520")), endpoint=endpoint, account=account) as d:
         assert [UNSENT] * 3 == await send_vayu(d, 3)
     assert "The API asks to wait 42 min (Retry-After), longer than --max-wait 300." == d.shutdown.reason
-    assert (1, []) == (len(d.api.asked), d.book.intents)
+    assert (1, []) == (len(d.api.asked), d.journal.intents)
 
 
 async def test_blocked_for_too_long() -> None:
     """An API that refuses everything for longer than --max-wait, and says nothing of the time, stops the run."""
-    async with desk(always(refuse(429)), max_wait=60, max_attempts=100) as d:
+    async with writer_fixture(always(refuse(429)), max_wait=60, max_attempts=100) as d:
         outcomes = await d.send_all(range(2, 102), workers=16)
     said = re.fullmatch(r"The API has let nothing through for (\d+) s, longer than --max-wait 60\.", d.shutdown.reason)
     assert said is not None
@@ -565,11 +375,11 @@ async def test_retries_of_a_whole_run_are_bounded() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         return refuse(500) if request.url.path.endswith(("1/", "3/", "5/", "7/", "9/")) else done(request)
 
-    async with desk(script, max_at_once=64, breaker=CircuitBreaker(in_a_row=2_000, any_cause=2_000)) as d:
+    async with writer_fixture(script, max_at_once=64, breaker=CircuitBreaker(in_a_row=2_000, any_cause=2_000)) as d:
         await d.send(*range(1000, 2000))
     assert 1000 + 100 + 100 >= len(d.api.asked) >= 1000 + 100
     assert Counter({UPDATED: 500, UNKNOWN: 500}) == Counter(
-        row_result.outcome for row_result in d.book.row_results.values()
+        row_result.outcome for row_result in d.journal.row_results.values()
     )
 
 
@@ -605,26 +415,26 @@ BEFORE = {"before": {"name": "Old"}, "record": {"id": 2, "name": "Old"}}
 
 async def test_applied_without_an_answer() -> None:
     """An attempt without an answer that was applied is found by reading back, and not repeated."""
-    async with desk(environment(applies=True), read_back=read_list) as d:
+    async with writer_fixture(environment(applies=True), read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
-    assert (["PATCH", "GET"], [FOUND_APPLIED]) == ([r.method for _, r in d.api.asked], d.book.told()[2][1])
+    assert (["PATCH", "GET"], [FOUND_APPLIED]) == ([r.method for _, r in d.api.asked], d.journal.told()[2][1])
 
 
 async def test_applied_in_another_spelling() -> None:
     """One that reads show in another spelling, which was not there before, was applied, too, and says so."""
-    async with desk(environment(applies=True, shows="NEW"), read_back=read_list) as d:
+    async with writer_fixture(environment(applies=True, shows="NEW"), read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
     spelt = 'the API made "NEW" of it, which is another spelling of the same'
-    assert (["PATCH", "GET"], [FOUND_APPLIED, spelt]) == ([r.method for _, r in d.api.asked], d.book.told()[2][1])
-    assert {"name": "NEW"} == d.book.row_results[2].shown
+    assert (["PATCH", "GET"], [FOUND_APPLIED, spelt]) == ([r.method for _, r in d.api.asked], d.journal.told()[2][1])
+    assert {"name": "NEW"} == d.journal.row_results[2].shown
 
 
 async def test_not_applied_without_an_answer() -> None:
     """One that was not applied is repeated with the same key."""
-    async with desk(environment(applies=False, losses=1), read_back=read_list) as d:
+    async with writer_fixture(environment(applies=False, losses=1), read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
     assert ["PATCH", "GET", "PATCH"] == [request.method for _, request in d.api.asked]
-    assert (2, 1) == (d.book.row_results[2].attempts, len({key for key in d.api.keys if key}))
+    assert (2, 1) == (d.journal.row_results[2].attempts, len({key for key in d.api.keys if key}))
 
 
 @pytest.mark.parametrize("name", ["Old", "NEW"])
@@ -634,38 +444,38 @@ async def test_never_applied(name: str) -> None:
     That it was another spelling of the same before is no sign that it was applied.
     """
     before = {"before": {"name": name}, "record": {"id": 2, "name": name}}
-    async with desk(environment(applies=False, shows=name), read_back=read_list, max_attempts=2) as d:
+    async with writer_fixture(environment(applies=False, shows=name), read_back=read_list, max_attempts=2) as d:
         assert [FAILED] == await d.send(2, **before)
-    assert [f"{DROPPED}, and the record does not show it so far"] == d.book.told()[2][1]
+    assert [f"{DROPPED}, and the record does not show it so far"] == d.journal.told()[2][1]
 
 
 async def test_perhaps_taken_for_approval() -> None:
     """Where the record says that a change of it awaits approval, that may be this one: it is unknown."""
-    async with desk(environment(applies=False, approval="pending"), read_back=read_list, max_attempts=2) as d:
+    async with writer_fixture(environment(applies=False, approval="pending"), read_back=read_list, max_attempts=2) as d:
         assert [UNKNOWN] == await d.send(2, **BEFORE)
-    assert [f"{DROPPED}: it may have been applied or not"] == d.book.told()[2][1]
+    assert [f"{DROPPED}: it may have been applied or not"] == d.journal.told()[2][1]
 
 
 async def test_refused_after_a_failure() -> None:
     """A refusal after a 5xx, which may have been applied, is not believed where the record cannot be read."""
     script = first(1, refuse(500), lambda request: refuse(422, {"errors": {"__all__": ["no"]}}))
-    async with desk(script) as d:
+    async with writer_fixture(script) as d:
         assert [UNKNOWN] == await d.send(2)
 
 
 async def test_neither_as_asked_nor_as_before() -> None:
     """When the record shows neither, nobody knows, and all three values are told."""
-    async with desk(environment(applies=False, shows="Third"), read_back=read_list, max_attempts=1) as d:
+    async with writer_fixture(environment(applies=False, shows="Third"), read_back=read_list, max_attempts=1) as d:
         assert [UNKNOWN] == await d.send(2, **BEFORE)
     expected = 'the record now shows "Third": it was "Old", and "New" was sent (somebody else may have changed it)'
-    assert [expected] == d.book.told()[2][1]
+    assert [expected] == d.journal.told()[2][1]
 
 
 async def test_no_answer_and_no_reading() -> None:
     """Without a way to read back, an attempt without an answer is unknown."""
-    async with desk(always_lost, max_attempts=2) as d:
+    async with writer_fixture(always_lost, max_attempts=2) as d:
         assert [UNKNOWN] == await d.send(2)
-    assert [f"{DROPPED}: it may have been applied or not"] == d.book.told()[2][1]
+    assert [f"{DROPPED}: it may have been applied or not"] == d.journal.told()[2][1]
 
 
 def always_lost(request: httpx.Request, count: int) -> Any:
@@ -674,26 +484,26 @@ def always_lost(request: httpx.Request, count: int) -> Any:
 
 async def test_html_instead_of_an_answer() -> None:
     """A success that is a web page did not come from the API: it is looked up, not believed."""
-    async with desk(always(httpx.Response(200, html="<html>login")), max_attempts=2) as d:
+    async with writer_fixture(always(httpx.Response(200, html="<html>login")), max_attempts=2) as d:
         assert [UNKNOWN] == await d.send(2)
 
 
 async def test_resumed_with_the_same_key() -> None:
     """A change that an earlier part of the run began keeps its key, when it is the same request."""
     earlier = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
-    async with desk(first(1, refuse(500))) as d:
+    async with writer_fixture(first(1, refuse(500))) as d:
         await d.send(2, earlier=earlier)
     assert ([earlier.key] * 2, [4, 5], 5) == (
         d.api.keys,
-        [i.attempts for i in d.book.intents],
-        d.book.row_results[2].attempts,
+        [i.attempts for i in d.journal.intents],
+        d.journal.row_results[2].attempts,
     )
 
 
 async def test_resumed_with_another_body() -> None:
     """Another request gets another key: the API would replay the answer to the first."""
     earlier = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "X"}, None, {"name": "X"})
-    async with desk(lambda request, count: done(request)) as d:
+    async with writer_fixture(lambda request, count: done(request)) as d:
         await d.send(2, earlier=earlier)
     assert earlier.key not in d.api.keys
 
@@ -701,7 +511,7 @@ async def test_resumed_with_another_body() -> None:
 async def test_earlier_part_and_a_read_that_shows_nothing_of_it() -> None:
     """A record of which a read shows only a part says nothing of another hand: the key stays."""
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 1, {"name": "New"}, {"name": "Old"}, {"name": "New"})
-    async with desk(lambda request, count: done(request)) as d:
+    async with writer_fixture(lambda request, count: done(request)) as d:
         await d.send(2, earlier=made, record={"id": 2}, before={})
         await d.send(
             3, earlier=replace(made, change=3, id="3"), record={"id": 3, "name": "Other"}, before={"name": "Other"}
@@ -713,10 +523,10 @@ async def test_earlier_part_and_a_read_that_shows_nothing_of_it() -> None:
 async def test_resumed_after_another_hand(change: dict[str, Any]) -> None:
     """The same change is another request, with another key, where the first is through or its record may be another."""
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
-    async with desk(lambda request, count: done(request)) as d:
+    async with writer_fixture(lambda request, count: done(request)) as d:
         await d.send(2, earlier=replace(made, **change), record={"id": 2, "name": "Other"}, before={"name": "Other"})
     assert made.key not in d.api.keys
-    assert [({"name": "Other"}, 2)] == [(one.before, one.number) for one in d.book.intents]
+    assert [({"name": "Other"}, 2)] == [(one.before, one.number) for one in d.journal.intents]
 
 
 @pytest.mark.parametrize("is_replayed", [True, False])
@@ -733,12 +543,12 @@ async def test_resumed_with_a_key_that_may_be_used(is_replayed: bool) -> None:
         return done(request)
 
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
-    assert ("New", 4 + is_replayed) == (name, d.book.row_results[2].attempts)
+    assert ("New", 4 + is_replayed) == (name, d.journal.row_results[2].attempts)
     looks = [["GET"], ["GET"] * len(LOOKS) + ["PATCH"]][is_replayed]  # what does not show yet may show a bit later
     assert ["PATCH", *looks] == [request.method for _, request in d.api.asked]
-    assert [(1, 4), *[(2, 1)] * is_replayed] == [(one.number, one.attempts) for one in d.book.intents]
+    assert [(1, 4), *[(2, 1)] * is_replayed] == [(one.number, one.attempts) for one in d.journal.intents]
 
 
 async def test_key_that_may_be_used_after_a_failure() -> None:
@@ -754,7 +564,7 @@ async def test_key_that_may_be_used_after_a_failure() -> None:
         return next(failures, None) or done(request)
 
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
     assert "New" == name
 
@@ -774,9 +584,9 @@ async def test_refused_after_a_replay_with_reads_that_lag() -> None:
         return answer(request) if callable(answer) else answer
 
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
-    assert (3, ["found_applied"]) == (len(written), [one.code for one in d.book.row_results[2].problems])
+    assert (3, ["found_applied"]) == (len(written), [one.code for one in d.journal.row_results[2].problems])
 
 
 @pytest.mark.looks
@@ -792,7 +602,7 @@ async def test_resumed_with_reads_that_lag() -> None:
         return done(request)
 
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
     assert 1 == len(written)
 
@@ -804,9 +614,9 @@ async def test_disproved_at_a_stop() -> None:
         d.shutdown.request("enough")
         return done(request, name="Old") if request.method == "PATCH" else refuse(500)
 
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         await d.send(2, record={"id": 2, "name": "Old"}, before={"name": "Old"})
-    result = d.book.row_results[2]
+    result = d.journal.row_results[2]
     said = "the API confirmed the change, and showed another value: it may have been applied or not"
     assert (Outcome.UNKNOWN, [said]) == (result.outcome, [one.reason for one in result.problems])
 
@@ -820,9 +630,9 @@ async def test_found_applied_after_a_500() -> None:
         return refuse(500, Retry_After="8")
 
     api.answers.append(fail)
-    async with desk(api, read_back=read_list) as d:
-        assert UPDATED is await d.sender.send(city(read_at=anyio.current_time()))
-    (problem,) = d.book.row_results[2].problems
+    async with writer_fixture(api, read_back=read_list) as d:
+        assert UPDATED is await d.writer.send(city(read_at=anyio.current_time()))
+    (problem,) = d.journal.row_results[2].problems
     assert ("found_applied_after", "PATCH GET") == (problem.code, api.methods)
 
 
@@ -834,9 +644,9 @@ async def test_replayed_at_a_stop() -> None:
         d.shutdown.request("enough")
         return done(request) if request.method == "PATCH" else refuse(500)
 
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
-    result = d.book.row_results[2]
+    result = d.journal.row_results[2]
     assert (Outcome.UNKNOWN, ["replayed_in_doubt"]) == (result.outcome, [one.code for one in result.problems])
 
 
@@ -893,9 +703,9 @@ def city(**known: Any) -> PreparedChange:
 async def test_body_is_made_of_the_record_as_it_is(age: float, methods: str, street: str) -> None:
     """Where the API replaces a whole, the rest of it is what the record showed at most five seconds before."""
     api = Held()
-    async with desk(api, read_back=read_list) as d:
+    async with writer_fixture(api, read_back=read_list) as d:
         api.record["shipping_address"]["street"] = "New St"  # by another hand
-        assert UPDATED is await d.sender.send(city(read_at=anyio.current_time() - age))
+        assert UPDATED is await d.writer.send(city(read_at=anyio.current_time() - age))
     assert (methods, street) == (api.methods, api.bodies[-1]["shipping_address"]["street"])
 
 
@@ -903,8 +713,8 @@ async def test_record_is_read_again_after_a_pause() -> None:
     """What another hand wrote while the API wanted no request is not written over."""
     api = Held()
     api.pause_and_edit("street", "New St")
-    async with desk(api, read_back=read_list) as d:
-        assert UPDATED is await d.sender.send(city(read_at=anyio.current_time()))
+    async with writer_fixture(api, read_back=read_list) as d:
+        assert UPDATED is await d.writer.send(city(read_at=anyio.current_time()))
     assert ("PATCH GET PATCH", "New St") == (api.methods, api.bodies[-1]["shipping_address"]["street"])
     assert 2 == len(set(d.api.keys) - {None})
 
@@ -913,11 +723,11 @@ async def test_own_field_of_another_hand() -> None:
     """Where another hand changed the same field meanwhile, the sheet wins, and the message names what it was."""
     api = Held()
     api.pause_and_edit("city", "Paris")
-    async with desk(api, read_back=read_list) as d:
-        assert UPDATED is await d.sender.send(city(read_at=anyio.current_time()))
+    async with writer_fixture(api, read_back=read_list) as d:
+        assert UPDATED is await d.writer.send(city(read_at=anyio.current_time()))
     said = 'somebody had changed it meanwhile, from "Bonn" to "Paris"; the sheet\'s value was written over that'
-    assert [said] == d.book.told()[2][1]
-    assert {"shipping_address.city": "Paris"} == d.book.intents[-1].before
+    assert [said] == d.journal.told()[2][1]
+    assert {"shipping_address.city": "Paris"} == d.journal.intents[-1].before
 
 
 async def test_kept_for_another_hand_after_an_attempt_in_doubt() -> None:
@@ -930,26 +740,26 @@ async def test_kept_for_another_hand_after_an_attempt_in_doubt() -> None:
 
     api.answers.append(edit)
     change = Change((2,), "2", {"name": "New"}, conditions=(Condition("name", ("Old",), "now"),))
-    async with desk(api, read_back=read_list) as d:
+    async with writer_fixture(api, read_back=read_list) as d:
         one = PreparedChange(change, change.fields, read_at=anyio.current_time(), **BEFORE)
-        assert UNKNOWN is await d.sender.send(one)
+        assert UNKNOWN is await d.writer.send(one)
     said = 'the record now shows "Third": it was "Old", and "New" was sent (somebody else may have changed it)'
-    assert ([said], [{"name": "New"}]) == (d.book.told()[2][1], api.bodies)
+    assert ([said], [{"name": "New"}]) == (d.journal.told()[2][1], api.bodies)
 
 
 async def test_already_so_when_it_leaves() -> None:
     """What another hand made as the sheet wants it meanwhile is not sent."""
     api = Held()
     api.record["shipping_address"]["city"] = "Berlin"
-    async with desk(api, read_back=read_list) as d:
-        await d.sender.send(city(read_at=-60.0))
-    assert ("GET", UNCHANGED, []) == (api.methods, d.book.row_results[2].outcome, d.book.intents)
+    async with writer_fixture(api, read_back=read_list) as d:
+        await d.writer.send(city(read_at=-60.0))
+    assert ("GET", UNCHANGED, []) == (api.methods, d.journal.row_results[2].outcome, d.journal.intents)
 
 
 async def test_plain_fields_are_sent_as_they_are() -> None:
     """A partial body depends on nothing, so its record need not be read again."""
     api = Held()
-    async with desk(api, read_back=read_list) as d:
+    async with writer_fixture(api, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
     assert "PATCH" == api.methods
 
@@ -978,14 +788,14 @@ async def test_one_list_for_those_that_leave_soon(rate: float, oldest: float, li
         return {str(one["id"]): one for one in client.endpoint.parse_records(answer.response)}  # type: ignore[arg-type]  # a reply
 
     limits = Limits(per_route=Bucket(1, rate))
-    async with desk(script, limits=limits, max_at_once=16) as d:
-        d.sender.read_backs.reader.read_back = lambda wanted: read(d.sender.client, wanted)  # type: ignore[method-assign]  # as above
+    async with writer_fixture(script, limits=limits, max_at_once=16) as d:
+        d.writer.read_backs.reader.read_back = lambda wanted: read(d.writer.client, wanted)  # type: ignore[method-assign]  # as above
         async with anyio.create_task_group() as tasks:
             for one in ids:
                 read_at[one] = anyio.current_time()
                 change = city(read_at=anyio.current_time())
                 tasks.start_soon(
-                    d.sender.send, replace(change, change=replace(change.change, rows=(one,), id=str(one)))
+                    d.writer.send, replace(change, change=replace(change.change, rows=(one,), id=str(one)))
                 )
     methods = [request.method for _, request in d.api.asked]
     assert (40, True) == (methods.count("PATCH"), methods.count("GET") in lists), methods.count("GET")
@@ -1009,10 +819,10 @@ def test_key_of_each_intent() -> None:
 async def test_how_long_it_is_looked_at(within: float, looks: list[int]) -> None:
     """What the API confirmed and its record does not show is looked at five times in that time, then rejected."""
     api = Held(answers=[httpx.Response(200, json={"id": 2, "name": "Old"})])
-    async with desk(api, read_back=read_list, verify_within=within) as d:
+    async with writer_fixture(api, read_back=read_list, verify_within=within) as d:
         assert [REJECTED] == await d.send(2, **BEFORE)
     times = [at for method, at in api.calls if method == "GET"]
-    assert (looks, 1) == ([round(at - times[0]) for at in times], d.book.row_results[2].attempts)
+    assert (looks, 1) == ([round(at - times[0]) for at in times], d.journal.row_results[2].attempts)
 
 
 async def test_refused_after_an_attempt_in_doubt_and_shown_nowhere() -> None:
@@ -1023,7 +833,7 @@ async def test_refused_after_an_attempt_in_doubt_and_shown_nowhere() -> None:
             return refuse(503 if count == 1 else 422)
         return httpx.Response(200, json={"items": [{"id": 2}], "count": 1})
 
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [UNKNOWN] == await d.send(2, **BEFORE)
 
 
@@ -1033,10 +843,10 @@ async def test_confirmed_and_shown_nowhere() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         return httpx.Response(200, json={"id": 2} if request.method == "PATCH" else {"items": [{"id": 2}], "count": 1})
 
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
     said = "the API confirmed the change, but neither its answer nor a read shows it: look at the record"
-    assert {2: (UPDATED, [said])} == d.book.told()
+    assert {2: (UPDATED, [said])} == d.journal.told()
 
 
 @pytest.mark.parametrize(("answered", "known"), [("Old", {}), ("Third", {"name": "Third"})])
@@ -1048,9 +858,9 @@ async def test_only_its_own_answer_tells_what_became_of_a_value(answered: str, k
             return done(request, name=answered)
         return httpx.Response(200, json={"items": [{"id": 2, "name": "Third"}], "count": 1})
 
-    async with desk(script, read_back=read_list) as d:
+    async with writer_fixture(script, read_back=read_list) as d:
         assert [REJECTED] == await d.send(2, **BEFORE)
-    assert known == d.book.row_results[2].shown
+    assert known == d.journal.row_results[2].shown
 
 
 @pytest.mark.looks
@@ -1060,13 +870,13 @@ async def test_read_that_lags() -> None:
 
     def lagging(request: httpx.Request, count: int) -> Any:
         if request.method == "GET":
-            seen.append(d.book.row_results[2].state)
+            seen.append(d.journal.row_results[2].state)
             api.record["name"] = "New" if len(seen) == 3 else "Old"
         return api(request, count) if request.method == "GET" else httpx.Response(200, json={"id": 2})
 
-    async with desk(lagging, read_back=read_list) as d:
+    async with writer_fixture(lagging, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
-    assert ([State.CONFIRMED] * 3, State.FINAL) == (seen, d.book.row_results[2].state)
+    assert ([State.CONFIRMED] * 3, State.FINAL) == (seen, d.journal.row_results[2].state)
 
 
 @pytest.mark.looks
@@ -1080,7 +890,7 @@ async def test_first_look_that_takes_long() -> None:
         api.record["name"] = "New" if began > 80 else "Old"
         return await read_list(client, record_id)
 
-    async with desk(api, read_back=read) as d:
+    async with writer_fixture(api, read_back=read) as d:
         assert [UPDATED] == await d.send(2, **BEFORE)
     times = [at for method, at in api.calls if method == "GET"]
     assert [0, 1, 5, 20] == [round(at - times[0]) for at in times]
@@ -1095,11 +905,11 @@ async def test_looks_at_once_where_nothing_lists_records(is_sending: bool, expec
             httpx.Response(200, json={"customer": {"id": request.url.path[-24:], "name": "Old"}}),
         )
     )
-    async with desk(api.script, answer=api.answer, endpoint=VayuCustomers(), read_back=read_list) as d:
-        d.sender.read_backs.is_sending = lambda: is_sending
+    async with writer_fixture(api.script, answer=api.answer, endpoint=VayuCustomers(), read_back=read_list) as d:
+        d.writer.read_backs.is_sending = lambda: is_sending
         async with anyio.create_task_group() as tasks:
             for number in hex_ids(64):
-                tasks.start_soon(d.sender.read_backs.read_back, f"{number:024x}", ["name"])
+                tasks.start_soon(d.writer.read_backs.read_back, f"{number:024x}", ["name"])
     assert (64, expected) == (len(api.asked), api.peak)
 
 
@@ -1121,11 +931,11 @@ async def test_failure_without_keys_is_looked_into(applies: bool, expected: Outc
             record["name"] = "New"
         return refuse(500) if count_of_writes == 1 else httpx.Response(200, json={"customer": record})
 
-    async with desk(script, endpoint=VayuCustomers(), read_back=read_list) as d:
+    async with writer_fixture(script, endpoint=VayuCustomers(), read_back=read_list) as d:
         change = prepared(2, id=VAYU_ID, before={"name": "Old"}, record=dict(record), read_at=anyio.current_time())
-        assert expected is await d.sender.send(change)
+        assert expected is await d.writer.send(change)
     said = ["the API failed (500), but reading back showed that it was applied"] if applies else []
-    assert (writes, said) == (count_of_writes, d.book.told()[2][1])
+    assert (writes, said) == (count_of_writes, d.journal.told()[2][1])
 
 
 @pytest.mark.parametrize("name", [None, "Old"])
@@ -1140,20 +950,20 @@ async def test_cleared_in_an_answer_that_leaves_it_out(is_applied: bool, name: s
             record.pop("legalName", None)  # what is null is left out
         return httpx.Response(200, json={"customer": answer if request.method == "PUT" else record})
 
-    async with desk(script, endpoint=VayuCustomers(), read_back=read_list) as d:
+    async with writer_fixture(script, endpoint=VayuCustomers(), read_back=read_list) as d:
         clear, before = {"legalName": None}, {"legalName": "Old Ltd"}
         change = PreparedChange(Change((2,), VAYU_ID, clear), clear, before, dict(record), read_at=anyio.current_time())
-        outcome = await d.sender.send(change)
+        outcome = await d.writer.send(change)
     assert (UPDATED if is_applied else REJECTED if name else FAILED) is outcome
 
 
 async def test_confirmed_unseen_without_comparing() -> None:
     """What an answer does not show, where nothing is compared, is only said to be confirmed."""
     address = {f"full_address.{part}": value for part, value in ADDRESS.items()}
-    async with desk(lambda request, count: done(request)) as d:
-        await d.sender.send(PreparedChange(Change((2,), "2", address), address))
+    async with writer_fixture(lambda request, count: done(request)) as d:
+        await d.writer.send(PreparedChange(Change((2,), "2", address), address))
     said = "the API confirmed the change; its answer does not show all of it, and nothing was read (--no-compare)"
-    assert ({2: (UPDATED, [said])}, 1) == (d.book.told(), len(d.api.asked))
+    assert ({2: (UPDATED, [said])}, 1) == (d.journal.told(), len(d.api.asked))
 
 
 CHECK = "Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitted to do this."
@@ -1181,10 +991,10 @@ CHECK = "Check DUALENTRY_API_KEY: the key may be wrong, expired, or not permitte
 )
 async def test_stops(response: httpx.Response, reason: str) -> None:
     """What would meet every row alike stops the run at once; what was not sent is unsent."""
-    async with desk(always(response), max_at_once=2) as d:
+    async with writer_fixture(always(response), max_at_once=2) as d:
         assert [UNSENT] * 50 == await d.send(*range(2, 52))
     assert (reason, True) == (d.shutdown.reason, len(d.api.asked) <= 2)
-    assert {UNSENT} == {row_result.outcome for row_result in d.book.row_results.values()}
+    assert {UNSENT} == {row_result.outcome for row_result in d.journal.row_results.values()}
     assert {"https://test"} == {f"{r.url.scheme}://{r.url.host}" for _, r in d.api.asked}
 
 
@@ -1207,9 +1017,9 @@ def hex_ids(count: int) -> list[int]:
     return list(range(0x10**23, 0x10**23 + count))
 
 
-async def send_vayu(d: Desk, count: int) -> list[Outcome]:
+async def send_vayu(d: WriterFixture, count: int) -> list[Outcome]:
     async def one(number: int) -> None:
-        found.append(await d.sender.send(prepared(number, id=f"{number:024x}")))
+        found.append(await d.writer.send(prepared(number, id=f"{number:024x}")))
 
     found: list[Outcome] = []
     async with anyio.create_task_group() as tasks:
@@ -1218,7 +1028,7 @@ async def send_vayu(d: Desk, count: int) -> list[Outcome]:
     return found
 
 
-def logins(d: Desk) -> int:
+def logins(d: WriterFixture) -> int:
     return sum(request.url.path == "/login" for _, request in d.api.asked)
 
 
@@ -1226,7 +1036,7 @@ async def test_renewed_once_for_all() -> None:
     """A token that is refused is renewed by one log-in for all workers, and every row goes on."""
     endpoint = VayuCustomers()
     account = endpoint.account({"VAYU_API_TOKEN": "refresh"})
-    async with desk(vayu(["old", "new"], "new"), endpoint=endpoint, account=account) as d:
+    async with writer_fixture(vayu(["old", "new"], "new"), endpoint=endpoint, account=account) as d:
         assert [UPDATED] * 40 == await send_vayu(d, 40)
     assert (2, True) == (logins(d), len(d.api.asked) <= 2 + 2 * 40)
 
@@ -1235,7 +1045,7 @@ async def test_renewed_in_vain() -> None:
     """A new token that is refused as well stops the run, after one more log-in."""
     endpoint = VayuCustomers()
     account = endpoint.account({"VAYU_API_TOKEN": "refresh"})
-    async with desk(vayu(["old", "older"], "new"), endpoint=endpoint, account=account) as d:
+    async with writer_fixture(vayu(["old", "older"], "new"), endpoint=endpoint, account=account) as d:
         assert [UNSENT] * 40 == await send_vayu(d, 40)
     expected = (
         'The API does not accept the key (401) and says: "expired". '
@@ -1248,9 +1058,9 @@ async def test_log_in_refused() -> None:
     """A log-in that is refused stops the run before anything is sent."""
     endpoint = VayuCustomers()
     account = endpoint.account({"VAYU_API_TOKEN": "refresh"})
-    async with desk(always(refuse(401)), endpoint=endpoint, account=account) as d:
+    async with writer_fixture(always(refuse(401)), endpoint=endpoint, account=account) as d:
         assert [UNSENT] * 40 == await send_vayu(d, 40)
-    assert (1, {}, []) == (len(d.api.asked), d.book.row_results, d.book.intents)
+    assert (1, {}, []) == (len(d.api.asked), d.journal.row_results, d.journal.intents)
     assert "Vayu refused the API token (VAYU_API_TOKEN). Make a new one in its dashboard." == d.shutdown.reason
 
 
@@ -1268,7 +1078,7 @@ LIMITS = Limits(total=Bucket(50, 5), per_route=Bucket(10, 1))
 )
 async def test_dead_api(limits: Limits | None, said: Any, cause: str) -> None:
     """2,000 rows against a dead API cost at most 20 + max_at_once + 1 requests, whatever the limits."""
-    async with desk(lambda request, count: said, limits=limits, max_at_once=16) as d:
+    async with writer_fixture(lambda request, count: said, limits=limits, max_at_once=16) as d:
         outcomes = await d.send_all(range(2, 2_002), workers=64)
     assert 20 + 16 + 1 >= len(d.api.asked)
     assert f"The API does not work at the moment: {cause}, time after time." == d.shutdown.reason
@@ -1281,7 +1091,7 @@ async def test_api_that_comes_back() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         return refuse(503) if anyio.current_time() < began + 5 else done(request)
 
-    async with desk(script, max_at_once=4, max_attempts=50) as d:
+    async with writer_fixture(script, max_at_once=4, max_attempts=50) as d:
         began = anyio.current_time()
         assert {UPDATED: 40} == await d.send_all(range(2, 42), workers=16)
     late = [at for at in d.api.times if began + 5 <= at]
@@ -1291,7 +1101,7 @@ async def test_api_that_comes_back() -> None:
 
 async def test_only_one_probes() -> None:
     """While an API seems dead, nobody starts before the pause is over, and then one alone."""
-    async with desk(always(httpx.Response(503)), max_at_once=8, limits=LIMITS, max_attempts=50) as d:
+    async with writer_fixture(always(httpx.Response(503)), max_at_once=8, limits=LIMITS, max_attempts=50) as d:
         await d.send(*range(2, 200))
     paused_at = d.api.times[19] + d.api.seconds
     late = [at for at in d.api.times if at > paused_at + 0.01]
@@ -1307,7 +1117,7 @@ async def test_peak_in_flight() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         return count * 0.618 % 1, refuse(500) if count % 3 == 0 else done(request)
 
-    async with desk(script, max_at_once=7) as d:
+    async with writer_fixture(script, max_at_once=7) as d:
         await d.send(*range(2, 202))
     assert 7 == d.api.peak
 
@@ -1320,7 +1130,7 @@ async def test_slow_row_holds_up_nobody() -> None:
             return refuse(503)
         return 50.0 if request.url.path.endswith("/2/") else 0.08, done(request)
 
-    async with desk(script, max_at_once=2, max_attempts=4) as d:
+    async with writer_fixture(script, max_at_once=2, max_attempts=4) as d:
         outcomes = await d.send(*range(2, 102))
     quick = [at for at, request in d.api.asked if not request.url.path.endswith(("/2/", "/3/"))]
     assert ([UPDATED, UNKNOWN], True) == (outcomes[:2], max(quick) < 20)
@@ -1332,7 +1142,7 @@ async def test_limits_hold_for_retries() -> None:
     def script(request: httpx.Request, count: int) -> Any:
         return refuse(500) if count % 2 else done(request)
 
-    async with desk(script, limits=Limits(per_route=Bucket(3, 2)), max_at_once=16) as d:
+    async with writer_fixture(script, limits=Limits(per_route=Bucket(3, 2)), max_at_once=16) as d:
         await d.send(*range(2, 62))
     windows = [sum(start <= at < start + 10 for at in d.api.times) for start in d.api.times]
     assert 3 + 2 * 10 >= max(windows)
@@ -1344,7 +1154,7 @@ async def test_limits_hold_for_retries() -> None:
 async def test_stop_lets_what_is_in_flight_finish() -> None:
     """After a shutdown was requested, what is in flight gets its answer, and who waits is let go at once."""
     async with (
-        desk(lambda request, count: (5.0, done(request)), max_at_once=2) as d,
+        writer_fixture(lambda request, count: (5.0, done(request)), max_at_once=2) as d,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(put_up_later, d.shutdown, 1.0)
@@ -1361,14 +1171,14 @@ async def put_up_later(shutdown: Shutdown, seconds: float) -> None:
 async def test_stop_of_a_row_that_failed_before() -> None:
     """What an earlier part sent in vain, as it seemed, is never called unsent by a later part that is stopped."""
     earlier = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
-    async with desk(always(refuse(429, Retry_After="9999"))) as d:
+    async with writer_fixture(always(refuse(429, Retry_After="9999"))) as d:
         assert [FAILED] == await d.send(2, earlier=earlier)
-    assert (True, 4) == (d.shutdown.requested, d.book.row_results[2].attempts)
+    assert (True, 4) == (d.shutdown.requested, d.journal.row_results[2].attempts)
 
 
 async def test_stop_frees_who_backs_off() -> None:
     """Who waits for a second try is let go: what the first one did before the 503 is not known."""
-    async with desk(always(refuse(503, Retry_After="200"))) as d, anyio.create_task_group() as tasks:
+    async with writer_fixture(always(refuse(503, Retry_After="200"))) as d, anyio.create_task_group() as tasks:
         tasks.start_soon(put_up_later, d.shutdown, 1.0)
         began = anyio.current_time()
         assert [UNKNOWN] == await d.send(2)
@@ -1380,7 +1190,7 @@ async def test_stop_frees_who_backs_off() -> None:
 )
 async def test_stop_after_what_was_not_taken(refusal: httpx.Response) -> None:
     """What the API said that it did not take is unsent at a stop, or failed where a later try may do."""
-    async with desk(always(refusal)) as d, anyio.create_task_group() as tasks:
+    async with writer_fixture(always(refusal)) as d, anyio.create_task_group() as tasks:
         tasks.start_soon(put_up_later, d.shutdown, 1.0)
         (outcome,) = await d.send(2)
     assert outcome in (UNSENT, FAILED)
@@ -1389,7 +1199,7 @@ async def test_stop_after_what_was_not_taken(refusal: httpx.Response) -> None:
 
 async def test_cut_short() -> None:
     """What is in flight when it is cut short may have been applied: unknown, never called failed."""
-    async with desk(lambda request, count: (50.0, done(request))) as d, anyio.create_task_group() as tasks:
+    async with writer_fixture(lambda request, count: (50.0, done(request))) as d, anyio.create_task_group() as tasks:
 
         async def cut() -> None:
             await anyio.sleep(1)
@@ -1399,36 +1209,36 @@ async def test_cut_short() -> None:
 
         tasks.start_soon(cut)
         assert [UNKNOWN] == await d.send(2)
-    assert ["batch was ended before an answer came: it may have been applied or not"] == d.book.told()[2][1]
+    assert ["batch was ended before an answer came: it may have been applied or not"] == d.journal.told()[2][1]
 
 
 async def test_after_the_stop_nothing_starts() -> None:
     """A change that comes after the shutdown is unsent, and not even written down."""
-    async with desk(lambda request, count: done(request)) as d:
+    async with writer_fixture(lambda request, count: done(request)) as d:
         d.shutdown.request("Enough.")
         assert [UNSENT] == await d.send(2)
-    assert ([], [], {}) == (d.api.asked, d.book.intents, d.book.row_results)
+    assert ([], [], {}) == (d.api.asked, d.journal.intents, d.journal.row_results)
 
 
 async def test_stop_while_the_disk_is_slow() -> None:
-    """What is only just written down when the stop comes does not leave, which the book then takes back."""
-    async with desk(lambda request, count: done(request)) as d, anyio.create_task_group() as tasks:
-        d.book.seconds = 0.5
+    """What is only just written down when the stop comes does not leave, which the journal then takes back."""
+    async with writer_fixture(lambda request, count: done(request)) as d, anyio.create_task_group() as tasks:
+        d.journal.seconds = 0.5
         tasks.start_soon(put_up_later, d.shutdown, 0.2)
         assert [UNSENT] == await d.send(2)
-    assert ([], [1, 0], {}) == (d.api.asked, [intent.attempts for intent in d.book.intents], d.book.row_results)
+    assert ([], [1, 0], {}) == (d.api.asked, [intent.attempts for intent in d.journal.intents], d.journal.row_results)
 
 
 @pytest.mark.parametrize(("body", "taken_back"), [("New", [3]), ("Old", [0])])
 async def test_stop_while_in_doubt(body: str, taken_back: list[int]) -> None:
     """A row that may have been applied by an earlier part stays in doubt when this part sends nothing of it."""
     earlier = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": body}, None, {"name": body})
-    async with desk(lambda request, count: done(request)) as d, anyio.create_task_group() as tasks:
-        d.book.seconds = 0.5
+    async with writer_fixture(lambda request, count: done(request)) as d, anyio.create_task_group() as tasks:
+        d.journal.seconds = 0.5
         tasks.start_soon(put_up_later, d.shutdown, 0.2)
         await d.send(2, earlier=earlier, is_in_doubt=True)
-    assert ([], taken_back) == (d.api.asked, [intent.attempts for intent in d.book.intents[1:]])
-    assert {} == d.book.row_results
+    assert ([], taken_back) == (d.api.asked, [intent.attempts for intent in d.journal.intents[1:]])
+    assert {} == d.journal.row_results
 
 
 async def test_first_reason_counts() -> None:
@@ -1441,18 +1251,18 @@ async def test_first_reason_counts() -> None:
 
 async def test_journal_that_cannot_be_written() -> None:
     """Without its intent on disk, nothing leaves."""
-    async with desk(lambda request, count: done(request)) as d:
-        d.book.error = JournalError("full")
+    async with writer_fixture(lambda request, count: done(request)) as d:
+        d.journal.error = JournalError("full")
         with pytest.raises(JournalError):
-            await d.sender.send(prepared(2))
+            await d.writer.send(prepared(2))
     assert [] == d.api.asked
 
 
 async def test_secret_is_only_in_its_header() -> None:
     """The key travels in its header, and nowhere else."""
-    async with desk(lambda request, count: done(request)) as d:
+    async with writer_fixture(lambda request, count: done(request)) as d:
         await d.send(2)
-    (_, request), (intent,) = d.api.asked[0], d.book.intents
+    (_, request), (intent,) = d.api.asked[0], d.journal.intents
     assert "k" == request.headers["X-API-KEY"]
     assert {"name": "New"} == json.loads(request.content) == intent.body
 
@@ -1462,13 +1272,13 @@ async def test_answer_that_lists_no_definitions(answer: tuple[int, Any]) -> None
     """Only a list says that there are no more custom fields: another answer ends the start."""
     (status, body), first_page = answer, {"items": [{"id": 1, "name": "Tier"}]}
     pages = iter([httpx.Response(200, json=first_page), httpx.Response(status, json=body)])
-    async with desk(lambda request, count: next(pages)) as d:
+    async with writer_fixture(lambda request, count: next(pages)) as d:
         with pytest.raises(StoppedError, match="The custom fields could not be read: the answer"):
-            await fetch_definitions(d.sender.client, lambda text: None)
+            await fetch_definitions(d.writer.client, lambda text: None)
 
 
 async def test_last_page_of_definitions() -> None:
     """An empty list is one."""
     pages = iter([{"items": [{"id": 1, "name": "Tier"}]}, {"items": []}])
-    async with desk(lambda request, count: httpx.Response(200, json=next(pages))) as d:
-        assert ["Tier"] == [one.name for one in await fetch_definitions(d.sender.client, lambda text: None)]
+    async with writer_fixture(lambda request, count: httpx.Response(200, json=next(pages))) as d:
+        assert ["Tier"] == [one.name for one in await fetch_definitions(d.writer.client, lambda text: None)]
