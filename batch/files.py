@@ -142,11 +142,16 @@ def make_private(folder: Path) -> None:
     """Make `folder` (0700) unless it exists; raises UsageError when it cannot be used."""
     check_name(folder)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(13, "no permission to write")
+        make_writable(folder)
     except OSError as error:
         raise unusable_folder(folder, error) from None
+
+
+def make_writable(folder: Path) -> None:
+    """Make `folder` (0700) unless it exists; raises OSError where nothing can be written there."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(13, "no permission to write")
 
 
 def unusable_folder(folder: Path, error: OSError) -> FolderError:

@@ -3,8 +3,9 @@
     <store>/<run of an input for a company, by its fingerprint>.sqlite
 
 Promises: a copy is whole, as the record was at one moment, and replaces the one before it at once. Whether the place
-can be written is known before anything is sent; a copy that fails later is told, and changes no outcome: who goes on
-from an older copy reads the records that it says nothing of before it writes. Who does the run no more writes no copy.
+can be written is known before anything is sent; a copy that fails later, for whatever reason, is told, and neither
+ends the run nor changes an outcome: who goes on from an older copy reads the records that it says nothing of before it
+writes. Who does the run no more writes no copy.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from batch.addresses import Address, is_address
 from batch.credentials import Company
 from batch.errors import FolderError, JournalError
 from batch.extras import ensure_extra
-from batch.files import NewFile, make_private, os_reason
+from batch.files import NewFile, check_name, make_writable, os_reason
 from batch.journal import copy_from
 from batch.remote import ObjectStore, RemoteError, StorageAccess
 from batch.run.remote_input import EXTRA, MODULE
@@ -58,6 +59,8 @@ class JournalCopies:
                 self._store = ObjectStore(Address.parse(self.place, "--store "), self.access)
             except RemoteError as error:
                 raise FolderError(f"--store {error}") from None
+        else:
+            check_name(Path(self.place))
 
     def fetch(self, path: Path) -> bool:
         """Put the copy at `path`; return whether there is one. Raises FolderError where that cannot be told."""
@@ -115,7 +118,7 @@ class JournalCopies:
     async def _try(self, journal: Path) -> None:
         try:
             await self._write(journal)
-        except (RemoteError, OSError, JournalError) as error:
+        except Exception as error:  # whatever it is, no copy is worth the run
             told = self._told(error)
             if told != self._trouble:
                 self.note(f"{told} The run goes on; another machine would go on from an older copy.")
@@ -133,7 +136,7 @@ class JournalCopies:
                 await anyio.to_thread.run_sync(self._put, made)
 
     def _put(self, made: Path) -> None:
-        make_private(Path(self.place))
+        make_writable(Path(self.place))
         file = NewFile(Path(self.place) / self.name, is_shared=True)
         try:
             shutil.copyfile(made, file.made)

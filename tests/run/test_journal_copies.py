@@ -1,6 +1,8 @@
 """`--store`: another machine (a state folder and a folder of runs of its own) goes on from the copy of a record."""
 
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,12 +127,77 @@ def test_place_that_cannot_be_written(job: JobFixture, start: Start) -> None:
 
 
 def test_place_that_cannot_be_made(job: JobFixture, start: Start) -> None:
-    """The same where that is seen only when the first copy is to be written."""
+    """The same where that is seen only when the first copy is to be written; the option that names it is told."""
     place = job.folder / "nowhere"
     place.symlink_to(job.folder / "gone" / "away")
-    with pytest.raises(FolderError, match="nowhere"):
+    with pytest.raises(FolderError, match=rf"^--store {place}: File exists\."):
         start("one", store=str(place))
     assert ([], False) == (job.writes(), (job.folder / "one.runs").exists())
+
+
+GOES_ON = "The run goes on; another machine would go on from an older copy."
+
+
+@pytest.fixture
+def breakable(job: JobFixture) -> tuple[Path, Callable[[], None]]:
+    """A place for copies, and what makes a file of it at once."""
+    place, folder, file = job.folder / "place", job.folder / "behind", job.sheet("", "file")
+    folder.mkdir()
+    place.symlink_to(folder)
+    return place, lambda: file.replace(place)
+
+
+def test_place_that_is_lost_while_the_run_goes_on(
+    job: JobFixture, start: Start, breakable: tuple[Path, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows are sent, and a line says once what is wrong with the place."""
+    monkeypatch.setattr(journal_copies, "COPY_SECONDS", 0.05)
+    monkeypatch.setattr(journal_copies, "SPARED", 0)
+    place, lose = breakable
+
+    def lose_with_copy() -> None:
+        while not list(place.glob("*.sqlite")):
+            time.sleep(0.005)
+        lose()
+
+    waiting = threading.Thread(target=lose_with_copy)
+    waiting.start()
+    end = start("one", max_per_second=15, store=str(place))
+    waiting.join()
+    assert (0, {"updated": COUNT}) == (end.summary.exit_code, +end.summary.outcomes)
+    assert [f"--store {place}: File exists. {GOES_ON}"] == [note for note in job.reporter.notes if "--store" in note]
+
+
+def test_place_that_is_lost_before_the_last_copy(
+    job: JobFixture, start: Start, breakable: tuple[Path, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of which all rows are sent has ended as well as it did, and its exit code says so."""
+    place, lose = breakable
+    last = journal_copies.JournalCopies.end
+
+    def end_without_place(self: journal_copies.JournalCopies, journal: Path) -> None:
+        lose()
+        last(self, journal)
+
+    monkeypatch.setattr(journal_copies.JournalCopies, "end", end_without_place)
+    end = start("one", store=str(place))
+    assert (0, {"updated": COUNT}) == (end.summary.exit_code, +end.summary.outcomes)
+    assert [f"--store {place}: File exists. {GOES_ON}"] == [note for note in job.reporter.notes if "--store" in note]
+
+
+def test_copy_that_fails_for_an_unknown_reason(job: JobFixture, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a library raises, the run goes on."""
+    kept = journal_copies.copy_from
+
+    def fail_later(journal: Path, path: Path) -> None:
+        if list((job.folder / "store").glob("*.sqlite")):
+            raise ValueError("nobody knows")
+        kept(journal, path)
+
+    monkeypatch.setattr(journal_copies, "copy_from", fail_later)
+    end = start("one")
+    assert (0, {"updated": COUNT}) == (end.summary.exit_code, +end.summary.outcomes)
+    assert f"--store {job.folder / 'store'}: nobody knows. {GOES_ON}" in job.reporter.notes
 
 
 def test_other_runs_since_the_copy(job: JobFixture, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
