@@ -1,10 +1,11 @@
 """The limiter's state in a Redis (or what speaks its protocol) that processes on all hosts share.
 
-Promises: the time is the server's, and never goes back for those who use a key; a step takes effect only on the state
-that it was made of (compare and swap by version, in a script: the policy itself is never run there); it is known since
-when the server was neither started nor emptied; a pause is told to all processes as it is written, and whoever cannot
-hear that starts nothing; the address is shown without its password; no key, id or value of a cell is sent there, only
-keyed hashes.
+Promises: the time is the server's, and never goes back for those who use a key, also where somebody sets the server's
+clock back: the state and the records of a key go by one clock, which the server keeps with the state; a step takes
+effect only on what it was made of (compare and swap by version, in a script: the policy itself is never run there); it
+is known since when the server was neither started nor emptied; a pause is told to all processes as it is written, and
+whoever cannot hear that starts nothing; the address is shown without its password; no key, id or value of a cell is
+sent there, only keyed hashes.
 
 The library's own calls wait, so they are made in a thread: a whole job also runs on trio.
 """
@@ -31,11 +32,10 @@ from batch.ratelimit.store import (
     LeasedRecord,
     Reach,
     RecordStep,
-    StoreClock,
     StoreLostError,
 )
 
-PREFIX: Final = "batch:1:"
+PREFIX: Final = "batch:2:"
 """Begins the names of all keys: with the version of what is in them."""
 ANSWER_SECONDS: Final = 2.0
 """Within which the server answers, or counts as lost."""
@@ -43,24 +43,36 @@ KEPT_SECONDS: Final = 7 * 86_400
 BEGAN: Final = f"{PREFIX}began"
 """The key that the first who uses an empty server sets, with its time."""
 SCRIPT: Final = """
-local time = redis.call('TIME')
 if ARGV[1] ~= '' then
   if (redis.call('HGET', KEYS[1], 'version') or 'none') ~= ARGV[1] then return {0} end
   redis.call('HSET', KEYS[1], 'version', ARGV[2], 'value', ARGV[3])
   redis.call('EXPIRE', KEYS[1], ARGV[4])
   if ARGV[5] ~= '' then redis.call('PUBLISH', KEYS[1], ARGV[5]) end
-  return {1, time[1], time[2]}
+  return {1}
 end
-local began = 0
-if KEYS[2] then
-  redis.call('SETNX', KEYS[2], time[1])
-  began = tonumber(redis.call('GET', KEYS[2])) or 0
+local time = redis.call('TIME')
+local reading = time[1] * 1000000 + time[2]
+local base, last = string.match(redis.call('HGET', KEYS[2], 'clock') or '', '(%S+) (%S+)')
+local now = math.max(reading + (base or 0), last or 0)
+redis.call('HSET', KEYS[2], 'clock', string.format('%.0f %.0f', now - reading, now))
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+if KEYS[3] then
+  redis.call('SETNX', KEYS[3], time[1])
   local info = redis.pcall('INFO', 'server')
-  local uptime = type(info) == 'string' and string.match(info, 'uptime_in_seconds:(%d+)')
-  if uptime then began = math.max(began, time[1] - uptime) end
+  info = type(info) == 'string' and info or ''
+  local run = string.match(info, 'run_id:(%w+)') or ''
+  if redis.call('HGET', KEYS[2], 'run') ~= run then
+    local uptime = string.match(info, 'uptime_in_seconds:(%d+)') or time[1]
+    local age = math.max(0, math.min(uptime, time[1] - redis.call('GET', KEYS[3])))
+    redis.call('HSET', KEYS[2], 'run', run, 'began', string.format('%.0f', now - age * 1000000))
+  end
 end
-local value = redis.call('HGET', KEYS[1], 'value') or ''
-return {1, time[1], time[2], redis.call('HGET', KEYS[1], 'version') or '', value, began}
+local version, value, began = unpack(redis.call('HMGET', KEYS[1], 'version', 'value', 'began'))
+return {1, now, version or '', value or '', tonumber(began) or 0}
+"""
+"""Keeps what was made of `version`; without one, returns what is kept, by the clock of the key.
+
+A server whose `run_id` is another one was started anew: when, is counted once, since its clock may be set meanwhile.
 """
 PUT_RIGHT: Final = "Put the address of --limiter right, or that server"
 NONE: Final = "none"
@@ -68,7 +80,7 @@ NONE: Final = "none"
 
 Result = TypeVar("Result")
 Change = Callable[[bytes, float, float], tuple[bytes, Any, str]]
-"""Makes of what is kept, at the server's time, on a server that lost nothing since: what is kept, returned and told."""
+"""Makes of what is kept, at the key's time, on a server that lost nothing since: what is kept, returned and told."""
 
 
 class RedisStore:
@@ -124,25 +136,19 @@ class RedisStore:
     async def transact(self, key: str, step: Step[Answer]) -> tuple[LimiterState, Answer]:
         """Run `step` on what the server has, until that is still the same when the outcome is written."""
 
-        def change(
-            raw: bytes, reading: float, began: float
-        ) -> tuple[bytes, tuple[LimiterState, Answer, StoreClock], str]:
-            kept = from_json(raw) if raw else None
-            clock = (StoreClock(*kept["clock"]) if kept else StoreClock()).at(reading, reading)
-            self._began = began + clock.base
-            state, answer = step(LimiterState.from_json(kept["state"]) if kept else None, clock.last)
-            value = to_json({"clock": [clock.base, clock.last, clock.wall], "state": state.as_json()})
-            return value, (state, answer, clock), str(state.revision)
+        def change(raw: bytes, now: float, began: float) -> tuple[bytes, tuple[LimiterState, Answer], str]:
+            self._began = began
+            state, answer = step(LimiterState.from_json(from_json(raw)) if raw else None, now)
+            return to_json(state.as_json()), (state, answer), str(state.revision)
 
-        (state, answer, clock), read_at = await self._in_thread(self._listen_and_swap, key, change)
-        self._offsets[key] = clock.last - read_at
+        state, answer = await self._in_thread(self._listen_and_swap, key, change)
         self._revisions[PREFIX + key] = state.revision
         return state, answer
 
     async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
         """Run each step on what the server has of its record, all that come at once with the same round trips."""
         changes = [(f"{key}:{record}", _on_record(step)) for record, step in steps]
-        return (await self._in_thread(self._swap, changes))[0]
+        return await self._in_thread(self._swap, key, changes)
 
     def close(self) -> None:
         """Close the connections; the next use opens them again."""
@@ -162,8 +168,8 @@ class RedisStore:
             self.close()
             raise self._lost(error) from None
 
-    def _listen_and_swap(self, key: str, change: Change) -> tuple[Any, float]:
-        """Hear what others write from now on, and swap; return also what the host's clock said when that was read."""
+    def _listen_and_swap(self, key: str, change: Change) -> Any:
+        """Hear what others write from now on, and swap."""
         name = PREFIX + key
         if self._listener is None:
             listener = self._client.pubsub()
@@ -171,26 +177,27 @@ class RedisStore:
             if listener.get_message(timeout=ANSWER_SECONDS) is None:
                 raise redis.ConnectionError("it does not answer")
             self._listener = listener
-        (found,), read_at = self._swap([(key, change)])
-        return found, read_at
+        (found,) = self._swap(key, [(key, change)])
+        return found
 
-    def _swap(self, changes: Sequence[tuple[str, Change]]) -> tuple[list[Any], float]:
-        """Change what the server has under each key, again where it was changed meanwhile."""
+    def _swap(self, key: str, changes: Sequence[tuple[str, Change]]) -> list[Any]:
+        """Change what the server has under each name, by the clock of `key`; again where it was changed meanwhile."""
         found: list[Any] = [None] * len(changes)
         left = [*range(len(changes))]
         while True:
             began = time.monotonic()
-            told = self._call([(_names(changes[n][0]), ("",) * 5) for n in left])
+            told = self._call([(_names(key, changes[n][0]), ("", "", "", KEPT_SECONDS, "")) for n in left])
             read_at, swaps = time.monotonic(), []
-            for n, (_, whole, micro, version, raw, since) in zip(left, told, strict=True):
-                key, change = changes[n]
-                value, found[n], said = change(raw, int(whole) + int(micro) / 1e6, float(since))
-                seconds = int(WRITES_KEPT) if _is_record(key) else KEPT_SECONDS
+            for n, (_, now, version, raw, since) in zip(left, told, strict=True):
+                name, change = changes[n]
+                value, found[n], said = change(raw, now / 1e6, since / 1e6)
+                self._offsets[key] = now / 1e6 - read_at
+                seconds = KEPT_SECONDS if name == key else int(WRITES_KEPT)
                 following = f"{self._rng.randrange(2**64):x}"
-                swaps.append(([PREFIX + key], (version or NONE, following, value, seconds, said)))
+                swaps.append(([PREFIX + name], (version or NONE, following, value, seconds, said)))
             left = [n for n, done in zip(left, self._call(swaps), strict=True) if not done[0]]
             if not left:
-                return found, read_at
+                return found
             time.sleep(self._rng.uniform(0, 2 * (read_at - began)))
 
     def _call(self, calls: Sequence[tuple[list[str], tuple[Any, ...]]]) -> list[Any]:
@@ -228,21 +235,17 @@ def _is_lasting(error: Exception) -> bool:
     return "DB index" in str(error) if isinstance(error, redis.ResponseError) else is_lasting(error)
 
 
-def _is_record(key: str) -> bool:
-    return ":" in key
-
-
-def _names(key: str) -> list[str]:
-    """Return what the script reads for a key: of a limiter's state also when the server began."""
-    return [PREFIX + key] if _is_record(key) else [PREFIX + key, BEGAN]
+def _names(key: str, name: str) -> list[str]:
+    """Return what the script reads for a name of a key: for the key's own also when the server began."""
+    return [PREFIX + name, PREFIX + key, *([BEGAN] if name == key else [])]
 
 
 def _on_record(step: RecordStep) -> Change:
     """Return what runs a step on a record as the server keeps it."""
 
-    def change(raw: bytes, reading: float, began: float) -> tuple[bytes, Any, str]:
+    def change(raw: bytes, now: float, began: float) -> tuple[bytes, Any, str]:
         one = LeasedRecord(*json.loads(raw)) if raw else LeasedRecord()
-        found = step(one, reading)
+        found = step(one, now)
         return json.dumps([one.holder, one.epoch, one.until, one.writer, one.written]).encode(), found, ""
 
     return change

@@ -112,13 +112,11 @@ class SqliteStore:
         """Run `step` with the file locked for writing."""
 
         def change(db: sqlite3.Connection) -> tuple[LimiterState, Answer]:
-            found = db.execute("SELECT state, base, last, wall FROM limiter WHERE key = ?", [key]).fetchone()
-            last = StoreClock(*found[1:]) if found else self._clocks.get(key, StoreClock())
-            clock = last.at(time.monotonic(), time.time())
+            clock = self._clock(db, key)
+            found = db.execute("SELECT state FROM limiter WHERE key = ?", [key]).fetchone()
             state, answer = step(LimiterState.from_json(from_json(found[0])) if found else None, clock.last)
             row = [key, to_json(state.as_json()), state.revision, clock.base, clock.last, clock.wall]
             db.execute("INSERT OR REPLACE INTO limiter VALUES (?, ?, ?, ?, ?, ?)", row)
-            self._clocks[key] = clock
             return state, answer
 
         return await self._changed(change)
@@ -127,7 +125,7 @@ class SqliteStore:
         """Run steps on records with the file locked for writing, all of them at once."""
 
         def change(db: sqlite3.Connection) -> list[Any]:
-            found, now = [], self._time(db, key)
+            found, now = [], self._clock(db, key).last
             for record, step in steps:
                 one = self._read(db, key, record)
                 found.append(step(one, now))
@@ -149,11 +147,12 @@ class SqliteStore:
 
     # -- records ------------------------------------------------------------------------------------------------
 
-    def _time(self, db: sqlite3.Connection, key: str) -> float:
-        if key not in self._clocks:
-            found = db.execute("SELECT base, last, wall FROM limiter WHERE key = ?", [key]).fetchone()
-            self._clocks[key] = (StoreClock(*found) if found else StoreClock()).at(time.monotonic(), time.time())
-        return self.now(key)
+    def _clock(self, db: sqlite3.Connection, key: str) -> StoreClock:
+        """Return the key's clock as it is now, by which its state and its records go."""
+        found = db.execute("SELECT base, last, wall FROM limiter WHERE key = ?", [key]).fetchone()
+        clock = StoreClock(*found) if found else self._clocks.get(key, StoreClock())
+        self._clocks[key] = clock.at(time.monotonic(), time.time())
+        return self._clocks[key]
 
     def _read(self, db: sqlite3.Connection, key: str, record: str) -> LeasedRecord:
         query = "SELECT holder, epoch, until, writer, written FROM record WHERE key = ? AND record = ?"

@@ -8,6 +8,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from batch.engine.record_leases import LASTS, RecordLeases
 from batch.ratelimit import (
     Bucket,
     LeasedRecord,
@@ -77,6 +78,13 @@ class StoreConformance:
     def make(self) -> LimiterStore:
         """Return a store that holds nothing yet; the suite may use several keys of it."""
         raise NotImplementedError
+
+    def beside(self, store: LimiterStore) -> LimiterStore:
+        """Return the store as another process has it, where it may have it."""
+        return store
+
+    def set_back(self, seconds: float) -> None:
+        """Have the clock beneath the store be behind the last time of "key", where a store is made of one that may."""
 
     async def test_new_key_has_no_state(self) -> None:
         """The first step on a key gets None, and the next one what the first returned."""
@@ -280,6 +288,31 @@ class StoreConformance:
         three = await lease(store, "key", "record", "a", 60)
         assert three is not None
         assert three.written == -math.inf
+
+    @pytest.mark.parametrize("seconds", [5, 3600])
+    @pytest.mark.parametrize("is_known", [True, False])
+    async def test_clock_that_was_set_back(self, seconds: float, is_known: bool) -> None:
+        """A lease lasts as long as it says, and a write after a read is told as one, whoever knows of the clock yet."""
+        store = self.make()
+        one, other = RecordLeases(store, "key"), RecordLeases(self.beside(store), "key")
+        await refuse(one.store, "key")
+        await refuse(other.store, "key")
+        self.set_back(seconds)
+        if is_known:
+            await refuse(one.store, "key")
+        assert await lease(one.store, "key", "record", "killed", 0.05) is not None
+        await anyio.sleep(0.06)
+        read = anyio.current_time()
+        first = await one.try_hold("record", "a")
+        assert first is not None
+        assert LASTS - 1 < first.until - read < LASTS + 1
+        assert await other.try_hold("record", "b") is None
+        await one.let_go(first, wrote=True)
+        second = await other.try_hold("record", "b")
+        assert second is not None
+        assert second.written >= read
+        assert LASTS - 1 < second.until - anyio.current_time() <= LASTS
+        assert await one.try_hold("record", "a") is None
 
     async def test_of_many_who_want_a_record_one_gets_it(self) -> None:
         """However many ask at once, there is one holder."""

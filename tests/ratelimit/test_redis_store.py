@@ -1,5 +1,6 @@
 """The store that processes on all hosts share: the conformance suite over a real redis-server, and its absence."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,17 @@ class TestRedisStore(StoreConformance):
         self.made.append(RedisStore(self.url))
         return self.made[-1]
 
+    def beside(self, store: LimiterStore) -> LimiterStore:
+        return self.make()
+
+    def set_back(self, seconds: float) -> None:
+        """Have the server's clock be behind what it was when the key was used last."""
+        import redis
+
+        with redis.Redis.from_url(self.url) as client:
+            base, last = map(int, client.hget("batch:2:key", "clock").split())
+            client.hset("batch:2:key", "clock", f"{base} {last + int(seconds * 1e6)}")
+
     async def test_two_see_the_same(self) -> None:
         """What one host books another one sees, and hears of a pause as it is written."""
         one, other = self.make(), self.make()
@@ -71,10 +83,25 @@ class TestRedisStore(StoreConformance):
 
         with redis.Redis.from_url(self.url) as client:
             started = int(client.time()[0]) - int(client.info("server")["uptime_in_seconds"])
-            client.set("batch:1:began", started - 500)
+            client.set("batch:2:began", started - 500)
         store = self.make()
         await refuse(store, "key")
         assert -1 <= store.began("key") - started <= 1
+
+    @pytest.mark.parametrize("is_known", [True, False])
+    async def test_server_whose_clock_was_set_back_did_not_begin_in_the_future(self, is_known: bool) -> None:
+        """However far it is set back, the server began when it did, so that nobody waits for that moment."""
+        import redis
+
+        store, before = self.make(), math.inf
+        if is_known:
+            await refuse(store, "key")
+            before = store.began("key")
+            self.set_back(3600)
+        with redis.Redis.from_url(self.url) as client:
+            client.set("batch:2:began", int(client.time()[0]) + 3000)
+        await refuse(store, "key")
+        assert store.began("key") <= min(before, store.now("key"))
 
     async def test_clock_is_the_server_s(self) -> None:
         """What is known here of the server's time is never ahead of it, and a few milliseconds behind at most."""
@@ -118,6 +145,30 @@ async def test_server_that_goes_away_and_comes_back(own_server: RedisServer, mon
         await refuse(store, "key")
     own_server.start()
     assert (count in (2, 3), await refuse(store, "key")) == (True, 1)
+    store.close()
+
+
+@pytest.mark.anyio
+async def test_server_that_was_started_anew_with_what_it_had(own_server: RedisServer) -> None:
+    """It may have lost what was written last, so it tells when it was started; what it kept goes on."""
+    import redis
+
+    from batch.ratelimit.redis_store import RedisStore
+
+    url = f"redis://:{PASSWORD}@127.0.0.1:{own_server.port}/0"
+    store = RedisStore(url)
+    await refuse(store, "key")
+    with redis.Redis.from_url(url) as client:
+        client.set("batch:2:began", 1_000_000_000)
+        client.hincrby("batch:2:key", "began", -500_000_000)
+        await refuse(store, "key")
+        assert store.now("key") - store.began("key") > 499
+        client.save()
+    own_server.kill()
+    own_server.start()
+    store.close()
+    assert await refuse(store, "key") == 3
+    assert store.now("key") - store.began("key") < 5
     store.close()
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -36,6 +37,14 @@ class TestSqliteStore(StoreConformance):
 
     def make(self) -> LimiterStore:
         return SqliteStore(lambda: self.path)
+
+    def beside(self, store: LimiterStore) -> LimiterStore:
+        return self.make()
+
+    def set_back(self, seconds: float) -> None:
+        """Have the clock of the host be behind what it was when the key was used last."""
+        with closing(sqlite3.connect(self.path / NAME)) as db, db:
+            db.execute("UPDATE limiter SET last = last + ?", [seconds])
 
     async def test_two_see_the_same(self) -> None:
         """What one process books another one sees at once."""
