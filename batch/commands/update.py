@@ -305,7 +305,7 @@ class Update:
     async def _prepare(self) -> End | None:
         """Find out what is to be sent; return the end of the run where that is nothing, None where there is."""
         with self._discarded_on(UsageError, Declined, BusyError):
-            await self.claim_shard()
+            await self.claim_run()
             await self.upload.begin(self.run.folder, self.run.metadata.run_id)
             if self.copies is not None:
                 await self.copies.begin(self.run.journal.path)
@@ -348,17 +348,19 @@ class Update:
 
     # -- the stages ---------------------------------------------------------------------------------------------
 
-    async def claim_shard(self) -> None:
-        """See that no other process does the same shard, here or on another host; raises BusyError, StoppedError.
+    async def claim_run(self) -> None:
+        """See that no other process does the same run, here or on another host; raises BusyError, StoppedError.
 
-        One that was not heard of for half a minute is waited for no longer, and sends nothing any more.
+        One that was not heard of for half a minute is waited for no longer, and sends nothing any more. Without a store
+        that hosts share, the lock of an input that is done as a whole says the same.
         """
         run = self.run.metadata
-        if run.shard is None:
+        if run.shard is None and self.settings.limiter is None:
             return
         is_ours = await ended_by_signals(self.context.shutdown, partial(self.context.claim_run, run.identity))
         if not is_ours:
-            raise BusyError(f"Another start does shard {run.shard} of this input. Wait for it, or stop it first.")
+            what = "this run" if run.shard is None else f"shard {run.shard} of this input"
+            raise BusyError(f"Another start does {what}. Wait for it, or stop it first.")
 
     def ask_about_canary(self) -> None:
         """Ask whether to go on after a canary that did not hold; raises UsageError where nobody can be asked."""

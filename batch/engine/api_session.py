@@ -42,7 +42,7 @@ MAX_PAGES = 100
 LASTING_SECONDS = 5.0
 """For so long somebody may be at it whose help it needs: a disk that is full, a password."""
 TAKEN = (
-    "Another start does this shard by now, since this one was not heard of for too long: it sends nothing any more. "
+    "Another start does this run by now, since this one was not heard of for too long: it sends nothing any more. "
     "What it did is in its record, and the other one goes on."
 )
 

@@ -82,11 +82,13 @@ def most_over(times: Sequence[float], burst: float, per_second: float) -> float:
     return worst
 
 
+@pytest.mark.parametrize("part", [["--shard", "1/1"], []])
 @pytest.mark.parametrize(("told", "code"), [(None, 5), (signal.SIGTERM, 143)])
 def test_frozen_past_its_lease(
-    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, told: signal.Signals | None, code: int
-) -> None:
-    """A worker that was frozen past its lease sends nothing when it wakes: another host did its shard meanwhile.
+    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, told: signal.Signals | None, code: int,
+    part: list[str],
+) -> None:  # fmt: skip
+    """A worker that was frozen past its lease sends nothing when it wakes: another host did its run meanwhile.
 
     Nor does it put its own record over the copy that the other one has left (`--store`), also where it wakes to a
     signal.
@@ -96,7 +98,7 @@ def test_frozen_past_its_lease(
     shell.sheet(rows(25))
 
     def command(host: str) -> list[object]:
-        options = ["--base-url", sandbox.url, "--limiter", redis.url, "--shard", "1/1", "--yes", "--store", "store"]
+        options = ["--base-url", sandbox.url, "--limiter", redis.url, *part, "--yes", "--store", "store"]
         return ["update", "sheet.csv", "-e", DUALENTRY, *options, "--out", host]
 
     def env(host: str) -> dict[str, str]:
@@ -118,7 +120,7 @@ def test_frozen_past_its_lease(
         os.kill(first.pid, signal.SIGCONT)
         _, err = first.communicate(timeout=60)
         assert (code, before) == (first.returncode, len(sandbox.read_ledger())), err.decode()
-        assert told is not None or "Another start does this shard by now" in err.decode()
+        assert told is not None or "Another start does this run by now" in err.decode()
         assert left == copy.read_bytes()
     finally:
         shell.end_all()
