@@ -110,8 +110,8 @@ class _Board:
         elif now - self._began >= LINE_SECONDS:
             rows, done = sum(one.rows for one in jobs), sum(_done(one) for one in jobs)
             over = sum(one.ended == one.job.shards for one in jobs)
-            if rows:
-                waits = "".join(f"; {one.job.name} waits: {one.waits}" for one in jobs if one.waits)
+            waits = "".join(f"; {one.job.name} waits: {one.waits}" for one in jobs if one.waits)
+            if rows or waits:
                 self._console.say(f"{done:,} of {rows:,} rows, {over} of {plural(len(jobs), 'job')} over{waits}")
 
 

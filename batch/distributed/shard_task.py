@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,20 +29,27 @@ class ShardTask:
     stop: str
     """The name of the cluster's event that ends it."""
     topic: str
-    """Where it tells how far it is."""
+    """Where it tells that it has begun, and how far it is."""
     sandbox: Mapping[str, str] | None = field(default=None, repr=False)
     """What opens the sandbox, where it goes to one."""
 
 
-def do_shard(task: ShardTask) -> ShardEnd:
-    """Do a shard to its end; run by a worker, maybe more than once, and by another one after that."""
-    worker, client, cancel, is_over = get_worker(), get_client(), threading.Event(), threading.Event()
+def do_shard(task: ShardTask) -> ShardEnd | None:
+    """Do a shard to its end, None where all was stopped before it began.
 
-    def tell(progress: Progress) -> None:
-        worker.log_event(task.topic, {"job": task.job, "shard": task.shard} | how_far(progress))
+    It is run by a worker, maybe more than once, and by another one after that.
+    """
+    worker, client, cancel, is_over = get_worker(), get_client(), threading.Event(), threading.Event()
+    stop = Event(task.stop, client=client)
+    # In this order: whoever stops all of it sets the event, and then looks which tasks have begun.
+    client.set_metadata([task.topic, worker.get_current_task()], worker.address)
+    if stop.is_set():
+        return None
+
+    def tell(**more: Any) -> None:
+        worker.log_event(task.topic, {"job": task.job, "shard": task.shard} | more)
 
     def watch() -> None:
-        stop = Event(task.stop, client=client)
         while not is_over.wait(LOOK_SECONDS):
             try:
                 if stop.is_set():
@@ -53,14 +60,15 @@ def do_shard(task: ShardTask) -> ShardEnd:
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
+    tell()
     try:
-        return _do(task, tell, cancel)
+        return _do(task, lambda progress: tell(**how_far(progress)), cancel)
     finally:
         is_over.set()
         watcher.join()
 
 
-def _do(task: ShardTask, tell: Any, cancel: threading.Event) -> ShardEnd:
+def _do(task: ShardTask, tell: Callable[[Progress], None], cancel: threading.Event) -> ShardEnd:
     options = {**task.options, "on_progress": tell, "cancel": cancel, "shard": task.shard}
     source, endpoint = options.pop("input"), options.pop("endpoint")
     try:

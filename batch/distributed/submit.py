@@ -54,6 +54,8 @@ class JobProgress:
     job: Job
     shards: dict[str | None, Mapping[str, Any]] = field(default_factory=dict)
     ended: int = 0
+    has_begun: bool = False
+    """A worker has taken up one of its shards."""
 
     @property
     def rows(self) -> int:
@@ -63,6 +65,8 @@ class JobProgress:
     @property
     def waits(self) -> str:
         """What its shards wait for at the moment, as a phrase; "" where one of them goes on."""
+        if not self.has_begun and self.ended < self.job.shards:
+            return "a free worker of the cluster"
         causes = [one["waits"] for one in self.shards.values() if "waits" in one]
         return causes[0] if causes and all(causes) else ""
 
@@ -138,11 +142,12 @@ class _Tasks:
         self, what: Submission, manifest: Manifest, keys: Mapping[str, Mapping[str, str]], client: Client
     ) -> None:
         self._what, self._client, self._id = what, client, token_hex(4)
+        self._topic = f"batch-progress-{self._id}"
         self._jobs = {one.name: JobProgress(one) for one in manifest.jobs}
         self._tasks = [
             ShardTask(
                 one.name, str(shard) if shard else None, one.options, one.token_env, f"batch-stop-{self._id}",
-                f"batch-progress-{self._id}", keys.get(one.name),
+                self._topic, keys.get(one.name),
             )
             for one in manifest.jobs
             for shard in one.shard_list
@@ -155,8 +160,8 @@ class _Tasks:
 
     def run(self) -> list[ShardEnd]:
         """Do all of them."""
-        topic, stop = f"batch-progress-{self._id}", Event(f"batch-stop-{self._id}", client=self._client)
-        self._client.subscribe_topic(topic, self._hear)
+        stop = Event(f"batch-stop-{self._id}", client=self._client)
+        self._client.subscribe_topic(self._topic, self._hear)
         try:
             firsts = {task.job: task for task in reversed(self._tasks)}
             for task in firsts.values():
@@ -169,7 +174,8 @@ class _Tasks:
         finally:
             with suppress(Exception):  # what ended it is told
                 stop.set()
-                self._client.unsubscribe_topic(topic)
+                self._client.unsubscribe_topic(self._topic)
+                self._client.set_metadata([self._topic], None)
         self._what.progress(list(self._jobs.values()))
         return self._ends
 
@@ -180,12 +186,8 @@ class _Tasks:
         self._running[self._client.submit(do_shard, task, key=name, pure=False)] = task
 
     def _look(self, stop: Event) -> None:
-        if not self._is_stopping and self._what.stopped_by() is not None:
-            self._is_stopping = True
-            stop.set()
-        if self._is_stopping:
-            self._ends += [self._not_begun(task) for _, task in self._later]
-            self._later = []
+        if self._what.stopped_by() is not None:
+            self._stop(stop)
         due = [task for at, task in self._later if at <= time.monotonic() or self._follows(task)]
         self._later = [(at, task) for at, task in self._later if task not in due]
         for task in due:
@@ -194,13 +196,32 @@ class _Tasks:
         for future in [one for one in self._running if one.done()]:
             self._end(self._running.pop(future), future)
 
+    def _stop(self, stop: Event) -> None:
+        """Have what has begun end in order; what waits, here or in the cluster's queue, does not begin any more."""
+        self._is_stopping = True
+        for _, task in self._later:
+            self._finish(self._stopped(task, "It was stopped before it began."))
+        self._later = []
+        try:
+            stop.set()
+            begun, workers = self._client.get_metadata([self._topic], {}), self._client.processing()
+        except OSError:  # the scheduler is gone, and what it had with it
+            return
+        # A task says that it has begun, and asks for the event then: one that has not said so by now does nothing.
+        waiting = [one for one in self._running if not one.done() and begun.get(one.key) not in workers]
+        for future in waiting:
+            why = "Its worker was lost, and it was stopped before another one went on with it."
+            why = why if future.key in begun else "It was stopped before it began."
+            self._finish(self._stopped(self._running.pop(future), why))
+        self._client.cancel(waiting)
+
     def _follows(self, task: ShardTask) -> bool:
         """Return whether it has not begun yet, and another shard of its job has: the job's key is in use."""
         return not self._tries[task.job, task.shard] and bool(self._jobs[task.job].shards)
 
     def _end(self, task: ShardTask, future: Any) -> None:
         if future.status == "finished":
-            end: ShardEnd = future.result()
+            end: ShardEnd = future.result() or self._stopped(task, "It was stopped before it began.")
         else:
             error = future.exception() if future.status == "error" else None
             why = f"the cluster could not do it ({type(error).__name__ if error else future.status})"
@@ -209,20 +230,24 @@ class _Tasks:
         if end.exit_code == ExitCode.BUSY and not end.run and tries < BUSY_TRIES and not self._is_stopping:
             self._later.append((time.monotonic() + BUSY_SECONDS, task))
             return
-        self._jobs[task.job].ended += 1
+        self._finish(end)
+
+    def _finish(self, end: ShardEnd) -> None:
+        self._jobs[end.job].ended += 1
         if end.summary.get("rows") is not None:
-            self._jobs[task.job].shards[task.shard] = {"rows": end.summary["rows"], "done": end.summary["outcomes"]}
+            self._jobs[end.job].shards[end.shard] = {"rows": end.summary["rows"], "done": end.summary["outcomes"]}
         self._ends.append(end)
 
-    def _not_begun(self, task: ShardTask) -> ShardEnd:
-        code = self._what.stopped_by() or ExitCode.INTERRUPTED
-        return ShardEnd(task.job, task.shard, int(code), message="It was stopped before it began.")
+    def _stopped(self, task: ShardTask, why: str) -> ShardEnd:
+        return ShardEnd(task.job, task.shard, int(self._what.stopped_by() or ExitCode.INTERRUPTED), message=why)
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         told = event[1]
         job = self._jobs.get(str(told.get("job")))
         if job is not None:
-            job.shards[told["shard"]] = told
+            job.has_begun = True
+            if "rows" in told:
+                job.shards[told["shard"]] = told
 
 
 def _sum_up(

@@ -22,7 +22,7 @@ from batch.ratelimit.policy import RUN_LEASE
 from batch.sandbox.options import SandboxOptions
 from tests.redis_server import RedisServer, find_redis
 from tests.sandbox.control import ControlledSandbox
-from tests.shell import DUALENTRY, Shell, until
+from tests.shell import DUALENTRY, ROOT, Shell, until
 
 pytestmark = [
     pytest.mark.long,
@@ -340,6 +340,69 @@ def test_store_of_a_manifest(tmp_path: Path, redis: RedisServer, sandbox: Contro
     assert 20 <= len(done) < count
     assert {str(10001 + number) for number in range(count)} - done == read_ids(sandbox, size)
     assert_each_applied_once(sandbox, 1, count)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """A Dask cluster of somebody else, without workers as yet, of which each does one task at a time."""
+    from distributed import LocalCluster
+
+    for number, key in enumerate(KEYS, 1):
+        monkeypatch.setenv(f"KEY_{number}", key)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "workers"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with LocalCluster(
+        n_workers=0, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, memory_limit=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"}, silence_logs=50,
+    ) as running:  # fmt: skip
+        yield running
+
+
+def submitted(words: Sequence[object], cluster: Any) -> list[object]:
+    """The command that gives the jobs of a manifest to a cluster."""
+    return [*words[:2], "--scheduler", cluster.scheduler_address, "--json"]
+
+
+@NEEDS_CLUSTER
+def test_stop_without_workers(
+    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs that no worker takes up say what they wait for, and end at Ctrl-C with their counts."""
+    monkeypatch.setattr("tests.shell.PATIENCE", 60.0)
+    (tmp_path / "work").mkdir()
+    shell, log = Shell(tmp_path / "work"), (tmp_path / "log").open("wb")
+    shell.sheet(rows(4))
+    words = submitted(manifest(shell, "jobs.toml", sandbox, 1, limiter=redis.url), cluster)
+    process = shell.start(*words, stderr=log)
+    try:
+        until(lambda: "job-1 waits: a free worker of the cluster" in (tmp_path / "log").read_text(), process)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    finally:
+        shell.end_all()
+        log.close()
+    assert (130, "unfinished", []) == (process.returncode, json.loads(out)["state"], sandbox.read_ledger())
+
+
+@NEEDS_CLUSTER
+def test_stop_with_shards_in_the_queue(
+    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At Ctrl-C the shard that has begun ends in order, and those in the cluster's queue do not begin any more."""
+    monkeypatch.setattr("tests.shell.PATIENCE", 60.0)
+    cluster.scale(1)
+    (tmp_path / "work").mkdir()
+    shell = Shell(tmp_path / "work")
+    shell.sheet(rows(60))
+    process = shell.start(*submitted(manifest(shell, "jobs.toml", sandbox, 2, limiter=redis.url), cluster))
+    try:
+        until(lambda: len(writes(sandbox)) >= 12, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        shell.end_all()
+    assert (130, 1) == (process.returncode, len(list(shell.folder.glob("jobs.batch/*/shard-*")))), err.decode()
+    assert json.loads(out)["outcomes"]["updated"] == sum(one["applied"] for one in writes(sandbox))
 
 
 def trouble(process: "subprocess.Popen[bytes]", redis: RedisServer, chance: random.Random) -> Counter[str]:
