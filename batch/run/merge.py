@@ -1,13 +1,15 @@
 """The runs of all shards of an input as one: its journal, results, failures, report and summary.
 
-Promises: it is made of the records of the runs alone, which stay as they are, and can be made again; it is a run like
-any other to `results`, `report`, `undo` and `runs`; its counts are held against its rows as those of every run are.
+Promises: it is made of the records of the runs alone, which stay as they are, and can be made again; it is there whole,
+or not at all, and takes the place of nothing but itself; it is a run like any other to `results`, `report`, `undo` and
+`runs`; its counts are held against its rows as those of every run are.
 """
 
 import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -19,11 +21,11 @@ from batch.errors import FolderError
 from batch.files import make_private
 from batch.journal import Journal
 from batch.model import ROW
-from batch.own_files import INPUT, JOURNAL, is_own
+from batch.own_files import INPUT, JOURNAL
 from batch.run import index
 from batch.run.finish import End, FinishedRun, finish_run
-from batch.run.folder import peek_metadata
-from batch.run.locks import held
+from batch.run.folder import open_held_run, peek_metadata
+from batch.run.locks import held, is_held
 from batch.run.metadata import RunMetadata
 
 MERGED = "merged"
@@ -31,34 +33,46 @@ MERGED = "merged"
 
 
 def merge_runs(folders: Sequence[Path], parent: Path, endpoint: type[Endpoint]) -> FinishedRun:
-    """Put the runs in `folders` together in `parent/merged`, in the place of what was there; raises FolderError.
+    """Put the runs in `folders` together in `parent/merged`; raises FolderError.
 
-    What was taken back since stays, as its undo needs it, and the next place is `merged-2`.
+    It takes the place of what was made of the same runs before. Where anything else is there, or these runs were taken
+    back since, that stays, and the next place is `merged-2`.
     """
     make_private(parent)
+    made = parent / f".{MERGED}.part"
     with held(parent / f".{MERGED}.lock", "the results of these shards", parent / MERGED):
-        places = (parent / (MERGED if number == 1 else f"{MERGED}-{number}") for number in count(1))
-        folder = next(one for one in places if not _is_undone(one))
-        if folder.exists():
-            if not is_own(folder):
-                raise FolderError(f"{folder}: the results of all shards go there, and something else is there.")
-            shutil.rmtree(folder)
-        folder.mkdir(mode=0o700)
-        metadata = _merged(folder, folders)
-        with Journal.create(folder / JOURNAL, metadata.as_meta()) as journal:
-            for one in folders:
-                journal.take_in(one / JOURNAL)
+        shutil.rmtree(made, ignore_errors=True)  # what a crash left
+        made.mkdir(mode=0o700)
+        try:
+            metadata = _merged(made, folders)
+            with Journal.create(made / JOURNAL, metadata.as_meta()) as journal:
+                for one in folders:
+                    journal.take_in(one / JOURNAL)
+            folder = _place(parent, metadata.run_id)
+            if folder.exists():
+                shutil.rmtree(folder)
+            made.rename(folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        with ExitStack() as stack:
+            journal, metadata = open_held_run(folder, stack)
             index.add(metadata, folder)
             finished = finish_run(folder, journal, metadata, endpoint, End())
             index.end_part(metadata, journal, finished.state)
     return finished
 
 
-def _is_undone(folder: Path) -> bool:
-    try:
-        return is_own(folder) and bool(peek_metadata(folder).undone)
-    except FolderError:  # it is damaged, and made again
-        return False
+def _place(parent: Path, run_id: str) -> Path:
+    """Return the first place that is free, or that has what was made of the same runs and nobody uses now."""
+    for number in count(1):
+        place = parent / (MERGED if number == 1 else f"{MERGED}-{number}")
+        if not os.path.lexists(place):
+            break
+        with suppress(FolderError):
+            known = peek_metadata(place)
+            if known.run_id == run_id and not known.undone and not is_held(place):
+                break
+    return place
 
 
 def _merged(folder: Path, folders: Sequence[Path]) -> RunMetadata:

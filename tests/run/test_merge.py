@@ -1,7 +1,5 @@
 """The runs of all shards as one run: its results are those of a run without shards, and it can be taken back."""
 
-import shutil
-
 import pytest
 
 from batch.commands.runs import newest_runs
@@ -51,7 +49,8 @@ def test_all_shards_count_as_taken_back(job: JobFixture) -> None:
     again = all_of_them()
     assert ("merged-2", 9, "Firm 0") == (again.folder.name, again.summary.outcomes.updated, job.record(10001)["name"])
     assert ("undone", "to fix") == (summary(first.folder)["state"], summary(again.folder)["state"])
-    assert again.folder == all_of_them().folder
+    assert "merged-3" == all_of_them().folder.name
+    assert (9, "to fix") == (summary(again.folder)["outcomes"]["updated"], summary(again.folder)["state"])
 
 
 def test_all_shards_count_again(job: JobFixture) -> None:
@@ -68,13 +67,40 @@ def test_all_shards_count_again(job: JobFixture) -> None:
 
 
 def test_what_is_not_theirs(job: JobFixture) -> None:
-    """Runs of another input are not put together, and what somebody else put at the place is left alone."""
+    """Nothing but what was made of the same runs is replaced: not that of earlier runs, nor of somebody else."""
+    sheet = job.sheet(SHEET)
+    first, other = ([job.update(sheet, shard=f"{number}/2").folder for number in (1, 2)] for _ in range(2))
+    parent = first[0].parents[1]
+    (parent / "merged").mkdir()
+    kept = merge_runs(first, parent, ENDPOINTS[DUALENTRY])
+    assert ("merged-2", 9) == (kept.folder.name, kept.summary.outcomes.updated)
+    assert ("merged-3", 9) == (
+        (end := merge_runs(other, parent, ENDPOINTS[DUALENTRY])).folder.name,
+        end.summary.outcomes.unchanged,
+    )
+    assert ["merged-2", "merged-3"] == [
+        merge_runs(one, parent, ENDPOINTS[DUALENTRY]).folder.name for one in (first, other)
+    ]
+    assert 9 == summary(kept.folder)["outcomes"]["updated"]
+    assert (
+        9
+        == undo(str(kept.folder), job.settings(sheet, out=None), job.reporter, job.environment).summary.outcomes.updated
+    )
+
+
+def test_nothing_is_left_of_half_a_merge(job: JobFixture) -> None:
+    """Where runs cannot be put together, what was there stays, and nothing is in the way of the next time."""
     one = job.update(job.sheet(SHEET), shard="1/2")
     other = job.update(job.sheet(SHEET + "10010,Firm\n", "other.csv"), shard="2/2")
     parent = one.folder.parents[1]
     with pytest.raises(FolderError, match="several inputs"):
         merge_runs([one.folder, other.folder], parent, ENDPOINTS[DUALENTRY])
-    shutil.rmtree(parent / "merged", ignore_errors=True)
-    (parent / "merged").mkdir()
-    with pytest.raises(FolderError, match="something else is there"):
+    kept = merge_runs([one.folder], parent, ENDPOINTS[DUALENTRY])
+    before = {path.name: path.read_bytes() for path in kept.folder.iterdir() if path.name != "journal.sqlite"}
+    (one.folder / "input.parquet").rename(job.folder / "away")
+    with pytest.raises(OSError, match=r"input\.parquet"):
         merge_runs([one.folder], parent, ENDPOINTS[DUALENTRY])
+    (job.folder / "away").rename(one.folder / "input.parquet")
+    assert before == {path.name: path.read_bytes() for path in kept.folder.iterdir() if path.name != "journal.sqlite"}
+    assert ["merged"] == [path.name for path in parent.iterdir() if "merged" in path.name and path.is_dir()]
+    assert kept.folder == merge_runs([one.folder], parent, ENDPOINTS[DUALENTRY]).folder
