@@ -15,6 +15,7 @@
     ├── StoppedError (3, 2)     the run ended before the last row; the rest is unsent
     ├── BusyError (5)           another run holds this input
     ├── JournalError (3)        the journal cannot be written; sending stopped
+    ├── AlreadyFinished (0)     a run of this input has finished, and is to stand
     ├── CancelledError (130)    a caller of the library ended it before it began
     └── CountMismatchError (4)  the counts do not balance: a bug in batch
 
@@ -26,6 +27,7 @@ Messages are whole sentences for the person at the screen: where, what was seen,
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum, IntEnum
+from pathlib import Path
 from typing import Final
 
 NOTHING_SENT: Final = "Nothing was sent."
@@ -194,6 +196,18 @@ class BusyError(BatchError):
 
     exit_code = ExitCode.BUSY
     reason = "busy"
+
+
+class AlreadyFinished(BatchError):
+    """A run of this input has finished, and whoever started this one wants it to stand."""
+
+    exit_code = ExitCode.OK
+    reason = "finished"
+
+    def __init__(self, folder: Path) -> None:
+        """Keep the folder of the run."""
+        super().__init__(f"{folder}: this run has finished. Nothing was sent.")
+        self.folder = folder
 
 
 class Terminated(KeyboardInterrupt):

@@ -43,6 +43,7 @@ def test_every_error_has_its_exit_code() -> None:
         "StoppedError": 3,
         "BusyError": 5,
         "JournalError": 3,
+        "AlreadyFinished": 0,
         "CancelledError": 130,
         "CountMismatchError": 4,
     }

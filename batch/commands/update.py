@@ -31,6 +31,7 @@ from batch.engine.shutdown import ended_by_signals
 from batch.engine.write import ChangeWriter, RefusalFinder
 from batch.errors import (
     NOTHING_SENT,
+    AlreadyFinished,
     BatchError,
     BusyError,
     Declined,
@@ -84,7 +85,11 @@ def update(settings: Settings, reporter: Reporter, environment: Environment) -> 
         with sending_nothing():
             settings = with_login(settings, environment, reporter)
             target = make_target(settings, environment, stack, reporter.note)
-            run = begin_or_resume(settings, target, stack, reporter, environment)
+            try:
+                run = begin_or_resume(settings, target, stack, reporter, environment)
+            except AlreadyFinished as before:
+                latest.point_to(before.folder)
+                raise
         latest.point_to(run.folder)
         if settings.plan is not None and not lists_of(settings.plan):
             reporter.note(f"{settings.plan}: {NO_LIST}")

@@ -11,8 +11,9 @@ from distributed import Event, get_client, get_worker
 from batch.distributed.summary import ShardEnd, how_far
 from batch.endpoints import ENDPOINTS
 from batch.engine.reporter import Progress
-from batch.errors import BatchError, ExitCode
-from batch.library import update
+from batch.errors import AlreadyFinished, BatchError, ExitCode
+from batch.library import update, update_unless_finished
+from batch.run.summary_file import read_summary
 
 LOOK_SECONDS: Final = 0.5
 """How often a worker looks whether it is to stop."""
@@ -32,6 +33,8 @@ class ShardTask:
     """Where it tells that it has begun, and how far it is."""
     sandbox: Mapping[str, str] | None = field(default=None, repr=False)
     """What opens the sandbox, where it goes to one."""
+    finished_stands: bool = True
+    """A run of it that has finished is not done anew."""
 
 
 def do_shard(task: ShardTask) -> ShardEnd | None:
@@ -76,7 +79,12 @@ def _do(task: ShardTask, tell: Callable[[Progress], None], cancel: threading.Eve
             options["credentials"] = task.sandbox
         elif task.token_env is not None:
             options["credentials"] = _credentials(endpoint, task.token_env)
-        end = update(source, endpoint=endpoint, **options)
+        end = (update_unless_finished if task.finished_stands else update)(source, endpoint=endpoint, **options)
+    except AlreadyFinished as before:
+        summary = read_summary(before.folder)
+        return ShardEnd(
+            task.job, task.shard, int(summary["exit_code"]), str(before.folder), summary=summary, was_finished=True
+        )
     except BatchError as error:
         return ShardEnd(task.job, task.shard, int(error.exit_code), message=str(error))
     message = end.stopped.message if end.stopped else ""

@@ -1,7 +1,8 @@
 """All shards of all jobs of a manifest as tasks of a Dask cluster, to their end.
 
 Promises: a cluster that was started for this ends with it; a stop ends every shard in order, as Ctrl-C does; the same
-manifest again goes on with what is left. A shard whose worker died, or that another worker still holds, is done again.
+manifest again goes on with what is left: what had finished stands, until all of it has. A shard whose worker died, or
+that another worker still holds, is done again.
 """
 
 import time
@@ -22,10 +23,10 @@ from batch.distributed.manifest import Job, Manifest, in_sandbox, sandbox_key
 from batch.distributed.shard_task import ShardTask, do_shard
 from batch.distributed.summary import JobSummary, ShardEnd, SubmitSummary, add_up, code_of, state_of_job, worst
 from batch.endpoints import ENDPOINTS
-from batch.errors import BatchError, ExitCode, UsageError
+from batch.errors import BatchError, ExitCode, FolderError, UsageError
 from batch.machine import now_text
 from batch.model import Outcome
-from batch.run.merge import merge_runs
+from batch.run.merge import are_merged, merge_runs
 from batch.run.target import sandbox_of
 from batch.summary import Files, Outcomes
 
@@ -105,6 +106,8 @@ def submit(what: Submission) -> SubmitSummary:
             keys = {one.name: opened[sandbox_key(one)] for one in manifest.jobs}
         client = stack.enter_context(_cluster(what, sum(one.shards for one in manifest.jobs)))
         ends = _Tasks(what, manifest, keys, client).run()
+        if what.stopped_by() is None and all(_is_over(one, ends) for one in manifest.jobs):  # this is a new start
+            ends = _Tasks(what, manifest, keys, client, finished_stands=False).run()
     return _sum_up(what, manifest, ends, (started, began))
 
 
@@ -139,15 +142,16 @@ class _Tasks:
     """The shards of all jobs, from their submission to their end."""
 
     def __init__(
-        self, what: Submission, manifest: Manifest, keys: Mapping[str, Mapping[str, str]], client: Client
-    ) -> None:
+        self, what: Submission, manifest: Manifest, keys: Mapping[str, Mapping[str, str]], client: Client,
+        *, finished_stands: bool = True,
+    ) -> None:  # fmt: skip
         self._what, self._client, self._id = what, client, token_hex(4)
         self._topic = f"batch-progress-{self._id}"
         self._jobs = {one.name: JobProgress(one) for one in manifest.jobs}
         self._tasks = [
             ShardTask(
                 one.name, str(shard) if shard else None, one.options, one.token_env, f"batch-stop-{self._id}",
-                self._topic, keys.get(one.name),
+                self._topic, keys.get(one.name), finished_stands,
             )
             for one in manifest.jobs
             for shard in one.shard_list
@@ -267,10 +271,22 @@ def _sum_up(
     )  # fmt: skip
 
 
+def _is_over(job: Job, ends: Sequence[ShardEnd]) -> bool:
+    """Return whether a job had finished as a whole before: all of its shards, and what is put together of them."""
+    own = [one for one in ends if one.job == job.name]
+    if not all(one.was_finished for one in own):
+        return False
+    with suppress(FolderError):  # they are not seen from here
+        return job.shards == 1 or are_merged([Path(one.run) for one in own], job.parent)
+    return True
+
+
 def _job_summary(job: Job, ends: Sequence[ShardEnd], note: Callable[[str], None]) -> JobSummary:
     totals = add_up(job.shards, ends)
     code, files = code_of(totals, ends), Files()
     messages = [f"{_shard(one)}{one.message}" for one in ends if one.message]
+    if stood := sum(one.was_finished for one in ends):
+        messages.append(f"{stood} of its {job.shards} shards had finished before, and nothing of them was sent again.")
     folders = [Path(one.run) for one in sorted(ends, key=_number) if one.run]
     try:
         if folders and job.shards > 1:

@@ -31,6 +31,8 @@ class ShardEnd:
     """Why it could not begin, or stopped; "" where neither."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """That of its run; none where none was begun."""
+    was_finished: bool = False
+    """Its run had finished before, and stands as it is."""
 
 
 def how_far(progress: Progress) -> dict[str, Any]:
@@ -71,7 +73,7 @@ class JobSummary:
     """Where its shards lie, and what is put together of them."""
     files: FilesInJson = field(default_factory=Files)
     messages: tuple[str, ...] = ()
-    """Why shards could not begin, or stopped; each once."""
+    """Why shards could not begin, or stopped, and how many had finished before; each once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

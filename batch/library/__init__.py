@@ -73,6 +73,11 @@ def update(input: Source, *, endpoint: str, **options: Unpack[UpdateOptions]) ->
     return _in_thread(partial(jobs.update, input, endpoint, options))
 
 
+def update_unless_finished(input: Source, *, endpoint: str, **options: Unpack[UpdateOptions]) -> Summary:
+    """Do what `update` does; raises AlreadyFinished where the newest run of the same input has finished."""
+    return _in_thread(partial(jobs.update, input, endpoint, options, finished_stands=True))
+
+
 def undo(run: Run, **options: Unpack[UndoOptions]) -> Summary:
     """Put back what a run changed, where nobody changed it since; by its folder or its summary. Raises BatchError."""
     return _in_thread(partial(jobs.undo, run, options))

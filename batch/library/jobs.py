@@ -88,10 +88,13 @@ def plan(input: Source, endpoint: str, options: PlanOptions, call: Call) -> Plan
     return plan_command.plan(job.settings, job.reporter, job.environment).summary
 
 
-def update(input: Source, endpoint: str, options: UpdateOptions, call: Call) -> Summary:
-    """Do what `update` says."""
+def update(
+    input: Source, endpoint: str, options: UpdateOptions, call: Call, *, finished_stands: bool = False
+) -> Summary:  # fmt: skip
+    """Do what `update` says; raises AlreadyFinished where a run that has finished stands, if that is wanted."""
     job = _Job.of_input("update", input, endpoint, options, call)
-    return update_command.update(job.settings, job.reporter, job.environment).summary
+    environment = replace(job.environment, finished_stands=finished_stands)
+    return update_command.update(job.settings, job.reporter, environment).summary
 
 
 def undo(run: Run, options: UndoOptions, call: Call) -> Summary:

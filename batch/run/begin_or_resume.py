@@ -20,7 +20,7 @@ import polars as pl
 from batch import sources
 from batch.credentials import Company
 from batch.endpoints.base import CustomField
-from batch.errors import BatchError, BusyError, FolderError, SettingsError, UsageError
+from batch.errors import AlreadyFinished, BatchError, BusyError, FolderError, SettingsError, UsageError
 from batch.journal import VERSION, Journal
 from batch.machine import now_text, user_name
 from batch.model import ROW, Columns, Outcome, Staged, minutes
@@ -47,7 +47,7 @@ from batch.run.metadata import RunMetadata, definitions_of
 from batch.run.plan_file import PlanFile, about, check_about
 from batch.run.plan_list import check_lists
 from batch.run.read_input import kept_columns, match_input, read_input, stage_input
-from batch.run.summary_file import set_state
+from batch.run.summary_file import read_summary, set_state
 from batch.run.target import Environment, Target
 from batch.settings import Settings, as_options, listed_columns
 from batch.shard import Shard
@@ -115,6 +115,8 @@ def begin_or_resume(
         )
         check_company_name(target.company, person)
         hold_input(source.sha256, settings.endpoint, target, parent, stack, settings.part)
+        if environment.finished_stands and not settings.new:
+            _check_unfinished(parent, wanted, settings.resume_within, target.company)
         sources.check_room(source, parent)
         remove_unbegun(parent)
         if (copies := environment.journal_copies(settings, wanted, target.company, person.note)) and not settings.new:
@@ -137,6 +139,20 @@ def begin_or_resume(
             raise
         run.replaces = [*replaced, *_older_of_input(run.metadata, person.note)]
         return run
+
+
+def _check_unfinished(parent: Path, wanted: str, within: float, company: Company) -> None:
+    """Raise AlreadyFinished where the newest run with this identity and company has finished, and was not undone."""
+    own = [one for one in index.with_identity(wanted) if one.folder.parent == parent.resolve()]
+    newest = next((one for one in own if one.company.is_same(company) and one.is_at(one.folder)), None)
+    if newest is None or newest.state not in ("finished", "to fix"):
+        return
+    with suppress(FolderError):
+        found, told = look_into(newest.folder), read_summary(newest.folder).get("run_id")
+        if found is None or not found.run_id == newest.run_id == told or found.is_undone:
+            return
+        if found.is_finished and time.time() - found.last <= within:
+            raise AlreadyFinished(found.folder)
 
 
 def _take_copy(

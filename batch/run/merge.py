@@ -8,10 +8,10 @@ or not at all, and takes the place of nothing but itself; it is a run like any o
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 
 import polars as pl
@@ -48,7 +48,7 @@ def merge_runs(folders: Sequence[Path], parent: Path, endpoint: type[Endpoint]) 
             with Journal.create(made / JOURNAL, metadata.as_meta()) as journal:
                 for one in folders:
                     journal.take_in(one / JOURNAL)
-            folder = _place(parent, metadata.run_id)
+            folder = next(one for one in _places(parent) if not os.path.lexists(one) or _is_of(one, metadata.run_id))
             if folder.exists():
                 shutil.rmtree(folder)
             made.rename(folder)
@@ -62,17 +62,29 @@ def merge_runs(folders: Sequence[Path], parent: Path, endpoint: type[Endpoint]) 
     return finished
 
 
-def _place(parent: Path, run_id: str) -> Path:
-    """Return the first place that is free, or that has what was made of the same runs and nobody uses now."""
-    for number in count(1):
-        place = parent / (MERGED if number == 1 else f"{MERGED}-{number}")
-        if not os.path.lexists(place):
-            break
-        with suppress(FolderError):
-            known = peek_metadata(place)
-            if known.run_id == run_id and not known.undone and not is_held(place):
-                break
-    return place
+def are_merged(folders: Sequence[Path], parent: Path) -> bool:
+    """Return whether the runs in `folders` were put together before, with results and all; raises FolderError."""
+    run_id = _run_id([peek_metadata(one) for one in folders])
+    found = (one for one in takewhile(os.path.lexists, _places(parent)) if _is_of(one, run_id))
+    return any(peek_metadata(one).exit_code is not None for one in found)
+
+
+def _places(parent: Path) -> Iterator[Path]:
+    yield parent / MERGED
+    yield from (parent / f"{MERGED}-{number}" for number in count(2))
+
+
+def _is_of(place: Path, run_id: str) -> bool:
+    """Return whether what is at `place` is this run, which was not taken back, and which nobody uses now."""
+    with suppress(FolderError):
+        known = peek_metadata(place)
+        return known.run_id == run_id and not known.undone and not is_held(place)
+    return False
+
+
+def _run_id(parts: Sequence[RunMetadata]) -> str:
+    names = " ".join(sorted(one.run_id for one in parts))
+    return hashlib.sha256(f"merged {names}".encode()).hexdigest()[:32]
 
 
 def _merged(folder: Path, folders: Sequence[Path]) -> RunMetadata:
@@ -90,7 +102,6 @@ def _merged(folder: Path, folders: Sequence[Path]) -> RunMetadata:
         first.staged, path=folder / INPUT, rows=sum(one.staged.rows for one in parts), all_rows=0,
         telling=tuple(sorted({cell for one in parts for cell in one.staged.telling})),
     )  # fmt: skip
-    names = " ".join(sorted(one.run_id for one in parts))
     meaning = {name: value for name, value in first.meaning.items() if name != "shard"}
     options = list(first.options_again)
     if "--shard" in options:
@@ -98,7 +109,7 @@ def _merged(folder: Path, folders: Sequence[Path]) -> RunMetadata:
     told = {"meaning": meaning, "options_again": tuple(options), "staged": staged, "shard": None}
     return first.model_copy(
         update={
-            **told, "run_id": hashlib.sha256(f"merged {names}".encode()).hexdigest()[:32],
+            **told, "run_id": _run_id(parts),
             "identity": hashlib.sha256(f"merged {first.identity}".encode()).hexdigest(),
             "started": min(one.started for one in parts), "seconds": max(one.seconds for one in parts),
             "earlier": {}, "stopped": None, "stop_reason": None, "finished": None, "exit_code": None,

@@ -1,6 +1,7 @@
 """`--shard K/N`: every row is done in one shard, all rows of a record in the same one; shards disturb no others."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.commands.check import check
-from batch.errors import BatchError, BusyError, InputError, NotationError
+from batch.commands.undo import undo
+from batch.commands.update import update as run_update
+from batch.errors import AlreadyFinished, BatchError, BusyError, InputError, NotationError
 from batch.journal import open_for_reading
 from batch.library import results as library_results
 from batch.library import status, update
@@ -77,6 +80,26 @@ def test_resumed_and_held(job: JobFixture) -> None:
     assert other.folder.parent != again.folder.parent
     assert "2/2" == status(again.folder).shard
     assert 12 == len({key for _, key, _ in job.writes()})
+
+
+def test_finished_ones_stand(job: JobFixture) -> None:
+    """Where what has finished is to stand, a shard is sent once, until it is taken back, too long ago, or changed."""
+    sheet = job.sheet(SHEET + "19999,Nobody\n")
+    stands = replace(job.environment, finished_stands=True)
+    ends = [run_update(job.settings(sheet, shard=f"{number}/2"), job.reporter, stands) for number in (1, 2)]
+    size, one = len(job.ledger()), ends[1]
+    again = job.settings(sheet, shard="2/2")
+    for number, end in enumerate(ends, 1):
+        with pytest.raises(AlreadyFinished) as found:
+            run_update(job.settings(sheet, shard=f"{number}/2"), job.reporter, stands)
+        assert {end.folder.resolve()} == {found.value.folder, (end.folder.parent / "latest").resolve()}
+    assert (size, [one.folder.name]) == (len(job.ledger()), [path.name for path in one.folder.parent.glob("2*")])
+    for other in (replace(again, resume_within=0.0), replace(again, new=True), replace(again, out=job.folder / "out")):
+        assert one.folder != run_update(other, job.reporter, stands).folder
+    first = ends[0].folder
+    undo(str(first), job.settings(sheet, out=None), job.reporter, job.environment)
+    anew = run_update(job.settings(sheet, shard="1/2"), job.reporter, stands)
+    assert (first.parent, ends[0].summary.outcomes.updated) == (anew.folder.parent, anew.summary.outcomes.updated)
 
 
 def test_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -405,6 +405,49 @@ def test_stop_with_shards_in_the_queue(
     assert json.loads(out)["outcomes"]["updated"] == sum(one["applied"] for one in writes(sandbox))
 
 
+@NEEDS_CLUSTER
+def test_what_had_finished_stands(tmp_path: Path, sandbox: ControlledSandbox) -> None:
+    """The same manifest goes on with the job that stopped; of the others nothing is asked again, until all have ended.
+
+    Then it is a new start, and what the first one changed can still be taken back.
+    """
+    (tmp_path / "work").mkdir()
+    shell, count = Shell(tmp_path / "work"), 8
+    shell.sheet(rows(count) + "99999,Nobody\n")
+    command, env = manifest(shell, "jobs.toml", sandbox, 2), {"KEY_1": KEYS[0], "KEY_2": KEYS[1]}
+    merged = shell.folder / "jobs.batch" / "job-1" / "merged"
+
+    def submit(**other: str) -> list[tuple[int, int, int]]:
+        ended = shell.run(*command, env={**env, **other})
+        assert ended.out, ended.err
+        return [
+            (job["exit_code"], *(job["outcomes"][one] for one in ("updated", "rejected"))) for job in ended.json["jobs"]
+        ]
+
+    def asked(company: int) -> int:
+        return sum(line["company"] == company for line in sandbox.read_ledger() if line["by"] == "client")
+
+    key_1, key_2 = ({"DUALENTRY_API_KEY": key} for key in KEYS[:2])
+    shard = ["--shard", "1/2", "--out", "jobs.batch/job-2", "--base-url", sandbox.url, "--yes", "--no-report"]
+    ended = shell.run("update", "sheet.csv", "-e", DUALENTRY, *shard, env=key_2, cold=True)
+    assert ended.code in (0, 1), ended.err  # as of a submit that was stopped then
+    first = submit(KEY_2="no-key-of-anybody")
+    assert (1, count, 1) == first[0]
+    before, told = asked(1), (merged / "results.csv").read_bytes()
+    second = submit()
+    assert [(1, count, 1), (1, count, 1)] == second
+    assert (before, told, False) == (
+        asked(1),
+        (merged / "results.csv").read_bytes(),
+        merged.with_name("merged-2").exists(),
+    )
+    assert_each_applied_once(sandbox, 2, count)
+    assert [(1, 0, 1), (1, 0, 1)] == submit()
+    assert merged.with_name("merged-2").exists()
+    back = shell.run("undo", merged, "--base-url", sandbox.url, "--yes", "--json", env=key_1, cold=True)
+    assert count == back.json["outcomes"]["updated"], back.err
+
+
 def trouble(process: "subprocess.Popen[bytes]", redis: RedisServer, chance: random.Random) -> Counter[str]:
     """Kill workers at random moments, freeze one, and kill and start the Redis."""
     did: Counter[str] = Counter()

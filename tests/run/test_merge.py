@@ -7,7 +7,7 @@ from batch.commands.undo import undo
 from batch.endpoints import ENDPOINTS
 from batch.errors import FolderError
 from batch.run.finish import FinishedRun
-from batch.run.merge import merge_runs
+from batch.run.merge import are_merged, merge_runs
 from tests.job_fixture import DUALENTRY, JobFixture, results, summary
 
 SHEET = "id,name\n" + "".join(f"{10001 + number},Firm {number}\n" for number in range(9)) + ",No id\nabc,Not an id\n"
@@ -29,6 +29,7 @@ def test_all_shards_as_one(job: JobFixture) -> None:
     assert ["id,name", ",No id", "abc,Not an id"] == [line.split(",batch_row")[0] for line in failures[:1]] + [
         ",".join(line.split(",")[:2]) for line in failures[1:]
     ]
+    assert (True, False) == (are_merged(folders, parent), are_merged(folders[:2], parent))
     again = merge_runs(folders, parent, ENDPOINTS[DUALENTRY])
     assert (merged.folder, told["run_id"]) == (again.folder, again.summary.run_id)
     back = undo(str(again.folder), job.settings(sheet, out=None), job.reporter, job.environment)
