@@ -23,6 +23,7 @@ from batch.model import minutes
 from batch.ratelimit import (
     Bucket,
     Learned,
+    LimiterListener,
     LimiterStore,
     Limits,
     MemoryStore,
@@ -73,11 +74,8 @@ class ApiSession:
         ) as session:  # fmt: skip
             rate = RatePolicy(self.limits, max_per_second=self.pace.max_per_second, learned=self._learned())
             store, key = self._open_store(note), self.target.fingerprint("limits")
-            told = SharedLimits(note, shutdown, self.pace.max_wait)
-            limiter = RateLimiter(
-                rate, self.pace.max_at_once, store, key, on_lost=told.lost, on_shared=told.shared,
-                on_paused=told.paused, on_emptied=told.emptied, on_taken=told.taken,
-            )  # fmt: skip
+            listener = SharedLimits(note, shutdown, self.pace.max_wait)
+            limiter = RateLimiter(rate, self.pace.max_at_once, store, key, listener=listener)
             try:
                 yield ApiClient(
                     session=session,
@@ -149,7 +147,7 @@ class ApiSession:
 
 
 @dataclass(slots=True)
-class SharedLimits:
+class SharedLimits(LimiterListener):
     """Tells a job what its share in limits means to it, and ends it when they could not be asked for too long."""
 
     note: Callable[[str], None]
@@ -181,20 +179,20 @@ class SharedLimits:
             f"anew: for {max(1, round(seconds))} s it goes at the steady rate, without a burst."
         )
 
-    def lost(self, since: float, why: StoreLostError) -> None:
+    def lost(self, since: float, error: StoreLostError) -> None:
         """Say that nothing is sent, and stop the run after --max-wait; soon where only somebody's hand helps."""
-        self._tell(f"Nothing is sent while the limits that other runs share cannot be asked: {why}.")
+        self._tell(f"Nothing is sent while the limits that other runs share cannot be asked: {error}.")
         waiting = anyio.current_time() - since
-        if why.to_do and waiting >= min(LASTING_SECONDS, self.max_wait):
+        if error.to_do and waiting >= min(LASTING_SECONDS, self.max_wait):
             self.shutdown.request(
-                f"The limits that other runs share cannot be used: {why}. {why.to_do}, "
+                f"The limits that other runs share cannot be used: {error}. {error.to_do}, "
                 "and run the same command again: what was done is recorded.",
                 StopCause.SET_UP,
             )
         elif waiting >= self.max_wait:
             waited = f"for {minutes(self.max_wait)} (--max-wait)"
             self.shutdown.request(
-                f"The limits that other runs share could not be asked {waited}: {why}.", StopCause.WAIT
+                f"The limits that other runs share could not be asked {waited}: {error}.", StopCause.WAIT
             )
 
     def taken(self) -> None:

@@ -6,7 +6,7 @@
 from batch.ratelimit.buckets import Bucket, Limits, TokenBucket
 from batch.ratelimit.headers import RateHint, is_about_rate, read_rate_headers
 from batch.ratelimit.learned import Learned, load_learned, save_learned
-from batch.ratelimit.limiter import RateLimiter, Turn
+from batch.ratelimit.limiter import LimiterListener, RateLimiter, Turn
 from batch.ratelimit.policy import LimiterState, RatePolicy, Step, Wait, read_reply
 from batch.ratelimit.store import (
     LeasedRecord,
@@ -18,7 +18,7 @@ from batch.ratelimit.store import (
 )
 
 __all__ = [
-    "Bucket", "Learned", "LeasedRecord", "LimiterState", "LimiterStore", "Limits", "MemoryStore", "RateHint",
-    "RateLimiter", "RatePolicy", "RecordLease", "RecordStep", "Step", "StoreLostError", "TokenBucket", "Turn", "Wait",
-    "is_about_rate", "load_learned", "read_rate_headers", "read_reply", "save_learned",
+    "Bucket", "Learned", "LeasedRecord", "LimiterListener", "LimiterState", "LimiterStore", "Limits", "MemoryStore",
+    "RateHint", "RateLimiter", "RatePolicy", "RecordLease", "RecordStep", "Step", "StoreLostError", "TokenBucket",
+    "Turn", "Wait", "is_about_rate", "load_learned", "read_rate_headers", "read_reply", "save_learned",
 ]  # fmt: skip

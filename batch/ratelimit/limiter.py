@@ -179,25 +179,36 @@ class _Shared:
         self.closed = False
 
 
+class LimiterListener:
+    """Is told what a limiter that shares its state finds out; does nothing with it."""
+
+    def lost(self, since: float, error: StoreLostError) -> None:
+        """Hear that the store cannot be asked: since when (anyio's clock), and why."""
+
+    def shared(self, processes: int, held_at: float | None) -> None:
+        """Hear that this changed: how many processes share the key, and what `RatePolicy.held_at` says."""
+
+    def paused(self, seconds: float) -> None:
+        """Hear of a pause that another process was asked for."""
+
+    def emptied(self, seconds: float) -> None:
+        """Hear that the store may have lost what was sent before: in so many seconds its buckets are full."""
+
+    def taken(self) -> None:
+        """Hear that another process does the run by now that this one claimed."""
+
+
 class RateLimiter:
     """Let attempts start at the rate of `policy`, at most `max_at_once` at a time.
 
     The state is that of `key` in `store`, by default a memory of this limiter's own. `who` names this process among
-    those that share the store. `on_lost` is told when the store cannot be asked: since when (anyio's clock), and why.
-    `on_shared` is told when that changes: how many processes share the key, and what `RatePolicy.held_at` says.
-    `on_paused` is told of a pause that another process was asked for: its seconds.
-    `on_emptied` is told when the store may have lost what was sent before: the seconds until its buckets are full.
-    `on_taken` is told when another process does the run by now that this one claimed.
+    those that share the store.
     """
 
     def __init__(
         self, policy: RatePolicy, max_at_once: int, store: LimiterStore | None = None, key: str = "", *,
         who: str = "", rng: random.Random | None = None, wall_clock: Callable[[], float] = time.time,
-        on_lost: Callable[[float, StoreLostError], None] = lambda since, error: None,
-        on_shared: Callable[[int, float | None], None] = lambda processes, held_at: None,
-        on_paused: Callable[[float], None] = lambda seconds: None,
-        on_emptied: Callable[[float], None] = lambda seconds: None,
-        on_taken: Callable[[], None] = lambda: None,
+        listener: LimiterListener | None = None,
     ) -> None:  # fmt: skip
         if max_at_once < 1:
             raise ValueError(f"max_at_once must be at least 1, not {max_at_once}")
@@ -207,8 +218,7 @@ class RateLimiter:
         self._key = key
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._wall_clock = wall_clock
-        self._on_lost, self._on_shared, self._on_paused = on_lost, on_shared, on_paused
-        self._on_emptied, self._on_taken = on_emptied, on_taken
+        self._listener = listener or LimiterListener()
         self._run: RunClaim | None = None
         """The run that this process claims."""
         self._is_done = False
@@ -361,7 +371,7 @@ class RateLimiter:
         elif run.epoch and not self.is_taken:
             self.is_taken = True
             shared.booked.clear()
-            self._on_taken()
+            self._listener.taken()
 
     async def keep_run(self) -> None:
         """Say every few seconds that this process still does its run; run it as a task of its own."""
@@ -538,12 +548,12 @@ class RateLimiter:
         shares = self.sharing(), self._policy.held_at(state)
         if shares != self._shares and not shared.closed:
             self._shares = shares
-            self._on_shared(*shares)
+            self._listener.shared(*shares)
         if book is not None and state.paused_until > max(known.paused_until, self._now()):
-            self._on_paused(state.paused_until - self._now())
+            self._listener.paused(state.paused_until - self._now())
         now = self._now()
         if not self._policy.filling(known, now) and (seconds := self._policy.filling(state, now)):
-            self._on_emptied(seconds)
+            self._listener.emptied(seconds)
         return grant
 
     def _step(
@@ -579,7 +589,7 @@ class RateLimiter:
         shared.retry, wait = min(2 * shared.retry, LONGEST_RETRY), shared.retry
         again = self._now() + wait
         shared.next_ask = dict.fromkeys([*self._lines, *shared.next_ask], again)
-        self._on_lost(shared.lost_since, error)
+        self._listener.lost(shared.lost_since, error)
 
     def _now(self) -> float:
         """Return the time on the store's clock."""

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from batch.ratelimit import Bucket, Limits, MemoryStore, RateLimiter, RatePolicy, limiter, policy
+from batch.ratelimit import Bucket, LimiterListener, Limits, MemoryStore, RateLimiter, RatePolicy, limiter, policy
 from batch.ratelimit.policy import RUN_LEASE
 from batch.ratelimit.sqlite_store import SqliteStore
 from tests.ratelimit.json_store import JsonStore
@@ -25,19 +25,22 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 @dataclass
-class Worker:
+class Worker(LimiterListener):
     """A process that is started for the run."""
 
     store: JsonStore
     number: int
     host: str = ""
-    taken: list[float] = field(default_factory=list)
+    taken_at: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.limiter = RateLimiter(
-            RatePolicy(LIMITS), 8, self.store, "key", rng=seeded(self.number),
-            on_taken=lambda: self.taken.append(anyio.current_time()),
+            RatePolicy(LIMITS), 8, self.store, "key", rng=seeded(self.number), listener=self,
         )  # fmt: skip
+
+    def taken(self) -> None:
+        """Note when the run was another's."""
+        self.taken_at.append(anyio.current_time())
 
     async def claim(self) -> str | None:
         return await self.limiter.claim("run", self.host or f"host{self.number}", f"seed{self.number}")
@@ -62,7 +65,7 @@ async def test_a_frozen_process_starts_nothing() -> None:
     assert RUN_LEASE <= anyio.current_time() - began < RUN_LEASE + 1
     assert await next_one.start()
     assert not frozen.limiter.may_leave()  # before it has asked anybody
-    assert (False, 1) == (await frozen.start(), len(frozen.taken))
+    assert (False, 1) == (await frozen.start(), len(frozen.taken_at))
     assert await next_one.start()
     await frozen.limiter.close()
     assert await next_one.start()
@@ -78,7 +81,7 @@ async def test_what_was_booked_is_void() -> None:
             tasks.start_soon(one.start)
     assert "seed1" == await other.claim()
     assert not await one.start()
-    assert 1 == len(one.taken)
+    assert 1 == len(one.taken_at)
 
 
 async def test_a_live_process_keeps_it() -> None:
@@ -90,7 +93,7 @@ async def test_a_live_process_keeps_it() -> None:
         tasks.start_soon(one.limiter.keep_run)
         assert await other.claim() is None
         tasks.cancel_scope.cancel()
-    assert (True, []) == (await one.start(), one.taken)
+    assert (True, []) == (await one.start(), one.taken_at)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -134,7 +137,7 @@ async def test_a_store_that_forgot() -> None:
     store.texts.clear()
     await third.start()
     assert not await frozen.start()
-    assert 1 == len(frozen.taken)
+    assert 1 == len(frozen.taken_at)
 
 
 async def test_shared_with_nobody() -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from batch.ratelimit import Bucket, Limits, RateLimiter, RatePolicy, Wait
+from batch.ratelimit import Bucket, LimiterListener, Limits, RateLimiter, RatePolicy, StoreLostError, Wait
 from batch.ratelimit.limiter import LATE
 from tests.ratelimit.json_store import JsonStore
 from tests.ratelimit.test_buckets import most_in_any_window
@@ -31,7 +31,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 @dataclass
-class Process:
+class Process(LimiterListener):
     """One of the processes: its limiter, and when its attempts began."""
 
     store: JsonStore
@@ -43,16 +43,28 @@ class Process:
     """What refuses attempts, where something does."""
     options: dict[str, Any] = field(default_factory=dict)
     starts: list[float] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    shared: list[tuple[int, float | None]] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+    shares: list[tuple[int, float | None]] = field(default_factory=list)
+    fillings: list[float] = field(default_factory=list)
     refused: int = 0
 
     def __post_init__(self) -> None:
         policy = RatePolicy(self.limits, **self.options)
         self.limiter = RateLimiter(
-            policy, self.slots, self.store, "key", rng=seeded(self.number),
-            on_lost=lambda since, error: self.lost.append(str(error)), on_shared=lambda *said: self.shared.append(said),
+            policy, self.slots, self.store, "key", rng=seeded(self.number), listener=self,
         )  # fmt: skip
+
+    def lost(self, since: float, error: StoreLostError) -> None:
+        """Note why the store could not be asked."""
+        self.losses.append(str(error))
+
+    def shared(self, processes: int, held_at: float | None) -> None:
+        """Note who shares the key."""
+        self.shares.append((processes, held_at))
+
+    def emptied(self, seconds: float) -> None:
+        """Note how long the buckets take to fill."""
+        self.fillings.append(seconds)
 
     async def attempt(self, status: int = 200, **headers: str) -> float:
         """Make one attempt; return when it began."""
@@ -257,7 +269,7 @@ async def test_nothing_starts_while_the_store_is_lost() -> None:
     starts = await work_for(12, many, lose)
     begun = starts[0]
     assert [one for one in starts if 2.01 < one - begun < 6.99] == []
-    assert {why for one in many for why in one.lost} == {"the store is gone"}
+    assert {why for one in many for why in one.losses} == {"the store is gone"}
     assert {"the limits that other runs share cannot be asked"} == {wait.cause for wait in waits if wait is not None}
     assert not any(one.limiter.is_lost or one.limiter.wait() for one in many)
     assert len([one for one in starts if one - begun > 9]) >= 250
@@ -287,14 +299,12 @@ async def test_process_that_begins_on_a_store_that_began_anew_has_no_burst(keeps
     old = dict(store.texts)
     starts = await work_for(20, [before])
     store.texts, store.since = old if keeps_old else {}, anyio.current_time()
-    said: list[float] = []
     new = Process(store, DUALENTRY, 2)
-    new.limiter._on_emptied = said.append
     assert await new.limiter.claim("run", "host", "seed") == "seed"  # which asks the store, too
     again = await work_for(20, [new])
     assert most_in_any_window([*starts, *again], 1) <= 10 + 1e-6
     assert len(again) >= 18
-    assert [10] == [round(one) for one in said]
+    assert [10] == [round(one) for one in new.fillings]
     async with new.limiter.attempt("another route"):
         pass
     assert new.limiter._state.routes["another route"].full_at < store.now("key") + 2  # it has filled up meanwhile
@@ -314,13 +324,12 @@ async def test_route_that_is_new_after_a_loss_has_no_burst() -> None:
 async def test_loss_is_told_once() -> None:
     """A server that counts its age in whole seconds has not begun anew at each of them."""
     (one,) = processes(1, DUALENTRY)
-    said, began = list[float](), anyio.current_time()
-    one.limiter._on_emptied = said.append
+    began = anyio.current_time()
     for later in range(3):
         one.store.since = began + later / 2
         async with one.limiter.attempt("r"):
             pass
-    assert len(said) == 1
+    assert len(one.fillings) == 1
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -335,7 +344,7 @@ async def test_lowest_rate_that_was_given_holds_for_all(order: tuple[int, int]) 
         one.starts.clear()
     starts = await work_for(20, together)
     assert 38 <= len(starts) <= 42
-    assert ((2, 2.0) in fast.shared, [said for said in slow.shared if said[1] is not None]) == (True, [])
+    assert ((2, 2.0) in fast.shares, [said for said in slow.shares if said[1] is not None]) == (True, [])
     await slow.limiter.close()
     await anyio.sleep(30)
     fast.starts.clear()
@@ -353,7 +362,7 @@ async def test_process_without_a_rate_counts_with_the_documented_one() -> None:
     told.starts.clear()
     starts = await work_for(30, [told, plain])
     assert most_in_any_window([one for one in starts if one > starts[0] + 0.2], 1) <= 12
-    assert (2, 0.0) in told.shared
+    assert (2, 0.0) in told.shares
 
 
 async def test_each_has_its_share_of_the_rate() -> None:
