@@ -3,7 +3,8 @@
 Promises: between the read that a change is made of and the answer to its write no other run of the key writes the
 record, and a change whose record was written by another run since it was read is not sent before it is read again; who
 waits for a lease holds no slot, and no other lease; a lease is short, and holds as long as its run says that it is
-there, so that a run that died keeps nobody waiting for long; it is not relied on beyond that.
+there, so that a run that died keeps nobody waiting for long; it is not relied on beyond that. A store whose leases are
+over as they are granted counts as one that cannot be asked.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ TOLD: Final = (
     "Another run with this key changes the same records: each waits until that run is done with it"
     f" (of a run that was killed, up to {LASTS:g} s)."
 )
+OVER: Final = f"what they lease for {LASTS:g} s is over at once, so that their clock is not to be relied on"
 Result = TypeVar("Result")
 
 
@@ -63,8 +65,8 @@ class RecordLeases:
 
     store: LimiterStore
     key: str
-    lose: Callable[[StoreLostError], None] = lambda error: None
-    """Is told when the store cannot be asked."""
+    lose: Callable[[StoreLostError, float], None] = lambda error, since: None
+    """Is told when the store cannot be asked, and since when that is known to be so (anyio's clock; inf: since now)."""
     note: Callable[[str], None] = lambda text: None
     """Is told what the person should know."""
     _held: dict[tuple[str, str], HeldRecord] = field(default_factory=dict)
@@ -78,10 +80,12 @@ class RecordLeases:
     """That what the store is asked now is answered."""
     _is_lost: bool = False
     """The store could not be asked when it was last tried."""
+    _over_since: float = math.inf
+    """When the store began to grant leases that are over at once."""
     _is_told: bool = False
 
     async def try_hold(self, record_id: str, holder: str) -> HeldRecord | None:
-        """Lease a record; None while another run holds it, or the store cannot be asked."""
+        """Lease a record; None while another run holds it, or the store cannot be asked, or grants what is over."""
         name = hashlib.blake2b(record_id.encode(), key=self.key.encode(), digest_size=16).hexdigest()
         try:
             lease = await self._ask(name, lambda one, now: one.lease(holder, now, LASTS))
@@ -92,7 +96,12 @@ class RecordLeases:
         if lease is None:
             return None
         ahead = self._ahead()
-        held = HeldRecord(name, holder, lease, lease.until - ahead, lease.written - ahead)
+        held, now = HeldRecord(name, holder, lease, lease.until - ahead, lease.written - ahead), anyio.current_time()
+        if not self.is_held(held, now):
+            self._over_since = min(self._over_since, now)
+            self._lose(StoreLostError(OVER), self._over_since)
+            return None
+        self._over_since = math.inf
         self._held[name, holder] = held
         return held
 
@@ -194,9 +203,9 @@ class RecordLeases:
         if self._held.get((held.name, held.holder)) is held:
             del self._held[held.name, held.holder]
 
-    def _lose(self, error: StoreLostError) -> None:
+    def _lose(self, error: StoreLostError, since: float = math.inf) -> None:
         self._is_lost = True
-        self.lose(error)
+        self.lose(error, since)
 
     def _ahead(self) -> float:
         """Return by how much the store's clock is ahead of anyio's."""

@@ -574,18 +574,18 @@ class RateLimiter:
         state, grant = book(state, now)
         return state, (grant, lease)
 
-    def lose(self, error: StoreLostError) -> None:
-        """Note that the store could not be asked for something else than starts: nothing starts meanwhile."""
+    def lose(self, error: StoreLostError, since: float = math.inf) -> None:
+        """Note that the store cannot be asked, since then, for something else than starts: nothing starts meanwhile."""
         if self._shared is not None:
-            self._lose(self._shared, error)
+            self._lose(self._shared, error, since)
 
-    def _lose(self, shared: _Shared, error: StoreLostError) -> None:
+    def _lose(self, shared: _Shared, error: StoreLostError, since: float = math.inf) -> None:
         """Start nothing until the store can be asked again."""
         if shared.closed:
             return
         now = anyio.current_time()
         shared.booked.clear()
-        shared.lost_since = min(shared.lost_since, now)
+        shared.lost_since = min(shared.lost_since, now, since)
         shared.retry, wait = min(2 * shared.retry, LONGEST_RETRY), shared.retry
         again = self._now() + wait
         shared.next_ask = dict.fromkeys([*self._lines, *shared.next_ask], again)

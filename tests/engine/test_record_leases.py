@@ -13,13 +13,16 @@ import pytest
 from trio.testing import MockClock
 
 from batch.endpoints.vayu.customers import VayuCustomers
+from batch.engine.api_session import SharedLimits
 from batch.engine.prepare import PreparedChange
 from batch.engine.record_leases import LASTS, RENEWED_EVERY, HeldRecord, RecordLeases
 from batch.engine.retry_loop import ApiClient
+from batch.errors import StopCause
 from batch.http import ApiRequest
 from batch.model import Change, Outcome
-from batch.ratelimit import LimiterStore, MemoryStore, RecordStep, StoreLostError, Wait
+from batch.ratelimit import LimiterStore, MemoryStore, RateLimiter, RatePolicy, RecordStep, StoreLostError, Wait
 from tests.engine.writer_fixture import Script, WriterFixture, writer_fixture
+from tests.ratelimit.json_store import JsonStore
 from tests.simulation.world import seeded
 
 pytestmark = pytest.mark.anyio
@@ -276,7 +279,7 @@ async def test_store_that_is_lost_lets_nothing_leave() -> None:
             return await super().on_records(key, steps)
 
     store = Lost()
-    leases = RecordLeases(store, "key", told.append, told.append)
+    leases = RecordLeases(store, "key", lambda error, since: told.append(error), told.append)
     began = anyio.current_time()
 
     async def look() -> None:
@@ -290,6 +293,43 @@ async def test_store_that_is_lost_lets_nothing_leave() -> None:
     await leases.let_go(held, wrote=False)
     await run(vayu, store, [0], count=2)
     assert [] == lost(vayu, [0], 2)
+
+
+async def test_store_whose_leases_are_over_at_once_stops_the_run() -> None:
+    """No record is read again and again for a lease that never lasts: the run ends after --max-wait, and says why."""
+
+    class Behind(JsonStore):
+        async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
+            def late(step: RecordStep) -> RecordStep:
+                return lambda one, now: step(one, now - 3600)
+
+            return await super().on_records(key, [(name, late(step)) for name, step in steps])
+
+    vayu, store, notes = Vayu(), Behind(ahead=0.1), list[str]()
+    seen = dict(vayu.records[id_of(0)])
+    async with writer_fixture(NEVER_ASKED, endpoint=VayuCustomers(), read_back=read, answer=vayu.answer) as one:
+        client, listener = one.writer.client, SharedLimits(notes.append, one.shutdown, 30)
+        client.limiter = RateLimiter(RatePolicy(None), 4, store, "key", listener=listener)
+        client.leases = RecordLeases(store, "key", client.limiter.lose)
+        change, now = Change((2,), id_of(0), {FIELDS[0]: "V"}), anyio.current_time()
+        ready = PreparedChange(change, change.fields, {FIELDS[0]: None}, seen, read_at=now, read_from=now)
+        reads = list[str]()
+
+        async def read_others() -> None:
+            while True:
+                await anyio.sleep(5)
+                await read(client, id_of(1))
+                reads.append(id_of(1))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read_others)
+            with anyio.fail_after(60):
+                await one.writer.send(ready)
+            tasks.cancel_scope.cancel()
+    assert 4 < len(reads) == one.counts["attempts"]
+    assert (StopCause.WAIT, set()) == (one.shutdown.cause, outcomes(one))
+    why = "what they lease for 15 s is over at once, so that their clock is not to be relied on"
+    assert [f"Nothing is sent while the limits that other runs share cannot be asked: {why}."] == notes
 
 
 async def test_what_is_asked_at_the_same_time_reaches_the_store_at_once() -> None:
