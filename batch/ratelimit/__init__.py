@@ -7,7 +7,8 @@ from batch.ratelimit.buckets import Bucket, Limits, TokenBucket
 from batch.ratelimit.headers import RateHint, is_about_rate, read_rate_headers
 from batch.ratelimit.learned import Learned, load_learned, save_learned
 from batch.ratelimit.limiter import LimiterListener, RateLimiter, Turn
-from batch.ratelimit.policy import LimiterState, RatePolicy, Step, Wait, read_reply
+from batch.ratelimit.policy import RatePolicy, Wait, read_reply
+from batch.ratelimit.state import LimiterState, Step
 from batch.ratelimit.store import (
     LeasedRecord,
     LimiterStore,

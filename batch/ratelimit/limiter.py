@@ -32,18 +32,8 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from batch.errors import BatchError
 from batch.ratelimit.learned import Learned
-from batch.ratelimit.policy import (
-    RUN_LEASE,
-    Ask,
-    Grant,
-    LimiterState,
-    RatePolicy,
-    RunClaim,
-    RunLease,
-    Step,
-    Wait,
-    read_reply,
-)
+from batch.ratelimit.policy import RUN_LEASE, Ask, Grant, RatePolicy, RunClaim, Wait, read_reply
+from batch.ratelimit.state import LimiterState, RunLease, Step
 from batch.ratelimit.store import LimiterStore, MemoryStore, StoreLostError
 
 IsReady = Callable[[float], bool]

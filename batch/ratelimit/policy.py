@@ -1,28 +1,23 @@
 """The policy: all that says when the next attempt may start, as pure steps from one state to the next.
 
-`RatePolicy` holds what is configured and never changes; `LimiterState` is everything that does. A step is a function
-`(state, now) -> (state, answer)` for `LimiterStore.transact`: it reads no clock, rolls no dice and waits for nothing,
-so that a store may run it again. It may change the state that it is handed.
+`RatePolicy` holds what is configured and never changes; `LimiterState` (`state.py`) is everything that does. A step is
+a function `(state, now) -> (state, answer)` for `LimiterStore.transact`: it reads no clock, rolls no dice and waits for
+nothing, so that a store may run it again. It may change the state that it is handed.
 
-Promises: a start is booked in everything that applies to it or in nothing; `LimiterState.from_json(state.as_json())`
-decides from then on as `state` would.
+Promise: a start is booked in everything that applies to it or in nothing.
 What applies to an attempt is listed in README.md.
 """
 
 import math
 import random
-from array import array
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
-from types import UnionType
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from batch.ratelimit.adaptive import FIRST_RATE, AdaptiveRate
 from batch.ratelimit.buckets import Bucket, FixedRate, Limits, TokenBucket, check_rate
 from batch.ratelimit.headers import HeaderBudget, RateHint, is_about_rate, read_rate_headers
 from batch.ratelimit.learned import Learned
+from batch.ratelimit.state import LimiterState, RouteState, RunLease, Sharer, Step
 
 PAUSE_JITTER = 0.02
 """Several programs on one key must not come back at the same moment; never earlier than asked."""
@@ -47,86 +42,6 @@ RUNS_KEPT = 86_400.0
 """Seconds for which it is known who did a run last."""
 LOOK_AGAIN, LOOK_FOR_PROBE = 1.0, 0.25
 """Seconds after which it is asked again at the latest: turns before it may have become free, or a probe accepted."""
-
-
-@dataclass(slots=True)
-class RouteState:
-    """What is known of one method and path: when its bucket is full again, and what headers leave it."""
-
-    full_at: float = -math.inf
-    budget: HeaderBudget = field(default_factory=HeaderBudget)
-    queue: dict[str, float] = field(default_factory=dict)
-    """The processes that were sent away, in the order of their turns; until when each turn is kept."""
-
-
-@dataclass(slots=True)
-class Sharer:
-    """One of the processes that use a key: when it last asked for a start, and the --max-per-second that it has."""
-
-    asked: float
-    max_per_second: float | None
-
-
-@dataclass(slots=True)
-class RunLease:
-    """Which process does a run, of those that may have been started for it."""
-
-    holder: str
-    epoch: int
-    """Counts its processes: one whose epoch is over sends nothing any more."""
-    until: float
-    """When it ends, unless the process asks for a start, or says that it is there, before that."""
-    seed: str
-    """What its idempotency keys are made of, whichever process sends; "" once nothing is left to send."""
-
-
-@dataclass(slots=True)
-class LimiterState:
-    """All that the policy remembers of one key. Times are seconds of the store's clock."""
-
-    adaptive: AdaptiveRate
-    fixed_rate: FixedRate | None
-    is_documented: bool
-    """Whether the documented buckets are in force."""
-    total_full_at: float = -math.inf
-    paused_until: float = -math.inf
-    throttled: int = 0
-    routes: dict[str, RouteState] = field(default_factory=dict)
-    sharers: dict[str, Sharer] = field(default_factory=dict)
-    """The processes that use the key, where several may."""
-    revision: int = 0
-    """It changes when starts that are booked, and not made yet, are void."""
-    origin: int = 0
-    """A number of its own for each state that began from nothing, as when a store has lost it."""
-    runs: dict[str, RunLease] = field(default_factory=dict)
-    """The runs that several processes may be started for, by name."""
-    emptied: float = -math.inf
-    """When all buckets counted as empty last, since the store may have lost what was taken from them before."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the state as a value that JSON can hold."""
-        encoded: dict[str, Any] = _encode(self)
-        return encoded
-
-    @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> "LimiterState":
-        """Read what `as_json` returned."""
-        state: LimiterState = _decode(cls, raw)
-        return state
-
-    @property
-    def blocked_since(self) -> float | None:
-        """Return since when only single probes go out because the API refuses everything, or None."""
-        return self.adaptive.exhausted.since
-
-    def learned(self) -> Learned:
-        """Return what is worth keeping for the next run."""
-        return self.adaptive.learned()
-
-
-Answer = TypeVar("Answer")
-Step = Callable[[LimiterState | None, float], tuple[LimiterState, Answer]]
-"""A pure change of one key's state (None: the key is new) at the time that the store's clock shows."""
 
 
 class Ask(NamedTuple):
@@ -422,7 +337,7 @@ class RatePolicy:
             )  # fmt: skip
             if reply.is_refusal:
                 state.throttled += reply.status == 429
-                self._refuse(state, own, now, reply)
+                self._pause_everybody(state, own, now, reply)
             elif is_accepted:
                 state.adaptive.accepted(now, reply.started)
             else:
@@ -441,7 +356,8 @@ class RatePolicy:
 
         return step
 
-    def _refuse(self, state: LimiterState, own: RouteState, now: float, reply: Reply) -> None:
+    def _pause_everybody(self, state: LimiterState, own: RouteState, now: float, reply: Reply) -> None:
+        """Let nobody start for as long as a refusal asks, and go slower from then on."""
         # Retry-After alone is waited for in full; a reset may be meant otherwise.
         longest = math.inf if reply.hint.retry_after is not None else self._longest_hold
         state.paused_until = max(state.paused_until, now + min(reply.wait, longest))
@@ -551,59 +467,3 @@ class RatePolicy:
 
 def _time_to_fill(bucket: Bucket | None) -> float:
     return 0.0 if bucket is None else bucket.burst / bucket.per_second
-
-
-_NUMBERS = {float: "d", int: "q"}
-"""How `array` calls what the lists of a state hold."""
-
-
-def _encode(value: Any) -> Any:
-    """Make JSON of a tree of dataclasses; JSON has no infinity, so that is written as text."""
-    kind = type(value)
-    if kind is float:
-        return value if math.isfinite(value) else str(value)
-    if kind is dict:
-        return {name: _encode(one) for name, one in value.items()}
-    if not is_dataclass(kind):
-        return value
-    return {
-        name: _encode(getattr(value, name)) if letter is None else _packed(letter, getattr(value, name))
-        for name, letter in _letters(kind).items()
-    }
-
-
-def _packed(letter: str, numbers: list[Any]) -> str:
-    """Write the hundreds of numbers of an `EventLog` in less than the millisecond that JSON itself would take."""
-    return b64encode(array(letter, numbers)).decode()
-
-
-def _decode(kind: Any, raw: Any) -> Any:
-    """Build a `kind` from what `_encode` made of one."""
-    return _decoder(kind)(raw)
-
-
-@cache
-def _letters(kind: Any) -> dict[str, str | None]:
-    """Return the fields of a dataclass; of those that are lists, what they hold."""
-    return {one.name: _NUMBERS[get_args(one.type)[0]] if get_origin(one.type) is list else None for one in fields(kind)}
-
-
-@cache
-def _decoder(kind: Any) -> Callable[[Any], Any]:
-    """Return what reads a `kind`: a state is read for every step, so that its types are looked at once."""
-    if kind is float:
-        return float
-    if get_origin(kind) is list:
-        letter = _NUMBERS[get_args(kind)[0]]
-        return lambda raw: array(letter, b64decode(raw)).tolist()
-    if isinstance(kind, UnionType):  # all of them are `… | None`
-        some = _decoder(get_args(kind)[0])
-        return lambda raw: None if raw is None else some(raw)
-    if get_origin(kind) is dict:
-        one = _decoder(get_args(kind)[1])
-        return lambda raw: {name: one(value) for name, value in raw.items()}
-    if is_dataclass(kind):
-        types: dict[str, Any] = {one.name: one.type for one in fields(kind)}
-        parts = [(name, _decoder(part)) for name, part in types.items()]
-        return lambda raw: kind(**{name: read(raw[name]) for name, read in parts if name in raw})  # type: ignore[operator]  # a class
-    return lambda raw: raw

@@ -25,7 +25,7 @@ from pydantic_core import from_json, to_json
 
 from batch.credentials import shown_redis
 from batch.http.failures import is_lasting, why_not_connected
-from batch.ratelimit.policy import Answer, LimiterState, Step
+from batch.ratelimit.state import Answer, LimiterState, Step
 from batch.ratelimit.store import (
     LEASE_SECONDS,
     WRITES_KEPT,

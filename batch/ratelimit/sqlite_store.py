@@ -24,7 +24,7 @@ from filelock import FileLock
 from pydantic_core import from_json, to_json
 
 from batch.errors import BatchError
-from batch.ratelimit.policy import Answer, LimiterState, Step
+from batch.ratelimit.state import Answer, LimiterState, Step
 from batch.ratelimit.store import (
     LEASE_SECONDS,
     WRITES_KEPT,

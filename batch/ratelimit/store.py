@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol
 
 import anyio
 
-from batch.ratelimit.policy import Answer, LimiterState, Step
+from batch.ratelimit.state import Answer, LimiterState, Step
 
 Reach = Literal["process", "host", "redis"]
 """Who shares the limits of a key, as the summary says it."""

@@ -6,7 +6,7 @@ import math
 import anyio
 
 from batch.ratelimit import LimiterState, MemoryStore, Step, StoreLostError
-from batch.ratelimit.policy import Answer
+from batch.ratelimit.state import Answer
 
 
 class JsonStore(MemoryStore):
