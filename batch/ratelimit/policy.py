@@ -39,7 +39,10 @@ SOONEST, LATEST_TURN = 0.02, 0.5
 RUN_LEASE = 30.0
 """Seconds for which a run belongs to a process, from when that last asked for a start or said that it is there."""
 RUNS_KEPT = 86_400.0
-"""Seconds for which it is known who did a run last."""
+"""Seconds for which it is known who did a run last that has something left to send.
+
+Of one that has nothing left it is known for RUN_LEASE: whoever claimed it before knows then that its claim has ended.
+"""
 LOOK_AGAIN, LOOK_FOR_PROBE = 1.0, 0.25
 """Seconds after which it is asked again at the latest: turns before it may have become free, or a probe accepted."""
 
@@ -266,15 +269,17 @@ class RatePolicy:
         """Give a run to a process, or let it go on with it; None where another one does it.
 
         One of the same host that asks anew holds the host's own lock on the run, so that the one before it is gone. A
-        process whose lease ended while the store forgot it cannot know what others did since, and is refused.
+        process whose lease ended, and which the store does not name as the last, cannot know what others did since, and
+        is refused.
         """
 
         def step(state: LimiterState | None, now: float) -> tuple[LimiterState, RunLease | None]:
             state = state or self.new_state()
-            for name in [name for name, one in state.runs.items() if one.until < now - RUNS_KEPT]:
-                del state.runs[name]
+            for name, one in [*state.runs.items()]:
+                if one.until < now - (RUNS_KEPT if one.seed else RUN_LEASE):
+                    del state.runs[name]
             found = state.runs.get(claim.name)
-            if found is None and claim.epoch and claim.until < now:
+            if claim.epoch and claim.until < now and (found is None or found.holder != claim.holder):
                 return state, None
             if found is not None and found.holder != claim.holder and claim.epoch <= found.epoch:
                 is_free = found.until <= now or found.holder.startswith(f"{claim.host}/")

@@ -1,5 +1,6 @@
 """One process does a run: who was not heard of for too long loses it, and starts nothing any more (virtual clock)."""
 
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +123,36 @@ async def test_after_its_end() -> None:
         if is_done:
             worker.limiter.done()
         await worker.limiter.close()
+
+
+async def test_runs_that_are_over_are_forgotten_soon() -> None:
+    """However many shards a job has, the state holds those with something left to send, and the last few others."""
+    store = JsonStore(ahead=0.1)
+    for number in range(40):
+        worker = Worker(store, number)
+        await worker.limiter.claim(f"run {number}", f"host{number}", "seed")
+        if number:
+            worker.limiter.done()
+        await worker.limiter.close()
+        await anyio.sleep(RUN_LEASE / 3)
+    kept = [*json.loads(store.texts["key"])["runs"]]
+    assert ["run 0", "run 36", "run 37", "run 38", "run 39"] == kept
+
+
+async def test_a_frozen_process_does_not_take_a_run_from_those_that_began_after_it_was_forgotten() -> None:
+    """Who wakes up when its run was done by another one, forgotten, and begun anew, sends nothing."""
+    store = JsonStore(ahead=0.1)
+    first, frozen, third, last = (Worker(store, number) for number in range(4))
+    assert "seed0" == await first.claim()
+    await first.limiter.close()
+    assert "seed0" == await frozen.claim()
+    assert "seed0" == await third.claim()
+    third.limiter.done()
+    await third.limiter.close()
+    await anyio.sleep(2 * RUN_LEASE)
+    assert "seed3" == await last.claim()
+    assert (False, 1) == (await frozen.start(), len(frozen.taken))
+    assert (True, []) == (await last.start(), last.taken)
 
 
 async def test_a_store_that_forgot() -> None:
