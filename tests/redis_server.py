@@ -68,6 +68,18 @@ class RedisServer:
         os.kill(self._process.pid, signal.SIGCONT)
 
 
+def set_back(url: str, seconds: float) -> None:
+    """Have the clock of a server be behind what it was until now, as far as what is kept there tells."""
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        client.incrby("batch:2:began", int(seconds))
+        for name in client.scan_iter("batch:2:*", _type="hash"):
+            if clock := client.hget(name, "clock"):
+                base, last = map(int, clock.split())
+                client.hset(name, "clock", f"{base} {last + int(seconds * 1e6)}")
+
+
 def require_redis() -> None:
     """Skip, and say so, without redis-server or the extra."""
     pytest.importorskip("redis", reason="NOT CHECKED: the extra redis is not there: ./run.sh extra redis")

@@ -18,7 +18,7 @@ from batch.run import limiter_store
 from batch.run.limiter_store import open_store
 from batch.settings import COMMAND_LINE, ENVIRONMENT, Layer, as_options, merge_layers
 from tests.job_fixture import VAYU, VAYU_1, JobFixture
-from tests.redis_server import RedisServer, require_redis
+from tests.redis_server import RedisServer, require_redis, set_back
 from tests.shell import Api, Shell, outcomes, update
 
 SECRET = "a-password-for-tests"  # noqa: S105 - of a server that this test starts
@@ -99,6 +99,19 @@ def test_job_shares_limits_by_a_redis(job: JobFixture, server: RedisServer) -> N
     assert ("redis", 0) == (ended.summary.limiter, ended.summary.exit_code)
     written = b"".join(path.read_bytes() for path in ended.folder.rglob("*") if path.is_file())
     assert SECRET.encode() not in written
+
+
+def test_redis_whose_clock_was_set_back_holds_nobody_up(job: JobFixture, server: RedisServer) -> None:
+    """A run that writes its record whole leases it, reads it, and writes it, as one before the clock was set."""
+    address = server.url.replace("redis://", f"redis://:{SECRET}@")
+    requests = list[int]()
+    for name in ("Before", "After"):
+        size = job.sandbox.ledger_size()
+        ended = job.update(job.sheet(SHEET.replace("Acme", name)), VAYU, limiter=address)
+        assert (0, name) == (ended.summary.exit_code, job.record(VAYU_1, VAYU)["legalName"])
+        requests.append(sum(line["by"] == "client" for line in job.sandbox.read_ledger(size)))
+        set_back(address, 3600)
+    assert requests[0] == requests[1]
 
 
 @pytest.mark.parametrize(
