@@ -54,7 +54,7 @@ OPEN_SECONDS: Final = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.02
 DAYS_KEPT: Final = 7
 CLEAN_EVERY: Final = 1_000
-"""Records that nobody needs to know of are deleted after so many steps on others."""
+"""Records of a key that nobody needs to know of are deleted with the first step on others, and after so many."""
 BOTH: Final = 2
 """Files that make an open database: it and its log."""
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
@@ -80,7 +80,7 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         self._opened: tuple[int, ...] = ()
         self._clocks: dict[str, StoreClock] = {}
-        self._since_cleaned = 0
+        self._since_cleaned = CLEAN_EVERY
         self._replaced = 0.0
         """When the file was made in the place of one that was there before; seconds since 1970, 0 for never."""
         self._retried(self._connected)
@@ -133,7 +133,8 @@ class SqliteStore:
             self._since_cleaned += len(steps)
             if self._since_cleaned > CLEAN_EVERY:
                 self._since_cleaned = 0
-                db.execute("DELETE FROM record WHERE wall < ?", [time.time() - WRITES_KEPT])
+                over = now - WRITES_KEPT  # not by the wall clock, which goes on while a laptop sleeps
+                db.execute("DELETE FROM record WHERE key = ? AND until < ? AND written < ?", [key, over, over])
             return found
 
         return await self._changed(change)
@@ -212,8 +213,9 @@ class SqliteStore:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=OFF")
             db.executescript(SCHEMA)
-            db.execute("DELETE FROM limiter WHERE wall < ?", [time.time() - DAYS_KEPT * 86_400])
-            db.execute("DELETE FROM record WHERE wall < ?", [time.time() - WRITES_KEPT])
+            unused = time.time() - DAYS_KEPT * 86_400
+            db.execute("DELETE FROM limiter WHERE wall < ?", [unused])
+            db.execute("DELETE FROM record WHERE wall < ?", [unused])
         except BaseException:
             db.close()
             raise

@@ -17,7 +17,7 @@ from batch.errors import FolderError
 from batch.ratelimit import LimiterStore, StoreLostError
 from batch.ratelimit.sqlite_store import BUSY_SECONDS, SqliteStore
 from batch.ratelimit.store import StoreClock
-from tests.ratelimit.store_conformance import POLICY, StoreConformance, refuse, seen
+from tests.ratelimit.store_conformance import POLICY, StoreConformance, lease, refuse, release, seen
 
 NAME = "limiter-1.sqlite"
 
@@ -184,6 +184,36 @@ class TestSqliteStore(StoreConformance):
 
         with pytest.raises(StoreLostError, match=r"^There is no place for it\.$"):
             SqliteStore(none)
+
+    async def test_host_that_slept_knows_who_holds_and_wrote_a_record(self) -> None:
+        """However much later it is by the wall clock, a lease goes on, and a write is told to who comes next."""
+        one = self.make()
+        held, over = await lease(one, "key", "held", "a", 60), await lease(one, "key", "written", "a", 60)
+        assert held is not None
+        assert over is not None
+        await release(one, "key", "written", "a", over.epoch, wrote=True)
+        with closing(sqlite3.connect(self.path / NAME)) as db, db:
+            db.execute("UPDATE record SET wall = wall - 3600")  # it sleeps for an hour
+        other = self.make()
+        assert await lease(other, "key", "held", "b", 60) is None
+        found = await lease(other, "key", "written", "b", 60)
+        assert found is not None
+        assert math.isfinite(found.written)
+
+    async def test_records_that_nobody_needs_are_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A record that was written, or held, longer ago than anybody needs to know is deleted."""
+        monkeypatch.setattr("batch.ratelimit.sqlite_store.WRITES_KEPT", 0.05)
+        one = self.make()
+        for name, seconds in (("over", 0.01), ("held", 60)):
+            assert await lease(one, "key", name, "a", seconds) is not None
+        written = await lease(one, "key", "written", "a", 60)
+        assert written is not None
+        await release(one, "key", "written", "a", written.epoch, wrote=True)
+        await anyio.sleep(0.1)
+        await lease(self.make(), "key", "other", "b", 60)
+        with closing(sqlite3.connect(self.path / NAME)) as db:
+            found = [name for (name,) in db.execute("SELECT record FROM record ORDER BY record")]
+        assert ["held", "other"] == found
 
     async def test_process_that_is_killed_in_the_middle_holds_nobody_up(self) -> None:
         """A lock ends with its process, and what it had begun is undone."""
