@@ -4,23 +4,27 @@
 
 Promises: a copy is whole, as the record was at one moment, and replaces the one before it at once. Whether the place
 can be written is known before anything is sent; a copy that fails later, for whatever reason, is told, and neither
-ends the run nor changes an outcome: who goes on from an older copy reads the records that it says nothing of before it
-writes. Who does the run no more writes no copy.
+ends the run nor changes an outcome, and a place that never answers holds no run up: who goes on from an older copy
+reads the records that it says nothing of before it writes. Who does the run no more writes no copy.
 """
 
 import hashlib
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
+from anyio.lowlevel import current_token
 
 from batch.addresses import Address, is_address
 from batch.credentials import Company
@@ -37,6 +41,9 @@ SPARED: Final = 10
 """So many times what a copy took it waits at least, so that a large record does not slow down the run."""
 LAST_SECONDS: Final = 15.0
 """Within which the last copy of a start is written."""
+COPYING: Final = "batch copies its record"
+"""Name of the threads that do it."""
+OLDER: Final = "The run goes on; another machine would go on from an older copy."
 
 
 @dataclass(slots=True)
@@ -112,8 +119,10 @@ class JournalCopies:
             self.run(self._last, journal)
 
     async def _last(self, journal: Path) -> None:
-        with anyio.move_on_after(LAST_SECONDS):
+        with anyio.move_on_after(LAST_SECONDS) as limit:
             await self._try(journal)
+        if limit.cancelled_caught:
+            self.note(f"--store {self.place}: it does not answer within {LAST_SECONDS:g} s. {OLDER}")
 
     async def _try(self, journal: Path) -> None:
         try:
@@ -121,7 +130,7 @@ class JournalCopies:
         except Exception as error:  # whatever it is, no copy is worth the run
             told = self._told(error)
             if told != self._trouble:
-                self.note(f"{told} The run goes on; another machine would go on from an older copy.")
+                self.note(f"{told} {OLDER}")
             self._trouble = told
         else:
             self._trouble = ""
@@ -133,20 +142,39 @@ class JournalCopies:
             if self._store is not None:
                 await self._store.write(self._key(self._store), made)
             else:
-                await anyio.to_thread.run_sync(self._put, made)
+                await _in_thread_of_its_own(partial(self._put, made))
 
     def _put(self, made: Path) -> None:
         make_writable(Path(self.place))
         file = NewFile(Path(self.place) / self.name, is_shared=True)
         try:
             shutil.copyfile(made, file.made)
-            file.keep()
+            if made.exists():  # else nobody waits for it any more, and there may be a newer one
+                file.keep()
         finally:
             file.discard()
 
     def _told(self, error: Exception) -> str:
         why = os_reason(error) if isinstance(error, OSError) else str(error).rstrip(".")
         return f"--store {why}." if isinstance(error, RemoteError) else f"--store {self.place}: {why}."
+
+
+async def _in_thread_of_its_own(work: Callable[[], None]) -> None:
+    """Do what may hang for ever, as on a network file system whose server is gone: nobody waits for it at the end."""
+    is_over, errors, token = anyio.Event(), list[BaseException](), current_token()
+
+    def try_it() -> None:
+        try:
+            work()
+        except BaseException as error:  # for whoever waits
+            errors.append(error)
+        with suppress(anyio.RunFinishedError):
+            anyio.from_thread.run_sync(is_over.set, token=token)
+
+    threading.Thread(target=try_it, name=COPYING, daemon=True).start()
+    await is_over.wait()
+    if errors:
+        raise errors[0]
 
 
 def _private(path: str, flags: int) -> int:

@@ -200,6 +200,34 @@ def test_copy_that_fails_for_an_unknown_reason(job: JobFixture, start: Start, mo
     assert f"--store {job.folder / 'store'}: nobody knows. {GOES_ON}" in job.reporter.notes
 
 
+@pytest.mark.parametrize("pause", [0.05, 60.0])
+def test_place_that_never_answers(job: JobFixture, start: Start, monkeypatch: pytest.MonkeyPatch, pause: float) -> None:
+    """A run whose rows are all sent ends, though what copies its record hangs: while it goes on, or at its end."""
+    monkeypatch.setattr(journal_copies, "COPY_SECONDS", pause)
+    monkeypatch.setattr(journal_copies, "LAST_SECONDS", 0.2)
+    answers, kept = threading.Event(), shutil.copyfile
+
+    def copy(source: Path, target: Path) -> None:
+        has_one = list((job.folder / "store").glob("*.sqlite"))
+        kept(source, target)
+        if has_one:
+            answers.wait(30)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    began = time.monotonic()
+    end = start("one", max_per_second=15)
+    took = time.monotonic() - began
+    (copy_there,) = (job.folder / "store").glob("*.sqlite")
+    first = copy_there.stat()
+    answers.set()
+    for thread in [one for one in threading.enumerate() if one.name == journal_copies.COPYING]:
+        thread.join()
+    assert (first.st_ino, [copy_there]) == (copy_there.stat().st_ino, list((job.folder / "store").iterdir()))
+    assert (0, {"updated": COUNT}, True) == (end.summary.exit_code, +end.summary.outcomes, took < 10)
+    said = f"--store {job.folder / 'store'}: it does not answer within 0.2 s. {GOES_ON}"
+    assert [said] == [note for note in job.reporter.notes if "--store" in note]
+
+
 def test_other_runs_since_the_copy(job: JobFixture, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run of another input wrote since the copy was made is a reason to look at all records again."""
     stop_with_one_left(job, start)
