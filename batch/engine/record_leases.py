@@ -39,7 +39,10 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True, eq=False)
 class HeldRecord:
-    """A record that is leased to this run until `until`; `written`: when another run wrote it last (anyio's clock)."""
+    """A record that is leased to this run until `until`; `written`: when another run wrote it at the latest.
+
+    Both are on anyio's clock.
+    """
 
     name: str
     holder: str
@@ -82,6 +85,8 @@ class RecordLeases:
     """The store could not be asked when it was last tried."""
     _over_since: float = math.inf
     """When the store began to grant leases that are over at once."""
+    _least_ahead: float = math.inf
+    """By how much the store's clock was ahead of anyio's at least: before it was set forward, if it was."""
     _is_told: bool = False
 
     async def try_hold(self, record_id: str, holder: str) -> HeldRecord | None:
@@ -95,8 +100,9 @@ class RecordLeases:
         self._is_lost = False
         if lease is None:
             return None
-        ahead = self._ahead()
-        held, now = HeldRecord(name, holder, lease, lease.until - ahead, lease.written - ahead), anyio.current_time()
+        ahead, now = self._ahead(), anyio.current_time()
+        self._least_ahead = min(self._least_ahead, ahead)
+        held = HeldRecord(name, holder, lease, lease.until - ahead, lease.written - self._least_ahead)
         if not self.is_held(held, now):
             self._over_since = min(self._over_since, now)
             self._lose(StoreLostError(OVER), self._over_since)

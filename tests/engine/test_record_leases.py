@@ -295,6 +295,36 @@ async def test_store_that_is_lost_lets_nothing_leave() -> None:
     assert [] == lost(vayu, [0], 2)
 
 
+async def test_write_before_the_store_s_clock_was_set_forward_is_known() -> None:
+    """What another run wrote after a read is told as such, also where the store's clock went on by seconds since."""
+
+    class Jumping(MemoryStore):
+        by = 0.0
+
+        def now(self, key: str) -> float:
+            return super().now(key) + self.by
+
+        async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
+            def late(step: RecordStep) -> RecordStep:
+                return lambda one, now: step(one, now + self.by)
+
+            return await super().on_records(key, [(name, late(step)) for name, step in steps])
+
+    store = Jumping()
+    one, other = RecordLeases(store, "key"), RecordLeases(store, "key")
+    assert await other.try_hold(id_of(1), "b") is not None
+    read = anyio.current_time()
+    held = await one.try_hold(id_of(0), "a")
+    assert held is not None
+    await anyio.sleep(0.3)
+    await one.let_go(held, wrote=True)
+    store.by = 5
+    await anyio.sleep(0.3)
+    found = await other.try_hold(id_of(0), "b")
+    assert found is not None
+    assert (read + 0.3, anyio.current_time() + LASTS) == pytest.approx((found.written, found.until))
+
+
 async def test_store_whose_leases_are_over_at_once_stops_the_run() -> None:
     """No record is read again and again for a lease that never lasts: the run ends after --max-wait, and says why."""
 
