@@ -11,7 +11,7 @@ from distributed import Event, get_client, get_worker
 from batch.distributed.summary import ShardEnd, how_far
 from batch.endpoints import ENDPOINTS
 from batch.engine.reporter import Progress
-from batch.errors import AlreadyFinished, BatchError, ExitCode
+from batch.errors import AlreadyFinished, BatchError, CancelledError, ExitCode, MachineError, UsageError
 from batch.library import update, update_unless_finished
 from batch.run.summary_file import read_summary
 
@@ -86,7 +86,8 @@ def _do(task: ShardTask, tell: Callable[[Progress], None], cancel: threading.Eve
             task.job, task.shard, int(summary["exit_code"]), str(before.folder), summary=summary, was_finished=True
         )
     except BatchError as error:
-        return ShardEnd(task.job, task.shard, int(error.exit_code), message=str(error))
+        is_unsent = isinstance(error, UsageError | CancelledError) and not isinstance(error, MachineError)
+        return ShardEnd(task.job, task.shard, int(error.exit_code), message=str(error), may_have_sent=not is_unsent)
     message = end.stopped.message if end.stopped else ""
     return ShardEnd(task.job, task.shard, int(end.exit_code), end.run, message, end.as_dict())
 

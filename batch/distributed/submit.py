@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from os import cpu_count
 from pathlib import Path
@@ -20,16 +20,19 @@ import dask
 from distributed import Client, Event, LocalCluster
 
 from batch.distributed.manifest import Job, Manifest, in_sandbox, sandbox_key
+from batch.distributed.shard_runs import look_up, seen_here
 from batch.distributed.shard_task import ShardTask, do_shard
 from batch.distributed.summary import JobSummary, ShardEnd, SubmitSummary, add_up, code_of, state_of_job, worst
 from batch.endpoints import ENDPOINTS
 from batch.errors import BatchError, ExitCode, FolderError, UsageError
 from batch.machine import now_text
-from batch.model import Outcome
+from batch.run.latest import LATEST
 from batch.run.merge import are_merged, merge_runs
 from batch.run.target import sandbox_of
 from batch.summary import Files, Outcomes
 
+NOT_BEGUN: Final = "It was stopped before it began."
+LOST: Final = "Its worker was lost, and it was stopped before another one went on with it."
 BUSY_SECONDS: Final = 5.0
 """After which a shard that another start holds is tried again."""
 BUSY_TRIES: Final = 24
@@ -204,7 +207,7 @@ class _Tasks:
         """Have what has begun end in order; what waits, here or in the cluster's queue, does not begin any more."""
         self._is_stopping = True
         for _, task in self._later:
-            self._finish(self._stopped(task, "It was stopped before it began."))
+            self._finish(self._stopped(task, may_have_sent=self._tries[task.job, task.shard] > 0))
         self._later = []
         try:
             stop.set()
@@ -214,9 +217,9 @@ class _Tasks:
         # A task says that it has begun, and asks for the event then: one that has not said so by now does nothing.
         waiting = [one for one in self._running if not one.done() and begun.get(one.key) not in workers]
         for future in waiting:
-            why = "Its worker was lost, and it was stopped before another one went on with it."
-            why = why if future.key in begun else "It was stopped before it began."
-            self._finish(self._stopped(self._running.pop(future), why))
+            task, had_begun = self._running.pop(future), future.key in begun
+            may_have_sent = had_begun or self._tries[task.job, task.shard] > 1
+            self._finish(self._stopped(task, LOST if had_begun else NOT_BEGUN, may_have_sent=may_have_sent))
         self._client.cancel(waiting)
 
     def _follows(self, task: ShardTask) -> bool:
@@ -225,11 +228,13 @@ class _Tasks:
 
     def _end(self, task: ShardTask, future: Any) -> None:
         if future.status == "finished":
-            end: ShardEnd = future.result() or self._stopped(task, "It was stopped before it began.")
+            was_busy = self._tries[task.job, task.shard] > 1  # another start does it
+            end: ShardEnd = future.result() or self._stopped(task, may_have_sent=was_busy)
         else:
             error = future.exception() if future.status == "error" else None
             why = f"the cluster could not do it ({type(error).__name__ if error else future.status})"
-            end = ShardEnd(task.job, task.shard, int(ExitCode.RUN_AGAIN), message=f"{why}. Run the same command again.")
+            why += ". Run the same command again."
+            end = ShardEnd(task.job, task.shard, int(ExitCode.RUN_AGAIN), message=why, may_have_sent=True)
         tries = self._tries[task.job, task.shard]
         if end.exit_code == ExitCode.BUSY and not end.run and tries < BUSY_TRIES and not self._is_stopping:
             self._later.append((time.monotonic() + BUSY_SECONDS, task))
@@ -242,8 +247,10 @@ class _Tasks:
             self._jobs[end.job].shards[end.shard] = {"rows": end.summary["rows"], "done": end.summary["outcomes"]}
         self._ends.append(end)
 
-    def _stopped(self, task: ShardTask, why: str) -> ShardEnd:
-        return ShardEnd(task.job, task.shard, int(self._what.stopped_by() or ExitCode.INTERRUPTED), message=why)
+    def _stopped(self, task: ShardTask, why: str = NOT_BEGUN, *, may_have_sent: bool) -> ShardEnd:
+        """Return the end of a task that did nothing; whether an earlier try, or another start, may have sent is told."""
+        code = int(self._what.stopped_by() or ExitCode.INTERRUPTED)
+        return ShardEnd(task.job, task.shard, code, message=why, may_have_sent=may_have_sent)
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         told = event[1]
@@ -282,22 +289,25 @@ def _is_over(job: Job, ends: Sequence[ShardEnd]) -> bool:
 
 
 def _job_summary(job: Job, ends: Sequence[ShardEnd], note: Callable[[str], None]) -> JobSummary:
+    ends = look_up(job, sorted(ends, key=_number))
     totals = add_up(job.shards, ends)
     code, files = code_of(totals, ends), Files()
     messages = [f"{_shard(one)}{one.message}" for one in ends if one.message]
     if stood := sum(one.was_finished for one in ends):
         messages.append(f"{stood} of its {job.shards} shards had finished before, and nothing of them was sent again.")
-    folders = [Path(one.run) for one in sorted(ends, key=_number) if one.run]
     try:
-        if folders and job.shards > 1:
-            merged = merge_runs(folders, job.parent, ENDPOINTS[job.options["endpoint"]])
+        if job.shards == 1 or not any(one.run for one in ends):
+            files = Files(ends[0].summary.get("files") or {})
+        elif apart := _why_apart(job, ends):
+            messages += apart
+        else:
+            merged = merge_runs([Path(one.run) for one in ends], job.parent, ENDPOINTS[job.options["endpoint"]])
             files, counted = merged.summary.files, merged.summary.outcomes
-            missing = (totals.rows or 0) - merged.summary.rows
-            if missing >= 0 and +Outcomes(totals.outcomes) != +(counted + Outcomes({Outcome.UNSENT: missing})):
+            if any(one.is_found for one in ends):  # it may have got further
+                totals = replace(totals, outcomes=counted)
+            elif +Outcomes(totals.outcomes) != +counted:
                 code = worst([code, int(ExitCode.BUG)])
                 messages.append("This is a bug in batch: the results of all shards are not those of each. Report it.")
-        elif folders:
-            files = Files(ends[0].summary.get("files") or {})
     except (BatchError, OSError) as error:
         messages.append(f"The results of its shards could not be put together: {error}")
         code = worst([code, int(error.exit_code) if isinstance(error, BatchError) else int(ExitCode.RUN_AGAIN)])
@@ -314,6 +324,20 @@ def _job_summary(job: Job, ends: Sequence[ShardEnd], note: Callable[[str], None]
         exit_code=code, state=state_of_job(totals), folder=str(job.parent), files=files,
         messages=tuple(dict.fromkeys(messages)),
     )  # fmt: skip
+
+
+def _why_apart(job: Job, ends: Sequence[ShardEnd]) -> list[str]:
+    """Say why the results of a job's shards cannot be put together; nothing where they can."""
+    unbegun = ", ".join(str(one.shard) for one in ends if not one.run)
+    unseen = ", ".join(str(one.shard) for one in ends if one.run and seen_here(one) is None)
+    found = []
+    if unseen:
+        where = f"they are where the workers did them, in {job.parent}"
+        found.append(f"This machine does not see the results of shard {unseen}, so they are not put together: {where}.")
+    if unbegun:
+        others = f"Those of the others:  {job.parent / 'shard-*' / LATEST}"
+        found.append(f"The results are not put together before there are some of shard {unbegun}. {others}")
+    return found
 
 
 def _number(end: ShardEnd) -> int:

@@ -1,7 +1,7 @@
 """What became of the jobs of a manifest: their counts over all shards, and the one exit code.
 
 Promises: the rows of all shards add up to the rows of the input, and their outcomes to the rows, or it is exit code 4;
-rows of a shard that did not begin are unsent.
+rows of a shard that tells nothing are unknown where it may have sent any, else unsent.
 """
 
 from collections import Counter
@@ -31,6 +31,10 @@ class ShardEnd:
     """Why it could not begin, or stopped; "" where neither."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """That of its run; none where none was begun."""
+    may_have_sent: bool = False
+    """Whether something of it may have been sent, where it tells nothing of that."""
+    is_found: bool = False
+    """Its task did not tell of its run, which was found, and may go on."""
     was_finished: bool = False
     """Its run had finished before, and stands as it is."""
 
@@ -95,7 +99,7 @@ class Totals:
 
 
 def add_up(shards: int, ends: Sequence[ShardEnd]) -> Totals:
-    """Add up the counts of a job's shards; the rows of those that did not begin are unsent."""
+    """Add up the counts of a job's shards; the rows of those that tell nothing are unsent, or unknown."""
     begun = [one.summary for one in ends if one.summary.get("rows") is not None]
     counts: Counter[Outcome] = Counter()
     for one in begun:
@@ -106,7 +110,8 @@ def add_up(shards: int, ends: Sequence[ShardEnd]) -> Totals:
         return Totals(None, Outcomes(counts), balances=True)
     rows = max(every)
     fits = own == rows if len(begun) == shards else own <= rows
-    counts[Outcome.UNSENT] += rows - own if fits else 0
+    untold = Outcome.UNKNOWN if any(one.may_have_sent for one in ends if not one.summary) else Outcome.UNSENT
+    counts[untold] += rows - own if fits else 0
     return Totals(rows, Outcomes(counts), len(every) == 1 and fits and sum(counts.values()) == rows)
 
 

@@ -47,10 +47,12 @@ def test_counts_add_up() -> None:
 
 
 def test_a_shard_that_did_not_begin() -> None:
-    """Its rows are unsent, and its code counts."""
+    """Its rows are unsent, or unknown where something of it may have been sent, and its code counts."""
     ends = [end(1), ShardEnd("job", "2/2", 3, message="the cluster could not do it")]
     totals = add_up(2, ends)
     assert (10, 5, 5, 3) == (totals.rows, totals.outcomes.updated, totals.outcomes.unsent, code_of(totals, ends))
+    ends[1] = replace(ends[1], may_have_sent=True)
+    assert (0, 5) == (add_up(2, ends).outcomes.unsent, add_up(2, ends).outcomes.unknown)
     nothing = [ShardEnd("job", "1/2", 2), ShardEnd("job", "2/2", 2)]
     assert (None, 2) == (add_up(2, nothing).rows, code_of(add_up(2, nothing), nothing))
 

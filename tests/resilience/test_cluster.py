@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -446,6 +447,86 @@ def test_what_had_finished_stands(tmp_path: Path, sandbox: ControlledSandbox) ->
     assert merged.with_name("merged-2").exists()
     back = shell.run("undo", merged, "--base-url", sandbox.url, "--yes", "--json", env=key_1, cold=True)
     assert count == back.json["outcomes"]["updated"], back.err
+
+
+@NEEDS_CLUSTER
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_a_shard_that_another_start_holds(tmp_path: Path, sandbox: ControlledSandbox, is_seen: bool) -> None:
+    """Where submit is stopped meanwhile, the rows of that shard are as its run says, or unknown, and never unsent.
+
+    Nothing is put together without it, and the same command puts all together.
+    """
+    (tmp_path / "work").mkdir()
+    shell, count = Shell(tmp_path / "work"), 16
+    shell.sheet(rows(count))
+    command, env = manifest(shell, "jobs.toml", sandbox, 1), {"KEY_1": KEYS[0]}
+    out = shell.folder / "jobs.batch" / "job-1"
+    where = ["--base-url", sandbox.url, "--out", out if is_seen else "elsewhere", "--max-per-second", 2]
+    other = shell.start(
+        "update", "sheet.csv", "-e", DUALENTRY, "--shard", "2/2", *where, "--yes", env={"DUALENTRY_API_KEY": KEYS[0]},
+        cold=True,
+    )  # fmt: skip
+    try:
+        until(lambda: len(writes(sandbox)) >= 3, other)
+        os.kill(other.pid, signal.SIGSTOP)
+        sent = {line["id"] for line in writes(sandbox)}
+        process = shell.start(*command, env=env)
+        until(lambda: any((out / "shard-1-of-2").glob("2*/results.csv")), process)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        said, err = process.communicate(timeout=60)
+        os.kill(other.pid, signal.SIGCONT)
+        other.communicate(timeout=60)
+    finally:
+        shell.end_all()
+    (job,) = json.loads(said)["jobs"]
+    counts = job["outcomes"]
+    assert (130, "unfinished", count) == (process.returncode, job["state"], sum(counts.values())), err.decode()
+    own = json.loads(next((out / "shard-1-of-2").glob("2*/summary.json")).read_text())["rows"]
+    if is_seen:  # of what was sent by then the last answer may not have been read
+        assert (own + len(sent), True) == (counts["updated"] + counts["unknown"], (out / "merged").exists())
+    else:
+        assert (own, count - own, 0, False) == (
+            counts["updated"], counts["unknown"], counts["unsent"], (out / "merged").exists()
+        )  # fmt: skip
+        assert "The results are not put together before there are some of shard 2/2." in err.decode()
+    ended = shell.run(*command, env=env)
+    assert (0, count) == (ended.code, ended.json["rows"]), ended.err
+    assert len((out / "merged" / "results.csv").read_text().splitlines()) == count + 1
+    assert_each_applied_once(sandbox, 1, count)
+
+
+@NEEDS_CLUSTER
+def test_workers_whose_folders_are_not_seen(tmp_path: Path, sandbox: ControlledSandbox) -> None:
+    """Counts and exit code are right, a line says where the results are, and nothing is left in the way."""
+    apart = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"']
+    (tmp_path / "work").mkdir()
+    shell, count = Shell(tmp_path / "work"), 8
+    shell.sheet(rows(count))
+    out, theirs = shell.folder / "jobs.batch", tmp_path / "theirs"
+    for folder in (out, theirs):
+        folder.mkdir()
+    if subprocess.run([*apart, theirs, out, "true"], check=False).returncode:
+        pytest.skip("no file systems can be mounted here")
+    env, file = {**shell.environment, "KEY_1": KEYS[0]}, tmp_path / "scheduler.json"
+    dask, here = [sys.executable, "-m", "dask"], ["--scheduler-file", str(file), "--no-dashboard"]
+    scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *here]
+    worker = [*apart, str(theirs), str(out), *dask, "worker", "--nthreads", "2", "--no-nanny", *here]
+    started = [subprocess.Popen(scheduler, cwd=tmp_path, env=env)]
+    until(file.exists, started[0])
+    address = json.loads(file.read_text())["address"]
+    started.append(subprocess.Popen(worker, cwd=tmp_path, env=env))
+    try:
+        ended = shell.run(*manifest(shell, "jobs.toml", sandbox, 1)[:2], "--scheduler", address, "--json", env=env)
+    finally:
+        for one in started:
+            one.kill()
+            one.communicate()
+    assert (0, count) == (ended.code, ended.json["outcomes"]["updated"]), ended.err
+    assert "This machine does not see the results of shard 1/2, 2/2" in ended.err
+    assert ([], ["shard-1-of-2", "shard-2-of-2"]) == (
+        list(out.iterdir()), sorted(path.name for path in (theirs / "job-1").iterdir() if path.is_dir())
+    )  # fmt: skip
 
 
 def trouble(process: "subprocess.Popen[bytes]", redis: RedisServer, chance: random.Random) -> Counter[str]:
