@@ -20,6 +20,7 @@ from batch.errors import BatchError, SettingsError
 from batch.input_names import joined, split
 from batch.library.jobs import NOT_TAKEN
 from batch.model import command
+from batch.run.target import SANDBOX
 from batch.settings import SETTINGS, Layer, merge_layers
 from batch.shard import MOST, Shard
 
@@ -139,13 +140,14 @@ def _inputs(given: Any, folder: Path, where: str) -> str:
 
 
 def in_sandbox(manifest: Manifest, url: str) -> Manifest:
-    """Return the jobs as they go to a sandbox at this address, each with a key of its own (`sandbox_key`)."""
+    """Return the jobs as they go to a sandbox at this address, each with a key (`sandbox_key`) and a folder for it."""
     jobs = []
     for one in manifest.jobs:
         gone = ("login", "token_file", "token_command", "allow_http")
         options = {key: value for key, value in one.options.items() if key not in gone}
-        fast = {"max_per_second": options.get("max_per_second", SANDBOX_RATE), "base_url": url}
-        jobs.append(replace(one, options=options | fast, token_env=None))
+        own = {"base_url": url, "out": str(one.parent / SANDBOX)}
+        fast = {"max_per_second": options.get("max_per_second", SANDBOX_RATE)}
+        jobs.append(replace(one, options=options | fast | own, token_env=None))
     return replace(manifest, jobs=tuple(jobs))
 
 

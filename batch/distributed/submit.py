@@ -108,7 +108,7 @@ def submit(what: Submission) -> SubmitSummary:
             manifest = in_sandbox(manifest, url)
             keys = {one.name: opened[sandbox_key(one)] for one in manifest.jobs}
         client = stack.enter_context(_cluster(what, sum(one.shards for one in manifest.jobs)))
-        ends = _Tasks(what, manifest, keys, client).run()
+        ends = _Tasks(what, manifest, keys, client, finished_stands=not what.sandbox).run()
         if what.stopped_by() is None and all(_is_over(one, ends) for one in manifest.jobs):  # this is a new start
             ends = _Tasks(what, manifest, keys, client, finished_stands=False).run()
     return _sum_up(what, manifest, ends, (started, began))

@@ -72,8 +72,10 @@ def test_no_manifest(tmp_path: Path, text: str) -> None:
 
 
 def test_the_sample() -> None:
-    """The sample is a manifest, and in a sandbox each job has a key of its own, and none of its own options for one."""
-    found = in_sandbox(read_manifest(ROOT / "samples" / "jobs.toml"), "http://127.0.0.1:9")
+    """The sample is a manifest, and in a sandbox each job has a key and a folder of its own, and no option for one."""
+    sample = read_manifest(ROOT / "samples" / "jobs.toml")
+    found = in_sandbox(sample, "http://127.0.0.1:9")
+    assert [one.parent / "sandbox" for one in sample.jobs] == [one.parent for one in found.jobs]
     assert ["acme-us", "acme-eu", "vayu"] == [one.name for one in found.jobs]
     assert 3 == len({sandbox_key(one) for one in found.jobs})
     assert {("http://127.0.0.1:9", None)} == {(one.options["base_url"], one.token_env) for one in found.jobs}

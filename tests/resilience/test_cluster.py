@@ -445,6 +445,10 @@ def test_what_had_finished_stands(tmp_path: Path, sandbox: ControlledSandbox) ->
     assert_each_applied_once(sandbox, 2, count)
     assert [(1, 0, 1), (1, 0, 1)] == submit()
     assert merged.with_name("merged-2").exists()
+    (job, _) = shell.run(*command, "--sandbox").json["jobs"]  # a rehearsal stays apart
+    assert [merged.parent / "sandbox" / "merged", False] == [
+        Path(job["files"]["results"]).parent, merged.with_name("merged-3").exists()
+    ]  # fmt: skip
     back = shell.run("undo", merged, "--base-url", sandbox.url, "--yes", "--json", env=key_1, cold=True)
     assert count == back.json["outcomes"]["updated"], back.err
 
