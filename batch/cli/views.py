@@ -459,6 +459,8 @@ def _next_of_run(one: "ListedRun") -> Iterator[str]:
     match one.state:
         case "unfinished" if known.undoes:
             yield f"Go on:  {command_line('undo', shown_path(known.undoes), *owned, *known.options_again)}"
+        case "unfinished" if known.parts:
+            yield "Go on:  the same submit"
         case "unfinished" if _is_there(known.input):
             yield f"Go on:  {update_command(shown_path(known.input), run.endpoint, known.options_again)}"
         case "unfinished":

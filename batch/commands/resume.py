@@ -4,6 +4,7 @@ Promises: what the folder says of the rows is taken without a question only wher
 looked at as by any resumed run; company and addresses (of the API, and of the results) come from this start.
 """
 
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from batch.commands.update import carry_out
 from batch.engine.reporter import Reporter
 from batch.errors import UsageError
 from batch.files import shown_path
-from batch.model import command
+from batch.model import command, command_line
 from batch.own_files import JOURNAL
 from batch.run.begin_or_resume import resume_named
 from batch.run.finish import FinishedRun
@@ -50,6 +51,12 @@ def _check_unfinished(folder: Path, known: RunMetadata) -> None:
     found = look_into(folder)
     if known.undoes is not None:
         raise UsageError(f"{folder}: this is an undo. To go on with it:  {command()} undo {known.undoes}")
+    if known.parts:
+        own = command_line("resume", shown_path(os.path.normpath(folder / known.parts[0])))
+        raise UsageError(
+            f"{folder}: this is put together of the runs of shards, which would not have what it sends. Run the same "
+            f"submit again, or go on with each shard's own run, such as:  {own}"
+        )
     if found is not None and found.is_undone:
         raise UsageError(f"{folder}: this run was taken back (undo). To send its rows again, give its input to update.")
     if found is None or found.is_finished:

@@ -2,12 +2,16 @@
 
 import pytest
 
+from batch.cli.views import runs_page
+from batch.commands.resume import resume
 from batch.commands.runs import newest_runs
 from batch.commands.undo import undo
+from batch.commands.update import update
 from batch.endpoints import ENDPOINTS
-from batch.errors import FolderError
+from batch.errors import FolderError, UsageError
 from batch.run.finish import FinishedRun
 from batch.run.merge import are_merged, merge_runs
+from batch.run.target import Environment
 from tests.job_fixture import DUALENTRY, JobFixture, results, summary
 
 SHEET = "id,name\n" + "".join(f"{10001 + number},Firm {number}\n" for number in range(9)) + ",No id\nabc,Not an id\n"
@@ -52,6 +56,19 @@ def test_all_shards_count_as_taken_back(job: JobFixture) -> None:
     assert ("undone", "to fix") == (summary(first.folder)["state"], summary(again.folder)["state"])
     assert "merged-3" == all_of_them().folder.name
     assert (9, "to fix") == (summary(again.folder)["outcomes"]["updated"], summary(again.folder)["state"])
+
+
+def test_each_shard_is_gone_on_with(job: JobFixture) -> None:
+    """What is left of the shards is done in their own runs, from which all of it is put together again."""
+    sheet, keys = job.sheet(SHEET), (job.environment, Environment({"DUALENTRY_API_KEY": "no-key-of-anybody"}))
+    folders = [
+        update(job.settings(sheet, shard=f"{number}/2"), job.reporter, key).folder for number, key in enumerate(keys, 1)
+    ]
+    merged = merge_runs(folders, folders[0].parents[1], ENDPOINTS[DUALENTRY]).folder
+    lines = [text.strip() for text, _ in runs_page(newest_runs(None))]
+    assert ["Go on:  the same submit"] == [line for line in lines[:3] if "Go on" in line]
+    with pytest.raises(UsageError, match=rf"same submit again, or .*resume .*shard-1-of-2/{folders[0].name}"):
+        resume(merged, job.settings(job.sheet(SHEET), out=None), job.reporter, job.environment)
 
 
 def test_all_shards_count_again(job: JobFixture) -> None:
