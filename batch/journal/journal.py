@@ -249,6 +249,7 @@ class Journal(JournalQueries):
         parts = "number + ?, started, ended, is_orderly, requests, attempts, throttled, reserved"
         intents = f"change, number, part + ?, attempts, {WHOLE}"
         with connect_read_only(path) as other, self._transaction():
+            other.execute("BEGIN")  # all as of one moment, also where its run goes on
             self._db.executemany(
                 f"INSERT INTO part VALUES ({', '.join('?' * 8)})",  # noqa: S608 - only marks
                 other.execute(f"SELECT {parts} FROM part", (self._part,)),  # noqa: S608 - only columns

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from trio.testing import MockClock
 
 from batch.errors import FolderError, JournalError
 from batch.journal import Journal, open_for_reading, peek
-from batch.journal.database import unusable
+from batch.journal.database import connect_read_only, unusable
 from batch.journal.journal import BLOCK
 from batch.journal.queries import Counts
 from batch.model import Intent, Outcome, Problem, RowResult, State
@@ -84,6 +84,30 @@ def intent(change: int = 2, attempts: int = 1, **changed: Any) -> Intent:
 def add(journal: Journal, one: Intent) -> None:
     """Write as if an attempt of this intent was about to leave."""
     journal._waiting.intents.append((one, min(one.attempts, 1), one.attempts <= 1))
+
+
+def test_what_is_taken_in_is_of_one_moment(
+    path: Path, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a journal whose run goes on, no result is taken in without its intent."""
+
+    @contextmanager
+    def while_it_goes_on(of: Path) -> Iterator[sqlite3.Connection]:
+        def go_on(statement: str) -> None:
+            if "FROM result" in statement and not journal.counts:
+                add(journal, intent())
+                journal.record_rows([row_result(2)])
+                journal.flush()
+
+        with connect_read_only(of) as db:
+            db.set_trace_callback(go_on)
+            yield db
+
+    journal.flush()
+    monkeypatch.setattr("batch.journal.journal.connect_read_only", while_it_goes_on)
+    with Journal.create(tmp_path / "merged.sqlite", {"run_id": "m"}) as merged:
+        merged.take_in(path)
+        assert ({UPDATED: 1}, {}, False) == (journal.outcomes(), merged.outcomes(), merged.has_intents())
 
 
 def row_result(row: int, outcome: Outcome = UPDATED, *problems: Problem, **known: Any) -> RowResult:
