@@ -198,7 +198,7 @@ def submit(
 
     with Console(quiet=quiet, yes=yes) as console:
         ensure_extra("cluster", "distributed", "many jobs at once", console.note)
-        found = run_submit(Path(manifest), scheduler, workers, console, sandbox=sandbox)
+        found = run_submit(Path(manifest), scheduler, workers, console, _environment(), sandbox=sandbox)
         if as_json:
             _json_line().show(found.as_dict())
         sys.exit(found.exit_code)

@@ -18,6 +18,7 @@ from batch.exit_code import SIGNALS
 from batch.files import shown_path
 from batch.model import NEEDS_EDIT, NEEDS_RETRY, Outcome, command_line, visible
 from batch.run.folder import peek_metadata
+from batch.run.target import Environment
 
 if TYPE_CHECKING:
     from batch.distributed.submit import JobProgress
@@ -29,10 +30,11 @@ DONE: Final = frozenset(Outcome) - frozenset(NEEDS_RETRY)
 
 
 def run_submit(
-    path: Path, scheduler: str | None, workers: int | None, console: Console, *, sandbox: bool
-) -> "SubmitSummary":
+    path: Path, scheduler: str | None, workers: int | None, console: Console, environment: Environment, *,
+    sandbox: bool,
+) -> "SubmitSummary":  # fmt: skip
     """Ask, do all jobs of the manifest at `path`, and show what became of them; raises BatchError."""
-    manifest = read_manifest(path)
+    manifest = read_manifest(path, environment)
     for line in _about(manifest, scheduler, sandbox=sandbox):
         console.say(line)
     if console.can_ask and not console.ask("Send?"):

@@ -1,7 +1,8 @@
 """The manifest of `submit`: which jobs there are, and what holds for all of them.
 
 Promises: what makes no sense is told before anything is sent, all of it at once, with the job that it is in; a job's
-options are those of `update`, by the same names, and are checked in the same way.
+options are those of `update`, by the same names, and are checked in the same way. How fast and how careful it is,
+`BATCH_…` variables and settings files say as they do for `update`, where the manifest does not.
 """
 
 import os
@@ -9,7 +10,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -20,13 +21,17 @@ from batch.errors import BatchError, SettingsError
 from batch.input_names import joined, split
 from batch.library.jobs import NOT_TAKEN
 from batch.model import command
-from batch.run.target import SANDBOX
-from batch.settings import SETTINGS, Layer, merge_layers
+from batch.run.target import SANDBOX, Environment
+from batch.settings import ENVIRONMENT, SETTINGS, Layer, Pace, SettingsFiles, config_folder, merge_layers, read_files
 from batch.shard import MOST, Shard
 
 OWN: Final = ("name", "shards", "token_env", "as")
 """Keys of a job that are no options of `update`."""
 NOT_HERE: Final = (*NOT_TAKEN, "plan", "shard", "sandbox", "config")
+PACE_AND_CARE: Final = frozenset(one.name for one in fields(Pace)) | frozenset(
+    one.name for one in SETTINGS.values() if one.found_file == "if careful"
+)
+"""Settings that variables and settings files give, too; all others have to do with one input, or with one machine."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -36,7 +41,7 @@ class Job:
 
     name: str
     shards: int
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(repr=False)  # the address of a Redis may hold a password
     """What `batch.update` takes, with absolute paths; `input` and `endpoint` are among them."""
     token_env: str | None = None
     """The variable of the worker that holds the key or token."""
@@ -60,8 +65,11 @@ class Manifest:
     jobs: tuple[Job, ...]
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read a manifest; raises SettingsError with all that is wrong in it."""
+def read_manifest(path: Path, environment: Environment | None = None) -> Manifest:
+    """Read a manifest, and what variables and settings files say; raises SettingsError with all that is wrong in it.
+
+    Without an `environment` the manifest alone counts.
+    """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -74,9 +82,9 @@ def read_manifest(path: Path) -> Manifest:
     jobs: list[Job] = []
     for number, table in enumerate(tables, 1):
         try:
-            jobs.append(_job(path, number, {**defaults, **table}))
+            jobs.append(_job(path, number, {**defaults, **table}, environment))
         except BatchError as error:
-            problems += str(error).splitlines()
+            problems += [line for line in str(error).splitlines() if line not in problems]
     for what, found in (("name", [one.name for one in jobs]), ("out", [str(one.parent) for one in jobs])):
         problems += [f"{path}: {what} {one}: several jobs have it." for one, n in Counter(found).items() if n > 1]
     if problems:
@@ -84,7 +92,7 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(path, tuple(jobs))
 
 
-def _job(path: Path, number: int, given: Mapping[str, Any]) -> Job:
+def _job(path: Path, number: int, given: Mapping[str, Any], environment: Environment | None) -> Job:
     values = {str(key).replace("-", "_"): value for key, value in given.items()}
     name = values.pop("name", "")
     where = f"{path}, job {name or number}"
@@ -108,14 +116,33 @@ def _job(path: Path, number: int, given: Mapping[str, Any]) -> Job:
     if is_address(str(values["out"])):
         raise SettingsError(f"{where}: out {values['out']}: shards are put together in a folder. Name a folder.")
     own = {one.name for kind in ENDPOINTS.values() for one in kind.options} & values.keys()
-    settings = merge_layers([Layer(where, {key: value for key, value in values.items() if key not in own})])
+    layers = [Layer(where, {key: value for key, value in values.items() if key not in own})]
+    if environment is not None:
+        layers += _around(environment, folder, values["endpoint"])
+    settings = merge_layers(layers)
     if settings.endpoint not in ENDPOINTS:
         what = f'there is nothing called "{settings.endpoint}" to send to'
         raise SettingsError(f"{where}: {what}. What there is:  {command()} endpoints")
     if sum(one is not None for one in (token_env, login, settings.token_file, settings.token_command)) > 1:
         raise SettingsError(f"{where}: token_env, token_file, token_command and as: name one of them.")
     options = {key: value for key, value in values.items() if key != "full_input"} | ({"login": login} if login else {})
+    options |= {key: getattr(settings, key) for key in PACE_AND_CARE & settings.sources.keys() - values.keys()}
     return Job(name, shards, options, token_env)
+
+
+def _around(environment: Environment, folder: Path, endpoint: str) -> list[Layer]:
+    """Return what variables and settings files say of how fast and how careful a job is; raises SettingsError."""
+    variables, config = environment.variables, config_folder(environment.variables)
+    named = variables.get("BATCH_CONFIG")
+    files = SettingsFiles(Path(named) if named else None, [folder, Path()], config and config / "config.toml")
+    rates = environment.documented_rates
+    from_files = read_files(files, endpoint, environment.endpoint_options, lambda name: rates.get(name, 0.0))
+    given = {name: variables.get(SETTINGS[name].variable) for name in PACE_AND_CARE}
+    layers = [Layer(ENVIRONMENT, {name: value for name, value in given.items() if value}), *from_files]
+    return [
+        replace(one, values={name: value for name, value in one.values.items() if name in PACE_AND_CARE})
+        for one in layers
+    ]
 
 
 def _check_keys(where: str, values: Mapping[str, Any]) -> None:

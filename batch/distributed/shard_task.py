@@ -6,26 +6,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from distributed import Event, get_client, get_worker
+from distributed import Client, Event, get_client, get_worker
 
 from batch.distributed.summary import ShardEnd, how_far
 from batch.endpoints import ENDPOINTS
 from batch.engine.reporter import Progress
-from batch.errors import AlreadyFinished, BatchError, CancelledError, ExitCode, MachineError, UsageError
+from batch.errors import AlreadyFinished, BatchError, CancelledError, ExitCode, MachineError, SettingsError, UsageError
 from batch.library import update, update_unless_finished
+from batch.run.locks import host_name
 from batch.run.summary_file import read_summary
 
+NOT_SHARED: Final = (
+    "the workers are on several hosts, which share neither the limits of a key nor who does which shard. Name a Redis "
+    "with limiter, or with BATCH_LIMITER."
+)
 LOOK_SECONDS: Final = 0.5
 """How often a worker looks whether it is to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """What there is to do; it travels to a worker, and so holds no key but those of a sandbox."""
+    """What there is to do; it travels to a worker, and so holds no key but a sandbox's, and shows no password."""
 
     job: str
     shard: str | None
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(repr=False)  # the address of a Redis may hold a password
     token_env: str | None
     stop: str
     """The name of the cluster's event that ends it."""
@@ -65,16 +70,17 @@ def do_shard(task: ShardTask) -> ShardEnd | None:
     watcher.start()
     tell()
     try:
-        return _do(task, lambda progress: tell(**how_far(progress)), cancel)
+        return _do(task, lambda progress: tell(**how_far(progress)), cancel, client)
     finally:
         is_over.set()
         watcher.join()
 
 
-def _do(task: ShardTask, tell: Callable[[Progress], None], cancel: threading.Event) -> ShardEnd:
+def _do(task: ShardTask, tell: Callable[[Progress], None], cancel: threading.Event, client: Client) -> ShardEnd:
     options = {**task.options, "on_progress": tell, "cancel": cancel, "shard": task.shard}
     source, endpoint = options.pop("input"), options.pop("endpoint")
     try:
+        _check_host(task, client)
         if task.sandbox is not None:
             options["credentials"] = task.sandbox
         elif task.token_env is not None:
@@ -90,6 +96,18 @@ def _do(task: ShardTask, tell: Callable[[Progress], None], cancel: threading.Eve
         return ShardEnd(task.job, task.shard, int(error.exit_code), message=str(error), may_have_sent=not is_unsent)
     message = end.stopped.message if end.stopped else ""
     return ShardEnd(task.job, task.shard, int(end.exit_code), end.run, message, end.as_dict())
+
+
+def _check_host(task: ShardTask, client: Client) -> None:
+    """Raise SettingsError where another host does a part of this, too, and nothing is there that both share.
+
+    A host is who shares the state folder, in which limits and claims are kept.
+    """
+    if task.options.get("limiter"):
+        return
+    client.set_metadata([f"{task.topic} hosts", host_name()], value=True)
+    if len(client.get_metadata([f"{task.topic} hosts"])) > 1:
+        raise SettingsError(NOT_SHARED)
 
 
 def _credentials(endpoint: str, variable: str) -> dict[str, str]:

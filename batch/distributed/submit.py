@@ -15,16 +15,17 @@ from os import cpu_count
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, Event, LocalCluster
 
 from batch.distributed.manifest import Job, Manifest, in_sandbox, sandbox_key
 from batch.distributed.shard_runs import look_up, seen_here
-from batch.distributed.shard_task import ShardTask, do_shard
+from batch.distributed.shard_task import NOT_SHARED, ShardTask, do_shard
 from batch.distributed.summary import JobSummary, ShardEnd, SubmitSummary, add_up, code_of, state_of_job, worst
 from batch.endpoints import ENDPOINTS
-from batch.errors import BatchError, ExitCode, FolderError, UsageError
+from batch.errors import NOTHING_SENT, BatchError, ExitCode, FolderError, UsageError
 from batch.machine import now_text
 from batch.run.latest import LATEST
 from batch.run.merge import are_merged, merge_runs
@@ -108,6 +109,7 @@ def submit(what: Submission) -> SubmitSummary:
             manifest = in_sandbox(manifest, url)
             keys = {one.name: opened[sandbox_key(one)] for one in manifest.jobs}
         client = stack.enter_context(_cluster(what, sum(one.shards for one in manifest.jobs)))
+        _check_hosts(manifest, client)
         ends = _Tasks(what, manifest, keys, client, finished_stands=not what.sandbox).run()
         if what.stopped_by() is None and all(_is_over(one, ends) for one in manifest.jobs):  # this is a new start
             ends = _Tasks(what, manifest, keys, client, finished_stands=False).run()
@@ -139,6 +141,13 @@ def _cluster(what: Submission, tasks: int) -> Iterator[Client]:
             )
         )  # fmt: skip
         yield stack.enter_context(Client(cluster, set_as_default=False))
+
+
+def _check_hosts(manifest: Manifest, client: Client) -> None:
+    """Raise UsageError where there are workers on several hosts, and jobs for which these share nothing."""
+    jobs = [one.name for one in manifest.jobs if not one.options.get("limiter")]
+    if jobs and len({urlsplit(one).hostname for one in client.nthreads()}) > 1:
+        raise UsageError(f"{', '.join(jobs)}: {NOT_SHARED} {NOTHING_SENT}")
 
 
 class _Tasks:
@@ -182,7 +191,8 @@ class _Tasks:
             with suppress(Exception):  # what ended it is told
                 stop.set()
                 self._client.unsubscribe_topic(self._topic)
-                self._client.set_metadata([self._topic], None)
+                for name in (self._topic, f"{self._topic} hosts"):
+                    self._client.set_metadata([name], None)
         self._what.progress(list(self._jobs.values()))
         return self._ends
 
@@ -248,7 +258,7 @@ class _Tasks:
         self._ends.append(end)
 
     def _stopped(self, task: ShardTask, why: str = NOT_BEGUN, *, may_have_sent: bool) -> ShardEnd:
-        """Return the end of a task that did nothing; whether an earlier try, or another start, may have sent is told."""
+        """Return the end of a task that did nothing; an earlier try, or another start, may have sent."""
         code = int(self._what.stopped_by() or ExitCode.INTERRUPTED)
         return ShardEnd(task.job, task.shard, code, message=why, may_have_sent=may_have_sent)
 

@@ -6,6 +6,7 @@ import pytest
 
 from batch.distributed.manifest import in_sandbox, read_manifest, sandbox_key
 from batch.errors import SettingsError
+from batch.run.target import Environment
 from batch.shard import Shard
 from tests.shell import ROOT
 
@@ -62,6 +63,32 @@ def test_all_that_is_wrong(tmp_path: Path) -> None:
         f"out {out}: several jobs have it.",
         "Nothing was sent.",
     ] == [line.replace(": max-wait", ": max-wait").replace("d: max-wait 'x', ", "d: ") for line in said]
+
+
+def test_variables_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they say of how fast and how careful a job is counts where the manifest does not say it."""
+    monkeypatch.chdir(tmp_path)
+    path = manifest(
+        tmp_path,
+        '[defaults]\nendpoint = "dualentry.customers"\n[[job]]\nname = "a"\ninput = "a.csv"\n'
+        '[[job]]\nname = "b"\ninput = "b.csv"\nlimiter = "redis://own"\nmax_at_once = 2\n',
+    )
+    (tmp_path / "batch").mkdir()
+    (tmp_path / "batch" / "config.toml").write_text('max-per-second = 0.5\nmax-wait = 7\nmap = { "No" = "id" }\n')
+    address = "rediss://:secret-word@host/1"
+    given = {"BATCH_LIMITER": address, "BATCH_MAX_WAIT": "9", "BATCH_CANARY": "5", "BATCH_OUT": "elsewhere"}
+    one, two = read_manifest(path, Environment(given | {"XDG_CONFIG_HOME": str(tmp_path)})).jobs
+    around = {"max_per_second": 0.5, "max_wait": 9.0, "canary": 5}
+    fixed = {"endpoint": "dualentry.customers", "input": str(tmp_path / "a.csv"), "out": str(tmp_path / "jobs.batch/a")}
+    assert fixed | around | {"limiter": address} == one.options
+    assert around | {"limiter": "redis://own", "max_at_once": 2} == {
+        name: value for name, value in two.options.items() if name not in fixed
+    }
+    assert "secret-word" not in repr(one)
+    with pytest.raises(SettingsError) as caught:
+        read_manifest(path, Environment({"BATCH_LIMITER": "http://:secret-word@host"}))
+    said = "--limiter …: it should be an address such as redis://host:6379/0, or rediss:// with encryption."
+    assert f"{said}\nNothing was sent." == str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "[[job", "job = 1\n", "[defaults]\n"])

@@ -365,6 +365,51 @@ def submitted(words: Sequence[object], cluster: Any) -> list[object]:
 
 
 @NEEDS_CLUSTER
+def test_hosts_that_share_nothing(
+    tmp_path: Path, sandbox: ControlledSandbox, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a Redis that both share a second host does nothing, also where it came later; BATCH_LIMITER names one.
+
+    Its password is in no log of the cluster, nor on the screen.
+    """
+    monkeypatch.setattr("tests.shell.PATIENCE", 60.0)
+    (tmp_path / "work").mkdir()
+    shell = Shell(tmp_path / "work")
+    shell.sheet(rows(16))
+    redis = RedisServer(tmp_path, "--requirepass", "not-told")
+    redis.start()
+
+    def worker(host: str, address: str) -> "subprocess.Popen[bytes]":
+        words = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny"]
+        words += ["--nthreads", "2", "--no-dashboard", "--host", address, "--local-directory", str(tmp_path)]
+        with (tmp_path / f"{host}.log").open("wb") as log:
+            return subprocess.Popen(words, env={**os.environ, "XDG_STATE_HOME": str(tmp_path / host)}, stderr=log)
+
+    started = [worker("host-1", "127.0.0.1")]
+    try:
+        words = submitted(manifest(shell, "jobs.toml", sandbox, 2), cluster)
+        process = shell.start(*words)
+        until(lambda: len(writes(sandbox)) >= 1, process)
+        started.append(worker("host-2", "127.0.0.2"))
+        _, err = process.communicate(timeout=120)
+        ended = shell.run(*words)
+        secret = redis.url.replace("redis://", "redis://:not-told@")
+        with_redis = shell.run(*words, env={"BATCH_LIMITER": secret})
+    finally:
+        redis.kill()
+        for one in started:
+            one.kill()
+            one.wait()
+        shell.end_all()
+    assert 2 == ended.code
+    said = "the workers are on several hosts, which share neither the limits of a key nor who does which shard."
+    assert f"job-1, job-2: {said}" in ended.err
+    assert 2 == process.returncode, err.decode()
+    assert 0 == with_redis.code, with_redis.err
+    assert "not-told" not in with_redis.err + "".join(one.read_text() for one in tmp_path.glob("host-*.log"))
+
+
+@NEEDS_CLUSTER
 def test_stop_without_workers(
     tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
