@@ -151,8 +151,8 @@ async def test_a_frozen_process_does_not_take_a_run_from_those_that_began_after_
     await third.limiter.close()
     await anyio.sleep(2 * RUN_LEASE)
     assert "seed3" == await last.claim()
-    assert (False, 1) == (await frozen.start(), len(frozen.taken))
-    assert (True, []) == (await last.start(), last.taken)
+    assert (False, 1) == (await frozen.start(), len(frozen.taken_at))
+    assert (True, []) == (await last.start(), last.taken_at)
 
 
 async def test_a_store_that_forgot() -> None:
