@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from batch.journal import peek
 from batch.ratelimit.policy import RUN_LEASE
 from batch.sandbox.options import SandboxOptions
 from tests.redis_server import RedisServer, find_redis
@@ -545,6 +547,58 @@ def test_a_shard_that_another_start_holds(tmp_path: Path, sandbox: ControlledSan
     assert_each_applied_once(sandbox, 1, count)
 
 
+@contextmanager
+def dask_cluster(folder: Path, env: Mapping[str, str], *around: Sequence[str]) -> Iterator[str]:
+    """A scheduler, and a worker inside of each of these commands; its address."""
+    file, dask = folder / "scheduler.json", [sys.executable, "-m", "dask"]
+    here = ["--scheduler-file", str(file), "--no-dashboard"]
+    scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *here]
+    started = [subprocess.Popen(scheduler, cwd=folder, env=env)]
+    try:
+        until(file.exists, started[0])
+        for one in around:
+            worker = [*one, *dask, "worker", "--nthreads", "2", "--no-nanny", *here]
+            started.append(subprocess.Popen(worker, cwd=folder, env=env))
+        yield str(json.loads(file.read_text())["address"])
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+@NEEDS_CLUSTER
+def test_a_worker_that_nobody_follows(tmp_path: Path, sandbox: ControlledSandbox) -> None:
+    """Where a cluster gives a shard up whose worker died, its rows are as its run says; the same command goes on."""
+    (tmp_path / "work").mkdir()
+    shell, count = Shell(tmp_path / "work"), 24
+    shell.sheet(rows(count))
+    env = {**shell.environment, "KEY_1": KEYS[0], "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    command, out = manifest(shell, "jobs.toml", sandbox, 1)[:2], shell.folder / "jobs.batch" / "job-1"
+    with dask_cluster(tmp_path, env, [], []) as address:
+        process = shell.start(*command, "--scheduler", address, "--json", env=env)
+        shard: list[Path] = []
+
+        def is_half_done() -> bool:
+            shard[:] = (out / "shard-2-of-2").glob("2*/journal.sqlite")
+            return bool(shard) and peek(shard[0]).final >= 2
+
+        until(is_half_done, process)
+        doomed = json.loads(shard[0].with_name("summary.json").read_text())["process"]
+        os.kill(doomed, signal.SIGKILL)
+        said, err = process.communicate(timeout=120)
+    (job,) = json.loads(said)["jobs"]
+    sent, counts = {line["id"] for line in writes(sandbox)}, job["outcomes"]
+    assert (3, "unfinished", count) == (process.returncode, job["state"], sum(counts.values())), err.decode()
+    assert "the cluster could not do it (KilledWorker)" in err.decode()
+    assert (len(sent), count - len(sent)) == (counts["updated"] + counts["unknown"], counts["unsent"])
+    assert counts["updated"] >= 2
+    told = json.loads((out / "merged" / "summary.json").read_text())
+    assert ("unfinished", counts) == (told["state"], told["outcomes"])
+    ended = shell.run(*command, "--workers", "2", "--json", env=env)
+    assert (0, count) == (ended.code, ended.json["outcomes"]["updated"]), ended.err
+    assert_each_applied_once(sandbox, 1, count)
+
+
 @NEEDS_CLUSTER
 def test_workers_whose_folders_are_not_seen(tmp_path: Path, sandbox: ControlledSandbox) -> None:
     """Counts and exit code are right, a line says where the results are, and nothing is left in the way."""
@@ -557,20 +611,9 @@ def test_workers_whose_folders_are_not_seen(tmp_path: Path, sandbox: ControlledS
         folder.mkdir()
     if subprocess.run([*apart, theirs, out, "true"], check=False).returncode:
         pytest.skip("no file systems can be mounted here")
-    env, file = {**shell.environment, "KEY_1": KEYS[0]}, tmp_path / "scheduler.json"
-    dask, here = [sys.executable, "-m", "dask"], ["--scheduler-file", str(file), "--no-dashboard"]
-    scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *here]
-    worker = [*apart, str(theirs), str(out), *dask, "worker", "--nthreads", "2", "--no-nanny", *here]
-    started = [subprocess.Popen(scheduler, cwd=tmp_path, env=env)]
-    until(file.exists, started[0])
-    address = json.loads(file.read_text())["address"]
-    started.append(subprocess.Popen(worker, cwd=tmp_path, env=env))
-    try:
+    env = {**shell.environment, "KEY_1": KEYS[0]}
+    with dask_cluster(tmp_path, env, [*apart, str(theirs), str(out)]) as address:
         ended = shell.run(*manifest(shell, "jobs.toml", sandbox, 1)[:2], "--scheduler", address, "--json", env=env)
-    finally:
-        for one in started:
-            one.kill()
-            one.communicate()
     assert (0, count) == (ended.code, ended.json["outcomes"]["updated"]), ended.err
     assert "This machine does not see the results of shard 1/2, 2/2" in ended.err
     assert ([], ["shard-1-of-2", "shard-2-of-2"]) == (
