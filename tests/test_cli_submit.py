@@ -1,5 +1,6 @@
 """`submit` on the screen: what became of all jobs, and what to do next."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,14 @@ def test_rows_to_fix(monkeypatch: pytest.MonkeyPatch) -> None:
         "  updated          15",
         "  invalid           1",
     ] == page(NORTH, SOUTH)
+
+
+def test_a_job_that_tells_nothing() -> None:
+    """Where no shard tells of its rows, a lost worker may have sent some: it is not said that none were read."""
+    assert (
+        "west: unfinished, its rows are not known"
+        == page(replace(WEST, rows=None, outcomes=Outcomes(), files=Files()))[0]
+    )
 
 
 def test_rows_left(monkeypatch: pytest.MonkeyPatch) -> None:

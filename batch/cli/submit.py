@@ -148,7 +148,7 @@ def submit_page(found: "SubmitSummary", options: Sequence[str]) -> Iterator[Styl
 
 
 def _job_lines(one: "JobSummary", *, is_gone: bool) -> Iterator[Styled]:
-    rows = "no rows read" if one.rows is None else plural(one.rows, "row")
+    rows = "its rows are not known" if one.rows is None else plural(one.rows, "row")
     told = ", ".join(f"{one.outcomes[name]:,} {name.value}" for name in Outcome if one.outcomes.get(name))
     style = "" if one.exit_code in (ExitCode.OK, ExitCode.FIX_ROWS) else "stop"
     yield f"{one.name}: {one.state}, {rows}{': ' if told else ''}{told}", style

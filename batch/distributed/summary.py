@@ -65,7 +65,7 @@ class JobSummary:
     input: str
     shards: int
     rows: int | None
-    """None where no shard has read the input."""
+    """None where no shard tells of its rows."""
     outcomes: OutcomesInJson
     requests: int
     attempts: int
