@@ -5,6 +5,7 @@ options are those of `update`, by the same names, and are checked in the same wa
 `BATCH_…` variables and settings files say as they do for `update`, where the manifest does not.
 """
 
+import hashlib
 import os
 import re
 import tomllib
@@ -50,6 +51,12 @@ class Job:
     def parent(self) -> Path:
         """The folder of its runs."""
         return Path(self.options["out"])
+
+    @property
+    def identity(self) -> str:
+        """The same, whoever submits it from wherever."""
+        named = [str(self.options.get(name) or "") for name in ("endpoint", "base_url", "input", "out")]
+        return hashlib.sha256("\n".join(named).encode()).hexdigest()[:32]
 
     @property
     def shard_list(self) -> list[Shard | None]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from distributed import Client, Event, get_client, get_worker
+from distributed import Client, get_client, get_worker
 
 from batch.distributed.summary import ShardEnd, how_far
 from batch.endpoints import ENDPOINTS
@@ -20,6 +20,8 @@ NOT_SHARED: Final = (
     "the workers are on several hosts, which share neither the limits of a key nor who does which shard. Name a Redis "
     "with limiter, or with BATCH_LIMITER."
 )
+STOPS: Final = "batch-stops"
+"""Under which the scheduler's metadata count how often each job was stopped: by whoever, all of its shards end."""
 LOOK_SECONDS: Final = 0.5
 """How often a worker looks whether it is to stop."""
 
@@ -32,8 +34,10 @@ class ShardTask:
     shard: str | None
     options: Mapping[str, Any] = field(repr=False)  # the address of a Redis may hold a password
     token_env: str | None
-    stop: str
-    """The name of the cluster's event that ends it."""
+    identity: str
+    """That of the job; under it the cluster counts how often it was stopped."""
+    stops: int
+    """How often that was when this was submitted: once more ends it."""
     topic: str
     """Where it tells that it has begun, and how far it is."""
     sandbox: Mapping[str, str] | None = field(default=None, repr=False)
@@ -48,10 +52,13 @@ def do_shard(task: ShardTask) -> ShardEnd | None:
     It is run by a worker, maybe more than once, and by another one after that.
     """
     worker, client, cancel, is_over = get_worker(), get_client(), threading.Event(), threading.Event()
-    stop = Event(task.stop, client=client)
-    # In this order: whoever stops all of it sets the event, and then looks which tasks have begun.
+
+    def is_stopped() -> bool:
+        return bool(client.get_metadata([STOPS, task.identity], 0) > task.stops)
+
+    # In this order: whoever stops all of it says so, and then looks which tasks have begun.
     client.set_metadata([task.topic, worker.get_current_task()], worker.address)
-    if stop.is_set():
+    if is_stopped():
         return None
 
     def tell(**more: Any) -> None:
@@ -60,7 +67,7 @@ def do_shard(task: ShardTask) -> ShardEnd | None:
     def watch() -> None:
         while not is_over.wait(LOOK_SECONDS):
             try:
-                if stop.is_set():
+                if is_stopped():
                     break
             except Exception:  # the scheduler is gone, or does not answer: whoever submitted this is, too
                 break

@@ -18,11 +18,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import dask
-from distributed import Client, Event, LocalCluster
+from distributed import Client, LocalCluster
 
 from batch.distributed.manifest import Job, Manifest, in_sandbox, sandbox_key
 from batch.distributed.shard_runs import look_up, seen_here
-from batch.distributed.shard_task import NOT_SHARED, ShardTask, do_shard
+from batch.distributed.shard_task import NOT_SHARED, STOPS, ShardTask, do_shard
 from batch.distributed.summary import JobSummary, ShardEnd, SubmitSummary, add_up, code_of, state_of_job, worst
 from batch.endpoints import ENDPOINTS
 from batch.errors import NOTHING_SENT, BatchError, ExitCode, FolderError, UsageError
@@ -32,11 +32,9 @@ from batch.run.merge import are_merged, merge_runs
 from batch.run.target import sandbox_of
 from batch.summary import Files, Outcomes
 
-NOT_BEGUN: Final = "It was stopped before it began."
-LOST: Final = "Its worker was lost, and it was stopped before another one went on with it."
 BUSY_SECONDS: Final = 5.0
-"""After which a shard that another start holds is tried again."""
-BUSY_TRIES: Final = 24
+"""After which a shard that another start holds is tried again; each time so much later than before."""
+BUSY_MOST: Final = 60.0
 FIRST_SECONDS: Final = 20.0
 """For so long a job's other shards leave the processors to its first one, which can use all of the key's limit."""
 LOOK_SECONDS: Final = 0.2
@@ -48,6 +46,8 @@ LOST_WORKERS: Final = 100
 FROZEN_SECONDS: Final = 45
 """After which a worker of a local cluster that says nothing is killed, and started anew."""
 CONNECT_SECONDS: Final = 20
+NOT_BEGUN: Final = "It was stopped before it began."
+LOST: Final = "Its worker was lost, and it was stopped before another one went on with it."
 NO_SIGNALS: Final = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run by each local worker: Ctrl-C is for the process that submits, which stops all of them in order."""
 
@@ -160,10 +160,11 @@ class _Tasks:
         self._what, self._client, self._id = what, client, token_hex(4)
         self._topic = f"batch-progress-{self._id}"
         self._jobs = {one.name: JobProgress(one) for one in manifest.jobs}
+        stops = client.get_metadata([STOPS], {})
         self._tasks = [
             ShardTask(
-                one.name, str(shard) if shard else None, one.options, one.token_env, f"batch-stop-{self._id}",
-                self._topic, keys.get(one.name), finished_stands,
+                one.name, str(shard) if shard else None, one.options, one.token_env, one.identity,
+                stops.get(one.identity, 0), self._topic, keys.get(one.name), finished_stands,
             )
             for one in manifest.jobs
             for shard in one.shard_list
@@ -172,11 +173,12 @@ class _Tasks:
         self._later: list[tuple[float, ShardTask]] = []
         self._running: dict[Any, ShardTask] = {}
         self._ends: list[ShardEnd] = []
-        self._is_stopping = False
+        self._busy: dict[tuple[str, str | None], str] = {}
+        """What another start holds: what was said of it."""
+        self._has_stopped = False
 
     def run(self) -> list[ShardEnd]:
         """Do all of them."""
-        stop = Event(f"batch-stop-{self._id}", client=self._client)
         self._client.subscribe_topic(self._topic, self._hear)
         try:
             firsts = {task.job: task for task in reversed(self._tasks)}
@@ -185,11 +187,14 @@ class _Tasks:
             others = time.monotonic() + FIRST_SECONDS
             self._later = [(others, task) for task in self._tasks if task is not firsts[task.job]]
             while self._running or self._later:
-                self._look(stop)
+                self._look()
                 self._what.progress(list(self._jobs.values()))
-        finally:
+        except BaseException:
             with suppress(Exception):  # what ended it is told
-                stop.set()
+                self._stop_all()
+            raise
+        finally:
+            with suppress(Exception):  # the scheduler may be gone, which is told
                 self._client.unsubscribe_topic(self._topic)
                 for name in (self._topic, f"{self._topic} hosts"):
                     self._client.set_metadata([name], None)
@@ -202,9 +207,9 @@ class _Tasks:
         name = f"batch-{self._id}-{task.job}-{task.shard or 'all'}-{self._tries[key]}"
         self._running[self._client.submit(do_shard, task, key=name, pure=False)] = task
 
-    def _look(self, stop: Event) -> None:
+    def _look(self) -> None:
         if self._what.stopped_by() is not None:
-            self._stop(stop)
+            self._stop()
         due = [task for at, task in self._later if at <= time.monotonic() or self._follows(task)]
         self._later = [(at, task) for at, task in self._later if task not in due]
         for task in due:
@@ -213,24 +218,30 @@ class _Tasks:
         for future in [one for one in self._running if one.done()]:
             self._end(self._running.pop(future), future)
 
-    def _stop(self, stop: Event) -> None:
+    def _stop(self) -> None:
         """Have what has begun end in order; what waits, here or in the cluster's queue, does not begin any more."""
-        self._is_stopping = True
         for _, task in self._later:
-            self._finish(self._stopped(task, may_have_sent=self._tries[task.job, task.shard] > 0))
+            self._finish(self._stopped(task))
         self._later = []
         try:
-            stop.set()
+            self._stop_all()
             begun, workers = self._client.get_metadata([self._topic], {}), self._client.processing()
         except OSError:  # the scheduler is gone, and what it had with it
             return
-        # A task says that it has begun, and asks for the event then: one that has not said so by now does nothing.
+        # A task says that it has begun, and then asks whether it is stopped: one that has not said so does nothing.
         waiting = [one for one in self._running if not one.done() and begun.get(one.key) not in workers]
         for future in waiting:
             task, had_begun = self._running.pop(future), future.key in begun
-            may_have_sent = had_begun or self._tries[task.job, task.shard] > 1
-            self._finish(self._stopped(task, LOST if had_begun else NOT_BEGUN, may_have_sent=may_have_sent))
+            self._finish(self._stopped(task, LOST if had_begun else ""))
         self._client.cancel(waiting)
+
+    def _stop_all(self) -> None:
+        """Stop the shards of these jobs, whoever submitted them: one that was killed may have left some."""
+        if not self._has_stopped:
+            for task in {one.identity: one for one in self._tasks}.values():
+                stops = max(task.stops, self._client.get_metadata([STOPS, task.identity], 0))
+                self._client.set_metadata([STOPS, task.identity], stops + 1)
+            self._has_stopped = True
 
     def _follows(self, task: ShardTask) -> bool:
         """Return whether it has not begun yet, and another shard of its job has: the job's key is in use."""
@@ -238,18 +249,25 @@ class _Tasks:
 
     def _end(self, task: ShardTask, future: Any) -> None:
         if future.status == "finished":
-            was_busy = self._tries[task.job, task.shard] > 1  # another start does it
-            end: ShardEnd = future.result() or self._stopped(task, may_have_sent=was_busy)
+            end: ShardEnd = future.result() or self._stopped(task)
         else:
             error = future.exception() if future.status == "error" else None
             why = f"the cluster could not do it ({type(error).__name__ if error else future.status})"
             why += ". Run the same command again."
             end = ShardEnd(task.job, task.shard, int(ExitCode.RUN_AGAIN), message=why, may_have_sent=True)
-        tries = self._tries[task.job, task.shard]
-        if end.exit_code == ExitCode.BUSY and not end.run and tries < BUSY_TRIES and not self._is_stopping:
-            self._later.append((time.monotonic() + BUSY_SECONDS, task))
+        if end.exit_code == ExitCode.BUSY and not end.run and self._what.stopped_by() is None:
+            self._wait_for(task, end.message)
             return
         self._finish(end)
+
+    def _wait_for(self, task: ShardTask, why: str) -> None:
+        """Try a shard again that another start holds, until that has ended: each try finds out whether it has."""
+        if all(job != task.job for job, _ in self._busy):
+            self._what.note(f"{task.job}: it goes on when this is over: {why}")
+        self._busy[task.job, task.shard] = why
+        self._jobs[task.job].shards[task.shard] = {"rows": 0, "done": {}, "waits": "another start of the same"}
+        wait = min(BUSY_MOST, BUSY_SECONDS * self._tries[task.job, task.shard])
+        self._later.append((time.monotonic() + wait, task))
 
     def _finish(self, end: ShardEnd) -> None:
         self._jobs[end.job].ended += 1
@@ -257,10 +275,11 @@ class _Tasks:
             self._jobs[end.job].shards[end.shard] = {"rows": end.summary["rows"], "done": end.summary["outcomes"]}
         self._ends.append(end)
 
-    def _stopped(self, task: ShardTask, why: str = NOT_BEGUN, *, may_have_sent: bool) -> ShardEnd:
-        """Return the end of a task that did nothing; an earlier try, or another start, may have sent."""
-        code = int(self._what.stopped_by() or ExitCode.INTERRUPTED)
-        return ShardEnd(task.job, task.shard, code, message=why, may_have_sent=may_have_sent)
+    def _stopped(self, task: ShardTask, why: str = "") -> ShardEnd:
+        """Return the end of a task that did nothing, unless it had begun (`why`), or another start holds its shard."""
+        code, busy = self._what.stopped_by() or ExitCode.INTERRUPTED, self._busy.get((task.job, task.shard), "")
+        said = why or busy or NOT_BEGUN
+        return ShardEnd(task.job, task.shard, int(code), message=said, may_have_sent=bool(why or busy))
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         told = event[1]

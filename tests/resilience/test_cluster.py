@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from batch.distributed.manifest import read_manifest
 from batch.journal import peek
 from batch.ratelimit.policy import RUN_LEASE
 from batch.sandbox.options import SandboxOptions
@@ -619,6 +620,70 @@ def test_workers_whose_folders_are_not_seen(tmp_path: Path, sandbox: ControlledS
     assert ([], ["shard-1-of-2", "shard-2-of-2"]) == (
         list(out.iterdir()), sorted(path.name for path in (theirs / "job-1").iterdir() if path.is_dir())
     )  # fmt: skip
+
+
+@NEEDS_CLUSTER
+def test_shards_of_a_killed_submit(
+    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next submit waits for shards that a killed one left behind, and its Ctrl-C stops them; the next goes on."""
+    monkeypatch.setattr("tests.shell.PATIENCE", 60.0)
+    cluster.new_spec["options"]["nthreads"] = 4
+    cluster.scale(1)
+    (tmp_path / "work").mkdir()
+    shell, count = Shell(tmp_path / "work"), 60
+    shell.sheet(rows(count))
+    words = submitted(manifest(shell, "jobs.toml", sandbox, 1, limiter=redis.url), cluster)
+    log = tmp_path / "log"
+    try:
+        first = shell.start(*words)
+        until(lambda: len(writes(sandbox)) >= 12, first)
+        first.kill()
+        first.communicate()
+        with log.open("wb") as said:
+            second = shell.start(*words, stderr=said)
+        until(lambda: "job-1: it goes on when this is over: Another run holds shard" in log.read_text(), second)
+        second.send_signal(signal.SIGINT)
+        second.communicate(timeout=30)
+        assert 130 == second.returncode
+        until(lambda: not list(shell.folder.rglob("*.holder")))  # they have ended
+        before = len(writes(sandbox))
+        assert before < count - 10
+        time.sleep(3)
+        assert before == len(writes(sandbox))
+        last = shell.run(*words)
+    finally:
+        shell.end_all()
+    assert (0, count) == (last.code, last.json["outcomes"]["updated"] + last.json["outcomes"]["unchanged"]), last.err
+    assert_each_applied_once(sandbox, 1, count)
+
+
+@NEEDS_CLUSTER
+def test_another_start_is_waited_for(
+    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard that another start holds is waited for as long as that goes on, however often it has to be asked."""
+    from batch.distributed import submit
+
+    monkeypatch.setattr("batch.distributed.submit.BUSY_SECONDS", 0.01)
+    monkeypatch.setenv("KEY_1", KEYS[0])
+    (tmp_path / "work").mkdir()
+    shell, count, notes = Shell(tmp_path / "work"), 60, list[str]()
+    shell.sheet(rows(count))
+    manifest(shell, "jobs.toml", sandbox, 1, limiter=redis.url, out="runs")
+    options = ["--base-url", sandbox.url, "--limiter", redis.url, "--shard", "1/2", "--yes", "--out", "runs"]
+    words = ["update", "sheet.csv", "-e", DUALENTRY, *options]
+    other = shell.start(*words, env={"DUALENTRY_API_KEY": KEYS[0]}, cold=True)  # as the workers are
+    try:
+        until(lambda: writes(sandbox), other)
+        what = submit.Submission(read_manifest(shell.folder / "jobs.toml"), workers=1, note=notes.append)
+        found = submit.submit(what)
+        _, err = other.communicate(timeout=60)
+    finally:
+        shell.end_all()
+    assert (0, 0) == (other.returncode, found.exit_code), (err, notes)
+    assert 1 == sum("it goes on when this is over" in note for note in notes), notes
+    assert_each_applied_once(sandbox, 1, count)
 
 
 def trouble(process: "subprocess.Popen[bytes]", redis: RedisServer, chance: random.Random) -> Counter[str]:
