@@ -3,11 +3,12 @@
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from distributed import Client, get_client, get_worker
 
+from batch import __version__
 from batch.distributed.summary import ShardEnd, how_far
 from batch.endpoints import ENDPOINTS
 from batch.engine.reporter import Progress
@@ -44,6 +45,23 @@ class ShardTask:
     """What opens the sandbox, where it goes to one."""
     finished_stands: bool = True
     """A run of it that has finished is not done anew."""
+
+
+def as_task(task: ShardTask) -> tuple[Callable[..., "ShardEnd | None"], list[Any]]:
+    """Return what does a shard, and its arguments, so that any worker can read them: one that cannot read a task ends.
+
+    A function in a function travels as it is, not by its name. Raises ImportError there where batch is another one.
+    """
+
+    def do(version: str, *values: Any) -> "ShardEnd | None":
+        from batch import __version__
+        from batch.distributed.shard_task import ShardTask, do_shard
+
+        if version != __version__:
+            raise ImportError(f"the worker has batch {__version__}, and this is {version}")
+        return do_shard(ShardTask(*values))
+
+    return do, [__version__, *(getattr(task, one.name) for one in fields(task))]
 
 
 def do_shard(task: ShardTask) -> ShardEnd | None:

@@ -14,19 +14,21 @@ from math import ceil
 from os import cpu_count
 from pathlib import Path
 from secrets import token_hex
+from traceback import extract_tb
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 
 from batch.distributed.manifest import Job, Manifest, in_sandbox, sandbox_key
 from batch.distributed.shard_runs import look_up, seen_here
-from batch.distributed.shard_task import NOT_SHARED, STOPS, ShardTask, do_shard
+from batch.distributed.shard_task import NOT_SHARED, STOPS, ShardTask, as_task
 from batch.distributed.summary import JobSummary, ShardEnd, SubmitSummary, add_up, code_of, state_of_job, worst
 from batch.endpoints import ENDPOINTS
 from batch.errors import NOTHING_SENT, BatchError, ExitCode, FolderError, UsageError
 from batch.machine import now_text
+from batch.model import shorten
 from batch.run.latest import LATEST
 from batch.run.merge import are_merged, merge_runs
 from batch.run.target import sandbox_of
@@ -46,6 +48,7 @@ LOST_WORKERS: Final = 100
 FROZEN_SECONDS: Final = 45
 """After which a worker of a local cluster that says nothing is killed, and started anew."""
 CONNECT_SECONDS: Final = 20
+INSTALL: Final = "Install the same version of batch, with what it needs, for all workers."
 NOT_BEGUN: Final = "It was stopped before it began."
 LOST: Final = "Its worker was lost, and it was stopped before another one went on with it."
 NO_SIGNALS: Final = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
@@ -205,7 +208,8 @@ class _Tasks:
         key = (task.job, task.shard)
         self._tries[key] += 1
         name = f"batch-{self._id}-{task.job}-{task.shard or 'all'}-{self._tries[key]}"
-        self._running[self._client.submit(do_shard, task, key=name, pure=False)] = task
+        do, values = as_task(task)
+        self._running[self._client.submit(do, *values, key=name, pure=False)] = task
 
     def _look(self) -> None:
         if self._what.stopped_by() is not None:
@@ -251,14 +255,25 @@ class _Tasks:
         if future.status == "finished":
             end: ShardEnd = future.result() or self._stopped(task)
         else:
-            error = future.exception() if future.status == "error" else None
-            why = f"the cluster could not do it ({type(error).__name__ if error else future.status})"
-            why += ". Run the same command again."
-            end = ShardEnd(task.job, task.shard, int(ExitCode.RUN_AGAIN), message=why, may_have_sent=True)
+            code, why = self._failure(future)
+            may_have_sent = code is not ExitCode.COULD_NOT_START
+            end = ShardEnd(task.job, task.shard, int(code), message=why, may_have_sent=may_have_sent)
         if end.exit_code == ExitCode.BUSY and not end.run and self._what.stopped_by() is None:
             self._wait_for(task, end.message)
             return
         self._finish(end)
+
+    def _failure(self, future: Any) -> tuple[ExitCode, str]:
+        """Say why a task did not come to its end: it was lost, or its worker cannot run it, or batch has a bug."""
+        error = future.exception() if future.status == "error" else None
+        said = shorten(" ".join(f"{type(error).__name__}: {error}".split()), 300) if error else future.status
+        if error is None or isinstance(error, (KilledWorker, OSError)):
+            return ExitCode.RUN_AGAIN, f"the cluster could not do it ({said}). Run the same command again."
+        if self._client.get_metadata([self._topic, future.key], None) is None:
+            return ExitCode.COULD_NOT_START, f"the worker cannot run it ({said}). {INSTALL}"
+        frame = extract_tb(future.traceback())[-1]  # the text of an error of ours may have values in it
+        where = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
+        return ExitCode.BUG, f"This is a bug in batch ({where}). Please report it with your command."
 
     def _wait_for(self, task: ShardTask, why: str) -> None:
         """Try a shard again that another start holds, until that has ended: each try finds out whether it has."""

@@ -367,6 +367,54 @@ def submitted(words: Sequence[object], cluster: Any) -> list[object]:
     return [*words[:2], "--scheduler", cluster.scheduler_address, "--json"]
 
 
+def start_worker(cluster: Any, log: Path, *options: str, env: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """Start a worker of a cluster that does two tasks at a time; what it says goes to `log`."""
+    words = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny"]
+    words += ["--nthreads", "2", "--no-dashboard", "--local-directory", str(log.parent), *options]
+    with log.open("wb") as said:
+        return subprocess.Popen(words, cwd=log.parent, env={**os.environ, **env}, stderr=said)
+
+
+MISSING = "import sys\nsys.modules['batch'] = None\n"
+BROKEN = """\
+from batch.distributed import shard_task
+def update(*args, **options):
+    raise KeyError("not-told")
+shard_task.update = update
+"""
+OTHER = "import batch\nbatch.__version__ = '0.0.1'\n"
+
+
+@NEEDS_CLUSTER
+@pytest.mark.parametrize(
+    ("preload", "code", "said"),
+    [
+        (MISSING, 2, "the worker cannot run it (ModuleNotFoundError: import of batch halted; None in sys.modules)."),
+        (OTHER, 2, "the worker cannot run it (ImportError: the worker has batch 0.0.1, and this is "),
+        (BROKEN, 4, "This is a bug in batch (KeyError at preload.py:3). Please report it"),
+    ],
+)
+def test_workers_that_cannot_do_it(
+    tmp_path: Path, sandbox: ControlledSandbox, cluster: Any, preload: str, code: int, said: str
+) -> None:
+    """What waiting does not mend is told with its own code, not as something to try again; no password is shown."""
+    (tmp_path / "work").mkdir()
+    shell = Shell(tmp_path / "work")
+    shell.sheet(rows(4))
+    (tmp_path / "preload.py").write_text(preload)
+    worker = start_worker(cluster, tmp_path / "log", "--preload", str(tmp_path / "preload.py"), env={})
+    try:
+        words = submitted(manifest(shell, "jobs.toml", sandbox, 1), cluster)
+        ended = shell.run(*words, env={"BATCH_LIMITER": "redis://:not-told@127.0.0.1:1"})
+    finally:
+        worker.kill()
+        worker.wait()
+    assert (code, []) == (ended.code, sandbox.read_ledger()), ended.err
+    assert said in ended.err
+    assert "not-told" not in ended.err + ended.out
+    assert "not-told@" not in (tmp_path / "log").read_text()
+
+
 @NEEDS_CLUSTER
 def test_hosts_that_share_nothing(
     tmp_path: Path, sandbox: ControlledSandbox, cluster: Any, monkeypatch: pytest.MonkeyPatch
@@ -383,10 +431,8 @@ def test_hosts_that_share_nothing(
     redis.start()
 
     def worker(host: str, address: str) -> "subprocess.Popen[bytes]":
-        words = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny"]
-        words += ["--nthreads", "2", "--no-dashboard", "--host", address, "--local-directory", str(tmp_path)]
-        with (tmp_path / f"{host}.log").open("wb") as log:
-            return subprocess.Popen(words, env={**os.environ, "XDG_STATE_HOME": str(tmp_path / host)}, stderr=log)
+        env = {"XDG_STATE_HOME": str(tmp_path / host)}
+        return start_worker(cluster, tmp_path / f"{host}.log", "--host", address, env=env)
 
     started = [worker("host-1", "127.0.0.1")]
     try:
@@ -590,7 +636,7 @@ def test_a_worker_that_nobody_follows(tmp_path: Path, sandbox: ControlledSandbox
     (job,) = json.loads(said)["jobs"]
     sent, counts = {line["id"] for line in writes(sandbox)}, job["outcomes"]
     assert (3, "unfinished", count) == (process.returncode, job["state"], sum(counts.values())), err.decode()
-    assert "the cluster could not do it (KilledWorker)" in err.decode()
+    assert "the cluster could not do it (KilledWorker: " in err.decode()
     assert (len(sent), count - len(sent)) == (counts["updated"] + counts["unknown"], counts["unsent"])
     assert counts["updated"] >= 2
     told = json.loads((out / "merged" / "summary.json").read_text())
