@@ -3,7 +3,9 @@
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final
 
 from distributed import Client, get_client, get_worker
@@ -12,8 +14,18 @@ from batch import __version__
 from batch.distributed.summary import ShardEnd, how_far
 from batch.endpoints import ENDPOINTS
 from batch.engine.reporter import Progress
-from batch.errors import AlreadyFinished, BatchError, CancelledError, ExitCode, MachineError, SettingsError, UsageError
+from batch.errors import (
+    AlreadyFinished,
+    BatchError,
+    CancelledError,
+    ExitCode,
+    FolderError,
+    MachineError,
+    SettingsError,
+    UsageError,
+)
 from batch.library import update, update_unless_finished
+from batch.run.folder import peek_metadata
 from batch.run.locks import host_name
 from batch.run.summary_file import read_summary
 
@@ -114,13 +126,28 @@ def _do(task: ShardTask, tell: Callable[[Progress], None], cancel: threading.Eve
     except AlreadyFinished as before:
         summary = read_summary(before.folder)
         return ShardEnd(
-            task.job, task.shard, int(summary["exit_code"]), str(before.folder), summary=summary, was_finished=True
+            task.job,
+            task.shard,
+            int(summary["exit_code"]),
+            str(before.folder),
+            summary=summary,
+            was_finished=True,
+            sha256=_digest(before.folder),
         )
     except BatchError as error:
         is_unsent = isinstance(error, UsageError | CancelledError) and not isinstance(error, MachineError)
         return ShardEnd(task.job, task.shard, int(error.exit_code), message=str(error), may_have_sent=not is_unsent)
     message = end.stopped.message if end.stopped else ""
-    return ShardEnd(task.job, task.shard, int(end.exit_code), end.run, message, end.as_dict())
+    return ShardEnd(
+        task.job, task.shard, int(end.exit_code), end.run, message, end.as_dict(), sha256=_digest(Path(end.run))
+    )
+
+
+def _digest(folder: Path) -> str:
+    """Return the digest of the input that a run has read."""
+    with suppress(FolderError):  # somebody has removed it since
+        return peek_metadata(folder).staged.sha256
+    return ""
 
 
 def _check_host(task: ShardTask, client: Client) -> None:

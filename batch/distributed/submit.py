@@ -24,11 +24,20 @@ from distributed import Client, KilledWorker, LocalCluster
 from batch.distributed.manifest import Job, Manifest, in_sandbox, sandbox_key
 from batch.distributed.shard_runs import look_up, seen_here
 from batch.distributed.shard_task import NOT_SHARED, STOPS, ShardTask, as_task
-from batch.distributed.summary import JobSummary, ShardEnd, SubmitSummary, add_up, code_of, state_of_job, worst
+from batch.distributed.summary import (
+    JobSummary,
+    ShardEnd,
+    SubmitSummary,
+    add_up,
+    code_of,
+    has_changed,
+    state_of_job,
+    worst,
+)
 from batch.endpoints import ENDPOINTS
 from batch.errors import NOTHING_SENT, BatchError, ExitCode, FolderError, UsageError
 from batch.machine import now_text
-from batch.model import shorten
+from batch.model import shorten, visible
 from batch.run.latest import LATEST
 from batch.run.merge import are_merged, merge_runs
 from batch.run.target import sandbox_of
@@ -48,6 +57,10 @@ LOST_WORKERS: Final = 100
 FROZEN_SECONDS: Final = 45
 """After which a worker of a local cluster that says nothing is killed, and started anew."""
 CONNECT_SECONDS: Final = 20
+CHANGED: Final = (
+    "{input} changed while its shards were read: some had another version than others, so their results are not put "
+    "together. Leave it as it is, and run the same command again: it does what is left of this version."
+)
 INSTALL: Final = "Install the same version of batch, with what it needs, for all workers."
 NOT_BEGUN: Final = "It was stopped before it began."
 LOST: Final = "Its worker was lost, and it was stopped before another one went on with it."
@@ -365,13 +378,15 @@ def _job_summary(job: Job, ends: Sequence[ShardEnd], note: Callable[[str], None]
         name=job.name, endpoint=job.options["endpoint"], input=str(job.options["input"]), shards=job.shards,
         rows=totals.rows, outcomes=totals.outcomes, requests=total("requests"), attempts=total("attempts"),
         throttled=total("throttled"), is_exact=all(one.summary.get("is_exact", True) for one in ends),
-        exit_code=code, state=state_of_job(totals), folder=str(job.parent), files=files,
+        exit_code=code, state=state_of_job(totals, ends), folder=str(job.parent), files=files,
         messages=tuple(dict.fromkeys(messages)),
     )  # fmt: skip
 
 
 def _why_apart(job: Job, ends: Sequence[ShardEnd]) -> list[str]:
     """Say why the results of a job's shards cannot be put together; nothing where they can."""
+    if has_changed(ends):
+        return [CHANGED.format(input=visible(str(job.options["input"])))]
     unbegun = ", ".join(str(one.shard) for one in ends if not one.run)
     unseen = ", ".join(str(one.shard) for one in ends if one.run and seen_here(one) is None)
     found = []

@@ -1,7 +1,8 @@
 """What became of the jobs of a manifest: their counts over all shards, and the one exit code.
 
 Promises: the rows of all shards add up to the rows of the input, and their outcomes to the rows, or it is exit code 4;
-rows of a shard that tells nothing are unknown where it may have sent any, else unsent.
+rows of a shard that tells nothing are unknown where it may have sent any, else unsent. A job whose input changed while
+its shards were read is not finished.
 """
 
 from collections import Counter
@@ -37,6 +38,8 @@ class ShardEnd:
     """Its task did not tell of its run, which was found, and may go on."""
     was_finished: bool = False
     """Its run had finished before, and stands as it is."""
+    sha256: str = ""
+    """The digest of the input that its run has read."""
 
 
 def how_far(progress: Progress) -> dict[str, Any]:
@@ -108,6 +111,8 @@ def add_up(shards: int, ends: Sequence[ShardEnd]) -> Totals:
     every = {int(one["rows"] if shards == 1 else one["all_rows"]) for one in begun}
     if not begun:
         return Totals(None, Outcomes(counts), balances=True)
+    if has_changed(ends):  # how many rows the shards have that read nothing is not known
+        return Totals(own, Outcomes(counts), sum(counts.values()) == own)
     rows = max(every)
     fits = own == rows if len(begun) == shards else own <= rows
     untold = Outcome.UNKNOWN if any(one.may_have_sent for one in ends if not one.summary) else Outcome.UNSENT
@@ -115,11 +120,18 @@ def add_up(shards: int, ends: Sequence[ShardEnd]) -> Totals:
     return Totals(rows, Outcomes(counts), len(every) == 1 and fits and sum(counts.values()) == rows)
 
 
+def has_changed(ends: Sequence[ShardEnd]) -> bool:
+    """Return whether a job's shards have read several versions of its input."""
+    return len({one.sha256 for one in ends if one.sha256}) > 1
+
+
 def code_of(totals: Totals, ends: Sequence[ShardEnd]) -> int:
     """Return the exit code of a job."""
     codes = [_code_of_shard(one) for one in ends]
     if not totals.balances:
         codes.append(int(ExitCode.BUG))
+    if has_changed(ends):
+        codes.append(int(ExitCode.RUN_AGAIN))
     if not any(codes) and any(totals.outcomes.get(one) for one in NEEDS_RETRY):
         codes.append(int(ExitCode.BUG))  # rows are left, and no shard says so
     return worst(codes)
@@ -133,7 +145,7 @@ def _code_of_shard(end: ShardEnd) -> int:
     return int(exit_code(counts))
 
 
-def state_of_job(totals: Totals) -> State:
+def state_of_job(totals: Totals, ends: Sequence[ShardEnd]) -> State:
     """Return what became of a job, in the words of `runs`."""
-    is_left = totals.rows is None or any(totals.outcomes.get(one) for one in NEEDS_RETRY)
+    is_left = totals.rows is None or has_changed(ends) or any(totals.outcomes.get(one) for one in NEEDS_RETRY)
     return state_of(totals.outcomes, is_left=is_left)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from batch.distributed.summary import ShardEnd, add_up, code_of, how_far, worst
+from batch.distributed.summary import ShardEnd, add_up, code_of, how_far, state_of_job, worst
 from batch.engine.reporter import Progress
 from batch.model import Outcome
 
@@ -55,6 +55,13 @@ def test_a_shard_that_did_not_begin() -> None:
     assert (0, 5) == (add_up(2, ends).outcomes.unsent, add_up(2, ends).outcomes.unknown)
     nothing = [ShardEnd("job", "1/2", 2), ShardEnd("job", "2/2", 2)]
     assert (None, 2) == (add_up(2, nothing).rows, code_of(add_up(2, nothing), nothing))
+
+
+def test_shards_of_several_versions_of_an_input() -> None:
+    """Their counts are those of what was read; the job is not finished, and the same command goes on."""
+    ends = [replace(end(1), sha256="a"), replace(end(2, 1, rows=6, all_rows=12, updated=5, invalid=1), sha256="b")]
+    totals = add_up(2, ends)
+    assert (11, 3, "unfinished") == (totals.rows, code_of(totals, ends), state_of_job(totals, ends))
 
 
 @pytest.mark.parametrize(

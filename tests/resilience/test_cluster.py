@@ -669,6 +669,35 @@ def test_workers_whose_folders_are_not_seen(tmp_path: Path, sandbox: ControlledS
 
 
 @NEEDS_CLUSTER
+@pytest.mark.parametrize("more", ["", "10190,One more\n"])
+def test_input_that_changes_meanwhile(
+    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, cluster: Any, more: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Where shards read several versions of the input that is said, and the same command does the newest one."""
+    monkeypatch.setattr("tests.shell.PATIENCE", 60.0)
+    cluster.scale(1)
+    (tmp_path / "work").mkdir()
+    shell = Shell(tmp_path / "work")
+    shell.sheet(rows(16))
+    words = submitted(manifest(shell, "jobs.toml", sandbox, 1, limiter=redis.url), cluster)
+    try:
+        first = shell.start(*words)
+        until(lambda: writes(sandbox), first)
+        shell.sheet(rows(16).replace("New", "Newer") + more)
+        out, err = first.communicate(timeout=60)
+        again = shell.run(*words)
+    finally:
+        shell.end_all()
+    told = json.loads(out)
+    assert (3, "unfinished", told["rows"]) == (first.returncode, told["state"], sum(told["outcomes"].values()))
+    assert "sheet.csv changed while its shards were read" in err.decode()
+    assert (0, "finished", 16 + bool(more)) == (again.code, again.json["state"], again.json["rows"]), again.err
+    names = [sandbox.record("dualentry", 10001 + number)["name"] for number in range(16)]
+    assert [f"Newer name {number}" for number in range(16)] == names
+
+
+@NEEDS_CLUSTER
 def test_shards_of_a_killed_submit(
     tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
