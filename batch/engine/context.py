@@ -57,6 +57,8 @@ class RunContext:
     """When another run on the same failures file ended; "" where none is known."""
     overwrites: bool = False
     """What another hand changed, although the sheet expects something else, is written over."""
+    has_keys_of_others: bool = False
+    """Another process began the same with these idempotency keys: the API may answer what it answered that one."""
     only_empty: bool = False
     """A field is written only where its record has none."""
     without_reading: str = ""
@@ -162,6 +164,7 @@ class RunContext:
         client.session.may_leave = client.limiter.may_leave
         self._open.enter_context(client.limiter.kept_when_held_up(self.api.open_store_again))
         self.key_seed = found or seed
+        self.has_keys_of_others = self.key_seed != seed
         return found is not None
 
     async def _tell_of_claim(self) -> None:

@@ -157,8 +157,12 @@ class WriteCall:
 
     @property
     def may_be_replayed(self) -> bool:
-        """Whether the API may have answered with what it said to an earlier part's attempt, and done nothing now."""
-        return self.made_before > self.intent.spent and self.rules.idempotent_keys
+        """Whether the API may have answered with what it said to an earlier attempt, and done nothing now.
+
+        That is one of an earlier part, or of another process whose run this one follows without its journal.
+        """
+        is_of_others = self._context.has_keys_of_others and self.intent.number == 1
+        return self.rules.idempotent_keys and (is_of_others or self.made_before > self.intent.spent)
 
     def conclude_found(self, shown: diff.Shown) -> tuple[Outcome, list[Problem]]:
         """Say what became of a change that a read shows: only what this part may have applied is the run's own."""

@@ -167,3 +167,21 @@ def test_shards_of_the_first_rows(job: JobFixture) -> None:
     found = [job.update(sheet, shard=f"{number}/2", limit=5) for number in (1, 2)]
     assert [2, 3, 4, 5, 6] == sorted(int(row["row"]) for end in found for row in results(end.folder))
     assert [5, 5] == [summary(end.folder)["all_rows"] for end in found]
+
+
+def test_answer_to_the_run_before(job: JobFixture) -> None:
+    """A run that follows another one with its idempotency keys takes no answer for its own that is to that one's.
+
+    The API replays what it answered to the same key, and does nothing.
+    """
+    sheet = job.sheet("id,name\n10001,One\n10002,Two\n")
+    job.sandbox.set_faults("500=id:10002")
+    assert 3 == job.update(sheet, shard="1/1", max_attempts=1).summary.exit_code
+    job.sandbox.set_faults()
+    job.sandbox.edit("dualentry", 10001, {"name": "By hand"})
+    again = job.update(sheet, shard="1/1", new=True)
+    assert [("updated", "One"), ("updated", "Two")] == [
+        (row["outcome"], job.record(row["id"])["name"]) for row in results(again.folder)
+    ]
+    keys = [line["key"] for line in job.ledger() if line["method"] == "PATCH" and line["id"] == "10001"]
+    assert (3, 2, keys[0]) == (len(keys), len(set(keys)), keys[1])

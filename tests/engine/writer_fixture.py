@@ -111,6 +111,7 @@ class FakeContext:
     key_seed: str = "0" * 32
     is_compared: bool = True
     plan: None = None
+    has_keys_of_others: bool = False
     only_empty: bool = False
     overwrites: bool = False
     verify_within: float = 60.0
