@@ -282,7 +282,8 @@ class _Tasks:
         said = shorten(" ".join(f"{type(error).__name__}: {error}".split()), 300) if error else future.status
         if error is None or isinstance(error, (KilledWorker, OSError)):
             return ExitCode.RUN_AGAIN, f"the cluster could not do it ({said}). Run the same command again."
-        if self._client.get_metadata([self._topic, future.key], None) is None:
+        has_begun = self._client.get_metadata([self._topic, future.key], None) is not None
+        if isinstance(error, ImportError) or not has_begun:
             return ExitCode.COULD_NOT_START, f"the worker cannot run it ({said}). {INSTALL}"
         frame = extract_tb(future.traceback())[-1]  # the text of an error of ours may have values in it
         where = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
