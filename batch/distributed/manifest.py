@@ -46,6 +46,8 @@ class Job:
     """What `batch.update` takes, with absolute paths; `input` and `endpoint` are among them."""
     token_env: str | None = None
     """The variable of the worker that holds the key or token."""
+    resume_within: float = SETTINGS["resume_within"].default
+    """Seconds for which what has finished stands."""
 
     @property
     def parent(self) -> Path:
@@ -134,7 +136,7 @@ def _job(path: Path, number: int, given: Mapping[str, Any], environment: Environ
         raise SettingsError(f"{where}: token_env, token_file, token_command and as: name one of them.")
     options = {key: value for key, value in values.items() if key != "full_input"} | ({"login": login} if login else {})
     options |= {key: getattr(settings, key) for key in PACE_AND_CARE & settings.sources.keys() - values.keys()}
-    return Job(name, shards, options, token_env)
+    return Job(name, shards, options, token_env, settings.resume_within)
 
 
 def _around(environment: Environment, folder: Path, endpoint: str) -> list[Layer]:

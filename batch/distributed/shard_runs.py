@@ -29,13 +29,16 @@ def seen_here(end: ShardEnd) -> RunMetadata | None:
     return None
 
 
-def look_up(job: Job, ends: Sequence[ShardEnd]) -> list[ShardEnd]:
-    """Return how the shards of a job ended, with the runs that are found here of those that told of none."""
+def look_up(job: Job, ends: Sequence[ShardEnd], since: float) -> list[ShardEnd]:
+    """Return how the shards of a job ended, with the runs that are found here of those that told of none.
+
+    One that has finished counts if that was after `since` (seconds since 1970): one before belongs to an earlier start.
+    """
     sample = next(filter(None, map(seen_here, ends)), None)
-    return [one if one.summary else _found(job, one, sample) for one in ends]
+    return [one if one.summary else _found(job, one, sample, since) for one in ends]
 
 
-def _found(job: Job, end: ShardEnd, sample: RunMetadata | None) -> ShardEnd:
+def _found(job: Job, end: ShardEnd, sample: RunMetadata | None, since: float) -> ShardEnd:
     """Return how a shard ended with its newest run; `sample` is that of another shard, None where none is seen here."""
     if sample is None or end.shard is None:
         return replace(end, may_have_sent=True)  # an earlier start of it may have
@@ -45,9 +48,13 @@ def _found(job: Job, end: ShardEnd, sample: RunMetadata | None) -> ShardEnd:
             run = look_into(folder)
             if run is None or run.identity != wanted or not run.company.is_same(sample.owner):
                 continue
+            if run.is_undone or (run.is_finished and run.last < since):
+                break
             known = peek_metadata(folder)
             with open_for_reading(folder / JOURNAL) as journal:
                 counts = named_counts(outcomes_of_cut_off(journal, known))
             told = {"run_id": known.run_id, "rows": known.staged.rows, "all_rows": known.staged.all_rows}
+            if run.is_finished and known.exit_code is not None:  # only its task was lost
+                end = replace(end, exit_code=known.exit_code, message="")
             return replace(end, run=str(folder), summary={**told, "outcomes": counts, "is_exact": False}, is_found=True)
     return end

@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from batch.errors import (
     SettingsError,
     UsageError,
 )
-from batch.library import update, update_unless_finished
+from batch.library import update_unless_finished
 from batch.run.folder import peek_metadata
 from batch.run.locks import host_name
 from batch.run.summary_file import read_summary
@@ -35,6 +35,7 @@ NOT_SHARED: Final = (
 )
 STOPS: Final = "batch-stops"
 """Under which the scheduler's metadata count how often each job was stopped: by whoever, all of its shards end."""
+LOST: Final = "Its worker was lost, and it was stopped before another one went on with it."
 LOOK_SECONDS: Final = 0.5
 """How often a worker looks whether it is to stop."""
 
@@ -55,8 +56,8 @@ class ShardTask:
     """Where it tells that it has begun, and how far it is."""
     sandbox: Mapping[str, str] | None = field(default=None, repr=False)
     """What opens the sandbox, where it goes to one."""
-    finished_stands: bool = True
-    """A run of it that has finished is not done anew."""
+    finished_since: float = 0.0
+    """A run of it that has finished since then (seconds since 1970) is not done anew."""
 
 
 def as_task(task: ShardTask) -> tuple[Callable[..., "ShardEnd | None"], list[Any]]:
@@ -77,7 +78,7 @@ def as_task(task: ShardTask) -> tuple[Callable[..., "ShardEnd | None"], list[Any
 
 
 def do_shard(task: ShardTask) -> ShardEnd | None:
-    """Do a shard to its end, None where all was stopped before it began.
+    """Do a shard to its end, None where all was stopped before it began, on whichever worker.
 
     It is run by a worker, maybe more than once, and by another one after that.
     """
@@ -86,10 +87,13 @@ def do_shard(task: ShardTask) -> ShardEnd | None:
     def is_stopped() -> bool:
         return bool(client.get_metadata([STOPS, task.identity], 0) > task.stops)
 
+    key = worker.get_current_task()
+    is_again = client.get_metadata([task.topic, key], None) is not None  # a worker was lost that had begun
     # In this order: whoever stops all of it says so, and then looks which tasks have begun.
-    client.set_metadata([task.topic, worker.get_current_task()], worker.address)
+    client.set_metadata([task.topic, key], worker.address)
     if is_stopped():
-        return None
+        code = int(ExitCode.INTERRUPTED)
+        return ShardEnd(task.job, task.shard, code, message=LOST, may_have_sent=True) if is_again else None
 
     def tell(**more: Any) -> None:
         worker.log_event(task.topic, {"job": task.job, "shard": task.shard} | more)
@@ -107,7 +111,8 @@ def do_shard(task: ShardTask) -> ShardEnd | None:
     watcher.start()
     tell()
     try:
-        return _do(task, lambda progress: tell(**how_far(progress)), cancel, client)
+        end = _do(task, lambda progress: tell(**how_far(progress)), cancel, client)
+        return replace(end, may_have_sent=True, was_finished=False) if is_again else end
     finally:
         is_over.set()
         watcher.join()
@@ -122,7 +127,7 @@ def _do(task: ShardTask, tell: Callable[[Progress], None], cancel: threading.Eve
             options["credentials"] = task.sandbox
         elif task.token_env is not None:
             options["credentials"] = _credentials(endpoint, task.token_env)
-        end = (update_unless_finished if task.finished_stands else update)(source, endpoint=endpoint, **options)
+        end = update_unless_finished(source, endpoint=endpoint, since=task.finished_since, **options)
     except AlreadyFinished as before:
         summary = read_summary(before.folder)
         return ShardEnd(

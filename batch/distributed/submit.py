@@ -15,6 +15,7 @@ from os import cpu_count
 from pathlib import Path
 from secrets import token_hex
 from traceback import extract_tb
+from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ from distributed import Client, KilledWorker, LocalCluster
 
 from batch.distributed.manifest import Job, Manifest, in_sandbox, sandbox_key
 from batch.distributed.shard_runs import look_up, seen_here
-from batch.distributed.shard_task import NOT_SHARED, STOPS, ShardTask, as_task
+from batch.distributed.shard_task import LOST, NOT_SHARED, STOPS, ShardTask, as_task
 from batch.distributed.summary import (
     JobSummary,
     ShardEnd,
@@ -39,7 +40,8 @@ from batch.errors import NOTHING_SENT, BatchError, ExitCode, FolderError, UsageE
 from batch.machine import now_text
 from batch.model import shorten, visible
 from batch.run.latest import LATEST
-from batch.run.merge import are_merged, merge_runs
+from batch.run.merge import find_merged, merge_runs
+from batch.run.summary_file import read_summary
 from batch.run.target import sandbox_of
 from batch.summary import Files, Outcomes
 
@@ -63,7 +65,6 @@ CHANGED: Final = (
 )
 INSTALL: Final = "Install the same version of batch, with what it needs, for all workers."
 NOT_BEGUN: Final = "It was stopped before it began."
-LOST: Final = "Its worker was lost, and it was stopped before another one went on with it."
 NO_SIGNALS: Final = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run by each local worker: Ctrl-C is for the process that submits, which stops all of them in order."""
 
@@ -126,10 +127,13 @@ def submit(what: Submission) -> SubmitSummary:
             keys = {one.name: opened[sandbox_key(one)] for one in manifest.jobs}
         client = stack.enter_context(_cluster(what, sum(one.shards for one in manifest.jobs)))
         _check_hosts(manifest, client)
-        ends = _Tasks(what, manifest, keys, client, finished_stands=not what.sandbox).run()
-        if what.stopped_by() is None and all(_is_over(one, ends) for one in manifest.jobs):  # this is a new start
-            ends = _Tasks(what, manifest, keys, client, finished_stands=False).run()
-    return _sum_up(what, manifest, ends, (started, began))
+        is_new, at = what.sandbox, time.time()
+        ends = _Tasks(what, manifest, keys, client, finished_since=at if is_new else 0.0).run()
+        if what.stopped_by() is None and all(_is_over(one, ends) for one in manifest.jobs):
+            is_new, at = True, time.time()
+            ends = _Tasks(what, manifest, keys, client, finished_since=at).run()
+    since = {one.name: at if is_new else at - one.resume_within for one in manifest.jobs}
+    return _sum_up(what, manifest, ends, since, (started, began))
 
 
 @contextmanager
@@ -171,7 +175,7 @@ class _Tasks:
 
     def __init__(
         self, what: Submission, manifest: Manifest, keys: Mapping[str, Mapping[str, str]], client: Client,
-        *, finished_stands: bool = True,
+        *, finished_since: float,
     ) -> None:  # fmt: skip
         self._what, self._client, self._id = what, client, token_hex(4)
         self._topic = f"batch-progress-{self._id}"
@@ -180,7 +184,7 @@ class _Tasks:
         self._tasks = [
             ShardTask(
                 one.name, str(shard) if shard else None, one.options, one.token_env, one.identity,
-                stops.get(one.identity, 0), self._topic, keys.get(one.name), finished_stands,
+                stops.get(one.identity, 0), self._topic, keys.get(one.name), finished_since,
             )
             for one in manifest.jobs
             for shard in one.shard_list
@@ -267,27 +271,27 @@ class _Tasks:
     def _end(self, task: ShardTask, future: Any) -> None:
         if future.status == "finished":
             end: ShardEnd = future.result() or self._stopped(task)
+            if (task.job, task.shard) in self._busy:  # what was waited for belongs to this start
+                end = replace(end, was_finished=False)
         else:
-            code, why = self._failure(future)
-            may_have_sent = code is not ExitCode.COULD_NOT_START
-            end = ShardEnd(task.job, task.shard, int(code), message=why, may_have_sent=may_have_sent)
+            end = self._failed(task, future)
         if end.exit_code == ExitCode.BUSY and not end.run and self._what.stopped_by() is None:
             self._wait_for(task, end.message)
             return
         self._finish(end)
 
-    def _failure(self, future: Any) -> tuple[ExitCode, str]:
+    def _failed(self, task: ShardTask, future: Any) -> ShardEnd:
         """Say why a task did not come to its end: it was lost, or its worker cannot run it, or batch has a bug."""
         error = future.exception() if future.status == "error" else None
         said = shorten(" ".join(f"{type(error).__name__}: {error}".split()), 300) if error else future.status
-        if error is None or isinstance(error, (KilledWorker, OSError)):
-            return ExitCode.RUN_AGAIN, f"the cluster could not do it ({said}). Run the same command again."
         has_begun = self._client.get_metadata([self._topic, future.key], None) is not None
-        if isinstance(error, ImportError) or not has_begun:
-            return ExitCode.COULD_NOT_START, f"the worker cannot run it ({said}). {INSTALL}"
-        frame = extract_tb(future.traceback())[-1]  # the text of an error of ours may have values in it
-        where = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
-        return ExitCode.BUG, f"This is a bug in batch ({where}). Please report it with your command."
+        if error is None or isinstance(error, (KilledWorker, OSError)):
+            code, why = ExitCode.RUN_AGAIN, f"the cluster could not do it ({said}). Run the same command again."
+        elif isinstance(error, ImportError) or not has_begun:
+            code, why = ExitCode.COULD_NOT_START, f"the worker cannot run it ({said}). {INSTALL}"
+        else:
+            code, why = ExitCode.BUG, f"This is a bug in batch ({_where(future)}). Please report it with your command."
+        return ShardEnd(task.job, task.shard, int(code), message=why, may_have_sent=has_begun)
 
     def _wait_for(self, task: ShardTask, why: str) -> None:
         """Try a shard again that another start holds, until that has ended: each try finds out whether it has."""
@@ -320,9 +324,15 @@ class _Tasks:
 
 
 def _sum_up(
-    what: Submission, manifest: Manifest, ends: Sequence[ShardEnd], times: tuple[str, float]
+    what: Submission, manifest: Manifest, ends: Sequence[ShardEnd], since: Mapping[str, float],
+    times: tuple[str, float],
 ) -> SubmitSummary:  # fmt: skip
-    jobs = [_job_summary(one, [end for end in ends if end.job == one.name], what.note) for one in manifest.jobs]
+    """Sum up all jobs; `since`: from when on, by job, what has finished counts where its task did not tell of it."""
+    of = {
+        one.name: look_up(one, sorted((end for end in ends if end.job == one.name), key=_number), since[one.name])
+        for one in manifest.jobs
+    }
+    jobs = [_job_summary(one, of[one.name], what.note) for one in manifest.jobs]
     is_left, signalled = any(one.state == "unfinished" for one in jobs), what.stopped_by()
     codes = [one.exit_code for one in jobs] + ([int(signalled)] if is_left and signalled is not None else [])
     outcomes: Counter[Any] = Counter()
@@ -342,22 +352,24 @@ def _is_over(job: Job, ends: Sequence[ShardEnd]) -> bool:
     if not all(one.was_finished for one in own):
         return False
     with suppress(FolderError):  # they are not seen from here
-        return job.shards == 1 or are_merged([Path(one.run) for one in own], job.parent)
+        return job.shards == 1 or find_merged([Path(one.run) for one in own], job.parent) is not None
     return True
 
 
 def _job_summary(job: Job, ends: Sequence[ShardEnd], note: Callable[[str], None]) -> JobSummary:
-    ends = look_up(job, sorted(ends, key=_number))
     totals = add_up(job.shards, ends)
     code, files = code_of(totals, ends), Files()
     messages = [f"{_shard(one)}{one.message}" for one in ends if one.message]
     if stood := sum(one.was_finished for one in ends):
-        messages.append(f"{stood} of its {job.shards} shards had finished before, and nothing of them was sent again.")
+        whose = f"{stood} of its {job.shards} shards" if job.shards > 1 else "It"
+        messages.append(f"{whose} had finished before, and nothing of that was sent again.")
     try:
         if job.shards == 1 or not any(one.run for one in ends):
             files = Files(ends[0].summary.get("files") or {})
         elif apart := _why_apart(job, ends):
             messages += apart
+        elif stood == job.shards and (before := find_merged([Path(one.run) for one in ends], job.parent)):
+            files = Files(read_summary(before)["files"])
         else:
             merged = merge_runs([Path(one.run) for one in ends], job.parent, ENDPOINTS[job.options["endpoint"]])
             files, counted = merged.summary.files, merged.summary.outcomes
@@ -373,7 +385,7 @@ def _job_summary(job: Job, ends: Sequence[ShardEnd], note: Callable[[str], None]
         note(f"{job.name}: {text}")
 
     def total(name: str) -> int:
-        return sum(int(one.summary.get(name) or 0) for one in ends)
+        return sum(int(one.summary.get(name) or 0) for one in ends if not one.was_finished)
 
     return JobSummary(
         name=job.name, endpoint=job.options["endpoint"], input=str(job.options["input"]), shards=job.shards,
@@ -398,6 +410,15 @@ def _why_apart(job: Job, ends: Sequence[ShardEnd]) -> list[str]:
         others = f"Those of the others:  {job.parent / 'shard-*' / LATEST}"
         found.append(f"The results are not put together before there are some of shard {unbegun}. {others}")
     return found
+
+
+def _where(future: Any) -> str:
+    """Say where a worker met an error, without its text, which may have values in it."""
+    kind, traceback = type(future.exception()).__name__, future.traceback()
+    if not isinstance(traceback, TracebackType):  # it was too long to be sent
+        return kind
+    frame = extract_tb(traceback)[-1]
+    return f"{kind} at {Path(frame.filename).name}:{frame.lineno}"
 
 
 def _number(end: ShardEnd) -> int:

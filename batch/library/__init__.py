@@ -73,9 +73,14 @@ def update(input: Source, *, endpoint: str, **options: Unpack[UpdateOptions]) ->
     return _in_thread(partial(jobs.update, input, endpoint, options))
 
 
-def update_unless_finished(input: Source, *, endpoint: str, **options: Unpack[UpdateOptions]) -> Summary:
-    """Do what `update` does; raises AlreadyFinished where the newest run of the same input has finished."""
-    return _in_thread(partial(jobs.update, input, endpoint, options, finished_stands=True))
+def update_unless_finished(
+    input: Source, *, endpoint: str, since: float, **options: Unpack[UpdateOptions]
+) -> Summary:  # fmt: skip
+    """Do what `update` does; raises AlreadyFinished where the newest run of the same input has finished since then.
+
+    `since` is in seconds since 1970.
+    """
+    return _in_thread(partial(jobs.update, input, endpoint, options, finished_since=since))
 
 
 def undo(run: Run, **options: Unpack[UndoOptions]) -> Summary:

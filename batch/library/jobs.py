@@ -89,11 +89,11 @@ def plan(input: Source, endpoint: str, options: PlanOptions, call: Call) -> Plan
 
 
 def update(
-    input: Source, endpoint: str, options: UpdateOptions, call: Call, *, finished_stands: bool = False
+    input: Source, endpoint: str, options: UpdateOptions, call: Call, *, finished_since: float | None = None
 ) -> Summary:  # fmt: skip
     """Do what `update` says; raises AlreadyFinished where a run that has finished stands, if that is wanted."""
     job = _Job.of_input("update", input, endpoint, options, call)
-    environment = replace(job.environment, finished_stands=finished_stands)
+    environment = replace(job.environment, finished_since=finished_since)
     return update_command.update(job.settings, job.reporter, environment).summary
 
 

@@ -115,8 +115,9 @@ def begin_or_resume(
         )
         check_company_name(target.company, person)
         hold_input(source.sha256, settings.endpoint, target, parent, stack, settings.part)
-        if environment.finished_stands and not settings.new:
-            _check_unfinished(parent, wanted, settings.resume_within, target.company)
+        if environment.finished_since is not None and not settings.new:
+            since = max(environment.finished_since, time.time() - settings.resume_within)
+            _let_finished_stand(parent, wanted, since, target.company)
         sources.check_room(source, parent)
         remove_unbegun(parent)
         if (copies := environment.journal_copies(settings, wanted, target.company, person.note)) and not settings.new:
@@ -141,8 +142,8 @@ def begin_or_resume(
         return run
 
 
-def _check_unfinished(parent: Path, wanted: str, within: float, company: Company) -> None:
-    """Raise AlreadyFinished where the newest run with this identity and company has finished, and was not undone."""
+def _let_finished_stand(parent: Path, wanted: str, since: float, company: Company) -> None:
+    """Raise AlreadyFinished where the newest run of this identity and company has finished since, and stands."""
     own = [one for one in index.with_identity(wanted) if one.folder.parent == parent.resolve()]
     newest = next((one for one in own if one.company.is_same(company) and one.is_at(one.folder)), None)
     if newest is None or newest.state not in ("finished", "to fix"):
@@ -151,7 +152,7 @@ def _check_unfinished(parent: Path, wanted: str, within: float, company: Company
         found, told = look_into(newest.folder), read_summary(newest.folder).get("run_id")
         if found is None or not found.run_id == newest.run_id == told or found.is_undone:
             return
-        if found.is_finished and time.time() - found.last <= within:
+        if found.is_finished and found.last >= since:
             raise AlreadyFinished(found.folder)
 
 

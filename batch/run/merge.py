@@ -17,10 +17,11 @@ from pathlib import Path
 import polars as pl
 
 from batch.endpoints.base import Endpoint
-from batch.errors import FolderError
+from batch.errors import ExitCode, FolderError, JournalError
 from batch.files import make_private
-from batch.journal import Journal
+from batch.journal import Journal, open_for_reading
 from batch.model import ROW
+from batch.outputs import KnownFiles, is_edited
 from batch.own_files import INPUT, JOURNAL
 from batch.run import index
 from batch.run.finish import End, FinishedRun, finish_run
@@ -35,8 +36,8 @@ MERGED = "merged"
 def merge_runs(folders: Sequence[Path], parent: Path, endpoint: type[Endpoint]) -> FinishedRun:
     """Put the runs in `folders` together in `parent/merged`; raises FolderError.
 
-    It takes the place of what was made of the same runs before. Where anything else is there, or these runs were taken
-    back since, that stays, and the next place is `merged-2`.
+    It takes the place of what was made of the same runs before. Where anything else is there, these runs were taken
+    back since, or somebody changed a file of theirs, that stays, and the next place is `merged-2`.
     """
     make_private(parent)
     made = parent / f".{MERGED}.part"
@@ -48,7 +49,7 @@ def merge_runs(folders: Sequence[Path], parent: Path, endpoint: type[Endpoint]) 
             with Journal.create(made / JOURNAL, metadata.as_meta()) as journal:
                 for one in folders:
                     journal.take_in(one / JOURNAL)
-            folder = next(one for one in _places(parent) if not os.path.lexists(one) or _is_of(one, metadata.run_id))
+            folder = next(one for one in _places(parent) if _is_free(one, metadata.run_id))
             if folder.exists():
                 shutil.rmtree(folder)
             made.rename(folder)
@@ -62,16 +63,28 @@ def merge_runs(folders: Sequence[Path], parent: Path, endpoint: type[Endpoint]) 
     return finished
 
 
-def are_merged(folders: Sequence[Path], parent: Path) -> bool:
-    """Return whether the runs in `folders` were put together before, with results and all; raises FolderError."""
+def find_merged(folders: Sequence[Path], parent: Path) -> Path | None:
+    """Return where these finished runs were put together before, with results and all; raises FolderError."""
     run_id = _run_id([peek_metadata(one) for one in folders])
     found = (one for one in takewhile(os.path.lexists, _places(parent)) if _is_of(one, run_id))
-    return any(peek_metadata(one).exit_code is not None for one in found)
+    return next((one for one in found if peek_metadata(one).exit_code in (ExitCode.OK, ExitCode.FIX_ROWS)), None)
 
 
 def _places(parent: Path) -> Iterator[Path]:
     yield parent / MERGED
     yield from (parent / f"{MERGED}-{number}" for number in count(2))
+
+
+def _is_free(place: Path, run_id: str) -> bool:
+    """Return whether a run may lie at `place`: nothing is there, or what was made of the same runs, as it was made."""
+    return not os.path.lexists(place) or (_is_of(place, run_id) and not _is_edited(place))
+
+
+def _is_edited(place: Path) -> bool:
+    with suppress(JournalError), open_for_reading(place / JOURNAL) as journal:
+        known = KnownFiles(journal.file_digests(), lambda name, digest: None)
+        return any(is_edited(place / name, known) for name in known.digests if os.path.lexists(place / name))
+    return True
 
 
 def _is_of(place: Path, run_id: str) -> bool:

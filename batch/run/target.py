@@ -97,8 +97,9 @@ class Environment:
     """Tables in memory, by the names that settings have for them as inputs."""
     is_cancelled: Callable[[], bool] | None = None
     """Whether a caller of the library wants the job to end; None where none can."""
-    finished_stands: bool = False
-    """Whether a run of the same input that has finished stands: AlreadyFinished tells of it, and no new one begins."""
+    finished_since: float | None = None
+    """From when on (seconds since 1970) a run of the same input that has finished stands: AlreadyFinished tells of it,
+    and no new one begins. None: none does."""
 
     def open_input(self, settings: Settings, spool: Path, note: Callable[[str], None]) -> sources.Input:
         """Open the input that settings name; `spool` is a folder for copies. Raises InputError."""

@@ -85,7 +85,7 @@ def test_resumed_and_held(job: JobFixture) -> None:
 def test_finished_ones_stand(job: JobFixture) -> None:
     """Where what has finished is to stand, a shard is sent once, until it is taken back, too long ago, or changed."""
     sheet = job.sheet(SHEET + "19999,Nobody\n")
-    stands = replace(job.environment, finished_stands=True)
+    stands = replace(job.environment, finished_since=0.0)
     ends = [run_update(job.settings(sheet, shard=f"{number}/2"), job.reporter, stands) for number in (1, 2)]
     size, one = len(job.ledger()), ends[1]
     again = job.settings(sheet, shard="2/2")

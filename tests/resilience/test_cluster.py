@@ -378,9 +378,9 @@ def start_worker(cluster: Any, log: Path, *options: str, env: dict[str, str]) ->
 MISSING = "import sys\nsys.modules['batch'] = None\n"
 BROKEN = """\
 from batch.distributed import shard_task
-def update(*args, **options):
+def update_unless_finished(*args, **options):
     raise KeyError("not-told")
-shard_task.update = update
+shard_task.update_unless_finished = update_unless_finished
 """
 OTHER = "import batch\nbatch.__version__ = '0.0.1'\n"
 
@@ -529,6 +529,8 @@ def test_what_had_finished_stands(tmp_path: Path, sandbox: ControlledSandbox) ->
     first = submit(KEY_2="no-key-of-anybody")
     assert (1, count, 1) == first[0]
     before, told = asked(1), (merged / "results.csv").read_bytes()
+    failures = merged / "failures.csv"
+    failures.write_text(failures.read_text().replace("Nobody", "Somebody"))  # who is correcting it
     second = submit()
     assert [(1, count, 1), (1, count, 1)] == second
     assert (before, told, False) == (
@@ -536,6 +538,7 @@ def test_what_had_finished_stands(tmp_path: Path, sandbox: ControlledSandbox) ->
         (merged / "results.csv").read_bytes(),
         merged.with_name("merged-2").exists(),
     )
+    assert "Somebody" in failures.read_text()
     assert_each_applied_once(sandbox, 2, count)
     assert [(1, 0, 1), (1, 0, 1)] == submit()
     assert merged.with_name("merged-2").exists()
@@ -734,29 +737,36 @@ def test_shards_of_a_killed_submit(
 
 
 @NEEDS_CLUSTER
+@pytest.mark.parametrize("shards", [1, 2])
 def test_another_start_is_waited_for(
-    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, redis: RedisServer, sandbox: ControlledSandbox, monkeypatch: pytest.MonkeyPatch, shards: int
 ) -> None:
-    """A shard that another start holds is waited for as long as that goes on, however often it has to be asked."""
+    """A shard that another start holds is waited for as long as that goes on, however often it has to be asked.
+
+    What that one did is not done again.
+    """
     from batch.distributed import submit
 
     monkeypatch.setattr("batch.distributed.submit.BUSY_SECONDS", 0.01)
     monkeypatch.setenv("KEY_1", KEYS[0])
     (tmp_path / "work").mkdir()
     shell, count, notes = Shell(tmp_path / "work"), 60, list[str]()
+    monkeypatch.setenv("XDG_STATE_HOME", shell.environment["XDG_STATE_HOME"])  # the same machine
     shell.sheet(rows(count))
     manifest(shell, "jobs.toml", sandbox, 1, limiter=redis.url, out="runs")
-    options = ["--base-url", sandbox.url, "--limiter", redis.url, "--shard", "1/2", "--yes", "--out", "runs"]
-    words = ["update", "sheet.csv", "-e", DUALENTRY, *options]
+    jobs = shell.folder / "jobs.toml"
+    jobs.write_text(jobs.read_text().replace("shards = 2", f"shards = {shards}"))
+    options = ["--base-url", sandbox.url, "--limiter", redis.url, "--yes", "--out", "runs"]
+    words = ["update", "sheet.csv", "-e", DUALENTRY, *options, *(["--shard", "1/2"] if shards > 1 else [])]
     other = shell.start(*words, env={"DUALENTRY_API_KEY": KEYS[0]}, cold=True)  # as the workers are
     try:
         until(lambda: writes(sandbox), other)
-        what = submit.Submission(read_manifest(shell.folder / "jobs.toml"), workers=1, note=notes.append)
+        what = submit.Submission(read_manifest(jobs), workers=1, note=notes.append)
         found = submit.submit(what)
         _, err = other.communicate(timeout=60)
     finally:
         shell.end_all()
-    assert (0, 0) == (other.returncode, found.exit_code), (err, notes)
+    assert (0, 0, count) == (other.returncode, found.exit_code, found.outcomes.updated), (err, notes)
     assert 1 == sum("it goes on when this is over" in note for note in notes), notes
     assert_each_applied_once(sandbox, 1, count)
 

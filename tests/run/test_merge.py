@@ -10,7 +10,7 @@ from batch.commands.update import update
 from batch.endpoints import ENDPOINTS
 from batch.errors import FolderError, UsageError
 from batch.run.finish import FinishedRun
-from batch.run.merge import are_merged, merge_runs
+from batch.run.merge import find_merged, merge_runs
 from batch.run.target import Environment
 from tests.job_fixture import DUALENTRY, JobFixture, results, summary
 
@@ -33,12 +33,23 @@ def test_all_shards_as_one(job: JobFixture) -> None:
     assert ["id,name", ",No id", "abc,Not an id"] == [line.split(",batch_row")[0] for line in failures[:1]] + [
         ",".join(line.split(",")[:2]) for line in failures[1:]
     ]
-    assert (True, False) == (are_merged(folders, parent), are_merged(folders[:2], parent))
+    assert (merged.folder, None) == (find_merged(folders, parent), find_merged(folders[:2], parent))
     again = merge_runs(folders, parent, ENDPOINTS[DUALENTRY])
     assert (merged.folder, told["run_id"]) == (again.folder, again.summary.run_id)
     back = undo(str(again.folder), job.settings(sheet, out=None), job.reporter, job.environment)
     assert 9 == back.summary.outcomes.updated
     assert "Firm" not in job.record(10001)["name"]
+
+
+def test_a_file_that_somebody_corrects_stays(job: JobFixture) -> None:
+    """Put together again, the same runs do not take the place of a failures file that was changed meanwhile."""
+    ends = [job.update(job.sheet(SHEET), shard=f"{number}/2") for number in (1, 2)]
+    folders, parent = [one.folder for one in ends], ends[0].folder.parents[1]
+    failures = merge_runs(folders, parent, ENDPOINTS[DUALENTRY]).folder / "failures.csv"
+    failures.write_text(failures.read_text().replace(",No id", "10010,An id"))
+    corrected = failures.read_bytes()
+    assert ["merged-2", "merged-2"] == [merge_runs(folders, parent, ENDPOINTS[DUALENTRY]).folder.name for _ in range(2)]
+    assert corrected == failures.read_bytes()
 
 
 def test_all_shards_count_as_taken_back(job: JobFixture) -> None:
