@@ -42,8 +42,7 @@ class RunContext:
 
     api: ApiSession
     journal: Journal
-    key_seed: str
-    """What idempotency keys are made of, and who holds records: of a shard the same for all processes that do it."""
+    run_id: str
     changes: ChangeSource
     reporter: Reporter
     plan: PlanFile | None = None
@@ -57,12 +56,12 @@ class RunContext:
     """When another run on the same failures file ended; "" where none is known."""
     overwrites: bool = False
     """What another hand changed, although the sheet expects something else, is written over."""
-    has_keys_of_others: bool = False
-    """Another process began the same with these idempotency keys: the API may answer what it answered that one."""
     only_empty: bool = False
     """A field is written only where its record has none."""
     without_reading: str = ""
     """The options with which the same could be sent without reading; "" where it could not."""
+    key_seed: str = field(init=False)
+    """What idempotency keys are made of, and who holds records: of a shard the same for all processes that do it."""
     meter: Meter = field(init=False)
     watch: FolderWatch | None = None
     """What notices that the run folder is not there any more; None where there is none."""
@@ -79,7 +78,7 @@ class RunContext:
 
     def __post_init__(self) -> None:
         """Measure from the beginning."""
-        target = self.api.target
+        target, self.key_seed = self.api.target, self.run_id
         self.shutdown.is_cancelled = self.api.environment.is_cancelled
         self.shutdown.grace_seconds = self.api.pace.grace
         self.memory = RecordMemory(target.fingerprint("records"), target.endpoint.name)
@@ -153,18 +152,18 @@ class RunContext:
 
         From then on nothing leaves of which it is not certain that no other process has claimed the run since.
         """
-        client, seed = await self.connect(), self.key_seed
+        client = await self.connect()
         with self.shutdown.waiting() as scope:
             async with anyio.create_task_group() as around:
                 around.start_soon(self._tell_of_claim)
-                found = await client.limiter.claim(self.api.target.fingerprint(f"run {name}"), host_name(), seed)
+                fingerprint = self.api.target.fingerprint(f"run {name}")
+                found = await client.limiter.claim(fingerprint, host_name(), self.run_id)
                 around.cancel_scope.cancel()
         if scope.cancelled_caught:
             raise self.shutdown.as_error()
         client.session.may_leave = client.limiter.may_leave
         self._open.enter_context(client.limiter.kept_when_held_up(self.api.open_store_again))
-        self.key_seed = found or seed
-        self.has_keys_of_others = self.key_seed != seed
+        self.key_seed = found or self.run_id
         return found is not None
 
     async def _tell_of_claim(self) -> None:

@@ -161,7 +161,7 @@ class WriteCall:
 
         That is one of an earlier part, or of another process whose run this one follows without its journal.
         """
-        is_of_others = self._context.has_keys_of_others and self.intent.number == 1
+        is_of_others = self.intent.number == 1 and self._context.key_seed != self._context.run_id
         return self.rules.idempotent_keys and (is_of_others or self.made_before > self.intent.spent)
 
     def conclude_found(self, shown: diff.Shown) -> tuple[Outcome, list[Problem]]:
@@ -189,6 +189,9 @@ class WriteCall:
 
         It does not where that one is through, or another hand wrote since: the API would replay the answer to the first
         to the same key, and an undo would put back what was there before the other hand.
+
+        The first intent of a change has the key that another process would give it. Later ones have keys of this run
+        alone: nobody knows how many intents a run had whose journal is not here, and to which keys the API replays.
         """
         endpoint, prepared, last = self._context.endpoint, self.prepared, self.sent
         body, record = endpoint.body(prepared.fields, prepared.record), prepared.record or {}
@@ -199,7 +202,8 @@ class WriteCall:
                 self.intent = replace(last, before=prepared.before, name=name, replaced_whole=replaced)
         else:
             number = last.number + 1 if last is not None else 1
-            key = make_key(endpoint, self._context.key_seed, self.change.number, number, body)
+            seed = self._context.key_seed if number == 1 else self._context.run_id
+            key = make_key(endpoint, seed, self.change.number, number, body)
             self.intent = Intent(
                 self.change.number, self.change.id, key, 1, prepared.fields, prepared.before, body,
                 name, replaced, number, self.made,

@@ -108,10 +108,10 @@ class FakeContext:
     client: ApiClient
     journal: FakeJournal
     read: Callable[[ApiClient, str], Awaitable[Record | None]] | None = None
+    run_id: str = "0" * 32
     key_seed: str = "0" * 32
     is_compared: bool = True
     plan: None = None
-    has_keys_of_others: bool = False
     only_empty: bool = False
     overwrites: bool = False
     verify_within: float = 60.0
