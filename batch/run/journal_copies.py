@@ -4,13 +4,13 @@
 
 Promises: a copy is whole, as the record was at one moment, and replaces the one before it at once. Whether the place
 can be written is known before anything is sent; a copy that fails later, for whatever reason, is told, and neither
-ends the run nor changes an outcome, and a place that never answers holds no run up: who goes on from an older copy
-reads the records that it says nothing of before it writes. Who does the run no more writes no copy.
+ends the run nor changes an outcome, and a place that never answers holds no run up, at its beginning, either: who goes
+on from an older copy reads the records that it says nothing of before it writes. Who does the run no more writes none.
 """
 
 import hashlib
+import math
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -41,6 +41,10 @@ SPARED: Final = 10
 """So many times what a copy took it waits at least, so that a large record does not slow down the run."""
 LAST_SECONDS: Final = 15.0
 """Within which the last copy of a start is written."""
+SILENT_SECONDS: Final = 15.0
+"""How long a folder is waited for at the start that does not answer, or not go on."""
+PIECE: Final = 4 << 20
+"""Bytes that are copied, and then on the disk, as one."""
 COPYING: Final = "batch copies its record"
 """Name of the threads that do it."""
 OLDER: Final = "The run goes on; another machine would go on from an older copy."
@@ -66,8 +70,6 @@ class JournalCopies:
                 self._store = ObjectStore(Address.parse(self.place, "--store "), self.access)
             except RemoteError as error:
                 raise FolderError(f"--store {error}") from None
-        else:
-            check_name(Path(self.place))
 
     def fetch(self, path: Path) -> bool:
         """Put the copy at `path`; return whether there is one. Raises FolderError where that cannot be told."""
@@ -75,8 +77,7 @@ class JournalCopies:
             if self._store is not None:
                 self.run(self._read, self._store, path)
             else:
-                shutil.copyfile(Path(self.place) / self.name, path)
-                path.chmod(0o600)
+                self.run(_in_thread_of_its_own, partial(self._get, path), SILENT_SECONDS)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -93,13 +94,17 @@ class JournalCopies:
             async for piece in pieces:
                 await file.write(piece)
 
+    def _get(self, path: Path, tell: Callable[[], None]) -> None:
+        check_name(Path(self.place))
+        copy_file(Path(self.place) / self.name, path, tell)
+
     def _key(self, store: ObjectStore) -> str:
         return "/".join(filter(None, (store.address.key.strip("/"), self.name)))
 
     async def begin(self, journal: Path) -> None:
         """Write the first copy; raises FolderError where none can be written."""
         try:
-            await self._write(journal)
+            await self._write(journal, SILENT_SECONDS)
         except (RemoteError, OSError, JournalError) as error:
             raise FolderError(self._told(error)) from None
 
@@ -135,20 +140,21 @@ class JournalCopies:
         else:
             self._trouble = ""
 
-    async def _write(self, journal: Path) -> None:
+    async def _write(self, journal: Path, silence: float = math.inf) -> None:
         with tempfile.TemporaryDirectory(prefix="batch-copy-") as folder:
             made = Path(folder, self.name)
             await anyio.to_thread.run_sync(copy_from, journal, made)
             if self._store is not None:
                 await self._store.write(self._key(self._store), made)
             else:
-                await _in_thread_of_its_own(partial(self._put, made))
+                await _in_thread_of_its_own(partial(self._put, made), silence)
 
-    def _put(self, made: Path) -> None:
+    def _put(self, made: Path, tell: Callable[[], None]) -> None:
+        check_name(Path(self.place))
         make_writable(Path(self.place))
         file = NewFile(Path(self.place) / self.name, is_shared=True)
         try:
-            shutil.copyfile(made, file.made)
+            copy_file(made, file.made, tell)
             if made.exists():  # else nobody waits for it any more, and there may be a newer one
                 file.keep()
         finally:
@@ -159,22 +165,41 @@ class JournalCopies:
         return f"--store {why}." if isinstance(error, RemoteError) else f"--store {self.place}: {why}."
 
 
-async def _in_thread_of_its_own(work: Callable[[], None]) -> None:
-    """Do what may hang for ever, as on a network file system whose server is gone: nobody waits for it at the end."""
+async def _in_thread_of_its_own(work: Callable[[Callable[[], None]], None], silence: float) -> None:
+    """Do what may hang for ever, as on a network file system whose server is gone: nobody waits for it at the end.
+
+    Raises TimeoutError after `silence` seconds in which `work` did not call what it is given, nor end.
+    """
     is_over, errors, token = anyio.Event(), list[BaseException](), current_token()
+
+    def wait_longer() -> None:
+        limit.deadline = anyio.current_time() + silence
 
     def try_it() -> None:
         try:
-            work()
+            work(partial(anyio.from_thread.run_sync, wait_longer, token=token))
         except BaseException as error:  # for whoever waits
             errors.append(error)
         with suppress(anyio.RunFinishedError):
             anyio.from_thread.run_sync(is_over.set, token=token)
 
-    threading.Thread(target=try_it, name=COPYING, daemon=True).start()
-    await is_over.wait()
+    with anyio.move_on_after(silence) as limit:
+        threading.Thread(target=try_it, name=COPYING, daemon=True).start()
+        await is_over.wait()
+    if limit.cancelled_caught:
+        raise TimeoutError(f"it does not answer within {silence:g} s")
     if errors:
         raise errors[0]
+
+
+def copy_file(source: Path, target: Path, tell: Callable[[], None]) -> None:
+    """Copy a file, and tell of each piece that is on the disk; the new file is for its owner alone."""
+    with source.open("rb") as read, open(target, "wb", opener=_private) as write:
+        while piece := read.read(PIECE):
+            write.write(piece)
+            write.flush()
+            os.fsync(write.fileno())
+            tell()
 
 
 def _private(path: str, flags: int) -> int:

@@ -1,6 +1,9 @@
 """`--store`: another machine (a state folder and a folder of runs of its own) goes on from the copy of a record."""
 
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +22,7 @@ from batch.run.finish import FinishedRun
 from batch.run.folder import peek_metadata
 from tests.job_fixture import JobFixture, results
 from tests.remote.objects import BUCKET, Objects
+from tests.starts import ROOT
 
 COUNT = 12
 LEFT = "10005"
@@ -205,15 +209,15 @@ def test_place_that_never_answers(job: JobFixture, start: Start, monkeypatch: py
     """A run whose rows are all sent ends, though what copies its record hangs: while it goes on, or at its end."""
     monkeypatch.setattr(journal_copies, "COPY_SECONDS", pause)
     monkeypatch.setattr(journal_copies, "LAST_SECONDS", 0.2)
-    answers, kept = threading.Event(), shutil.copyfile
+    answers, kept = threading.Event(), journal_copies.copy_file
 
-    def copy(source: Path, target: Path) -> None:
+    def copy(source: Path, target: Path, tell: Callable[[], None]) -> None:
         has_one = list((job.folder / "store").glob("*.sqlite"))
-        kept(source, target)
+        kept(source, target, tell)
         if has_one:
             answers.wait(30)
 
-    monkeypatch.setattr(shutil, "copyfile", copy)
+    monkeypatch.setattr(journal_copies, "copy_file", copy)
     began = time.monotonic()
     end = start("one", max_per_second=15)
     took = time.monotonic() - began
@@ -226,6 +230,81 @@ def test_place_that_never_answers(job: JobFixture, start: Start, monkeypatch: py
     assert (0, {"updated": COUNT}, True) == (end.summary.exit_code, +end.summary.outcomes, took < 10)
     said = f"--store {job.folder / 'store'}: it does not answer within 0.2 s. {GOES_ON}"
     assert [said] == [note for note in job.reporter.notes if "--store" in note]
+
+
+HUNG = """
+import ctypes, os, runpy, sys
+place, seconds, *words = sys.argv[1:]
+server = os.open("/dev/fuse", os.O_RDWR)  # nobody reads from it, so that nothing is ever answered
+options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
+if ctypes.CDLL(None).mount(b"nobody", place.encode(), b"fuse", 0, options):
+    sys.exit(77)
+from batch.run import journal_copies
+journal_copies.SILENT_SECONDS = float(seconds)
+sys.argv = ["batch", *words]
+runpy.run_module("batch", run_name="__main__")
+"""
+
+
+@pytest.fixture
+def start_hung(job: JobFixture) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Gives what starts the program with `--store` on a network file system of which the server is gone."""
+    sheet, place = job.sheet(SHEET), job.folder / "hung"
+    place.mkdir()
+
+    def start_it(seconds: float, *more: str, interrupt_after: str = "20") -> subprocess.CompletedProcess[str]:
+        words = [str(sheet), "-e", "dualentry.customers", "--base-url", job.sandbox.url, "--yes", *more]
+        program = [sys.executable, "-c", HUNG, str(place), str(seconds), "update", *words]
+        limit = ["timeout", "-s", "INT", "-k", "10", interrupt_after, "unshare", "--mount"]
+        variables = {**os.environ, **job.sandbox.environment(), "BATCH_STORE": str(place)}
+        ended = subprocess.run([*limit, *program], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+        if ended.returncode == 77 or ended.stderr.startswith(("unshare: ", "timeout: ")) or "/dev/fuse" in ended.stderr:
+            pytest.skip("NOT CHECKED: a file system that never answers cannot be mounted here.")
+        return ended
+
+    return start_it
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems are mounted as Linux does it")
+@pytest.mark.parametrize("options", [(), ("--new",)], ids=["fetched", "begun"])
+def test_place_that_never_answers_at_the_start(
+    job: JobFixture, start_hung: Callable[..., subprocess.CompletedProcess[str]], options: tuple[str, ...]
+) -> None:
+    """The start ends, says so, has sent nothing, and leaves no run: whether a copy is looked for or made first."""
+    ended = start_hung(0.3, *options)
+    assert f"--store {job.folder / 'hung'}: it does not answer within 0.3 s." in ended.stderr
+    assert (2, [], []) == (ended.returncode, job.writes(), list(job.folder.glob("sheet.batch/2*")))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems are mounted as Linux does it")
+def test_stop_while_a_copy_is_looked_for(start_hung: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """Ctrl-C ends a start whose place does not answer."""
+    began = time.monotonic()
+    ended = start_hung(60.0, interrupt_after="2")
+    assert (124, True) == (ended.returncode, time.monotonic() - began < 10), ended.stderr
+
+
+def test_place_that_is_slow(job: JobFixture, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that takes longer than a silent place is waited for is taken up, as long as it goes on."""
+    stop_with_one_left(job, start)
+    (copy,) = (job.folder / "store").iterdir()
+    content = copy.read_bytes()
+    copy.unlink()
+    os.mkfifo(copy)
+    monkeypatch.setattr(journal_copies, "SILENT_SECONDS", 0.4)
+    monkeypatch.setattr(journal_copies, "PIECE", len(content) // 8)
+
+    def feed() -> None:
+        with copy.open("wb", buffering=0) as pipe:
+            for number in range(0, len(content), journal_copies.PIECE):
+                time.sleep(0.1)
+                pipe.write(content[number : number + journal_copies.PIECE])
+
+    feeding = threading.Thread(target=feed)
+    feeding.start()
+    end = start("two")
+    feeding.join()
+    assert (0, True) == (end.summary.exit_code, end.summary.resumed)
 
 
 def test_other_runs_since_the_copy(job: JobFixture, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
