@@ -1,6 +1,7 @@
 """The words of a command as they were meant: what mail programs and file managers make of them, and missing quotes.
 
 Promises: a word that names a file stays as it is; words become one only where together they name a file that is there.
+Nothing is asked about the place of a --store.
 """
 
 import re
@@ -16,12 +17,17 @@ CURLY: Final = "“”„‟«»‘’‚"
 _NO_BREAK = "[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]+"
 BESIDE_OPTION: Final = re.compile(rf"(?<=^-\w){_NO_BREAK}|{_NO_BREAK}(?=[-‐‑‒–—―−]{{1,2}}[a-zA-Z])")
 """No-break spaces before an option, or behind a short one at the start: elsewhere they belong to a header or value."""
+STORE: Final = "--store"
+"""Before what may be a network file system whose server is gone."""
 MOST_WORDS: Final = 64
 """Words that may make one name."""
 
 
 def meant(words: Sequence[str]) -> list[str]:
-    """Return the words of a command line as they were meant."""
+    """Return the words of a command line as they were meant; the place of a --store, which may hang, as it is."""
+    if STORE in words[:-1]:
+        place = words.index(STORE) + 1
+        return [*meant(words[:place]), words[place], *meant(words[place + 1 :])]
     parts = [part for word in words for part in _parts(word)]
     return _joined([_with_short_dashes(from_url(_unquoted(part))) for part in parts])
 

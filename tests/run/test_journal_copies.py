@@ -254,9 +254,9 @@ def start_hung(job: JobFixture) -> Callable[..., subprocess.CompletedProcess[str
 
     def start_it(seconds: float, *more: str, interrupt_after: str = "20") -> subprocess.CompletedProcess[str]:
         words = [str(sheet), "-e", "dualentry.customers", "--base-url", job.sandbox.url, "--yes", *more]
-        program = [sys.executable, "-c", HUNG, str(place), str(seconds), "update", *words]
+        program = [sys.executable, "-c", HUNG, str(place), str(seconds), "update", *words, "--store", str(place)]
         limit = ["timeout", "-s", "INT", "-k", "10", interrupt_after, "unshare", "--mount"]
-        variables = {**os.environ, **job.sandbox.environment(), "BATCH_STORE": str(place)}
+        variables = {**os.environ, **job.sandbox.environment()}
         ended = subprocess.run([*limit, *program], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
         if ended.returncode == 77 or ended.stderr.startswith(("unshare: ", "timeout: ")) or "/dev/fuse" in ended.stderr:
             pytest.skip("NOT CHECKED: a file system that never answers cannot be mounted here.")
