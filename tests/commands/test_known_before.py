@@ -130,7 +130,7 @@ def test_conflicts_are_told_before(job: JobFixture) -> None:
 @pytest.mark.parametrize("endpoint", [DUALENTRY, VAYU])
 def test_long_answer(job: JobFixture, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What somebody changes while a person thinks is seen before it is written over, and told."""
-    monkeypatch.setattr(write_call, "FRESH", 0.0)
+    monkeypatch.setattr(write_call, "YOUNG_SECONDS", 0.0)
     first = IDS[endpoint][0]
 
     class Thinks(FakeReporter):

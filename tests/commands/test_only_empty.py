@@ -144,7 +144,7 @@ class Slow(FakeReporter):
 
 def test_filled_while_asked(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that came between the first look and the write is not written over."""
-    monkeypatch.setattr(write_call, "FRESH", 0.0)
+    monkeypatch.setattr(write_call, "YOUNG_SECONDS", 0.0)
     job.sandbox.edit("dualentry", 10001, {"phone": None})
     job.reporter = Slow(lambda: job.sandbox.edit("dualentry", 10001, {"phone": "777"}))
     closing = job.update(job.sheet("id,phone\n10001,123\n"), only_empty=True)
@@ -158,7 +158,7 @@ def test_filled_between_attempts(
 ) -> None:  # fmt: skip
     """Each further attempt is held to what the record shows then; what the first one may have done stays unknown."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(write_call, "FRESH", 0.0)
+    monkeypatch.setattr(write_call, "YOUNG_SECONDS", 0.0)
     phones, writes = [None, "777"], list[Asked]()
 
     def answer(asked: Asked) -> Said:
