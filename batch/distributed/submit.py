@@ -148,9 +148,10 @@ def _cluster(what: Submission, tasks: int) -> Iterator[Client]:
     with dask.config.set(told), ExitStack() as stack:
         if what.scheduler is not None:
             try:
-                yield stack.enter_context(Client(what.scheduler, timeout=CONNECT_SECONDS, set_as_default=False))
+                client = stack.enter_context(Client(what.scheduler, timeout=CONNECT_SECONDS, set_as_default=False))
             except OSError as error:
                 raise UsageError(f"--scheduler {what.scheduler}: it cannot be reached ({error}).") from None
+            yield client
             return
         workers = what.workers or min(tasks, max(2, cpu_count() or 1))
         cluster = stack.enter_context(
@@ -284,7 +285,9 @@ class _Tasks:
         """Say why a task did not come to its end: it was lost, or its worker cannot run it, or batch has a bug."""
         error = future.exception() if future.status == "error" else None
         said = shorten(" ".join(f"{type(error).__name__}: {error}".split()), 300) if error else future.status
-        has_begun = self._client.get_metadata([self._topic, future.key], None) is not None
+        has_begun = True
+        with suppress(Exception):  # the scheduler may be gone, and what it knew
+            has_begun = self._client.get_metadata([self._topic, future.key], None) is not None
         if error is None or isinstance(error, (KilledWorker, OSError)):
             code, why = ExitCode.RUN_AGAIN, f"the cluster could not do it ({said}). Run the same command again."
         elif isinstance(error, ImportError) or not has_begun:

@@ -599,11 +599,12 @@ def test_a_shard_that_another_start_holds(tmp_path: Path, sandbox: ControlledSan
 
 @contextmanager
 def dask_cluster(folder: Path, env: Mapping[str, str], *around: Sequence[str]) -> Iterator[str]:
-    """A scheduler, and a worker inside of each of these commands; its address."""
+    """A scheduler, whose process is in `scheduler.pid`, and a worker inside of each of these commands; its address."""
     file, dask = folder / "scheduler.json", [sys.executable, "-m", "dask"]
     here = ["--scheduler-file", str(file), "--no-dashboard"]
     scheduler = [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *here]
     started = [subprocess.Popen(scheduler, cwd=folder, env=env)]
+    (folder / "scheduler.pid").write_text(str(started[0].pid))
     try:
         until(file.exists, started[0])
         for one in around:
@@ -646,6 +647,28 @@ def test_a_worker_that_nobody_follows(tmp_path: Path, sandbox: ControlledSandbox
     assert ("unfinished", counts) == (told["state"], told["outcomes"])
     ended = shell.run(*command, "--workers", "2", "--json", env=env)
     assert (0, count) == (ended.code, ended.json["outcomes"]["updated"]), ended.err
+    assert_each_applied_once(sandbox, 1, count)
+
+
+@NEEDS_CLUSTER
+def test_a_scheduler_that_is_gone(tmp_path: Path, sandbox: ControlledSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the scheduler dies after rows were sent, theirs are not known, and the same command goes on elsewhere."""
+    monkeypatch.setattr("tests.shell.PATIENCE", 60.0)
+    (tmp_path / "work").mkdir()
+    shell, count = Shell(tmp_path / "work"), 60
+    shell.sheet(rows(count))
+    env = {**shell.environment, "KEY_1": KEYS[0]}
+    command = manifest(shell, "jobs.toml", sandbox, 1)[:2]
+    with dask_cluster(tmp_path, env, []) as address:
+        process = shell.start(*command, "--scheduler", address, "--json", env=env)
+        until(lambda: len(writes(sandbox)) >= 8, process)
+        os.kill(int((tmp_path / "scheduler.pid").read_text()), signal.SIGKILL)
+        said, err = process.communicate(timeout=90)
+    (job,) = json.loads(said)["jobs"]
+    assert (3, "unfinished", None) == (process.returncode, job["state"], job["rows"]), err.decode()
+    assert "the cluster could not do it (cancelled)" in err.decode()
+    ended = shell.run(*command, "--workers", "2", "--json", env=env)
+    assert (0, count) == (ended.code, ended.json["rows"]), ended.err
     assert_each_applied_once(sandbox, 1, count)
 
 
