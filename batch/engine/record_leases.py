@@ -26,6 +26,8 @@ LASTS: Final = 15.0
 RENEWED_EVERY: Final = 4.0
 MARGIN: Final = 3.0
 """Seconds that a lease must still hold for an attempt to leave; it is renewed while the attempt lasts."""
+TURNS: Final = 2
+"""Turns of the event loop in which what is asked is asked together: who was answered together asks again within two."""
 SHOWN_AFTER, TOLD_AFTER = 1.0, 3.0
 """Seconds after which a wait for a record is shown, and told of in a line."""
 WAITS: Final = "another run with this key has the same record"
@@ -188,11 +190,12 @@ class RecordLeases:
         return cast(Result, ask.answer)
 
     async def _ask_all(self) -> None:
-        """Ask the store at once what all ask who came up to the next turn of the event loop."""
+        """Ask the store at once what all ask who came within some turns of the event loop."""
         self._is_asking = True
         asks: list[_Ask[Any]] = []
         try:
-            await cancel_shielded_checkpoint()
+            for _ in range(TURNS):
+                await cancel_shielded_checkpoint()
             asks, self._asks = self._asks, []
             answers = await self.store.on_records(self.key, [(ask.name, ask.step) for ask in asks])
             for ask, answer in zip(asks, answers, strict=True):

@@ -11,7 +11,8 @@ Promises:
 - no task of its own, no polling, no thundering herd: one waiter is woken at a time, and the one that enters wakes the
   next. The work per attempt grows with the number of *routes* that wait, not with the number of waiters;
 - over a store that others share, a start that was booked ahead is made only while no pause and no cut came since, from
-  whichever process; what is not used in time goes back. While the store cannot be asked nothing starts.
+  whichever process, a millisecond before it at the latest; what is not used in time goes back. While the store cannot
+  be asked nothing starts.
 
 Who waits how long is decided by the state that the store returned last; only the store's grant lets an attempt start.
 """
@@ -131,7 +132,7 @@ LATE, LATEST = 0.05, 0.5
 """
 SLOW: Final = LATE / 2
 """Seconds from which on it counts how long the store takes to answer."""
-MOST_PENDING: Final = 100
+MOST_PENDING: Final = 1_000
 """Replies that the store is told of together, at most."""
 HELD_UP: Final = RUN_LEASE / 2
 """Seconds without a word of the event loop after which its run is kept for it."""

@@ -47,6 +47,7 @@ SCHEMA = """
         written REAL NOT NULL, wall REAL NOT NULL, PRIMARY KEY(key, record)
     ) WITHOUT ROWID;
 """
+READ = "SELECT record, holder, epoch, until, writer, written FROM record WHERE key = ? AND record IN (%s)"
 BUSY_SECONDS: Final = 5.0
 """A lock is held for a fraction of a millisecond; after this time whoever holds it is frozen, or the disk."""
 OPEN_SECONDS: Final = 10.0
@@ -54,9 +55,13 @@ OPEN_SECONDS: Final = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.02
 DAYS_KEPT: Final = 7
 CLEAN_EVERY: Final = 1_000
-"""Records of a key that nobody needs to know of are deleted with the first step on others, and after so many."""
-BOTH: Final = 2
-"""Files that make an open database: it and its log."""
+"""Records of a key that nobody needs to know of are deleted with the first step on others, and after so many, or after
+as many as were left: all of them are looked at.
+"""
+FRESH: Final = 0.001
+"""Seconds for which a revision counts that was read: a request needs longer than that to leave."""
+NO_FILE: Final = 0
+"""Stands for the number of a file that is not there."""
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -76,11 +81,13 @@ class SqliteStore:
         self.ahead = ahead
         self._folder = folder
         self._rng = random.Random()  # noqa: S311 - so that those who wait do not wake together
-        self._path = Path()
+        self._path, self._log = Path(), ""
         self._db: sqlite3.Connection | None = None
-        self._opened: tuple[int, ...] = ()
+        self._opened = NO_FILE, NO_FILE
         self._clocks: dict[str, StoreClock] = {}
-        self._since_cleaned = CLEAN_EVERY
+        self._revisions: dict[str, tuple[int, float]] = {}
+        """The revisions that were read, and when."""
+        self._until_cleaned = 0
         self._replaced = 0.0
         """When the file was made in the place of one that was there before; seconds since 1970, 0 for never."""
         self._retried(self._connected)
@@ -92,7 +99,13 @@ class SqliteStore:
         return time.monotonic() + (self._clocks[key].base if key in self._clocks else 0.0)
 
     def revision(self, key: str) -> int:
-        """Read the revision of a state; -1 where somebody keeps the file from being read for a moment."""
+        """Return the revision of a state as it was within the last millisecond.
+
+        It is -1 where somebody keeps the file from being read for a moment.
+        """
+        revision, read = self._revisions.get(key, (0, -math.inf))
+        if time.monotonic() - read < FRESH:
+            return revision
         try:
             db = self._db or self._connected()  # whether it is still the file of this name, each transaction looks
             found = db.execute("SELECT revision FROM limiter WHERE key = ?", [key]).fetchone()
@@ -100,7 +113,7 @@ class SqliteStore:
             if _code(error) in _BUSY:
                 return -1
             raise self._lost(error) from None
-        return int(found[0]) if found else -1
+        return self._saw(key, found[0]) if found else -1
 
     def began(self, key: str) -> float:
         """Return when the file took the place of one that is gone; -inf where it is the first of its folder."""
@@ -119,22 +132,27 @@ class SqliteStore:
             db.execute("INSERT OR REPLACE INTO limiter VALUES (?, ?, ?, ?, ?, ?)", row)
             return state, answer
 
-        return await self._changed(change)
+        state, answer = await self._changed(change)
+        self._saw(key, state.revision)
+        return state, answer
 
     async def on_records(self, key: str, steps: Sequence[tuple[str, RecordStep]]) -> list[Any]:
         """Run steps on records with the file locked for writing, all of them at once."""
 
         def change(db: sqlite3.Connection) -> list[Any]:
-            found, now = [], self._clock(db, key).last
-            for record, step in steps:
-                one = self._read(db, key, record)
-                found.append(step(one, now))
-                self._write(db, key, record, one)
-            self._since_cleaned += len(steps)
-            if self._since_cleaned > CLEAN_EVERY:
-                self._since_cleaned = 0
-                over = now - WRITES_KEPT  # not by the wall clock, which goes on while a laptop sleeps
-                db.execute("DELETE FROM record WHERE key = ? AND until < ? AND written < ?", [key, over, over])
+            now = self._clock(db, key).last
+            records = {name: LeasedRecord() for name, _ in steps}
+            for name, *kept in db.execute(READ % ", ".join("?" * len(records)), [key, *records]):
+                records[name] = LeasedRecord(*kept)
+            found, wall = [step(records[name], now) for name, step in steps], time.time()
+            rows = [
+                (key, name, one.holder, one.epoch, one.until, one.writer, one.written, wall)
+                for name, one in records.items()
+            ]
+            db.executemany("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._until_cleaned -= len(steps)
+            if self._until_cleaned < 0:
+                self._clean(db, key, now)
             return found
 
         return await self._changed(change)
@@ -146,23 +164,27 @@ class SqliteStore:
             with suppress(sqlite3.Error):
                 db.close()
 
-    # -- records ------------------------------------------------------------------------------------------------
+    # -- what is read and written -------------------------------------------------------------------------------
 
     def _clock(self, db: sqlite3.Connection, key: str) -> StoreClock:
         """Return the key's clock as it is now, by which its state and its records go."""
-        found = db.execute("SELECT base, last, wall FROM limiter WHERE key = ?", [key]).fetchone()
-        clock = StoreClock(*found) if found else self._clocks.get(key, StoreClock())
+        found = db.execute("SELECT revision, base, last, wall FROM limiter WHERE key = ?", [key]).fetchone()
+        clock = self._clocks.get(key, StoreClock())
+        if found:
+            self._saw(key, found[0])
+            clock = StoreClock(*found[1:])
         self._clocks[key] = clock.at(time.monotonic(), time.time())
         return self._clocks[key]
 
-    def _read(self, db: sqlite3.Connection, key: str, record: str) -> LeasedRecord:
-        query = "SELECT holder, epoch, until, writer, written FROM record WHERE key = ? AND record = ?"
-        found = db.execute(query, [key, record]).fetchone()
-        return LeasedRecord(*found) if found else LeasedRecord()
+    def _saw(self, key: str, revision: int) -> int:
+        self._revisions[key] = revision, time.monotonic()
+        return revision
 
-    def _write(self, db: sqlite3.Connection, key: str, record: str, one: LeasedRecord) -> None:
-        row = [key, record, one.holder, one.epoch, one.until, one.writer, one.written, time.time()]
-        db.execute("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    def _clean(self, db: sqlite3.Connection, key: str, now: float) -> None:
+        over = now - WRITES_KEPT  # not by the wall clock, which goes on while a laptop sleeps
+        db.execute("DELETE FROM record WHERE key = ? AND until < ? AND written < ?", [key, over, over])
+        (left,) = db.execute("SELECT count(*) FROM record WHERE key = ?", [key]).fetchone()
+        self._until_cleaned = max(CLEAN_EVERY, left)
 
     # -- the file -----------------------------------------------------------------------------------------------
 
@@ -193,8 +215,8 @@ class SqliteStore:
                 with suppress(sqlite3.Error):
                     db.execute("ROLLBACK")
             raise
-        if len(self._opened) < BOTH:
-            self._opened = self._numbers()  # the log is there from the first change on
+        if NO_FILE in self._opened:
+            self._opened = self._opened[0], _number(self._log)  # that is there from the first change on
         return found
 
     def _connected(self) -> sqlite3.Connection:
@@ -207,6 +229,7 @@ class SqliteStore:
         except BatchError as error:
             raise StoreLostError(str(error)) from None
         self._path = folder / f"limiter-{VERSION}.sqlite"
+        self._log = f"{self._path}-wal"
         self._replaced = self._made()
         db = sqlite3.connect(self._path, timeout=0, isolation_level=None)
         try:
@@ -235,12 +258,9 @@ class SqliteStore:
             os.utime(witness)
         return witness.stat().st_mtime
 
-    def _numbers(self) -> tuple[int, ...]:
-        """Return which files have the names now: the database and, where it is there, its log."""
-        try:
-            return tuple(os.stat(path).st_ino for path in _files(self._path))
-        except FileNotFoundError:
-            return ()
+    def _numbers(self) -> tuple[int, int]:
+        """Return which files have the names now: the database and its log, which is there while it is open."""
+        return _number(self._path), _number(self._log)
 
     def _retried(self, attempt: Callable[[], object]) -> None:
         """Try to open the file for a while; it is done once, before anything is sent.
@@ -284,10 +304,12 @@ class SqliteStore:
         return StoreLostError(f"{self._path}: {why}", is_in_use=_code(error) in _BUSY, to_do=to_do)
 
 
-def _files(path: Path) -> list[str]:
-    """Return the files that make a database: the log exists while it is open."""
-    log = f"{path}-wal"
-    return [str(path), log] if os.path.exists(log) else [str(path)]
+def _number(path: str | Path) -> int:
+    """Return which file has a name now."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return NO_FILE
 
 
 def _create(path: Path) -> bool:

@@ -110,7 +110,7 @@ class LimiterStore(Protocol):
         ...
 
     def revision(self, key: str) -> int:
-        """Return the revision of a state as it is at this moment, without suspending."""
+        """Return the revision of a state as it is, or was a millisecond ago, without suspending."""
         ...
 
     def began(self, key: str) -> float:

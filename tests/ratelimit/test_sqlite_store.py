@@ -15,7 +15,7 @@ import pytest
 
 from batch.errors import FolderError
 from batch.ratelimit import LimiterStore, StoreLostError
-from batch.ratelimit.sqlite_store import BUSY_SECONDS, SqliteStore
+from batch.ratelimit.sqlite_store import BUSY_SECONDS, FRESH, SqliteStore
 from batch.ratelimit.store import StoreClock
 from tests.ratelimit.store_conformance import POLICY, StoreConformance, lease, refuse, release, seen
 
@@ -47,12 +47,15 @@ class TestSqliteStore(StoreConformance):
             db.execute("UPDATE limiter SET last = last + ?", [seconds])
 
     async def test_two_see_the_same(self) -> None:
-        """What one process books another one sees at once."""
+        """What one process books another one sees at once, and a pause within a millisecond."""
         one, other = self.make(), self.make()
         await refuse(one, "key", {"Retry-After": "60"})
         assert await seen(one, "key") == await seen(other, "key")
-        assert one.revision("key") == other.revision("key")
-        assert await refuse(other, "key") == 2
+        before = other.revision("key")
+        assert one.revision("key") == before
+        assert await refuse(one, "key", {"Retry-After": "600"}) == 2
+        await anyio.sleep(FRESH)
+        assert other.revision("key") == one.revision("key") == before + 1
 
     async def test_file_is_private(self) -> None:
         """Nobody else may read it, and no key is in it."""
