@@ -9,6 +9,7 @@ The file holds what is true for minutes: it is not synced, and what a power cut 
 """
 
 import errno
+import hashlib
 import math
 import os
 import random
@@ -35,7 +36,7 @@ from batch.ratelimit.store import (
     StoreLostError,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the tables and of what is in them; the file of another version is another file."""
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS limiter(
@@ -43,11 +44,18 @@ SCHEMA = """
         wall REAL NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS record(
-        key TEXT, record TEXT, holder TEXT NOT NULL, epoch INTEGER NOT NULL, until REAL NOT NULL, writer TEXT NOT NULL,
-        written REAL NOT NULL, wall REAL NOT NULL, PRIMARY KEY(key, record)
-    ) WITHOUT ROWID;
+        id INTEGER PRIMARY KEY, name INTEGER NOT NULL UNIQUE, key INTEGER NOT NULL, holder TEXT NOT NULL,
+        epoch INTEGER NOT NULL, until REAL NOT NULL, writer TEXT NOT NULL, written REAL NOT NULL, wall REAL NOT NULL
+    );
 """
-READ = "SELECT record, holder, epoch, until, writer, written FROM record WHERE key = ? AND record IN (%s)"
+"""Records lie in the order of their first leases: a page is written as a whole, and so a transaction changes few pages.
+"""
+READ = "SELECT name, holder, epoch, until, writer, written FROM record WHERE name IN (%s)"
+WRITE = """
+    INSERT INTO record(name, key, holder, epoch, until, writer, written, wall) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT(name) DO UPDATE SET holder = excluded.holder, epoch = excluded.epoch, until = excluded.until,
+        writer = excluded.writer, written = excluded.written, wall = excluded.wall
+"""
 BUSY_SECONDS: Final = 5.0
 """A lock is held for a fraction of a millisecond; after this time whoever holds it is frozen, or the disk."""
 OPEN_SECONDS: Final = 10.0
@@ -141,15 +149,17 @@ class SqliteStore:
 
         def change(db: sqlite3.Connection) -> list[Any]:
             now = self._clock(db, key).last
-            records = {name: LeasedRecord() for name, _ in steps}
-            for name, *kept in db.execute(READ % ", ".join("?" * len(records)), [key, *records]):
+            names = [_hashed(key, record) for record, _ in steps]
+            records = {name: LeasedRecord() for name in names}
+            for name, *kept in db.execute(READ % ", ".join("?" * len(records)), [*records]):
                 records[name] = LeasedRecord(*kept)
-            found, wall = [step(records[name], now) for name, step in steps], time.time()
+            found = [step(records[name], now) for name, (_, step) in zip(names, steps, strict=True)]
+            owner, wall = _hashed(key), time.time()
             rows = [
-                (key, name, one.holder, one.epoch, one.until, one.writer, one.written, wall)
+                (name, owner, one.holder, one.epoch, one.until, one.writer, one.written, wall)
                 for name, one in records.items()
             ]
-            db.executemany("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            db.executemany(WRITE, rows)
             self._until_cleaned -= len(steps)
             if self._until_cleaned < 0:
                 self._clean(db, key, now)
@@ -181,9 +191,9 @@ class SqliteStore:
         return revision
 
     def _clean(self, db: sqlite3.Connection, key: str, now: float) -> None:
-        over = now - WRITES_KEPT  # not by the wall clock, which goes on while a laptop sleeps
-        db.execute("DELETE FROM record WHERE key = ? AND until < ? AND written < ?", [key, over, over])
-        (left,) = db.execute("SELECT count(*) FROM record WHERE key = ?", [key]).fetchone()
+        owner, over = _hashed(key), now - WRITES_KEPT  # not by the wall clock, which goes on while a laptop sleeps
+        db.execute("DELETE FROM record WHERE key = ? AND until < ? AND written < ?", [owner, over, over])
+        (left,) = db.execute("SELECT count(*) FROM record WHERE key = ?", [owner]).fetchone()
         self._until_cleaned = max(CLEAN_EVERY, left)
 
     # -- the file -----------------------------------------------------------------------------------------------
@@ -216,7 +226,7 @@ class SqliteStore:
                     db.execute("ROLLBACK")
             raise
         if NO_FILE in self._opened:
-            self._opened = self._opened[0], _number(self._log)  # that is there from the first change on
+            self._opened = self._opened[0], _inode(self._log)  # that is there from the first change on
         return found
 
     def _connected(self) -> sqlite3.Connection:
@@ -260,7 +270,7 @@ class SqliteStore:
 
     def _numbers(self) -> tuple[int, int]:
         """Return which files have the names now: the database and its log, which is there while it is open."""
-        return _number(self._path), _number(self._log)
+        return _inode(self._path), _inode(self._log)
 
     def _retried(self, attempt: Callable[[], object]) -> None:
         """Try to open the file for a while; it is done once, before anything is sent.
@@ -304,7 +314,12 @@ class SqliteStore:
         return StoreLostError(f"{self._path}: {why}", is_in_use=_code(error) in _BUSY, to_do=to_do)
 
 
-def _number(path: str | Path) -> int:
+def _hashed(*names: str) -> int:
+    """Return the number that stands for names in the file; records that should share one wait for each other."""
+    return int.from_bytes(hashlib.blake2b("\0".join(names).encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _inode(path: str | Path) -> int:
     """Return which file has a name now."""
     try:
         return os.stat(path).st_ino

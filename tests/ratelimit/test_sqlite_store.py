@@ -19,7 +19,7 @@ from batch.ratelimit.sqlite_store import BUSY_SECONDS, FRESH, SqliteStore
 from batch.ratelimit.store import StoreClock
 from tests.ratelimit.store_conformance import POLICY, StoreConformance, lease, refuse, release, seen
 
-NAME = "limiter-1.sqlite"
+NAME = "limiter-2.sqlite"
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -208,15 +208,15 @@ class TestSqliteStore(StoreConformance):
         monkeypatch.setattr("batch.ratelimit.sqlite_store.WRITES_KEPT", 0.05)
         one = self.make()
         for name, seconds in (("over", 0.01), ("held", 60)):
-            assert await lease(one, "key", name, "a", seconds) is not None
+            assert await lease(one, "key", name, name, seconds) is not None
         written = await lease(one, "key", "written", "a", 60)
         assert written is not None
         await release(one, "key", "written", "a", written.epoch, wrote=True)
         await anyio.sleep(0.1)
         await lease(self.make(), "key", "other", "b", 60)
         with closing(sqlite3.connect(self.path / NAME)) as db:
-            found = [name for (name,) in db.execute("SELECT record FROM record ORDER BY record")]
-        assert ["held", "other"] == found
+            found = [holder for (holder,) in db.execute("SELECT holder FROM record ORDER BY id")]
+        assert found == ["held", "b"]
 
     async def test_process_that_is_killed_in_the_middle_holds_nobody_up(self) -> None:
         """A lock ends with its process, and what it had begun is undone."""
