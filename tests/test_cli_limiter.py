@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 def test_jobs_share_limits_on_this_host_with_nothing_to_set(job: JobFixture) -> None:
     """The file in the state folder has the limits, and neither the key nor an id of a record."""
     ended = job.update(job.sheet(SHEET), VAYU)
-    path = job.folder / "state" / "batch" / "limiter-1.sqlite"
+    path = job.folder / "state" / "batch" / "limiter-2.sqlite"
     assert ("host", 0o600) == (ended.summary.limiter, path.stat().st_mode & 0o777)
     with sqlite3.connect(path) as db:
         found = [db.execute("SELECT * FROM limiter").fetchall(), db.execute("SELECT * FROM record").fetchall()]
@@ -51,7 +51,7 @@ def test_limits_that_are_kept_anew_begin_without_a_burst(job: JobFixture) -> Non
     """A first run on a host has its burst; where the file was there and is gone, a line says why there is none."""
     job.update(job.sheet(SHEET), VAYU, max_per_second=None)
     before = [one for one in job.reporter.notes if "burst" in one]
-    for path in (job.folder / "state" / "batch").glob("limiter-1.sqlite*"):
+    for path in (job.folder / "state" / "batch").glob("limiter-2.sqlite*"):
         path.unlink()
     job.update(job.sheet(SHEET.replace("Acme", "Other")), VAYU, max_per_second=None)
     said = (
@@ -81,7 +81,7 @@ def test_file_that_others_keep_locked_is_no_reason_for_limits_of_one_s_own(
     monkeypatch.setattr(limiter_store, "state_folder", lambda: tmp_path)
     monkeypatch.setattr("batch.ratelimit.sqlite_store.OPEN_SECONDS", 0.05)
     open_store(None, print).close()
-    path, notes = tmp_path / "limiter-1.sqlite", list[str]()
+    path, notes = tmp_path / "limiter-2.sqlite", list[str]()
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("PRAGMA locking_mode=EXCLUSIVE")
     holder.execute("BEGIN EXCLUSIVE")
