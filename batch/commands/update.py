@@ -122,7 +122,7 @@ def carry_out(
     context = RunContext(
         ApiSession(target, settings.pace, environment), run.journal, run.metadata.run_id, run.changes, reporter,
         run.plan, settings.compare, later_run=_later_run(run.metadata), overwrites=settings.overwrite,
-        only_empty=settings.only_empty,
+        only_empty=settings.only_empty, keys_may_be_used=run.metadata.is_of_copy,
         is_trusted=run.is_trusted, without_reading="" if must_read else target.endpoint.without_reading,
     )  # fmt: skip
     context.first_ids.is_settled = settings.none_found or run.journal.has_intents()
@@ -362,10 +362,12 @@ class Update:
         run = self.run.metadata
         if run.shard is None and self.settings.limiter is None:
             return
-        is_ours = await ended_by_signals(self.context.shutdown, partial(self.context.claim_run, run.identity))
-        if not is_ours:
+        claim = partial(self.context.claim_run, run.identity, run.claim_epoch)
+        epoch = await ended_by_signals(self.context.shutdown, claim)
+        if epoch is None:
             what = "this run" if run.shard is None else f"shard {run.shard} of this input"
             raise BusyError(f"Another start does {what}. Wait for it, or stop it first.")
+        self.run.keep(claim_epoch=epoch)
 
     def ask_about_canary(self) -> None:
         """Ask whether to go on after a canary that did not hold; raises UsageError where nobody can be asked."""

@@ -62,6 +62,8 @@ class RunContext:
     """The options with which the same could be sent without reading; "" where it could not."""
     key_seed: str = field(init=False)
     """What idempotency keys are made of, and who holds records: of a shard the same for all processes that do it."""
+    keys_may_be_used: bool = False
+    """Another process may have sent changes with the same keys, of which this run's record does not know."""
     meter: Meter = field(init=False)
     watch: FolderWatch | None = None
     """What notices that the run folder is not there any more; None where there is none."""
@@ -147,10 +149,11 @@ class RunContext:
         client = await self.connect()
         return await ended_by_signals(client.shutdown, lambda: fetch_definitions(client, self.reporter.note))
 
-    async def claim_run(self, name: str) -> bool:
-        """Do the run of this name in the place of all processes before; false where another one does it now.
+    async def claim_run(self, name: str, last_epoch: int) -> int | None:
+        """Do the run of this name in the place of all processes before; return which of them this one is.
 
-        From then on nothing leaves of which it is not certain that no other process has claimed the run since.
+        None where another one does it now. `last_epoch` is which of them wrote this run's record last, 0 for none. From
+        then on nothing leaves of which it is not certain that no other process has claimed the run since.
         """
         client = await self.connect()
         with self.shutdown.waiting() as scope:
@@ -163,8 +166,12 @@ class RunContext:
             raise self.shutdown.as_error()
         client.session.may_leave = client.limiter.may_leave
         self._open.enter_context(client.limiter.kept_when_held_up(self.api.open_store_again))
-        self.key_seed = found or self.run_id
-        return found is not None
+        if found is None:
+            return None
+        self.key_seed, epoch = found, client.limiter.epoch
+        is_gap = last_epoch > 0 and epoch > last_epoch + 1
+        self.keys_may_be_used = self.keys_may_be_used or is_gap or self.key_seed != self.run_id
+        return epoch
 
     async def _tell_of_claim(self) -> None:
         """Tell the progress where the claim of a run takes long: what it waits for is to be seen."""

@@ -159,9 +159,9 @@ class WriteCall:
     def may_be_replayed(self) -> bool:
         """Whether the API may have answered with what it said to an earlier attempt, and done nothing now.
 
-        That is one of an earlier part, or of another process whose run this one follows without its journal.
+        That is one of an earlier part, or of another process whose record this run does not have.
         """
-        is_of_others = self.intent.number == 1 and self._context.key_seed != self._context.run_id
+        is_of_others = self.intent.number == 1 and self._context.keys_may_be_used
         return self.rules.idempotent_keys and (is_of_others or self.made_before > self.intent.spent)
 
     def conclude_found(self, shown: diff.Shown) -> tuple[Outcome, list[Problem]]:

@@ -345,6 +345,11 @@ class RateLimiter:
         self._run = None
         return None
 
+    @property
+    def epoch(self) -> int:
+        """Return which of the processes that claimed the run this one is; 0 where none was claimed."""
+        return self._run.epoch if self._run is not None else 0
+
     async def _hold(self) -> LimiterState:
         """Claim the run, or say that this process still does it."""
         assert self._run is not None  # noqa: S101 - for the type checker

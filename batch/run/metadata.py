@@ -84,6 +84,10 @@ class RunMetadata(BaseModel):
     """From when to when a person was asked, in seconds since 1970: nothing was sent meanwhile."""
     limiter: Literal["process", "host", "redis"] = "process"
     """Who shared the limits of the API with the last start."""
+    claim_epoch: NonNegativeInt = 0
+    """Which of the processes that claimed it the last start was; 0 where it was not claimed."""
+    is_of_copy: bool = False
+    """It goes on from a copy of its record, which lacks the last seconds of the process that made it."""
     earlier: dict[str, NonNegativeInt] = {}
     """How many rows of each outcome were done when the last start went on with the run."""
     stopped: str | None = None

@@ -1,5 +1,6 @@
 """`--shard K/N`: every row is done in one shard, all rows of a record in the same one; shards disturb no others."""
 
+import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from batch.errors import AlreadyFinished, BatchError, BusyError, InputError, Not
 from batch.journal import open_for_reading
 from batch.library import results as library_results
 from batch.library import status, update
+from batch.run.finish import FinishedRun
 from batch.run.locks import held, input_locks, shared
 from batch.shard import Shard
 from tests.job_fixture import JobFixture, results, summary
@@ -186,3 +188,32 @@ def test_answer_to_the_run_before(job: JobFixture) -> None:
     keys = [line["key"] for line in job.ledger() if line["method"] == "PATCH" and line["id"] == "10001"]
     first, second, third = keys[0], keys[2], keys[4]
     assert ([first, first, second, first, third], 3) == (keys, len(set(keys)))
+
+
+def test_answer_to_a_run_in_between(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that goes on after another machine followed it with its keys takes no answer for its own that is to that.
+
+    The machines share one store: a file that goes from one to the other stands for it.
+    """
+    sheet = job.sheet("id,name\n10001,One\n10002,Two\n")
+
+    def start(machine: str, before: str = "") -> FinishedRun:
+        here = job.folder / machine
+        if before:
+            (here / "batch").mkdir(parents=True, exist_ok=True)
+            for path in (job.folder / before / "batch").glob("limiter-*"):
+                shutil.copy2(path, here / "batch")
+        monkeypatch.setenv("XDG_STATE_HOME", str(here))
+        out = str(job.folder / f"{machine}.runs")
+        return job.update(sheet, shard="1/1", out=out, max_failures="0", max_at_once=1)
+
+    job.sandbox.set_faults("422=id:10001")
+    assert {"rejected": 1, "unsent": 1} == +start("one").summary.outcomes
+    job.sandbox.set_faults()
+    assert {"updated": 2} == +start("two", before="one").summary.outcomes
+    job.sandbox.edit("dualentry", 10002, {"name": "By hand"})
+    end = start("one", before="two")
+    assert (True, {"rejected": 1, "updated": 1}) == (end.summary.resumed, +end.summary.outcomes)
+    assert "Two" == job.record(10002)["name"]
+    keys = [line["key"] for line in job.ledger() if line["method"] == "PATCH" and line["id"] == "10002"]
+    assert (3, 2, keys[0]) == (len(keys), len(set(keys)), keys[1])

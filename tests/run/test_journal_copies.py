@@ -94,6 +94,24 @@ def test_what_the_copy_does_not_know_is_not_sent_again(job: JobFixture, start: S
     assert {"updated": COUNT - 1, "unchanged": 1} == +end.summary.outcomes
 
 
+def test_what_was_put_back_since_is_not_taken_for_updated(job: JobFixture, start: Start) -> None:
+    """Where the API replays its answer to what was sent after the copy was made, and does nothing, it is sent again."""
+    job.sandbox.set_faults("422=id:10001")
+    first = start("one", max_failures="0", max_at_once=1)
+    job.sandbox.set_faults()
+    assert (3, {"rejected": 1, "unsent": COUNT - 1}) == (first.summary.exit_code, +first.summary.outcomes)
+    (copy,) = (job.folder / "store").iterdir()
+    kept = copy.read_bytes()
+    start("two")
+    copy.write_bytes(kept)
+    job.sandbox.edit("dualentry", 10012, {"name": "By hand"})
+    end = start("three")
+    assert {"rejected": 1, "unchanged": COUNT - 2, "updated": 1} == +end.summary.outcomes
+    assert "Firm 11" == job.record(10012)["name"]
+    keys = [line["key"] for line in job.ledger() if line["method"] == "PATCH" and line["id"] == "10012"]
+    assert [keys[0], keys[0]] == keys[:2] != keys[1:]
+
+
 def test_what_is_here_is_newer(job: JobFixture, start: Start) -> None:
     """The machine that did the run last goes on from its own record, and leaves no second folder."""
     first = stop_with_one_left(job, start)
