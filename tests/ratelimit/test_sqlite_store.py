@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -217,6 +218,34 @@ class TestSqliteStore(StoreConformance):
         with closing(sqlite3.connect(self.path / NAME)) as db:
             found = [holder for (holder,) in db.execute("SELECT holder FROM record ORDER BY id")]
         assert found == ["held", "b"]
+
+    async def test_records_are_looked_through_bit_by_bit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What nobody needs is deleted in the end, though only a few records are looked at each time."""
+        for name, value in {"WRITES_KEPT": 0.0, "CLEAN_EVERY": 0, "LOOKED_THROUGH": 2}.items():
+            monkeypatch.setattr(f"batch.ratelimit.sqlite_store.{name}", value)
+        store = self.make()
+        for number in range(10):
+            assert await lease(store, "key" if number else "other", f"{number}", "a", 0.0) is not None
+        await anyio.sleep(0.01)
+        for _ in range(20):
+            assert await lease(store, "key", "held", "b", 60) is not None
+        with closing(sqlite3.connect(self.path / NAME)) as db:
+            assert [("a",), ("b",)] == db.execute("SELECT holder FROM record ORDER BY id").fetchall()
+
+    async def test_many_records_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """More are leased together than old versions of SQLite take variables."""
+        connect = sqlite3.connect
+
+        def limited(*arguments: Any, **options: Any) -> sqlite3.Connection:
+            db = connect(*arguments, **options)
+            db.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+            return db
+
+        monkeypatch.setattr("batch.ratelimit.sqlite_store.sqlite3.connect", limited)
+        store = self.make()
+        steps: list[Any] = [(f"{number}", lambda one, now: one.lease("a", now, 60)) for number in range(1_100)]
+        for epoch in (1, 2):
+            assert {epoch} == {one.epoch for one in await store.on_records("key", steps)}
 
     async def test_process_that_is_killed_in_the_middle_holds_nobody_up(self) -> None:
         """A lock ends with its process, and what it had begun is undone."""
