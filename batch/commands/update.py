@@ -49,7 +49,7 @@ from batch.own_files import PLAN, PLAN_LISTS
 from batch.retry import FailureLimit
 from batch.run import index
 from batch.run.approval import is_approval, open_approval, settings_of_plan
-from batch.run.begin_or_resume import Run, begin_or_resume, check_left_behind, check_store, discard
+from batch.run.begin_or_resume import Run, begin_or_resume, check_left_behind, check_store, discard, new_run_id
 from batch.run.consent import require_consent
 from batch.run.finish import End, FinishedRun, begin_files, finish_run, finish_without_data
 from batch.run.folder import open_run, runs_of
@@ -122,7 +122,7 @@ def carry_out(
     context = RunContext(
         ApiSession(target, settings.pace, environment), run.journal, run.metadata.run_id, run.changes, reporter,
         run.plan, settings.compare, later_run=_later_run(run.metadata), overwrites=settings.overwrite,
-        only_empty=settings.only_empty, keys_may_be_used=run.metadata.is_of_copy,
+        only_empty=settings.only_empty,
         is_trusted=run.is_trusted, without_reading="" if must_read else target.endpoint.without_reading,
     )  # fmt: skip
     context.first_ids.is_settled = settings.none_found or run.journal.has_intents()
@@ -359,15 +359,30 @@ class Update:
         One that was not heard of for half a minute is waited for no longer, and sends nothing any more. Without a store
         that hosts share, the lock of an input that is done as a whole says the same.
         """
+        run, epoch = self.run.metadata, 0
+        if run.shard is not None or self.settings.limiter is not None:
+            found = await ended_by_signals(self.context.shutdown, partial(self.context.claim_run, run.identity))
+            if found is None:
+                what = "this run" if run.shard is None else f"shard {run.shard} of this input"
+                raise BusyError(f"Another start does {what}. Wait for it, or stop it first.")
+            epoch = found
+        self._learn_of_others(epoch)
+
+    def _learn_of_others(self, epoch: int) -> None:
+        """Find out whether other processes may have done a part of this run that its record lacks.
+
+        None did where this process's claim is the one after that of the last start, and no copies of the record exist.
+        """
         run = self.run.metadata
-        if run.shard is None and self.settings.limiter is None:
-            return
-        claim = partial(self.context.claim_run, run.identity, run.claim_epoch)
-        epoch = await ended_by_signals(self.context.shutdown, claim)
-        if epoch is None:
-            what = "this run" if run.shard is None else f"shard {run.shard} of this input"
-            raise BusyError(f"Another start does {what}. Wait for it, or stop it first.")
-        self.run.keep(claim_epoch=epoch)
+        is_next = epoch == (run.claim_epoch + 1 if run.claim_epoch else 0)
+        if self.run.is_resumed and (run.has_copies or not is_next):
+            self.run.keep(own_seed=new_run_id())
+            self.context.keys_may_be_used = True
+        self.context.own_seed = self.run.metadata.own_seed or run.run_id
+        if epoch:
+            self.run.keep(claim_epoch=epoch)
+        if self.copies is not None:  # said before the first one is made, so that each says it
+            self.run.keep(has_copies=True)
 
     def ask_about_canary(self) -> None:
         """Ask whether to go on after a canary that did not hold; raises UsageError where nobody can be asked."""

@@ -62,8 +62,10 @@ class RunContext:
     """The options with which the same could be sent without reading; "" where it could not."""
     key_seed: str = field(init=False)
     """What idempotency keys are made of, and who holds records: of a shard the same for all processes that do it."""
+    own_seed: str = field(init=False)
+    """What the keys of all but the first intents of a change are made of: no other process has it."""
     keys_may_be_used: bool = False
-    """Another process may have sent changes with the same keys, of which this run's record does not know."""
+    """Another process may have sent first intents with the same keys, of which this run's record does not know."""
     meter: Meter = field(init=False)
     watch: FolderWatch | None = None
     """What notices that the run folder is not there any more; None where there is none."""
@@ -80,7 +82,7 @@ class RunContext:
 
     def __post_init__(self) -> None:
         """Measure from the beginning."""
-        target, self.key_seed = self.api.target, self.run_id
+        target, self.key_seed, self.own_seed = self.api.target, self.run_id, self.run_id
         self.shutdown.is_cancelled = self.api.environment.is_cancelled
         self.shutdown.grace_seconds = self.api.pace.grace
         self.memory = RecordMemory(target.fingerprint("records"), target.endpoint.name)
@@ -149,11 +151,11 @@ class RunContext:
         client = await self.connect()
         return await ended_by_signals(client.shutdown, lambda: fetch_definitions(client, self.reporter.note))
 
-    async def claim_run(self, name: str, last_epoch: int) -> int | None:
-        """Do the run of this name in the place of all processes before; return which of them this one is.
+    async def claim_run(self, name: str) -> int | None:
+        """Do the run of this name in the place of all processes before; return its epoch, 0 where nobody can share it.
 
-        None where another one does it now. `last_epoch` is which of them wrote this run's record last, 0 for none. From
-        then on nothing leaves of which it is not certain that no other process has claimed the run since.
+        None where another one does it now. From then on nothing leaves of which it is not certain that no other process
+        has claimed the run since.
         """
         client = await self.connect()
         with self.shutdown.waiting() as scope:
@@ -168,10 +170,9 @@ class RunContext:
         self._open.enter_context(client.limiter.kept_when_held_up(self.api.open_store_again))
         if found is None:
             return None
-        self.key_seed, epoch = found, client.limiter.epoch
-        is_gap = last_epoch > 0 and epoch > last_epoch + 1
-        self.keys_may_be_used = self.keys_may_be_used or is_gap or self.key_seed != self.run_id
-        return epoch
+        self.key_seed = found
+        self.keys_may_be_used = found != self.run_id
+        return client.limiter.epoch
 
     async def _tell_of_claim(self) -> None:
         """Tell the progress where the claim of a run takes long: what it waits for is to be seen."""

@@ -190,8 +190,9 @@ class WriteCall:
         It does not where that one is through, or another hand wrote since: the API would replay the answer to the first
         to the same key, and an undo would put back what was there before the other hand.
 
-        The first intent of a change has the key that another process would give it. Later ones have keys of this run
-        alone: nobody knows how many intents a run had whose journal is not here, and to which keys the API replays.
+        The first intent of a change has the key that another process would give it. Later ones have keys that no other
+        process has: nobody knows how many intents a run had whose journal is not here, and to which keys the API
+        replays.
         """
         endpoint, prepared, last = self._context.endpoint, self.prepared, self.sent
         body, record = endpoint.body(prepared.fields, prepared.record), prepared.record or {}
@@ -202,7 +203,7 @@ class WriteCall:
                 self.intent = replace(last, before=prepared.before, name=name, replaced_whole=replaced)
         else:
             number = last.number + 1 if last is not None else 1
-            seed = self._context.key_seed if number == 1 else self._context.run_id
+            seed = self._context.key_seed if number == 1 else self._context.own_seed
             key = make_key(endpoint, seed, self.change.number, number, body)
             self.intent = Intent(
                 self.change.number, self.change.id, key, 1, prepared.fields, prepared.before, body,

@@ -10,9 +10,9 @@ Promises:
 - cancelling one that waits or one that is inside leaks no slot, and no token of a store that does not suspend;
 - no task of its own, no polling, no thundering herd: one waiter is woken at a time, and the one that enters wakes the
   next. The work per attempt grows with the number of *routes* that wait, not with the number of waiters;
-- over a store that others share, a start that was booked ahead is made only while no pause and no cut came since, from
-  whichever process, a millisecond before it at the latest; what is not used in time goes back. While the store cannot
-  be asked nothing starts.
+- over a store that others share, a start that was booked ahead is not made once a pause or a cut is more than a
+  millisecond old, whichever process it came from; what is not used in time goes back. While the store cannot be asked
+  nothing starts.
 
 Who waits how long is decided by the state that the store returned last; only the store's grant lets an attempt start.
 """
@@ -326,7 +326,7 @@ class RateLimiter:
         shared = self._shared
         if shared is None:
             return seed
-        self._run = RunClaim(name, host, f"{host}/{shared.who}", seed)
+        self._run = RunClaim(name, host, f"{host}/{shared.who}", seed, int(1_000 * self._wall_clock()))
         until = -math.inf
         while self._run is not None:
             pause = shared.retry
@@ -347,7 +347,7 @@ class RateLimiter:
 
     @property
     def epoch(self) -> int:
-        """Return which of the processes that claimed the run this one is; 0 where none was claimed."""
+        """Return the number of the run's claim, one more than that of the process before; 0 where there is none."""
         return self._run.epoch if self._run is not None else 0
 
     async def _hold(self) -> LimiterState:

@@ -77,13 +77,15 @@ class Grant(NamedTuple):
 class RunClaim(NamedTuple):
     """Process `holder` of `host` wants to do a run, or goes on with it in the `epoch` it was given (0: none yet).
 
-    The name of a holder begins with that of its host. `until` is when its lease ends, as far as it knows.
+    The name of a holder begins with that of its host. `until` is when its lease ends, as far as it knows. `first` is
+    the epoch of a run that nobody knows of: one that none had before who was forgotten.
     """
 
     name: str
     host: str
     holder: str
     seed: str
+    first: int = 1
     epoch: int = 0
     until: float = -math.inf
 
@@ -286,7 +288,11 @@ class RatePolicy:
                 if claim.epoch or not is_free:
                     return state, None
                 self._void(state, now)
-            epoch = found.epoch + (not claim.epoch and found.holder != claim.holder) if found else 1
+            epoch = (
+                found.epoch + (not claim.epoch and found.holder != claim.holder)
+                if found
+                else claim.epoch or claim.first
+            )
             seed = (found.seed if found else "") or claim.seed
             state.runs[claim.name] = RunLease(claim.holder, max(epoch, claim.epoch), now + RUN_LEASE, seed)
             return state, state.runs[claim.name]

@@ -120,8 +120,8 @@ def begin_or_resume(
             _let_finished_stand(parent, wanted, since, target.company)
         sources.check_room(source, parent)
         remove_unbegun(parent)
-        copies = environment.journal_copies(settings, wanted, target.company, person.note)
-        copied = copies and not settings.new and _take_copy(copies, source, parent, wanted, settings, target, person)
+        if (copies := environment.journal_copies(settings, wanted, target.company, person.note)) and not settings.new:
+            _take_copy(copies, source, parent, wanted, settings, target, person)
         replaced: list[tuple[str, Path]] = []
         if settings.new:
             replaced += [(one.run_id, one.folder) for one in iter_unfinished(parent, wanted, target.company)]
@@ -131,8 +131,6 @@ def begin_or_resume(
             replaced += [(found.run_id, found.folder)] if resuming.begins_anew else []
             if run is not None:
                 run.replaces = [*replaced, *_older_of_input(run.metadata, person.note)]
-                if run.folder == copied:
-                    run.keep(is_of_copy=True)
                 return run
         folder = new_folder(parent)
         try:
@@ -160,24 +158,21 @@ def _let_finished_stand(parent: Path, wanted: str, since: float, company: Compan
 
 def _take_copy(
     copies: JournalCopies, source: Input, parent: Path, wanted: str, settings: Settings, target: Target, person: Person
-) -> Path | None:
-    """Put the copy of the record that another machine left into a folder here, where it is newer than what is here.
-
-    Return the folder; None where there is no such copy.
-    """
+) -> None:
+    """Put the copy of the record that another machine left into a folder here, where it is newer than what is here."""
     folder = new_folder(parent)
     is_taken = False
     try:
         if not copies.fetch(folder / JOURNAL):
-            return None
+            return
         found = look_into(folder)
         own = (wanted, VERSION, False, False)
         if found is None or (found.identity, found.version, found.is_finished, found.is_undone) != own:
-            return None
+            return
         if any(
             one.last >= found.last for one in iter_unfinished(parent, wanted, target.company) if one.folder != folder
         ):
-            return None
+            return
         stage_input(source, folder, settings, target.endpoint)
         index.add_copied(peek_metadata(folder), folder, found.last)
         person.note(f"Goes on from the copy of {_moment(found.last)} in {copies.place}.")
@@ -189,7 +184,6 @@ def _take_copy(
     finally:
         if not is_taken:
             discard(folder)
-    return folder if is_taken else None
 
 
 def resume_named(folder: Path, settings: Settings, target: Target, stack: ExitStack, person: Person) -> Run:

@@ -85,9 +85,11 @@ class RunMetadata(BaseModel):
     limiter: Literal["process", "host", "redis"] = "process"
     """Who shared the limits of the API with the last start."""
     claim_epoch: NonNegativeInt = 0
-    """Which of the processes that claimed it the last start was; 0 where it was not claimed."""
-    is_of_copy: bool = False
-    """It goes on from a copy of its record, which lacks the last seconds of the process that made it."""
+    """The number of the last start's claim: the next one's is that of a process that none came between; 0 for none."""
+    has_copies: bool = False
+    """There are copies of its record, from which another machine may have gone on."""
+    own_seed: str = ""
+    """What idempotency keys are made of that no other process is to have; "" for the run's id."""
     earlier: dict[str, NonNegativeInt] = {}
     """How many rows of each outcome were done when the last start went on with the run."""
     stopped: str | None = None

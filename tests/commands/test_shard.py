@@ -1,6 +1,7 @@
 """`--shard K/N`: every row is done in one shard, all rows of a record in the same one; shards disturb no others."""
 
 import shutil
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -190,10 +191,12 @@ def test_answer_to_the_run_before(job: JobFixture) -> None:
     assert ([first, first, second, first, third], 3) == (keys, len(set(keys)))
 
 
-def test_answer_to_a_run_in_between(job: JobFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_forgotten", [False, True], ids=["known", "forgotten"])
+def test_answer_to_a_run_in_between(job: JobFixture, monkeypatch: pytest.MonkeyPatch, is_forgotten: bool) -> None:
     """A run that goes on after another machine followed it with its keys takes no answer for its own that is to that.
 
-    The machines share one store: a file that goes from one to the other stands for it.
+    The machines share one store: a file that goes from one to the other stands for it. What nothing is left of is soon
+    forgotten there.
     """
     sheet = job.sheet("id,name\n10001,One\n10002,Two\n")
 
@@ -212,6 +215,9 @@ def test_answer_to_a_run_in_between(job: JobFixture, monkeypatch: pytest.MonkeyP
     job.sandbox.set_faults()
     assert {"updated": 2} == +start("two", before="one").summary.outcomes
     job.sandbox.edit("dualentry", 10002, {"name": "By hand"})
+    if is_forgotten:
+        monkeypatch.setattr("batch.ratelimit.policy.RUN_LEASE", 0.1)
+        time.sleep(0.2)
     end = start("one", before="two")
     assert (True, {"rejected": 1, "updated": 1}) == (end.summary.resumed, +end.summary.outcomes)
     assert "Two" == job.record(10002)["name"]

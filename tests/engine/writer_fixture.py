@@ -110,6 +110,7 @@ class FakeContext:
     read: Callable[[ApiClient, str], Awaitable[Record | None]] | None = None
     run_id: str = "0" * 32
     key_seed: str = "0" * 32
+    own_seed: str = "0" * 32
     keys_may_be_used: bool = False
     is_compared: bool = True
     plan: None = None

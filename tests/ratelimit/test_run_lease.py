@@ -37,6 +37,7 @@ class Worker(LimiterListener):
     def __post_init__(self) -> None:
         self.limiter = RateLimiter(
             RatePolicy(LIMITS), 8, self.store, "key", rng=seeded(self.number), listener=self,
+            wall_clock=lambda: 1.7e9 + anyio.current_time(),
         )  # fmt: skip
 
     def taken(self) -> None:
@@ -123,6 +124,22 @@ async def test_after_its_end() -> None:
         if is_done:
             worker.limiter.done()
         await worker.limiter.close()
+
+
+async def test_epochs_of_a_run_that_was_forgotten() -> None:
+    """The process after another one has the next epoch; where the run was forgotten meanwhile, none that there was."""
+    store, epochs = JsonStore(ahead=0.1), list[int]()
+    for number, is_done in enumerate((False, True, False, False)):
+        worker = Worker(store, number)
+        await worker.claim()
+        epochs.append(worker.limiter.epoch)
+        if is_done:
+            worker.limiter.done()
+        await worker.limiter.close()
+        await anyio.sleep(RUN_LEASE + 1)
+    first, second, third, fourth = epochs
+    assert (first + 1, third + 1) == (second, fourth)
+    assert third > second + 1
 
 
 async def test_runs_that_are_over_are_forgotten_soon() -> None:

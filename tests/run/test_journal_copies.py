@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from batch.errors import FolderError, SettingsError
+from batch.errors import BatchError, FolderError, SettingsError
 from batch.journal import peek
 from batch.own_files import JOURNAL
 from batch.remote import StorageAccess
@@ -25,7 +25,7 @@ from tests.remote.objects import BUCKET, Objects
 from tests.starts import ROOT
 
 COUNT = 12
-LEFT = "10005"
+LEFT, LAST = "10005", "10012"
 SHEET = "id,name\n" + "".join(f"{10001 + number},Firm {number}\n" for number in range(COUNT))
 Start = Callable[..., FinishedRun]
 
@@ -49,6 +49,21 @@ def stop_with_one_left(job: JobFixture, start: Start, **options: Any) -> Finishe
     job.sandbox.set_faults()
     assert 3 == end.summary.exit_code
     return end
+
+
+def stop_at_the_first(job: JobFixture, start: Start) -> bytes:
+    """Have a machine stop after the first row; return the copy that it made."""
+    job.sandbox.set_faults("422=id:10001")
+    end = start("one", max_failures="0", max_at_once=1)
+    job.sandbox.set_faults()
+    assert (3, {"rejected": 1, "unsent": COUNT - 1}) == (end.summary.exit_code, +end.summary.outcomes)
+    (copy,) = (job.folder / "store").iterdir()
+    return copy.read_bytes()
+
+
+def keys_of(job: JobFixture, number: str) -> list[str]:
+    """The idempotency keys with which a record was written."""
+    return [line["key"] for line in job.ledger() if line["method"] == "PATCH" and line["id"] == number]
 
 
 def sent_since(job: JobFixture, size: int) -> tuple[int, list[str]]:
@@ -94,22 +109,55 @@ def test_what_the_copy_does_not_know_is_not_sent_again(job: JobFixture, start: S
     assert {"updated": COUNT - 1, "unchanged": 1} == +end.summary.outcomes
 
 
-def test_what_was_put_back_since_is_not_taken_for_updated(job: JobFixture, start: Start) -> None:
-    """Where the API replays its answer to what was sent after the copy was made, and does nothing, it is sent again."""
-    job.sandbox.set_faults("422=id:10001")
-    first = start("one", max_failures="0", max_at_once=1)
-    job.sandbox.set_faults()
-    assert (3, {"rejected": 1, "unsent": COUNT - 1}) == (first.summary.exit_code, +first.summary.outcomes)
-    (copy,) = (job.folder / "store").iterdir()
-    kept = copy.read_bytes()
+@pytest.mark.parametrize(
+    ("machine", "options"),
+    [("three", {}), ("one", {}), ("one", {"store": None})],
+    ids=["copy", "own", "without copies"],
+)
+def test_what_was_put_back_since_is_not_taken_for_updated(
+    job: JobFixture, start: Start, machine: str, options: dict[str, Any]
+) -> None:
+    """Where the API replays its answer to what was sent after the copy was made, and does nothing, it is sent again.
+
+    So it is for a machine that goes on from the copy, and for the one that made it: another one had gone on from it.
+    """
+    kept = stop_at_the_first(job, start)
     start("two")
-    copy.write_bytes(kept)
-    job.sandbox.edit("dualentry", 10012, {"name": "By hand"})
-    end = start("three")
+    (copy,) = (job.folder / "store").iterdir()
+    if machine == "three":
+        copy.write_bytes(kept)
+    job.sandbox.edit("dualentry", int(LAST), {"name": "By hand"})
+    end = start(machine, **options)
     assert {"rejected": 1, "unchanged": COUNT - 2, "updated": 1} == +end.summary.outcomes
-    assert "Firm 11" == job.record(10012)["name"]
-    keys = [line["key"] for line in job.ledger() if line["method"] == "PATCH" and line["id"] == "10012"]
-    assert [keys[0], keys[0]] == keys[:2] != keys[1:]
+    assert "Firm 11" == job.record(LAST)["name"]
+    first, again, other = keys_of(job, LAST)
+    assert (first, True) == (again, first != other)
+
+
+def test_second_intents_of_several_machines(job: JobFixture, start: Start) -> None:
+    """What is sent anew after a replayed answer has a key that no other machine had for that."""
+    kept = stop_at_the_first(job, start)
+    start("two")
+    (copy,) = (job.folder / "store").iterdir()
+    for machine in ("three", "four"):
+        copy.write_bytes(kept)
+        job.sandbox.edit("dualentry", int(LAST), {"name": f"By hand, before {machine}"})
+        start(machine)
+        assert "Firm 11" == job.record(LAST)["name"]
+    assert (5, 3) == (len(keys_of(job, LAST)), len(set(keys_of(job, LAST))))
+
+
+def test_copy_whose_first_start_failed(job: JobFixture, start: Start) -> None:
+    """What goes on from a copy is known as that, also where the start that fetched it was refused."""
+    kept = stop_at_the_first(job, start)
+    start("two")
+    (copy,) = (job.folder / "store").iterdir()
+    copy.write_bytes(kept)
+    job.sandbox.edit("dualentry", int(LAST), {"name": "By hand"})
+    with pytest.raises(BatchError):
+        start("three", keep=("no such column",))
+    start("three")
+    assert "Firm 11" == job.record(LAST)["name"]
 
 
 def test_what_is_here_is_newer(job: JobFixture, start: Start) -> None:
@@ -177,17 +225,19 @@ def test_place_that_is_lost_while_the_run_goes_on(
     monkeypatch.setattr(journal_copies, "SPARED", 0)
     place, lose = breakable
 
-    def lose_with_copy() -> None:
-        while not list(place.glob("*.sqlite")):
+    def lose_while_it_sends() -> None:
+        while not job.writes():
             time.sleep(0.005)
         lose()
 
-    waiting = threading.Thread(target=lose_with_copy)
+    waiting = threading.Thread(target=lose_while_it_sends)
     waiting.start()
     end = start("one", max_per_second=15, store=str(place))
     waiting.join()
     assert (0, {"updated": COUNT}) == (end.summary.exit_code, +end.summary.outcomes)
-    assert [f"--store {place}: File exists. {GOES_ON}"] == [note for note in job.reporter.notes if "--store" in note]
+    *early, told = [note for note in job.reporter.notes if "--store" in note]
+    assert f"--store {place}: File exists. {GOES_ON}" == told
+    assert early in ([], [f"--store {place}: Not a directory. {GOES_ON}"])  # it may have been lost amid a copy
 
 
 def test_place_that_is_lost_before_the_last_copy(
