@@ -371,11 +371,12 @@ class Update:
     def _learn_of_others(self, epoch: int) -> None:
         """Find out whether other processes may have done a part of this run that its record lacks.
 
-        None did where this process's claim is the one after that of the last start, and no copies of the record exist.
+        None did where each start's claim was the one after that of the start before, and no copies of the record exist.
         """
         run = self.run.metadata
         is_next = epoch == (run.claim_epoch + 1 if run.claim_epoch else 0)
-        if self.run.is_resumed and (run.has_copies or not is_next):
+        may_be_copied = run.has_copies or self.copies is not None
+        if self.run.is_resumed and (may_be_copied or run.own_seed or not is_next):
             self.run.keep(own_seed=new_run_id())
             self.context.keys_may_be_used = True
         self.context.own_seed = self.run.metadata.own_seed or run.run_id

@@ -161,7 +161,8 @@ class WriteCall:
 
         That is one of an earlier part, or of another process whose record this run does not have.
         """
-        is_of_others = self.intent.number == 1 and self._context.keys_may_be_used
+        known = self.prepared.earlier.number if self.prepared.earlier is not None else 1
+        is_of_others = self._context.keys_may_be_used and self.intent.number <= known
         return self.rules.idempotent_keys and (is_of_others or self.made_before > self.intent.spent)
 
     def conclude_found(self, shown: diff.Shown) -> tuple[Outcome, list[Problem]]:
@@ -190,9 +191,9 @@ class WriteCall:
         It does not where that one is through, or another hand wrote since: the API would replay the answer to the first
         to the same key, and an undo would put back what was there before the other hand.
 
-        The first intent of a change has the key that another process would give it. Later ones have keys that no other
-        process has: nobody knows how many intents a run had whose journal is not here, and to which keys the API
-        replays.
+        The first intent of a change has the key that another process would give it. Later ones are made with keys that
+        no other process has: nobody knows how many intents a run had whose journal is not here, and to which keys the
+        API replays.
         """
         endpoint, prepared, last = self._context.endpoint, self.prepared, self.sent
         body, record = endpoint.body(prepared.fields, prepared.record), prepared.record or {}

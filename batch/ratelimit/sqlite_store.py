@@ -65,7 +65,9 @@ DAYS_KEPT: Final = 7
 CLEAN_EVERY: Final = 1_000
 """Records of a key that nobody needs to know of are deleted with the first step on others, and after so many more."""
 LOOKED_THROUGH: Final = 2 * CLEAN_EVERY
-"""Records that are looked through for that each time, from where the last time ended: it takes less than 1 ms."""
+"""Records that are looked through for that each time, from anywhere, and then from where the last time ended: it takes
+less than 1 ms.
+"""
 VARIABLES: Final = 500
 """Records that are read with one statement; SQLite before 3.32 takes 999 variables."""
 FRESH: Final = 0.001
@@ -97,8 +99,9 @@ class SqliteStore:
         self._clocks: dict[str, StoreClock] = {}
         self._revisions: dict[str, tuple[int, float]] = {}
         """The revisions that were read, and when."""
-        self._until_cleaned = self._cleaned_to = 0
-        """Steps until records are cleaned again, and the last one that was looked at."""
+        self._until_cleaned = 0
+        self._cleaned_to: int | None = None
+        """The last record that was looked through."""
         self._replaced = 0.0
         """When the file was made in the place of one that was there before; seconds since 1970, 0 for never."""
         self._retried(self._connected)
@@ -197,10 +200,14 @@ class SqliteStore:
 
     def _clean(self, db: sqlite3.Connection, key: str, now: float) -> None:
         over = now - WRITES_KEPT  # not by the wall clock, which goes on while a laptop sleeps
-        last = "SELECT max(id) FROM (SELECT id FROM record WHERE id > ? ORDER BY id LIMIT ?)"
-        (end,) = db.execute(last, [self._cleaned_to, LOOKED_THROUGH]).fetchone()
+        if (begin := self._cleaned_to) is None:
+            ids = "SELECT ifnull((SELECT min(id) FROM record), 1), ifnull((SELECT max(id) FROM record), 1)"
+            first, last = db.execute(ids).fetchone()
+            begin = first - 1 + self._rng.randrange(max(1, last - first + 2 - LOOKED_THROUGH))
+        ids = "SELECT max(id) FROM (SELECT id FROM record WHERE id > ? ORDER BY id LIMIT ?)"
+        (end,) = db.execute(ids, [begin, LOOKED_THROUGH]).fetchone()
         delete = "DELETE FROM record WHERE id > ? AND id <= ? AND key = ? AND until < ? AND written < ?"
-        db.execute(delete, [self._cleaned_to, end, _hashed(key), over, over])
+        db.execute(delete, [begin, end, _hashed(key), over, over])
         self._cleaned_to, self._until_cleaned = end or 0, CLEAN_EVERY
 
     # -- the file -----------------------------------------------------------------------------------------------

@@ -551,6 +551,28 @@ async def test_resumed_with_a_key_that_may_be_used(is_replayed: bool) -> None:
     assert [(1, 4), *[(2, 1)] * is_replayed] == [(one.number, one.attempts) for one in d.journal.intents]
 
 
+async def test_second_intent_of_a_copy() -> None:
+    """One that the record says did not leave may have left after the copy of it was made: a read is the proof."""
+    name = "Other"
+
+    def script(request: httpx.Request, count: int) -> Any:
+        nonlocal name
+        if request.method == "GET":
+            return customers(name)
+        if request.headers["Idempotency-Key"] != made.key:
+            name = "New"
+        return done(request)
+
+    made = Intent(
+        2, "2", "11111111-1111-4111-8111-111111111111", 0, {"name": "New"}, {"name": "Other"}, {"name": "New"},
+        number=2, spent=1,
+    )  # fmt: skip
+    async with writer_fixture(script, read_back=read_list) as d:
+        d.writer.context.keys_may_be_used = True
+        assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
+    assert "New" == name
+
+
 async def test_key_that_may_be_used_after_a_failure() -> None:
     """So it is where the first try of this start failed: the answer to the second may still be of long ago."""
     name, failures = "Other", iter([refuse(500)])
