@@ -373,17 +373,14 @@ class Update:
 
         None did where each start's claim was the one after that of the start before, and no copies of the record exist.
         """
-        run = self.run.metadata
+        run, own_seed = self.run.metadata, self.run.metadata.own_seed
         is_next = epoch == (run.claim_epoch + 1 if run.claim_epoch else 0)
-        may_be_copied = run.has_copies or self.copies is not None
-        if self.run.is_resumed and (may_be_copied or run.own_seed or not is_next):
-            self.run.keep(own_seed=new_run_id())
-            self.context.keys_may_be_used = True
-        self.context.own_seed = self.run.metadata.own_seed or run.run_id
-        if epoch:
-            self.run.keep(claim_epoch=epoch)
-        if self.copies is not None:  # said before the first one is made, so that each says it
-            self.run.keep(has_copies=True)
+        has_copies = run.has_copies or self.copies is not None
+        if self.run.is_resumed and (has_copies or own_seed or not is_next):
+            self.context.keys_may_be_used, own_seed = True, new_run_id()
+        self.context.own_seed = own_seed or run.run_id
+        if epoch or has_copies or own_seed:  # before the first copy is made, so that each copy has it
+            self.run.keep(claim_epoch=epoch or run.claim_epoch, has_copies=has_copies, own_seed=own_seed)
 
     def ask_about_canary(self) -> None:
         """Ask whether to go on after a canary that did not hold; raises UsageError where nobody can be asked."""

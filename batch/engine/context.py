@@ -65,7 +65,7 @@ class RunContext:
     own_seed: str = field(init=False)
     """What the keys of all but the first intents of a change are made of: no other process has it."""
     keys_may_be_used: bool = False
-    """Another process may have sent first intents, or what is in the record, with keys that this run has, too."""
+    """Another process may have sent requests with idempotency keys of this run, of which its record does not know."""
     meter: Meter = field(init=False)
     watch: FolderWatch | None = None
     """What notices that the run folder is not there any more; None where there is none."""

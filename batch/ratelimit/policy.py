@@ -78,7 +78,7 @@ class RunClaim(NamedTuple):
     """Process `holder` of `host` wants to do a run, or goes on with it in the `epoch` it was given (0: none yet).
 
     The name of a holder begins with that of its host. `until` is when its lease ends, as far as it knows. `first` is
-    the epoch of a run that nobody knows of: one that none had before who was forgotten.
+    its epoch where the store does not know the run: a number that no claim had which the store has forgotten.
     """
 
     name: str
@@ -288,11 +288,9 @@ class RatePolicy:
                 if claim.epoch or not is_free:
                     return state, None
                 self._void(state, now)
-            epoch = (
-                found.epoch + (not claim.epoch and found.holder != claim.holder)
-                if found
-                else claim.epoch or claim.first
-            )
+            epoch = claim.epoch or claim.first
+            if found is not None:
+                epoch = found.epoch + (not claim.epoch and found.holder != claim.holder)
             seed = (found.seed if found else "") or claim.seed
             state.runs[claim.name] = RunLease(claim.holder, max(epoch, claim.epoch), now + RUN_LEASE, seed)
             return state, state.runs[claim.name]

@@ -63,17 +63,17 @@ OPEN_SECONDS: Final = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.02
 DAYS_KEPT: Final = 7
 CLEAN_EVERY: Final = 1_000
-"""Records of a key that nobody needs to know of are deleted with the first step on others, and after so many more."""
+"""Some records of a key that nobody needs to know of are deleted with the first step, and after so many more."""
 LOOKED_THROUGH: Final = 2 * CLEAN_EVERY
-"""Records that are looked through for that each time, from anywhere, and then from where the last time ended: it takes
-less than 1 ms.
+"""Records that are looked through for that each time, which takes less than 1 ms: the first time from a random one on,
+then from where the last time ended.
 """
 VARIABLES: Final = 500
 """Records that are read with one statement; SQLite before 3.32 takes 999 variables."""
 FRESH: Final = 0.001
 """Seconds for which a revision counts that was read: a request needs longer than that to leave."""
 NO_FILE: Final = 0
-"""Stands for the number of a file that is not there."""
+"""The inode of a file that is not there."""
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -201,11 +201,11 @@ class SqliteStore:
     def _clean(self, db: sqlite3.Connection, key: str, now: float) -> None:
         over = now - WRITES_KEPT  # not by the wall clock, which goes on while a laptop sleeps
         if (begin := self._cleaned_to) is None:
-            ids = "SELECT ifnull((SELECT min(id) FROM record), 1), ifnull((SELECT max(id) FROM record), 1)"
-            first, last = db.execute(ids).fetchone()
+            bounds = "SELECT ifnull((SELECT min(id) FROM record), 1), ifnull((SELECT max(id) FROM record), 1)"
+            first, last = db.execute(bounds).fetchone()
             begin = first - 1 + self._rng.randrange(max(1, last - first + 2 - LOOKED_THROUGH))
-        ids = "SELECT max(id) FROM (SELECT id FROM record WHERE id > ? ORDER BY id LIMIT ?)"
-        (end,) = db.execute(ids, [begin, LOOKED_THROUGH]).fetchone()
+        following = "SELECT max(id) FROM (SELECT id FROM record WHERE id > ? ORDER BY id LIMIT ?)"
+        (end,) = db.execute(following, [begin, LOOKED_THROUGH]).fetchone()
         delete = "DELETE FROM record WHERE id > ? AND id <= ? AND key = ? AND until < ? AND written < ?"
         db.execute(delete, [begin, end, _hashed(key), over, over])
         self._cleaned_to, self._until_cleaned = end or 0, CLEAN_EVERY
@@ -245,7 +245,7 @@ class SqliteStore:
 
     def _connected(self) -> sqlite3.Connection:
         """Open the file, and again where it is not the one any more that has this name."""
-        if self._db is not None and self._opened == self._numbers() and self._opened[0] != NO_FILE:
+        if self._db is not None and self._opened == self._inodes() and self._opened[0] != NO_FILE:
             return self._db
         self.close()
         try:
@@ -266,7 +266,7 @@ class SqliteStore:
         except BaseException:
             db.close()
             raise
-        self._db, self._opened = db, self._numbers()
+        self._db, self._opened = db, self._inodes()
         return db
 
     def _made(self) -> float:
@@ -283,7 +283,7 @@ class SqliteStore:
             os.utime(witness)
         return witness.stat().st_mtime
 
-    def _numbers(self) -> tuple[int, int]:
+    def _inodes(self) -> tuple[int, int]:
         """Return which files have the names now: the database and its log, which is there while it is open."""
         return _inode(self._path), _inode(self._log)
 

@@ -85,11 +85,11 @@ class RunMetadata(BaseModel):
     limiter: Literal["process", "host", "redis"] = "process"
     """Who shared the limits of the API with the last start."""
     claim_epoch: NonNegativeInt = 0
-    """The number of the last start's claim: the next one's is that of a process that none came between; 0 for none."""
+    """The number of the last start's claim, 0 for none; the process that claims the run next has the next number."""
     has_copies: bool = False
     """There are copies of its record, from which another machine may have gone on."""
     own_seed: str = ""
-    """What idempotency keys are made of that no other process is to have; "" for the run's id."""
+    """What the keys of all but a change's first intent are made of, once others may know the run's id; "" before."""
     earlier: dict[str, NonNegativeInt] = {}
     """How many rows of each outcome were done when the last start went on with the run."""
     stopped: str | None = None

@@ -529,23 +529,30 @@ async def test_resumed_after_another_hand(change: dict[str, Any]) -> None:
     assert [({"name": "Other"}, 2)] == [(one.before, one.number) for one in d.journal.intents]
 
 
+@dataclass
+class Replaying:
+    """An API that answers as before to what has `key`, and does nothing; to the first requests it gives `failures`."""
+
+    key: str | None
+    failures: list[Any] = field(default_factory=list)
+    name: str = "Other"
+
+    def __call__(self, request: httpx.Request, count: int) -> Any:
+        if request.method == "GET":
+            return customers(self.name)
+        if request.headers["Idempotency-Key"] != self.key:
+            self.name = "New"
+        return self.failures.pop(0) if self.failures else done(request)
+
+
 @pytest.mark.parametrize("is_replayed", [True, False])
 async def test_resumed_with_a_key_that_may_be_used(is_replayed: bool) -> None:
     """Where nothing was read before, the key is the same; its answer may be the first one's, so a read is the proof."""
-    name = "Other"
-
-    def script(request: httpx.Request, count: int) -> Any:
-        nonlocal name
-        if request.method == "GET":
-            return customers(name)
-        if request.headers["Idempotency-Key"] != made.key or not is_replayed:
-            name = "New"
-        return done(request)
-
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
-    async with writer_fixture(script, read_back=read_list) as d:
+    api = Replaying(made.key if is_replayed else None)
+    async with writer_fixture(api, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
-    assert ("New", 4 + is_replayed) == (name, d.journal.row_results[2].attempts)
+    assert ("New", 4 + is_replayed) == (api.name, d.journal.row_results[2].attempts)
     looks = [["GET"], ["GET"] * len(LOOKS) + ["PATCH"]][is_replayed]  # what does not show yet may show a bit later
     assert ["PATCH", *looks] == [request.method for _, request in d.api.asked]
     assert [(1, 4), *[(2, 1)] * is_replayed] == [(one.number, one.attempts) for one in d.journal.intents]
@@ -553,42 +560,24 @@ async def test_resumed_with_a_key_that_may_be_used(is_replayed: bool) -> None:
 
 async def test_second_intent_of_a_copy() -> None:
     """One that the record says did not leave may have left after the copy of it was made: a read is the proof."""
-    name = "Other"
-
-    def script(request: httpx.Request, count: int) -> Any:
-        nonlocal name
-        if request.method == "GET":
-            return customers(name)
-        if request.headers["Idempotency-Key"] != made.key:
-            name = "New"
-        return done(request)
-
     made = Intent(
         2, "2", "11111111-1111-4111-8111-111111111111", 0, {"name": "New"}, {"name": "Other"}, {"name": "New"},
         number=2, spent=1,
     )  # fmt: skip
-    async with writer_fixture(script, read_back=read_list) as d:
+    api = Replaying(made.key)
+    async with writer_fixture(api, read_back=read_list) as d:
         d.writer.context.keys_may_be_used = True
         assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
-    assert "New" == name
+    assert "New" == api.name
 
 
 async def test_key_that_may_be_used_after_a_failure() -> None:
     """So it is where the first try of this start failed: the answer to the second may still be of long ago."""
-    name, failures = "Other", iter([refuse(500)])
-
-    def script(request: httpx.Request, count: int) -> Any:
-        nonlocal name
-        if request.method == "GET":
-            return customers(name)
-        if request.headers["Idempotency-Key"] != made.key:
-            name = "New"
-        return next(failures, None) or done(request)
-
     made = Intent(2, "2", "11111111-1111-4111-8111-111111111111", 3, {"name": "New"}, None, {"name": "New"})
-    async with writer_fixture(script, read_back=read_list) as d:
+    api = Replaying(made.key, [refuse(500)])
+    async with writer_fixture(api, read_back=read_list) as d:
         assert [UPDATED] == await d.send(2, earlier=made, record={"id": 2, "name": "Other"}, before={"name": "Other"})
-    assert "New" == name
+    assert "New" == api.name
 
 
 @pytest.mark.looks

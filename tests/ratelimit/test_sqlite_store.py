@@ -16,7 +16,7 @@ import pytest
 
 from batch.errors import FolderError
 from batch.ratelimit import LimiterStore, StoreLostError
-from batch.ratelimit.sqlite_store import BUSY_SECONDS, FRESH, SqliteStore
+from batch.ratelimit.sqlite_store import BUSY_SECONDS, FRESH, NO_FILE, SqliteStore
 from batch.ratelimit.store import StoreClock
 from tests.ratelimit.store_conformance import POLICY, StoreConformance, lease, refuse, release, seen
 
@@ -218,6 +218,30 @@ class TestSqliteStore(StoreConformance):
         with closing(sqlite3.connect(self.path / NAME)) as db:
             found = [holder for (holder,) in db.execute("SELECT holder FROM record ORDER BY id")]
         assert found == ["held", "b"]
+
+    async def test_limits_of_an_earlier_version_may_have_been_used(self) -> None:
+        """Where its file was there, the first run of this version counts as one whose file is gone."""
+        (self.path / "limiter-1.made").touch()
+        assert math.isfinite(self.make().began("key"))
+
+    async def test_a_file_that_is_gone_as_it_is_opened(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was deleted before it was known which file it is, is not written to."""
+        with monkeypatch.context() as patch:
+            patch.setattr("batch.ratelimit.sqlite_store._inode", lambda path: NO_FILE)
+            store = self.make()
+        for path in self.path.glob(f"{NAME}*"):
+            path.unlink()
+        await refuse(store, "key")
+        assert (self.path / NAME).exists()
+
+    async def test_a_revision_counts_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The file is not asked for each start."""
+        monkeypatch.setattr("batch.ratelimit.sqlite_store.FRESH", 60.0)
+        one, other = self.make(), self.make()
+        await refuse(other, "key")
+        before = other.revision("key")
+        await refuse(one, "key", {"Retry-After": "9"})
+        assert (before, before + 1) == (other.revision("key"), one.revision("key"))
 
     async def test_records_are_looked_through_bit_by_bit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What nobody needs is deleted in the end, though only a few records are looked at each time."""
